@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` and `make test` are all you need; the rest are their parts. `make help` lists them.
+
+VENV    := .venv
+PYTHON  ?= python3
+KERNELS ?= 5.10 6.1 6.12
+SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo,)
+
+export VENV PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup dev bpf demo test test-vm check bench screenshots wheel clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup:  ## install what is missing: system packages (as root), .venv, BPF objects; then .venv/bin/xdptui runs
+	@scripts/system-packages run build
+	@scripts/venv run
+	@$(MAKE) --no-print-directory -C bpf
+
+dev: setup
+	@scripts/system-packages test
+	@scripts/venv dev
+
+bpf:  ## build the BPF objects from bpf/
+	@$(MAKE) --no-print-directory -C bpf
+
+demo: setup  ## a playground with a chain of three sample programs, and xdptui on it
+	@$(SUDO) $(VENV)/bin/python -m xdptui.demo $(ARGS)
+
+test: dev  ## install what is missing, run all tests (ARGS="-k name" narrows)
+	@scripts/test $(ARGS)
+
+test-vm: dev  ## the tests in stock kernels under emulation (KERNELS="5.10 6.1 6.12")
+	@set -e; for kernel in $(KERNELS); do tests/vm/run $$kernel $(ARGS); done
+
+check: dev  ## lint, types, import contracts
+	@scripts/check
+
+bench: dev  ## measure what the chains cost
+	@$(VENV)/bin/python -m pytest -m bench --timeout=600 -s tests/bench $(ARGS)
+
+screenshots: setup  ## make the pictures in screenshots/ from the running program
+	@$(SUDO) $(VENV)/bin/python scripts/screenshots.py $(ARGS)
+
+wheel: setup  ## dist/*.whl, with the BPF objects inside
+	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+clean:  ## remove what was built, but not .venv
+	@$(MAKE) --no-print-directory -C bpf clean
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
