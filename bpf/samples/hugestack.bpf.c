@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* Uses 504 bytes of stack, which loads by itself and leaves no room for any caller: it can't be linked statically, and a loader must say so.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "run_config.h"
+
+RUN_CONFIG(xdp_hugestack, RUN_PRIORITY(37), CONTINUE_ON(XDP_PASS));
+
+SEC("xdp")
+int xdp_hugestack(struct xdp_md *ctx)
+{
+	volatile __u64 words[504 / sizeof(__u64)];
+
+#pragma unroll
+	for (unsigned int i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		words[i] = ctx->data_end - ctx->data;
+	return words[0] ? XDP_PASS : XDP_ABORTED;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
