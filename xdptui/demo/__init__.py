@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A playground with real packets: ``python -m xdptui.demo``. Tests use its parts."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
