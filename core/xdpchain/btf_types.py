@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types that BTF describes, as frozen values.
+
+One class per kind of the kernel's Documentation/bpf/btf.rst, so that a reader can ``match`` on them.
+References are type ids, not objects: BTF is a graph with cycles. ``Btf.type()`` follows an id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+__all__ = [
+    "Alias",
+    "Array",
+    "BtfType",
+    "Composite",
+    "Const",
+    "DataSection",
+    "DeclTag",
+    "Enum",
+    "Enum64",
+    "Enumeration",
+    "Enumerator",
+    "Float",
+    "Forward",
+    "Func",
+    "FuncProto",
+    "Int",
+    "IntEncoding",
+    "Kind",
+    "Linkage",
+    "Member",
+    "Opaque",
+    "Parameter",
+    "Placement",
+    "Pointer",
+    "Restrict",
+    "Struct",
+    "TypeTag",
+    "Typedef",
+    "Union",
+    "Variable",
+    "Void",
+    "Volatile",
+]
+
+
+class Kind(IntEnum):
+    """``BTF_KIND_*`` of uapi/linux/btf.h; OPAQUE is ours, for a kind that only a newer kernel knows."""
+
+    VOID = 0
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+    OPAQUE = 255
+
+
+class Linkage(IntEnum):
+    """Linkage of a function or variable."""
+
+    STATIC = 0
+    GLOBAL = 1
+    EXTERN = 2
+
+
+class IntEncoding(IntEnum):
+    """How an integer's bits are meant; NONE is an unsigned number."""
+
+    NONE = 0
+    SIGNED = 1
+    CHAR = 2
+    BOOL = 4
+
+
+@dataclass(frozen=True, slots=True)
+class BtfType:
+    """What every type has: its id, and its name (empty when anonymous)."""
+
+    kind: ClassVar[Kind]
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Void(BtfType):
+    """Type id 0."""
+
+    kind: ClassVar[Kind] = Kind.VOID
+
+
+@dataclass(frozen=True, slots=True)
+class Int(BtfType):
+    """An integer of ``size`` bytes; ``bits`` and ``bit_offset`` are less than the whole in old bitfields."""
+
+    kind: ClassVar[Kind] = Kind.INT
+    size: int
+    bits: int
+    bit_offset: int
+    encoding: IntEncoding
+
+
+@dataclass(frozen=True, slots=True)
+class Float(BtfType):
+    """A floating-point number of ``size`` bytes."""
+
+    kind: ClassVar[Kind] = Kind.FLOAT
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer(BtfType):
+    """A pointer to ``target``."""
+
+    kind: ClassVar[Kind] = Kind.PTR
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Array(BtfType):
+    """``count`` elements; ``index`` is the type of the index."""
+
+    kind: ClassVar[Kind] = Kind.ARRAY
+    element: int
+    index: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a struct or union; ``bit_size`` is 0 unless it is a bitfield."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bit_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Composite(BtfType):
+    """A struct or union of ``size`` bytes. ``bitfields``: its members' offsets come with bit sizes."""
+
+    size: int
+    members: tuple[Member, ...]
+    bitfields: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Struct(Composite):
+    """A struct."""
+
+    kind: ClassVar[Kind] = Kind.STRUCT
+
+
+@dataclass(frozen=True, slots=True)
+class Union(Composite):
+    """A union."""
+
+    kind: ClassVar[Kind] = Kind.UNION
+
+
+@dataclass(frozen=True, slots=True)
+class Enumerator:
+    """One name of an enumeration."""
+
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enumeration(BtfType):
+    """An enumeration of ``size`` bytes; ``values`` are read as signed where ``signed`` says so."""
+
+    size: int
+    signed: bool
+    values: tuple[Enumerator, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Enum(Enumeration):
+    """An enumeration whose values fit into 32 bits."""
+
+    kind: ClassVar[Kind] = Kind.ENUM
+
+
+@dataclass(frozen=True, slots=True)
+class Enum64(Enumeration):
+    """An enumeration with 64-bit values (kernel 6.0, 6089fb325cf7)."""
+
+    kind: ClassVar[Kind] = Kind.ENUM64
+
+
+@dataclass(frozen=True, slots=True)
+class Forward(BtfType):
+    """A struct or union that was declared but not defined."""
+
+    kind: ClassVar[Kind] = Kind.FWD
+    union: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Alias(BtfType):
+    """What stands for ``target`` without a layout of its own: typedef, qualifier, type tag."""
+
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Typedef(Alias):
+    """A typedef."""
+
+    kind: ClassVar[Kind] = Kind.TYPEDEF
+
+
+@dataclass(frozen=True, slots=True)
+class Volatile(Alias):
+    """A ``volatile`` type."""
+
+    kind: ClassVar[Kind] = Kind.VOLATILE
+
+
+@dataclass(frozen=True, slots=True)
+class Const(Alias):
+    """A ``const`` type."""
+
+    kind: ClassVar[Kind] = Kind.CONST
+
+
+@dataclass(frozen=True, slots=True)
+class Restrict(Alias):
+    """A ``restrict`` type."""
+
+    kind: ClassVar[Kind] = Kind.RESTRICT
+
+
+@dataclass(frozen=True, slots=True)
+class TypeTag(Alias):
+    """``name`` is the tag; ``attribute``: it spells a compiler's attribute (kernel 6.15, ea70faa1f244)."""
+
+    kind: ClassVar[Kind] = Kind.TYPE_TAG
+    attribute: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a function; the last one of a variadic function has no name and type 0."""
+
+    name: str
+    type_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class FuncProto(BtfType):
+    """The signature of a function: its return type and parameters."""
+
+    kind: ClassVar[Kind] = Kind.FUNC_PROTO
+    returns: int
+    parameters: tuple[Parameter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Func(BtfType):
+    """A function; ``prototype`` is the id of its FuncProto."""
+
+    kind: ClassVar[Kind] = Kind.FUNC
+    prototype: int
+    linkage: Linkage
+
+
+@dataclass(frozen=True, slots=True)
+class Variable(BtfType):
+    """A variable of type ``type_id``."""
+
+    kind: ClassVar[Kind] = Kind.VAR
+    type_id: int
+    linkage: Linkage
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a section holds a variable (or names an external function): bytes from the section's start."""
+
+    type_id: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataSection(BtfType):
+    """A data section. clang leaves ``size`` and the offsets of global variables 0: ELF symbols know them."""
+
+    kind: ClassVar[Kind] = Kind.DATASEC
+    size: int
+    variables: tuple[Placement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeclTag(BtfType):
+    """A tag (``name``) on a declaration, or on its member or parameter ``component`` where that is not -1."""
+
+    kind: ClassVar[Kind] = Kind.DECL_TAG
+    target: int
+    component: int
+    attribute: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque(BtfType):
+    """A type of a kind (``number``) that this decoder does not know: BTF's layout section says its length."""
+
+    kind: ClassVar[Kind] = Kind.OPAQUE
+    number: int

@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps that an object file defines: those of ``.maps``, and one for each section of global variables.
+
+Read from BTF as libbpf does: a member ``type`` of a map's struct is a pointer to an array whose length is the
+map type, and so on (``__uint``, ``__type``, ``__array``, ``__ulong`` of bpf_helpers.h).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from . import btf_types as types
+from .btf import Btf
+from .elf import Elf, Section, Symbol, bad_object, readable
+
+__all__ = [
+    "MAP_TYPES",
+    "MapSpec",
+    "Variable",
+    "data_map_name",
+    "is_data_section",
+    "read_maps",
+    "read_variables",
+]
+
+MAP_TYPES: Final = (
+    "unspec",
+    "hash",
+    "array",
+    "prog_array",
+    "perf_event_array",
+    "percpu_hash",
+    "percpu_array",
+    "stack_trace",
+    "cgroup_array",
+    "lru_hash",
+    "lru_percpu_hash",
+    "lpm_trie",
+    "array_of_maps",
+    "hash_of_maps",
+    "devmap",
+    "sockmap",
+    "cpumap",
+    "xskmap",
+    "sockhash",
+    "cgroup_storage",
+    "reuseport_sockarray",
+    "percpu_cgroup_storage",
+    "queue",
+    "stack",
+    "sk_storage",
+    "devmap_hash",
+    "struct_ops",
+    "ringbuf",
+    "inode_storage",
+    "task_storage",
+    "bloom_filter",
+    "user_ringbuf",
+    "cgrp_storage",
+    "arena",
+    "insn_array",
+)
+"""Names of ``enum bpf_map_type`` (uapi/linux/bpf.h) by number, spelled as bpftool does."""
+
+ARRAY: Final = 2
+PROG_ARRAY: Final = 3
+MAPS_OF_MAPS: Final = (12, 13)
+MAX_VALUES: Final = 1 << 14
+"""Initial values of all maps together that are read."""
+BPF_F_RDONLY_PROG: Final = 1 << 7
+BPF_F_MMAPABLE: Final = 1 << 10
+MAP_NAME_LENGTH: Final = 15
+_DATA: Final = (".data", ".rodata", ".bss")
+_POINTER: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """A map as the object defines it. Sizes in bytes; ``key_type`` and ``value_type`` are ids in the object's
+    BTF.
+
+    ``kind``: ``btf`` for a definition in ``.maps``, ``data`` for a section of global variables (its name is
+    the section's). ``max_entries`` and ``flags`` are as written: libbpf rounds a ring buffer's up to pages,
+    and fills in the number of CPUs for a perf event array without one. ``pinning``: the object asks for a pin
+    by its name. ``inner``: what the maps in this map look like. ``values``: what it holds from the start,
+    index and name of a program or map.
+    """
+
+    name: str
+    kind: Literal["btf", "data"]
+    section: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+    pinning: bool = False
+    inner: MapSpec | None = None
+    values: tuple[tuple[int, str], ...] = ()
+    key_type: int | None = None
+    value_type: int | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The map type as bpftool spells it, or its number where it is newer than our table."""
+        return MAP_TYPES[self.type] if self.type < len(MAP_TYPES) else f"type {self.type}"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A global variable, ``offset`` bytes into its section; ``type_id`` is of the object's BTF."""
+
+    name: str
+    section: str
+    type_id: int
+    offset: int
+    size: int
+
+
+def is_data_section(name: str) -> bool:
+    """Whether libbpf makes a map of the section with this name."""
+    return name in _DATA or name.startswith((".data.", ".rodata.", ".bss."))
+
+
+def data_map_name(section: str, object_name: str) -> str:
+    """The name in the kernel of the map for a section of global variables.
+
+    ``object_name``: the file's name up to its first dot. The kernel has room for 15 characters: libbpf keeps
+    the plain sections' names whole, puts what fits of the object's before them, and replaces what the kernel
+    does not allow.
+    """
+    if section in _DATA or section == ".kconfig":
+        room = max(7, MAP_NAME_LENGTH - len(section))
+        section = object_name[: min(room, MAP_NAME_LENGTH - len(section))] + section
+    kept = (c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in section[:MAP_NAME_LENGTH])
+    return "".join(kept)
+
+
+def read_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
+    """The maps in libbpf's order: definitions, sections of variables, ``.kconfig``. Raises InvalidInput."""
+    if any(one.name == "maps" or one.name.startswith("maps/") for one in elf.sections):
+        raise bad_object(
+            'it defines maps in the section "maps", which libbpf 1.0 and later does not support',
+            "Define them with BTF in the section .maps: see bpf_helpers.h",
+        )
+    return (*_defined_maps(elf, btf), *(_data_map(one, btf) for one in _data_sections(elf)), *_kconfig(btf))
+
+
+def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
+    """The global variables that have types, by section and offset. Raises InvalidInput."""
+    found = []
+    if btf is None:
+        return ()
+    for section in _data_sections(elf):
+        for datasec in btf.datasecs(section.name):
+            for one, placement in btf.variables(datasec):
+                offset = placement.offset
+                if one.linkage is not types.Linkage.STATIC:
+                    offset = _symbol(elf, section, one.name).value
+                size = placement.size or btf.size_of(one.type_id)
+                if offset + size > section.size:
+                    raise bad_object(f"its variable {one.name!r} lies outside of section {section.name}")
+                found.append(Variable(one.name, section.name, one.type_id, offset, size))
+    return tuple(sorted(found, key=lambda one: (one.section, one.offset)))
+
+
+# -- sections of variables --------------------------------------------------------------------------------
+
+
+def _data_sections(elf: Elf) -> list[Section]:
+    """Those that become maps: libbpf skips the empty ones."""
+    found: dict[str, Section] = {}
+    for one in elf.sections:
+        if is_data_section(one.name) and one.size and one.type in ("SHT_PROGBITS", "SHT_NOBITS"):
+            if one.name in found:
+                raise bad_object(f"it has two sections {one.name}")
+            found[readable(one.name, "a section")] = one
+    return list(found.values())
+
+
+def _data_map(section: Section, btf: Btf | None) -> MapSpec:
+    if section.size >= 1 << 32:
+        raise bad_object(f"its section {section.name} has {section.size} bytes")
+    flags = BPF_F_RDONLY_PROG if section.name.startswith(".rodata") else 0
+    datasec = btf.datasec(section.name) if btf else None
+    # libbpf shares a section with user space only where somebody could name its variables
+    if btf and datasec and any(one.linkage is not types.Linkage.STATIC for one, _ in btf.variables(datasec)):
+        flags |= BPF_F_MMAPABLE
+    value_type = datasec.id if datasec else None
+    return MapSpec(
+        section.name, "data", section.name, ARRAY, 4, section.size, 1, flags, value_type=value_type
+    )
+
+
+def _kconfig(btf: Btf | None) -> tuple[MapSpec, ...]:
+    """The map of the kernel configuration that the object asks for (``extern ... __kconfig``)."""
+    datasec = btf.datasec(".kconfig") if btf else None
+    if btf is None or datasec is None:
+        return ()
+    externs = []
+    for one, _ in btf.variables(datasec):
+        resolved = btf.resolve(one.type_id)
+        size = btf.size_of(one.type_id)
+        alignment = btf.size_of(resolved.element) if isinstance(resolved, types.Array) else size
+        externs.append((-alignment, size))
+    end = 0
+    for negative, size in sorted(externs):  # libbpf: largest alignment first, then the smaller
+        end += -end % max(-negative, 1) + size
+    return (MapSpec(".kconfig", "data", ".kconfig", ARRAY, 4, end, 1, BPF_F_RDONLY_PROG | BPF_F_MMAPABLE),)
+
+
+# -- definitions in .maps --------------------------------------------------------------------------------
+
+
+def _defined_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
+    section = elf.section(".maps")
+    if section is None or not section.size:
+        return ()
+    if len(elf.relocations.get(section.index, ())) > MAX_VALUES:
+        raise bad_object(f"its maps have more than {MAX_VALUES} initial values")
+    datasec = btf.datasec(".maps") if btf else None
+    if btf is None or datasec is None:
+        raise bad_object(
+            "it has maps but no type information (BTF) that describes them", "Build it with clang -g"
+        )
+    placed = []
+    for one, placement in btf.variables(datasec):
+        readable(one.name, "a map")
+        if one.linkage is not types.Linkage.GLOBAL:
+            raise bad_object(
+                f"its map {one.name!r} is {one.linkage.name.lower()}, which libbpf does not support"
+            )
+        offset, size = _symbol(elf, section, one.name).value, placement.size
+        if offset + size > section.size:
+            raise bad_object(f"its map {one.name!r} lies outside of section .maps")
+        placed.append((offset, size, one))
+    return tuple(
+        _with_values(_definition(btf, one.name, one.type_id), elf, section, offset, size, btf, one.type_id)
+        for offset, size, one in sorted(placed, key=lambda place: place[0])
+    )
+
+
+def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSpec:
+    """The map that a struct type defines. ``within``: it defines the maps inside of the map of that name."""
+    definition = btf.resolve(type_id)
+    if not isinstance(definition, types.Struct):
+        raise bad_object(f"its map {name!r} is not defined by a struct")
+    numbers = {"type": 0, "key_size": 0, "value_size": 0, "max_entries": 0, "map_flags": 0, "pinning": 0}
+    key_type = value_type = inner = None
+    for member in definition.members:
+        if member.name in numbers:
+            number = _number(btf, member.type_id)
+            if member.name in ("key_size", "value_size"):
+                _agree(name, member.name, numbers[member.name], number)
+            numbers[member.name] = number
+        elif member.name in ("key", "value"):
+            pointer = btf.resolve(member.type_id)
+            if not isinstance(pointer, types.Pointer):
+                raise bad_object(f"the member {member.name} of its map {name!r} is no pointer")
+            size = btf.size_of(pointer.target)
+            _agree(name, f"{member.name}_size", numbers[f"{member.name}_size"], size)
+            numbers[f"{member.name}_size"] = size
+            if member.name == "key":
+                key_type = pointer.target
+            else:
+                value_type = pointer.target
+        elif member.name == "values":
+            _agree(name, "value_size", numbers["value_size"], 4)
+            numbers["value_size"] = 4
+            if within:
+                raise bad_object(f"its map {within!r} nests maps in maps in maps")
+            inner = _inner(btf, name, member.type_id, numbers["type"])
+        # Anything else (numa_node, map_extra, what a newer libbpf knows) is libbpf's to judge when it loads.
+    if not numbers["type"] and not within:
+        raise bad_object(f"its map {name!r} has no type")
+    if numbers["pinning"] > 1 or (numbers["pinning"] and within):
+        raise bad_object(f"its map {name!r} asks for an unknown way of pinning")
+    return MapSpec(
+        name,
+        "btf",
+        ".maps",
+        numbers["type"],
+        numbers["key_size"],
+        numbers["value_size"],
+        numbers["max_entries"],
+        numbers["map_flags"],
+        bool(numbers["pinning"]),
+        inner,
+        (),
+        key_type,
+        value_type,
+    )
+
+
+def _number(btf: Btf, type_id: int) -> int:
+    """A number spelled by ``__uint`` (array length) or ``__ulong`` (the only value of an enumeration)."""
+    spelled = btf.resolve(type_id)
+    if isinstance(spelled, types.Enumeration) and len(spelled.values) == 1:
+        return spelled.values[0].value
+    return btf.declared_number(type_id)
+
+
+def _agree(name: str, what: str, before: int, now: int) -> None:
+    if before and before != now:
+        raise bad_object(f"its map {name!r} has a {what} of both {before} and {now}")
+
+
+def _inner(btf: Btf, name: str, type_id: int, map_type: int) -> MapSpec | None:
+    """What ``values`` says: how the maps in a map look; None for a program array."""
+    values = btf.resolve(type_id)
+    pointer = btf.resolve(values.element) if isinstance(values, types.Array) else None
+    if not isinstance(pointer, types.Pointer):
+        raise bad_object(f"the member values of its map {name!r} is no array of pointers")
+    if map_type == PROG_ARRAY:
+        return None
+    if map_type not in MAPS_OF_MAPS:
+        raise bad_object(
+            f"its map {name!r} has initial values, but is neither a program array nor a map of maps"
+        )
+    return _definition(btf, f"{name}.inner", pointer.target, within=name)
+
+
+def _with_values(
+    spec: MapSpec, elf: Elf, section: Section, offset: int, size: int, btf: Btf, type_id: int
+) -> MapSpec:
+    """``spec`` with what its ``values`` are initialised with: relocations against programs or maps."""
+    definition = btf.resolve(type_id)
+    members = definition.members if isinstance(definition, types.Struct) else ()
+    start = next((offset + one.bit_offset // 8 for one in members if one.name == "values"), None)
+    if start is None:
+        return spec
+    values = []
+    for one in elf.relocations_within(section.index, start, offset + size):
+        if (one.offset - start) % _POINTER:
+            raise bad_object(f"an initial value of its map {spec.name!r} is not aligned")
+        name = readable(one.symbol.name, f"an initial value of map {spec.name}")
+        wanted = "func" if spec.type == PROG_ARRAY else "object"
+        if one.symbol.type != wanted or one.symbol.section < 0:
+            raise bad_object(f"its map {spec.name!r} is initialised with {name!r}, which is no {wanted}")
+        values.append(((one.offset - start) // _POINTER, name))
+    return replace(spec, values=tuple(sorted(values)))
+
+
+def _symbol(elf: Elf, section: Section, name: str) -> Symbol:
+    """The symbol of a global variable."""
+    found = elf.globals.get((section.index, name))
+    if found is None:
+        raise bad_object(
+            f"its type information names {name!r} in section {section.name}, and its symbols do not"
+        )
+    return found

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which maps and functions the code of an object file refers to.
+
+A reference is a relocation (maps, functions of another section, addresses of callbacks), or a call within one
+section, which the assembler has resolved already. Instructions: the kernel's
+Documentation/bpf/standardization/instruction-set.rst.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .elf import SHF_EXECINSTR, Elf, Section, Symbol, bad_object, readable
+from .objmaps import MapSpec, is_data_section
+
+__all__ = ["INSN_SIZE", "Function", "References", "reached_programs", "read_functions"]
+
+INSN_SIZE: Final = 8
+MAX_FUNCTIONS: Final = 1 << 12
+_CALL: Final = 0x85
+_LOAD_IMM64: Final = 0x18
+_PSEUDO_CALL: Final = 1
+_HOST: Final = sys.byteorder
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function of the object: its place in bytes within section number ``section``."""
+
+    name: str
+    section: int
+    section_name: str
+    start: int
+    size: int
+    local: bool
+
+
+def read_functions(elf: Elf) -> tuple[Function, ...]:
+    """All functions in libbpf's order: by section, then as the symbols come. Raises InvalidInput."""
+    code = {
+        one.index: one
+        for one in elf.sections
+        if one.type == "SHT_PROGBITS" and one.flags & SHF_EXECINSTR and one.size
+    }
+    found: dict[int, list[Function]] = {index: [] for index in code}
+    used = dict.fromkeys(code, 0)
+    for symbol in elf.symbols:
+        if symbol.type != "func" or symbol.section not in code:
+            continue
+        function = _function(symbol, code[symbol.section])
+        found[symbol.section].append(function)
+        # Functions lie side by side. Bounds on them bound the time that the readers of code take.
+        used[symbol.section] += symbol.size
+        if used[symbol.section] > 4 * code[symbol.section].size:
+            raise bad_object(f"the functions in its section {code[symbol.section].name!r} overlap")
+    functions = tuple(function for inside in found.values() for function in inside)
+    if len(functions) > MAX_FUNCTIONS:
+        raise bad_object(f"it has {len(functions)} functions, and more than {MAX_FUNCTIONS} are not read")
+    return functions
+
+
+def _function(symbol: Symbol, section: Section) -> Function:
+    name = readable(symbol.name, "a function")
+    if symbol.size == 0 or symbol.size % INSN_SIZE or symbol.value % INSN_SIZE:
+        raise bad_object(f"its function {name!r} is no whole number of instructions")
+    if symbol.value + symbol.size > section.size:
+        raise bad_object(f"its function {name!r} does not fit into its section {section.name!r}")
+    section_name = readable(section.name, "a section")
+    return Function(name, section.index, section_name, symbol.value, symbol.size, symbol.local)
+
+
+class References:
+    """The graph of who refers to what, built once for an object."""
+
+    def __init__(self, elf: Elf, functions: Iterable[Function]) -> None:
+        self._elf = elf
+        self._functions = {(one.section, one.start): one for one in functions}
+        self._maps_at = {
+            (one.section, one.value): one.name
+            for one in elf.symbols
+            if one.type == "object" and one.section >= 0 and elf.sections[one.section].name == ".maps"
+        }
+        self._direct: dict[Function, tuple[tuple[str, ...], tuple[Function, ...]]] = {}
+
+    def maps(self, function: Function) -> tuple[str, ...]:
+        """The maps that a function and all it calls refer to: names, or sections of global variables."""
+        maps: dict[str, None] = {}
+        seen = {function}
+        pending = [function]
+        while pending:
+            names, calls = self._of(pending.pop())
+            maps.update(dict.fromkeys(names))
+            fresh = [one for one in calls if one not in seen]
+            seen.update(fresh)
+            pending.extend(fresh)
+        return tuple(maps)
+
+    def _of(self, function: Function) -> tuple[tuple[str, ...], tuple[Function, ...]]:
+        found = self._direct.get(function)
+        if found is None:
+            found = self._direct[function] = self._read(function)
+        return found
+
+    def _read(self, function: Function) -> tuple[tuple[str, ...], tuple[Function, ...]]:
+        code = self._elf.sections[function.section].data
+        end = function.start + function.size
+        maps: dict[str, None] = {}
+        calls: dict[tuple[int, int], None] = {}
+        relocated = set()
+        for one in self._elf.relocations_within(function.section, function.start, end):
+            relocated.add(one.offset)
+            if one.offset % INSN_SIZE or one.offset + INSN_SIZE > len(code):
+                raise bad_object(f"a relocation in its function {function.name!r} is not at an instruction")
+            operation, immediate = code[one.offset], _immediate(code, one.offset)
+            symbol = one.symbol
+            if symbol.section < 0:
+                continue  # a kernel symbol or configuration value: libbpf finds it
+            target = self._elf.sections[symbol.section]
+            if operation == _CALL:
+                # clang: imm -1 for a global function, the instruction's number less one for a static one
+                calls[symbol.section, symbol.value + (immediate + 1) * INSN_SIZE] = None
+            elif operation == _LOAD_IMM64 and target.flags & SHF_EXECINSTR:
+                calls[symbol.section, symbol.value + immediate] = None
+            elif operation == _LOAD_IMM64 and target.name == ".maps":
+                name = self._maps_at.get((symbol.section, symbol.value))
+                if name is not None:
+                    maps[name] = None
+            elif operation == _LOAD_IMM64 and is_data_section(target.name):
+                maps[target.name] = None
+        operations = bytes(code[function.start : end : INSN_SIZE])
+        at = operations.find(_CALL)
+        while at >= 0:
+            offset = function.start + at * INSN_SIZE
+            if code[offset + 1] >> 4 == _PSEUDO_CALL and offset not in relocated:
+                calls[function.section, offset + (_immediate(code, offset) + 1) * INSN_SIZE] = None
+            at = operations.find(_CALL, at + 1)
+        return tuple(maps), tuple(self._functions[key] for key in calls if key in self._functions)
+
+
+def _immediate(code: memoryview, offset: int) -> int:
+    return int.from_bytes(code[offset + 4 : offset + 8], _HOST, signed=True)
+
+
+def reached_programs(
+    program: str, maps_of: Mapping[str, tuple[str, ...]], specs: Mapping[str, MapSpec]
+) -> tuple[str, ...]:
+    """The other programs that a program can tail-call through the program arrays' initial values, and those
+    from there.
+
+    ``maps_of``: the maps that each program refers to. Program arrays within maps of maps count.
+    """
+    reached: dict[str, None] = {}
+    seen: set[str] = set()
+    pending = list(reversed(maps_of.get(program, ())))
+    while pending:
+        name = pending.pop()
+        spec = specs.get(name)
+        if spec is None or name in seen:
+            continue
+        seen.add(name)
+        for _, value in spec.values:
+            if spec.inner is not None:
+                pending.append(value)
+            elif value in maps_of:
+                reached[value] = None
+                pending.extend(maps_of[value])
+    reached.pop(program, None)
+    return tuple(reached)
