@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A frame is right when a receiver's own rule says so: the checksum over everything, itself included, is 0."""
+"""A frame is right when a receiver's own rule says so: the checksum over everything, itself included, is 0"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ethernet frames, built byte by byte, with checksums a receiver accepts. Pure: nothing here sends anything.
 
-Frames are not padded to Ethernet's 60 bytes: a veth pair carries them as they are, so a byte counter on the
-other end shows exactly ``len(frame)``. Addresses are the ones set aside for documentation (RFC 5737, RFC 3849),
-MACs are locally administered.
+Frames are not padded to Ethernet's 60 bytes: a veth pair carries them as they are, so an XDP program at its
+other end sees exactly ``len(frame)`` bytes. The addresses are those set aside for documentation (RFC 5737,
+RFC 3849); the MACs are locally administered.
 """
 
 from __future__ import annotations
