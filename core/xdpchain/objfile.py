@@ -19,7 +19,7 @@ from .btf import Btf
 from .btf_types import Kind
 from .elf import MAX_FILE, Elf, bad_object
 from .errors import InvalidInput, NotFound, PermissionDenied
-from .objmaps import MapSpec, Variable, read_maps, read_variables
+from .objmaps import KCONFIG, MapSpec, Variable, read_maps, read_variables
 from .objrefs import INSN_SIZE, Function, References, reached_programs, read_functions
 from .runconfig import RunConfig
 from .runconfig_btf import read_run_configs
@@ -229,7 +229,7 @@ def _programs(
                 f"its program {one.name!r} is static, and libbpf takes global programs only",
                 "Remove the word static, or its section",
             )
-    references = References(elf, functions)
+    references = References(elf, functions, _configuration(btf))
     maps_of = {one.name: references.maps(one) for one in entries}
     specs = {one.name: one for one in maps}
     configs = read_run_configs(btf) if btf is not None else {}
@@ -258,6 +258,14 @@ def _programs(
 def _is_entry(function: Function, count: int) -> bool:
     """Functions in .text are there to be called; only the single function of an object can be its program."""
     return function.section_name != _TEXT or count == 1
+
+
+def _configuration(btf: Btf | None) -> frozenset[str]:
+    """The names of the kernel configuration values that the object asks for."""
+    datasec = btf.datasec(KCONFIG) if btf is not None else None
+    if btf is None or datasec is None:
+        return frozenset()
+    return frozenset(one.name for one, _ in btf.variables(datasec))
 
 
 def _takes_xdp_md(btf: Btf, function: str) -> bool:

@@ -15,6 +15,7 @@ from .btf import Btf
 from .elf import Elf, Section, Symbol, bad_object, readable
 
 __all__ = [
+    "KCONFIG",
     "MAP_TYPES",
     "MapSpec",
     "Variable",
@@ -71,6 +72,7 @@ MAX_VALUES: Final = 1 << 14
 BPF_F_RDONLY_PROG: Final = 1 << 7
 BPF_F_MMAPABLE: Final = 1 << 10
 MAP_NAME_LENGTH: Final = 15
+KCONFIG: Final = ".kconfig"
 _DATA: Final = (".data", ".rodata", ".bss")
 _POINTER: Final = 8
 
@@ -195,7 +197,7 @@ def _data_map(section: Section, btf: Btf | None) -> MapSpec:
 
 def _kconfig(btf: Btf | None) -> tuple[MapSpec, ...]:
     """The map of the kernel configuration that the object asks for (``extern ... __kconfig``)."""
-    datasec = btf.datasec(".kconfig") if btf else None
+    datasec = btf.datasec(KCONFIG) if btf else None
     if btf is None or datasec is None:
         return ()
     externs = []
@@ -207,7 +209,7 @@ def _kconfig(btf: Btf | None) -> tuple[MapSpec, ...]:
     end = 0
     for negative, size in sorted(externs):  # libbpf: largest alignment first, then the smaller
         end += -end % max(-negative, 1) + size
-    return (MapSpec(".kconfig", "data", ".kconfig", ARRAY, 4, end, 1, BPF_F_RDONLY_PROG | BPF_F_MMAPABLE),)
+    return (MapSpec(KCONFIG, "data", KCONFIG, ARRAY, 4, end, 1, BPF_F_RDONLY_PROG | BPF_F_MMAPABLE),)
 
 
 # -- definitions in .maps --------------------------------------------------------------------------------

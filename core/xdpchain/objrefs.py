@@ -9,12 +9,12 @@ Documentation/bpf/standardization/instruction-set.rst.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from .elf import SHF_EXECINSTR, Elf, Section, Symbol, bad_object, readable
-from .objmaps import MapSpec, is_data_section
+from .objmaps import KCONFIG, MapSpec, is_data_section
 
 __all__ = ["INSN_SIZE", "Function", "References", "reached_programs", "read_functions"]
 
@@ -75,8 +75,10 @@ def _function(symbol: Symbol, section: Section) -> Function:
 class References:
     """The graph of who refers to what, built once for an object."""
 
-    def __init__(self, elf: Elf, functions: Iterable[Function]) -> None:
+    def __init__(self, elf: Elf, functions: Iterable[Function], configuration: Container[str] = ()) -> None:
+        """``configuration``: names of the external variables that libbpf fills from the kernel's."""
         self._elf = elf
+        self._configuration = configuration
         self._functions = {(one.section, one.start): one for one in functions}
         self._maps_at = {
             (one.section, one.value): one.name
@@ -116,8 +118,10 @@ class References:
                 raise bad_object(f"a relocation in its function {function.name!r} is not at an instruction")
             operation, immediate = code[one.offset], _immediate(code, one.offset)
             symbol = one.symbol
-            if symbol.section < 0:
-                continue  # a kernel symbol or configuration value: libbpf finds it
+            if symbol.section < 0:  # outside of the object: also kernel symbols, which are no maps
+                if symbol.name in self._configuration:
+                    maps[KCONFIG] = None
+                continue
             target = self._elf.sections[symbol.section]
             if operation == _CALL:
                 # clang: imm -1 for a global function, the instruction's number less one for a static one

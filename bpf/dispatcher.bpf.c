@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The dispatcher: the program on the interface's XDP hook, which calls the slots of a chain in order.
+ *
+ * One source, three objects:
+ *   dispatcher_v2.o, dispatcher_v3.o   the layout of libxdp's dispatcher versions 2 and 3 (-DDISPATCHER_VERSION=2|3)
+ *   dispatcher_counters.o              version 3 that also counts packets and bytes per slot and action (-DXDPTUI_COUNTERS)
+ *
+ * The configuration lies in .rodata and is frozen before the load, so the verifier sees constants: it removes the code
+ * of unused slots, and what an action set makes unreachable. Each slot is a stub with global linkage, which freplace
+ * linkage replaces and static linkage cuts out. Since a stub is verified by itself, main must not expect anything of
+ * its return code.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#ifndef DISPATCHER_VERSION
+#define DISPATCHER_VERSION 3
+#endif
+
+#define SLOTS 10
+#define UNREPLACED 31 /* what a stub returns; user space sets bit 31 of each used action set, so the chain goes on */
+
+/* The configuration block that user space fills: the protocol's layout, 124 bytes in version 2, 128 in version 3. */
+struct dispatcher_config {
+	__u8 magic;
+	__u8 version;
+	__u8 slots_enabled;
+	__u8 has_frags;
+	__u32 actions[SLOTS]; /* bit n: go on after return code n */
+	__u32 priorities[SLOTS];
+	__u32 flags[SLOTS];
+#if DISPATCHER_VERSION >= 3
+	__u8 is_devbound;
+	__u8 padding[3];
+#endif
+};
+
+#ifdef XDPTUI_COUNTERS
+/*
+ * Rows of the counters: row 0 counts what the dispatcher itself returned. A slot's row is its own for as long as it
+ * stays in the chain, through any number of relinks: the counters map is handed from dispatcher to dispatcher. Twenty
+ * rows, so that a chain of ten can become an entirely different chain of ten without two slots sharing a row.
+ */
+#define ROWS 21
+#define CODES 6 /* the five actions, and one for any other return code */
+
+struct count {
+	__u64 packets;
+	__u64 bytes;
+};
+
+struct cpu_counts {
+	struct count rows[ROWS][CODES];
+	__u64 padding[4]; /* to whole cache lines: no two CPUs share one */
+};
+
+/* One element a CPU. A plain array, for user space can mmap that; only its own CPU writes to an element. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1); /* user space sets the number of possible CPUs */
+	__type(key, __u32);
+	__type(value, struct cpu_counts);
+} xdptui_counters SEC(".maps");
+
+static volatile const struct {
+	struct dispatcher_config dispatcher;
+	__u32 rows[SLOTS];
+} all_config = {};
+#define config all_config.dispatcher
+#else
+static volatile const struct dispatcher_config config = {};
+#endif
+
+/* libxdp 1.2 reads the version from here. */
+__attribute__((used)) int (*dispatcher_version)[DISPATCHER_VERSION] SEC("xdp_metadata");
+
+/*
+ * bpf_xdp_adjust_tail() with 0 changes nothing, but marks the stub as one that may move packet pointers: without it,
+ * kernel 6.12 on refuse to replace it by a component that does (81f6d0530ba0).
+ */
+#define STUB(name)                                          \
+	__attribute__((noinline)) int name(struct xdp_md *ctx)  \
+	{                                                       \
+		volatile int code = UNREPLACED;                     \
+		if (!ctx)                                           \
+			return XDP_ABORTED;                             \
+		bpf_xdp_adjust_tail(ctx, 0);                        \
+		return code;                                        \
+	}
+
+STUB(prog0)
+STUB(prog1)
+STUB(prog2)
+STUB(prog3)
+STUB(prog4)
+STUB(prog5)
+STUB(prog6)
+STUB(prog7)
+STUB(prog8)
+STUB(prog9)
+STUB(compat_test) /* libxdp tries out on this one whether the kernel can replace functions */
+
+#ifdef XDPTUI_COUNTERS
+static __always_inline __u64 length(struct xdp_md *ctx)
+{
+	if (config.has_frags)
+		return bpf_xdp_get_buff_len(ctx);
+	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+}
+
+static __always_inline void count(struct cpu_counts *counts, __u32 row, struct xdp_md *ctx, __u64 code)
+{
+	struct count *at = &counts->rows[row][code > XDP_REDIRECT ? CODES - 1 : code];
+
+	at->packets++;
+	at->bytes += length(ctx);
+}
+#define COUNT(row, code) count(counts, row, ctx, code)
+#else
+#define COUNT(row, code)
+#endif
+
+/* One register, one value: else clang checks the bounds of a copy, and the verifier doesn't see it. */
+#define KEEP(variable) asm volatile("" : "+r"(variable))
+
+#define SLOT(n)                                                            \
+	if (config.slots_enabled <= n)                                         \
+		goto pass;                                                         \
+	code = (__u32)prog##n(ctx);                                            \
+	KEEP(code);                                                            \
+	COUNT(all_config.rows[n], code);                                       \
+	if (code > UNREPLACED || !(config.actions[n] >> code & 1))             \
+		goto out;
+
+SEC("xdp")
+int xdp_dispatcher(struct xdp_md *ctx)
+{
+	__u64 code;
+#ifdef XDPTUI_COUNTERS
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct cpu_counts *counts = bpf_map_lookup_elem(&xdptui_counters, &cpu);
+
+	if (!counts) /* there is one for every possible CPU; the verifier does not know */
+		return XDP_ABORTED;
+#endif
+
+	SLOT(0)
+	SLOT(1)
+	SLOT(2)
+	SLOT(3)
+	SLOT(4)
+	SLOT(5)
+	SLOT(6)
+	SLOT(7)
+	SLOT(8)
+	SLOT(9)
+	/* Never reached with ten slots; keeps the function in the program, where libxdp looks for it. */
+	if (config.slots_enabled > SLOTS)
+		compat_test(ctx);
+pass:
+	code = XDP_PASS;
+out:
+	COUNT(0, code);
+	return code;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

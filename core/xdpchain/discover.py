@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs on the interfaces, whoever put it there. Everything is read from the kernel; nothing is
+changed.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .chain import Interface, Mode
+from .errors import InvalidInput, XdpChainError
+from .manifest import Manifest
+from .running import Device, DispatcherInfo, Hook, Owner, Running
+from .sys import blobs, bpf
+from .sys.netlink import LinkInfo, Netlink
+
+__all__ = ["author_of", "look", "survey"]
+
+MANIFEST = "xdptui_manifest"
+STATIC_VERSION = 3
+
+
+def survey(netns: str | None = None) -> tuple[Running, ...]:
+    """Every interface of a namespace and what it runs, by ifindex. Raises NotFound for an unknown
+    namespace.
+    """
+    with Netlink(netns) as netlink:
+        features = netlink.xdp_features()
+        return tuple(
+            _running(_device(link, netns, netlink, features), link)
+            for link in sorted(netlink.links(), key=lambda link: link.ifindex)
+        )
+
+
+def look(name: str, netns: str | None = None) -> Running:
+    """One interface and what it runs. Raises NotFound."""
+    with Netlink(netns) as netlink:
+        link = netlink.link(name)
+        return _running(_device(link, netns, netlink, netlink.xdp_features()), link)
+
+
+def _device(
+    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+) -> Device:
+    return Device(
+        interface=Interface(link.name, link.ifindex, netns),
+        up=link.up,
+        operstate=link.operstate,
+        mtu=link.mtu,
+        driver=netlink.driver(link.ifindex),
+        features=None if features is None else features.get(link.ifindex, frozenset()),
+        rx=(link.stats.rx_packets, link.stats.rx_bytes),
+        tx=(link.stats.tx_packets, link.stats.tx_bytes),
+        address=link.address,
+    )
+
+
+def _running(device: Device, link: LinkInfo) -> Running:
+    if not link.xdp:
+        return Running(device)
+    hooks = []
+    for attached in link.xdp:
+        try:
+            with bpf.prog_by_id(attached.prog_id) as program:
+                info = bpf.prog_info(program)
+                hooks.append(Hook(Mode(attached.mode), info.id, info.name, info.tag))
+                if len(hooks) == 1:
+                    maps = bpf.prog_map_ids(program)
+        except bpf.BpfError as error:
+            # Without CAP_SYS_ADMIN the kernel tells the id of a program and nothing else.
+            hooks.append(Hook(Mode(attached.mode), attached.prog_id, "?", ""))
+            note = f"its program can't be read: {os.strerror(error.errno or 0)}"
+            return Running(device, tuple(hooks), Owner.FOREIGN, note=note)
+    try:
+        carried = _manifest(maps)
+    except XdpChainError as error:
+        return Running(device, tuple(hooks), Owner.XDPTUI, note=str(error))
+    if carried is None or len(hooks) > 1:
+        return _foreign(device, tuple(hooks))
+    return Running(
+        device,
+        tuple(hooks),
+        Owner.XDPTUI,
+        carried.chain.linkage,
+        DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
+        carried.chain,
+        carried.counters_map,
+    )
+
+
+def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
+    """The manifest among a program's maps. Raises InvalidInput for one that can't be read."""
+    # It is bound last, so it is found first from the end.
+    for number in reversed(map_ids):
+        try:
+            with bpf.map_by_id(number) as fd:
+                info = bpf.map_info(fd)
+                if info.name == MANIFEST and info.type == bpf.MapType.ARRAY and info.max_entries == 1:
+                    return Manifest.decode(blobs.read(fd))
+        except bpf.BpfError as error:
+            raise InvalidInput("the chain's manifest can't be read", str(error)) from error
+    return None
+
+
+def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
+    hook = hooks[0]
+    with_link = _xdp_link(device.interface.ifindex, hook.prog_id)
+    if with_link is not None:
+        hook = Hook(hook.mode, hook.prog_id, hook.name, hook.tag, with_link)
+    how = f"a bpf_link (id {with_link}) holds it" if with_link is not None else "it was attached by netlink"
+    note = f"it is no dispatcher, but a single program of somebody else; {how}"
+    return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note)
+
+
+def _xdp_link(ifindex: int, prog_id: int) -> int | None:
+    """The id of the bpf_link that holds this program on this interface."""
+    try:
+        for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+            try:
+                with bpf.link_by_id(number) as fd:
+                    info = bpf.link_info(fd)
+            except bpf.BpfError:
+                continue  # it went away meanwhile
+            if (info.type, info.prog_id, info.target) == (bpf.LINK_XDP, prog_id, ifindex):
+                return number
+    except bpf.BpfError:
+        pass  # no permission to list links: whether there is one stays unknown
+    return None
+
+
+def author_of(running: Running) -> str:
+    """Who made the chain that runs, for a message: the manifest's author, or what is known of the program."""
+    hook = running.hook
+    if hook is None:
+        return "nothing runs there now"
+    try:
+        with bpf.prog_by_id(hook.prog_id) as program:
+            carried = _manifest(bpf.prog_map_ids(program))
+    except (bpf.BpfError, XdpChainError):
+        carried = None
+    who = f"made by {carried.author}" if carried else f"owner: {running.owner}"
+    return f"program {hook.prog_id} ({hook.name}) runs there now, {who}"

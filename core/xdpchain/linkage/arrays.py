@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pins that keep the program arrays of a chain's components filled.
+
+The kernel empties a program array when user space lets go of it, whatever programs still use it
+(bpf_map_release_uref), so a component with tail calls needs its arrays pinned for as long as its chain
+lives. They lie in ``<bpffs>/xdptui/<dispatcher's prog id>/<map id>``. Program ids are the whole system's
+and none is used twice, so a directory whose program is gone is stale, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from xdpchain.sys import bpf, bpffs
+
+__all__ = ["pin_arrays", "remove_array_pins", "stale_array_pins", "sweep_array_pins"]
+
+DIRECTORY = "xdptui"
+
+
+def _root() -> Path:
+    return bpffs.find() / DIRECTORY
+
+
+def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
+    """Pin ``arrays`` (by map id) for the dispatcher with prog id ``program``. Raises BpffsMissing,
+    KernelRefused.
+    """
+    directory = _root() / str(program)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number, fd in arrays.items():
+            bpf.obj_pin(fd, str(directory / str(number)))
+    except OSError as error:
+        raise bpf.refusal(error, f"program arrays can't be pinned in {directory}") from error
+
+
+def remove_array_pins(program: int) -> None:
+    """Remove the pins of one dispatcher, if it has any."""
+    try:
+        directory = _root() / str(program)
+        for name in os.listdir(directory):
+            if name.isdigit():
+                (directory / name).unlink(missing_ok=True)
+        directory.rmdir()
+    except (bpffs.BpffsMissing, FileNotFoundError):
+        pass
+
+
+def stale_array_pins() -> tuple[Path, ...]:
+    """Directories whose dispatcher is gone: left by a process that was killed, or by a foreign hand."""
+    try:
+        names = os.listdir(_root())
+    except (bpffs.BpffsMissing, FileNotFoundError, PermissionError):
+        return ()
+    return tuple(_root() / name for name in sorted(names) if name.isdigit() and not _lives(int(name)))
+
+
+def sweep_array_pins() -> None:
+    """Remove all stale pins. Take the lock first."""
+    for directory in stale_array_pins():
+        remove_array_pins(int(directory.name))
+
+
+def _lives(program: int) -> bool:
+    try:
+        bpf.prog_by_id(program).close()
+    except bpf.BpfError as error:
+        return error.errno != errno.ENOENT
+    return True

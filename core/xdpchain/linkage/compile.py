@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From an object file to a loaded component: libbpf loads it, the verifier judges it by itself, its unit is
+kept.
+
+Nothing is attached and nothing pinned here. What comes out holds descriptors until it is closed, and all of
+it vanishes if it is closed before a dispatcher took the maps over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xdpchain import image
+from xdpchain.chain import Component, MapRef
+from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.libbpf import LoadFailed, Object, ObjectMap, ObjectProgram
+from xdpchain.unit import Unit
+
+__all__ = ["Compiled", "compile_component", "map_key", "open_maps", "verifier_verdict"]
+
+
+@dataclass
+class Compiled:
+    """A component in linkable form, with all maps of its object open; ``component.maps`` names those that
+    it uses.
+
+    ``pins`` are maps that the object wants pinned and that are not yet, as (name, path).
+    """
+
+    component: Component
+    unit: Unit
+    maps: dict[str, bpf.Fd] = field(default_factory=dict)
+    pins: tuple[tuple[str, str], ...] = ()
+
+    def close(self) -> None:
+        for fd in self.maps.values():
+            fd.close()
+
+
+def compile_component(
+    component: Component, data: bytes, reuse: Mapping[str, bpf.Fd], *, frags: bool | None = None
+) -> Compiled:
+    """Load ``component`` of the object file ``data`` as an XDP program and read its unit.
+
+    Maps found in ``reuse`` (by name) are used in place of new ones, after a check of their shape. ``frags``
+    overrides the component's own flag, for a chain that as a whole has none. Raises KernelRefused with the
+    verifier's last words, LinkRefused for a map of another shape.
+    """
+    frags = component.frags if frags is None else frags
+    label = f"{component.object.path if component.object and component.object.path else component.name}"
+    with Object(data, component.name) as opened:
+        pins = _shape(opened, component, reuse, frags)
+        try:
+            opened.load()
+        except LoadFailed as error:
+            raise _explain(error, component, data, reuse, frags, label) from error
+        program = _program(opened, component)
+        info = bpf.prog_info(program.fd)
+        maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
+        names = {one.fd: map_key(one) for one in opened.maps()}
+        code = program.instructions()
+        try:
+            if image.module_calls(code):
+                raise LinkRefused(
+                    f"{component.name} can't be linked into a chain",
+                    "it calls functions of a kernel module",
+                    "Use freplace linkage",
+                )
+            references = tuple((index, names[fd]) for index, fd in image.map_references(code))
+            unit = Unit(
+                instructions=code,
+                functions=program.func_info(),
+                btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
+                references=references,
+                frags=frags,
+                stack=_stack_depths(opened.log(program)),
+                verified=info.verified_instructions,
+                jited=info.jited_len,
+            )
+            used = {name for _, name in references}
+            refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)
+        except BaseException:
+            for fd in maps.values():
+                fd.close()
+            raise
+        loaded = replace(
+            component,
+            id=info.id,
+            tag=info.tag,
+            loaded_at=info.load_time,
+            instructions=info.xlated_len // image.SIZE,
+            maps=refs,
+        )
+        return Compiled(loaded, unit, maps, tuple((n, p) for n, p in pins if n in used))
+
+
+def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:
+    """Descriptors of running maps, by name. Raises NotFound if one is gone."""
+    found: dict[str, bpf.Fd] = {}
+    try:
+        for ref in refs:
+            found[ref.name] = bpf.map_by_id(ref.id)
+    except OSError as error:
+        for fd in found.values():
+            fd.close()
+        raise bpf.refusal(error, f"map {ref.name} (id {ref.id}) can't be opened") from error
+    return found
+
+
+def map_key(one: ObjectMap) -> str:
+    """A map's name in its object; of a data section's only the section, for libbpf puts the object's name
+    before it.
+    """
+    return one.name[one.name.index(".") :] if one.internal and "." in one.name else one.name
+
+
+def _program(opened: Object, component: Component) -> ObjectProgram:
+    for program in opened.programs():
+        if program.name == component.name:
+            return program
+    raise InvalidInput(f"the object has no program {component.name}")
+
+
+def _shape(
+    opened: Object, component: Component, reuse: Mapping[str, bpf.Fd], frags: bool
+) -> list[tuple[str, str]]:
+    """Say which programs and maps to load; returns the pins that the object asks for and that are not there
+    yet.
+    """
+    wanted = {component.name, *component.callees}
+    for program in opened.programs():
+        program.set_autoload(program.name in wanted)
+        if program.name in wanted:
+            program.as_xdp(frags)
+    _program(opened, component)
+    pins: list[tuple[str, str]] = []
+    for one in opened.maps():
+        name, path = map_key(one), _pin_path(one, component)
+        one.set_pin_path(None)
+        if one.type == bpf.MapType.PROG_ARRAY and name not in component.uses:
+            # libbpf would fill it, with programs that are not wanted here.
+            one.leave_out()
+            continue
+        if name in reuse:
+            _check_shape(component, one, reuse[name])
+            one.reuse(reuse[name])
+        elif path:
+            try:
+                with bpf.obj_get(path) as pinned:
+                    _check_shape(component, one, pinned)
+                    one.reuse(pinned)
+            except bpf.BpfError as error:
+                if error.errno != errno.ENOENT:
+                    raise bpf.refusal(error, f"the pinned map {path} can't be opened") from error
+                pins.append((name, path))
+    return pins
+
+
+def _pin_path(one: ObjectMap, component: Component) -> str | None:
+    """Where the object wants this map pinned; libbpf takes /sys/fs/bpf for the directory, wherever the
+    mount is.
+    """
+    if one.pin_path is None:
+        return None
+    root = Path(component.pin_root) if component.pin_root else bpffs.find()
+    return str(root / Path(one.pin_path).name)
+
+
+def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd) -> None:
+    info = bpf.map_info(running)
+    has = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
+    # The kernel sets BPF_F_RDONLY_PROG on devmaps by itself (0cdbb4b09a06), libbpf frozen sections' flags
+    # likewise.
+    rdonly = 1 << 7
+    wants = (*wanted.shape[:4], wanted.shape[4] | has[4] & rdonly)
+    if has != wants and wanted.type != 0:
+        words = ("type", "key size", "value size", "entries", "flags")
+        odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
+        raise LinkRefused(
+            f"map {map_key(wanted)} of {component.name} can't be kept",
+            f"its shape changed: {odd}",
+            "Use --fresh-maps to start with empty maps, which loses what they hold",
+        )
+
+
+def _explain(
+    error: LoadFailed,
+    component: Component,
+    data: bytes,
+    reuse: Mapping[str, bpf.Fd],
+    frags: bool,
+    label: str,
+) -> XdpChainError:
+    """A refused load, tried once more for the verifier's reasoning."""
+    log = error.log
+    if error.program:
+        with contextlib.suppress(XdpChainError), Object(data, component.name) as again:
+            _shape(again, component, reuse, frags)
+            try:
+                again.load(verbose=True)
+            except LoadFailed as verbose:
+                log = verbose.log or log
+        if error.errno != errno.EPERM or log.strip():
+            return KernelRefused(
+                f"the verifier refuses {error.program} of {label}",
+                verifier_verdict(log),
+                "Its last words are in the details; the program needs mending, the chain is unchanged",
+                detail="\n".join(log.rstrip().splitlines()[-40:]),
+            )
+    refused = bpf.refusal(error, f"{label} can't be loaded", log=error.messages)
+    if refused.why and error.messages:
+        refused.why = f"{refused.why}; libbpf: {_last_line(error.messages)}"
+    return refused
+
+
+def verifier_verdict(log: str) -> str:
+    """The line of a verifier log that says what is wrong."""
+    statistics = re.compile(r"^(verification time|stack depth|processed|\s*$|\d+: |;|func#|from \d+ to|R\d+)")
+    lines = [line for line in log.splitlines() if not statistics.match(line)]
+    spoken = [
+        line
+        for line in log.splitlines()
+        if line.strip() and not line.startswith(("processed", "verification", "stack depth"))
+    ]
+    return (lines or spoken or ["it gave no reason"])[-1].strip()
+
+
+def _last_line(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+
+
+def _stack_depths(log: str) -> tuple[int, ...]:
+    found = re.search(r"^stack depth ([\d+]+)", log, re.MULTILINE)
+    return tuple(int(depth) for depth in found[1].split("+")) if found else ()

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a static or tail-call chain <-> JSON: all that a fresh process needs to rebuild the
+chain. Pure.
+
+It lies in a frozen array map that is bound to the dispatcher, and vanishes with it. Maps are named by id;
+the dispatcher holds every one of them, so the ids stay valid for as long as the manifest can be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .actions import ActionSet
+from .chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from .errors import InvalidInput
+from .runconfig import RunConfig
+
+__all__ = ["FORMAT", "Author", "Manifest"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who made a chain: user name, pid, command line, and when (seconds since 1970)."""
+
+    user: str
+    pid: int
+    command: str
+    at: float
+
+    def __str__(self) -> str:
+        return f"{self.user}, pid {self.pid} ({self.command})"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A chain as its dispatcher carries it."""
+
+    chain: Chain
+    author: Author
+    counters_map: int | None = None
+
+    def encode(self) -> bytes:
+        document = {
+            "format": FORMAT,
+            "linkage": self.chain.linkage.value,
+            "mode": self.chain.mode.value,
+            "counters": self.counters_map,
+            "author": {
+                "user": self.author.user,
+                "pid": self.author.pid,
+                "command": self.author.command,
+                "at": self.author.at,
+            },
+            "slots": [_slot_out(slot) for slot in self.chain.slots],
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Manifest:
+        """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
+        try:
+            document = json.loads(data.rstrip(b"\0"))
+            if document["format"] != FORMAT:
+                raise InvalidInput(
+                    "the chain's manifest can't be read",
+                    f"it has format {document['format']}, this is {FORMAT}",
+                    "Use the xdptui that made the chain, or a newer one",
+                )  # fmt: skip
+            chain = Chain(
+                tuple(_slot_in(slot) for slot in document["slots"]),
+                Linkage(document["linkage"]),
+                Mode(document["mode"]),
+                document["counters"] is not None,
+            )
+            return cls(chain, Author(**document["author"]), document["counters"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput("the chain's manifest can't be read", repr(error)) from None
+
+
+def _config_out(config: RunConfig) -> dict[str, Any]:
+    return {"priority": config.priority, "actions": config.actions.names()}
+
+
+def _config_in(document: Mapping[str, Any]) -> RunConfig:
+    return RunConfig(document["priority"], ActionSet.parse(document["actions"]))
+
+
+def _slot_out(slot: Slot) -> dict[str, Any]:
+    component = slot.component
+    source = component.object
+    return {
+        "key": slot.key,
+        "row": slot.row,
+        **_config_out(slot.config),
+        "name": component.name,
+        "section": component.section,
+        "declared": _config_out(component.declared),
+        "frags": component.frags,
+        "licence": component.licence,
+        "callees": component.callees,
+        "uses": component.uses,
+        "pin_root": component.pin_root,
+        "instance": component.instance,
+        "id": component.id,
+        "tag": component.tag,
+        "loaded_at": component.loaded_at,
+        "instructions": component.instructions,
+        "maps": {ref.name: ref.id for ref in component.maps},
+        "unit": component.unit_map,
+        "object": source
+        and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
+    }
+
+
+def _slot_in(document: Mapping[str, Any]) -> Slot:
+    source = document["object"]
+    component = Component(
+        name=document["name"],
+        section=document["section"],
+        declared=_config_in(document["declared"]),
+        frags=document["frags"],
+        licence=document["licence"],
+        callees=tuple(document["callees"]),
+        uses=tuple(document["uses"]),
+        pin_root=document["pin_root"],
+        instance=document["instance"],
+        id=document["id"],
+        tag=document["tag"],
+        loaded_at=document["loaded_at"],
+        instructions=document["instructions"],
+        maps=tuple(MapRef(name, number) for name, number in document["maps"].items()),
+        unit_map=document["unit"],
+        object=source and ObjectRef(source["sha256"], source["size"], source["path"], source["map"]),
+    )
+    return Slot(component, _config_in(document), document["key"], document["row"])

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The difference between what runs and a candidate: changes, steps, and warnings. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from .actions import Action
+from .chain import Chain, Mode, Slot
+from .errors import InvalidInput, NotOurs
+from .running import Running
+
+__all__ = ["Change", "ChangeKind", "Plan", "Warning", "lint", "make_plan"]
+
+
+class ChangeKind(StrEnum):
+    """What happens to one slot, or to the chain as a whole."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    MOVE = "move"
+    RETUNE = "retune"
+    REPLACE = "replace"
+    CHAIN = "chain"
+
+
+SYMBOLS = {
+    ChangeKind.ADD: "+",
+    ChangeKind.REMOVE: "-",
+    ChangeKind.MOVE: "↕",
+    ChangeKind.RETUNE: "~",
+    ChangeKind.REPLACE: "≠",
+    ChangeKind.CHAIN: "*",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference, in words; ``name`` is the component's, empty for a change of the whole chain."""
+
+    kind: ChangeKind
+    name: str
+    text: str
+
+    @property
+    def symbol(self) -> str:
+        return SYMBOLS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Something that the chain does and its author may not mean. ``slot`` is an index, None for the whole
+    chain.
+    """
+
+    slot: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How ``running`` becomes ``candidate``."""
+
+    running: Running
+    candidate: Chain
+    changes: tuple[Change, ...]
+    steps: tuple[str, ...]
+    warnings: tuple[Warning, ...]
+
+    @property
+    def empty(self) -> bool:
+        """True when the candidate is what runs already."""
+        return not self.changes
+
+
+def make_plan(running: Running, candidate: Chain) -> Plan:
+    """Compare, and say what applying will do.
+
+    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
+    for a mode that the running chain can't be moved to in one step.
+    """
+    if not running.editable:
+        hook = running.hooks[0]
+        raise NotOurs(
+            f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which is not replaced",
+            running.note,
+            "Remove it with the tool that put it there, then load again",
+        )
+    if running.chain is not None and candidate.slots and candidate.mode is not running.chain.mode:
+        raise InvalidInput(
+            f"{running.interface} runs in {running.chain.mode} mode, {candidate.mode} was asked for",
+            "the kernel has no atomic step from one mode to another",
+            f"Keep {running.chain.mode} mode, or unload everything first",
+        )
+    if candidate.mode is Mode.OFFLOAD and candidate.slots:
+        raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
+    changes = _changes(running.chain or replace(candidate, slots=()), candidate)
+    return Plan(running, candidate, changes, _steps(running, candidate) if changes else (), lint(candidate))
+
+
+def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
+    before = {slot.key: slot for slot in old.slots}
+    after = {slot.key: slot for slot in new.slots}
+    found: list[Change] = []
+    for i, slot in enumerate(old.slots):
+        if slot.key not in after:
+            found.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}"))
+    common = [slot.key for slot in old.slots if slot.key in after]
+    stay = _longest_rising([[s.key for s in new.slots].index(key) for key in common])
+    moved = {key for i, key in enumerate(common) if i not in stay}
+    for i, slot in enumerate(new.slots):
+        if slot.key not in before:
+            found.append(Change(ChangeKind.ADD, slot.name, f"slot {i}, {_config(slot)}"))
+            continue
+        was = before[slot.key]
+        if was.component != slot.component:
+            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot)))
+        if slot.key in moved:
+            found.append(Change(ChangeKind.MOVE, slot.name, f"slot {old.position(slot.key)} → slot {i}"))
+        retuned = []
+        if was.priority != slot.priority:
+            retuned.append(f"priority {was.priority} → {slot.priority}")
+        if was.actions != slot.actions:
+            retuned.append(f"continues on {was.actions} → {slot.actions}")
+        if retuned:
+            found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned)))
+    if old.slots and new.slots:
+        if old.linkage is not new.linkage:
+            found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
+        if old.counters != new.counters:
+            found.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
+    return tuple(found)
+
+
+def _config(slot: Slot) -> str:
+    return f"priority {slot.priority}, continues on {slot.actions}"
+
+
+def _replaced(was: Slot, now: Slot) -> str:
+    def hash_of(slot: Slot) -> str:
+        return slot.component.object.sha256[:12] if slot.component.object else f"id {slot.id}"
+
+    name = f"{was.name} → {now.name}, " if was.name != now.name else ""
+    return f"{name}object {hash_of(was)} → {hash_of(now)}, maps kept where their shape is the same"
+
+
+def _longest_rising(values: list[int]) -> frozenset[int]:
+    """The indices of a longest rising run of ``values``: the slots that need not count as moved."""
+    best: list[tuple[int, ...]] = []
+    for i, value in enumerate(values):
+        tails = [run for run in best if values[run[-1]] < value]
+        best.append((*_longest(tails), i))
+    return frozenset(_longest(best))
+
+
+def _longest(runs: list[tuple[int, ...]]) -> tuple[int, ...]:
+    return max(runs, key=lambda run: len(run), default=())
+
+
+def _steps(running: Running, candidate: Chain) -> tuple[str, ...]:
+    where, hook = running.interface, running.hook
+    if not candidate.slots:
+        assert hook is not None
+        return (
+            f"detach dispatcher {hook.prog_id} from {where}, expecting exactly that program",
+            "remove what it leaves behind (pins)",
+        )
+    fresh = sum(slot.id is None for slot in candidate.slots)
+    steps = []
+    if fresh:
+        steps.append(f"load {fresh} new component{'s' * (fresh > 1)}")
+    if len(candidate.slots) > fresh:
+        steps.append(f"keep the maps of {len(candidate.slots) - fresh} running")
+    steps.append(f"link {len(candidate.slots)} slots into a new dispatcher ({candidate.linkage})")
+    if hook:
+        steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
+    else:
+        steps.append(f"attach it to {where} ({candidate.mode} mode), only if the hook is still free")
+    steps.append("release the old chain")
+    return tuple(steps[:-1] if hook is None else steps)
+
+
+def lint(chain: Chain) -> tuple[Warning, ...]:
+    """What a chain does that its author may not mean."""
+    found: list[Warning] = []
+    for i, slot in enumerate(chain.slots[:-1]):
+        if not slot.actions:
+            rest = ", ".join(s.name for s in chain.slots[i + 1 :])
+            found.append(Warning(i, f"{slot.name} continues on nothing: {rest} never run"))
+            break
+    for i, slot in enumerate(chain.slots):
+        if Action.DROP in slot.actions or Action.ABORTED in slot.actions:
+            which = " and ".join(a.xdp_name for a in slot.actions if a in (Action.DROP, Action.ABORTED))
+            outcome = "XDP_PASS ends the chain" if i == len(chain) - 1 else "a later slot decides"
+            found.append(Warning(i, f"{slot.name} continues after {which}: {outcome}, the packet may pass"))
+    if chain.slots:
+        last = len(chain) - 1
+        odd = [a for a in chain.slots[last].actions if a in (Action.TX, Action.REDIRECT)]
+        if odd:
+            names = " and ".join(a.xdp_name for a in odd)
+            found.append(Warning(last, f"{chain.slots[last].name} is last: its {names} turns into XDP_PASS"))
+        if len({slot.component.frags for slot in chain.slots}) == 2:
+            lacking = ", ".join(s.name for s in chain.slots if not s.component.frags)
+            found.append(
+                Warning(None, f"no multi-buffer packets (jumbo frames): {lacking} can't take fragments")
+            )
+    return tuple(found)

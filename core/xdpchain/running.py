@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found on an interface, as frozen values: the device, its XDP hook, and the chain behind it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .chain import Chain, Interface, Linkage, Mode
+
+__all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
+
+
+class Owner(StrEnum):
+    """Whose program holds the hook."""
+
+    XDPTUI = "xdptui"
+    LIBXDP = "libxdp"
+    BPFMAN = "bpfman"
+    FOREIGN = "foreign"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Facts about the device that matter to XDP.
+
+    ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
+    ``rx``/``tx`` are (packets, bytes) as the interface itself counts them.
+    """
+
+    interface: Interface
+    up: bool
+    operstate: str
+    mtu: int
+    driver: str | None
+    features: frozenset[str] | None
+    rx: tuple[int, int] = (0, 0)
+    tx: tuple[int, int] = (0, 0)
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """The program on an interface's XDP hook. ``link_id`` is set where a bpf_link holds it."""
+
+    mode: Mode
+    prog_id: int
+    name: str
+    tag: str
+    link_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherInfo:
+    """The dispatcher's prog id, and the version of its configuration block."""
+
+    id: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One interface and what runs on it.
+
+    ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
+    for the operator). ``hooks`` has more than one element where native and offloaded programs run at once.
+    """
+
+    device: Device
+    hooks: tuple[Hook, ...] = ()
+    owner: Owner | None = None
+    linkage: Linkage | None = None
+    dispatcher: DispatcherInfo | None = None
+    chain: Chain | None = None
+    counters_map: int | None = None
+    note: str = ""
+
+    @property
+    def interface(self) -> Interface:
+        return self.device.interface
+
+    @property
+    def hook(self) -> Hook | None:
+        return self.hooks[0] if self.hooks else None
+
+    @property
+    def mode(self) -> Mode | None:
+        return self.hooks[0].mode if self.hooks else None
+
+    @property
+    def editable(self) -> bool:
+        """Whether a candidate can be made from this: the hook is free, or holds a chain that we understand."""
+        return not self.hooks or self.chain is not None
+
+    @property
+    def identity(self) -> tuple[int, tuple[int, ...]]:
+        """What an edit expects to find unchanged: the ifindex and the prog ids on the hook (the kernel
+        reuses none).
+        """
+        return self.interface.ifindex, tuple(hook.prog_id for hook in self.hooks)

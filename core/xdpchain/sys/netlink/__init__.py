@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed netlink: the network devices of a namespace, their XDP hooks, and what changes on them.
+
+Importing this is cheap: pyroute2, which makes and reads the messages, is loaded when a Netlink first asks
+something.
+"""
+
+from __future__ import annotations
+
+from xdpchain.sys.netlink.events import LinkChanges, LinkEvents
+from xdpchain.sys.netlink.links import LinkInfo, LinkStats, XdpAttachment, XdpMode
+from xdpchain.sys.netlink.refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
+from xdpchain.sys.netlink.session import Netlink
+
+__all__ = [
+    "HookBusy",
+    "LinkChanges",
+    "LinkEvents",
+    "LinkInfo",
+    "LinkStats",
+    "ModeConflict",
+    "MtuTooLarge",
+    "Netlink",
+    "NoNativeXdp",
+    "XdpAttachment",
+    "XdpMode",
+]

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changes on the network devices of a namespace, as it happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from xdpchain.sys import netns as namespaces
+from xdpchain.sys.netlink.transport import NETLINK_ROUTE, messages
+
+__all__ = ["LinkChanges", "LinkEvents"]
+
+_RTMGRP_LINK = 1
+_RTM_NEWLINK = 16
+_RTM_DELLINK = 17
+_AF_BRIDGE = 7
+_IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
+_HEADER_SIZE = 16
+
+_BUFFER = 1 << 16
+_RECEIVE_BUFFER = 1 << 20  # about a thousand events between two polls; the kernel doubles what it is told
+_AT_ONCE = 4096  # events to take before poll returns, however fast new ones come
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanges:
+    """Ifindexes of devices that are new or changed, and of those that are gone; false if there are none.
+
+    ``everything``: events were lost, so anything may have changed: read all links again.
+    """
+
+    changed: frozenset[int] = frozenset()
+    gone: frozenset[int] = frozenset()
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.changed or self.gone)
+
+
+class LinkEvents:
+    """Notifications of RTNLGRP_LINK: devices made, deleted, renamed, up, down, and XDP programs attached over
+    netlink.
+
+    An attachment through bpf_link sends none, so poll the links slowly as well. Subscribe first and read the
+    links then, or a change between the two gets lost. Opening raises NetnsError and PermissionDenied.
+
+    For a thread of its own::
+
+        while (changes := events.poll(1.0)) is not None:
+            if changes: ...
+
+    which ends when any other thread calls close().
+    """
+
+    def __init__(self, netns: str | None = None, *, receive_buffer: int = _RECEIVE_BUFFER) -> None:
+        self.netns = netns
+        self._using = threading.Lock()  # held by who waits at the descriptors, and by who closes them
+        self._ending = threading.Lock()
+        self._closing = threading.Event()
+        self._socket = namespaces.run(netns, _subscribe)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the subscription; a poll() in another thread returns None at once. Harmless when repeated."""
+        with self._ending:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+            os.eventfd_write(self._wake, 1)
+            with self._using:  # a descriptor that is closed while a poll waits at it may be reused by others
+                self._socket.close()
+                os.close(self._wake)
+
+    def poll(self, timeout_s: float | None) -> LinkChanges | None:
+        """Wait until something changes, at most so long (None: for ever); return all since the last call.
+
+        Returns LinkChanges, which is false after a timeout, or None once it was closed.
+        """
+        with self._using:
+            if self._closing.is_set():
+                return None
+            ready = select.poll()
+            ready.register(self._socket, select.POLLIN)
+            ready.register(self._wake, select.POLLIN)
+            ready.poll(None if timeout_s is None else max(0, timeout_s) * 1000)
+            return None if self._closing.is_set() else self._drain()
+
+    def _drain(self) -> LinkChanges:
+        gone: dict[int, bool] = {}  # by ifindex: the last word on it
+        everything = False
+        for _ in range(_AT_ONCE):
+            try:
+                data, _, flags, sender = self._socket.recvmsg(_BUFFER, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                everything = True  # no room for some; what the kernel sends from now on is complete again
+                continue
+            if sender[0] != 0:  # not from the kernel
+                continue
+            everything |= bool(flags & socket.MSG_TRUNC)
+            for kind, _, _, message in messages(data):
+                if kind in (_RTM_NEWLINK, _RTM_DELLINK) and len(message) >= _HEADER_SIZE + _IFINFOMSG.size:
+                    family, _, ifindex, _, _ = _IFINFOMSG.unpack_from(message, _HEADER_SIZE)
+                    # A bridge says RTM_DELLINK of a port that leaves it: that device is still there.
+                    gone[ifindex] = kind == _RTM_DELLINK and family != _AF_BRIDGE
+        return LinkChanges(
+            changed=frozenset(ifindex for ifindex, is_gone in gone.items() if not is_gone),
+            gone=frozenset(ifindex for ifindex, is_gone in gone.items() if is_gone),
+            everything=everything,
+        )
+
+
+def _subscribe() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
+    try:
+        sock.bind((0, _RTMGRP_LINK))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

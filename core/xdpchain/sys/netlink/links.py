@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel says about a network device: frozen values, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+__all__ = ["LinkInfo", "LinkStats", "XdpAttachment", "XdpMode"]
+
+XdpMode: TypeAlias = Literal["native", "generic", "offload"]
+
+
+@dataclass(frozen=True, slots=True)
+class XdpAttachment:
+    """A program on a device's XDP hook. How it got there (netlink or bpf_link) is not visible from here."""
+
+    mode: XdpMode
+    prog_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """The device's own counters since it was made (struct rtnl_link_stats64); packets and bytes.
+
+    Whether packets that XDP dropped, sent or redirected are among them is the driver's choice.
+    """
+
+    rx_packets: int
+    rx_bytes: int
+    rx_errors: int
+    rx_dropped: int
+    tx_packets: int
+    tx_bytes: int
+    tx_errors: int
+    tx_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """A network device, at the moment of asking.
+
+    ``up`` is the administrator's wish (IFF_UP), ``carrier`` what the wire says (IFF_LOWER_UP); ``operstate``
+    is RFC 2863's word in lower case. ``kind`` is rtnetlink's name of a virtual device's type ("veth",
+    "bridge", …), None for hardware and loopback. ``address`` is a MAC address, None for devices without one.
+    ``peer_ifindex`` is the other end of a pair, and ``peer_netnsid`` the kernel's local id of the namespace
+    that the index belongs to (None: this one). ``xdp`` is in the order native, generic, offload; more than
+    one entry means native or generic beside offload.
+    """
+
+    ifindex: int
+    name: str
+    up: bool
+    carrier: bool
+    operstate: str
+    mtu: int
+    kind: str | None
+    address: str | None
+    peer_ifindex: int | None
+    peer_netnsid: int | None
+    num_rx_queues: int
+    num_tx_queues: int
+    xdp: tuple[XdpAttachment, ...]
+    stats: LinkStats
+
+    def program(self, mode: XdpMode) -> int | None:
+        """The id of the program that runs in that mode."""
+        return next((one.prog_id for one in self.xdp if one.mode == mode), None)

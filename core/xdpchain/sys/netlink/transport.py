@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One netlink socket: a request goes out, its replies come back.
+
+The messages are pyroute2's (codec.py), the socket is ours, because pyroute2 0.9.7 opens a socket per thread
+(in the wrong namespace, where a thread opened it inside one), forks to enter a namespace and makes the
+namespace when it is missing, does not work inside a running event loop, and takes interrupted dumps for whole
+ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+
+from xdpchain.errors import Busy, KernelRefused
+
+__all__ = ["NETLINK_GENERIC", "NETLINK_ROUTE", "Refusal", "Transport", "messages"]
+
+NETLINK_ROUTE = 0
+NETLINK_GENERIC = 16
+
+_SOL_NETLINK = 270
+_NETLINK_EXT_ACK = 11
+_NETLINK_GET_STRICT_CHK = 12
+
+_NLMSG_ERROR = 2
+_NLMSG_DONE = 3
+_NLM_F_DUMP_INTR = 0x10
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
+_BUFFER = 1 << 16  # the kernel fills at most 32 KiB of a dump at once
+_TIMEOUT_S = 10.0  # answers are there when sendmsg returns: this only ends a wait for one that got lost
+_DUMP_ATTEMPTS = 10
+
+
+class Refusal(Exception):
+    """The kernel's negative answer: its errno (``code``), and the extended ack or what the errno means."""
+
+    def __init__(self, code: int, ack: str) -> None:
+        super().__init__(code, ack)
+        self.code = code
+        self.words = ack or os.strerror(code)
+
+    @property
+    def detail(self) -> str:
+        """For XdpChainError.detail: the errno's name and the kernel's own words."""
+        return f"{errno.errorcode.get(self.code, self.code)}: {self.words}"
+
+
+class _Interrupted(Exception):
+    """The objects changed while the kernel dumped them: some may be missing."""
+
+
+class Transport:
+    """A netlink socket of the calling thread's namespace. Usable from any thread, one request at a time."""
+
+    def __init__(self, protocol: int) -> None:
+        self._lock = threading.Lock()
+        self._sequence = int(time.monotonic())
+        self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            for option in (_NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
+                try:
+                    self.socket.setsockopt(_SOL_NETLINK, option, 1)
+                except OSError as error:
+                    if error.errno != errno.ENOPROTOOPT:  # before 4.12 and 4.20: fewer words, same answers
+                        raise
+            self.socket.settimeout(_TIMEOUT_S)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def close(self) -> None:
+        """Waits for a request that is on its way. Closing twice is harmless."""
+        with self._lock:
+            self.socket.close()
+
+    def exchange(self, request: bytearray) -> list[tuple[int, bytes]]:
+        """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
+        without the ack.
+
+        Raises Refusal when the kernel answers with an error, and Busy when a dump was interrupted time and
+        again.
+        """
+        with self._lock:
+            if self.socket.fileno() < 0:
+                raise ValueError("this netlink socket is closed")
+            for _ in range(_DUMP_ATTEMPTS):
+                try:
+                    return self._once(request)
+                except _Interrupted:
+                    continue
+        raise Busy(
+            "Can't read the list of interfaces",
+            f"it changed {_DUMP_ATTEMPTS} times while it was read",
+            "Try again when fewer interfaces come and go",
+            detail="NLM_F_DUMP_INTR",
+        )
+
+    def _once(self, request: bytearray) -> list[tuple[int, bytes]]:
+        self._sequence = (self._sequence + 1) & 0xFFFFFFFF
+        struct.pack_into("=I", request, 8, self._sequence)
+        replies: list[tuple[int, bytes]] = []
+        interrupted = False
+        try:
+            self.socket.sendto(request, (0, 0))
+            while True:
+                for kind, flags, sequence, message in messages(self._receive()):
+                    if sequence != self._sequence:  # left over from a request that was broken off
+                        continue
+                    interrupted |= bool(flags & _NLM_F_DUMP_INTR)
+                    if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                        _raise_error(message)
+                        if interrupted:
+                            raise _Interrupted
+                        return replies
+                    replies.append((kind, message))
+        except TimeoutError as error:
+            why = f"no answer came in {_TIMEOUT_S:.0f} s"
+            raise KernelRefused("Can't talk to the kernel over netlink", why, "Try again") from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise KernelRefused("Can't talk to the kernel over netlink", why, "Try again") from error
+
+    def _receive(self) -> bytes:
+        while True:
+            data, _, flags, sender = self.socket.recvmsg(_BUFFER)
+            if sender[0] != 0:  # only the kernel has port 0; anything else is another process talking to us
+                continue
+            if flags & socket.MSG_TRUNC:
+                raise KernelRefused("Can't read an answer over netlink", f"it is longer than {_BUFFER} bytes")
+            return data
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Split what one recv returned: (type, flags, sequence number, message with header)."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        if not _HEADER.size <= length <= len(data) - offset:
+            return
+        yield kind, flags, sequence, data[offset : offset + length]
+        offset += (length + 3) & ~3
+
+
+def _raise_error(message: bytes) -> None:
+    # NLMSG_ERROR and a dump's NLMSG_DONE both begin with the negative errno; old kernels' DONE may be empty.
+    if len(message) < _HEADER.size + 4:
+        return
+    code = -struct.unpack_from("=i", message, _HEADER.size)[0]
+    if code > 0:
+        from xdpchain.sys.netlink import codec
+
+        raise Refusal(code, codec.ack_text(message))

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Named network namespaces, as ``ip netns`` keeps them: each is a bind mount of an nsfs inode in /run/netns.
+
+Everywhere, the name ``None`` means the calling thread's own namespace.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from xdpchain.errors import NotFound, PermissionDenied
+
+__all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run"]
+
+RUN_DIR = Path("/run/netns")
+OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
+CLONE_NEWNET = 0x40000000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
+_libc.setns.restype = ctypes.c_int
+
+T = TypeVar("T")
+
+
+class NetnsError(NotFound):
+    """There is no usable network namespace of that name."""
+
+
+def names() -> tuple[str, ...]:
+    """The named network namespaces, sorted; without files in /run/netns behind which there is none."""
+    try:
+        entries = sorted(os.listdir(RUN_DIR))
+    except FileNotFoundError:  # `ip netns add` makes the directory when it is first used
+        return ()
+    except PermissionError as error:
+        raise _denied(f"Can't list {RUN_DIR}", error) from error
+    nsfs = OWN.stat().st_dev
+    return tuple(name for name in entries if _device(RUN_DIR / name) == nsfs)
+
+
+@contextmanager
+def opened(name: str | None) -> Iterator[int]:
+    """A descriptor of the namespace, closed at the end. It keeps the namespace alive while it is open.
+
+    Raises NetnsError (no such name, or no namespace behind it) and PermissionDenied.
+    """
+    fd = _open(name)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def inode(name: str | None = None) -> int:
+    """The inode number of the namespace, which tells namespaces apart whatever they are called."""
+    with opened(name) as fd:
+        return os.fstat(fd).st_ino
+
+
+def name_of(number: int) -> str | None:
+    """The (alphabetically first) name of the namespace with that inode number; None if it has none."""
+    for name in names():
+        try:
+            if inode(name) == number:
+                return name
+        except NetnsError:  # deleted since names() listed it
+            continue
+    return None
+
+
+def run(name: str | None, call: Callable[[], T]) -> T:
+    """Call inside the namespace and return what it returns; what it raises is raised here.
+
+    A thread that has entered a namespace stays there, so this one lives for a single call and is never
+    pooled. With ``None`` the call runs in the calling thread. Raises NetnsError and PermissionDenied
+    (entering takes CAP_SYS_ADMIN).
+    """
+    if name is None:
+        return call()
+    outcome: Future[T] = Future()
+
+    def body() -> None:
+        try:
+            with opened(
+                name
+            ) as fd:  # opened here, so that an interrupted caller can't close it before it is used
+                _enter(fd, name)
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=body, name=f"netns-{name}", daemon=True)
+    thread.start()
+    try:
+        return outcome.result()
+    finally:
+        if outcome.done():  # else ctrl-C: don't wait for a call that may take long
+            thread.join()
+
+
+def _open(name: str | None) -> int:
+    if name is None:
+        return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
+    if not name or "/" in name or "\0" in name or name in (".", ".."):
+        raise NetnsError(f"No network namespace {name!r}", "that can't be a name in /run/netns", _known())
+    try:
+        fd = os.open(RUN_DIR / name, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NetnsError(
+            f"No network namespace {name!r}", "it does not exist (any more)", _known()
+        ) from error
+    except PermissionError as error:
+        raise _denied(f"Can't open network namespace {name!r}", error) from error
+    except OSError as error:
+        raise NetnsError(
+            f"Can't open network namespace {name!r}", error.strerror or str(error), _known()
+        ) from error
+    if os.fstat(fd).st_dev != OWN.stat().st_dev:
+        os.close(fd)
+        raise NetnsError(
+            f"No network namespace {name!r}",
+            f"{RUN_DIR / name} is only a file: the namespace is gone, or mounted elsewhere",
+            f"Remove the file with `ip netns del {name}`, or add the namespace again",
+        )
+    return fd
+
+
+def _enter(fd: int, name: str) -> None:
+    if _libc.setns(fd, CLONE_NEWNET) == 0:
+        return
+    code = ctypes.get_errno()
+    error = OSError(code, os.strerror(code))
+    if code == errno.EPERM:
+        raise _denied(f"Can't enter network namespace {name!r}", error)
+    raise NetnsError(f"Can't enter network namespace {name!r}", error.strerror or "", _known())
+
+
+def _denied(what: str, error: OSError) -> PermissionDenied:
+    return PermissionDenied(
+        what,
+        "it takes CAP_SYS_ADMIN, which this process lacks",
+        "Run it as root (sudo)",
+        detail=f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}",
+    )
+
+
+def _known() -> str:
+    try:
+        there = names()
+    except PermissionDenied:
+        return "`ip netns list` shows the names"
+    return (
+        f"There are: {', '.join(there)}"
+        if there
+        else "There are no named namespaces (`ip netns add` makes one)"
+    )
+
+
+def _device(path: Path) -> int | None:
+    try:
+        return path.stat().st_dev
+    except OSError:  # deleted meanwhile, or not readable: not one we could use
+        return None

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Apply a plan: lock, look again, build beside, swap, clean up.
+
+The one kernel operation that changes what packets meet is the swap, and it names the program that it
+expects to replace. Everything before it is undone by closing descriptors and removing pins; a process
+killed before it leaves the old chain (and perhaps pins, which the next change sweeps up); killed after it,
+the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .chain import Chain, Interface, Linkage
+from .discover import author_of, look
+from .errors import Cancelled, RaceLost, Unsupported
+from .linkage import Built, Linker
+from .linkage.arrays import sweep_array_pins
+from .linkage.static import StaticLinker
+from .manifest import Author
+from .plan import Plan
+from .running import Running
+from .sys import bpf, bpffs
+from .sys.netlink import Netlink
+
+__all__ = ["LOCK_TIMEOUT", "apply"]
+
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait for another editor to finish."""
+
+LINKERS: dict[Linkage, Callable[[], Linker]] = {Linkage.STATIC: StaticLinker}
+
+
+def apply(
+    plan: Plan,
+    *,
+    progress: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+) -> Running:
+    """Make the plan's candidate run, and return what runs then.
+
+    ``progress`` is told each step before it begins; when ``cancelled`` answers True before the swap,
+    nothing is changed and Cancelled is raised. Raises RaceLost if what runs is not what the plan was made
+    from (``detail`` says who changed it), Busy if another editor holds the lock, and whatever the linkage,
+    the kernel or the driver refuses. After any error the interface runs what it ran.
+    """
+    if plan.empty:
+        return plan.running
+    tell = progress or (lambda step: None)
+    interface = plan.running.interface
+    with bpffs.lock(lock_timeout):
+        tell("compare with what runs")
+        now = look(interface.name, interface.netns)
+        if now.identity != plan.running.identity:
+            raise RaceLost(
+                f"{interface} does not run what this change was made from",
+                author_of(now),
+                "Look at the chain as it is now, and make the change again",
+                detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
+            )
+        sweep_array_pins()
+        if plan.candidate.slots:
+            _replace(interface, now, plan.candidate, tell, cancelled)
+        else:
+            tell("detach")
+            _swap(interface, now, None, now.chain or plan.candidate)
+        if now.chain is not None:
+            tell("release the old chain")
+            _linker(now.chain.linkage).retire(now)
+        return look(interface.name, interface.netns)
+
+
+def _replace(
+    interface: Interface,
+    now: Running,
+    candidate: Chain,
+    tell: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
+) -> None:
+    tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
+    built = _linker(candidate.linkage).build(candidate, now, current_author())
+    with contextlib.closing(built):
+        if cancelled is not None and cancelled():
+            raise Cancelled("the change was cancelled", "nothing was changed")
+        try:
+            built.pin()
+            tell("swap it in")
+            _swap(interface, now, built, candidate)
+        except BaseException:
+            built.unpin()
+            raise
+
+
+def _swap(interface: Interface, now: Running, built: Built | None, chain: Chain) -> None:
+    """Put the new program on the hook, or take the old one off, if and only if ``now`` still runs."""
+    with contextlib.ExitStack() as held:
+        expected = None
+        if now.hook is not None:
+            try:
+                expected = held.enter_context(bpf.prog_by_id(now.hook.prog_id)).fileno()
+            except bpf.BpfError as error:
+                raise bpf.refusal(error, f"the program that {interface} runs can't be named") from error
+        netlink = held.enter_context(Netlink(interface.netns))
+        new = built.program.fileno() if built is not None else -1
+        netlink.attach_xdp(interface.ifindex, new, chain.mode.value, expected)
+
+
+def _linker(linkage: Linkage) -> Linker:
+    try:
+        return LINKERS[linkage]()
+    except KeyError:
+        raise Unsupported(f"{linkage} linkage is not built yet", todo="Use static linkage") from None
+
+
+def current_author() -> Author:
+    """This process, as a manifest names it."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv else "python"
+    return Author(user, os.getpid(), command, time.time())
