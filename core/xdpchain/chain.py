@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from .actions import ActionSet
 from .errors import InvalidInput, NotFound
-from .runconfig import MAX_PRIORITY, RunConfig
+from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 
 __all__ = [
     "MAX_SLOTS",
@@ -103,7 +103,7 @@ class Component:
     name: str
     object: ObjectRef | None = None
     section: str = ""
-    declared: RunConfig = RunConfig()
+    declared: RunConfig = DEFAULT
     frags: bool = False
     licence: str = "GPL"
     callees: tuple[str, ...] = ()
@@ -239,7 +239,7 @@ class Chain:
         return self._with(slot for slot in self.slots if slot.key not in gone)
 
     def move(self, source: int, target: int) -> Chain:
-        """The chain with the slot at ``source`` standing at ``target``, with priorities that sort it there."""
+        """The chain with the slot at ``source`` standing at ``target``, with priorities to match."""
         slot = self._at(source)
         self._at(target)
         if source == target:

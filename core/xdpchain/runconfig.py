@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .actions import Action, ActionSet
 from .errors import InvalidInput
 
-__all__ = ["DEFAULT_ACTIONS", "DEFAULT_PRIORITY", "MAX_PRIORITY", "RunConfig"]
+__all__ = ["DEFAULT", "DEFAULT_ACTIONS", "DEFAULT_PRIORITY", "MAX_PRIORITY", "RunConfig"]
 
 DEFAULT_PRIORITY = 50
 MAX_PRIORITY = (1 << 31) - 1
@@ -30,3 +30,7 @@ class RunConfig:
             raise InvalidInput(
                 f"{self.priority} is no run priority", f"it must lie between 0 and {MAX_PRIORITY}"
             )
+
+
+DEFAULT = RunConfig()
+"""What a component that declares nothing gets."""

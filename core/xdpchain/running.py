@@ -89,7 +89,7 @@ class Running:
 
     @property
     def editable(self) -> bool:
-        """Whether a candidate can be made from this: the hook is free, or holds a chain that we understand."""
+        """Whether a candidate can be made from this: the hook is free, or holds a chain that we know."""
         return not self.hooks or self.chain is not None
 
     @property

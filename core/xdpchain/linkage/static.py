@@ -394,7 +394,7 @@ def _furnish(
     author: Author,
     held: contextlib.ExitStack,
 ) -> Chain:
-    """Hang units, object files and the manifest on the program; returns the chain with the ids of the maps."""
+    """Hang units, object files and the manifest on the program; return the chain with the map ids."""
     objects: dict[str, int] = {}
     slots = []
     try:

@@ -25,6 +25,7 @@ from xdpchain.sys.netlink.transport import Refusal
 
 __all__ = ["Attempt", "HookBusy", "ModeConflict", "MtuTooLarge", "NoNativeXdp", "attach_refused"]
 
+_ENOTSUPP = 524  # the kernel's own, never meant for user space, but some drivers return it
 _OTHER_MODE: dict[XdpMode, XdpMode] = {"native": "generic", "generic": "native"}
 
 
@@ -76,7 +77,7 @@ def attach_refused(
             "Lower the MTU, of a veth's other end too, or use programs with frags support (SEC xdp.frags)",
             detail=detail,
         )
-    if code == errno.EOPNOTSUPP and attempt.mode != "generic":
+    if code in (errno.EOPNOTSUPP, _ENOTSUPP) and attempt.mode != "generic":
         never = (
             features is not None and ("basic" if attempt.mode == "native" else "hw-offload") not in features
         )

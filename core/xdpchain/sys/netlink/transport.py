@@ -36,6 +36,8 @@ _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port 
 _BUFFER = 1 << 16  # the kernel fills at most 32 KiB of a dump at once
 _TIMEOUT_S = 10.0  # answers are there when sendmsg returns: this only ends a wait for one that got lost
 _DUMP_ATTEMPTS = 10
+# Python calls 95 ENOTSUP; 524 is a name of the kernel's own that some drivers let out.
+_NAMES = errno.errorcode | {errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}
 
 
 class Refusal(Exception):
@@ -49,7 +51,7 @@ class Refusal(Exception):
     @property
     def detail(self) -> str:
         """For XdpChainError.detail: the errno's name and the kernel's own words."""
-        return f"{errno.errorcode.get(self.code, self.code)}: {self.words}"
+        return f"{_NAMES.get(self.code, self.code)}: {self.words}"
 
 
 class _Interrupted(Exception):
