@@ -6,12 +6,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from xdpchain.sys import netns
-from xdptui.demo import frames, names
+from xdptui.demo import frames, names, traffic
 from xdptui.demo.errors import PlaygroundError
 from xdptui.demo.frames import NEAR, PEER
 from xdptui.demo.playground import Playground, leftovers, remove, remove_leftovers
@@ -198,3 +199,24 @@ def test_a_pid_that_is_used_again_does_not_look_like_the_owner() -> None:
 )
 def test_other_names_are_nobodys_playground(name: str) -> None:
     assert names.parse(name) is None
+
+
+def test_the_generator_sends_what_it_scheduled(playground: Playground) -> None:
+    bounds = ["--rate", "400", "--seconds", "1"]
+    started = time.monotonic()
+    assert traffic.main([playground.peer_netns, playground.peer_ifname, *bounds]) == 0
+    assert 0.9 < time.monotonic() - started < 5
+    assert playground.received().packets == sum(traffic.schedule(400, 1))
+
+
+def test_the_generator_ends_when_the_interface_does() -> None:
+    with Playground() as playground, ThreadPoolExecutor(1) as pool:
+        running = pool.submit(
+            traffic.main, [playground.peer_netns, playground.peer_ifname, "--seconds", "60", "--rate", "200"]
+        )
+        deadline = time.monotonic() + 5
+        while playground.received().packets == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        remove(playground.netns)
+        assert running.result(timeout=5) == 0
