@@ -218,7 +218,7 @@ def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
 
 def _slot_pins(what: str, fd: int, parent_fd: int) -> tuple[str, ...]:
     names = tuple(sorted(os.listdir(fd)))
-    strange = [name for name in names if not _SLOT_PIN.fullmatch(name)]
+    strange = [name for name in names if not (_SLOT_PIN.fullmatch(name) and _is_pin(name, fd))]
     if os.fstat(fd).st_dev != os.fstat(parent_fd).st_dev:
         raise NotOurs(what, "another filesystem is mounted there", "Unmount it first")
     if strange:
@@ -228,6 +228,13 @@ def _slot_pins(what: str, fd: int, parent_fd: int) -> tuple[str, ...]:
             "Find out whose it is, and remove it by hand",
         )
     return names
+
+
+def _is_pin(name: str, directory_fd: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode)
+    except FileNotFoundError:  # gone by now: no obstacle
+        return True
 
 
 def _unlink(name: str, directory_fd: int) -> None:

@@ -37,7 +37,7 @@ _BUFFER = 1 << 16  # the kernel fills at most 32 KiB of a dump at once
 _TIMEOUT_S = 10.0  # answers are there when sendmsg returns: this only ends a wait for one that got lost
 _DUMP_ATTEMPTS = 10
 # Python calls 95 ENOTSUP; 524 is a name of the kernel's own that some drivers let out.
-_NAMES = errno.errorcode | {errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}
+_NAMES = dict(errno.errorcode) | {errno.EOPNOTSUPP: "EOPNOTSUPP", 524: "ENOTSUPP"}
 
 
 class Refusal(Exception):
