@@ -26,7 +26,8 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
 _HEADER_SIZE = 16
 
 _BUFFER = 1 << 16
-_RECEIVE_BUFFER = 1 << 20  # about a thousand events between two polls; the kernel doubles what it is told
+_RECEIVE_BUFFER = 1 << 20  # hundreds of events between two polls; the kernel doubles what it is told
+_SO_RCVBUFFORCE = 33  # not in Python's socket module
 _AT_ONCE = 4096  # events to take before poll returns, however fast new ones come
 
 
@@ -67,7 +68,7 @@ class LinkEvents:
         self._closing = threading.Event()
         self._socket = namespaces.run(netns, _subscribe)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            _enlarge(self._socket, receive_buffer)
             self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         except BaseException:
             self._socket.close()
@@ -142,3 +143,10 @@ def _subscribe() -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _enlarge(sock: socket.socket, size: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:  # it takes CAP_NET_ADMIN; without, the kernel allows net.core.rmem_max at most
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

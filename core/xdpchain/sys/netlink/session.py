@@ -23,7 +23,7 @@ class Netlink:
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
     Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
-    and for a named namespace a thread for a moment: about 0.2 ms. The first one in a process imports pyroute2
+    and for a named namespace a thread for a moment: about 0.4 ms. The first one in a process imports pyroute2
     (0.1 s). While it is open it keeps the namespace alive, also after its name was deleted.
 
     Opening raises NetnsError and PermissionDenied.
