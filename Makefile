@@ -45,6 +45,7 @@ screenshots: setup  ## make the pictures in screenshots/ from the running progra
 	@$(SUDO) $(VENV)/bin/python scripts/screenshots.py $(ARGS)
 
 wheel: setup  ## dist/*.whl, with the BPF objects inside
+	@rm -rf build/lib build/bdist.*  # setuptools would ship what an earlier build left there
 	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
