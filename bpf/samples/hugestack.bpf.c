@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-/* Uses 504 bytes of stack, which loads by itself and leaves no room for any caller: it can't be linked statically, and a loader must say so. */
+/*
+ * Uses 504 bytes of stack, which loads by itself and leaves no room for any caller: it can't be linked statically, and
+ * a loader must say so.
+ */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "run_config.h"

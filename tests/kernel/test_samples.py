@@ -74,7 +74,8 @@ def run_once(shell: Shell, samples: Path, tmp_path: Path) -> Run:
         before, after = tmp_path / "in", tmp_path / "out"
         before.write_bytes(frame)
         done = shell(
-            f"bpftool prog loadall {shlex.quote(str(samples / sample))}.o $pins/it type xdp pinmaps $pins/maps"
+            f"bpftool prog loadall {shlex.quote(str(samples / sample))}.o $pins/it type xdp"
+            f" pinmaps $pins/maps"
             f" && bpftool prog run pinned $pins/it/{program} data_in {before} data_out {after}"
         )
         assert done.returncode == 0, done.stderr
