@@ -17,7 +17,7 @@ from operator import add
 from types import TracebackType
 
 from .actions import ALL_ACTIONS, Action
-from .linkage.static import counter_layout
+from .linkage.counting import counter_layout
 from .running import Running
 from .sys import bpf
 from .sys.libbpf import possible_cpus

@@ -67,6 +67,9 @@ MAP_TYPES: Final = (
 ARRAY: Final = 2
 PROG_ARRAY: Final = 3
 MAPS_OF_MAPS: Final = (12, 13)
+MAX_MAPS: Final = 1 << 12
+MAX_MEMBERS: Final = 64
+"""Members of a map's definition; libbpf knows a dozen."""
 MAX_VALUES: Final = 1 << 14
 """Initial values of all maps together that are read."""
 BPF_F_RDONLY_PROG: Final = 1 << 7
@@ -79,14 +82,14 @@ _POINTER: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class MapSpec:
-    """A map as the object defines it. Sizes in bytes; ``key_type`` and ``value_type`` are ids in the object's
-    BTF.
+    """A map as the object defines it.
 
-    ``kind``: ``btf`` for a definition in ``.maps``, ``data`` for a section of global variables (its name is
-    the section's). ``max_entries`` and ``flags`` are as written: libbpf rounds a ring buffer's up to pages,
-    and fills in the number of CPUs for a perf event array without one. ``pinning``: the object asks for a pin
-    by its name. ``inner``: what the maps in this map look like. ``values``: what it holds from the start,
-    index and name of a program or map.
+    Sizes are in bytes; ``key_type`` and ``value_type`` are ids in the object's BTF. ``kind``: ``btf`` for a
+    definition in ``.maps``, ``data`` for a section of global variables (its name is the section's).
+    ``max_entries`` and ``flags`` are as written: libbpf rounds a ring buffer's up to pages, and fills in the
+    number of CPUs for a perf event array without one. ``pinning``: the object asks for a pin by its name.
+    ``inner``: what the maps in this map look like. ``values``: what it holds from the start, index and name
+    of a program or map.
     """
 
     name: str
@@ -128,13 +131,12 @@ def is_data_section(name: str) -> bool:
 def data_map_name(section: str, object_name: str) -> str:
     """The name in the kernel of the map for a section of global variables.
 
-    ``object_name``: the file's name up to its first dot. The kernel has room for 15 characters: libbpf keeps
-    the plain sections' names whole, puts what fits of the object's before them, and replaces what the kernel
-    does not allow.
+    ``object_name``: the file's name up to its first dot. The kernel has room for 15 characters: libbpf puts
+    what fits of the object's name (at most 8 of them) before a plain section's, cuts a custom section's, and
+    replaces what the kernel does not allow.
     """
-    if section in _DATA or section == ".kconfig":
-        room = max(7, MAP_NAME_LENGTH - len(section))
-        section = object_name[: min(room, MAP_NAME_LENGTH - len(section))] + section
+    if "." not in section[1:]:
+        section = object_name[: max(0, MAP_NAME_LENGTH - max(7, len(section)))] + section
     kept = (c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in section[:MAP_NAME_LENGTH])
     return "".join(kept)
 
@@ -226,6 +228,8 @@ def _defined_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
         raise bad_object(
             "it has maps but no type information (BTF) that describes them", "Build it with clang -g"
         )
+    if len(datasec.variables) > MAX_MAPS:
+        raise bad_object(f"it has more than {MAX_MAPS} maps")
     placed = []
     for one, placement in btf.variables(datasec):
         readable(one.name, "a map")
@@ -246,13 +250,15 @@ def _defined_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
 def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSpec:
     """The map that a struct type defines. ``within``: it defines the maps inside of the map of that name."""
     definition = btf.resolve(type_id)
-    if not isinstance(definition, types.Struct):
-        raise bad_object(f"its map {name!r} is not defined by a struct")
+    if not isinstance(definition, types.Struct) or len(definition.members) > MAX_MEMBERS:
+        raise bad_object(f"its map {name!r} is not defined by a struct as libbpf expects it")
     numbers = {"type": 0, "key_size": 0, "value_size": 0, "max_entries": 0, "map_flags": 0, "pinning": 0}
     key_type = value_type = inner = None
     for member in definition.members:
         if member.name in numbers:
             number = _number(btf, member.type_id)
+            if not 0 <= number < 1 << 32:
+                raise bad_object(f"the member {member.name} of its map {name!r} is {number}")
             if member.name in ("key_size", "value_size"):
                 _agree(name, member.name, numbers[member.name], number)
             numbers[member.name] = number

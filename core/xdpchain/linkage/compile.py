@@ -20,6 +20,7 @@ from xdpchain import image
 from xdpchain.chain import Component, MapRef
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import LoadFailed, Object, ObjectMap, ObjectProgram
 from xdpchain.unit import Unit
 
@@ -45,18 +46,23 @@ class Compiled:
 
 
 def compile_component(
-    component: Component, data: bytes, reuse: Mapping[str, bpf.Fd], *, frags: bool | None = None
+    component: Component,
+    data: bytes,
+    reuse: Mapping[str, bpf.Fd],
+    *,
+    frags: bool | None = None,
+    isolated: bool = False,
 ) -> Compiled:
     """Load ``component`` of the object file ``data`` as an XDP program and read its unit.
 
     Maps found in ``reuse`` (by name) are used in place of new ones, after a check of their shape. ``frags``
-    overrides the component's own flag, for a chain that as a whole has none. Raises KernelRefused with the
+    overrides the component's own flag, for a chain that as a whole has none. ``isolated`` takes copies of pinned maps. Raises KernelRefused with the
     verifier's last words, LinkRefused for a map of another shape.
     """
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
     with Object(data, component.name) as opened:
-        pins = _shape(opened, component, reuse, frags)
+        pins = _shape(opened, component, reuse, frags, isolated)
         try:
             opened.load()
         except LoadFailed as error:
@@ -129,7 +135,7 @@ def _program(opened: Object, component: Component) -> ObjectProgram:
 
 
 def _shape(
-    opened: Object, component: Component, reuse: Mapping[str, bpf.Fd], frags: bool
+    opened: Object, component: Component, reuse: Mapping[str, bpf.Fd], frags: bool, isolated: bool
 ) -> list[tuple[str, str]]:
     """Say which programs and maps to load; returns the pins that the object asks for and that are not there
     yet.
@@ -155,7 +161,8 @@ def _shape(
             try:
                 with bpf.obj_get(path) as pinned:
                     _check_shape(component, one, pinned)
-                    one.reuse(pinned)
+                    with clone_map(pinned)[0] if isolated else pinned.duplicate() as shared:
+                        one.reuse(shared)
             except bpf.BpfError as error:
                 if error.errno != errno.ENOENT:
                     raise bpf.refusal(error, f"the pinned map {path} can't be opened") from error
@@ -202,7 +209,7 @@ def _explain(
     log = error.log
     if error.program:
         with contextlib.suppress(XdpChainError), Object(data, component.name) as again:
-            _shape(again, component, reuse, frags)
+            _shape(again, component, reuse, frags, isolated=True)
             try:
                 again.load(verbose=True)
             except LoadFailed as verbose:

@@ -15,71 +15,56 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 from xdpchain import image
 from xdpchain.btf import Btf
 from xdpchain.btf_types import Func, Kind
-from xdpchain.chain import MAX_SLOTS, Chain, Component, ObjectRef, Slot
+from xdpchain.chain import MAX_SLOTS, Chain, Component
 from xdpchain.config import DispatcherConfig, SlotConfig
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
 from xdpchain.manifest import Author, Manifest
 from xdpchain.running import Running
 from xdpchain.sys import blobs, bpf
-from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf, possible_cpus
+from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
 from xdpchain.unit import Unit
 
 from .arrays import pin_arrays, remove_array_pins
-from .compile import Compiled, compile_component, open_maps, verifier_verdict
+from .compile import compile_component, verifier_verdict
+from .counting import COUNTERS, counters_for
+from .parts import Part, gather_parts, object_bytes
 
-__all__ = ["MANIFEST", "StaticLinker", "counter_layout"]
+__all__ = ["MANIFEST", "StaticChain", "StaticLinker"]
 
 PROGRAM = "xdptui_chain"
 MANIFEST = "xdptui_manifest"
 OBJECT = "xdptui_object"
 UNIT = "xdptui_unit"
-COUNTERS = "xdptui_counters"
 
 CONFIG_VERSION = 3
-ROWS, CODES = 21, 6
-ROW_SIZE = CODES * 16
-STRIDE = ROWS * ROW_SIZE + 32
-"""Bytes of one CPU's counters: ``struct cpu_counts`` of bpf/dispatcher.bpf.c."""
-
-BPF_F_MMAPABLE = 1 << 10
 ATTACH_TYPE_XDP = 37
 
 OBJECTS = Path(__file__).resolve().parent.parent / "objects"
-
-
-def counter_layout() -> tuple[int, int, int]:
-    """Bytes from one CPU's counters to the next, bytes of a row, and codes in a row."""
-    return STRIDE, ROW_SIZE, CODES
-
-
-@dataclass
-class _Part:
-    """A slot on its way into a dispatcher."""
-
-    slot: Slot
-    unit: Unit
-    maps: dict[str, bpf.Fd]
-    pins: tuple[tuple[str, str], ...] = ()
 
 
 class StaticChain:
     """A linked chain, not attached (see `linkage.Built`)."""
 
     def __init__(
-        self, program: bpf.Fd, chain: Chain, parts: Sequence[_Part], release: contextlib.ExitStack
+        self,
+        program: bpf.Fd,
+        chain: Chain,
+        counters_map: int | None,
+        parts: Sequence[Part],
+        release: contextlib.ExitStack,
     ) -> None:
         self.program = program
         self.chain = chain
+        self.counters_map = counters_map
         self._parts = parts
         self._release = release
         self._undo: list[Callable[[], None]] = []
@@ -118,128 +103,26 @@ class StaticChain:
 
 
 class StaticLinker:
-    """Static linkage (see `linkage.Linker`)."""
+    """Static linkage (see `linkage.Linker`).
+
+    With ``cloning``, the chain gets copies of all maps: what it does then leaves no trace in those that run.
+    """
+
+    def __init__(self, *, cloning: bool = False) -> None:
+        self._cloning = cloning
 
     def build(self, candidate: Chain, running: Running, author: Author) -> StaticChain:
         with contextlib.ExitStack() as held:
-            parts = _parts(candidate, running, held)
-            counters = _counters(candidate, running, held)
+            parts = gather_parts(candidate, running, held, cloning=self._cloning)
+            counters = counters_for(candidate, running, held)
             program, chain = _link(candidate, parts, counters, held)
-            chain = _furnish(program, chain, parts, counters, author, held)
-            return StaticChain(program, chain, parts, held.pop_all())
+            number = bpf.map_info(counters).id if counters is not None else None
+            chain = _furnish(program, chain, parts, number, author, held)
+            return StaticChain(program, chain, number, parts, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
             remove_array_pins(running.dispatcher.id)
-
-
-def _hold(held: contextlib.ExitStack, fd: bpf.Fd) -> bpf.Fd:
-    held.callback(fd.close)
-    return fd
-
-
-def _parts(candidate: Chain, running: Running, held: contextlib.ExitStack) -> list[_Part]:
-    """Units and open maps of all slots: read from the kernel for those that run, compiled for the rest."""
-    frags = all(slot.component.frags for slot in candidate.slots)
-    rows = _rows(candidate, running)
-    shared: dict[str, dict[str, bpf.Fd]] = {}
-    parts = []
-    for slot, row in zip(candidate.slots, rows, strict=True):
-        component = slot.component
-        unit = None
-        if component.unit_map is not None:
-            with _by_id(component.unit_map, f"the linkable form of {component.name}") as fd:
-                unit = Unit.decode(blobs.read(fd))
-            # A program array and the program that uses it must agree on the frags flag: fresh arrays then.
-            if component.callees and unit.frags != frags:
-                unit = None
-        maps = open_maps(component.maps)
-        for fd in maps.values():
-            _hold(held, fd)
-        if unit is not None:
-            parts.append(_Part(replace(slot, row=row), unit, maps))
-            continue
-        compiled = _compile(component, shared.setdefault(component.instance, {}), maps, frags)
-        held.callback(compiled.close)
-        if component.instance:
-            shared[component.instance].update(compiled.maps)
-        used = {ref.name: compiled.maps[ref.name] for ref in compiled.component.maps}
-        fresh = replace(compiled.component, unit_map=None)
-        parts.append(_Part(replace(slot, component=fresh, row=row), compiled.unit, used, compiled.pins))
-    return parts
-
-
-def _compile(
-    component: Component, shared: dict[str, bpf.Fd], maps: dict[str, bpf.Fd], frags: bool
-) -> Compiled:
-    if component.object is None:
-        raise LinkRefused(
-            f"{component.name} can't be linked statically",
-            "another tool loaded it, and its object file is not known",
-            "Load it again from its object file, or use freplace linkage",
-        )
-    # A program array holds programs, not state, and its object fills it: each load gets its own. Constants
-    # belong to the code that was compiled with them.
-    reuse = shared | {
-        name: fd
-        for name, fd in maps.items()
-        if not name.startswith(".rodata")
-        and not (component.callees and bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY)
-    }
-    return compile_component(
-        component, object_bytes(component.object), reuse, frags=frags and component.frags
-    )
-
-
-def object_bytes(source: ObjectRef) -> bytes:
-    """The bytes of an object file, from memory or from the map that carries them. Raises NotFound."""
-    if source.data is not None:
-        return source.data
-    if source.map_id is None:
-        raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not at hand")
-    with _by_id(source.map_id, f"the object file {source.path or source.sha256[:12]}") as fd:
-        return blobs.read(fd)[: source.size]
-
-
-def _by_id(number: int, what: str) -> bpf.Fd:
-    try:
-        return bpf.map_by_id(number)
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, f"{what} can't be read") from error
-
-
-def _rows(candidate: Chain, running: Running) -> list[int]:
-    """A counters row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is
-    the verdict.
-    """
-    taken = {s.row for s in running.chain.slots if s.row} if running.chain else set()
-    own = {s.key: s.row for s in running.chain.slots if s.row} if running.chain else {}
-    free = iter(sorted(set(range(1, ROWS)) - taken))
-    return [own.get(slot.key) or next(free) for slot in candidate.slots]
-
-
-def _counters(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
-    """The counters map: the running chain's, with the rows of new slots emptied, or a new one."""
-    if not candidate.counters:
-        return None
-    if running.counters_map is None:
-        flags = BPF_F_MMAPABLE
-        try:
-            fd = bpf.map_create(bpf.MapType.ARRAY, 4, STRIDE, possible_cpus(), name=COUNTERS, flags=flags)
-        except bpf.BpfError as error:
-            raise bpf.refusal(error, "the counters can't be made") from error
-        return _hold(held, fd)
-    fd = _hold(held, _by_id(running.counters_map, "the running chain's counters"))
-    kept = {slot.key for slot in running.chain.slots} if running.chain else set()
-    rows = _rows(candidate, running)
-    size = STRIDE * possible_cpus()
-    with mmap.mmap(fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE) as view:
-        for slot, row in zip(candidate.slots, rows, strict=True):
-            if slot.key not in kept:
-                for cpu in range(possible_cpus()):
-                    at = cpu * STRIDE + row * ROW_SIZE
-                    view[at : at + ROW_SIZE] = bytes(ROW_SIZE)
-    return fd
 
 
 @cache
@@ -265,7 +148,7 @@ def _dispatcher(counting: bool) -> tuple[Unit, tuple[int, ...], int]:
 
 
 def _link(
-    candidate: Chain, parts: Sequence[_Part], counters: bpf.Fd | None, held: contextlib.ExitStack
+    candidate: Chain, parts: Sequence[Part], counters: bpf.Fd | None, held: contextlib.ExitStack
 ) -> tuple[bpf.Fd, Chain]:
     unit, stubs, prototype = _dispatcher(counters is not None)
     frags = all(part.slot.component.frags for part in parts)
@@ -281,7 +164,7 @@ def _link(
         rows = [part.slot.row or 0 for part in parts]
         config += b"".join(row.to_bytes(4, "little") for row in rows + [0] * (MAX_SLOTS - len(rows)))
     try:
-        rodata = _hold(held, blobs.make("xdptui_config", config))
+        rodata = held.enter_context(blobs.make("xdptui_config", config))
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the dispatcher's configuration can't be made") from error
     descriptors = {".rodata": rodata.fileno()}
@@ -310,7 +193,7 @@ def _link(
             )
     except bpf.BpfError as error:
         raise _refused(error, linked.image, btf, records, odd, frags, parts) from error
-    return _hold(held, program), replace(candidate, slots=tuple(part.slot for part in parts))
+    return held.enter_context(program), replace(candidate, slots=tuple(part.slot for part in parts))
 
 
 # What license_is_gpl_compatible() of the kernel's linux/license.h accepts.
@@ -320,7 +203,7 @@ GPL_COMPATIBLE = frozenset(
 
 
 def _describe(
-    dispatcher: Unit, prototype: int, parts: Sequence[_Part], starts: Sequence[int]
+    dispatcher: Unit, prototype: int, parts: Sequence[Part], starts: Sequence[int]
 ) -> tuple[bytes, bytes]:
     """BTF and func_info of the linked program: each part's own, shifted; each component's main made a
     global function with the dispatcher's prototype, whatever its author called the type of its argument.
@@ -351,7 +234,7 @@ def _refused(
     records: bytes,
     odd: Sequence[str],
     frags: bool,
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
 ) -> XdpChainError:
     """Why the linked program was refused, in words; it is loaded again for the verifier's reasoning."""
     log = ""
@@ -389,8 +272,8 @@ def _refused(
 def _furnish(
     program: bpf.Fd,
     chain: Chain,
-    parts: Sequence[_Part],
-    counters: bpf.Fd | None,
+    parts: Sequence[Part],
+    counters: int | None,
     author: Author,
     held: contextlib.ExitStack,
 ) -> Chain:
@@ -410,8 +293,7 @@ def _furnish(
             unit = _bind(program, component.unit_map, UNIT, part.unit.encode, held)
             slots.append(replace(part.slot, component=replace(component, object=source, unit_map=unit)))
         chain = replace(chain, slots=tuple(slots))
-        number = bpf.map_info(counters).id if counters is not None else None
-        _bind(program, None, MANIFEST, Manifest(chain, author, number).encode, held)
+        _bind(program, None, MANIFEST, Manifest(chain, author, counters).encode, held)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
     return chain
@@ -421,6 +303,6 @@ def _bind(
     program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
 ) -> int:
     """Bind the map with this id, or a new one with ``content``; returns its id."""
-    fd = _hold(held, bpf.map_by_id(number) if number is not None else blobs.make(name, content()))
+    fd = held.enter_context(bpf.map_by_id(number) if number is not None else blobs.make(name, content()))
     bpf.prog_bind_map(program, fd)
     return number if number is not None else bpf.map_info(fd).id

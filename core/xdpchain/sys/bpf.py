@@ -34,6 +34,7 @@ __all__ = [
     "ProgInfo",
     "ProgType",
     "TestRun",
+    "btf_by_id",
     "btf_load",
     "btf_raw",
     "ids",
@@ -47,6 +48,7 @@ __all__ = [
     "map_info",
     "map_keys",
     "map_lookup",
+    "map_type_name",
     "map_update",
     "obj_get",
     "obj_pin",
@@ -99,11 +101,42 @@ class ProgType(IntEnum):
 
 
 class MapType(IntEnum):
-    """``enum bpf_map_type``, as far as it is used here."""
+    """``enum bpf_map_type``."""
 
+    UNSPEC = 0
     HASH = 1
     ARRAY = 2
     PROG_ARRAY = 3
+    PERF_EVENT_ARRAY = 4
+    PERCPU_HASH = 5
+    PERCPU_ARRAY = 6
+    STACK_TRACE = 7
+    CGROUP_ARRAY = 8
+    LRU_HASH = 9
+    LRU_PERCPU_HASH = 10
+    LPM_TRIE = 11
+    ARRAY_OF_MAPS = 12
+    HASH_OF_MAPS = 13
+    DEVMAP = 14
+    SOCKMAP = 15
+    CPUMAP = 16
+    XSKMAP = 17
+    SOCKHASH = 18
+    CGROUP_STORAGE = 19
+    REUSEPORT_SOCKARRAY = 20
+    PERCPU_CGROUP_STORAGE = 21
+    QUEUE = 22
+    STACK = 23
+    SK_STORAGE = 24
+    DEVMAP_HASH = 25
+    STRUCT_OPS = 26
+    RINGBUF = 27
+    INODE_STORAGE = 28
+    TASK_STORAGE = 29
+    BLOOM_FILTER = 30
+    USER_RINGBUF = 31
+    CGRP_STORAGE = 32
+    ARENA = 33
 
 
 class BpfError(OSError):
@@ -404,10 +437,24 @@ class MapInfo(NamedTuple):
     btf_value_type: int
 
 
-def map_create(kind: int, key: int, value: int, entries: int, *, name: str, flags: int = 0) -> Fd:
-    """Create a map; sizes in bytes."""
+def map_create(
+    kind: int,
+    key: int,
+    value: int,
+    entries: int,
+    *,
+    name: str,
+    flags: int = 0,
+    inner_fd: int = 0,
+    btf_fd: int = 0,
+    btf_types: tuple[int, int] = (0, 0),
+) -> Fd:
+    """Create a map; sizes in bytes. ``btf_types`` are the ids of the key's and the value's type."""
     _raise_memlock()
-    attr = struct.pack("<IIIIIII16s", kind, key, value, entries, flags, 0, 0, name.encode()[:15])
+    attr = struct.pack(
+        "<IIIIIII16sIIII",
+        kind, key, value, entries, flags, inner_fd, 0, name.encode()[:15], 0, btf_fd, *btf_types,
+    )  # fmt: skip
     return Fd(_bpf(Command.MAP_CREATE, attr)[0])
 
 
@@ -418,6 +465,11 @@ def map_info(fd: Fd | int) -> MapInfo:
     return MapInfo(
         kind, number, key, value, entries, flags, _text(name), *struct.unpack_from("<III", raw, 64)
     )
+
+
+def map_type_name(kind: int) -> str:
+    """A map type's name, as bpftool spells it."""
+    return MapType(kind).name.lower() if kind in MapType.__members__.values() else f"type {kind}"
 
 
 def map_by_id(number: int) -> Fd:
@@ -485,9 +537,14 @@ def btf_load(data: bytes) -> Fd:
             raise error from None
 
 
+def btf_by_id(number: int) -> Fd:
+    """A descriptor of the BTF object with this id. Raises BpfError (ENOENT if it is gone)."""
+    return Fd(_bpf(Command.BTF_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))[0])
+
+
 def btf_raw(number: int) -> bytes:
     """The bytes of the BTF object with this id."""
-    with Fd(_bpf(Command.BTF_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))[0]) as fd:
+    with btf_by_id(number) as fd:
         size = struct.unpack_from("<I", _info(fd, 16), 8)[0]
         memory = _Memory()
         room = memory.buffer(size)

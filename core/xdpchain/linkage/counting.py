@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The counters map of a counting dispatcher: its layout, who has which row, and how it is handed on.
+
+Row 0 counts what the dispatcher returned. A slot keeps its row for as long as it is in the chain. There are
+twenty, so a chain of ten can become another chain of ten without two slots sharing one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+
+from xdpchain.chain import Chain
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import possible_cpus
+
+__all__ = ["COUNTERS", "assign_rows", "counter_layout", "counters_for"]
+
+COUNTERS = "xdptui_counters"
+ROWS, CODES = 21, 6
+ROW_SIZE = CODES * 16
+STRIDE = ROWS * ROW_SIZE + 32
+"""Bytes of one CPU's counters: ``struct cpu_counts`` of bpf/dispatcher.bpf.c."""
+
+BPF_F_MMAPABLE = 1 << 10
+
+
+def counter_layout() -> tuple[int, int, int]:
+    """Bytes from one CPU's counters to the next, bytes of a row, and codes in a row."""
+    return STRIDE, ROW_SIZE, CODES
+
+
+def assign_rows(candidate: Chain, running: Running) -> list[int]:
+    """A counters row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is
+    the verdict.
+    """
+    taken = {s.row for s in running.chain.slots if s.row} if running.chain else set()
+    own = {s.key: s.row for s in running.chain.slots if s.row} if running.chain else {}
+    free = iter(sorted(set(range(1, ROWS)) - taken))
+    return [own.get(slot.key) or next(free) for slot in candidate.slots]
+
+
+def counters_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
+    """The counters map: the running chain's, with the rows of new slots emptied, or a new one."""
+    if not candidate.counters:
+        return None
+    if running.counters_map is None:
+        flags = BPF_F_MMAPABLE
+        try:
+            fd = bpf.map_create(bpf.MapType.ARRAY, 4, STRIDE, possible_cpus(), name=COUNTERS, flags=flags)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the counters can't be made") from error
+        return held.enter_context(fd)
+    fd = held.enter_context(_opened(running.counters_map))
+    kept = {slot.key for slot in running.chain.slots} if running.chain else set()
+    rows = assign_rows(candidate, running)
+    size = STRIDE * possible_cpus()
+    with mmap.mmap(fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE) as view:
+        for slot, row in zip(candidate.slots, rows, strict=True):
+            if slot.key not in kept:
+                for cpu in range(possible_cpus()):
+                    at = cpu * STRIDE + row * ROW_SIZE
+                    view[at : at + ROW_SIZE] = bytes(ROW_SIZE)
+    return fd
+
+
+def _opened(number: int) -> bpf.Fd:
+    try:
+        return bpf.map_by_id(number)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the running chain's counters can't be opened") from error

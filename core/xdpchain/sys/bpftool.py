@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""bpftool as a subprocess, for diagnosis only: a call costs a millisecond and more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from typing import Any
+
+from xdpchain.errors import KernelRefused, Unsupported
+
+__all__ = ["ask", "text"]
+
+TIMEOUT = 10.0
+PLACES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
+
+
+def ask(*arguments: str) -> Any:
+    """What ``bpftool -j ARGUMENTS`` answers, decoded. Raises Unsupported without bpftool, KernelRefused."""
+    output = _run("-j", *arguments)
+    try:
+        return json.loads(output)
+    except ValueError as error:
+        raise KernelRefused(
+            f"bpftool {' '.join(arguments)} gave no JSON", str(error), detail=output[:2000]
+        ) from None
+
+
+def text(*arguments: str) -> str:
+    """What ``bpftool ARGUMENTS`` prints. Raises Unsupported without bpftool, KernelRefused."""
+    return _run(*arguments)
+
+
+def _run(*arguments: str) -> str:
+    program = shutil.which("bpftool") or shutil.which("bpftool", path=PLACES)
+    if program is None:
+        raise Unsupported("bpftool is not installed", todo="Install it (Debian: apt install bpftool)")
+    try:
+        done = subprocess.run(
+            [program, *arguments], capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelRefused(f"bpftool {' '.join(arguments)} failed", str(error)) from error
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip()
+        raise KernelRefused(f"bpftool {' '.join(arguments)} failed", words.splitlines()[0] if words else "")
+    return done.stdout

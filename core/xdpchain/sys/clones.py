@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copies of maps, for trials that must not touch what runs."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import possible_cpus
+
+__all__ = ["LIMIT", "clone_map"]
+
+LIMIT = 1 << 16
+"""Elements that are copied at most; a trial says when a map has more."""
+
+BPF_F_RDONLY_PROG = 1 << 7
+PER_CPU = {
+    bpf.MapType.PERCPU_HASH,
+    bpf.MapType.PERCPU_ARRAY,
+    bpf.MapType.LRU_PERCPU_HASH,
+    bpf.MapType.PERCPU_CGROUP_STORAGE,
+}
+MAPS_OF_MAPS = {bpf.MapType.ARRAY_OF_MAPS, bpf.MapType.HASH_OF_MAPS}
+# The types whose elements can be listed and read; all others are copied empty.
+DATA = {
+    bpf.MapType.HASH,
+    bpf.MapType.ARRAY,
+    bpf.MapType.LRU_HASH,
+    bpf.MapType.LPM_TRIE,
+    *PER_CPU,
+    *MAPS_OF_MAPS,
+}
+# Programs can't write to these; what they hold are programs, devices, CPUs, sockets.
+REFERENCES = {
+    bpf.MapType.PROG_ARRAY,
+    bpf.MapType.PERF_EVENT_ARRAY,
+    bpf.MapType.CGROUP_ARRAY,
+    bpf.MapType.DEVMAP,
+    bpf.MapType.DEVMAP_HASH,
+    bpf.MapType.CPUMAP,
+    bpf.MapType.XSKMAP,
+}
+
+
+def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
+    """A map of the same shape with the same elements, and whether it is complete.
+
+    What a program can't change (frozen constants, program arrays, device maps) is not copied but shared.
+    Raises BpfError.
+    """
+    info = bpf.map_info(fd)
+    if info.flags & BPF_F_RDONLY_PROG or info.type in REFERENCES:
+        return fd.duplicate(), True
+    inner = _inner(fd, info)
+    if inner is None and info.type in MAPS_OF_MAPS:
+        return fd.duplicate(), True  # it is empty, and no program can fill it
+    with _types(info) as types:
+        try:
+            copy = bpf.map_create(
+                info.type, info.key_size, info.value_size, info.max_entries, name=info.name, flags=info.flags,
+                btf_fd=types.fileno() if info.btf_id else 0,
+                btf_types=(info.btf_key_type, info.btf_value_type) if info.btf_id else (0, 0),
+                inner_fd=inner.fileno() if inner else 0,
+            )  # fmt: skip
+        finally:
+            if inner:
+                inner.close()
+    return copy, info.type in DATA and _fill(fd, copy, info)
+
+
+def _fill(source: bpf.Fd, copy: bpf.Fd, info: bpf.MapInfo) -> bool:
+    size = info.value_size
+    if info.type in PER_CPU:
+        size = (size + 7 & ~7) * possible_cpus()
+    for count, key in enumerate(bpf.map_keys(source, info.key_size)):
+        if count == LIMIT:
+            return False
+        try:
+            value = bpf.map_lookup(source, key, size)
+        except bpf.BpfError as error:
+            if error.errno == errno.ENOENT:  # an empty row, or gone meanwhile
+                continue
+            raise
+        if info.type in MAPS_OF_MAPS:
+            with bpf.map_by_id(struct.unpack("=I", value)[0]) as inner, clone_map(inner)[0] as twin:
+                bpf.map_update(copy, key, struct.pack("=I", twin.fileno()))
+        else:
+            bpf.map_update(copy, key, value)
+    return True
+
+
+def _inner(fd: bpf.Fd, info: bpf.MapInfo) -> bpf.Fd | None:
+    """A map that shows what the elements of a map of maps look like: any of them."""
+    if info.type not in MAPS_OF_MAPS:
+        return None
+    for key in bpf.map_keys(fd, info.key_size):
+        try:
+            return bpf.map_by_id(struct.unpack("=I", bpf.map_lookup(fd, key, 4))[0])
+        except bpf.BpfError as error:
+            if error.errno != errno.ENOENT:
+                raise
+    return None
+
+
+def _types(info: bpf.MapInfo) -> bpf.Fd:
+    return bpf.btf_by_id(info.btf_id) if info.btf_id else bpf.Fd(-1)
