@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The terminal program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from .screens.confirm import Confirm
+from .screens.main import MainScreen
+from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
+from .view.keys import KEYS
+
+__all__ = ["XdpTui", "run"]
+
+
+class XdpTui(App[None]):
+    """One network namespace, one main screen."""
+
+    TITLE = "xdptui"
+    CSS_PATH = "theme.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    ALLOW_SELECT = False
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,ctrl+q,ctrl+c", "quit", "Quit", show=False, priority=False),
+    ]
+
+    def __init__(self, netns: str | None = None, interface: str | None = None) -> None:
+        environ = dict(os.environ)  # before Textual takes NO_COLOR out of it
+        super().__init__()
+        self._unexpected: Exception | None = None
+        for theme in (DARK, LIGHT, SIXTEEN):
+            self.register_theme(theme)
+        self.theme = choose(environ, self.console.color_system).name
+        if environ.get("SSH_CONNECTION"):
+            self.animation_level = "none"
+        self.main = MainScreen(netns, interface)
+
+    def get_default_screen(self) -> Screen[None]:
+        return self.main
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        return VARIABLES
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        for key in KEYS:
+            if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "pick")):
+                continue
+            yield SystemCommand(
+                key.text[0].upper() + key.text[1:], f"key {key.label}", self._does(key.action)
+            )
+        for theme in (DARK, LIGHT, SIXTEEN):
+            yield SystemCommand(f"Theme {theme.name}", "change the colours", self._wears(theme.name))
+        yield SystemCommand("Quit", "key q", self._does("app.quit"))
+
+    def _does(self, action: str) -> Callable[[], object]:
+        return lambda: self.main.call_later(self.main.run_action, action)
+
+    def _wears(self, name: str) -> Callable[[], None]:
+        def wear() -> None:
+            self.theme = name
+
+        return wear
+
+    async def action_quit(self) -> None:
+        """Quit; asks first if a candidate would be lost."""
+        if not isinstance(self.screen, Confirm):
+            self._ask_and_quit()
+
+    @work(exclusive=True, group="quit")
+    async def _ask_and_quit(self) -> None:
+        unsaved = self.main.session.unsaved
+        if unsaved:
+            names = ", ".join(str(running.interface) for running in unsaved)
+            changes = sum(self.main.session.edits[r.interface.ifindex].changes for r in unsaved)
+            text = (
+                f"{changes} change{'s' * (changes != 1)} not applied: {names}.",
+                "What runs is not touched, but the candidate will be forgotten.",
+            )
+            if not await self.push_screen_wait(Confirm("Quit", text, "Quit", "Stay")):
+                return
+        self.exit()
+
+    def _fatal_error(self) -> None:
+        # Never a traceback over the operator's terminal: run() says what happened, and how to see more.
+        if "XDPTUI_TRACEBACK" in os.environ:
+            super()._fatal_error()
+        else:
+            self._close_messages_no_wait()
+
+    @property
+    def unexpected(self) -> Exception | None:
+        """What ended the program although nothing should have."""
+        return self._exception
+
+
+def run(netns: str | None = None, interface: str | None = None) -> int:
+    """Run the terminal program until the user quits; the exit code is 0, or 1 after an internal error.
+
+    ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select at first.
+    """
+    app = XdpTui(netns, interface)
+    app.run()
+    error = app.unexpected
+    if error is not None:
+        print(
+            f"xdptui: ended by an internal error ({type(error).__name__}: {error}).\n"
+            "The interfaces run what they ran. XDPTUI_TRACEBACK=1 shows where; please report it.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where object files are: what a directory offers, and how a half-typed path goes on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from glob import glob
+
+__all__ = ["Entry", "complete", "listing", "split", "usual_places"]
+
+MOST = 500
+"""Entries shown of one directory; typing narrows them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A directory or an object file; ``path`` is absolute."""
+
+    path: str
+    directory: bool
+
+    @property
+    def label(self) -> str:
+        name = os.path.basename(self.path.rstrip("/")) or "/"
+        return f"{name}/" if self.directory else name
+
+
+def usual_places() -> tuple[str, ...]:
+    """Directories in which distributions put BPF objects, as far as they exist."""
+    found = (
+        glob("/usr/lib/*/bpf") + glob("/usr/lib/bpf") + glob("/usr/lib64/bpf") + glob("/usr/local/lib/bpf")
+    )
+    return tuple(sorted(path for path in found if os.path.isdir(path)))
+
+
+def split(text: str) -> tuple[str, str]:
+    """The directory (absolute, ``~`` resolved) and the beginning of a name that a typed path means."""
+    path = os.path.expanduser(text.strip())
+    directory, name = os.path.split(path)
+    if name in (".", ".."):
+        directory, name = path, ""
+    return os.path.abspath(directory or os.curdir), name
+
+
+def listing(text: str) -> tuple[Entry, ...]:
+    """Directories, then object files (``*.o``), that go on with what is typed; empty if unreadable."""
+    directory, begin = split(text)
+    directories: list[Entry] = []
+    objects: list[Entry] = []
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if not entry.name.startswith(begin) or (entry.name.startswith(".") and not begin):
+                    continue
+                if _is_directory(entry):
+                    directories.append(Entry(entry.path, True))
+                elif entry.name.endswith(".o"):
+                    objects.append(Entry(entry.path, False))
+    except OSError:
+        return ()
+    found = sorted(directories, key=lambda e: e.path) + sorted(objects, key=lambda e: e.path)
+    return tuple(found[:MOST])
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def complete(text: str) -> str | None:
+    """The typed path with the first entry that goes on with it, None if there is none or nothing to add."""
+    _, begin = split(text)
+    found = listing(text)
+    if not begin or not found:
+        return None
+    rest = found[0].label[len(begin) :]
+    return text + rest if rest else None

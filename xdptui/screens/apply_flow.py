@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a candidate to what runs: plan, questions, apply; and the ways to drop a candidate."""
+
+from __future__ import annotations
+
+from textual import work
+
+from xdpchain.chain import Mode
+from xdpchain.errors import Cancelled, RaceLost, XdpChainError
+from xdpchain.plan import Change, ChangeKind, Plan, make_plan
+from xdptui.view.session import Session
+from xdptui.widgets.chain_table import ChainTable
+
+from .applying import Applying
+from .confirm import Confirm
+from .details import DetailsScreen
+from .feed import Feed
+from .flow import Flow
+from .plan import PlanDialog
+from .stale import StaleDialog
+
+__all__ = ["ApplyFlow", "questions"]
+
+
+def questions(plan: Plan) -> tuple[tuple[str, ...], str, str]:
+    """What to ask before a plan is applied: the text, what the yes button says, and what must be typed.
+
+    Empty text where nothing is lost by it.
+    """
+    gone = [change.name for change in plan.changes if change.kind is ChangeKind.REMOVE]
+    where = plan.running.interface
+    if not gone:
+        return (), "", ""
+    if not plan.candidate.slots:
+        text = (
+            f"{where} will run no XDP program any more.",
+            f"Removed: {', '.join(gone)}. Their maps and what is in them go too.",
+        )
+        return text, "Remove all", where.name
+    text = (
+        f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
+        f"Removed: {', '.join(gone)}. Their maps and what is in them go too; the rest of the chain runs on.",
+    )
+    return text, "Apply", ""
+
+
+class ApplyFlow(Flow):
+    """Plan, apply, drop, and the details of a slot."""
+
+    feed: Feed
+
+    def _plan(self) -> Plan | None:
+        edit = self.session.edit
+        if edit is None or not edit.changes:
+            return None
+        try:
+            return make_plan(edit.base, edit.candidate)
+        except XdpChainError as error:
+            self.fail(error, "This candidate can't be applied")
+            return None
+
+    @work(exclusive=True, group="plan")
+    async def action_plan(self) -> None:
+        if self.session.stale and self.session.changes:
+            await self._resolve_stale()
+            return
+        plan = self._plan()
+        if plan is None:
+            if not self.session.changes:
+                self.notify("No changes: there is nothing to plan", timeout=3)
+            return
+        refusal = f"Read-only: {', '.join(self.session.missing)} is missing" if self.session.read_only else ""
+        if await self.app.push_screen_wait(PlanDialog(plan, refusal)):
+            await self._apply(plan)
+
+    @work(exclusive=True, group="plan")
+    async def action_apply(self) -> None:
+        if not self.session.changes:
+            self.notify("No changes: there is nothing to apply", timeout=3)
+            return
+        if not self.editable():
+            return
+        if self.session.stale:
+            await self._resolve_stale()
+            return
+        plan = self._plan()
+        if plan is not None:
+            await self._apply(plan)
+
+    async def _apply(self, plan: Plan) -> None:
+        text, yes, demand = questions(plan)
+        if text:
+            dialog = Confirm("Unload", text, yes, "Keep as it is", demand=demand)
+            if not await self.app.push_screen_wait(dialog):
+                return
+        outcome = await self.app.push_screen_wait(Applying(plan))
+        where = plan.running.interface
+        if not isinstance(outcome, Exception):
+            self.put(self.session.applied(outcome))
+            count = len(plan.changes)
+            self.notify(f"{where}: {count} change{'s' * (count != 1)} applied", timeout=4)
+        elif isinstance(outcome, Cancelled):
+            self.notify(f"{where}: cancelled, nothing was changed", severity="warning")
+        else:
+            self.fail(outcome, "Somebody else was faster" if isinstance(outcome, RaceLost) else "Not applied")
+        self.feed.ask()
+
+    async def _resolve_stale(self) -> None:
+        session = self.session
+        edit, running = session.edit, session.running
+        if edit is None or running is None:
+            return
+        answer = await self.app.push_screen_wait(StaleDialog(running, _theirs(session), edit.changes))
+        session = self.session
+        if answer == "drop":
+            self.put(session.dropped())
+        elif answer == "rebase":
+            rebased, lost = session.rebased()
+            self.put(rebased)
+            if lost:
+                self.notify("\n".join(lost), title="Not carried over", severity="warning", timeout=10)
+            else:
+                self.notify("Your changes are made again on what runs now", timeout=4)
+
+    @work(exclusive=True, group="drop")
+    async def action_drop(self) -> None:
+        if self.query_one(ChainTable).cancel_drag():
+            return
+        session = self.session
+        running = session.running
+        if session.changes == 0 or running is None:
+            self.put(session.dropped())
+            return
+        if session.changes > 1:
+            dialog = Confirm(
+                "Drop the candidate",
+                (
+                    f"{session.changes} changes to {running.interface} will be forgotten.",
+                    "What runs is not touched.",
+                ),
+                "Drop",
+                "Keep",
+            )
+            if not await self.app.push_screen_wait(dialog):
+                return
+        self.put(self.session.dropped())
+
+    # Details
+
+    def on_chain_table_opened(self, event: ChainTable.Opened) -> None:
+        self.put(self.session.at_slot(event.slot))
+        self.action_details()
+
+    def action_details(self) -> None:
+        running, slot = self.session.running, self.session.current
+        if running is None or slot is None:
+            self.notify("There is no slot to look into", timeout=2)
+            return
+        base = self.session.base
+        was = next((s for s in base or () if s.key == slot.key), None)
+        self.app.push_screen(DetailsScreen(running, slot, was))
+
+
+def _theirs(session: Session) -> tuple[Change, ...]:
+    edit, running = session.edit, session.running
+    assert edit is not None
+    assert running is not None
+    if running.chain is None or edit.base.chain is None or running.mode is Mode.OFFLOAD:
+        return ()
+    try:
+        return make_plan(edit.base, running.chain).changes
+    except XdpChainError:
+        return ()

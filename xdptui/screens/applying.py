@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An apply at work: its steps as they happen, and a way to call it off."""
+
+from __future__ import annotations
+
+import threading
+
+from textual import on
+from textual.app import ComposeResult
+from textual.message import Message
+from textual.widgets import Button, Static
+
+from xdpchain.plan import Plan
+from xdpchain.running import Running
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["Applying", "Outcome"]
+
+Outcome = Running | Exception
+
+
+class Applying(Dialog[Outcome]):
+    """Answers with what runs afterwards, or with the error that stopped it (then nothing was changed)."""
+
+    class Step(Message):
+        """The engine began a step."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
+    class Done(Message):
+        """The engine is done."""
+
+        def __init__(self, outcome: Outcome) -> None:
+            super().__init__()
+            self.outcome = outcome
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.heading = f"Applying to {plan.running.interface}"
+        self._plan = plan
+        self._stop = threading.Event()
+        self._steps: list[str] = []
+
+    def body(self) -> ComposeResult:
+        yield paragraph("starting", id="steps")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.run_worker(self._work, thread=True, group="apply", exit_on_error=False)
+
+    def _work(self) -> None:
+        from xdpchain.transaction import apply
+
+        outcome: Outcome
+        try:
+            outcome = apply(
+                self._plan,
+                progress=lambda text: self._say(self.Step(text)),
+                cancelled=self._stop.is_set,
+            )
+        except Exception as error:  # shown to the user, in words
+            outcome = error
+        self._say(self.Done(outcome))
+
+    def _say(self, message: Message) -> None:
+        self.post_message(message)
+
+    def on_applying_step(self, event: Step) -> None:
+        self._steps.append(event.text)
+        self.query_one("#steps", Static).update("\n".join(f" • {step}" for step in self._steps[-8:]))
+
+    def on_applying_done(self, event: Done) -> None:
+        self.dismiss(event.outcome)
+
+    @on(Button.Pressed)
+    def cancel(self) -> None:
+        self.action_back()
+
+    def action_back(self) -> None:
+        # The engine undoes what it began, then says so: the dialog stays until it has.
+        if not self._stop.is_set():
+            self._stop.set()
+            self.query_one("#cancel", Button).disabled = True
+            self.on_applying_step(self.Step("cancelling: undoing what was begun"))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A question whose harmless answer is the default."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Button, Input
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["Confirm"]
+
+
+class Confirm(Dialog[bool]):
+    """True only if the user chose ``yes`` and, where ``demand`` is given, typed exactly that."""
+
+    DEFAULT_CSS = """
+    Confirm Input { margin: 1 0 0 0; border: tall $panel; }
+    Confirm.-low Input { margin: 0; border: none; height: 1; }
+    """
+
+    def __init__(
+        self,
+        heading: str,
+        lines: tuple[str, ...],
+        yes: str,
+        no: str,
+        *,
+        demand: str = "",
+        danger: bool = True,
+    ) -> None:
+        super().__init__(classes="-danger" if danger else None)
+        self.heading = heading
+        self._lines = lines
+        self._yes, self._no = yes, no
+        self._demand = demand
+
+    def body(self) -> ComposeResult:
+        for i, line in enumerate(self._lines):
+            yield paragraph(line, classes="strong" if i == 0 else "gap")
+        if self._demand:
+            yield paragraph(f"Type {self._demand} to go on:", classes="gap")
+            yield Input(id="typed", select_on_focus=False)
+
+    def buttons(self) -> ComposeResult:
+        yield button(self._no, "no")
+        yes = button(self._yes, "yes", "error")
+        yes.disabled = bool(self._demand)
+        yield yes
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#typed") if self._demand else super().first_focus()
+
+    def dismissed(self) -> bool:
+        return False
+
+    @on(Input.Changed, "#typed")
+    def typed(self, event: Input.Changed) -> None:
+        self.query_one("#yes", Button).disabled = event.value.strip() != self._demand
+
+    @on(Input.Submitted, "#typed")
+    def entered(self) -> None:
+        # Enter in the field moves on to the button: the change itself takes a second, deliberate key.
+        yes = self.query_one("#yes", Button)
+        self.set_focus(self.query_one("#no", Button) if yes.disabled else yes)
+
+    @on(Button.Pressed)
+    def answered(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes" and not event.button.disabled)

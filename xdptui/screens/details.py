@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A slot in full: where it comes from, what it was told, what the verifier said, and its code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
+
+from xdpchain.chain import Slot
+from xdpchain.running import Running
+
+from .dialog import Dialog, button
+
+if TYPE_CHECKING:
+    from xdpchain.details import Details
+
+__all__ = ["DetailsScreen"]
+
+
+class DetailsScreen(Dialog[None]):
+    """Tabs: overview, maps, translated code, native code. ``was`` is the running slot, None for a new one."""
+
+    DEFAULT_CSS = """
+    DetailsScreen {
+        #box { width: 118; height: 100%; }
+        #body { height: 1fr; padding: 0; }
+        TabbedContent { height: 1fr; }
+        TabPane { padding: 1 1 0 1; }
+        RichLog { height: 1fr; background: $surface; scrollbar-size-vertical: 1; }
+        #overview-text, #maps-text { height: auto; }
+        VerticalScroll { scrollbar-size-vertical: 1; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "back", show=False),
+        Binding("1", "tab('overview')", show=False),
+        Binding("2", "tab('maps')", show=False),
+        Binding("3", "tab('translated')", show=False),
+        Binding("4", "tab('jited')", show=False),
+    ]
+
+    class Described(Message):
+        """The engine's answer."""
+
+        def __init__(self, details: Details | Exception) -> None:
+            super().__init__()
+            self.details = details
+
+    class Listed(Message):
+        """A disassembly, or why there is none."""
+
+        def __init__(self, tab: str, text: str) -> None:
+            super().__init__()
+            self.tab, self.text = tab, text
+
+    def __init__(self, running: Running, slot: Slot, was: Slot | None) -> None:
+        super().__init__()
+        self._target, self._slot, self._was = running, slot, was
+        self._details: Details | None = None
+        self._asked: set[str] = set()
+        self.heading = f"{slot.name} on {running.interface}"
+
+    def body(self) -> ComposeResult:
+        with TabbedContent(id="tabs"):
+            with TabPane("1 Overview", id="overview"), VerticalScroll():
+                yield Static(id="overview-text")
+            with TabPane("2 Maps", id="maps"), VerticalScroll():
+                yield Static(id="maps-text")
+            with TabPane("3 Translated", id="translated"):
+                yield RichLog(id="translated-text", wrap=False, markup=False, highlight=False)
+            with TabPane("4 Native code", id="jited"):
+                yield RichLog(id="jited-text", wrap=False, markup=False, highlight=False)
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#tabs Tabs")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#overview-text", Static).update("reading…")
+        self.run_worker(self._describe, thread=True, group="details", exit_on_error=False)
+
+    def _describe(self) -> None:
+        from xdpchain.details import describe
+
+        try:
+            self.post_message(self.Described(describe(self._target, self._slot)))
+        except Exception as error:  # shown to the user, in words
+            self.post_message(self.Described(error))
+
+    def on_details_screen_described(self, event: Described) -> None:
+        from xdptui.view.detail_text import maps_table, overview
+
+        if isinstance(event.details, Exception):
+            self.query_one("#overview-text", Static).update(Content.styled(str(event.details), "$error"))
+            return
+        self._details = event.details
+        self.query_one("#overview-text", Static).update(_rows(overview(event.details, self._slot, self._was)))
+        self.query_one("#maps-text", Static).update(Content("\n".join(maps_table(event.details))))
+        self._list(self.query_one("#tabs", TabbedContent).active)
+
+    @on(TabbedContent.TabActivated)
+    def activated(self, event: TabbedContent.TabActivated) -> None:
+        self._list(event.pane.id or "")
+
+    def action_tab(self, tab: str) -> None:
+        self.query_one("#tabs", TabbedContent).active = tab
+
+    def _list(self, tab: str) -> None:
+        """Ask for a disassembly the first time that its tab is looked at."""
+        details = self._details
+        if tab not in ("translated", "jited") or details is None or tab in self._asked:
+            return
+        self._asked.add(tab)
+        make: Callable[[], str] = details.translated if tab == "translated" else details.jited_code
+        self.query_one(f"#{tab}-text", RichLog).write("asking bpftool…")
+
+        def work() -> None:
+            try:
+                text = make()
+            except Exception as error:  # shown to the user, in words
+                text = str(error)
+            self.post_message(self.Listed(tab, text))
+
+        self.run_worker(work, thread=True, group=tab, exit_on_error=False)
+
+    def on_details_screen_listed(self, event: Listed) -> None:
+        log = self.query_one(f"#{event.tab}-text", RichLog)
+        log.clear()
+        log.write(event.text or "The kernel gives no code out.", scroll_end=False)
+
+    @on(Button.Pressed)
+    def close(self) -> None:
+        self.dismiss(None)
+
+
+def _rows(rows: list[tuple[str, str]]) -> Content:
+    return Content("\n").join(
+        Content.assemble((f"{name:<20}", "bold" if not text else "$foreground 65%"), text)
+        for name, text in rows
+    )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of all dialogs: a box over the main screen, a title, a body, a row of buttons."""
+
+from __future__ import annotations
+
+from typing import ClassVar, TypeVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+__all__ = ["Dialog", "button", "paragraph"]
+
+Answer = TypeVar("Answer")
+
+
+def button(label: str, id: str, variant: str = "default") -> Button:
+    """A button one line high; ``variant`` may be ``error`` for what can't be undone."""
+    made = Button(label, id=id, compact=True)
+    made.variant = variant
+    return made
+
+
+def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str | None = None) -> Static:
+    """Text shown as it is: no markup in names that others chose."""
+    return Static(Content.styled(text, style) if style else Content(text), id=id, classes=classes)
+
+
+class Dialog(ModalScreen[Answer]):
+    """Subclasses give ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    Dialog {
+        align: center middle;
+        background: $background 60%;
+        #box {
+            width: 76; max-width: 100%; height: auto; max-height: 100%;
+            background: $surface; border: round $primary; padding: 0 1;
+            border-title-color: $foreground; border-title-style: bold;
+        }
+        #body { height: auto; max-height: 100%; padding: 1 1 0 1; scrollbar-size-vertical: 1; }
+        #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
+        Button { margin: 0 0 0 2; min-width: 10; }
+        Button:focus { text-style: bold reverse; }
+        .gap { height: auto; margin: 1 0 0 0; }
+        .dim { color: $foreground 70%; }
+        .warn { color: $warning; }
+        .bad { color: $error; }
+        .strong { text-style: bold; }
+        &.-danger #box { border: round $error; }
+        &.-low #body { padding: 0; }
+        &.-low #buttons { margin: 0; }
+    }
+    Dialog:ansi .dim { color: ansi_default; text-style: dim; }
+    Dialog:ansi { background: ansi_default; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "Back", show=False),
+        Binding("left", "app.focus_previous", show=False),
+        Binding("right", "app.focus_next", show=False),
+    ]
+
+    heading: str = ""
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box") as box:
+            box.border_title = Content(f" {self.heading} ")
+            with VerticalScroll(id="body", can_focus=False):
+                yield from self.body()
+            with Horizontal(id="buttons"):
+                yield from self.buttons()
+
+    def body(self) -> ComposeResult:
+        """The widgets between the title and the buttons."""
+        raise NotImplementedError
+
+    def buttons(self) -> ComposeResult:
+        """The buttons, the harmless one first: it has the focus."""
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        self._fit()
+        first = self.first_focus()
+        if first is not None:
+            self.set_focus(first)
+
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        self.set_class(self.app.size.height < 16, "-low")
+
+    def first_focus(self) -> Widget | None:
+        """What has the focus at first: the first button."""
+        return next(iter(self.query("#buttons Button").results(Button)), None)
+
+    def dismissed(self) -> Answer | None:
+        """The answer that escape gives."""
+        return None
+
+    def action_back(self) -> None:
+        self.dismiss(self.dismissed())

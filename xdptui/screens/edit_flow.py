@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits of the candidate: what each key and each mouse gesture does to it; the kernel is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from textual import work
+
+from xdpchain.actions import Action
+from xdpchain.chain import Chain
+from xdpchain.errors import XdpChainError
+from xdptui.widgets.chain_table import ChainTable
+
+from .flow import Flow
+from .load import Choice, LoadDialog
+from .priority import PriorityDialog
+from .unload import UnloadDialog
+
+__all__ = ["EditFlow"]
+
+
+class EditFlow(Flow):
+    """The edits, each a new candidate."""
+
+    last_directory: str | None = None
+
+    def _edit(self, make: Callable[[Chain], Chain], slot: int | None = None) -> None:
+        if not self.editable():
+            return
+        try:
+            chain = make(self.session.chain)
+        except XdpChainError as error:
+            self.fail(error, "That edit is not possible")
+            return
+        self.put(self.session.edited(chain, slot))
+
+    def _needs_slot(self) -> bool:
+        if self.session.current is None:
+            self.notify("There is no slot: press l to load a program", severity="warning")
+            return False
+        return True
+
+    # Order
+
+    def action_move(self, by: int) -> None:
+        here = self.session.slot
+        there = here + by
+        if self._needs_slot() and 0 <= there < len(self.session.chain):
+            self._edit(lambda chain: chain.move(here, there), there)
+
+    def on_chain_table_moved(self, event: ChainTable.Moved) -> None:
+        self._edit(lambda chain: chain.move(event.source, event.target), event.target)
+
+    # Actions
+
+    def action_flip(self) -> None:
+        self._toggle(self.session.slot, self.session.action)
+
+    def action_flip_action(self, letter: str) -> None:
+        self._toggle(self.session.slot, Action.parse(letter))
+
+    def on_chain_table_toggled(self, event: ChainTable.Toggled) -> None:
+        self._toggle(event.slot, event.action or self.session.action)
+
+    def _toggle(self, slot: int, action: Action) -> None:
+        if not self._needs_slot():
+            return
+        self.put(replace(self.session.at_slot(slot), action=action))
+        self._edit(lambda chain: chain.retune(slot, actions=chain.slots[slot].actions.toggle(action)), slot)
+
+    # Priority
+
+    def on_chain_table_priority_asked(self, event: ChainTable.PriorityAsked) -> None:
+        self.put(self.session.at_slot(event.slot))
+        self.action_priority()
+
+    @work
+    async def action_priority(self) -> None:
+        if not (self._needs_slot() and self.editable()):
+            return
+        chain, index = self.session.chain, self.session.slot
+        key = chain.slots[index].key
+        value = await self.app.push_screen_wait(PriorityDialog(chain, index))
+        if value is None or self._gone(key):
+            return
+        self._edit(lambda chain: chain.retune(chain.position(key), priority=value))
+        if not self._gone(key):
+            self.put(self.session.at_slot(self.session.chain.position(key)))
+
+    def _gone(self, key: str) -> bool:
+        """Whether a slot went away while a dialog was open."""
+        if any(slot.key == key for slot in self.session.chain):
+            return False
+        self.notify("That slot is no longer there", severity="warning")
+        return True
+
+    # Counters
+
+    def action_counters(self) -> None:
+        if not self.session.chain.slots:
+            self.notify("There is no chain yet", severity="warning")
+            return
+        self._edit(lambda chain: replace(chain, counters=not chain.counters))
+
+    # Load, replace, unload
+
+    @work
+    async def action_load(self) -> None:
+        running = self.session.running
+        if running is None or not self.editable():
+            return
+        dialog = LoadDialog(running, self.session.chain, directory=self.last_directory)
+        choice = await self.app.push_screen_wait(dialog)
+        self.last_directory = dialog.directory
+        if choice is None or not self._still(running.interface.ifindex):
+            return
+        self._edit(lambda chain: _with_mode(chain, choice).add(choice.slot, choice.at))
+        if any(slot.key == choice.slot.key for slot in self.session.chain):
+            self.put(self.session.at_slot(self.session.chain.position(choice.slot.key)))
+
+    @work
+    async def action_replace(self) -> None:
+        running = self.session.running
+        if running is None or not (self.editable() and self._needs_slot()):
+            return
+        current = self.session.chain.slots[self.session.slot]
+        dialog = LoadDialog(
+            running, self.session.chain, directory=self.last_directory, replaces=self.session.slot
+        )
+        choice = await self.app.push_screen_wait(dialog)
+        self.last_directory = dialog.directory
+        if choice is None or not self._still(running.interface.ifindex) or self._gone(current.key):
+            return
+        from xdpchain.components import keep_maps
+
+        component = choice.slot.component
+        if current.id is not None:
+            component = keep_maps(component, current.component)
+        self._edit(lambda chain: chain.substitute(chain.position(current.key), component))
+
+    def _still(self, ifindex: int) -> bool:
+        """Whether the interface that a dialog was about is still there; it is selected again if so."""
+        if any(r.interface.ifindex == ifindex for r in self.session.runnings):
+            self.put(self.session.select(ifindex))
+            return True
+        self.notify("That interface is gone", severity="warning")
+        return False
+
+    @work
+    async def action_unload(self) -> None:
+        running = self.session.running
+        if running is None or not (self.editable() and self._needs_slot()):
+            return
+        chain = self.session.chain
+        dialog = UnloadDialog(chain, self.session.slot, str(running.interface))
+        chosen = await self.app.push_screen_wait(dialog)
+        if not chosen or not self._still(running.interface.ifindex):
+            return
+        keys = {chain.slots[i].key for i in chosen}
+        self._edit(lambda now: now.remove([i for i, slot in enumerate(now) if slot.key in keys]))
+
+    # Undo
+
+    def action_undo(self) -> None:
+        if self.session.edit is None or not self.session.edit.history.past:
+            self.notify("Nothing to undo", timeout=2)
+        else:
+            self.put(self.session.undone())
+
+    def action_redo(self) -> None:
+        if self.session.edit is None or not self.session.edit.history.future:
+            self.notify("Nothing to redo", timeout=2)
+        else:
+            self.put(self.session.redone())
+
+
+def _with_mode(chain: Chain, choice: Choice) -> Chain:
+    return chain if chain.slots else replace(chain, mode=choice.mode)

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What failed, why, and what to do; the kernel's own words one key away."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Button
+
+from xdpchain.errors import XdpChainError
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["Failure"]
+
+
+class Failure(Dialog[None]):
+    """An error of the engine as a dialog."""
+
+    DEFAULT_CSS = """
+    Failure #detail { display: none; color: $foreground 80%; }
+    Failure.-detailed #detail { display: block; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "detail", show=False),
+        Binding("down", "scroll(2)", show=False),
+        Binding("up", "scroll(-2)", show=False),
+        Binding("pagedown", "scroll(10)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
+    ]
+    heading = "It failed"
+
+    def __init__(self, error: BaseException, heading: str = "") -> None:
+        super().__init__(classes="-danger")
+        if isinstance(error, XdpChainError):
+            self._what, self._why, self._todo = error.what, error.why, error.todo
+            self._detail = error.detail
+        else:
+            self._what = "Something failed that should not have"
+            self._why = f"{type(error).__name__}: {error}"
+            self._todo = "Please report this; the interface runs what it ran before, or the whole new chain."
+            self._detail = ""
+        if heading:
+            self.heading = heading
+
+    def body(self) -> ComposeResult:
+        yield paragraph(self._what, classes="strong")
+        if self._why:
+            yield paragraph(f"Why: {self._why}", classes="gap")
+        if self._todo:
+            yield paragraph(f"What to do: {self._todo}", classes="gap")
+        if self._detail:
+            yield paragraph(self._detail, id="detail", classes="gap")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close", "close")
+        if self._detail:
+            yield button("Details (d)", "more")
+
+    def action_detail(self) -> None:
+        if self._detail:
+            self.toggle_class("-detailed")
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#body").scroll_relative(y=by, animate=False)
+
+    @on(Button.Pressed, "#close")
+    def close(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#more")
+    def more(self) -> None:
+        self.action_detail()

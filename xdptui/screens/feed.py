@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker that watches the kernel: it looks when something happened, and tells the screen what it saw."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from xdpchain.running import Running
+from xdptui.meter import Identity, Opened, open_missing
+
+__all__ = ["Capabilities", "Feed", "LookFailed", "Surveyed"]
+
+NAP = 0.2
+"""Seconds between looks at whether the program ends; a thread can't be interrupted."""
+
+
+class Surveyed(Message):
+    """The interfaces as they are now, and counters opened on the way."""
+
+    def __init__(self, runnings: tuple[Running, ...], opened: tuple[Opened, ...]) -> None:
+        super().__init__()
+        self.runnings, self.opened = runnings, opened
+
+
+class LookFailed(Message):
+    """The kernel could not be read."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Capabilities(Message):
+    """What is missing for edits; empty when all is there."""
+
+    def __init__(self, missing: tuple[tuple[str, str, str], ...]) -> None:
+        super().__init__()
+        self.missing = missing
+
+
+class Feed:
+    """Runs in a thread; ``post`` hands messages to the screen, ``known`` says which counters are open."""
+
+    def __init__(
+        self,
+        netns: str | None,
+        post: Callable[[Message], object],
+        known: Callable[[], frozenset[Identity]],
+    ) -> None:
+        self._netns, self._post, self._known = netns, post, known
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Look again now."""
+        self._asked.set()
+
+    def run(self) -> None:
+        """The worker's body: returns when the worker is cancelled."""
+        worker = get_current_worker()
+        first = True
+        while not worker.is_cancelled:
+            try:
+                self._look()
+                if first:
+                    first = False
+                    self._capabilities()
+                self._watch(lambda: worker.is_cancelled)
+            except Exception as error:  # told to the user; the next look may succeed
+                self._post(LookFailed(error))
+                for _ in range(10):
+                    if worker.is_cancelled or self._asked.wait(NAP):
+                        break
+                self._asked.clear()
+
+    def _watch(self, ended: Callable[[], bool]) -> None:
+        from xdpchain.events import Watch
+
+        with Watch(self._netns) as events:
+            self._look()
+            while not ended():
+                if events.wait(NAP) or self._asked.is_set():
+                    self._asked.clear()
+                    self._look()
+
+    def _look(self) -> None:
+        from xdpchain.discover import survey
+
+        runnings = survey(self._netns)
+        self._post(Surveyed(runnings, open_missing(runnings, self._known())))
+
+    def _capabilities(self) -> None:
+        from xdpchain.permissions import missing_capabilities
+
+        self._post(Capabilities(tuple((c.name, c.why, c.todo) for c in missing_capabilities())))

@@ -1,0 +1,442 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose a program of an object file, see what it is and whether the interface can run it, and try it out."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.suggester import Suggester
+from textual.widget import Widget
+from textual.widgets import Button, Input, OptionList, RadioButton, RadioSet, Static
+from textual.widgets.option_list import Option
+
+from xdpchain.chain import MAX_SLOTS, Chain, Component, Mode, Slot
+from xdpchain.errors import XdpChainError
+from xdpchain.objfile import ObjectFile
+from xdpchain.runconfig import MAX_PRIORITY
+from xdpchain.running import Running
+from xdptui.object_paths import Entry, complete, listing, usual_places
+from xdptui.view.facts import finding_text, program_facts
+from xdptui.widgets.action_toggles import ActionToggles
+
+from .dialog import Dialog, button, paragraph
+from .failure import Failure
+from .trial import TrialDialog
+
+if TYPE_CHECKING:
+    from xdpchain.checks import Finding
+
+__all__ = ["Choice", "LoadDialog"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What joins the candidate: the slot, where (None: where its priority sorts it), and the mode of a new
+    chain.
+    """
+
+    slot: Slot
+    at: int | None
+    mode: Mode
+
+
+class _Paths(Suggester):
+    """Completes a path; the right arrow takes it."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+
+    async def get_suggestion(self, value: str) -> str | None:
+        return complete(value)
+
+
+class _FileList(OptionList):
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("backspace,left", "screen.parent", show=False)]
+
+
+class LoadDialog(Dialog[Choice | None]):
+    """Answers with a Choice, or None. With ``replaces`` the program takes the place of that slot."""
+
+    DEFAULT_CSS = """
+    LoadDialog {
+        #box { width: 110; height: 100%; max-height: 40; }
+        #body { height: 1fr; padding: 0; }
+        .line { height: 1; }
+        .name { width: 14; color: $foreground 70%; }
+        #path { width: 1fr; }
+        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
+        #lists { height: 1fr; min-height: 4; margin: 1 0 0 0; }
+        OptionList { border: none; padding: 0; scrollbar-size-vertical: 1; }
+        OptionList:focus { border: none; }
+        #files { width: 2fr; height: 1fr; margin: 0 1 0 0; }
+        #programs { width: 3fr; height: 1fr; }
+        .title { height: 1; background: $panel; color: $foreground 75%; }
+        #factbox { height: 1fr; min-height: 4; max-height: 12; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
+        #facts { height: auto; }
+        #priority { width: 13; }
+        #at { width: 13; }
+        .label { width: auto; color: $foreground 70%; padding: 0 1 0 0; }
+        RadioSet {
+            layout: horizontal; width: auto; height: 1; border: none; padding: 0; background: $surface;
+        }
+        RadioSet:focus-within { border: none; }
+        RadioButton { width: auto; padding: 0 2 0 0; }
+        #modeline { height: 1; }
+        #modenote { width: 1fr; height: 1; color: $foreground 70%; }
+    }
+    LoadDialog.-low #lists { margin: 0; }
+    LoadDialog.-low #factbox { margin: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+t", "trial", show=False),
+        Binding("ctrl+s", "accept", show=False),
+    ]
+
+    class Judged(Message):
+        """A program was held against the interface, for the ``ticket``-th choice."""
+
+        def __init__(self, ticket: int, findings: tuple[Finding, ...]) -> None:
+            super().__init__()
+            self.ticket, self.findings = ticket, findings
+
+    def __init__(
+        self, running: Running, chain: Chain, *, directory: str | None = None, replaces: int | None = None
+    ) -> None:
+        super().__init__()
+        self._target, self._chain, self._replaces = running, chain, replaces
+        self.directory = directory or os.getcwd()
+        self._entries: tuple[Entry, ...] = ()
+        self._object: ObjectFile | None = None
+        self._component: Component | None = None
+        self._findings: tuple[Finding, ...] | None = None
+        self._error: XdpChainError | None = None
+        self._ticket = 0
+        where = running.interface
+        self.heading = (
+            f"Load a program on {where}"
+            if replaces is None
+            else f"Replace {chain.slots[replaces].name} (slot {replaces}) on {where}"
+        )
+
+    def body(self) -> ComposeResult:
+        with Horizontal(classes="line"):
+            yield paragraph("Object file", classes="name")
+            yield Input(
+                self.directory.rstrip("/") + "/",
+                id="path",
+                suggester=_Paths(),
+                compact=True,
+                select_on_focus=False,
+            )
+        with Horizontal(id="lists"):
+            yield _FileList(id="files", compact=True, markup=False)
+            yield OptionList(id="programs", compact=True, markup=False)
+        with VerticalScroll(id="factbox"):
+            yield Static(id="facts")
+        if self._replaces is None:
+            with Horizontal(classes="line"):
+                yield paragraph("Priority", classes="name")
+                yield Input(id="priority", type="integer", compact=True, placeholder="declared")
+                yield paragraph("  continues on", classes="label")
+                yield ActionToggles(Slot.of(Component("")).actions, id="actions")
+                yield paragraph("slot", classes="label")
+                yield Input(id="at", type="integer", compact=True, placeholder="by priority")
+        if self._free:
+            with Horizontal(id="modeline"):
+                yield paragraph("Mode", classes="name")
+                with RadioSet(id="mode", compact=True):
+                    yield RadioButton("native", True, id="native", compact=True)
+                    yield RadioButton("generic", id="generic", compact=True)
+                yield paragraph("", id="modenote")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        trial = button("Try it (ctrl+t)", "trial")
+        trial.disabled = True
+        yield trial
+        add = button("Replace" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
+        add.disabled = True
+        yield add
+
+    @property
+    def _free(self) -> bool:
+        """Whether the mode is still to choose: nothing runs, and the candidate is empty."""
+        return not self._target.hooks and not self._chain.slots
+
+    @property
+    def _mode(self) -> Mode:
+        if not self._free:
+            return self._chain.mode
+        return Mode.GENERIC if self.query_one("#generic", RadioButton).value else Mode.NATIVE
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#path")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        path = self.query_one("#path", Input)
+        path.cursor_position = len(path.value)
+        self._list()
+        self._show()
+
+    # Files
+
+    @on(Input.Changed, "#path")
+    def typed(self) -> None:
+        self._list()
+        value = os.path.expanduser(self.query_one("#path", Input).value.strip())
+        if os.path.isfile(value):
+            self._open(value)
+        elif self._object is not None or self._error is not None:
+            self._object = self._component = self._error = self._findings = None
+            self.query_one("#programs", OptionList).clear_options()
+            self._show()
+
+    @on(Input.Submitted, "#path")
+    def entered(self) -> None:
+        value = os.path.expanduser(self.query_one("#path", Input).value.strip())
+        if self._object is not None:
+            self.set_focus(self.query_one("#programs"))
+        elif os.path.isdir(value) and not value.endswith("/"):
+            self._enter(value)
+        elif os.path.exists(value) and not os.path.isdir(value):
+            self._open(value)
+        elif self._entries:
+            self.set_focus(self.query_one("#files"))
+        else:
+            self._error = XdpChainError(f"There is no {value or 'such file'}")
+            self._show()
+
+    def _list(self) -> None:
+        value = self.query_one("#path", Input).value
+        self._entries = listing(value)
+        files = self.query_one("#files", OptionList)
+        files.clear_options()
+        options = [Option(Content("../"), id="up")]
+        options += [Option(Content(entry.label), id=f"e{i}") for i, entry in enumerate(self._entries)]
+        options += [Option(Content(f"→ {place}/"), id=f"p{place}") for place in usual_places()]
+        files.add_options(options)
+        files.highlighted = 1 if self._entries else 0
+
+    def _enter(self, directory: str) -> None:
+        self.directory = directory
+        path = self.query_one("#path", Input)
+        path.value = directory.rstrip("/") + "/"
+        path.cursor_position = len(path.value)
+
+    def action_parent(self) -> None:
+        self._enter(os.path.dirname(os.path.abspath(self.directory)))
+
+    @on(OptionList.OptionSelected, "#files")
+    def chosen(self, event: OptionList.OptionSelected) -> None:
+        choice = event.option_id or ""
+        if choice == "up":
+            self.action_parent()
+        elif choice.startswith("p"):
+            self._enter(choice[1:])
+        else:
+            entry = self._entries[int(choice[1:])]
+            if entry.directory:
+                self._enter(entry.path)
+            else:
+                path = self.query_one("#path", Input)
+                path.value = entry.path
+                path.cursor_position = len(path.value)
+
+    def _open(self, path: str) -> None:
+        from xdpchain.components import programs_of
+
+        self.directory = os.path.dirname(os.path.abspath(path))
+        self._object = self._component = self._error = self._findings = None
+        programs = self.query_one("#programs", OptionList)
+        programs.clear_options()
+        try:
+            self._object = programs_of(path)
+        except XdpChainError as error:
+            self._error = error
+            self._show()
+            return
+        found = self._object.xdp_programs()
+        for spec in found:
+            marks = f"prio {spec.run_config.priority}  on {_letters(spec.run_config.actions.names())}"
+            declared = "" if spec.has_run_config else " (not declared)"
+            programs.add_option(Option(Content(f"{spec.name}  {marks}{declared}"), id=spec.name))
+        if found:
+            programs.highlighted = 0
+            self._choose(found[0].name)
+            self.set_focus(programs)
+        else:
+            self._error = XdpChainError(f"{os.path.basename(path)} has no XDP program")
+            self._show()
+
+    # Programs
+
+    @on(OptionList.OptionHighlighted, "#programs")
+    def highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        if event.option_id and (self._component is None or self._component.name != event.option_id):
+            self._choose(event.option_id)
+
+    @on(OptionList.OptionSelected, "#programs")
+    def picked(self) -> None:
+        self.set_focus(self.query_one("#add"))
+
+    def _choose(self, name: str) -> None:
+        from xdpchain.components import component_of
+
+        assert self._object is not None
+        self._findings = None
+        try:
+            self._component = component_of(self._object, name=name)
+            self._error = None
+        except XdpChainError as error:
+            self._component, self._error = None, error
+        else:
+            if self._replaces is None:
+                declared = self._component.declared
+                self.query_one("#actions", ActionToggles).actions = declared.actions
+                self.query_one("#priority", Input).placeholder = f"{declared.priority}"
+            self._judge()
+        self._show()
+
+    def _judge(self) -> None:
+        """Ask the engine whether the interface can run it; the answer comes as a message."""
+        component = self._component
+        if component is None:
+            return
+        self._ticket += 1
+        ticket, running, mode = self._ticket, self._target, self._mode
+
+        def work() -> None:
+            from xdpchain.checks import Finding, check_component
+
+            try:
+                findings = tuple(check_component(component, running, mode))
+            except XdpChainError as error:
+                findings = (Finding("error", f"{error.what}: {error.why}", error.todo),)
+            self.post_message(self.Judged(ticket, findings))
+
+        self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
+
+    def on_load_dialog_judged(self, event: Judged) -> None:
+        if event.ticket == self._ticket:
+            self._findings = event.findings
+            self._show()
+
+    @on(RadioSet.Changed, "#mode")
+    def mode_changed(self) -> None:
+        self._judge()
+        self._show()
+
+    @on(Input.Changed, "#priority")
+    @on(Input.Changed, "#at")
+    def settings_changed(self) -> None:
+        self._show()
+
+    # What is shown, and what follows from it
+
+    def _show(self) -> None:
+        facts: list[Content] = []
+        if self._error is not None:
+            facts.append(Content.styled(str(self._error), "$error"))
+            if self._error.detail:
+                facts.append(Content.styled(self._error.detail, "dim"))
+        elif self._object is not None and self._component is not None:
+            spec = self._object.program(self._component.name)
+            facts += [Content(line) for line in program_facts(self._object, spec)]
+            facts.append(
+                Content.styled("checking against the interface…", "dim")
+            ) if self._findings is None else None
+        else:
+            facts.append(Content.styled("Type a path (→ completes it), or choose a file below.", "dim"))
+        for finding in self._findings or ():
+            sign, style, text = finding_text(finding)
+            facts.append(
+                Content.assemble((f"{sign} ", f"bold {style}"), (text, style if sign == "✗" else ""))
+            )
+        problem = self._problem()
+        if problem:
+            facts.append(Content.styled(problem, "$error"))
+        self.query_one("#facts", Static).update(Content("\n").join(facts))
+        usable = self._component is not None and not problem
+        self.query_one("#trial", Button).disabled = not usable
+        refused = any(finding.level == "error" for finding in self._findings or ())
+        self.query_one("#add", Button).disabled = not usable or refused
+        if self._free:
+            note = (
+                "slower, above the driver: only if you ask for it"
+                if self._mode is Mode.GENERIC
+                else "in the driver"
+            )
+            self.query_one("#modenote", Static).update(note)
+
+    def _problem(self) -> str:
+        """What is wrong with the settings, in words."""
+        if self._replaces is not None:
+            return ""
+        if len(self._chain) >= MAX_SLOTS:
+            return f"The chain is full: it has {MAX_SLOTS} slots."
+        priority, at = self._number("#priority"), self._number("#at")
+        if priority is not None and not 0 <= priority <= MAX_PRIORITY:
+            return f"A priority lies between 0 and {MAX_PRIORITY}."
+        if at is not None and not 0 <= at <= len(self._chain):
+            return f"The slot must lie between 0 and {len(self._chain)}."
+        return ""
+
+    def _number(self, which: str) -> int | None:
+        try:
+            return int(self.query_one(which, Input).value)
+        except ValueError:
+            return None
+
+    def _choice(self) -> Choice | None:
+        if self._component is None or self._problem():
+            return None
+        if self._replaces is not None:
+            slot = self._chain.slots[self._replaces]
+            return Choice(replace(slot, component=self._component), self._replaces, self._mode)
+        actions = self.query_one("#actions", ActionToggles).actions
+        slot = Slot.of(self._component, self._number("#priority"), actions)
+        return Choice(slot, self._number("#at"), self._mode)
+
+    def _tried(self, choice: Choice) -> Chain:
+        """The candidate as it would be."""
+        chain = self._chain if self._chain.slots else replace(self._chain, mode=choice.mode)
+        if self._replaces is not None:
+            return chain.substitute(self._replaces, choice.slot.component)
+        return chain.add(choice.slot, choice.at)
+
+    def action_trial(self) -> None:
+        choice = self._choice()
+        if choice is None:
+            return
+        try:
+            chain = self._tried(choice)
+        except XdpChainError as error:
+            self.app.push_screen(Failure(error))
+            return
+        self.app.push_screen(TrialDialog(chain, choice.slot.name))
+
+    def action_accept(self) -> None:
+        if not self.query_one("#add", Button).disabled:
+            self.dismiss(self._choice())
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "cancel":
+            self.dismiss(None)
+        elif event.button.id == "trial":
+            self.action_trial()
+        elif event.button.id == "add":
+            self.action_accept()
+
+
+def _letters(names: tuple[str, ...]) -> str:
+    return "".join(name.removeprefix("XDP_")[0] for name in names) or "nothing"

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main screen: interfaces, the selected chain, its waterfall. It owns the session and shows it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Input
+
+from xdpchain.actions import ALL_ACTIONS
+from xdptui.meter import Meter
+from xdptui.repaint import ThriftyCompositor
+from xdptui.view.chain_lines import ChainView
+from xdptui.view.interface_lines import InterfaceView
+from xdptui.view.keys import KEYS
+from xdptui.view.layout import Layout, share
+from xdptui.view.notes import chain_note, empty_list, waterfall_note
+from xdptui.view.session import Session, Shown
+from xdptui.view.waterfall import flow
+from xdptui.widgets.banner import Banner
+from xdptui.widgets.chain_table import ChainTable
+from xdptui.widgets.filter_line import FilterLine
+from xdptui.widgets.interface_table import InterfaceTable
+from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.waterfall import Waterfall
+
+from .apply_flow import ApplyFlow
+from .edit_flow import EditFlow
+from .feed import Capabilities, Feed, LookFailed, Surveyed
+from .help import HelpScreen
+
+__all__ = ["MainScreen"]
+
+PERIOD = 1.0
+"""Seconds between two looks at the counters."""
+
+
+class MainScreen(EditFlow, ApplyFlow):
+    """``interface`` names the one to select at first."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "MainScreen { layout: vertical; overflow: hidden; background: $background; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(key.keys, key.action, key.text, show=False) for key in KEYS if key.action != "quit"
+    ]
+
+    def __init__(self, netns: str | None = None, interface: str | None = None) -> None:
+        super().__init__()
+        self._compositor = ThriftyCompositor()
+        self.meter = Meter()
+        self._wanted = interface
+        self._shares: Layout | None = None
+        self._trouble = ""
+        self._unreadable = False
+        self.feed = Feed(netns, self.post_message, lambda: self.meter.known)
+
+    def compose(self) -> ComposeResult:
+        yield Banner(id="banner")
+        yield FilterLine(id="filter")
+        yield InterfaceTable(id="interfaces")
+        yield ChainTable(id="chain")
+        yield Waterfall(id="waterfall")
+        yield KeyBar(id="keys")
+
+    def on_mount(self) -> None:
+        self.query_one(FilterLine).display = False
+        self.query_one(ChainTable).focus()
+        self.run_worker(self.feed.run, thread=True, group="feed", exit_on_error=False)
+        self.set_interval(PERIOD, self.count)
+        self.show()
+
+    def on_unmount(self) -> None:
+        self.meter.close()
+
+    # State
+
+    def put(self, session: Session) -> None:
+        """The one place where the session changes."""
+        if session is not self.session:
+            self.session = session
+            self.show()
+
+    def show(self) -> None:
+        """Hand every widget its part of the session; they repaint what differs."""
+        session = self.session
+        self._arrange()
+        self.query_one(Banner).present(session)
+        self.query_one(KeyBar).present(read_only=session.read_only, candidate=session.changes > 0)
+        self._show_interfaces()
+        self._show_chain()
+
+    def _arrange(self) -> None:
+        session = self.session
+        filtering = self.query_one(FilterLine)
+        height = self.size.height - (1 if filtering.display else 0)
+        rows = len(session.chain) + len(session.removed)
+        layout = share(self.size.width, height, len(session.visible), rows)
+        if layout == self._shares:
+            return
+        self._shares = layout
+        for name, size in (
+            ("banner", layout.banner),
+            ("interfaces", layout.interfaces),
+            ("chain", layout.chain),
+            ("waterfall", layout.waterfall),
+            ("keys", layout.keys),
+        ):
+            pane = self.query_one(f"#{name}")
+            pane.display = size > 0
+            pane.styles.height = max(1, size)
+
+    def _show_interfaces(self) -> None:
+        session = self.session
+        unsaved = {running.interface.ifindex for running in session.unsaved}
+        views = [
+            InterfaceView(r, r.interface.ifindex in unsaved, self.meter.rate(r.interface.ifindex))
+            for r in session.visible
+        ]
+        self.query_one(InterfaceTable).present(views, session.selected, empty_list(session, self._trouble))
+
+    def _show_chain(self) -> None:
+        session = self.session
+        reading = self.meter.last(session.selected)
+        view = ChainView(
+            chain=session.chain,
+            base=session.base,
+            removed=session.removed,
+            candidate=session.changes > 0,
+            reading=reading,
+            trends=self.meter.trends(session.selected),
+            slot=session.slot,
+            action=session.action,
+            shown=session.shown,
+        )
+        two = self._shares is not None and self._shares.lines == 2
+        self.query_one(ChainTable).present(view, chain_note(session), two=two, movable=not session.read_only)
+        running = session.running
+        current = None
+        unit = session.shown
+        if reading is not None and running is not None and running.chain is not None:
+            if unit in (Shown.PACKETS, Shown.BYTES):
+                current = flow(running.chain, reading.totals, reading.verdict_totals)
+            elif reading.verdict_rates is not None:
+                current = flow(running.chain, reading.rates, reading.verdict_rates)
+        what = "packets in total" if unit in (Shown.PACKETS, Shown.BYTES) else "packets/s"
+        if session.changes:
+            what += " of what runs"
+        note = waterfall_note(session, self.meter.why(session.selected), reading is not None)
+        self.query_one(Waterfall).present(current, what, note)
+
+    def count(self) -> None:
+        """Once a second: read the counters that are on the screen, show what they say."""
+        session = self.session
+        if session.selected is not None:
+            self.meter.read(session.selected)
+        visible = session.visible
+        for place in self.query_one(InterfaceTable).shown_rows:
+            index = visible[place].interface.ifindex if place < len(visible) else session.selected
+            if index is not None and index != session.selected:
+                self.meter.read(index)
+        if session.frozen or self.query_one(ChainTable).dragging:
+            return
+        self._show_interfaces()
+        self._show_chain()
+
+    # What the workers say
+
+    def on_surveyed(self, event: Surveyed) -> None:
+        self._trouble = ""
+        before = self.session
+        was_stale = before.stale
+        self.meter.sync(event.runnings, event.opened)
+        session = before.surveyed_as(event.runnings)
+        if self._wanted is not None:
+            for running in event.runnings:
+                if running.interface.name == self._wanted:
+                    session = session.select(running.interface.ifindex)
+            self._wanted = None
+        gone = [r.interface.name for r in before.unsaved if r.interface.ifindex not in session.edits]
+        self.put(session)
+        if event.opened:
+            self.count()
+            # A rate needs two looks: take the second early, so that the first screen soon says something.
+            self.set_timer(0.3, self.count)
+        if gone:
+            self.notify(f"{', '.join(gone)} is gone, and its candidate with it", severity="warning")
+        if session.stale and not was_stale and session.changes:
+            self.notify(
+                "Another editor changed the chain under your candidate. p: see how, rebase or drop",
+                title=str(session.running.interface) if session.running else "",
+                severity="warning",
+                timeout=10,
+            )
+
+    def on_look_failed(self, event: LookFailed) -> None:
+        self._trouble = str(event.error)
+        self.show()
+        if not self._unreadable and self.session.surveyed:
+            self.notify(str(event.error), title="The kernel can't be read", severity="error")
+        self._unreadable = True
+
+    def on_capabilities(self, event: Capabilities) -> None:
+        self.put(replace(self.session, missing=tuple(name for name, _, _ in event.missing)))
+        if event.missing:
+            name, why, todo = event.missing[0]
+            self.notify(
+                f"{name} is missing: {why}. {todo}", title="Read-only", severity="warning", timeout=10
+            )
+
+    # Looking
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.show()
+
+    def on_interface_table_picked(self, event: InterfaceTable.Picked) -> None:
+        self.put(self.session.select(event.ifindex))
+
+    def on_chain_table_picked(self, event: ChainTable.Picked) -> None:
+        self.put(self.session.at_slot(event.slot))
+
+    def on_key_bar_pressed(self, event: KeyBar.Pressed) -> None:
+        self.call_later(self.run_action, event.action if event.action != "quit" else "app.quit")
+
+    def action_cursor(self, by: int) -> None:
+        session = self.session
+        if not self.query_one(InterfaceTable).has_focus:
+            self.put(session.at_slot(session.slot + by))
+            return
+        places = [r.interface.ifindex for r in session.visible]
+        if places:
+            here = places.index(session.selected) if session.selected in places else 0
+            self.put(session.select(places[max(0, min(len(places) - 1, here + by))]))
+            self.count()
+
+    def action_pick(self, by: int) -> None:
+        place = ALL_ACTIONS.index(self.session.action) + by
+        self.put(replace(self.session, action=ALL_ACTIONS[max(0, min(len(ALL_ACTIONS) - 1, place))]))
+
+    def action_other_pane(self) -> None:
+        interfaces, chain = self.query_one(InterfaceTable), self.query_one(ChainTable)
+        self.set_focus(chain if interfaces.has_focus or not interfaces.display else interfaces)
+
+    def action_sort(self) -> None:
+        orders = list(type(self.session.order))
+        order = orders[(orders.index(self.session.order) + 1) % len(orders)]
+        self.put(replace(self.session, order=order, traffic=self.meter.rates()))
+        self.notify(f"sorted by {order}", timeout=2)
+
+    def action_numbers(self) -> None:
+        shown = list(Shown)
+        self.put(replace(self.session, shown=shown[(shown.index(self.session.shown) + 1) % len(shown)]))
+
+    def action_freeze(self) -> None:
+        self.put(replace(self.session, frozen=not self.session.frozen))
+
+    def action_refresh(self) -> None:
+        self.feed.ask()
+        self.notify("read anew", timeout=1)
+
+    def action_help(self) -> None:
+        self.app.push_screen(HelpScreen())
+
+    def action_command_palette(self) -> None:
+        self.app.action_command_palette()
+
+    # The filter
+
+    def action_filter(self) -> None:
+        line = self.query_one(FilterLine)
+        line.display = True
+        line.focus()
+        self.show()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if isinstance(event.input, FilterLine):
+            session = replace(self.session, needle=event.value)
+            visible = [r.interface.ifindex for r in session.visible]
+            if visible and session.selected not in visible:
+                session = session.select(visible[0])
+            self.put(session)
+
+    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
+        line = self.query_one(FilterLine)
+        if event.clear:
+            line.value = ""
+        line.display = bool(line.value)
+        self.set_focus(self.query_one(InterfaceTable))
+        self.show()

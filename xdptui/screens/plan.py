@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan: differences, steps and warnings, and the way to apply it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from xdpchain.plan import Change, ChangeKind, Plan
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["PlanDialog"]
+
+STYLE = {
+    ChangeKind.ADD: "$success",
+    ChangeKind.REMOVE: "$error",
+    ChangeKind.MOVE: "$primary",
+    ChangeKind.RETUNE: "$warning",
+    ChangeKind.REPLACE: "$warning",
+    ChangeKind.CHAIN: "$primary",
+}
+
+
+def change_line(change: Change) -> Content:
+    """One difference, its symbol first."""
+    return Content.assemble(
+        (f" {change.symbol} ", f"bold {STYLE[change.kind]}"),
+        (f"{change.name or 'chain'}", "bold"),
+        f"  {change.text}",
+    )
+
+
+class PlanDialog(Dialog[bool]):
+    """True if the user wants it applied."""
+
+    DEFAULT_CSS = """
+    PlanDialog #box { width: 100; }
+    PlanDialog .section { color: $primary; text-style: bold; margin: 1 0 0 0; }
+    PlanDialog .first { margin: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "apply", show=False),
+        Binding("p", "back", show=False),
+        Binding("down,j", "scroll(2)", show=False),
+        Binding("up,k", "scroll(-2)", show=False),
+    ]
+
+    def __init__(self, plan: Plan, refusal: str = "") -> None:
+        super().__init__()
+        self.plan = plan
+        self._refusal = refusal
+        self.heading = f"Plan for {plan.running.interface}"
+
+    def body(self) -> ComposeResult:
+        plan = self.plan
+        if plan.empty:
+            yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
+        else:
+            count = len(plan.changes)
+            yield paragraph(f"{count} change{'s' * (count != 1)}", classes="section first")
+            for change in plan.changes:
+                yield Static(change_line(change))
+            yield paragraph("Steps", classes="section")
+            for i, step in enumerate(plan.steps, 1):
+                yield paragraph(f" {i}. {step}")
+        yield paragraph("Warnings", classes="section")
+        for warning in plan.warnings:
+            yield Static(Content.assemble((" ! ", "bold $warning"), warning.text))
+        if not plan.warnings:
+            yield paragraph(" none", classes="dim")
+        if self._refusal:
+            yield paragraph(self._refusal, classes="gap bad")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Back (esc)", "back")
+        if not self.plan.empty and not self._refusal:
+            yield button("Apply (a)", "apply", "primary")
+
+    def dismissed(self) -> bool:
+        return False
+
+    def action_apply(self) -> None:
+        if not self.plan.empty and not self._refusal:
+            self.dismiss(True)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#body").scroll_relative(y=by, animate=False)
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "apply")

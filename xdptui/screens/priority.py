@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new run priority for a slot."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.validation import Integer
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from xdpchain.chain import Chain
+from xdpchain.runconfig import MAX_PRIORITY
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["PriorityDialog"]
+
+
+class PriorityDialog(Dialog[int | None]):
+    """Answers with the priority, or None; shows on the way where the slot would stand."""
+
+    DEFAULT_CSS = "PriorityDialog Input { margin: 1 0; }"
+
+    def __init__(self, chain: Chain, index: int) -> None:
+        super().__init__()
+        slot = chain.slots[index]
+        self._chain, self._index = chain, index
+        self.heading = f"Run priority of {slot.name}"
+
+    def body(self) -> ComposeResult:
+        slot = self._chain.slots[self._index]
+        yield paragraph(f"Lower runs first. The program itself declares {slot.component.declared.priority}.")
+        yield Input(
+            str(slot.priority),
+            type="integer",
+            id="priority",
+            validators=[Integer(0, MAX_PRIORITY, f"A priority lies between 0 and {MAX_PRIORITY}.")],
+        )
+        yield paragraph("", id="outcome")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        yield button("Set", "set", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#priority")
+
+    @on(Input.Changed, "#priority")
+    def preview(self, event: Input.Changed) -> None:
+        value = self._value()
+        if value is None:
+            text = f"A priority is a whole number between 0 and {MAX_PRIORITY}."
+        else:
+            key = self._chain.slots[self._index].key
+            place = self._chain.retune(self._index, priority=value).position(key)
+            text = f"It stays slot {place}." if place == self._index else f"It becomes slot {place}."
+        self.query_one("#outcome", Static).update(text)
+        self.query_one("#set", Button).disabled = value is None
+
+    def _value(self) -> int | None:
+        try:
+            value = int(self.query_one("#priority", Input).value)
+        except ValueError:
+            return None
+        return value if 0 <= value <= MAX_PRIORITY else None
+
+    @on(Input.Submitted, "#priority")
+    @on(Button.Pressed, "#set")
+    def accept(self) -> None:
+        value = self._value()
+        if value is not None:
+            self.dismiss(value)
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.dismiss(None)

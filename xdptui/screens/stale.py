@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Another editor changed the chain under the candidate: what now?"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Button, Static
+
+from xdpchain.plan import Change, ChangeKind
+from xdpchain.running import Running
+
+from .dialog import Dialog, button, paragraph
+from .plan import change_line
+
+__all__ = ["StaleDialog"]
+
+
+class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
+    """Answers ``drop``, ``rebase``, or None to go on looking."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "answer('drop')", show=False),
+        Binding("b", "answer('rebase')", show=False),
+    ]
+
+    def __init__(self, running: Running, changes: tuple[Change, ...], mine: int) -> None:
+        super().__init__(classes="-danger")
+        self.heading = f"Somebody else changed {running.interface}"
+        self._target, self._changes, self._mine = running, changes, mine
+
+    def body(self) -> ComposeResult:
+        running = self._target
+        if running.hook is None:
+            now = "Now no XDP program runs there."
+        else:
+            whose = f"{running.owner or 'an unknown owner'}'s {running.hook.name}"
+            now = f"Now {whose} (id {running.hook.prog_id}) runs there."
+        yield paragraph(f"Your candidate was made from a chain that no longer runs. {now}", classes="strong")
+        for i, change in enumerate(self._changes):
+            yield Static(change_line(change), classes="gap" if i == 0 else None)
+        if self._rebasable:
+            yield paragraph(
+                f"Rebase makes your {self._mine} change{'s' * (self._mine != 1)} again on what runs now.",
+                classes="gap",
+            )
+        else:
+            yield paragraph(f"There is nothing to rebase on. {running.note}", classes="gap")
+
+    @property
+    def _rebasable(self) -> bool:
+        return self._target.editable
+
+    def buttons(self) -> ComposeResult:
+        yield button("Keep looking", "keep")
+        if self._rebasable:
+            yield button("Rebase (b)", "rebase", "primary")
+        yield button("Drop mine (d)", "drop", "error")
+
+    def action_answer(self, answer: Literal["drop", "rebase"]) -> None:
+        if answer == "drop" or self._rebasable:
+            self.dismiss(answer)
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "drop":
+            self.dismiss("drop")
+        elif event.button.id == "rebase":
+            self.dismiss("rebase")
+        else:
+            self.dismiss(None)
+
+
+def what_differs(changes: tuple[Change, ...]) -> str:
+    """The other editor's changes in one short line."""
+    words = {
+        ChangeKind.ADD: "added",
+        ChangeKind.REMOVE: "removed",
+        ChangeKind.MOVE: "moved",
+        ChangeKind.RETUNE: "retuned",
+        ChangeKind.REPLACE: "replaced",
+        ChangeKind.CHAIN: "changed",
+    }
+    return ", ".join(f"{change.name or 'chain'} {words[change.kind]}" for change in changes[:4])

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few frames through the candidate, without an interface (BPF_PROG_TEST_RUN)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, Static
+
+from xdpchain.actions import Action
+from xdpchain.chain import Chain
+from xdptui.trial_frames import NAMED_FRAMES
+
+from .dialog import Dialog, button, paragraph
+from .failure import Failure
+
+if TYPE_CHECKING:
+    from xdpchain.trial import TrialReport
+
+__all__ = ["TrialDialog"]
+
+REPEAT = 1000
+"""Runs a frame, for a duration that means something."""
+
+STYLE = {
+    Action.ABORTED: "$error",
+    Action.DROP: "$error",
+    Action.PASS: "$success",
+    Action.TX: "$primary",
+    Action.REDIRECT: "$warning",
+}
+
+
+class TrialDialog(Dialog[None]):
+    """Runs the trial in a worker and shows a verdict for each frame."""
+
+    DEFAULT_CSS = "TrialDialog #box { width: 92; }"
+
+    class Done(Message):
+        """The trial is over."""
+
+        def __init__(self, outcome: TrialReport | Exception) -> None:
+            super().__init__()
+            self.outcome = outcome
+
+    def __init__(self, chain: Chain, name: str) -> None:
+        super().__init__()
+        self._chain = chain
+        self.heading = f"Trial of the chain with {name}"
+
+    def body(self) -> ComposeResult:
+        yield paragraph("linking and running, away from the interface…", id="rows")
+        yield paragraph(
+            "The whole candidate, linked and run in the kernel on frames made here, on copies of its maps; "
+            "no interface is touched. Under 0, 1, …: what each slot returned, a dot where it did not run.",
+            classes="gap dim",
+        )
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close", "close")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.run_worker(self._work, thread=True, group="trial", exit_on_error=False)
+
+    def _work(self) -> None:
+        from xdpchain.trial import run_trial
+
+        outcome: TrialReport | Exception
+        try:
+            outcome = run_trial(self._chain, [frame for _, frame in NAMED_FRAMES], repeat=REPEAT)
+        except Exception as error:  # shown to the user, in words
+            outcome = error
+        self.post_message(self.Done(outcome))
+
+    def on_trial_dialog_done(self, event: Done) -> None:
+        if isinstance(event.outcome, Exception):
+            self.app.switch_screen(Failure(event.outcome, "The trial failed"))
+            return
+        slots = "".join(f"{i:>3}" for i in range(len(self._chain)))
+        lines = [Content.styled(f"{'frame':<28}{'bytes':>6} {slots}  {'verdict':<14}{'ns':>5}", "bold")]
+        for (name, frame), row in zip(NAMED_FRAMES, event.outcome.rows, strict=True):
+            known = isinstance(row.verdict, Action)
+            verdict = Action(row.verdict).xdp_name if known else f"code {int(row.verdict)}"
+            changed = " rewritten" if row.frame_out != frame else ""
+            style = f"bold {STYLE[Action(row.verdict)]}" if known else "bold $error"
+            lines.append(
+                Content.assemble(
+                    f"{name:<28}{len(frame):>6} ",
+                    "".join(f"{_letter(code):>3}" for code in row.slots),
+                    (f"  {verdict:<14}", style),
+                    f"{row.ns:>5}{changed}",
+                )
+            )
+        self.query_one("#rows", Static).update(Content("\n").join(lines))
+
+    @on(Button.Pressed, "#close")
+    def close(self) -> None:
+        self.dismiss(None)
+
+
+def _letter(code: Action | int | None) -> str:
+    if code is None:
+        return "·"
+    return code.letter if isinstance(code, Action) else "?"

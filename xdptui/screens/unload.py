@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which components to take out of the candidate: one, several, all."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, SelectionList, Static
+from textual.widgets.selection_list import Selection
+
+from xdpchain.chain import Chain
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["UnloadDialog"]
+
+
+class UnloadDialog(Dialog[tuple[int, ...] | None]):
+    """Answers with the indices of the slots to remove, or None."""
+
+    DEFAULT_CSS = """
+    UnloadDialog SelectionList { height: auto; max-height: 12; margin: 1 0; border: none; padding: 0; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "all", show=False)]
+
+    def __init__(self, chain: Chain, index: int, interface: str) -> None:
+        super().__init__(classes="-danger")
+        self.heading = f"Unload from {interface}"
+        self._chain, self._index = chain, index
+
+    def body(self) -> ComposeResult:
+        yield paragraph(
+            "space marks, a marks all or none. Nothing happens to the interface before you apply."
+        )
+        yield SelectionList(
+            *(
+                Selection(Content(f"{i}  {slot.name}  priority {slot.priority}"), i, i == self._index)
+                for i, slot in enumerate(self._chain)
+            ),
+            id="slots",
+            compact=True,
+        )
+        yield paragraph("", id="outcome")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Keep all", "keep")
+        yield button("Remove", "remove", "error")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#keep")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.preview()
+
+    def action_all(self) -> None:
+        slots = self.query_one(SelectionList)
+        if len(slots.selected) == len(self._chain):
+            slots.deselect_all()
+        else:
+            slots.select_all()
+
+    @on(SelectionList.SelectedChanged)
+    def preview(self) -> None:
+        count = len(self.query_one(SelectionList).selected)
+        whole = len(self._chain)
+        if count == whole:
+            text = "The chain will be empty: applying it frees the interface's XDP hook."
+        else:
+            text = f"{count} of {whole} will be removed."
+        self.query_one("#outcome", Static).update(text)
+        remove = self.query_one("#remove", Button)
+        remove.disabled = count == 0
+        remove.label = f"Remove {count}" if count else "Remove"
+
+    @on(Button.Pressed)
+    def answered(self, event: Button.Pressed) -> None:
+        chosen = tuple(sorted(self.query_one(SelectionList).selected))
+        self.dismiss(chosen if event.button.id == "remove" and chosen else None)

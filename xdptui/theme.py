@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Colours: one theme for terminals with many, one that uses the terminal's own sixteen, and none for
+NO_COLOR.
+
+Colour never carries meaning alone: letters, marks and words do, so that every theme says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual.theme import Theme
+
+__all__ = ["DARK", "LIGHT", "SIXTEEN", "VARIABLES", "choose"]
+
+DARK = Theme(
+    name="xdptui",
+    primary="#5aa9e6",
+    secondary="#8fb8de",
+    accent="#e0b050",
+    warning="#e0b050",
+    error="#ef6b73",
+    success="#6cc08b",
+    foreground="#cdd6df",
+    background="#0e1318",
+    surface="#141b22",
+    panel="#1e2831",
+    variables={
+        "action-a": "#c792ea",
+        "row": "#22303c",
+        "row-blurred": "#1a242d",
+        "row-drag": "#4a3c18",
+        "block-cursor-foreground": "#ffffff",
+        "block-cursor-background": "#2b5d86",
+        "block-cursor-text-style": "bold",
+        "input-selection-background": "#2b5d86",
+    },
+)
+
+LIGHT = Theme(
+    name="xdptui-light",
+    dark=False,
+    primary="#1f6aa5",
+    secondary="#41678a",
+    accent="#946200",
+    warning="#946200",
+    error="#b3202c",
+    success="#1d7a45",
+    foreground="#1d2731",
+    background="#f7f8fa",
+    surface="#eef1f4",
+    panel="#dfe5ea",
+    variables={"action-a": "#7d3fb0", "row": "#d3e2ee", "row-blurred": "#e4eaef", "row-drag": "#f2e2b6"},
+)
+
+SIXTEEN = Theme(
+    name="xdptui-16",
+    ansi=True,
+    primary="ansi_blue",
+    secondary="ansi_cyan",
+    warning="ansi_yellow",
+    error="ansi_red",
+    success="ansi_green",
+    accent="ansi_yellow",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    variables={
+        "action-a": "ansi_magenta",
+        "row": "ansi_default",
+        "row-blurred": "ansi_default",
+        "row-drag": "ansi_default",
+        "border-blurred": "ansi_bright_black",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "input-cursor-background": "ansi_white",
+        "input-cursor-foreground": "ansi_black",
+        "input-selection-background": "ansi_bright_blue",
+        "input-selection-foreground": "ansi_black",
+        "screen-selection-background": "ansi_bright_blue",
+        "screen-selection-foreground": "ansi_black",
+    },
+)
+
+
+VARIABLES = {
+    "action-a": "#c792ea",
+    "row": "#30404d",
+    "row-blurred": "#26323c",
+    "row-drag": "#5a4a1f",
+}
+"""What our styles need and a theme of somebody else's doesn't define."""
+
+
+def choose(environ: Mapping[str, str], colour_system: str | None) -> Theme:
+    """The theme for a terminal that says this of itself.
+
+    With NO_COLOR, Textual strips the colours of the sixteen-colour theme and leaves bold, dim and reverse.
+    """
+    if "NO_COLOR" in environ or colour_system in (None, "standard", "windows"):
+        return SIXTEEN
+    return DARK

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lines made of cells of fixed width, and what must be repainted when one line takes another's place. Pure.
+
+Over ssh the cost of a screen is what is repainted. A widget therefore hands over its lines whole, and only
+the cells that differ reach the terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+__all__ = ["Cell", "Line", "changed", "clip", "left", "message", "right"]
+
+
+class Cell(NamedTuple):
+    """Text of a fixed width, and the name of its style."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Cells from left to right; ``tone`` names the background of the whole line."""
+
+    cells: tuple[Cell, ...] = ()
+    tone: str = ""
+
+    @cached_property
+    def text(self) -> str:
+        return "".join(cell.text for cell in self.cells)
+
+    @property
+    def width(self) -> int:
+        return len(self.text)
+
+
+def clip(text: str, width: int) -> str:
+    """``text`` in at most ``width`` characters; what is cut off shows as an ellipsis. Control characters go.
+    """
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    if len(clean) <= width:
+        return clean
+    return clean[: width - 1] + "…" if width > 0 else ""
+
+
+def left(text: str, width: int, style: str = "") -> Cell:
+    """A cell of exactly ``width`` characters, text to the left."""
+    return Cell(clip(text, width).ljust(max(0, width)), style)
+
+
+def right(text: str, width: int, style: str = "") -> Cell:
+    """A cell of exactly ``width`` characters, text to the right."""
+    return Cell(clip(text, width).rjust(max(0, width)), style)
+
+
+def message(text: str, width: int, style: str = "note") -> list[Line]:
+    """A text wrapped into lines, with a margin of two."""
+    lines: list[Line] = []
+    for paragraph in text.splitlines():
+        row = ""
+        for word in paragraph.split():
+            if row and len(row) + 1 + len(word) > width - 4:
+                lines.append(Line((left("  " + row, width, style),)))
+                row = word
+            else:
+                row = f"{row} {word}" if row else word
+        lines.append(Line((left("  " + row, width, style),)))
+    return lines
+
+
+def changed(old: Line | None, new: Line) -> list[tuple[int, int]]:
+    """The (x, width) stretches of ``new`` that differ from ``old``; neighbours are joined."""
+    whole = [(0, new.width)] if new.width else []
+    if old is None or old.tone != new.tone or len(old.cells) != len(new.cells):
+        return whole
+    found: list[tuple[int, int]] = []
+    x = 0
+    for was, now in zip(old.cells, new.cells, strict=True):
+        if len(was.text) != len(now.text):
+            return whole
+        if was != now:
+            if found and sum(found[-1]) == x:
+                found[-1] = (found[-1][0], found[-1][1] + len(now.text))
+            else:
+                found.append((x, len(now.text)))
+        x += len(now.text)
+    return found

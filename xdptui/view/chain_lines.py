@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chain as lines: one or two a slot, with the toggles, the counters and a trend. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xdpchain.actions import ALL_ACTIONS, Action
+from xdpchain.chain import Chain, Slot
+
+from .cells import Cell, Line, left, right
+from .marks import moved, symbol, toggled
+from .numbers import short, sparkline
+from .rates import Rates, Reading
+from .session import Shown
+
+__all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
+
+TOGGLE = 2
+"""Columns of one toggle: its letter, and a star where it differs from what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainView:
+    """What the chain's pane shows; ``drag`` is (slot taken, place it is held over)."""
+
+    chain: Chain = field(default_factory=Chain)
+    base: Chain | None = None
+    removed: tuple[Slot, ...] = ()
+    candidate: bool = False
+    reading: Reading | None = None
+    trends: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    slot: int = 0
+    action: Action = Action.PASS
+    focused: bool = False
+    shown: Shown = Shown.PACKET_RATE
+    drag: tuple[int, int] | None = None
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """In the order shown: while a slot is held, as if it had been let go here."""
+        if self.drag is None:
+            return self.chain.slots
+        source, target = self.drag
+        rest = [s for i, s in enumerate(self.chain.slots) if i != source]
+        return (*rest[:target], self.chain.slots[source], *rest[target:])
+
+    @property
+    def cursor(self) -> int:
+        return self.drag[1] if self.drag else self.slot
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Where each column begins and how wide it is; a width of 0 means it is not shown."""
+
+    priority: int
+    name: int
+    toggles: int
+    number: int
+    total: int
+    volume: int
+    id: int
+    trend: int
+
+    @property
+    def priority_at(self) -> int:
+        return 5
+
+    @property
+    def toggles_at(self) -> int:
+        return 5 + (self.priority + 1 if self.priority else 0) + self.name + 1
+
+    def action_at(self, x: int) -> Action | None:
+        """The action whose toggle is at this column."""
+        index, inside = divmod(x - self.toggles_at, TOGGLE)
+        if self.toggles and 0 <= index < len(ALL_ACTIONS) and 0 <= inside < TOGGLE:
+            return ALL_ACTIONS[index]
+        return None
+
+    def on_priority(self, x: int) -> bool:
+        return self.priority > 0 and self.priority_at <= x < self.priority_at + self.priority
+
+
+def columns(width: int) -> Columns:
+    """Share ``width`` among the columns; what doesn't fit goes, the least needed first."""
+    toggles = TOGGLE * len(ALL_ACTIONS)
+    least_name = 14
+    priority = 5 if width >= 36 else 0
+    room = width - 5 - (priority + 1 if priority else 0) - least_name - 1 - toggles
+    number = total = volume = ident = trend = 0
+    if room >= 31:
+        number = 6
+        room -= 31
+    if room >= 6:
+        total = 6
+        room -= 6
+    if width >= 110:
+        volume, ident = 7, 7
+        room -= 14
+    if number and room >= 7:
+        trend = min(room - 1, 6 if width < 110 else 20)
+        room -= trend + 1
+    if trend and room > 14:
+        trend += room - 14
+        room = 14
+    name = max(1, least_name + room) if room < 0 or number else least_name + room
+    return Columns(priority, name, toggles, number, total, volume, ident, trend)
+
+
+def heading(cols: Columns, shown: Shown, two: bool) -> Line:
+    """The line over the slots."""
+    cells = [left("   # ", 5)]
+    if cols.priority:
+        cells += [right("prio", cols.priority), Cell(" ")]
+    cells += [left("name", cols.name), Cell(" ")]
+    cells += [Cell(f"{action.letter} ") for action in ALL_ACTIONS]
+    if cols.number:
+        cells += [Cell(" ")] + [right(action.letter, cols.number) for action in ALL_ACTIONS]
+    if cols.total:
+        cells.append(right(shown if not two else "all", cols.total))
+    if cols.volume:
+        cells.append(right("bytes", cols.volume))
+    if cols.id:
+        cells.append(right("id", cols.id))
+    if cols.trend:
+        cells += [Cell(" "), right("trend" if cols.trend < 16 else "trend, packets/s", cols.trend)]
+    return Line(tuple(cells), "head")
+
+
+def slot_lines(view: ChainView, cols: Columns, two: bool) -> list[list[Line]]:
+    """For each slot its lines (one, or two if ``two``), then one line for each removed slot."""
+    base = {slot.key: slot for slot in view.base or ()}
+    went = moved(view.base, view.chain) if view.candidate else frozenset()
+    groups = []
+    for i, slot in enumerate(view.slots):
+        here = i == view.cursor
+        tone = "" if not here else "drag" if view.drag else "cursor" if view.focused else "blurred"
+        mark = symbol(base.get(slot.key), slot, slot.key in went) if view.candidate else " "
+        lines = [Line(_first(view, cols, i, slot, base.get(slot.key), mark, here, two), tone)]
+        if two:
+            lines.append(Line(_second(view, cols, slot), tone))
+        groups.append(lines)
+    groups += [[Line(_removed(cols, slot))] for slot in view.removed]
+    return groups
+
+
+def _first(
+    view: ChainView, cols: Columns, i: int, slot: Slot, was: Slot | None, mark: str, here: bool, two: bool
+) -> tuple[Cell, ...]:
+    pointer = "≡" if here and view.drag else "▶" if here else " "
+    cells = [Cell(pointer, "pointer"), Cell(mark, "mark"), right(str(i), 2, "index"), Cell(" ")]
+    if cols.priority:
+        differs = view.candidate and was is not None and was.priority != slot.priority
+        number = str(slot.priority)
+        cells.append(
+            right(
+                number if len(number) <= cols.priority else short(slot.priority),
+                cols.priority,
+                "changed" if differs else "num",
+            )
+        )
+        cells.append(Cell("*" if differs else " ", "changed"))
+    cells += [left(slot.name, cols.name, "added" if mark == "+" else "name"), Cell(" ")]
+    differing = toggled(was, slot) if view.candidate else ()
+    for action in ALL_ACTIONS:
+        on = action in slot.actions
+        style = f"on-{action.letter}" if on else "off"
+        if here and view.focused and action is view.action and not view.drag:
+            style = "picked"
+        letter = action.letter if on else action.letter.lower() if style == "picked" else "·"
+        cells += [Cell(letter, style), Cell("*" if action in differing else " ", "changed")]
+    cells += _numbers(view, cols, slot, view.shown)
+    if cols.trend:
+        trend = sparkline(view.trends.get(slot.key, ()), cols.trend)
+        cells += [Cell(" "), Cell(trend, "trend")]
+    return tuple(cells)
+
+
+def _second(view: ChainView, cols: Columns, slot: Slot) -> tuple[Cell, ...]:
+    shown = view.shown.counterpart
+    lead = cols.toggles_at + cols.toggles
+    cells = [right(f"{shown} ", lead, "label"), *_numbers(view, cols, slot, shown, small=True)]
+    if cols.trend:
+        rates = _pick(view.reading, slot, shown)
+        text = f"{short(rates.all_bytes)}B" if rates and not cols.volume else ""
+        cells += [Cell(" "), right(text, cols.trend, "label")]
+    return tuple(cells)
+
+
+def _pick(reading: Reading | None, slot: Slot, shown: Shown) -> Rates | None:
+    if reading is None:
+        return None
+    return (reading.rates if shown in (Shown.PACKET_RATE, Shown.BYTE_RATE) else reading.totals).get(slot.key)
+
+
+def _numbers(view: ChainView, cols: Columns, slot: Slot, shown: Shown, small: bool = False) -> list[Cell]:
+    rates = _pick(view.reading, slot, shown)
+    octets = shown in (Shown.BYTE_RATE, Shown.BYTES)
+    values = None if rates is None else rates.bytes if octets else rates.packets
+
+    def cell(value: float | None, width: int) -> Cell:
+        style = "zero" if not value else "label" if small else "num"
+        return right(short(value), width, style)
+
+    cells: list[Cell] = []
+    if cols.number:
+        cells.append(Cell(" "))
+        cells += [cell(values[action] if values else None, cols.number) for action in ALL_ACTIONS]
+    if cols.total:
+        cells.append(cell(sum(values) if values else None, cols.total))
+    if cols.volume:
+        cells.append(cell(rates.all_bytes if rates else None, cols.volume))
+    if cols.id:
+        ident = "" if small else str(slot.id) if slot.id is not None else "new"
+        cells.append(right(ident, cols.id, "label"))
+    return cells
+
+
+def _removed(cols: Columns, slot: Slot) -> tuple[Cell, ...]:
+    cells = [Cell(" "), Cell("-", "removed"), Cell("   ")]
+    if cols.priority:
+        cells += [right(short(slot.priority), cols.priority, "removed"), Cell(" ")]
+    cells += [left(slot.name, cols.name, "gone"), Cell(" ")]
+    rest = cols.toggles + cols.number * 5 + bool(cols.number) + cols.total + cols.volume + cols.id
+    cells.append(left("removed, not yet applied", rest + (cols.trend + 1 if cols.trend else 0), "removed"))
+    return tuple(cells)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Undo and redo over frozen values. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+__all__ = ["History"]
+
+T = TypeVar("T")
+
+DEPTH = 200
+"""Steps that are remembered; older ones are forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class History(Generic[T]):
+    """A present value, what it was before, and what was undone."""
+
+    present: T
+    past: tuple[T, ...] = ()
+    future: tuple[T, ...] = ()
+
+    def push(self, value: T) -> History[T]:
+        """``value`` becomes the present; what had been undone is forgotten. The same value again is no step.
+        """
+        if value == self.present:
+            return self
+        return History(value, (*self.past, self.present)[-DEPTH:])
+
+    def undo(self) -> History[T]:
+        """One step back; itself where there is none."""
+        if not self.past:
+            return self
+        return History(self.past[-1], self.past[:-1], (self.present, *self.future))
+
+    def redo(self) -> History[T]:
+        """One undone step again; itself where there is none."""
+        if not self.future:
+            return self
+        return History(self.future[0], (*self.past, self.present), self.future[1:])

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interfaces as lines. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdpchain.running import Owner, Running
+
+from .cells import Cell, Line, left, right
+from .numbers import short
+
+__all__ = ["InterfaceView", "heading", "interface_line", "ownership"]
+
+FEATURES = {
+    "basic": "basic",
+    "redirect": "redirect",
+    "ndo-xmit": "xmit",
+    "xsk-zerocopy": "zerocopy",
+    "hw-offload": "offload",
+    "rx-sg": "sg",
+    "ndo-xmit-sg": "xmit-sg",
+}
+"""Short names of the kernel's XDP features (enum netdev_xdp_act, kernel 6.3), in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceView:
+    """One interface as listed; ``rate`` is packets/s through its chain, None where nothing counts."""
+
+    running: Running
+    candidate: bool = False
+    rate: float | None = None
+
+
+def _widths(width: int) -> tuple[int, int, int, int, int, int, int, int]:
+    """name, state, mode, owner, chain, rate, driver, features (the rest)."""
+    if width >= 110:
+        fixed = (18, 6, 8, 8, 26, 7, 12)
+    elif width >= 72:
+        fixed = (14, 5, 8, 8, 11, 6, 9)
+    elif width >= 46:
+        fixed = (14, 5, 8, 8, 0, 6, 0)
+    else:
+        fixed = (max(4, min(14, width - 3)), 5 if width >= 22 else 0, 8 if width >= 30 else 0, 0, 0, 0, 0)
+    rest = width - 3 - sum(fixed) - 1
+    return (*fixed, rest if rest >= 6 and width >= 72 else 0)
+
+
+def heading(width: int, position: str) -> Line:
+    """The line over the interfaces; ``position`` (such as ``1-4 of 100``) stands at its right end."""
+    name, state, mode, owner, chain, rate, driver, features = _widths(width)
+    cells = [
+        left("  interface", name + 3),
+        left("link", state),
+        left("mode", mode),
+        left("owner", owner),
+        left("chain", chain),
+        right("pkt/s", rate) if rate else Cell(""),
+        left(" driver", driver),
+    ]
+    used = sum(len(cell.text) for cell in cells)
+    text = f" {'features' if features else ''}"
+    room = width - used
+    if position and room < len(position) + len(text) + 1:
+        text = ""
+    cells.append(
+        Cell((text + position.rjust(max(0, room - len(text) - 1)) + " ")[: max(0, room)].ljust(room))
+    )
+    return Line(tuple(cells), "head")
+
+
+def ownership(running: Running) -> str:
+    """The owner in one word: ``free`` where no program runs."""
+    return str(running.owner) if running.owner else "?" if running.hooks else "free"
+
+
+def _chain(running: Running, wide: bool) -> str:
+    if running.chain is not None:
+        count = len(running.chain)
+        text = f"{count} {running.chain.linkage}"
+        if wide:
+            text = f"{count} slot{'s' * (count != 1)} {running.chain.linkage}"
+            if running.dispatcher:
+                text += f", id {running.dispatcher.id}"
+        return text
+    return running.hook.name or f"id {running.hook.prog_id}" if running.hook else ""
+
+
+def interface_line(view: InterfaceView, width: int, here: bool, focused: bool) -> Line:
+    """One interface as a line of exactly ``width`` characters."""
+    running = view.running
+    device = running.device
+    name, state, mode, owner, chain, rate, driver, features = _widths(width)
+    owner_style = "free" if not running.hooks else "name" if running.owner is Owner.XDPTUI else "foreign"
+    if device.features is None:
+        shown = "?"
+    else:
+        shown = " ".join(word for key, word in FEATURES.items() if key in device.features) or "none"
+        shown += "".join(f" {key}" for key in sorted(device.features - FEATURES.keys()))
+    cells = [
+        Cell("▶" if here else " ", "pointer"),
+        Cell("*" if view.candidate else " ", "changed"),
+        left(running.interface.name, name, "name" if running.hooks else "plain"),
+        Cell(" "),
+        left("up" if device.up else "down", state, "plain" if device.up else "label"),
+        left(str(running.mode) if running.mode else "-", mode, "plain" if running.mode else "zero"),
+        left(ownership(running), owner, owner_style),
+        left(_chain(running, width >= 110), chain - 1 if chain else 0, "plain"),
+        Cell(" " if chain else ""),
+        right(short(view.rate), rate, "num" if view.rate else "zero") if rate else Cell(""),
+        left(f" {device.driver or '-'}", driver, "plain"),
+    ]
+    used = sum(len(cell.text) for cell in cells)
+    cells.append(left(f" {shown}" if features else "", width - used, "label"))
+    return Line(tuple(cells), "" if not here else "cursor" if focused else "blurred")

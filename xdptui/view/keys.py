@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys: one table, from which the hints, the help and the palette are made. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["GROUPS", "KEYS", "Key", "hints"]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """``keys`` as Textual names them, ``label`` as people read them; ``hint`` is the word at the bottom of
+    the screen.
+
+    ``rank`` orders the hints: the lowest stay longest when there is little room; 0 is never shown there.
+    ``edits`` marks what a read-only session can't do.
+    """
+
+    keys: str
+    label: str
+    action: str
+    text: str
+    group: str
+    hint: str = ""
+    rank: int = 0
+    edits: bool = False
+
+
+GROUPS = ("Move about", "Edit the candidate", "Plan and apply", "Look", "Program")
+
+KEYS: tuple[Key, ...] = (
+    Key("up,k", "↑ k", "cursor(-1)", "slot or interface above", GROUPS[0]),
+    Key("down,j", "↓ j", "cursor(1)", "slot or interface below", GROUPS[0]),
+    Key("left", "←", "pick(-1)", "action to the left", GROUPS[0]),
+    Key("right", "→", "pick(1)", "action to the right", GROUPS[0]),
+    Key("tab,shift+tab", "tab", "other_pane", "interfaces ⇄ chain", GROUPS[0], "pane", 11),
+    Key("slash", "/", "filter", "filter the interfaces", GROUPS[0], "filter", 13),
+    Key("s", "s", "sort", "sort the interfaces: index, name, owner, traffic", GROUPS[0], "sort", 15),
+    Key("l", "l", "load", "load a program from an object file", GROUPS[1], "load", 3, True),
+    Key("u", "u", "unload", "unload one, several or all", GROUPS[1], "unload", 4, True),
+    Key("o", "o", "replace", "replace the program by a new object, maps kept", GROUPS[1], "object", 14, True),
+    Key("K,shift+up", "K shift+↑", "move(-1)", "move the slot up (or drag it)", GROUPS[1]),
+    Key(
+        "J,shift+down", "J shift+↓", "move(1)", "move the slot down (or drag it)", GROUPS[1], "move", 6, True
+    ),
+    Key(
+        "space",
+        "space",
+        "flip",
+        "toggle the action under the cursor (or click it)",
+        GROUPS[1],
+        "toggle",
+        5,
+        True,
+    ),
+    Key("A", "A", "flip_action('A')", "continue after XDP_ABORTED, or not", GROUPS[1], edits=True),
+    Key("D", "D", "flip_action('D')", "continue after XDP_DROP, or not", GROUPS[1], edits=True),
+    Key("P", "P", "flip_action('P')", "continue after XDP_PASS, or not", GROUPS[1], edits=True),
+    Key("T", "T", "flip_action('T')", "continue after XDP_TX, or not", GROUPS[1], edits=True),
+    Key("R", "R", "flip_action('R')", "continue after XDP_REDIRECT, or not", GROUPS[1], edits=True),
+    Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 10, True),
+    Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
+    Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
+    Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
+    Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),
+    Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
+    Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
+    Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
+    Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
+    Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
+    Key("r", "r", "refresh", "read everything anew", GROUPS[3], "refresh", 19),
+    Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
+    Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
+    Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),
+)
+
+
+def hints(width: int, *, read_only: bool, candidate: bool, extra: Iterable[Key] = ()) -> tuple[Key, ...]:
+    """The hints that fit ``width`` whole, the lowest ranks first, in the order of the table.
+
+    What a read-only session can't do is left out; so is what needs a candidate where there is none.
+    """
+    offered = [
+        key
+        for key in (*KEYS, *extra)
+        if key.rank and not (read_only and key.edits) and (candidate or key.action not in ("drop", "apply"))
+    ]
+    kept: list[Key] = []
+    room = width
+    for key in sorted(offered, key=lambda k: k.rank):
+        cost = len(short_label(key)) + len(key.hint) + 3
+        if cost > room:
+            continue
+        kept.append(key)
+        room -= cost
+    order = {key.action: i for i, key in enumerate(offered)}
+    return tuple(sorted(kept, key=lambda k: (k.rank < 3, order[k.action])))
+
+
+def short_label(key: Key) -> str:
+    """The one key that a hint names."""
+    return "J K" if key.action == "move(1)" else key.label.split()[0]

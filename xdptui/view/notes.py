@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pane says where it has nothing to show: what is so, and what to press. Pure."""
+
+from __future__ import annotations
+
+from .session import Session
+
+__all__ = ["chain_note", "empty_list", "waterfall_note"]
+
+
+def empty_list(session: Session, trouble: str) -> str:
+    """Instead of interfaces."""
+    if trouble:
+        return f"The interfaces can't be read: {trouble}"
+    if not session.surveyed:
+        return "reading the interfaces…"
+    if session.needle:
+        return f"No interface matches {session.needle!r}. esc in the filter clears it."
+    return "This network namespace has no interface."
+
+
+def chain_note(session: Session) -> str:
+    """Under the slots, or instead of them."""
+    running = session.running
+    if running is None:
+        return "" if not session.surveyed else "Select an interface."
+    if not running.editable and session.edit is None:
+        hook = running.hook
+        assert hook is not None
+        return (
+            f"{hook.name} (id {hook.prog_id}, tag {hook.tag or '?'}) holds the hook: {running.note}. "
+            "It is left alone; remove it with the tool that put it there."
+        )
+    if not session.chain.slots:
+        if session.removed:
+            return "The candidate is empty: applying it frees the hook."
+        if session.read_only:
+            return f"No XDP program runs on {running.interface}."
+        return f"No XDP program runs on {running.interface}. Press l to load one."
+    return ""
+
+
+def waterfall_note(session: Session, why: str, counting: bool) -> str:
+    """Instead of the waterfall."""
+    running = session.running
+    if counting:
+        return "counting…"
+    if running is None or not running.hooks:
+        return ""
+    if why:
+        return f"Nothing counts here: {why}"
+    if running.chain is None:
+        return "Packets are not counted here: the program is not part of a chain of ours."
+    if not running.chain.counters:
+        return "The counters of this chain are off. Press c to switch them on, then a to apply."
+    return "Nothing counts here."

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rates from two samples of counters, and the trend that a sparkline draws. Pure.
+
+A rate is known only where both samples have the slot and nothing went backwards: counters of a fresh row
+begin anew, and a difference across that would be a guess.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["CODES", "Counts", "Rates", "Reading", "Snapshot", "Trends", "between"]
+
+CODES = 6
+"""Return codes counted: the five actions, and everything else as the sixth."""
+
+TREND_SECONDS = 120
+
+
+class Counts(Protocol):
+    """Packets and bytes by return code (xdpchain.counters.SlotCounts)."""
+
+    @property
+    def packets(self) -> Sequence[int]: ...
+    @property
+    def bytes(self) -> Sequence[int]: ...
+
+
+class Snapshot(Protocol):
+    """All counters of a chain at one time (xdpchain.counters.Sample)."""
+
+    @property
+    def at(self) -> float: ...
+    @property
+    def slots(self) -> Mapping[str, Counts]: ...
+    @property
+    def verdict(self) -> Counts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Packets and bytes by return code: per second, or as totals."""
+
+    packets: tuple[float, ...]
+    bytes: tuple[float, ...]
+
+    @property
+    def all_packets(self) -> float:
+        return sum(self.packets)
+
+    @property
+    def all_bytes(self) -> float:
+        return sum(self.bytes)
+
+    @classmethod
+    def totals(cls, counts: Counts) -> Rates:
+        """The counters as they stand."""
+        return cls(tuple(counts.packets), tuple(counts.bytes))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one look at the counters gives: totals, and rates where a look before it allows them.
+
+    ``seconds`` is the time between the two looks, 0.0 after the first.
+    """
+
+    seconds: float
+    totals: Mapping[str, Rates]
+    rates: Mapping[str, Rates]
+    verdict_totals: Rates
+    verdict_rates: Rates | None
+
+
+def _rate(before: Counts, after: Counts, seconds: float) -> Rates | None:
+    packets = [b - a for a, b in zip(before.packets, after.packets, strict=True)]
+    octets = [b - a for a, b in zip(before.bytes, after.bytes, strict=True)]
+    if seconds <= 0 or min(packets) < 0 or min(octets) < 0:
+        return None
+    return Rates(tuple(n / seconds for n in packets), tuple(n / seconds for n in octets))
+
+
+def between(before: Snapshot | None, after: Snapshot) -> Reading:
+    """The reading that two samples give; ``before`` is None for the first."""
+    seconds = after.at - before.at if before else 0.0
+    rates: dict[str, Rates] = {}
+    verdict = None
+    if before is not None:
+        for key, counts in after.slots.items():
+            earlier = before.slots.get(key)
+            rate = _rate(earlier, counts, seconds) if earlier is not None else None
+            if rate is not None:
+                rates[key] = rate
+        verdict = _rate(before.verdict, after.verdict, seconds)
+    totals = {key: Rates.totals(counts) for key, counts in after.slots.items()}
+    return Reading(seconds, totals, rates, Rates.totals(after.verdict), verdict)
+
+
+class Trends:
+    """The last two minutes of packets per second, by slot key; the one thing here that changes in place."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, deque[float]] = {}
+
+    def add(self, reading: Reading) -> None:
+        """Append a reading, and forget slots that are gone."""
+        for key in [k for k in self._values if k not in reading.totals]:
+            del self._values[key]
+        for key, rates in reading.rates.items():
+            self._values.setdefault(key, deque(maxlen=TREND_SECONDS)).append(rates.all_packets)
+
+    def all(self) -> Mapping[str, tuple[float, ...]]:
+        """Packets per second by slot key, oldest first."""
+        return {key: tuple(values) for key, values in self._values.items()}

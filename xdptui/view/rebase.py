@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A candidate made from one chain, carried over to the chain that another editor put in its place. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xdpchain.chain import Chain, Slot
+from xdpchain.errors import InvalidInput
+
+__all__ = ["rebase"]
+
+
+def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str, ...]]:
+    """Make the same edits on ``now``, slot by slot; also returns, in words, what could not be carried over.
+
+    An edit of a slot counts as what differs from ``base``, so that what the other editor did to the rest
+    stays.
+    """
+    lost: list[str] = []
+    chain = replace(now, linkage=candidate.linkage if candidate.linkage is not base.linkage else now.linkage)
+    if candidate.counters != base.counters:
+        chain = replace(chain, counters=candidate.counters)
+    before = {slot.key: slot for slot in base}
+    here = {slot.key for slot in now}
+    wanted = {slot.key for slot in candidate}
+    chain = chain.remove([i for i, slot in enumerate(now) if slot.key in before and slot.key not in wanted])
+    for slot in candidate:
+        was = before.get(slot.key)
+        if was is None:
+            try:
+                chain = chain.add(slot)
+            except InvalidInput:
+                lost.append(f"{slot.name} could not be added: the chain is full")
+        elif slot.key not in here:
+            if slot != was:
+                lost.append(f"{slot.name} is no longer in the chain")
+        else:
+            chain = _carry(chain, was, slot)
+    return chain, tuple(lost)
+
+
+def _carry(chain: Chain, was: Slot, slot: Slot) -> Chain:
+    if slot.component != was.component:
+        chain = chain.substitute(chain.position(slot.key), slot.component)
+    if slot.actions != was.actions:
+        chain = chain.retune(chain.position(slot.key), actions=slot.actions)
+    if slot.priority != was.priority:
+        chain = chain.retune(chain.position(slot.key), priority=slot.priority)
+    return chain

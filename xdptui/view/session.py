@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything the program knows at one moment, as one frozen value; each event makes a new one. Pure.
+
+Widgets are given parts of it, workers' messages change it, and nothing else holds state that matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
+
+from xdpchain.actions import Action
+from xdpchain.chain import Chain, Slot
+from xdpchain.errors import XdpChainError
+from xdpchain.plan import make_plan
+from xdpchain.running import Running
+
+from .history import History
+from .marks import removed
+from .rebase import rebase
+
+__all__ = ["Edit", "Order", "Session", "Shown", "State"]
+
+
+class Order(StrEnum):
+    """How the interfaces are sorted."""
+
+    INDEX = "index"
+    NAME = "name"
+    OWNER = "owner"
+    TRAFFIC = "traffic"
+
+
+class Shown(StrEnum):
+    """Which number a counter column shows; where there is room for two lines, the second shows its
+    counterpart.
+    """
+
+    PACKET_RATE = "pkt/s"
+    PACKETS = "packets"
+    BYTE_RATE = "B/s"
+    BYTES = "bytes"
+
+    @property
+    def counterpart(self) -> Shown:
+        return {
+            Shown.PACKET_RATE: Shown.PACKETS,
+            Shown.PACKETS: Shown.PACKET_RATE,
+            Shown.BYTE_RATE: Shown.BYTES,
+            Shown.BYTES: Shown.BYTE_RATE,
+        }[self]
+
+
+class State(Enum):
+    """What the banner says of the selected interface."""
+
+    EMPTY = "NO INTERFACE"
+    FREE = "FREE"
+    FOREIGN = "NOT OURS"
+    RUNNING = "RUNNING"
+    CANDIDATE = "CANDIDATE"
+    STALE = "STALE CANDIDATE"
+    ARMED = "ARMED"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A candidate under work: what it was made from, and its versions."""
+
+    base: Running
+    history: History[Chain]
+
+    @property
+    def candidate(self) -> Chain:
+        return self.history.present
+
+    @property
+    def changes(self) -> int:
+        """How many changes a plan would list; 0 when the candidate is what runs."""
+        try:
+            return len(make_plan(self.base, self.candidate).changes)
+        except XdpChainError:
+            return 1
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The selected interface is named by its ifindex, the selected slot by its place in the chain that is
+    shown.
+    """
+
+    runnings: tuple[Running, ...] = ()
+    surveyed: bool = False
+    edits: Mapping[int, Edit] = field(default_factory=dict)
+    selected: int | None = None
+    slot: int = 0
+    action: Action = Action.PASS
+    needle: str = ""
+    order: Order = Order.INDEX
+    shown: Shown = Shown.PACKET_RATE
+    frozen: bool = False
+    missing: tuple[str, ...] = ()
+    traffic: Mapping[int, float] = field(default_factory=dict)
+
+    # What is looked at
+
+    @property
+    def running(self) -> Running | None:
+        """The selected interface as it is now."""
+        return next((r for r in self.runnings if r.interface.ifindex == self.selected), None)
+
+    @property
+    def edit(self) -> Edit | None:
+        return self.edits.get(self.selected) if self.selected is not None else None
+
+    @property
+    def chain(self) -> Chain:
+        """The candidate if there is one, else what runs, else an empty chain."""
+        if self.edit is not None:
+            return self.edit.candidate
+        running = self.running
+        return running.chain if running is not None and running.chain is not None else Chain()
+
+    @property
+    def base(self) -> Chain | None:
+        """The chain that the candidate is compared with."""
+        if self.edit is not None:
+            return self.edit.base.chain
+        return self.running.chain if self.running else None
+
+    @property
+    def removed(self) -> tuple[Slot, ...]:
+        """Slots that run and that the candidate drops."""
+        return removed(self.base, self.chain) if self.edit else ()
+
+    @property
+    def current(self) -> Slot | None:
+        """The slot under the cursor."""
+        chain = self.chain
+        return chain.slots[self.slot] if 0 <= self.slot < len(chain) else None
+
+    @property
+    def changes(self) -> int:
+        return self.edit.changes if self.edit else 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether another editor changed the chain under the candidate."""
+        edit, running = self.edit, self.running
+        return edit is not None and running is not None and running.identity != edit.base.identity
+
+    @property
+    def read_only(self) -> bool:
+        return bool(self.missing)
+
+    @property
+    def state(self) -> State:
+        running = self.running
+        if running is None:
+            return State.EMPTY
+        if self.changes:
+            return State.STALE if self.stale else State.CANDIDATE
+        if not running.editable:
+            return State.FOREIGN
+        return State.RUNNING if running.hooks else State.FREE
+
+    @property
+    def unsaved(self) -> tuple[Running, ...]:
+        """Interfaces with a candidate that differs from what runs."""
+        return tuple(
+            r for r in self.runnings if (e := self.edits.get(r.interface.ifindex)) is not None and e.changes
+        )
+
+    @property
+    def visible(self) -> tuple[Running, ...]:
+        """The interfaces that pass the filter, sorted."""
+        words = self.needle.lower().split()
+        found = [r for r in self.runnings if all(word in _haystack(r) for word in words)]
+        return tuple(sorted(found, key=self._sort_key()))
+
+    def _sort_key(self) -> Callable[[Running], tuple[float | str, ...]]:
+        if self.order is Order.NAME:
+            return lambda r: (r.interface.name,)
+        if self.order is Order.OWNER:
+            return lambda r: (str(r.owner or "~"), r.interface.name)
+        if self.order is Order.TRAFFIC:
+            return lambda r: (-self.traffic.get(r.interface.ifindex, 0.0), float(r.interface.ifindex))
+        return lambda r: (float(r.interface.ifindex),)
+
+    # What happens
+
+    def surveyed_as(self, runnings: Iterable[Running]) -> Session:
+        """The interfaces as they are now. Candidates of interfaces that are gone go with them."""
+        fresh = tuple(runnings)
+        here = {r.interface.ifindex for r in fresh}
+        by_index = {r.interface.ifindex: r for r in fresh}
+        edits = {
+            i: e
+            for i, e in self.edits.items()
+            if i in here and (e.changes or by_index[i].identity == e.base.identity)
+        }
+        session = replace(self, runnings=fresh, surveyed=True, edits=edits)
+        if session.selected not in here:
+            first = next((r for r in session.visible if r.hooks), next(iter(session.visible), None))
+            session = replace(session, selected=first.interface.ifindex if first else None, slot=0)
+        return session._clamped()
+
+    def select(self, ifindex: int | None) -> Session:
+        if ifindex == self.selected:
+            return self
+        return replace(self, selected=ifindex, slot=0)
+
+    def at_slot(self, slot: int) -> Session:
+        return replace(self, slot=slot)._clamped()
+
+    def edited(self, chain: Chain, slot: int | None = None) -> Session:
+        """The candidate becomes ``chain``, and the cursor stands at ``slot``. Needs a selected interface."""
+        running = self.running
+        if running is None:
+            return self
+        edit = self.edit or Edit(running, History(self.chain))
+        session = self._with_edit(replace(edit, history=edit.history.push(chain)))
+        return session.at_slot(self.slot if slot is None else slot)
+
+    def undone(self) -> Session:
+        if self.edit is None:
+            return self
+        return self._with_edit(replace(self.edit, history=self.edit.history.undo()))._clamped()
+
+    def redone(self) -> Session:
+        if self.edit is None:
+            return self
+        return self._with_edit(replace(self.edit, history=self.edit.history.redo()))._clamped()
+
+    def dropped(self) -> Session:
+        """Without the candidate of the selected interface."""
+        return replace(self, edits={i: e for i, e in self.edits.items() if i != self.selected})._clamped()
+
+    def rebased(self) -> tuple[Session, tuple[str, ...]]:
+        """The candidate's edits made again on what runs now; also what could not be carried over, in words.
+        """
+        edit, running = self.edit, self.running
+        if edit is None or running is None or not running.editable:
+            return self, ()
+        now = running.chain or replace(edit.candidate, slots=())
+        was = edit.base.chain or replace(edit.candidate, slots=())
+        chain, lost = rebase(was, edit.candidate, now)
+        return self._with_edit(Edit(running, History(now).push(chain)))._clamped(), lost
+
+    def applied(self, running: Running) -> Session:
+        """What runs after an apply; its candidate is done."""
+        index = running.interface.ifindex
+        runnings = tuple(running if r.interface.ifindex == index else r for r in self.runnings)
+        edits = {i: e for i, e in self.edits.items() if i != index}
+        return replace(self, runnings=runnings, edits=edits)._clamped()
+
+    def _with_edit(self, edit: Edit) -> Session:
+        assert self.selected is not None
+        return replace(self, edits={**self.edits, self.selected: edit})
+
+    def _clamped(self) -> Session:
+        slot = max(0, min(self.slot, len(self.chain) - 1))
+        return self if slot == self.slot else replace(self, slot=slot)
+
+
+def _haystack(running: Running) -> str:
+    parts = (
+        running.interface.name,
+        running.owner or "free",
+        running.mode or "",
+        running.device.driver or "",
+        running.device.operstate,
+        running.linkage or "",
+        *(hook.name for hook in running.hooks),
+        *(slot.name for slot in running.chain or ()),
+    )
+    return " ".join(str(part) for part in parts).lower()

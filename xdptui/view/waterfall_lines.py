@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The waterfall as lines: received, after each slot, and the five outcomes. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.actions import Action
+
+from .cells import Cell, Line, left, right
+from .numbers import bar, percent, short
+from .waterfall import Flow, Stage
+
+__all__ = ["OUTCOMES", "waterfall_lines"]
+
+OUTCOMES: dict[Action, str] = {
+    Action.PASS: "passed",
+    Action.DROP: "dropped",
+    Action.TX: "sent",
+    Action.REDIRECT: "redirected",
+    Action.ABORTED: "aborted",
+}
+
+STEP = 8
+"""A bar is made of cells of this width, so that its growth repaints one of them and not the whole."""
+
+
+def waterfall_lines(flow: Flow, width: int, height: int) -> list[Line]:
+    """At most ``height`` lines: a full waterfall, or a short form of two lines."""
+    full = 1 + len(flow.stages) + len(OUTCOMES)
+    lines = _full(flow, width) if height >= full and width >= 44 else _short(flow, width)
+    return lines[: max(0, height)]
+
+
+def _bars(part: float, whole: float, width: int, style: str) -> list[Cell]:
+    text = bar(part, whole, width)
+    return [Cell(text[i : i + STEP], style) for i in range(0, width, STEP)]
+
+
+def _full(flow: Flow, width: int) -> list[Line]:
+    label = 22 if width < 100 else 30
+    tail = 24 if width < 100 else 40
+    if width < 76:
+        tail = 0
+    room = width - label - 6 - 1 - 5 - 1 - tail
+
+    def line(name: Cell, value: float, style: str, note: list[Cell]) -> Line:
+        used = sum(len(cell.text) for cell in note)
+        return Line(
+            (
+                name,
+                right(short(value), 6, "num" if value else "zero"),
+                Cell(" "),
+                *_bars(value, flow.received, room, style),
+                right(percent(value, flow.received), 5, "label"),
+                *note,
+                Cell(" " * max(0, 1 + tail - used)),
+            )
+        )
+
+    lines = [line(left(" received", label, "name"), flow.received, "bar", [])]
+    last = len(flow.stages) - 1
+    for i, stage in enumerate(flow.stages):
+        name = left(f" → after {i} {stage.name}", label, "plain")
+        lines.append(line(name, stage.goes_on, "bar", _ends(stage, i == last, tail) if tail else []))
+    for action, word in OUTCOMES.items():
+        value = flow.outcomes[action]
+        name = left(f" = {action.letter} {word}", label, f"on-{action.letter}" if value else "label")
+        lines.append(line(name, value, f"bar-{action.letter}", []))
+    return lines
+
+
+def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
+    """What leaves the chain in this slot, as far as there is room."""
+    cells = [Cell("  ")]
+    used = 2
+    for action in sorted(stage.ends, key=lambda a: -stage.ends[a]):
+        value = stage.ends[action]
+        if not value or used + 9 > room:
+            continue
+        cells += [Cell(f"{action.letter} ", f"on-{action.letter}"), left(short(value), 6, "label")]
+        used += 8
+    return cells if used > 2 else [left("  all go on" if stage.entered else "", room, "zero")]
+
+
+def _short(flow: Flow, width: int) -> list[Line]:
+    cells = [Cell(" received ", "name"), left(short(flow.received), 5, "num")]
+    for i, stage in enumerate(flow.stages):
+        cells += [
+            Cell(f" → {i} ", "label"),
+            left(short(stage.goes_on), 5, "num" if stage.goes_on else "zero"),
+        ]
+    ends = [Cell(" ")]
+    for action, word in OUTCOMES.items():
+        value = flow.outcomes[action]
+        name = word if width >= 76 else ""
+        ends += [
+            Cell(f"{action.letter} {name}{' ' if name else ''}", f"on-{action.letter}" if value else "label"),
+            left(short(value), 6, "num" if value else "zero"),
+        ]
+    return [_fit(cells, width), _fit(ends, width)]
+
+
+def _fit(cells: list[Cell], width: int) -> Line:
+    kept: list[Cell] = []
+    used = 0
+    for cell in cells:
+        if used + len(cell.text) > width:
+            break
+        kept.append(cell)
+        used += len(cell.text)
+    return Line((*kept, Cell(" " * (width - used))))

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The base of the tables: lines of cells, of which only those that differ are painted again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from xdptui.view.cells import Line, changed
+
+__all__ = ["CellGrid"]
+
+STYLES = (
+    *("plain", "name", "num", "zero", "label", "note", "index", "pointer", "mark", "changed", "added"),
+    *("removed", "gone", "off", "picked", "trend", "bar", "free", "foreign", "error", "warn"),
+    *("key", "hint", "title"),
+    *(f"{kind}-{letter}" for kind in ("on", "bar") for letter in "ADPTR"),
+    *(f"state-{word}" for word in ("running", "candidate", "stale", "readonly", "armed", "free", "foreign")),
+)
+TONES = ("head", "cursor", "blurred", "drag", "banner")
+
+
+class CellGrid(Widget):
+    """A widget whose content is lines of cells; subclasses make the lines, this class paints the difference.
+    """
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = """
+    CellGrid {
+        width: 1fr;
+        background: $background;
+        color: $foreground;
+        .cell--zero, .cell--off { color: $foreground 35%; }
+        .cell--label, .cell--index, .cell--hint, .cell--note { color: $foreground 65%; }
+        .cell--name { color: $foreground; text-style: bold; }
+        .cell--pointer, .cell--key, .cell--title { color: $primary; text-style: bold; }
+        .cell--mark, .cell--changed { color: $accent; text-style: bold; }
+        .cell--added { color: $accent; text-style: bold; }
+        .cell--removed { color: $foreground 50%; text-style: italic; }
+        .cell--gone { color: $foreground 50%; text-style: strike; }
+        .cell--picked { text-style: bold reverse; }
+        .cell--trend { color: $secondary; }
+        .cell--bar { color: $primary 70%; }
+        .cell--free { color: $foreground 50%; }
+        .cell--foreign, .cell--warn { color: $warning; }
+        .cell--error { color: $error; text-style: bold; }
+        .cell--on-A { color: $action-a; text-style: bold; }
+        .cell--on-D { color: $error; text-style: bold; }
+        .cell--on-P { color: $success; text-style: bold; }
+        .cell--on-T { color: $primary; text-style: bold; }
+        .cell--on-R { color: $accent; text-style: bold; }
+        .cell--bar-A { color: $action-a; }
+        .cell--bar-D { color: $error; }
+        .cell--bar-P { color: $success; }
+        .cell--bar-T { color: $primary; }
+        .cell--bar-R { color: $accent; }
+        .cell--head { background: $panel; color: $foreground 75%; }
+        .cell--banner { background: $panel; }
+        .cell--cursor { background: $row; }
+        .cell--blurred { background: $row-blurred; }
+        .cell--drag { background: $row-drag; text-style: bold; }
+        .cell--state-running { background: $success 80%; color: $background; text-style: bold; }
+        .cell--state-free { background: $foreground 25%; text-style: bold; }
+        .cell--state-foreign { background: $foreground 25%; text-style: bold; }
+        .cell--state-candidate { background: $accent; color: $background; text-style: bold; }
+        .cell--state-stale { background: $error; color: $background; text-style: bold; }
+        .cell--state-armed { background: $error; color: $background; text-style: bold; }
+        .cell--state-readonly { background: $foreground 60%; color: $background; text-style: bold; }
+    }
+    CellGrid:ansi {
+        .cell--zero, .cell--off, .cell--label, .cell--index, .cell--hint, .cell--note,
+        .cell--removed, .cell--free { color: ansi_default; text-style: dim; }
+        .cell--gone { color: ansi_default; text-style: dim strike; }
+        .cell--head { color: ansi_default; text-style: underline; }
+        .cell--bar { color: ansi_blue; }
+        .cell--cursor { text-style: bold; }
+        .cell--drag { text-style: reverse; }
+        .cell--on-A, .cell--bar-A { color: ansi_magenta; }
+        .cell--state-running { background: ansi_green; color: ansi_black; text-style: reverse; }
+        .cell--state-free, .cell--state-foreign { background: ansi_default; text-style: reverse; }
+        .cell--state-candidate { background: ansi_default; color: ansi_yellow; text-style: bold reverse; }
+        .cell--state-stale, .cell--state-armed {
+            background: ansi_default; color: ansi_red; text-style: bold reverse;
+        }
+        .cell--state-running { background: ansi_default; color: ansi_green; text-style: bold reverse; }
+        .cell--state-readonly { background: ansi_default; color: ansi_default; text-style: bold reverse; }
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"cell--{name}" for name in (*STYLES, *TONES)}
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._lines: list[Line] = []
+        self._styles_by_name: dict[tuple[str, str], Style] = {}
+        self.painted = 0
+        """Cells painted since the start, for tests and benchmarks."""
+
+    @property
+    def lines(self) -> Sequence[Line]:
+        """What is shown, line by line."""
+        return self._lines
+
+    def paint(self, lines: Sequence[Line]) -> None:
+        """Show these lines; cells that are the same already are left alone."""
+        old, self._lines = self._lines, list(lines)
+        regions = []
+        for y, line in enumerate(self._lines):
+            for x, width in changed(old[y] if y < len(old) else None, line):
+                regions.append(Region(x, y, width, 1))
+        for y in range(len(self._lines), len(old)):
+            regions.append(Region(0, y, self.size.width, 1))
+        if regions:
+            self.painted += sum(region.width for region in regions)
+            self.refresh(*regions)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, self.rich_style)
+        line = self._lines[y]
+        segments = [
+            Segment(cell.text, self._style(line.tone, cell.style)) for cell in line.cells if cell.text
+        ]
+        strip = Strip(segments, line.width)
+        return strip.adjust_cell_length(width, self._style(line.tone, ""))
+
+    def _style(self, tone: str, name: str) -> Style:
+        style = self._styles_by_name.get((tone, name))
+        if style is None:
+            style = self.rich_style
+            if tone:
+                style += self.get_component_rich_style(f"cell--{tone}", partial=True)
+            if name:
+                style += self.get_component_rich_style(f"cell--{name}", partial=True)
+            self._styles_by_name[tone, name] = style
+        return style
+
+    def notify_style_update(self) -> None:
+        self._styles_by_name.clear()
+        super().notify_style_update()

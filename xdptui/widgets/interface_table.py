@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The list of interfaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.message import Message
+
+from xdptui.view.cells import Line, message
+from xdptui.view.interface_lines import InterfaceView, heading, interface_line
+
+from .cell_grid import CellGrid
+
+__all__ = ["InterfaceTable"]
+
+
+class InterfaceTable(CellGrid, can_focus=True):
+    """One line an interface; the selected one stays in view."""
+
+    class Picked(Message):
+        """An interface was chosen with the mouse."""
+
+        def __init__(self, ifindex: int) -> None:
+            super().__init__()
+            self.ifindex = ifindex
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._views: Sequence[InterfaceView] = ()
+        self._selected: int | None = None
+        self._empty = ""
+        self._top = 0
+
+    @property
+    def shown_rows(self) -> range:
+        """Places of the interfaces that are on the screen."""
+        return range(self._top, min(len(self._views), self._top + max(0, self.size.height - 1)))
+
+    def present(self, views: Sequence[InterfaceView], selected: int | None, empty: str) -> None:
+        """Show these; ``empty`` is the text for when there are none."""
+        followed = selected != self._selected or len(views) != len(self._views)
+        self._views, self._selected, self._empty = views, selected, empty
+        self._redraw(follow=followed)
+
+    def _redraw(self, *, follow: bool) -> None:
+        width, rows = self.size.width, self.size.height - 1
+        if rows < 0 or width <= 0:
+            return
+        places = {view.running.interface.ifindex: i for i, view in enumerate(self._views)}
+        here = places.get(self._selected) if self._selected is not None else None
+        if follow and here is not None and rows > 0:
+            self._top = max(here - rows + 1, min(self._top, here))
+        self._top = max(0, min(self._top, len(self._views) - rows))
+        shown = self.shown_rows
+        position = ""
+        if len(self._views) > rows > 0:
+            position = f"{shown.start + 1}-{shown.stop} of {len(self._views)}"
+        lines: list[Line] = [heading(width, position)]
+        for i in shown:
+            lines.append(interface_line(self._views[i], width, i == here, self.has_focus))
+        if not self._views:
+            lines += message(self._empty, width)[:rows]
+        self.paint(lines)
+
+    def on_resize(self, event: events.Resize) -> None:
+        self._redraw(follow=True)
+
+    def on_focus(self) -> None:
+        self._redraw(follow=True)
+
+    def on_blur(self) -> None:
+        self._redraw(follow=False)
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        place = self._top + event.y - 1
+        if event.button == 1 and event.y > 0 and place < len(self._views):
+            self.post_message(self.Picked(self._views[place].running.interface.ifindex))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._scroll(3)
+        event.stop()
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._scroll(-3)
+        event.stop()
+
+    def _scroll(self, by: int) -> None:
+        self._top += by
+        self._redraw(follow=False)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The waterfall under the chain."""
+
+from __future__ import annotations
+
+from textual import events
+
+from xdptui.view.cells import Cell, Line, left, message, right
+from xdptui.view.waterfall import Flow
+from xdptui.view.waterfall_lines import waterfall_lines
+
+from .cell_grid import CellGrid
+
+__all__ = ["Waterfall"]
+
+
+class Waterfall(CellGrid):
+    """Received, after each slot, and the five outcomes; a note where nothing is known."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._flow: Flow | None = None
+        self._unit = ""
+        self._note = ""
+
+    def present(self, flow: Flow | None, unit: str, note: str) -> None:
+        self._flow, self._unit, self._note = flow, unit, note
+        self.on_resize()
+
+    def on_resize(self, event: events.Resize | None = None) -> None:
+        width, rows = self.size.width, self.size.height - 1
+        if rows < 0 or width <= 0:
+            return
+        title = left(" waterfall", width // 2)
+        lines = [Line((title, Cell(""), right(f"{self._unit} ", width - width // 2)), "head")]
+        if self._flow is not None:
+            lines += waterfall_lines(self._flow, width, rows)
+        else:
+            lines += message(self._note, width)[:rows]
+        self.paint(lines)
