@@ -77,6 +77,12 @@ static volatile const struct dispatcher_config config = {};
 __attribute__((used)) int (*dispatcher_version)[DISPATCHER_VERSION] SEC("xdp_metadata");
 
 /*
+ * Who made this dispatcher, in BTF alone: it becomes neither a map nor an instruction. libxdp looks for its own
+ * variable in its own section, by name, and passes over this one; a dispatcher that it makes instead has none.
+ */
+__attribute__((used)) int (*xdptui_dispatcher)[1] SEC("xdptui_metadata");
+
+/*
  * bpf_xdp_adjust_tail() with 0 changes nothing, but marks the stub as one that may move packet pointers: without it,
  * kernel 6.12 on refuse to replace it by a component that does (81f6d0530ba0).
  */
