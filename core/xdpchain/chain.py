@@ -185,13 +185,15 @@ class Chain:
     """Slots in the order in which they run, and how they are linked and attached.
 
     ``mode`` is the one that was asked for; ``counters`` says whether a static or tail-call chain counts.
-    Raises InvalidInput for more than ten slots.
+    ``dispatcher_version`` is that of libxdp's protocol, under freplace linkage: 2 or 3; None leaves it to
+    what runs, or else to the installed libxdp. Raises InvalidInput for more than ten slots.
     """
 
     slots: tuple[Slot, ...] = ()
     linkage: Linkage = Linkage.STATIC
     mode: Mode = Mode.NATIVE
     counters: bool = True
+    dispatcher_version: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.slots) > MAX_SLOTS:

@@ -128,6 +128,9 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
     if old.slots and new.slots:
         if old.linkage is not new.linkage:
             found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
+        elif new.dispatcher_version not in (None, old.dispatcher_version):
+            versions = f"{old.dispatcher_version} → {new.dispatcher_version}"
+            found.append(Change(ChangeKind.CHAIN, "", f"dispatcher version {versions}"))
         if old.counters != new.counters:
             found.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
     return tuple(found)

@@ -24,7 +24,17 @@ from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import LoadFailed, Object, ObjectMap, ObjectProgram
 from xdpchain.unit import Unit
 
-__all__ = ["Compiled", "compile_component", "map_key", "open_maps", "verifier_verdict"]
+__all__ = [
+    "Compiled",
+    "Target",
+    "compile_component",
+    "explain",
+    "main_program",
+    "map_key",
+    "open_maps",
+    "shape",
+    "verifier_verdict",
+]
 
 
 @dataclass
@@ -56,18 +66,19 @@ def compile_component(
     """Load ``component`` of the object file ``data`` as an XDP program and read its unit.
 
     Maps found in ``reuse`` (by name) are used in place of new ones, after a check of their shape. ``frags``
-    overrides the component's own flag, for a chain that as a whole has none. ``isolated`` takes copies of pinned maps. Raises KernelRefused with the
-    verifier's last words, LinkRefused for a map of another shape.
+    overrides the component's own flag, for a chain that as a whole has none. ``isolated`` takes copies of
+    pinned maps. Raises KernelRefused with the verifier's last words, LinkRefused for a map of another
+    shape.
     """
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
     with Object(data, component.name) as opened:
-        pins = _shape(opened, component, reuse, frags, isolated)
+        pins = shape(opened, component, reuse, frags, isolated=isolated)
         try:
             opened.load()
         except LoadFailed as error:
-            raise _explain(error, component, data, reuse, frags, label) from error
-        program = _program(opened, component)
+            raise explain(error, component, data, reuse, frags, label) from error
+        program = main_program(opened, component)
         info = bpf.prog_info(program.fd)
         maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
         names = {one.fd: map_key(one) for one in opened.maps()}
@@ -127,25 +138,42 @@ def map_key(one: ObjectMap) -> str:
     return one.name[one.name.index(".") :] if one.internal and "." in one.name else one.name
 
 
-def _program(opened: Object, component: Component) -> ObjectProgram:
+def main_program(opened: Object, component: Component) -> ObjectProgram:
+    """The component's own program in its opened object. Raises InvalidInput."""
     for program in opened.programs():
         if program.name == component.name:
             return program
     raise InvalidInput(f"the object has no program {component.name}")
 
 
-def _shape(
-    opened: Object, component: Component, reuse: Mapping[str, bpf.Fd], frags: bool, isolated: bool
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The function of a loaded dispatcher that a component is to replace (freplace)."""
+
+    dispatcher: bpf.Fd
+    function: str
+
+
+def shape(
+    opened: Object,
+    component: Component,
+    reuse: Mapping[str, bpf.Fd],
+    frags: bool,
+    *,
+    isolated: bool = False,
+    target: Target | None = None,
 ) -> list[tuple[str, str]]:
-    """Say which programs and maps to load; returns the pins that the object asks for and that are not there
-    yet.
+    """Say which programs and maps to load, and as what; returns the pins that the object asks for and that
+    are not there yet, as (name, path).
     """
     wanted = {component.name, *component.callees}
     for program in opened.programs():
         program.set_autoload(program.name in wanted)
         if program.name in wanted:
             program.as_xdp(frags)
-    _program(opened, component)
+    main = main_program(opened, component)
+    if target is not None:
+        main.as_freplace(target.dispatcher, target.function)
     pins: list[tuple[str, str]] = []
     for one in opened.maps():
         name, path = map_key(one), _pin_path(one, component)
@@ -197,19 +225,20 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd) -> No
         )
 
 
-def _explain(
+def explain(
     error: LoadFailed,
     component: Component,
     data: bytes,
     reuse: Mapping[str, bpf.Fd],
     frags: bool,
     label: str,
+    target: Target | None = None,
 ) -> XdpChainError:
     """A refused load, tried once more for the verifier's reasoning."""
     log = error.log
     if error.program:
         with contextlib.suppress(XdpChainError), Object(data, component.name) as again:
-            _shape(again, component, reuse, frags, isolated=True)
+            shape(again, component, reuse, frags, isolated=True, target=target)
             try:
                 again.load(verbose=True)
             except LoadFailed as verbose:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from xdpchain.chain import Chain, Component, ObjectRef, Slot
@@ -16,7 +17,7 @@ from xdpchain.unit import Unit
 from .compile import Compiled, compile_component, open_maps
 from .counting import assign_rows
 
-__all__ = ["Part", "gather_parts", "object_bytes"]
+__all__ = ["Part", "gather_parts", "kept_maps", "object_bytes"]
 
 
 @dataclass
@@ -81,8 +82,8 @@ class _Gathering:
             return None
         with _by_id(component.unit_map, f"the linkable form of {component.name}") as fd:
             unit = Unit.decode(blobs.read(fd))
-        # A program array and the program that uses it must agree on the frags flag; and the programs in it use
-        # the maps that they were loaded with. Either way, fresh arrays then.
+        # A program array and the program that uses it must agree on the frags flag; and the programs in it
+        # use the maps that they were loaded with. Either way, fresh arrays then.
         stale = component.callees and (self._cloning or unit.frags != self._frags)
         return None if stale else unit
 
@@ -93,14 +94,7 @@ class _Gathering:
                 "another tool loaded it, and its object file is not known",
                 "Load it again from its object file, or use freplace linkage",
             )
-        # A program array holds programs, not state, and its object fills it: each load gets its own. Constants
-        # belong to the code that was compiled with them.
-        kept = {
-            name: fd
-            for name, fd in maps.items()
-            if not name.startswith(".rodata")
-            and not (component.callees and bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY)
-        }
+        kept = kept_maps(component, maps)
         siblings = self._instances.setdefault(component.instance, {}) if component.instance else {}
         compiled = compile_component(
             component,
@@ -112,6 +106,18 @@ class _Gathering:
         self._held.callback(compiled.close)
         siblings.update(compiled.maps)
         return compiled
+
+
+def kept_maps(component: Component, maps: Mapping[str, bpf.Fd]) -> dict[str, bpf.Fd]:
+    """Those of a running component's maps that a new load of it takes over."""
+    # A program array holds programs, not state, and its object fills it: each load gets its own.
+    # Constants belong to the code that was compiled with them.
+    return {
+        name: fd
+        for name, fd in maps.items()
+        if not name.startswith(".rodata")
+        and not (component.callees and bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY)
+    }
 
 
 def object_bytes(source: ObjectRef) -> bytes:
