@@ -44,6 +44,24 @@ def root() -> None:
         pytest.skip("needs root")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def bpf_filesystem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A BPF filesystem for this run alone, where the machine has none mounted."""
+    from xdpchain.sys import bpffs
+
+    if os.geteuid() != 0 or os.environ.get("LIBXDP_BPFFS") or bpffs.is_bpffs(bpffs.DEFAULT_MOUNT):
+        yield
+        return
+    directory = tmp_path_factory.mktemp("bpffs")
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(directory)], check=True)
+    os.environ["LIBXDP_BPFFS"] = str(directory)
+    try:
+        yield
+    finally:
+        del os.environ["LIBXDP_BPFFS"]
+        subprocess.run(["umount", str(directory)], check=True)
+
+
 @pytest.fixture(scope="session")
 def no_leftovers(root: None) -> None:
     """Playgrounds of earlier runs that were killed are removed, once."""

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of running chains share: build one on a playground, ask what it is, and what it ought to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Linkage, Mode, Slot
+from xdpchain.components import components_of
+from xdpchain.discover import look
+from xdpchain.plan import make_plan
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+from xdpchain.transaction import apply
+from xdptui.demo.playground import Playground
+
+UNREPLACED = 31
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the contract says of one packet: the slots that ran with what each returned, and the verdict."""
+
+    returned: tuple[int, ...]
+    verdict: int
+
+
+def expected(actions: Sequence[ActionSet], script: Sequence[int]) -> Expected:
+    """The contract, independently of any linkage: in order, on while the code is among the slot's actions, XDP_PASS
+    after the last. Code 31 always goes on: it is what an unreplaced stub returns."""
+    returned = []
+    for chosen, code in zip(actions, script, strict=False):
+        returned.append(code)
+        if code not in chosen and code != UNREPLACED:
+            return Expected(tuple(returned), code)
+    return Expected(tuple(returned), 2)
+
+
+def look_at(playground: Playground, link: int = 0) -> Running:
+    return look(playground.links[link].ifname, playground.netns)
+
+
+def change(playground: Playground, candidate: Chain, link: int = 0) -> Running:
+    """Make ``candidate`` run on the playground."""
+    return apply(make_plan(look_at(playground, link), candidate))
+
+
+def scripted_chain(
+    samples: Path,
+    actions: Sequence[ActionSet],
+    linkage: Linkage,
+    mode: Mode = Mode.NATIVE,
+    counters: bool = True,
+) -> Chain:
+    """Slot i runs the sample scripted_i: it returns byte i of the packet's payload, and appends its digit."""
+    chain = Chain(linkage=linkage, mode=mode, counters=counters)
+    for number, chosen in enumerate(actions):
+        component = components_of(str(samples / "scripted.o"), name=f"scripted_{number}", instance="script")
+        chain = chain.add(Slot.of(component, 10 * number, chosen))
+    return chain
+
+
+def chain_of(
+    samples: Path, *names: str, linkage: Linkage = Linkage.STATIC, mode: Mode = Mode.NATIVE
+) -> Chain:
+    """The first program of each of these samples, with what it declares."""
+    chain = Chain(linkage=linkage, mode=mode)
+    for name in names:
+        chain = chain.add(Slot.of(components_of(str(samples / f"{name}.o"))))
+    return chain
+
+
+def run_through(running: Running, frame: bytes) -> bpf.TestRun:
+    """One packet through the attached dispatcher, without the interface."""
+    assert running.hook is not None
+    with bpf.prog_by_id(running.hook.prog_id) as program:
+        return bpf.prog_test_run(program, frame)

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change happens whole or not at all, and never to somebody else's program."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import chain_of, change, look_at, run_through
+from xdpchain import transaction
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Linkage, Mode, Slot
+from xdpchain.components import components_of
+from xdpchain.discover import look
+from xdpchain.errors import (
+    Busy,
+    Cancelled,
+    InvalidInput,
+    KernelRefused,
+    LinkRefused,
+    NotOurs,
+    RaceLost,
+    Unsupported,
+    XdpChainError,
+)
+from xdpchain.linkage.static import StaticChain
+from xdpchain.plan import make_plan
+from xdpchain.running import Owner
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.netlink import Netlink
+from xdpchain.transaction import apply
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+ROOT = Path(__file__).parents[2]
+RETURN_DROP = bytes.fromhex("b7000000010000009500000000000000")
+
+
+def programs() -> set[int]:
+    return set(bpf.ids(bpf.Command.PROG_GET_NEXT_ID))
+
+
+def slot(samples: Path, name: str) -> Slot:
+    return Slot.of(components_of(str(samples / f"{name}.o")))
+
+
+def test_a_plan_from_an_older_chain_is_refused_and_says_who_changed_it(
+    playground: Playground, samples: Path
+) -> None:
+    first = change(playground, chain_of(samples, "firewall", "monitor"))
+    assert first.chain is not None
+    plan = make_plan(first, first.chain.move(1, 0))
+    second = change(playground, first.chain.remove([0]))
+    with pytest.raises(RaceLost) as caught:
+        apply(plan)
+    assert "pid" in caught.value.why
+    assert look_at(playground).hook == second.hook
+
+
+REFUSALS = [
+    ("refused", KernelRefused, "invalid access to packet"),
+    ("hugestack", LinkRefused, "512 bytes"),
+]
+
+
+@pytest.mark.parametrize(("name", "error", "why"), REFUSALS)
+def test_a_component_that_is_refused_changes_nothing(
+    playground: Playground, samples: Path, name: str, error: type[XdpChainError], why: str
+) -> None:
+    running = change(playground, chain_of(samples, "firewall", "monitor"))
+    assert running.chain is not None
+    before = programs()
+    with pytest.raises(error, match=why) as caught:
+        apply(make_plan(running, running.chain.add(slot(samples, name))))
+    assert caught.value.detail
+    assert look_at(playground) == replace(running, device=look_at(playground).device)
+    assert programs() <= before
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise KernelRefused("injected")
+
+
+FAULTS: dict[str, tuple[object, str]] = {
+    "pinning": (StaticChain, "pin"),
+    "binding": (bpf, "prog_bind_map"),
+    "freezing": (bpf, "map_freeze"),
+    "loading": (bpf, "prog_load"),
+    "the swap": (Netlink, "attach_xdp"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("interrupt", [False, True], ids=["error", "ctrl-c"])
+def test_a_failure_at_any_step_leaves_the_old_chain(
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, fault: str, interrupt: bool
+) -> None:
+    running = change(playground, chain_of(samples, "firewall", "tailcalls"))
+    assert running.chain is not None
+    plan = make_plan(running, running.chain.add(slot(samples, "monitor")).move(0, 1))
+    before, pins = programs(), sorted(pinned())
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt if interrupt else KernelRefused("injected")
+
+    owner, name = FAULTS[fault]
+    with monkeypatch.context() as patch, pytest.raises((KernelRefused, KeyboardInterrupt)):
+        patch.setattr(owner, name, fail)
+        apply(plan)
+    now = look_at(playground)
+    assert now.hook == running.hook
+    assert now.chain == running.chain
+    assert sorted(pinned()) == pins
+    assert programs() <= before
+    apply(plan)  # and the same change goes through afterwards
+    assert len(look_at(playground).chain or ()) == 3
+    change(playground, Chain())
+
+
+def pinned() -> list[str]:
+    root = bpffs.find() / "xdptui"
+    return [str(path) for path in root.rglob("*")] if root.exists() else []
+
+
+def test_cancelling_before_the_swap_changes_nothing(playground: Playground, samples: Path) -> None:
+    running = change(playground, chain_of(samples, "firewall"))
+    assert running.chain is not None
+    steps: list[str] = []
+    plan = make_plan(running, running.chain.add(slot(samples, "monitor")))
+    with pytest.raises(Cancelled):
+        apply(plan, progress=steps.append, cancelled=lambda: True)
+    assert steps
+    assert look_at(playground).hook == running.hook
+
+
+def test_another_editor_is_waited_for_then_named(playground: Playground, samples: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys\nfrom xdpchain.sys import bpffs\nwith bpffs.lock():\n print(flush=True); sys.stdin.read()"],
+        cwd=ROOT / "core", stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        plan = make_plan(look_at(playground), chain_of(samples, "pass"))
+        with pytest.raises(Busy, match=str(holder.pid)):
+            apply(plan, lock_timeout=0.1)
+    finally:
+        holder.communicate()
+    assert look_at(playground).hooks == ()
+    apply(plan)
+
+
+@contextmanager
+def attached_by_netlink(playground: Playground) -> Iterator[int]:
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_DROP, name="somebody") as program,
+        Netlink(playground.netns) as netlink,
+    ):
+        netlink.attach_xdp(playground.ifindex, program.fileno(), "native", None)
+        yield bpf.prog_info(program).id
+
+
+@contextmanager
+def attached_by_link(playground: Playground) -> Iterator[int]:
+    from xdpchain.sys import netns
+
+    with bpf.prog_load(bpf.ProgType.XDP, RETURN_DROP, name="somebody", attach_type=37) as program:
+        with netns.run(playground.netns, lambda: bpf.link_create(program, playground.ifindex, 37)):
+            yield bpf.prog_info(program).id
+
+
+@pytest.mark.parametrize("attached", [attached_by_netlink, attached_by_link])
+def test_somebody_elses_program_is_shown_and_never_touched(
+    playground: Playground,
+    samples: Path,
+    attached: Callable[[Playground], contextmanager[int]],  # type: ignore[valid-type]
+) -> None:
+    free = look_at(playground)
+    with attached(playground) as number:  # type: ignore[attr-defined]
+        running = look_at(playground)
+        assert running.owner is Owner.FOREIGN
+        assert running.hook is not None
+        assert (running.hook.prog_id, running.hook.name) == (number, "somebody")
+        assert (running.hook.link_id is not None) == (attached is attached_by_link)
+        with pytest.raises(NotOurs, match="somebody"):
+            make_plan(running, chain_of(samples, "pass"))
+        # A plan from before the other one came: the race is lost, its program stays.
+        with pytest.raises(RaceLost):
+            apply(make_plan(free, chain_of(samples, "pass")))
+        assert look_at(playground).hook == running.hook
+
+
+def test_a_program_that_comes_between_look_and_swap_stays(
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = transaction.StaticLinker.build
+    plan = make_plan(look_at(playground), chain_of(samples, "pass"))
+    with bpf.prog_load(bpf.ProgType.XDP, RETURN_DROP, name="intruder") as intruder:
+
+        def intrude(*arguments: object, **named: object) -> object:
+            built = build(*arguments, **named)  # type: ignore[arg-type]
+            with Netlink(playground.netns) as netlink:
+                netlink.attach_xdp(playground.ifindex, intruder.fileno(), "native", None)
+            return built
+
+        monkeypatch.setattr(transaction.StaticLinker, "build", intrude)
+        with pytest.raises((Busy, RaceLost)):
+            apply(plan)
+        assert look_at(playground).hooks[0].name == "intruder"
+
+
+def test_no_silent_fallback_to_generic_mode(playground: Playground, samples: Path) -> None:
+    lo = look("lo", playground.netns)
+    with pytest.raises(Unsupported, match="native"):
+        apply(make_plan(lo, chain_of(samples, "pass")))
+    assert look("lo", playground.netns).hooks == ()
+    running = apply(make_plan(lo, chain_of(samples, "pass", mode=Mode.GENERIC)))
+    assert running.mode is Mode.GENERIC
+    assert running.chain is not None
+    with pytest.raises(InvalidInput, match="generic"):
+        make_plan(running, replace(running.chain, mode=Mode.NATIVE))
+
+
+def test_a_large_mtu_without_fragments_is_refused(no_leftovers: None, samples: Path) -> None:
+    with Playground(mtu=9000) as playground:
+        with pytest.raises(Unsupported, match="MTU"):
+            change(playground, chain_of(samples, "pass"))
+        assert look_at(playground).hooks == ()
+        assert change(playground, chain_of(samples, "frags")).mode is Mode.NATIVE
+
+
+def test_two_interfaces_keep_to_themselves(no_leftovers: None, samples: Path) -> None:
+    with Playground(links=2) as playground:
+        first = change(playground, chain_of(samples, "drop"), link=0)
+        second = change(playground, chain_of(samples, "firewall", "monitor"), link=1)
+        frame = frames.udp(frames.PEER, frames.NEAR, 9)
+        assert [run_through(one, frame).code for one in (first, second)] == [1, 2]
+        change(playground, Chain(), link=0)
+        assert look_at(playground, 0).hooks == ()
+        assert look_at(playground, 1).hook == second.hook
+
+
+def test_ten_slots_and_not_eleven(playground: Playground, samples: Path) -> None:
+    running = change(playground, chain_of(samples, *["pass"] * 10))
+    assert running.chain is not None
+    assert len(running.chain) == 10
+    with pytest.raises(InvalidInput, match="11 slots"):
+        running.chain.add(slot(samples, "pass"))
+
+
+def test_without_counters_no_code_of_theirs_remains(playground: Playground, samples: Path) -> None:
+    sizes = {}
+    for counters in (True, False):
+        for length in (1, 2, 3):
+            chain = replace(chain_of(samples, *["pass"] * length), counters=counters)
+            running = change(playground, chain)
+            assert running.hook is not None
+            with bpf.prog_by_id(running.hook.prog_id) as program:
+                sizes[counters, length] = bpf.prog_info(program).xlated_len // 8
+                names = {map_name(number) for number in bpf.prog_map_ids(program)}
+            assert ("xdptui_counters" in names) is counters
+            assert (running.counters_map is not None) is counters
+            change(playground, Chain())
+    alone = 2  # r0 = XDP_PASS; exit
+    # Without: a call, a test of the code and a jump a slot, and nothing that a packet's length or a CPU would need.
+    per_slot = sizes[False, 3] - sizes[False, 2]
+    assert per_slot == sizes[False, 2] - sizes[False, 1]
+    assert per_slot - alone <= 18
+    assert sizes[False, 1] - alone <= 22
+    assert sizes[True, 1] - sizes[False, 1] >= 20
+
+
+def map_name(number: int) -> str:
+    with bpf.map_by_id(number) as fd:
+        return bpf.map_info(fd).name
+
+
+def test_the_actions_in_force_are_those_of_the_chain_not_of_the_object(
+    playground: Playground, samples: Path
+) -> None:
+    component = components_of(str(samples / "drop.o"))
+    chain = Chain(linkage=Linkage.STATIC).add(Slot.of(component, 7, ActionSet.parse("DP")))
+    running = change(playground, chain.add(slot(samples, "pass")))
+    assert running.chain is not None
+    assert (running.chain.slots[0].priority, running.chain.slots[0].actions) == (7, ActionSet.parse("DP"))
+    assert running.chain.slots[0].component.declared == component.declared
+    assert run_through(running, bytes(60)).code == 2
