@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program's entry: the terminal program, or one command. Imports are late, so that a command costs no
+more than it needs.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib import import_module
+
+from xdptui import outcome
+from xdptui.commands.arguments import COMMANDS, VALUE_OPTIONS, command_parser, terminal_parser
+
+__all__ = ["main"]
+
+AUTOMOUNT = "LIBXDP_BPFFS_AUTOMOUNT"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run with these arguments (None: those of the process), and return the exit code."""
+    return outcome.run(_run, list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(arguments: list[str]) -> int:
+    word = _first_word(arguments)
+    if word == "help":
+        return _help(arguments)
+    if word in COMMANDS:
+        options = command_parser().parse_args(arguments)
+        return _with_mount(options, _command)
+    return _with_mount(_terminal_options(arguments, word), _terminal)
+
+
+def _with_mount(options: Namespace, call: object) -> int:
+    assert callable(call)
+    before = os.environ.get(AUTOMOUNT)
+    if options.mount_bpffs:
+        os.environ[AUTOMOUNT] = "1"  # libxdp's own word for it: what we start obeys as well
+    try:
+        return int(call(options))
+    finally:
+        if options.mount_bpffs and before is None:
+            os.environ.pop(AUTOMOUNT, None)
+
+
+def _command(options: Namespace) -> int:
+    name = options.changing if options.command == "plan" else options.command
+    return int(import_module(COMMANDS[name]).run(options))
+
+
+def _terminal(options: Namespace) -> int:
+    if options.json or not _is_terminal():
+        from xdptui.commands import status
+
+        return status.run(options)
+    if options.interface is not None:
+        from xdpchain.discover import look
+
+        look(options.interface, options.netns)  # raises NotFound now, in words, and not on a screen
+    from xdptui import app
+
+    return app.run(options.netns, options.interface)
+
+
+def _is_terminal() -> bool:
+    streams = (sys.stdin, sys.stdout)
+    return os.environ.get("TERM") != "dumb" and all(one is not None and one.isatty() for one in streams)
+
+
+def _terminal_options(arguments: list[str], word: str | None) -> Namespace:
+    options, rest = terminal_parser().parse_known_args(arguments)
+    if rest:
+        near = difflib.get_close_matches(word or "", COMMANDS, n=1)
+        raise outcome.UsageError(
+            f"there is no command {word!r}" if word else f"{rest[0]!r} is not understood",
+            todo=f"Did you mean `xdptui {near[0]}`?" if near else "`xdptui --help` lists the commands",
+        )
+    return options
+
+
+def _first_word(arguments: list[str]) -> str | None:
+    """The first argument that is neither an option nor an option's value."""
+    rest = iter(arguments)
+    for word in rest:
+        if word == "--":
+            return None
+        if word in VALUE_OPTIONS:
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return None
+
+
+def _help(arguments: list[str]) -> int:
+    wanted = [word for word in arguments if word != "help"]
+    command_parser().parse_args([*wanted, "--help"])
+    return 0

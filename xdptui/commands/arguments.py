@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be written on the command line. Spellings of xdp-loader are accepted, so that scripts made for it
+go on working.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from xdptui.outcome import EXIT_CODES, UsageError
+
+__all__ = ["CHANGING", "COMMANDS", "VALUE_OPTIONS", "command_parser", "terminal_parser"]
+
+COMMANDS: dict[str, str] = {
+    "status": "xdptui.commands.status",
+    "load": "xdptui.commands.change",
+    "unload": "xdptui.commands.change",
+    "move": "xdptui.commands.change",
+    "set": "xdptui.commands.change",
+    "replace": "xdptui.commands.change",
+    "relink": "xdptui.commands.change",
+    "plan": "xdptui.commands.change",
+    "features": "xdptui.commands.features",
+    "watch": "xdptui.commands.watch",
+}
+"""The module of each command."""
+
+CHANGING = ("load", "unload", "move", "set", "replace", "relink")
+
+VALUE_OPTIONS = ("--netns",)
+"""Options with a value that may stand before the command."""
+
+USAGE = """xdptui [IF] [--netns NAME]
+       xdptui COMMAND ... [--json] [--netns NAME] [-v]"""
+
+DESCRIPTION = """\
+Chains of XDP programs on a network interface: see them, edit them live.
+Without a command: the terminal program (a plain status table where there is no terminal)."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is an UsageError, and options may stand between the positional arguments."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+        self._mixing = False
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, todo=f"`{self.prog} --help` shows what can be written")
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        # The leaves alone: argparse can't mix where subcommands follow. It calls back while it mixes.
+        if self._mixing or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
+
+def terminal_parser() -> argparse.ArgumentParser:
+    """What may be written without a command."""
+    parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
+    parser.add_argument("interface", metavar="IF", nargs="?")
+    _common(parser, top=True)
+    parser.add_argument("-h", "--help", action=_Help, nargs=0)
+    return parser
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Everything that begins with a command."""
+    parser = Parser(
+        prog="xdptui",
+        usage=USAGE,
+        description=DESCRIPTION,
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _common(parser, top=True)
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", prog="xdptui", parser_class=Parser
+    )
+    _add(commands, "status", _status, "what runs on the interfaces, and how it counts")
+    for name in CHANGING:
+        build, summary = CHANGES[name]
+        _add(commands, name, build, summary, changing=True)
+    plan = _add(commands, "plan", lambda _: None, "what a changing command would do (exit code 2: something)")
+    changing = plan.add_subparsers(
+        title="changing commands",
+        dest="changing",
+        metavar="COMMAND",
+        required=True,
+        prog="xdptui plan",
+        parser_class=Parser,
+    )
+    for name, (build, summary) in CHANGES.items():
+        _add(changing, name, build, summary, changing=True)
+    _add(commands, "features", _features, "what the drivers and this machine can do")
+    _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    return parser
+
+
+class _Help(argparse.Action):
+    """The whole help, also where no command was given."""
+
+    def __call__(self, *_: object) -> None:
+        command_parser().print_help()
+        raise SystemExit(0)
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"xdptui {version('xdptui')}")
+        except PackageNotFoundError:  # run from a source tree
+            print("xdptui (not installed)")
+        raise SystemExit(0)
+
+
+def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
+    """Options that may stand before and after the command; only the first sets defaults."""
+
+    def default(value: object) -> Any:
+        return value if top else argparse.SUPPRESS
+
+    group = parser.add_argument_group("everywhere")
+    group.add_argument(
+        "--netns", metavar="NAME", default=default(None), help="look into this network namespace"
+    )
+    group.add_argument(
+        "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
+    )
+    group.add_argument(
+        "-v", "--verbose", action="count", default=default(0), help="steps, and the kernel's own words"
+    )
+    group.add_argument(
+        "--mount-bpffs",
+        action="store_true",
+        default=default(False),
+        help="mount the BPF filesystem where one is needed and missing",
+    )
+    group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
+
+
+def _add(
+    commands: Any,
+    name: str,
+    build: Callable[[argparse.ArgumentParser], None],
+    summary: str,
+    *,
+    changing: bool = False,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + "."
+    )
+    build(parser)
+    if changing:
+        parser.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+    _common(parser)
+    return parser
+
+
+def _status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+
+
+def _load(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="names", action="append",
+        help="the program in each object (default: its first); more than once: several, which share maps",
+    )  # fmt: skip
+    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
+    _config(parser)
+    parser.add_argument(
+        "-m", "--mode", metavar="MODE", help="native (default), generic (also: skb); never chosen for you"
+    )
+    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    parser.add_argument("--at", metavar="SLOT", help="join in this slot, with a priority to match")
+    _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
+    _counters(parser)
+
+
+def _unload(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slots", metavar="SLOT", nargs="*", help="slot numbers, or names of components")
+    parser.add_argument(
+        "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
+    )
+    parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+
+
+def _move(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
+    parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
+
+
+def _set(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    _config(parser)
+    _counters(parser)
+
+
+def _replace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
+    parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: of the same name)"
+    )
+    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
+    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+
+
+def _relink(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-P", "--prio", "--priority", metavar="PRIO", dest="priority", help="run priority: lower runs first"
+    )
+    parser.add_argument(
+        "-A", "--actions", metavar="ACTIONS",
+        help="chain call actions, after which the next slot runs: XDP_PASS,XDP_DROP or PD; none",
+    )  # fmt: skip
+
+
+def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tuple[str, ...]) -> None:
+    parser.add_argument(
+        "--linkage", choices=choices, default=default, required=default is None,
+        help="how the slots become one program (auto: freplace where the kernel allows it)",
+    )  # fmt: skip
+
+
+def _counters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--counters",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let the dispatcher count or not",
+    )
+
+
+def _features(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+
+
+def _watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
+    )
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
+    parser.add_argument(
+        "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
+    )
+    parser.add_argument("--count", metavar="N", help="end after so many readings")
+
+
+CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+    "load": (_load, "add programs to the chain of an interface"),
+    "unload": (_unload, "remove programs from the chain of an interface"),
+    "move": (_move, "move a slot, with a priority to match"),
+    "set": (_set, "change a slot's priority or actions, or the chain's counters"),
+    "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
+    "relink": (_relink, "move a running chain to another linkage"),
+}
+
+
+def _epilog() -> str:
+    codes = "\n".join(f"  {code:3d}  {text}" for code, text in EXIT_CODES.items())
+    return f"exit codes:\n{codes}\n\nA failure changes nothing: the interface runs what it ran before."

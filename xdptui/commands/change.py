@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every command that changes a chain: look, edit, plan; then say what would happen, or make it happen."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from xdpchain.checks import Finding, check_component
+from xdpchain.discover import look
+from xdpchain.errors import PermissionDenied, RaceLost
+from xdpchain.plan import Plan, make_plan
+from xdpchain.running import Running
+from xdptui.commands.edits import EDITS, Edit
+from xdptui.commands.readings import totals
+from xdptui.outcome import ExitCode, Talk
+from xdptui.render import documents
+from xdptui.render.plan_text import outcome_text, plan_text
+
+__all__ = ["run"]
+
+ATTEMPTS = 10
+"""How often a change is made again when another editor was faster; libxdp does so as often."""
+
+
+def run(options: Namespace) -> int:
+    """Run a changing command, or plan it."""
+    talk = Talk(options.json, bool(options.verbose))
+    only_plan = options.command == "plan"
+    edit = EDITS[options.changing if only_plan else options.command](options)
+    if only_plan or options.dry_run:
+        plan, notes = _planned(options, edit)
+        tried = _try(plan, talk)
+        _show(options, plan, notes, plan.running, changed=False, tried=tried)
+        return ExitCode.CHANGES if only_plan and not plan.empty else ExitCode.OK
+    plan, notes, now = _apply(options, edit, talk)
+    _show(options, plan, notes, now, changed=not plan.empty)
+    return ExitCode.OK
+
+
+def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
+    running = look(options.interface, options.netns)
+    candidate, notes = edit.make(running)
+    return make_plan(running, candidate), notes
+
+
+def _apply(options: Namespace, edit: Edit, talk: Talk) -> tuple[Plan, tuple[str, ...], Running]:
+    from xdpchain.transaction import apply
+
+    for left in reversed(range(ATTEMPTS if edit.repeatable else 1)):
+        plan, notes = _planned(options, edit)
+        try:
+            return plan, notes, apply(plan, progress=talk.step)
+        except RaceLost as error:
+            if not left:
+                raise
+            talk.step(f"again: {error.why or error.what}")
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _try(plan: Plan, talk: Talk) -> str:
+    """Link the candidate on copies of its maps, attached to nothing: what the kernel refuses is known then.
+
+    Returns a remark. Raises LinkRefused and whatever else applying would raise while it links.
+    """
+    if plan.empty or not plan.candidate.slots:
+        return ""
+    if plan.candidate.linkage != "static":
+        return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
+    from xdpchain.trial import run_trial
+
+    talk.step("link the candidate, attach it to nothing")
+    try:
+        run_trial(plan.candidate, ())
+    except PermissionDenied as error:
+        return f"not tried: {error}"
+    return "tried: the kernel takes the linked chain (it was attached to nothing)"
+
+
+def _findings(plan: Plan) -> tuple[Finding, ...]:
+    """What speaks against the new components on this interface, each once."""
+    found: dict[Finding, None] = {}
+    kept = {slot.key for slot in plan.running.chain or ()}
+    for slot in plan.candidate.slots:
+        if slot.key not in kept:
+            for finding in check_component(slot.component, plan.running, plan.candidate.mode):
+                if finding.level != "ok":
+                    found[finding] = None
+    return tuple(found)
+
+
+def _show(
+    options: Namespace, plan: Plan, notes: tuple[str, ...], now: Running, *, changed: bool, tried: str = ""
+) -> None:
+    talk = Talk(options.json, bool(options.verbose))
+    dry = options.command == "plan" or options.dry_run
+    findings = _findings(plan)
+    if options.json:
+        document = documents.plan(plan)
+        document["notes"] = [*notes, *([tried] if tried else [])]
+        document["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings]
+        print(
+            json.dumps(
+                {
+                    "interface": now.interface.name,
+                    "netns": now.interface.netns,
+                    "changed": changed,
+                    "dry_run": dry,
+                    "plan": document,
+                    "running": documents.interface(now, totals(now)),
+                },
+                indent=2,
+            )
+        )
+        return
+    for finding in findings:
+        talk.warn(f"{finding.text}. {finding.todo}" if finding.todo else finding.text)
+    for warning in plan.warnings:
+        where = "" if warning.slot is None else f"slot {warning.slot}: "
+        talk.warn(where + warning.text)
+    print(plan_text(plan) if dry else outcome_text(plan, now))
+    for note in (*notes, *([tried] if tried else [])):
+        print(f"  {note}")

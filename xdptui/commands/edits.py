@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each changing command makes of the chain that runs: arguments in, an edit out.
+
+Object files are read when the edit is made; the edit itself is pure and may be made again, when the chain has
+changed meanwhile.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from xdpchain.chain import Chain, Linkage
+from xdpchain.components import keep_maps
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.running import Running
+from xdptui.commands import options as values
+from xdptui.commands.linkage import choose
+from xdptui.commands.sources import new_version, slots_of
+from xdptui.outcome import UsageError
+
+__all__ = ["EDITS", "Edit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """``make`` turns what runs into the candidate and remarks. ``repeatable``: it means the same on another
+    chain (it names no slot by number), so a lost race may be run again.
+    """
+
+    make: Callable[[Running], tuple[Chain, tuple[str, ...]]]
+    repeatable: bool
+
+
+def _load(given: Namespace) -> Edit:
+    priority, actions = values.priority(given.priority), values.actions(given.actions)
+    mode, remark = values.mode(given.mode)
+    at = None if given.at is None else values.place(given.at)
+    slots, notes = slots_of(given.objects, given.names, given.section, given.pin_path, priority, actions)
+    if remark:
+        notes = (*notes, remark)
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        linkage, why = choose(given.linkage, running)
+        chain = (running.chain or Chain()).relink(linkage)
+        if mode is not None:
+            chain = replace(chain, mode=mode)
+        if given.counters is not None:
+            chain = replace(chain, counters=given.counters)
+        for i, slot in enumerate(slots):
+            chain = chain.add(slot, None if at is None else at + i)
+        return chain, (*notes, f"{linkage} linkage: {why}")
+
+    return Edit(make, repeatable=at is None)
+
+
+def _unload(given: Namespace) -> Edit:
+    ways = [bool(given.slots), bool(given.ids), given.all]
+    if sum(ways) != 1:
+        why = "say what to unload" if not any(ways) else "slots, --id and --all exclude each other"
+        raise UsageError(why, todo="`xdptui unload IF SLOT...`, `--id ID`, or `--all`")
+    ids = [values.number(text, "program id") for text in given.ids or ()]
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        chain = running.chain
+        if given.all:
+            return replace(chain or Chain(), slots=()), ()
+        if ids:
+            _editable(running)
+            return (chain or Chain()).remove([_with_id(running, number) for number in ids]), ()
+        _editable(running)
+        return (chain or Chain()).remove([values.slot(chain, s, running.interface) for s in given.slots]), ()
+
+    return Edit(make, repeatable=not any(text.isdecimal() for text in given.slots))
+
+
+def _editable(running: Running) -> None:
+    """Let a plan say whose program it is, before the search for slots says that there are none."""
+    if not running.editable:
+        from xdpchain.plan import make_plan
+
+        make_plan(running, Chain())  # raises NotOurs
+
+
+def _with_id(running: Running, number: int) -> int:
+    for i, slot in enumerate(running.chain or ()):
+        if slot.id == number:
+            return i
+    where = running.interface
+    if running.dispatcher is not None and running.dispatcher.id == number:
+        raise InvalidInput(
+            f"program {number} is the dispatcher of {where}", "it goes with the last slot", "--all removes it"
+        )
+    known = ", ".join(f"{slot.id} {slot.name}" for slot in running.chain or ())
+    raise NotFound(f"{where} runs no program with id {number}", f"it runs {known or 'no chain'}")
+
+
+def _move(given: Namespace) -> Edit:
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        _editable(running)
+        where = running.interface
+        source = values.slot(running.chain, given.slot, where)
+        target = values.slot(running.chain, given.to, where)
+        assert running.chain is not None
+        return running.chain.move(source, target), ()
+
+    return Edit(make, repeatable=False)
+
+
+def _set(given: Namespace) -> Edit:
+    priority, actions = values.priority(given.priority), values.actions(given.actions)
+    tunes = priority is not None or actions is not None
+    if not tunes and given.counters is None:
+        raise UsageError("say what to set", todo="-P PRIO, -A ACTIONS, --counters or --no-counters")
+    if tunes and given.slot is None:
+        raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
+    if not tunes and given.slot is not None:
+        raise UsageError("counters belong to the whole chain", todo="Leave the slot out")
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        _editable(running)
+        chain = running.chain
+        if tunes:
+            index = values.slot(chain, given.slot, running.interface)
+            chain = (chain or Chain()).retune(index, priority, actions)
+        if chain is None:
+            raise NotFound(f"no chain runs on {running.interface}")
+        return chain if given.counters is None else replace(chain, counters=given.counters), ()
+
+    return Edit(make, repeatable=given.slot is None or not given.slot.isdecimal())
+
+
+def _replace(given: Namespace) -> Edit:
+    read = new_version(given.object, given.name, given.section, given.pin_path)
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        _editable(running)
+        index = values.slot(running.chain, given.slot, running.interface)
+        assert running.chain is not None
+        old = running.chain.slots[index].component
+        new, notes = read(old.name)
+        same = old.object is not None and new.object is not None and old.object.sha256 == new.object.sha256
+        if same and (old.name, old.section) == (new.name, new.section) and not given.fresh_maps:
+            return running.chain, (f"slot {index} runs this version of {old.name} already",)
+        return running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
+
+    return Edit(make, repeatable=not given.slot.isdecimal())
+
+
+def _relink(given: Namespace) -> Edit:
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        _editable(running)
+        if running.chain is None:
+            raise NotFound(f"no chain runs on {running.interface}", todo="Load one with --linkage")
+        if given.linkage == "auto":
+            linkage, why = choose("auto", replace(running, chain=None, hooks=()))
+        else:
+            linkage, why = Linkage(given.linkage), "asked for"
+        return running.chain.relink(linkage), (f"{linkage} linkage: {why}",)
+
+    return Edit(make, repeatable=True)
+
+
+EDITS: dict[str, Callable[[Namespace], Edit]] = {
+    "load": _load,
+    "unload": _unload,
+    "move": _move,
+    "set": _set,
+    "replace": _replace,
+    "relink": _relink,
+}

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of arguments out of text. Each raises InvalidInput, which says what would do."""
+
+from __future__ import annotations
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Mode
+from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.runconfig import MAX_PRIORITY, RunConfig
+
+__all__ = ["actions", "amount", "mode", "number", "place", "priority", "seconds", "slot"]
+
+UNSPECIFIED = "unspecified"
+MODES = {"native": Mode.NATIVE, "drv": Mode.NATIVE, "generic": Mode.GENERIC, "skb": Mode.GENERIC}
+OFFLOADED = ("hw", "offload")
+
+
+def number(text: str, what: str, hint: str = "") -> int:
+    """A whole number, zero or more."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 20:
+        raise InvalidInput(f"{text!r} is no {what}", "it takes a whole number", hint)
+    return int(text)
+
+
+def amount(text: str, what: str) -> int:
+    """A whole number, one or more."""
+    value = number(text, what)
+    if not value:
+        raise InvalidInput(f"{text!r} is no {what}", "it must be at least 1")
+    return value
+
+
+def seconds(text: str, what: str, least: float) -> float:
+    """A time of at least ``least`` seconds, and at most a day."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise InvalidInput(f"{text!r} is no {what}", "it takes a number of seconds") from None
+    if not least <= value <= 86400:
+        raise InvalidInput(f"{text!r} is no {what}", f"it must lie between {least:g} s and a day")
+    return value
+
+
+def priority(text: str | None) -> int | None:
+    """A run priority."""
+    if text is None:
+        return None
+    value = number(text, "run priority", f"Give a number from 0 to {MAX_PRIORITY}; lower runs first")
+    return RunConfig(priority=value).priority
+
+
+def actions(text: str | None) -> ActionSet | None:
+    """Chain call actions."""
+    return None if text is None else ActionSet.parse(text)
+
+
+def mode(text: str | None) -> tuple[Mode | None, str]:
+    """The mode asked for (None: none was), and a remark. Raises Unsupported for offload."""
+    if text is None:
+        return None, ""
+    word = text.lower()
+    if word == UNSPECIFIED:
+        return None, "mode 'unspecified' means native here; generic runs only when asked for (-m generic)"
+    if word in OFFLOADED:
+        raise Unsupported(
+            "a chain can't run offloaded to the card",
+            "cards take single programs, without the calls that a chain is made of",
+            "Use -m native, where the driver runs the chain",
+        )
+    if word not in MODES:
+        raise InvalidInput(f"{text!r} is no mode", todo="The modes are native and generic (skb)")
+    return MODES[word], ""
+
+
+def slot(chain: Chain | None, text: str, where: object) -> int:
+    """The index that a slot number or a component's name means. Raises NotFound, InvalidInput."""
+    if chain is None or not chain.slots:
+        raise NotFound(f"{where} has no slot {text}", "no chain runs there", "`xdptui load` loads one")
+    listed = ", ".join(f"{i} {one.name}" for i, one in enumerate(chain))
+    if text.isascii() and text.isdecimal():
+        index = int(text)
+        if index < len(chain):
+            return index
+        raise NotFound(f"{where} has no slot {text}", f"its slots are {listed}")
+    found = [i for i, one in enumerate(chain) if one.name == text]
+    if len(found) > 1:
+        numbers = ", ".join(map(str, found))
+        raise InvalidInput(
+            f"{text!r} names {len(found)} slots of {where}",
+            f"slots {numbers} run it",
+            "Give the slot's number",
+        )
+    if not found:
+        raise NotFound(f"{where} has no slot {text!r}", f"its slots are {listed}")
+    return found[0]
+
+
+def place(text: str) -> int:
+    """A place in a chain, which may be one that no slot holds yet."""
+    return number(text, "slot number", "Slots are counted from 0")

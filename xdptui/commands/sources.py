@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Components out of the object files that were named, and which program of each was taken."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Component, Slot
+from xdpchain.components import component_of, programs_of
+from xdpchain.errors import InvalidInput
+from xdpchain.objfile import ObjectFile
+from xdptui.outcome import printable
+
+__all__ = ["new_version", "slots_of"]
+
+Notes = tuple[str, ...]
+
+
+def slots_of(
+    paths: Sequence[str],
+    names: Sequence[str] | None,
+    section: str | None,
+    pin_root: str | None,
+    priority: int | None,
+    actions: ActionSet | None,
+) -> tuple[tuple[Slot, ...], Notes]:
+    """New slots for each program of each object; names, section, priority and actions hold for all of them.
+
+    Programs of one object share their maps. The remarks say which program was taken where an object has
+    several.
+    """
+    slots: list[Slot] = []
+    notes: list[str] = []
+    for path in paths:
+        source = programs_of(path)
+        instance = secrets.token_hex(4)
+        for name in names or (None,):
+            component = component_of(source, name=name, section=section, instance=instance, pin_root=pin_root)
+            slots.append(Slot.of(component, priority, actions))
+            if name is None:
+                notes += _taken(source, component)
+    return tuple(slots), tuple(notes)
+
+
+def _taken(source: ObjectFile, component: Component) -> list[str]:
+    programs = source.xdp_programs()
+    if len(programs) < 2:
+        return []
+    others = ", ".join(one.name for one in programs if one.name != component.name)
+    shown = printable(source.path or "the object")
+    taken = f"{component.name} was taken, not {others} (-n chooses)"
+    return [f"{shown} has {len(programs)} XDP programs: {taken}"]
+
+
+def new_version(
+    path: str, name: str | None, section: str | None, pin_root: str | None
+) -> Callable[[str], tuple[Component, Notes]]:
+    """Reads the object; the answer gives its program for a slot whose component has a name: the one asked
+    for, or else that of the same name, or else its only one.
+    """
+    source = programs_of(path)
+
+    def program(old: str) -> tuple[Component, Notes]:
+        if name is not None or section is not None:
+            return component_of(source, name=name, section=section, pin_root=pin_root), ()
+        found = source.xdp_programs()
+        if any(one.name == old for one in found):
+            return component_of(source, name=old, pin_root=pin_root), ()
+        if len(found) > 1:
+            listed = ", ".join(one.name for one in found)
+            raise InvalidInput(
+                f"{path} has no program {old!r}", f"it has {listed}", "Choose one of them with -n NAME"
+            )
+        component = component_of(source, pin_root=pin_root)
+        return component, (f"{component.name} takes the place of {old}",)
+
+    return program

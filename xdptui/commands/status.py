@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui status``: what runs, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from xdpchain.discover import look, survey
+from xdptui.commands.readings import totals
+from xdptui.render import documents
+from xdptui.render.status_table import status_table
+
+__all__ = ["run"]
+
+
+def run(options: Namespace) -> int:
+    """Show one interface, or all of the namespace."""
+    if options.interface is None:
+        found = survey(options.netns)
+    else:
+        found = (look(options.interface, options.netns),)
+    entries = [(running, totals(running)) for running in found]
+    if options.json:
+        print(json.dumps(documents.status(entries), indent=2))
+    else:
+        print(status_table(entries))
+    return 0

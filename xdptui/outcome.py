@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a command ends: its exit code, and what standard error says. Nothing else writes there."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from xdpchain.errors import XdpChainError
+
+__all__ = ["DEBUG", "EXIT_CODES", "ExitCode", "Talk", "UsageError", "printable", "run"]
+
+DEBUG = "XDPTUI_DEBUG"
+"""The environment variable that asks for tracebacks."""
+
+ISSUES = "the project's issue tracker"
+
+
+class ExitCode(IntEnum):
+    """What the command line returns. Those of engine errors are `XdpChainError.exit_code`."""
+
+    OK = 0
+    REFUSED = 1
+    CHANGES = 2
+    NOT_PERMITTED = 3
+    CONFLICT = 4
+    NOT_FOUND = 5
+    UNSUPPORTED = 6
+    INVALID = 7
+    USAGE = 64
+    INTERNAL = 70
+    OUTPUT = 74
+    INTERRUPTED = 130
+    PIPE = 141
+
+
+EXIT_CODES: dict[ExitCode, str] = {
+    ExitCode.OK: "done; for plan: nothing would change",
+    ExitCode.REFUSED: "the kernel refused (the verifier, a limit, a driver)",
+    ExitCode.CHANGES: "plan only: there are changes",
+    ExitCode.NOT_PERMITTED: "a capability is missing, or a policy forbids it",
+    ExitCode.CONFLICT: "somebody else's program or edit is in the way",
+    ExitCode.NOT_FOUND: "no such interface, namespace, slot, program or file",
+    ExitCode.UNSUPPORTED: "the kernel, the driver or the linkage lacks it",
+    ExitCode.INVALID: "a file or an argument that can't be what it should be",
+    ExitCode.USAGE: "the command line was not understood",
+    ExitCode.INTERNAL: "an internal error: please report it",
+    ExitCode.OUTPUT: "the output could not be written",
+    ExitCode.INTERRUPTED: "interrupted (ctrl-C)",
+    ExitCode.PIPE: "the reader of the output went away",
+}
+
+
+class UsageError(XdpChainError):
+    """A command line that was not understood."""
+
+    exit_code = ExitCode.USAGE
+
+
+def printable(text: str) -> str:
+    """``text`` without anything that would steer a terminal: interface and file names can hold escapes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """Standard error: in words, or in JSON, where warnings are part of what standard output says."""
+
+    json: bool = False
+    verbose: bool = False
+
+    @classmethod
+    def of(cls, arguments: list[str]) -> Talk:
+        """What the arguments ask for, also where they can't be parsed."""
+        given = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        return cls(
+            not {"--json", "--jsonl"}.isdisjoint(given),
+            any(word == "--verbose" or (word[:2] == "-v" and not word.strip("-v")) for word in given),
+        )
+
+    def warn(self, text: str) -> None:
+        """Something that went as asked, and may not be what was meant."""
+        if not self.json:
+            _say(f"xdptui: warning: {printable(text)}")
+
+    def step(self, text: str) -> None:
+        """What is being done now."""
+        if self.verbose and not self.json:
+            _say(f"xdptui: {printable(text)}")
+
+    def failed(self, error: XdpChainError) -> None:
+        """What failed, why, and what to do, in that order."""
+        if self.json:
+            _say(json.dumps({"error": _document(error)}))
+            return
+        lines = [f"xdptui: {printable(f'{error.what}: {error.why}' if error.why else error.what)}"]
+        if error.todo:
+            lines.append(f"  {printable(error.todo)}")
+        if error.detail and self.verbose:
+            lines += ["  The kernel's words:", *(f"    {printable(x)}" for x in error.detail.splitlines())]
+        elif error.detail:
+            lines.append("  (-v shows the details)")
+        _say("\n".join(lines))
+
+
+def _document(error: XdpChainError) -> dict[str, str | int]:
+    return {
+        "kind": type(error).__name__,
+        "what": error.what,
+        "why": error.why,
+        "todo": error.todo,
+        "detail": error.detail,
+        "exit_code": int(error.exit_code),
+    }
+
+
+def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run a command and return its exit code, whatever happens in it. Never a traceback unless asked for."""
+    talk = Talk.of(arguments)
+    _lenient(sys.stdout)
+    _lenient(sys.stderr)
+    try:
+        code = command(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return int(code)
+    except SystemExit as ending:  # argparse, after --help and --version
+        return ending.code if isinstance(ending.code, int) else 0
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _abandon_output()
+        return ExitCode.PIPE
+    except XdpChainError as error:
+        _trace()
+        talk.failed(error)
+        return int(error.exit_code)
+    except Exception as error:
+        if isinstance(error, OSError) and _output_is_broken():
+            _abandon_output()
+            talk.failed(_Output("the output can't be written", os.strerror(error.errno or 0)))
+            return ExitCode.OUTPUT
+        _trace()
+        talk.failed(_internal(error))
+        return ExitCode.INTERNAL
+
+
+class _Output(XdpChainError):
+    exit_code = ExitCode.OUTPUT
+
+
+class _Internal(XdpChainError):
+    exit_code = ExitCode.INTERNAL
+
+
+def _internal(error: Exception) -> XdpChainError:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    todo = f"Please report it to {ISSUES}; {DEBUG}=1 shows where it happened"
+    return _Internal("internal error", text, todo)
+
+
+def _trace() -> None:
+    if os.environ.get(DEBUG) == "1":
+        _say(traceback.format_exc().rstrip())
+
+
+def _say(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass  # nobody can be told; the exit code remains
+
+
+def _lenient(stream: object) -> None:
+    """A character that the terminal's encoding lacks becomes a question mark, not an error."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+
+
+def _output_is_broken() -> bool:
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _abandon_output() -> None:
+    """Let the interpreter's own flush at exit succeed: what is buffered has no reader."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except (OSError, ValueError):
+        pass

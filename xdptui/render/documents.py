@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON documents of the command line: a contract with scripts, described in docs/cli.md. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from xdpchain.actions import ALL_ACTIONS
+from xdpchain.chain import Chain, Slot
+from xdpchain.plan import Plan
+from xdpchain.running import Running
+
+if TYPE_CHECKING:
+    from xdpchain.counters import Sample, SlotCounts
+
+__all__ = ["counts", "interface", "plan", "slot", "status"]
+
+Document = dict[str, Any]
+
+
+def status(entries: Sequence[tuple[Running, Sample | None]]) -> Document:
+    """``status --json``."""
+    return {"interfaces": [interface(running, sample) for running, sample in entries]}
+
+
+def interface(running: Running, sample: Sample | None = None) -> Document:
+    """One entry of ``interfaces``; ``sample`` None: nothing counts, or it can't be read."""
+    device = running.device
+    where = running.interface
+    chain = running.chain
+    return {
+        "name": where.name,
+        "ifindex": where.ifindex,
+        "netns": where.netns,
+        "mode": _value(running.mode),
+        "owner": _value(running.owner),
+        "linkage": _value(running.linkage),
+        "dispatcher": running.dispatcher
+        and {"id": running.dispatcher.id, "version": running.dispatcher.version},
+        "slots": [slot(i, one, sample) for i, one in enumerate(chain or ())],
+        "verdict": counts(sample.verdict) if sample else None,
+        "counters": chain.counters if chain else None,
+        "editable": running.editable,
+        "note": running.note,
+        "programs": [
+            {"mode": h.mode.value, "id": h.prog_id, "name": h.name, "tag": h.tag, "link": h.link_id}
+            for h in running.hooks
+        ],
+        "device": {
+            "up": device.up,
+            "operstate": device.operstate,
+            "mtu": device.mtu,
+            "driver": device.driver,
+            "features": None if device.features is None else sorted(device.features),
+            "address": device.address,
+            "rx": {"packets": device.rx[0], "bytes": device.rx[1]},
+            "tx": {"packets": device.tx[0], "bytes": device.tx[1]},
+        },
+    }
+
+
+def slot(index: int, one: Slot, sample: Sample | None = None) -> Document:
+    """One entry of ``slots``."""
+    component = one.component
+    counted = sample.slots.get(one.key) if sample else None
+    source = component.object
+    return {
+        "slot": index,
+        "name": one.name,
+        "id": one.id,
+        "tag": component.tag,
+        "priority": one.priority,
+        "actions": list(one.actions.names()),
+        "counters": counts(counted) if counted else None,
+        "section": component.section,
+        "declared": {
+            "priority": component.declared.priority,
+            "actions": list(component.declared.actions.names()),
+        },
+        "frags": component.frags,
+        "object": source and {"path": source.path, "sha256": source.sha256, "size": source.size},
+        "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
+        "key": one.key,
+    }
+
+
+def counts(one: SlotCounts) -> Document:
+    """Packets and bytes by action; ``other``: return codes that are no action."""
+    names = [*(action.xdp_name for action in ALL_ACTIONS), "other"]
+    return {
+        name: {"packets": packets, "bytes": octets}
+        for name, packets, octets in zip(names, one.packets, one.bytes, strict=True)
+    }
+
+
+def plan(made: Plan) -> Document:
+    """What a changing command does, or would do."""
+    return {
+        "changes": [
+            {"kind": c.kind.value, "symbol": c.symbol, "name": c.name, "text": c.text} for c in made.changes
+        ],
+        "steps": list(made.steps),
+        "warnings": [{"slot": w.slot, "text": w.text} for w in made.warnings],
+        "candidate": _chain(made.candidate),
+    }
+
+
+def _chain(chain: Chain) -> Document:
+    return {
+        "linkage": chain.linkage.value,
+        "mode": chain.mode.value,
+        "counters": chain.counters,
+        "slots": [slot(i, one) for i, one in enumerate(chain)],
+    }
+
+
+def _value(one: Any) -> Any:
+    return None if one is None else one.value

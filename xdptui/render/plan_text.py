@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A plan, and what came of it, as plain text. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.chain import Chain
+from xdpchain.plan import Plan
+from xdpchain.running import Running
+from xdptui.outcome import printable
+
+__all__ = ["outcome_text", "plan_text"]
+
+
+def plan_text(plan: Plan) -> str:
+    """The changes as a diff, then the steps; the warnings are not in it."""
+    where = plan.running.interface
+    if plan.empty:
+        return f"{where}: nothing to change"
+    steps = "\n".join(f"  {i}. {step}" for i, step in enumerate(plan.steps, 1))
+    return f"{where}: {_kind(plan.candidate)}\n{changes_text(plan)}\nsteps:\n{steps}"
+
+
+def changes_text(plan: Plan) -> str:
+    """A line for each change."""
+    width = max((len(change.name) for change in plan.changes), default=0)
+    return "\n".join(
+        f"  {change.symbol} {printable(change.name).ljust(width)}  {change.text}" for change in plan.changes
+    )
+
+
+def outcome_text(plan: Plan, now: Running) -> str:
+    """What was changed, and what runs now."""
+    where = now.interface
+    if plan.empty:
+        return f"{where}: nothing to change"
+    if now.chain is None or now.dispatcher is None:
+        return f"{changes_text(plan)}\n{where}: no XDP program runs"
+    slots = len(now.chain)
+    runs = f"{slots} slot{'s run' if slots != 1 else ' runs'} behind dispatcher {now.dispatcher.id}"
+    return f"{changes_text(plan)}\n{where}: {runs} ({_kind(now.chain)})"
+
+
+def _kind(chain: Chain) -> str:
+    return f"{chain.linkage} linkage, {chain.mode} mode, counters {'on' if chain.counters else 'off'}"

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interfaces and their chains as a plain table. Pure.
+
+A slot's row begins with ``=>`` and goes on with priority, name, program id, tag and chain call actions, one
+word each: scripts that read xdp-loader's table read this one. What the slot counted stands on a line of its
+own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from xdpchain.actions import ALL_ACTIONS
+from xdpchain.chain import Slot
+from xdpchain.running import Running
+from xdptui.outcome import printable
+from xdptui.render.quantities import octets
+
+if TYPE_CHECKING:
+    from xdpchain.counters import Sample, SlotCounts
+
+__all__ = ["counted", "status_table"]
+
+Row = tuple[str, str, str, str, str, str, str]
+
+HEAD: Row = ("Interface", "Prio", "Program", "Mode", "ID", "Tag", "Chain call actions")
+LEAST = (16, 5, 16, 8, 6, 16, 0)
+
+
+def status_table(entries: Sequence[tuple[Running, Sample | None]]) -> str:
+    """The table, without a line end. ``Sample`` None: nothing counts there."""
+    rows: list[Row | str] = [HEAD]
+    for running, sample in entries:
+        rows += _interface(running, sample)
+    widths = [
+        max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
+        for i, least in enumerate(LEAST)
+    ]
+    return "\n".join(row if isinstance(row, str) else _line(row, widths) for row in rows)
+
+
+def _line(row: Row, widths: Sequence[int]) -> str:
+    return " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _interface(running: Running, sample: Sample | None) -> list[Row | str]:
+    name = printable(running.interface.name)
+    if not running.hooks:
+        return [(name, "", "no XDP program", "", "", "", "")]
+    rows: list[Row | str] = []
+    for i, hook in enumerate(running.hooks):
+        whose = _whose(running) if i == 0 else ""
+        shown = name if i == 0 else ""
+        tag = hook.tag or "-"
+        rows.append((shown, "", printable(hook.name) or "-", hook.mode.value, str(hook.prog_id), tag, whose))
+    if running.note:
+        rows.append(f"    {printable(running.note)}")
+    for slot in running.chain or ():
+        rows.append(_slot(slot))
+        if sample is not None and slot.key in sample.slots:
+            rows.append(f"      {counted(sample.slots[slot.key])}")
+    if sample is not None:
+        rows.append(f"    in the end: {counted(sample.verdict)}")
+    return rows
+
+
+def _whose(running: Running) -> str:
+    words = [f"by {running.owner}"] if running.owner else []
+    if running.linkage:
+        words.append(f"{running.linkage} linkage")
+    if running.dispatcher:
+        words.append(f"dispatcher v{running.dispatcher.version}")
+    return ", ".join(words)
+
+
+def _slot(slot: Slot) -> Row:
+    number = "-" if slot.id is None else str(slot.id)
+    name = printable(slot.name)
+    return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", str(slot.actions))
+
+
+def counted(one: SlotCounts) -> str:
+    """``3 packets: 2 XDP_PASS (168 B), 1 XDP_DROP (84 B)``."""
+    total = one.total_packets
+    if not total:
+        return "no packets yet"
+    names = [*(action.xdp_name for action in ALL_ACTIONS), "other codes"]
+    parts = sorted(zip(one.packets, names, one.bytes, strict=True), key=lambda part: -part[0])
+    listed = ", ".join(f"{packets:,} {name} ({octets(size)})" for packets, name, size in parts if packets)
+    return f"{total:,} packet{'s' * (total != 1)}: {listed}"
