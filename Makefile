@@ -33,7 +33,7 @@ test: dev  ## install what is missing, run all tests (ARGS="-k name" narrows)
 	@scripts/test $(ARGS)
 
 test-vm: dev  ## the tests in stock kernels under emulation (KERNELS="5.10 6.1 6.12")
-	@set -e; for kernel in $(KERNELS); do tests/vm/run $$kernel $(ARGS); done
+	@tests/vm/run $(KERNELS) $(ARGS)
 
 check: dev  ## lint, types, import contracts
 	@scripts/check

@@ -65,7 +65,12 @@ int meta_tail(struct xdp_md *ctx)
 	if ((void *)(ip + 1) > end || eth->h_proto != bpf_htons(ETH_P_IP))
 		return XDP_PASS;
 
-	int padding = (int)(ctx->data_end - ctx->data) - (int)sizeof(*eth) - bpf_ntohs(ip->tot_len);
+	__u64 length = end - (void *)eth;
+
+	/* Else the compiler adds tot_len to a packet pointer first, which kernel 6.1 takes for unbounded. */
+	asm volatile("" : "+r"(length));
+
+	int padding = (int)length - (int)sizeof(*eth) - bpf_ntohs(ip->tot_len);
 
 	if (padding > 0 && bpf_xdp_adjust_tail(ctx, -padding))
 		return XDP_ABORTED;

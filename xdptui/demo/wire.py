@@ -21,6 +21,8 @@ from xdptui.demo.errors import PlaygroundError
 __all__ = ["Counters", "DeviceCounters", "Listener", "Sender"]
 
 ETH_P_ALL = 0x0003
+SO_RCVBUFFORCE = 33  # beyond net.core.rmem_max, for those who may
+RECEIVE_BUFFER = 16 << 20  # bytes; a frame takes at least 768, whatever its length
 PACKET_OUTGOING = 4
 
 
@@ -82,12 +84,12 @@ class Sender:
 class Listener:
     """Receives what comes in by one device, as the network stack sees it: after XDP.
 
-    Listens from the moment it is made; at most 4 MiB wait for being read.
+    Listens from the moment it is made; thousands of frames may wait for being read.
     """
 
     def __init__(self, namespace: str, ifname: str) -> None:
         self._socket = netns.run(namespace, lambda: _packet_socket(ifname, receives=True))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
 
     def __enter__(self) -> Self:
         return self
