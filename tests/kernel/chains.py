@@ -29,8 +29,9 @@ class Expected:
 
 
 def expected(actions: Sequence[ActionSet], script: Sequence[int]) -> Expected:
-    """The contract, independently of any linkage: in order, on while the code is among the slot's actions, XDP_PASS
-    after the last. Code 31 always goes on: it is what an unreplaced stub returns."""
+    """The contract, independently of any linkage: in order, on while the code is among the slot's actions,
+    XDP_PASS after the last. Code 31 always goes on: it is what an unreplaced stub returns.
+    """
     returned = []
     for chosen, code in zip(actions, script, strict=False):
         returned.append(code)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The contract that all linkages keep: order, chain call actions, XDP_PASS after the last slot, the same counters.
+"""The contract that all linkages keep: order, chain call actions, XDP_PASS after the last slot, the same
+counters.
 
-Every slot runs the sample ``scripted``: the packet says what each slot returns, and each that runs leaves its digit on
-it. So what ran, in which order, and what came out is known beforehand for every packet.
+Every slot runs the sample ``scripted``: the packet says what each slot returns, and each that runs leaves
+its digit on it. So what ran, in which order, and what came out is known beforehand for every packet.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def test_edits_keep_counters_and_change_the_outcome(
     first = change(playground, scripted_chain(samples, [PASS_ON] * 3, linkage))
     playground.send([scripted(b"\2\1\2")] * 4)
     assert first.chain is not None
-    a, b, c = slots_of(first)
+    _, b, c = slots_of(first)
     # b drops: c never runs. Then the same packets with c first, b going on after DROP, and a gone.
     edited = first.chain.retune(1, actions=ActionSet.parse("PD")).move(2, 0).remove([1])
     second = change(playground, edited)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel is the database: a fresh process finds the whole chain there, edits it, and no map loses anything."""
+"""The kernel is the database: a fresh process finds the whole chain there and edits it; no map loses a bit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from xdpchain.plan import make_plan
 from xdpchain.transaction import apply
 running = look(sys.argv[1], sys.argv[2])
 found = [[s.name, s.priority, s.actions.names(), s.id, s.key] for s in running.chain.slots]
-apply(make_plan(running, running.chain.move(2, 0).retune(1, actions=running.chain.slots[0].actions.toggle(1))))
+chain = running.chain.move(2, 0)
+apply(make_plan(running, chain.retune(1, actions=chain.slots[0].actions.toggle(1))))
 print(json.dumps(found))
 """
 
