@@ -16,7 +16,7 @@ from xdpchain.components import keep_maps
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.running import Running
 from xdptui.commands import options as values
-from xdptui.commands.linkage import choose
+from xdptui.commands.linkage import choose, default
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
 
@@ -154,7 +154,7 @@ def _relink(given: Namespace) -> Edit:
         if running.chain is None:
             raise NotFound(f"no chain runs on {running.interface}", todo="Load one with --linkage")
         if given.linkage == "auto":
-            linkage, why = choose("auto", replace(running, chain=None, hooks=()))
+            linkage, why = default()
         else:
             linkage, why = Linkage(given.linkage), "asked for"
         return running.chain.relink(linkage), (f"{linkage} linkage: {why}",)

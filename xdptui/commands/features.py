@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui features``: what the drivers and this machine can do."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from xdpchain.discover import look, survey
+from xdpchain.permissions import missing_capabilities
+from xdptui.commands.linkage import default
+from xdptui.render import features_text as text
+
+__all__ = ["run"]
+
+
+def run(options: Namespace) -> int:
+    """Show one interface, or all of the namespace; and the machine."""
+    if options.interface is None:
+        devices = [running.device for running in survey(options.netns)]
+    else:
+        devices = [look(options.interface, options.netns).device]
+    linkage, why = default()
+    missing = missing_capabilities()
+    if options.json:
+        document = {
+            "interfaces": [text.device_document(device) for device in devices],
+            "machine": text.machine_document((linkage.value, why), missing),
+        }
+        print(json.dumps(document, indent=2))
+    else:
+        parts = [text.device_text(device) for device in devices]
+        print("\n".join([*parts, text.machine_text((linkage.value, why), missing)]))
+    return 0

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui watch``: live counters, as a table refreshed in place, or as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from xdpchain.discover import look, survey
+from xdpchain.events import Watch
+from xdpchain.running import Running
+from xdptui.commands import options as values
+from xdptui.meter import Meter, open_missing
+from xdptui.render.watch_text import reading_document, reading_table
+
+__all__ = ["run"]
+
+LEAST_INTERVAL = 0.05
+
+
+def run(options: Namespace) -> int:
+    """Show reading after reading, until interrupted or as many as were asked for."""
+    interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
+    count = None if options.count is None else values.amount(options.count, "count")
+    screen = _Lines() if options.json or not _in_place() else _Screen()
+    with closing(Meter()) as meter:
+        for n, runnings in enumerate(_looks(options, interval), 1):
+            meter.sync(runnings, open_missing(runnings, meter.known))
+            screen.show(_line(runnings, meter) if options.json else _table(runnings, meter))
+            if n == count:
+                break
+    return 0
+
+
+def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]:
+    """What runs, each time that a reading is due. Looked at anew only when something may have changed."""
+    with Watch(options.netns) as watch:
+        found = _found(options)
+        due = time.monotonic()
+        while True:
+            yield found
+            due = max(due + interval, time.monotonic())  # a slow reader skips readings, it doesn't pile up
+            again = False
+            while (left := due - time.monotonic()) > 0:
+                again |= watch.wait(left)
+            if again:
+                found = _found(options)
+
+
+def _found(options: Namespace) -> tuple[Running, ...]:
+    if options.interface is not None:
+        return (look(options.interface, options.netns),)
+    return tuple(running for running in survey(options.netns) if running.hooks)
+
+
+def _line(runnings: Sequence[Running], meter: Meter) -> str:
+    entries = []
+    for running in runnings:
+        index = running.interface.ifindex
+        entries.append(reading_document(running, meter.read(index), meter.why(index)))
+    return json.dumps({"at": time.time(), "interfaces": entries}, separators=(",", ":"))
+
+
+def _table(runnings: Sequence[Running], meter: Meter) -> str:
+    parts = []
+    for running in runnings:
+        index = running.interface.ifindex
+        parts.append(reading_table(running, meter.read(index), meter.why(index)))
+    return "\n".join(parts) or "no XDP program runs on any interface"
+
+
+def _in_place() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class _Lines:
+    """One reading below the other."""
+
+    def show(self, text: str) -> None:
+        print(text, flush=True)
+
+
+class _Screen(_Lines):
+    """Each reading in the place of the one before."""
+
+    def __init__(self) -> None:
+        self._height = 0
+
+    def show(self, text: str) -> None:
+        size = shutil.get_terminal_size()
+        lines = [line[: size.columns] for line in text.split("\n")[: size.lines - 1]]
+        back = f"\x1b[{self._height}A" if self._height else ""
+        print(back + "\n".join(f"{line}\x1b[K" for line in lines) + "\n\x1b[J", end="", flush=True)
+        self._height = len(lines)

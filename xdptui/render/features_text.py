@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What drivers and this machine can do with XDP, as text and as a document. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from xdpchain.running import Device
+from xdptui.outcome import printable
+
+if TYPE_CHECKING:
+    from xdpchain.permissions import Capability
+
+__all__ = ["MEANINGS", "device_document", "device_text", "machine_document", "machine_text"]
+
+MEANINGS: dict[str, str] = {
+    "basic": "native mode: XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX",
+    "redirect": "XDP_REDIRECT from here to other devices",
+    "ndo-xmit": "XDP_REDIRECT from other devices to here",
+    "xsk-zerocopy": "AF_XDP without copying",
+    "hw-offload": "programs on the card itself",
+    "rx-sg": "packets in fragments (jumbo frames)",
+    "ndo-xmit-sg": "packets in fragments, redirected to here",
+}
+"""Features by the names of Documentation/netlink/specs/netdev.yaml; the bits are from kernel 6.3 on."""
+
+WIDTH = 30
+
+
+def constant(feature: str) -> str:
+    """The kernel's constant for a feature, as xdp-loader prints it."""
+    return "NETDEV_XDP_ACT_" + feature.upper().replace("-", "_")
+
+
+def _known(device: Device) -> dict[str, bool]:
+    assert device.features is not None
+    unknown = sorted(device.features - MEANINGS.keys())
+    return {name: name in device.features for name in (*MEANINGS, *unknown)}
+
+
+def device_text(device: Device) -> str:
+    """One device: a line for each feature."""
+    where = printable(str(device.interface))
+    lines = [f"{where}: driver {device.driver or 'unknown'}, MTU {device.mtu}, {device.operstate}"]
+    if device.features is None:
+        return f"{lines[0]}\n  this kernel can't tell what the driver can do (it takes 6.3)"
+    for name, there in _known(device).items():
+        meaning = MEANINGS.get(name, "")
+        lines.append(f"  {constant(name) + ':':{WIDTH}} {'yes' if there else 'no':3}  {meaning}".rstrip())
+    if "basic" not in device.features:
+        lines.append("  no native mode: a chain runs here in generic mode only (-m generic)")
+    return "\n".join(lines)
+
+
+def device_document(device: Device) -> dict[str, Any]:
+    """One entry of ``interfaces``; ``native`` and ``features`` are null where the kernel can't tell."""
+    return {
+        "name": device.interface.name,
+        "ifindex": device.interface.ifindex,
+        "netns": device.interface.netns,
+        "driver": device.driver,
+        "mtu": device.mtu,
+        "operstate": device.operstate,
+        "native": None if device.features is None else "basic" in device.features,
+        "features": None if device.features is None else _known(device),
+    }
+
+
+def machine_text(linkage: tuple[str, str], missing: Sequence[Capability]) -> str:
+    """What holds for all interfaces."""
+    lines = ["this machine:", f"  linkage: {linkage[0]}, {linkage[1]}"]
+    if not missing:
+        lines.append("  permission: chains can be edited")
+    for one in missing:
+        lines += [f"  missing: {one.name}: {one.why}", f"    {one.todo}"]
+    return "\n".join(lines)
+
+
+def machine_document(linkage: tuple[str, str], missing: Sequence[Capability]) -> dict[str, Any]:
+    """The entry ``machine``."""
+    return {
+        "linkage": {"default": linkage[0], "why": linkage[1]},
+        "missing": [{"name": one.name, "why": one.why, "todo": one.todo} for one in missing],
+    }

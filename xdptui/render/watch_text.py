@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A reading of counters as a table and as a document. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xdpchain.actions import ALL_ACTIONS
+from xdpchain.running import Running
+from xdptui.outcome import printable
+from xdptui.view.numbers import UNKNOWN, short
+from xdptui.view.rates import Rates, Reading
+
+__all__ = ["reading_document", "reading_table"]
+
+NAME = 20
+
+
+def reading_table(running: Running, reading: Reading | None, why: str) -> str:
+    """One interface: packets a second by action, bytes a second, and all packets so far.
+
+    ``why`` says why there is no reading.
+    """
+    lines = [_head(running)]
+    chain = running.chain
+    if reading is None or chain is None:
+        return f"{lines[0]}\n  {printable(why or running.note or 'nothing counts here')}"
+    codes = [f"{action.letter}/s".rjust(6) for action in ALL_ACTIONS]
+    lines.append(f"  {'':2} {'Program':{NAME}} {'pkt/s':>6} {''.join(codes)} {'B/s':>6} {'packets':>8}")
+    for i, slot in enumerate(chain):
+        rates, totals = reading.rates.get(slot.key), reading.totals.get(slot.key)
+        lines.append(_row(str(i), slot.name, rates, totals))
+    lines.append(_row("", "in the end", reading.verdict_rates, reading.verdict_totals))
+    return "\n".join(lines)
+
+
+def _head(running: Running) -> str:
+    words = [printable(str(running.interface))]
+    if running.hook is not None:
+        words.append(f"{running.mode} mode, by {running.owner}")
+    if running.linkage is not None:
+        words.append(f"{running.linkage} linkage")
+    return ", ".join(words)
+
+
+def _row(number: str, name: str, rates: Rates | None, totals: Rates | None) -> str:
+    shown = printable(name)[:NAME]
+    total = short(totals.all_packets) if totals else UNKNOWN
+    if rates is None:
+        cells = "".join(UNKNOWN.rjust(6) for _ in ALL_ACTIONS)
+        return f"  {number:>2} {shown:{NAME}} {UNKNOWN:>6} {cells} {UNKNOWN:>6} {total:>8}"
+    cells = "".join(short(rates.packets[action]).rjust(6) for action in ALL_ACTIONS)
+    every = short(rates.all_packets)
+    return f"  {number:>2} {shown:{NAME}} {every:>6} {cells} {short(rates.all_bytes):>6} {total:>8}"
+
+
+def reading_document(running: Running, reading: Reading | None, why: str) -> dict[str, Any]:
+    """One entry of a line's ``interfaces``; rates are null where only one reading was made."""
+    where = running.interface
+    slots = []
+    for i, slot in enumerate(running.chain or ()):
+        totals = reading.totals.get(slot.key) if reading else None
+        rates = reading.rates.get(slot.key) if reading else None
+        slots.append(
+            {
+                "slot": i,
+                "name": slot.name,
+                "id": slot.id,
+                "key": slot.key,
+                "counters": _amounts(totals, whole=True),
+                "rates": _amounts(rates),
+            }
+        )
+    return {
+        "name": where.name,
+        "ifindex": where.ifindex,
+        "netns": where.netns,
+        "dispatcher": running.dispatcher
+        and {"id": running.dispatcher.id, "version": running.dispatcher.version},
+        "seconds": reading.seconds if reading else None,
+        "slots": slots,
+        "verdict": _amounts(reading.verdict_totals if reading else None, whole=True),
+        "verdict_rates": _amounts(reading.verdict_rates if reading else None),
+        "note": "" if reading else why or running.note,
+    }
+
+
+def _amounts(rates: Rates | None, *, whole: bool = False) -> dict[str, dict[str, float]] | None:
+    if rates is None:
+        return None
+    names = [*(action.xdp_name for action in ALL_ACTIONS), "other"]
+    pairs = zip(names, rates.packets, rates.bytes, strict=True)
+    if whole:
+        return {name: {"packets": int(packets), "bytes": int(size)} for name, packets, size in pairs}
+    return {name: {"packets": round(packets, 3), "bytes": round(size, 3)} for name, packets, size in pairs}
