@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel is the database: a fresh process finds the whole chain there and edits it; no map loses a bit."""
+"""The kernel is the database: a fresh process finds the whole chain and edits it; no map loses a bit."""
 
 from __future__ import annotations
 

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes <-> values: configuration blocks, units, manifests, images. What was written is read, no more."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xdpchain import image
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.config import MAGIC, SIZES, USED, DispatcherConfig, SlotConfig
+from xdpchain.errors import InvalidInput
+from xdpchain.manifest import Author, Manifest
+from xdpchain.runconfig import RunConfig
+from xdpchain.unit import Unit
+
+U32 = st.integers(0, 2**32 - 1)
+SLOTS = st.lists(st.builds(SlotConfig, st.integers(0, 2**31 - 1), U32, U32), max_size=10).map(tuple)
+
+
+@given(st.sampled_from([2, 3]), SLOTS, st.booleans(), st.booleans())
+def test_configuration_blocks_survive(
+    version: int, slots: tuple[SlotConfig, ...], frags: bool, devbound: bool
+) -> None:
+    config = DispatcherConfig(version, slots, frags, devbound and version == 3)
+    block = config.encode()
+    assert len(block) == SIZES[version]
+    assert DispatcherConfig.decode(block) == config
+
+
+def test_the_layout_is_the_protocols() -> None:
+    slots = (SlotConfig(0b100, 20, 32), SlotConfig(0b110, 30, 0))
+    block = DispatcherConfig(2, slots, frags=True).encode()
+    assert block[:4] == bytes([MAGIC, 2, 2, 1])
+    assert struct.unpack_from("=3I", block, 4) == (0b100 | USED, 0b110 | USED, 0)
+    assert struct.unpack_from("=3I", block, 44) == (20, 30, 0)
+    assert struct.unpack_from("=3I", block, 84) == (32, 0, 0)
+    assert DispatcherConfig(3, slots, devbound=True).encode()[124:] == b"\1\0\0\0"
+
+
+def test_version_1_is_read_and_not_written() -> None:
+    block = bytearray(84)
+    block[0] = 1
+    struct.pack_into("=I", block, 4, 0b100 | USED)
+    struct.pack_into("=I", block, 44, 7)
+    assert DispatcherConfig.decode(bytes(block)) == DispatcherConfig(1, (SlotConfig(0b100, 7),))
+    with pytest.raises(InvalidInput):
+        DispatcherConfig(1, ()).encode()
+
+
+BLOCKS = st.sampled_from(list(SIZES.values())).flatmap(lambda n: st.binary(min_size=n, max_size=n))
+
+
+@given(st.binary(max_size=200) | BLOCKS)
+def test_any_bytes_are_a_block_or_refused(data: bytes) -> None:
+    try:
+        config = DispatcherConfig.decode(data)
+    except InvalidInput:
+        return
+    assert len(config.slots) <= 10
+
+
+UNITS = st.builds(
+    Unit,
+    instructions=st.binary(max_size=64),
+    functions=st.lists(st.tuples(U32, U32), max_size=4).map(tuple),
+    btf=st.binary(max_size=64),
+    references=st.lists(st.tuples(st.integers(0, 99), st.text(max_size=8)), max_size=4).map(tuple),
+    frags=st.booleans(),
+    stack=st.lists(st.integers(0, 512), max_size=3).map(tuple),
+    verified=U32,
+    jited=U32,
+)
+
+
+@given(UNITS, st.binary(max_size=8))
+def test_units_survive(unit: Unit, padding: bytes) -> None:
+    assert Unit.decode(unit.encode() + padding) == unit
+
+
+@given(UNITS, st.data())
+def test_damaged_units_are_refused(unit: Unit, data: st.DataObject) -> None:
+    whole = unit.encode()
+    with pytest.raises(InvalidInput):
+        Unit.decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+CHAIN = Chain(
+    (
+        Slot(
+            Component(
+                "filter", ObjectRef("ab" * 32, 1234, "/objects/filter.o", 77), "xdp", RunConfig(10), True, "GPL",
+                ("callee",), ("rules", ".bss"), "/sys/fs/bpf/x", "1f", 42, "00ff", 99, 12,
+                (MapRef("rules", 5), MapRef(".bss", 6)), 78,
+            ),
+            RunConfig(20, ActionSet.parse("PD")),
+            "new:1",
+            3,
+        ),
+        Slot(Component("other"), RunConfig(), "id:4"),
+    ),
+    Linkage.STATIC,
+    Mode.GENERIC,
+)  # fmt: skip
+AUTHOR = Author("root", 7, "xdptui load x", 1.5)
+
+
+def test_manifests_survive() -> None:
+    manifest = Manifest(CHAIN, AUTHOR, 9)
+    assert Manifest.decode(manifest.encode() + bytes(5)) == manifest
+    uncounted = Manifest(replace(CHAIN, counters=False), AUTHOR)
+    assert Manifest.decode(uncounted.encode()) == uncounted
+
+
+@given(st.data())
+def test_damaged_manifests_are_refused(data: st.DataObject) -> None:
+    whole = bytearray(Manifest(CHAIN, AUTHOR).encode())
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at : at + data.draw(st.integers(1, 9))] = data.draw(st.binary(max_size=4))
+    try:
+        Manifest.decode(bytes(whole))
+    except InvalidInput:
+        return
+
+
+def test_a_newer_manifest_says_so() -> None:
+    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":2')
+    with pytest.raises(InvalidInput, match="format 2"):
+        Manifest.decode(newer)
+
+
+def op(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
+    return image.Instruction(code, target, source, offset, immediate).encode()
+
+
+EXIT = op(0x95)
+# main: call stub 0; call stub 1; call stub 2; exit; then three stubs of two instructions.
+MAIN = b"".join(op(0x85, source=1, immediate=4 + 2 * i - i - 1) for i in range(3)) + EXIT
+DISPATCHER = MAIN + (op(0xB7, immediate=31) + EXIT) * 3
+
+
+def test_calls_are_pointed_at_the_components_and_dead_ones_vanish() -> None:
+    first, second = op(0xB7, immediate=2) + EXIT, op(0xB7, immediate=1) * 3 + EXIT
+    linked = image.splice(DISPATCHER, (4, 6, 8), (first, second))
+    assert linked.starts == (4, 6)
+    decoded = dict(image.instructions(linked.image))
+    assert decoded[0].immediate == 4 - 1
+    assert decoded[1].immediate == 6 - 2
+    assert decoded[2] == image.Instruction(0xB7, 0, 0, 0, 0)
+    assert linked.image[4 * 8 :] == first + second
+    assert image.function_starts(linked.image) == (0, 4, 6)
+
+
+def test_map_descriptors_are_found_and_replaced() -> None:
+    load = op(0x18, 1, 1, immediate=7) + op(0)
+    value = op(0x18, 2, 2, immediate=9) + op(0, immediate=16)
+    code = op(0xB7) + load + value + op(0x18, 3, 4, immediate=1) + op(0) + EXIT
+    assert image.map_references(code) == ((1, 7), (3, 9))
+    patched = image.patch_maps(code, ((1, "a"), (3, "b")), {"a": 70, "b": 90})
+    assert image.map_references(patched) == ((1, 70), (3, 90))
+    assert patched[4 * 8 + 4 : 5 * 8] == struct.pack("=i", 16), "the offset into the value stays"
+
+
+def test_module_calls_are_noticed() -> None:
+    assert not image.module_calls(op(0x85, source=2, immediate=1234))
+    assert image.module_calls(op(0x85, source=2, offset=1, immediate=1234))
+    with pytest.raises(InvalidInput):
+        list(image.instructions(b"123"))
