@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`run`: the tests marked `vm`, once under each kernel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmlab import emulator, kernels, packages, report
+from vmlab.boot_command import wants_kvm
+from vmlab.cache import locked
+from vmlab.errors import LabError
+from vmlab.guest import Guest
+
+__all__ = ["run", "split"]
+
+_ROOT = Path(__file__).resolve().parents[3]
+_LAB = Path(__file__).resolve().parents[1]
+_DEFAULT_KERNEL = "6.1"
+_PYTEST_NO_TESTS = 5
+_SECONDS_PER_TEST = "600"
+
+
+@dataclass(frozen=True, slots=True)
+class _Selection:
+    by_name: bool
+    tests: int
+    files: list[str]
+    idle_plugins: list[str]
+
+    def arguments(self, extra: Sequence[str]) -> list[str]:
+        """pytest's arguments in a guest: the user's, and what keeps it from importing more than it needs."""
+        asked_for = any(word.startswith(("--hypothesis", "--snapshot", "-p")) for word in extra)
+        without = [] if asked_for else [word for name in self.idle_plugins for word in ("-p", f"no:{name}")]
+        return [*without, *extra, *([] if self.by_name else self.files)]
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Divides `[OPTION... KERNEL...] [--] [PYTEST-ARGUMENT...]` into options, kernels and pytest's arguments.
+
+    Words before the first kernel are our options; the kernels end at the first word that names none. One word
+    may hold several kernels, as a variable of a Makefile does. Without a kernel everything is pytest's.
+    Raises LabError when a word seems to be meant for a kernel and is none.
+    """
+
+    def is_kernel(word: str) -> bool:
+        return bool(word.split()) and all(kernels.is_name(name) for name in word.split())
+
+    first = next((index for index, word in enumerate(words) if is_kernel(word)), 0)
+    rest = list(words[first:])
+    named: list[str] = []
+    while rest and is_kernel(rest[0]):
+        named += rest.pop(0).split()
+    if rest and rest[0] == "--":
+        rest.pop(0)
+    elif rest and not rest[0].startswith("-") and not Path(rest[0].split("::")[0]).exists():
+        kernels.names_of(rest[:1])
+    return list(words[:first]), named, rest
+
+
+def _python() -> Path:
+    """The project's interpreter, its path not resolved: by where it lies Python knows its environment."""
+    for folder in (os.environ.get("VENV"), ".venv", os.environ.get("VIRTUAL_ENV")):
+        if folder and (python := _ROOT / folder / "bin" / "python").exists():
+            return python
+    raise LabError(f"there is no virtual environment in {_ROOT}. Make it:  make dev")
+
+
+def _select(python: Path, arguments: Sequence[str]) -> _Selection:
+    """Collects here, where it takes a second, and leaves the byte code behind for the guests.
+
+    Raises LabError with pytest's words when the tests can't be collected.
+    """
+    with tempfile.NamedTemporaryFile(prefix="xdptui-lab.", suffix=".json") as written:
+        search = os.pathsep.join(filter(None, (str(_LAB), os.environ.get("PYTHONPATH"))))
+        result = subprocess.run(
+            [python, "-m", "pytest", "-m", "vm", "-p", "vmlab.collected", *arguments, "--collect-only", "-q"],
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": search, "XDPTUI_LAB_COLLECTED": written.name},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode not in (0, _PYTEST_NO_TESTS):
+            # The names of the tests that could be collected come before the first rule.
+            errors = result.stdout[max(result.stdout.find("\n==="), 0) :]
+            raise LabError(f"the tests can't be collected:{errors}{result.stderr}".rstrip())
+        return _Selection(**json.loads(Path(written.name).read_text()))
+
+
+def _environment() -> dict[str, str]:
+    """What tests may depend on, in the guest as here."""
+    environment = {"PYTEST_TIMEOUT": os.environ.get("PYTEST_TIMEOUT", _SECONDS_PER_TEST)}
+    for name in ("COLUMNS", "NO_COLOR", "VENV"):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    return environment
+
+
+def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str]) -> tuple[bool, str]:
+    """Runs the tests in one guest. Returns whether all went well, and the summary."""
+    results = folder / "junit.xml"
+    results.unlink(missing_ok=True)
+    color = "yes" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "no"
+    own = [
+        "-m",
+        "vm",
+        f"--color={color}",
+        f"--junitxml={results}",
+        "-o",
+        f"junit_suite_name=vm-{guest.kernel.name}",
+    ]
+    outcome = guest.run([str(python), "-m", "pytest", *own, *arguments])
+    times = f"{outcome.seconds:.0f} s, {outcome.boot_seconds:.0f} of them to boot"
+    if outcome.exit_code == _PYTEST_NO_TESTS:
+        return False, f"no tests, {times}"
+    tally = report.read(results)
+    good = outcome.exit_code == 0 and tally.ran > 0
+    why = "" if good else f"pytest ended with {outcome.exit_code}: " if outcome.exit_code else "no test ran: "
+    return good, f"{why}{tally}, {times}"
+
+
+def run(arguments: list[str]) -> int:
+    """Returns 0 when tests ran under every kernel and none failed, 5 when none was selected, otherwise 1."""
+    parser = argparse.ArgumentParser(
+        prog="run",
+        usage="run [[OPTION...] KERNEL...] [PYTEST-ARGUMENT...]",
+        description="Run the tests marked `vm` under stock Debian kernels, emulated. "
+        f"KERNEL: {', '.join(kernels.NAMES)}, all, or suite:NAME; default {_DEFAULT_KERNEL}.",
+        epilog="In the environment: PYTEST_ARGS for more of them, KERNELS for when no kernel is named here.",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=_ROOT / "build" / "vm", help="for results; default build/vm"
+    )
+    parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for each kernel; default 1800")
+    if arguments[:1] in (["-h"], ["--help"]):
+        parser.parse_args(arguments[:1])
+    own, words, extra = split(arguments)
+    options = parser.parse_args(own)
+    names = kernels.names_of(words or os.environ.get("KERNELS", "").split() or [_DEFAULT_KERNEL])
+    extra += shlex.split(os.environ.get("PYTEST_ARGS", ""))
+
+    os.chdir(_ROOT)
+    python = _python()
+    selection = _select(python, extra)
+    if not selection.tests:
+        print("kernel lab: no test marked vm is selected", file=sys.stderr)
+        return _PYTEST_NO_TESTS
+    packages.require()
+    qemu = emulator.find()
+
+    summaries: list[str] = []
+    failed = False
+    for name in names:
+        begun = time.monotonic()
+        folder = options.out.absolute() / name.replace(":", "-")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            guest = Guest(
+                kernel=kernels.fetch(name),
+                emulator=qemu,
+                output_folder=folder,
+                environment=_environment(),
+                kvm=wants_kvm(),
+                timeout=options.timeout,
+            )
+            print(f"== {selection.tests} tests under {guest.kernel.release}", flush=True)
+            with locked(folder, f"it tests under kernel {name}"):
+                good, summary = _run_one(guest, python, folder, selection.arguments(extra))
+            name = f"{name} ({guest.kernel.release})"
+        except (LabError, OSError) as error:
+            print(f"kernel lab: {error}", file=sys.stderr, flush=True)
+            good, summary = False, f"{str(error).splitlines()[0]} ({time.monotonic() - begun:.0f} s)"
+        failed |= not good
+        summaries.append(f"kernel {name}: {'ok' if good else 'FAILED'}, {summary}")
+    print("\n".join(summaries), flush=True)
+    return 1 if failed else 0
