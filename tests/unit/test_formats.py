@@ -94,7 +94,7 @@ CHAIN = Chain(
     (
         Slot(
             Component(
-                "filter", ObjectRef("ab" * 32, 1234, "/objects/filter.o", 77), "xdp", RunConfig(10), True, "GPL",
+                "filter", ObjectRef("ab" * 32, 1234, "/a/filter.o", 77), "xdp", RunConfig(10), True, "GPL",
                 ("callee",), ("rules", ".bss"), "/sys/fs/bpf/x", "1f", 42, "00ff", 99, 12,
                 (MapRef("rules", 5), MapRef(".bss", 6)), 78,
             ),
