@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 
-from .chain import Interface, Mode
-from .errors import InvalidInput, XdpChainError
-from .manifest import Manifest
+from .chain import Interface, Linkage, Mode
+from .dispatcher.attached import author_of_component
+from .dispatcher.reading import read_chain
+from .dispatcher.recognise import Recognised, recognise
+from .errors import InvalidInput, NotFound, XdpChainError
+from .manifest import Author, Manifest
 from .running import Device, DispatcherInfo, Hook, Owner, Running
 from .sys import blobs, bpf
 from .sys.netlink import LinkInfo, Netlink
@@ -18,6 +21,8 @@ __all__ = ["author_of", "look", "survey"]
 
 MANIFEST = "xdptui_manifest"
 STATIC_VERSION = 3
+TRIES = 10
+"""How often a chain is read anew when it changes meanwhile."""
 
 
 def survey(netns: str | None = None) -> tuple[Running, ...]:
@@ -27,7 +32,7 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
     with Netlink(netns) as netlink:
         features = netlink.xdp_features()
         return tuple(
-            _running(_device(link, netns, netlink, features), link)
+            _settled(link, netns, netlink, features)
             for link in sorted(netlink.links(), key=lambda link: link.ifindex)
         )
 
@@ -35,8 +40,26 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
 def look(name: str, netns: str | None = None) -> Running:
     """One interface and what it runs. Raises NotFound."""
     with Netlink(netns) as netlink:
-        link = netlink.link(name)
-        return _running(_device(link, netns, netlink, netlink.xdp_features()), link)
+        return _settled(netlink.link(name), netns, netlink, netlink.xdp_features())
+
+
+def _settled(
+    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+) -> Running:
+    """What the interface runs; read again if somebody swapped the program while we looked."""
+    for _ in range(TRIES):
+        running = _running(_device(link, netns, netlink, features), link)
+        if running.chain is not None or not running.hooks:
+            break
+        # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
+        try:
+            again = netlink.link(link.ifindex)
+        except NotFound:
+            break
+        if again.xdp == link.xdp:
+            break
+        link = again
+    return running
 
 
 def _device(
@@ -66,11 +89,14 @@ def _running(device: Device, link: LinkInfo) -> Running:
                 hooks.append(Hook(Mode(attached.mode), info.id, info.name, info.tag))
                 if len(hooks) == 1:
                     maps = bpf.prog_map_ids(program)
+                    dispatcher = recognise(program, info, maps)
         except bpf.BpfError as error:
             # Without CAP_SYS_ADMIN the kernel tells the id of a program and nothing else.
             hooks.append(Hook(Mode(attached.mode), attached.prog_id, "?", ""))
             note = f"its program can't be read: {os.strerror(error.errno or 0)}"
             return Running(device, tuple(hooks), Owner.FOREIGN, note=note)
+    if dispatcher is not None and len(hooks) == 1:
+        return _dispatched(device, tuple(hooks), dispatcher)
     try:
         carried = _manifest(maps)
     except XdpChainError as error:
@@ -85,6 +111,21 @@ def _running(device: Device, link: LinkInfo) -> Running:
         DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
         carried.chain,
         carried.counters_map,
+    )
+
+
+def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
+    interface = device.interface
+    reading = read_chain(dispatcher, interface.name, interface.ifindex, hooks[0].mode)
+    return Running(
+        device,
+        hooks,
+        reading.owner,
+        Linkage.FREPLACE,
+        DispatcherInfo(dispatcher.id, dispatcher.version),
+        reading.chain,
+        note=reading.note,
+        shown=reading.shown,
     )
 
 
@@ -138,5 +179,15 @@ def author_of(running: Running) -> str:
             carried = _manifest(bpf.prog_map_ids(program))
     except (bpf.BpfError, XdpChainError):
         carried = None
-    who = f"made by {carried.author}" if carried else f"owner: {running.owner}"
+    author = carried.author if carried else _component_author(running)
+    who = f"made by {author}" if author else f"owner: {running.owner}"
     return f"program {hook.prog_id} ({hook.name}) runs there now, {who}"
+
+
+def _component_author(running: Running) -> Author | None:
+    """Who loaded the newest component of a chain that we dispatch; libxdp's dispatchers name nobody."""
+    if running.chain is None or running.owner is not Owner.XDPTUI:
+        return None
+    loaded = [s.component for s in running.chain.slots if s.component.id is not None]
+    newest = max(loaded, key=lambda component: component.loaded_at or 0, default=None)
+    return author_of_component(newest.id) if newest is not None and newest.id is not None else None

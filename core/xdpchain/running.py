@@ -63,7 +63,8 @@ class Running:
     """One interface and what runs on it.
 
     ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
-    for the operator); ``shown`` is that chain as far as it is known, for the eye alone. ``hooks`` has more than one element where native and offloaded programs run at once.
+    for the operator); ``shown`` is that chain as far as it is known, for the eye alone. ``hooks`` has more
+    than one element where native and offloaded programs run at once.
     """
 
     device: Device

@@ -22,6 +22,7 @@ from .discover import author_of, look
 from .errors import Cancelled, RaceLost, Unsupported
 from .linkage import Built, Linker
 from .linkage.arrays import sweep_array_pins
+from .linkage.freplace import FreplaceLinker
 from .linkage.static import StaticLinker
 from .manifest import Author
 from .plan import Plan
@@ -34,7 +35,10 @@ __all__ = ["LOCK_TIMEOUT", "apply"]
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
-LINKERS: dict[Linkage, Callable[[], Linker]] = {Linkage.STATIC: StaticLinker}
+LINKERS: dict[Linkage, Callable[[], Linker]] = {
+    Linkage.STATIC: StaticLinker,
+    Linkage.FREPLACE: FreplaceLinker,
+}
 
 
 def apply(

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The components of a running dispatcher, read from the kernel: by its pins, or by the links to it.
+
+A component that we loaded carries where it comes from: a frozen map with its slot as a manifest has it, and
+its object file. Of any other one the kernel says enough to attach it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from xdpchain.actions import ALL_ACTIONS, ActionSet
+from xdpchain.btf import Btf
+from xdpchain.btf_types import Kind
+from xdpchain.chain import Component, MapRef, Slot
+from xdpchain.config import DispatcherConfig, SlotConfig
+from xdpchain.errors import InvalidInput
+from xdpchain.manifest import Author, Manifest
+from xdpchain.runconfig import DEFAULT, RunConfig
+from xdpchain.runconfig_btf import read_run_configs
+from xdpchain.sys import blobs, bpf, bpffs
+from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+
+from .emit import MAIN
+from .recognise import btf_of
+
+__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "slots_by_links", "slots_by_pins"]
+
+ORIGIN = "xdptui_origin"
+NAME_CUT = 15
+"""The kernel keeps so many characters of a program's name."""
+
+
+class PinsMissing(Exception):
+    """A dispatcher's pins are not there, or not all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What never changes about a loaded component."""
+
+    component: Component
+    key: str
+    author: Author | None
+
+
+def slots_by_pins(ifindex: int, dispatcher: int, config: DispatcherConfig) -> tuple[Slot, ...]:
+    """The slots of the dispatcher with this prog id. Raises PinsMissing, BpffsMissing, BpfError."""
+    directory = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{dispatcher}"
+    numbers = []
+    for index in range(len(config.slots)):
+        try:
+            with bpf.obj_get(str(directory / f"prog{index}-link")):
+                pass
+            with bpf.obj_get(str(directory / f"prog{index}-prog")) as program:
+                numbers.append(bpf.prog_info(program).id)
+        except bpf.BpfError as error:
+            if error.errno == errno.ENOENT:
+                raise PinsMissing(f"{directory} lacks the pins of slot {index}") from None
+            raise
+    return _slots(numbers, config)
+
+
+def slots_by_links(dispatcher: int, config: DispatcherConfig, functions: dict[str, int]) -> tuple[Slot, ...]:
+    """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
+    some are gone.
+
+    ``functions`` are the dispatcher's BTF ids. Links say what they are attached to from kernel 5.13 on
+    (441e8c66b23e); before, nothing is found. Raises BpfError.
+    """
+    attached: dict[int, int] = {}
+    for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+        try:
+            with bpf.link_by_id(number) as fd:
+                info = bpf.link_info(fd)
+        except bpf.BpfError as error:
+            if error.errno == errno.ENOENT:  # it went away meanwhile
+                continue
+            raise
+        if info.type == bpf.LINK_TRACING and info.target == dispatcher:
+            attached[info.target_btf_id] = info.prog_id
+    count = len(config.slots)
+    places = [functions.get(MAIN if count == 1 else f"prog{i}", 0) for i in range(count)]
+    here = [i for i, place in enumerate(places) if place in attached]
+    return _slots([attached[places[i]] for i in here], replace(config, slots=tuple(config.slots[i] for i in here)))
+
+
+def author_of_component(program: int) -> Author | None:
+    """Who loaded a component, if it carries that."""
+    try:
+        return _facts(program).author
+    except bpf.BpfError:
+        return None
+
+
+def _slots(programs: list[int], config: DispatcherConfig) -> tuple[Slot, ...]:
+    keys: set[str] = set()
+    slots = []
+    for number, placed in zip(programs, config.slots, strict=True):
+        facts = _facts(number)
+        key = facts.key if facts.key not in keys else f"{facts.key}:{len(keys)}"
+        keys.add(key)
+        component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
+        slots.append(Slot(component, _in_force(placed), key))
+    return tuple(slots)
+
+
+def _in_force(placed: SlotConfig) -> RunConfig:
+    # Codes beyond the five actions can be set by a hand that writes the block itself; no program means them.
+    known = placed.actions & (1 << len(ALL_ACTIONS)) - 1
+    return RunConfig(min(placed.priority, (1 << 31) - 1), ActionSet(known))
+
+
+@lru_cache(maxsize=1024)
+def _facts(number: int) -> _Facts:
+    with bpf.prog_by_id(number) as program:
+        info = bpf.prog_info(program)
+        map_ids = bpf.prog_map_ids(program)
+        btf = btf_of(info.btf_id) if info.btf_id else None
+        name = _full_name(program, info, btf)
+    declared = DEFAULT
+    if btf is not None:
+        with contextlib.suppress(InvalidInput):
+            declared = read_run_configs(btf).get(name, DEFAULT)
+    known: dict[str, Any] = {"id": info.id, "tag": info.tag, "loaded_at": info.load_time, "instructions": info.xlated_len // 8}
+    refs, origin = _maps(map_ids)
+    if origin is not None:
+        slot = origin.chain.slots[0]
+        return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin.author)
+    licence = "GPL" if info.gpl else "not GPL-compatible"
+    component = Component(name, declared=declared, licence=licence, maps=refs, **known)
+    return _Facts(component, f"prog:{number}", None)
+
+
+def _full_name(program: bpf.Fd, info: bpf.ProgInfo, btf: Btf | None) -> str:
+    """The name of the main function in BTF; the kernel's own is cut."""
+    if btf is None:
+        return info.name
+    functions = bpf.prog_func_info(program)
+    if functions:
+        return btf.type(functions[0][1]).name
+    if btf.find(info.name, Kind.FUNC) is None and len(info.name) == NAME_CUT:
+        longer = [one.name for one in btf.functions() if one.name.startswith(info.name)]
+        if len(longer) == 1:
+            return longer[0]
+    return info.name
+
+
+def _maps(map_ids: tuple[int, ...]) -> tuple[tuple[MapRef, ...], Manifest | None]:
+    refs, origin = [], None
+    for number in map_ids:
+        with bpf.map_by_id(number) as fd:
+            name = bpf.map_info(fd).name
+            if name == ORIGIN:
+                with contextlib.suppress(InvalidInput):
+                    origin = Manifest.decode(blobs.read(fd))
+        # libbpf puts a part of the object's name before that of a data section.
+        section = name[name.index(".") :] if "." in name else name
+        if not name.startswith("xdptui_"):
+            refs.append(MapRef(section, number))
+    return tuple(refs), origin

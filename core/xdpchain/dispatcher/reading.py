@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recognised dispatcher as a chain: whose it is, its slots, and why it can't be edited where it can't."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdpchain.chain import Chain, Linkage, Mode, Slot
+from xdpchain.config import DispatcherConfig
+from xdpchain.running import Owner
+from xdpchain.sys import bpf, bpffs
+
+from .attached import PinsMissing, slots_by_links, slots_by_pins
+from .emit import function_ids
+from .installed import EMITTED
+from .recognise import Recognised
+
+__all__ = ["Reading", "read_chain"]
+
+BPFMAN_PINS = Path("/run/bpfman/fs/xdp")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """``chain`` is None where it can't be edited: then ``note`` says why, and ``shown`` is what is known."""
+
+    owner: Owner
+    chain: Chain | None = None
+    shown: Chain | None = None
+    note: str = ""
+
+
+def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Reading:
+    """What hangs on the dispatcher that runs on this interface. Raises BpfError when it went away."""
+    owner = Owner.XDPTUI if found.ours else Owner.LIBXDP
+    config = found.config
+    if config is None:
+        note = f"it is a dispatcher, but {found.trouble}: only the tool that made it can change it"
+        return Reading(owner, note=note)
+
+    def only_shown(slots: Sequence[Slot], note: str) -> Reading:
+        return Reading(owner, None, _chain(slots, mode, found.version), note)
+
+    try:
+        slots = slots_by_pins(ifindex, found.id, config)
+    except bpffs.BpffsMissing as error:
+        return only_shown(_linked(found, config), f"its components' pins can't be read. {error}")
+    except bpf.BpfError as error:
+        note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
+        return only_shown(_linked(found, config), note)
+    except PinsMissing:
+        slots = _linked(found, config)
+        if found.bpfman or any(BPFMAN_PINS.glob(f"dispatcher_*_{ifindex}_*")):
+            owner = Owner.BPFMAN
+            return only_shown(slots, "bpfman made and manages this chain: change it with bpfman")
+        return only_shown(slots, _without_pins(ifname, len(slots), len(config.slots)))
+    if found.version not in EMITTED:
+        note = (
+            f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited. "
+            f"Unload it (`xdp-loader unload {ifname} --all`) and load the chain again to edit it here"
+        )
+        return only_shown(slots, note)
+    if config.devbound:
+        note = "its programs are bound to the device: change it with the tool that made it"
+        return only_shown(slots, note)
+    return Reading(owner, _chain(slots, mode, found.version))
+
+
+def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
+    return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version)
+
+
+def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...]:
+    with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(found.id) as program:
+        return slots_by_links(found.id, config, function_ids(program))
+    return ()
+
+
+def _without_pins(ifname: str, left: int, count: int) -> str:
+    still = f"{left} of its {count} components still run" if left else "none of its components runs any more"
+    return (
+        f"it is a dispatcher whose pins are gone, and {still}. "
+        f"Remove it (`xdp-loader unload {ifname} --all`, or `ip link set dev {ifname} xdp off`) "
+        "and load the chain again"
+    )

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A component as a program of type EXT: loaded to replace a dispatcher's function, or taken as it runs.
+
+What a fresh process needs to know of a component that we loaded hangs on the component itself, in frozen
+maps bound to it: its slot in a manifest's form, and its object file. The dispatcher may have no map but its
+configuration, and whoever builds the next dispatcher, libxdp too, attaches the same component again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from xdpchain import image
+from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.dispatcher.attached import ORIGIN
+from xdpchain.errors import LinkRefused
+from xdpchain.manifest import Author, Manifest
+from xdpchain.sys import blobs, bpf
+from xdpchain.sys.libbpf import LoadFailed, Object
+
+from .compile import Target, explain, main_program, map_key, open_maps, shape
+from .parts import kept_maps, object_bytes
+
+__all__ = ["Extension", "ExtensionLoader"]
+
+OBJECT = "xdptui_object"
+
+
+@dataclass
+class Extension:
+    """A loaded component: its slot with the kernel's facts, its program, and, if it was loaded just now, the
+    maps to pin: program arrays by map id, and (map, path) for those that the object wants pinned by name.
+    """
+
+    slot: Slot
+    program: bpf.Fd
+    arrays: dict[int, bpf.Fd] = field(default_factory=dict)
+    pins: list[tuple[bpf.Fd, str]] = field(default_factory=list)
+
+
+class ExtensionLoader:
+    """Turns the slots of one chain into extensions; what they hold is closed with ``held``."""
+
+    def __init__(self, held: contextlib.ExitStack, author: Author) -> None:
+        self._held = held
+        self._author = author
+        self._siblings: dict[str, dict[str, bpf.Fd]] = {}
+        self._objects: dict[str, int] = {}
+
+    def take(self, slot: Slot) -> Extension | None:
+        """The slot's component as it runs already, as an extension of whatever dispatcher; else None."""
+        component = slot.component
+        if component.id is None:
+            return None
+        try:
+            program = bpf.prog_by_id(component.id)
+        except bpf.BpfError:
+            return None
+        self._held.callback(program.close)
+        if bpf.prog_info(program).type != bpf.ProgType.EXT:
+            return None
+        if component.object is not None and component.object.map_id is not None:
+            self._objects[component.object.sha256] = component.object.map_id
+        if component.instance:
+            self._siblings.setdefault(component.instance, {}).update(self._open(component))
+        return Extension(slot, program)
+
+    def load(self, slot: Slot, target: Target) -> Extension:
+        """Load the slot's component from its object file, with the maps that it names. Raises LinkRefused,
+        KernelRefused, InvalidInput.
+        """
+        component = slot.component
+        if component.object is None:
+            raise LinkRefused(
+                f"{component.name} can't become part of a dispatcher's chain",
+                "it is not loaded as type EXT, and its object file is not known",
+                "Load it again from its object file",
+            )
+        siblings = self._siblings.setdefault(component.instance, {}) if component.instance else {}
+        reuse = siblings | kept_maps(component, self._open(component))
+        extension, maps = self._load(slot, object_bytes(component.object), reuse, target)
+        siblings.update(maps)
+        return self._furnish(extension)
+
+    def _open(self, component: Component) -> dict[str, bpf.Fd]:
+        maps = open_maps(component.maps)
+        for fd in maps.values():
+            self._held.callback(fd.close)
+        return maps
+
+    def _load(
+        self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target
+    ) -> tuple[Extension, dict[str, bpf.Fd]]:
+        component = slot.component
+        # The kernel takes HAS_FRAGS from the dispatcher; set on the component it would be refused. Programs
+        # in its program arrays have to agree with it.
+        frags = False
+        with Object(data, component.name) as opened:
+            pins = shape(opened, component, reuse, frags, target=target)
+            try:
+                opened.load()
+            except LoadFailed as error:
+                path = component.object.path if component.object else None
+                raise explain(error, component, data, reuse, frags, path or component.name, target) from error
+            program = main_program(opened, component)
+            info = bpf.prog_info(program.fd)
+            maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
+            for fd in maps.values():
+                self._held.callback(fd.close)
+            names = {one.fd: map_key(one) for one in opened.maps()}
+            used = {names[fd] for _, fd in image.map_references(program.instructions())}
+            kept = bpf.Fd(os.dup(program.fd))
+            self._held.callback(kept.close)
+        loaded = replace(
+            component,
+            id=info.id,
+            tag=info.tag,
+            loaded_at=info.load_time,
+            instructions=info.xlated_len // image.SIZE,
+            maps=tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used),
+            unit_map=None,
+        )
+        kinds = {name: bpf.map_info(maps[name]) for name in used}
+        return Extension(
+            replace(slot, component=loaded, row=None),
+            kept,
+            {i.id: maps[name] for name, i in kinds.items() if i.type == bpf.MapType.PROG_ARRAY},
+            [(maps[name], path) for name, path in pins if name in used],
+        ), maps
+
+    def _furnish(self, extension: Extension) -> Extension:
+        """Hang the object file and the manifest on the component, never on the dispatcher."""
+        slot = extension.slot
+        source = slot.component.object
+        assert source is not None
+        try:
+            number = self._objects.get(source.sha256, source.map_id)
+            number = self._bind(extension.program, number, OBJECT, partial(object_bytes, source))
+            self._objects[source.sha256] = number
+            source = replace(source, map_id=number, data=None)
+            slot = replace(slot, component=replace(slot.component, object=source))
+            origin = Manifest(Chain((slot,), Linkage.FREPLACE, counters=False), self._author)
+            self._bind(extension.program, None, ORIGIN, origin.encode)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"{slot.name}'s description can't be stored in the kernel") from error
+        extension.slot = slot
+        return extension
+
+    def _bind(
+        self, program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes]
+    ) -> int:
+        fd = bpf.map_by_id(number) if number is not None else blobs.make(name, content())
+        self._held.callback(fd.close)
+        bpf.prog_bind_map(program, fd)
+        return number if number is not None else bpf.map_info(fd).id

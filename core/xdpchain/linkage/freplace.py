@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""freplace linkage: the stubs of a dispatcher replaced by components of type EXT, in libxdp's protocol.
+
+A new dispatcher is built beside the running one and the components are attached to it as well: those that
+run already by one more link, with no reload, so that their ids and maps stay (kernel 5.10, 4a1e7c0c63e0).
+The links live in pins, ``<bpffs>/xdp/dispatch-<ifindex>-<prog id>/progN-link`` and ``progN-prog``, where
+libxdp finds them. The pins hold the dispatcher too, so the old one goes only when they are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from xdpchain.chain import Chain, Linkage
+from xdpchain.config import DispatcherConfig, SlotConfig
+from xdpchain.dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
+from xdpchain.dispatcher.installed import EMITTED, emitted_version
+from xdpchain.errors import KernelRefused, NotOurs, XdpChainError
+from xdpchain.manifest import Author
+from xdpchain.running import Running
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+
+from .arrays import pin_arrays, remove_array_pins
+from .compile import Target
+from .extension import Extension, ExtensionLoader
+from .map_pins import pin_map
+
+__all__ = ["FreplaceChain", "FreplaceLinker"]
+
+
+class FreplaceChain:
+    """A dispatcher with its components, not attached to an interface (see `linkage.Built`)."""
+
+    def __init__(
+        self,
+        program: bpf.Fd,
+        chain: Chain,
+        ifindex: int,
+        extensions: Sequence[Extension],
+        links: Sequence[bpf.Fd],
+        release: contextlib.ExitStack,
+    ) -> None:
+        self.program = program
+        self.chain = chain
+        self._ifindex = ifindex
+        self._extensions = extensions
+        self._links = links
+        self._release = release
+        self._undo: list[Callable[[], object]] = []
+
+    def pin(self) -> None:
+        directory = bpffs.make_dispatch_dir(self._ifindex, bpf.prog_info(self.program).id)
+        self._undo.append(lambda: bpffs.remove_dispatch_dir(directory))
+        try:
+            for i, (extension, link) in enumerate(zip(self._extensions, self._links, strict=True)):
+                bpf.obj_pin(link, str(directory.path / f"prog{i}-link"))
+                bpf.obj_pin(extension.program, str(directory.path / f"prog{i}-prog"))
+        except OSError as error:
+            raise bpf.refusal(error, f"the chain can't be pinned in {directory.path}") from error
+        for extension in self._extensions:
+            self._pin_maps(extension)
+
+    def _pin_maps(self, extension: Extension) -> None:
+        number = extension.slot.component.id
+        if extension.arrays and number is not None:
+            # By the component, not the dispatcher: the component outlives dispatchers, libxdp's edits too.
+            self._undo.append(lambda: remove_array_pins(number))
+            pin_arrays(number, extension.arrays)
+        for fd, path in extension.pins:
+            self._undo.append(pin_map(fd, path))
+
+    def unpin(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def close(self) -> None:
+        self._release.close()
+
+
+class FreplaceLinker:
+    """freplace linkage (see `linkage.Linker`)."""
+
+    def build(self, candidate: Chain, running: Running, author: Author) -> FreplaceChain:
+        bpffs.find()  # without it there is no place for the pins: say so before anything is loaded
+        with contextlib.ExitStack() as held:
+            loader = ExtensionLoader(held, author)
+            taken = [loader.take(slot) for slot in candidate.slots]
+            config = _config(candidate, running)
+            dispatcher = load_dispatcher(config)
+            held.callback(dispatcher.close)
+            functions = function_ids(dispatcher)
+            extensions, links = [], []
+            for i, slot in enumerate(candidate.slots):
+                function = slot_function(i, len(candidate.slots))
+                extension = taken[i] or loader.load(slot, Target(dispatcher, function))
+                link = _attach(extension, dispatcher, functions[function])
+                held.callback(link.close)
+                extensions.append(extension)
+                links.append(link)
+            slots = tuple(extension.slot for extension in extensions)
+            chain = replace(candidate, slots=slots, dispatcher_version=config.version)
+            ifindex = running.interface.ifindex
+            return FreplaceChain(dispatcher, chain, ifindex, extensions, links, held.pop_all())
+
+    def retire(self, running: Running) -> None:
+        if running.dispatcher is None or running.chain is None:
+            return
+        # The change is made: pins that can't be removed are left to `clean`, and are no reason to report
+        # failure.
+        with contextlib.suppress(NotOurs, KernelRefused):
+            path = bpffs.find() / bpffs.SUBDIRECTORY
+            number, ifindex = running.dispatcher.id, running.interface.ifindex
+            name = path / f"dispatch-{ifindex}-{number}"
+            bpffs.remove_dispatch_dir(bpffs.DispatchDir(name, ifindex, number))
+        tail_callers = {s.component.id for s in running.chain.slots if s.component.callees}
+        for gone in tail_callers - _pinned_components() - {None}:
+            remove_array_pins(gone or 0)
+
+
+def _config(candidate: Chain, running: Running) -> DispatcherConfig:
+    version = candidate.dispatcher_version
+    if version is None and running.dispatcher and running.linkage is Linkage.FREPLACE:
+        version = running.dispatcher.version if running.dispatcher.version in EMITTED else None
+    slots = tuple(
+        SlotConfig(slot.actions.mask, slot.priority, BPF_F_XDP_HAS_FRAGS * slot.component.frags)
+        for slot in candidate.slots
+    )
+    frags = takes_frags() and all(slot.component.frags for slot in candidate.slots)
+    return DispatcherConfig(version or emitted_version(), slots, frags)
+
+
+def _attach(extension: Extension, dispatcher: bpf.Fd, function: int) -> bpf.Fd:
+    try:
+        return bpf.link_create(extension.program, dispatcher, target_btf_id=function)
+    except bpf.BpfError as error:
+        raise _refused(extension.slot.name, error) from error
+
+
+def _refused(name: str, error: bpf.BpfError) -> XdpChainError:
+    return bpf.refusal(error, f"{name} can't be attached to the dispatcher", "Use static linkage")
+
+
+def _pinned_components() -> set[int | None]:
+    """The prog ids of all components that hang on a dispatcher, of any interface."""
+    found: set[int | None] = set()
+    for directory in bpffs.dispatch_dirs():
+        for name in bpffs.pins(directory):
+            if name.endswith("-prog"):
+                with contextlib.suppress(bpf.BpfError), bpf.obj_get(os.fspath(directory.path / name)) as fd:
+                    found.add(bpf.prog_info(fd).id)
+    return found
