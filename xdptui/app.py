@@ -79,7 +79,7 @@ class XdpTui(App[None]):
     async def _ask_and_quit(self) -> None:
         unsaved = self.main.session.unsaved
         if unsaved:
-            names = ", ".join(str(running.interface) for running in unsaved)
+            names = ", ".join(running.interface.name for running in unsaved)
             changes = sum(self.main.session.edits[r.interface.ifindex].changes for r in unsaved)
             text = (
                 f"{changes} change{'s' * (changes != 1)} not applied: {names}.",

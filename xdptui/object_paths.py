@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from glob import glob
 
-__all__ = ["Entry", "complete", "listing", "split", "usual_places"]
+__all__ = ["Entry", "complete", "listing", "siblings", "split", "usual_places"]
 
 MOST = 500
 """Entries shown of one directory; typing narrows them."""
@@ -68,6 +68,13 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def siblings(text: str) -> tuple[Entry, ...]:
+    """What to offer for a typed path: what stands beside it once it names a file, else what goes on with it.
+    """
+    directory, _ = split(text)
+    return listing(f"{directory}/") if os.path.isfile(os.path.expanduser(text.strip())) else listing(text)
 
 
 def complete(text: str) -> str | None:

@@ -27,6 +27,9 @@ DARK = Theme(
     panel="#1e2831",
     variables={
         "action-a": "#c792ea",
+        "quiet": "#8b98a5",
+        "faint": "#4c5863",
+        "bar": "#3d739c",
         "row": "#22303c",
         "row-blurred": "#1a242d",
         "row-drag": "#4a3c18",
@@ -50,7 +53,15 @@ LIGHT = Theme(
     background="#f7f8fa",
     surface="#eef1f4",
     panel="#dfe5ea",
-    variables={"action-a": "#7d3fb0", "row": "#d3e2ee", "row-blurred": "#e4eaef", "row-drag": "#f2e2b6"},
+    variables={
+        "action-a": "#7d3fb0",
+        "quiet": "#5a6875",
+        "faint": "#a3adb6",
+        "bar": "#6ba3cf",
+        "row": "#d3e2ee",
+        "row-blurred": "#e4eaef",
+        "row-drag": "#f2e2b6",
+    },
 )
 
 SIXTEEN = Theme(
@@ -68,7 +79,12 @@ SIXTEEN = Theme(
     panel="ansi_default",
     boost="ansi_default",
     variables={
+        "ansi-background": "ansi_black",
+        "ansi-foreground": "ansi_white",
         "action-a": "ansi_magenta",
+        "quiet": "ansi_default",
+        "faint": "ansi_default",
+        "bar": "ansi_blue",
         "row": "ansi_default",
         "row-blurred": "ansi_default",
         "row-drag": "ansi_default",
@@ -87,6 +103,9 @@ SIXTEEN = Theme(
 
 VARIABLES = {
     "action-a": "#c792ea",
+    "quiet": "#8b98a5",
+    "faint": "#5c6873",
+    "bar": "#4a86b5",
     "row": "#30404d",
     "row-blurred": "#26323c",
     "row-drag": "#5a4a1f",

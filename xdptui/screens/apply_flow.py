@@ -13,11 +13,8 @@ from xdptui.widgets.chain_table import ChainTable
 
 from .applying import Applying
 from .confirm import Confirm
-from .details import DetailsScreen
 from .feed import Feed
 from .flow import Flow
-from .plan import PlanDialog
-from .stale import StaleDialog
 
 __all__ = ["ApplyFlow", "questions"]
 
@@ -28,7 +25,7 @@ def questions(plan: Plan) -> tuple[tuple[str, ...], str, str]:
     Empty text where nothing is lost by it.
     """
     gone = [change.name for change in plan.changes if change.kind is ChangeKind.REMOVE]
-    where = plan.running.interface
+    where = plan.running.interface.name
     if not gone:
         return (), "", ""
     if not plan.candidate.slots:
@@ -36,7 +33,7 @@ def questions(plan: Plan) -> tuple[tuple[str, ...], str, str]:
             f"{where} will run no XDP program any more.",
             f"Removed: {', '.join(gone)}. Their maps and what is in them go too.",
         )
-        return text, "Remove all", where.name
+        return text, "Remove all", where
     text = (
         f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
         f"Removed: {', '.join(gone)}. Their maps and what is in them go too; the rest of the chain runs on.",
@@ -69,6 +66,8 @@ class ApplyFlow(Flow):
             if not self.session.changes:
                 self.notify("No changes: there is nothing to plan", timeout=3)
             return
+        from .plan import PlanDialog
+
         refusal = f"Read-only: {', '.join(self.session.missing)} is missing" if self.session.read_only else ""
         if await self.app.push_screen_wait(PlanDialog(plan, refusal)):
             await self._apply(plan)
@@ -94,7 +93,7 @@ class ApplyFlow(Flow):
             if not await self.app.push_screen_wait(dialog):
                 return
         outcome = await self.app.push_screen_wait(Applying(plan))
-        where = plan.running.interface
+        where = plan.running.interface.name
         if not isinstance(outcome, Exception):
             self.put(self.session.applied(outcome))
             count = len(plan.changes)
@@ -110,6 +109,8 @@ class ApplyFlow(Flow):
         edit, running = session.edit, session.running
         if edit is None or running is None:
             return
+        from .stale import StaleDialog
+
         answer = await self.app.push_screen_wait(StaleDialog(running, _theirs(session), edit.changes))
         session = self.session
         if answer == "drop":
@@ -135,7 +136,7 @@ class ApplyFlow(Flow):
             dialog = Confirm(
                 "Drop the candidate",
                 (
-                    f"{session.changes} changes to {running.interface} will be forgotten.",
+                    f"{session.changes} changes to {running.interface.name} will be forgotten.",
                     "What runs is not touched.",
                 ),
                 "Drop",
@@ -158,6 +159,8 @@ class ApplyFlow(Flow):
             return
         base = self.session.base
         was = next((s for s in base or () if s.key == slot.key), None)
+        from .details import DetailsScreen
+
         self.app.push_screen(DetailsScreen(running, slot, was))
 
 

@@ -39,7 +39,7 @@ class Applying(Dialog[Outcome]):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self.heading = f"Applying to {plan.running.interface}"
+        self.heading = f"Applying to {plan.running.interface.name}"
         self._plan = plan
         self._stop = threading.Event()
         self._steps: list[str] = []

@@ -17,8 +17,8 @@ class Confirm(Dialog[bool]):
     """True only if the user chose ``yes`` and, where ``demand`` is given, typed exactly that."""
 
     DEFAULT_CSS = """
-    Confirm Input { margin: 1 0 0 0; border: tall $panel; }
-    Confirm.-low Input { margin: 0; border: none; height: 1; }
+    Confirm Input { margin: 1 0 0 0; }
+    Confirm.-low Input { margin: 0; }
     """
 
     def __init__(

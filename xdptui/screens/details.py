@@ -67,7 +67,7 @@ class DetailsScreen(Dialog[None]):
         self._target, self._slot, self._was = running, slot, was
         self._details: Details | None = None
         self._asked: set[str] = set()
-        self.heading = f"{slot.name} on {running.interface}"
+        self.heading = f"{slot.name} on {running.interface.name}"
 
     def body(self) -> ComposeResult:
         with TabbedContent(id="tabs"):

@@ -47,6 +47,7 @@ class Dialog(ModalScreen[Answer]):
         #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold reverse; }
+        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }
         .warn { color: $warning; }
@@ -69,7 +70,7 @@ class Dialog(ModalScreen[Answer]):
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
-            box.border_title = Content(f" {self.heading} ")
+            box.border_title = Content(self.heading)
             with VerticalScroll(id="body", can_focus=False):
                 yield from self.body()
             with Horizontal(id="buttons"):

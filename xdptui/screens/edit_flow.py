@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from textual import work
 
@@ -14,9 +15,11 @@ from xdpchain.errors import XdpChainError
 from xdptui.widgets.chain_table import ChainTable
 
 from .flow import Flow
-from .load import Choice, LoadDialog
-from .priority import PriorityDialog
-from .unload import UnloadDialog
+
+if TYPE_CHECKING:
+    from .load import Choice
+
+# The dialogs are imported when they are asked for: the first screen should stand at once.
 
 __all__ = ["EditFlow"]
 
@@ -82,6 +85,8 @@ class EditFlow(Flow):
             return
         chain, index = self.session.chain, self.session.slot
         key = chain.slots[index].key
+        from .priority import PriorityDialog
+
         value = await self.app.push_screen_wait(PriorityDialog(chain, index))
         if value is None or self._gone(key):
             return
@@ -111,6 +116,8 @@ class EditFlow(Flow):
         running = self.session.running
         if running is None or not self.editable():
             return
+        from .load import LoadDialog
+
         dialog = LoadDialog(running, self.session.chain, directory=self.last_directory)
         choice = await self.app.push_screen_wait(dialog)
         self.last_directory = dialog.directory
@@ -125,6 +132,8 @@ class EditFlow(Flow):
         running = self.session.running
         if running is None or not (self.editable() and self._needs_slot()):
             return
+        from .load import LoadDialog
+
         current = self.session.chain.slots[self.session.slot]
         dialog = LoadDialog(
             running, self.session.chain, directory=self.last_directory, replaces=self.session.slot
@@ -154,7 +163,9 @@ class EditFlow(Flow):
         if running is None or not (self.editable() and self._needs_slot()):
             return
         chain = self.session.chain
-        dialog = UnloadDialog(chain, self.session.slot, str(running.interface))
+        from .unload import UnloadDialog
+
+        dialog = UnloadDialog(chain, self.session.slot, running.interface.name)
         chosen = await self.app.push_screen_wait(dialog)
         if not chosen or not self._still(running.interface.ifindex):
             return

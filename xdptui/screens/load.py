@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.suggester import Suggester
@@ -23,7 +23,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.objfile import ObjectFile
 from xdpchain.runconfig import MAX_PRIORITY
 from xdpchain.running import Running
-from xdptui.object_paths import Entry, complete, listing, usual_places
+from xdptui.object_paths import Entry, complete, siblings, split, usual_places
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 
@@ -70,18 +70,20 @@ class LoadDialog(Dialog[Choice | None]):
         #box { width: 110; height: 100%; max-height: 40; }
         #body { height: 1fr; padding: 0; }
         .line { height: 1; }
-        .name { width: 14; color: $foreground 70%; }
+        .name { width: 12; color: $foreground 70%; }
         #path { width: 1fr; }
-        Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         #lists { height: 1fr; min-height: 4; margin: 1 0 0 0; }
-        OptionList { border: none; padding: 0; scrollbar-size-vertical: 1; }
+        OptionList {
+            border: none; padding: 0; scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
+        }
         OptionList:focus { border: none; }
-        #files { width: 2fr; height: 1fr; margin: 0 1 0 0; }
-        #programs { width: 3fr; height: 1fr; }
-        .title { height: 1; background: $panel; color: $foreground 75%; }
+        #fileside { width: 2fr; height: 1fr; margin: 0 1 0 0; }
+        #programside { width: 3fr; height: 1fr; }
+        #files, #programs { height: 1fr; background: $surface; }
+        .title { height: 1; background: $panel; color: $quiet; text-wrap: nowrap; text-overflow: ellipsis; }
         #factbox { height: 1fr; min-height: 4; max-height: 12; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
         #facts { height: auto; }
-        #priority { width: 13; }
+        #priority { width: 10; }
         #at { width: 13; }
         .label { width: auto; color: $foreground 70%; padding: 0 1 0 0; }
         RadioSet {
@@ -121,9 +123,9 @@ class LoadDialog(Dialog[Choice | None]):
         self._ticket = 0
         where = running.interface
         self.heading = (
-            f"Load a program on {where}"
+            f"Load a program on {where.name}"
             if replaces is None
-            else f"Replace {chain.slots[replaces].name} (slot {replaces}) on {where}"
+            else f"Replace {chain.slots[replaces].name} (slot {replaces}) on {where.name}"
         )
 
     def body(self) -> ComposeResult:
@@ -137,15 +139,19 @@ class LoadDialog(Dialog[Choice | None]):
                 select_on_focus=False,
             )
         with Horizontal(id="lists"):
-            yield _FileList(id="files", compact=True, markup=False)
-            yield OptionList(id="programs", compact=True, markup=False)
+            with Vertical(id="fileside"):
+                yield paragraph("", id="filestitle", classes="title")
+                yield _FileList(id="files", compact=True, markup=False)
+            with Vertical(id="programside"):
+                yield paragraph(" XDP programs", classes="title")
+                yield OptionList(id="programs", compact=True, markup=False)
         with VerticalScroll(id="factbox"):
             yield Static(id="facts")
         if self._replaces is None:
             with Horizontal(classes="line"):
                 yield paragraph("Priority", classes="name")
                 yield Input(id="priority", type="integer", compact=True, placeholder="declared")
-                yield paragraph("  continues on", classes="label")
+                yield paragraph(" continues on", classes="label")
                 yield ActionToggles(Slot.of(Component("")).actions, id="actions")
                 yield paragraph("slot", classes="label")
                 yield Input(id="at", type="integer", compact=True, placeholder="by priority")
@@ -217,14 +223,17 @@ class LoadDialog(Dialog[Choice | None]):
 
     def _list(self) -> None:
         value = self.query_one("#path", Input).value
-        self._entries = listing(value)
+        self._entries = siblings(value)
         files = self.query_one("#files", OptionList)
         files.clear_options()
         options = [Option(Content("../"), id="up")]
         options += [Option(Content(entry.label), id=f"e{i}") for i, entry in enumerate(self._entries)]
-        options += [Option(Content(f"→ {place}/"), id=f"p{place}") for place in usual_places()]
+        options += [Option(Content(f"{place}/"), id=f"p{place}") for place in usual_places()]
         files.add_options(options)
-        files.highlighted = 1 if self._entries else 0
+        here = os.path.abspath(os.path.expanduser(value.strip()))
+        chosen = next((i for i, entry in enumerate(self._entries) if entry.path == here), 0)
+        files.highlighted = chosen + 1 if self._entries else 0
+        self.query_one("#filestitle", Static).update(Content(f" objects in {split(value)[0]}"))
 
     def _enter(self, directory: str) -> None:
         self.directory = directory

@@ -24,6 +24,7 @@ from xdptui.view.waterfall import flow
 from xdptui.widgets.banner import Banner
 from xdptui.widgets.chain_table import ChainTable
 from xdptui.widgets.filter_line import FilterLine
+from xdptui.widgets.inspector import Inspector
 from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
 from xdptui.widgets.waterfall import Waterfall
@@ -31,7 +32,6 @@ from xdptui.widgets.waterfall import Waterfall
 from .apply_flow import ApplyFlow
 from .edit_flow import EditFlow
 from .feed import Capabilities, Feed, LookFailed, Surveyed
-from .help import HelpScreen
 
 __all__ = ["MainScreen"]
 
@@ -64,6 +64,7 @@ class MainScreen(EditFlow, ApplyFlow):
         yield InterfaceTable(id="interfaces")
         yield ChainTable(id="chain")
         yield Waterfall(id="waterfall")
+        yield Inspector(id="inspector")
         yield KeyBar(id="keys")
 
     def on_mount(self) -> None:
@@ -92,13 +93,15 @@ class MainScreen(EditFlow, ApplyFlow):
         self.query_one(KeyBar).present(read_only=session.read_only, candidate=session.changes > 0)
         self._show_interfaces()
         self._show_chain()
+        was = next((slot for slot in session.base or () if slot.key == session.slot_key), None)
+        self.query_one(Inspector).present(session.chain, session.current, was)
 
     def _arrange(self) -> None:
         session = self.session
         filtering = self.query_one(FilterLine)
         height = self.size.height - (1 if filtering.display else 0)
         rows = len(session.chain) + len(session.removed)
-        layout = share(self.size.width, height, len(session.visible), rows)
+        layout = share(height, len(session.visible), rows)
         if layout == self._shares:
             return
         self._shares = layout
@@ -107,6 +110,7 @@ class MainScreen(EditFlow, ApplyFlow):
             ("interfaces", layout.interfaces),
             ("chain", layout.chain),
             ("waterfall", layout.waterfall),
+            ("inspector", layout.inspector),
             ("keys", layout.keys),
         ):
             pane = self.query_one(f"#{name}")
@@ -262,6 +266,8 @@ class MainScreen(EditFlow, ApplyFlow):
         self.notify("read anew", timeout=1)
 
     def action_help(self) -> None:
+        from .help import HelpScreen
+
         self.app.push_screen(HelpScreen())
 
     def action_command_palette(self) -> None:

@@ -55,7 +55,7 @@ class PlanDialog(Dialog[bool]):
         super().__init__()
         self.plan = plan
         self._refusal = refusal
-        self.heading = f"Plan for {plan.running.interface}"
+        self.heading = f"Plan for {plan.running.interface.name}"
 
     def body(self) -> ComposeResult:
         plan = self.plan

@@ -8,9 +8,11 @@ from typing import ClassVar, Literal
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.plan import Change, ChangeKind
+from xdpchain.plan import Change
 from xdpchain.running import Running
 
 from .dialog import Dialog, button, paragraph
@@ -27,9 +29,16 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         Binding("b", "answer('rebase')", show=False),
     ]
 
+    class Told(Message):
+        """Who made what runs now, in words."""
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.text = text
+
     def __init__(self, running: Running, changes: tuple[Change, ...], mine: int) -> None:
         super().__init__(classes="-danger")
-        self.heading = f"Somebody else changed {running.interface}"
+        self.heading = f"Somebody else changed {running.interface.name}"
         self._target, self._changes, self._mine = running, changes, mine
 
     def body(self) -> ComposeResult:
@@ -39,7 +48,8 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         else:
             whose = f"{running.owner or 'an unknown owner'}'s {running.hook.name}"
             now = f"Now {whose} (id {running.hook.prog_id}) runs there."
-        yield paragraph(f"Your candidate was made from a chain that no longer runs. {now}", classes="strong")
+        yield paragraph("Your candidate was made from a chain that no longer runs.", classes="strong")
+        yield paragraph(now, id="whose")
         for i, change in enumerate(self._changes):
             yield Static(change_line(change), classes="gap" if i == 0 else None)
         if self._rebasable:
@@ -49,6 +59,19 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
             )
         else:
             yield paragraph(f"There is nothing to rebase on. {running.note}", classes="gap")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        if self._target.hook is not None:
+            self.run_worker(self._ask_whose, thread=True, group="whose", exit_on_error=False)
+
+    def _ask_whose(self) -> None:
+        from xdpchain.discover import author_of
+
+        self.post_message(self.Told(author_of(self._target)))
+
+    def on_stale_dialog_told(self, event: Told) -> None:
+        self.query_one("#whose", Static).update(Content(f"{event.text[:1].upper()}{event.text[1:]}."))
 
     @property
     def _rebasable(self) -> bool:
@@ -72,16 +95,3 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
             self.dismiss("rebase")
         else:
             self.dismiss(None)
-
-
-def what_differs(changes: tuple[Change, ...]) -> str:
-    """The other editor's changes in one short line."""
-    words = {
-        ChangeKind.ADD: "added",
-        ChangeKind.REMOVE: "removed",
-        ChangeKind.MOVE: "moved",
-        ChangeKind.RETUNE: "retuned",
-        ChangeKind.REPLACE: "replaced",
-        ChangeKind.CHAIN: "changed",
-    }
-    return ", ".join(f"{change.name or 'chain'} {words[change.kind]}" for change in changes[:4])

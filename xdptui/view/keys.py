@@ -39,11 +39,11 @@ KEYS: tuple[Key, ...] = (
     Key("slash", "/", "filter", "filter the interfaces", GROUPS[0], "filter", 13),
     Key("s", "s", "sort", "sort the interfaces: index, name, owner, traffic", GROUPS[0], "sort", 15),
     Key("l", "l", "load", "load a program from an object file", GROUPS[1], "load", 3, True),
-    Key("u", "u", "unload", "unload one, several or all", GROUPS[1], "unload", 4, True),
+    Key("u", "u", "unload", "unload one, several or all", GROUPS[1], "unload", 6, True),
     Key("o", "o", "replace", "replace the program by a new object, maps kept", GROUPS[1], "object", 14, True),
     Key("K,shift+up", "K shift+↑", "move(-1)", "move the slot up (or drag it)", GROUPS[1]),
     Key(
-        "J,shift+down", "J shift+↓", "move(1)", "move the slot down (or drag it)", GROUPS[1], "move", 6, True
+        "J,shift+down", "J shift+↓", "move(1)", "move the slot down (or drag it)", GROUPS[1], "move", 4, True
     ),
     Key(
         "space",
@@ -89,7 +89,8 @@ def hints(width: int, *, read_only: bool, candidate: bool, extra: Iterable[Key] 
     ]
     kept: list[Key] = []
     room = width
-    for key in sorted(offered, key=lambda k: k.rank):
+    urgent = ("plan", "apply", "drop") if candidate else ()
+    for key in sorted(offered, key=lambda k: (k.rank > 2, k.action not in urgent, k.rank)):
         cost = len(short_label(key)) + len(key.hint) + 3
         if cost > room:
             continue

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .waterfall_lines import rows_needed
+
 __all__ = ["Layout", "share"]
 
-WIDE = 110
-"""Columns from which the tables show more."""
+LIST = (4, 3, 2)
+"""Rows for the interfaces while others lack some, heading included."""
+INSPECTOR = 5
+"""The least rows of the pane that says more of the slot under the cursor; it takes what is left over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,47 +27,34 @@ class Layout:
     interfaces: int
     chain: int
     waterfall: int
+    inspector: int
     keys: int
     lines: int
-    wide: bool
 
 
-def share(width: int, height: int, interfaces: int, slots: int) -> Layout:
+def share(height: int, interfaces: int, slots: int) -> Layout:
     """Rows for ``interfaces`` listed and ``slots`` in the chain (rows of removed slots included)."""
     keys = 1 if height >= 6 else 0
     banner = 1 if height >= 4 else 0
     room = max(1, height - keys - banner)
     slots = max(1, slots)
-
-    list_least = 2 if room >= 6 else 0
-    list_most = max(2, interfaces + 1)
-    fall_full, fall_short = slots + 7, 3
-    chain_one, chain_two = slots + 1, 2 * slots + 1
-
-    chain = min(chain_one, room - list_least)
-    left = room - chain - list_least
-    lines = 1
-    fall = 0
-    if left >= fall_short and room >= 12:
-        fall = fall_short
-        left -= fall
-    listed = list_least
-    if listed:
-        more = min(list_most, 4) - listed
-        more = max(0, min(more, left))
-        listed, left = listed + more, left - more
-    # Totals under each slot are worth more than a full waterfall; both fit at 80x24 with three slots.
-    if left >= chain_two - chain_one and chain == chain_one:
-        lines, left, chain = 2, left - (chain_two - chain_one), chain_two
-    if fall and left >= fall_full - fall:
-        left -= fall_full - fall
-        fall = fall_full
-    if listed:
-        more = max(0, min(list_most - listed, left))
-        listed, left = listed + more, left - more
-    if fall:
-        # What nobody needs stays with the pane at the bottom, so that the tables above don't float.
-        fall += left
-    else:
-        chain += left
-    return Layout(banner, listed, chain, fall, keys, lines, width >= WIDE)
+    most_listed = max(2, interfaces + 1)
+    full, middle, short = (rows + 1 for rows in rows_needed(slots))
+    # Totals under each slot are worth more than a waterfall with a line for each outcome.
+    wishes = ((2, full), (2, middle), (1, full), (1, middle), (1, short))
+    for least in LIST:
+        for lines, fall in wishes:
+            listed = min(least, most_listed)
+            left = room - listed - (slots * lines + 1) - fall
+            if left >= 0:
+                more = min(left, most_listed - listed)
+                listed, left = listed + more, left - more
+                # What nobody needs stays with the pane at the bottom, so that the tables above don't float.
+                inspector, fall = (left, fall) if left >= INSPECTOR else (0, fall + left)
+                return Layout(banner, listed, slots * lines + 1, fall, inspector, keys, lines)
+    listed = 2 if room >= 6 else 0
+    chain = room - listed
+    if chain > slots + 1 and listed:
+        more = min(chain - slots - 1, most_listed - listed)
+        listed, chain = listed + more, chain - more
+    return Layout(banner, listed, chain, 0, 0, keys, 1)

@@ -35,8 +35,8 @@ def chain_note(session: Session) -> str:
         if session.removed:
             return "The candidate is empty: applying it frees the hook."
         if session.read_only:
-            return f"No XDP program runs on {running.interface}."
-        return f"No XDP program runs on {running.interface}. Press l to load one."
+            return f"No XDP program runs on {running.interface.name}."
+        return f"No XDP program runs on {running.interface.name}. Press l to load one."
     return ""
 
 

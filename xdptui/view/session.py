@@ -141,6 +141,11 @@ class Session:
         return chain.slots[self.slot] if 0 <= self.slot < len(chain) else None
 
     @property
+    def slot_key(self) -> str | None:
+        """The key of the slot under the cursor."""
+        return self.current.key if self.current else None
+
+    @property
     def changes(self) -> int:
         return self.edit.changes if self.edit else 0
 

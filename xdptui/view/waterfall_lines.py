@@ -9,7 +9,7 @@ from .cells import Cell, Line, left, right
 from .numbers import bar, percent, short
 from .waterfall import Flow, Stage
 
-__all__ = ["OUTCOMES", "waterfall_lines"]
+__all__ = ["OUTCOMES", "rows_needed", "waterfall_lines"]
 
 OUTCOMES: dict[Action, str] = {
     Action.PASS: "passed",
@@ -23,10 +23,20 @@ STEP = 8
 """A bar is made of cells of this width, so that its growth repaints one of them and not the whole."""
 
 
+def rows_needed(slots: int) -> tuple[int, int, int]:
+    """Rows of the three forms: a line for everything, the outcomes on one line, two lines in all."""
+    return 1 + slots + len(OUTCOMES), 1 + slots + 1, 2
+
+
 def waterfall_lines(flow: Flow, width: int, height: int) -> list[Line]:
-    """At most ``height`` lines: a full waterfall, or a short form of two lines."""
-    full = 1 + len(flow.stages) + len(OUTCOMES)
-    lines = _full(flow, width) if height >= full and width >= 44 else _short(flow, width)
+    """At most ``height`` lines, in the fullest of the three forms that fits."""
+    full, middle, _ = rows_needed(len(flow.stages))
+    if width < 44 or height < middle:
+        lines = _short(flow, width)
+    elif height < full:
+        lines = [*_full(flow, width)[: middle - 1], _short(flow, width)[1]]
+    else:
+        lines = _full(flow, width)
     return lines[: max(0, height)]
 
 

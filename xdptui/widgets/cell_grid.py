@@ -36,18 +36,18 @@ class CellGrid(Widget):
         width: 1fr;
         background: $background;
         color: $foreground;
-        .cell--zero, .cell--off { color: $foreground 35%; }
-        .cell--label, .cell--index, .cell--hint, .cell--note { color: $foreground 65%; }
+        .cell--zero, .cell--off { color: $faint; }
+        .cell--label, .cell--index, .cell--hint, .cell--note { color: $quiet; }
         .cell--name { color: $foreground; text-style: bold; }
         .cell--pointer, .cell--key, .cell--title { color: $primary; text-style: bold; }
         .cell--mark, .cell--changed { color: $accent; text-style: bold; }
         .cell--added { color: $accent; text-style: bold; }
-        .cell--removed { color: $foreground 50%; text-style: italic; }
-        .cell--gone { color: $foreground 50%; text-style: strike; }
+        .cell--removed { color: $quiet; text-style: italic; }
+        .cell--gone { color: $quiet; text-style: strike; }
         .cell--picked { text-style: bold reverse; }
         .cell--trend { color: $secondary; }
-        .cell--bar { color: $primary 70%; }
-        .cell--free { color: $foreground 50%; }
+        .cell--bar { color: $bar; }
+        .cell--free { color: $faint; }
         .cell--foreign, .cell--warn { color: $warning; }
         .cell--error { color: $error; text-style: bold; }
         .cell--on-A { color: $action-a; text-style: bold; }
@@ -60,18 +60,18 @@ class CellGrid(Widget):
         .cell--bar-P { color: $success; }
         .cell--bar-T { color: $primary; }
         .cell--bar-R { color: $accent; }
-        .cell--head { background: $panel; color: $foreground 75%; }
+        .cell--head { background: $panel; color: $quiet; }
         .cell--banner { background: $panel; }
         .cell--cursor { background: $row; }
         .cell--blurred { background: $row-blurred; }
         .cell--drag { background: $row-drag; text-style: bold; }
-        .cell--state-running { background: $success 80%; color: $background; text-style: bold; }
-        .cell--state-free { background: $foreground 25%; text-style: bold; }
-        .cell--state-foreign { background: $foreground 25%; text-style: bold; }
+        .cell--state-running { background: $success; color: $background; text-style: bold; }
+        .cell--state-free { background: $faint; color: $background; text-style: bold; }
+        .cell--state-foreign { background: $warning; color: $background; text-style: bold; }
         .cell--state-candidate { background: $accent; color: $background; text-style: bold; }
         .cell--state-stale { background: $error; color: $background; text-style: bold; }
         .cell--state-armed { background: $error; color: $background; text-style: bold; }
-        .cell--state-readonly { background: $foreground 60%; color: $background; text-style: bold; }
+        .cell--state-readonly { background: $quiet; color: $background; text-style: bold; }
     }
     CellGrid:ansi {
         .cell--zero, .cell--off, .cell--label, .cell--index, .cell--hint, .cell--note,

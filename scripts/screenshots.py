@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of the running program, for the README: the real engine on a playground with traffic (needs root).
+
+Everything is made here and removed on exit: two namespaces, a chain of three sample programs, a bounded stream of
+mixed packets. The pictures go to screenshots/ as SVG; ``--only NAME`` makes one of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import re
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from xdpchain.chain import Chain, Slot
+from xdpchain.components import components_of
+from xdpchain.discover import look
+from xdpchain.errors import XdpChainError
+from xdpchain.plan import make_plan
+from xdpchain.transaction import apply
+from xdptui.app import XdpTui
+from xdptui.demo.playground import Playground
+from xdptui.demo.traffic import mixture
+
+HERE = Path(__file__).resolve().parent.parent
+SAMPLES = HERE / "build" / "samples"
+CHAIN = ("firewall", "ratelimit", "monitor")
+PACKETS_A_SECOND = 600
+MOST_SECONDS = 300
+
+Scene = Callable[[Pilot[None]], Awaitable[None]]
+
+
+def build_chain(ground: Playground) -> None:
+    """Load the three samples."""
+    chain = Chain()
+    for name in CHAIN:
+        chain = chain.add(Slot.of(components_of(str(SAMPLES / f"{name}.o"))))
+    apply(make_plan(look(ground.ifname, ground.netns), chain))
+
+
+def send_mixture(ground: Playground, stop: threading.Event) -> None:
+    """Send until told to stop, five minutes at most, in uneven bursts so that the trends show something."""
+    frames = mixture()
+    sent = 0
+    for tick in range(MOST_SECONDS * 10):
+        if stop.wait(0.1):
+            return
+        burst = PACKETS_A_SECOND // 10 * (2 + tick % 7 + (tick // 13) % 5) // 6
+        ground.send(frames[(sent + i) % len(frames)] for i in range(burst))
+        sent += burst
+
+
+async def count(pilot: Pilot[None], seconds: float) -> None:
+    """Let the counters count."""
+    await pilot.pause(seconds)
+
+
+async def main_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 20)
+
+
+async def candidate_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("J", "D", "down", "T", "up")
+    await count(pilot, 2)
+
+
+async def plan_scene(pilot: Pilot[None]) -> None:
+    await candidate_scene(pilot)
+    await pilot.press("p")
+    await count(pilot, 0.5)
+
+
+async def load_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("l")
+    await pilot.pause()
+    field = pilot.app.screen.query_one("#path")
+    field.value = os.path.relpath(SAMPLES / "counter.o")  # type: ignore[attr-defined]
+    await count(pilot, 1)
+
+
+async def details_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("enter")
+    await count(pilot, 1.5)
+
+
+async def help_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("question_mark")
+    await count(pilot, 0.5)
+
+
+SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
+    "main-120x40": ((120, 40), main_scene),
+    "main-80x24": ((80, 24), main_scene),
+    "candidate-80x24": ((80, 24), candidate_scene),
+    "plan": ((100, 30), plan_scene),
+    "load": ((100, 30), load_scene),
+    "details": ((100, 34), details_scene),
+    "help": ((90, 50), help_scene),
+}
+
+
+async def take(ground: Playground, name: str, directory: Path) -> None:
+    """One picture."""
+    size, scene = SCENES[name]
+    app = XdpTui(ground.netns, ground.ifname)
+    async with app.run_test(size=size) as pilot:
+        await scene(pilot)
+        (directory / f"{name}.svg").write_text(self_contained(app.export_screenshot()))
+    print(directory / f"{name}.svg")
+
+
+def self_contained(svg: str) -> str:
+    """Without fonts from elsewhere, and with blanks that every renderer keeps."""
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    svg = svg.replace(
+        "font-family: Fira Code, monospace", "font-family: 'DejaVu Sans Mono', Menlo, monospace"
+    )
+    return svg.replace("<text ", '<text xml:space="preserve" ')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=sorted(SCENES), action="append", help="make this one only")
+    parser.add_argument("--into", type=Path, default=HERE / "screenshots", help="where they go")
+    options = parser.parse_args()
+    os.environ.pop("NO_COLOR", None)
+    os.environ["COLORTERM"] = "truecolor"
+    options.into.mkdir(exist_ok=True)
+    stop = threading.Event()
+    try:
+        with Playground(links=3) as ground:
+            build_chain(ground)
+            sender = threading.Thread(target=send_mixture, args=(ground, stop))
+            sender.start()
+            try:
+                for name in options.only or SCENES:
+                    asyncio.run(take(ground, name, options.into))
+            finally:
+                stop.set()
+                sender.join()
+    except XdpChainError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pane that says more of the slot under the cursor, where there is room for it."""
+
+from __future__ import annotations
+
+from textual import events
+
+from xdpchain.chain import Chain, Slot
+from xdptui.view.cells import Line, left
+from xdptui.view.inspector_lines import inspector_lines
+
+from .cell_grid import CellGrid
+
+__all__ = ["Inspector"]
+
+
+class Inspector(CellGrid):
+    """Facts of one slot, and the warnings of its chain."""
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._chain = Chain()
+        self._slot: Slot | None = None
+        self._was: Slot | None = None
+
+    def present(self, chain: Chain, slot: Slot | None, was: Slot | None) -> None:
+        """Show ``slot`` of ``chain``; ``was`` is the same slot as it runs."""
+        self._chain, self._slot, self._was = chain, slot, was
+        self.on_resize()
+
+    def on_resize(self, event: events.Resize | None = None) -> None:
+        width, rows = self.size.width, self.size.height - 1
+        if rows < 0 or width <= 0:
+            return
+        title = f" {self._slot.name}" if self._slot else " no slot"
+        lines = [Line((left(title, width),), "head")]
+        lines += inspector_lines(self._chain, self._slot, self._was, width)[:rows]
+        self.paint(lines)
