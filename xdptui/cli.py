@@ -9,9 +9,10 @@ import difflib
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from xdpchain.errors import NotFound
 from xdptui import outcome
 from xdptui.commands.arguments import COMMANDS, VALUE_OPTIONS, command_parser, terminal_parser
 
@@ -32,16 +33,21 @@ def _run(arguments: list[str]) -> int:
     if word in COMMANDS:
         options = command_parser().parse_args(arguments)
         return _with_mount(options, _command)
-    return _with_mount(_terminal_options(arguments, word), _terminal)
+    options = _terminal_options(arguments, word)
+    try:
+        return _with_mount(options, _terminal)
+    except NotFound as error:
+        if near := _near(options.interface):
+            raise NotFound(error.what, error.why, near, detail=error.detail) from error
+        raise
 
 
-def _with_mount(options: Namespace, call: object) -> int:
-    assert callable(call)
+def _with_mount(options: Namespace, call: Callable[[Namespace], int]) -> int:
     before = os.environ.get(AUTOMOUNT)
     if options.mount_bpffs:
         os.environ[AUTOMOUNT] = "1"  # libxdp's own word for it: what we start obeys as well
     try:
-        return int(call(options))
+        return call(options)
     finally:
         if options.mount_bpffs and before is None:
             os.environ.pop(AUTOMOUNT, None)
@@ -74,12 +80,17 @@ def _is_terminal() -> bool:
 def _terminal_options(arguments: list[str], word: str | None) -> Namespace:
     options, rest = terminal_parser().parse_known_args(arguments)
     if rest:
-        near = difflib.get_close_matches(word or "", COMMANDS, n=1)
         raise outcome.UsageError(
             f"there is no command {word!r}" if word else f"{rest[0]!r} is not understood",
-            todo=f"Did you mean `xdptui {near[0]}`?" if near else "`xdptui --help` lists the commands",
+            todo=_near(word) or "`xdptui --help` lists the commands",
         )
     return options
+
+
+def _near(word: str | None) -> str:
+    """The command that ``word`` may be a slip of, in words; empty where there is none."""
+    near = difflib.get_close_matches(word or "", COMMANDS, n=1)
+    return f"Did you mean `xdptui {near[0]}`?" if near else ""
 
 
 def _first_word(arguments: list[str]) -> str | None:

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command ends: its exit code, and what standard error says. Nothing else writes there."""
+"""How a command ends: its exit code, and what it says on standard output and standard error. Nothing else
+writes there, but the terminal program.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TextIO
 
 from xdpchain.errors import XdpChainError
 
-__all__ = ["DEBUG", "EXIT_CODES", "ExitCode", "Talk", "UsageError", "printable", "run"]
+__all__ = ["DEBUG", "EXIT_CODES", "ExitCode", "Talk", "UsageError", "printable", "run", "write"]
 
 DEBUG = "XDPTUI_DEBUG"
 """The environment variable that asks for tracebacks."""
@@ -120,38 +123,45 @@ def _document(error: XdpChainError) -> dict[str, str | int]:
     }
 
 
+def write(text: str) -> None:
+    """Write lines to standard output, at once. What can't be written ends the command."""
+    if sys.stdout is None:  # closed by whoever started us: nobody wants to know
+        return
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        _abandon(sys.stdout)
+        why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+        raise _OutputError("the output can't be written", why, "What was to be done is done") from error
+
+
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Run a command and return its exit code, whatever happens in it. Never a traceback unless asked for."""
     talk = Talk.of(arguments)
     _lenient(sys.stdout)
     _lenient(sys.stderr)
     try:
-        code = command(arguments)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        return int(code)
+        return int(command(arguments))
     except SystemExit as ending:  # argparse, after --help and --version
         return ending.code if isinstance(ending.code, int) else 0
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _abandon_output()
+        _abandon(sys.stdout)
         return ExitCode.PIPE
     except XdpChainError as error:
         _trace()
         talk.failed(error)
         return int(error.exit_code)
     except Exception as error:
-        if isinstance(error, OSError) and _output_is_broken():
-            _abandon_output()
-            talk.failed(_Output("the output can't be written", os.strerror(error.errno or 0)))
-            return ExitCode.OUTPUT
         _trace()
         talk.failed(_internal(error))
         return ExitCode.INTERNAL
 
 
-class _Output(XdpChainError):
+class _OutputError(XdpChainError):
     exit_code = ExitCode.OUTPUT
 
 
@@ -171,10 +181,12 @@ def _trace() -> None:
 
 
 def _say(text: str) -> None:
+    if sys.stderr is None:
+        return
     try:
         print(text, file=sys.stderr, flush=True)
     except (OSError, ValueError):
-        pass  # nobody can be told; the exit code remains
+        _abandon(sys.stderr)  # nobody can be told; the exit code remains
 
 
 def _lenient(stream: object) -> None:
@@ -183,19 +195,11 @@ def _lenient(stream: object) -> None:
         stream.reconfigure(errors="replace")
 
 
-def _output_is_broken() -> bool:
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        return True
-    return False
-
-
-def _abandon_output() -> None:
+def _abandon(stream: TextIO) -> None:
     """Let the interpreter's own flush at exit succeed: what is buffered has no reader."""
     try:
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError):
         pass

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from xdptui.outcome import EXIT_CODES, UsageError
+from xdptui.outcome import EXIT_CODES, UsageError, write
 
 __all__ = ["CHANGING", "COMMANDS", "VALUE_OPTIONS", "command_parser", "terminal_parser"]
 
@@ -49,6 +49,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, todo=f"`{self.prog} --help` shows what can be written")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        write(message.rstrip("\n"))
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -118,9 +121,9 @@ class _Version(argparse.Action):
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            print(f"xdptui {version('xdptui')}")
+            write(f"xdptui {version('xdptui')}")
         except PackageNotFoundError:  # run from a source tree
-            print("xdptui (not installed)")
+            write("xdptui (not installed)")
         raise SystemExit(0)
 
 

@@ -13,7 +13,7 @@ from xdpchain.plan import Plan, make_plan
 from xdpchain.running import Running
 from xdptui.commands.edits import EDITS, Edit
 from xdptui.commands.readings import totals
-from xdptui.outcome import ExitCode, Talk
+from xdptui.outcome import ExitCode, Talk, write
 from xdptui.render import documents
 from xdptui.render.plan_text import outcome_text, plan_text
 
@@ -99,7 +99,7 @@ def _show(
         document = documents.plan(plan)
         document["notes"] = [*notes, *([tried] if tried else [])]
         document["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings]
-        print(
+        write(
             json.dumps(
                 {
                     "interface": now.interface.name,
@@ -118,6 +118,6 @@ def _show(
     for warning in plan.warnings:
         where = "" if warning.slot is None else f"slot {warning.slot}: "
         talk.warn(where + warning.text)
-    print(plan_text(plan) if dry else outcome_text(plan, now))
+    write(plan_text(plan) if dry else outcome_text(plan, now))
     for note in (*notes, *([tried] if tried else [])):
-        print(f"  {note}")
+        write(f"  {note}")

@@ -9,6 +9,7 @@ from argparse import Namespace
 from xdpchain.discover import look, survey
 from xdpchain.permissions import missing_capabilities
 from xdptui.commands.linkage import default
+from xdptui.outcome import write
 from xdptui.render import features_text as text
 
 __all__ = ["run"]
@@ -27,8 +28,8 @@ def run(options: Namespace) -> int:
             "interfaces": [text.device_document(device) for device in devices],
             "machine": text.machine_document((linkage.value, why), missing),
         }
-        print(json.dumps(document, indent=2))
+        write(json.dumps(document, indent=2))
     else:
         parts = [text.device_text(device) for device in devices]
-        print("\n".join([*parts, text.machine_text((linkage.value, why), missing)]))
+        write("\n".join([*parts, text.machine_text((linkage.value, why), missing)]))
     return 0

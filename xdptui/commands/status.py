@@ -8,6 +8,7 @@ from argparse import Namespace
 
 from xdpchain.discover import look, survey
 from xdptui.commands.readings import totals
+from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.status_table import status_table
 
@@ -22,7 +23,7 @@ def run(options: Namespace) -> int:
         found = (look(options.interface, options.netns),)
     entries = [(running, totals(running)) for running in found]
     if options.json:
-        print(json.dumps(documents.status(entries), indent=2))
+        write(json.dumps(documents.status(entries), indent=2))
     else:
-        print(status_table(entries))
+        write(status_table(entries))
     return 0

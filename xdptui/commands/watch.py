@@ -17,6 +17,7 @@ from xdpchain.events import Watch
 from xdpchain.running import Running
 from xdptui.commands import options as values
 from xdptui.meter import Meter, open_missing
+from xdptui.outcome import write
 from xdptui.render.watch_text import reading_document, reading_table
 
 __all__ = ["run"]
@@ -83,7 +84,7 @@ class _Lines:
     """One reading below the other."""
 
     def show(self, text: str) -> None:
-        print(text, flush=True)
+        write(text)
 
 
 class _Screen(_Lines):
@@ -96,5 +97,5 @@ class _Screen(_Lines):
         size = shutil.get_terminal_size()
         lines = [line[: size.columns] for line in text.split("\n")[: size.lines - 1]]
         back = f"\x1b[{self._height}A" if self._height else ""
-        print(back + "\n".join(f"{line}\x1b[K" for line in lines) + "\n\x1b[J", end="", flush=True)
+        write(f"{back}\x1b[J" + "\n".join(lines))
         self._height = len(lines)

@@ -23,14 +23,15 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     """
     lines = [_head(running)]
     chain = running.chain
-    if reading is None or chain is None:
+    if reading is None:
         return f"{lines[0]}\n  {printable(why or running.note or 'nothing counts here')}"
     codes = [f"{action.letter}/s".rjust(6) for action in ALL_ACTIONS]
     lines.append(f"  {'':2} {'Program':{NAME}} {'pkt/s':>6} {''.join(codes)} {'B/s':>6} {'packets':>8}")
-    for i, slot in enumerate(chain):
+    for i, slot in enumerate(chain or ()):
         rates, totals = reading.rates.get(slot.key), reading.totals.get(slot.key)
         lines.append(_row(str(i), slot.name, rates, totals))
-    lines.append(_row("", "in the end", reading.verdict_rates, reading.verdict_totals))
+    last = "in the end" if chain or running.hook is None else running.hook.name
+    lines.append(_row("", last, reading.verdict_rates, reading.verdict_totals))
     return "\n".join(lines)
 
 
