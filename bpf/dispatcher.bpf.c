@@ -37,32 +37,7 @@ struct dispatcher_config {
 };
 
 #ifdef XDPTUI_COUNTERS
-/*
- * Rows of the counters: row 0 counts what the dispatcher itself returned. A slot's row is its own for as long as it
- * stays in the chain, through any number of relinks: the counters map is handed from dispatcher to dispatcher. Twenty
- * rows, so that a chain of ten can become an entirely different chain of ten without two slots sharing a row.
- */
-#define ROWS 21
-#define CODES 6 /* the five actions, and one for any other return code */
-
-struct count {
-	__u64 packets;
-	__u64 bytes;
-};
-
-struct cpu_counts {
-	struct count rows[ROWS][CODES];
-	__u64 padding[4]; /* to whole cache lines: no two CPUs share one */
-};
-
-/* One element a CPU. A plain array, for user space can mmap that; only its own CPU writes to an element. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1); /* user space sets the number of possible CPUs */
-	__type(key, __u32);
-	__type(value, struct cpu_counts);
-} xdptui_counters SEC(".maps");
+#include "counters.h"
 
 static volatile const struct {
 	struct dispatcher_config dispatcher;
@@ -116,14 +91,7 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
 }
 
-static __always_inline void count(struct cpu_counts *counts, __u32 row, struct xdp_md *ctx, __u64 code)
-{
-	struct count *at = &counts->rows[row][code > XDP_REDIRECT ? CODES - 1 : code];
-
-	at->packets++;
-	at->bytes += length(ctx);
-}
-#define COUNT(row, code) count(counts, row, ctx, code)
+#define COUNT(row, code) count(counts, row, code, length(ctx))
 #else
 #define COUNT(row, code)
 #endif
@@ -143,12 +111,11 @@ static __always_inline void count(struct cpu_counts *counts, __u32 row, struct x
 SEC("xdp")
 int xdp_dispatcher(struct xdp_md *ctx)
 {
-	__u64 code;
+	__u32 code;
 #ifdef XDPTUI_COUNTERS
-	__u32 cpu = bpf_get_smp_processor_id();
-	struct cpu_counts *counts = bpf_map_lookup_elem(&xdptui_counters, &cpu);
+	struct cpu_counts *counts = own_counts();
 
-	if (!counts) /* there is one for every possible CPU; the verifier does not know */
+	if (!counts)
 		return XDP_ABORTED;
 #endif
 
