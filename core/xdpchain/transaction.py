@@ -19,21 +19,24 @@ from pathlib import Path
 
 from .chain import Chain, Interface, Linkage
 from .discover import author_of, look
-from .errors import Cancelled, RaceLost, Unsupported
+from .errors import Cancelled, NotOurs, RaceLost, Unsupported
 from .linkage import Built, Linker
-from .linkage.arrays import sweep_array_pins
 from .linkage.freplace import FreplaceLinker
 from .linkage.static import StaticLinker
 from .manifest import Author
-from .plan import Plan
+from .plan import Plan, make_plan
 from .running import Running
+from .stale import sweep
 from .sys import bpf, bpffs
-from .sys.netlink import Netlink
+from .sys.netlink import HookBusy, Netlink
 
-__all__ = ["LOCK_TIMEOUT", "apply"]
+__all__ = ["LOCK_TIMEOUT", "TRIES", "apply", "edit"]
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
+
+TRIES = 10
+"""How often `edit` makes a change anew that lost a race: as often as libxdp does."""
 
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
     Linkage.STATIC: StaticLinker,
@@ -61,15 +64,9 @@ def apply(
     interface = plan.running.interface
     with bpffs.lock(lock_timeout):
         tell("compare with what runs")
-        now = look(interface.name, interface.netns)
-        if now.identity != plan.running.identity:
-            raise RaceLost(
-                f"{interface} does not run what this change was made from",
-                author_of(now),
-                "Look at the chain as it is now, and make the change again",
-                detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
-            )
-        sweep_array_pins()
+        now = _unchanged(plan)
+        hook = now.hook
+        sweep(interface.ifindex, hook.prog_id if hook else None)
         if plan.candidate.slots:
             _replace(interface, now, plan.candidate, tell, cancelled)
         else:
@@ -79,6 +76,49 @@ def apply(
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
         return look(interface.name, interface.netns)
+
+
+def edit(
+    name: str,
+    netns: str | None,
+    change: Callable[[Running], Chain],
+    *,
+    progress: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+    tries: int = TRIES,
+) -> Running:
+    """Apply a change that makes sense whatever runs there ("add this component"), and return what runs then.
+
+    ``change`` makes the candidate of what runs; it is asked again when another editor was faster (libxdp
+    does not hold the lock while it attaches, and retries in the same way), at most ``tries`` times. Raises
+    what ``change``, `plan.make_plan` and `apply` raise; RaceLost after the last try.
+    """
+    for left in reversed(range(tries)):
+        running = look(name, netns)
+        plan = make_plan(running, change(running))
+        try:
+            return apply(plan, progress=progress, cancelled=cancelled, lock_timeout=lock_timeout)
+        except RaceLost:
+            if not left:
+                raise
+    raise ValueError(f"{tries} tries are none")
+
+
+def _unchanged(plan: Plan) -> Running:
+    """What runs now, if it is what the plan was made from. Raises RaceLost, NotOurs."""
+    interface = plan.running.interface
+    now = look(interface.name, interface.netns)
+    if now.identity != plan.running.identity:
+        raise RaceLost(
+            f"{interface} does not run what this change was made from",
+            author_of(now),
+            "Look at the chain as it is now, and make the change again",
+            detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
+        )
+    if not now.editable:  # its pins were removed meanwhile
+        raise NotOurs(f"{interface} can't be changed any more", now.note)
+    return now
 
 
 def _replace(
@@ -113,7 +153,13 @@ def _swap(interface: Interface, now: Running, built: Built | None, chain: Chain)
                 raise bpf.refusal(error, f"the program that {interface} runs can't be named") from error
         netlink = held.enter_context(Netlink(interface.netns))
         new = built.program.fileno() if built is not None else -1
-        netlink.attach_xdp(interface.ifindex, new, chain.mode.value, expected)
+        try:
+            netlink.attach_xdp(interface.ifindex, new, chain.mode.value, expected)
+        except HookBusy as error:
+            if now.hook is not None:
+                raise
+            # It was free a moment ago: somebody was faster, and did not take the lock for that.
+            raise RaceLost(error.what, error.why, error.todo, detail=error.detail) from error
 
 
 def _linker(linkage: Linkage) -> Linker:

@@ -86,7 +86,8 @@ def slots_by_links(dispatcher: int, config: DispatcherConfig, functions: dict[st
     count = len(config.slots)
     places = [functions.get(MAIN if count == 1 else f"prog{i}", 0) for i in range(count)]
     here = [i for i, place in enumerate(places) if place in attached]
-    return _slots([attached[places[i]] for i in here], replace(config, slots=tuple(config.slots[i] for i in here)))
+    found = replace(config, slots=tuple(config.slots[i] for i in here))
+    return _slots([attached[places[i]] for i in here], found)
 
 
 def author_of_component(program: int) -> Author | None:
@@ -126,7 +127,12 @@ def _facts(number: int) -> _Facts:
     if btf is not None:
         with contextlib.suppress(InvalidInput):
             declared = read_run_configs(btf).get(name, DEFAULT)
-    known: dict[str, Any] = {"id": info.id, "tag": info.tag, "loaded_at": info.load_time, "instructions": info.xlated_len // 8}
+    known: dict[str, Any] = {
+        "id": info.id,
+        "tag": info.tag,
+        "loaded_at": info.load_time,
+        "instructions": info.xlated_len // 8,
+    }
     refs, origin = _maps(map_ids)
     if origin is not None:
         slot = origin.chain.slots[0]

@@ -43,9 +43,7 @@ def installed_version() -> int | None:
             with (folder / OBJECT).open("rb") as file:
                 section = Elf.parse(file.read(MAX_FILE)).section(".BTF")
             if section is not None:
-                return read_metadata_version(
-                    Btf.parse(section.data), "xdp_metadata", "dispatcher_version"
-                )
+                return read_metadata_version(Btf.parse(section.data), "xdp_metadata", "dispatcher_version")
         except (OSError, InvalidInput):
             continue
     return None

@@ -3,8 +3,9 @@
 
 The kernel empties a program array when user space lets go of it, whatever programs still use it
 (bpf_map_release_uref), so a component with tail calls needs its arrays pinned for as long as its chain
-lives. They lie in ``<bpffs>/xdptui/<dispatcher's prog id>/<map id>``. Program ids are the whole system's
-and none is used twice, so a directory whose program is gone is stale, and nothing else is.
+lives: in ``<bpffs>/xdptui/<prog id>/<map id>``, by the program that uses them, which is the dispatcher under
+static linkage and the component under freplace. Program ids are the whole system's and none is used twice,
+so a directory whose program is gone is stale, and nothing else is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from xdpchain.sys import bpf, bpffs
 
-__all__ = ["pin_arrays", "remove_array_pins", "stale_array_pins", "sweep_array_pins"]
+__all__ = ["pin_arrays", "remove_array_pins", "stale_array_pins"]
 
 DIRECTORY = "xdptui"
 
@@ -26,7 +27,7 @@ def _root() -> Path:
 
 
 def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
-    """Pin ``arrays`` (by map id) for the dispatcher with prog id ``program``. Raises BpffsMissing,
+    """Pin ``arrays`` (by map id) for the program with id ``program``. Raises BpffsMissing,
     KernelRefused.
     """
     directory = _root() / str(program)
@@ -39,7 +40,7 @@ def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
 
 
 def remove_array_pins(program: int) -> None:
-    """Remove the pins of one dispatcher, if it has any."""
+    """Remove the pins of one program, if it has any."""
     try:
         directory = _root() / str(program)
         for name in os.listdir(directory):
@@ -51,18 +52,12 @@ def remove_array_pins(program: int) -> None:
 
 
 def stale_array_pins() -> tuple[Path, ...]:
-    """Directories whose dispatcher is gone: left by a process that was killed, or by a foreign hand."""
+    """Directories whose program is gone: left by a process that was killed, or by a foreign hand."""
     try:
         names = os.listdir(_root())
     except (bpffs.BpffsMissing, FileNotFoundError, PermissionError):
         return ()
     return tuple(_root() / name for name in sorted(names) if name.isdigit() and not _lives(int(name)))
-
-
-def sweep_array_pins() -> None:
-    """Remove all stale pins. Take the lock first."""
-    for directory in stale_array_pins():
-        remove_array_pins(int(directory.name))
 
 
 def _lives(program: int) -> bool:

@@ -150,9 +150,7 @@ class ExtensionLoader:
         extension.slot = slot
         return extension
 
-    def _bind(
-        self, program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes]
-    ) -> int:
+    def _bind(self, program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes]) -> int:
         fd = bpf.map_by_id(number) if number is not None else blobs.make(name, content())
         self._held.callback(fd.close)
         bpf.prog_bind_map(program, fd)

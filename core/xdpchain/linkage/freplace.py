@@ -111,7 +111,7 @@ class FreplaceLinker:
             return
         # The change is made: pins that can't be removed are left to `clean`, and are no reason to report
         # failure.
-        with contextlib.suppress(NotOurs, KernelRefused):
+        with contextlib.suppress(NotOurs, KernelRefused, bpffs.BpffsMissing):
             path = bpffs.find() / bpffs.SUBDIRECTORY
             number, ifindex = running.dispatcher.id, running.interface.ifindex
             name = path / f"dispatch-{ifindex}-{number}"

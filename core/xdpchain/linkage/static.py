@@ -36,6 +36,7 @@ from xdpchain.unit import Unit
 from .arrays import pin_arrays, remove_array_pins
 from .compile import compile_component, verifier_verdict
 from .counting import COUNTERS, counters_for
+from .map_pins import pin_map
 from .parts import Part, gather_parts, object_bytes
 
 __all__ = ["MANIFEST", "StaticChain", "StaticLinker"]
@@ -82,17 +83,7 @@ class StaticChain:
             pin_arrays(number, arrays)
         for part in self._parts:
             for name, path in part.pins:
-                self._pin_map(part.maps[name], path)
-
-    def _pin_map(self, fd: bpf.Fd, path: str) -> None:
-        try:
-            Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            bpf.obj_pin(fd, path)
-        except OSError as error:
-            if error.errno == errno.EEXIST:  # two slots of one instance share the map
-                return
-            raise bpf.refusal(error, f"a map can't be pinned at {path}") from error
-        self._undo.append(lambda: Path(path).unlink(missing_ok=True))
+                self._undo.append(pin_map(part.maps[name], path))
 
     def unpin(self) -> None:
         while self._undo:

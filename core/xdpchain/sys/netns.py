@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from xdpchain.errors import NotFound, PermissionDenied
 
-__all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run"]
+__all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run", "run_at"]
 
 RUN_DIR = Path("/run/netns")
 OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
@@ -86,14 +86,36 @@ def run(name: str | None, call: Callable[[], T]) -> T:
     """
     if name is None:
         return call()
+
+    def enter() -> None:
+        # Opened in the thread, so that an interrupted caller can't close it before it is used.
+        with opened(name) as fd:
+            _enter(fd, name)
+
+    return _in_thread(enter, call, name)
+
+
+def run_at(path: str | os.PathLike[str], call: Callable[[], T]) -> T:
+    """The same inside the namespace behind a path, such as ``/proc/1/ns/net``. Raises OSError (no such path),
+    NetnsError, PermissionDenied.
+    """
+
+    def enter() -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _enter(fd, os.fspath(path))
+        finally:
+            os.close(fd)
+
+    return _in_thread(enter, call, "path")
+
+
+def _in_thread(enter: Callable[[], None], call: Callable[[], T], name: str) -> T:
     outcome: Future[T] = Future()
 
     def body() -> None:
         try:
-            with opened(
-                name
-            ) as fd:  # opened here, so that an interrupted caller can't close it before it is used
-                _enter(fd, name)
+            enter()
             outcome.set_result(call())
         except BaseException as error:
             outcome.set_exception(error)

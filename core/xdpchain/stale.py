@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pins that nobody uses any more: who they belong to, and their removal.
+
+A pinned link holds the dispatcher that it is attached to, so a dispatcher outlives its interface, a
+`ip link set … xdp off`, and an editor that was killed. Stale is what runs on no interface of any network
+namespace: libxdp looks at the caller's only, and with one BPF filesystem for several namespaces it takes
+live pins for stale ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .dispatcher.recognise import recognise
+from .errors import KernelRefused, NotOurs
+from .linkage.arrays import remove_array_pins, stale_array_pins
+from .sys import bpf, bpffs, everywhere
+
+__all__ = ["StalePins", "clean", "stale_pins", "sweep"]
+
+GRACE = 10.0
+"""Seconds that a dispatcher of another tool may take from its load to the hook: libxdp does not hold the lock
+while it attaches, so its pins are there before it runs.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class StalePins:
+    """A directory of pins, the program that it was made for, and why it is stale.
+
+    ``certain`` is false where that can't be proved from here; then `clean` leaves it alone unless it is told
+    otherwise. ``removed`` is what `clean` did.
+    """
+
+    path: Path
+    program: int
+    why: str
+    certain: bool = True
+    removed: bool = False
+
+
+def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
+    """What is stale now; of one ifindex, or of all. Take the lock first, if it is to stay true.
+
+    Raises BpffsMissing, PermissionDenied.
+    """
+    look = cache(everywhere.xdp_programs)
+    found = [judged for one in _candidates(ifindex) if (judged := _judge(one, look))]
+    if ifindex is None:
+        why = "the program whose arrays it holds is gone"
+        found += [StalePins(path, int(path.name), why) for path in stale_array_pins()]
+    return tuple(found)
+
+
+def clean(
+    *, dry_run: bool = False, ifindex: int | None = None, force: bool = False, lock_timeout: float = 10.0
+) -> tuple[StalePins, ...]:
+    """Remove stale pins, and say which; those that are not certain only with ``force``.
+
+    Raises Busy, BpffsMissing, PermissionDenied.
+    """
+    with bpffs.lock(lock_timeout):
+        found = stale_pins(ifindex)
+        return found if dry_run else tuple(_remove(one) if one.certain or force else one for one in found)
+
+
+def sweep(ifindex: int, running: int | None) -> None:
+    """Remove what earlier changes of this interface left behind. ``running`` is the prog id on its hook.
+
+    Part of every change, so it costs nothing where there is nothing suspicious. Take the lock first.
+    """
+    for path in stale_array_pins():
+        remove_array_pins(int(path.name))
+    with contextlib.suppress(bpffs.BpffsMissing):
+        if any(one.prog_id != running for one in _candidates(ifindex)):
+            for stale in stale_pins(ifindex):
+                if stale.certain:
+                    _remove(stale)
+
+
+def _candidates(ifindex: int | None) -> list[bpffs.DispatchDir]:
+    return [one for one in bpffs.dispatch_dirs() if ifindex in (None, one.ifindex)]
+
+
+def _judge(directory: bpffs.DispatchDir, look: Callable[[], everywhere.Sighting]) -> StalePins | None:
+    number = directory.prog_id
+    try:
+        with bpf.prog_by_id(number) as program:
+            info = bpf.prog_info(program)
+            found = recognise(program, info, bpf.prog_map_ids(program))
+    except bpf.BpfError as error:
+        if error.errno == errno.ENOENT:
+            return StalePins(directory.path, number, f"dispatcher {number} does not exist any more")
+        return StalePins(directory.path, number, f"dispatcher {number} can't be read", certain=False)
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - info.load_time / 1e9
+    if age < GRACE and not (found and found.ours):
+        return None
+    seen = look()
+    if number in seen.programs:
+        return None
+    why = f"dispatcher {number} runs on no interface"
+    if not seen.complete:
+        why += " that can be seen from here, but not all network namespaces can"
+    return StalePins(directory.path, number, why, seen.complete)
+
+
+def _remove(stale: StalePins) -> StalePins:
+    name = stale.path.name
+    if name.isdigit():
+        remove_array_pins(int(name))
+        return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)
+    ifindex, number = map(int, name.removeprefix("dispatch-").split("-"))
+    try:
+        bpffs.remove_dispatch_dir(bpffs.DispatchDir(stale.path, ifindex, number))
+    except (NotOurs, KernelRefused) as error:
+        return StalePins(stale.path, stale.program, f"{stale.why}; {error.why}", certain=False)
+    return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)
