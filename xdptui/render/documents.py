@@ -28,7 +28,7 @@ def interface(running: Running, sample: Sample | None = None) -> Document:
     """One entry of ``interfaces``; ``sample`` None: nothing counts, or it can't be read."""
     device = running.device
     where = running.interface
-    chain = running.chain
+    chain = running.chain or running.shown
     return {
         "name": where.name,
         "ifindex": where.ifindex,
@@ -40,7 +40,7 @@ def interface(running: Running, sample: Sample | None = None) -> Document:
         and {"id": running.dispatcher.id, "version": running.dispatcher.version},
         "slots": [slot(i, one, sample) for i, one in enumerate(chain or ())],
         "verdict": counts(sample.verdict) if sample else None,
-        "counters": chain.counters if chain else None,
+        "counters": running.chain.counters if running.chain else None,
         "editable": running.editable,
         "note": running.note,
         "programs": [

@@ -56,7 +56,7 @@ def _interface(running: Running, sample: Sample | None) -> list[Row | str]:
         rows.append((shown, "", printable(hook.name) or "-", hook.mode.value, str(hook.prog_id), tag, whose))
     if running.note:
         rows.append(f"    {printable(running.note)}")
-    for slot in running.chain or ():
+    for slot in running.chain or running.shown or ():
         rows.append(_slot(slot))
         if sample is not None and slot.key in sample.slots:
             rows.append(f"      {counted(sample.slots[slot.key])}")

@@ -22,7 +22,7 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     ``why`` says why there is no reading.
     """
     lines = [_head(running)]
-    chain = running.chain
+    chain = running.chain or running.shown
     if reading is None:
         return f"{lines[0]}\n  {printable(why or running.note or 'nothing counts here')}"
     codes = [f"{action.letter}/s".rjust(6) for action in ALL_ACTIONS]
@@ -59,7 +59,7 @@ def reading_document(running: Running, reading: Reading | None, why: str) -> dic
     """One entry of a line's ``interfaces``; rates are null where only one reading was made."""
     where = running.interface
     slots = []
-    for i, slot in enumerate(running.chain or ()):
+    for i, slot in enumerate(running.chain or running.shown or ()):
         totals = reading.totals.get(slot.key) if reading else None
         rates = reading.rates.get(slot.key) if reading else None
         slots.append(
