@@ -78,9 +78,8 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
         raise NotFound(f"{where} has no slot {text}", "no chain runs there", "`xdptui load` loads one")
     listed = ", ".join(f"{i} {one.name}" for i, one in enumerate(chain))
     if text.isascii() and text.isdecimal():
-        index = int(text)
-        if index < len(chain):
-            return index
+        if len(text) <= 2 and int(text) < len(chain):
+            return int(text)
         raise NotFound(f"{where} has no slot {text}", f"its slots are {listed}")
     found = [i for i, one in enumerate(chain) if one.name == text]
     if len(found) > 1:

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plain text and documents out of values, without a kernel."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.counters import Sample, SlotCounts
+from xdpchain.plan import make_plan
+from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdptui.render import documents, features_text
+from xdptui.render.plan_text import outcome_text, plan_text
+from xdptui.render.quantities import octets
+from xdptui.render.status_table import status_table
+from xdptui.render.watch_text import reading_document, reading_table
+from xdptui.view.rates import between
+
+DEVICE = Device(Interface("eth0", 2), True, "up", 1500, "veth", frozenset(("basic", "redirect", "bit-9")))
+FREE = Running(DEVICE)
+FOREIGN = Running(
+    DEVICE, (Hook(Mode.GENERIC, 9, "other", "ab"),), Owner.FOREIGN, note="attached by \x1b[1mnetlink"
+)
+
+
+def chain() -> Chain:
+    source = ObjectRef("5f" * 32, 1234, "/a/firewall.o")
+    first = Component("xdp_firewall", source, "xdp", id=11, tag="aa" * 8, maps=(MapRef("blocked", 5),))
+    second = Component("a_program_with_a_very_long_name", id=12)
+    actions = ActionSet.of(Action.PASS, Action.DROP)
+    return Chain((Slot.of(first, 10, actions), Slot.of(second, 20)), Linkage.STATIC)
+
+
+def ours(made: Chain) -> Running:
+    hook = Hook(Mode.NATIVE, 40, "xdptui_chain", "cc" * 8)
+    return Running(DEVICE, (hook,), Owner.XDPTUI, Linkage.STATIC, DispatcherInfo(40, 3), made, 7)
+
+
+def sample(made: Chain, packets: int, at: float = 1.0) -> Sample:
+    counts = SlotCounts((0, packets, 2 * packets, 0, 0, 0), (0, 60 * packets, 120 * packets, 0, 0, 0))
+    return Sample(at, {slot.key: counts for slot in made}, counts)
+
+
+def test_the_table_of_a_chain() -> None:
+    made = chain()
+    lines = status_table([(ours(made), sample(made, 5)), (FREE, None)]).splitlines()
+    assert lines[1].split()[:5] == ["eth0", "xdptui_chain", "native", "40", "cc" * 8]
+    assert lines[1].endswith(" by xdptui, static linkage, dispatcher v3")
+    assert lines[2].split() == ["=>", "10", "xdp_firewall", "11", "aa" * 8, "XDP_DROP,XDP_PASS"]
+    assert lines[2].startswith(" =>")
+    assert lines[3].strip() == "15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
+    # A component of which the tag is not known keeps its columns.
+    assert lines[4].split() == ["=>", "20", "a_program_with_a_very_long_name", "12", "-", "XDP_PASS"]
+    assert lines[6].strip() == "in the end: 15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
+    assert lines[7].split() == ["eth0", "no", "XDP", "program"]
+    # All columns stand below each other, whatever the names' length.
+    assert lines[0].index("ID") == lines[2].index("11") == lines[4].index("12") == lines[1].index("40")
+
+
+def test_the_table_without_counts() -> None:
+    made = chain()
+    assert "packet" not in status_table([(ours(made), None)])
+    assert "no packets yet" in status_table([(ours(made), sample(made, 0))])
+
+
+def test_a_foreign_program_and_its_note() -> None:
+    table = status_table([(FOREIGN, None)])
+    assert "by foreign" in table
+    assert "=>" not in table
+    assert "\x1b" not in table
+
+
+def test_a_chain_that_may_only_be_looked_at_is_shown() -> None:
+    made = chain()
+    seen = Running(DEVICE, FOREIGN.hooks, Owner.BPFMAN, Linkage.FREPLACE, note="bpfman's", shown=made)
+    assert status_table([(seen, None)]).count(" =>") == 2
+    document = documents.interface(seen)
+    assert [slot["name"] for slot in document["slots"]] == [slot.name for slot in made]
+    assert document["editable"] is False
+
+
+def test_the_document_of_an_interface() -> None:
+    made = chain()
+    document = json.loads(json.dumps(documents.status([(ours(made), sample(made, 5)), (FREE, None)])))
+    first, free = document["interfaces"]
+    assert first["slots"][0]["counters"]["XDP_DROP"] == {"packets": 5, "bytes": 300}
+    assert first["slots"][0]["maps"] == [{"name": "blocked", "id": 5}]
+    assert first["slots"][0]["object"]["path"] == "/a/firewall.o"
+    assert first["slots"][1]["object"] is None
+    assert first["device"]["features"] == ["basic", "bit-9", "redirect"]
+    assert (free["mode"], free["slots"], free["verdict"]) == (None, [], None)
+    assert documents.interface(FOREIGN)["note"] == FOREIGN.note
+
+
+def test_plans_in_words() -> None:
+    made = chain()
+    plan = make_plan(ours(made), made.move(1, 0))
+    text = plan_text(plan)
+    assert text.startswith("eth0: static linkage, native mode, counters on\n  ↕ ")
+    assert "\nsteps:\n  1. " in text
+    assert plan_text(make_plan(ours(made), made)) == "eth0: nothing to change"
+    assert outcome_text(make_plan(ours(made), made), ours(made)) == "eth0: nothing to change"
+    assert outcome_text(plan, ours(made)).endswith(
+        "2 slots run behind dispatcher 40 (static linkage, native mode, counters on)"
+    )
+    assert outcome_text(make_plan(ours(made), Chain()), FREE).endswith("eth0: no XDP program runs")
+    document = documents.plan(plan)
+    assert {change["kind"] for change in document["changes"]} >= {"move"}
+    assert [slot["slot"] for slot in document["candidate"]["slots"]] == [0, 1]
+
+
+def test_readings() -> None:
+    made = chain()
+    running = ours(made)
+    first, later = sample(made, 5, 1.0), sample(made, 7, 2.0)
+    once = reading_document(running, between(None, first), "")
+    assert once["slots"][0]["counters"]["XDP_PASS"] == {"packets": 10, "bytes": 600}
+    assert once["slots"][0]["rates"] is None
+    twice = reading_document(running, between(first, later), "")
+    assert twice["slots"][0]["rates"]["XDP_DROP"] == {"packets": 2, "bytes": 120}
+    assert twice["seconds"] == 1
+    table = reading_table(running, between(first, later), "")
+    assert table.splitlines()[2].split() == ["0", "xdp_firewall", "6", "0", "2", "4", "0", "0", "360", "21"]
+    assert max(map(len, table.splitlines())) <= 80
+    assert reading_table(running, None, "counters are off").endswith("counters are off")
+    nothing = reading_document(running, None, "counters are off")
+    assert (nothing["slots"][0]["counters"], nothing["note"]) == (None, "counters are off")
+
+
+def test_features() -> None:
+    text = features_text.device_text(DEVICE)
+    assert "NETDEV_XDP_ACT_BASIC:          yes" in text
+    assert "NETDEV_XDP_ACT_RX_SG:          no" in text
+    assert "NETDEV_XDP_ACT_BIT_9:          yes" in text
+    document = features_text.device_document(DEVICE)
+    assert (document["native"], document["features"]["rx-sg"]) == (True, False)
+    unknown = Device(DEVICE.interface, True, "up", 1500, None, None)
+    assert "can't tell" in features_text.device_text(unknown)
+    assert features_text.device_document(unknown)["native"] is None
+    none = Device(DEVICE.interface, True, "up", 1500, "lo", frozenset())
+    assert "-m generic" in features_text.device_text(none)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (10**12, "1.0 TB"),
+        (2**64, "18446.7 PB"),
+    ],
+)
+def test_octets(size: int, text: str) -> None:
+    assert octets(size) == text
