@@ -5,6 +5,9 @@ A row of the counters has six codes: the five actions, and one for any other ret
 row through every edit, so samples of successive chains can be subtracted; the verdict row counts what the
 dispatcher returned. Each number is written by one CPU alone; a reading may fall between a packet's count
 and its bytes.
+
+Static and tail-call chains count by themselves. Where components are linked by freplace, and for a single
+program of somebody else, counting is attached from outside while somebody looks: see `xdpchain.trace`.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import add
 from types import TracebackType
+from typing import Protocol
 
 from .actions import ALL_ACTIONS, Action
 from .linkage.counting import counter_layout
@@ -22,10 +26,22 @@ from .running import Running
 from .sys import bpf
 from .sys.libbpf import possible_cpus
 
-__all__ = ["CODES", "CounterReader", "Sample", "SlotCounts", "open_counters"]
+__all__ = [
+    "CODES",
+    "FOREIGN",
+    "CounterReader",
+    "CounterRows",
+    "DispatcherCounters",
+    "Sample",
+    "SlotCounts",
+    "open_counters",
+]
 
 CODES = len(ALL_ACTIONS) + 1
 """Codes of a row: the actions by number, then all others."""
+
+FOREIGN = "foreign"
+"""The key in `Sample.slots` of a single program that is no dispatcher."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,12 @@ class SlotCounts:
         """(packets, bytes) of one action."""
         return self.packets[action], self.bytes[action]
 
+    def plus(self, other: SlotCounts) -> SlotCounts:
+        """The sum of both."""
+        return SlotCounts(
+            tuple(map(add, self.packets, other.packets)), tuple(map(add, self.bytes, other.bytes))
+        )
+
     def since(self, earlier: SlotCounts) -> SlotCounts:
         """What was counted after ``earlier``."""
         return SlotCounts(
@@ -60,7 +82,7 @@ class SlotCounts:
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A reading: ``at`` on the monotonic clock in seconds, counts by slot key, and the dispatcher's own
-    verdicts.
+    verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too.
     """
 
     at: float
@@ -68,46 +90,70 @@ class Sample:
     verdict: SlotCounts
 
 
-class CounterReader:
-    """The counters of one chain, mapped into memory. Stays valid (and still) after the chain is gone."""
-
-    def __init__(self, map_id: int, rows: Mapping[str, int]) -> None:
-        """Map the counters with this map id; ``rows`` tells each slot's row. Raises NotFound,
-        PermissionDenied.
-        """
-        self._stride, self._row, codes = counter_layout()
-        self._words = codes * 2
-        self._rows = dict(rows)
-        self._cpus = possible_cpus()
-        size = self._stride * self._cpus
-        try:
-            with bpf.map_by_id(map_id) as fd:
-                self._map = mmap.mmap(
-                    fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=mmap.PROT_READ
-                )
-        except OSError as error:
-            raise bpf.refusal(error, f"the counters (map {map_id}) can't be read") from error
-        self._view = memoryview(self._map).cast("Q")
+class CounterReader(Protocol):
+    """What reads a chain's counters until it is closed."""
 
     def read(self) -> Sample:
         """All counters, summed over CPUs."""
-        counts = {key: self._counts(row) for key, row in self._rows.items()}
-        return Sample(time.monotonic(), counts, self._counts(0))
 
-    def _counts(self, row: int) -> SlotCounts:
-        stride, words = self._stride // 8, self._words
-        start = row * self._row // 8
-        total = self._view[start : start + words].tolist()
+    def close(self) -> None:
+        """Let go of the counters."""
+
+    def __enter__(self) -> CounterReader: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class CounterRows:
+    """A counters map, mapped into memory. Stays valid (and still) after what counts there is gone."""
+
+    def __init__(self, counters: bpf.Fd) -> None:
+        """Raises OSError."""
+        stride, row, codes = counter_layout()
+        self._stride, self._row, self._words = stride // 8, row // 8, codes * 2
+        self._cpus = possible_cpus()
+        size = -(-stride * self._cpus // mmap.PAGESIZE) * mmap.PAGESIZE
+        self._map = mmap.mmap(counters.fileno(), size, prot=mmap.PROT_READ)
+        self._view = memoryview(self._map).cast("Q")
+
+    def counts(self, row: int) -> SlotCounts:
+        """One row, summed over CPUs."""
+        start = row * self._row
+        total = self._view[start : start + self._words].tolist()
         for cpu in range(1, self._cpus):
-            at = start + cpu * stride
-            total = list(map(add, total, self._view[at : at + words].tolist()))
+            at = start + cpu * self._stride
+            total = list(map(add, total, self._view[at : at + self._words].tolist()))
         return SlotCounts(tuple(total[0::2]), tuple(total[1::2]))
 
     def close(self) -> None:
         self._view.release()
         self._map.close()
 
-    def __enter__(self) -> CounterReader:
+
+class DispatcherCounters:
+    """The counters of a chain that counts by itself."""
+
+    def __init__(self, map_id: int, rows: Mapping[str, int]) -> None:
+        """Map the counters with this map id; ``rows`` tells each slot's row. Raises NotFound,
+        PermissionDenied.
+        """
+        self._slots = dict(rows)
+        try:
+            with bpf.map_by_id(map_id) as fd:
+                self._rows = CounterRows(fd)
+        except OSError as error:
+            raise bpf.refusal(error, f"the counters (map {map_id}) can't be read") from error
+
+    def read(self) -> Sample:
+        counts = {key: self._rows.counts(row) for key, row in self._slots.items()}
+        return Sample(time.monotonic(), counts, self._rows.counts(0))
+
+    def close(self) -> None:
+        self._rows.close()
+
+    def __enter__(self) -> DispatcherCounters:
         return self
 
     def __exit__(
@@ -117,8 +163,18 @@ class CounterReader:
 
 
 def open_counters(running: Running) -> CounterReader | None:
-    """A reader of what the chain counts; None where nothing counts. Raises NotFound if the chain is gone."""
-    if running.counters_map is None or running.chain is None:
-        return None
-    rows = {slot.key: slot.row for slot in running.chain.slots if slot.row is not None}
-    return CounterReader(running.counters_map, rows)
+    """A reader of what is counted on an interface; None where nothing runs, or where nothing is to count.
+
+    For a freplace chain and for a single foreign program this attaches the tracer, which takes some
+    milliseconds and costs some nanoseconds a packet until the reader is closed. Open the new reader before
+    you close the old one, after the chain was edited by whomever: counts then go on where they were.
+
+    Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason,
+    where nothing can be attached.
+    """
+    if running.counters_map is not None and running.chain is not None:
+        rows = {slot.key: slot.row for slot in running.chain.slots if slot.row is not None}
+        return DispatcherCounters(running.counters_map, rows)
+    from .trace import targets, trace  # it takes libbpf, which most callers never need
+
+    return trace(running) if targets(running) else None

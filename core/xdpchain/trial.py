@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from .actions import Action
 from .chain import Chain, Interface, Linkage
-from .counters import CounterReader, SlotCounts
+from .counters import CounterReader, DispatcherCounters, SlotCounts
 from .errors import InvalidInput
 from .linkage.static import StaticLinker
 from .manifest import Author
@@ -66,7 +66,7 @@ def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> Tria
         built = StaticLinker(cloning=True).build(candidate, NOWHERE, nothing)
         held.callback(built.close)
         rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
-        reader = held.enter_context(CounterReader(built.counters_map or 0, rows))
+        reader = held.enter_context(DispatcherCounters(built.counters_map or 0, rows))
         return TrialReport(tuple(_run(built.program, chain, frame, reader, repeat) for frame in frames))
 
 

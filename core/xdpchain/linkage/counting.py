@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+from collections.abc import Sequence
 
 from xdpchain.chain import Chain
 from xdpchain.running import Running
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
 
-__all__ = ["COUNTERS", "assign_rows", "counter_layout", "counters_for"]
+__all__ = ["COUNTERS", "ROWS", "assign_rows", "clear_rows", "counter_layout", "counters_for", "make_counters"]
 
 COUNTERS = "xdptui_counters"
 ROWS, CODES = 21, 6
 ROW_SIZE = CODES * 16
 STRIDE = ROWS * ROW_SIZE + 32
-"""Bytes of one CPU's counters: ``struct cpu_counts`` of bpf/dispatcher.bpf.c."""
+"""Bytes of one CPU's counters: ``struct cpu_counts`` of bpf/include/counters.h."""
 
 BPF_F_MMAPABLE = 1 << 10
 
@@ -41,27 +42,37 @@ def assign_rows(candidate: Chain, running: Running) -> list[int]:
     return [own.get(slot.key) or next(free) for slot in candidate.slots]
 
 
+def make_counters() -> bpf.Fd:
+    """A new counters map, all zero."""
+    try:
+        return bpf.map_create(
+            bpf.MapType.ARRAY, 4, STRIDE, possible_cpus(), name=COUNTERS, flags=BPF_F_MMAPABLE
+        )
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the counters can't be made") from error
+
+
+def clear_rows(counters: bpf.Fd, rows: Sequence[int]) -> None:
+    """Set rows to zero, on every CPU."""
+    size = STRIDE * possible_cpus()
+    with mmap.mmap(counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE) as view:
+        for at in range(0, size, STRIDE):
+            for row in rows:
+                start = at + row * ROW_SIZE
+                view[start : start + ROW_SIZE] = bytes(ROW_SIZE)
+
+
 def counters_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
     """The counters map: the running chain's, with the rows of new slots emptied, or a new one."""
     if not candidate.counters:
         return None
     if running.counters_map is None:
-        flags = BPF_F_MMAPABLE
-        try:
-            fd = bpf.map_create(bpf.MapType.ARRAY, 4, STRIDE, possible_cpus(), name=COUNTERS, flags=flags)
-        except bpf.BpfError as error:
-            raise bpf.refusal(error, "the counters can't be made") from error
-        return held.enter_context(fd)
+        return held.enter_context(make_counters())
     fd = held.enter_context(_opened(running.counters_map))
     kept = {slot.key for slot in running.chain.slots} if running.chain else set()
     rows = assign_rows(candidate, running)
-    size = STRIDE * possible_cpus()
-    with mmap.mmap(fd.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE) as view:
-        for slot, row in zip(candidate.slots, rows, strict=True):
-            if slot.key not in kept:
-                for cpu in range(possible_cpus()):
-                    at = cpu * STRIDE + row * ROW_SIZE
-                    view[at : at + ROW_SIZE] = bytes(ROW_SIZE)
+    fresh = [row for slot, row in zip(candidate.slots, rows, strict=True) if slot.key not in kept]
+    clear_rows(fd, fresh)
     return fd
 
 

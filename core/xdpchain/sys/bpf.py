@@ -60,6 +60,7 @@ __all__ = [
     "prog_map_ids",
     "prog_test_run",
     "refusal",
+    "trace_attach",
 ]
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
@@ -83,6 +84,7 @@ class Command(IntEnum):
     PROG_GET_FD_BY_ID = 13
     MAP_GET_FD_BY_ID = 14
     OBJ_GET_INFO_BY_FD = 15
+    RAW_TRACEPOINT_OPEN = 17
     BTF_LOAD = 18
     BTF_GET_FD_BY_ID = 19
     MAP_FREEZE = 22
@@ -591,6 +593,12 @@ def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_
     """
     attr = struct.pack("<IIIIIIQQ", prog, int(target), attach_type, 0, target_btf_id, 0, 0, 0)
     return Fd(_bpf(Command.LINK_CREATE, attr)[0])
+
+
+def trace_attach(prog: Fd | int) -> Fd:
+    """Attach an fexit program to the function that it was loaded for; the link."""
+    # LINK_CREATE does this only since kernel 5.19 (df86ca0d2f0f).
+    return Fd(_bpf(Command.RAW_TRACEPOINT_OPEN, struct.pack("<QII", 0, prog, 0))[0])
 
 
 def obj_pin(fd: Fd, path: str) -> None:

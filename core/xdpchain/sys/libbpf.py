@@ -299,6 +299,14 @@ class ObjectProgram:
             f"aim at {function}",
         )
 
+    def as_fexit(self, target: Fd, function: str) -> None:
+        """Load it as a tracer of the returns of ``function`` of the loaded program ``target``."""
+        lib = library()
+        _check(
+            lib.bpf_program__set_attach_target(self.handle, target.fileno(), function.encode()),
+            f"aim at {function}",
+        )
+
 
 class Object:
     """An object file opened by libbpf, closed by hand or by ``with``; closing releases its descriptors."""
