@@ -21,7 +21,7 @@ __all__ = ["MAX_FILE", "SHF_EXECINSTR", "Elf", "Relocation", "Section", "Symbol"
 
 MAX_FILE: Final = 64 << 20
 """Largest file read. The largest BPF objects in use, debug information included, have a few megabytes."""
-READS: Final = 1_000_000
+READS: Final = 500_000
 """Reads allowed: 7 for a symbol, 2 for a relocation, 12 for a section."""
 READ_BYTES: Final = 4 * MAX_FILE
 
@@ -217,6 +217,8 @@ def _read(file: Any, data: bytes) -> Elf:
             symtab = one
         elif one["sh_type"] == "SHT_REL":
             relocated.setdefault(one["sh_info"], []).append(one)
+    if not sections:
+        raise bad_object("it has no sections")
     symbols: tuple[Symbol, ...] = ()
     if symtab is not None:
         symbols = tuple(_symbol(symtab.get_symbol(n), len(sections)) for n in range(symtab.num_symbols()))

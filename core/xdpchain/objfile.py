@@ -229,9 +229,15 @@ def _programs(
                 f"its program {one.name!r} is static, and libbpf takes global programs only",
                 "Remove the word static, or its section",
             )
-    references = References(elf, functions, _configuration(btf))
-    maps_of = {one.name: references.maps(one) for one in entries}
     specs = {one.name: one for one in maps}
+    references = References(elf, functions, specs, _configuration(btf))
+    maps_of = {one.name: references.maps(one) for one in entries}
+    for spec in maps:
+        missing = [name for _, name in spec.values if name not in (specs if spec.inner else maps_of)]
+        if missing:
+            raise bad_object(
+                f"its map {spec.name!r} is initialised with {missing[0]!r}, which it does not have"
+            )
     configs = read_run_configs(btf) if btf is not None else {}
     programs = []
     for one in entries:

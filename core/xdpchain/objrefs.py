@@ -75,9 +75,16 @@ def _function(symbol: Symbol, section: Section) -> Function:
 class References:
     """The graph of who refers to what, built once for an object."""
 
-    def __init__(self, elf: Elf, functions: Iterable[Function], configuration: Container[str] = ()) -> None:
-        """``configuration``: names of the external variables that libbpf fills from the kernel's."""
+    def __init__(
+        self,
+        elf: Elf,
+        functions: Iterable[Function],
+        maps: Container[str],
+        configuration: Container[str] = (),
+    ) -> None:
+        """``maps``: names of the object's maps; ``configuration``: of the variables in its ``.kconfig``."""
         self._elf = elf
+        self._maps = maps
         self._configuration = configuration
         self._functions = {(one.section, one.start): one for one in functions}
         self._maps_at = {
@@ -129,11 +136,9 @@ class References:
             elif operation == _LOAD_IMM64 and target.flags & SHF_EXECINSTR:
                 calls[symbol.section, symbol.value + immediate] = None
             elif operation == _LOAD_IMM64 and target.name == ".maps":
-                name = self._maps_at.get((symbol.section, symbol.value))
-                if name is not None:
-                    maps[name] = None
+                maps[self._map(self._maps_at.get((symbol.section, symbol.value), ""), function)] = None
             elif operation == _LOAD_IMM64 and is_data_section(target.name):
-                maps[target.name] = None
+                maps[self._map(target.name, function)] = None
         operations = bytes(code[function.start : end : INSN_SIZE])
         at = operations.find(_CALL)
         while at >= 0:
@@ -142,6 +147,11 @@ class References:
                 calls[function.section, offset + (_immediate(code, offset) + 1) * INSN_SIZE] = None
             at = operations.find(_CALL, at + 1)
         return tuple(maps), tuple(self._functions[key] for key in calls if key in self._functions)
+
+    def _map(self, name: str, function: Function) -> str:
+        if name not in self._maps:
+            raise bad_object(f"its function {function.name!r} refers to a map that it does not have")
+        return name
 
 
 def _immediate(code: memoryview, offset: int) -> int:

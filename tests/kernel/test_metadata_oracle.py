@@ -31,7 +31,7 @@ from tests.kernel.oracles import (
     said_by_libxdp,
     written_by_libbpf,
 )
-from tests.objects.compile import EVERYTHING, compile_file
+from tests.objects.compile import EVERYTHING, SECOND, compile_file
 from xdpchain.btf import Btf
 from xdpchain.btf_types import Kind
 from xdpchain.elf import Elf
@@ -64,25 +64,31 @@ def every_object() -> tuple[Path, ...]:
 
 
 @pytest.fixture(scope="session")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("objects") / "everything.o"
-    path.write_bytes(compile_file(EVERYTHING))
-    return path
+def made_objects(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Path]:
+    """Those that are made for these tests: compiled, and compiled and linked."""
+    folder = tmp_path_factory.mktemp("objects")
+    everything, second, linked = (folder / name for name in ("everything.o", "second.o", "linked.o"))
+    everything.write_bytes(compile_file(EVERYTHING))
+    second.write_bytes(compile_file(SECOND))
+    subprocess.run(["bpftool", "gen", "object", linked, everything, second], check=True)
+    return {EVERYTHING: everything, SECOND: linked}
 
 
-@pytest.fixture(params=[*every_object(), EVERYTHING], ids=lambda path: path.name)
-def path(request: pytest.FixtureRequest, samples: Path, everything: Path) -> Path:
+@pytest.fixture(params=[*every_object(), EVERYTHING, SECOND], ids=lambda path: path.name)
+def path(request: pytest.FixtureRequest, samples: Path, made_objects: dict[Path, Path]) -> Path:
     """One object after the other. ``samples``: they exist."""
-    return everything if request.param == EVERYTHING else request.param
+    wanted: Path = request.param
+    return made_objects.get(wanted, wanted)
 
 
 @pytest.fixture(
-    params=[one for one in (*every_object(), EVERYTHING) if one.stem not in MADE_TO_BE_REFUSED],
+    params=[one for one in (*every_object(), EVERYTHING, SECOND) if one.stem not in MADE_TO_BE_REFUSED],
     ids=lambda path: path.name,
 )
-def path_to_load(request: pytest.FixtureRequest, samples: Path, everything: Path) -> Path:
+def path_to_load(request: pytest.FixtureRequest, samples: Path, made_objects: dict[Path, Path]) -> Path:
     """Those that the verifier is not meant to refuse."""
-    return everything if request.param == EVERYTHING else request.param
+    wanted: Path = request.param
+    return made_objects.get(wanted, wanted)
 
 
 def test_the_packages_have_objects() -> None:

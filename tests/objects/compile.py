@@ -8,9 +8,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["EVERYTHING", "compile_file", "compile_text"]
+__all__ = ["EVERYTHING", "SECOND", "compile_file", "compile_text"]
 
 EVERYTHING = Path(__file__).with_name("everything.bpf.c")
+SECOND = Path(__file__).with_name("second.bpf.c")
 
 
 @functools.cache
