@@ -18,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from vmlab import archive, cache, emulator, guest, image, initramfs, kernels, report, run_command
+from vmlab import archive, cache, emulator, guest, image, initramfs, kernels, packages, report, run_command
 from vmlab.errors import LabError
 
 HERE = Path(__file__).parent
@@ -232,6 +232,17 @@ def test_the_mirror_is_the_one_of_apts_sources(monkeypatch: pytest.MonkeyPatch, 
     sources.write_text("")
     with pytest.raises(LabError, match="name no Debian archive"):
         archive.mirror()
+
+
+# -- system packages --
+
+
+def test_a_missing_package_is_named_to_who_can_not_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "_NEEDED", (("kmod", lambda: False), ("xz-utils", lambda: True)))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert packages.missing() == ["kmod"]
+    with pytest.raises(LabError, match="missing: kmod\\nInstall"):
+        packages.require()
 
 
 # -- results --

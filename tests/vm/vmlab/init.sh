@@ -8,11 +8,10 @@ die() {
     exit 1 # the kernel panics when its first process ends, and QEMU ends with it
 }
 mnt() { # mnt TYPE SOURCE TARGET [OPTIONS]
-    /bin/busybox mount -t "$1" ${4:+-o "$4"} "$2" "$3" || die "can't mount $2 on $3"
+    mount -t "$1" ${4:+-o "$4"} "$2" "$3" || die "can't mount $2 on $3"
 }
-for command in cp cut insmod mkdir mount switch_root tr; do
-    alias $command="/bin/busybox $command"
-done
+/bin/busybox --install -s /bin
+export PATH=/bin
 
 mnt proc proc /proc
 mnt sysfs sysfs /sys
@@ -42,5 +41,4 @@ mnt tracefs tracefs /root/sys/kernel/tracing
 
 cp -r /lab /root/run/xdptui-lab
 cp /bin/busybox /root/run/xdptui-lab/
-exec /bin/busybox switch_root /root /bin/sh /run/xdptui-lab/stage2
-die "can't start the second stage"
+exec switch_root /root /bin/sh /run/xdptui-lab/stage2

@@ -6,7 +6,9 @@
 lab=/run/xdptui-lab
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-. "$lab/settings" # sets modules, output_folder, interactive, terminal_size
+modules='' output_folder='' interactive='' terminal_size=''
+# shellcheck source=/dev/null
+. "$lab/settings" # sets these four
 
 port() { # the port's device, which appears a moment after its driver
     tries=100
@@ -32,8 +34,7 @@ if [ -n "$output_folder" ]; then
 fi
 hostname xdptui-lab
 ip link set lo up
-ulimit -l unlimited
-ulimit -n 65536
+prlimit --pid $$ --memlock=unlimited --nofile=65536
 
 echo started >"$status"
 if [ -n "$interactive" ]; then
