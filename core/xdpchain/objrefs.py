@@ -143,7 +143,7 @@ class References:
         at = operations.find(_CALL)
         while at >= 0:
             offset = function.start + at * INSN_SIZE
-            if code[offset + 1] >> 4 == _PSEUDO_CALL and offset not in relocated:
+            if _source(code[offset + 1]) == _PSEUDO_CALL and offset not in relocated:
                 calls[function.section, offset + (_immediate(code, offset) + 1) * INSN_SIZE] = None
             at = operations.find(_CALL, at + 1)
         return tuple(maps), tuple(self._functions[key] for key in calls if key in self._functions)
@@ -152,6 +152,11 @@ class References:
         if name not in self._maps:
             raise bad_object(f"its function {function.name!r} refers to a map that it does not have")
         return name
+
+
+def _source(registers: int) -> int:
+    """The source register: its half of the byte depends on the byte order."""
+    return registers >> 4 if _HOST == "little" else registers & 0xF
 
 
 def _immediate(code: memoryview, offset: int) -> int:
