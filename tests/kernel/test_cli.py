@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from xdpchain.sys import bpffs
 from xdptui.demo.frames import NEAR, PEER, arp_request, udp
 from xdptui.demo.playground import Playground
 
@@ -269,6 +270,21 @@ def test_the_features_of_an_interface(cli: CommandLine) -> None:
     assert entry["features"]["basic"] is True
     assert document["machine"]["missing"] == []
     assert document["machine"]["linkage"]["why"]
+
+
+def test_cleaning_removes_what_a_dead_dispatcher_left(cli: CommandLine) -> None:
+    cli.load("pass")
+    left = bpffs.make_dispatch_dir(cli.playground.ifindex, 4_000_000_000)  # no program has such an id
+    entry = {"path": str(left.path), "program": left.prog_id}
+    dry = cli.ok("clean", cli.interface, "--dry-run").json
+    assert [{key: one[key] for key in entry} for one in dry["pins"]] == [entry]
+    assert left.path.exists()
+    assert f"{left.path}: would be removed" in cli("clean", "--dry-run").out
+    done = cli.ok("clean", cli.interface).json["pins"]
+    assert [(one["path"], one["removed"]) for one in done] == [(str(left.path), True)]
+    assert not left.path.exists()
+    assert cli("clean", cli.interface).out == "no stale pins\n"
+    assert cli.status()["slots"]
 
 
 def test_watch_counts_in_lines_of_json(cli: CommandLine) -> None:

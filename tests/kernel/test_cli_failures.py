@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import why_no_freplace
 from tests.kernel.command_line import COMMAND, CommandLine
 from xdpchain import transaction
 from xdptui.cli import main
@@ -114,6 +115,20 @@ def test_a_namespace_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> 
         code = main([*words, "--netns", "xdptui-no-such"])
         said = capsys.readouterr()
         assert (code, said.out) == (5, "")
+
+
+def test_freplace_where_the_kernel_refuses_it(cli: CommandLine) -> None:
+    if why_no_freplace() is None:
+        pytest.skip("this kernel takes programs of type EXT")
+    loaded = cli("load", cli.interface, cli.sample("pass"))
+    assert "static linkage: this kernel " in loaded.out  # and why
+    before = cli.status()
+    for command in ("load", cli.interface, cli.sample("pass")), ("relink", cli.interface):
+        refused = cli(*command, "--linkage", "freplace", "--json")
+        assert (refused.code, refused.error["kind"]) == (6, "Unsupported")
+        assert "--linkage static" in refused.error["todo"]
+    assert cli("plan", "relink", cli.interface, "--linkage", "auto").code == 0
+    assert cli.status() == before
 
 
 def test_an_eleventh_slot_is_refused(cli: CommandLine) -> None:
@@ -268,7 +283,7 @@ def test_characters_that_the_terminal_lacks(cli: CommandLine) -> None:
         env={"PYTHONIOENCODING": "ascii", "PATH": "/bin"}, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0
-    assert "slot 1 ? slot 0" in done.stdout  # an arrow otherwise
+    assert "priority 10 ? 100" in done.stdout  # an arrow otherwise
 
 
 def test_without_a_terminal_the_status_comes_plain(cli: CommandLine) -> None:

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "plan": "xdptui.commands.change",
     "features": "xdptui.commands.features",
     "watch": "xdptui.commands.watch",
+    "clean": "xdptui.commands.clean",
 }
 """The module of each command."""
 
@@ -105,6 +106,7 @@ def command_parser() -> argparse.ArgumentParser:
         _add(changing, name, build, summary, changing=True)
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     return parser
 
 
@@ -250,6 +252,10 @@ def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tupl
         "--linkage", choices=choices, default=default, required=default is None,
         help="how the slots become one program (auto: freplace where the kernel allows it)",
     )  # fmt: skip
+    parser.add_argument(
+        "--dispatcher-version", choices=("2", "3"),
+        help="of libxdp's protocol, with freplace (default: that of the installed libxdp)",
+    )  # fmt: skip
 
 
 def _counters(parser: argparse.ArgumentParser) -> None:
@@ -276,6 +282,13 @@ def _watch(parser: argparse.ArgumentParser) -> None:
         "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
     )
     parser.add_argument("--count", metavar="N", help="end after so many readings")
+
+
+def _clean(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF", nargs="?", help="those of one interface (default: all)")
+    parser.add_argument(
+        "--force", action="store_true", help="also those that can't be proved stale from here"
+    )
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {

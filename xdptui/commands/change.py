@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
+from xdpchain.chain import Chain
 from xdpchain.checks import Finding, check_component
 from xdpchain.discover import look
-from xdpchain.errors import PermissionDenied, RaceLost
+from xdpchain.errors import PermissionDenied
 from xdpchain.plan import Plan, make_plan
 from xdpchain.running import Running
 from xdptui.commands.edits import EDITS, Edit
@@ -18,9 +19,6 @@ from xdptui.render import documents
 from xdptui.render.plan_text import outcome_text, plan_text
 
 __all__ = ["run"]
-
-ATTEMPTS = 10
-"""How often a change is made again when another editor was faster; libxdp does so as often."""
 
 
 def run(options: Namespace) -> int:
@@ -45,17 +43,19 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
 
 
 def _apply(options: Namespace, edit: Edit, talk: Talk) -> tuple[Plan, tuple[str, ...], Running]:
-    from xdpchain.transaction import apply
+    from xdpchain import transaction
 
-    for left in reversed(range(ATTEMPTS if edit.repeatable else 1)):
-        plan, notes = _planned(options, edit)
-        try:
-            return plan, notes, apply(plan, progress=talk.step)
-        except RaceLost as error:
-            if not left:
-                raise
-            talk.step(f"again: {error.why or error.what}")
-    raise AssertionError("the last attempt returns or raises")
+    made: list[tuple[Running, Chain, tuple[str, ...]]] = []
+
+    def change(running: Running) -> Chain:
+        candidate, notes = edit.make(running)
+        made.append((running, candidate, notes))
+        return candidate
+
+    tries = transaction.TRIES if edit.repeatable else 1
+    now = transaction.edit(options.interface, options.netns, change, progress=talk.step, tries=tries)
+    running, candidate, notes = made[-1]
+    return make_plan(running, candidate), notes, now
 
 
 def _try(plan: Plan, talk: Talk) -> str:

@@ -13,14 +13,18 @@ from dataclasses import dataclass, replace
 
 from xdpchain.chain import Chain, Linkage
 from xdpchain.components import keep_maps
-from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.running import Running
 from xdptui.commands import options as values
-from xdptui.commands.linkage import choose, default
+from xdptui.commands.linkage import choose
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
 
 __all__ = ["EDITS", "Edit"]
+
+COUNTED_FROM_OUTSIDE = (
+    "a freplace chain has no counters of its own; it is counted while somebody looks (watch)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +50,24 @@ def _load(given: Namespace) -> Edit:
         chain = (running.chain or Chain()).relink(linkage)
         if mode is not None:
             chain = replace(chain, mode=mode)
-        if given.counters is not None:
+        said = [*notes, f"{linkage} linkage: {why}"]
+        if linkage is Linkage.FREPLACE:
+            chain = _version(chain, given)
+            if given.counters is not None:
+                said.append(COUNTED_FROM_OUTSIDE)
+        elif given.counters is not None:
             chain = replace(chain, counters=given.counters)
         for i, slot in enumerate(slots):
             chain = chain.add(slot, None if at is None else at + i)
-        return chain, (*notes, f"{linkage} linkage: {why}")
+        return chain, tuple(said)
 
     return Edit(make, repeatable=at is None)
+
+
+def _version(chain: Chain, given: Namespace) -> Chain:
+    """With the version of the dispatcher that was asked for."""
+    asked = given.dispatcher_version
+    return chain if asked is None else replace(chain, dispatcher_version=int(asked))
 
 
 def _unload(given: Namespace) -> Edit:
@@ -126,6 +141,8 @@ def _set(given: Namespace) -> Edit:
             chain = (chain or Chain()).retune(index, priority, actions)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
+        if given.counters is not None and chain.linkage is Linkage.FREPLACE:
+            raise Unsupported("counters can't be switched here", COUNTED_FROM_OUTSIDE)
         return chain if given.counters is None else replace(chain, counters=given.counters), ()
 
     return Edit(make, repeatable=given.slot is None or not given.slot.isdecimal())
@@ -153,11 +170,11 @@ def _relink(given: Namespace) -> Edit:
         _editable(running)
         if running.chain is None:
             raise NotFound(f"no chain runs on {running.interface}", todo="Load one with --linkage")
-        if given.linkage == "auto":
-            linkage, why = default()
-        else:
-            linkage, why = Linkage(given.linkage), "asked for"
-        return running.chain.relink(linkage), (f"{linkage} linkage: {why}",)
+        linkage, why = choose(given.linkage, running, anew=True)
+        chain = running.chain.relink(linkage)
+        if linkage is Linkage.FREPLACE:
+            chain = _version(chain, given)
+        return chain, (f"{linkage} linkage: {why}",)
 
     return Edit(make, repeatable=True)
 

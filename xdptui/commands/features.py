@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from xdpchain.discover import look, survey
 from xdpchain.permissions import missing_capabilities
-from xdptui.commands.linkage import default
+from xdpchain.probe import default_linkage
 from xdptui.outcome import write
 from xdptui.render import features_text as text
 
@@ -21,7 +21,7 @@ def run(options: Namespace) -> int:
         devices = [running.device for running in survey(options.netns)]
     else:
         devices = [look(options.interface, options.netns).device]
-    linkage, why = default()
+    linkage, why = default_linkage()
     missing = missing_capabilities()
     if options.json:
         document = {

@@ -4,20 +4,31 @@
 from __future__ import annotations
 
 from xdpchain.chain import Linkage
+from xdpchain.errors import Unsupported
+from xdpchain.probe import default_linkage, probe_freplace
 from xdpchain.running import Running
 
-__all__ = ["choose", "default"]
+__all__ = ["choose"]
 
 
-def choose(asked: str, running: Running) -> tuple[Linkage, str]:
-    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words."""
-    if asked != "auto":
-        return Linkage(asked), "asked for"
-    if running.chain is not None:
-        return running.chain.linkage, "as the chain that runs"
-    return default()
+def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage, str]:
+    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words.
 
-
-def default() -> tuple[Linkage, str]:
-    """What a new chain gets on this machine, and the reason in words."""
-    return Linkage.STATIC, "the only one that is built"
+    ``auto`` keeps that of the chain that runs, unless the choice is to be made ``anew``. Raises Unsupported
+    for one that does not work here.
+    """
+    if asked == "auto":
+        if running.chain is not None and not anew:
+            return running.chain.linkage, "as the chain that runs"
+        return default_linkage()
+    linkage = Linkage(asked)
+    if linkage is Linkage.FREPLACE and running.linkage is not Linkage.FREPLACE:
+        probed = probe_freplace()
+        if not probed.works:
+            raise Unsupported(
+                "freplace linkage does not work here",
+                probed.reason,
+                "Use --linkage static, which needs nothing of the kind",
+                detail=probed.detail,
+            )
+    return linkage, "asked for"

@@ -40,7 +40,7 @@ def interface(running: Running, sample: Sample | None = None) -> Document:
         and {"id": running.dispatcher.id, "version": running.dispatcher.version},
         "slots": [slot(i, one, sample) for i, one in enumerate(chain or ())],
         "verdict": counts(sample.verdict) if sample else None,
-        "counters": running.chain.counters if running.chain else None,
+        "counters": running.counters_map is not None,
         "editable": running.editable,
         "note": running.note,
         "programs": [

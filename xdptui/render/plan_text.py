@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xdpchain.chain import Chain
+from xdpchain.chain import Chain, Linkage
 from xdpchain.plan import Plan
 from xdpchain.running import Running
 from xdptui.outcome import printable
@@ -41,4 +41,5 @@ def outcome_text(plan: Plan, now: Running) -> str:
 
 
 def _kind(chain: Chain) -> str:
-    return f"{chain.linkage} linkage, {chain.mode} mode, counters {'on' if chain.counters else 'off'}"
+    counters = "" if chain.linkage is Linkage.FREPLACE else f", counters {'on' if chain.counters else 'off'}"
+    return f"{chain.linkage} linkage, {chain.mode} mode{counters}"
