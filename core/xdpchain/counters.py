@@ -13,15 +13,17 @@ program of somebody else, counting is attached from outside while somebody looks
 from __future__ import annotations
 
 import mmap
+import struct
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from operator import add
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .actions import ALL_ACTIONS, Action
-from .linkage.counting import counter_layout
+from .linkage.counting import ROW_SIZE, STRIDE
 from .running import Running
 from .sys import bpf
 from .sys.libbpf import possible_cpus
@@ -44,8 +46,7 @@ FOREIGN = "foreign"
 """The key in `Sample.slots` of a single program that is no dispatcher."""
 
 
-@dataclass(frozen=True, slots=True)
-class SlotCounts:
+class SlotCounts(NamedTuple):
     """Packets and bytes by return code; index 5 counts codes that are no action. Bytes are the packet's
     length when the slot returned.
     """
@@ -106,29 +107,38 @@ class CounterReader(Protocol):
     ) -> None: ...
 
 
+@cache
+def _reading(rows: tuple[int, ...]) -> tuple[struct.Struct, tuple[tuple[slice, slice], ...]]:
+    """How to read these rows of one CPU: as 64-bit words up to the last of them, and where each row's are."""
+    words = ROW_SIZE // 8
+    starts = [row * words for row in rows]
+    slices = tuple((slice(at, at + words, 2), slice(at + 1, at + words, 2)) for at in starts)
+    return struct.Struct(f"={max(starts) + words}Q"), slices
+
+
 class CounterRows:
     """A counters map, mapped into memory. Stays valid (and still) after what counts there is gone."""
 
     def __init__(self, counters: bpf.Fd) -> None:
         """Raises OSError."""
-        stride, row, codes = counter_layout()
-        self._stride, self._row, self._words = stride // 8, row // 8, codes * 2
         self._cpus = possible_cpus()
-        size = -(-stride * self._cpus // mmap.PAGESIZE) * mmap.PAGESIZE
+        size = -(-STRIDE * self._cpus // mmap.PAGESIZE) * mmap.PAGESIZE
         self._map = mmap.mmap(counters.fileno(), size, prot=mmap.PROT_READ)
-        self._view = memoryview(self._map).cast("Q")
 
     def counts(self, row: int) -> SlotCounts:
         """One row, summed over CPUs."""
-        start = row * self._row
-        total = self._view[start : start + self._words].tolist()
+        return self.read((row,))[0]
+
+    def read(self, rows: tuple[int, ...]) -> list[SlotCounts]:
+        """These rows, summed over CPUs."""
+        # One reading a CPU, as far as the last row: far cheaper than one a row.
+        block, slices = _reading(rows)
+        total = block.unpack_from(self._map)
         for cpu in range(1, self._cpus):
-            at = start + cpu * self._stride
-            total = list(map(add, total, self._view[at : at + self._words].tolist()))
-        return SlotCounts(tuple(total[0::2]), tuple(total[1::2]))
+            total = tuple(map(add, total, block.unpack_from(self._map, cpu * STRIDE)))
+        return [SlotCounts(total[packets], total[octets]) for packets, octets in slices]
 
     def close(self) -> None:
-        self._view.release()
         self._map.close()
 
 
@@ -139,7 +149,8 @@ class DispatcherCounters:
         """Map the counters with this map id; ``rows`` tells each slot's row. Raises NotFound,
         PermissionDenied.
         """
-        self._slots = dict(rows)
+        self._slots = tuple(rows)
+        self._order = (0, *rows.values())
         try:
             with bpf.map_by_id(map_id) as fd:
                 self._rows = CounterRows(fd)
@@ -147,8 +158,8 @@ class DispatcherCounters:
             raise bpf.refusal(error, f"the counters (map {map_id}) can't be read") from error
 
     def read(self) -> Sample:
-        counts = {key: self._rows.counts(row) for key, row in self._slots.items()}
-        return Sample(time.monotonic(), counts, self._rows.counts(0))
+        verdict, *counts = self._rows.read(self._order)
+        return Sample(time.monotonic(), dict(zip(self._slots, counts, strict=True)), verdict)
 
     def close(self) -> None:
         self._rows.close()
