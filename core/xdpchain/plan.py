@@ -11,7 +11,7 @@ from .chain import Chain, Mode, Slot
 from .errors import InvalidInput, NotOurs
 from .running import Running
 
-__all__ = ["Change", "ChangeKind", "Plan", "Warning", "lint", "make_plan"]
+__all__ = ["Change", "ChangeKind", "Plan", "Warning", "lint", "make_plan", "moved"]
 
 
 class ChangeKind(StrEnum):
@@ -106,9 +106,7 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
     for i, slot in enumerate(old.slots):
         if slot.key not in after:
             found.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}"))
-    common = [slot.key for slot in old.slots if slot.key in after]
-    stay = _longest_rising([[s.key for s in new.slots].index(key) for key in common])
-    moved = {key for i, key in enumerate(common) if i not in stay}
+    away = moved(old, new)
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             found.append(Change(ChangeKind.ADD, slot.name, f"slot {i}, {_config(slot)}"))
@@ -116,7 +114,7 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
         was = before[slot.key]
         if was.component != slot.component:
             found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot)))
-        if slot.key in moved:
+        if slot.key in away:
             found.append(Change(ChangeKind.MOVE, slot.name, f"slot {old.position(slot.key)} → slot {i}"))
         retuned = []
         if was.priority != slot.priority:
@@ -148,17 +146,22 @@ def _replaced(was: Slot, now: Slot) -> str:
     return f"{name}object {hash_of(was)} → {hash_of(now)}, maps kept where their shape is the same"
 
 
-def _longest_rising(values: list[int]) -> frozenset[int]:
-    """The indices of a longest rising run of ``values``: the slots that need not count as moved."""
-    best: list[tuple[int, ...]] = []
-    for i, value in enumerate(values):
-        tails = [run for run in best if values[run[-1]] < value]
-        best.append((*_longest(tails), i))
-    return frozenset(_longest(best))
+def moved(old: Chain, new: Chain) -> frozenset[str]:
+    """The keys of the slots that moved: the fewest that explain the order of ``new``, and among several such
+    choices rather those whose priority changed, since a move gives the moved slot another one.
+    """
+    before = {slot.key: (i, slot.priority) for i, slot in enumerate(old.slots)}
+    kept = [slot for slot in new.slots if slot.key in before]
 
+    def weight(run: tuple[Slot, ...]) -> tuple[int, int]:
+        return len(run), sum(before[slot.key][1] == slot.priority for slot in run)
 
-def _longest(runs: list[tuple[int, ...]]) -> tuple[int, ...]:
-    return max(runs, key=lambda run: len(run), default=())
+    rising: list[tuple[Slot, ...]] = [()]
+    for slot in kept:
+        runs = [run for run in rising if not run or before[run[-1].key] < before[slot.key]]
+        rising.append((*max(runs, key=weight), slot))
+    stay = {slot.key for slot in max(rising, key=weight)}
+    return frozenset(slot.key for slot in kept if slot.key not in stay)
 
 
 def _steps(running: Running, candidate: Chain) -> tuple[str, ...]:

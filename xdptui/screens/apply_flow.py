@@ -96,8 +96,7 @@ class ApplyFlow(Flow):
         where = plan.running.interface.name
         if not isinstance(outcome, Exception):
             self.put(self.session.applied(outcome))
-            count = len(plan.changes)
-            self.notify(f"{where}: {count} change{'s' * (count != 1)} applied", timeout=4)
+            self.notify(f"{where}: applied", timeout=4)
         elif isinstance(outcome, Cancelled):
             self.notify(f"{where}: cancelled, nothing was changed", severity="warning")
         else:

@@ -62,8 +62,7 @@ class PlanDialog(Dialog[bool]):
         if plan.empty:
             yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
         else:
-            count = len(plan.changes)
-            yield paragraph(f"{count} change{'s' * (count != 1)}", classes="section first")
+            yield paragraph("Changes", classes="section first")
             for change in plan.changes:
                 yield Static(change_line(change))
             yield paragraph("Steps", classes="section")

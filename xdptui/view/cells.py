@@ -38,8 +38,7 @@ class Line:
 
 
 def clip(text: str, width: int) -> str:
-    """``text`` in at most ``width`` characters; what is cut off shows as an ellipsis. Control characters go.
-    """
+    """``text`` in at most ``width`` characters; a cut shows as an ellipsis, control characters as ``?``."""
     clean = "".join(c if c.isprintable() else "?" for c in text)
     if len(clean) <= width:
         return clean

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from xdpchain.actions import ALL_ACTIONS, Action
 from xdpchain.chain import Chain, Slot
+from xdpchain.plan import moved
 
 from .cells import Cell, Line, left, right
-from .marks import moved, symbol, toggled
+from .marks import symbol, toggled
 from .numbers import short, sparkline
 from .rates import Rates, Reading
 from .session import Shown
@@ -132,7 +133,7 @@ def heading(cols: Columns, shown: Shown, two: bool) -> Line:
 def slot_lines(view: ChainView, cols: Columns, two: bool) -> list[list[Line]]:
     """For each slot its lines (one, or two if ``two``), then one line for each removed slot."""
     base = {slot.key: slot for slot in view.base or ()}
-    went = moved(view.base, view.chain) if view.candidate else frozenset()
+    went = moved(view.base, view.chain) if view.candidate and view.base else frozenset()
     groups = []
     for i, slot in enumerate(view.slots):
         here = i == view.cursor

@@ -23,8 +23,7 @@ class History(Generic[T]):
     future: tuple[T, ...] = ()
 
     def push(self, value: T) -> History[T]:
-        """``value`` becomes the present; what had been undone is forgotten. The same value again is no step.
-        """
+        """``value`` becomes the present; what was undone is forgotten. The same value is no step."""
         if value == self.present:
             return self
         return History(value, (*self.past, self.present)[-DEPTH:])

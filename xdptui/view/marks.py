@@ -3,27 +3,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from dataclasses import replace
 
 from xdpchain.actions import ActionSet
 from xdpchain.chain import Chain, Slot
+from xdpchain.plan import moved
 
-__all__ = ["moved", "removed", "symbol", "toggled"]
-
-
-def moved(base: Chain | None, candidate: Chain) -> frozenset[str]:
-    """The fewest slots that must have moved to give the candidate's order (all but a longest rising run)."""
-    if base is None:
-        return frozenset()
-    rank = {slot.key: i for i, slot in enumerate(base)}
-    keys = [slot.key for slot in candidate if slot.key in rank]
-    runs: list[tuple[int, ...]] = []
-    for key in keys:
-        here = rank[key]
-        at = bisect_left([run[-1] for run in runs], here)
-        runs[at : at + 1] = [(*(runs[at - 1] if at else ()), here)]
-    stay = set(runs[-1]) if runs else set()
-    return frozenset(key for key in keys if rank[key] not in stay)
+__all__ = ["count", "removed", "symbol", "toggled"]
 
 
 def removed(base: Chain | None, candidate: Chain) -> tuple[Slot, ...]:
@@ -46,3 +32,15 @@ def symbol(base: Slot | None, slot: Slot, has_moved: bool) -> str:
     if has_moved:
         return "↕"
     return "~" if base.config != slot.config else " "
+
+
+def count(base: Chain | None, candidate: Chain) -> int:
+    """How many things differ: slots, whatever differs about each, and what concerns the chain as a whole."""
+    old = base or replace(candidate, slots=())
+    before = {slot.key: slot for slot in old}
+    away = moved(old, candidate)
+    found = len(removed(old, candidate))
+    found += sum(symbol(before.get(slot.key), slot, slot.key in away) != " " for slot in candidate)
+    if old.slots and candidate.slots:
+        found += (old.linkage is not candidate.linkage) + (old.counters != candidate.counters)
+    return found

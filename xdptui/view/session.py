@@ -12,12 +12,10 @@ from enum import Enum, StrEnum
 
 from xdpchain.actions import Action
 from xdpchain.chain import Chain, Slot
-from xdpchain.errors import XdpChainError
-from xdpchain.plan import make_plan
 from xdpchain.running import Running
 
 from .history import History
-from .marks import removed
+from .marks import count, removed
 from .rebase import rebase
 
 __all__ = ["Edit", "Order", "Session", "Shown", "State"]
@@ -77,11 +75,8 @@ class Edit:
 
     @property
     def changes(self) -> int:
-        """How many changes a plan would list; 0 when the candidate is what runs."""
-        try:
-            return len(make_plan(self.base, self.candidate).changes)
-        except XdpChainError:
-            return 1
+        """How many slots (and chain-wide settings) differ; 0 when the candidate is what runs."""
+        return count(self.base.chain, self.candidate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +238,7 @@ class Session:
         return replace(self, edits={i: e for i, e in self.edits.items() if i != self.selected})._clamped()
 
     def rebased(self) -> tuple[Session, tuple[str, ...]]:
-        """The candidate's edits made again on what runs now; also what could not be carried over, in words.
-        """
+        """The candidate's edits made again on what runs now, and in words what could not be."""
         edit, running = self.edit, self.running
         if edit is None or running is None or not running.editable:
             return self, ()

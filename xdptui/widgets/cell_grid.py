@@ -27,8 +27,7 @@ TONES = ("head", "cursor", "blurred", "drag", "banner")
 
 
 class CellGrid(Widget):
-    """A widget whose content is lines of cells; subclasses make the lines, this class paints the difference.
-    """
+    """Lines of cells; subclasses make the lines, this class paints the difference."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = """

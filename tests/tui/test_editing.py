@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits of the candidate by mouse and keys, over the real engine: the kernel changes on apply, not before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
+from xdpchain.actions import Action, ActionSet
+from xdptui.demo import frames
+from xdptui.demo.frames import NEAR, PEER
+from xdptui.demo.playground import Playground
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.plan import PlanDialog
+from xdptui.screens.priority import PriorityDialog
+from xdptui.view.chain_lines import columns
+from xdptui.view.session import State
+
+THREE = ("firewall", "ratelimit", "monitor")
+THREE_NAMES = ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
+
+
+async def applied(driver: Driver) -> None:
+    """Apply, and wait until it has happened."""
+    await driver.press("a")
+    await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+
+
+async def test_drag_plan_apply(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.drag(0, 2)
+        await driver.until(
+            lambda: [s.name for s in driver.session.chain] == [*THREE_NAMES[1:], "xdp_firewall"]
+        )
+        assert driver.session.state is State.CANDIDATE
+        assert "CANDIDATE" in driver.lines("banner")[0]
+        assert look_at(playground).identity == before.identity, "a drag must not touch the kernel"
+        await driver.press("p")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        assert "swap it in for program" in driver.text()
+        await driver.press("a")
+        await driver.until(lambda: driver.session.state is State.RUNNING)
+    after = look_at(playground)
+    assert names(after) == [*THREE_NAMES[1:], "xdp_firewall"]
+    assert after.identity != before.identity
+
+
+async def test_a_drag_beyond_both_ends_and_back_is_no_change(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        start = driver.slot_offset(1)
+        await driver.pilot.mouse_down(offset=start)
+        assert driver.table.dragging
+        await driver.pilot.hover(offset=(start[0], 0))
+        assert driver.table.view.drag == (1, 0)
+        await driver.pilot.hover(offset=(start[0], 23))
+        assert driver.table.view.drag == (1, 2)
+        await driver.pilot.hover(offset=start)
+        await driver.pilot.mouse_up(offset=start)
+        await driver.pilot.pause()
+        assert not driver.table.dragging
+        assert driver.session.changes == 0
+
+
+async def test_escape_puts_a_held_slot_back(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        start = driver.slot_offset(0)
+        await driver.pilot.mouse_down(offset=start)
+        await driver.pilot.hover(offset=(start[0], start[1] + 4))
+        await driver.press("escape")
+        await driver.until(lambda: not driver.table.dragging)
+        await driver.pilot.mouse_up(offset=start)
+        assert driver.session.changes == 0
+        assert [s.name for s in driver.session.chain] == THREE_NAMES
+
+
+async def test_move_by_keys(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("J", "J", "J")
+        assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
+        assert driver.session.slot == 2
+        await driver.press("K")
+        assert [s.name for s in driver.session.chain][1] == "xdp_firewall"
+        await driver.press("shift+up", "shift+down", "shift+down")
+        assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
+        await applied(driver)
+    assert names(look_at(playground))[2] == "xdp_firewall"
+
+
+async def test_toggles_by_click_by_cursor_and_by_letter(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        at_drop = columns(80).toggles_at + 2 * Action.DROP
+        await driver.pilot.click(offset=driver.slot_offset(1, at_drop))
+        await driver.until(lambda: Action.DROP in driver.session.chain.slots[1].actions)
+        assert driver.session.slot == 1
+        assert "D*P" in driver.lines("chain")[3]
+        await driver.press("right", "right", "space")  # DROP → PASS → TX
+        assert driver.session.chain.slots[1].actions == ActionSet.parse("DPT")
+        await driver.press("R", "P")
+        assert driver.session.chain.slots[1].actions == ActionSet.parse("DTR")
+        await applied(driver)
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert chain.slots[1].actions == ActionSet.parse("DTR")
+    assert chain.slots[0].actions == ActionSet.parse("P")
+
+
+async def test_toggling_decides_over_real_packets(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "drop", "pass")
+    one = frames.udp(PEER, NEAR, 9)
+    async with driving(playground.netns, playground.ifname) as driver:
+        slots = [slot.name for slot in driver.session.chain]
+        await driver.press(*["down"] * slots.index("xdp_drop"), "D")
+        if slots.index("xdp_drop") == len(slots) - 1:
+            await driver.press("K")
+        await applied(driver)
+        assert [slot.name for slot in driver.session.chain] == ["xdp_drop", "xdp_pass"]
+        playground.send([one] * 25)
+        await driver.press("t")  # totals first
+        await driver.until(lambda: "  25" in driver.lines("waterfall")[1], "25 packets were never shown")
+        text = "\n".join(driver.lines("waterfall"))
+        assert "= P passed" in text
+        assert next(w for w in text.splitlines() if "passed" in w).split()[3] == "25"
+        assert next(w for w in text.splitlines() if "dropped" in w).split()[3] == "0"
+
+
+async def test_priority(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("e")
+        await driver.until(lambda: driver.dialog(PriorityDialog))
+        await driver.press("end", *["backspace"] * 4)
+        await driver.until(lambda: "whole number" in driver.text())
+        await driver.press("enter")
+        assert driver.dialog(PriorityDialog), "no number is no answer"
+        await driver.type("95")
+        await driver.until(lambda: "It becomes slot 2" in driver.text())
+        await driver.press("enter")
+        await driver.until(lambda: not driver.dialog())
+        assert [s.name for s in driver.session.chain][2] == "xdp_firewall"
+        assert driver.session.slot == 2, "the cursor goes with the slot"
+        await applied(driver)
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert chain.slots[2].priority == 95
+
+
+async def test_undo_redo_and_drop(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("J", "up", "D", "c")
+        assert driver.session.changes == 3
+        await driver.press("z", "z")
+        assert driver.session.changes == 1
+        await driver.press("Z")
+        assert driver.session.changes == 2
+        await driver.press("escape")
+        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.press("enter")  # the harmless button has the focus
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 2
+        await driver.press("escape")
+        await driver.answer("yes")
+        await driver.until(lambda: driver.session.changes == 0)
+        await driver.press("D")
+        assert driver.session.changes == 1
+        await driver.press("escape")  # a single change goes without a question
+        await driver.until(lambda: driver.session.changes == 0)
+        assert not driver.dialog()
+    assert look_at(playground).identity == before.identity
+
+
+async def test_counters_off_and_on(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("c")
+        await applied(driver)
+        await driver.until(lambda: "counters of this chain are off" in "\n".join(driver.lines("waterfall")))
+        assert "counters off" in driver.lines("banner")[0]
+        await driver.press("c")
+        await applied(driver)
+        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert chain.counters
+
+
+async def test_a_plan_without_changes(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("p", "a")
+        assert not driver.dialog()
+        assert len(driver.app._notifications) == 2
+
+
+async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("D")
+        change(playground, lambda chain: chain.remove([2]))
+        await driver.until(lambda: driver.session.state is State.STALE)
+        assert "STALE" in driver.lines("banner")[0]
+        assert len(driver.session.chain) == 3, "the candidate stays visible"
+        await driver.press("a")
+        await driver.until(lambda: "Somebody else changed" in driver.text())
+        assert "xdp_monitor" in driver.text()
+        await driver.press("enter")  # the harmless button
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.state is State.STALE
+        await driver.press("a")
+        await driver.answer("rebase")
+        await driver.until(lambda: driver.session.state is State.CANDIDATE)
+        assert [s.name for s in driver.session.chain] == THREE_NAMES[:2]
+        await applied(driver)
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert [s.name for s in chain] == THREE_NAMES[:2]
+    assert chain.slots[0].actions == ActionSet.parse("DP")
+
+
+async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        driver.app.workers.cancel_group(driver.app.main, "feed")  # nobody tells the screen
+        await driver.press("D")
+        theirs = change(playground, lambda chain: chain.remove([2]))
+        await driver.press("a")
+        await driver.until(lambda: "Somebody else was faster" in driver.text())
+        assert look_at(playground).identity == theirs.identity
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 1, "the candidate is not lost"

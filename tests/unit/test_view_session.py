@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The session: selection, candidates, what another editor does to them, filter and sort."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.plan import moved
+from xdpchain.runconfig import RunConfig
+from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdptui.view.marks import count, removed, symbol, toggled
+from xdptui.view.rebase import rebase
+from xdptui.view.session import Order, Session, State
+
+
+def slot(name: str, priority: int, actions: str = "P") -> Slot:
+    return Slot(
+        Component(name, id=priority), RunConfig(priority, ActionSet.parse(actions)), key=f"key-{name}"
+    )
+
+
+def running(
+    ifindex: int,
+    chain: Chain | None = None,
+    prog_id: int | None = None,
+    name: str = "",
+    owner: Owner | None = None,
+) -> Running:
+    device = Device(
+        Interface(name or f"eth{ifindex}", ifindex), True, "up", 1500, "veth", frozenset({"basic"})
+    )
+    if prog_id is None:
+        return Running(device)
+    hook = Hook(Mode.NATIVE, prog_id, "xdp_dispatcher", "abcd")
+    if chain is None:
+        return Running(device, (hook,), Owner.FOREIGN, note="somebody else's")
+    return Running(
+        device, (hook,), Owner.XDPTUI, Linkage.STATIC, DispatcherInfo(prog_id, 3), chain, counters_map=7
+    )
+
+
+THREE = Chain((slot("a", 10), slot("b", 20), slot("c", 30)))
+
+
+MIXED = (
+    running(1, name="lo"),
+    running(2, THREE, 5, name="wan0"),
+    running(3, None, 6, name="lan0"),
+)
+
+
+def session(*runnings: Running) -> Session:
+    return Session().surveyed_as(runnings)
+
+
+def test_the_first_interface_with_a_program_is_selected() -> None:
+    assert session(running(1), running(2, THREE, 50)).selected == 2
+    assert session(running(1), running(2)).selected == 1
+    assert session().selected is None
+    assert session().state is State.EMPTY
+
+
+def test_states() -> None:
+    assert session(running(1)).state is State.FREE
+    assert session(running(1, None, 9)).state is State.FOREIGN
+    plain = session(running(1, THREE, 50))
+    assert plain.state is State.RUNNING
+    edited = plain.edited(THREE.move(0, 2), 2)
+    assert edited.state is State.CANDIDATE
+    assert edited.changes == 1, "a drag is one change"
+    assert edited.slot == 2
+    assert edited.unsaved == plain.runnings
+    assert edited.surveyed_as([running(1, THREE, 51)]).state is State.STALE
+
+
+def test_an_edit_that_is_undone_leaves_no_candidate() -> None:
+    plain = session(running(1, THREE, 50))
+    edited = plain.edited(THREE.retune(0, actions=ActionSet.parse("D"))).edited(THREE)
+    assert edited.changes == 0
+    assert edited.state is State.RUNNING
+    assert edited.undone().changes == 1
+    assert edited.undone().undone().changes == 0
+    assert edited.undone().undone().redone().changes == 1
+    assert edited.dropped().edit is None
+
+
+def test_each_interface_has_its_own_candidate() -> None:
+    both = session(running(1, THREE, 50), running(2, THREE, 60)).edited(THREE.remove([0]))
+    other = both.select(2)
+    assert other.changes == 0
+    assert other.select(1).changes == 1
+    assert other.select(1).removed == (THREE.slots[0],)
+
+
+def test_a_candidate_goes_with_its_interface() -> None:
+    both = session(running(1, THREE, 50), running(2, THREE, 60)).edited(THREE.remove([0]))
+    left = both.surveyed_as([running(2, THREE, 60)])
+    assert left.selected == 2
+    assert not left.edits
+
+
+def test_a_candidate_survives_a_survey_that_finds_the_same() -> None:
+    edited = session(running(1, THREE, 50)).edited(THREE.remove([0]))
+    again = edited.surveyed_as([running(1, THREE, 50)])
+    assert again.changes == 1
+    assert not again.stale
+
+
+def test_the_cursor_stays_inside_the_chain() -> None:
+    at_end = session(running(1, THREE, 50)).at_slot(99)
+    assert at_end.slot == 2
+    assert at_end.edited(THREE.remove([1, 2])).slot == 0
+    assert at_end.edited(THREE.remove([0, 1, 2])).current is None
+
+
+def test_applying_ends_the_candidate() -> None:
+    edited = session(running(1, THREE, 50)).edited(THREE.remove([0]))
+    done = edited.applied(running(1, THREE.remove([0]), 51))
+    assert done.state is State.RUNNING
+    assert done.chain == THREE.remove([0])
+
+
+def test_rebase_makes_the_same_edits_on_what_runs_now() -> None:
+    mine = THREE.retune(0, actions=ActionSet.parse("PD")).remove([2])
+    theirs = THREE.retune(1, actions=ActionSet.parse("PT"))
+    stale = session(running(1, THREE, 50)).edited(mine).surveyed_as([running(1, theirs, 51)])
+    rebased, lost = stale.rebased()
+    assert not lost
+    assert not rebased.stale
+    assert [(s.name, str(s.actions)) for s in rebased.chain] == [
+        ("a", "XDP_DROP,XDP_PASS"),
+        ("b", "XDP_PASS,XDP_TX"),
+    ]
+    assert rebased.undone().chain == theirs
+
+
+def test_rebase_says_what_it_lost() -> None:
+    mine = THREE.retune(0, priority=25)
+    chain, lost = rebase(THREE, mine, THREE.remove([0]))
+    assert [s.name for s in chain] == ["b", "c"]
+    assert lost == ("a is no longer in the chain",)
+    full = Chain(tuple(slot(f"x{i}", i) for i in range(10)))
+    chain, lost = rebase(Chain(), Chain((slot("new", 1),)), full)
+    assert chain.slots == full.slots
+    assert lost == ("new could not be added: the chain is full",)
+
+
+def test_rebase_carries_moves_additions_and_the_counters_flag() -> None:
+    mine = replace(THREE.move(2, 0).add(slot("n", 15)), counters=False)
+    theirs = THREE.add(slot("m", 40))
+    chain, lost = rebase(THREE, mine, theirs)
+    assert not lost
+    assert not chain.counters
+    assert [s.name for s in chain] == ["c", "a", "n", "b", "m"]
+
+
+def test_marks() -> None:
+    candidate = THREE.move(0, 2).remove([0]).add(slot("n", 5))
+    assert removed(THREE, candidate) == (THREE.slots[1],)
+    assert moved(THREE, THREE) == frozenset()
+    for source in range(3):
+        for target in range(3):
+            key = THREE.slots[source].key
+            assert moved(THREE, THREE.move(source, target)) == (
+                frozenset({key}) if source != target else frozenset()
+            )
+    assert count(THREE, candidate) == 3
+    assert count(THREE, THREE) == 0
+    assert count(None, THREE) == 3
+    assert count(THREE, replace(THREE, counters=False)) == 1
+    base = THREE.slots[0]
+    assert symbol(None, base, False) == "+"
+    assert symbol(base, base, False) == " "
+    assert symbol(base, base, True) == "↕"
+    assert symbol(base, replace(base, component=Component("z")), True) == "≠"
+    retuned = replace(base, config=RunConfig(11, base.actions))
+    assert symbol(base, retuned, False) == "~"
+    other = replace(base, config=RunConfig(10, ActionSet.of(Action.DROP)))
+    assert list(toggled(base, other)) == [Action.DROP, Action.PASS]
+    assert not toggled(None, other)
+
+
+def test_filter_looks_at_names_owners_modes_and_programs() -> None:
+    three = session(
+        running(1, name="lo"), running(2, THREE, 5, name="wan0"), running(3, None, 6, name="lan0")
+    )
+
+    def names(needle: str) -> list[str]:
+        return [r.interface.name for r in replace(three, needle=needle).visible]
+
+    assert names("") == ["lo", "wan0", "lan0"]
+    assert names("AN0") == ["wan0", "lan0"]
+    assert names("foreign") == ["lan0"]
+    assert names("xdptui native") == ["wan0"]
+    assert names("free") == ["lo"]
+    assert names("nothing") == []
+
+
+def test_sort() -> None:
+    three = session(
+        running(1, name="lo"), running(2, THREE, 5, name="wan0"), running(3, None, 6, name="lan0")
+    )
+
+    def names(order: Order) -> list[str]:
+        return [r.interface.name for r in replace(three, order=order, traffic={3: 9.0, 2: 1.0}).visible]
+
+    assert names(Order.INDEX) == ["lo", "wan0", "lan0"]
+    assert names(Order.NAME) == ["lan0", "lo", "wan0"]
+    assert names(Order.OWNER)[0] == "lan0"
+    assert names(Order.TRAFFIC) == ["lan0", "wan0", "lo"]
