@@ -65,6 +65,7 @@ BAD: dict[str, tuple[str, int, str]] = {
     "an action that is none": ("load {if} {pass} -A XDP_MAYBE", 7, "XDP_MAYBE"),
     "a mode that is none": ("load {if} {pass} -m fast", 7, "fast"),
     "offloaded": ("load {if} {pass} -m hw", 6, "offload"),
+    "no native mode": ("load lo {pass}", 6, "-m generic"),
     "a place that is none": ("load {if} {pass} --at first", 7, "first"),
     "a place beyond the end": ("load {if} {pass} --at 9", 5, "9"),
     "a slot that is none": ("unload {if} 9", 5, "9"),

@@ -86,9 +86,10 @@ def attach_refused(
             f"its driver has no XDP in {attempt.mode} mode"
             if never
             else f"its driver refused {attempt.mode} mode: {words}",
-            "Ask for generic mode, which works with every driver but is slower"
+            "Ask for generic mode (-m generic), which works with every driver but is slower"
             if never
-            else "Change the device's configuration as the driver asks (ethtool), or ask for generic mode",
+            else "Change the device's configuration as the driver asks (ethtool), or ask for generic "
+            "mode (-m generic)",
             detail=detail,
         )
     return KernelRefused(what, words, "The kernel's log (`dmesg`) may say more", detail=detail)
