@@ -52,7 +52,8 @@ def test_reading_a_hundred_chains(root: None, samples: Path) -> None:
 
         taken = alternate({"all": read_all, "bpftool": bpftool}, ROUNDS)
     print(
-        f"\n{CHAINS} chains of {SLOTS} slots: {taken['all']} ms; bpftool map dump of one: {taken['bpftool']} ms"
+        f"\n{CHAINS} chains of {SLOTS} slots: {taken['all']} ms; "
+        f"bpftool map dump of one: {taken['bpftool']} ms"
     )
     print(f"ratio {taken['all'].median / taken['bpftool'].median:.2f} (target {TARGET_MS} ms for all)")
     assert taken["all"].median <= TARGET_MS
