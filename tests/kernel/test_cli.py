@@ -77,6 +77,32 @@ def test_the_status_of_everything_keeps_the_contract(cli: CommandLine) -> None:
     assert [slot["slot"] for slot in ours["slots"]] == [0, 1]
 
 
+def keys(value: Any, path: str = "") -> set[str]:
+    """All paths of keys in a document, but those of the actions."""
+    if isinstance(value, list):
+        return set().union(*(keys(one, path) for one in value))
+    if not isinstance(value, dict):
+        return set()
+    named = {key: one for key, one in value.items() if key not in (*ACTIONS, "other")}
+    return {f"{path}.{key}" for key in named}.union(
+        *(keys(one, f"{path}.{key}") for key, one in named.items())
+    )
+
+
+def test_the_documentation_shows_every_key(cli: CommandLine) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    status, change = (
+        json.loads(text.split(heading)[1].split("```")[1].removeprefix("json"))
+        for heading in ("### status", "### Changing commands")
+    )
+    loaded = cli.ok("load", cli.interface, cli.sample("firewall"), "-A", "XDP_DROP").json
+    assert keys(status) == keys(cli.ok("status", cli.interface).json)
+    real = loaded | {"running": {}}
+    real["plan"]["candidate"]["slots"] = []
+    # What speaks against the component is empty here: its keys are shown by another test.
+    assert keys(change) - {f".plan.findings.{key}" for key in ("level", "text", "todo")} == keys(real)
+
+
 def test_the_shape_of_the_contract_can_fail() -> None:
     assert not fits({"interfaces": [{"name": 1}]}, {"interfaces": [INTERFACE]})
     assert not fits(["XDP_MAYBE"], SLOT["actions"])
@@ -240,6 +266,13 @@ def test_warnings_go_to_standard_error_or_into_the_document(cli: CommandLine) ->
     silent = cli(*words, "--json")
     assert silent.err == ""
     assert silent.json["plan"]["warnings"][0]["slot"] == 0
+
+
+def test_findings_about_a_component(cli: CommandLine) -> None:
+    words = ("load", cli.interface, cli.sample("pass"), "-m", "generic", "--dry-run")
+    found = cli.ok(*words).json["plan"]["findings"]
+    assert [(one["level"], set(one)) for one in found] == [("warn", {"level", "text", "todo"})]
+    assert "warning: generic mode" in cli(*words).err
 
 
 def test_xdp_loaders_spellings_and_table(cli: CommandLine) -> None:

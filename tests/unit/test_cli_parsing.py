@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,6 +118,11 @@ def test_every_exit_code_is_documented() -> None:
     assert {int(kind.exit_code) for kind in engine} <= {int(code) for code in ExitCode}
     # 2 is a plan that has changes, never an error.
     assert not any(kind.exit_code == ExitCode.CHANGES for kind in _errors(XdpChainError))
+
+
+def test_the_exit_codes_in_the_documentation() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    assert {int(code) for code in re.findall(r"^\| (\d+) \| ", text, re.MULTILINE)} == set(map(int, ExitCode))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain has counted so far, where that can be had without changing anything."""
+"""What a chain has counted so far, where that can be had without starting to count."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdpchain.chain import Linkage
 from xdpchain.errors import XdpChainError
 from xdpchain.running import Running
 
@@ -15,16 +16,27 @@ __all__ = ["totals"]
 
 
 def totals(running: Running) -> Sample | None:
-    """The counters as they stand; None where nothing counts or may be read."""
-    if running.counters_map is None:  # also where counters could be attached: they would all stand at zero
-        return None
-    from xdpchain.counters import open_counters
-
+    """The counters as they stand; None where nothing counts, or where they may not be read."""
     try:
+        if not _counts(running):
+            return None
+        from xdpchain.counters import open_counters
+
         reader = open_counters(running)
+        if reader is None:
+            return None
+        with reader:
+            return reader.read()
     except XdpChainError:  # the chain was replaced a moment ago, or we may not
         return None
-    if reader is None:
-        return None
-    with reader:
-        return reader.read()
+
+
+def _counts(running: Running) -> bool:
+    """Whether counting goes on already: counters attached now would all stand at zero."""
+    if running.counters_map is not None:
+        return True
+    if not running.hooks or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
+        return False
+    from xdpchain.trace import is_traced
+
+    return is_traced(running)
