@@ -93,7 +93,8 @@ class Component:
 
     ``object`` is None for a component that another tool loaded: it can be re-attached, not reloaded.
     Components of the same ``instance`` were loaded together and share their maps. ``id`` and what follows
-    are the kernel's, and unknown (None, empty) until the component was loaded. ``callees`` are the programs
+    are the kernel's, and unknown (None, empty) until the component was loaded; but ``instructions`` then are
+    those of the object file, without the functions it calls. ``callees`` are the programs
     of the same object that it reaches through declaratively filled program arrays, ``uses`` the maps of the
     object that it and they refer to, ``pin_root`` the directory for maps that the object wants pinned by
     name (None: the BPF filesystem's root). ``unit_map`` is the map that carries its linkable form
@@ -168,13 +169,15 @@ OrderKey = tuple[int, bytes, bool, int, str, int]
 
 
 def order_key(slot: Slot) -> OrderKey:
-    """libxdp's order: priority, name (as strcmp), loaded before not loaded, instructions, tag, load time."""
+    """libxdp's order: priority, name (as strcmp), loaded before not loaded, instructions of what is not
+    loaded, tag, load time.
+    """
     c = slot.component
     return (
         slot.priority,
         c.name.encode(),
         c.id is None,
-        c.instructions or 0,
+        0 if c.id is not None else c.instructions or 0,
         c.tag or "",
         c.loaded_at or 0,
     )

@@ -76,6 +76,7 @@ def component_of(
         uses=tuple(sorted({name for one in reachable for name in one.maps})),
         pin_root=pin_root,
         instance=instance or secrets.token_hex(4),
+        instructions=program.insn_count,
     )
 
 

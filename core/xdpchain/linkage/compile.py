@@ -21,7 +21,7 @@ from xdpchain.chain import Component, MapRef
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
-from xdpchain.sys.libbpf import LoadFailed, Object, ObjectMap, ObjectProgram
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
 from xdpchain.unit import Unit
 
 __all__ = [
@@ -170,7 +170,9 @@ def shape(
     for program in opened.programs():
         program.set_autoload(program.name in wanted)
         if program.name in wanted:
-            program.as_xdp(frags)
+            # Programs of an array must have the attach type of who calls them (4540aed51b12), and one of type
+            # EXT has none.
+            program.as_xdp(frags, attach_type=0 if target else ATTACH_TYPE_XDP)
     main = main_program(opened, component)
     if target is not None:
         main.as_freplace(target.dispatcher, target.function)

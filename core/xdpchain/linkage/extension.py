@@ -17,7 +17,7 @@ from functools import partial
 from xdpchain import image
 from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
 from xdpchain.dispatcher.attached import ORIGIN
-from xdpchain.errors import LinkRefused
+from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.manifest import Author, Manifest
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
@@ -28,6 +28,11 @@ from .parts import kept_maps, object_bytes
 __all__ = ["Extension", "ExtensionLoader"]
 
 OBJECT = "xdptui_object"
+
+FRAGS = False
+"""Whether packets come in fragments is the dispatcher's flag; on a component of type EXT it would be refused,
+and the programs of its program arrays have to agree with it.
+"""
 
 
 @dataclass
@@ -96,16 +101,12 @@ class ExtensionLoader:
         self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target
     ) -> tuple[Extension, dict[str, bpf.Fd]]:
         component = slot.component
-        # The kernel takes HAS_FRAGS from the dispatcher; set on the component it would be refused. Programs
-        # in its program arrays have to agree with it.
-        frags = False
         with Object(data, component.name) as opened:
-            pins = shape(opened, component, reuse, frags, target=target)
+            pins = shape(opened, component, reuse, FRAGS, target=target)
             try:
                 opened.load()
             except LoadFailed as error:
-                path = component.object.path if component.object else None
-                raise explain(error, component, data, reuse, frags, path or component.name, target) from error
+                raise _refused(error, component, data, reuse, target) from error
             program = main_program(opened, component)
             info = bpf.prog_info(program.fd)
             maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
@@ -155,3 +156,17 @@ class ExtensionLoader:
         self._held.callback(fd.close)
         bpf.prog_bind_map(program, fd)
         return number if number is not None else bpf.map_info(fd).id
+
+
+def _refused(
+    error: LoadFailed, component: Component, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target
+) -> XdpChainError:
+    what = f"{component.name} can't replace a function of a dispatcher"
+    if "requires BTF" in error.log:
+        todo = "Build it with clang -g, or use static linkage"
+        return LinkRefused(what, "it has no types (BTF)", todo, detail=error.log)
+    if component.callees and "failed to initialize slot" in error.messages:
+        why = "on this kernel what replaces a function can tail-call no XDP programs"
+        return LinkRefused(what, why, "Use static linkage", detail=error.messages)
+    path = component.object.path if component.object else None
+    return explain(error, component, data, reuse, FRAGS, path or component.name, target)

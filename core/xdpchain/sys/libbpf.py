@@ -281,11 +281,11 @@ class ObjectProgram:
     def set_autoload(self, load: bool) -> None:
         library().bpf_program__set_autoload(self.handle, load)
 
-    def as_xdp(self, frags: bool) -> None:
+    def as_xdp(self, frags: bool, *, attach_type: int = ATTACH_TYPE_XDP) -> None:
         """Load it as an XDP program."""
         lib = library()
         lib.bpf_program__set_type(self.handle, ProgType.XDP)
-        lib.bpf_program__set_expected_attach_type(self.handle, ATTACH_TYPE_XDP)
+        lib.bpf_program__set_expected_attach_type(self.handle, attach_type)
         lib.bpf_program__set_flags(self.handle, BPF_F_XDP_HAS_FRAGS if frags else 0)
 
     def as_freplace(self, target: Fd, function: str) -> None:
