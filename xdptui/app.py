@@ -35,8 +35,8 @@ class XdpTui(App[None]):
 
     def __init__(self, netns: str | None = None, interface: str | None = None) -> None:
         environ = dict(os.environ)  # before Textual takes NO_COLOR out of it
-        super().__init__()
-        self._unexpected: Exception | None = None
+        # Told at once that colours are the terminal's own, Textual strips them all; else it turns them to greys.
+        super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
         self.theme = choose(environ, self.console.color_system).name

@@ -37,6 +37,8 @@ __all__ = ["MainScreen"]
 
 PERIOD = 1.0
 """Seconds between two looks at the counters."""
+EMPTY_ROWS = 3
+"""Rows for saying why there is no interface to list."""
 
 
 class MainScreen(EditFlow, ApplyFlow):
@@ -101,7 +103,7 @@ class MainScreen(EditFlow, ApplyFlow):
         filtering = self.query_one(FilterLine)
         height = self.size.height - (1 if filtering.display else 0)
         rows = len(session.chain) + len(session.removed)
-        layout = share(height, len(session.visible), rows)
+        layout = share(height, len(session.visible) or EMPTY_ROWS, rows)
         if layout == self._shares:
             return
         self._shares = layout

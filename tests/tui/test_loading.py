@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loading, trying, replacing and unloading through the dialogs, over the real engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from textual.widgets import Button, Input, OptionList, RadioButton
+
+from tests.tui.driving import Driver, driving, look_at, names, run_chain
+from xdpchain.chain import Mode
+from xdptui.demo import frames
+from xdptui.demo.frames import NEAR, PEER
+from xdptui.demo.playground import Playground
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.failure import Failure
+from xdptui.screens.load import LoadDialog
+from xdptui.screens.trial import TrialDialog
+from xdptui.screens.unload import UnloadDialog
+from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.view.session import State
+
+
+async def open_object(driver: Driver, path: Path, key: str = "l") -> None:
+    """Open the load dialog and name an object file."""
+    await driver.press(key)
+    await driver.until(lambda: driver.dialog(LoadDialog))
+    driver.app.screen.query_one("#path", Input).value = str(path)
+    await driver.pilot.pause()
+
+
+async def apply_and_wait(driver: Driver) -> None:
+    await driver.press("a")
+    await driver.until(lambda: driver.session.state in (State.RUNNING, State.FREE) and not driver.dialog())
+
+
+async def test_load_on_a_free_interface_and_count_exactly(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        assert "Press l to load one" in "\n".join(driver.lines("chain"))
+        await open_object(driver, samples / "counter.o")
+        await driver.until(lambda: "has native XDP" in driver.label("#facts"))
+        facts = driver.label("#facts")
+        assert "declares priority 38, continues on XDP_PASS" in facts
+        assert "packets (percpu_array 4→8 B × 1)" in facts
+        assert "Dual BSD/GPL" in facts
+        assert "fits into one buffer" in facts
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 1
+        assert not look_at(playground).hooks, "joining the candidate must not touch the kernel"
+        await apply_and_wait(driver)
+        assert names(look_at(playground)) == ["xdp_counter"]
+        assert look_at(playground).mode is Mode.NATIVE
+        await driver.until(lambda: driver.app.main.meter.last(driver.session.selected) is not None)
+        playground.send([frames.udp(PEER, NEAR, 5)] * 137)
+        await driver.press("t")
+        await driver.until(lambda: "137" in driver.lines("chain")[1])
+
+
+async def test_overrides_of_priority_actions_and_place(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "firewall", "monitor")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "pass.o")
+        driver.app.screen.query_one("#at", Input).value = "7"
+        await driver.until(lambda: "must lie between 0 and 2" in driver.label("#facts"))
+        assert driver.app.screen.query_one("#add", Button).disabled
+        driver.app.screen.query_one("#at", Input).value = "1"
+        driver.app.screen.set_focus(driver.app.screen.query_one("#actions"))
+        await driver.press("d", "left", "space")
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        await apply_and_wait(driver)
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert [s.name for s in chain] == ["xdp_firewall", "xdp_pass", "xdp_monitor"]
+    assert str(chain.slots[1].actions) == "XDP_ABORTED,XDP_DROP,XDP_PASS"
+
+
+async def test_trial_says_what_each_slot_did(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "drop.o")
+        await driver.answer("trial")
+        await driver.until(lambda: driver.dialog(TrialDialog))
+        await driver.until(lambda: "XDP_DROP" in driver.label("#rows"))
+        rows = driver.label("#rows").splitlines()[1:]
+        assert len(rows) == len(NAMED_FRAMES)
+        assert all("XDP_DROP" in row for row in rows)
+        await driver.press("escape")
+        assert driver.dialog(LoadDialog), "the trial leads back to where one was"
+    assert look_at(playground).identity == before.identity
+
+
+async def test_native_is_the_default_and_generic_a_choice(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "pass.o")
+        assert driver.app.screen.query_one("#native", RadioButton).value
+        await driver.pilot.click("#generic")
+        await driver.until(lambda: "generic mode: slower" in driver.label("#facts"))
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        await apply_and_wait(driver)
+    assert look_at(playground).mode is Mode.GENERIC
+
+
+async def test_files_are_listed_entered_and_completed(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples.parent / samples.name[:3])
+        files = driver.app.screen.query_one("#files", OptionList)
+        labels = [str(files.get_option_at_index(i).prompt) for i in range(files.option_count)]
+        assert labels[:2] == ["../", "samples/"]
+        await driver.press("enter")
+        await driver.until(lambda: driver.app.screen.focused is files)
+        await driver.press("enter")
+        await driver.until(lambda: driver.app.screen.query_one("#path", Input).value == f"{samples}/")
+        path = driver.app.screen.query_one("#path", Input)
+        driver.app.screen.set_focus(path)
+        await driver.type("rateli")
+        await driver.until(lambda: path._suggestion.endswith("ratelimit.o"))
+        await driver.press("right")
+        await driver.until(lambda: "xdp_ratelimit" in driver.label("#facts"))
+
+
+async def test_what_is_no_object_is_said_in_words(playground: Playground, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.o"
+    broken.write_bytes(b"\x7fELF" + bytes(60))
+    text = tmp_path / "text.o"
+    text.write_text("no ELF at all")
+    async with driving(playground.netns, playground.ifname) as driver:
+        for path in (broken, text):
+            await open_object(driver, path)
+            await driver.until(lambda: "can't be used" in driver.label("#facts"))
+            assert driver.app.screen.query_one("#add", Button).disabled
+            await driver.press("escape")
+            await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 0
+
+
+async def test_a_program_that_the_verifier_refuses(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "refused.o")
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(Failure))
+        assert "Traceback" not in driver.text()
+        assert not driver.app.screen.query_one("#detail").display
+        await driver.press("d")
+        assert driver.app.screen.query_one("#detail").display
+        assert driver.label("#detail").strip(), "the verifier's own words"
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 1, "the candidate is kept, to be mended"
+    assert look_at(playground).identity == before.identity
+
+
+async def test_replace_keeps_the_place_and_the_maps(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, "firewall", "counter", "monitor")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("down")
+        await open_object(driver, samples / "counter_v2.o", key="o")
+        assert "Replace xdp_counter" in driver.text()
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        assert "≠" in "\n".join(driver.lines("chain"))
+        await apply_and_wait(driver)
+    after = look_at(playground)
+    assert names(after) == ["xdp_firewall", "xdp_counter", "xdp_monitor"]
+    assert before.chain is not None
+    assert after.chain is not None
+    old, new = before.chain.slots[1], after.chain.slots[1]
+    assert new.component.object != old.component.object
+    assert {m.name: m.id for m in old.component.maps}["packets"] == {
+        m.name: m.id for m in new.component.maps
+    }["packets"]
+
+
+async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, "firewall", "ratelimit", "monitor")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("down", "u")
+        await driver.until(lambda: driver.dialog(UnloadDialog))
+        await driver.press("enter")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 0
+        await driver.press("u")
+        await driver.answer("remove")
+        await driver.until(lambda: driver.session.changes == 1)
+        assert "removed, not yet applied" in "\n".join(driver.lines("chain"))
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.press("enter")
+        await driver.until(lambda: not driver.dialog())
+        assert look_at(playground).identity == before.identity
+        await driver.press("a")
+        await driver.answer("yes")
+        await driver.until(lambda: driver.session.state is State.RUNNING)
+    assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
+
+
+async def test_removing_the_last_program_demands_a_name(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "firewall", "monitor")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("u", "a")
+        await driver.answer("remove")
+        await driver.until(lambda: driver.session.changes == 2)
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        yes = driver.app.screen.query_one("#yes", Button)
+        await driver.type("wrong")
+        assert yes.disabled
+        await driver.press("enter", "enter")
+        await driver.until(lambda: not driver.dialog())
+        assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.type(playground.ifname)
+        await driver.answer("yes")
+        await driver.until(lambda: driver.session.state is State.FREE)
+        assert "No XDP program runs" in "\n".join(driver.lines("chain"))
+    assert not look_at(playground).hooks

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looking: details, help, palette, filter, sort, read-only, other owners, vanishing interfaces, any size."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import TabbedContent
+
+from tests.tui.driving import change, driving, look_at, run_chain
+from xdpchain.permissions import Capability
+from xdptui.demo import frames
+from xdptui.demo.frames import NEAR, PEER
+from xdptui.demo.playground import Playground
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.details import DetailsScreen
+from xdptui.screens.help import HelpScreen
+from xdptui.view.keys import KEYS
+from xdptui.view.session import State
+from xdptui.widgets.cell_grid import CellGrid
+from xdptui.widgets.filter_line import FilterLine
+
+THREE = ("firewall", "ratelimit", "monitor")
+
+
+async def test_first_screen(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+        row = next(line for line in driver.lines("interfaces") if playground.ifname in line)
+        for word in ("up", "native", "xdptui", "3 static", "veth", "basic"):
+            assert word in row
+        assert "RUNNING" in driver.lines("banner")[0]
+        text = "\n".join(driver.lines("chain"))
+        assert [text.index(name) for name in ("xdp_firewall", "xdp_ratelimit", "xdp_monitor")]
+        assert all(len(line) == 80 for line in driver.text().splitlines())
+        fall = "\n".join(driver.lines("waterfall"))
+        for word in ("received", "after 0", "after 2", "passed", "dropped", "sent", "redirected", "aborted"):
+            assert word in fall
+
+
+async def test_details(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=(110, 36)) as driver:
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(DetailsScreen))
+        await driver.until(lambda: "sha256" in driver.label("#overview-text"))
+        overview = driver.label("#overview-text")
+        slot = driver.session.chain.slots[0]
+        assert str(slot.id) in overview
+        assert str(slot.component.tag) in overview
+        assert "firewall.o" in overview
+        assert "declared" in overview
+        assert "walked" in overview
+        await driver.press("2")
+        await driver.until(lambda: driver.app.screen.query_one(TabbedContent).active == "maps")
+        assert "blocked" in driver.label("#maps-text")
+        await driver.press("3")
+        await driver.until(lambda: "r1" in driver.text() or "bpftool" in driver.text().replace("asking", ""))
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+
+
+async def test_help_names_every_key(playground: Playground) -> None:
+    async with driving(playground.netns, playground.ifname, size=(100, 60)) as driver:
+        await driver.press("question_mark")
+        await driver.until(lambda: driver.dialog(HelpScreen))
+        text = driver.text()
+        missing = [key.text for key in KEYS if key.text not in text]
+        assert not missing
+        await driver.press("question_mark")
+        await driver.until(lambda: not driver.dialog())
+
+
+async def test_palette_does_what_keys_do(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("colon")
+        await driver.until(lambda: type(driver.app.screen).__name__ == "CommandPalette")
+        await driver.type("freeze")
+        await driver.pilot.pause(0.5)
+        await driver.press("enter")
+        await driver.until(lambda: driver.session.frozen or not driver.app.screen.is_modal)
+        if not driver.session.frozen:
+            await driver.press("enter")
+        await driver.until(lambda: driver.session.frozen)
+        assert "FROZEN" in driver.lines("banner")[0]
+
+
+async def test_frozen_counters_stand_still(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("t", "f")
+        await driver.until(lambda: driver.app.main.meter.last(driver.session.selected))
+        before = driver.lines("chain")
+        playground.send([frames.udp(PEER, NEAR, 9)] * 10)
+        await driver.pilot.pause(1.5)
+        assert driver.lines("chain") == before
+        await driver.press("f")
+        await driver.until(lambda: " 10" in driver.lines("chain")[1])
+
+
+async def test_filter_and_sort() -> None:
+    with Playground(links=3) as ground:
+        async with driving(ground.netns) as driver:
+            assert len(driver.lines("interfaces")) == 5
+            await driver.press("slash")
+            await driver.type("xdp2")
+            await driver.until(lambda: len(driver.session.visible) == 1)
+            assert driver.session.running is not None
+            assert driver.session.running.interface.name == "xdp2"
+            await driver.press("enter")
+            assert driver.app.main.query_one(FilterLine).display, "the filter stays in sight"
+            await driver.press("slash", "escape")
+            await driver.until(lambda: len(driver.session.visible) == 4)
+            assert not driver.app.main.query_one(FilterLine).display
+            await driver.press("slash")
+            await driver.type("nosuch")
+            await driver.until(lambda: "No interface matches" in "\n".join(driver.lines("interfaces")))
+            await driver.press("escape", "s")
+            order = driver.session.order
+            await driver.press("s")
+            assert driver.session.order is not order
+
+
+async def test_selecting_interfaces_with_keys_and_mouse() -> None:
+    with Playground(links=2) as ground:
+        async with driving(ground.netns, "xdp1") as driver:
+            assert driver.session.selected == ground.links[1].ifindex
+            await driver.press("tab", "up")
+            assert driver.session.selected == ground.links[0].ifindex
+            table = driver.app.main.query_one("#interfaces")
+            row = next(i for i, line in enumerate(driver.lines("interfaces")) if "xdp1" in line)
+            await driver.pilot.click(offset=(5, table.region.y + row))
+            assert driver.session.selected == ground.links[1].ifindex
+
+
+async def test_read_only_names_what_is_missing_and_keeps_looking(
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run_chain(playground, samples, *THREE)
+    lacking = (Capability("CAP_NET_ADMIN", "programs can't be attached to interfaces"),)
+    monkeypatch.setattr("xdpchain.permissions.missing_capabilities", lambda: lacking)
+    async with driving(playground.netns, playground.ifname, size=(120, 40)) as driver:
+        await driver.until(lambda: driver.session.read_only)
+        assert "READ-ONLY: no CAP_NET_ADMIN" in driver.lines("banner")[0]
+        assert "load" not in driver.lines("keys")[0]
+        await driver.press("J", "D", "space", "l", "u", "o", "c", "e", "a")
+        assert driver.session.changes == 0
+        assert not driver.dialog()
+        await driver.drag(0, 2)
+        assert driver.session.changes == 0
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(DetailsScreen))
+        await driver.press("escape")
+        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+    assert look_at(playground).identity == before.identity
+
+
+async def test_somebody_elses_program_is_named_and_left_alone(playground: Playground, samples: Path) -> None:
+    subprocess.run(
+        [
+            "ip",
+            "-n",
+            playground.netns,
+            "link",
+            "set",
+            playground.ifname,
+            "xdp",
+            "obj",
+            samples / "pass.o",
+            "sec",
+            "xdp",
+        ],
+        check=True,
+    )
+    before = look_at(playground)
+    assert before.hook is not None
+    async with driving(playground.netns, playground.ifname) as driver:
+        assert driver.session.state is State.FOREIGN
+        assert f"id {before.hook.prog_id}" in "\n".join(driver.lines("chain"))
+        assert "foreign" in "\n".join(driver.lines("interfaces"))
+        await driver.press("l", "u", "J", "D", "a", "c", "enter")
+        assert not driver.dialog()
+        assert driver.session.changes == 0
+    assert look_at(playground).identity == before.identity
+
+
+async def test_an_interface_that_vanishes_takes_its_candidate_along(samples: Path, root: None) -> None:
+    with Playground(links=2) as ground:
+        run_chain(ground, samples, *THREE)
+        async with driving(ground.netns, ground.ifname) as driver:
+            await driver.press("J")
+            assert driver.session.changes == 1
+            subprocess.run(["ip", "-n", ground.netns, "link", "del", "xdp0"], check=True)
+            await driver.until(lambda: driver.session.selected != ground.ifindex)
+            assert not driver.session.unsaved
+            await driver.press("J", "D", "a", "p", "enter")
+
+
+async def test_a_namespace_that_is_not_there_is_said_in_words(root: None) -> None:
+    from xdptui.app import XdpTui
+
+    app = XdpTui("xdptui-no-such-namespace")
+    async with app.run_test() as pilot:
+        for _ in range(100):
+            await pilot.pause(0.1)
+            text = "\n".join(line.text for line in app.main.query_one("#interfaces", CellGrid).lines)
+            if "can't be read" in text:
+                break
+        assert "xdptui-no-such-namespace" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("size", [(20, 5), (1, 1), (40, 8), (60, 16), (80, 24), (120, 40), (250, 70)])
+async def test_any_size(playground: Playground, samples: Path, size: tuple[int, int]) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=size) as driver:
+        await driver.pilot.pause(0.3)
+        text = driver.text().splitlines()
+        assert len(text) == size[1]
+        if size[0] >= 20 and size[1] >= 5:
+            assert any("xdp" in line for line in text)
+        for keys in (("question_mark", "escape"), ("l", "escape"), ("enter", "escape"), ("J", "p", "escape")):
+            await driver.press(*keys)
+
+
+async def test_resized_to_almost_nothing_and_back(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        for size in ((20, 5), (3, 2), (200, 60), (80, 24)):
+            await driver.pilot.resize_terminal(*size)
+            await driver.pilot.pause()
+            driver.app.main.count()
+        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+        assert all(len(line) == 80 for line in driver.text().splitlines())
+
+
+async def test_only_what_differs_is_painted(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.until(lambda: any("received" in line for line in driver.lines("waterfall")))
+        main = driver.app.main
+        await driver.pilot.pause(1.5)
+        grids = list(main.query(CellGrid))
+        before = {grid.id: grid.painted for grid in grids}
+        main.show()
+        main.show()
+        assert {grid.id: grid.painted for grid in grids} == before, "the same again must paint nothing"
+        playground.send([frames.udp(PEER, NEAR, 9)])
+        main.count()
+        after = {grid.id: grid.painted for grid in grids}
+        assert 0 < after["chain"] - before["chain"] < 80 * 6 // 2
+        assert after["banner"] == before["banner"]
+        assert after["keys"] == before["keys"]
+
+
+async def test_quit_asks_only_if_something_would_be_lost(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("J", "q")
+        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.press("enter")
+        await driver.until(lambda: not driver.dialog())
+        await driver.press("z", "q")
+        await driver.until(lambda: driver.app._exit)
+
+
+async def test_random_input_changes_nothing_and_breaks_nothing(playground: Playground, samples: Path) -> None:
+    """Everything but applying, at random, with a chain that another editor changes meanwhile."""
+    run_chain(playground, samples, *THREE)
+    dice = random.Random(20240607)
+    keys = [key.keys.split(",")[0] for key in KEYS if key.action not in ("apply", "quit", "plan")]
+    keys += ["escape", "tab", "x", "1", "enter", "shift+tab", "backspace", "ctrl+t", "home", "pagedown"]
+    async with driving(playground.netns, playground.ifname) as driver:
+        identity = look_at(playground).identity
+        for step in range(150):
+            if step == 75:
+                assert look_at(playground).identity == identity
+                identity = change(playground, lambda chain: chain.remove([1])).identity
+            if dice.random() < 0.2:
+                size = driver.app.size
+                where = dice.randrange(size.width), dice.randrange(size.height)
+                await driver.pilot.click(offset=where, times=dice.choice([1, 1, 2]))
+            else:
+                await driver.pilot.press(dice.choice(keys))
+            if dice.random() < 0.05:
+                await driver.pilot.resize_terminal(dice.randrange(10, 130), dice.randrange(3, 45))
+        assert driver.app._exception is None
+        assert replace(driver.session).surveyed
+    assert look_at(playground).identity == identity

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program in a real terminal, on a real chain: a drag by escape sequences, colours, bytes, exits."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import kill
+from pathlib import Path
+
+import pytest
+
+from tests.tui.driving import look_at, names, run_chain
+from tests.tui.terminal import Terminal, Tmux
+from xdptui.demo.playground import Playground
+from xdptui.demo.traffic import mixture
+
+THREE = ("firewall", "ratelimit", "monitor")
+COLOUR = re.compile(rb"\x1b\[[0-9;]*?(?:[349][0-7]|10[0-7]|[34]8;[25];[0-9;]+)[;m]")
+
+
+@contextmanager
+def traffic(playground: Playground) -> Iterator[None]:
+    """About 300 packets a second until the block ends, a minute at most."""
+    stop = threading.Event()
+    few = mixture()
+
+    def send() -> None:
+        for tick in range(600):
+            if stop.wait(0.1):
+                return
+            playground.send([few[(tick + i) % len(few)] for i in range(20 + tick % 20)])
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+def test_a_mouse_drag_in_tmux(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, *THREE)
+    with Tmux(playground.netns, playground.ifname) as tmux:
+        lines = tmux.until(lambda lines: "xdp_monitor" in str(lines) and "received" in str(lines))
+        rows = {name: 1 + next(i for i, line in enumerate(lines) if name in line) for name in names(before)}
+        source, target = rows["xdp_firewall"], rows["xdp_monitor"]
+        column = 1 + lines[source - 1].index("xdp_firewall")
+        tmux.mouse(0, column, source)
+        for row in range(source + 1, target + 1):
+            tmux.mouse(32, column, row)
+        tmux.until(lambda lines: any(line.startswith("≡") and "xdp_firewall" in line for line in lines))
+        tmux.mouse(0, column, target, "m")
+        lines = tmux.until(lambda lines: "CANDIDATE (1 change)" in lines[0])
+        shown = [line for line in lines if "xdp_" in line and "after" not in line][:3]
+        assert "xdp_firewall" in shown[2]
+        assert look_at(playground).identity == before.identity
+        tmux.keys("a")
+        tmux.until(lambda lines: "RUNNING" in lines[0])
+        assert names(look_at(playground)) == ["xdp_ratelimit", "xdp_monitor", "xdp_firewall"]
+        tmux.keys("q")
+
+
+def test_bytes_written_when_only_counters_change(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    with traffic(playground), Terminal(playground.netns, playground.ifname) as terminal:
+        terminal.await_text("received")
+        terminal.listen(3.0)
+        seconds = 6.0
+        assert 0 < terminal.listen(seconds) / seconds < 2000
+        assert terminal.resident_kib < 80 * 1024
+        terminal.type("q")
+        assert terminal.exit_code() == 0
+
+
+def test_nothing_is_written_when_nothing_changes(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    with Terminal(playground.netns, playground.ifname) as terminal:
+        terminal.await_text("received")
+        terminal.listen(4.0)
+        assert terminal.listen(5.0) < 200
+
+
+def test_no_color_means_none_and_everything_can_still_be_told(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    with Terminal(playground.netns, playground.ifname, env={"NO_COLOR": "1"}) as terminal:
+        terminal.await_text("received")
+        terminal.type("DJ")
+        terminal.await_text("CANDIDATE")
+        terminal.type("p")
+        terminal.await_text("Warnings")
+        terminal.listen(1.0)
+        assert not COLOUR.search(terminal.written)
+
+
+@pytest.mark.parametrize("term", ["xterm", "linux", "screen"])
+def test_sixteen_colours_use_the_terminals_own(playground: Playground, samples: Path, term: str) -> None:
+    run_chain(playground, samples, *THREE)
+    with Terminal(playground.netns, playground.ifname, env={"TERM": term, "COLORTERM": ""}) as terminal:
+        terminal.await_text("received")
+        terminal.type("p?")
+        terminal.listen(1.5)
+        assert COLOUR.search(terminal.written)
+        assert not re.search(rb"[34]8;[25];", terminal.written)
+        terminal.type("\x1b")
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_killed_program_leaves_the_chain_as_it_is(
+    playground: Playground, samples: Path, how: signal.Signals
+) -> None:
+    before = run_chain(playground, samples, *THREE)
+    with Terminal(playground.netns, playground.ifname) as terminal:
+        terminal.await_text("received")
+        terminal.type("J")
+        terminal.await_text("CANDIDATE")
+        kill(terminal.pid, how)
+        terminal.exit_code()
+    assert look_at(playground).identity == before.identity
+
+
+def test_a_terminal_that_closes_ends_the_program(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    terminal = Terminal(playground.netns, playground.ifname)
+    with terminal:
+        terminal.await_text("received")
+        subprocess.run(["kill", "-HUP", str(terminal.pid)], check=True)
+        terminal.exit_code()
