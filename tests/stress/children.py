@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Code in a process of its own, without the price of a new interpreter: forked, its result and output
+brought back. What a test does to such a process (capabilities, uid, namespaces, a kill) ends with it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any
+
+from xdptui import cli
+
+__all__ = ["CAPABILITIES", "Outcome", "call", "drop", "forking", "private_mounts", "run_cli", "without_root"]
+
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+CLONE_NEWNS = 0x00020000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+NOBODY = 65534
+
+_libc = ctypes.CDLL(None, use_errno=True)
+forking = multiprocessing.get_context("fork")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A command's exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(body: Callable[[], Any], *, timeout: float = 60.0) -> Any:
+    """What ``body`` returns, called in a child; what it raises is raised here, or RuntimeError where that
+    can't travel.
+    """
+    near, far = forking.Pipe(duplex=False)
+
+    def run() -> None:
+        near.close()
+        try:
+            answer: tuple[bool, Any] = (True, body())
+        except BaseException as error:
+            answer = (False, error)
+        try:
+            far.send(answer)
+        except Exception:
+            far.send((False, RuntimeError(traceback.format_exc())))
+
+    child = forking.Process(target=run, daemon=True)
+    child.start()
+    far.close()
+    try:
+        if not near.poll(timeout):
+            raise TimeoutError("the child does not answer")
+        good, value = near.recv()
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        near.close()
+        child.join()
+    if not good:
+        raise value
+    return value
+
+
+def run_cli(*arguments: str, prepare: Callable[[], None] | None = None) -> Outcome:
+    """The command line in a child, ``prepare`` called there before it."""
+
+    def body() -> Outcome:
+        if prepare:
+            prepare()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            for stream, file in ((sys.stdout, out), (sys.stderr, err)):
+                stream.flush()
+                os.dup2(file.fileno(), 1 if file is out else 2)
+            sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+            code = cli.main(list(arguments))
+            sys.stdout.flush()
+            sys.stderr.flush()
+            texts = []
+            for file in (out, err):
+                file.seek(0)
+                texts.append(file.read().decode())
+        return Outcome(code, *texts)
+
+    outcome = call(body)
+    assert isinstance(outcome, Outcome)
+    return outcome
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inherited", ctypes.c_uint32),
+    )
+
+
+def drop(names: Collection[str]) -> None:
+    """Give these capabilities up, for good: capset(2), version 3."""
+    header, data = _Header(0x20080522, 0), (_Data * 2)()
+    if _libc.capget(ctypes.byref(header), data):
+        raise OSError(ctypes.get_errno(), "capget")
+    for name in names:
+        word, bit = divmod(CAPABILITIES[name], 32)
+        data[word].effective &= ~(1 << bit)
+        data[word].permitted &= ~(1 << bit)
+        data[word].inherited &= ~(1 << bit)
+    if _libc.capset(ctypes.byref(header), data):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def without_root() -> None:
+    """Become nobody."""
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def private_mounts() -> None:
+    """A mount namespace in which mounts and unmounts stay."""
+    if _libc.unshare(CLONE_NEWNS) or _libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+        raise OSError(ctypes.get_errno(), "unshare")

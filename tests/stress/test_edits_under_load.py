@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random edits while packets flow at full rate: none is lost, and each is seen by a whole chain.
+
+The first slot counts every packet, and stays first; every other slot leaves its digit on the packet. A
+packet must carry the digits of one whole chain, and since packets keep their order, of the chain that ran
+then or of the next.
+"""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import change
+from tests.kernel.test_contract import LINKAGES
+from tests.stress.flood import Arrival, Flood, counted
+from tests.stress.holdings import pin_paths
+from tests.stress.scale import scaled
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import MAX_SLOTS, Chain, Linkage, Mode, Slot
+from xdpchain.components import components_of, keep_maps
+from xdpchain.counters import SlotCounts, open_counters
+from xdpchain.running import Running
+from xdptui.demo.playground import DeviceCounters, Playground
+
+EDITS = scaled(200, 2000, 100)
+FIRST = "xdp_counter"
+PASS, DROP = 2, 1
+ALL_PASS = bytes([PASS] * 10)
+# Programs 1, 4, and 7 drop these. A chain may go on after that.
+SOME_DROP = bytes([PASS, DROP, PASS, PASS, DROP, PASS, PASS, DROP, PASS, PASS])
+
+
+def marker(samples: Path, number: int) -> Slot:
+    return Slot.of(components_of(str(samples / "scripted.o"), name=f"scripted_{number}"))
+
+
+def first_chain(samples: Path, linkage: Linkage, mode: Mode) -> Chain:
+    chain = Chain(linkage=linkage, mode=mode)
+    chain = chain.add(Slot.of(components_of(str(samples / "counter.o")), 0, ActionSet.parse("ADPTR")))
+    for number in (0, 1, 2):
+        chain = chain.add(marker(samples, number))
+    return chain
+
+
+def edited(chain: Chain, samples: Path, chance: random.Random) -> Chain:
+    """The chain after one random edit. Slot 0 stays where it is."""
+    count = len(chain)
+    kinds = ["toggle", "replace", "replace first"]
+    kinds += ["add"] * 2 * (count < MAX_SLOTS) + ["remove"] * (count > 2) + ["move"] * 2 * (count > 2)
+    kind = chance.choice(kinds)
+    index = chance.randrange(1, count)
+    if kind == "add":
+        new = marker(samples, chance.randrange(10))
+        if chance.random() < 0.2:  # one that leaves no mark, but pins
+            new = Slot.of(components_of(str(samples / "tailcalls.o")))
+        return chain.add(new, chance.randrange(1, count + 1))
+    if kind == "remove":
+        return chain.remove([index])
+    if kind == "move":
+        return chain.move(index, chance.choice([n for n in range(1, count) if n != index]))
+    if kind == "toggle":
+        which = chance.choice((Action.PASS, Action.DROP, Action.TX))
+        ends = [n for n in range(1, count) if Action.PASS not in chain.slots[n].actions]
+        if ends and chance.random() < 0.8:  # what is behind it would leave no marks for long
+            index, which = ends[0], Action.PASS
+        return chain.retune(index, actions=chain.slots[index].actions.toggle(which))
+    if kind == "replace":
+        return chain.substitute(index, marker(samples, chance.randrange(10)).component)
+    version = chance.choice(("counter", "counter_v2"))
+    newer = components_of(str(samples / f"{version}.o"))
+    chain = chain.substitute(0, keep_maps(newer, chain.slots[0].component))
+    assert chain.slots[0].priority == 0
+    return chain
+
+
+def outcome(chain: Chain, script: bytes) -> tuple[str, int]:
+    """The digits that a packet carries at the end of this chain, and the verdict: the contract."""
+    marks = ""
+    for slot in chain.slots:
+        code = PASS
+        if slot.name.startswith("scripted_"):
+            number = int(slot.name.removeprefix("scripted_"))
+            marks += str(number)
+            code = script[number]
+        if code not in slot.actions:
+            return marks, code
+    return marks, PASS
+
+
+def follow(arrival: Arrival, chains: Sequence[Chain], scripts: Sequence[bytes]) -> int:
+    """Match the packets, in their order, with the chains in theirs; returns how many chains were seen."""
+    wanted = [{script: outcome(chain, script) for script in scripts} for chain in chains]
+    at = 0
+    seen = {0}
+    for which, _ in groupby(arrival.order):
+        script, marks = arrival.kinds[which]
+        while wanted[at][script] != (marks, PASS):
+            at += 1
+            assert at < len(chains), (
+                f"after chain {max(seen)} ({outcome(chains[max(seen)], script)}) came a packet with marks "
+                f"{marks!r}, which no later chain leaves"
+            )
+        seen.add(at)
+    return len(seen)
+
+
+@pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.timeout(300)
+def test_random_edits_at_full_rate(
+    playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage, mode: Mode
+) -> None:
+    chance = random.Random(f"{linkage} {mode}")
+    running = change(playground, first_chain(samples, linkage, mode))
+    chains = [chain_in(running)]
+    counter = next(ref for ref in chains[0].slots[0].component.maps if ref.name == "packets")
+    verdicts = verdict_of(running)
+    # Where nothing counts the verdicts, all packets shall pass: then they are counted as they arrive.
+    scripts = [ALL_PASS, SOME_DROP] if verdicts is not None else [ALL_PASS]
+    device = DeviceCounters(playground.netns)
+    peer = DeviceCounters(playground.peer_netns)
+    before = device.read(playground.ifname)
+    with Flood(playground, scripts, counter) as flood:
+        for _ in range(EDITS):
+            candidate = edited(chain_in(running), samples, chance)
+            running = change(playground, candidate)
+            chains.append(chain_in(running))
+        sent, arrival = flood.stop()
+    assert sent > 20 * EDITS, "packets flowed all the while"
+    assert len({slot.key for chain in chains for slot in chain.slots}) > EDITS // 10, "chains did change"
+    assert device.read(playground.ifname).packets - before.packets == sent
+    assert device.read(playground.ifname).dropped == before.dropped
+    assert peer.read(playground.peer_ifname).dropped == 0
+    device.close()
+    peer.close()
+    assert counted(counter) == sent, "the first slot saw every packet once"
+    assert arrival.numbers_rise, "no packet came twice, none overtook another"
+    arrived = len(arrival.order) + arrival.no_room
+    now = verdict_of(running)
+    if now is not None and verdicts is not None:
+        passed, dropped = (now.packets[code] - verdicts.packets[code] for code in (PASS, DROP))
+        assert passed + dropped == now.total_packets - verdicts.total_packets == sent
+        assert arrived == passed
+        assert dropped, "some chains dropped"
+    else:
+        assert arrived == sent
+    seen = follow(arrival, chains, scripts)
+    assert seen > EDITS // 4, "packets met the chains between"
+    print(f"{linkage} {mode}: {EDITS} edits, {sent} packets, {arrival.no_room} unread, {seen} chains seen")
+    change(playground, Chain())
+    assert pin_paths(own_bpffs) == ()
+
+
+def chain_in(running: Running) -> Chain:
+    assert running.chain is not None
+    return running.chain
+
+
+def verdict_of(running: Running) -> SlotCounts | None:
+    if running.counters_map is None:
+        return None
+    reader = open_counters(running)
+    assert reader is not None
+    with reader:
+        return reader.read().verdict
+
+
+def test_a_mixed_chain_would_be_noticed(samples: Path) -> None:
+    """The check itself: packets of two chains at once, or in the wrong order, fail it."""
+    chains = [first_chain(samples, Linkage.STATIC, Mode.NATIVE)]
+    chains.append(chains[0].move(3, 1))
+    chains.append(chains[1].remove([2]))
+    marks = [outcome(chain, ALL_PASS)[0] for chain in chains]
+    assert marks == ["012", "201", "21"]
+
+    def arrived(*ends: str) -> Arrival:
+        kinds = list(dict.fromkeys((ALL_PASS, end) for end in ends))
+        return Arrival(kinds, array("H", [kinds.index((ALL_PASS, end)) for end in ends]), True, 0)
+
+    assert follow(arrived("012", "201", "201", "21"), chains, [ALL_PASS]) == 3
+    for wrong in (("012", "212"), ("201", "012"), ("02",), ("",)):
+        with pytest.raises(AssertionError):
+            follow(arrived(*wrong), chains, [ALL_PASS])
+    dropped = replace(chains[0], slots=(marker(samples, 1), marker(samples, 2)))
+    assert outcome(dropped, SOME_DROP) == ("1", DROP)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 at every step of a change: the interface runs the old chain or the new one, whole, and the next
+change leaves nothing behind of the one that was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import change, look_at, run_through
+from tests.kernel.test_contract import LINKAGES
+from tests.stress.holdings import holdings
+from tests.stress.scale import SOAK, scaled
+from tests.stress.syscalls import Call, changes_something, run_until
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Linkage, Mode, Slot
+from xdpchain.components import components_of
+from xdpchain.plan import make_plan
+from xdpchain.running import Running
+from xdpchain.transaction import apply
+from xdptui.demo.frames import scripted
+from xdptui.demo.playground import Playground
+from xdptui.demo.wire import Listener
+
+FRAME = scripted(bytes([2] * 10), length=66)
+STRIDE = scaled(1, 1, 4)
+
+
+def marker(samples: Path, number: int) -> Slot:
+    return Slot.of(components_of(str(samples / "scripted.o"), name=f"scripted_{number}"))
+
+
+def tail_caller(samples: Path) -> Slot:
+    return Slot.of(components_of(str(samples / "tailcalls.o")))
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A chain, a change of it, and the marks that a packet bears under each (None: no chain)."""
+
+    start: Callable[[Chain, Path], Chain]
+    change: Callable[[Chain, Path], Chain]
+    old: str
+    new: str
+
+
+def three(chain: Chain, samples: Path) -> Chain:
+    for number in (1, 2, 3):
+        chain = chain.add(marker(samples, number))
+    return chain
+
+
+def with_pins(chain: Chain, samples: Path) -> Chain:
+    return three(chain, samples).add(tail_caller(samples))
+
+
+EDITS = {
+    "the first load": Edit(lambda empty, samples: empty, with_pins, "", "123"),
+    "an edit": Edit(
+        with_pins, lambda chain, samples: chain.move(3, 1).add(marker(samples, 5), 1), "123", "5312"
+    ),
+    "a removal and a toggle": Edit(
+        with_pins,
+        lambda chain, samples: chain.retune(2, actions=ActionSet.parse("none")).remove([0, 1]),
+        "123",
+        "2",
+    ),
+    "unloading all": Edit(with_pins, lambda chain, samples: chain.remove(range(4)), "123", ""),
+}
+
+
+def marks_now(playground: Playground, listener: Listener) -> str:
+    """What a real packet bears after the interface's chain, which must be what a trial run says as well."""
+    playground.send([FRAME])
+    (frame,) = listener.receive(1)
+    marks = frame[len(FRAME) :].decode()
+    running = look_at(playground)
+    if running.hook is not None:
+        tried = run_through(running, FRAME)
+        assert (tried.code, tried.data[len(FRAME) :].decode()) == (2, marks)
+    return marks
+
+
+@pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
+@pytest.mark.parametrize("name", EDITS)
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.timeout(900)
+def test_killed_at_each_system_call(
+    playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage, name: str, mode: Mode
+) -> None:
+    if mode is Mode.GENERIC and name != "an edit" and not SOAK:
+        pytest.skip("the swap alone differs in generic mode")
+    edit = EDITS[name]
+    listener = playground.listen()
+    empty = Chain(linkage=linkage, mode=mode)
+
+    def restart() -> Running:
+        change(playground, Chain())
+        assert holdings(playground, own_bpffs).counts == bare, "the next change removed what was left"
+        return change(playground, edit.start(empty, samples))
+
+    change(playground, with_pins(empty, samples))  # so that everything is imported and cached
+    change(playground, Chain())
+    bare = holdings(playground, own_bpffs).counts
+    assert not bare["programs"]
+    assert not bare["pins"]
+    running = restart()
+    started = holdings(playground, own_bpffs).counts
+    assert marks_now(playground, listener) == edit.old
+
+    def body() -> object:
+        now = look_at(playground)
+        return apply(make_plan(now, edit.change(now.chain or empty, samples)))
+
+    calls, code = run_until(body, None, counted)
+    assert code == 0
+    assert marks_now(playground, listener) == edit.new
+    finished = holdings(playground, own_bpffs).counts
+    seen: dict[str, int] = {}
+    for stop in range(0, len(calls), STRIDE):
+        running = restart()
+        assert holdings(playground, own_bpffs).counts == started
+        made, code = run_until(body, stop, counted)
+        assert code is None, f"killed at call {stop}"
+        where = f"killed at call {stop} of {len(calls)}, {made[-1]}, after {', '.join(map(str, made[-6:-1]))}"
+        marks = marks_now(playground, listener)
+        seen[marks] = seen.get(marks, 0) + 1
+        now = look_at(playground)
+        if now.hooks == running.hooks:
+            assert marks == edit.old, where
+            assert now.chain == running.chain, where
+        else:
+            assert marks == edit.new, where
+        # The same change, made once more or for the first time, cleans up after the other.
+        if now.hooks == running.hooks:
+            body()
+        else:
+            change_and_back(playground, now, samples, linkage)
+        assert marks_now(playground, listener) == edit.new, where
+        assert holdings(playground, own_bpffs).counts == finished, where
+    assert set(seen) == {edit.old, edit.new} or len(calls) // STRIDE < 30, (
+        "the kills hit both sides of the swap"
+    )
+    print(f"{linkage} {mode}, {name}: killed at {len(calls)} calls, outcome {seen}")
+
+
+def change_and_back(playground: Playground, now: Running, samples: Path, linkage: Linkage) -> None:
+    """Two changes that leave the chain as it is; where there is none, one comes and goes."""
+    if now.chain is None:
+        change(playground, Chain(linkage=linkage).add(marker(samples, 0)))
+        change(playground, Chain())
+        return
+    other = now.chain.slots[0].actions.toggle(1)
+    changed = change(playground, now.chain.retune(0, actions=other))
+    assert changed.chain is not None
+    change(playground, changed.chain.retune(0, actions=now.chain.slots[0].actions))
+
+
+def counted(call: Call) -> bool:
+    """In a long run every call counts, else those that change something."""
+    return SOAK or changes_something(call)
