@@ -328,7 +328,15 @@ def test_without_root_it_says_what_is_missing(cli: CommandLine, tmp_path: Path) 
 
 def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
     """A program array takes a pin: without a BPF filesystem it says so, and mounts one when asked."""
-    words = ["--netns", cli.playground.netns, "load", cli.interface, cli.sample("tailcalls")]
+    words = [
+        "--netns",
+        cli.playground.netns,
+        "load",
+        cli.interface,
+        cli.sample("tailcalls"),
+        "--linkage",
+        "static",
+    ]
 
     def alone(*more: str) -> subprocess.CompletedProcess[str]:
         empty = 'mount -t tmpfs tmpfs /sys/fs/bpf && exec "$@"'
