@@ -7,9 +7,10 @@ import errno
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import PermissionDenied
 from .sys import bpf
 
-__all__ = ["Capability", "missing_capabilities"]
+__all__ = ["Capability", "missing_capabilities", "require_capabilities"]
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 
@@ -44,14 +45,8 @@ def missing_capabilities() -> tuple[Capability, ...]:
     CAP_PERFMON, as before kernel 5.8); with all of them present, loading a minimal XDP program is tried,
     for a kernel's policy may forbid it all the same.
     """
-    held = _effective()
-    missing = [
-        Capability(name, why)
-        for bit, name, why in NEEDED
-        if not held >> bit & 1 and not (bit in (CAP_BPF, CAP_PERFMON) and held >> CAP_SYS_ADMIN & 1)
-    ]
-    if missing:
-        return tuple(missing)
+    if missing := _not_held():
+        return missing
     try:
         bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="xdptui_probe").close()
     except bpf.BpfError as error:
@@ -64,6 +59,28 @@ def missing_capabilities() -> tuple[Capability, ...]:
             )
         raise bpf.refusal(error, "a minimal XDP program can't be loaded") from error
     return ()
+
+
+def require_capabilities() -> None:
+    """Raise PermissionDenied, which names what is missing, unless this process has what editing takes.
+
+    Without CAP_SYS_ADMIN a first chain could still be attached, but nobody could read it back.
+    """
+    if missing := _not_held():
+        raise PermissionDenied(
+            "XDP chains can't be changed by this process",
+            "; ".join(f"{one.name} is missing: {one.why}" for one in missing),
+            missing[0].todo,
+        )
+
+
+def _not_held() -> tuple[Capability, ...]:
+    held = _effective()
+    return tuple(
+        Capability(name, why)
+        for bit, name, why in NEEDED
+        if not held >> bit & 1 and not (bit in (CAP_BPF, CAP_PERFMON) and held >> CAP_SYS_ADMIN & 1)
+    )
 
 
 def _effective() -> int:

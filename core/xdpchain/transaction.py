@@ -24,6 +24,7 @@ from .linkage import Built, Linker
 from .linkage.freplace import FreplaceLinker
 from .linkage.static import StaticLinker
 from .manifest import Author
+from .permissions import require_capabilities
 from .plan import Plan, make_plan
 from .running import Running
 from .stale import sweep
@@ -56,10 +57,12 @@ def apply(
     ``progress`` is told each step before it begins; when ``cancelled`` answers True before the swap,
     nothing is changed and Cancelled is raised. Raises RaceLost if what runs is not what the plan was made
     from (``detail`` says who changed it), Busy if another editor holds the lock, and whatever the linkage,
-    the kernel or the driver refuses. After any error the interface runs what it ran.
+    the kernel or the driver refuses; PermissionDenied names what this process lacks. After any error the
+    interface runs what it ran.
     """
     if plan.empty:
         return plan.running
+    require_capabilities()
     tell = progress or (lambda step: None)
     interface = plan.running.interface
     with bpffs.lock(lock_timeout):
@@ -94,6 +97,7 @@ def edit(
     does not hold the lock while it attaches, and retries in the same way), at most ``tries`` times. Raises
     what ``change``, `plan.make_plan` and `apply` raise; RaceLost after the last try.
     """
+    require_capabilities()  # what can't be read looks like somebody else's
     for left in reversed(range(tries)):
         running = look(name, netns)
         plan = make_plan(running, change(running))

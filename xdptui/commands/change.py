@@ -10,6 +10,7 @@ from xdpchain.chain import Chain
 from xdpchain.checks import Finding, check_component
 from xdpchain.discover import look
 from xdpchain.errors import PermissionDenied
+from xdpchain.permissions import require_capabilities
 from xdpchain.plan import Plan, make_plan
 from xdpchain.running import Running
 from xdptui.commands.edits import EDITS, Edit
@@ -38,6 +39,8 @@ def run(options: Namespace) -> int:
 
 def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
     running = look(options.interface, options.netns)
+    if not running.editable:
+        require_capabilities()  # what can't be read looks like somebody else's
     candidate, notes = edit.make(running)
     return make_plan(running, candidate), notes
 
