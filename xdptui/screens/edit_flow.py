@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from textual import work
 
 from xdpchain.actions import Action
-from xdpchain.chain import Chain
+from xdpchain.chain import Chain, Linkage
 from xdpchain.errors import XdpChainError
 from xdptui.widgets.chain_table import ChainTable
 
@@ -107,7 +107,30 @@ class EditFlow(Flow):
         if not self.session.chain.slots:
             self.notify("There is no chain yet", severity="warning")
             return
+        if self.session.chain.linkage is Linkage.FREPLACE:
+            self.notify(
+                "A freplace chain has no counters of its own: it is counted while you look", timeout=5
+            )
+            return
         self._edit(lambda chain: replace(chain, counters=not chain.counters))
+
+    # Linkage
+
+    def action_relink(self) -> None:
+        if not self.session.chain.slots:
+            self.notify("There is no chain yet", severity="warning")
+            return
+        if not self.editable():
+            return
+        if self.session.chain.linkage is Linkage.FREPLACE:
+            self._edit(lambda chain: chain.relink(Linkage.STATIC))
+            return
+        if self.session.linkage is Linkage.FREPLACE:
+            self._edit(lambda chain: chain.relink(Linkage.FREPLACE))
+            return
+        self.notify(
+            self.session.linkage_why, title="freplace does not work here", severity="warning", timeout=8
+        )
 
     # Load, replace, unload
 
@@ -118,7 +141,9 @@ class EditFlow(Flow):
             return
         from .load import LoadDialog
 
-        dialog = LoadDialog(running, self.session.chain, directory=self.last_directory)
+        dialog = LoadDialog(
+            running, self.session.chain, directory=self.last_directory, linkage_why=self.session.linkage_why
+        )
         choice = await self.app.push_screen_wait(dialog)
         self.last_directory = dialog.directory
         if choice is None or not self._still(running.interface.ifindex):

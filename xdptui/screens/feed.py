@@ -9,13 +9,16 @@ from collections.abc import Callable
 from textual.message import Message
 from textual.worker import get_current_worker
 
+from xdpchain.chain import Linkage
 from xdpchain.running import Running
 from xdptui.meter import Identity, Opened, open_missing
 
-__all__ = ["Capabilities", "Feed", "LookFailed", "Surveyed"]
+__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Surveyed"]
 
 NAP = 0.2
 """Seconds between looks at whether the program ends; a thread can't be interrupted."""
+NOBODY = 0
+"""No interface's ifindex."""
 
 
 class Surveyed(Message):
@@ -42,6 +45,14 @@ class Capabilities(Message):
         self.missing = missing
 
 
+class Defaults(Message):
+    """What a new chain gets here, and why."""
+
+    def __init__(self, linkage: Linkage, why: str) -> None:
+        super().__init__()
+        self.linkage, self.why = linkage, why
+
+
 class Feed:
     """Runs in a thread; ``post`` hands messages to the screen, ``known`` says which counters are open."""
 
@@ -50,8 +61,9 @@ class Feed:
         netns: str | None,
         post: Callable[[Message], object],
         known: Callable[[], frozenset[Identity]],
+        looked_at: Callable[[], int | None],
     ) -> None:
-        self._netns, self._post, self._known = netns, post, known
+        self._netns, self._post, self._known, self._looked_at = netns, post, known, looked_at
         self._asked = threading.Event()
 
     def ask(self) -> None:
@@ -90,9 +102,14 @@ class Feed:
         from xdpchain.discover import survey
 
         runnings = survey(self._netns)
-        self._post(Surveyed(runnings, open_missing(runnings, self._known())))
+        self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
 
     def _capabilities(self) -> None:
         from xdpchain.permissions import missing_capabilities
 
-        self._post(Capabilities(tuple((c.name, c.why, c.todo) for c in missing_capabilities())))
+        missing = missing_capabilities()
+        self._post(Capabilities(tuple((c.name, c.why, c.todo) for c in missing)))
+        if not missing:
+            from xdpchain.probe import default_linkage
+
+            self._post(Defaults(*default_linkage()))

@@ -37,7 +37,7 @@ class Flow(Screen[None]):
         if session.read_only:
             self.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
             return False
-        if session.state is State.FOREIGN:
-            self.notify(f"The hook is not ours to edit: {running.note}", severity="warning")
+        if session.state in (State.FOREIGN, State.VIEW):
+            self.notify(f"This hook can't be edited: {running.note}", severity="warning")
             return False
         return True

@@ -110,9 +110,16 @@ class LoadDialog(Dialog[Choice | None]):
             self.ticket, self.findings = ticket, findings
 
     def __init__(
-        self, running: Running, chain: Chain, *, directory: str | None = None, replaces: int | None = None
+        self,
+        running: Running,
+        chain: Chain,
+        *,
+        directory: str | None = None,
+        replaces: int | None = None,
+        linkage_why: str = "",
     ) -> None:
         super().__init__()
+        self._linkage_why = linkage_why
         self._target, self._chain, self._replaces = running, chain, replaces
         self.directory = directory or os.getcwd()
         self._entries: tuple[Entry, ...] = ()
@@ -370,6 +377,9 @@ class LoadDialog(Dialog[Choice | None]):
             facts.append(
                 Content.assemble((f"{sign} ", f"bold {style}"), (text, style if sign == "✗" else ""))
             )
+        if self._free and self._component is not None and self._linkage_why:
+            text = f"{self._chain.linkage} linkage: {self._linkage_why}"
+            facts.append(Content.assemble(("✓ ", "bold $success"), text))
         problem = self._problem()
         if problem:
             facts.append(Content.styled(problem, "$error"))

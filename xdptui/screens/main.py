@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
 from xdpchain.actions import ALL_ACTIONS
+from xdpchain.chain import Chain
 from xdptui.meter import Meter
 from xdptui.repaint import ThriftyCompositor
 from xdptui.view.chain_lines import ChainView
@@ -19,7 +20,7 @@ from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.keys import KEYS
 from xdptui.view.layout import Layout, share
 from xdptui.view.notes import chain_note, empty_list, waterfall_note
-from xdptui.view.session import Session, Shown
+from xdptui.view.session import Session, Shown, running_chain
 from xdptui.view.waterfall import flow
 from xdptui.widgets.banner import Banner
 from xdptui.widgets.chain_table import ChainTable
@@ -31,7 +32,7 @@ from xdptui.widgets.waterfall import Waterfall
 
 from .apply_flow import ApplyFlow
 from .edit_flow import EditFlow
-from .feed import Capabilities, Feed, LookFailed, Surveyed
+from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Surveyed
 
 __all__ = ["MainScreen"]
 
@@ -58,7 +59,7 @@ class MainScreen(EditFlow, ApplyFlow):
         self._shares: Layout | None = None
         self._trouble = ""
         self._unreadable = False
-        self.feed = Feed(netns, self.post_message, lambda: self.meter.known)
+        self.feed = Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.session.selected)
 
     def compose(self) -> ComposeResult:
         yield Banner(id="banner")
@@ -83,9 +84,13 @@ class MainScreen(EditFlow, ApplyFlow):
 
     def put(self, session: Session) -> None:
         """The one place where the session changes."""
-        if session is not self.session:
-            self.session = session
-            self.show()
+        if session is self.session:
+            return
+        moved = session.selected != self.session.selected
+        self.session = session
+        self.show()
+        if moved and self.meter.lacks(session.running):
+            self.feed.ask()
 
     def show(self) -> None:
         """Hand every widget its part of the session; they repaint what differs."""
@@ -147,14 +152,18 @@ class MainScreen(EditFlow, ApplyFlow):
         running = session.running
         current = None
         unit = session.shown
-        if reading is not None and running is not None and running.chain is not None:
+        if reading is not None and running is not None:
+            chain = running_chain(running) or Chain()
             if unit in (Shown.PACKETS, Shown.BYTES):
-                current = flow(running.chain, reading.totals, reading.verdict_totals)
+                current = flow(chain, reading.totals, reading.verdict_totals)
             elif reading.verdict_rates is not None:
-                current = flow(running.chain, reading.rates, reading.verdict_rates)
+                current = flow(chain, reading.rates, reading.verdict_rates)
         what = "packets in total" if unit in (Shown.PACKETS, Shown.BYTES) else "packets/s"
         if session.changes:
             what += " of what runs"
+        cost = self.meter.cost(session.selected)
+        if cost is not None:
+            what = f"counting adds {cost} ns a packet · {what}"
         note = waterfall_note(session, self.meter.why(session.selected), reading is not None)
         self.query_one(Waterfall).present(current, what, note)
 
@@ -179,7 +188,7 @@ class MainScreen(EditFlow, ApplyFlow):
         self._trouble = ""
         before = self.session
         was_stale = before.stale
-        self.meter.sync(event.runnings, event.opened)
+        self.meter.sync(event.runnings, event.opened, before.selected or NOBODY)
         session = before.surveyed_as(event.runnings)
         if self._wanted is not None:
             for running in event.runnings:
@@ -216,6 +225,9 @@ class MainScreen(EditFlow, ApplyFlow):
             self.notify(
                 f"{name} is missing: {why}. {todo}", title="Read-only", severity="warning", timeout=10
             )
+
+    def on_defaults(self, event: Defaults) -> None:
+        self.put(replace(self.session, linkage=event.linkage, linkage_why=event.why))
 
     # Looking
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xdpchain.chain import Chain, Slot
-from xdpchain.plan import lint
+from xdpchain.lint import lint
 
 from .cells import Cell, Line, clip, left
 

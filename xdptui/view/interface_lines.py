@@ -76,11 +76,12 @@ def ownership(running: Running) -> str:
 
 
 def _chain(running: Running, wide: bool) -> str:
-    if running.chain is not None:
-        count = len(running.chain)
-        text = f"{count} {running.chain.linkage}"
+    chain = running.chain or running.shown
+    if chain is not None:
+        count = len(chain)
+        text = f"{count} {chain.linkage}"
         if wide:
-            text = f"{count} slot{'s' * (count != 1)} {running.chain.linkage}"
+            text = f"{count} slot{'s' * (count != 1)} {chain.linkage}"
             if running.dispatcher:
                 text += f", id {running.dispatcher.id}"
         return text

@@ -62,6 +62,7 @@ KEYS: tuple[Key, ...] = (
     Key("R", "R", "flip_action('R')", "continue after XDP_REDIRECT, or not", GROUPS[1], edits=True),
     Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 10, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
+    Key("L", "L", "relink", "freplace or static linkage for the chain", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
 from xdpchain.actions import Action
-from xdpchain.chain import Chain, Slot
-from xdpchain.running import Running
+from xdpchain.chain import Chain, Linkage, Slot
+from xdpchain.running import Owner, Running
 
 from .history import History
 from .marks import count, removed
 from .rebase import rebase
 
-__all__ = ["Edit", "Order", "Session", "Shown", "State"]
+__all__ = ["Edit", "Order", "Session", "Shown", "State", "running_chain"]
 
 
 class Order(StrEnum):
@@ -56,6 +56,7 @@ class State(Enum):
     EMPTY = "NO INTERFACE"
     FREE = "FREE"
     FOREIGN = "NOT OURS"
+    VIEW = "VIEW ONLY"
     RUNNING = "RUNNING"
     CANDIDATE = "CANDIDATE"
     STALE = "STALE CANDIDATE"
@@ -81,8 +82,9 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The selected interface is named by its ifindex, the selected slot by its place in the chain that is
-    shown.
+    """The selected interface is named by its ifindex, the selected slot by its place in the chain shown.
+
+    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words.
     """
 
     runnings: tuple[Running, ...] = ()
@@ -96,6 +98,8 @@ class Session:
     shown: Shown = Shown.PACKET_RATE
     frozen: bool = False
     missing: tuple[str, ...] = ()
+    linkage: Linkage = Linkage.STATIC
+    linkage_why: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
 
     # What is looked at
@@ -111,11 +115,10 @@ class Session:
 
     @property
     def chain(self) -> Chain:
-        """The candidate if there is one, else what runs, else an empty chain."""
+        """The candidate if there is one, else what runs, else an empty chain to begin with."""
         if self.edit is not None:
             return self.edit.candidate
-        running = self.running
-        return running.chain if running is not None and running.chain is not None else Chain()
+        return running_chain(self.running) or Chain(linkage=self.linkage)
 
     @property
     def base(self) -> Chain | None:
@@ -162,7 +165,7 @@ class Session:
         if self.changes:
             return State.STALE if self.stale else State.CANDIDATE
         if not running.editable:
-            return State.FOREIGN
+            return State.FOREIGN if running.owner is Owner.FOREIGN else State.VIEW
         return State.RUNNING if running.hooks else State.FREE
 
     @property
@@ -263,6 +266,11 @@ class Session:
         return self if slot == self.slot else replace(self, slot=slot)
 
 
+def running_chain(running: Running | None) -> Chain | None:
+    """The chain that runs, also one that can only be looked at."""
+    return None if running is None else running.chain or running.shown
+
+
 def _haystack(running: Running) -> str:
     parts = (
         running.interface.name,
@@ -272,6 +280,6 @@ def _haystack(running: Running) -> str:
         running.device.operstate,
         running.linkage or "",
         *(hook.name for hook in running.hooks),
-        *(slot.name for slot in running.chain or ()),
+        *(slot.name for slot in running_chain(running) or ()),
     )
     return " ".join(str(part) for part in parts).lower()

@@ -18,6 +18,7 @@ STYLE = {
     State.EMPTY: "state-free",
     State.FREE: "state-free",
     State.FOREIGN: "state-foreign",
+    State.VIEW: "state-foreign",
     State.RUNNING: "state-running",
     State.CANDIDATE: "state-candidate",
     State.STALE: "state-stale",
