@@ -9,7 +9,7 @@ Documentation/bpf/standardization/instruction-set.rst.
 from __future__ import annotations
 
 import sys
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,7 @@ INSN_SIZE: Final = 8
 MAX_FUNCTIONS: Final = 1 << 12
 _CALL: Final = 0x85
 _LOAD_IMM64: Final = 0x18
+_HELPER_CALL: Final = 0
 _PSEUDO_CALL: Final = 1
 _HOST: Final = sys.byteorder
 
@@ -96,16 +97,29 @@ class References:
 
     def maps(self, function: Function) -> tuple[str, ...]:
         """The maps that a function and all it calls refer to: names, or sections of global variables."""
-        maps: dict[str, None] = {}
+        return tuple(dict.fromkeys(name for one in self._reached(function) for name in self._of(one)[0]))
+
+    def helpers(self, function: Function) -> frozenset[int]:
+        """The kernel's helpers that a function and all it calls call (``BPF_FUNC_...``), by number."""
+        return frozenset(number for one in self._reached(function) for number in self._helpers(one))
+
+    def _reached(self, function: Function) -> list[Function]:
+        """The function and all that it calls, directly or not."""
+        order: list[Function] = []
         seen = {function}
         pending = [function]
         while pending:
-            names, calls = self._of(pending.pop())
-            maps.update(dict.fromkeys(names))
-            fresh = [one for one in calls if one not in seen]
+            order.append(pending.pop())
+            fresh = [one for one in self._of(order[-1])[1] if one not in seen]
             seen.update(fresh)
             pending.extend(fresh)
-        return tuple(maps)
+        return order
+
+    def _helpers(self, function: Function) -> Iterator[int]:
+        code = self._elf.sections[function.section].data
+        for offset in range(function.start, function.start + function.size, INSN_SIZE):
+            if code[offset] == _CALL and _source(code[offset + 1]) == _HELPER_CALL:
+                yield _immediate(code, offset)
 
     def _of(self, function: Function) -> tuple[tuple[str, ...], tuple[Function, ...]]:
         found = self._direct.get(function)

@@ -6,12 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .actions import Action
 from .chain import Chain, Mode, Slot
 from .errors import InvalidInput, NotOurs
+from .lint import Warning, lint
 from .running import Running
 
-__all__ = ["Change", "ChangeKind", "Plan", "Warning", "lint", "make_plan", "moved"]
+__all__ = ["Change", "ChangeKind", "Plan", "make_plan", "moved"]
 
 
 class ChangeKind(StrEnum):
@@ -46,16 +46,6 @@ class Change:
     @property
     def symbol(self) -> str:
         return SYMBOLS[self.kind]
-
-
-@dataclass(frozen=True, slots=True)
-class Warning:
-    """Something that the chain does and its author may not mean. ``slot`` is an index, None for the whole
-    chain.
-    """
-
-    slot: int | None
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +86,8 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
     changes = _changes(running.chain or replace(candidate, slots=()), candidate)
-    return Plan(running, candidate, changes, _steps(running, candidate) if changes else (), lint(candidate))
+    steps = _steps(running, candidate) if changes else ()
+    return Plan(running, candidate, changes, steps, lint(candidate, running))
 
 
 def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
@@ -185,30 +176,3 @@ def _steps(running: Running, candidate: Chain) -> tuple[str, ...]:
         steps.append(f"attach it to {where} ({candidate.mode} mode), only if the hook is still free")
     steps.append("release the old chain")
     return tuple(steps[:-1] if hook is None else steps)
-
-
-def lint(chain: Chain) -> tuple[Warning, ...]:
-    """What a chain does that its author may not mean."""
-    found: list[Warning] = []
-    for i, slot in enumerate(chain.slots[:-1]):
-        if not slot.actions:
-            rest = ", ".join(s.name for s in chain.slots[i + 1 :])
-            found.append(Warning(i, f"{slot.name} continues on nothing: {rest} never run"))
-            break
-    for i, slot in enumerate(chain.slots):
-        if Action.DROP in slot.actions or Action.ABORTED in slot.actions:
-            which = " and ".join(a.xdp_name for a in slot.actions if a in (Action.DROP, Action.ABORTED))
-            outcome = "XDP_PASS ends the chain" if i == len(chain) - 1 else "a later slot decides"
-            found.append(Warning(i, f"{slot.name} continues after {which}: {outcome}, the packet may pass"))
-    if chain.slots:
-        last = len(chain) - 1
-        odd = [a for a in chain.slots[last].actions if a in (Action.TX, Action.REDIRECT)]
-        if odd:
-            names = " and ".join(a.xdp_name for a in odd)
-            found.append(Warning(last, f"{chain.slots[last].name} is last: its {names} turns into XDP_PASS"))
-        if len({slot.component.frags for slot in chain.slots}) == 2:
-            lacking = ", ".join(s.name for s in chain.slots if not s.component.frags)
-            found.append(
-                Warning(None, f"no multi-buffer packets (jumbo frames): {lacking} can't take fragments")
-            )
-    return tuple(found)

@@ -8,7 +8,7 @@ import pytest
 from xdpchain.actions import ActionSet
 from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
 from xdpchain.errors import InvalidInput, NotOurs
-from xdpchain.plan import ChangeKind, Plan, lint, make_plan
+from xdpchain.plan import ChangeKind, Plan, make_plan
 from xdpchain.running import Device, Hook, Owner, Running
 
 DEVICE = Device(Interface("eth7", 7), True, "up", 1500, "veth", frozenset({"basic"}))
@@ -84,30 +84,3 @@ def test_modes_are_not_mixed() -> None:
         make_plan(running(chain), Chain(chain.slots, mode=Mode.GENERIC))
     with pytest.raises(InvalidInput, match="offload"):
         make_plan(Running(DEVICE), Chain(chain.slots, mode=Mode.OFFLOAD))
-
-
-@pytest.mark.parametrize(
-    ("actions", "slot", "words"),
-    [
-        (["none", "P"], 0, "b never run"),
-        (["PD", "P"], 0, "XDP_DROP"),
-        (["P", "PD"], 1, "XDP_PASS ends the chain"),
-        (["P", "PT"], 1, "turns into XDP_PASS"),
-        (["A", "P"], 0, "XDP_ABORTED"),
-    ],
-)
-def test_lint(actions: list[str], slot: int, words: str) -> None:
-    chain = Chain()
-    for name, text in zip("ab", actions, strict=True):
-        chain = chain.add(Slot.of(Component(name), actions=ActionSet.parse(text)))
-    assert any(w.slot == slot and words in w.text for w in lint(chain)), lint(chain)
-
-
-def test_an_ordinary_chain_has_no_warnings() -> None:
-    assert lint(loaded("a", "b", "c")) == ()
-    assert lint(Chain()) == ()
-
-
-def test_fragments_lost_by_one_are_named() -> None:
-    chain = Chain().add(Slot.of(Component("a", frags=True))).add(Slot.of(Component("b")))
-    assert any("b can't take fragments" in warning.text for warning in lint(chain))

@@ -10,6 +10,8 @@ from xdpchain.chain import Chain
 from xdpchain.checks import Finding, check_component
 from xdpchain.discover import look
 from xdpchain.errors import PermissionDenied
+from xdpchain.forewarn import forewarn, surroundings
+from xdpchain.lint import Surroundings
 from xdpchain.permissions import require_capabilities
 from xdpchain.plan import Plan, make_plan
 from xdpchain.running import Running
@@ -42,23 +44,23 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
     if not running.editable:
         require_capabilities()  # what can't be read looks like somebody else's
     candidate, notes = edit.make(running)
-    return make_plan(running, candidate), notes
+    return forewarn(make_plan(running, candidate)), notes
 
 
 def _apply(options: Namespace, edit: Edit, talk: Talk) -> tuple[Plan, tuple[str, ...], Running]:
     from xdpchain import transaction
 
-    made: list[tuple[Running, Chain, tuple[str, ...]]] = []
+    made: list[tuple[Running, Chain, tuple[str, ...], Surroundings]] = []
 
     def change(running: Running) -> Chain:
         candidate, notes = edit.make(running)
-        made.append((running, candidate, notes))
+        made.append((running, candidate, notes, surroundings(running, candidate)))
         return candidate
 
     tries = transaction.TRIES if edit.repeatable else 1
     now = transaction.edit(options.interface, options.netns, change, progress=talk.step, tries=tries)
-    running, candidate, notes = made[-1]
-    return make_plan(running, candidate), notes, now
+    running, candidate, notes, around = made[-1]
+    return forewarn(make_plan(running, candidate), around), notes, now
 
 
 def _try(plan: Plan, talk: Talk) -> str:

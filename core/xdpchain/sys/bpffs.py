@@ -31,6 +31,7 @@ __all__ = [
     "lock",
     "make_dispatch_dir",
     "mount",
+    "mounts",
     "pins",
     "remove_dispatch_dir",
 ]
@@ -83,6 +84,11 @@ def find() -> Path:
     if os.environ.get("LIBXDP_BPFFS_AUTOMOUNT") == "1":
         return mount()
     raise _missing(path)
+
+
+def mounts() -> tuple[Path, ...]:
+    """Where BPF filesystems are mounted in this mount namespace, in the order of mounting."""
+    return tuple(dict.fromkeys(Path(place) for _, place in _bpf_mounts()))
 
 
 def mount() -> Path:

@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain does, or what an edit loses, that its author may not mean. Pure.
+
+A warning stops nothing: each of these can be meant. What can't be known from the values is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from .actions import Action
+from .chain import Chain, Component, MapRef, Mode, Slot
+from .checks import SINGLE_BUFFER_MTU
+from .redirects import redirect_use
+from .running import Device, Running
+
+__all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
+
+TRANSIENT = {"prog_array", "perf_event_array", "cgroup_array", "ringbuf", "user_ringbuf", "stack_trace"}
+"""Map types that hold nothing which anybody would miss: they are filled anew, or only passed through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Something that the chain does and its author may not mean. ``slot`` is an index, None for the whole
+    chain.
+    """
+
+    slot: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapFact:
+    """What the kernel says of a running map: its type as bpftool spells it, how many elements were counted
+    (None: uncountable, or not counted), and the ifindexes in it where it is a device map.
+    """
+
+    type: str
+    elements: int | None = None
+    targets: tuple[int, ...] = ()
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A device of the same namespace, with its driver's XDP features (None: this kernel can't tell)."""
+
+    ifindex: int
+    name: str
+    features: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What lies around a chain: its running maps by id, and the other interfaces. Empty: nobody looked."""
+
+    maps: Mapping[int, MapFact] = field(default_factory=dict)
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+NOTHING_KNOWN = Surroundings()
+
+
+def lint(
+    chain: Chain, running: Running | None = None, around: Surroundings = NOTHING_KNOWN
+) -> tuple[Warning, ...]:
+    """Judge a candidate; ``running`` is what it would replace, and says which device it is for."""
+    device = running.device if running else None
+    return (
+        *_unreachable(chain),
+        *_verdicts(chain),
+        *_order(chain),
+        *_twins(chain),
+        *_fragments(chain, device),
+        *_redirects(chain, device, around),
+        *(_lost(chain, running, around) if running else ()),
+    )
+
+
+def _unreachable(chain: Chain) -> Iterator[Warning]:
+    for i, slot in enumerate(chain.slots[:-1]):
+        if not slot.actions:
+            rest = ", ".join(s.name for s in chain.slots[i + 1 :])
+            yield Warning(i, f"{slot.name} continues on nothing: {rest} never run")
+            return
+
+
+def _verdicts(chain: Chain) -> Iterator[Warning]:
+    last = len(chain) - 1
+    for i, slot in enumerate(chain.slots):
+        which = [a.xdp_name for a in slot.actions if a in (Action.DROP, Action.ABORTED)]
+        if which:
+            outcome = "XDP_PASS ends the chain" if i == last else "a later slot decides"
+            yield Warning(
+                i, f"{slot.name} continues after {' and '.join(which)}: {outcome}, the packet may pass"
+            )
+        sent = [a.xdp_name for a in slot.actions if a in (Action.TX, Action.REDIRECT)]
+        if sent and i == last:
+            yield Warning(i, f"{slot.name} is last: its {' and '.join(sent)} turns into XDP_PASS")
+        elif sent:
+            yield Warning(
+                i,
+                f"{slot.name} continues after {' and '.join(sent)}: a later slot's verdict takes its place, "
+                "and the packet may not be sent",
+            )
+
+
+def _order(chain: Chain) -> Iterator[Warning]:
+    for priority, tied in groupby(enumerate(chain.slots), key=lambda placed: placed[1].priority):
+        slots = list(tied)
+        names = {slot.name for _, slot in slots}
+        if len(names) > 1:
+            who = " and ".join(slot.name for _, slot in slots)
+            text = f"{who} have the same priority, {priority}: their names decide which runs first"
+            yield Warning(slots[0][0], text)
+
+
+def _twins(chain: Chain) -> Iterator[Warning]:
+    for i, slot in enumerate(chain.slots):
+        for j, earlier in enumerate(chain.slots[:i]):
+            if _same_program(earlier.component, slot.component):
+                yield Warning(i, f"{slot.name} runs twice, in slots {j} and {i}, on the same packets")
+                break
+
+
+def _same_program(one: Component, other: Component) -> bool:
+    if one.name != other.name:
+        return False
+    if one.object is not None and other.object is not None:
+        return one.object.sha256 == other.object.sha256
+    return one.tag is not None and one.tag == other.tag
+
+
+def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
+    if not chain.slots or chain.mode is not Mode.NATIVE:
+        return  # generic mode makes one piece of a packet for programs that need it
+    lacking = [i for i, slot in enumerate(chain.slots) if not slot.component.frags]
+    names = ", ".join(chain.slots[i].name for i in lacking)
+    slot = lacking[0] if len(lacking) == 1 else None
+    large = device is not None and device.mtu > SINGLE_BUFFER_MTU
+    if device is not None and large and lacking:
+        yield Warning(
+            slot,
+            f"MTU {device.mtu} takes packets in fragments, and {names} can't take fragments: most drivers "
+            f"refuse the chain. Lower the MTU to {SINGLE_BUFFER_MTU}, or build it in section xdp.frags",
+        )
+    elif device is not None and large and device.features is not None and "rx-sg" not in device.features:
+        driver = device.driver or "the driver"
+        text = f"MTU {device.mtu} takes packets in fragments, which {driver} can't hand to XDP"
+        yield Warning(None, f"{text}. Lower the MTU to {SINGLE_BUFFER_MTU}")
+    elif 0 < len(lacking) < len(chain):
+        need = f"; MTU {device.mtu} needs none" if device is not None else ""
+        text = f"no multi-buffer packets (jumbo frames): {names} can't take fragments{need}"
+        yield Warning(slot, text)
+
+
+def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Iterator[Warning]:
+    if chain.mode is not Mode.NATIVE:
+        return  # the generic redirect sends by the ordinary transmit path, which every device has
+    types = {number: fact.type for number, fact in around.maps.items()}
+    for i, slot in enumerate(chain.slots):
+        use = redirect_use(slot.component, types)
+        if not use:
+            continue
+        features = device.features if device is not None else None
+        if device is not None and features is not None and "redirect" not in features:
+            lacks = f"{device.driver or 'the driver'} of {device.interface.name} can't (no redirect feature)"
+            yield Warning(i, f"{slot.name} redirects packets, which {lacks}: they are lost")
+        if use.devices or use.anywhere:
+            yield from _targets(i, slot, use.devices, around)
+
+
+def _targets(i: int, slot: Slot, names: tuple[str, ...], around: Surroundings) -> Iterator[Warning]:
+    """The device maps of a running component say where its packets go; of a new one, nothing does."""
+    deaf = {one.ifindex: one.name for one in around.neighbours if _deaf(one)}
+    filled = {ref.name: around.maps[ref.id].targets for ref in slot.component.maps if ref.id in around.maps}
+    known = {ifindex for name in names for ifindex in filled.get(name, ())}
+    if known:
+        here = {one.ifindex for one in around.neighbours}
+        found = [deaf[n] for n in sorted(known & deaf.keys())]
+        if found:
+            yield Warning(i, f"{slot.name} redirects to {', '.join(found)}: {_NO_XMIT}, packets are lost")
+        if around.neighbours and (gone := sorted(known - here)):
+            numbers = ", ".join(map(str, gone))
+            text = f"{slot.name} redirects to ifindex {numbers}, which is not in this namespace (any more)"
+            yield Warning(i, text)
+    elif deaf:
+        listed = ", ".join(deaf.values())
+        where = f"the targets in {', '.join(names)} are not set yet" if names else "its targets are not known"
+        yield Warning(i, f"{slot.name} redirects packets, and {where}: {listed} would lose them, {_NO_XMIT}")
+
+
+_NO_XMIT = "no ndo-xmit feature"
+
+
+def _deaf(one: Neighbour) -> bool:
+    return one.features is not None and "ndo-xmit" not in one.features
+
+
+def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warning]:
+    """The state that goes with a slot, or with the version of a program that is replaced."""
+    old = running.chain
+    if old is None:
+        return
+    kept = {ref.id for slot in chain.slots for ref in _kept(slot.component)}
+    after = {slot.key: i for i, slot in enumerate(chain.slots)}
+    told: set[int] = set()
+    for slot in old.slots:
+        gone = [ref for ref in slot.component.maps if _matters(ref, around) and ref.id not in kept | told]
+        told.update(ref.id for ref in gone)
+        if not gone:
+            continue
+        what = ", ".join(_described(ref, around) for ref in gone)
+        place = after.get(slot.key)
+        how = "is removed" if place is None else "is replaced"
+        yield Warning(place, f"{slot.name} {how}, and what its maps hold is lost: {what}")
+    if running.counters_map is not None and chain.slots:
+        if chain.linkage is not old.linkage:
+            yield Warning(None, f"what was counted so far is lost: {chain.linkage} linkage counts anew")
+        elif not chain.counters:
+            yield Warning(None, "what was counted so far is lost: counters are switched off")
+
+
+def _kept(component: Component) -> tuple[MapRef, ...]:
+    """The running maps that a component goes on using: a new version takes those that it knows by name."""
+    if component.id is not None:
+        return component.maps
+    return tuple(ref for ref in component.maps if ref.name in component.uses)
+
+
+def _matters(ref: MapRef, around: Surroundings) -> bool:
+    fact = around.maps.get(ref.id)
+    if ref.name.startswith((".rodata", ".kconfig", "xdptui_")):
+        return False
+    return fact is None or not (fact.pinned or fact.type in TRANSIENT or fact.elements == 0)
+
+
+def _described(ref: MapRef, around: Surroundings) -> str:
+    fact = around.maps.get(ref.id)
+    if fact is None:
+        return ref.name
+    if fact.elements is None or fact.type in ("array", "percpu_array"):
+        return f"{ref.name} ({fact.type})"
+    return f"{ref.name} ({fact.type}, {fact.elements} entries)"
