@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .chain import Chain, Interface, Linkage
 from .discover import author_of, look
-from .errors import Cancelled, NotOurs, RaceLost, Unsupported
+from .errors import Cancelled, NotFound, NotOurs, RaceLost, Unsupported
 from .linkage import Built, Linker
 from .linkage.freplace import FreplaceLinker
 from .linkage.static import StaticLinker
@@ -70,11 +70,15 @@ def apply(
         now = _unchanged(plan)
         hook = now.hook
         sweep(interface.ifindex, hook.prog_id if hook else None)
-        if plan.candidate.slots:
-            _replace(interface, now, plan.candidate, tell, cancelled)
-        else:
-            tell("detach")
-            _swap(interface, now, None, now.chain or plan.candidate)
+        try:
+            if plan.candidate.slots:
+                _replace(interface, now, plan.candidate, tell, cancelled)
+            else:
+                tell("detach")
+                _swap(interface, now, None, now.chain or plan.candidate)
+        except NotFound:
+            _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
+            raise
         if now.chain is not None:
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
