@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Thousands of edits: nothing grows. 300 in one process and 20 processes in every run; with XDPTUI_SOAK=1
+10,000 and 1,000.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import change, look_at
+from tests.kernel.test_contract import LINKAGES
+from tests.stress.holdings import Holdings, holdings, resident_bytes
+from tests.stress.scale import scaled
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Linkage, Slot
+from xdpchain.components import components_of, keep_maps
+from xdpchain.counters import open_counters
+from xdpchain.plan import make_plan
+from xdpchain.sys import bpf
+from xdpchain.transaction import apply
+from xdpchain.trial import run_trial
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+EDITS = scaled(300, 10_000, 60)
+PROCESSES = scaled(20, 1_000, 6)
+ROOT = Path(__file__).parents[2]
+GROWTH_PER_EDIT = 64
+"""Bytes of memory that an edit may leave. An object that leaked would be hundreds: no room for even one."""
+SLACK = 1 << 20
+"""Bytes by which the allocator's and the interpreter's own bookkeeping may still grow after the warm-up."""
+
+
+def cycle(samples: Path, start: Chain) -> Iterator[Chain | None]:
+    """Edits of every kind; after the last the chain is as it was before the first. None: read it again."""
+    scripted = str(samples / "scripted.o")
+    counter = components_of(str(samples / "counter.o"))
+    newer = components_of(str(samples / "counter_v2.o"))
+    chain = start
+    chain = yield chain.add(Slot.of(components_of(scripted, name="scripted_1")), 0)
+    chain = yield chain.move(0, 2)
+    chain = yield chain.retune(1, actions=ActionSet.parse("PDT"))
+    first = next(i for i, slot in enumerate(chain.slots) if slot.name == "xdp_counter")
+    chain = yield chain.substitute(first, keep_maps(newer, chain.slots[first].component))
+    chain = yield chain.add(Slot.of(components_of(str(samples / "tailcalls.o"))))
+    chain = yield chain.substitute(first, keep_maps(counter, chain.slots[first].component))
+    chain = yield chain.remove(
+        [i for i, s in enumerate(chain.slots) if s.name in ("scripted_1", "xdp_tailcalls")]
+    )
+    chain = yield Chain(linkage=start.linkage)
+    yield start
+
+
+def everything(samples: Path, linkage: Linkage) -> Chain:
+    """Map types of all kinds: hashes, per-CPU, global data, maps in maps, a program array."""
+    chain = Chain(linkage=linkage)
+    for name in ("counter", "firewall", "globals", "mapinmap", "tailcalls"):
+        chain = chain.add(Slot.of(components_of(str(samples / f"{name}.o"))))
+    return chain
+
+
+def steady(playground: Playground, bpffs: Path) -> Holdings:
+    """What is held, once the kernel has let go of what it frees after a grace period."""
+    before = holdings(playground, bpffs)
+    while True:
+        time.sleep(0.05)
+        now = holdings(playground, bpffs)
+        if now.counts == before.counts:
+            return now
+        before = now
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.timeout(7200)
+def test_many_edits_in_one_process(
+    playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
+) -> None:
+    start = everything(samples, linkage)
+    frame = frames.udp(frames.PEER, frames.NEAR, 53)
+    done, memory, held = 0, [], []
+    everyone = everyones()
+    began = time.monotonic()
+    change(playground, start)
+    while done < EDITS:
+        edits = cycle(samples, start)
+        candidate = next(edits)
+        while candidate is not None:
+            running = change(playground, candidate)
+            done += 1
+            if done % 10 == 0 and running.chain is not None:  # what a screen does between two edits
+                reader = open_counters(running)
+                if reader is not None:
+                    with reader:
+                        reader.read()
+                if linkage is Linkage.STATIC:
+                    run_trial(running.chain, [frame])
+            refused(playground, samples, done)
+            try:
+                candidate = edits.send(running.chain or Chain(linkage=linkage))  # type: ignore[attr-defined]
+            except StopIteration:
+                candidate = None
+        memory.append(resident_bytes())
+        held.append(steady(playground, own_bpffs).counts)
+    seconds = time.monotonic() - began
+    settled = len(held) // 3
+    assert all(counts == held[settled] for counts in held[settled:]), (held[settled], held[-1])
+    assert held[-1]["programs"] < 20
+    edits_after = done * (len(memory) - 1 - settled) // len(memory)
+    grown = memory[-1] - memory[settled]
+    assert grown < SLACK + GROWTH_PER_EDIT * edits_after, f"{grown} bytes in {edits_after} edits"
+    change(playground, Chain())
+    after = steady(playground, own_bpffs)
+    assert after.counts == {**held[-1], "programs": 0, "maps": 0, "links": 0, "pins": 0}
+    # And as far as the kernel's own lists tell, on which others may be busy meanwhile.
+    assert fewer_than(everyone, done // 4)
+    print(
+        f"{linkage}: {done} edits in {seconds:.0f} s ({1000 * seconds / done:.1f} ms each), held {held[-1]}, "
+        f"{grown} bytes more memory in the last {edits_after}"
+    )
+
+
+def refused(playground: Playground, samples: Path, number: int) -> None:
+    """Every seventh edit is one that fails: failures must not leave anything either."""
+    if number % 7:
+        return
+    running = look_at(playground)
+    bad = Slot.of(components_of(str(samples / "refused.o")))
+    with pytest.raises(Exception, match="verifier"):
+        apply(make_plan(running, (running.chain or Chain()).add(bad)))
+
+
+def everyones() -> dict[str, int]:
+    """How many programs, maps, and links there are on the whole machine."""
+    commands = {
+        "programs": bpf.Command.PROG_GET_NEXT_ID,
+        "maps": bpf.Command.MAP_GET_NEXT_ID,
+        "links": bpf.Command.LINK_GET_NEXT_ID,
+    }
+    return {name: sum(1 for _ in bpf.ids(command)) for name, command in commands.items()}
+
+
+def fewer_than(before: dict[str, int], more: int) -> bool:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        now = everyones()
+        if all(now[name] < before[name] + more for name in before):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.timeout(7200)
+def test_many_processes_of_one_edit_each(
+    playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
+) -> None:
+    """The command line as a script would call it."""
+    change(playground, everything(samples, linkage))
+    where = [playground.ifname, "--netns", playground.netns]
+    tailcalls, scripted = str(samples / "tailcalls.o"), str(samples / "scripted.o")
+    edits = [
+        ["load", *where, scripted, "-n", "scripted_1", "--at", "0"],
+        ["set", *where, "scripted_1", "-A", "PDT"],
+        ["move", *where, "scripted_1", "2"],
+        ["load", *where, tailcalls, "--at", "0"],
+        ["unload", *where, "0"],
+        ["unload", *where, "scripted_1"],
+    ]
+    held = []
+    everyone = everyones()
+    began = time.monotonic()
+    for number in range(PROCESSES):
+        command = [sys.executable, "-m", "xdptui", *edits[number % len(edits)]]
+        done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+        assert done.returncode == 0, (number, done.stderr)
+        if number % len(edits) == len(edits) - 1:
+            held.append(steady(playground, own_bpffs).counts)
+    seconds = time.monotonic() - began
+    assert all(counts == held[0] for counts in held), (held[0], held[-1])
+    change(playground, Chain())
+    assert steady(playground, own_bpffs).counts == {
+        "programs": 0, "maps": 0, "links": 0, "pins": 0, "descriptors": held[0]["descriptors"]
+    }  # fmt: skip
+    assert fewer_than(everyone, max(PROCESSES // 2, 8))
+    print(f"{linkage}: {PROCESSES} processes in {seconds:.0f} s, held {held[-1]}")
+
+
+def environment() -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT}"}
