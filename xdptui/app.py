@@ -35,7 +35,7 @@ class XdpTui(App[None]):
 
     def __init__(self, netns: str | None = None, interface: str | None = None) -> None:
         environ = dict(os.environ)  # before Textual takes NO_COLOR out of it
-        # Told at once that colours are the terminal's own, Textual strips them all; else it turns them to greys.
+        # Told at once that colours are the terminal's own, Textual strips them; else it turns them to greys.
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)

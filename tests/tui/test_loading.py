@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from textual.widgets import Button, Input, OptionList, RadioButton
+from textual.widgets import Button, Input, OptionList
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.chain import Mode
@@ -19,6 +19,7 @@ from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
 from xdptui.trial_frames import NAMED_FRAMES
 from xdptui.view.session import State
+from xdptui.widgets.mode_choice import ModeChoice
 
 
 async def open_object(driver: Driver, path: Path, key: str = "l") -> None:
@@ -94,8 +95,9 @@ async def test_trial_says_what_each_slot_did(playground: Playground, samples: Pa
 async def test_native_is_the_default_and_generic_a_choice(playground: Playground, samples: Path) -> None:
     async with driving(playground.netns, playground.ifname) as driver:
         await open_object(driver, samples / "pass.o")
-        assert driver.app.screen.query_one("#native", RadioButton).value
-        await driver.pilot.click("#generic")
+        choice = driver.app.screen.query_one(ModeChoice)
+        assert choice.mode is Mode.NATIVE
+        await driver.pilot.click(choice, offset=(12, 0))
         await driver.until(lambda: "generic mode: slower" in driver.label("#facts"))
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())

@@ -31,14 +31,18 @@ def questions(plan: Plan) -> tuple[tuple[str, ...], str, str]:
     if not plan.candidate.slots:
         text = (
             f"{where} will run no XDP program any more.",
-            f"Removed: {', '.join(gone)}. Their maps and what is in them go too.",
+            f"Removed: {', '.join(gone)}. {_whose(gone)} maps and what is in them go too.",
         )
         return text, "Remove all", where
     text = (
         f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
-        f"Removed: {', '.join(gone)}. Their maps and what is in them go too; the rest of the chain runs on.",
+        f"Removed: {', '.join(gone)}. {_whose(gone)} maps and what is in them go too; the rest runs on.",
     )
     return text, "Apply", ""
+
+
+def _whose(gone: list[str]) -> str:
+    return "Its" if len(gone) == 1 else "Their"
 
 
 class ApplyFlow(Flow):
@@ -89,7 +93,7 @@ class ApplyFlow(Flow):
     async def _apply(self, plan: Plan) -> None:
         text, yes, demand = questions(plan)
         if text:
-            dialog = Confirm("Unload", text, yes, "Keep as it is", demand=demand)
+            dialog = Confirm("Remove programs", text, yes, "Keep as it is", demand=demand)
             if not await self.app.push_screen_wait(dialog):
                 return
         outcome = await self.app.push_screen_wait(Applying(plan))

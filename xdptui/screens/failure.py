@@ -47,7 +47,7 @@ class Failure(Dialog[None]):
             self.heading = heading
 
     def body(self) -> ComposeResult:
-        yield paragraph(self._what, classes="strong")
+        yield paragraph(f"{self._what[:1].upper()}{self._what[1:]}", classes="strong")
         if self._why:
             yield paragraph(f"Why: {self._why}", classes="gap")
         if self._todo:

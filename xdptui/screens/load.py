@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.suggester import Suggester
 from textual.widget import Widget
-from textual.widgets import Button, Input, OptionList, RadioButton, RadioSet, Static
+from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from xdpchain.chain import MAX_SLOTS, Chain, Component, Mode, Slot
@@ -26,6 +26,7 @@ from xdpchain.running import Running
 from xdptui.object_paths import Entry, complete, siblings, split, usual_places
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
+from xdptui.widgets.mode_choice import ModeChoice
 
 from .dialog import Dialog, button, paragraph
 from .failure import Failure
@@ -86,11 +87,6 @@ class LoadDialog(Dialog[Choice | None]):
         #priority { width: 10; }
         #at { width: 13; }
         .label { width: auto; color: $foreground 70%; padding: 0 1 0 0; }
-        RadioSet {
-            layout: horizontal; width: auto; height: 1; border: none; padding: 0; background: $surface;
-        }
-        RadioSet:focus-within { border: none; }
-        RadioButton { width: auto; padding: 0 2 0 0; }
         #modeline { height: 1; }
         #modenote { width: 1fr; height: 1; color: $foreground 70%; }
     }
@@ -165,9 +161,7 @@ class LoadDialog(Dialog[Choice | None]):
         if self._free:
             with Horizontal(id="modeline"):
                 yield paragraph("Mode", classes="name")
-                with RadioSet(id="mode", compact=True):
-                    yield RadioButton("native", True, id="native", compact=True)
-                    yield RadioButton("generic", id="generic", compact=True)
+                yield ModeChoice(id="mode")
                 yield paragraph("", id="modenote")
 
     def buttons(self) -> ComposeResult:
@@ -188,7 +182,7 @@ class LoadDialog(Dialog[Choice | None]):
     def _mode(self) -> Mode:
         if not self._free:
             return self._chain.mode
-        return Mode.GENERIC if self.query_one("#generic", RadioButton).value else Mode.NATIVE
+        return self.query_one(ModeChoice).mode
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#path")
@@ -346,7 +340,7 @@ class LoadDialog(Dialog[Choice | None]):
             self._findings = event.findings
             self._show()
 
-    @on(RadioSet.Changed, "#mode")
+    @on(ModeChoice.Changed)
     def mode_changed(self) -> None:
         self._judge()
         self._show()

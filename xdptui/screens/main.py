@@ -97,7 +97,9 @@ class MainScreen(EditFlow, ApplyFlow):
         session = self.session
         self._arrange()
         self.query_one(Banner).present(session)
-        self.query_one(KeyBar).present(read_only=session.read_only, candidate=session.changes > 0)
+        self.query_one(KeyBar).present(
+            read_only=session.read_only, candidate=session.changes > 0, slots=len(session.chain) > 0
+        )
         self._show_interfaces()
         self._show_chain()
         was = next((slot for slot in session.base or () if slot.key == session.slot_key), None)

@@ -8,12 +8,11 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, SelectionList, Static
-from textual.widgets.selection_list import Selection
+from textual.widgets import Button, Static
 
 from xdpchain.chain import Chain
+from xdptui.widgets.slot_choice import SlotChoice
 
 from .dialog import Dialog, button, paragraph
 
@@ -23,9 +22,7 @@ __all__ = ["UnloadDialog"]
 class UnloadDialog(Dialog[tuple[int, ...] | None]):
     """Answers with the indices of the slots to remove, or None."""
 
-    DEFAULT_CSS = """
-    UnloadDialog SelectionList { height: auto; max-height: 12; margin: 1 0; border: none; padding: 0; }
-    """
+    DEFAULT_CSS = "UnloadDialog #slots { margin: 1 0; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "all", show=False)]
 
     def __init__(self, chain: Chain, index: int, interface: str) -> None:
@@ -37,14 +34,7 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
         yield paragraph(
             "space marks, a marks all or none. Nothing happens to the interface before you apply."
         )
-        yield SelectionList(
-            *(
-                Selection(Content(f"{i}  {slot.name}  priority {slot.priority}"), i, i == self._index)
-                for i, slot in enumerate(self._chain)
-            ),
-            id="slots",
-            compact=True,
-        )
+        yield SlotChoice(self._chain, [self._index], id="slots")
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:
@@ -59,15 +49,11 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
         self.preview()
 
     def action_all(self) -> None:
-        slots = self.query_one(SelectionList)
-        if len(slots.selected) == len(self._chain):
-            slots.deselect_all()
-        else:
-            slots.select_all()
+        self.query_one(SlotChoice).mark_all_or_none()
 
-    @on(SelectionList.SelectedChanged)
+    @on(SlotChoice.Marked)
     def preview(self) -> None:
-        count = len(self.query_one(SelectionList).selected)
+        count = len(self.query_one(SlotChoice).marked)
         whole = len(self._chain)
         if count == whole:
             text = "The chain will be empty: applying it frees the interface's XDP hook."
@@ -80,5 +66,5 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
 
     @on(Button.Pressed)
     def answered(self, event: Button.Pressed) -> None:
-        chosen = tuple(sorted(self.query_one(SelectionList).selected))
+        chosen = self.query_one(SlotChoice).marked
         self.dismiss(chosen if event.button.id == "remove" and chosen else None)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 __all__ = ["GROUPS", "KEYS", "Key", "hints"]
@@ -78,15 +77,21 @@ KEYS: tuple[Key, ...] = (
 )
 
 
-def hints(width: int, *, read_only: bool, candidate: bool, extra: Iterable[Key] = ()) -> tuple[Key, ...]:
+NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "counters", "details")
+
+
+def hints(width: int, *, read_only: bool, candidate: bool, slots: bool = True) -> tuple[Key, ...]:
     """The hints that fit ``width`` whole, the lowest ranks first, in the order of the table.
 
-    What a read-only session can't do is left out; so is what needs a candidate where there is none.
+    What a read-only session can't do is left out; so is what needs a candidate or slots and has none.
     """
     offered = [
         key
-        for key in (*KEYS, *extra)
-        if key.rank and not (read_only and key.edits) and (candidate or key.action not in ("drop", "apply"))
+        for key in KEYS
+        if key.rank
+        and not (read_only and key.edits)
+        and (candidate or key.action not in ("drop", "apply"))
+        and (slots or key.action not in NEED_SLOTS)
     ]
     kept: list[Key] = []
     room = width

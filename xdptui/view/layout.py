@@ -37,6 +37,7 @@ def share(height: int, interfaces: int, slots: int) -> Layout:
     keys = 1 if height >= 6 else 0
     banner = 1 if height >= 4 else 0
     room = max(1, height - keys - banner)
+    inspects = slots > 0
     slots = max(1, slots)
     most_listed = max(2, interfaces + 1)
     full, middle, short = (rows + 1 for rows in rows_needed(slots))
@@ -50,7 +51,7 @@ def share(height: int, interfaces: int, slots: int) -> Layout:
                 more = min(left, most_listed - listed)
                 listed, left = listed + more, left - more
                 # What nobody needs stays with the pane at the bottom, so that the tables above don't float.
-                inspector, fall = (left, fall) if left >= INSPECTOR else (0, fall + left)
+                inspector, fall = (left, fall) if inspects and left >= INSPECTOR else (0, fall + left)
                 return Layout(banner, listed, slots * lines + 1, fall, inspector, keys, lines)
     listed = 2 if room >= 6 else 0
     chain = room - listed

@@ -45,8 +45,10 @@ def waterfall_note(session: Session, why: str, counting: bool) -> str:
     running = session.running
     if counting:
         return "counting…"
-    if running is None or not running.hooks:
+    if running is None:
         return ""
+    if not running.hooks:
+        return "Once a program runs, this shows the way of the packets through it."
     if why:
         return f"Nothing counts here: {why}"
     if running.chain is None:

@@ -30,10 +30,11 @@ class KeyBar(CellGrid):
         super().__init__(id=id)
         self._read_only = False
         self._candidate = False
+        self._slots = True
         self._places: list[tuple[int, int, Key]] = []
 
-    def present(self, *, read_only: bool, candidate: bool) -> None:
-        self._read_only, self._candidate = read_only, candidate
+    def present(self, *, read_only: bool, candidate: bool, slots: bool) -> None:
+        self._read_only, self._candidate, self._slots = read_only, candidate, slots
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
@@ -41,13 +42,16 @@ class KeyBar(CellGrid):
         cells: list[Cell] = []
         self._places = []
         x = 0
-        for key in hints(width, read_only=self._read_only, candidate=self._candidate):
+        for key in self._hints(width):
             label = short_label(key)
             cells += [Cell(f" {label}", "key"), Cell(f" {key.hint} ", "hint")]
             size = len(label) + len(key.hint) + 3
             self._places.append((x, x + size, key))
             x += size
         self.paint([Line((*cells, Cell(" " * max(0, width - x))), "banner")])
+
+    def _hints(self, width: int) -> tuple[Key, ...]:
+        return hints(width, read_only=self._read_only, candidate=self._candidate, slots=self._slots)
 
     def on_click(self, event: events.Click) -> None:
         for start, end, key in self._places:
