@@ -98,6 +98,7 @@ class ProgType(IntEnum):
     """``enum bpf_prog_type``, as far as it is used here."""
 
     XDP = 6
+    RAW_TRACEPOINT = 17
     TRACING = 26
     EXT = 28
 
@@ -488,10 +489,10 @@ def map_lookup(fd: Fd, key: bytes, size: int) -> bytes:
     return value.raw
 
 
-def map_update(fd: Fd, key: bytes, value: bytes) -> None:
-    """Set the value at ``key``."""
+def map_update(fd: Fd, key: bytes, value: bytes, flags: int = 0) -> None:
+    """Set the value at ``key``; ``flags`` 1 (BPF_NOEXIST): only where a hash map has none."""
     memory = _Memory()
-    _bpf(Command.MAP_UPDATE_ELEM, struct.pack("<IIQQQ", fd, 0, memory.at(key), memory.at(value), 0))
+    _bpf(Command.MAP_UPDATE_ELEM, struct.pack("<IIQQQ", fd, 0, memory.at(key), memory.at(value), flags))
 
 
 def map_delete(fd: Fd, key: bytes) -> None:
@@ -595,10 +596,14 @@ def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_
     return Fd(_bpf(Command.LINK_CREATE, attr)[0])
 
 
-def trace_attach(prog: Fd | int) -> Fd:
-    """Attach an fexit program to the function that it was loaded for; the link."""
+def trace_attach(prog: Fd | int, tracepoint: str = "") -> Fd:
+    """Attach an fexit program to the function that it was loaded for, or a raw tracepoint program to the
+    tracepoint of this name; the link.
+    """
     # LINK_CREATE does this only since kernel 5.19 (df86ca0d2f0f).
-    return Fd(_bpf(Command.RAW_TRACEPOINT_OPEN, struct.pack("<QII", 0, prog, 0))[0])
+    memory = _Memory()
+    name = memory.at(tracepoint.encode() + b"\0") if tracepoint else 0
+    return Fd(_bpf(Command.RAW_TRACEPOINT_OPEN, struct.pack("<QII", name, prog, 0))[0])
 
 
 def obj_pin(fd: Fd, path: str) -> None:

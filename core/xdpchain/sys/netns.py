@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from xdpchain.errors import NotFound, PermissionDenied
+from xdpchain.errors import KernelRefused, NotFound, PermissionDenied
 
-__all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run", "run_at"]
+__all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run", "run_apart", "run_at"]
 
 RUN_DIR = Path("/run/netns")
 OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
@@ -27,6 +27,8 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
 _libc.setns.restype = ctypes.c_int
+_libc.unshare.argtypes = [ctypes.c_int]
+_libc.unshare.restype = ctypes.c_int
 
 T = TypeVar("T")
 
@@ -108,6 +110,23 @@ def run_at(path: str | os.PathLike[str], call: Callable[[], T]) -> T:
             os.close(fd)
 
     return _in_thread(enter, call, "path")
+
+
+def run_apart(call: Callable[[], T]) -> T:
+    """The same inside a namespace that is made for this call, with a loopback device that is down, and that
+    is gone afterwards: the place to try what must touch nobody. Raises PermissionDenied, KernelRefused.
+    """
+
+    def leave() -> None:
+        if _libc.unshare(CLONE_NEWNET) == 0:
+            return
+        code = ctypes.get_errno()
+        error = OSError(code, os.strerror(code))
+        if code == errno.EPERM:
+            raise _denied("Can't make a network namespace", error)
+        raise KernelRefused("Can't make a network namespace", os.strerror(code), detail=str(error))
+
+    return _in_thread(leave, call, "apart")
 
 
 def _in_thread(enter: Callable[[], None], call: Callable[[], T], name: str) -> T:

@@ -8,11 +8,19 @@ something.
 from __future__ import annotations
 
 from xdpchain.sys.netlink.events import LinkChanges, LinkEvents
-from xdpchain.sys.netlink.links import LinkInfo, LinkStats, XdpAttachment, XdpMode
+from xdpchain.sys.netlink.links import (
+    Channels,
+    LinkInfo,
+    LinkStats,
+    Offload,
+    XdpAttachment,
+    XdpMode,
+)
 from xdpchain.sys.netlink.refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
 from xdpchain.sys.netlink.session import Netlink
 
 __all__ = [
+    "Channels",
     "HookBusy",
     "LinkChanges",
     "LinkEvents",
@@ -22,6 +30,7 @@ __all__ = [
     "MtuTooLarge",
     "Netlink",
     "NoNativeXdp",
+    "Offload",
     "XdpAttachment",
     "XdpMode",
 ]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which driver serves a device: ETHTOOL_GDRVINFO.
+"""Which driver serves a device, its queues and its offloads: the ethtool ioctls.
 
-pyroute2 does not have it, and sysfs shows the devices of the namespace that it was mounted in.
+pyroute2 has them for the caller's own namespace only, and sysfs shows the devices of the namespace that it
+was mounted in; an ioctl asks in the namespace of its socket.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ import fcntl
 import socket
 import struct
 
-__all__ = ["driver"]
+from xdpchain.sys.netlink.links import Channels, Offload
+
+__all__ = ["channels", "driver", "offloads"]
 
 _SIOCGIFNAME = 0x8910
 _SIOCETHTOOL = 0x8946
-_ETHTOOL_GDRVINFO = 0x3
+_GDRVINFO, _GSTRINGS, _GSSET_INFO, _GFEATURES, _GCHANNELS = 0x3, 0x1B, 0x37, 0x3A, 0x3C
+_ETH_SS_FEATURES = 4
 _IFNAMSIZ = 16
 _IFREQ = 40  # sizeof(struct ifreq) on 64-bit
 _DRVINFO = 196  # sizeof(struct ethtool_drvinfo): u32 cmd, then char driver[32], …
+_GSTRING_LEN = 32
 
 
 def driver(sock: socket.socket, ifindex: int) -> str | None:
@@ -27,15 +32,55 @@ def driver(sock: socket.socket, ifindex: int) -> str | None:
 
     Raises OSError (ENODEV when there is no such device).
     """
+    info = _ask(sock, ifindex, struct.pack("=I", _GDRVINFO), _DRVINFO)
+    if info is None:
+        return None
+    name = info[4:36].split(b"\0", 1)[0].decode(errors="replace")
+    return name or None
+
+
+def channels(sock: socket.socket, ifindex: int) -> Channels | None:
+    """The device's queues, None where the driver does not tell. Raises OSError."""
+    answer = _ask(sock, ifindex, struct.pack("=I", _GCHANNELS), 36)
+    if answer is None:
+        return None
+    _, max_rx, max_tx, _, max_combined, rx, tx, _, combined = struct.unpack("=9I", answer)
+    return Channels(max_rx, max_tx, max_combined, rx, tx, combined)
+
+
+def offloads(sock: socket.socket, ifindex: int) -> tuple[Offload, ...]:
+    """The device's features, in the kernel's order; () where it has none to tell of. Raises OSError."""
+    answer = _ask(sock, ifindex, struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _ETH_SS_FEATURES, 0), 20)
+    if answer is None:
+        return ()
+    count = struct.unpack_from("=I", answer, 16)[0]
+    head = struct.pack("=III", _GSTRINGS, _ETH_SS_FEATURES, count)
+    strings = _ask(sock, ifindex, head, 12 + count * _GSTRING_LEN)
+    words = (count + 31) // 32
+    bits = _ask(sock, ifindex, struct.pack("=II", _GFEATURES, words), 8 + 16 * words)
+    if strings is None or bits is None:
+        return ()
+    blocks = list(struct.iter_unpack("=IIII", bits[8:]))  # available, requested, active, never changed
+    found = []
+    for i in range(count):
+        raw = strings[12 + i * _GSTRING_LEN : 12 + (i + 1) * _GSTRING_LEN]
+        name = raw.split(b"\0", 1)[0].decode(errors="replace")
+        available, _, active, never = (block >> i % 32 & 1 for block in blocks[i // 32])
+        if name:
+            found.append(Offload(name, bool(active), bool(never or not available)))
+    return tuple(found)
+
+
+def _ask(sock: socket.socket, ifindex: int, head: bytes, size: int) -> bytes | None:
+    """What one ethtool command answers; None where the device has no such thing."""
     request = bytearray(struct.pack(f"={_IFNAMSIZ}si", b"", ifindex).ljust(_IFREQ, b"\0"))
     fcntl.ioctl(sock, _SIOCGIFNAME, request)
-    info = ctypes.create_string_buffer(struct.pack("=I", _ETHTOOL_GDRVINFO), _DRVINFO)
-    request[_IFNAMSIZ:] = struct.pack("P", ctypes.addressof(info)).ljust(_IFREQ - _IFNAMSIZ, b"\0")
+    room = ctypes.create_string_buffer(head, size)
+    request[_IFNAMSIZ:] = struct.pack("P", ctypes.addressof(room)).ljust(_IFREQ - _IFNAMSIZ, b"\0")
     try:
         fcntl.ioctl(sock, _SIOCETHTOOL, request)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             return None
         raise
-    name = info.raw[4:36].split(b"\0", 1)[0].decode(errors="replace")
-    return name or None
+    return room.raw

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["LinkInfo", "LinkStats", "XdpAttachment", "XdpMode"]
+__all__ = ["Channels", "LinkInfo", "LinkStats", "Offload", "XdpAttachment", "XdpMode"]
 
 XdpMode: TypeAlias = Literal["native", "generic", "offload"]
 
@@ -45,7 +45,8 @@ class LinkInfo:
     "bridge", …), None for hardware and loopback. ``address`` is a MAC address, None for devices without one.
     ``peer_ifindex`` is the other end of a pair, and ``peer_netnsid`` the kernel's local id of the namespace
     that the index belongs to (None: this one). ``xdp`` is in the order native, generic, offload; more than
-    one entry means native or generic beside offload.
+    one entry means native or generic beside offload. ``master`` is the bridge, bond or team that it belongs
+    to, ``slave_kind`` what that is; ``lower`` the device underneath a VLAN, macvlan and the like.
     """
 
     ifindex: int
@@ -62,7 +63,33 @@ class LinkInfo:
     num_tx_queues: int
     xdp: tuple[XdpAttachment, ...]
     stats: LinkStats
+    master: int | None = None
+    slave_kind: str | None = None
+    lower: int | None = None
 
     def program(self, mode: XdpMode) -> int | None:
         """The id of the program that runs in that mode."""
         return next((one.prog_id for one in self.xdp if one.mode == mode), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Channels:
+    """A device's queues (struct ethtool_channels): how many there are, and how many there may be. A combined
+    channel receives and sends.
+    """
+
+    max_rx: int
+    max_tx: int
+    max_combined: int
+    rx: int
+    tx: int
+    combined: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """A feature of a device by ethtool's name ("rx-lro"): is it on, and may it be switched?"""
+
+    name: str
+    on: bool
+    fixed: bool

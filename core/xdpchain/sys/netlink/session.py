@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import errno
 import operator
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, SupportsIndex
+from typing import Self, SupportsIndex, TypeVar
 
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import ethtool
-from xdpchain.sys.netlink.links import LinkInfo, XdpMode
+from xdpchain.sys.netlink.links import Channels, LinkInfo, Offload, XdpMode
 from xdpchain.sys.netlink.refusals import Attempt, attach_refused
 from xdpchain.sys.netlink.transport import NETLINK_GENERIC, NETLINK_ROUTE, Refusal, Transport
 
 __all__ = ["Netlink"]
+
+T = TypeVar("T")
 
 
 class Netlink:
@@ -123,13 +127,24 @@ class Netlink:
 
     def driver(self, ifindex: int) -> str | None:
         """The name of a device's driver ("virtio_net", "veth"), None for loopback. Raises NotFound."""
+        return self._by_ioctl(ethtool.driver, ifindex, "driver")
+
+    def channels(self, ifindex: int) -> Channels | None:
+        """A device's queues, None where its driver does not tell. Raises NotFound."""
+        return self._by_ioctl(ethtool.channels, ifindex, "queues")
+
+    def offloads(self, ifindex: int) -> tuple[Offload, ...]:
+        """What a device does with packets by itself, by ethtool's names. Raises NotFound."""
+        return self._by_ioctl(ethtool.offloads, ifindex, "offloads")
+
+    def _by_ioctl(self, ask: Callable[[socket.socket, int], T], ifindex: int, what: str) -> T:
         try:
-            return ethtool.driver(self._route.socket, ifindex)
+            return ask(self._route.socket, ifindex)
         except OSError as error:
             if error.errno == errno.ENODEV:
                 raise self._unknown(ifindex, Refusal(errno.ENODEV, "")) from error
             raise _unexpected(
-                f"Can't ask for the driver of interface {ifindex}", Refusal(error.errno or 0, "")
+                f"Can't ask for the {what} of interface {ifindex}", Refusal(error.errno or 0, "")
             ) from error
 
     def _circumstances(self, ifindex: int) -> tuple[LinkInfo | None, frozenset[str] | None]:
