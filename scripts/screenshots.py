@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures of the running program, for the README: the real engine on a playground with traffic (needs root).
 
-Everything is made here and removed on exit: two namespaces, a chain of three sample programs, a bounded stream of
-mixed packets. The pictures go to screenshots/ as SVG; ``--only NAME`` makes one of them.
+Everything is made here and removed on exit: two namespaces, a chain of three sample programs, a bounded
+stream of mixed packets. The pictures go to screenshots/ as SVG; ``--only NAME`` makes one of them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import re
+import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,8 @@ from xdptui.demo.playground import Playground
 from xdptui.demo.traffic import mixture
 
 HERE = Path(__file__).resolve().parent.parent
-SAMPLES = HERE / "build" / "samples"
+ELSEWHERE = Path("/mnt")  # where this directory appears in the pictures, in a mount namespace of our own
+SAMPLES = ELSEWHERE / "build" / "samples"
 CHAIN = ("firewall", "ratelimit", "monitor")
 PACKETS_A_SECOND = 600
 MOST_SECONDS = 300
@@ -83,7 +85,7 @@ async def load_scene(pilot: Pilot[None]) -> None:
     await pilot.press("l")
     await pilot.pause()
     field = pilot.app.screen.query_one("#path")
-    field.value = os.path.relpath(SAMPLES / "counter.o")  # type: ignore[attr-defined]
+    field.value = str(SAMPLES / "counter.o")  # type: ignore[attr-defined]
     await count(pilot, 1)
 
 
@@ -133,7 +135,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=sorted(SCENES), action="append", help="make this one only")
     parser.add_argument("--into", type=Path, default=HERE / "screenshots", help="where they go")
+    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if os.geteuid() != 0:
+        print("The pictures need root: they are of a real chain. Run sudo make screenshots", file=sys.stderr)
+        return 3
+    if not options.inside:
+        arguments = ["unshare", "--mount", sys.executable, __file__, "--inside", *sys.argv[1:]]
+        return subprocess.run(arguments, check=False).returncode
+    subprocess.run(["mount", "--bind", str(HERE), str(ELSEWHERE)], check=True)
     os.environ.pop("NO_COLOR", None)
     os.environ["COLORTERM"] = "truecolor"
     options.into.mkdir(exist_ok=True)

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -13,12 +16,15 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from .screens.applying import Applying
 from .screens.confirm import Confirm
 from .screens.main import MainScreen
 from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from .view.keys import KEYS
 
 __all__ = ["XdpTui", "run"]
+
+ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class XdpTui(App[None]):
@@ -72,8 +78,20 @@ class XdpTui(App[None]):
 
     async def action_quit(self) -> None:
         """Quit; asks first if a candidate would be lost."""
-        if not isinstance(self.screen, Confirm):
+        if not isinstance(self.screen, (Applying, Confirm)):
             self._ask_and_quit()
+
+    def on_mount(self) -> None:
+        # Ended by a signal, the terminal is still given back as it was. Not possible outside the main thread.
+        with contextlib.suppress(RuntimeError, ValueError):
+            loop = asyncio.get_running_loop()
+            for number in ENDINGS:
+                loop.add_signal_handler(number, self.exit, None, 128 + number)
+
+    def on_unmount(self) -> None:
+        with contextlib.suppress(RuntimeError, ValueError):
+            for number in ENDINGS:
+                asyncio.get_running_loop().remove_signal_handler(number)
 
     @work(exclusive=True, group="quit")
     async def _ask_and_quit(self) -> None:
@@ -103,7 +121,9 @@ class XdpTui(App[None]):
 
 
 def run(netns: str | None = None, interface: str | None = None) -> int:
-    """Run the terminal program until the user quits; the exit code is 0, or 1 after an internal error.
+    """Run the terminal program until the user quits.
+
+    The exit code is 0; 1 after an internal error; 128 and the signal's number after a signal.
 
     ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select at first.
     """
@@ -117,4 +137,4 @@ def run(netns: str | None = None, interface: str | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    return 0
+    return app.return_code or 0

@@ -56,12 +56,21 @@ class Terminal:
         if self._ended is None:
             os.kill(self.pid, 9)
             os.waitpid(self.pid, 0)
-        os.close(self._fd)
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a window that is closed does."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def listen(self, seconds: float, until: Callable[[], bool] = lambda: False) -> int:
         """Read for so long, or until something holds; the number of bytes that came."""
         before, deadline = len(self.written), time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and not until():
+            if self._fd < 0:
+                time.sleep(min(0.05, left))
+                continue
             if select.select([self._fd], [], [], min(0.05, left))[0]:
                 try:
                     self.written += os.read(self._fd, 65536)

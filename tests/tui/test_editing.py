@@ -3,13 +3,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Linkage
+from xdpchain.plan import Plan
+from xdpchain.probe import default_linkage
+from xdpchain.running import Running
+from xdpchain.transaction import apply
 from xdptui.demo import frames
 from xdptui.demo.frames import NEAR, PEER
 from xdptui.demo.playground import Playground
+from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.priority import PriorityDialog
@@ -238,3 +248,45 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1, "the candidate is not lost"
+
+
+async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's own apply, held up at its first step until the user cancels."""
+    before = run_chain(playground, samples, *THREE)
+
+    def held_up(plan: Plan, *, progress: Callable[[str], None], cancelled: Callable[[], bool]) -> Running:
+        def wait(step: str) -> None:
+            progress(step)
+            deadline = time.monotonic() + 20
+            while not cancelled() and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+        return apply(plan, progress=wait, cancelled=cancelled)
+
+    monkeypatch.setattr("xdpchain.transaction.apply", held_up)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("J", "a")
+        await driver.until(lambda: driver.dialog(Applying) and "•" in driver.label("#steps"))
+        await driver.press("q")
+        assert driver.dialog(Applying), "no way out in the middle of a change"
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 1
+    assert look_at(playground).identity == before.identity
+
+
+async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    linkage, why = default_linkage()
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.until(lambda: driver.session.linkage_why)
+        assert driver.session.linkage is linkage
+        await driver.press("L")
+        if linkage is Linkage.FREPLACE:
+            assert driver.session.chain.linkage is Linkage.FREPLACE
+            assert driver.session.changes == 1
+        else:
+            assert driver.session.changes == 0
+            assert any(why in notice.message for notice in driver.app._notifications)

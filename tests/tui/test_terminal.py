@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,7 +121,12 @@ def test_a_killed_program_leaves_the_chain_as_it_is(
         terminal.type("J")
         terminal.await_text("CANDIDATE")
         kill(terminal.pid, how)
-        terminal.exit_code()
+        code = terminal.exit_code()
+        if how is signal.SIGKILL:
+            assert code == -how
+        else:
+            assert code == 128 + how
+            assert b"\x1b[?1049l" in terminal.written, "the terminal is given back as it was"
     assert look_at(playground).identity == before.identity
 
 
@@ -131,5 +135,5 @@ def test_a_terminal_that_closes_ends_the_program(playground: Playground, samples
     terminal = Terminal(playground.netns, playground.ifname)
     with terminal:
         terminal.await_text("received")
-        subprocess.run(["kill", "-HUP", str(terminal.pid)], check=True)
+        terminal.hang_up()
         terminal.exit_code()
