@@ -44,7 +44,6 @@ from xdpchain.section_names import classify
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("xdp-tools", "libxdp1")
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
-UNSPECIFIED = 0
 XDP, EXT, UNSPEC = 6, 28, 0
 PROGRAM_TYPES = {"xdp": XDP, "ext": EXT, "": UNSPEC}
 ATTACH_TYPES = {"xdp": 37, "devmap": 33, "cpumap": 35}
@@ -244,7 +243,7 @@ SECTIONS = NAMES.split()
 def test_meaning_of_a_section_name(section: str) -> None:
     kind, attach = c.c_int(), c.c_int()
     known = libbpf().libbpf_prog_type_by_name(section.encode(), c.byref(kind), c.byref(attach)) == 0
-    known &= kind.value != UNSPECIFIED  # what the engine's handler for all other sections says, if it is there
+    known &= kind.value != UNSPEC  # what the engine's handler for all other sections says, if it is there
     found = classify(section)
     assert bool(found.kind) == known
     assert (found.kind == "xdp") == (known and kind.value == XDP)
