@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -353,12 +352,15 @@ def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
     assert [slot["name"] for slot in cli.status()["slots"]] != []
 
 
-def test_the_start_is_quick(cli: CommandLine) -> None:
-    """Generous, for machines under load: it takes 0.15 s on an idle one."""
+def test_the_start_is_cheap(cli: CommandLine) -> None:
+    """In processor time, which does not depend on who else is busy: it takes 0.2 s, most of it pyroute2."""
     cli.process("status", check=True, capture_output=True)  # byte code
     took = []
     for _ in range(3):
-        begun = time.perf_counter()
+        before = os.times()
         cli.process("status", check=True, capture_output=True)
-        took.append(time.perf_counter() - begun)
-    assert min(took) < 1.0
+        after = os.times()
+        took.append(
+            after.children_user + after.children_system - before.children_user - before.children_system
+        )
+    assert min(took) < 0.6
