@@ -134,7 +134,9 @@ def _replaced(was: Slot, now: Slot) -> str:
         return slot.component.object.sha256[:12] if slot.component.object else f"id {slot.id}"
 
     name = f"{was.name} → {now.name}, " if was.name != now.name else ""
-    return f"{name}object {hash_of(was)} → {hash_of(now)}, maps kept where their shape is the same"
+    # A component that names no maps gets new ones (`components.keep_maps`).
+    maps = "maps kept where their shape is the same" if now.component.maps else "with maps of its own"
+    return f"{name}object {hash_of(was)} → {hash_of(now)}, {maps}"
 
 
 def moved(old: Chain, new: Chain) -> frozenset[str]:

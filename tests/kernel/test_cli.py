@@ -156,6 +156,7 @@ def test_the_new_version_of_a_component_keeps_its_maps(cli: CommandLine) -> None
     again = cli.ok("replace", cli.interface, "0", cli.sample("counter_v2"))
     assert again.json["changed"] is False
     fresh = cli.ok("replace", cli.interface, "0", cli.sample("counter_v2"), "--fresh-maps")
+    assert "maps of its own" in fresh.json["plan"]["changes"][0]["text"]
     maps = {ref["id"] for ref in fresh.json["running"]["slots"][0]["maps"]}
     assert not maps & {ref["id"] for ref in after["maps"]}
 
