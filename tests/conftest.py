@@ -62,6 +62,19 @@ def bpf_filesystem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         subprocess.run(["umount", str(directory)], check=True)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A journal for this run alone."""
+    folder = tmp_path_factory.mktemp("state")
+    before = os.environ.get("XDPTUI_STATE")
+    os.environ["XDPTUI_STATE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["XDPTUI_STATE"]
+    else:
+        os.environ["XDPTUI_STATE"] = before
+
+
 @pytest.fixture(scope="session")
 def no_leftovers(root: None) -> None:
     """Playgrounds of earlier runs that were killed are removed, once."""

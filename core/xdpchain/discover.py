@@ -6,8 +6,11 @@ changed.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from dataclasses import replace
 
 from .chain import Interface, Linkage, Mode
+from .confirm.pins import noted, read_armed, read_settled
 from .dispatcher.attached import author_of_component
 from .dispatcher.reading import read_chain
 from .dispatcher.recognise import Recognised, recognise
@@ -15,6 +18,7 @@ from .errors import InvalidInput, NotFound, XdpChainError
 from .manifest import Author, Manifest
 from .running import Device, DispatcherInfo, Hook, Owner, Running
 from .sys import blobs, bpf
+from .sys import netns as namespaces
 from .sys.netlink import LinkInfo, Netlink
 
 __all__ = ["author_of", "look", "survey"]
@@ -31,16 +35,34 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
     """
     with Netlink(netns) as netlink:
         features = netlink.xdp_features()
-        return tuple(
+        found = (
             _settled(link, netns, netlink, features)
             for link in sorted(netlink.links(), key=lambda link: link.ifindex)
         )
+        return _waiting(found, netns)
 
 
 def look(name: str, netns: str | None = None) -> Running:
     """One interface and what it runs. Raises NotFound."""
     with Netlink(netns) as netlink:
-        return _settled(netlink.link(name), netns, netlink, netlink.xdp_features())
+        found = _settled(netlink.link(name), netns, netlink, netlink.xdp_features())
+        return _waiting([found], netns)[0]
+
+
+def _waiting(found: Iterable[Running], netns: str | None) -> tuple[Running, ...]:
+    """The same with the changes that wait to be confirmed, and what became of those that did."""
+    inode = namespaces.inode(netns)
+    ours = noted(inode)
+    return tuple(_with_armed(one, inode) if one.interface.ifindex in ours else one for one in found)
+
+
+def _with_armed(running: Running, inode: int) -> Running:
+    ifindex, hook = running.interface.ifindex, running.hook
+    number = hook.prog_id if hook else None
+    settled = read_settled(inode, ifindex)
+    if settled is not None and settled.runs != number:  # something else happened since
+        settled = None
+    return replace(running, armed=read_armed(inode, ifindex, number), settled=settled)
 
 
 def _settled(

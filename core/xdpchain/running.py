@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from .armed import Armed, Settled
 from .chain import Chain, Interface, Linkage, Mode
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
@@ -64,7 +65,8 @@ class Running:
 
     ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
     for the operator); ``shown`` is that chain as far as it is known, for the eye alone. ``hooks`` has more
-    than one element where native and offloaded programs run at once.
+    than one element where native and offloaded programs run at once. ``armed`` is a change that rolls back
+    unless it is confirmed, ``settled`` what became of the last one, until the next change.
     """
 
     device: Device
@@ -76,6 +78,8 @@ class Running:
     counters_map: int | None = None
     note: str = ""
     shown: Chain | None = None
+    armed: Armed | None = None
+    settled: Settled | None = None
 
     @property
     def interface(self) -> Interface:

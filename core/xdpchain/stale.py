@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from .confirm.pins import armed_programs
 from .dispatcher.recognise import recognise
 from .errors import KernelRefused, NotOurs
 from .linkage.arrays import remove_array_pins, stale_array_pins
@@ -90,6 +91,8 @@ def _candidates(ifindex: int | None) -> list[bpffs.DispatchDir]:
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], everywhere.Sighting]) -> StalePins | None:
     number = directory.prog_id
+    if number in armed_programs():  # it may be gone back to
+        return None
     try:
         with bpf.prog_by_id(number) as program:
             info = bpf.prog_info(program)

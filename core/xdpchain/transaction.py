@@ -10,25 +10,24 @@ the new one.
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
-import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 
+from .author import current_author
 from .chain import Chain, Interface, Linkage
+from .confirm.arming import Arming, make_way
+from .confirm.pins import forget_settled
 from .discover import author_of, look
-from .errors import Cancelled, NotFound, NotOurs, RaceLost, Unsupported
+from .errors import Cancelled, NotFound, NotOurs, RaceLost, Unsupported, XdpChainError
+from .journal.entries import Moment
+from .journal.recording import Recording
 from .linkage import Built, Linker
 from .linkage.freplace import FreplaceLinker
 from .linkage.static import StaticLinker
-from .manifest import Author
 from .permissions import require_capabilities
 from .plan import Plan, make_plan
 from .running import Running
 from .stale import sweep
-from .sys import bpf, bpffs
+from .sys import bpf, bpffs, netns
 from .sys.netlink import HookBusy, Netlink
 
 __all__ = ["LOCK_TIMEOUT", "TRIES", "apply", "edit"]
@@ -51,6 +50,9 @@ def apply(
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
+    confirm: float | None = None,
+    restores: Moment | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Running:
     """Make the plan's candidate run, and return what runs then.
 
@@ -59,30 +61,42 @@ def apply(
     from (``detail`` says who changed it), Busy if another editor holds the lock, and whatever the linkage,
     the kernel or the driver refuses; PermissionDenied names what this process lacks. After any error the
     interface runs what it ran.
+
+    With ``confirm``, the old chain is kept, and comes back after so many seconds, whatever becomes of this
+    process, unless `xdpchain.confirm.confirm` is called before; the answer's ``armed`` says so. While a
+    change waits for that, another one raises Busy. ``restores`` is for the journal: the state that an undo
+    goes back to. ``warn`` is told what went wrong beside the change (a journal that can't be written).
     """
     if plan.empty:
         return plan.running
     require_capabilities()
     tell = progress or (lambda step: None)
     interface = plan.running.interface
-    with bpffs.lock(lock_timeout):
+    with bpffs.lock(lock_timeout), contextlib.ExitStack() as held:
         tell("compare with what runs")
         now = _unchanged(plan)
+        make_way(now)
         hook = now.hook
         sweep(interface.ifindex, hook.prog_id if hook else None)
+        recording = Recording(plan, now, restores)
+        arming = None
+        if confirm is not None:
+            tell("start the guardian of the rollback")
+            arming = held.enter_context(Arming(confirm, now))
         try:
-            if plan.candidate.slots:
-                _replace(interface, now, plan.candidate, tell, cancelled)
-            else:
-                tell("detach")
-                _swap(interface, now, None, now.chain or plan.candidate)
+            _put(interface, now, plan.candidate, tell, cancelled, arming)
         except NotFound:
             _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
             raise
-        if now.chain is not None:
+        forget_settled(netns.inode(interface.netns), interface.ifindex)
+        if now.chain is not None and arming is None:
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
-        return look(interface.name, interface.netns)
+        after = look(interface.name, interface.netns)
+        trouble = recording.write(after, confirm)
+    if trouble and warn is not None:
+        warn(trouble)
+    return after
 
 
 def edit(
@@ -94,6 +108,8 @@ def edit(
     cancelled: Callable[[], bool] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
     tries: int = TRIES,
+    confirm: float | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Running:
     """Apply a change that makes sense whatever runs there ("add this component"), and return what runs then.
 
@@ -106,7 +122,14 @@ def edit(
         running = look(name, netns)
         plan = make_plan(running, change(running))
         try:
-            return apply(plan, progress=progress, cancelled=cancelled, lock_timeout=lock_timeout)
+            return apply(
+                plan,
+                progress=progress,
+                cancelled=cancelled,
+                lock_timeout=lock_timeout,
+                confirm=confirm,
+                warn=warn,
+            )
         except RaceLost:
             if not left:
                 raise
@@ -129,25 +152,50 @@ def _unchanged(plan: Plan) -> Running:
     return now
 
 
-def _replace(
+def _put(
     interface: Interface,
     now: Running,
     candidate: Chain,
     tell: Callable[[str], None],
     cancelled: Callable[[], bool] | None,
+    arming: Arming | None,
 ) -> None:
-    tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
-    built = _linker(candidate.linkage).build(candidate, now, current_author())
-    with contextlib.closing(built):
+    """Build the candidate, arm its rollback, and swap it in; or take off what runs, for an empty one."""
+    with contextlib.ExitStack() as held:
+        built: Built | None = None
+        new: int | None = None
+        if candidate.slots:
+            tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
+            built = _linker(candidate.linkage).build(candidate, now, current_author())
+            held.callback(built.close)
+            new = bpf.prog_info(built.program).id
+        chain = built.chain if built else now.chain or candidate
         if cancelled is not None and cancelled():
             raise Cancelled("the change was cancelled", "nothing was changed")
         try:
-            built.pin()
-            tell("swap it in")
-            _swap(interface, now, built, candidate)
+            if built is not None:
+                built.pin()
+            if arming is not None:
+                tell("arm the rollback")
+                arming.arm(new, built.chain if built else candidate)
+            tell("swap it in" if built else "detach")
+            _swap(interface, now, built, chain)
         except BaseException:
-            built.unpin()
+            if not _took_effect(interface, chain, new):
+                if arming is not None:
+                    arming.call_off()
+                if built is not None:
+                    built.unpin()
             raise
+
+
+def _took_effect(interface: Interface, chain: Chain, new: int | None) -> bool:
+    """Whether the new chain runs after all: an interrupt may come between the swap and its return."""
+    try:
+        with Netlink(interface.netns) as netlink:
+            return netlink.link(interface.ifindex).program(chain.mode.value) == new
+    except XdpChainError:
+        return False
 
 
 def _swap(interface: Interface, now: Running, built: Built | None, chain: Chain) -> None:
@@ -175,13 +223,3 @@ def _linker(linkage: Linkage) -> Linker:
         return LINKERS[linkage]()
     except KeyError:
         raise Unsupported(f"{linkage} linkage is not built yet", todo="Use static linkage") from None
-
-
-def current_author() -> Author:
-    """This process, as a manifest names it."""
-    try:
-        user = os.environ.get("SUDO_USER") or getpass.getuser()
-    except (OSError, KeyError):
-        user = str(os.getuid())
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv else "python"
-    return Author(user, os.getpid(), command, time.time())

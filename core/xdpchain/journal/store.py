@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal's files, in /var/lib/xdptui, or in the folder that XDPTUI_STATE names.
+
+``interfaces/<namespace>/<interface>/<number>.json`` is one entry, ``objects/<sha256>`` one object file. Each
+appears whole, by a link or a rename, under a name that says what is in it. Bounded: 100 entries of an
+interface, 256 interfaces, 64 MiB of object files; what was not used for longest goes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.sys import netns
+
+from .entries import Entry
+
+__all__ = [
+    "STATE",
+    "append",
+    "boot_id",
+    "entries",
+    "has_object",
+    "interface_folder",
+    "keep_object",
+    "object_data",
+]
+
+STATE = "XDPTUI_STATE"
+DEFAULT = "/var/lib/xdptui"
+
+MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def interface_folder(ifname: str, inode: int) -> Path:
+    """Where the entries of an interface are: by its name and the namespace's (that with this inode), for an
+    ifindex does not survive a reboot. A namespace without a name does neither.
+    """
+    name = netns.name_of(inode)
+    if name is not None:
+        place = "netns-" + name
+    else:
+        place = "host" if _is_host(inode) else f"inode-{inode}"
+    return _root() / "interfaces" / quote(place, safe="") / quote(ifname, safe="")
+
+
+def entries(folder: Path) -> tuple[Entry, ...]:
+    """All entries of an interface, oldest first; those that can't be read are left out."""
+    found = []
+    for number in _numbers(folder):
+        with contextlib.suppress(OSError, InvalidInput):
+            found.append(Entry.decode((folder / f"{number}.json").read_bytes(), number))
+    return tuple(found)
+
+
+def append(folder: Path, entry: Entry) -> None:
+    """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _written(folder, entry.encode()) as made:
+        number = max(_numbers(folder), default=0)
+        while True:
+            number += 1
+            try:
+                os.link(made, folder / f"{number}.json")
+                break
+            except FileExistsError:  # another editor, with another BPF filesystem and so another lock
+                continue
+    with contextlib.suppress(OSError):
+        for old in _numbers(folder)[:-MOST_ENTRIES]:
+            (folder / f"{old}.json").unlink(missing_ok=True)
+        _drop_interfaces()
+
+
+def has_object(sha256: str) -> bool:
+    """Whether this object file is here; if so, it counts as used now."""
+    try:
+        os.utime(_object(sha256))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def keep_object(sha256: str, data: bytes) -> None:
+    """Store an object file. Raises OSError; then nothing is there."""
+    path = _object(sha256)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _written(path.parent, data) as made:
+        os.replace(made, path)
+    with contextlib.suppress(OSError):
+        _drop_objects(path.parent)
+
+
+def object_data(sha256: str) -> bytes:
+    """The bytes of an object file, checked against their hash. Raises NotFound."""
+    try:
+        data = _object(sha256).read_bytes()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise NotFound(f"the object file {sha256[:12]} is not in the journal", why) from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        why = "what is there has another hash"
+        raise NotFound(f"the object file {sha256[:12]} is not in the journal", why)
+    return data
+
+
+def _root() -> Path:
+    return Path(os.environ.get(STATE) or DEFAULT)
+
+
+def _object(sha256: str) -> Path:
+    if len(sha256) != 64 or not sha256.isalnum():
+        raise ValueError(f"{sha256!r} is no hash")
+    return _root() / "objects" / sha256
+
+
+def _is_host(inode: int) -> bool:
+    try:
+        return os.stat("/proc/1/ns/net").st_ino == inode
+    except OSError:
+        return False
+
+
+def _numbers(folder: Path) -> list[int]:
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    parts = (name.partition(".") for name in names)
+    return sorted(int(stem) for stem, _, end in parts if end == "json" and stem.isdecimal())
+
+
+@contextlib.contextmanager
+def _written(folder: Path, data: bytes) -> Iterator[str]:
+    """A complete file in ``folder`` under a passing name."""
+    fd, name = tempfile.mkstemp(prefix=".writing-", dir=folder)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        yield name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _drop_interfaces() -> None:
+    folders = [one for place in (_root() / "interfaces").iterdir() for one in place.iterdir()]
+    for folder in sorted(folders, key=lambda one: one.stat().st_mtime)[:-MOST_INTERFACES]:
+        shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()
+
+
+def _drop_objects(folder: Path) -> None:
+    files = [(one.stat(), one) for one in folder.iterdir()]
+    total = sum(stat.st_size for stat, _ in files)
+    for stat, path in sorted(files, key=lambda one: one[0].st_mtime):
+        if total <= MOST_OBJECT_BYTES:
+            break
+        path.unlink(missing_ok=True)
+        total -= stat.st_size
