@@ -24,7 +24,9 @@ COMMANDS: dict[str, str] = {
     "plan": "xdptui.commands.change",
     "features": "xdptui.commands.features",
     "watch": "xdptui.commands.watch",
+    "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
+    "doctor": "xdptui.commands.doctor",
 }
 """The module of each command."""
 
@@ -106,7 +108,9 @@ def command_parser() -> argparse.ArgumentParser:
         _add(changing, name, build, summary, changing=True)
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "trace", _trace, "count from outside what has no counters of its own, until told otherwise")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
+    _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser
 
 
@@ -271,6 +275,10 @@ def _features(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
 
 
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+
+
 def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
@@ -282,6 +290,11 @@ def _watch(parser: argparse.ArgumentParser) -> None:
         "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
     )
     parser.add_argument("--count", metavar="N", help="end after so many readings")
+
+
+def _trace(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("switch", choices=("on", "off"), help="begin or end")
+    parser.add_argument("interface", metavar="IF")
 
 
 def _clean(parser: argparse.ArgumentParser) -> None:
