@@ -45,7 +45,7 @@ class ExitCode(IntEnum):
 
 EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.OK: "done; for plan: nothing would change",
-    ExitCode.REFUSED: "the kernel refused (the verifier, a limit, a driver)",
+    ExitCode.REFUSED: "the kernel refused (the verifier, a limit, a driver); doctor: it found errors",
     ExitCode.CHANGES: "plan only: there are changes",
     ExitCode.NOT_PERMITTED: "a capability is missing, or a policy forbids it",
     ExitCode.CONFLICT: "somebody else's program or edit is in the way",

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One interface as a place for XDP programs: mode, MTU, queues, offloads, and what it is part of. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from xdpchain.chain import Mode
+from xdpchain.checks import SINGLE_BUFFER_MTU
+
+from .commands import Commands
+from .drivers import driver_needs
+from .facts import Facts
+from .finding import Finding, Topic, error, info, ok, warn
+
+__all__ = ["examine_device"]
+
+WHERE = Topic.INTERFACE
+
+
+def examine_device(facts: Facts, commands: Commands) -> tuple[Finding, ...]:
+    """Judge the device, whatever runs on it."""
+    return tuple(
+        finding
+        for judge in (_native, _mtu, _veth, _queues, driver_needs, _vlan, _stack)
+        for finding in judge(facts, commands)
+    )
+
+
+def _native(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    features = facts.running.device.features
+    check, driver = "interface.native", facts.driver
+    if features is None:
+        yield info(
+            WHERE, check, f"this kernel can't tell what {driver} can do with XDP (6.3 on can)",
+            "Whether native mode works shows when a chain is loaded",
+        )  # fmt: skip
+    elif "basic" in features:
+        yield ok(WHERE, check, f"{driver} has native XDP: {', '.join(sorted(features))}")
+    elif facts.lower is not None:
+        yield info(
+            WHERE, check, f"it has generic mode only; it stands on {facts.lower}",
+            f"A chain on {facts.lower} sees its packets earlier, and those of all others on it",
+            commands.xdptui(f"load {facts.lower} OBJ"),
+        )  # fmt: skip
+    else:
+        judge = warn if facts.running.device.up else info
+        yield judge(
+            WHERE, check, f"{driver} has no native XDP",
+            "Generic mode works with every driver, but slower: the kernel makes a socket buffer first",
+            commands.xdptui(f"load {facts.name} OBJ -m generic"),
+        )  # fmt: skip
+    mode = facts.running.mode
+    if mode is Mode.GENERIC and features is not None and "basic" in features:
+        yield warn(
+            WHERE, "interface.mode", f"it runs in generic mode, and {driver} has native XDP",
+            "Native mode is several times as fast; there is no atomic step from one mode to another",
+            f"{commands.xdptui(f'unload {facts.name} --all')}, then load the chain again",
+        )  # fmt: skip
+
+
+def _mtu(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    device, chain = facts.running.device, facts.running.chain or facts.running.shown
+    check, where = "interface.mtu", f"MTU {device.mtu}"
+    if facts.loopback:
+        return
+    if device.mtu <= SINGLE_BUFFER_MTU:
+        yield ok(WHERE, check, f"{where} fits into one buffer")
+        return
+    lower = commands.ip(f"link set dev {facts.name} mtu {SINGLE_BUFFER_MTU}")
+    if device.features is not None and "rx-sg" not in device.features and "basic" in device.features:
+        yield warn(
+            WHERE, check, f"{where} takes packets in fragments, which {facts.driver} can't hand to XDP",
+            "It refuses native programs, or drops what does not fit into one buffer", lower,
+        )  # fmt: skip
+    elif chain is None or not chain.slots:
+        yield info(
+            WHERE, check, f"{where} takes packets in fragments",
+            "In native mode a chain runs here only if all its components take fragments (section xdp.frags)",
+            lower,
+        )  # fmt: skip
+    elif lacking := [slot.name for slot in chain.slots if not slot.component.frags]:
+        mode = facts.running.mode
+        if mode is Mode.GENERIC:
+            yield info(
+                WHERE, check, f"{where} takes packets in fragments, which {', '.join(lacking)} can't take",
+                "In generic mode the kernel copies such packets into one piece, which takes time", lower,
+            )  # fmt: skip
+        else:
+            yield warn(
+                WHERE, check, f"{where} takes packets in fragments, which {', '.join(lacking)} can't take",
+                "Larger packets are copied into one piece, or lost; the driver may refuse the next change",
+                f"{lower}, or build them in section xdp.frags",
+            )  # fmt: skip
+    else:
+        yield ok(WHERE, check, f"{where} takes packets in fragments, and the whole chain takes them")
+
+
+def _veth(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    if facts.kind != "veth":
+        return
+    features, peer = facts.running.device.features, facts.peer
+    who = peer.name if peer else "its other end"
+    if features is not None and "ndo-xmit" not in features:
+        other = commands.ethtool("-K", peer.name if peer else "PEER", "gro on")
+        other += "" if peer else ", where it is"
+        yield info(
+            WHERE, "interface.redirect-target", "it takes no redirected packets (no ndo-xmit feature)",
+            f"A veth sends XDP frames (XDP_TX, redirects) only while {who} has an XDP program, or GRO on",
+            f"Load a program that passes everything on {who}; or {other}",
+        )  # fmt: skip
+    chain = facts.running.chain
+    whole = chain is not None and all(slot.component.frags for slot in chain.slots)
+    if peer is not None and peer.mtu > SINGLE_BUFFER_MTU and not whole:
+        yield warn(
+            WHERE, "interface.peer-mtu", f"its other end {peer.name} has MTU {peer.mtu}",
+            "veth refuses programs that take no fragments while the sender's packets may need them",
+            commands.ip(f"link set dev {peer.name} mtu {SINGLE_BUFFER_MTU}"),
+        )  # fmt: skip
+
+
+def _queues(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    queues, check = facts.queues, "interface.queues"
+    if queues is None:
+        return
+    text = f"{queues.rx} receive queue{'s' * (queues.rx != 1)} for {facts.cpus} CPUs"
+    most = min(queues.max_rx, facts.cpus)
+    if queues.rx >= most:
+        yield ok(WHERE, check, f"{text}, at most {queues.max_rx}")
+        return
+    words = f"combined {most}" if queues.combined else f"rx {most} tx {min(queues.max_tx, facts.cpus)}"
+    yield info(
+        WHERE, check, text, "A queue's packets are handled by one CPU: the others have nothing to do",
+        commands.ethtool("-L", facts.name, words),
+    )  # fmt: skip
+
+
+def _vlan(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    """A card that takes the tag off hides it from XDP; it matters where VLANs are in use."""
+    vlans = [upper.name for upper in facts.uppers if upper.kind == "vlan"]
+    if vlans and facts.on("rx-vlan-hw-parse") and facts.kind != "veth":
+        yield warn(
+            WHERE, "interface.vlan-offload", f"the card takes off the tags of VLANs ({', '.join(vlans)})",
+            "Components see the packets of all VLANs without a tag, and can't tell them apart",
+            commands.ethtool("-K", facts.name, "rxvlan off"),
+        )  # fmt: skip
+
+
+def _stack(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    master, name = facts.master, facts.name
+    above = (*facts.uppers, *((master,) if master is not None else ()))
+    for upper in above:
+        if upper.runs_xdp and facts.running.chain is None:
+            yield error(
+                WHERE, "interface.upper-program", f"{upper.name} ({upper.kind}) above it runs an XDP program",
+                "The kernel takes no program on a device below one that has a program",
+                f"Add to the chain of {upper.name} instead, or empty it: "
+                + commands.xdptui(f"unload {upper.name} --all"),
+            )  # fmt: skip
+    if master is not None and master.kind in ("bond", "team"):
+        yield warn(
+            WHERE, "interface.bond", f"it is a port of {master.name} ({master.kind})",
+            f"A chain here sees a part of the traffic only; and while it runs here, none can run on "
+            f"{master.name}",
+            commands.xdptui(f"load {master.name} OBJ"),
+        )  # fmt: skip
+    elif master is not None:
+        yield info(
+            WHERE, f"interface.{'bridge' if master.kind == 'bridge' else 'master'}",
+            f"it is a port of {master.name} ({master.kind})",
+            f"A chain here decides before {master.name} does: what it drops, the others never see",
+        )  # fmt: skip
+    if facts.kind == "bond" and facts.ports:
+        yield info(
+            WHERE, "interface.bond-ports", f"its ports are {', '.join(facts.ports)}",
+            "A chain here runs on each of them, so each must have native XDP, and no program of its own; the "
+            "bond's mode must be balance-rr, active-backup, balance-xor or 802.3ad",
+        )  # fmt: skip
+    if facts.uppers:
+        listed = ", ".join(f"{upper.name} ({upper.kind})" for upper in facts.uppers)
+        yield info(
+            WHERE, "interface.uppers", f"{listed} stand{'s' * (len(facts.uppers) == 1)} on it",
+            f"A chain on {name} sees their packets too, as they come from the wire",
+        )  # fmt: skip

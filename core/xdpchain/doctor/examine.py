@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole examination, part by part; a part that fails is a finding itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from xdpchain.discover import look, survey
+from xdpchain.dispatcher.installed import installed_version
+from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.permissions import missing_capabilities
+from xdpchain.running import Running
+
+from .commands import Commands
+from .device import examine_device
+from .finding import Finding, Topic, error, ok
+from .gather import evidence_of, facts_of
+from .hook import examine_hook
+from .kernel import examine_kernel
+from .settings import examine_settings
+from .storage import examine_storage
+from .tools import compare_dispatcher, examine_tools
+
+__all__ = ["examine"]
+
+
+def examine(netns: str | None = None, interface: str | None = None) -> tuple[Finding, ...]:
+    """Examine this machine, and the interface of that name, or all of the namespace (those of hardware and
+    virtual ones; a loopback device only if it is named, or runs something).
+
+    Takes about half a second, and changes nothing; what had to be attached to be tried was attached in a
+    namespace made for it. Raises NotFound for an unknown interface or namespace.
+    """
+    found = survey(netns) if interface is None else (look(interface, netns),)
+    return (
+        *_part(Topic.PERMISSIONS, "permissions", _permissions),
+        *_part(Topic.KERNEL, "kernel.xdp", examine_kernel),
+        *_part(Topic.SETTINGS, "settings", examine_settings),
+        *_part(Topic.BPFFS, "bpffs", examine_storage),
+        *_part(Topic.TOOLS, "tools", examine_tools),
+        *_part(Topic.INTERFACE, "interface", lambda: _interfaces(found, netns, interface)),
+    )
+
+
+def _part(topic: Topic, check: str, look_at: Callable[[], Iterable[Finding]]) -> tuple[Finding, ...]:
+    try:
+        return tuple(look_at())
+    except (XdpChainError, OSError) as failure:
+        what = f"this could not be examined: {failure}"
+        fix = failure.todo if isinstance(failure, XdpChainError) and failure.todo else "Run it as root"
+        return (error(topic, check, what, "What is not examined is not known to be fine", fix),)
+
+
+def _permissions() -> Iterator[Finding]:
+    missing = missing_capabilities()
+    for one in missing:
+        what = f"{one.name} is missing: {one.why}"
+        why = "The terminal program starts read-only, and commands that change something fail"
+        yield error(Topic.PERMISSIONS, "permissions", what, why, one.todo)
+    if not missing:
+        yield ok(Topic.PERMISSIONS, "permissions", "this process may edit chains")
+
+
+def _interfaces(found: tuple[Running, ...], netns: str | None, named: str | None) -> Iterator[Finding]:
+    commands = Commands(netns)
+    evidence = evidence_of(found)
+    installed = installed_version()
+    facts = facts_of(found, netns)
+    if named is not None and not facts:
+        raise NotFound(f"{named} is gone")
+    for one in facts:
+        running = one.running
+        if one.loopback and named is None and not running.hooks:
+            continue
+        for finding in (
+            *examine_hook(running, evidence.get(running.interface.ifindex), commands),
+            *compare_dispatcher(running, installed, commands),
+            *examine_device(one, commands),
+        ):
+            yield replace(finding, interface=one.name)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was found out about one interface, for the doctor to judge. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xdpchain.running import Running
+
+__all__ = ["Facts", "Peer", "Queues", "Switch", "Upper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """Queues in use, and how many there may be. ``combined``: they come in pairs that receive and send."""
+
+    rx: int
+    tx: int
+    max_rx: int
+    max_tx: int
+    combined: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """An offload: is it on, and can it not be switched?"""
+
+    on: bool
+    fixed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Upper:
+    """A device that stands on this one: a VLAN, a macvlan; or the bridge or bond that this one belongs to."""
+
+    name: str
+    kind: str
+    runs_xdp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a veth, if it is in the same namespace."""
+
+    name: str
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One interface. ``cpus`` is the number of possible CPUs, as drivers count them."""
+
+    running: Running
+    cpus: int
+    kind: str | None = None
+    loopback: bool = False
+    master: Upper | None = None
+    uppers: tuple[Upper, ...] = ()
+    ports: tuple[str, ...] = ()
+    lower: str | None = None
+    peer: Peer | None = None
+    queues: Queues | None = None
+    offloads: Mapping[str, Switch] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.running.interface.name
+
+    @property
+    def driver(self) -> str:
+        return self.running.device.driver or "its driver"
+
+    def on(self, offload: str) -> bool:
+        """Whether an offload is there and on."""
+        switch = self.offloads.get(offload)
+        return switch is not None and switch.on
+
+    def fixed(self, offload: str) -> bool:
+        """Whether an offload can't be switched."""
+        switch = self.offloads.get(offload)
+        return switch is None or switch.fixed

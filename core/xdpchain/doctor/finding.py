@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the doctor says of one thing. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Finding", "Level", "Topic", "error", "info", "ok", "warn"]
+
+
+class Level(StrEnum):
+    """``info``: worth to know; ``warn``: something works less well, or not for all; ``error``: something
+    does not work.
+    """
+
+    OK = "ok"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
+class Topic(StrEnum):
+    """What a finding is about, in the order in which they are told."""
+
+    PERMISSIONS = "permissions"
+    KERNEL = "kernel"
+    SETTINGS = "settings"
+    BPFFS = "BPF filesystem"
+    TOOLS = "tools"
+    INTERFACE = "interface"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``check`` names what was looked at, and never changes (docs/doctor.md lists them all); ``what`` was
+    found, ``why`` it matters, and ``fix`` is what to do: a command where one does it. ``interface`` is set
+    where the finding is about one.
+    """
+
+    level: Level
+    topic: Topic
+    check: str
+    what: str
+    why: str = ""
+    fix: str = ""
+    interface: str | None = None
+
+
+def ok(topic: Topic, check: str, what: str) -> Finding:
+    return Finding(Level.OK, topic, check, what)
+
+
+def info(topic: Topic, check: str, what: str, why: str = "", fix: str = "") -> Finding:
+    return Finding(Level.INFO, topic, check, what, why, fix)
+
+
+def warn(topic: Topic, check: str, what: str, why: str, fix: str) -> Finding:
+    return Finding(Level.WARN, topic, check, what, why, fix)
+
+
+def error(topic: Topic, check: str, what: str, why: str, fix: str) -> Finding:
+    return Finding(Level.ERROR, topic, check, what, why, fix)

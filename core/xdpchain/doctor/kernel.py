@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel takes, by trying it on programs and maps of our own that are gone at once.
+
+What has to be attached to be tried is attached to the loopback device of a namespace made for that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from xdpchain.config import DispatcherConfig, SlotConfig
+from xdpchain.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_frags
+from xdpchain.dispatcher.installed import DEFAULT_VERSION
+from xdpchain.errors import XdpChainError
+from xdpchain.probe import probe_freplace
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.netlink import Netlink
+
+from .finding import Finding, Level, Topic, error, info, ok, warn
+
+__all__ = ["examine_kernel"]
+
+BPF_TRACE_FEXIT = 25
+BPF_XDP = 37
+BPF_F_MMAPABLE = 1 << 10
+BPF_FUNC_LOOP = 181
+LOOPBACK = 1  # its ifindex in every namespace
+PACKET = bytes(64)
+ENOTSUPP = 524
+NEWER = "Only a newer kernel helps"
+
+
+def _code(*instructions: tuple[int, int, int, int]) -> bytes:
+    """(operation, registers, offset, immediate) each."""
+    return b"".join(struct.pack("=BBhi", *one) for one in instructions)
+
+
+EXIT = (0x95, 0, 0, 0)
+RETURN_PASS = _code((0xB7, 0, 0, 2), EXIT)
+RETURN_0 = _code((0xB7, 0, 0, 0), EXIT)
+# Two functions: the first calls the second, which returns XDP_PASS. Which half of the byte the source
+# register is depends on the byte order.
+PSEUDO_CALL = 0x10 if sys.byteorder == "little" else 0x01
+CALLS = _code((0x85, PSEUDO_CALL, 0, 1), EXIT) + RETURN_PASS
+# struct btf_header, one 4-byte integer type, and its name
+SMALLEST_BTF = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 16, 16, 5) + struct.pack(
+    "=IIII", 1, 1 << 24, 4, 32
+)
+SMALLEST_BTF += b"\0int\0"
+
+
+class _Lacking(Exception):
+    """The attempt ended without an error of the kernel's, and yet it did not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A feature: what it is called, how it is tried, how bad it is to lack it, and why."""
+
+    check: str
+    name: str
+    attempt: Callable[[], object]
+    level: Level
+    why: str
+    fix: str = NEWER
+
+
+def _xdp() -> bpf.Fd:
+    return bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="xdptui_probe")
+
+
+def _array(flags: int = 0) -> bpf.Fd:
+    return bpf.map_create(bpf.MapType.ARRAY, 4, 8, 1, name="xdptui_probe", flags=flags)
+
+
+def _test_run() -> None:
+    with _xdp() as program:
+        code = bpf.prog_test_run(program, PACKET).code
+    if code != 2:
+        raise _Lacking(f"a program that returns 2 returned {code}")
+
+
+def _calls() -> None:
+    bpf.prog_load(bpf.ProgType.XDP, CALLS, name="xdptui_probe").close()
+
+
+def _types() -> None:
+    bpf.btf_load(SMALLEST_BTF).close()
+
+
+def _bind() -> None:
+    with _xdp() as program, _array() as bound:
+        bpf.prog_bind_map(program, bound)
+        if bpf.map_info(bound).id not in bpf.prog_map_ids(program):
+            raise _Lacking("the map is not among the program's")
+
+
+def _freeze() -> None:
+    with _array() as fd:
+        bpf.map_freeze(fd)
+
+
+def _frags() -> None:
+    if not takes_frags():
+        raise _Lacking("the kernel refuses the flag BPF_F_XDP_HAS_FRAGS")
+
+
+def _swap() -> None:
+    """Attach, then replace in one step that names what it expects; nobody sees it."""
+
+    def attach() -> None:
+        with _xdp() as first, _xdp() as second, Netlink() as netlink:
+            netlink.attach_xdp(LOOPBACK, first, "generic", None)
+            netlink.attach_xdp(LOOPBACK, second, "generic", first)
+
+    netns.run_apart(attach)
+
+
+def _link() -> None:
+    def attach() -> None:
+        with _xdp() as program:
+            bpf.link_create(program, LOOPBACK, BPF_XDP).close()
+
+    netns.run_apart(attach)
+
+
+def _raw_tracepoint() -> None:
+    with bpf.prog_load(bpf.ProgType.RAW_TRACEPOINT, RETURN_0, name="xdptui_probe") as program:
+        bpf.trace_attach(program, "xdp_exception").close()
+
+
+def _loop() -> None:
+    code = _code((0x85, 0, 0, BPF_FUNC_LOOP), EXIT)
+    try:
+        bpf.prog_load(bpf.ProgType.XDP, code, name="xdptui_probe", log_level=1).close()
+    except bpf.BpfError as refused:
+        # The call lacks its arguments: a verifier that knows the helper complains of those.
+        if any(words in refused.log for words in ("unknown#", "invalid func", "unknown func")):
+            raise _Lacking("the verifier does not know the helper") from None
+        if not refused.log:
+            raise
+
+
+def _fexit() -> None:
+    slot = SlotConfig(actions=0, priority=0)
+    with load_dispatcher(DispatcherConfig(DEFAULT_VERSION, (slot, slot))) as dispatcher:
+        target = function_ids(dispatcher)[MAIN]
+        with bpf.prog_load(
+            bpf.ProgType.TRACING,
+            RETURN_0,
+            name="xdptui_probe",
+            attach_type=BPF_TRACE_FEXIT,
+            attach_btf_id=target,
+            attach_fd=dispatcher.fileno(),
+        ) as program:
+            bpf.trace_attach(program).close()
+
+
+ATTEMPTS = (
+    _Attempt(
+        "kernel.test-run", "trial runs (BPF_PROG_TEST_RUN)", _test_run, Level.WARN,
+        "A candidate can't be tried on packets before it is applied",
+    ),
+    _Attempt(
+        "kernel.calls", "functions in programs (bpf-to-bpf calls)", _calls, Level.ERROR,
+        "Static linkage, and every dispatcher, is made of functions that call each other",
+        "Only a newer kernel helps (4.16 on); on some processors calls take the JIT: "
+        "sysctl -w net.core.bpf_jit_enable=1",
+    ),
+    _Attempt(
+        "kernel.btf", "types (BTF) of programs and maps", _types, Level.WARN,
+        "Without types there is no freplace linkage, and chains show less of their maps",
+    ),
+    _Attempt(
+        "kernel.bind-map", "maps bound to programs (BPF_PROG_BIND_MAP)", _bind, Level.ERROR,
+        "A static chain carries what it is made of in maps that are bound to it: without, no chain could be "
+        "read back",
+    ),
+    _Attempt(
+        "kernel.freeze", "frozen maps (BPF_MAP_FREEZE)", _freeze, Level.ERROR,
+        "A chain's description is frozen, so that nobody can change it afterwards",
+    ),
+    _Attempt(
+        "kernel.swap", "atomic replacement on the hook", _swap, Level.ERROR,
+        "Without it a change could remove a program that somebody else has just put there",
+    ),
+    _Attempt(
+        "kernel.mmapable", "arrays in shared memory (BPF_F_MMAPABLE)", lambda: _array(BPF_F_MMAPABLE).close(),
+        Level.INFO, "Programs' global variables can't be read without a system call",
+    ),
+    _Attempt(
+        "kernel.frags", "packets in fragments (BPF_F_XDP_HAS_FRAGS)", _frags, Level.INFO,
+        "No XDP program runs on an interface with jumbo frames in native mode",
+    ),
+    _Attempt(
+        "kernel.xdp-link", "attaching by bpf_link", _link, Level.INFO,
+        "Other tools may want it; chains are attached by netlink",
+    ),
+    _Attempt(
+        "kernel.raw-tracepoint", "raw tracepoints", _raw_tracepoint, Level.INFO,
+        "XDP errors in the driver can't be watched",
+    ),
+    _Attempt(
+        "kernel.loop", "the helper bpf_loop", _loop, Level.INFO,
+        "Components that use it can't be loaded",
+    ),
+)  # fmt: skip
+
+
+def examine_kernel() -> tuple[Finding, ...]:
+    """Try everything; about 20 ms. What was tried leaves nothing behind."""
+    try:
+        with _xdp() as program:
+            jited = bpf.prog_info(program).jited_len
+    except (bpf.BpfError, XdpChainError) as refused:
+        what = f"an XDP program can't be loaded: {_reason(refused)}"
+        if isinstance(refused, bpf.BpfError) and refused.errno in (errno.EPERM, errno.EACCES):
+            return (
+                info(
+                    Topic.KERNEL, "kernel.xdp", "what this kernel can do was not tried: " + what,
+                    "Nothing can be loaded with the permissions that this process has",
+                    "Run it as root: sudo xdptui doctor",
+                ),
+            )  # fmt: skip
+        why = "Nothing works without"
+        return (error(Topic.KERNEL, "kernel.xdp", what, why, "Boot a kernel with CONFIG_BPF_SYSCALL"),)
+    return (
+        ok(Topic.KERNEL, "kernel.xdp", "XDP programs load"),
+        *(_tried(attempt) for attempt in ATTEMPTS),
+        *_linking(),
+        _compiled(jited),
+    )
+
+
+def _tried(one: _Attempt) -> Finding:
+    try:
+        one.attempt()
+    except (bpf.BpfError, XdpChainError, OSError, _Lacking) as refused:
+        what = f"{one.name}: no, {_reason(refused)}"
+        return Finding(one.level, Topic.KERNEL, one.check, what, one.why, one.fix)
+    return ok(Topic.KERNEL, one.check, f"{one.name}: yes")
+
+
+def _linking() -> Iterator[Finding]:
+    """freplace and fexit, and the trampolines that both stand on."""
+    probed = probe_freplace()
+    if probed.works:
+        yield ok(Topic.KERNEL, "kernel.freplace", "freplace (programs of type EXT): yes")
+    else:
+        yield warn(
+            Topic.KERNEL, "kernel.freplace", f"freplace: no, {probed.reason}",
+            "Chains are linked statically: they work, but libxdp's tools can't join them",
+            "A kernel that allows it (5.10 on); a policy is the vendor's or the hypervisor's to change",
+        )  # fmt: skip
+    refused: Exception | None = None
+    try:
+        _fexit()
+    except (bpf.BpfError, XdpChainError) as failure:
+        refused = failure
+    if refused is None:
+        yield ok(Topic.KERNEL, "kernel.fexit", "fexit (programs of type TRACING): yes")
+    else:
+        yield warn(
+            Topic.KERNEL, "kernel.fexit", f"fexit: no, {_reason(refused)}",
+            "Chains of libxdp's kind, and programs of others, can't be counted slot by slot",
+            "A kernel that allows it (5.5 on); static chains count by themselves",
+        )  # fmt: skip
+    yield _trampolines(probed.works or refused is None, refused)
+
+
+def _trampolines(work: bool, refused: Exception | None) -> Finding:
+    check = "kernel.trampolines"
+    if work:
+        return ok(Topic.KERNEL, check, "BPF trampolines: yes")
+    if isinstance(refused, bpf.BpfError) and refused.errno in (errno.EPERM, errno.EACCES):
+        what = "BPF trampolines: can't be known, for what needs them is not permitted"
+        return info(Topic.KERNEL, check, what, "freplace and fexit stand on them")
+    return warn(
+        Topic.KERNEL, check, "BPF trampolines: no",
+        "freplace and fexit stand on them: chains are linked statically",
+        "A newer kernel, if it has them for this processor (x86 5.5, arm64 6.0, s390 6.3)",
+    )  # fmt: skip
+
+
+def _compiled(jited: int) -> Finding:
+    if jited:
+        return ok(Topic.KERNEL, "kernel.jit", "programs are compiled to machine code (JIT)")
+    return warn(
+        Topic.KERNEL, "kernel.jit", "programs are interpreted: the JIT is off",
+        "Each packet takes several times as long, and nothing can be traced or replaced",
+        "sysctl -w net.core.bpf_jit_enable=1, then load the chain anew",
+    )  # fmt: skip
+
+
+def _reason(refused: Exception) -> str:
+    if isinstance(refused, bpf.BpfError):
+        number = refused.errno or 0
+        if number in (errno.EPERM, errno.EACCES):
+            return "this kernel's policy refuses it (EPERM)"
+        if number == ENOTSUPP:
+            return "not supported (ENOTSUPP)"
+        return f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+    if isinstance(refused, XdpChainError):
+        return refused.why or refused.what
+    return str(refused)

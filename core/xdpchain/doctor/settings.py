@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of the kernel that matter to BPF, as it tells them itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from .finding import Finding, Topic, info, ok, warn
+
+__all__ = ["examine_settings"]
+
+SYSCTL = Path("/proc/sys")
+KERNEL_TYPES = Path("/sys/kernel/btf/vmlinux")
+LOCKDOWN = Path("/sys/kernel/security/lockdown")
+
+
+def examine_settings() -> tuple[Finding, ...]:
+    """Read them all; what can't be read is said, not guessed."""
+    return tuple(
+        finding
+        for look in (_types, _jit, _harden, _unprivileged, _statistics, _lockdown)
+        for finding in look()
+    )
+
+
+def _types() -> Iterator[Finding]:
+    try:
+        with KERNEL_TYPES.open("rb") as file:
+            readable = file.read(2) in (b"\x9f\xeb", b"\xeb\x9f")
+    except OSError:
+        readable = False
+    if readable:
+        yield ok(Topic.SETTINGS, "settings.vmlinux-btf", "the kernel's own types (vmlinux BTF) are there")
+    else:
+        yield warn(
+            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's own types are missing ({KERNEL_TYPES})",
+            "Components that read kernel structures (CO-RE) can't be loaded, and nothing can be counted by "
+            "fexit",
+            "Boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's and Fedora's have it)",
+        )  # fmt: skip
+
+
+def _jit() -> Iterator[Finding]:
+    # Whether programs are compiled was tried; here is only what trying can't show.
+    if _sysctl("net/core/bpf_jit_enable") == "2":
+        yield warn(
+            Topic.SETTINGS, "settings.jit-debug", "the JIT prints all code into the kernel's log",
+            "net.core.bpf_jit_enable=2 is for developers: it shows addresses, and slows each load",
+            "sysctl -w net.core.bpf_jit_enable=1",
+        )  # fmt: skip
+
+
+def _harden() -> Iterator[Finding]:
+    value = _sysctl("net/core/bpf_jit_harden")
+    check = "settings.jit-harden"
+    if value == "2":
+        yield info(
+            Topic.SETTINGS, check, "compiled code is hardened for everybody (net.core.bpf_jit_harden=2)",
+            "Constants are blinded in root's programs too: chains run slower, and code can't be listed",
+            "sysctl -w net.core.bpf_jit_harden=1, if only root loads programs",
+        )  # fmt: skip
+    elif value is not None:
+        what = "nobody's" if value == "0" else "other users'"
+        yield ok(Topic.SETTINGS, check, f"{what} compiled code is hardened (net.core.bpf_jit_harden={value})")
+
+
+def _unprivileged() -> Iterator[Finding]:
+    value = _sysctl("kernel/unprivileged_bpf_disabled")
+    check = "settings.unprivileged"
+    if value == "0":
+        yield warn(
+            Topic.SETTINGS, check, "users without privileges may load BPF programs",
+            "This was the way into many kernels (speculative execution, verifier bugs); XDP does not need it",
+            "sysctl -w kernel.unprivileged_bpf_disabled=2",
+        )  # fmt: skip
+    elif value is not None:
+        yield ok(Topic.SETTINGS, check, f"only privileged users load programs ({value})")
+
+
+def _statistics() -> Iterator[Finding]:
+    value = _sysctl("kernel/bpf_stats_enabled")
+    check = "settings.statistics"
+    if value == "1":
+        yield info(
+            Topic.SETTINGS, check, "the kernel takes the time of every program (kernel.bpf_stats_enabled)",
+            "It costs some 20 ns a packet and program; xdptui doesn't need it",
+            "sysctl -w kernel.bpf_stats_enabled=0",
+        )  # fmt: skip
+    elif value is not None:
+        yield ok(Topic.SETTINGS, check, "the kernel does not take programs' time, which would cost time")
+
+
+def _lockdown() -> Iterator[Finding]:
+    check = "settings.lockdown"
+    try:
+        text = LOCKDOWN.read_text()
+    except FileNotFoundError:
+        mounted = LOCKDOWN.parent.is_dir() and any(LOCKDOWN.parent.iterdir())
+        if mounted:
+            yield ok(Topic.SETTINGS, check, "the kernel has no lockdown")
+        else:
+            yield info(
+                Topic.SETTINGS, check, "lockdown: not known, securityfs is not mounted",
+                "In confidentiality mode the kernel refuses programs that read its memory",
+                f"mount -t securityfs securityfs {LOCKDOWN.parent}",
+            )  # fmt: skip
+        return
+    except OSError as denied:
+        why = "In confidentiality mode the kernel refuses programs that read its memory"
+        yield info(Topic.SETTINGS, check, f"lockdown: not known ({denied.strerror})", why, "Run it as root")
+        return
+    chosen = re.search(r"\[(\w+)\]", text)
+    mode = chosen[1] if chosen else "unknown"
+    if mode == "confidentiality":
+        yield warn(
+            Topic.SETTINGS, check, "the kernel is locked down (confidentiality)",
+            "Programs that read the kernel's memory are refused: fexit counting, and many components",
+            "Boot with lockdown=integrity (or without lockdown), if your policy allows",
+        )  # fmt: skip
+    else:
+        yield ok(Topic.SETTINGS, check, f"lockdown: {mode}")
+
+
+def _sysctl(name: str) -> str | None:
+    """A setting, None where it can't be read: those of net.core.bpf_* show in the first namespace only."""
+    try:
+        return (SYSCTL / name).read_text().strip()
+    except OSError:
+        return None

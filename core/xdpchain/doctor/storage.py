@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The BPF filesystem: is it there, may we write into it, and what lies there that nobody needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from xdpchain.errors import XdpChainError
+from xdpchain.stale import stale_pins
+from xdpchain.sys import bpf, bpffs
+
+from .finding import Finding, Topic, error, info, ok, warn
+
+__all__ = ["examine_storage"]
+
+
+def examine_storage() -> tuple[Finding, ...]:
+    """Look; nothing is mounted (unless LIBXDP_BPFFS_AUTOMOUNT allows it), nothing removed."""
+    try:
+        path = bpffs.find()
+    except XdpChainError as missing:
+        return (
+            warn(
+                Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
+                "Without it there is no freplace linkage, and chains of libxdp, or with program arrays, "
+                "can't be edited",
+                missing.todo,
+            ),
+        )  # fmt: skip
+    return (
+        ok(Topic.BPFFS, "bpffs.mounted", f"the BPF filesystem is on {path}"),
+        *_writable(path),
+        *_several(path),
+        *_stale(),
+    )
+
+
+def _writable(path: Path) -> Iterator[Finding]:
+    read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    if read_only:
+        yield error(
+            Topic.BPFFS, "bpffs.writable", f"{path} is mounted read-only",
+            "Chains with pins can't be changed", f"mount -o remount,rw {path}",
+        )  # fmt: skip
+    elif not os.access(path, os.W_OK | os.X_OK):
+        yield warn(
+            Topic.BPFFS, "bpffs.writable", f"this process may not write into {path}",
+            "Chains with pins can't be changed, and those of libxdp can't be read", "Run it as root",
+        )  # fmt: skip
+    else:
+        yield ok(Topic.BPFFS, "bpffs.writable", f"{path} can be written to")
+
+
+def _several(path: Path) -> Iterator[Finding]:
+    devices: dict[int, Path] = {}
+    for mount in bpffs.mounts():
+        try:
+            devices.setdefault(os.stat(mount).st_dev, mount)
+        except OSError:
+            continue
+    others = [str(one) for device, one in devices.items() if device != os.stat(path).st_dev]
+    if others:
+        yield info(
+            Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {', '.join(sorted(others))}",
+            "Tools that use another one don't see each other's pins: a chain of theirs looks like a chain "
+            "whose pins are lost",
+            "Set LIBXDP_BPFFS to the one that all tools use",
+        )  # fmt: skip
+
+
+def _stale() -> Iterator[Finding]:
+    check = "bpffs.stale-pins"
+    try:
+        found = stale_pins()
+    except (XdpChainError, bpf.BpfError, OSError) as refused:
+        why = "Pins that nobody uses keep programs and maps in memory"
+        yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, "Run it as root")
+        return
+    for one in found:
+        what = f"stale pins in {one.path}: {one.why}"
+        why = "They keep a dispatcher, its components and their maps in memory"
+        if one.certain:
+            yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
+        else:
+            yield info(Topic.BPFFS, check, what, why, "xdptui clean --force, if nobody uses them")
+    if not found:
+        yield ok(Topic.BPFFS, check, "no stale pins")

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other tools on this machine, and what the installed libxdp makes of chains."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+from xdpchain.chain import Linkage
+from xdpchain.dispatcher.installed import EMITTED, emitted_version, installed_version
+from xdpchain.running import Running
+
+from .commands import Commands
+from .finding import Finding, Topic, error, info, ok, warn
+
+__all__ = ["compare_dispatcher", "examine_tools"]
+
+PLACES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
+TIMEOUT = 2.0
+TOOLS = (
+    ("bpftool", ("version",), "A slot's code can't be listed, and other tools' advice often names it"),
+    ("ip", ("-V",), "Many of the commands that are recommended here are ip's (package iproute2)"),
+    ("ethtool", ("--version",), "Offloads and queues are changed with it"),
+    ("xdp-loader", (), "libxdp's own loader: not needed, but a second look at freplace chains"),
+)
+
+
+def examine_tools() -> tuple[Finding, ...]:
+    """Which tools there are; nothing of this is needed to edit chains."""
+    return (*(_tool(*one) for one in TOOLS), _libxdp())
+
+
+def _tool(name: str, version: tuple[str, ...], why: str) -> Finding:
+    path = shutil.which(name) or shutil.which(name, path=PLACES)
+    check = f"tools.{name}"
+    if path is None:
+        package = {"ip": "iproute2", "xdp-loader": "xdp-tools"}.get(name, name)
+        return info(Topic.TOOLS, check, f"{name} is not installed", why, f"apt install {package}")
+    told = f", {said}" if version and (said := _says(path, version)) else ""
+    return ok(Topic.TOOLS, check, f"{path}{told}")
+
+
+def _says(path: str, arguments: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(
+            [path, *arguments], capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    lines = done.stdout.split("\n")
+    return lines[0].strip() if done.returncode == 0 else ""
+
+
+def _libxdp() -> Finding:
+    check, version = "tools.libxdp", installed_version()
+    if version is None:
+        what = f"libxdp is not installed; freplace chains get its dispatcher version {emitted_version()}"
+        return info(Topic.TOOLS, check, what, "Nothing of it is needed to edit chains")
+    if version in EMITTED:
+        return ok(Topic.TOOLS, check, f"libxdp speaks dispatcher version {version}, and so do we")
+    return warn(
+        Topic.TOOLS, check, f"libxdp speaks dispatcher version {version}, which is not made here",
+        f"Its tools can show the chains made here (version {emitted_version()}) at most, and not change them",
+        "Install libxdp 1.3 or later",
+    )  # fmt: skip
+
+
+def compare_dispatcher(running: Running, installed: int | None, commands: Commands) -> Iterator[Finding]:
+    """What the installed libxdp can do with the dispatcher that runs: it changes those of its version."""
+    if running.linkage is not Linkage.FREPLACE or running.dispatcher is None or installed is None:
+        return
+    version, name = running.dispatcher.version, running.interface.name
+    check, topic = "interface.libxdp", Topic.INTERFACE
+    if not version:
+        return  # its note says what is wrong with it
+    if version == installed:
+        yield ok(topic, check, f"its dispatcher has version {version}, as the installed libxdp")
+        return
+    fix = "Install the libxdp that made the chain"
+    if running.chain is not None and installed in EMITTED:
+        words = f"relink {name} --linkage freplace --dispatcher-version {installed}"
+        fix = commands.xdptui(words)
+    what = f"its dispatcher has version {version}, the installed libxdp speaks {installed}"
+    if version > installed:
+        why = "xdp-loader fails on this interface in everything, even in `unload --all` (EOPNOTSUPP)"
+        yield error(topic, check, what, why, fix)
+    else:
+        why = "xdp-loader shows it and unloads all of it, but can't add or remove one program (EBUSY)"
+        yield warn(topic, check, what, why, fix)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui doctor``: what is wrong with this machine or an interface, and the fix."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from xdpchain.doctor import Level, examine
+from xdptui.outcome import ExitCode, write
+from xdptui.render import doctor_text
+
+__all__ = ["run"]
+
+
+def run(options: Namespace) -> int:
+    """Examine the machine, and one interface or all of the namespace; errors make the exit code 1."""
+    found = examine(options.netns, options.interface)
+    if options.json:
+        write(json.dumps(doctor_text.document(found), indent=2))
+    else:
+        write(doctor_text.text(found))
+    return ExitCode.REFUSED if any(one.level is Level.ERROR for one in found) else ExitCode.OK
