@@ -20,7 +20,7 @@ from pathlib import Path
 from .confirm.pins import armed_programs
 from .dispatcher.recognise import recognise
 from .errors import KernelRefused, NotOurs
-from .linkage.arrays import remove_array_pins, stale_array_pins
+from .linkage.arrays import components_in, release_arrays, remove_array_pins, stale_array_pins
 from .sys import bpf, bpffs, everywhere
 
 __all__ = ["StalePins", "clean", "stale_pins", "sweep"]
@@ -119,8 +119,11 @@ def _remove(stale: StalePins) -> StalePins:
         remove_array_pins(int(name))
         return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)
     ifindex, number = map(int, name.removeprefix("dispatch-").split("-"))
+    directory = bpffs.DispatchDir(stale.path, ifindex, number)
+    components = components_in([directory])
     try:
-        bpffs.remove_dispatch_dir(bpffs.DispatchDir(stale.path, ifindex, number))
+        bpffs.remove_dispatch_dir(directory)
+        release_arrays(components)
     except (NotOurs, KernelRefused) as error:
         return StalePins(stale.path, stale.program, f"{stale.why}; {error.why}", certain=False)
     return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)

@@ -10,14 +10,15 @@ so a directory whose program is gone is stale, and nothing else is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xdpchain.sys import bpf, bpffs
 
-__all__ = ["pin_arrays", "remove_array_pins", "stale_array_pins"]
+__all__ = ["components_in", "pin_arrays", "release_arrays", "remove_array_pins", "stale_array_pins"]
 
 DIRECTORY = "xdptui"
 
@@ -44,11 +45,14 @@ def remove_array_pins(program: int) -> None:
     try:
         directory = _root() / str(program)
         for name in os.listdir(directory):
-            if name.isdigit():
+            if _is_id(name):
                 (directory / name).unlink(missing_ok=True)
         directory.rmdir()
     except (bpffs.BpffsMissing, FileNotFoundError):
         pass
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:  # somebody else put something there: it is theirs
+            raise
 
 
 def stale_array_pins() -> tuple[Path, ...]:
@@ -57,7 +61,30 @@ def stale_array_pins() -> tuple[Path, ...]:
         names = os.listdir(_root())
     except (bpffs.BpffsMissing, FileNotFoundError, PermissionError):
         return ()
-    return tuple(_root() / name for name in sorted(names) if name.isdigit() and not _lives(int(name)))
+    return tuple(_root() / name for name in sorted(names) if _is_id(name) and not _lives(int(name)))
+
+
+def components_in(directories: Iterable[bpffs.DispatchDir]) -> set[int]:
+    """The prog ids of the components that are pinned there, by themselves or by a link."""
+    found = set()
+    for directory in directories:
+        for name in bpffs.pins(directory):
+            with contextlib.suppress(bpf.BpfError), bpf.obj_get(os.fspath(directory.path / name)) as fd:
+                found.add(bpf.prog_info(fd).id if name.endswith("-prog") else bpf.link_info(fd).prog_id)
+    return found
+
+
+def release_arrays(components: Iterable[int]) -> None:
+    """Remove the pins of those components that hang on no dispatcher any more, of any interface."""
+    # Not left to `stale_array_pins`: the kernel lets go of a component some time after its last pin went.
+    suspects = set(components)
+    if suspects:
+        for gone in suspects - components_in(bpffs.dispatch_dirs()):
+            remove_array_pins(gone)
+
+
+def _is_id(name: str) -> bool:
+    return name.isascii() and name.isdecimal()
 
 
 def _lives(program: int) -> bool:

@@ -10,7 +10,6 @@ libxdp finds them. The pins hold the dispatcher too, so the old one goes only wh
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ from xdpchain.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 
-from .arrays import pin_arrays, remove_array_pins
+from .arrays import pin_arrays, release_arrays, remove_array_pins
 from .compile import Target
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
@@ -116,9 +115,7 @@ class FreplaceLinker:
             number, ifindex = running.dispatcher.id, running.interface.ifindex
             name = path / f"dispatch-{ifindex}-{number}"
             bpffs.remove_dispatch_dir(bpffs.DispatchDir(name, ifindex, number))
-        tail_callers = {s.component.id for s in running.chain.slots if s.component.callees}
-        for gone in tail_callers - _pinned_components() - {None}:
-            remove_array_pins(gone or 0)
+        release_arrays(s.component.id for s in running.chain.slots if s.component.callees and s.component.id)
 
 
 def _config(candidate: Chain, running: Running) -> DispatcherConfig:
@@ -142,14 +139,3 @@ def _attach(extension: Extension, dispatcher: bpf.Fd, function: int) -> bpf.Fd:
 
 def _refused(name: str, error: bpf.BpfError) -> XdpChainError:
     return bpf.refusal(error, f"{name} can't be attached to the dispatcher", "Use static linkage")
-
-
-def _pinned_components() -> set[int | None]:
-    """The prog ids of all components that hang on a dispatcher, of any interface."""
-    found: set[int | None] = set()
-    for directory in bpffs.dispatch_dirs():
-        for name in bpffs.pins(directory):
-            if name.endswith("-prog"):
-                with contextlib.suppress(bpf.BpfError), bpf.obj_get(os.fspath(directory.path / name)) as fd:
-                    found.add(bpf.prog_info(fd).id)
-    return found

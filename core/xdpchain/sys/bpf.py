@@ -393,7 +393,7 @@ def prog_func_info(fd: Fd | int) -> tuple[tuple[int, int], ...]:
 
 def prog_by_id(number: int) -> Fd:
     """A descriptor of the program with this id. Raises BpfError (ENOENT if it is gone)."""
-    return Fd(_bpf(Command.PROG_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))[0])
+    return _by_id(Command.PROG_GET_FD_BY_ID, number)
 
 
 def prog_bind_map(prog: Fd, bound: Fd) -> None:
@@ -477,7 +477,7 @@ def map_type_name(kind: int) -> str:
 
 def map_by_id(number: int) -> Fd:
     """A descriptor of the map with this id. Raises BpfError (ENOENT if it is gone)."""
-    return Fd(_bpf(Command.MAP_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))[0])
+    return _by_id(Command.MAP_GET_FD_BY_ID, number)
 
 
 def map_lookup(fd: Fd, key: bytes, size: int) -> bytes:
@@ -542,7 +542,7 @@ def btf_load(data: bytes) -> Fd:
 
 def btf_by_id(number: int) -> Fd:
     """A descriptor of the BTF object with this id. Raises BpfError (ENOENT if it is gone)."""
-    return Fd(_bpf(Command.BTF_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))[0])
+    return _by_id(Command.BTF_GET_FD_BY_ID, number)
 
 
 def btf_raw(number: int) -> bytes:
@@ -585,7 +585,7 @@ def link_info(fd: Fd | int) -> LinkInfo:
 
 def link_by_id(number: int) -> Fd:
     """A descriptor of the link with this id. Raises BpfError (ENOENT if it is gone)."""
-    return Fd(_bpf(Command.LINK_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))[0])
+    return _by_id(Command.LINK_GET_FD_BY_ID, number)
 
 
 def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_id: int = 0) -> Fd:
@@ -630,6 +630,12 @@ def ids(command: Command) -> Iterator[int]:
             raise
         number = struct.unpack_from("<I", raw, 4)[0]
         yield number
+
+
+def _by_id(command: Command, number: int) -> Fd:
+    if not 0 < number < 1 << 32:  # from the name of a file, perhaps: no object has such an id
+        raise BpfError(errno.ENOENT, command)
+    return Fd(_bpf(command, struct.pack("<III", number, 0, 0))[0])
 
 
 def _info(fd: Fd | int, size: int, ask: bytes = b"") -> bytes:
