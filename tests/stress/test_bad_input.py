@@ -35,7 +35,6 @@ from xdpchain.errors import (
     XdpChainError,
 )
 from xdpchain.plan import make_plan
-from xdpchain.sys import netns
 from xdpchain.transaction import apply
 from xdptui import outcome
 from xdptui.cli import main
@@ -397,11 +396,15 @@ def test_a_bpf_filesystem_that_is_full_of_strangers(
     scene: Scene, samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Directories of others beside our pins are no obstacle, and stay."""
-    for name in ("somebody", "xdp/dispatch-x", "xdptui/readme"):
+    strangers = ["somebody", "xdp/dispatch-x", "xdptui/readme", "xdptui/\u00b2"]
+    # No program has such an id, so these look like ours, left behind. What is in the second is not.
+    stale = ["xdp/dispatch-1-99999999999", "xdptui/88888888888"]
+    strangers += ["xdptui/99999999999", "xdptui/99999999999/theirs"]
+    for name in strangers + stale:
         (scene.bpffs / name).mkdir(parents=True, exist_ok=True)
     assert command(capsys, *scene.load(samples / "tailcalls.o"))[0] == 0
     assert command(capsys, "unload", *scene.where, "--all")[0] == 0
-    for name in ("somebody", "xdp/dispatch-x", "xdptui/readme"):
-        assert (scene.bpffs / name).is_dir()
+    assert not (scene.bpffs / stale[1]).exists()
+    for name in reversed(strangers):
+        assert (scene.bpffs / name).is_dir(), name
         (scene.bpffs / name).rmdir()
-    assert netns.names()

@@ -29,7 +29,7 @@ from xdpchain.counters import SlotCounts, open_counters
 from xdpchain.running import Running
 from xdptui.demo.playground import DeviceCounters, Playground
 
-EDITS = scaled(200, 2000, 100)
+EDITS = scaled(200, 2000, 40)
 FIRST = "xdp_counter"
 PASS, DROP = 2, 1
 ALL_PASS = bytes([PASS] * 10)

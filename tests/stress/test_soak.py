@@ -28,8 +28,8 @@ from xdpchain.trial import run_trial
 from xdptui.demo import frames
 from xdptui.demo.playground import Playground
 
-EDITS = scaled(300, 10_000, 60)
-PROCESSES = scaled(20, 1_000, 6)
+EDITS = scaled(300, 10_000, 24)
+PROCESSES = scaled(20, 1_000, 2)
 ROOT = Path(__file__).parents[2]
 GROWTH_PER_EDIT = 64
 """Bytes of memory that an edit may leave. An object that leaked would be hundreds: no room for even one."""

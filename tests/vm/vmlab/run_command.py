@@ -101,7 +101,7 @@ def _select(python: Path, arguments: Sequence[str]) -> _Selection:
 def _environment() -> dict[str, str]:
     """What tests may depend on, in the guest as here."""
     environment = {"PYTEST_TIMEOUT": os.environ.get("PYTEST_TIMEOUT", _SECONDS_PER_TEST)}
-    for name in ("COLUMNS", "NO_COLOR", "VENV"):
+    for name in ("COLUMNS", "NO_COLOR", "VENV", "XDPTUI_SOAK"):
         if name in os.environ:
             environment[name] = os.environ[name]
     return environment
