@@ -14,7 +14,7 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,16 +34,24 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
 
 
 class Terminal:
-    """The program on a pseudo-terminal of its own; what it writes is kept."""
+    """The program on a pseudo-terminal of its own; what it writes is kept.
+
+    ``prefix`` is a command that runs it.
+    """
 
     def __init__(
-        self, *arguments: str, size: tuple[int, int] = (80, 24), env: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        size: tuple[int, int] = (80, 24),
+        env: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.written = b""
         self.started = time.monotonic()
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, [sys.executable, "-c", START, *arguments], environment(env or {}))
+            command = [*prefix, sys.executable, "-c", START, *arguments]
+            os.execvpe(command[0], command, environment(env or {}))
         fcntl.ioctl(self._fd, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
         self._ended: int | None = None
 

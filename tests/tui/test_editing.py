@@ -235,11 +235,12 @@ async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over
 
 
 async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
-    playground: Playground, samples: Path
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
-        driver.app.workers.cancel_group(driver.app.main, "feed")  # nobody tells the screen
+        monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # nobody tells the screen
+        await driver.pilot.pause(0.5)  # a look that is under way ends
         await driver.press("D")
         theirs = change(playground, lambda chain: chain.remove([2]))
         await driver.press("a")

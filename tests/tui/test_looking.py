@@ -292,3 +292,31 @@ async def test_random_input_changes_nothing_and_breaks_nothing(playground: Playg
         assert driver.app._exception is None
         assert replace(driver.session).surveyed
     assert look_at(playground).identity == identity
+
+
+async def test_interfaces_that_come_and_go(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    link = ["ip", "-n", playground.netns, "link"]
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("J")
+        for i in range(8):
+            subprocess.run([*link, "add", f"come{i}", "type", "veth", "peer", "name", f"go{i}"], check=True)
+            await driver.pilot.press("tab", "down", "j", "s", "up", "tab")
+            subprocess.run([*link, "del", f"come{i}"], check=True)
+            await driver.pilot.press("down", "t")
+        await driver.until(lambda: len(driver.session.runnings) == 2)
+        assert driver.app._exception is None
+        assert [r.interface.name for r in driver.session.unsaved] == [playground.ifname]
+
+
+async def test_a_hundred_interfaces_are_scrolled_and_filtered(root: None) -> None:
+    with Playground(links=99) as ground:
+        async with driving(ground.netns, "xdp0") as driver:
+            await driver.press("tab", *["down"] * 98)
+            assert driver.session.running is not None
+            name = driver.session.running.interface.name
+            assert any(line.startswith("▶") and name in line for line in driver.lines("interfaces"))
+            assert "of 100" in driver.lines("interfaces")[0]
+            await driver.press("slash")
+            await driver.type("xdp42")
+            await driver.until(lambda: len(driver.session.visible) == 1)

@@ -137,3 +137,26 @@ def test_a_terminal_that_closes_ends_the_program(playground: Playground, samples
         terminal.await_text("received")
         terminal.hang_up()
         terminal.exit_code()
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+@pytest.mark.parametrize(
+    ("dropped", "named"),
+    [("-net_admin", "CAP_NET_ADMIN"), ("-bpf,-sys_admin,-perfmon", "CAP_BPF"), ("-all", "CAP_SYS_ADMIN")],
+)
+def test_without_a_capability_it_looks_and_says_which(
+    playground: Playground, samples: Path, dropped: str, named: str
+) -> None:
+    before = run_chain(playground, samples, *THREE)
+    # Without CAP_SYS_ADMIN a process can't enter another namespace: then it starts inside.
+    inside = "sys_admin" in dropped or dropped == "-all"
+    prefix = ["ip", "netns", "exec", playground.netns] if inside else []
+    prefix += ["setpriv", f"--bounding-set={dropped}", "--inh-caps=-all"]
+    arguments = [] if inside else [playground.netns, playground.ifname]
+    with Terminal(*arguments, size=(140, 30), prefix=prefix) as terminal:
+        terminal.await_text("READ-ONLY")
+        terminal.await_text(named)
+        terminal.await_text(playground.ifname)
+        terminal.type("jlJDuaq")
+        assert terminal.exit_code() == 0
+    assert look_at(playground).identity == before.identity

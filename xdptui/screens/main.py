@@ -98,7 +98,9 @@ class MainScreen(EditFlow, ApplyFlow):
         self._arrange()
         self.query_one(Banner).present(session)
         self.query_one(KeyBar).present(
-            read_only=session.read_only, candidate=session.changes > 0, slots=len(session.chain) > 0
+            read_only=session.read_only or session.running is None,
+            candidate=session.changes > 0,
+            slots=len(session.chain) > 0,
         )
         self._show_interfaces()
         self._show_chain()

@@ -46,8 +46,8 @@ def _bars(part: float, whole: float, width: int, style: str) -> list[Cell]:
 
 
 def _full(flow: Flow, width: int) -> list[Line]:
-    label = 22 if width < 100 else 30
-    tail = 24 if width < 100 else 40
+    label = 26 if width < 100 else 32
+    tail = 20 if width < 100 else 36
     if width < 76:
         tail = 0
     room = width - label - 6 - 1 - 5 - 1 - tail
