@@ -108,7 +108,7 @@ def command_parser() -> argparse.ArgumentParser:
         _add(changing, name, build, summary, changing=True)
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
-    _add(commands, "trace", _trace, "count from outside what has no counters of its own, until told otherwise")
+    _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser

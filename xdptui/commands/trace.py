@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui trace on|off IF``: count a freplace chain, or a program of somebody else, also while nobody looks."""
+"""``xdptui trace on|off IF``: count what has no counters of its own, also while nobody looks."""
 
 from __future__ import annotations
 
