@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from xdpchain.config import DispatcherConfig, SlotConfig
 from xdpchain.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_frags
 from xdpchain.dispatcher.installed import DEFAULT_VERSION
-from xdpchain.errors import XdpChainError
+from xdpchain.errors import PermissionDenied, XdpChainError
+from xdpchain.permissions import missing_capabilities
 from xdpchain.probe import probe_freplace
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import Netlink
@@ -219,7 +220,7 @@ def examine_kernel() -> tuple[Finding, ...]:
             jited = bpf.prog_info(program).jited_len
     except (bpf.BpfError, XdpChainError) as refused:
         what = f"an XDP program can't be loaded: {_reason(refused)}"
-        if isinstance(refused, bpf.BpfError) and refused.errno in (errno.EPERM, errno.EACCES):
+        if _denied(refused):
             return (
                 info(
                     Topic.KERNEL, "kernel.xdp", "what this kernel can do was not tried: " + what,
@@ -229,18 +230,23 @@ def examine_kernel() -> tuple[Finding, ...]:
             )  # fmt: skip
         why = "Nothing works without"
         return (error(Topic.KERNEL, "kernel.xdp", what, why, "Boot a kernel with CONFIG_BPF_SYSCALL"),)
+    capable = not missing_capabilities()
     return (
         ok(Topic.KERNEL, "kernel.xdp", "XDP programs load"),
-        *(_tried(attempt) for attempt in ATTEMPTS),
+        *(_tried(attempt, capable) for attempt in ATTEMPTS),
         *_linking(),
         _compiled(jited),
     )
 
 
-def _tried(one: _Attempt) -> Finding:
+def _tried(one: _Attempt, capable: bool) -> Finding:
     try:
         one.attempt()
     except (bpf.BpfError, XdpChainError, OSError, _Lacking) as refused:
+        # With all capabilities a refusal is the kernel's policy, and as good as if it lacked the feature.
+        if isinstance(refused, PermissionDenied) or (not capable and _denied(refused)):
+            what = f"{one.name}: not tried, it is not permitted"
+            return info(Topic.KERNEL, one.check, what, one.why, "Run it as root: sudo xdptui doctor")
         what = f"{one.name}: no, {_reason(refused)}"
         return Finding(one.level, Topic.KERNEL, one.check, what, one.why, one.fix)
     return ok(Topic.KERNEL, one.check, f"{one.name}: yes")
@@ -277,7 +283,7 @@ def _trampolines(work: bool, refused: Exception | None) -> Finding:
     check = "kernel.trampolines"
     if work:
         return ok(Topic.KERNEL, check, "BPF trampolines: yes")
-    if isinstance(refused, bpf.BpfError) and refused.errno in (errno.EPERM, errno.EACCES):
+    if refused is not None and _denied(refused):
         what = "BPF trampolines: can't be known, for what needs them is not permitted"
         return info(Topic.KERNEL, check, what, "freplace and fexit stand on them")
     return warn(
@@ -295,6 +301,10 @@ def _compiled(jited: int) -> Finding:
         "Each packet takes several times as long, and nothing can be traced or replaced",
         "sysctl -w net.core.bpf_jit_enable=1, then load the chain anew",
     )  # fmt: skip
+
+
+def _denied(refused: Exception) -> bool:
+    return isinstance(refused, OSError) and refused.errno in (errno.EPERM, errno.EACCES)
 
 
 def _reason(refused: Exception) -> str:

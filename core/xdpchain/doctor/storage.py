@@ -26,7 +26,7 @@ def examine_storage() -> tuple[Finding, ...]:
                 Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
                 "Without it there is no freplace linkage, and chains of libxdp, or with program arrays, "
                 "can't be edited",
-                missing.todo,
+                f"mount -t bpf bpf {os.environ.get('LIBXDP_BPFFS') or bpffs.DEFAULT_MOUNT}",
             ),
         )  # fmt: skip
     return (

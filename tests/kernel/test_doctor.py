@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor on the real kernel: it finds what is wrong, and what it recommends helps."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import why_no_freplace
+from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.command_line import COMMAND, CommandLine
+from xdpchain.chain import Chain, Linkage, Mode
+from xdpchain.dispatcher.installed import installed_version
+from xdpchain.doctor import Finding, Level, Topic, examine
+from xdpchain.errors import NotFound
+from xdpchain.stale import clean
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.netlink import HookBusy, MtuTooLarge, Netlink
+from xdptui.demo.playground import Playground
+
+ROOT = Path(__file__).parents[2]
+BPF_XDP = 37
+RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
+
+HOLD = """
+import os, sys
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.netlink import Netlink
+space, ifindex, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+program = bpf.prog_load(6, bytes.fromhex("b7000000020000009500000000000000"), name="theirs")
+if how == "netlink":
+    with Netlink(space) as netlink:
+        netlink.attach_xdp(ifindex, program, "native", None)
+else:
+    link = netns.run(space, lambda: bpf.link_create(program, ifindex, 37))
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def one(found: Iterable[Finding], check: str, interface: str | None = None) -> Finding:
+    matching = [f for f in found if f.check == check and interface in (None, f.interface)]
+    assert len(matching) == 1, (check, matching)
+    return matching[0]
+
+
+def diagnosed(playground: Playground, check: str, link: int = 0) -> Finding:
+    name = playground.links[link].ifname
+    return one(examine(playground.netns, name), check, name)
+
+
+def has(playground: Playground, check: str) -> bool:
+    found = examine(playground.netns, playground.ifname)
+    return any(f.check == check and f.level is not Level.OK for f in found)
+
+
+def do(command: str) -> None:
+    """What a finding recommends, done as written."""
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+@contextlib.contextmanager
+def somebody(playground: Playground, how: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that puts a program of its own on the interface, and holds it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "core")}
+    words = [playground.netns, str(playground.ifindex), how]
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    try:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        yield child
+    finally:
+        child.communicate()
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
+
+
+# The machine
+
+
+def libbpf_knows(what: str, *numbers: int) -> bool:
+    """The same question, answered by libbpf's own probes."""
+    probe = getattr(ctypes.CDLL("libbpf.so.1"), f"libbpf_probe_bpf_{what}")
+    probe.argtypes = [ctypes.c_int] * len(numbers) + [ctypes.c_void_p]
+    return bool(probe(*numbers, None) == 1)
+
+
+def test_what_the_kernel_can_do_agrees_with_other_judges(root: None) -> None:
+    found = examine()
+    levels = {f.check: f.level for f in found if f.topic is Topic.KERNEL}
+    assert (levels["kernel.freplace"] is Level.OK) == (why_no_freplace() is None)
+    assert (levels["kernel.loop"] is Level.OK) == libbpf_knows("helper", 6, 181)
+    assert (levels["kernel.raw-tracepoint"] is Level.OK) == libbpf_knows("prog_type", 17)
+    assert levels["kernel.xdp"] is Level.OK
+    assert (levels["kernel.test-run"], levels["kernel.swap"]) == (Level.OK, Level.OK)
+    jit = Path("/proc/sys/net/core/bpf_jit_enable").read_text().strip()
+    assert (levels["kernel.jit"] is Level.OK) == (jit != "0")
+    assert all(f.why for f in found if f.level is not Level.OK), "it says why each finding matters"
+    assert all(f.fix for f in found if f.level in (Level.WARN, Level.ERROR)), "and what to do"
+
+
+def test_it_leaves_nothing_behind(playground: Playground) -> None:
+    def objects() -> tuple[list[str], tuple[str, ...], list[str]]:
+        names = []
+        for number in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
+            with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(number) as program:
+                names.append(bpf.prog_info(program).name)
+        own = sorted(os.listdir("/proc/self/fd"))
+        return [name for name in names if name == "xdptui_probe"], netns.names(), own
+
+    before, hook = objects(), look_at(playground).identity
+    examine(playground.netns, playground.ifname)
+    after = objects()
+    assert after[2] == before[2], "no descriptor stays open"
+    assert set(after[0]) <= set(before[0])
+    assert look_at(playground).identity == hook
+
+
+def test_an_interface_that_is_not_there(playground: Playground) -> None:
+    with pytest.raises(NotFound):
+        examine(playground.netns, "nosuch")
+    with pytest.raises(NotFound):
+        examine("no-such-namespace")
+
+
+def test_without_permissions_it_says_which_are_missing(root: None) -> None:
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = in_process("doctor", "lo", "--json", wrap=drop)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)["findings"]
+    missing = [f["what"].split()[0] for f in found if f["topic"] == "permissions"]
+    assert missing == ["CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"]
+    assert all(f["level"] == "error" and "sudo" in f["fix"] for f in found if f["topic"] == "permissions")
+    kernel = [f for f in found if f["topic"] == "kernel"]
+    assert [(f["check"], f["level"]) for f in kernel] == [("kernel.xdp", "info")], "not called missing"
+
+
+def test_without_one_permission_it_tries_the_rest(root: None) -> None:
+    drop = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+    found = json.loads(in_process("doctor", "lo", "--json", wrap=drop).stdout)["findings"]
+    levels = {f["check"]: f["level"] for f in found}
+    assert levels["permissions"] == "error"
+    assert "CAP_NET_ADMIN" in next(f["what"] for f in found if f["check"] == "permissions")
+    assert levels["kernel.swap"] in ("info", "ok"), "what is not permitted is not called missing"
+    assert levels["kernel.bind-map"] in ("info", "ok")
+
+
+def in_process(*words: str, wrap: list[str], env: dict[str, str] | None = None) -> Any:
+    """The command line in a process of its own, under another command."""
+    environment = {**(env or os.environ), "PYTHONPATH": f"{ROOT / 'core'}:{ROOT}"}
+    return subprocess.run([*wrap, *COMMAND, *words], capture_output=True, text=True, env=environment)
+
+
+def test_without_a_bpf_filesystem(root: None) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("LIBXDP")}
+
+    def alone(before: str) -> dict[str, Any]:
+        empty = f'mount -t tmpfs tmpfs /sys/fs/bpf && {before} && exec "$@"'
+        wrap = ["unshare", "--mount", "sh", "-c", empty, "sh"]
+        done = in_process("doctor", "lo", "--json", wrap=wrap, env=environment)
+        findings = json.loads(done.stdout)["findings"]
+        found: dict[str, Any] = next(f for f in findings if f["check"] == "bpffs.mounted")
+        return found
+
+    missing = alone("true")
+    assert (missing["level"], "/sys/fs/bpf" in missing["what"]) == ("warn", True)
+    assert alone(missing["fix"])["level"] == "ok"
+
+
+def test_a_bpf_filesystem_that_may_not_be_written_to(
+    root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["mount", "-t", "bpf", "-o", "ro", "bpf", str(tmp_path)], check=True)
+    try:
+        monkeypatch.setenv("LIBXDP_BPFFS", str(tmp_path))
+        finding = one(examine(None, "lo"), "bpffs.writable")
+        assert finding.level is Level.ERROR
+        do(finding.fix)
+        assert one(examine(None, "lo"), "bpffs.writable").level is Level.OK
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_stale_pins_are_named(playground: Playground) -> None:
+    with bpffs.lock():
+        made = bpffs.make_dispatch_dir(playground.ifindex, (1 << 30) + secrets.randbelow(1 << 29))
+    try:
+        found = [f for f in examine(playground.netns, playground.ifname) if f.check == "bpffs.stale-pins"]
+        (finding,) = (f for f in found if made.path.name in f.what)
+        assert (finding.level, finding.fix) == (Level.WARN, "xdptui clean")
+        clean(ifindex=playground.ifindex)
+        again = [f.what for f in examine(playground.netns, playground.ifname)]
+        assert not any(made.path.name in what for what in again)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            made.path.rmdir()
+
+
+# Somebody else's program
+
+
+def test_a_program_of_another_process_attached_by_netlink(playground: Playground) -> None:
+    with somebody(playground, "netlink") as child:
+        finding = diagnosed(playground, "interface.program")
+        assert finding.level is Level.WARN
+        assert re.search(rf"\(theirs\) is not ours: it is held by \S+ \(pid {child.pid}\)", finding.what)
+        assert "attached by netlink" in finding.what
+        do(finding.fix)
+        assert diagnosed(playground, "interface.program").level is Level.OK
+
+
+def test_a_program_that_a_link_holds(playground: Playground) -> None:
+    with somebody(playground, "link") as child:
+        finding = diagnosed(playground, "interface.program")
+        assert f"(pid {child.pid})" in finding.what
+        assert re.search(r"held by bpf_link \d+\)$", finding.what)
+        assert f"systemctl status {child.pid}" in finding.fix
+    assert diagnosed(playground, "interface.program").level is Level.OK, "the link went with the process"
+
+
+def test_a_link_that_only_a_pin_holds(playground: Playground) -> None:
+    pin = bpffs.find() / f"xdptui-test-{os.getpid()}-{secrets.token_hex(4)}"
+    with bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="theirs") as program:
+        link = netns.run(playground.netns, lambda: bpf.link_create(program, playground.ifindex, BPF_XDP))
+        with link:
+            bpf.obj_pin(link, str(pin))
+    try:
+        finding = diagnosed(playground, "interface.program")
+        assert f"pinned at {pin}" in finding.what
+        assert finding.fix.startswith(f"rm {pin}")
+    finally:
+        pin.unlink()
+
+
+def test_a_known_product_is_called_by_its_name(playground: Playground) -> None:
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="cil_xdp_entry") as program,
+        Netlink(playground.netns) as netlink,
+    ):
+        netlink.attach_xdp(playground.ifindex, program, "native", None)
+        finding = diagnosed(playground, "interface.program")
+        assert "Cilium's" in finding.what
+        assert "Helm" in finding.fix
+
+
+# The interface
+
+
+def ethtool(playground: Playground, *words: str) -> str:
+    command = ["nsenter", f"--net=/run/netns/{playground.netns}", "ethtool", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_offloads_and_queues_are_those_that_ethtool_shows(playground: Playground) -> None:
+    with Netlink(playground.netns) as netlink:
+        ours = {o.name: (o.on, o.fixed) for o in netlink.offloads(playground.ifindex)}
+        queues = netlink.channels(playground.ifindex)
+        assert netlink.offloads(1) != (), "loopback has offloads, and no driver"
+        assert netlink.channels(1) is None
+        with pytest.raises(NotFound):
+            netlink.offloads(12345)
+    lines = re.findall(
+        r"^\s*([\w-]+): (on|off)( \[fixed\])?", ethtool(playground, "-k", playground.ifname), re.M
+    )
+    words = {"rx-lro": "large-receive-offload", "rx-gro": "generic-receive-offload", "rx-vlan-hw-parse":
+             "rx-vlan-offload", "rx-checksum": "rx-checksumming"}  # fmt: skip
+    theirs = {name: (state == "on", bool(fixed)) for name, state, fixed in lines}
+    compared = [name for name in ours if words.get(name, name) in theirs]
+    assert len(compared) > 20
+    assert {n: ours[n] for n in compared} == {n: theirs[words.get(n, n)] for n in compared}
+    listed = [
+        int(n) for n in re.findall(r"^(?:RX|TX):\s+(\d+)", ethtool(playground, "-l", playground.ifname), re.M)
+    ]
+    assert queues is not None
+    assert [queues.max_rx, queues.max_tx, queues.rx, queues.tx] == listed
+
+
+def test_queues_for_the_other_processors(playground: Playground) -> None:
+    finding = diagnosed(playground, "interface.queues")
+    if finding.level is Level.OK:
+        pytest.skip(f"nothing to say with {os.cpu_count()} CPU")
+    do(finding.fix)
+    assert diagnosed(playground, "interface.queues").level is Level.OK
+
+
+def test_jumbo_frames_want_a_chain_that_takes_fragments(samples: Path) -> None:
+    with Playground(mtu=9000) as playground:
+        assert diagnosed(playground, "interface.mtu").level is Level.INFO
+        change(playground, chain_of(samples, "frags"))
+        fine = diagnosed(playground, "interface.mtu")
+        assert (fine.level, "the whole chain takes them" in fine.what) == (Level.OK, True)
+    with Playground() as playground:
+        change(playground, chain_of(samples, "frags", "pass"))
+        assert diagnosed(playground, "interface.mtu").level is Level.OK
+        do(f"ip -n {playground.netns} link set dev {playground.ifname} mtu 9000")
+        finding = diagnosed(playground, "interface.mtu")
+        assert (finding.level, "xdp_pass" in finding.what) == (Level.WARN, True), finding
+        do(finding.fix.split(", or ")[0])
+        assert diagnosed(playground, "interface.mtu").level is Level.OK
+
+
+def test_the_other_end_of_a_veth_in_the_same_namespace(playground: Playground, samples: Path) -> None:
+    do(f"ip -n {playground.netns} link add vz0 mtu 9000 type veth peer name vz1 mtu 9000")
+    found = examine(playground.netns, "vz0")
+    finding = one(found, "interface.peer-mtu")
+    assert "vz1 has MTU 9000" in finding.what
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="single") as program,
+        Netlink(playground.netns) as netlink,
+    ):
+        ifindex = netlink.link("vz0").ifindex
+        with pytest.raises(MtuTooLarge):
+            netlink.attach_xdp(ifindex, program, "native", None)
+        do(finding.fix)
+        netlink.attach_xdp(ifindex, program, "native", None)
+    target = one(examine(playground.netns, "vz1"), "interface.program")
+    assert target.level is Level.OK
+
+
+def test_a_veth_takes_redirects_once_its_peer_has_a_program() -> None:
+    with Playground() as alone:
+        assert has(alone, "interface.redirect-target")
+    with Playground(peer_takes_xdp=True) as ready:
+        assert not has(ready, "interface.redirect-target")
+
+
+def test_generic_mode_where_native_would_do(playground: Playground, samples: Path) -> None:
+    change(playground, chain_of(samples, "pass", mode=Mode.GENERIC))
+    assert "veth has native XDP" in diagnosed(playground, "interface.mode").what
+
+
+def test_a_program_on_a_device_above(playground: Playground) -> None:
+    ip = f"ip -n {playground.netns} link"
+    do(f"{ip} add link {playground.ifname} name above type macvlan")
+    found = examine(playground.netns, playground.ifname)
+    assert "above (macvlan) stands on it" in one(found, "interface.uppers").what
+    lower = one(examine(playground.netns, "above"), "interface.native")
+    assert playground.ifname in lower.what
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="upper") as program,
+        Netlink(playground.netns) as netlink,
+    ):
+        netlink.attach_xdp(netlink.link("above").ifindex, program, "generic", None)
+        assert diagnosed(playground, "interface.upper-program").level is Level.ERROR
+        with pytest.raises(HookBusy):
+            netlink.attach_xdp(playground.ifindex, program, "native", None)
+
+
+@pytest.mark.parametrize("kind", ["bridge", "bond"])
+def test_ports(playground: Playground, kind: str) -> None:
+    ip = f"ip -n {playground.netns} link"
+    added = subprocess.run(shlex.split(f"{ip} add master0 type {kind}"), capture_output=True, text=True)
+    if added.returncode:
+        pytest.skip(f"no {kind} on this kernel: {added.stderr.strip()}")
+    do(f"{ip} set {playground.ifname} down")
+    do(f"{ip} set {playground.ifname} master master0")
+    finding = diagnosed(playground, f"interface.{kind}")
+    assert f"port of master0 ({kind})" in finding.what
+    if kind == "bond":
+        ports = one(examine(playground.netns, "master0"), "interface.bond-ports")
+        assert playground.ifname in ports.what
+
+
+# The command
+
+
+def test_the_command(cli: CommandLine) -> None:
+    result = cli("doctor", cli.interface, "--json")
+    found = result.json["findings"]
+    assert {f["topic"] for f in found} >= {"kernel", "settings", "interface", "tools"}
+    assert {f["interface"] for f in found} == {None, cli.interface}
+    assert result.json["counts"]["error"] == sum(f["level"] == "error" for f in found)
+    assert result.code == (1 if result.json["counts"]["error"] else 0)
+    text = cli("doctor", cli.interface).out
+    assert f"\ninterface {cli.interface}:\n" in text
+    everything = cli("doctor", "--json").json["findings"]
+    assert "lo" not in {f["interface"] for f in everything}
+    assert cli("doctor", "nosuch").code == 5
+
+
+def test_an_error_is_in_the_exit_code(cli: CommandLine) -> None:
+    do(f"ip -n {cli.playground.netns} link add link {cli.interface} name above type macvlan")
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="upper") as program,
+        Netlink(cli.playground.netns) as netlink,
+    ):
+        netlink.attach_xdp(netlink.link("above").ifindex, program, "generic", None)
+        assert cli("doctor", cli.interface).code == 1
+
+
+# In the lab, where functions can be replaced
+
+
+def freplace(samples: Path, version: int | None = None) -> Chain:
+    chain = chain_of(samples, "firewall", "pass", linkage=Linkage.FREPLACE)
+    return replace(chain, dispatcher_version=version)
+
+
+@pytest.mark.vm
+def test_a_kernel_that_takes_everything(root: None) -> None:
+    levels = {f.check: f.level for f in examine() if f.topic is Topic.KERNEL}
+    assert {levels[f"kernel.{name}"] for name in ("freplace", "fexit", "trampolines")} == {Level.OK}
+
+
+@pytest.mark.vm
+def test_a_dispatcher_that_the_installed_libxdp_does_not_speak(
+    cli: CommandLine, samples: Path, redo: Callable[[str], None]
+) -> None:
+    installed = installed_version()
+    if installed not in (2, 3):
+        pytest.skip(f"the installed libxdp speaks {installed}")
+    change(cli.playground, freplace(samples, installed))
+    assert diagnosed(cli.playground, "interface.libxdp").level is Level.OK
+    change(cli.playground, Chain(linkage=Linkage.FREPLACE))
+    change(cli.playground, freplace(samples, 5 - installed))
+    finding = diagnosed(cli.playground, "interface.libxdp")
+    assert finding.level is (Level.ERROR if installed == 2 else Level.WARN)
+    redo(finding.fix)
+    assert diagnosed(cli.playground, "interface.libxdp").level is Level.OK
+
+
+@pytest.fixture
+def redo(cli: CommandLine) -> Callable[[str], None]:
+    """Do what a finding recommends, if that is one of our own commands."""
+
+    def call(command: str) -> None:
+        program, *words = shlex.split(command)
+        assert program == "xdptui"
+        assert words[-2:] == ["--netns", cli.playground.netns]
+        result = cli(*words[:-2])
+        assert result.code == 0, result.err
+
+    return call
+
+
+@pytest.mark.vm
+def test_a_dispatcher_that_lost_its_pins(playground: Playground, samples: Path) -> None:
+    change(playground, freplace(samples))
+    assert diagnosed(playground, "interface.program").level is Level.OK
+    for directory in bpffs.dispatch_dirs():
+        if directory.ifindex == playground.ifindex:
+            bpffs.remove_dispatch_dir(directory)
+    finding = diagnosed(playground, "interface.program")
+    assert (finding.level, "pins are gone" in finding.what) == (Level.ERROR, True)
+    assert f"link set dev {playground.ifname} xdp off" in finding.fix
+    do(f"ip -n {playground.netns} link set dev {playground.ifname} xdpdrv off")
+    assert diagnosed(playground, "interface.program").level is Level.OK
