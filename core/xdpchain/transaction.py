@@ -109,13 +109,15 @@ def edit(
     lock_timeout: float = LOCK_TIMEOUT,
     tries: int = TRIES,
     confirm: float | None = None,
+    restores: Callable[[], Moment | None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Running:
     """Apply a change that makes sense whatever runs there ("add this component"), and return what runs then.
 
     ``change`` makes the candidate of what runs; it is asked again when another editor was faster (libxdp
     does not hold the lock while it attaches, and retries in the same way), at most ``tries`` times. Raises
-    what ``change``, `plan.make_plan` and `apply` raise; RaceLost after the last try.
+    what ``change``, `plan.make_plan` and `apply` raise; RaceLost after the last try. ``confirm``, ``warn``
+    and ``restores`` are as for `apply`; the last is asked after ``change`` was.
     """
     require_capabilities()  # what can't be read looks like somebody else's
     for left in reversed(range(tries)):
@@ -128,6 +130,7 @@ def edit(
                 cancelled=cancelled,
                 lock_timeout=lock_timeout,
                 confirm=confirm,
+                restores=restores() if restores else None,
                 warn=warn,
             )
         except RaceLost:

@@ -21,7 +21,11 @@ COMMANDS: dict[str, str] = {
     "set": "xdptui.commands.change",
     "replace": "xdptui.commands.change",
     "relink": "xdptui.commands.change",
+    "undo": "xdptui.commands.change",
     "plan": "xdptui.commands.change",
+    "confirm": "xdptui.commands.decide",
+    "rollback": "xdptui.commands.decide",
+    "log": "xdptui.commands.log",
     "features": "xdptui.commands.features",
     "watch": "xdptui.commands.watch",
     "trace": "xdptui.commands.trace",
@@ -30,7 +34,7 @@ COMMANDS: dict[str, str] = {
 }
 """The module of each command."""
 
-CHANGING = ("load", "unload", "move", "set", "replace", "relink")
+CHANGING = ("load", "unload", "move", "set", "replace", "relink", "undo")
 
 VALUE_OPTIONS = ("--netns",)
 """Options with a value that may stand before the command."""
@@ -94,7 +98,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "status", _status, "what runs on the interfaces, and how it counts")
     for name in CHANGING:
         build, summary = CHANGES[name]
-        _add(commands, name, build, summary, changing=True)
+        _confirmed(_add(commands, name, build, summary, changing=True))
     plan = _add(commands, "plan", lambda _: None, "what a changing command would do (exit code 2: something)")
     changing = plan.add_subparsers(
         title="changing commands",
@@ -105,7 +109,10 @@ def command_parser() -> argparse.ArgumentParser:
         parser_class=Parser,
     )
     for name, (build, summary) in CHANGES.items():
-        _add(changing, name, build, summary, changing=True)
+        _confirmed(_add(changing, name, build, summary, changing=True))
+    _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
+    _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
+    _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
@@ -241,6 +248,25 @@ def _relink(parser: argparse.ArgumentParser) -> None:
     _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
 
 
+def _undo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+
+
+def _decide(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+
+
+def _log(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("--last", metavar="N", help="the newest N changes only")
+
+
+def _confirmed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confirm", metavar="SECONDS", help="roll back unless `xdptui confirm` comes in so many seconds"
+    )
+
+
 def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-P", "--prio", "--priority", metavar="PRIO", dest="priority", help="run priority: lower runs first"
@@ -311,6 +337,7 @@ CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "set": (_set, "change a slot's priority or actions, or the chain's counters"),
     "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
     "relink": (_relink, "move a running chain to another linkage"),
+    "undo": (_undo, "go back to the chain before the last change"),
 }
 
 

@@ -8,6 +8,8 @@ from argparse import Namespace
 
 from xdpchain.chain import Chain
 from xdpchain.checks import Finding, check_component
+from xdpchain.confirm.arming import LEAST
+from xdpchain.confirm.pins import boot_clock
 from xdpchain.discover import look
 from xdpchain.errors import PermissionDenied
 from xdpchain.forewarn import forewarn, surroundings
@@ -16,9 +18,11 @@ from xdpchain.permissions import require_capabilities
 from xdpchain.plan import Plan, make_plan
 from xdpchain.running import Running
 from xdptui.commands.edits import EDITS, Edit
+from xdptui.commands.options import seconds
 from xdptui.commands.readings import totals
 from xdptui.outcome import ExitCode, Talk, write
 from xdptui.render import documents
+from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
 
 __all__ = ["run"]
@@ -27,6 +31,7 @@ __all__ = ["run"]
 def run(options: Namespace) -> int:
     """Run a changing command, or plan it."""
     talk = Talk(options.json, bool(options.verbose))
+    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
     only_plan = options.command == "plan"
     edit = EDITS[options.changing if only_plan else options.command](options)
     if only_plan or options.dry_run:
@@ -34,7 +39,7 @@ def run(options: Namespace) -> int:
         tried = _try(plan, talk)
         _show(options, plan, notes, plan.running, changed=False, tried=tried)
         return ExitCode.CHANGES if only_plan and not plan.empty else ExitCode.OK
-    plan, notes, now = _apply(options, edit, talk)
+    plan, notes, now = _apply(options, edit, talk, waits)
     _show(options, plan, notes, now, changed=not plan.empty)
     return ExitCode.OK
 
@@ -47,7 +52,9 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
     return forewarn(make_plan(running, candidate)), notes
 
 
-def _apply(options: Namespace, edit: Edit, talk: Talk) -> tuple[Plan, tuple[str, ...], Running]:
+def _apply(
+    options: Namespace, edit: Edit, talk: Talk, waits: float | None
+) -> tuple[Plan, tuple[str, ...], Running]:
     from xdpchain import transaction
 
     made: list[tuple[Running, Chain, tuple[str, ...], Surroundings]] = []
@@ -57,10 +64,20 @@ def _apply(options: Namespace, edit: Edit, talk: Talk) -> tuple[Plan, tuple[str,
         made.append((running, candidate, notes, surroundings(running, candidate)))
         return candidate
 
+    trouble: list[str] = []
     tries = transaction.TRIES if edit.repeatable else 1
-    now = transaction.edit(options.interface, options.netns, change, progress=talk.step, tries=tries)
+    now = transaction.edit(
+        options.interface,
+        options.netns,
+        change,
+        progress=talk.step,
+        tries=tries,
+        confirm=waits,
+        restores=edit.restores,
+        warn=trouble.append,
+    )
     running, candidate, notes, around = made[-1]
-    return forewarn(make_plan(running, candidate), around), notes, now
+    return forewarn(make_plan(running, candidate), around), (*notes, *trouble), now
 
 
 def _try(plan: Plan, talk: Talk) -> str:
@@ -112,7 +129,7 @@ def _show(
                     "changed": changed,
                     "dry_run": dry,
                     "plan": document,
-                    "running": documents.interface(now, totals(now)),
+                    "running": documents.interface(now, totals(now), boot_clock()),
                 },
                 indent=2,
             )
@@ -126,3 +143,5 @@ def _show(
     write(plan_text(plan) if dry else outcome_text(plan, now))
     for note in (*notes, *([tried] if tried else [])):
         write(f"  {note}")
+    if changed and now.armed is not None:
+        write(armed_line(now.armed, now, boot_clock()))

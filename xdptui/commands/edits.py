@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from xdpchain.chain import Chain, Linkage
 from xdpchain.components import keep_maps
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.journal.entries import Moment
+from xdpchain.journal.undoing import Undo, undo_of
 from xdpchain.running import Running
 from xdptui.commands import options as values
 from xdptui.commands.linkage import choose
@@ -30,11 +32,13 @@ COUNTED_FROM_OUTSIDE = (
 @dataclass(frozen=True, slots=True)
 class Edit:
     """``make`` turns what runs into the candidate and remarks. ``repeatable``: it means the same on another
-    chain (it names no slot by number), so a lost race may be run again.
+    chain (it names no slot by number), so a lost race may be run again. ``restores``: for the journal, the
+    state that an undo goes back to.
     """
 
     make: Callable[[Running], tuple[Chain, tuple[str, ...]]]
     repeatable: bool
+    restores: Callable[[], Moment | None] | None = None
 
 
 def _load(given: Namespace) -> Edit:
@@ -179,6 +183,18 @@ def _relink(given: Namespace) -> Edit:
     return Edit(make, repeatable=True)
 
 
+def _undo(_: Namespace) -> Edit:
+    found: list[Undo] = []
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        _editable(running)
+        found[:] = [undo_of(running)]
+        lost = [f"lost: {what}" for what in found[0].lost]
+        return found[0].candidate, (f"this takes back {found[0].what}", *lost)
+
+    return Edit(make, repeatable=False, restores=lambda: found[0].restores if found else None)
+
+
 EDITS: dict[str, Callable[[Namespace], Edit]] = {
     "load": _load,
     "unload": _unload,
@@ -186,4 +202,5 @@ EDITS: dict[str, Callable[[Namespace], Edit]] = {
     "set": _set,
     "replace": _replace,
     "relink": _relink,
+    "undo": _undo,
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
+from xdpchain.confirm.pins import boot_clock
 from xdpchain.discover import look, survey
 from xdptui.commands.readings import totals
 from xdptui.outcome import write
@@ -23,7 +24,7 @@ def run(options: Namespace) -> int:
         found = (look(options.interface, options.netns),)
     entries = [(running, totals(running)) for running in found]
     if options.json:
-        write(json.dumps(documents.status(entries), indent=2))
+        write(json.dumps(documents.status(entries, boot_clock()), indent=2))
     else:
-        write(status_table(entries))
+        write(status_table(entries, boot_clock()))
     return 0

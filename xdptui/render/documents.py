@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.actions import ALL_ACTIONS
+from xdpchain.armed import Armed, Settled
 from xdpchain.chain import Chain, Slot
+from xdpchain.manifest import Author
 from xdpchain.plan import Plan
 from xdpchain.running import Running
 
@@ -19,12 +21,12 @@ __all__ = ["counts", "interface", "plan", "slot", "status"]
 Document = dict[str, Any]
 
 
-def status(entries: Sequence[tuple[Running, Sample | None]]) -> Document:
-    """``status --json``."""
-    return {"interfaces": [interface(running, sample) for running, sample in entries]}
+def status(entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0) -> Document:
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME."""
+    return {"interfaces": [interface(running, sample, now) for running, sample in entries]}
 
 
-def interface(running: Running, sample: Sample | None = None) -> Document:
+def interface(running: Running, sample: Sample | None = None, now: float = 0.0) -> Document:
     """One entry of ``interfaces``; ``sample`` None: nothing counts, or it can't be read."""
     device = running.device
     where = running.interface
@@ -43,6 +45,8 @@ def interface(running: Running, sample: Sample | None = None) -> Document:
         "counters": running.counters_map is not None,
         "editable": running.editable,
         "note": running.note,
+        "armed": running.armed and _armed(running.armed, now),
+        "settled": running.settled and _settled(running.settled),
         "programs": [
             {"mode": h.mode.value, "id": h.prog_id, "name": h.name, "tag": h.tag, "link": h.link_id}
             for h in running.hooks
@@ -58,6 +62,33 @@ def interface(running: Running, sample: Sample | None = None) -> Document:
             "tx": {"packets": device.tx[0], "bytes": device.tx[1]},
         },
     }
+
+
+def _armed(armed: Armed, now: float) -> Document:
+    return {
+        "state": armed.state.value,
+        "seconds": armed.seconds,
+        "seconds_left": round(armed.seconds_left(now), 3),
+        "rolls_back_to": armed.old,
+        "runs": armed.new,
+        "by": _author(armed.author),
+        "guardian": armed.guardian,
+    }
+
+
+def _settled(settled: Settled) -> Document:
+    return {
+        "outcome": settled.outcome.value,
+        "at": settled.at,
+        "text": settled.text,
+        "before": settled.new,
+        "after": settled.runs,
+        "by": _author(settled.author),
+    }
+
+
+def _author(author: Author) -> Document:
+    return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
 
 
 def slot(index: int, one: Slot, sample: Sample | None = None) -> Document:

@@ -8,7 +8,7 @@ from xdpchain.plan import Plan
 from xdpchain.running import Running
 from xdptui.outcome import printable
 
-__all__ = ["outcome_text", "plan_text"]
+__all__ = ["outcome_text", "plan_text", "running_text"]
 
 
 def plan_text(plan: Plan) -> str:
@@ -33,11 +33,17 @@ def outcome_text(plan: Plan, now: Running) -> str:
     where = now.interface
     if plan.empty:
         return f"{where}: nothing to change"
+    return f"{changes_text(plan)}\n{where}: {running_text(now)}"
+
+
+def running_text(now: Running) -> str:
+    """What runs, in a few words."""
     if now.chain is None or now.dispatcher is None:
-        return f"{changes_text(plan)}\n{where}: no XDP program runs"
+        hook = now.hook
+        return f"program {hook.prog_id} ({printable(hook.name)}) runs" if hook else "no XDP program runs"
     slots = len(now.chain)
     runs = f"{slots} slot{'s run' if slots != 1 else ' runs'} behind dispatcher {now.dispatcher.id}"
-    return f"{changes_text(plan)}\n{where}: {runs} ({_kind(now.chain)})"
+    return f"{runs} ({_kind(now.chain)})"
 
 
 def _kind(chain: Chain) -> str:

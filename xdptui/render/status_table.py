@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from xdpchain.actions import ALL_ACTIONS
+from xdpchain.armed import Outcome
 from xdpchain.chain import Slot
 from xdpchain.running import Running
 from xdptui.outcome import printable
+from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.quantities import octets
 
 if TYPE_CHECKING:
@@ -28,11 +30,13 @@ HEAD: Row = ("Interface", "Prio", "Program", "Mode", "ID", "Tag", "Chain call ac
 LEAST = (16, 5, 16, 8, 6, 16, 0)
 
 
-def status_table(entries: Sequence[tuple[Running, Sample | None]]) -> str:
-    """The table, without a line end. ``Sample`` None: nothing counts there."""
+def status_table(entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0) -> str:
+    """The table, without a line end. ``Sample`` None: nothing counts there. ``now`` is in seconds of
+    CLOCK_BOOTTIME.
+    """
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
-        rows += _interface(running, sample)
+        rows += _interface(running, sample, now)
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)
@@ -44,10 +48,10 @@ def _line(row: Row, widths: Sequence[int]) -> str:
     return " ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
-def _interface(running: Running, sample: Sample | None) -> list[Row | str]:
+def _interface(running: Running, sample: Sample | None, now: float) -> list[Row | str]:
     name = printable(running.interface.name)
     if not running.hooks:
-        return [(name, "", "no XDP program", "", "", "", "")]
+        return [(name, "", "no XDP program", "", "", "", ""), *_waiting(running, now)]
     rows: list[Row | str] = []
     for i, hook in enumerate(running.hooks):
         whose = _whose(running) if i == 0 else ""
@@ -56,6 +60,7 @@ def _interface(running: Running, sample: Sample | None) -> list[Row | str]:
         rows.append((shown, "", printable(hook.name) or "-", hook.mode.value, str(hook.prog_id), tag, whose))
     if running.note:
         rows.append(f"    {printable(running.note)}")
+    rows += _waiting(running, now)
     for slot in running.chain or running.shown or ():
         rows.append(_slot(slot))
         if sample is not None and slot.key in sample.slots:
@@ -63,6 +68,16 @@ def _interface(running: Running, sample: Sample | None) -> list[Row | str]:
     if sample is not None:
         rows.append(f"    in the end: {counted(sample.verdict)}")
     return rows
+
+
+def _waiting(running: Running, now: float) -> list[str]:
+    """A change that waits to be confirmed, or what became of one."""
+    lines = []
+    if running.armed is not None:
+        lines.append(f"    {armed_line(running.armed, running, now)}")
+    if running.settled is not None and running.settled.outcome is not Outcome.CONFIRMED:
+        lines.append(f"    {settled_line(running.settled)}")
+    return lines
 
 
 def _whose(running: Running) -> str:

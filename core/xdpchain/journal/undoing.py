@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chain before, as a candidate: components that still run are taken as they run, the others loaded again
+from the journal's object files.
+
+A map is named by the id that it had. The kernel gives an id once a boot, so a map with that id is the same
+map with all that is in it, whoever holds it; one that is gone took its content with it, which is said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from xdpchain.chain import Chain, Component, Slot
+from xdpchain.discover import look
+from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.objfile import ObjectFile
+from xdpchain.permissions import require_capabilities
+from xdpchain.plan import make_plan
+from xdpchain.running import Running
+from xdpchain.sys import bpf, netns
+from xdpchain.transaction import LOCK_TIMEOUT, apply
+
+from .entries import Entry, Kind, Moment, past
+from .recording import moment_of
+from .store import boot_id, entries, interface_folder, object_data
+
+__all__ = ["NothingToUndo", "Undo", "history", "undo", "undo_of"]
+
+class NothingToUndo(NotFound):
+    """The journal knows of no chain before the one that runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """An undo: the ``candidate``, the state that it ``restores`` (for `transaction.apply`), in words
+    ``what`` it takes back, and what is ``lost`` of the state of those components.
+    """
+
+    candidate: Chain
+    restores: Moment
+    what: str
+    lost: tuple[str, ...] = ()
+
+
+def history(running: Running) -> tuple[Entry, ...]:
+    """The journal's entries of an interface, oldest first."""
+    where = running.interface
+    return entries(interface_folder(where.name, netns.inode(where.netns)))
+
+
+def undo_of(running: Running) -> Undo:
+    """The way back from what runs. Raises NothingToUndo, and NotFound for a component that can't be had
+    again.
+    """
+    where, known = running.interface, history(running)
+    states = past(known)
+    if not states:
+        raise NothingToUndo(f"there is nothing to undo on {where}", "the journal has no change of it")
+    last = states[-1]
+    if last.same(moment_of(running)):
+        if len(states) < 2:
+            raise NothingToUndo(f"there is nothing to undo on {where}", "the journal goes no further back")
+        target, what = states[-2], _words(_made(known, last))
+    else:
+        target, what = last, "a change that was not made with xdptui"
+        if running.hook is None:
+            what = "the removal of the chain, by another tool or a reboot"
+    if target.chain is None:
+        if target.program is not None:
+            raise NothingToUndo(
+                f"the change on {where} can't be undone",
+                f"program {target.program} ran before it, of which only the id is known",
+            )
+        return Undo(replace(running.chain or Chain(), slots=()), target, what)
+    candidate, lost = _restored(target, running)
+    return Undo(candidate, target, what, lost)
+
+
+def undo(
+    name: str,
+    namespace: str | None = None,
+    *,
+    progress: Callable[[str], None] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+    confirm: float | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> Running:
+    """Swap back to the chain before, and return what runs then. Undone again, it goes one further back.
+
+    Raises what `undo_of`, `plan.make_plan` and `transaction.apply` raise.
+    """
+    require_capabilities()
+    running = look(name, namespace)
+    found = undo_of(running)
+    plan = make_plan(running, found.candidate)
+    return apply(
+        plan,
+        progress=progress,
+        lock_timeout=lock_timeout,
+        confirm=confirm,
+        restores=found.restores,
+        warn=warn,
+    )
+
+
+def _made(known: tuple[Entry, ...], state: Moment) -> Entry | None:
+    """The entry that led to a state."""
+    led = (one for one in reversed(known) if one.after.same(state) and one.kind in (Kind.CHANGE, Kind.UNDO))
+    return next(led, None)
+
+
+def _words(entry: Entry | None) -> str:
+    if entry is None:
+        return "the last change"
+    return f"change {entry.number}, made by {entry.author}"
+
+
+def _restored(target: Moment, running: Running) -> tuple[Chain, tuple[str, ...]]:
+    assert target.chain is not None
+    here = target.boot == boot_id()
+    runs = {slot.key: slot.component for slot in running.chain or ()}
+    lost: list[str] = []
+    slots: list[Slot] = []
+    for slot in target.chain:
+        now = runs.get(slot.key)
+        if here and now is not None and _same(now, slot.component):
+            slots.append(replace(slot, component=now))
+            continue
+        component, gone = _again(slot.component, here)
+        slots.append(replace(slot, component=component, row=None))
+        lost += [f"{slot.name}: what was in its map {name}" for name in gone]
+        if target.chain.counters and now is None:
+            lost.append(f"{slot.name}: what it counted")
+    return replace(target.chain, slots=tuple(slots)), tuple(lost)
+
+
+def _same(now: Component, then: Component) -> bool:
+    hashes = [one.object.sha256 if one.object else None for one in (now, then)]
+    return (now.id, now.name, hashes[0]) == (then.id, then.name, hashes[1])
+
+
+def _again(component: Component, here: bool) -> tuple[Component, list[str]]:
+    """A component that does not run, to be loaded, and the names of its maps that are gone."""
+    source = component.object
+    if source is None:
+        if here and component.id is not None and _program_lives(component.id):
+            return component, []
+        raise NotFound(
+            f"{component.name} can't be brought back",
+            "another tool loaded it, so its object file is not known, and it does not run any more",
+            "Load it again from its object file",
+        )
+    data = object_data(source.sha256)
+    alive = [ref for ref in component.maps if here and _map_lives(ref.id)]
+    stateless = _stateless(data)
+    gone = [ref.name for ref in component.maps if ref not in alive and ref.name not in stateless]
+    unit = component.unit_map if here and component.unit_map and _map_lives(component.unit_map) else None
+    carried = source.map_id if here and source.map_id and _map_lives(source.map_id) else None
+    loaded = here and component.id is not None and _program_lives(component.id)
+    fresh = replace(
+        component,
+        object=replace(source, map_id=carried, data=data),
+        maps=tuple(alive),
+        # The linkable form refers to each of its maps.
+        unit_map=unit if len(alive) == len(component.maps) else None,
+    )
+    return fresh if loaded else replace(fresh, id=None, tag=None, loaded_at=None), gone
+
+
+def _stateless(data: bytes) -> frozenset[str]:
+    """Maps that the object fills by itself: constants, and programs to tail-call."""
+    with contextlib.suppress(XdpChainError):
+        maps = ObjectFile.parse(data).maps
+        filled = {one.name for one in maps if one.type == bpf.MapType.PROG_ARRAY}
+        return frozenset(filled | {one.section for one in maps if one.section.startswith(".rodata")})
+    return frozenset()
+
+
+def _map_lives(number: int) -> bool:
+    with contextlib.suppress(bpf.BpfError), bpf.map_by_id(number):
+        return True
+    return False
+
+
+def _program_lives(number: int) -> bool:
+    with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(number):
+        return True
+    return False

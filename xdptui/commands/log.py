@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui log``: who changed what and when, by the journal; and who made what runs, by the kernel."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+
+from xdpchain.discover import author_of, look
+from xdpchain.journal.entries import Moment
+from xdpchain.journal.recording import moment_of
+from xdpchain.journal.undoing import history
+from xdptui.commands.options import amount
+from xdptui.outcome import printable, write
+from xdptui.render.log_text import log_document, log_text
+
+__all__ = ["run"]
+
+
+def run(options: Namespace) -> int:
+    """Show an interface's changes, oldest first."""
+    most = None if options.last is None else amount(options.last, "number of changes")
+    running = look(options.interface, options.netns)
+    found = history(running)
+    now: Moment = moment_of(running)
+    shown = found if most is None else found[-most:]
+    if options.json:
+        document = {
+            "interface": running.interface.name,
+            "netns": running.interface.netns,
+            "entries": log_document(shown),
+            "running": {"program": now.program, "author": author_of(running), "known": _known(found, now)},
+        }
+        write(json.dumps(document, indent=2))
+        return 0
+    lines = [log_text(shown) or "the journal has no change of this interface"]
+    what = author_of(running)
+    if not _known(found, now):
+        what += "; not made with xdptui, or the journal could not be written then"
+    write("\n".join([*lines, printable(f"now: {what}")]))
+    return 0
+
+
+def _known(found: tuple[object, ...], now: Moment) -> bool:
+    """Whether what runs is what the last entry led to."""
+    last = found[-1] if found else None
+    after = getattr(last, "after", None)
+    return now.program is None if after is None else bool(now.same(after))

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change that waits to be confirmed, and what became of one, in words. Pure."""
+
+from __future__ import annotations
+
+import time
+
+from xdpchain.armed import Armed, Settled, State
+from xdpchain.running import Running
+from xdptui.outcome import printable
+
+__all__ = ["armed_line", "command", "settled_line"]
+
+
+def command(word: str, running: Running) -> str:
+    """The command line that decides."""
+    where = running.interface
+    netns = f" --netns {where.netns}" if where.netns else ""
+    return printable(f"xdptui {word} {where.name}{netns}")
+
+
+def armed_line(armed: Armed, running: Running, now: float) -> str:
+    """One line; ``now`` is in seconds of CLOCK_BOOTTIME."""
+    back = f"program {armed.old}" if armed.old is not None else "no program"
+    by = printable(str(armed.author))
+    choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` goes back now"
+    if armed.state is State.OVERTAKEN:
+        ends = f"`{command('confirm', running)}` ends the waiting"
+        return f"ARMED, but another tool changed the chain since, which will be left alone; {ends}; by {by}"
+    if armed.state is State.UNGUARDED:
+        dead = "its guardian was killed, so nothing rolls it back by itself"
+        return f"ARMED, but {dead} to {back}; {choice}; by {by}"
+    left = armed.seconds_left(now)
+    return f"ARMED: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
+
+
+def settled_line(settled: Settled) -> str:
+    """One line."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(settled.at))
+    return f"{when}: {printable(settled.text)}; the change was made by {printable(str(settled.author))}"

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal's entries as text and as JSON documents. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from xdpchain.journal.entries import Entry, Kind, Moment
+from xdptui.outcome import printable
+
+__all__ = ["log_document", "log_text"]
+
+WORDS = {
+    Kind.CHANGE: "changed",
+    Kind.UNDO: "undone",
+    Kind.CONFIRM: "confirmed",
+    Kind.ROLLBACK: "rolled back",
+    Kind.OVERTAKEN: "overtaken",
+}
+
+
+def log_text(entries: Sequence[Entry]) -> str:
+    """A line for each entry, and one for each change in it; a gap in what ran is somebody else's change."""
+    lines: list[str] = []
+    last: Moment | None = None
+    for entry in entries:
+        if last is not None and not last.same(entry.before):
+            lines.append(f"     ? {_ran(last)} became {_ran(entry.before)}, not with xdptui")
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.author.at))
+        waits = f", to be confirmed in {entry.seconds:g} s" if entry.seconds is not None else ""
+        how = f"{_ran(entry.before)} → {_ran(entry.after)}{waits}"
+        by = printable(str(entry.author))
+        lines.append(f"{entry.number:4}  {when}  {WORDS[entry.kind]} by {by}: {how}")
+        lines += [f"      {printable(change)}" for change in entry.changes]
+        last = entry.after
+    return "\n".join(lines)
+
+
+def log_document(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    """The same for scripts."""
+    return [
+        {
+            "number": entry.number,
+            "kind": entry.kind.value,
+            "at": entry.author.at,
+            "user": entry.author.user,
+            "pid": entry.author.pid,
+            "command": entry.author.command,
+            "changes": list(entry.changes),
+            "confirm_seconds": entry.seconds,
+            "before": _state(entry.before),
+            "after": _state(entry.after),
+        }
+        for entry in entries
+    ]
+
+
+def _ran(moment: Moment) -> str:
+    return "nothing" if moment.program is None else f"program {moment.program}"
+
+
+def _state(moment: Moment) -> dict[str, Any]:
+    return {
+        "program": moment.program,
+        "boot": moment.boot,
+        "slots": [
+            {
+                "name": slot.name,
+                "priority": slot.priority,
+                "actions": list(slot.actions.names()),
+                "sha256": slot.component.object.sha256 if slot.component.object else None,
+                "path": slot.component.object.path if slot.component.object else None,
+            }
+            for slot in moment.chain or ()
+        ],
+    }
