@@ -11,12 +11,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
-from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from .screens.applying import Applying
 from .screens.confirm import Confirm
 from .screens.main import MainScreen
 from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
@@ -78,8 +76,7 @@ class XdpTui(App[None]):
 
     async def action_quit(self) -> None:
         """Quit; asks first if a candidate would be lost."""
-        if not isinstance(self.screen, (Applying, Confirm)):
-            self._ask_and_quit()
+        self.main.begin(self._quit_flow())
 
     def on_mount(self) -> None:
         # Ended by a signal, the terminal is still given back as it was. Not possible outside the main thread.
@@ -93,8 +90,7 @@ class XdpTui(App[None]):
             for number in ENDINGS:
                 asyncio.get_running_loop().remove_signal_handler(number)
 
-    @work(exclusive=True, group="quit")
-    async def _ask_and_quit(self) -> None:
+    async def _quit_flow(self) -> None:
         unsaved = self.main.session.unsaved
         if unsaved:
             names = ", ".join(running.interface.name for running in unsaved)

@@ -9,26 +9,38 @@ counts the bytes.
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.control import Control
+from rich.style import Style
 from textual._compositor import ChopsUpdate, Compositor
 
 __all__ = ["ThriftyCompositor"]
 
 
 class _Stretches(ChopsUpdate):
-    """Writes exactly the changed spans."""
+    """Writes exactly the changed spans, and each style once: most of a counter's bytes are its colours."""
 
     def render_segments(self, console: Console) -> str:
-        parts: list[str] = []
+        by_style: dict[Style | None, list[str]] = {}
+        ends: dict[Style | None, tuple[int, int]] = {}
         for y, x1, x2 in self.spans:
             for end, (x, strip) in zip(self.chop_ends[y], self.chops[y].items(), strict=False):
                 start, stop = max(x, x1), min(end, x2)
-                if strip is not None and start < stop:
-                    piece = strip.crop(start - x, stop - x).simplify()
-                    parts.append(Control.move_to(start, y).segment.text)
-                    parts.append(piece.render(console))
-        return "".join(parts)
+                if strip is None or start >= stop:
+                    continue
+                for text, style, _ in strip.crop(start - x, stop - x):
+                    parts = by_style.setdefault(style, [])
+                    if ends.get(style) != (y, start):
+                        parts.append(Control.move_to(start, y).segment.text)
+                    parts.append(text)
+                    start += cell_len(text)
+                    ends[style] = (y, start)
+        system = console._color_system
+        return "".join(
+            style.render("".join(parts), color_system=system) if style else "".join(parts)
+            for style, parts in by_style.items()
+        )
 
 
 class ThriftyCompositor(Compositor):

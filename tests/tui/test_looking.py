@@ -294,6 +294,53 @@ async def test_random_input_changes_nothing_and_breaks_nothing(playground: Playg
     assert look_at(playground).identity == identity
 
 
+async def test_keys_typed_ahead_of_a_dialog_do_nothing_behind_it(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("J")
+        for keys in ("qa", "aq", "pa", "ulaq", "question", "aaaa", "eaqaup"):
+            for key in keys:
+                driver.app.simulate_key(key)
+            await driver.until(lambda: not driver.app.main.applying)
+            for _ in range(6):
+                if driver.dialog():
+                    await driver.press("escape")
+            await driver.until(lambda: len(driver.app.screen_stack) == 1 and not driver.app.main.busy)
+            if not driver.session.changes:
+                await driver.press("J")
+        assert driver.app.screen is driver.app.main
+        assert driver.app._exception is None
+
+
+async def test_any_keys_at_all_leave_a_whole_chain(playground: Playground, samples: Path) -> None:
+    """Applying too: whatever comes of it, the interface runs what the screen says it runs."""
+    run_chain(playground, samples, *THREE)
+    dice = random.Random(11)
+    keys = [one for key in KEYS if key.action != "quit" for one in key.keys.split(",")]
+    keys += ["a", "p", "enter", "enter", "escape", "J", "D", "x"]
+    async with driving(playground.netns, playground.ifname) as driver:
+        for _ in range(200):
+            driver.app.simulate_key(dice.choice(keys))
+            if dice.random() < 0.3:
+                await driver.pilot.pause(0.01)
+        await driver.until(lambda: not driver.app.main.applying)
+        assert driver.app._exception is None
+        for _ in range(12):
+            if driver.app.screen is not driver.app.main:
+                await driver.press("escape")
+        await driver.until(lambda: driver.app.screen is driver.app.main and not driver.app.main.busy)
+        await driver.press("f" if driver.session.frozen else "x")
+        await driver.until(
+            lambda: (
+                driver.session.running and driver.session.running.identity == look_at(playground).identity
+                if driver.session.selected == playground.ifindex
+                else True
+            )
+        )
+
+
 async def test_interfaces_that_come_and_go(playground: Playground, samples: Path) -> None:
     run_chain(playground, samples, *THREE)
     link = ["ip", "-n", playground.netns, "link"]

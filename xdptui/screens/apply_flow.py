@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from textual import work
-
 from xdpchain.chain import Mode
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.plan import Change, ChangeKind, Plan, make_plan
@@ -60,8 +58,10 @@ class ApplyFlow(Flow):
             self.fail(error, "This candidate can't be applied")
             return None
 
-    @work(exclusive=True, group="plan")
-    async def action_plan(self) -> None:
+    def action_plan(self) -> None:
+        self.begin(self._plan_flow())
+
+    async def _plan_flow(self) -> None:
         if self.session.stale and self.session.changes:
             await self._resolve_stale()
             return
@@ -76,8 +76,10 @@ class ApplyFlow(Flow):
         if await self.app.push_screen_wait(PlanDialog(plan, refusal)):
             await self._apply(plan)
 
-    @work(exclusive=True, group="plan")
-    async def action_apply(self) -> None:
+    def action_apply(self) -> None:
+        self.begin(self._apply_flow())
+
+    async def _apply_flow(self) -> None:
         if not self.session.changes:
             self.notify("No changes: there is nothing to apply", timeout=3)
             return
@@ -96,7 +98,11 @@ class ApplyFlow(Flow):
             dialog = Confirm("Remove programs", text, yes, "Keep as it is", demand=demand)
             if not await self.app.push_screen_wait(dialog):
                 return
-        outcome = await self.app.push_screen_wait(Applying(plan))
+        self.applying = True
+        try:
+            outcome = await self.app.push_screen_wait(Applying(plan))
+        finally:
+            self.applying = False
         where = plan.running.interface.name
         if not isinstance(outcome, Exception):
             self.put(self.session.applied(outcome))
@@ -105,7 +111,11 @@ class ApplyFlow(Flow):
             self.notify(f"{where}: cancelled, nothing was changed", severity="warning")
         else:
             self.fail(outcome, "Somebody else was faster" if isinstance(outcome, RaceLost) else "Not applied")
-        self.feed.ask()
+        self.after_apply()
+
+    def after_apply(self) -> None:
+        """Catch up with what happened meanwhile."""
+        raise NotImplementedError
 
     async def _resolve_stale(self) -> None:
         session = self.session
@@ -126,10 +136,11 @@ class ApplyFlow(Flow):
             else:
                 self.notify("Your changes are made again on what runs now", timeout=4)
 
-    @work(exclusive=True, group="drop")
-    async def action_drop(self) -> None:
-        if self.query_one(ChainTable).cancel_drag():
-            return
+    def action_drop(self) -> None:
+        if not self.query_one(ChainTable).cancel_drag():
+            self.begin(self._drop_flow())
+
+    async def _drop_flow(self) -> None:
         session = self.session
         running = session.running
         if session.changes == 0 or running is None:

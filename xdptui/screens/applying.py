@@ -76,7 +76,7 @@ class Applying(Dialog[Outcome]):
         self.query_one("#steps", Static).update("\n".join(f" • {step}" for step in self._steps[-8:]))
 
     def on_applying_done(self, event: Done) -> None:
-        self.dismiss(event.outcome)
+        self.finish(event.outcome)
 
     @on(Button.Pressed)
     def cancel(self) -> None:

@@ -68,4 +68,4 @@ class Confirm(Dialog[bool]):
 
     @on(Button.Pressed)
     def answered(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "yes" and not event.button.disabled)
+        self.finish(event.button.id == "yes" and not event.button.disabled)

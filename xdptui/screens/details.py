@@ -41,7 +41,6 @@ class DetailsScreen(Dialog[None]):
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q", "back", show=False),
         Binding("1", "tab('overview')", show=False),
         Binding("2", "tab('maps')", show=False),
         Binding("3", "tab('translated')", show=False),
@@ -142,7 +141,7 @@ class DetailsScreen(Dialog[None]):
 
     @on(Button.Pressed)
     def close(self) -> None:
-        self.dismiss(None)
+        self.finish(None)
 
 
 def _rows(rows: list[tuple[str, str]]) -> Content:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
@@ -16,6 +17,9 @@ from textual.widgets import Button, Static
 __all__ = ["Dialog", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
+
+COVERED_WAIT = 0.1
+"""Seconds until a covered dialog tries again to go."""
 
 
 def button(label: str, id: str, variant: str = "default") -> Button:
@@ -61,12 +65,13 @@ class Dialog(ModalScreen[Answer]):
     Dialog:ansi { background: ansi_default; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "back", "Back", show=False),
+        Binding("escape,q,ctrl+q,ctrl+c", "back", "Back", show=False),
         Binding("left", "app.focus_previous", show=False),
         Binding("right", "app.focus_next", show=False),
     ]
 
     heading: str = ""
+    _answered = False
 
     def compose(self) -> ComposeResult:
         with Vertical(id="box") as box:
@@ -105,4 +110,16 @@ class Dialog(ModalScreen[Answer]):
         return None
 
     def action_back(self) -> None:
-        self.dismiss(self.dismissed())
+        self.finish(self.dismissed())
+
+    def finish(self, result: Answer | None) -> None:
+        """Answer, once; if another dialog covers this one, when that one is gone, for Textual takes away
+        whatever is on top.
+        """
+        if self._answered:
+            return
+        if not self.is_current:
+            self.set_timer(COVERED_WAIT, partial(self.finish, result))
+            return
+        self._answered = True
+        self.dismiss(result)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from textual import work
-
 from xdpchain.actions import Action
 from xdpchain.chain import Chain, Linkage
 from xdpchain.errors import XdpChainError
@@ -79,8 +77,10 @@ class EditFlow(Flow):
         self.put(self.session.at_slot(event.slot))
         self.action_priority()
 
-    @work
-    async def action_priority(self) -> None:
+    def action_priority(self) -> None:
+        self.begin(self._priority_flow())
+
+    async def _priority_flow(self) -> None:
         if not (self._needs_slot() and self.editable()):
             return
         chain, index = self.session.chain, self.session.slot
@@ -134,8 +134,10 @@ class EditFlow(Flow):
 
     # Load, replace, unload
 
-    @work
-    async def action_load(self) -> None:
+    def action_load(self) -> None:
+        self.begin(self._load_flow())
+
+    async def _load_flow(self) -> None:
         running = self.session.running
         if running is None or not self.editable():
             return
@@ -152,8 +154,10 @@ class EditFlow(Flow):
         if any(slot.key == choice.slot.key for slot in self.session.chain):
             self.put(self.session.at_slot(self.session.chain.position(choice.slot.key)))
 
-    @work
-    async def action_replace(self) -> None:
+    def action_replace(self) -> None:
+        self.begin(self._replace_flow())
+
+    async def _replace_flow(self) -> None:
         running = self.session.running
         if running is None or not (self.editable() and self._needs_slot()):
             return
@@ -182,8 +186,10 @@ class EditFlow(Flow):
         self.notify("That interface is gone", severity="warning")
         return False
 
-    @work
-    async def action_unload(self) -> None:
+    def action_unload(self) -> None:
+        self.begin(self._unload_flow())
+
+    async def _unload_flow(self) -> None:
         running = self.session.running
         if running is None or not (self.editable() and self._needs_slot()):
             return

@@ -69,7 +69,7 @@ class Failure(Dialog[None]):
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:
-        self.dismiss(None)
+        self.finish(None)
 
     @on(Button.Pressed, "#more")
     def more(self) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+
 from textual.screen import Screen
 
 from xdptui.view.session import Session, State
@@ -18,6 +20,28 @@ class Flow(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self.session = Session()
+        self.busy = False
+        """Whether a dialog is open or about to be: until it has been answered, nothing else begins."""
+        self.applying = False
+        """Whether a change of ours is under way: what the kernel shows meanwhile is our doing."""
+
+    def begin(self, flow: Coroutine[None, None, None]) -> None:
+        """Run a flow of dialogs, unless another one is under way."""
+        if self.busy:
+            flow.close()
+            return
+        self.busy = True
+        self.run_worker(self._to_its_end(flow), group="flow", exit_on_error=True)
+
+    async def _to_its_end(self, flow: Coroutine[None, None, None]) -> None:
+        try:
+            await flow
+        finally:
+            self.busy = False
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        # Keys typed ahead of a dialog that is about to open are not meant for the chain behind it.
+        return False if self.busy else super().check_action(action, parameters)
 
     def put(self, session: Session) -> None:
         """Make this the session, and show it."""

@@ -38,7 +38,7 @@ class HelpScreen(Dialog[None]):
     HelpScreen .first { margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark,q", "back", show=False),
+        Binding("question_mark", "back", show=False),
         Binding("down,j", "scroll(1)", show=False),
         Binding("up,k", "scroll(-1)", show=False),
         Binding("pagedown,space", "scroll(10)", show=False),
@@ -69,4 +69,4 @@ class HelpScreen(Dialog[None]):
 
     @on(Button.Pressed)
     def close(self) -> None:
-        self.dismiss(None)
+        self.finish(None)

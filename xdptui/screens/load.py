@@ -439,12 +439,12 @@ class LoadDialog(Dialog[Choice | None]):
 
     def action_accept(self) -> None:
         if not self.query_one("#add", Button).disabled:
-            self.dismiss(self._choice())
+            self.finish(self._choice())
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "cancel":
-            self.dismiss(None)
+            self.finish(None)
         elif event.button.id == "trial":
             self.action_trial()
         elif event.button.id == "add":

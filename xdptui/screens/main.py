@@ -59,6 +59,7 @@ class MainScreen(EditFlow, ApplyFlow):
         self._shares: Layout | None = None
         self._trouble = ""
         self._unreadable = False
+        self._held_back = Surveyed((), ())
         self.feed = Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.session.selected)
 
     def compose(self) -> ComposeResult:
@@ -188,7 +189,18 @@ class MainScreen(EditFlow, ApplyFlow):
 
     # What the workers say
 
+    def after_apply(self) -> None:
+        """Catch up with what was held back meanwhile."""
+        held, self._held_back = self._held_back, Surveyed((), ())
+        if held.runnings:
+            self.on_surveyed(held)
+        self.feed.ask()
+
     def on_surveyed(self, event: Surveyed) -> None:
+        if self.applying:
+            # Half-way through a change of ours, that is no news of another editor's.
+            self._held_back = Surveyed(event.runnings, (*self._held_back.opened, *event.opened))
+            return
         self._trouble = ""
         before = self.session
         was_stale = before.stale

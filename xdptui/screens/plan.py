@@ -86,11 +86,11 @@ class PlanDialog(Dialog[bool]):
 
     def action_apply(self) -> None:
         if not self.plan.empty and not self._refusal:
-            self.dismiss(True)
+            self.finish(True)
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        self.dismiss(event.button.id == "apply")
+        self.finish(event.button.id == "apply")

@@ -70,8 +70,8 @@ class PriorityDialog(Dialog[int | None]):
     def accept(self) -> None:
         value = self._value()
         if value is not None:
-            self.dismiss(value)
+            self.finish(value)
 
     @on(Button.Pressed, "#cancel")
     def cancel(self) -> None:
-        self.dismiss(None)
+        self.finish(None)

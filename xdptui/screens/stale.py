@@ -85,13 +85,13 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
 
     def action_answer(self, answer: Literal["drop", "rebase"]) -> None:
         if answer == "drop" or self._rebasable:
-            self.dismiss(answer)
+            self.finish(answer)
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "drop":
-            self.dismiss("drop")
+            self.finish("drop")
         elif event.button.id == "rebase":
-            self.dismiss("rebase")
+            self.finish("rebase")
         else:
-            self.dismiss(None)
+            self.finish(None)

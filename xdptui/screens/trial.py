@@ -100,7 +100,7 @@ class TrialDialog(Dialog[None]):
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:
-        self.dismiss(None)
+        self.finish(None)
 
 
 def _letter(code: Action | int | None) -> str:

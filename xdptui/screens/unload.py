@@ -67,4 +67,4 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
     @on(Button.Pressed)
     def answered(self, event: Button.Pressed) -> None:
         chosen = self.query_one(SlotChoice).marked
-        self.dismiss(chosen if event.button.id == "remove" and chosen else None)
+        self.finish(chosen if event.button.id == "remove" and chosen else None)
