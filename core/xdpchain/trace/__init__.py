@@ -9,7 +9,7 @@ that count, `targets` says to what, `cost` measures what that costs.
 from __future__ import annotations
 
 from .cost import CountingCost, counting_cost
-from .pins import is_traced, sweep_traces, trace_off, trace_on
+from .pins import is_traced, retrace, sweep_traces, trace_off, trace_on
 from .targets import VERDICT, targets
 from .tracer import Tracer, trace
 
@@ -19,6 +19,7 @@ __all__ = [
     "Tracer",
     "counting_cost",
     "is_traced",
+    "retrace",
     "sweep_traces",
     "targets",
     "trace",

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -206,6 +207,9 @@ def _explain(error: bpf.BpfError) -> XdpChainError:
         return Unsupported(what, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", _STATIC, detail=words)
     if error.errno in (errno.EOPNOTSUPP, 524):
         return Unsupported(what, "this kernel has no BPF trampolines on this machine", _STATIC, detail=words)
+    if re.search(r"(?:unknown|invalid) func", error.log):
+        why = "a program does not declare its argument as struct xdp_md, and to count it takes kernel 5.17"
+        return Unsupported(what, why, _STATIC, detail=words)
     lines = [line for line in error.log.splitlines() if line and not line.startswith("processed ")]
     why = f"{os.strerror(error.errno or 0)} ({errno.errorcode.get(error.errno or 0, '?')})"
     return KernelRefused(what, f"{lines[-1]}; {why}" if lines else why, _STATIC, detail=words)

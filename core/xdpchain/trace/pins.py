@@ -29,7 +29,7 @@ from xdpchain.sys.libbpf import possible_cpus
 from .fexit import count_targets
 from .targets import VERDICT, Place, place_of, targets
 
-__all__ = ["Pinned", "is_traced", "open_pinned", "sweep_traces", "trace_off", "trace_on"]
+__all__ = ["Pinned", "is_traced", "open_pinned", "retrace", "sweep_traces", "trace_off", "trace_on"]
 
 SUBDIRECTORY = "xdptui-trace"
 COUNTERS = "counters"
@@ -86,17 +86,18 @@ def trace_on(running: Running) -> tuple[int, ...]:
     completes. Raises Unsupported where there is nothing to trace or no BPF filesystem, and what
     `xdpchain.trace.trace` raises; what it pinned is unpinned then.
     """
-    wanted = targets(running)
-    if not wanted:
+    if not targets(running):
         why = "it counts by itself, or was told not to" if running.hooks else "no XDP program runs there"
         raise Unsupported(f"{running.interface} can't be traced", why)
-    place = place_of(running)
     with bpffs.lock():
-        directory = _directory(running.interface.ifindex, place.netns)
-        with contextlib.ExitStack() as undo:
-            made = _complete(directory, {t.prog_id: t.key for t in wanted}, place, undo)
-            undo.pop_all()
-    return made
+        return _pin(running)
+
+
+def retrace(running: Running) -> tuple[int, ...]:
+    """After a change of a chain whose counters are pinned: pin those of what is new, too, and unpin those of
+    what left; () where no counters are pinned. Take the lock first. Raises what `trace_on` does.
+    """
+    return _pin(running) if is_traced(running) else ()
 
 
 def trace_off(running: Running) -> bool:
@@ -139,6 +140,19 @@ def sweep_traces(*, dry_run: bool = False) -> tuple[str, ...]:
             if len(stale) == len(links):
                 _remove(directory)
     return tuple(removed)
+
+
+def _pin(running: Running) -> tuple[int, ...]:
+    place = place_of(running)
+    directory = _directory(running.interface.ifindex, place.netns)
+    wanted = {target.prog_id: target.key for target in targets(running)}
+    if not wanted:
+        _remove(directory)
+        return ()
+    with contextlib.ExitStack() as undo:
+        pinned = _complete(directory, wanted, place, undo)
+        undo.pop_all()
+    return pinned
 
 
 def _complete(

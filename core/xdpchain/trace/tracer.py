@@ -47,9 +47,6 @@ class _Source:
     row: int
     offset: SlotCounts = _NOTHING
 
-    def read(self) -> SlotCounts:
-        return self.rows.counts(self.row).plus(self.offset)
-
 
 @dataclass(frozen=True, slots=True)
 class _View:
@@ -59,8 +56,16 @@ class _View:
     verdict: _Source | None
 
     def read(self) -> Sample:
-        counts = {key: source.read() for key, source in self.slots.items()}
-        return Sample(time.monotonic(), counts, self.verdict.read() if self.verdict else _NOTHING)
+        sources = dict(self.slots)
+        if self.verdict is not None:
+            sources[VERDICT] = self.verdict
+        counts: dict[str, SlotCounts] = {}
+        for rows in {source.rows for source in sources.values()}:
+            there = {key: source for key, source in sources.items() if source.rows is rows}
+            found = rows.read(tuple(source.row for source in there.values()))
+            counts |= {key: one.plus(there[key].offset) for key, one in zip(there, found, strict=True)}
+        verdict = counts.pop(VERDICT, _NOTHING)
+        return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,7 @@ class _Traced:
         """This program's row, to be read as going on where ``before`` stood at ``counted``."""
         if (before.rows, before.row) == (self.source.rows, self.source.row):
             return before
-        start = self.source.read() if self.start is None else self.start
+        start = self.source.rows.counts(self.source.row) if self.start is None else self.start
         return replace(self.source, offset=counted.since(start))
 
 

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the kernel refuses TRACING programs the reason is said, and nothing is left."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import look_at
+from xdpchain.counters import open_counters
+from xdpchain.errors import PermissionDenied
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import Object
+from xdpchain.sys.netlink import Netlink
+from xdpchain.trace import counting_cost, trace
+from xdptui.demo.playground import Playground
+
+
+@pytest.fixture
+def foreign(playground: Playground, samples: Path) -> Iterator[Running]:
+    """What runs on an interface where somebody put a program that is no dispatcher."""
+    if ctypes.CDLL("libbpf.so.1").libbpf_probe_bpf_prog_type(bpf.ProgType.TRACING, None) == 1:
+        pytest.skip("this kernel takes TRACING programs")
+    with Object((samples / "pass.o").read_bytes()) as opened, Netlink(playground.netns) as netlink:
+        opened.load()
+        netlink.attach_xdp(playground.ifindex, next(opened.programs()).fd, mode="native", expected_fd=None)
+        yield look_at(playground)
+
+
+@pytest.mark.parametrize("ask", [open_counters, trace, counting_cost])
+def test_the_reason_is_the_kernels_and_not_a_missing_capability(
+    foreign: Running, ask: Callable[[Running], object]
+) -> None:
+    before = set(bpf.ids(bpf.Command.LINK_GET_NEXT_ID))
+    with pytest.raises(PermissionDenied, match="refuses programs of type TRACING") as caught:
+        ask(foreign)
+    assert "Static linkage" in caught.value.todo
+    assert "BPF_PROG_LOAD" in caught.value.detail
+    assert set(bpf.ids(bpf.Command.LINK_GET_NEXT_ID)) <= before
