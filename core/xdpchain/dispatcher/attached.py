@@ -48,21 +48,27 @@ class _Facts:
     author: Author | None
 
 
-def slots_by_pins(ifindex: int, dispatcher: int, config: DispatcherConfig) -> tuple[Slot, ...]:
-    """The slots of the dispatcher with this prog id. Raises PinsMissing, BpffsMissing, BpfError."""
+def slots_by_pins(
+    ifindex: int, dispatcher: int, config: DispatcherConfig
+) -> tuple[tuple[Slot, ...], frozenset[int]]:
+    """The slots of the dispatcher with this prog id, and the indices of those whose links have no pin.
+
+    As in libxdp, the programs' pins make the chain: a component without a link does not run, but the next
+    edit attaches it again. Raises PinsMissing, BpffsMissing, BpfError.
+    """
     directory = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{dispatcher}"
-    numbers = []
+    numbers, unlinked = [], set()
     for index in range(len(config.slots)):
+        if not (directory / f"prog{index}-link").exists():
+            unlinked.add(index)
         try:
-            with bpf.obj_get(str(directory / f"prog{index}-link")):
-                pass
             with bpf.obj_get(str(directory / f"prog{index}-prog")) as program:
                 numbers.append(bpf.prog_info(program).id)
         except bpf.BpfError as error:
             if error.errno == errno.ENOENT:
-                raise PinsMissing(f"{directory} lacks the pins of slot {index}") from None
+                raise PinsMissing(f"{directory} lacks the pin of the program in slot {index}") from None
             raise
-    return _slots(numbers, config)
+    return _slots(numbers, config), frozenset(unlinked)
 
 
 def slots_by_links(dispatcher: int, config: DispatcherConfig, functions: dict[str, int]) -> tuple[Slot, ...]:

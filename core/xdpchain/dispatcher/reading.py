@@ -26,7 +26,9 @@ BPFMAN_PINS = Path("/run/bpfman/fs/xdp")
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``chain`` is None where it can't be edited: then ``note`` says why, and ``shown`` is what is known."""
+    """``chain`` is None where it can't be edited: then ``note`` says why, and ``shown`` is what is known. The
+    note of a chain that can be edited says what is wrong with it.
+    """
 
     owner: Owner
     chain: Chain | None = None
@@ -46,7 +48,7 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
         return Reading(owner, None, _chain(slots, mode, found.version), note)
 
     try:
-        slots = slots_by_pins(ifindex, found.id, config)
+        slots, unlinked = slots_by_pins(ifindex, found.id, config)
     except bpffs.BpffsMissing as error:
         return only_shown(_linked(found, config), f"its components' pins can't be read. {error}")
     except bpf.BpfError as error:
@@ -67,7 +69,7 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note)
-    return Reading(owner, _chain(slots, mode, found.version))
+    return Reading(owner, _chain(slots, mode, found.version), note=_unlinked(slots, unlinked))
 
 
 def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
@@ -78,6 +80,13 @@ def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...]:
     with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(found.id) as program:
         return slots_by_links(found.id, config, function_ids(program))
     return ()
+
+
+def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
+    if not unlinked:
+        return ""
+    names = ", ".join(slots[index].name for index in sorted(unlinked))
+    return f"the pinned link of {names} is gone, so it does not run: any change of the chain attaches it again"
 
 
 def _without_pins(ifname: str, left: int, count: int) -> str:

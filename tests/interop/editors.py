@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two editors with one face: xdptui's engine and xdp-loader, so that a test can hand a chain from one to the
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from tests.interop.libxdp import Loader
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Linkage, Mode, Slot
+from xdpchain.components import components_of
+from xdpchain.discover import look
+from xdpchain.running import Running
+from xdpchain.transaction import edit
+from xdptui.demo.playground import Playground
+
+__all__ = ["Editor", "Ours", "Program", "Theirs"]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program of a sample object, and what is asked for it in place of what it declares."""
+
+    file: str
+    name: str | None = None
+    priority: int | None = None
+    actions: str | None = None
+
+
+class Editor(Protocol):
+    """Who edits."""
+
+    name: str
+
+    def load(self, *programs: Program, generic: bool = False) -> None:
+        """Add these programs to what runs, one edit for each."""
+
+    def remove(self, *numbers: int) -> None:
+        """Remove the components with these prog ids."""
+
+    def remove_all(self) -> None:
+        """Leave the hook empty."""
+
+
+class Theirs:
+    """xdp-loader."""
+
+    name = "xdp-loader"
+
+    def __init__(self, loader: Loader, samples: Path) -> None:
+        self._loader = loader
+        self._samples = samples
+
+    def load(self, *programs: Program, generic: bool = False) -> None:
+        for one in programs:
+            self._loader.load(
+                self._samples / f"{one.file}.o",
+                name=one.name,
+                priority=one.priority,
+                actions=one.actions,
+                mode="skb" if generic else None,
+            )
+
+    def remove(self, *numbers: int) -> None:
+        self._loader.unload(*numbers)
+
+    def remove_all(self) -> None:
+        self._loader.unload()
+
+
+class Ours:
+    """xdptui's engine."""
+
+    name = "xdptui"
+
+    def __init__(self, playground: Playground, samples: Path, link: int = 0) -> None:
+        self._playground = playground
+        self._ifname = playground.links[link].ifname
+        self._samples = samples
+
+    def edit(self, change: Callable[[Chain], Chain], mode: Mode | None = None) -> Running:
+        """Change what runs; an empty hook gets a chain of freplace linkage."""
+
+        def candidate(running: Running) -> Chain:
+            chain = running.chain or Chain(linkage=Linkage.FREPLACE, mode=mode or Mode.NATIVE)
+            if mode is not None and chain.mode is not mode:
+                chain = Chain(chain.slots, chain.linkage, mode)
+            return change(chain)
+
+        return edit(self._ifname, self._playground.netns, candidate)
+
+    def slot(self, one: Program) -> Slot:
+        component = components_of(str(self._samples / f"{one.file}.o"), name=one.name)
+        return Slot.of(component, one.priority, None if one.actions is None else ActionSet.parse(one.actions))
+
+    def load(self, *programs: Program, generic: bool = False) -> None:
+        for one in programs:
+            self.edit(partial(Chain.add, slot=self.slot(one)), Mode.GENERIC if generic else Mode.NATIVE)
+
+    def remove(self, *numbers: int) -> None:
+        self.edit(lambda chain: chain.remove(i for i, slot in enumerate(chain) if slot.id in numbers))
+
+    def remove_all(self) -> None:
+        assert look(self._ifname, self._playground.netns).hooks
+        self.edit(lambda chain: Chain())

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's xdp-loader as a second editor of the same chain, and what both must agree on."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Mode
+from xdpchain.discover import look
+from xdpchain.running import Running
+from xdpchain.sys import bpf, bpffs
+from xdptui.demo.playground import Playground
+
+__all__ = ["Loader", "LoaderSlot", "LoaderStatus", "Refused", "agreed", "in_netns", "nothing_left", "pinned"]
+
+MODES = {"native": Mode.NATIVE, "skb": Mode.GENERIC}
+
+
+class Refused(Exception):
+    """xdp-loader ended with a failure; its words."""
+
+
+@dataclass(frozen=True)
+class LoaderSlot:
+    """A row ` =>` of xdp-loader's status."""
+
+    priority: int
+    name: str
+    id: int
+    tag: str
+    actions: ActionSet
+
+
+@dataclass(frozen=True)
+class LoaderStatus:
+    """What xdp-loader says of one interface; ``id`` is the dispatcher's, None where nothing is loaded."""
+
+    id: int | None
+    name: str
+    mode: Mode | None
+    slots: tuple[LoaderSlot, ...]
+
+
+def in_netns(playground: Playground, *command: str) -> list[str]:
+    """The command in the playground's network namespace, and in our own mount namespace: there bpffs is."""
+    return ["nsenter", f"--net=/run/netns/{playground.netns}", *command]
+
+
+class Loader:
+    """xdp-loader on one interface of a playground."""
+
+    def __init__(self, playground: Playground, link: int = 0) -> None:
+        self._playground = playground
+        self._ifname = playground.links[link].ifname
+
+    def run(self, command: str, *arguments: str) -> str:
+        """xdp-loader's output. Raises Refused."""
+        full = in_netns(self._playground, "xdp-loader", command, self._ifname, *arguments)
+        done = subprocess.run(full, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise Refused(done.stdout + done.stderr)
+        return done.stdout
+
+    def load(
+        self,
+        *files: Path,
+        name: str | None = None,
+        priority: int | None = None,
+        actions: str | None = None,
+        mode: str | None = None,
+    ) -> None:
+        options = {"-n": name, "-P": priority, "-A": actions, "-m": mode}
+        given = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+        self.run("load", *given, *map(str, files))
+
+    def unload(self, *numbers: int) -> None:
+        """Those programs, or all."""
+        for number in numbers:
+            self.run("unload", "--id", str(number))
+        if not numbers:
+            self.run("unload", "--all")
+
+    def clean(self) -> None:
+        self.run("clean")
+
+    def status(self) -> LoaderStatus:
+        number, name, mode = None, "", None
+        slots = []
+        for line in self.run("status").splitlines():
+            words = line.split()
+            if words[:1] == ["=>"]:
+                # One more row, empty, stands for an empty dispatcher.
+                priority, program, ident, tag = words[1:5]
+                actions = ActionSet.parse(words[5] if len(words) > 5 else "")
+                slots.append(LoaderSlot(int(priority), program, int(ident), tag, actions))
+            elif words[:1] == [self._ifname] and "<No" not in line:
+                name, mode, number = words[1], MODES[words[2]], int(words[3])
+        return LoaderStatus(number, name, mode, tuple(slots))
+
+
+def pinned() -> dict[str, tuple[str, ...]]:
+    """Everything below <bpffs>/xdp: the directories with their pins."""
+    top = bpffs.find() / "xdp"
+    names = sorted(os.listdir(top)) if top.is_dir() else []
+    return {name: tuple(sorted(os.listdir(top / name))) for name in names}
+
+
+def agreed(playground: Playground, names: list[str] | None = None, link: int = 0) -> Running:
+    """Assert that xdptui, xdp-loader, and the pins tell the same of the chain that runs, and that the order
+    is libxdp's; with ``names``, that these components run in this order. Returns our own view.
+    """
+    where = playground.links[link]
+    running, status = look(where.ifname, playground.netns), Loader(playground, link).status()
+    assert running.chain is not None, running.note
+    assert running.hook is not None
+    assert (status.id, status.name, status.mode) == (running.hook.prog_id, "xdp_dispatcher", running.mode)
+    ours = tuple(
+        LoaderSlot(s.priority, s.name, s.id or 0, s.component.tag or "", s.actions) for s in running.chain
+    )
+    assert ours == _printed(status.slots, ours)
+    if names is not None:
+        assert [slot.name for slot in running.chain] == names
+    directory = f"dispatch-{where.ifindex}-{status.id}"
+    numbers = range(len(ours))
+    pins = tuple(sorted(f"prog{n}-{what}" for n in numbers for what in ("link", "prog")))
+    here = {one: names for one, names in pinned().items() if re.match(rf"dispatch-{where.ifindex}-", one)}
+    assert here == {directory: pins}
+    for number, slot in zip(numbers, ours, strict=True):
+        _check_pins(bpffs.find() / "xdp" / directory, number, slot.id, running.hook.prog_id)
+    return running
+
+
+def _printed(rows: tuple[LoaderSlot, ...], ours: tuple[LoaderSlot, ...]) -> tuple[LoaderSlot, ...]:
+    """The rows as they are meant: xdp-loader 1.3 prints the actions of the row above once more where there
+    are none.
+    """
+    meant = []
+    for number, row in enumerate(rows):
+        repeated = number and row.actions == rows[number - 1].actions
+        empty = number < len(ours) and not ours[number].actions
+        meant.append(replace(row, actions=ActionSet()) if repeated and empty else row)
+    return tuple(meant)
+
+
+def _check_pins(directory: Path, number: int, program: int, dispatcher: int) -> None:
+    """The program's pin holds the program, the link's pin its link to this dispatcher."""
+    with bpf.obj_get(str(directory / f"prog{number}-prog")) as fd:
+        info = bpf.prog_info(fd)
+        assert (info.id, info.type) == (program, bpf.ProgType.EXT)
+    with bpf.obj_get(str(directory / f"prog{number}-link")) as fd:
+        link = bpf.link_info(fd)
+        assert (link.type, link.prog_id) == (bpf.LINK_TRACING, program)
+        assert link.target in (dispatcher, 0)  # 0: kernels before 5.13 do not say
+
+
+def nothing_left(playground: Playground, link: int = 0) -> None:
+    """Assert that nothing runs and that no pin of this interface is left, in both editors' eyes."""
+    where = playground.links[link]
+    assert look(where.ifname, playground.netns).hooks == ()
+    assert Loader(playground, link).status().id is None
+    assert [one for one in pinned() if one.startswith(f"dispatch-{where.ifindex}-")] == []

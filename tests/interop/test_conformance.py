@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conformance with libxdp, both ways: each edits the other's chain, and both agree on it after every step.
+
+`agreed` compares three accounts: ours, xdp-loader's status, and the pins with what they hold.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.interop.editors import Editor, Ours, Program, Theirs
+from tests.interop.libxdp import Loader, Refused, agreed, nothing_left
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Mode, Slot, order_key
+from xdpchain.config import DispatcherConfig
+from xdpchain.errors import InvalidInput
+from xdpchain.running import Owner, Running
+from xdpchain.sys import bpf
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+pytestmark = pytest.mark.vm
+
+FIREWALL, LIMIT, MONITOR = Program("firewall"), Program("ratelimit"), Program("monitor")  # 10, 20, 90
+THREE = ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
+BOTH_WAYS = pytest.mark.parametrize("first", ["xdptui", "xdp-loader"])
+EITHER = pytest.mark.parametrize("who", ["xdptui", "xdp-loader"])
+
+
+@pytest.fixture
+def ours(playground: Playground, samples: Path) -> Ours:
+    return Ours(playground, samples)
+
+
+@pytest.fixture
+def editors(ours: Ours, loader: Loader, samples: Path) -> dict[str, Editor]:
+    return {"xdptui": ours, "xdp-loader": Theirs(loader, samples)}
+
+
+def pair(editors: dict[str, Editor], first: str) -> tuple[Editor, Editor]:
+    """Who begins, and the other."""
+    (other,) = (name for name in editors if name != first)
+    return editors[first], editors[other]
+
+
+def owner_of(who: str) -> Owner:
+    return Owner.XDPTUI if who == "xdptui" else Owner.LIBXDP
+
+
+def scripted(*numbers: int) -> list[Program]:
+    """The samples scripted_n, which declare priority 50 + n."""
+    return [Program("scripted", f"scripted_{number}") for number in numbers]
+
+
+def slots_of(running: Running) -> tuple[Slot, ...]:
+    assert running.chain is not None
+    return running.chain.slots
+
+
+def config_of(running: Running) -> DispatcherConfig:
+    assert running.hook is not None
+    with bpf.prog_by_id(running.hook.prog_id) as program:
+        (number,) = bpf.prog_map_ids(program)
+    with bpf.map_by_id(number) as fd:
+        return DispatcherConfig.decode(bpf.map_lookup(fd, bytes(4), bpf.map_info(fd).value_size))
+
+
+# How many
+
+
+@EITHER
+@pytest.mark.parametrize("count", [1, 2, 9, 10])
+def test_load(playground: Playground, editors: dict[str, Editor], who: str, count: int) -> None:
+    editors[who].load(*scripted(*range(count)))
+    running = agreed(playground, [f"scripted_{n}" for n in range(count)])
+    assert running.owner is owner_of(who)
+    editors[who].remove_all()
+    nothing_left(playground)
+
+
+@BOTH_WAYS
+def test_the_eleventh_is_refused(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    one, other = pair(editors, first)
+    one.load(*scripted(*range(10)))
+    before = agreed(playground)
+    for editor in (one, other):
+        with pytest.raises((Refused, InvalidInput)):
+            editor.load(Program("pass"))
+        assert agreed(playground).identity == before.identity
+
+
+@BOTH_WAYS
+def test_from_one_to_two_and_back(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    """With one program main is replaced, with two the stubs: a component goes from the one to the other."""
+    one, other = pair(editors, first)
+    one.load(FIREWALL)
+    (slot,) = slots_of(agreed(playground))
+    other.load(MONITOR)
+    slots = slots_of(agreed(playground, ["xdp_firewall", "xdp_monitor"]))
+    assert (slots[0].id, slots[0].component.maps) == (slot.id, slot.component.maps)
+    one.remove(slots[1].id or 0)
+    assert slots_of(agreed(playground, ["xdp_firewall"]))[0].id == slot.id
+    other.load(LIMIT)
+    agreed(playground, ["xdp_firewall", "xdp_ratelimit"])
+    one.remove(slot.id or 0)
+    agreed(playground, ["xdp_ratelimit"])
+    other.remove_all()
+    nothing_left(playground)
+
+
+# Add, remove
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+def test_the_other_adds(
+    playground: Playground, editors: dict[str, Editor], samples: Path, first: str, place: int
+) -> None:
+    one, other = pair(editors, first)
+    one.load(FIREWALL, LIMIT, MONITOR)
+    before = agreed(playground, THREE)
+    other.load(Program("pass", priority=[5, 15, 55, 95][place]))
+    after = agreed(playground, [*THREE[:place], "xdp_pass", *THREE[place:]])
+    assert after.owner is owner_of(other.name)
+    # What ran before was attached again, not loaded anew.
+    kept = {slot.id: slot.component.maps for slot in slots_of(after)}
+    assert {slot.id: slot.component.maps for slot in slots_of(before)}.items() < kept.items()
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_other_removes_by_id(
+    playground: Playground, editors: dict[str, Editor], first: str, place: int
+) -> None:
+    one, other = pair(editors, first)
+    one.load(FIREWALL, LIMIT, MONITOR)
+    other.remove(slots_of(agreed(playground, THREE))[place].id or 0)
+    agreed(playground, THREE[:place] + THREE[place + 1 :])
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_other_removes_all(
+    playground: Playground, editors: dict[str, Editor], first: str, count: int
+) -> None:
+    one, other = pair(editors, first)
+    one.load(*scripted(*range(count)))
+    agreed(playground)
+    other.remove_all()
+    nothing_left(playground)
+
+
+def test_they_take_turns(playground: Playground, editors: dict[str, Editor]) -> None:
+    names: list[str] = []
+    for number in range(6):
+        editors["xdptui" if number % 2 else "xdp-loader"].load(*scripted(number))
+        names.append(f"scripted_{number}")
+        agreed(playground, names)
+    while names:
+        slot = slots_of(agreed(playground, names))[0]
+        editors["xdptui" if len(names) % 2 else "xdp-loader"].remove(slot.id or 0)
+        names.pop(0)
+    nothing_left(playground)
+
+
+# Order
+
+
+@BOTH_WAYS
+def test_equal_priorities_go_by_name(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    one, other = pair(editors, first)
+    one.load(Program("pass", priority=7), Program("monitor", priority=7))
+    agreed(playground, ["xdp_monitor", "xdp_pass"])
+    other.load(Program("mark", "mark_b", priority=7), Program("drop", priority=7))
+    agreed(playground, ["mark_b", "xdp_drop", "xdp_monitor", "xdp_pass"])
+
+
+@BOTH_WAYS
+def test_equal_names_go_by_tag(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    """What runs comes before what is new; from the next edit on, all that runs goes by tag."""
+    one, other = pair(editors, first)
+    one.load(Program("counter"), Program("counter_v2"))
+    other.load(Program("counter_v3"))
+    slots = slots_of(agreed(playground, ["xdp_counter"] * 3))
+    assert slots[-1] is max(slots, key=lambda slot: slot.id or 0)
+    one.load(Program("pass", priority=1))
+    _, *counters = slots_of(agreed(playground, ["xdp_pass", *["xdp_counter"] * 3]))
+    tags = [slot.component.tag or "" for slot in counters]
+    assert tags == sorted(tags)
+
+
+@BOTH_WAYS
+def test_both_sort_alike(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    one, other = pair(editors, first)
+    one.load(Program("two", "two_learn", priority=300), Program("two", "two_enforce", priority=2))
+    other.load(Program("globals", priority=30), Program("loops", priority=0), Program("mark", "mark_c"))
+    slots = slots_of(agreed(playground))
+    assert sorted(slots, key=order_key) == list(slots)
+
+
+def test_a_move_survives_their_edit(playground: Playground, ours: Ours, editors: dict[str, Editor]) -> None:
+    editors["xdp-loader"].load(FIREWALL, LIMIT, MONITOR)
+    ours.edit(lambda chain: chain.move(2, 0))
+    agreed(playground, ["xdp_monitor", "xdp_firewall", "xdp_ratelimit"])
+    editors["xdp-loader"].load(Program("pass"))
+    agreed(playground, ["xdp_monitor", "xdp_firewall", "xdp_ratelimit", "xdp_pass"])
+
+
+def test_a_move_among_equals(playground: Playground, ours: Ours, editors: dict[str, Editor]) -> None:
+    editors["xdp-loader"].load(*(Program("mark", f"mark_{letter}", priority=9) for letter in "abc"))
+    ours.edit(lambda chain: chain.move(2, 1))
+    agreed(playground, ["mark_a", "mark_c", "mark_b"])
+    editors["xdp-loader"].load(Program("drop", priority=1000))
+    agreed(playground, ["mark_a", "mark_c", "mark_b", "xdp_drop"])
+
+
+# Run configurations in force
+
+
+@EITHER
+def test_declared_configurations(playground: Playground, editors: dict[str, Editor], who: str) -> None:
+    editors[who].load(FIREWALL, LIMIT)
+    slots = slots_of(agreed(playground))
+    assert [(slot.priority, slot.component.declared.priority) for slot in slots] == [(10, 10), (20, 20)]
+
+
+@BOTH_WAYS
+def test_overridden_configurations(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    """What is in force stays in force through the other's edits; what is declared is still known."""
+    one, other = pair(editors, first)
+    one.load(Program("firewall", priority=77, actions="XDP_PASS,XDP_DROP"))
+    other.load(Program("monitor", priority=3, actions="XDP_TX,XDP_ABORTED,XDP_REDIRECT"))
+    one.load(Program("pass", priority=80))
+    monitor, firewall, _ = slots_of(agreed(playground, ["xdp_monitor", "xdp_firewall", "xdp_pass"]))
+    assert (monitor.priority, monitor.actions) == (3, ActionSet.parse("ATR"))
+    assert (firewall.priority, firewall.actions) == (77, ActionSet.parse("PD"))
+    assert firewall.component.declared.priority == 10
+
+
+def test_a_retuned_chain_survives_their_edit(
+    playground: Playground, ours: Ours, editors: dict[str, Editor]
+) -> None:
+    editors["xdp-loader"].load(FIREWALL, MONITOR)
+    ours.edit(lambda chain: chain.retune(0, priority=95, actions=ActionSet.parse("PT")))
+    agreed(playground, ["xdp_monitor", "xdp_firewall"])
+    editors["xdp-loader"].load(LIMIT)
+    slots = slots_of(agreed(playground, ["xdp_ratelimit", "xdp_monitor", "xdp_firewall"]))
+    assert slots[2].actions == ActionSet.parse("PT")
+
+
+@EITHER
+def test_used_slots_go_on_when_a_stub_answers(
+    playground: Playground, editors: dict[str, Editor], who: str
+) -> None:
+    """Bit 31 is set for every used slot and stripped on reading; unused slots are all zero."""
+    editors[who].load(Program("pass", actions="XDP_DROP"), FIREWALL)
+    running = agreed(playground)
+    assert running.hook is not None
+    with bpf.prog_by_id(running.hook.prog_id) as program, bpf.map_by_id(bpf.prog_map_ids(program)[0]) as fd:
+        block = bpf.map_lookup(fd, bytes(4), 124)
+    words = [int.from_bytes(block[at : at + 4], "little") for at in range(4, 124, 4)]
+    assert words[:10] == [1 << 31 | 4, 1 << 31 | 2, *[0] * 8]
+    assert words[10:20] == [10, 50, *[0] * 8]
+    assert block[:4] == bytes([236, 2, 2, 0])
+
+
+# Fragments
+
+
+@EITHER
+def test_a_chain_takes_fragments_if_all_do(
+    playground: Playground, ours: Ours, editors: dict[str, Editor], who: str
+) -> None:
+    """The other's edits keep the flag of each component, and turn the chain's off and on again."""
+    ours.load(Program("frags"), Program("frags", priority=99))
+    assert fragments(agreed(playground)) == (True, [32, 32])
+    editors[who].load(Program("pass"))
+    running = agreed(playground, ["xdp_frags", "xdp_pass", "xdp_frags"])
+    assert fragments(running) == (False, [32, 0, 32])
+    assert [slot.component.frags for slot in slots_of(running)] == [True, False, True]
+    editors[who].remove(slots_of(running)[1].id or 0)
+    assert fragments(agreed(playground, ["xdp_frags", "xdp_frags"])) == (True, [32, 32])
+
+
+@BOTH_WAYS
+def test_mixed_from_the_start(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    """Debian's libxdp 1.3 with libbpf 1.1 does not see that a section says frags: it stores no flag."""
+    one, other = pair(editors, first)
+    one.load(Program("pass"))
+    other.load(Program("frags"))
+    running = agreed(playground, ["xdp_frags", "xdp_pass"])
+    whole, flags = fragments(running)
+    assert not whole
+    assert [slot.component.frags for slot in slots_of(running)] == [bool(flag) for flag in flags]
+    assert flags == ([32, 0] if other.name == "xdptui" else [0, 0])
+
+
+def fragments(running: Running) -> tuple[bool, list[int]]:
+    """Whether the chain takes fragments, and each slot's flags, from the dispatcher's configuration."""
+    config = config_of(running)
+    return config.frags, [slot.flags for slot in config.slots]
+
+
+# Programs that move packet pointers
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("program", ["meta_head", "meta_mark", "meta_tail"])
+def test_pointer_movers(
+    playground: Playground, ours: Ours, editors: dict[str, Editor], first: str, program: str
+) -> None:
+    """Ours before kernel 6.12 and after it: a stub that says it moves pointers may be replaced by what does.
+    Debian's libxdp 1.3 has stubs that don't say so, so 6.12 refuses them: only then it may fail.
+    """
+    one, other = pair(editors, first)
+    mover = Program("meta", program)
+    try:
+        one.load(mover)
+        other.load(Program("pass"))
+    except Refused:
+        if not _stubs_must_say_so():
+            raise
+        editors["xdptui"].load(mover)
+        ours.edit(lambda chain: chain.add(ours.slot(Program("pass"))) if len(chain) == 1 else chain)
+        agreed(playground, ["xdp_pass", program])
+        return
+    agreed(playground, ["xdp_pass", program])
+    editors["xdptui"].load(Program("drop", priority=99))
+    agreed(playground, ["xdp_pass", program, "xdp_drop"])
+
+
+def _stubs_must_say_so() -> bool:
+    release = Path("/proc/sys/kernel/osrelease").read_text().split(".")
+    return (int(release[0]), int(release[1].split("-")[0])) >= (6, 12)
+
+
+# Modes
+
+
+@BOTH_WAYS
+def test_generic_mode(playground: Playground, editors: dict[str, Editor], first: str) -> None:
+    one, other = pair(editors, first)
+    one.load(FIREWALL, generic=True)
+    assert agreed(playground).mode is Mode.GENERIC
+    other.load(MONITOR, generic=True)
+    running = agreed(playground, ["xdp_firewall", "xdp_monitor"])
+    assert running.mode is Mode.GENERIC
+    playground.send([frames.udp(frames.PEER, frames.NEAR, port) for port in range(1000, 1005)])
+    other.remove_all()
+    nothing_left(playground)
+
+
+@BOTH_WAYS
+@pytest.mark.parametrize("generic", [False, True])
+def test_another_mode_is_refused(
+    playground: Playground, editors: dict[str, Editor], first: str, generic: bool
+) -> None:
+    one, other = pair(editors, first)
+    one.load(FIREWALL, generic=generic)
+    before = agreed(playground)
+    with pytest.raises((Refused, InvalidInput)):
+        other.load(MONITOR, generic=not generic)
+    assert agreed(playground, ["xdp_firewall"]).identity == before.identity
