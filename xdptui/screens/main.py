@@ -56,6 +56,7 @@ class MainScreen(EditFlow, ApplyFlow):
         self._compositor = ThriftyCompositor()
         self.meter = Meter()
         self._wanted = interface
+        self._netns = netns
         self._shares: Layout | None = None
         self._trouble = ""
         self._unreadable = False
@@ -299,6 +300,12 @@ class MainScreen(EditFlow, ApplyFlow):
         from .help import HelpScreen
 
         self.app.push_screen(HelpScreen())
+
+    def action_doctor(self) -> None:
+        from .doctor import DoctorScreen
+
+        running = self.session.running
+        self.app.push_screen(DoctorScreen(self._netns, running.interface.name if running else None))
 
     def action_command_palette(self) -> None:
         self.app.action_command_palette()

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with this machine and the selected interface, why it matters, and the fix."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.widgets import Button, Static
+
+from .dialog import Dialog, button
+
+if TYPE_CHECKING:
+    from xdpchain.doctor import Finding
+
+__all__ = ["DoctorScreen"]
+
+
+class DoctorScreen(Dialog[None]):
+    """Examines when it opens, and again on demand; changes nothing. ``interface`` None: all of the
+    namespace.
+    """
+
+    DEFAULT_CSS = """
+    DoctorScreen #box { width: 118; height: 100%; }
+    DoctorScreen #body { height: 1fr; padding: 0 1; }
+    DoctorScreen #findings { height: auto; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "back", show=False),
+        Binding("f", "everything", show=False),
+        Binding("r", "again", show=False),
+        Binding("down,j", "scroll(1)", show=False),
+        Binding("up,k", "scroll(-1)", show=False),
+        Binding("pagedown", "scroll(10)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
+    ]
+
+    class Examined(Message):
+        """The engine's answer."""
+
+        def __init__(self, found: tuple[Finding, ...] | Exception) -> None:
+            super().__init__()
+            self.found = found
+
+    def __init__(self, netns: str | None, interface: str | None) -> None:
+        super().__init__()
+        self._netns, self._interface = netns, interface
+        self._found: tuple[Finding, ...] = ()
+        self._everything = False
+        self.heading = f"Doctor: this machine{f' and {interface}' if interface else ''}"
+
+    def body(self) -> ComposeResult:
+        yield Static("examining…", id="findings")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+        yield button("Fine ones too (f)", "everything")
+        yield button("Again (r)", "again")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._examine()
+
+    def _examine(self) -> None:
+        self.run_worker(self._ask, thread=True, exclusive=True, group="doctor", exit_on_error=False)
+
+    def _ask(self) -> None:
+        from xdpchain.doctor import examine
+
+        try:
+            self.post_message(self.Examined(examine(self._netns, self._interface)))
+        except Exception as error:  # shown to the user, in words
+            self.post_message(self.Examined(error))
+
+    def on_doctor_screen_examined(self, event: Examined) -> None:
+        if isinstance(event.found, Exception):
+            self._findings.update(Content.styled(str(event.found), "$error"))
+            return
+        self._found = event.found
+        self._show()
+
+    @property
+    def _findings(self) -> Static:
+        return self.query_one("#findings", Static)
+
+    def _show(self) -> None:
+        from xdptui.render.doctor_text import summary
+        from xdptui.view.doctor_lines import doctor_lines
+
+        lines = [[(summary(self._found), "bold")], [("", "")]]
+        lines += doctor_lines(self._found, everything=self._everything)
+        self._findings.update(Content("\n").join(Content.assemble(*parts) for parts in lines))
+
+    def action_everything(self) -> None:
+        if self._found:
+            self._everything = not self._everything
+            self.query_one("#everything", Button).label = (
+                "Only problems (f)" if self._everything else "Fine ones too (f)"
+            )
+            self._show()
+
+    def action_again(self) -> None:
+        self._findings.update("examining…")
+        self._examine()
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#body").scroll_relative(y=by, animate=False)
+
+    @on(Button.Pressed, "#close")
+    def close(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#everything")
+    def everything(self) -> None:
+        self.action_everything()
+
+    @on(Button.Pressed, "#again")
+    def again(self) -> None:
+        self.action_again()

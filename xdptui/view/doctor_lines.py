@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor's findings as lines with a style each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdpchain.doctor import Finding, Level
+from xdptui.outcome import printable
+from xdptui.render.doctor_text import MARKS, groups
+
+__all__ = ["Part", "doctor_lines"]
+
+Part = tuple[str, str]
+"""A text and its style, in Textual's words."""
+
+STYLES = {
+    Level.OK: "$success",
+    Level.INFO: "$primary",
+    Level.WARN: "$warning",
+    Level.ERROR: "bold $error",
+}
+INDENT = " " * 6
+
+
+def doctor_lines(found: Sequence[Finding], *, everything: bool) -> list[list[Part]]:
+    """A list of parts for each line; without ``everything`` what is fine is only counted."""
+    lines: list[list[Part]] = []
+    for heading, under in groups(found):
+        shown = [one for one in under if everything or one.level is not Level.OK]
+        fine = len(under) - len(shown)
+        if lines:
+            lines.append([("", "")])
+        said = f"  {fine} fine" if fine else ""
+        lines.append([(heading, "bold $primary"), (said, "$foreground 65%")])
+        for one in shown:
+            lines.append(
+                [(f"{MARKS[one.level]:<{len(INDENT)}}", STYLES[one.level]), (printable(one.what), "")]
+            )
+            if one.level is not Level.OK:
+                lines += [[(INDENT + printable(text), "$foreground 75%")] for text in (one.why,) if text]
+                lines += [[(f"{INDENT}fix: ", "bold"), (printable(text), "")] for text in (one.fix,) if text]
+    return lines
