@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The doctor's screen, over the real engine."""
+"""The doctor's screen, and what the plan's says of the kernel, over the real engine."""
 
 from __future__ import annotations
 
-from tests.tui.driving import driving
+from pathlib import Path
+
+from tests.tui.driving import driving, run_chain
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
+from xdptui.demo.frames import NEAR, PEER, udp
 from xdptui.demo.playground import Playground
 from xdptui.screens.doctor import DoctorScreen
+from xdptui.screens.plan import PlanDialog
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -53,3 +57,14 @@ async def test_it_fits_a_small_terminal_and_says_what_failed(playground: Playgro
         await driver.until(lambda: "kernel" in driver.text())
         assert all(len(line) <= 80 for line in driver.text().splitlines())
         await driver.press("escape")
+
+
+async def test_the_plan_says_what_state_is_lost(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "ratelimit", "pass")
+    playground.send([udp(PEER, NEAR, 53)])
+    async with driving(playground.netns, playground.ifname, size=(120, 40)) as driver:
+        await driver.until(lambda: driver.session.chain.slots)
+        driver.app.main.put(driver.session.edited(driver.session.chain.remove([0])))
+        await driver.press("p")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        assert "buckets (lru_hash, 1 entries)" in driver.text().replace("\n", " ")

@@ -52,8 +52,10 @@ class ApplyFlow(Flow):
         edit = self.session.edit
         if edit is None or not edit.changes:
             return None
+        from xdpchain.forewarn import forewarn
+
         try:
-            return make_plan(edit.base, edit.candidate)
+            return forewarn(make_plan(edit.base, edit.candidate))
         except XdpChainError as error:
             self.fail(error, "This candidate can't be applied")
             return None
