@@ -6,6 +6,7 @@ from __future__ import annotations
 from xdpchain.chain import Mode
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.plan import Change, ChangeKind, Plan, make_plan
+from xdpchain.running import Running
 from xdptui.view.session import Session
 from xdptui.widgets.chain_table import ChainTable
 
@@ -61,16 +62,17 @@ class ApplyFlow(Flow):
             return None
 
     def action_plan(self) -> None:
-        self.begin(self._plan_flow())
+        if self.session.changes:
+            self.begin(self._plan_flow())
+        else:
+            self.notify("No changes: there is nothing to plan", timeout=3)
 
     async def _plan_flow(self) -> None:
-        if self.session.stale and self.session.changes:
+        if self.session.stale:
             await self._resolve_stale()
             return
         plan = self._plan()
         if plan is None:
-            if not self.session.changes:
-                self.notify("No changes: there is nothing to plan", timeout=3)
             return
         from .plan import PlanDialog
 
@@ -79,14 +81,12 @@ class ApplyFlow(Flow):
             await self._apply(plan)
 
     def action_apply(self) -> None:
-        self.begin(self._apply_flow())
-
-    async def _apply_flow(self) -> None:
         if not self.session.changes:
             self.notify("No changes: there is nothing to apply", timeout=3)
-            return
-        if not self.editable():
-            return
+        elif self.editable():
+            self.begin(self._apply_flow())
+
+    async def _apply_flow(self) -> None:
         if self.session.stale:
             await self._resolve_stale()
             return
@@ -139,27 +139,26 @@ class ApplyFlow(Flow):
                 self.notify("Your changes are made again on what runs now", timeout=4)
 
     def action_drop(self) -> None:
-        if not self.query_one(ChainTable).cancel_drag():
-            self.begin(self._drop_flow())
-
-    async def _drop_flow(self) -> None:
-        session = self.session
-        running = session.running
-        if session.changes == 0 or running is None:
-            self.put(session.dropped())
+        if self.query_one(ChainTable).cancel_drag():
             return
-        if session.changes > 1:
-            dialog = Confirm(
-                "Drop the candidate",
-                (
-                    f"{session.changes} changes to {running.interface.name} will be forgotten.",
-                    "What runs is not touched.",
-                ),
-                "Drop",
-                "Keep",
-            )
-            if not await self.app.push_screen_wait(dialog):
-                return
+        session = self.session
+        if session.running is None or session.changes <= 1:
+            self.put(session.dropped())
+        else:
+            self.begin(self._drop_flow(session, session.running))
+
+    async def _drop_flow(self, session: Session, running: Running) -> None:
+        dialog = Confirm(
+            "Drop the candidate",
+            (
+                f"{session.changes} changes to {running.interface.name} will be forgotten.",
+                "What runs is not touched.",
+            ),
+            "Drop",
+            "Keep",
+        )
+        if not await self.app.push_screen_wait(dialog):
+            return
         self.put(self.session.dropped())
 
     # Details

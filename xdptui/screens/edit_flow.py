@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from xdpchain.actions import Action
 from xdpchain.chain import Chain, Linkage
 from xdpchain.errors import XdpChainError
+from xdpchain.running import Running
 from xdptui.widgets.chain_table import ChainTable
 
 from .flow import Flow
@@ -78,11 +79,10 @@ class EditFlow(Flow):
         self.action_priority()
 
     def action_priority(self) -> None:
-        self.begin(self._priority_flow())
+        if self._needs_slot() and self.editable():
+            self.begin(self._priority_flow())
 
     async def _priority_flow(self) -> None:
-        if not (self._needs_slot() and self.editable()):
-            return
         chain, index = self.session.chain, self.session.slot
         key = chain.slots[index].key
         from .priority import PriorityDialog
@@ -135,12 +135,10 @@ class EditFlow(Flow):
     # Load, replace, unload
 
     def action_load(self) -> None:
-        self.begin(self._load_flow())
+        if self.session.running is not None and self.editable():
+            self.begin(self._load_flow(self.session.running))
 
-    async def _load_flow(self) -> None:
-        running = self.session.running
-        if running is None or not self.editable():
-            return
+    async def _load_flow(self, running: Running) -> None:
         from .load import LoadDialog
 
         dialog = LoadDialog(
@@ -155,12 +153,10 @@ class EditFlow(Flow):
             self.put(self.session.at_slot(self.session.chain.position(choice.slot.key)))
 
     def action_replace(self) -> None:
-        self.begin(self._replace_flow())
+        if self.session.running is not None and self.editable() and self._needs_slot():
+            self.begin(self._replace_flow(self.session.running))
 
-    async def _replace_flow(self) -> None:
-        running = self.session.running
-        if running is None or not (self.editable() and self._needs_slot()):
-            return
+    async def _replace_flow(self, running: Running) -> None:
         from .load import LoadDialog
 
         current = self.session.chain.slots[self.session.slot]
@@ -187,12 +183,10 @@ class EditFlow(Flow):
         return False
 
     def action_unload(self) -> None:
-        self.begin(self._unload_flow())
+        if self.session.running is not None and self.editable() and self._needs_slot():
+            self.begin(self._unload_flow(self.session.running))
 
-    async def _unload_flow(self) -> None:
-        running = self.session.running
-        if running is None or not (self.editable() and self._needs_slot()):
-            return
+    async def _unload_flow(self, running: Running) -> None:
         chain = self.session.chain
         from .unload import UnloadDialog
 
