@@ -148,8 +148,8 @@ class _Library:
         self._dll.libbpf_set_print(ctypes.cast(self._keep[0], c_void_p))
         options = _HandlerOptions(ctypes.sizeof(_HandlerOptions), 0, None, self._keep[1], None)
         self._keep.append(options)
-        # Handlers are the process's: each says of its sections what libbpf itself says, so that others who use
-        # libbpf in this process see no difference. None stands for sections that libbpf knows nothing about.
+        # Handlers are the process's: each says of its sections what libbpf itself says, so that others who
+        # use libbpf in this process see no difference. None stands for sections that libbpf does not know.
         known = (ProgType.XDP, ATTACH_TYPE_XDP)
         for section, (kind, attach) in ((b"xdp", known), (b"xdp.frags", known), (None, (0, 0))):
             self._dll.libbpf_register_prog_handler(section, kind, attach, ctypes.byref(options))

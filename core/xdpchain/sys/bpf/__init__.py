@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bpf(2) system call: programs, maps, links and BTF by descriptor and by id.
+
+One thin function a command, no policy. A command that the kernel refuses raises BpfError, an OSError that
+names the command and keeps the verifier's log; the layers above turn it into the engine's errors with
+`refusal`. Layouts are those of ``union bpf_attr`` and the ``bpf_*_info`` structs of the kernel's
+uapi/linux/bpf.h, which only ever grow at the end.
+"""
+
+from __future__ import annotations
+
+from .call import BpfError, Command, Fd
+from .links import (
+    LINK_TRACING,
+    LINK_XDP,
+    LinkInfo,
+    ids,
+    link_by_id,
+    link_create,
+    link_info,
+    obj_get,
+    obj_pin,
+    trace_attach,
+)
+from .maps import (
+    MapInfo,
+    MapType,
+    map_by_id,
+    map_create,
+    map_delete,
+    map_freeze,
+    map_info,
+    map_keys,
+    map_lookup,
+    map_type_name,
+    map_update,
+)
+from .programs import (
+    ProgInfo,
+    ProgType,
+    TestRun,
+    prog_bind_map,
+    prog_by_id,
+    prog_func_info,
+    prog_info,
+    prog_load,
+    prog_map_ids,
+    prog_test_run,
+)
+from .refusals import refusal
+from .types import btf_by_id, btf_load, btf_raw
+
+__all__ = [
+    "LINK_TRACING",
+    "LINK_XDP",
+    "BpfError",
+    "Command",
+    "Fd",
+    "LinkInfo",
+    "MapInfo",
+    "MapType",
+    "ProgInfo",
+    "ProgType",
+    "TestRun",
+    "btf_by_id",
+    "btf_load",
+    "btf_raw",
+    "ids",
+    "link_by_id",
+    "link_create",
+    "link_info",
+    "map_by_id",
+    "map_create",
+    "map_delete",
+    "map_freeze",
+    "map_info",
+    "map_keys",
+    "map_lookup",
+    "map_type_name",
+    "map_update",
+    "obj_get",
+    "obj_pin",
+    "prog_bind_map",
+    "prog_by_id",
+    "prog_func_info",
+    "prog_info",
+    "prog_load",
+    "prog_map_ids",
+    "prog_test_run",
+    "refusal",
+    "trace_attach",
+]

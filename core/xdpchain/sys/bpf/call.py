@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system call itself: commands, errors, descriptors, and the memory that a command points to."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import resource
+import struct
+from enum import IntEnum
+from functools import cache
+from types import TracebackType
+
+from xdpchain.errors import Unsupported
+
+__all__ = [
+    "BpfError",
+    "Command",
+    "Fd",
+    "Memory",
+    "bpf_call",
+    "open_by_id",
+    "raise_memlock",
+    "read_info",
+    "text",
+]
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "s390x": 351, "ppc64le": 361}
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Command(IntEnum):
+    """``enum bpf_cmd``, as far as it is used here."""
+
+    MAP_CREATE = 0
+    MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
+    MAP_DELETE_ELEM = 3
+    MAP_GET_NEXT_KEY = 4
+    PROG_LOAD = 5
+    OBJ_PIN = 6
+    OBJ_GET = 7
+    PROG_TEST_RUN = 10
+    PROG_GET_NEXT_ID = 11
+    MAP_GET_NEXT_ID = 12
+    PROG_GET_FD_BY_ID = 13
+    MAP_GET_FD_BY_ID = 14
+    OBJ_GET_INFO_BY_FD = 15
+    RAW_TRACEPOINT_OPEN = 17
+    BTF_LOAD = 18
+    BTF_GET_FD_BY_ID = 19
+    MAP_FREEZE = 22
+    LINK_CREATE = 28
+    LINK_GET_FD_BY_ID = 30
+    LINK_GET_NEXT_ID = 31
+    PROG_BIND_MAP = 35
+
+
+class BpfError(OSError):
+    """bpf(2) returned an error; ``log`` is what the verifier or the BTF parser said."""
+
+    def __init__(self, number: int, command: Command, log: str = "") -> None:
+        super().__init__(number, os.strerror(number))
+        self.command = command
+        self.log = log
+
+    def __str__(self) -> str:
+        return f"BPF_{self.command.name}: {self.strerror}"
+
+
+class Fd:
+    """A descriptor that is closed once, by hand, by ``with``, or with the object."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        if self._number < 0:
+            raise ValueError("the descriptor is closed")
+        return self._number
+
+    __int__ = __index__ = fileno
+
+    def duplicate(self) -> Fd:
+        """Another descriptor of the same object (close-on-exec)."""
+        return Fd(os.dup(self.fileno()))
+
+    def close(self) -> None:
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
+
+    def __enter__(self) -> Fd:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+@cache
+def _syscall_number() -> int:
+    try:
+        return _SYSCALL[platform.machine()]
+    except KeyError:
+        raise Unsupported(
+            f"bpf(2) on {platform.machine()}", "its system call number is not known here"
+        ) from None
+
+
+@cache
+def raise_memlock() -> None:
+    # Before kernel 5.11 (3ac1f01b43b6), BPF memory counts against RLIMIT_MEMLOCK instead of the memory
+    # cgroup.
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    except (OSError, ValueError):
+        pass
+
+
+def bpf_call(command: Command, attr: bytes) -> tuple[int, bytes]:
+    buffer = ctypes.create_string_buffer(attr, len(attr))
+    result = _libc.syscall(_syscall_number(), int(command), buffer, len(attr))
+    if result < 0:
+        raise BpfError(ctypes.get_errno(), command)
+    return result, buffer.raw
+
+
+class Memory:
+    """Keeps the buffers alive that an attr points to."""
+
+    def __init__(self) -> None:
+        self._kept: list[ctypes.Array[ctypes.c_char]] = []
+
+    def buffer(self, data: bytes | int) -> ctypes.Array[ctypes.c_char]:
+        made = ctypes.create_string_buffer(data, len(data) if isinstance(data, bytes) else data)
+        self._kept.append(made)
+        return made
+
+    def at(self, data: bytes) -> int:
+        return ctypes.addressof(self.buffer(data)) if data else 0
+
+
+def open_by_id(command: Command, number: int) -> Fd:
+    if not 0 < number < 1 << 32:  # from the name of a file, perhaps: no object has such an id
+        raise BpfError(errno.ENOENT, command)
+    return Fd(bpf_call(command, struct.pack("<III", number, 0, 0))[0])
+
+
+def read_info(fd: Fd | int, size: int, ask: bytes = b"") -> bytes:
+    memory = Memory()
+    room = memory.buffer(ask.ljust(size, b"\0"))
+    bpf_call(Command.OBJ_GET_INFO_BY_FD, struct.pack("<IIQ", fd, size, ctypes.addressof(room)))
+    return room.raw
+
+
+def text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode(errors="replace")

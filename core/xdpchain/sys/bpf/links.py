@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links, pins, and the lists of ids."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, read_info
+
+__all__ = [
+    "LINK_TRACING",
+    "LINK_XDP",
+    "LinkInfo",
+    "ids",
+    "link_by_id",
+    "link_create",
+    "link_info",
+    "obj_get",
+    "obj_pin",
+    "trace_attach",
+]
+
+LINK_TRACING = 2
+
+
+LINK_XDP = 6
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInfo:
+    """``struct bpf_link_info``; ``target`` is the ifindex of an XDP link, the target object's id of a
+    tracing link.
+    """
+
+    type: int
+    id: int
+    prog_id: int
+    target: int
+    target_btf_id: int
+
+
+def link_info(fd: Fd | int) -> LinkInfo:
+    """What the kernel says of a link."""
+    raw = read_info(fd, 48)
+    kind, number, prog = struct.unpack_from("<III", raw)
+    first, second, third = struct.unpack_from("<III", raw, 16)
+    return LinkInfo(kind, number, prog, second if kind == LINK_TRACING else first, third)
+
+
+def link_by_id(number: int) -> Fd:
+    """A descriptor of the link with this id. Raises BpfError (ENOENT if it is gone)."""
+    return open_by_id(Command.LINK_GET_FD_BY_ID, number)
+
+
+def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_id: int = 0) -> Fd:
+    """Attach ``prog`` to ``target``: a program with the function ``target_btf_id`` (freplace), or an
+    ifindex (XDP).
+    """
+    attr = struct.pack("<IIIIIIQQ", prog, int(target), attach_type, 0, target_btf_id, 0, 0, 0)
+    return Fd(bpf_call(Command.LINK_CREATE, attr)[0])
+
+
+def trace_attach(prog: Fd | int, tracepoint: str = "") -> Fd:
+    """Attach an fexit program to the function that it was loaded for, or a raw tracepoint program to the
+    tracepoint of this name; the link.
+    """
+    # LINK_CREATE does this only since kernel 5.19 (df86ca0d2f0f).
+    memory = Memory()
+    name = memory.at(tracepoint.encode() + b"\0") if tracepoint else 0
+    return Fd(bpf_call(Command.RAW_TRACEPOINT_OPEN, struct.pack("<QII", name, prog, 0))[0])
+
+
+def obj_pin(fd: Fd, path: str) -> None:
+    """Pin an object at ``path`` on a bpffs."""
+    memory = Memory()
+    bpf_call(Command.OBJ_PIN, struct.pack("<QIII", memory.at(os.fsencode(path) + b"\0"), fd, 0, 0))
+
+
+def obj_get(path: str) -> Fd:
+    """The object that is pinned at ``path``."""
+    memory = Memory()
+    return Fd(
+        bpf_call(Command.OBJ_GET, struct.pack("<QIII", memory.at(os.fsencode(path) + b"\0"), 0, 0, 0))[0]
+    )
+
+
+def ids(command: Command) -> Iterator[int]:
+    """All ids that one of the GET_NEXT_ID commands yields."""
+    number = 0
+    while True:
+        try:
+            raw = bpf_call(command, struct.pack("<III", number, 0, 0))[1]
+        except BpfError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        number = struct.unpack_from("<I", raw, 4)[0]
+        yield number

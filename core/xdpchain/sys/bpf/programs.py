@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs: loaded, described, opened by id, run over test packets."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, raise_memlock, read_info, text
+
+__all__ = [
+    "ProgInfo",
+    "ProgType",
+    "TestRun",
+    "prog_bind_map",
+    "prog_by_id",
+    "prog_func_info",
+    "prog_info",
+    "prog_load",
+    "prog_map_ids",
+    "prog_test_run",
+]
+
+
+class ProgType(IntEnum):
+    """``enum bpf_prog_type``, as far as it is used here."""
+
+    XDP = 6
+    RAW_TRACEPOINT = 17
+    TRACING = 26
+    EXT = 28
+
+
+class ProgInfo(NamedTuple):
+    """``struct bpf_prog_info``: sizes in bytes, ``load_time`` in ns since boot."""
+
+    type: int
+    id: int
+    tag: str
+    jited_len: int
+    xlated_len: int
+    load_time: int
+    uid: int
+    map_count: int
+    name: str
+    ifindex: int
+    gpl: bool
+    btf_id: int
+    function_count: int
+    run_time_ns: int
+    run_count: int
+    verified_instructions: int
+    attach_btf_object: int
+    attach_btf_id: int
+
+
+_PROG_INFO = 232
+
+
+def prog_load(
+    kind: int,
+    instructions: bytes,
+    *,
+    name: str,
+    licence: str = "GPL",
+    attach_type: int = 0,
+    flags: int = 0,
+    btf_fd: int = 0,
+    func_info: bytes = b"",
+    attach_btf_id: int = 0,
+    attach_fd: int = 0,
+    log_level: int = 0,
+    log_size: int = 1 << 16,
+) -> Fd:
+    """Load a program from final instructions. ``func_info`` has 8-byte records. Raises BpfError with the
+    log.
+    """
+    raise_memlock()
+    memory = Memory()
+    log = memory.buffer(log_size) if log_level else None
+    attr = struct.pack(
+        "<IIQQIIQII16sIIIIQIIQIII",
+        kind,
+        len(instructions) // 8,
+        memory.at(instructions),
+        memory.at(licence.encode() + b"\0"),
+        log_level,
+        log_size if log else 0,
+        ctypes.addressof(log) if log else 0,
+        0,
+        flags,
+        name.encode()[:15],
+        0,
+        attach_type,
+        btf_fd,
+        8 if func_info else 0,
+        memory.at(func_info),
+        len(func_info) // 8,
+        0,
+        0,
+        0,
+        attach_btf_id,
+        attach_fd,
+    )
+    try:
+        return Fd(bpf_call(Command.PROG_LOAD, attr)[0])
+    except BpfError as error:
+        error.log = log.value.decode(errors="replace") if log else ""
+        raise
+
+
+def prog_info(fd: Fd | int) -> ProgInfo:
+    """What the kernel says of a program."""
+    raw = read_info(fd, _PROG_INFO)
+    kind, number, tag, jited, xlated, _, _, loaded, uid, maps, _, name, ifindex, gpl = struct.unpack_from(
+        "<II8sIIQQQIIQ16sII", raw
+    )
+    btf_id, _, _, functions = struct.unpack_from("<IIQI", raw, 128)
+    run_time, run_count, _, verified, attach_object, attach_id = struct.unpack_from("<QQQIII", raw, 192)
+    return ProgInfo(
+        kind,
+        number,
+        tag.hex(),
+        jited,
+        xlated,
+        loaded,
+        uid,
+        maps,
+        text(name),
+        ifindex,
+        bool(gpl & 1),
+        btf_id,
+        functions,
+        run_time,
+        run_count,
+        verified,
+        attach_object,
+        attach_id,
+    )
+
+
+def prog_map_ids(fd: Fd | int) -> tuple[int, ...]:
+    """The ids of the maps that a program uses, those bound by BPF_PROG_BIND_MAP included."""
+    count = prog_info(fd).map_count
+    if not count:
+        return ()
+    memory = Memory()
+    room = memory.buffer(4 * count)
+    ask = bytearray(_PROG_INFO)
+    struct.pack_into("<IIQ", ask, 48, 0, count, ctypes.addressof(room))
+    got = struct.unpack_from("<I", read_info(fd, _PROG_INFO, bytes(ask)), 52)[0]
+    return struct.unpack_from(f"<{min(got, count)}I", room.raw)
+
+
+def prog_func_info(fd: Fd | int) -> tuple[tuple[int, int], ...]:
+    """(instruction offset, BTF type id) of each function, as the kernel kept them."""
+    count = prog_info(fd).function_count
+    if not count:
+        return ()
+    memory = Memory()
+    room = memory.buffer(8 * count)
+    ask = bytearray(_PROG_INFO)
+    struct.pack_into("<IQI", ask, 132, 8, ctypes.addressof(room), count)
+    read_info(fd, _PROG_INFO, bytes(ask))
+    return tuple(struct.iter_unpack("<II", room.raw))
+
+
+def prog_by_id(number: int) -> Fd:
+    """A descriptor of the program with this id. Raises BpfError (ENOENT if it is gone)."""
+    return open_by_id(Command.PROG_GET_FD_BY_ID, number)
+
+
+def prog_bind_map(prog: Fd, bound: Fd) -> None:
+    """Let the program hold the map for as long as it lives (kernel 5.10, ef15314aa5de)."""
+    bpf_call(Command.PROG_BIND_MAP, struct.pack("<III", prog, bound, 0))
+
+
+class TestRun(NamedTuple):
+    """One BPF_PROG_TEST_RUN: the return code, the packet afterwards, and the mean time of a run in ns."""
+
+    code: int
+    data: bytes
+    ns: int
+
+
+def prog_test_run(prog: Fd, data: bytes, repeat: int = 1) -> TestRun:
+    """Run an XDP program over one packet of at least 14 bytes, ``repeat`` times."""
+    memory = Memory()
+    room = len(data) + 512
+    out = memory.buffer(room)
+    attr = struct.pack(
+        "<IIIIQQIIIIQQII",
+        prog, 0, len(data), room, memory.at(data), ctypes.addressof(out), repeat, 0, 0, 0, 0, 0, 0, 0,
+    )  # fmt: skip
+    fields = struct.unpack_from("<IIIIQQII", bpf_call(Command.PROG_TEST_RUN, attr)[1])
+    return TestRun(fields[1], out.raw[: fields[3]], fields[7])

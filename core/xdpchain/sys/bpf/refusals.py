@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a refused system call to the engine's error."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from xdpchain.errors import KernelRefused, NotFound, PermissionDenied, Unsupported, XdpChainError
+
+__all__ = ["refusal"]
+
+
+def refusal(error: OSError, what: str, todo: str = "", *, log: str = "") -> XdpChainError:
+    """The engine's error for a refused system call: ``what`` failed, with the kernel's reason and words.
+
+    EPERM and EACCES become PermissionDenied unless the verifier spoke, ENOENT NotFound, and what a kernel
+    without the feature answers (EOPNOTSUPP and its kind) Unsupported.
+    """
+    log = log or getattr(error, "log", "")
+    words = "\n".join(part for part in (str(error), log.rstrip()) if part)
+    name = errno.errorcode.get(error.errno or 0, "?")
+    why = f"{os.strerror(error.errno or 0)} ({name})"
+    if error.errno == errno.EPERM or (error.errno == errno.EACCES and not log):
+        return PermissionDenied(
+            what, why, todo or "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed; run as root", detail=words
+        )
+    if error.errno == errno.ENOENT:
+        return NotFound(what, why, todo, detail=words)
+    if error.errno in (errno.EOPNOTSUPP, 524):
+        return Unsupported(what, why, todo, detail=words)
+    return KernelRefused(what, why, todo, detail=words)
