@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 from .actions import Action
 from .chain import Chain, Interface, Linkage
-from .counters import CounterReader, DispatcherCounters, SlotCounts
+from .counters import DispatcherCounters
+from .counts import CounterReader, SlotCounts
 from .errors import InvalidInput
 from .linkage.static import StaticLinker
 from .manifest import Author

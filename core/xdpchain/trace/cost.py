@@ -14,7 +14,7 @@ from functools import cache
 
 from xdpchain.actions import ALL_ACTIONS
 from xdpchain.config import DispatcherConfig, SlotConfig
-from xdpchain.counters import CounterRows
+from xdpchain.counter_rows import CounterRows
 from xdpchain.dispatcher.emit import MAIN, load_dispatcher
 from xdpchain.errors import KernelRefused
 from xdpchain.linkage.counting import make_counters

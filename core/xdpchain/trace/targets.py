@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.chain import Linkage
-from xdpchain.counters import FOREIGN
+from xdpchain.counts import FOREIGN
 from xdpchain.running import Owner, Running
 from xdpchain.sys import netns
 

@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 
-from xdpchain.counters import CounterRows, Sample, SlotCounts
+from xdpchain.counter_rows import CounterRows
+from xdpchain.counts import Sample, SlotCounts
 from xdpchain.errors import Unsupported
 from xdpchain.linkage.counting import ROWS, clear_rows, make_counters
 from xdpchain.running import Running
