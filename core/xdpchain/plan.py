@@ -9,7 +9,7 @@ from enum import StrEnum
 from .chain import Chain, Mode, Slot
 from .errors import InvalidInput, NotOurs
 from .lint import Warning, lint
-from .running import Running
+from .running import Owner, Running
 
 __all__ = ["Change", "ChangeKind", "Plan", "make_plan", "moved"]
 
@@ -75,7 +75,9 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
         raise NotOurs(
             f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which is not replaced",
             running.note,
-            "Remove it with the tool that put it there, then load again",
+            "Remove it with the tool that put it there, then load again"
+            if running.owner is Owner.FOREIGN
+            else "Mend that, or remove the chain with the tool that made it, and load again",
         )
     if running.chain is not None and candidate.slots and candidate.mode is not running.chain.mode:
         raise InvalidInput(

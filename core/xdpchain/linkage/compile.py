@@ -258,16 +258,21 @@ def explain(
     return refused
 
 
+_INSTRUCTION = re.compile(r"\d+: ")
+# Registers are listed as "R1=ctx(...)" or "R1_w=..."; "R1 invalid mem access" is a verdict.
+_NO_VERDICT = re.compile(
+    r"\s*$|\d+: |;|func#|Validating |from \d+ to|\s*R\d+(_\w*)?=|verification time|stack depth|processed|"
+    r"mark_precise|last_idx|regs=|parent "
+)
+
+
 def verifier_verdict(log: str) -> str:
-    """The line of a verifier log that says what is wrong."""
-    statistics = re.compile(r"^(verification time|stack depth|processed|\s*$|\d+: |;|func#|from \d+ to|R\d+)")
-    lines = [line for line in log.splitlines() if not statistics.match(line)]
-    spoken = [
-        line
-        for line in log.splitlines()
-        if line.strip() and not line.startswith(("processed", "verification", "stack depth"))
-    ]
-    return (lines or spoken or ["it gave no reason"])[-1].strip()
+    """What a verifier log says is wrong: the line or two after the last instruction that it looked at."""
+    told = log.splitlines()
+    last = max((i for i, line in enumerate(told) if _INSTRUCTION.match(line)), default=-1)
+    said = [line.strip() for line in told[last + 1 :] if not _NO_VERDICT.match(line)]
+    before = [line.strip() for line in told if not _NO_VERDICT.match(line)]
+    return "; ".join(said[:2]) or (before or ["it gave no reason"])[-1]
 
 
 def _last_line(text: str) -> str:
