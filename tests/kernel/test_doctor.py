@@ -9,11 +9,7 @@ import json
 import os
 import re
 import secrets
-import shlex
 import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +18,9 @@ import pytest
 from tests.conftest import why_no_freplace
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import COMMAND, CommandLine
-from xdpchain.chain import Chain, Linkage, Mode
-from xdpchain.dispatcher.installed import installed_version
-from xdpchain.doctor import Finding, Level, Topic, examine
+from tests.kernel.doctoring import RETURN_PASS, diagnosed, do, one
+from xdpchain.chain import Mode
+from xdpchain.doctor import Level, Topic, examine
 from xdpchain.errors import NotFound
 from xdpchain.stale import clean
 from xdpchain.sys import bpf, bpffs, netns
@@ -32,62 +28,11 @@ from xdpchain.sys.netlink import HookBusy, MtuTooLarge, Netlink
 from xdptui.demo.playground import Playground
 
 ROOT = Path(__file__).parents[2]
-BPF_XDP = 37
-RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
-
-HOLD = """
-import os, sys
-from xdpchain.sys import bpf, netns
-from xdpchain.sys.netlink import Netlink
-space, ifindex, how = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-program = bpf.prog_load(6, bytes.fromhex("b7000000020000009500000000000000"), name="theirs")
-if how == "netlink":
-    with Netlink(space) as netlink:
-        netlink.attach_xdp(ifindex, program, "native", None)
-else:
-    link = netns.run(space, lambda: bpf.link_create(program, ifindex, 37))
-print("ready", flush=True)
-sys.stdin.read()
-"""
-
-
-def one(found: Iterable[Finding], check: str, interface: str | None = None) -> Finding:
-    matching = [f for f in found if f.check == check and interface in (None, f.interface)]
-    assert len(matching) == 1, (check, matching)
-    return matching[0]
-
-
-def diagnosed(playground: Playground, check: str, link: int = 0) -> Finding:
-    name = playground.links[link].ifname
-    return one(examine(playground.netns, name), check, name)
 
 
 def has(playground: Playground, check: str) -> bool:
     found = examine(playground.netns, playground.ifname)
     return any(f.check == check and f.level is not Level.OK for f in found)
-
-
-def do(command: str) -> None:
-    """What a finding recommends, done as written."""
-    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-
-
-@contextlib.contextmanager
-def somebody(playground: Playground, how: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that puts a program of its own on the interface, and holds it."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "core")}
-    words = [playground.netns, str(playground.ifindex), how]
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, *words],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
-    try:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        yield child
-    finally:
-        child.communicate()
 
 
 @pytest.fixture
@@ -216,53 +161,6 @@ def test_stale_pins_are_named(playground: Playground) -> None:
             made.path.rmdir()
 
 
-# Somebody else's program
-
-
-def test_a_program_of_another_process_attached_by_netlink(playground: Playground) -> None:
-    with somebody(playground, "netlink") as child:
-        finding = diagnosed(playground, "interface.program")
-        assert finding.level is Level.WARN
-        assert re.search(rf"\(theirs\) is not ours: it is held by \S+ \(pid {child.pid}\)", finding.what)
-        assert "attached by netlink" in finding.what
-        do(finding.fix)
-        assert diagnosed(playground, "interface.program").level is Level.OK
-
-
-def test_a_program_that_a_link_holds(playground: Playground) -> None:
-    with somebody(playground, "link") as child:
-        finding = diagnosed(playground, "interface.program")
-        assert f"(pid {child.pid})" in finding.what
-        assert re.search(r"held by bpf_link \d+\)$", finding.what)
-        assert f"systemctl status {child.pid}" in finding.fix
-    assert diagnosed(playground, "interface.program").level is Level.OK, "the link went with the process"
-
-
-def test_a_link_that_only_a_pin_holds(playground: Playground) -> None:
-    pin = bpffs.find() / f"xdptui-test-{os.getpid()}-{secrets.token_hex(4)}"
-    with bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="theirs") as program:
-        link = netns.run(playground.netns, lambda: bpf.link_create(program, playground.ifindex, BPF_XDP))
-        with link:
-            bpf.obj_pin(link, str(pin))
-    try:
-        finding = diagnosed(playground, "interface.program")
-        assert f"pinned at {pin}" in finding.what
-        assert finding.fix.startswith(f"rm {pin}")
-    finally:
-        pin.unlink()
-
-
-def test_a_known_product_is_called_by_its_name(playground: Playground) -> None:
-    with (
-        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="cil_xdp_entry") as program,
-        Netlink(playground.netns) as netlink,
-    ):
-        netlink.attach_xdp(playground.ifindex, program, "native", None)
-        finding = diagnosed(playground, "interface.program")
-        assert "Cilium's" in finding.what
-        assert "Helm" in finding.fix
-
-
 # The interface
 
 
@@ -366,19 +264,31 @@ def test_a_program_on_a_device_above(playground: Playground) -> None:
             netlink.attach_xdp(playground.ifindex, program, "native", None)
 
 
-@pytest.mark.parametrize("kind", ["bridge", "bond"])
-def test_ports(playground: Playground, kind: str) -> None:
+def made_port(playground: Playground, kind: str) -> None:
     ip = f"ip -n {playground.netns} link"
-    added = subprocess.run(shlex.split(f"{ip} add master0 type {kind}"), capture_output=True, text=True)
-    if added.returncode:
-        pytest.skip(f"no {kind} on this kernel: {added.stderr.strip()}")
+    do(f"{ip} add master0 type {kind}")
     do(f"{ip} set {playground.ifname} down")
     do(f"{ip} set {playground.ifname} master master0")
-    finding = diagnosed(playground, f"interface.{kind}")
-    assert f"port of master0 ({kind})" in finding.what
-    if kind == "bond":
-        ports = one(examine(playground.netns, "master0"), "interface.bond-ports")
-        assert playground.ifname in ports.what
+
+
+def test_a_port_of_a_bridge(playground: Playground) -> None:
+    made_port(playground, "bridge")
+    assert "port of master0 (bridge)" in diagnosed(playground, "interface.bridge").what
+
+
+@pytest.mark.vm  # not for its programs' types: the lab's kernels have bonds, which others may lack
+def test_a_port_of_a_bond(playground: Playground) -> None:
+    made_port(playground, "bond")
+    finding = diagnosed(playground, "interface.bond")
+    assert "port of master0 (bond)" in finding.what
+    ports = one(examine(playground.netns, "master0"), "interface.bond-ports")
+    assert playground.ifname in ports.what
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="bonded") as program,
+        Netlink(playground.netns) as netlink,
+    ):
+        netlink.attach_xdp(netlink.link("master0").ifindex, program, "native", None)
+        assert diagnosed(playground, "interface.upper-program").level is Level.ERROR
 
 
 # The command
@@ -406,62 +316,3 @@ def test_an_error_is_in_the_exit_code(cli: CommandLine) -> None:
     ):
         netlink.attach_xdp(netlink.link("above").ifindex, program, "generic", None)
         assert cli("doctor", cli.interface).code == 1
-
-
-# In the lab, where functions can be replaced
-
-
-def freplace(samples: Path, version: int | None = None) -> Chain:
-    chain = chain_of(samples, "firewall", "pass", linkage=Linkage.FREPLACE)
-    return replace(chain, dispatcher_version=version)
-
-
-@pytest.mark.vm
-def test_a_kernel_that_takes_everything(root: None) -> None:
-    levels = {f.check: f.level for f in examine() if f.topic is Topic.KERNEL}
-    assert {levels[f"kernel.{name}"] for name in ("freplace", "fexit", "trampolines")} == {Level.OK}
-
-
-@pytest.mark.vm
-def test_a_dispatcher_that_the_installed_libxdp_does_not_speak(
-    cli: CommandLine, samples: Path, redo: Callable[[str], None]
-) -> None:
-    installed = installed_version()
-    if installed not in (2, 3):
-        pytest.skip(f"the installed libxdp speaks {installed}")
-    change(cli.playground, freplace(samples, installed))
-    assert diagnosed(cli.playground, "interface.libxdp").level is Level.OK
-    change(cli.playground, Chain(linkage=Linkage.FREPLACE))
-    change(cli.playground, freplace(samples, 5 - installed))
-    finding = diagnosed(cli.playground, "interface.libxdp")
-    assert finding.level is (Level.ERROR if installed == 2 else Level.WARN)
-    redo(finding.fix)
-    assert diagnosed(cli.playground, "interface.libxdp").level is Level.OK
-
-
-@pytest.fixture
-def redo(cli: CommandLine) -> Callable[[str], None]:
-    """Do what a finding recommends, if that is one of our own commands."""
-
-    def call(command: str) -> None:
-        program, *words = shlex.split(command)
-        assert program == "xdptui"
-        assert words[-2:] == ["--netns", cli.playground.netns]
-        result = cli(*words[:-2])
-        assert result.code == 0, result.err
-
-    return call
-
-
-@pytest.mark.vm
-def test_a_dispatcher_that_lost_its_pins(playground: Playground, samples: Path) -> None:
-    change(playground, freplace(samples))
-    assert diagnosed(playground, "interface.program").level is Level.OK
-    for directory in bpffs.dispatch_dirs():
-        if directory.ifindex == playground.ifindex:
-            bpffs.remove_dispatch_dir(directory)
-    finding = diagnosed(playground, "interface.program")
-    assert (finding.level, "pins are gone" in finding.what) == (Level.ERROR, True)
-    assert f"link set dev {playground.ifname} xdp off" in finding.fix
-    do(f"ip -n {playground.netns} link set dev {playground.ifname} xdpdrv off")
-    assert diagnosed(playground, "interface.program").level is Level.OK

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the doctor's tests share: ask for one finding, and do what it recommends."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterable
+
+from xdpchain.doctor import Finding, examine
+from xdptui.demo.playground import Playground
+
+__all__ = ["RETURN_PASS", "diagnosed", "do", "one"]
+
+RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
+
+
+def one(found: Iterable[Finding], check: str, interface: str | None = None) -> Finding:
+    matching = [f for f in found if f.check == check and interface in (None, f.interface)]
+    assert len(matching) == 1, (check, matching)
+    return matching[0]
+
+
+def diagnosed(playground: Playground, check: str, link: int = 0) -> Finding:
+    name = playground.links[link].ifname
+    return one(examine(playground.netns, name), check, name)
+
+
+def do(command: str) -> None:
+    """What a finding recommends, done as written."""
+    done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
