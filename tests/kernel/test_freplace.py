@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.objects.compile import compile_text
 from xdpchain import transaction
 from xdpchain.actions import ActionSet
 from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, Slot
-from xdpchain.components import components_of, keep_maps, programs_of
+from xdpchain.components import components_of, keep_maps
 from xdpchain.config import DispatcherConfig, SlotConfig
 from xdpchain.discover import author_of, look
 from xdpchain.dispatcher.emit import function_ids, load_dispatcher
@@ -28,6 +30,7 @@ from xdpchain.probe import default_linkage, probe_freplace
 from xdpchain.running import Owner, Running
 from xdpchain.stale import clean
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.netlink import Netlink
 from xdpchain.transaction import apply, edit
 from xdptui.demo import frames
@@ -63,7 +66,9 @@ def names_of(running: Running) -> list[str]:
 def contents(ref: MapRef) -> dict[bytes, bytes]:
     with bpf.map_by_id(ref.id) as fd:
         info = bpf.map_info(fd)
-        return {key: bpf.map_lookup(fd, key, info.value_size) for key in bpf.map_keys(fd, info.key_size)}
+        each = "percpu" in bpf.map_type_name(info.type)
+        size = (info.value_size + 7 & ~7) * possible_cpus() if each else info.value_size
+        return {key: bpf.map_lookup(fd, key, size) for key in bpf.map_keys(fd, info.key_size)}
 
 
 def pins(path: Path) -> list[str]:
@@ -88,12 +93,24 @@ def test_components_have_ids_of_their_own(playground: Playground, samples: Path)
         assert len(bpf.prog_map_ids(dispatcher)) == 1  # one more, and libxdp would not know it
 
 
-def test_a_name_longer_than_the_kernels(playground: Playground, samples: Path) -> None:
-    """The kernel keeps 15 characters; BTF has them all."""
-    longest = max((one.name for one in programs_of(str(samples / "redirect.o")).programs), key=len)
-    assert len(longest) > 15
-    chain = Chain(linkage=FREPLACE).add(Slot.of(new(samples, "redirect", longest)))
-    assert names_of(change(playground, chain)) == [longest]
+LONG_NAMES = """
+#define SEC(name) __attribute__((section(name), used))
+struct xdp_md { unsigned int data, data_end; };
+SEC("xdp") int a_name_that_is_too_long(struct xdp_md *ctx) { return 2; }
+SEC("xdp") int a_name_that_is_too_short(struct xdp_md *ctx) { return 2; }
+SEC("license") char licence[] = "GPL";
+"""
+
+
+def test_names_longer_than_the_kernels(playground: Playground, tmp_path: Path) -> None:
+    """The kernel keeps 15 characters, here of both the same; BTF has them all."""
+    file = tmp_path / "long.o"
+    file.write_bytes(compile_text(LONG_NAMES))
+    names = ["a_name_that_is_too_long", "a_name_that_is_too_short"]
+    chain = Chain(linkage=FREPLACE)
+    for name in names:
+        chain = chain.add(Slot.of(components_of(str(file), name=name)))
+    assert names_of(change(playground, chain)) == names
 
 
 def test_a_component_carries_where_it_comes_from(playground: Playground, samples: Path) -> None:
@@ -197,7 +214,8 @@ def test_pointer_movers_in_company(playground: Playground, samples: Path) -> Non
         running = change(playground, chain)
         chain = running.chain or chain
     frame = frames.udp(frames.PEER, frames.NEAR, 53)
-    assert run_through(running, frame).data[12:16] == b"\x81\x00\x00\x05"
+    # Four bytes of metadata, then the frame with the tag of VLAN 5.
+    assert run_through(running, frame).data[16:20] == b"\x81\x00\x00\x05"
 
 
 def test_fragments(samples: Path, no_leftovers: None) -> None:
@@ -236,13 +254,26 @@ def test_tail_calls_stay_filled(playground: Playground, samples: Path, own_bpffs
 # Refusals, undo
 
 
-def held(own_bpffs: Path) -> tuple[list[str], set[int], set[int], set[int], int]:
+Held = tuple[list[str], set[int], set[int], set[int], int]
+
+
+def unchanged(own_bpffs: Path, before: Held) -> bool:
+    """Whether all is as it was; the kernel lets go of things when the last CPU is done with them."""
+    for _ in range(50):
+        if held(own_bpffs) == before:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def held(own_bpffs: Path) -> Held:
+    """Pins, ids of programs, maps and links on this machine, and the number of this process's descriptors."""
     ids = (bpf.Command.PROG_GET_NEXT_ID, bpf.Command.MAP_GET_NEXT_ID, bpf.Command.LINK_GET_NEXT_ID)
     programs, maps, links = (set(bpf.ids(command)) for command in ids)
     return pins(own_bpffs), programs, maps, links, len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize(("file", "why"), [("nobtf", "types"), ("refused", "access to packet")])
+@pytest.mark.parametrize(("file", "why"), [("nobtf", "types"), ("refused", "packet")])
 def test_what_cant_be_linked_changes_nothing(
     playground: Playground, samples: Path, own_bpffs: Path, file: str, why: str
 ) -> None:
@@ -252,7 +283,7 @@ def test_what_cant_be_linked_changes_nothing(
     with pytest.raises((LinkRefused, KernelRefused), match=why):
         change(playground, running.chain.add(Slot.of(new(samples, file))))
     assert look_at(playground) == replace(running, device=look_at(playground).device)
-    assert held(own_bpffs) == before
+    assert unchanged(own_bpffs, before)
 
 
 def test_cancelled_before_the_swap(playground: Playground, samples: Path, own_bpffs: Path) -> None:
@@ -262,7 +293,7 @@ def test_cancelled_before_the_swap(playground: Playground, samples: Path, own_bp
     plan = make_plan(running, running.chain.add(Slot.of(new(samples, "pass"))))
     with pytest.raises(Cancelled):
         apply(plan, cancelled=lambda: True)
-    assert held(own_bpffs) == before
+    assert unchanged(own_bpffs, before)
     assert names_of(look_at(playground)) == ["xdp_firewall"]
 
 
@@ -280,7 +311,7 @@ def test_a_failed_swap_takes_the_pins_back(
     monkeypatch.setattr(Netlink, "attach_xdp", refuse)
     with pytest.raises(KernelRefused):
         change(playground, running.chain.add(Slot.of(new(samples, "pass"))))
-    assert held(own_bpffs) == before
+    assert unchanged(own_bpffs, before)
 
 
 def test_a_chain_that_others_changed_is_left_alone(playground: Playground, samples: Path) -> None:
