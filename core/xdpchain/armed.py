@@ -18,10 +18,13 @@ FORMAT = 1
 
 
 class State(StrEnum):
-    """How an armed change stands. ``unguarded``: its guardian was killed, so nothing rolls it back by itself.
-    ``overtaken``: what runs now is neither chain; the rollback will leave that alone.
+    """How an armed change stands.
+
+    ``making``: it is armed, and not swapped in yet. ``unguarded``: its guardian was killed, so nothing rolls
+    it back by itself. ``overtaken``: what runs now is neither chain; the rollback will leave that alone.
     """
 
+    MAKING = "making"
     ARMED = "armed"
     UNGUARDED = "unguarded"
     OVERTAKEN = "overtaken"

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from .confirm.pins import armed_programs
+from .confirm.pins import ARMED, armed_programs, discard, unguarded
 from .dispatcher.recognise import recognise
 from .errors import KernelRefused, NotOurs
 from .linkage.arrays import components_in, release_arrays, remove_array_pins, stale_array_pins
@@ -54,6 +54,7 @@ def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
     look = cache(everywhere.xdp_programs)
     found = [judged for one in _candidates(ifindex) if (judged := _judge(one, look))]
     if ifindex is None:
+        found += _armed(look)
         why = "the program whose arrays it holds is gone"
         found += [StalePins(path, int(path.name), why) for path in stale_array_pins()]
     return tuple(found)
@@ -113,8 +114,21 @@ def _judge(directory: bpffs.DispatchDir, look: Callable[[], everywhere.Sighting]
     return StalePins(directory.path, number, why, seen.complete)
 
 
+def _armed(look: Callable[[], everywhere.Sighting]) -> list[StalePins]:
+    """Armed changes that nobody guards, of programs that run nowhere: their interface is gone."""
+    found = []
+    for path, armed in unguarded():
+        if armed.new is not None and armed.new not in look().programs:
+            why = f"its guardian was killed, and program {armed.new} runs on no interface"
+            found.append(StalePins(path, armed.old or armed.new, why, look().complete))
+    return found
+
+
 def _remove(stale: StalePins) -> StalePins:
     name = stale.path.name
+    if stale.path.parent.name == ARMED:
+        discard(stale.path)
+        return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)
     if name.isdigit():
         remove_array_pins(int(name))
         return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)

@@ -122,7 +122,8 @@ def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -
 def make_way(running: Running) -> None:
     """Before a change: what waits to be confirmed comes first. Take the lock.
 
-    Raises Busy while it waits. What was overtaken is let go of; what is overdue because its guardian was
+    Raises Busy while it waits. What was overtaken, or left by a process that was killed before the swap, is
+    let go of; what is overdue because its guardian was
     killed is rolled back here, which raises RaceLost.
     """
     armed = running.armed
@@ -130,7 +131,8 @@ def make_way(running: Running) -> None:
         return
     late = boot_clock() - armed.deadline
     overdue = late > (0 if armed.state is State.UNGUARDED else OVERDUE)
-    if armed.state is not State.OVERTAKEN and not overdue:
+    moot = {State.OVERTAKEN: Decision.CONFIRM, State.MAKING: Decision.CALL_OFF}.get(armed.state)
+    if moot is None and not overdue:
         left = f"it rolls back in {armed.seconds_left(boot_clock()):.0f} s"
         if armed.state is State.UNGUARDED:
             left = "its guardian was killed, so it does not roll back by itself"
@@ -142,11 +144,10 @@ def make_way(running: Running) -> None:
     with open_held(armed) as held, Netlink(running.interface.netns) as netlink:
         if not held:
             return
-        wanted = Decision.CONFIRM if armed.state is State.OVERTAKEN else Decision.ROLL_BACK
-        settled = settle(armed, claim(held[DECISION], wanted), held, netlink)
+        settled = settle(armed, claim(held[DECISION], moot or Decision.ROLL_BACK), held, netlink)
     if settled is not None:
         note_settled(armed, settled)
-    if armed.state is not State.OVERTAKEN:
+    if moot is None:
         raise RaceLost(
             f"{running.interface} ran a change that was not confirmed in time",
             f"made by {armed.author}; its guardian was killed, so it was rolled back only now",

@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from xdpchain.armed import Decision, Outcome
+from xdpchain.armed import Decision, Outcome, State
 from xdpchain.author import current_author
 from xdpchain.discover import author_of, look
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
@@ -51,7 +51,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     require_capabilities()
     running = look(name, netns)
     armed = running.armed
-    if armed is None:
+    if armed is None or armed.state is State.MAKING:
         raise _not_armed(running)
     with open_held(armed) as held, Netlink(netns) as netlink:
         if not held:

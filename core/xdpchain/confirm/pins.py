@@ -26,10 +26,12 @@ from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.sys import blobs, bpf, bpffs
 
 __all__ = [
+    "ARMED",
     "armed_programs",
     "boot_clock",
     "claim",
     "decided",
+    "discard",
     "forget_settled",
     "make_decision",
     "noted",
@@ -37,12 +39,14 @@ __all__ = [
     "read_armed",
     "read_settled",
     "remove_armed",
+    "unguarded",
     "write_armed",
     "write_settled",
 ]
 
 RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
+ARMED = "armed"
 _ROOT = "xdptui"
 
 
@@ -91,6 +95,7 @@ def write_armed(armed: Armed, held: Mapping[str, bpf.Fd]) -> int:
     locked = -1
     try:
         _remove(making)
+        _remove(final)  # of an interface that had the same ifindex, in a namespace that had the same inode
         making.mkdir(mode=0o700, parents=True)
         with blobs.make("xdptui_armed", armed.encode()) as record:
             bpf.obj_pin(record, str(making / RECORD))
@@ -99,12 +104,14 @@ def write_armed(armed: Armed, held: Mapping[str, bpf.Fd]) -> int:
         locked = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
         making.rename(final)
-    except OSError as error:
+    except BaseException as error:
         if locked >= 0:
             os.close(locked)
         with contextlib.suppress(OSError):
             _remove(making)
-        raise bpf.refusal(error, "the rollback can't be armed", "Try without --confirm") from error
+        if isinstance(error, OSError):
+            raise bpf.refusal(error, "the rollback can't be armed", "Try without --confirm") from error
+        raise
     return locked
 
 
@@ -113,7 +120,7 @@ def noted(inode: int) -> frozenset[int]:
     found: set[int] = set()
     with contextlib.suppress(OSError, XdpChainError):
         root = bpffs.find() / _ROOT
-        for kind in ("armed", "settled"):
+        for kind in (ARMED, "settled"):
             with contextlib.suppress(OSError):
                 names = (name.split("-") for name in os.listdir(root / kind))
                 found |= {int(name[1]) for name in names if name[0] == str(inode)}
@@ -134,7 +141,8 @@ def read_armed(inode: int, ifindex: int, hook: int | None) -> Armed | None:
     except (OSError, XdpChainError):
         return None
     if hook != armed.new:
-        return replace(armed, state=State.OVERTAKEN) if guarded else None
+        state = State.MAKING if hook == armed.old else State.OVERTAKEN
+        return replace(armed, state=state) if guarded else None
     return armed if guarded else replace(armed, state=State.UNGUARDED)
 
 
@@ -163,13 +171,25 @@ def remove_armed(armed: Armed) -> None:
         _remove(making)
 
 
+def unguarded() -> tuple[tuple[Path, Armed], ...]:
+    """The directories, and what they say, of all armed changes whose guardian was killed."""
+    found = []
+    with contextlib.suppress(OSError, XdpChainError):
+        for directory in sorted((bpffs.find() / _ROOT / ARMED).iterdir()):
+            with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
+                armed = Armed.decode(blobs.read(fd))
+                if not _guarded(directory):
+                    found.append((directory, armed))
+    return tuple(found)
+
+
 def armed_programs() -> frozenset[int]:
     """The prog ids of all chains that an armed change may go back to, or go on with: nothing of theirs is
     stale.
     """
     found: set[int] = set()
     with contextlib.suppress(OSError, XdpChainError):
-        for directory in (bpffs.find() / _ROOT / "armed").iterdir():
+        for directory in (bpffs.find() / _ROOT / ARMED).iterdir():
             with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
                 armed = Armed.decode(blobs.read(fd))
                 found |= {number for number in (armed.old, armed.new) if number is not None}
@@ -208,7 +228,7 @@ def forget_settled(inode: int, ifindex: int) -> None:
 
 
 def _directory(inode: int, ifindex: int) -> Path:
-    return bpffs.find() / _ROOT / "armed" / f"{inode}-{ifindex}"
+    return bpffs.find() / _ROOT / ARMED / f"{inode}-{ifindex}"
 
 
 def _making(armed: Armed) -> Path:
@@ -217,6 +237,12 @@ def _making(armed: Armed) -> Path:
 
 def _settled(inode: int, ifindex: int) -> Path:
     return bpffs.find() / _ROOT / "settled" / f"{inode}-{ifindex}"
+
+
+def discard(directory: Path) -> None:
+    """Remove one of `unguarded`."""
+    with contextlib.suppress(OSError):
+        _remove(directory)
 
 
 def _remove(directory: Path) -> None:

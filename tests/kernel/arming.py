@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of armed changes share: make one, wait for what becomes of it, leave no guardian behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.chains import look_at
+from xdpchain.armed import Armed, Settled, State
+from xdpchain.chain import Chain, Linkage
+from xdpchain.confirm import pins
+from xdpchain.plan import make_plan
+from xdpchain.running import Running
+from xdpchain.sys import bpffs, netns
+from xdpchain.transaction import apply
+from xdptui.demo.playground import Playground
+
+ROOT = Path(__file__).parents[2]
+LINKAGES = [Linkage.STATIC, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
+
+SOON = 1.5
+"""Seconds to a rollback that is waited for."""
+
+LATER = 120.0
+"""Seconds to one that must not come."""
+
+PATIENCE = 60.0
+"""Seconds until a test gives up: emulated processors are slow."""
+
+CHILD = """
+import os, signal, sys
+sys.path[:0] = {path!r}
+from xdpchain.chain import Chain, Slot
+from xdpchain.components import components_of
+from xdpchain.discover import look
+from xdpchain.plan import make_plan
+from xdpchain import transaction
+ifname, netns, sample, seconds = sys.argv[1:5]
+running = look(ifname, netns)
+chain = (running.chain or Chain()).remove(range(len(running.chain or ())))
+plan = make_plan(running, chain.add(Slot.of(components_of(sample))))
+def stop(*_): os.kill(os.getpid(), signal.SIGSTOP)
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+{prepare}
+transaction.apply(plan, confirm=float(seconds), progress=locals().get("progress"))
+{after}
+"""
+
+
+def child(
+    playground: Playground, sample: Path, prepare: str = "", after: str = "", path: list[str] | None = None
+) -> list[str]:
+    """The command line of a process that puts ``sample`` alone on the interface, to be confirmed in SOON."""
+    code = CHILD.format(path=path or [str(ROOT / "core"), str(ROOT)], prepare=prepare, after=after)
+    return [sys.executable, "-c", code, playground.ifname, playground.netns, str(sample), str(SOON)]
+
+
+def arm(playground: Playground, candidate: Chain, seconds: float = SOON, link: int = 0) -> Running:
+    """Make the candidate run, to be confirmed."""
+    return apply(make_plan(look_at(playground, link), candidate), confirm=seconds)
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    """What the condition answers, as soon as that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not in {PATIENCE:g} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def armed_on(playground: Playground, link: int = 0) -> Armed:
+    """The change that waits there, as soon as one does."""
+
+    def waits() -> Armed | None:
+        armed = look_at(playground, link).armed
+        return armed if armed is not None and armed.state is State.ARMED else None
+
+    found = eventually(waits, "a change waits")
+    assert isinstance(found, Armed)
+    return found
+
+
+def settled_on(playground: Playground, link: int = 0) -> Settled:
+    """What became of it, as soon as that is known."""
+    found = eventually(lambda: look_at(playground, link).settled, "it is settled")
+    assert isinstance(found, Settled)
+    return found
+
+
+def is_guardian(pid: int) -> bool:
+    """Whether that process is a guardian, and not ending."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        return fields[0].partition("(")[2].startswith("xdptui-guard") and fields[2].split()[0] != "Z"
+    return False
+
+
+def guardians(inode: int) -> list[int]:
+    """The guardians in a network namespace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and is_guardian(int(entry.name)):
+            with contextlib.suppress(OSError):
+                if os.stat(entry / "ns/net").st_ino == inode:
+                    found.append(int(entry.name))
+    return found
+
+
+def session(leader: int) -> list[int]:
+    """All processes of a session."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[3]) == leader:
+                    found.append(int(entry.name))
+    return found
+
+
+def gone(pid: int) -> bool:
+    return not is_guardian(pid)
+
+
+def nothing_left() -> bool:
+    """No armed change is pinned (any more)."""
+    armed = bpffs.find() / "xdptui" / "armed"
+    return not armed.exists() or not os.listdir(armed)
+
+
+@contextlib.contextmanager
+def no_guardian_survives(playground: Playground) -> Iterator[None]:
+    """End those that a test left in the playground's namespace."""
+    inode = netns.inode(playground.netns)
+    try:
+        yield
+    finally:
+        for pid in guardians(inode):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not guardians(inode), "the guardians end")
+        for directory, armed in pins.unguarded():
+            if armed.inode == inode:
+                pins.discard(directory)

@@ -1,0 +1,477 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change rolls back unless it is confirmed; who decides, and when, and that only one decision counts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import (
+    LATER,
+    LINKAGES,
+    SOON,
+    arm,
+    armed_on,
+    eventually,
+    gone,
+    guardians,
+    no_guardian_survives,
+    nothing_left,
+    settled_on,
+)
+from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.command_line import CommandLine
+from tests.kernel.test_state import all_contents
+from xdpchain.armed import Decision, Outcome, State
+from xdpchain.chain import Chain, Linkage
+from xdpchain.confirm import pins
+from xdpchain.confirm.deciding import NotArmed, confirm, roll_back
+from xdpchain.errors import Busy, InvalidInput, KernelRefused, RaceLost
+from xdpchain.plan import make_plan
+from xdpchain.stale import clean, stale_pins
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.netlink import Netlink
+from xdpchain.transaction import apply
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
+DROP, PASS = 1, 2
+
+
+@pytest.fixture
+def guarded(playground: Playground) -> Iterator[Playground]:
+    with no_guardian_survives(playground):
+        yield playground
+
+
+@pytest.fixture
+def cli(guarded: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(guarded, capsys, samples)
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_unconfirmed_the_old_chain_comes_back_with_all_its_state(
+    guarded: Playground, samples: Path, linkage: Linkage
+) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "ratelimit", "tailcalls", linkage=linkage))
+    guarded.send([FRAME] * 5)
+    before = all_contents(old)
+    candidate = chain_of(samples, "drop", linkage=linkage)
+    new = arm(guarded, candidate)
+    assert new.armed is not None
+    assert new.armed.state is State.ARMED
+    assert (new.armed.old, new.armed.new) == (old.hook and old.hook.prog_id, new.hook and new.hook.prog_id)
+    assert run_through(new, FRAME).code == DROP
+    settled = settled_on(guarded)
+    assert settled.outcome is Outcome.ROLLED_BACK
+    now = look_at(guarded)
+    assert (now.hook, now.chain, now.counters_map) == (old.hook, old.chain, old.counters_map)
+    assert (now.armed, now.settled) == (None, settled)
+    assert all_contents(now) == before
+    assert run_through(now, FRAME).code == PASS
+    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    assert nothing_left()
+    # And it can be edited on, tail calls and all.
+    assert now.chain is not None
+    change(guarded, now.chain.move(1, 0))
+    assert look_at(guarded).settled is None
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_components_of_both_chains_work_either_way(
+    guarded: Playground, samples: Path, linkage: Linkage
+) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "tailcalls", "monitor", linkage=linkage))
+    assert old.chain is not None
+    for confirmed in (False, True):
+        new = arm(guarded, old.chain.move(2, 0).remove([1]), LATER)
+        assert new.chain is not None
+        if linkage is Linkage.FREPLACE:
+            assert {slot.id for slot in new.chain} < {slot.id for slot in old.chain}
+        decided = (
+            confirm(guarded.ifname, guarded.netns) if confirmed else roll_back(guarded.ifname, guarded.netns)
+        )
+        assert decided.hook == (new.hook if confirmed else old.hook)
+        assert decided.chain == (new.chain if confirmed else old.chain)
+        guarded.send([FRAME] * 3)
+        assert nothing_left()
+        assert new.armed is not None
+        eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]  # noqa: B023
+    assert stale_pins() == ()
+
+
+def test_confirmed_in_time_it_stays(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall"))
+    new = arm(guarded, chain_of(samples, "drop"), seconds=3)
+    now = confirm(guarded.ifname, guarded.netns)
+    assert now.hook == new.hook
+    assert now.armed is None
+    assert now.settled is not None
+    assert now.settled.outcome is Outcome.CONFIRMED
+    assert new.armed is not None
+    eventually(lambda: pins.boot_clock() > new.armed.deadline + 0.5, "the deadline passes")  # type: ignore[union-attr]
+    assert look_at(guarded).hook == new.hook
+    assert gone(new.armed.guardian)
+    assert old.hook is not None
+    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+    with pytest.raises(NotArmed):
+        confirm(guarded.ifname, guarded.netns)
+
+
+def _lives(program: int) -> bool:
+    try:
+        bpf.prog_by_id(program).close()
+    except bpf.BpfError:
+        return False
+    return True
+
+
+def test_too_late_a_confirmation_says_that_it_was_rolled_back(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall"))
+    arm(guarded, chain_of(samples, "drop"))
+    settled_on(guarded)
+    with pytest.raises(NotArmed, match="rolled back"):
+        confirm(guarded.ifname, guarded.netns)
+
+
+def test_rolled_back_at_once(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "monitor"))
+    arm(guarded, chain_of(samples, "drop"), LATER)
+    now = roll_back(guarded.ifname, guarded.netns)
+    assert (now.hook, now.chain) == (old.hook, old.chain)
+    assert now.settled is not None
+    assert now.settled.outcome is Outcome.ROLLED_BACK
+    assert nothing_left()
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_an_empty_hook_is_empty_again(guarded: Playground, samples: Path, linkage: Linkage) -> None:
+    new = arm(guarded, chain_of(samples, "drop", linkage=linkage))
+    assert new.armed is not None
+    assert new.armed.old is None
+    assert run_through(new, FRAME).code == DROP
+    assert settled_on(guarded).runs is None
+    assert look_at(guarded).hooks == ()
+    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    assert stale_pins() == ()
+    assert new.hook is not None
+    eventually(lambda: not _lives(new.hook.prog_id), "the new chain is gone")  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_a_chain_that_was_taken_off_comes_back(guarded: Playground, samples: Path, linkage: Linkage) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "tailcalls", linkage=linkage))
+    new = arm(guarded, Chain(linkage=linkage))
+    assert new.hooks == ()
+    assert new.armed is not None
+    assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
+    now = look_at(guarded)
+    assert (now.hook, now.chain) == (old.hook, old.chain)
+
+
+def test_two_interfaces_wait_independently(no_leftovers: None, samples: Path) -> None:
+    with Playground(links=2) as playground, no_guardian_survives(playground):
+        old = [change(playground, chain_of(samples, "firewall"), link) for link in (0, 1)]
+        arm(playground, chain_of(samples, "drop"), LATER, link=0)
+        arm(playground, chain_of(samples, "drop"), SOON, link=1)
+        assert settled_on(playground, 1).outcome is Outcome.ROLLED_BACK
+        assert look_at(playground, 1).hook == old[1].hook
+        waiting = look_at(playground, 0)
+        assert waiting.armed is not None
+        assert waiting.hook != old[0].hook
+        confirm(playground.links[0].ifname, playground.netns)
+        assert look_at(playground, 0).hook == waiting.hook
+
+
+def test_a_waiting_change_comes_first(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall"))
+    new = arm(guarded, chain_of(samples, "monitor", "pass"), LATER)
+    assert new.chain is not None
+    for seconds in (None, 5.0):
+        with pytest.raises(Busy, match="waits to be confirmed") as caught:
+            apply(make_plan(look_at(guarded), new.chain.remove([0])), confirm=seconds)
+        assert "xdptui rollback" in caught.value.todo
+    assert look_at(guarded).hook == new.hook
+    confirm(guarded.ifname, guarded.netns)
+    change(guarded, new.chain.remove([0]))
+
+
+def test_a_change_that_fails_leaves_nothing_armed(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = change(guarded, chain_of(samples, "firewall"))
+    inode = netns.inode(guarded.netns)
+
+    def fail(*_: object, **__: object) -> None:
+        raise KernelRefused("injected")
+
+    for owner, name in (
+        (Netlink, "attach_xdp"),
+        (bpf, "obj_pin"),
+        (bpf, "map_freeze"),
+        (pins, "write_armed"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            if name == "write_armed":
+                patch.setattr("xdpchain.confirm.arming.write_armed", fail)
+            with pytest.raises(KernelRefused):
+                arm(guarded, chain_of(samples, "drop"), LATER)
+        assert look_at(guarded).hook == old.hook
+        assert look_at(guarded).armed is None
+        eventually(lambda: not guardians(inode), "the guardian ends")
+        assert nothing_left()
+
+
+def test_a_change_that_can_not_be_guarded_is_not_made(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = change(guarded, chain_of(samples, "firewall"))
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(KernelRefused, match="can't be armed"):
+        arm(guarded, chain_of(samples, "drop"))
+    assert look_at(guarded).hook == old.hook
+    assert nothing_left()
+
+
+def test_only_the_first_decision_counts() -> None:
+    with pins.make_decision() as decision:
+        assert pins.decided(decision) is None
+        assert pins.claim(decision, Decision.CONFIRM) is Decision.CONFIRM
+        assert pins.claim(decision, Decision.ROLL_BACK) is Decision.CONFIRM
+        assert pins.decided(decision) is Decision.CONFIRM
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 1e6, float("nan")])
+def test_a_deadline_must_make_sense(guarded: Playground, samples: Path, seconds: float) -> None:
+    with pytest.raises(InvalidInput):
+        arm(guarded, chain_of(samples, "drop"), seconds)
+    assert look_at(guarded).hooks == ()
+
+
+# The guardian itself is killed
+
+
+def test_without_a_guardian_it_is_said_and_decided_by_hand(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall"))
+    for decide, expected in ((roll_back, old.hook), (confirm, None)):
+        new = arm(guarded, chain_of(samples, "drop"))
+        assert new.armed is not None
+        os.kill(new.armed.guardian, signal.SIGKILL)
+        eventually(lambda: look_at(guarded).armed.state is State.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
+        eventually(lambda: pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]  # noqa: B023
+        assert look_at(guarded).hook == new.hook
+        assert decide(guarded.ifname, guarded.netns).hook == (expected or new.hook)
+        assert nothing_left()
+
+
+def test_the_next_change_rolls_back_what_is_overdue(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall"))
+    new = arm(guarded, chain_of(samples, "drop"))
+    assert new.armed is not None
+    os.kill(new.armed.guardian, signal.SIGKILL)
+    eventually(lambda: pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]
+    with pytest.raises(RaceLost, match="not confirmed in time"):
+        change(guarded, chain_of(samples, "pass"))
+    now = look_at(guarded)
+    assert now.hook == old.hook
+    assert now.settled is not None
+    assert now.settled.outcome is Outcome.ROLLED_BACK
+    assert nothing_left()
+
+
+def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(no_leftovers: None, samples: Path) -> None:
+    with Playground() as playground:
+        old = change(playground, chain_of(samples, "firewall"))
+        new = arm(playground, chain_of(samples, "drop"), LATER)
+        assert new.armed is not None
+        os.kill(new.armed.guardian, signal.SIGKILL)
+        eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+        assert clean(dry_run=True) == ()
+        assert look_at(playground).armed is not None
+    assert old.hook is not None
+    assert _lives(old.hook.prog_id)
+    seen = [(one.program, one.certain) for one in stale_pins() if one.path.parent.name == pins.ARMED]
+    assert [number for number, _ in seen] == [new.armed.old]
+    clean(force=True)
+    assert nothing_left()
+    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+
+
+# Another tool changes the chain meanwhile
+
+
+def replace_by_hand(playground: Playground) -> int:
+    """As any tool may that does not ask first."""
+    code = bytes.fromhex("b7000000020000009500000000000000")
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, code, name="intruder") as program,
+        Netlink(playground.netns) as netlink,
+        bpf.prog_by_id(netlink.link(playground.ifindex).xdp[0].prog_id) as old,
+    ):
+        netlink.attach_xdp(playground.ifindex, program.fileno(), "native", old.fileno())
+        return bpf.prog_info(program).id
+
+
+def take_off(playground: Playground) -> None:
+    subprocess.run(["ip", "-n", playground.netns, "link", "set", playground.ifname, "xdp", "off"], check=True)
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_another_tools_program_is_left_alone(guarded: Playground, samples: Path, linkage: Linkage) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "tailcalls", linkage=linkage))
+    new = arm(guarded, chain_of(samples, "drop", linkage=linkage))
+    number = replace_by_hand(guarded)
+    waiting = look_at(guarded)
+    assert waiting.armed is not None
+    assert waiting.armed.state is State.OVERTAKEN
+    settled = settled_on(guarded)
+    assert (settled.outcome, settled.runs) == (Outcome.OVERTAKEN, number)
+    assert look_at(guarded).hook == waiting.hook
+    assert new.armed is not None
+    eventually(lambda: gone(new.armed.guardian), "the guardian ends")  # type: ignore[union-attr]
+    assert nothing_left()
+    assert old.hook is not None
+    eventually(lambda: not _lives(old.hook.prog_id), "the old chain is let go")  # type: ignore[union-attr]
+
+
+def test_a_chain_that_was_taken_off_meanwhile_stays_off(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall"))
+    arm(guarded, chain_of(samples, "drop"))
+    take_off(guarded)
+    assert settled_on(guarded).outcome is Outcome.OVERTAKEN
+    assert look_at(guarded).hooks == ()
+
+
+def test_what_was_overtaken_does_not_stand_in_the_way(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall"))
+    new = arm(guarded, chain_of(samples, "drop"), LATER)
+    take_off(guarded)
+    with pytest.raises(RaceLost, match="does not run"):
+        roll_back(guarded.ifname, guarded.netns)
+    arm(guarded, chain_of(samples, "drop"), LATER)
+    take_off(guarded)
+    assert change(guarded, chain_of(samples, "pass")).armed is None
+    assert new.armed is not None
+    assert nothing_left()
+
+
+@pytest.mark.vm
+def test_pins_that_another_tool_cleared_away_are_made_again(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "monitor", linkage=Linkage.FREPLACE))
+    assert old.hook is not None
+    arm(guarded, chain_of(samples, "drop", linkage=Linkage.FREPLACE))
+    path = bpffs.find() / "xdp" / f"dispatch-{guarded.ifindex}-{old.hook.prog_id}"
+    bpffs.remove_dispatch_dir(bpffs.DispatchDir(path, guarded.ifindex, old.hook.prog_id))
+    assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
+    now = look_at(guarded)
+    assert (now.hook, now.chain) == (old.hook, old.chain)
+
+
+@pytest.mark.vm
+def test_from_one_linkage_to_the_other_and_back(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "tailcalls", linkage=Linkage.FREPLACE))
+    arm(guarded, chain_of(samples, "drop", linkage=Linkage.STATIC))
+    assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
+    assert look_at(guarded).chain == old.chain
+
+
+@pytest.mark.vm
+def test_what_may_come_back_is_not_stale(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall", linkage=Linkage.FREPLACE))
+    arm(guarded, chain_of(samples, "drop", linkage=Linkage.FREPLACE), LATER)
+    assert stale_pins() == ()
+    roll_back(guarded.ifname, guarded.netns)
+    assert stale_pins() == ()
+
+
+# The faces
+
+
+def test_every_changing_command_can_wait(cli: CommandLine) -> None:
+    interface = cli.interface
+    cli.load("firewall", "monitor")
+    commands = (
+        ("load", interface, cli.sample("pass")),
+        ("move", interface, "1", "0"),
+        ("set", interface, "0", "-P", "3"),
+        ("replace", interface, "xdp_monitor", cli.sample("pass"), "-n", "xdp_pass", "--fresh-maps"),
+        ("unload", interface, "0"),
+        ("unload", interface, "--all"),
+        ("undo", interface),
+    )
+    for words in commands:
+        before = cli.status()
+        done = cli.ok(*words, "--confirm", "60").json
+        armed = done["running"]["armed"]
+        assert done["changed"] is True
+        assert (armed["state"], armed["seconds"]) == ("armed", 60)
+        assert 50 < armed["seconds_left"] <= 60
+        assert armed["rolls_back_to"] == before["programs"][0]["id"]
+        back = cli.ok("rollback", interface).json
+        assert back["decision"] == "rolled-back"
+        assert back["running"]["programs"] == before["programs"]
+        assert back["running"]["settled"]["outcome"] == "rolled-back"
+
+
+def test_the_words_of_a_change_that_waits(cli: CommandLine) -> None:
+    cli.load("firewall")
+    said = cli("load", cli.interface, cli.sample("drop"), "--confirm", "60").out
+    assert "ARMED: rolls back to program" in said
+    assert f"`xdptui confirm {cli.interface} --netns {cli.playground.netns}` keeps it" in said
+    status = cli("status", cli.interface).out
+    assert "ARMED: rolls back" in status
+    assert "xdp_drop" in status
+    busy = cli("unload", cli.interface, "0")
+    assert (busy.code, "waits to be confirmed" in busy.err) == (4, True)
+    assert cli("confirm", cli.interface).out.endswith("native mode, counters on)\n")
+    assert "ARMED" not in cli("status", cli.interface).out
+    again = cli("confirm", cli.interface)
+    assert (again.code, again.out) == (5, "")
+    assert "confirmed" in again.err
+
+
+def test_after_a_rollback_the_table_says_so(cli: CommandLine) -> None:
+    cli.load("firewall")
+    cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", str(SOON))
+    settled_on(cli.playground)
+    table = cli("status", cli.interface).out
+    assert "the change was rolled back; program" in table
+    late = cli("confirm", cli.interface)
+    assert (late.code, "rolled back" in late.err) == (5, True)
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "0.5", "-1", "nan", "86401"])
+def test_a_deadline_that_is_none(cli: CommandLine, seconds: str) -> None:
+    refused = cli("load", cli.interface, cli.sample("drop"), f"--confirm={seconds}", "--json")
+    assert (refused.code, refused.out) == (7, "")
+    assert cli.status()["programs"] == []
+
+
+def test_nothing_to_change_waits_for_nothing(cli: CommandLine) -> None:
+    cli.load("monitor")
+    same = cli.ok("set", cli.interface, "0", "-P", "90", "--confirm", "60").json
+    assert (same["changed"], same["running"]["armed"]) == (False, None)
+
+
+def test_a_dry_run_arms_nothing(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", "60", "--dry-run")
+    assert cli.status()["armed"] is None
+    assert armed_count(cli) == 0
+
+
+def armed_count(cli: CommandLine) -> int:
+    return len(guardians(netns.inode(cli.playground.netns)))
+
+
+def test_the_armed_change_names_its_author(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", "60")
+    armed = armed_on(cli.playground)
+    assert armed.author.pid == os.getpid()
+    assert cli.status()["armed"]["by"]["pid"] == os.getpid()
