@@ -25,7 +25,7 @@ from xdpchain.journal.settling import note_settled
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import Netlink, codec
 
-from .pins import DECISION, boot_clock, claim, decided, write_settled
+from .pins import DECISION, boot_clock, claim, decided, open_held, write_settled
 from .report import Report
 from .settle import on_hook, pins_missing, settle
 
@@ -116,6 +116,8 @@ def _rehearse(armed: Armed, held: Mapping[str, bpf.Fd], netlink: Netlink) -> Non
     with contextlib.suppress(XdpChainError):  # a change that no kernel makes: no such interface
         netlink.attach_xdp(0x7FFFFFFF, -1, armed.mode.value, held[DECISION])
     pins_missing(armed)
+    with open_held(armed):
+        pass
     time.strftime("%c").encode("ascii", "replace")
 
 
@@ -130,6 +132,9 @@ def _watch(
         time.sleep(min(left, POLL))
     else:
         time.sleep(COURTESY)
+        with open_held(armed) as there:
+            if not there:  # carried out already; what runs since then is nobody's business here
+                return
     _await_swap(armed, netlink, sock)
     settled = _carry_out(armed, decision, held, netlink, report)
     if settled is not None and settled.outcome is not Outcome.CONFIRMED:

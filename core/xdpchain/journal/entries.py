@@ -103,11 +103,19 @@ class Entry:
 
 
 def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
-    """The states that led to the last one, oldest first: what was undone or rolled back is not among them."""
+    """The states that led to the last one, oldest first: what was undone or rolled back is not among them,
+    nor what must have been rolled back, for the state before it ran again.
+    """
     states: list[Moment] = []
+    waiting = False
     for entry in entries:
         if not states or not states[-1].same(entry.before):
+            # A program that runs again is the same state; an empty hook may be another one.
+            same = [i for i, state in enumerate(states) if state.same(entry.before)]
+            if same and (entry.before.program is not None or waiting):
+                del states[same[-1] :]
             states.append(entry.before)
+        waiting = entry.seconds is not None
         if entry.kind is Kind.CONFIRM:
             continue
         back = entry.restores or (entry.after if entry.kind is Kind.ROLLBACK else None)

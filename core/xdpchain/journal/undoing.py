@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from xdpchain.chain import Chain, Component, Slot
+from xdpchain.armed import Outcome
+from xdpchain.chain import Chain, Component, Linkage, Slot
 from xdpchain.discover import look
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.objfile import ObjectFile
@@ -28,6 +29,7 @@ from .store import boot_id, entries, interface_folder, object_data
 
 __all__ = ["NothingToUndo", "Undo", "history", "undo", "undo_of"]
 
+
 class NothingToUndo(NotFound):
     """The journal knows of no chain before the one that runs."""
 
@@ -35,13 +37,15 @@ class NothingToUndo(NotFound):
 @dataclass(frozen=True, slots=True)
 class Undo:
     """An undo: the ``candidate``, the state that it ``restores`` (for `transaction.apply`), in words
-    ``what`` it takes back, and what is ``lost`` of the state of those components.
+    ``what`` it takes back, and what is ``lost`` of the state of those components. ``held`` are descriptors of
+    what is not lost, so keep this until the candidate is applied.
     """
 
     candidate: Chain
     restores: Moment
     what: str
     lost: tuple[str, ...] = ()
+    held: tuple[bpf.Fd, ...] = field(default=(), repr=False, compare=False)
 
 
 def history(running: Running) -> tuple[Entry, ...]:
@@ -55,11 +59,12 @@ def undo_of(running: Running) -> Undo:
     again.
     """
     where, known = running.interface, history(running)
-    states = past(known)
+    now = moment_of(running)
+    states = _up_to(now, past(known), running)
     if not states:
         raise NothingToUndo(f"there is nothing to undo on {where}", "the journal has no change of it")
     last = states[-1]
-    if last.same(moment_of(running)):
+    if last.same(now):
         if len(states) < 2:
             raise NothingToUndo(f"there is nothing to undo on {where}", "the journal goes no further back")
         target, what = states[-2], _words(_made(known, last))
@@ -74,8 +79,9 @@ def undo_of(running: Running) -> Undo:
                 f"program {target.program} ran before it, of which only the id is known",
             )
         return Undo(replace(running.chain or Chain(), slots=()), target, what)
-    candidate, lost = _restored(target, running)
-    return Undo(candidate, target, what, lost)
+    keeping = _Keeping(here=target.boot == boot_id())
+    candidate, lost = _restored(target.chain, running, keeping)
+    return Undo(candidate, target, what, lost, tuple(keeping.held))
 
 
 def undo(
@@ -105,6 +111,17 @@ def undo(
     )
 
 
+def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[Moment, ...]:
+    """Without what came after the state that runs, where it is back: a rollback that is not in the journal
+    (yet). An empty hook is many states, so there the kernel's word for it is needed.
+    """
+    back = running.settled is not None and running.settled.outcome is Outcome.ROLLED_BACK
+    if now.program is None and not back:
+        return states
+    same = [i for i, state in enumerate(states) if state.same(now)]
+    return states[: same[-1] + 1] if same else states
+
+
 def _made(known: tuple[Entry, ...], state: Moment) -> Entry | None:
     """The entry that led to a state."""
     led = (one for one in reversed(known) if one.after.same(state) and one.kind in (Kind.CHANGE, Kind.UNDO))
@@ -117,23 +134,46 @@ def _words(entry: Entry | None) -> str:
     return f"change {entry.number}, made by {entry.author}"
 
 
-def _restored(target: Moment, running: Running) -> tuple[Chain, tuple[str, ...]]:
-    assert target.chain is not None
-    here = target.boot == boot_id()
+class _Keeping:
+    """Takes hold of what still lives, for the kernel may be about to free it. ``here``: its ids are of this
+    boot.
+    """
+
+    def __init__(self, *, here: bool) -> None:
+        self.here = here
+        self.held: list[bpf.Fd] = []
+
+    def map(self, number: int | None) -> bool:
+        return self._has(bpf.map_by_id, number)
+
+    def program(self, number: int | None) -> bool:
+        return self._has(bpf.prog_by_id, number)
+
+    def _has(self, find: Callable[[int], bpf.Fd], number: int | None) -> bool:
+        if not self.here or not number:
+            return False
+        try:
+            self.held.append(find(number))
+        except bpf.BpfError:
+            return False
+        return True
+
+
+def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, tuple[str, ...]]:
     runs = {slot.key: slot.component for slot in running.chain or ()}
     lost: list[str] = []
     slots: list[Slot] = []
-    for slot in target.chain:
+    for slot in then:
         now = runs.get(slot.key)
-        if here and now is not None and _same(now, slot.component):
+        if keeping.here and now is not None and _same(now, slot.component):
             slots.append(replace(slot, component=now))
             continue
-        component, gone = _again(slot.component, here)
+        component, gone = _again(slot.component, keeping)
         slots.append(replace(slot, component=component, row=None))
         lost += [f"{slot.name}: what was in its map {name}" for name in gone]
-        if target.chain.counters and now is None:
+        if then.counters and then.linkage is not Linkage.FREPLACE and now is None:
             lost.append(f"{slot.name}: what it counted")
-    return replace(target.chain, slots=tuple(slots)), tuple(lost)
+    return replace(then, slots=tuple(slots)), tuple(lost)
 
 
 def _same(now: Component, then: Component) -> bool:
@@ -141,11 +181,12 @@ def _same(now: Component, then: Component) -> bool:
     return (now.id, now.name, hashes[0]) == (then.id, then.name, hashes[1])
 
 
-def _again(component: Component, here: bool) -> tuple[Component, list[str]]:
+def _again(component: Component, keeping: _Keeping) -> tuple[Component, list[str]]:
     """A component that does not run, to be loaded, and the names of its maps that are gone."""
     source = component.object
+    loaded = keeping.program(component.id)
     if source is None:
-        if here and component.id is not None and _program_lives(component.id):
+        if loaded:
             return component, []
         raise NotFound(
             f"{component.name} can't be brought back",
@@ -153,18 +194,16 @@ def _again(component: Component, here: bool) -> tuple[Component, list[str]]:
             "Load it again from its object file",
         )
     data = object_data(source.sha256)
-    alive = [ref for ref in component.maps if here and _map_lives(ref.id)]
+    alive = [ref for ref in component.maps if keeping.map(ref.id)]
     stateless = _stateless(data)
     gone = [ref.name for ref in component.maps if ref not in alive and ref.name not in stateless]
-    unit = component.unit_map if here and component.unit_map and _map_lives(component.unit_map) else None
-    carried = source.map_id if here and source.map_id and _map_lives(source.map_id) else None
-    loaded = here and component.id is not None and _program_lives(component.id)
+    # The linkable form refers to each of its maps.
+    whole = len(alive) == len(component.maps) and keeping.map(component.unit_map)
     fresh = replace(
         component,
-        object=replace(source, map_id=carried, data=data),
+        object=replace(source, map_id=source.map_id if keeping.map(source.map_id) else None, data=data),
         maps=tuple(alive),
-        # The linkable form refers to each of its maps.
-        unit_map=unit if len(alive) == len(component.maps) else None,
+        unit_map=component.unit_map if whole else None,
     )
     return fresh if loaded else replace(fresh, id=None, tag=None, loaded_at=None), gone
 
@@ -176,15 +215,3 @@ def _stateless(data: bytes) -> frozenset[str]:
         filled = {one.name for one in maps if one.type == bpf.MapType.PROG_ARRAY}
         return frozenset(filled | {one.section for one in maps if one.section.startswith(".rodata")})
     return frozenset()
-
-
-def _map_lives(number: int) -> bool:
-    with contextlib.suppress(bpf.BpfError), bpf.map_by_id(number):
-        return True
-    return False
-
-
-def _program_lives(number: int) -> bool:
-    with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(number):
-        return True
-    return False

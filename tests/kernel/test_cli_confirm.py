@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes that wait to be confirmed, from the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import SOON, armed_on, guardians, no_guardian_survives, settled_on
+from tests.kernel.command_line import CommandLine
+from xdpchain.sys import netns
+from xdptui.demo.playground import Playground
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> Iterator[CommandLine]:
+    with no_guardian_survives(playground):
+        yield CommandLine(playground, capsys, samples)
+
+
+def test_every_changing_command_can_wait(cli: CommandLine) -> None:
+    interface = cli.interface
+    cli.load("firewall", "monitor")
+    commands = (
+        ("load", interface, cli.sample("pass")),
+        ("move", interface, "1", "0"),
+        ("set", interface, "0", "-P", "3"),
+        ("replace", interface, "xdp_monitor", cli.sample("pass"), "-n", "xdp_pass", "--fresh-maps"),
+        ("unload", interface, "0"),
+        ("unload", interface, "--all"),
+        ("undo", interface),
+    )
+    for words in commands:
+        before = cli.status()
+        done = cli.ok(*words, "--confirm", "60").json
+        armed = done["running"]["armed"]
+        assert done["changed"] is True
+        assert (armed["state"], armed["seconds"]) == ("armed", 60)
+        assert 50 < armed["seconds_left"] <= 60
+        assert armed["rolls_back_to"] == before["programs"][0]["id"]
+        back = cli.ok("rollback", interface).json
+        assert back["decision"] == "rolled-back"
+        assert back["running"]["programs"] == before["programs"]
+        assert back["running"]["settled"]["outcome"] == "rolled-back"
+
+
+def test_the_words_of_a_change_that_waits(cli: CommandLine) -> None:
+    cli.load("firewall")
+    said = cli("load", cli.interface, cli.sample("drop"), "--confirm", "60").out
+    assert "ARMED: rolls back to program" in said
+    assert f"`xdptui confirm {cli.interface} --netns {cli.playground.netns}` keeps it" in said
+    status = cli("status", cli.interface).out
+    assert "ARMED: rolls back" in status
+    assert "xdp_drop" in status
+    busy = cli("unload", cli.interface, "0")
+    assert (busy.code, "waits to be confirmed" in busy.err) == (4, True)
+    assert cli("confirm", cli.interface).out.endswith("native mode, counters on)\n")
+    assert "ARMED" not in cli("status", cli.interface).out
+    again = cli("confirm", cli.interface)
+    assert (again.code, again.out) == (5, "")
+    assert "confirmed" in again.err
+
+
+def test_after_a_rollback_the_table_says_so(cli: CommandLine) -> None:
+    cli.load("firewall")
+    cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", str(SOON))
+    settled_on(cli.playground)
+    table = cli("status", cli.interface).out
+    assert "the change was rolled back; program" in table
+    late = cli("confirm", cli.interface)
+    assert (late.code, "rolled back" in late.err) == (5, True)
+
+
+@pytest.mark.parametrize("seconds", ["soon", "0", "0.5", "-1", "nan", "86401"])
+def test_a_deadline_that_is_none(cli: CommandLine, seconds: str) -> None:
+    refused = cli("load", cli.interface, cli.sample("drop"), f"--confirm={seconds}", "--json")
+    assert (refused.code, refused.out) == (7, "")
+    assert cli.status()["programs"] == []
+
+
+def test_nothing_to_change_waits_for_nothing(cli: CommandLine) -> None:
+    cli.load("monitor")
+    same = cli.ok("set", cli.interface, "0", "-P", "90", "--confirm", "60").json
+    assert (same["changed"], same["running"]["armed"]) == (False, None)
+
+
+def test_a_dry_run_arms_nothing(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", "60", "--dry-run")
+    assert cli.status()["armed"] is None
+    assert armed_count(cli) == 0
+
+
+def armed_count(cli: CommandLine) -> int:
+    return len(guardians(netns.inode(cli.playground.netns)))
+
+
+def test_the_armed_change_names_its_author(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", "60")
+    armed = armed_on(cli.playground)
+    assert armed.author.pid == os.getpid()
+    assert cli.status()["armed"]["by"]["pid"] == os.getpid()

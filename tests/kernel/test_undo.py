@@ -1,0 +1,330 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Undo goes back to the chain before, whoever changed it; the journal says who, and is in nobody's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import LATER, LINKAGES, SOON, arm, eventually, no_guardian_survives, settled_on
+from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.command_line import CommandLine
+from tests.kernel.test_guardian import full_disk
+from tests.kernel.test_state import all_contents, eventually_gone
+from xdpchain.chain import Chain, Linkage, Slot
+from xdpchain.components import components_of, keep_maps
+from xdpchain.confirm.deciding import roll_back
+from xdpchain.errors import Busy, NotFound, NotOurs
+from xdpchain.journal import store
+from xdpchain.journal.entries import Kind
+from xdpchain.journal.undoing import NothingToUndo, history, undo, undo_of
+from xdpchain.plan import make_plan
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+from xdpchain.sys.netlink import Netlink
+from xdpchain.transaction import apply
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
+
+
+@pytest.fixture
+def guarded(playground: Playground) -> Iterator[Playground]:
+    with no_guardian_survives(playground):
+        yield playground
+
+
+@pytest.fixture
+def cli(guarded: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(guarded, capsys, samples)
+
+
+def undone(playground: Playground) -> Running:
+    return undo(playground.ifname, playground.netns)
+
+
+def shown(running: Running) -> list[tuple[str, int, str]]:
+    """What a chain is to its operator."""
+    return [(slot.name, slot.priority, str(slot.actions)) for slot in running.chain or ()]
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_undo_walks_back_through_every_change(guarded: Playground, samples: Path, linkage: Linkage) -> None:
+    states = [look_at(guarded)]
+    states.append(change(guarded, chain_of(samples, "firewall", "monitor", linkage=linkage)))
+    chain = states[-1].chain
+    assert chain is not None
+    states.append(change(guarded, chain.move(1, 0)))
+    assert states[-1].chain is not None
+    states.append(change(guarded, states[-1].chain.retune(0, priority=77)))
+    assert states[-1].chain is not None
+    states.append(change(guarded, states[-1].chain.add(Slot.of(components_of(str(samples / "pass.o"))))))
+    guarded.send([FRAME] * 4)
+    contents = {key: value for key, value in all_contents(look_at(guarded)).items() if key[0] != "xdp_pass"}
+    assert any(value.strip(b"\0") for values in contents.values() for value in values.values())
+    for before in reversed(states[:-1]):
+        now = undone(guarded)
+        assert shown(now) == shown(before)
+        assert now.linkage == before.linkage
+        if now.chain is not None:
+            assert [slot.key for slot in now.chain] == [slot.key for slot in before.chain or ()]
+            assert all_contents(now) == contents  # components that stayed kept all they had
+    assert look_at(guarded).hooks == ()
+    with pytest.raises(NothingToUndo, match="no further back"):
+        undone(guarded)
+
+
+def test_what_was_removed_comes_back_from_the_journals_object(
+    guarded: Playground, samples: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.o"
+    path.write_bytes((samples / "firewall.o").read_bytes())
+    chain = Chain().add(Slot.of(components_of(str(path))))
+    running = change(guarded, chain.add(Slot.of(components_of(str(samples / "monitor.o")))))
+    assert running.chain is not None
+    path.unlink()
+    removed = change(guarded, running.chain.remove([0]))
+    eventually_gone({ref.id for ref in running.chain.slots[0].component.maps})
+    found = undo_of(removed)
+    assert any("xdp_firewall: what was in its map" in what for what in found.lost)
+    assert not any("xdp_monitor" in what for what in found.lost)
+    now = undone(guarded)
+    assert shown(now) == shown(running)
+    assert now.chain is not None
+    kept = {slot.name: slot.component.maps for slot in now.chain}
+    was = {slot.name: slot.component.maps for slot in running.chain}
+    assert kept["xdp_monitor"] == was["xdp_monitor"]
+    assert {ref.name for ref in kept["xdp_firewall"]} == {ref.name for ref in was["xdp_firewall"]}
+
+
+def test_a_replaced_version_comes_back_with_the_maps_that_both_use(
+    guarded: Playground, samples: Path
+) -> None:
+    running = change(guarded, chain_of(samples, "counter", "monitor"))
+    guarded.send([FRAME] * 5)
+    assert running.chain is not None
+    old = running.chain.slots[0]
+    newer = keep_maps(components_of(str(samples / "counter_v2.o")), old.component)
+    change(guarded, running.chain.substitute(0, newer))
+    guarded.send([FRAME] * 2)
+    before = all_contents(look_at(guarded))
+    now = undone(guarded)
+    assert now.chain is not None
+    again = now.chain.slots[0].component
+    assert again.object is not None
+    assert old.component.object is not None
+    assert again.object.sha256 == old.component.object.sha256
+    kept = all_contents(now)
+    assert ("xdp_counter", "packets") in kept
+    assert kept == {key: before[key] for key in kept}
+
+
+def test_another_tools_removal_is_taken_back(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "monitor"))
+    subprocess.run(["ip", "-n", guarded.netns, "link", "set", guarded.ifname, "xdp", "off"], check=True)
+    assert "another tool or a reboot" in undo_of(look_at(guarded)).what
+    assert shown(undone(guarded)) == shown(old)
+    # And what was undone stays undone: the next step is the one before.
+    assert undone(guarded).hooks == ()
+
+
+def test_somebody_elses_program_is_not_undone(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall"))
+    assert old.hook is not None
+    code = bytes.fromhex("b7000000020000009500000000000000")
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, code, name="intruder") as program,
+        bpf.prog_by_id(old.hook.prog_id) as ours,
+        Netlink(guarded.netns) as netlink,
+    ):
+        netlink.attach_xdp(guarded.ifindex, program.fileno(), "native", ours.fileno())
+        with pytest.raises(NotOurs, match="intruder"):
+            undone(guarded)
+        netlink.attach_xdp(guarded.ifindex, -1, "native", program.fileno())
+    assert shown(undone(guarded)) == shown(old)
+
+
+@pytest.mark.vm
+def test_a_change_of_libxdp_is_taken_back(guarded: Playground, samples: Path) -> None:
+    old = change(guarded, chain_of(samples, "firewall", "monitor", linkage=Linkage.FREPLACE))
+    assert old.chain is not None
+    # What libxdp does to a chain: another dispatcher with fewer of its components, and not a word to us.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("xdpchain.transaction.Recording.write", lambda *_: "")
+        other = change(guarded, old.chain.remove([0]))
+    assert "not made with xdptui" in undo_of(other).what
+    assert shown(undone(guarded)) == shown(old)
+
+
+def test_a_rollback_is_no_step_to_undo(guarded: Playground, samples: Path) -> None:
+    first = change(guarded, chain_of(samples, "firewall"))
+    second = change(guarded, chain_of(samples, "firewall", "monitor"))
+    arm(guarded, chain_of(samples, "drop"))
+    settled_on(guarded)
+    assert look_at(guarded).hook == second.hook
+    assert shown(undone(guarded)) == shown(first)
+
+
+def test_a_rollback_that_is_not_in_the_journal_is_none_either(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for chains in (("firewall", "monitor"), ()):
+        before = change(guarded, chain_of(samples, *chains))
+        for _ in range(2):
+            with monkeypatch.context() as patch:
+                arm(guarded, chain_of(samples, "drop"), LATER)
+                patch.setattr("xdpchain.confirm.deciding.note_settled", lambda *_, **__: None)
+                assert roll_back(guarded.ifname, guarded.netns).hook == before.hook
+        assert "xdp_drop" not in [slot.name for slot in undo_of(look_at(guarded)).candidate]
+
+
+def test_an_undo_can_wait_to_be_confirmed(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall"))
+    second = change(guarded, chain_of(samples, "monitor"))
+    waiting = undo(guarded.ifname, guarded.netns, confirm=SOON)
+    assert waiting.armed is not None
+    assert [slot.name for slot in waiting.chain or ()] == ["xdp_firewall"]
+    settled_on(guarded)
+    assert look_at(guarded).hook == second.hook
+    eventually(lambda: history(look_at(guarded))[-1].kind is Kind.ROLLBACK, "it is in the journal")
+    assert history(look_at(guarded))[-2].kind is Kind.UNDO
+    assert [slot.name for slot in undone(guarded).chain or ()] == ["xdp_firewall"]
+
+
+def test_without_a_journal_there_is_nothing_to_undo(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(store.STATE, str(tmp_path / "none"))
+    with pytest.raises(NothingToUndo, match="no change"):
+        undone(guarded)
+    change(guarded, chain_of(samples, "firewall"))
+    subprocess.run(["rm", "-r", str(tmp_path / "none")], check=True)
+    with pytest.raises(NothingToUndo):
+        undone(guarded)
+    change(guarded, chain_of(samples, "monitor"))  # deleted, it begins anew
+    assert [slot.name for slot in undone(guarded).chain or ()] == ["xdp_firewall"]
+
+
+@pytest.mark.parametrize("trouble", ["full", "not a folder", "read-only"])
+def test_a_journal_that_can_not_be_written_fails_no_change(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trouble: str
+) -> None:
+    first = change(guarded, chain_of(samples, "firewall"))
+    said: list[str] = []
+    with full_disk(tmp_path / "disk"):
+        place = tmp_path / "disk"
+        if trouble == "not a folder":
+            place = tmp_path / "file"
+            place.write_text("")
+        elif trouble == "read-only":
+            subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        monkeypatch.setenv(store.STATE, str(place))
+        plan = make_plan(first, chain_of(samples, "monitor"))
+        second = apply(plan, warn=said.append)
+    assert [slot.name for slot in second.chain or ()] == ["xdp_monitor"]
+    assert len(said) == 1
+    assert "not in the journal" in said[0]
+    # Undo takes it for a change of another tool then, which comes to the same.
+    monkeypatch.undo()
+    assert shown(undone(guarded)) == shown(first)
+
+
+def test_a_damaged_journal_is_read_as_far_as_it_goes(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(store.STATE, str(tmp_path))
+    running = change(guarded, chain_of(samples, "firewall", "monitor"))
+    assert running.chain is not None
+    change(guarded, running.chain.remove([0]))
+    entry = next(tmp_path.rglob("1.json"))
+    entry.write_bytes(entry.read_bytes()[:100])
+    (entry.parent / "notes.txt").write_text("hello")
+    (entry.parent / "7.json").write_text('{"format": 99}')
+    assert [one.number for one in history(look_at(guarded))] == [2]
+    for stored in (tmp_path / "objects").iterdir():
+        stored.write_bytes(b"not what it was")
+    with pytest.raises(NotFound, match="not in the journal"):
+        undone(guarded)
+
+
+def test_the_journal_is_bounded(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(store.STATE, str(tmp_path))
+    monkeypatch.setattr(store, "MOST_ENTRIES", 3)
+    monkeypatch.setattr(store, "MOST_OBJECT_BYTES", (samples / "drop.o").stat().st_size + 100)
+    running = change(guarded, chain_of(samples, "firewall", "drop"))
+    for priority in range(5):
+        assert running.chain is not None
+        running = change(guarded, running.chain.retune(0, priority=priority + 20))
+    assert [entry.number for entry in history(running)] == [4, 5, 6]
+    stored = list((tmp_path / "objects").iterdir())
+    assert sum(one.stat().st_size for one in stored) <= store.MOST_OBJECT_BYTES
+    assert not list(tmp_path.rglob(".writing*"))
+
+
+# From the command line
+
+
+def test_undo_says_what_it_takes_back_and_what_is_lost(cli: CommandLine) -> None:
+    cli.load("firewall", "monitor")
+    maps = {one["id"] for one in cli.status()["slots"][0]["maps"]}
+    cli.ok("unload", cli.interface, "xdp_firewall")
+    eventually_gone(maps)
+    plan = cli("plan", "undo", cli.interface)
+    assert plan.code == 2
+    assert "+ xdp_firewall" in plan.out
+    assert "this takes back change 2, made by" in plan.out
+    assert "lost: xdp_firewall: what was in its map" in plan.out
+    assert cli.ok("undo", cli.interface).slots() == ["xdp_firewall", "xdp_monitor"]
+    assert cli.ok("undo", cli.interface).slots() == []
+    nothing = cli("undo", cli.interface)
+    assert (nothing.code, nothing.out) == (5, "")
+
+
+def test_the_log_says_who_what_and_when(cli: CommandLine) -> None:
+    assert cli("log", cli.interface).out.startswith("the journal has no change of this interface\n")
+    cli.load("firewall")
+    cli.ok("set", cli.interface, "0", "-P", "7", "--confirm", "60")
+    cli.ok("confirm", cli.interface)
+    subprocess.run(["ip", "-n", cli.playground.netns, "link", "set", cli.interface, "xdp", "off"], check=True)
+    gone = cli.ok("log", cli.interface).json
+    assert gone["running"]["known"] is False
+    cli.load("monitor")
+    document = cli.ok("log", cli.interface).json
+    assert [entry["kind"] for entry in document["entries"]] == ["change", "change", "confirm", "change"]
+    first, second = document["entries"][:2]
+    assert (first["pid"], first["before"]["program"]) == (os.getpid(), None)
+    assert first["changes"] == ["+ xdp_firewall slot 0, priority 10, continues on XDP_PASS"]
+    assert second["confirm_seconds"] == 60
+    assert second["before"]["program"] == first["after"]["program"]
+    assert first["after"]["slots"][0]["path"].endswith("firewall.o")
+    assert document["running"]["known"] is True
+    text = cli("log", cli.interface).out
+    assert f"? program {second['after']['program']} became nothing, not with xdptui" in text
+    assert "to be confirmed in 60 s" in text
+    assert text.splitlines()[-1].startswith("now: program ")
+    assert len(cli.ok("log", cli.interface, "--last", "1").json["entries"]) == 1
+
+
+def test_a_warning_about_the_journal_does_not_change_the_exit_code(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(store.STATE, str(tmp_path / "file"))
+    done = cli("load", cli.interface, cli.sample("pass"), "--json")
+    assert done.code == 0
+    assert any("not in the journal" in note for note in json.loads(done.out)["plan"]["notes"])
+
+
+def test_a_waiting_change_is_decided_before_an_undo(guarded: Playground, samples: Path) -> None:
+    change(guarded, chain_of(samples, "firewall"))
+    arm(guarded, chain_of(samples, "monitor"), LATER)
+    with pytest.raises(Busy):
+        undone(guarded)

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a journal says of the past, for every order in which things can happen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from xdpchain.armed import Armed, Outcome, Pins, Settled
+from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.journal import store
+from xdpchain.journal.entries import Entry, Kind, Moment, past
+from xdpchain.manifest import Author
+
+ME = Author("root", 7, "xdptui load eth0", 1.5)
+BOOT = "boot-1"
+EMPTY = Moment(None, BOOT)
+
+
+def at(program: int, boot: str = BOOT) -> Moment:
+    return Moment(program, boot, Chain())
+
+
+def change(before: Moment, after: Moment, seconds: float | None = None) -> Entry:
+    return Entry(Kind.CHANGE, ME, before, after, seconds=seconds)
+
+
+def back(before: Moment, after: Moment) -> Entry:
+    return Entry(Kind.ROLLBACK, ME, before, after)
+
+
+def undo(before: Moment, after: Moment, to: Moment) -> Entry:
+    return Entry(Kind.UNDO, ME, before, after, restores=to)
+
+
+def programs(*entries: Entry) -> list[int | None]:
+    return [moment.program for moment in past(entries)]
+
+
+CASES = {
+    "nothing": ([], []),
+    "one change": ([change(EMPTY, at(1))], [None, 1]),
+    "two": ([change(EMPTY, at(1)), change(at(1), at(2))], [None, 1, 2]),
+    "another tool between": ([change(EMPTY, at(1)), change(at(9), at(2))], [None, 1, 9, 2]),
+    "rolled back": ([change(EMPTY, at(1)), change(at(1), at(2), 60), back(at(2), at(1))], [None, 1]),
+    "rolled back to nothing": ([change(EMPTY, at(1), 60), back(at(1), EMPTY)], [None]),
+    "rolled back, not in the journal": (
+        [change(EMPTY, at(1)), change(at(1), at(2), 60), change(at(1), at(3))],
+        [None, 1, 3],
+    ),
+    "rolled back to nothing, not in the journal": (
+        [change(EMPTY, at(1), 60), change(EMPTY, at(2))],
+        [None, 2],
+    ),
+    "taken off by another tool": ([change(EMPTY, at(1)), change(EMPTY, at(2))], [None, 1, None, 2]),
+    "undone": ([change(EMPTY, at(1)), change(at(1), at(2)), undo(at(2), at(3), at(1))], [None, 3]),
+    "undone twice": (
+        [
+            change(EMPTY, at(1)),
+            change(at(1), at(2)),
+            undo(at(2), at(3), at(1)),
+            undo(at(3), EMPTY, EMPTY),
+        ],
+        [None],
+    ),
+    "another tool's change undone": ([change(EMPTY, at(1)), undo(at(9), at(2), at(1))], [None, 2]),
+    "an undo rolled back": (
+        [
+            change(EMPTY, at(1)),
+            change(at(1), at(2)),
+            replace(undo(at(2), at(3), at(1)), seconds=60),
+            back(at(3), at(2)),
+        ],
+        [None, 3, 2],
+    ),
+    "confirmed": (
+        [change(EMPTY, at(1), 60), Entry(Kind.CONFIRM, ME, at(1), at(1)), change(at(1), at(2))],
+        [None, 1, 2],
+    ),
+    "after a reboot": ([change(EMPTY, at(1)), change(EMPTY, at(1, "boot-2"))], [None, 1, None, 1]),
+}
+
+
+@pytest.mark.parametrize(("entries", "expected"), CASES.values(), ids=CASES)
+def test_the_past(entries: list[Entry], expected: list[int | None]) -> None:
+    assert programs(*entries) == expected
+
+
+def a_chain() -> Chain:
+    source = ObjectRef("a" * 64, 12, "/usr/lib/bpf/a.o", 4)
+    component = Component("xdp_a", source, "xdp", maps=(MapRef("counts", 8),), id=3, tag="t", unit_map=5)
+    return Chain((Slot.of(component, 7),), Linkage.FREPLACE, Mode.GENERIC, False, 2)
+
+
+def test_an_entry_is_read_as_it_was_written() -> None:
+    entry = Entry(
+        Kind.UNDO, ME, Moment(4, BOOT, a_chain()), EMPTY, ("- xdp_a slot 0",), 60.0, Moment(None, "boot-0")
+    )
+    assert Entry.decode(entry.encode(), 0) == entry
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", b'{"format": 9}', b'"text"', b"\xff\xfe", b'{"format": 1, "kind": "change"}'],
+)
+def test_what_is_no_entry_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        Entry.decode(data, 1)
+
+
+def test_what_waits_and_what_became_of_it_are_read_as_written() -> None:
+    armed = Armed("eth0", 2, 99, Mode.NATIVE, None, 8, 12.5, 60.0, ME, 44, 5, Pins(True, (3, 4)), Pins())
+    assert Armed.decode(armed.encode() + b"\0\0") == armed
+    assert armed.seconds_left(10.0) == 2.5
+    assert armed.seconds_left(100.0) == 0
+    settled = Settled(Outcome.ROLLED_BACK, 1.0, None, None, 8, ME, "words")
+    assert Settled.decode(settled.encode()) == settled
+    assert settled.text == "the change was rolled back (words); no program runs"
+    for data in (b"", b"[]", b'{"format": 2}', json.dumps({"format": 1}).encode()):
+        for kind in (Armed, Settled):
+            with pytest.raises(InvalidInput):
+                kind.decode(data)
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv(store.STATE, str(tmp_path))
+    return tmp_path
+
+
+def test_entries_are_counted_and_the_oldest_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_ENTRIES", 2)
+    place = folder / "interfaces" / "host" / "eth0"
+    for program in (1, 2, 3):
+        store.append(place, change(EMPTY, at(program)))
+    assert [(one.number, one.after.program) for one in store.entries(place)] == [(2, 2), (3, 3)]
+
+
+def test_interfaces_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "MOST_INTERFACES", 2)
+    for name in ("eth0", "eth1", "eth2"):
+        store.append(folder / "interfaces" / "host" / name, change(EMPTY, at(1)))
+    assert len(list((folder / "interfaces" / "host").iterdir())) == 2
+
+
+def test_an_object_is_what_its_hash_says(folder: Path) -> None:
+    data = b"some object file"
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert not store.has_object(sha256)
+    store.keep_object(sha256, data)
+    assert store.has_object(sha256)
+    assert store.object_data(sha256) == data
+    (folder / "objects" / sha256).write_bytes(b"another")
+    for name in (sha256, "0" * 64, "../../etc/passwd", ""):
+        with pytest.raises(NotFound):
+            store.object_data(name)
