@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, SupportsIndex, TypeVar
+from typing import ClassVar, Self, SupportsIndex, TypeVar
 
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
@@ -33,11 +33,13 @@ class Netlink:
     Opening raises NetnsError and PermissionDenied.
     """
 
+    # The kernel's, so asked for once a process: a kernel without the family starts modprobe each time.
+    _netdev_family: ClassVar[int | None] = None
+    _netdev_missing: ClassVar[bool] = False
+
     def __init__(self, netns: str | None = None) -> None:
         self.netns = netns
         self._route, self._generic = namespaces.run(netns, _open)
-        self._netdev_family: int | None = None
-        self._netdev_missing = False
 
     def __enter__(self) -> Self:
         return self
@@ -115,12 +117,12 @@ class Netlink:
                 if self._netdev_missing:
                     return None
                 replies = self._generic.exchange(codec.encode_get_family("netdev"))
-                self._netdev_family = codec.decode_family_id(replies[0][1])
+                Netlink._netdev_family = codec.decode_family_id(replies[0][1])
             family = self._netdev_family
             replies = self._generic.exchange(codec.encode_get_xdp_features(family))
         except Refusal as refusal:
             if refusal.code in (errno.ENOENT, errno.EOPNOTSUPP):
-                self._netdev_missing = True
+                Netlink._netdev_missing = True
                 return None
             raise _unexpected("Can't read the drivers' XDP features", refusal) from refusal
         return dict(codec.decode_xdp_features(message) for kind, message in replies if kind == family)
