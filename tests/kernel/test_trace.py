@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, scripted_chain
-from tests.kernel.loaders import attach_pinned, pinned_program
+from tests.kernel.loaders import attach_pinned, inside, pinned_program
 from tests.kernel.tracing import (
     DROP,
     EVERY_CASE,
@@ -32,6 +32,7 @@ from tests.kernel.tracing import (
 from tests.objects.compile import compile_text
 from xdpchain.chain import Linkage
 from xdpchain.counters import FOREIGN, CounterReader, Sample, open_counters
+from xdpchain.discover import look
 from xdpchain.dispatcher.emit import takes_frags
 from xdpchain.errors import Unsupported
 from xdpchain.sys import bpf
@@ -199,6 +200,24 @@ def test_one_program_on_several_interfaces_is_counted_for_each(no_leftovers: Non
             one.send([frame(60, 2)] * 5, link=1)
             other.send([frame(60, 2)] * 7)
             assert [t.read().verdict.total_packets for t in (first, second, third)] == [3, 5, 7]
+
+
+def test_packets_that_a_bond_gets_from_below_are_counted(net: Playground, samples: Path) -> None:
+    for words in (
+        "add bond7 type bond mode active-backup",
+        f"set {net.ifname} down",
+        f"set {net.ifname} master bond7",
+        "set bond7 up",
+    ):
+        inside(net, "ip", "link", *words.split())
+    with pinned_program(samples / "pass.o") as pin:
+        inside(net, "ip", "link", "set", "bond7", "xdpdrv", "pinned", pin)
+        try:
+            with trace(look("bond7", net.netns)) as tracer:
+                net.send([frame(60)] * 3)
+                assert tracer.read().verdict == counts(*[(PASS, 60)] * 3)
+        finally:
+            inside(net, "ip", "link", "del", "bond7")
 
 
 LENGTHS = (60, 4000, 8000, 9014)

@@ -28,7 +28,7 @@ from tests.kernel.tracing import (
 from xdpchain.counters import FOREIGN
 from xdpchain.errors import Unsupported
 from xdpchain.sys import bpffs
-from xdpchain.trace import is_traced, retrace, sweep_traces, targets, trace, trace_off, trace_on
+from xdpchain.trace import VERDICT, is_traced, retrace, sweep_traces, targets, trace, trace_off, trace_on
 from xdptui.demo.playground import Playground
 
 pytestmark = pytest.mark.vm
@@ -100,7 +100,8 @@ def test_pinned_counters_survive_a_rebuild_and_take_in_the_newcomer(net: Playgro
 def test_after_a_change_the_pins_are_those_of_the_new_chain(net: Playground) -> None:
     load(net, 0, 1)
     assert retrace(look_at(net)) == (), "nobody asked for it"
-    gone, stays, _ = trace_on(look_at(net))
+    gone, stays = (target.prog_id for target in targets(look_at(net)) if target.key != VERDICT)
+    trace_on(look_at(net))
     load(net, 2)
     unload(net, "--id", str(gone))
     with bpffs.lock():
