@@ -205,6 +205,8 @@ def test_xdp_features(nl: Netlink) -> None:
 def test_xdp_features_are_unknown_where_the_kernel_lacks_the_family(
     nl: Netlink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name, value in (("_netdev_family", None), ("_netdev_missing", False)):
+        monkeypatch.setattr(Netlink, name, value)
     monkeypatch.setattr(
         codec, "encode_get_family", lambda name, real=codec.encode_get_family: real("no-such-one")
     )

@@ -79,6 +79,22 @@ class Netlink:
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
         return next(codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
 
+    def route(self, destination: str, source: str) -> int | None:
+        """The ifindex by which packets from ``source``, an address of ours, go to ``destination``; None: none.
+
+        Raises NotFound where there is no route, or ``source`` is no address of this namespace.
+        """
+        from xdpchain.sys.netlink import codec
+
+        try:
+            replies = self._route.exchange(codec.encode_get_route(destination, source))
+        except Refusal as refusal:
+            raise NotFound(
+                f"No way from {source} to {destination}", refusal.words, detail=refusal.detail
+            ) from refusal
+        found = (codec.decode_route(message) for kind, message in replies if kind == codec.RTM_NEWROUTE)
+        return next(found, None)
+
     def attach_xdp(
         self, ifindex: int, prog_fd: SupportsIndex, mode: XdpMode, expected_fd: SupportsIndex | None
     ) -> None:
@@ -113,12 +129,12 @@ class Netlink:
         from xdpchain.sys.netlink import codec
 
         try:
-            if self._netdev_family is None:
+            family = self._netdev_family
+            if family is None:
                 if self._netdev_missing:
                     return None
                 replies = self._generic.exchange(codec.encode_get_family("netdev"))
-                Netlink._netdev_family = codec.decode_family_id(replies[0][1])
-            family = self._netdev_family
+                Netlink._netdev_family = family = codec.decode_family_id(replies[0][1])
             replies = self._generic.exchange(codec.encode_get_xdp_features(family))
         except Refusal as refusal:
             if refusal.code in (errno.ENOENT, errno.EOPNOTSUPP):
