@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -104,6 +106,7 @@ def unloading(playground: Playground) -> Iterator[Playground]:
 def coded_object() -> Path:
     """The object file with coded_0 to coded_2."""
     path = Path(tempfile.mkdtemp(prefix="xdptui-test-"), "coded.o")
+    atexit.register(shutil.rmtree, path.parent)
     path.write_bytes(compile_file(EVERYTHING.with_name("coded.bpf.c"), INCLUDE))
     return path
 

@@ -251,8 +251,7 @@ class Tracer:
 def trace(running: Running) -> Tracer:
     """Count what runs on an interface from now on, or from where a tracer of this process is.
 
-    Takes milliseconds; each packet then takes some ten nanoseconds more a component (measured by
-    `xdpchain.trace.cost`), until the tracer is closed. Raises NotFound (the chain changed: look again),
+    Takes milliseconds; what each packet then pays until the tracer is closed, `counting_cost` measures. Raises NotFound (the chain changed: look again),
     PermissionDenied, Unsupported and KernelRefused, each with the kernel's reason.
     """
     return Tracer(running)
