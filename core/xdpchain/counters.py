@@ -67,8 +67,9 @@ def open_counters(running: Running) -> CounterReader | None:
     """A reader of what is counted on an interface; None where nothing runs, or where nothing is to count.
 
     For a freplace chain and for a single foreign program this attaches the tracer, which takes some
-    milliseconds, and each packet pays for it until the reader is closed (`trace.counting_cost`). Open the new reader before
-    you close the old one, after the chain was edited by whomever: counts then go on where they were.
+    milliseconds, and each packet pays for it until the reader is closed (`trace.counting_cost`). Open the
+    new reader before you close the old one, after the chain was edited by whomever: counts then go on
+    where they were.
 
     Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason,
     where nothing can be attached.

@@ -251,7 +251,8 @@ class Tracer:
 def trace(running: Running) -> Tracer:
     """Count what runs on an interface from now on, or from where a tracer of this process is.
 
-    Takes milliseconds; what each packet then pays until the tracer is closed, `counting_cost` measures. Raises NotFound (the chain changed: look again),
-    PermissionDenied, Unsupported and KernelRefused, each with the kernel's reason.
+    Takes milliseconds; what each packet then pays, until the tracer is closed, `counting_cost` measures.
+    Raises NotFound (the chain changed: look again), PermissionDenied, Unsupported and KernelRefused, each
+    with the kernel's reason.
     """
     return Tracer(running)
