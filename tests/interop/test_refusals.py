@@ -114,8 +114,8 @@ def version_1(playground: Playground, samples: Path) -> Iterator[int]:
         dispatcher = bpf.Fd(os.dup(main.fd))
     number = bpf.prog_info(dispatcher).id
     directory = bpffs.make_dispatch_dir(playground.ifindex, number).path
-    for index, name in enumerate(("scripted_0", "scripted_1")):
-        with Object((samples / "scripted.o").read_bytes()) as opened:
+    for index, name in enumerate(("two_learn", "two_enforce")):
+        with Object((samples / "two.o").read_bytes()) as opened:
             for program in opened.programs():
                 program.set_autoload(program.name == name)
                 if program.name == name:
@@ -145,7 +145,7 @@ def test_version_1_is_shown_and_not_edited(
     assert "xdp-loader unload" in running.note
     assert running.shown is not None
     shown = [(slot.name, slot.priority, slot.actions) for slot in running.shown]
-    assert shown == [("scripted_0", 7, ActionSet.parse("P")), ("scripted_1", 8, ActionSet.parse("D"))]
+    assert shown == [("two_learn", 7, ActionSet.parse("P")), ("two_enforce", 8, ActionSet.parse("D"))]
     for editor in (ours, theirs):
         with pytest.raises((NotOurs, Refused)):
             editor.load(MONITOR)

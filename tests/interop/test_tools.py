@@ -122,7 +122,10 @@ def dumping(playground: Playground, program: str, *options: str) -> Iterator[Pat
         subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as running,
     ):
         try:
-            wait_for(lambda: "listening on" in file.read_text())
+            wait_for(lambda: "listening on" in file.read_text(), file)
+            # It says so a moment before it is ready.
+            wait_for(lambda: bool(playground.send(packets(WEB, 1))) and all(seen(file)), file)
+            time.sleep(0.5)
             yield file
         finally:
             running.send_signal(signal.SIGINT)
@@ -130,15 +133,24 @@ def dumping(playground: Playground, program: str, *options: str) -> Iterator[Pat
             file.unlink()
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
+def captures(playground: Playground, file: Path, number: int) -> None:
+    """It sees each of so many packets, as they come in and as they go out."""
+    before = seen(file)
+    playground.send(packets(WEB, number))
+    wait_for(lambda: seen(file) == [one + number for one in before], file)
+
+
+def wait_for(condition: Callable[[], bool], file: Path) -> None:
     deadline = time.monotonic() + 20
     while not condition():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, file.read_text()
         time.sleep(0.05)
 
 
-def seen(file: Path, point: str) -> int:
-    return len(re.findall(rf"@{point}", file.read_text()))
+def seen(file: Path) -> list[int]:
+    """Packets at the entry and at the exit of the component."""
+    text = file.read_text()
+    return [len(re.findall(f"@{point}", text)) for point in ("entry", "exit")]
 
 
 def test_xdpdump_goes_on_through_edits(playground: Playground, ours: Ours) -> None:
@@ -146,14 +158,11 @@ def test_xdpdump_goes_on_through_edits(playground: Playground, ours: Ours) -> No
         pytest.skip("xdpdump is not installed (Debian: xdp-tools)")
     ours.load(Program("firewall"), Program("monitor"), Program("pass"))
     with dumping(playground, "xdp_monitor", "--rx-capture", "entry,exit") as file:
-        playground.send(packets(WEB, 3))
-        wait_for(lambda: (seen(file, "entry"), seen(file, "exit")) == (3, 3))
+        captures(playground, file, 3)
         ours.edit(lambda chain: chain.move(2, 0))
         agreed(playground, ["xdp_monitor", "xdp_firewall", "xdp_pass"])
-        playground.send(packets(WEB, 4))
-        wait_for(lambda: (seen(file, "entry"), seen(file, "exit")) == (7, 7))
+        captures(playground, file, 4)
         ours.edit(lambda chain: chain.remove([1, 2]))  # alone, it replaces main
         agreed(playground, ["xdp_monitor"])
-        playground.send(packets(WEB, 2))
-        wait_for(lambda: (seen(file, "entry"), seen(file, "exit")) == (9, 9))
+        captures(playground, file, 2)
     assert agreed(playground).linkage is Linkage.FREPLACE

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +24,7 @@ from xdpchain.discover import look
 from xdpchain.errors import Busy, RaceLost
 from xdpchain.stale import clean
 from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import possible_cpus
 from xdptui.demo import frames
 from xdptui.demo.playground import Playground
 
@@ -47,63 +48,62 @@ def theirs(loader: Loader, samples: Path) -> Theirs:
 def test_both_at_once(
     playground: Playground, ours: Ours, theirs: Theirs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two components stay throughout: ours moves its own about, theirs loads and unloads another, and every
-    packet meets the two that stay.
+    """Two counters stay throughout: ours moves them about, theirs loads and unloads another program, and no
+    packet misses either. (Not markers: libxdp 1.3 can't attach what moves packet pointers on kernel 6.12.)
     """
     monkeypatch.setattr(stale, "GRACE", 3600.0)  # nothing of theirs is swept while they are at it
-    ours.load(Program("mark", "mark_a", priority=10), Program("mark", "mark_b", priority=20))
+    ours.load(Program("counter", priority=10), Program("counter", priority=20))
+    counters = [slot.component.maps[0] for slot in agreed(playground).chain or ()]
     done = threading.Event()
-    failures: list[str] = []
-    loaded = 0
+    loaded = sent = made = 0
 
     def load_and_unload() -> None:
         nonlocal loaded
         for _ in range(ROUNDS):
             with contextlib.suppress(Refused):  # ten races lost: it gives up, and changes nothing
-                theirs.load(Program("mark", "mark_c", priority=30))
+                theirs.load(Program("pass", priority=30))
                 loaded += 1
             for slot in look(playground.ifname, playground.netns).chain or ():
-                if slot.name == "mark_c":
+                if slot.name == "xdp_pass":
                     with contextlib.suppress(Refused):
                         theirs.remove(slot.id or 0)
         done.set()
 
     def send() -> None:
-        listener = playground.listen()
-        frame = frames.udp(frames.PEER, frames.NEAR, 53)
+        nonlocal sent
         while not done.is_set():
-            playground.send([frame])
-            for got in listener.receive(1):
-                # More than one C: theirs lost ten races for removing it, and loaded another.
-                if not re.fullmatch("(AB|BA)C*", marks := got[len(frame) :].decode()):
-                    failures.append(marks)
-        listener.close()
+            sent += playground.send([frames.udp(frames.PEER, frames.NEAR, 53)] * 8)
 
     threads = [threading.Thread(target=load_and_unload), threading.Thread(target=send)]
     for thread in threads:
         thread.start()
-    made = 0
     while not done.is_set():
         with contextlib.suppress(RaceLost, Busy):  # after ten tries
-            ours.edit(swap_a_and_b)
+            ours.edit(swap_counters)
             made += 1
     for thread in threads:
         thread.join()
-    assert failures == []
-    assert made > 0
-    assert loaded > 0
+    print(f"{made} edits of ours, {loaded} of theirs, {sent} packets")
+    assert min(made, loaded, sent) > 0
     monkeypatch.setattr(stale, "GRACE", 0.0)
     clean()
     chain = agreed(playground).chain
     assert chain is not None
-    assert {slot.name for slot in chain} - {"mark_c"} == {"mark_a", "mark_b"}
+    assert {slot.name for slot in chain} - {"xdp_pass"} == {"xdp_counter"}
+    assert [counted(ref.id) for ref in counters] == [sent, sent]
     theirs.remove_all()
     nothing_left(playground)
 
 
-def swap_a_and_b(chain: Chain) -> Chain:
-    here = [i for i, slot in enumerate(chain) if slot.name in ("mark_a", "mark_b")]
+def swap_counters(chain: Chain) -> Chain:
+    here = [i for i, slot in enumerate(chain) if slot.name == "xdp_counter"]
     return chain.move(here[1], here[0])
+
+
+def counted(number: int) -> int:
+    cpus = possible_cpus()
+    with bpf.map_by_id(number) as fd:
+        return sum(struct.unpack(f"={cpus}Q", bpf.map_lookup(fd, bytes(4), 8 * cpus)))
 
 
 def test_nothing_grows(playground: Playground, ours: Ours, theirs: Theirs) -> None:
