@@ -69,7 +69,22 @@ def clean(
     """
     with bpffs.lock(lock_timeout):
         found = stale_pins(ifindex)
-        return found if dry_run else tuple(_remove(one) if one.certain or force else one for one in found)
+        if not dry_run:
+            found = tuple(_remove(one) if one.certain or force else one for one in found)
+    return found if ifindex is not None else (*found, *_counters(dry_run))
+
+
+def _counters(dry_run: bool) -> tuple[StalePins, ...]:
+    """Pinned counters of programs that run nowhere any more."""
+    from .trace import sweep_traces
+
+    why = "the program that it counts runs nowhere any more"
+    paths = map(Path, sweep_traces(dry_run=dry_run))
+    return tuple(
+        StalePins(path, int(path.name.rpartition("prog")[2] or 0), why, removed=not dry_run)
+        for path in paths
+        if "prog" in path.name
+    )
 
 
 def sweep(ifindex: int, running: int | None) -> None:

@@ -93,10 +93,25 @@ def apply(
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
         after = look(interface.name, interface.netns)
-        trouble = recording.write(after, confirm)
-    if trouble and warn is not None:
-        warn(trouble)
+        troubles = (recording.write(after, confirm), _count_on(after))
+    for trouble in filter(None, troubles):
+        if warn is not None:
+            warn(trouble)
     return after
+
+
+def _count_on(running: Running) -> str:
+    """Let counters that were pinned on the interface follow the change; what went wrong, in words, if any.
+
+    The chain runs already: its counters are no reason to fail.
+    """
+    from .trace import retrace
+
+    try:
+        retrace(running)
+    except XdpChainError as error:
+        return f"the change is done, but the pinned counters did not follow: {error}"
+    return ""
 
 
 def edit(

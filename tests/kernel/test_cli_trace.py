@@ -49,3 +49,24 @@ def test_on_counts_until_off(
     assert main(["status", *where, "--json"]) == 0
     slots = json.loads(capsys.readouterr().out)["interfaces"][0]["slots"]
     assert [slot["counters"] for slot in slots] == [None, None]
+
+
+@pytest.mark.vm
+def test_pinned_counters_follow_a_change_and_are_cleaned(
+    playground: Playground, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (playground.ifname, "--netns", playground.netns)
+    first = change(playground, scripted_chain(samples, [ActionSet.parse("P")] * 2, Linkage.FREPLACE))
+    assert main(["trace", "on", *where]) == 0
+    playground.send([scripted(b"\2\2")] * 3)
+    assert first.chain is not None
+    change(playground, scripted_chain(samples, [ActionSet.parse("P")] * 3, Linkage.FREPLACE).remove([0, 1]))
+    playground.send([scripted(b"\2\2\1")] * 4)
+    capsys.readouterr()
+    assert main(["status", *where, "--json"]) == 0
+    slots = json.loads(capsys.readouterr().out)["interfaces"][0]["slots"]
+    assert [(slot["name"], slot["counters"]["XDP_DROP"]["packets"]) for slot in slots] == [("scripted_2", 4)]
+    assert main(["unload", *where, "--all"]) == 0
+    capsys.readouterr()
+    assert main(["clean", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pins"] == [], "the last change took them along"
