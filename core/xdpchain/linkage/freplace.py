@@ -10,15 +10,16 @@ libxdp finds them. The pins hold the dispatcher too, so the old one goes only wh
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from xdpchain.chain import Chain, Linkage
 from xdpchain.config import DispatcherConfig, SlotConfig
 from xdpchain.dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
 from xdpchain.dispatcher.installed import EMITTED, emitted_version
-from xdpchain.errors import KernelRefused, NotOurs, XdpChainError
+from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
 from xdpchain.manifest import Author
+from xdpchain.probe import probe_freplace
 from xdpchain.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
@@ -95,8 +96,9 @@ class FreplaceLinker:
             extensions, links = [], []
             for i, slot in enumerate(candidate.slots):
                 function = slot_function(i, len(candidate.slots))
-                extension = taken[i] or loader.load(slot, Target(dispatcher, function))
-                link = _attach(extension, dispatcher, functions[function])
+                with _explained():
+                    extension = taken[i] or loader.load(slot, Target(dispatcher, function))
+                    link = _attach(extension, dispatcher, functions[function])
                 held.callback(link.close)
                 extensions.append(extension)
                 links.append(link)
@@ -128,6 +130,19 @@ def _config(candidate: Chain, running: Running) -> DispatcherConfig:
     )
     frags = takes_frags() and all(slot.component.frags for slot in candidate.slots)
     return DispatcherConfig(version or emitted_version(), slots, frags)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """A refusal that is the kernel's of all freplace, in the words that say so."""
+    try:
+        yield
+    except (KernelRefused, PermissionDenied) as error:
+        probed = probe_freplace()
+        if probed.works:
+            raise
+        what, todo = "freplace linkage can't be used", "Use static linkage"
+        raise LinkRefused(what, probed.reason, todo, detail=probed.detail) from error
 
 
 def _attach(extension: Extension, dispatcher: bpf.Fd, function: int) -> bpf.Fd:
