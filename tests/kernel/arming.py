@@ -27,13 +27,13 @@ from xdptui.demo.playground import Playground
 ROOT = Path(__file__).parents[2]
 LINKAGES = [Linkage.STATIC, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
 
-SOON = 1.5
-"""Seconds to a rollback that is waited for."""
+SOON = 15.0 if os.environ.get("XDPTUI_LAB") else 1.5
+"""Seconds to a rollback that is waited for: time enough to look at what waits, on emulated processors too."""
 
 LATER = 120.0
 """Seconds to one that must not come."""
 
-PATIENCE = 60.0
+PATIENCE = 90.0
 """Seconds until a test gives up: emulated processors are slow."""
 
 CHILD = """

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,18 @@ def test_the_armed_change_names_its_author(cli: CommandLine) -> None:
     armed = armed_on(cli.playground)
     assert armed.author.pid == os.getpid()
     assert cli.status()["armed"]["by"]["pid"] == os.getpid()
+
+
+def test_a_change_that_may_cut_our_own_connection_warns(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netns_of = cli.playground.netns
+    subprocess.run(
+        ["ip", "-n", netns_of, "addr", "replace", "203.0.113.2/24", "dev", cli.interface], check=True
+    )
+    monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.2 22")
+    assert "your own connection" in cli("load", cli.interface, cli.sample("pass")).err
+    assert cli("unload", cli.interface, "0", "--confirm", "60").err == ""
+    monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.77 22")
+    cli.ok("rollback", cli.interface)
+    assert cli("unload", cli.interface, "0").err == ""

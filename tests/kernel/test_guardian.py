@@ -67,23 +67,33 @@ def command(playground: Playground, sample: Path) -> list[str]:
     return [sys.executable, "-m", "xdptui", *words, "--netns", playground.netns]
 
 
-def in_a_session(playground: Playground, sample: Path) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def in_a_session(playground: Playground, sample: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A shell with a terminal, as sshd gives one, that changes the chain and has more processes about."""
     line = " ".join(map(_quoted, command(playground, sample)))
     ours, theirs = pty.openpty()
+    shell = subprocess.Popen(
+        ["bash", "-c", f"sleep 300 & setsid -w sleep 301 & {line}; sleep 302"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'core'}:{ROOT}"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
     try:
-        return subprocess.Popen(
-            ["bash", "-c", f"sleep 300 & setsid -w sleep 301 & {line}; sleep 302"],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": f"{ROOT / 'core'}:{ROOT}"},
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-        )
+        yield shell
     finally:
+        for pid in processes_of(shell):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shell.wait()
+        os.close(ours)
         os.close(theirs)
-        os.set_inheritable(ours, False)
+
+
+def processes_of(shell: subprocess.Popen[bytes]) -> set[int]:
+    return descendants(shell.pid) | set(session(shell.pid))
 
 
 def _quoted(word: str) -> str:
@@ -107,18 +117,18 @@ def descendants(root: int) -> set[int]:
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_every_process_of_the_session_is_killed(guarded: Playground, samples: Path, linkage: Linkage) -> None:
     old = change(guarded, chain_of(samples, "firewall", "monitor", linkage=linkage))
-    shell = in_a_session(guarded, samples / "drop.o")
-    armed = armed_on(guarded)
-    assert run_through(look_at(guarded), FRAME).code == DROP
-    victims = descendants(shell.pid) | set(session(shell.pid))
-    assert len(victims) >= 3
-    assert armed.guardian not in victims
-    for pid in victims:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    shell.wait()
-    assert is_guardian(armed.guardian)
-    came_back(guarded, old)
+    with in_a_session(guarded, samples / "drop.o") as shell:
+        armed = armed_on(guarded)
+        assert run_through(look_at(guarded), FRAME).code == DROP
+        victims = processes_of(shell)
+        assert len(victims) >= 3
+        assert armed.guardian not in victims
+        for pid in victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        shell.wait()
+        assert is_guardian(armed.guardian)
+        came_back(guarded, old)
 
 
 def test_the_terminal_hangs_up_and_signals_rain(guarded: Playground, samples: Path) -> None:
@@ -142,19 +152,12 @@ def test_the_terminal_hangs_up_and_signals_rain(guarded: Playground, samples: Pa
 
 def test_every_process_of_the_session_is_stopped(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
-    shell = in_a_session(guarded, samples / "drop.o")
-    try:
+    with in_a_session(guarded, samples / "drop.o") as shell:
         armed_on(guarded)
-        stopped = descendants(shell.pid) | set(session(shell.pid))
-        for pid in stopped:
+        for pid in processes_of(shell):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
         came_back(guarded, old)
-    finally:
-        for pid in descendants(shell.pid) | set(session(shell.pid)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        shell.wait()
 
 
 @pytest.fixture

@@ -257,7 +257,9 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
     """The engine's own apply, held up at its first step until the user cancels."""
     before = run_chain(playground, samples, *THREE)
 
-    def held_up(plan: Plan, *, progress: Callable[[str], None], cancelled: Callable[[], bool]) -> Running:
+    def held_up(
+        plan: Plan, *, progress: Callable[[str], None], cancelled: Callable[[], bool], **_: object
+    ) -> Running:
         def wait(step: str) -> None:
             progress(step)
             deadline = time.monotonic() + 20

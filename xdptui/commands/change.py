@@ -65,6 +65,8 @@ def _apply(
         return candidate
 
     trouble: list[str] = []
+    if waits is None:
+        _own_connection(options, talk)
     tries = transaction.TRIES if edit.repeatable else 1
     now = transaction.edit(
         options.interface,
@@ -78,6 +80,17 @@ def _apply(
     )
     running, candidate, notes, around = made[-1]
     return forewarn(make_plan(running, candidate), around), (*notes, *trouble), now
+
+
+def _own_connection(options: Namespace, talk: Talk) -> None:
+    """Say so if the change may cut the connection that it is made over."""
+    from xdpchain.own_connection import own_interfaces
+
+    running = look(options.interface, options.netns)
+    if running.interface.ifindex in own_interfaces(options.netns):
+        where = running.interface.name
+        advice = "--confirm 60 takes a change back that cuts it"
+        talk.warn(f"your own connection comes in through {where}; {advice}")
 
 
 def _try(plan: Plan, talk: Talk) -> str:

@@ -18,11 +18,24 @@ from .flow import Flow
 __all__ = ["ApplyFlow", "questions"]
 
 
-def questions(plan: Plan) -> tuple[tuple[str, ...], str, str]:
+def questions(
+    plan: Plan, *, own: bool = False, confirm: float | None = None
+) -> tuple[tuple[str, ...], str, str]:
     """What to ask before a plan is applied: the text, what the yes button says, and what must be typed.
 
-    Empty text where nothing is lost by it.
+    ``own``: the interface carries the operator's own connection. Empty text where nothing can be lost.
     """
+    text, yes, demand = _removals(plan)
+    if not own:
+        return text, yes, demand
+    where = plan.running.interface.name
+    back = "There will be no way back if that cuts it: w lets the change wait to be confirmed."
+    if confirm is not None:
+        back = f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back by itself."
+    return (f"Your own connection comes in through {where}.", back, *text), yes or "Apply", where
+
+
+def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
     gone = [change.name for change in plan.changes if change.kind is ChangeKind.REMOVE]
     where = plan.running.interface.name
     if not gone:
@@ -95,20 +108,24 @@ class ApplyFlow(Flow):
             await self._apply(plan)
 
     async def _apply(self, plan: Plan) -> None:
-        text, yes, demand = questions(plan)
+        where = plan.running.interface.name
+        confirm = self.session.confirm
+        own = plan.running.interface.ifindex in self.session.own
+        text, yes, demand = questions(plan, own=own, confirm=confirm)
         if text:
-            dialog = Confirm("Remove programs", text, yes, "Keep as it is", demand=demand)
+            heading = "Your own connection" if own else "Remove programs"
+            dialog = Confirm(heading, text, yes, "Keep as it is", demand=demand)
             if not await self.app.push_screen_wait(dialog):
                 return
         self.applying = True
         try:
-            outcome = await self.app.push_screen_wait(Applying(plan))
+            outcome = await self.app.push_screen_wait(Applying(plan, confirm))
         finally:
             self.applying = False
-        where = plan.running.interface.name
         if not isinstance(outcome, Exception):
             self.put(self.session.applied(outcome))
-            self.notify(f"{where}: applied", timeout=4)
+            waits = outcome.armed is not None
+            self.notify(f"{where}: {'waits to be confirmed: C keeps it' if waits else 'applied'}", timeout=4)
         elif isinstance(outcome, Cancelled):
             self.notify(f"{where}: cancelled, nothing was changed", severity="warning")
         else:

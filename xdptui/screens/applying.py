@@ -37,10 +37,12 @@ class Applying(Dialog[Outcome]):
             super().__init__()
             self.outcome = outcome
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, confirm: float | None = None) -> None:
         super().__init__()
         self.heading = f"Applying to {plan.running.interface.name}"
         self._plan = plan
+        self._confirm = confirm
+        self._trouble: list[str] = []
         self._stop = threading.Event()
         self._steps: list[str] = []
 
@@ -63,6 +65,8 @@ class Applying(Dialog[Outcome]):
                 self._plan,
                 progress=lambda text: self._say(self.Step(text)),
                 cancelled=self._stop.is_set,
+                confirm=self._confirm,
+                warn=self._trouble.append,
             )
         except Exception as error:  # shown to the user, in words
             outcome = error
@@ -76,6 +80,8 @@ class Applying(Dialog[Outcome]):
         self.query_one("#steps", Static).update("\n".join(f" • {step}" for step in self._steps[-8:]))
 
     def on_applying_done(self, event: Done) -> None:
+        for text in self._trouble:
+            self.app.notify(text, severity="warning", timeout=10)
         self.finish(event.outcome)
 
     @on(Button.Pressed)

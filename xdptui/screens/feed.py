@@ -13,7 +13,7 @@ from xdpchain.chain import Linkage
 from xdpchain.running import Running
 from xdptui.meter import Identity, Opened, open_missing
 
-__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Surveyed"]
+__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed"]
 
 NAP = 0.2
 """Seconds between looks at whether the program ends; a thread can't be interrupted."""
@@ -43,6 +43,14 @@ class Capabilities(Message):
     def __init__(self, missing: tuple[tuple[str, str, str], ...]) -> None:
         super().__init__()
         self.missing = missing
+
+
+class Own(Message):
+    """The interfaces that carry the operator's own connection."""
+
+    def __init__(self, own: frozenset[int]) -> None:
+        super().__init__()
+        self.own = own
 
 
 class Defaults(Message):
@@ -80,6 +88,7 @@ class Feed:
                 if first:
                     first = False
                     self._capabilities()
+                    self._own()
                 self._watch(lambda: worker.is_cancelled)
             except Exception as error:  # told to the user; the next look may succeed
                 self._post(LookFailed(error))
@@ -103,6 +112,12 @@ class Feed:
 
         runnings = survey(self._netns)
         self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
+
+    def _own(self) -> None:
+        from xdpchain.own_connection import own_interfaces
+
+        if own := own_interfaces(self._netns):
+            self._post(Own(own))
 
     def _capabilities(self) -> None:
         from xdpchain.permissions import missing_capabilities

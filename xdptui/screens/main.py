@@ -31,8 +31,9 @@ from xdptui.widgets.key_bar import KeyBar
 from xdptui.widgets.waterfall import Waterfall
 
 from .apply_flow import ApplyFlow
+from .decide_flow import DecideFlow, countdown
 from .edit_flow import EditFlow
-from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Surveyed
+from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed
 
 __all__ = ["MainScreen"]
 
@@ -42,7 +43,7 @@ EMPTY_ROWS = 3
 """Rows for saying why there is no interface to list."""
 
 
-class MainScreen(EditFlow, ApplyFlow):
+class MainScreen(EditFlow, ApplyFlow, DecideFlow):
     """``interface`` names the one to select at first."""
 
     ALLOW_SELECT = False
@@ -98,11 +99,12 @@ class MainScreen(EditFlow, ApplyFlow):
         """Hand every widget its part of the session; they repaint what differs."""
         session = self.session
         self._arrange()
-        self.query_one(Banner).present(session)
+        self.query_one(Banner).present(session, countdown(session.running))
         self.query_one(KeyBar).present(
             read_only=session.read_only or session.running is None,
             candidate=session.changes > 0,
             slots=len(session.chain) > 0,
+            armed=session.running is not None and session.running.armed is not None,
         )
         self._show_interfaces()
         self._show_chain()
@@ -183,6 +185,10 @@ class MainScreen(EditFlow, ApplyFlow):
             index = visible[place].interface.ifindex if place < len(visible) else session.selected
             if index is not None and index != session.selected:
                 self.meter.read(index)
+        if any(running.armed is not None for running in session.runnings):
+            # Who confirms it elsewhere makes no event; and its deadline may be over.
+            self.query_one(Banner).present(session, countdown(session.running))
+            self.feed.ask()
         if session.frozen or self.query_one(ChainTable).dragging:
             return
         self._show_interfaces()
@@ -212,6 +218,7 @@ class MainScreen(EditFlow, ApplyFlow):
                 if running.interface.name == self._wanted:
                     session = session.select(running.interface.ifindex)
             self._wanted = None
+        self.tell_settled(before.runnings, event.runnings)
         gone = [r.interface.name for r in before.unsaved if r.interface.ifindex not in session.edits]
         self.put(session)
         if event.opened:
@@ -242,6 +249,9 @@ class MainScreen(EditFlow, ApplyFlow):
             self.notify(
                 f"{name} is missing: {why}. {todo}", title="Read-only", severity="warning", timeout=10
             )
+
+    def on_own(self, event: Own) -> None:
+        self.put(replace(self.session, own=event.own))
 
     def on_defaults(self, event: Defaults) -> None:
         self.put(replace(self.session, linkage=event.linkage, linkage_why=event.why))

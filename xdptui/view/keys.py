@@ -66,6 +66,9 @@ KEYS: tuple[Key, ...] = (
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),
     Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
+    Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 21, True),
+    Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
+    Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
     Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
@@ -78,13 +81,17 @@ KEYS: tuple[Key, ...] = (
 )
 
 
+DECIDE = ("keep", "back_out")
 NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "counters", "details")
 
 
-def hints(width: int, *, read_only: bool, candidate: bool, slots: bool = True) -> tuple[Key, ...]:
+def hints(
+    width: int, *, read_only: bool, candidate: bool, slots: bool = True, armed: bool = False
+) -> tuple[Key, ...]:
     """The hints that fit ``width`` whole, the lowest ranks first, in the order of the table.
 
-    What a read-only session can't do is left out; so is what needs a candidate or slots and has none.
+    What a read-only session can't do is left out; so is what needs a candidate, slots, or a change that
+    waits, and has none.
     """
     offered = [
         key
@@ -92,11 +99,13 @@ def hints(width: int, *, read_only: bool, candidate: bool, slots: bool = True) -
         if key.rank
         and not (read_only and key.edits)
         and (candidate or key.action not in ("drop", "apply"))
+        and (armed or key.action not in DECIDE)
         and (slots or key.action not in NEED_SLOTS)
     ]
     kept: list[Key] = []
     room = width
-    urgent = ("plan", "apply", "drop") if candidate else ()
+    urgent: tuple[str, ...] = DECIDE if armed else ()
+    urgent += ("plan", "apply", "drop") if candidate else ()
     for key in sorted(offered, key=lambda k: (k.rank > 2, k.action not in urgent, k.rank)):
         cost = len(short_label(key)) + len(key.hint) + 3
         if cost > room:

@@ -18,7 +18,11 @@ from .history import History
 from .marks import count, removed
 from .rebase import rebase
 
-__all__ = ["Edit", "Order", "Session", "Shown", "State", "running_chain"]
+__all__ = ["CONFIRM_SECONDS", "Edit", "Order", "Session", "Shown", "State", "running_chain"]
+
+
+CONFIRM_SECONDS = 60.0
+"""How long a change waits to be confirmed, where it does."""
 
 
 class Order(StrEnum):
@@ -84,7 +88,9 @@ class Edit:
 class Session:
     """The selected interface is named by its ifindex, the selected slot by its place in the chain shown.
 
-    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words.
+    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words. ``own`` are the interfaces
+    that carry the operator's own connection; ``waits`` says where the operator chose whether a change has to
+    be confirmed.
     """
 
     runnings: tuple[Running, ...] = ()
@@ -101,6 +107,8 @@ class Session:
     linkage: Linkage = Linkage.STATIC
     linkage_why: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
+    own: frozenset[int] = frozenset()
+    waits: Mapping[int, bool] = field(default_factory=dict)
 
     # What is looked at
 
@@ -152,6 +160,13 @@ class Session:
         """Whether another editor changed the chain under the candidate."""
         edit, running = self.edit, self.running
         return edit is not None and running is not None and running.identity != edit.base.identity
+
+    @property
+    def confirm(self) -> float | None:
+        """Seconds in which a change of the selected interface has to be confirmed; None: it need not be."""
+        if self.selected is None or not self.waits.get(self.selected, self.selected in self.own):
+            return None
+        return CONFIRM_SECONDS
 
     @property
     def read_only(self) -> bool:

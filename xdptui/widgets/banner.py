@@ -28,9 +28,10 @@ STYLE = {
 
 @dataclass(frozen=True, slots=True)
 class Armed:
-    """A change that rolls back by itself in ``seconds`` unless it is confirmed."""
+    """A change that rolls back by itself in ``seconds`` unless it is confirmed; ``but`` says why it won't."""
 
     seconds: int
+    but: str = ""
 
 
 def banner_line(session: Session, width: int, armed: Armed | None = None) -> Line:
@@ -44,9 +45,12 @@ def banner_line(session: Session, width: int, armed: Armed | None = None) -> Lin
     state = State.ARMED if armed else session.state
     text = f" {state.value} "
     if armed:
-        text = f" ARMED {armed.seconds // 60:02}:{armed.seconds % 60:02} "
+        left = f"{armed.seconds // 60:02}:{armed.seconds % 60:02}"
+        text = f" ARMED, {armed.but} " if armed.but else f" ARMED {left} "
     elif state in (State.CANDIDATE, State.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
+        if session.confirm is not None:
+            badges += [Cell(f" WAITS {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     badges.append(Cell(text, STYLE[state]))
     used = sum(len(cell.text) for cell in badges)
     room = width - used - 1

@@ -31,10 +31,11 @@ class KeyBar(CellGrid):
         self._read_only = False
         self._candidate = False
         self._slots = True
+        self._armed = False
         self._places: list[tuple[int, int, Key]] = []
 
-    def present(self, *, read_only: bool, candidate: bool, slots: bool) -> None:
-        self._read_only, self._candidate, self._slots = read_only, candidate, slots
+    def present(self, *, read_only: bool, candidate: bool, slots: bool, armed: bool) -> None:
+        self._read_only, self._candidate, self._slots, self._armed = read_only, candidate, slots, armed
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
@@ -51,7 +52,13 @@ class KeyBar(CellGrid):
         self.paint([Line((*cells, Cell(" " * max(0, width - x))), "banner")])
 
     def _hints(self, width: int) -> tuple[Key, ...]:
-        return hints(width, read_only=self._read_only, candidate=self._candidate, slots=self._slots)
+        return hints(
+            width,
+            read_only=self._read_only,
+            candidate=self._candidate,
+            slots=self._slots,
+            armed=self._armed,
+        )
 
     def on_click(self, event: events.Click) -> None:
         for start, end, key in self._places:

@@ -7,30 +7,37 @@ is imported inside the functions that need it.
 
 from __future__ import annotations
 
+import socket
 import struct
 from typing import Any
 
 from pyroute2.netlink import ctrlmsg, genlmsg, nlmsgerr
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from xdpchain.sys.netlink.links import LinkInfo, LinkStats, XdpAttachment, XdpMode
 
 __all__ = [
     "RTM_NEWLINK",
+    "RTM_NEWROUTE",
     "ack_text",
     "decode_family_id",
     "decode_link",
+    "decode_route",
     "decode_xdp_features",
     "encode_get_family",
     "encode_get_link",
     "encode_get_links",
+    "encode_get_route",
     "encode_get_xdp_features",
     "encode_set_xdp",
 ]
 
 RTM_NEWLINK = 16
+RTM_NEWROUTE = 24
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
+_RTM_GETROUTE = 26
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
 _NETDEV_CMD_DEV_GET = 1  # Documentation/netlink/specs/netdev.yaml, kernel 6.3 on
@@ -105,6 +112,24 @@ def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int |
     message["index"] = ifindex
     message["attrs"] = [["IFLA_XDP", {"attrs": xdp}]]
     return _encode(message, _RTM_SETLINK, _NLM_F_ACK)
+
+
+def encode_get_route(destination: str, source: str) -> bytearray:
+    """Ask which way packets from one address to another would take."""
+    message = rtmsg()
+    six = ":" in destination
+    message["family"] = socket.AF_INET6 if six else socket.AF_INET
+    message["dst_len"] = message["src_len"] = 128 if six else 32
+    message["attrs"] = [["RTA_DST", destination], ["RTA_SRC", source]]
+    return _encode(message, _RTM_GETROUTE, _NLM_F_ACK)
+
+
+def decode_route(data: bytes) -> int | None:
+    """The ifindex by which an RTM_NEWROUTE message says that packets leave."""
+    message: Any = rtmsg(data)
+    message.decode()
+    found = message.get_attr("RTA_OIF")
+    return None if found is None else int(found)
 
 
 def encode_get_family(name: str) -> bytearray:

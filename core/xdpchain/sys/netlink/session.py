@@ -80,7 +80,7 @@ class Netlink:
         return next(codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
 
     def route(self, destination: str, source: str) -> int | None:
-        """The ifindex by which packets from ``source``, an address of ours, go to ``destination``; None: none.
+        """The ifindex by which packets from ``source``, an address of ours, go to ``destination``.
 
         Raises NotFound where there is no route, or ``source`` is no address of this namespace.
         """

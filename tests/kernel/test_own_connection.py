@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interface that carries our own connection, by the kernel's routes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.kernel.arming import ROOT
+from xdpchain.errors import NotFound
+from xdpchain.own_connection import own_interfaces
+from xdptui.demo.playground import Playground
+
+ASK = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from xdpchain.own_connection import own_interfaces
+print(*sorted(own_interfaces(sys.argv[2])))
+"""
+
+
+def ip(playground: Playground, *words: str) -> None:
+    subprocess.run(["ip", "-n", playground.netns, *words], check=True)
+
+
+@pytest.fixture
+def routed(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playground:
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    ip(playground, "addr", "replace", "203.0.113.2/24", "dev", playground.ifname)
+    return playground
+
+
+def test_the_way_to_the_client(routed: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.2 22")
+    assert own_interfaces(routed.netns) == {routed.ifindex}
+    # An address of another namespace: the connection does not end here.
+    monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.77 22")
+    assert own_interfaces(routed.netns) == frozenset()
+    monkeypatch.setenv("SSH_CONNECTION", "nonsense")
+    assert own_interfaces(routed.netns) == frozenset()
+    monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.2 22")
+    with pytest.raises(NotFound):
+        own_interfaces("xdptui-no-such")
+
+
+def test_devices_under_it_count_too(routed: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    ip(routed, "link", "add", "br0", "type", "bridge")
+    ip(routed, "link", "set", routed.ifname, "master", "br0")
+    ip(routed, "link", "set", "br0", "up")
+    ip(routed, "addr", "add", "198.51.100.2/24", "dev", "br0")
+    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.9 50022 198.51.100.2 22")
+    found = own_interfaces(routed.netns)
+    assert routed.ifindex in found
+    assert len(found) == 2
+
+
+def test_behind_sudo_the_parents_are_asked(routed: Playground) -> None:
+    asked = [sys.executable, "-c", ASK, str(ROOT / "core"), routed.netns]
+    shell = subprocess.run(
+        ["bash", "-c", 'env -u SSH_CONNECTION "$@"; true', "shell", *asked],
+        env=os.environ | {"SSH_CONNECTION": "203.0.113.9 50022 203.0.113.2 22"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shell.stdout.split() == [str(routed.ifindex)]

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes that wait to be confirmed, in the terminal program."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import no_guardian_survives
+from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
+from xdpchain.confirm.deciding import confirm, roll_back
+from xdpchain.plan import make_plan
+from xdpchain.transaction import apply
+from xdptui.demo.playground import Playground
+from xdptui.screens.applying import Applying
+from xdptui.screens.confirm import Confirm
+from xdptui.view import session as sessions
+
+
+@pytest.fixture
+def guarded(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Iterator[Playground]:
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    with no_guardian_survives(playground):
+        yield playground
+
+
+def said(driver: Driver, words: str) -> bool:
+    """Whether a notice with these words was shown."""
+    return any(words in notice.message for notice in driver.app._notifications)
+
+
+async def swapped(driver: Driver) -> None:
+    """Move the first slot down, let that wait, and apply it."""
+    await driver.press("K" if driver.session.slot else "J")
+    await driver.press("w")
+    await driver.until(lambda: "WAITS 60 s" in driver.lines("banner")[0])
+    await driver.press("a")
+    await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
+    await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+
+
+async def test_a_change_waits_and_is_kept(guarded: Playground, samples: Path) -> None:
+    before = run_chain(guarded, samples, "firewall", "monitor")
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await swapped(driver)
+        waiting = look_at(guarded)
+        assert waiting.armed is not None
+        assert waiting.hook != before.hook
+        assert {"KEEP", "BACK"} <= set(driver.lines("keys")[0].split())
+        first = driver.lines("banner")[0]
+        await driver.until(lambda: driver.lines("banner")[0] != first, "it counts down")
+        await driver.press("C")
+        await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
+        assert "KEEP" not in driver.lines("keys")[0]
+    assert look_at(guarded).hook == waiting.hook
+
+
+async def test_a_change_waits_and_is_taken_back(guarded: Playground, samples: Path) -> None:
+    before = run_chain(guarded, samples, "firewall", "monitor")
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await swapped(driver)
+        await driver.press("B")
+        await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
+        await driver.until(lambda: [s.name for s in driver.session.chain] == names(before))
+    assert look_at(guarded).hook == before.hook
+
+
+async def test_unconfirmed_it_goes_back_and_that_is_said(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = run_chain(guarded, samples, "firewall", "monitor")
+    monkeypatch.setattr(sessions, "CONFIRM_SECONDS", 2.0)
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await driver.press("J", "w", "a")
+        await driver.until(lambda: driver.session.running and driver.session.running.armed)
+        await driver.until(lambda: said(driver, "the change was rolled back"))
+        await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
+    assert look_at(guarded).hook == before.hook
+
+
+async def test_what_others_armed_and_decided_shows(guarded: Playground, samples: Path) -> None:
+    before = run_chain(guarded, samples, "firewall", "monitor")
+    assert before.chain is not None
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        for decide in (roll_back, confirm):
+            running = look_at(guarded)
+            assert running.chain is not None
+            apply(make_plan(running, running.chain.move(1, 0)), confirm=100)
+            await driver.until(lambda: "ARMED 01:" in driver.lines("banner")[0])
+            decide(guarded.ifname, guarded.netns)
+            await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
+
+
+async def test_the_interface_that_carries_our_connection_waits_by_itself(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(
+        ["ip", "-n", guarded.netns, "addr", "replace", "203.0.113.2/24", "dev", guarded.ifname], check=True
+    )
+    monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.2 22")
+    run_chain(guarded, samples, "firewall", "monitor")
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await driver.until(lambda: driver.session.own)
+        await driver.press("J")
+        await driver.until(lambda: "WAITS 60 s" in driver.lines("banner")[0])
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        assert "Your own connection comes in" in driver.text()
+        assert "rolls back by itself" in driver.text()
+        await driver.type(guarded.ifname)
+        await driver.answer("yes")
+        await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
+        await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+        # It can be switched off, and then says what that means.
+        await driver.press("C")
+        await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
+        await driver.press("w", "K", "a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        assert "no way back" in driver.text()
+        await driver.press("escape")
+    assert look_at(guarded).armed is None
+
+
+async def test_elsewhere_nothing_waits_unasked(guarded: Playground, samples: Path) -> None:
+    run_chain(guarded, samples, "firewall", "monitor")
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await driver.press("C")
+        assert said(driver, "No change waits")
+        await driver.press("J", "a")
+        await driver.until(lambda: driver.session.changes == 0 and not driver.dialog(Applying))
+    assert look_at(guarded).armed is None
+    change(guarded, lambda chain: chain.remove([0]))
