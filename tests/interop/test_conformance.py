@@ -49,9 +49,13 @@ def owner_of(who: str) -> Owner:
     return Owner.XDPTUI if who == "xdptui" else Owner.LIBXDP
 
 
-def scripted(*numbers: int) -> list[Program]:
-    """The samples scripted_n, which declare priority 50 + n."""
-    return [Program("scripted", f"scripted_{number}") for number in numbers]
+def passing(*priorities: int) -> list[Program]:
+    """Programs that only pass packets on, with these priorities."""
+    return [Program("pass", priority=priority) for priority in priorities]
+
+
+def priorities(running: Running) -> list[int]:
+    return [slot.priority for slot in slots_of(running)]
 
 
 def slots_of(running: Running) -> tuple[Slot, ...]:
@@ -73,8 +77,9 @@ def config_of(running: Running) -> DispatcherConfig:
 @EITHER
 @pytest.mark.parametrize("count", [1, 2, 9, 10])
 def test_load(playground: Playground, editors: dict[str, Editor], who: str, count: int) -> None:
-    editors[who].load(*scripted(*range(count)))
-    running = agreed(playground, [f"scripted_{n}" for n in range(count)])
+    editors[who].load(*passing(*range(count)))
+    running = agreed(playground)
+    assert priorities(running) == list(range(count))
     assert running.owner is owner_of(who)
     editors[who].remove_all()
     nothing_left(playground)
@@ -83,7 +88,7 @@ def test_load(playground: Playground, editors: dict[str, Editor], who: str, coun
 @BOTH_WAYS
 def test_the_eleventh_is_refused(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     one, other = pair(editors, first)
-    one.load(*scripted(*range(10)))
+    one.load(*passing(*range(10)))
     before = agreed(playground)
     for editor in (one, other):
         with pytest.raises((Refused, InvalidInput)):
@@ -146,22 +151,21 @@ def test_the_other_removes_all(
     playground: Playground, editors: dict[str, Editor], first: str, count: int
 ) -> None:
     one, other = pair(editors, first)
-    one.load(*scripted(*range(count)))
+    one.load(*passing(*range(count)))
     agreed(playground)
     other.remove_all()
     nothing_left(playground)
 
 
 def test_they_take_turns(playground: Playground, editors: dict[str, Editor]) -> None:
-    names: list[str] = []
-    for number in range(6):
-        editors["xdptui" if number % 2 else "xdp-loader"].load(*scripted(number))
-        names.append(f"scripted_{number}")
-        agreed(playground, names)
-    while names:
-        slot = slots_of(agreed(playground, names))[0]
-        editors["xdptui" if len(names) % 2 else "xdp-loader"].remove(slot.id or 0)
-        names.pop(0)
+    turns = ["xdptui", "xdp-loader"] * 3
+    for number, who in enumerate(turns):
+        editors[who].load(*passing(10 - number))
+        assert priorities(agreed(playground)) == list(range(10 - number, 11))
+    for number, who in enumerate(reversed(turns)):
+        slots = slots_of(agreed(playground))
+        assert len(slots) == len(turns) - number
+        editors[who].remove(slots[-1].id or 0)
     nothing_left(playground)
 
 
@@ -173,8 +177,8 @@ def test_equal_priorities_go_by_name(playground: Playground, editors: dict[str, 
     one, other = pair(editors, first)
     one.load(Program("pass", priority=7), Program("monitor", priority=7))
     agreed(playground, ["xdp_monitor", "xdp_pass"])
-    other.load(Program("mark", "mark_b", priority=7), Program("drop", priority=7))
-    agreed(playground, ["mark_b", "xdp_drop", "xdp_monitor", "xdp_pass"])
+    other.load(Program("two", "two_learn", priority=7), Program("drop", priority=7))
+    agreed(playground, ["two_learn", "xdp_drop", "xdp_monitor", "xdp_pass"])
 
 
 @BOTH_WAYS
@@ -195,7 +199,7 @@ def test_equal_names_go_by_tag(playground: Playground, editors: dict[str, Editor
 def test_both_sort_alike(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     one, other = pair(editors, first)
     one.load(Program("two", "two_learn", priority=300), Program("two", "two_enforce", priority=2))
-    other.load(Program("globals", priority=30), Program("loops", priority=0), Program("mark", "mark_c"))
+    other.load(Program("globals", priority=30), Program("loops", priority=0), Program("counter"))
     slots = slots_of(agreed(playground))
     assert sorted(slots, key=order_key) == list(slots)
 
@@ -209,11 +213,11 @@ def test_a_move_survives_their_edit(playground: Playground, ours: Ours, editors:
 
 
 def test_a_move_among_equals(playground: Playground, ours: Ours, editors: dict[str, Editor]) -> None:
-    editors["xdp-loader"].load(*(Program("mark", f"mark_{letter}", priority=9) for letter in "abc"))
+    editors["xdp-loader"].load(*(Program(name, priority=9) for name in ("counter", "firewall", "monitor")))
     ours.edit(lambda chain: chain.move(2, 1))
-    agreed(playground, ["mark_a", "mark_c", "mark_b"])
+    agreed(playground, ["xdp_counter", "xdp_monitor", "xdp_firewall"])
     editors["xdp-loader"].load(Program("drop", priority=1000))
-    agreed(playground, ["mark_a", "mark_c", "mark_b", "xdp_drop"])
+    agreed(playground, ["xdp_counter", "xdp_monitor", "xdp_firewall", "xdp_drop"])
 
 
 # Run configurations in force

@@ -29,7 +29,7 @@ from xdpchain.plan import make_plan
 from xdpchain.probe import default_linkage, probe_freplace
 from xdpchain.running import Owner, Running
 from xdpchain.stale import clean
-from xdpchain.sys import bpf, bpffs
+from xdpchain.sys import bpf, bpffs, everywhere
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.netlink import Netlink
 from xdpchain.transaction import apply, edit
@@ -429,4 +429,20 @@ def test_nothing_is_stale_here(playground: Playground, samples: Path, own_bpffs:
     assert clean(dry_run=True) == ()
     assert clean() == ()
     change(playground, Chain())
+    assert pins(own_bpffs) == []
+
+
+def test_what_cant_be_proved_stale_stays(
+    playground: Playground, samples: Path, own_bpffs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container, an interface of another namespace may run what seems to run nowhere."""
+    running = change(playground, chain_of(samples, "firewall", linkage=FREPLACE))
+    assert running.hook is not None
+    monkeypatch.setattr(everywhere, "xdp_programs", lambda: everywhere.Sighting(frozenset(), False))
+    (found,) = clean()
+    assert (found.program, found.certain, found.removed) == (running.hook.prog_id, False, False)
+    assert "not all network namespaces" in found.why
+    assert names_of(look_at(playground)) == ["xdp_firewall"]
+    (found,) = clean(force=True)
+    assert found.removed
     assert pins(own_bpffs) == []

@@ -7,6 +7,7 @@ or thread in it, by a mount, or by an open descriptor; all of them show in /proc
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from xdpchain.sys.netlink import Netlink
 __all__ = ["Sighting", "xdp_programs"]
 
 PROC = Path("/proc")
+NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
 
@@ -69,6 +71,7 @@ def _sees_all_processes() -> bool:
 def _paths() -> Iterator[str]:
     """Every way into a network namespace, many of them into the same."""
     yield str(netns.OWN)
+    nsfs = netns.OWN.stat().st_dev
     mounts: set[str] = set()
     for process in PROC.iterdir():
         if not process.name.isdigit():
@@ -80,13 +83,13 @@ def _paths() -> Iterator[str]:
             continue
         for task in tasks:
             yield f"{process}/task/{task}/ns/net"
-        yield from _descriptors(process)
+        yield from _descriptors(process, nsfs)
         if mounted not in mounts:
             mounts.add(mounted)
             yield from _mounted(process)
 
 
-def _descriptors(process: Path) -> Iterator[str]:
+def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
     try:
         numbers = os.listdir(process / "fd")
     except OSError:
@@ -94,10 +97,19 @@ def _descriptors(process: Path) -> Iterator[str]:
     for number in numbers:
         path = f"{process}/fd/{number}"
         try:
-            if os.readlink(path).startswith("net:["):
+            # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
+            if os.stat(path).st_dev == nsfs and _is_network(path):
                 yield path
         except OSError:
             continue
+
+
+def _is_network(path: str) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(fd, NS_GET_NSTYPE) == netns.CLONE_NEWNET
+    finally:
+        os.close(fd)
 
 
 def _mounted(process: Path) -> Iterator[str]:
