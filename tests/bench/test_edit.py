@@ -69,7 +69,9 @@ def test_an_edit_against_loading_the_objects(playground: Playground, samples: Pa
         for name in NAMES:
             target = pins / name
             subprocess.run(
-                ["bpftool", "prog", "loadall", str(samples / f"{name}.o"), str(target)], check=True
+                ["bpftool", "prog", "loadall", str(samples / f"{name}.o"), str(target)],
+                check=True,
+                stderr=subprocess.DEVNULL,
             )
 
     def unpin() -> None:
