@@ -16,7 +16,17 @@ from xdpchain.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdptui.demo.playground import Playground
 
-__all__ = ["Loader", "LoaderSlot", "LoaderStatus", "Refused", "agreed", "in_netns", "nothing_left", "pinned"]
+__all__ = [
+    "Loader",
+    "LoaderSlot",
+    "LoaderStatus",
+    "Refused",
+    "agreed",
+    "in_netns",
+    "kernel",
+    "nothing_left",
+    "pinned",
+]
 
 MODES = {"native": Mode.NATIVE, "skb": Mode.GENERIC}
 
@@ -156,6 +166,12 @@ def _check_pins(directory: Path, number: int, program: int, dispatcher: int) -> 
         link = bpf.link_info(fd)
         assert (link.type, link.prog_id) == (bpf.LINK_TRACING, program)
         assert link.target in (dispatcher, 0)  # 0: kernels before 5.13 do not say
+
+
+def kernel() -> tuple[int, int]:
+    """The running kernel's version, for what other tools can't do on it."""
+    major, minor = os.uname().release.split(".")[:2]
+    return int(major), int(re.match(r"\d+", minor)[0])  # type: ignore[index]
 
 
 def nothing_left(playground: Playground, link: int = 0) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.editors import Editor, Ours, Program, Theirs
-from tests.interop.libxdp import Loader, Refused, agreed, nothing_left
+from tests.interop.libxdp import Loader, Refused, agreed, kernel, nothing_left
 from xdpchain.actions import ActionSet
 from xdpchain.chain import Mode, Slot, order_key
 from xdpchain.config import DispatcherConfig
@@ -333,8 +333,7 @@ def test_pointer_movers(
 
 def stubs_must_say_so() -> bool:
     """Whether the kernel has 81f6d0530ba0; it can't be asked except with a stub that does not say so."""
-    release = Path("/proc/sys/kernel/osrelease").read_text().split(".")
-    return (int(release[0]), int(release[1].split("-")[0])) >= (6, 12)
+    return kernel() >= (6, 12)
 
 
 # Modes

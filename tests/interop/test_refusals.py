@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.editors import Ours, Program, Theirs
-from tests.interop.libxdp import Loader, Refused, agreed, nothing_left, pinned
+from tests.interop.libxdp import Loader, Refused, agreed, kernel, nothing_left, pinned
 from tests.objects.compile import compile_file
 from xdpchain import stale
 from xdpchain.actions import ActionSet
@@ -181,9 +181,12 @@ def test_without_pins_a_chain_is_lost(
     assert "pins are gone" in running.note
     assert "xdp off" in running.note
     left = 2 if which == "one program" else 0  # a link without its pin is gone, and its component with it
-    assert (f"{left} of its 2" if left else "none of its components") in running.note
-    assert running.shown is not None
-    assert [slot.name for slot in running.shown] == ["xdp_firewall", "xdp_ratelimit"][:left]
+    if kernel() < (5, 13) and left:
+        assert "does not tell" in running.note
+    else:
+        assert (f"{left} of its 2" if left else "none of its components") in running.note
+        assert running.shown is not None
+        assert [slot.name for slot in running.shown] == ["xdp_firewall", "xdp_ratelimit"][:left]
     for editor in (ours, theirs):
         with pytest.raises((NotOurs, Refused)):
             editor.load(MONITOR)

@@ -71,12 +71,14 @@ def slots_by_pins(
     return _slots(numbers, config), frozenset(unlinked)
 
 
-def slots_by_links(dispatcher: int, config: DispatcherConfig, functions: dict[str, int]) -> tuple[Slot, ...]:
+def slots_by_links(
+    dispatcher: int, config: DispatcherConfig, functions: dict[str, int]
+) -> tuple[Slot, ...] | None:
     """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
     some are gone.
 
     ``functions`` are the dispatcher's BTF ids. Links say what they are attached to from kernel 5.13 on
-    (441e8c66b23e); before, nothing is found. Raises BpfError.
+    (441e8c66b23e); None where they don't. Raises BpfError.
     """
     attached: dict[int, int] = {}
     for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
@@ -87,6 +89,8 @@ def slots_by_links(dispatcher: int, config: DispatcherConfig, functions: dict[st
             if error.errno == errno.ENOENT:  # it went away meanwhile
                 continue
             raise
+        if info.type == bpf.LINK_TRACING and not info.target:
+            return None
         if info.type == bpf.LINK_TRACING and info.target == dispatcher:
             attached[info.target_btf_id] = info.prog_id
     count = len(config.slots)

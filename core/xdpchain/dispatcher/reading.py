@@ -44,8 +44,8 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
         note = f"it is a dispatcher, but {found.trouble}: only the tool that made it can change it"
         return Reading(owner, note=note)
 
-    def only_shown(slots: Sequence[Slot], note: str) -> Reading:
-        return Reading(owner, None, _chain(slots, mode, found.version), note)
+    def only_shown(slots: Sequence[Slot] | None, note: str) -> Reading:
+        return Reading(owner, None, _chain(slots or (), mode, found.version), note)
 
     try:
         slots, unlinked = slots_by_pins(ifindex, found.id, config)
@@ -55,11 +55,11 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
         note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
         return only_shown(_linked(found, config), note)
     except PinsMissing:
-        slots = _linked(found, config)
+        linked = _linked(found, config)
         if found.bpfman or any(BPFMAN_PINS.glob(f"dispatcher_*_{ifindex}_*")):
             owner = Owner.BPFMAN
-            return only_shown(slots, "bpfman made and manages this chain: change it with bpfman")
-        return only_shown(slots, _without_pins(ifname, len(slots), len(config.slots)))
+            return only_shown(linked, "bpfman made and manages this chain: change it with bpfman")
+        return only_shown(linked, _without_pins(ifname, linked, len(config.slots)))
     if found.version not in EMITTED:
         note = (
             f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited. "
@@ -76,21 +76,26 @@ def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
     return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version)
 
 
-def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...]:
+def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...] | None:
     with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(found.id) as program:
         return slots_by_links(found.id, config, function_ids(program))
-    return ()
+    return None
 
 
 def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
     if not unlinked:
         return ""
     names = ", ".join(slots[index].name for index in sorted(unlinked))
-    return f"the pinned link of {names} is gone, so it does not run: any change of the chain attaches it again"
+    return f"the pinned link of {names} is gone, so it does not run: any change of the chain attaches it anew"
 
 
-def _without_pins(ifname: str, left: int, count: int) -> str:
-    still = f"{left} of its {count} components still run" if left else "none of its components runs any more"
+def _without_pins(ifname: str, linked: Sequence[Slot] | None, count: int) -> str:
+    if linked is None:
+        still = f"this kernel does not tell which of its {count} components still run"
+    elif linked:
+        still = f"{len(linked)} of its {count} components still run"
+    else:
+        still = "none of its components runs any more"
     return (
         f"it is a dispatcher whose pins are gone, and {still}. "
         f"Remove it (`xdp-loader unload {ifname} --all`, or `ip link set dev {ifname} xdp off`) "
