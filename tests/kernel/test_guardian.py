@@ -34,6 +34,7 @@ from tests.kernel.arming import (
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from xdpchain.armed import Outcome, State
 from xdpchain.chain import Chain, Linkage
+from xdpchain.confirm import launch
 from xdpchain.confirm.pins import boot_clock
 from xdpchain.discover import look
 from xdpchain.running import Running
@@ -375,14 +376,13 @@ def test_what_it_holds_is_little(guarded: Playground, samples: Path) -> None:
     assert os.readlink(f"/proc/{armed.guardian}/cwd") == "/"
 
 
-def test_empty_after_all(guarded: Playground, samples: Path) -> None:
-    """Unloading everything is the change that leaves an interface without a filter: it comes back too."""
+@pytest.mark.skipif(shutil.which("systemd-run") is None, reason="systemd-run is not installed")
+def test_a_systemd_that_does_not_answer_is_done_without(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.path.isdir(launch.SYSTEMD):
+        pytest.skip("systemd runs this machine, and answers")
     old = change(guarded, chain_of(samples, "firewall"))
-    shell = subprocess.Popen([*command(guarded, samples / "drop.o")[:3], "unload", guarded.ifname, "--all",
-                              "--confirm", str(SOON), "--netns", guarded.netns],
-                             cwd=ROOT, env=os.environ | {"PYTHONPATH": f"{ROOT / 'core'}:{ROOT}"},
-                             stdout=subprocess.DEVNULL)  # fmt: skip
-    assert shell.wait() == 0
-    assert settled_on(guarded).outcome is Outcome.ROLLED_BACK
-    assert look_at(guarded).hook == old.hook
-    change(guarded, Chain())
+    monkeypatch.setattr(launch, "SYSTEMD", "/")
+    arm(guarded, chain_of(samples, "drop"))
+    came_back(guarded, old)
