@@ -77,9 +77,9 @@ def config_of(running: Running) -> DispatcherConfig:
 @EITHER
 @pytest.mark.parametrize("count", [1, 2, 9, 10])
 def test_load(playground: Playground, editors: dict[str, Editor], who: str, count: int) -> None:
-    editors[who].load(*passing(*range(count)))
+    editors[who].load(*passing(*range(1, count + 1)))
     running = agreed(playground)
-    assert priorities(running) == list(range(count))
+    assert priorities(running) == list(range(1, count + 1))
     assert running.owner is owner_of(who)
     editors[who].remove_all()
     nothing_left(playground)
@@ -88,7 +88,7 @@ def test_load(playground: Playground, editors: dict[str, Editor], who: str, coun
 @BOTH_WAYS
 def test_the_eleventh_is_refused(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     one, other = pair(editors, first)
-    one.load(*passing(*range(10)))
+    one.load(*passing(*range(1, 11)))
     before = agreed(playground)
     for editor in (one, other):
         with pytest.raises((Refused, InvalidInput)):
@@ -151,7 +151,7 @@ def test_the_other_removes_all(
     playground: Playground, editors: dict[str, Editor], first: str, count: int
 ) -> None:
     one, other = pair(editors, first)
-    one.load(*passing(*range(count)))
+    one.load(*passing(*range(1, count + 1)))
     agreed(playground)
     other.remove_all()
     nothing_left(playground)
