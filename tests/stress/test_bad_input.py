@@ -140,8 +140,8 @@ def slot(samples: Path, name: str) -> Slot:
 
 def adopt(scene: Scene, path: Path | str) -> None:
     """What the engine does with an object file that shall join the chain."""
-    running = look_at(scene.playground)
     new = Slot.of(components_of(str(path)))
+    running = look_at(scene.playground)
     apply(make_plan(running, (running.chain or Chain()).relink(scene.linkage).add(new)))
 
 
@@ -178,7 +178,7 @@ def test_files_that_are_no_components(
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_a_truncated_object_at_every_length(scene: Scene, samples: Path, tmp_path: Path) -> None:
     step, heads = scaled(97, 1, 4001), range(0, 70, scaled(1, 1, 9))
     for name in ("firewall", "tailcalls", "globals"):

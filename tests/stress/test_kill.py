@@ -88,7 +88,7 @@ def marks_now(playground: Playground, listener: Listener) -> str:
 @pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 @pytest.mark.parametrize("name", EDITS)
 @pytest.mark.parametrize("linkage", LINKAGES)
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_killed_at_each_system_call(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage, name: str, mode: Mode
 ) -> None:
@@ -125,6 +125,8 @@ def test_killed_at_each_system_call(
         running = restart()
         assert holdings(playground, own_bpffs).counts == started
         made, code = run_until(body, stop, counted)
+        if code == 0 and stop > 0.9 * len(calls):
+            break  # how often memory is asked for varies: this time there were fewer calls
         assert code is None, f"killed at call {stop}"
         where = f"killed at call {stop} of {len(calls)}, {made[-1]}, after {', '.join(map(str, made[-6:-1]))}"
         marks = marks_now(playground, listener)
