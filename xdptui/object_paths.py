@@ -71,8 +71,7 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
 
 
 def siblings(text: str) -> tuple[Entry, ...]:
-    """What to offer for a typed path: what stands beside it once it names a file, else what goes on with it.
-    """
+    """What to offer for a typed path: what stands beside it if it names a file, else what goes on with it."""
     directory, _ = split(text)
     return listing(f"{directory}/") if os.path.isfile(os.path.expanduser(text.strip())) else listing(text)
 

@@ -312,9 +312,7 @@ def fragments(running: Running) -> tuple[bool, list[int]]:
 
 @BOTH_WAYS
 @pytest.mark.parametrize("program", ["meta_head", "meta_mark", "meta_tail"])
-def test_pointer_movers(
-    playground: Playground, editors: dict[str, Editor], first: str, program: str
-) -> None:
+def test_pointer_movers(playground: Playground, editors: dict[str, Editor], first: str, program: str) -> None:
     """From kernel 6.12 on, a stub that says it may move packet pointers can be replaced by what does. Ours
     say so; those of Debian's libxdp 1.3 don't, so there it is refused, changes nothing, and ours goes on.
     """

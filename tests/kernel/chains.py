@@ -13,7 +13,7 @@ from xdpchain.components import components_of
 from xdpchain.discover import look
 from xdpchain.plan import make_plan
 from xdpchain.running import Running
-from xdpchain.sys import bpf
+from xdpchain.sys import bpf, netns
 from xdpchain.transaction import apply
 from xdptui.demo.playground import Playground
 
@@ -28,10 +28,17 @@ class Expected:
     verdict: int
 
 
-def expected(actions: Sequence[ActionSet], script: Sequence[int]) -> Expected:
-    """The contract, independently of any linkage: in order, on while the code is among the slot's actions,
-    XDP_PASS after the last. Code 31 always goes on: it is what an unreplaced stub returns.
+def expected(
+    actions: Sequence[ActionSet], script: Sequence[int], linkage: Linkage = Linkage.STATIC
+) -> Expected:
+    """The contract: in order, on while the code is among the slot's actions, XDP_PASS after the last. Code 31
+    always goes on: it is what an unreplaced stub returns.
+
+    A single program that is linked by freplace takes the dispatcher's own place, as libxdp has it: what it
+    returns is the verdict.
     """
+    if linkage is Linkage.FREPLACE and len(actions) == 1:
+        return Expected(tuple(script[:1]), script[0])
     returned = []
     for chosen, code in zip(actions, script, strict=False):
         returned.append(code)
@@ -74,8 +81,12 @@ def chain_of(
     return chain
 
 
-def run_through(running: Running, frame: bytes) -> bpf.TestRun:
-    """One packet through the attached dispatcher, without the interface."""
-    assert running.hook is not None
-    with bpf.prog_by_id(running.hook.prog_id) as program:
-        return bpf.prog_test_run(program, frame)
+def run_through(running: Running, frame: bytes, *, arrived: bool = False) -> bpf.TestRun:
+    """One packet through the attached dispatcher, without the interface; or ``arrived``, as if it came in
+    there (native mode only): counting from outside takes no other.
+    """
+    hook, interface = running.hook, running.interface
+    assert hook is not None
+    ingress = interface.ifindex if arrived else 0
+    with bpf.prog_by_id(hook.prog_id) as program:
+        return netns.run(interface.netns, lambda: bpf.prog_test_run(program, frame, ingress=ingress))

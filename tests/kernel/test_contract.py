@@ -61,12 +61,12 @@ def test_verdict_order_and_counters(
     with reader:
         before = reader.read()
         for script in tried:
-            want = expected(actions, script)
-            got = run_through(running, scripted(script))
+            want = expected(actions, script, linkage)
+            got = run_through(running, scripted(script), arrived=True)
             ran = "".join(chr(byte) for byte in got.data[60:])
             assert (got.code, ran) == (want.verdict, "0123456789"[: len(want.returned)]), script.hex()
         after = reader.read()
-    wanted = [expected(actions, script) for script in tried]
+    wanted = [expected(actions, script, linkage) for script in tried]
     assert running.chain is not None
     for number, slot in enumerate(running.chain.slots):
         counted = after.slots[slot.key].since(before.slots[slot.key])
@@ -94,7 +94,9 @@ def test_real_packets_are_counted_exactly(
         for script, number in scripts_and_numbers.items():
             playground.send([scripted(script)] * number)
         after = reader.read()
-    wanted = [expected(actions, script) for script, n in scripts_and_numbers.items() for _ in range(n)]
+    wanted = [
+        expected(actions, script, linkage) for script, n in scripts_and_numbers.items() for _ in range(n)
+    ]
     for number, slot in enumerate(slots_of(running)):
         counted = after.slots[slot].since(before.slots[slot])
         returned = [w.returned[number] for w in wanted if len(w.returned) > number]

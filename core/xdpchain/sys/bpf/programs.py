@@ -185,14 +185,21 @@ class TestRun(NamedTuple):
     ns: int
 
 
-def prog_test_run(prog: Fd, data: bytes, repeat: int = 1) -> TestRun:
-    """Run an XDP program over one packet of at least 14 bytes, ``repeat`` times."""
+def prog_test_run(prog: Fd, data: bytes, repeat: int = 1, ingress: int = 0) -> TestRun:
+    """Run an XDP program over one packet of at least 14 bytes, ``repeat`` times.
+
+    The packet seems to have come in on the interface with the ifindex ``ingress`` of this thread's network
+    namespace (kernel 5.14, commit ec94670fcb3b), where an XDP program must be attached in native mode;
+    0: on the loopback device.
+    """
     memory = Memory()
     room = len(data) + 512
     out = memory.buffer(room)
+    context = struct.pack("<6I", 0, len(data), 0, ingress, 0, 0) if ingress else b""
     attr = struct.pack(
         "<IIIIQQIIIIQQII",
-        prog, 0, len(data), room, memory.at(data), ctypes.addressof(out), repeat, 0, 0, 0, 0, 0, 0, 0,
+        prog, 0, len(data), room, memory.at(data), ctypes.addressof(out), repeat, 0,
+        len(context), 0, memory.at(context) if context else 0, 0, 0, 0,
     )  # fmt: skip
     fields = struct.unpack_from("<IIIIQQII", bpf_call(Command.PROG_TEST_RUN, attr)[1])
     return TestRun(fields[1], out.raw[: fields[3]], fields[7])
