@@ -2,9 +2,10 @@
 /*
  * The dispatcher: the program on the interface's XDP hook, which calls the slots of a chain in order.
  *
- * One source, three objects:
+ * One source, several objects:
  *   dispatcher_v2.o, dispatcher_v3.o   the layout of libxdp's dispatcher versions 2 and 3 (-DDISPATCHER_VERSION=2|3)
  *   dispatcher_counters.o              version 3 that also counts packets and bytes per slot and action (-DXDPTUI_COUNTERS)
+ *   dispatcher_routed*.o               a return code may lead to any later slot (-DXDPTUI_ROUTES), without or with counters
  *
  * The configuration lies in .rodata and is frozen before the load, so the verifier sees constants: it removes the code
  * of unused slots, and what an action set makes unreachable. Each slot is a stub with global linkage, which freplace
@@ -38,15 +39,26 @@ struct dispatcher_config {
 
 #ifdef XDPTUI_COUNTERS
 #include "counters.h"
+#else
+#define CODES 6 /* the five actions, and one for any other return code */
+#endif
 
+#if defined(XDPTUI_COUNTERS) || defined(XDPTUI_ROUTES)
 static volatile const struct {
 	struct dispatcher_config dispatcher;
+#ifdef XDPTUI_COUNTERS
 	__u32 rows[SLOTS];
+#endif
+#ifdef XDPTUI_ROUTES
+	__u8 next[SLOTS][CODES]; /* the slot that runs after each return code, always a later one; or RETURN */
+#endif
 } all_config = {};
 #define config all_config.dispatcher
 #else
 static volatile const struct dispatcher_config config = {};
 #endif
+
+#define RETURN 255
 
 /* libxdp 1.2 reads the version from here. */
 __attribute__((used)) int (*dispatcher_version)[DISPATCHER_VERSION] SEC("xdp_metadata");
@@ -99,6 +111,22 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 /* One register, one value: else clang checks the bounds of a copy, and the verifier doesn't see it. */
 #define KEEP(variable) asm volatile("" : "+r"(variable))
 
+#ifdef XDPTUI_ROUTES
+/* A slot that is beyond the last one, in `next`, lets the packet pass. */
+#define SLOT(n)                                                            \
+	if (config.slots_enabled <= n)                                         \
+		goto pass;                                                         \
+	if (at == n) {                                                         \
+		code = (__u32)prog##n(ctx);                                        \
+		KEEP(code);                                                        \
+		COUNT(all_config.rows[n], code);                                   \
+		way = code > XDP_REDIRECT ? CODES - 1 : code;                      \
+		KEEP(way);                                                         \
+		at = code == UNREPLACED ? n + 1 : all_config.next[n][way];         \
+		if (at == RETURN)                                                  \
+			goto out;                                                      \
+	}
+#else
 #define SLOT(n)                                                            \
 	if (config.slots_enabled <= n)                                         \
 		goto pass;                                                         \
@@ -107,11 +135,15 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 	COUNT(all_config.rows[n], code);                                       \
 	if (code > UNREPLACED || !(config.actions[n] >> code & 1))             \
 		goto out;
+#endif
 
 SEC("xdp")
 int xdp_dispatcher(struct xdp_md *ctx)
 {
 	__u32 code;
+#ifdef XDPTUI_ROUTES
+	__u32 at = 0, way;
+#endif
 #ifdef XDPTUI_COUNTERS
 	struct cpu_counts *counts = own_counts();
 

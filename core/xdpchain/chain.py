@@ -10,12 +10,13 @@ that sorts it there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from .actions import ActionSet
+from .actions import Action, ActionSet
 from .errors import InvalidInput, NotFound
+from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 
 __all__ = [
@@ -128,13 +129,14 @@ class Slot:
     """A component's place in a chain, with the priority and the actions in force.
 
     ``key`` names the slot across edits, so that two chains can be compared; ``row`` is its row of the
-    counters map.
+    counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code.
     """
 
     component: Component
     config: RunConfig
     key: str = field(default_factory=_fresh_key)
     row: int | None = None
+    routes: tuple[Route, ...] = ()
 
     @property
     def name(self) -> str:
@@ -239,9 +241,10 @@ class Chain:
         return self._with(_settle([*self.slots[:at], slot, *self.slots[at:]], at))
 
     def remove(self, indices: Iterable[int]) -> Chain:
-        """The chain without the slots at ``indices``. Raises NotFound."""
+        """The chain without the slots at ``indices``, and without the routes to them. Raises NotFound."""
         gone = {self._at(i).key for i in indices}
-        return self._with(slot for slot in self.slots if slot.key not in gone)
+        kept = (slot for slot in self.slots if slot.key not in gone)
+        return self._with(_unrouted(slot, gone) for slot in kept)
 
     def move(self, source: int, target: int) -> Chain:
         """The chain with the slot at ``source`` standing at ``target``, with priorities to match."""
@@ -262,6 +265,23 @@ class Chain:
         slots[index] = replace(slot, config=config)
         return self._with(slots if priority is None else sorted(slots, key=order_key))
 
+    def route(self, index: int, code: Action | None, target: str | None) -> Chain:
+        """The chain in which this return code of the slot at ``index`` (None: any other code) leads to the
+        slot with the key ``target``; None takes the route away. Raises NotFound.
+
+        Whether it leads forward is for the plan to judge (`paths.check_routes`): the slots may still move.
+        """
+        slot = self._at(index)
+        if target is not None:
+            self.position(target)
+        routes = [one for one in slot.routes if one.code is not code]
+        if target is not None:
+            routes.append(Route(code, target))
+        routes.sort(key=lambda one: (one.code is None, one.code or 0))
+        slots = list(self.slots)
+        slots[index] = replace(slot, routes=tuple(routes))
+        return self._with(slots)
+
     def substitute(self, index: int, component: Component) -> Chain:
         """The chain with another component in the same slot: its place, config and counters row stay."""
         slots = list(self.slots)
@@ -273,6 +293,11 @@ class Chain:
     def relink(self, linkage: Linkage) -> Chain:
         """The same slots under another linkage."""
         return replace(self, linkage=linkage)
+
+
+def _unrouted(slot: Slot, gone: Set[str]) -> Slot:
+    kept = tuple(route for route in slot.routes if route.target not in gone)
+    return slot if kept == slot.routes else replace(slot, routes=kept)
 
 
 def _settle(slots: Sequence[Slot], moved: int) -> list[Slot]:

@@ -6,13 +6,15 @@ A warning stops nothing: each of these can be meant. What can't be known from th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from .actions import Action
+from .actions import ALL_ACTIONS, Action
 from .chain import Chain, Component, MapRef, Mode, Slot
 from .checks import SINGLE_BUFFER_MTU
+from .errors import InvalidInput
+from .paths import RETURN, is_routed, reachable, successors
 from .redirects import redirect_use
 from .running import Device, Running
 
@@ -70,8 +72,7 @@ def lint(
     """Judge a candidate; ``running`` is what it would replace, and says which device it is for."""
     device = running.device if running else None
     return (
-        *_unreachable(chain),
-        *_verdicts(chain),
+        *_ways(chain),
         *_order(chain),
         *_twins(chain),
         *_fragments(chain, device),
@@ -80,7 +81,23 @@ def lint(
     )
 
 
+def _ways(chain: Chain) -> Iterator[Warning]:
+    try:
+        ways = successors(chain)
+    except InvalidInput as error:
+        yield Warning(None, str(error))
+        return
+    yield from _unreachable(chain)
+    yield from _verdicts(chain, ways)
+
+
 def _unreachable(chain: Chain) -> Iterator[Warning]:
+    if is_routed(chain):
+        there = reachable(chain)
+        for i, slot in enumerate(chain.slots):
+            if i not in there:
+                yield Warning(i, f"{slot.name} never runs: no return code leads to it")
+        return
     for i, slot in enumerate(chain.slots[:-1]):
         if not slot.actions:
             rest = ", ".join(s.name for s in chain.slots[i + 1 :])
@@ -88,24 +105,28 @@ def _unreachable(chain: Chain) -> Iterator[Warning]:
             return
 
 
-def _verdicts(chain: Chain) -> Iterator[Warning]:
-    last = len(chain) - 1
+def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
+    end = len(chain)
     for i, slot in enumerate(chain.slots):
-        which = [a.xdp_name for a in slot.actions if a in (Action.DROP, Action.ABORTED)]
-        if which:
-            outcome = "XDP_PASS ends the chain" if i == last else "a later slot decides"
-            yield Warning(
-                i, f"{slot.name} continues after {' and '.join(which)}: {outcome}, the packet may pass"
-            )
-        sent = [a.xdp_name for a in slot.actions if a in (Action.TX, Action.REDIRECT)]
-        if sent and i == last:
-            yield Warning(i, f"{slot.name} is last: its {' and '.join(sent)} turns into XDP_PASS")
+        goes_on = [action for action in ALL_ACTIONS if ways[i][action] != RETURN]
+        lost = [action for action in goes_on if action in (Action.DROP, Action.ABORTED)]
+        if lost:
+            last = all(ways[i][action] == end for action in lost)
+            outcome = "XDP_PASS ends the chain" if last else "a later slot decides"
+            yield Warning(i, f"{slot.name} continues after {_listed(lost)}: {outcome}, the packet may pass")
+        sent = [action for action in goes_on if action in (Action.TX, Action.REDIRECT)]
+        if sent and all(ways[i][action] == end for action in sent):
+            yield Warning(i, f"{slot.name} is last: its {_listed(sent)} turns into XDP_PASS")
         elif sent:
             yield Warning(
                 i,
-                f"{slot.name} continues after {' and '.join(sent)}: a later slot's verdict takes its place, "
+                f"{slot.name} continues after {_listed(sent)}: a later slot's verdict takes its place, "
                 "and the packet may not be sent",
             )
+
+
+def _listed(actions: Sequence[Action]) -> str:
+    return " and ".join(action.xdp_name for action in actions)
 
 
 def _order(chain: Chain) -> Iterator[Warning]:

@@ -13,14 +13,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .actions import ActionSet
+from .actions import Action, ActionSet
 from .chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from .errors import InvalidInput
+from .paths import is_routed
+from .routes import Route
 from .runconfig import RunConfig
 
 __all__ = ["FORMAT", "Author", "Manifest"]
 
 FORMAT = 1
+ROUTED = 2
+"""The format of a chain with routes: who does not know of them must not take it for one without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class Manifest:
 
     def encode(self) -> bytes:
         document = {
-            "format": FORMAT,
+            "format": ROUTED if is_routed(self.chain) else FORMAT,
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
             "counters": self.counters_map,
@@ -65,10 +69,10 @@ class Manifest:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
         try:
             document = json.loads(data.rstrip(b"\0"))
-            if document["format"] != FORMAT:
+            if document["format"] not in (FORMAT, ROUTED):
                 raise InvalidInput(
                     "the chain's manifest can't be read",
-                    f"it has format {document['format']}, this is {FORMAT}",
+                    f"it has format {document['format']}, this reads up to {ROUTED}",
                     "Use the xdptui that made the chain, or a newer one",
                 )  # fmt: skip
             chain = Chain(
@@ -97,6 +101,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "key": slot.key,
         "row": slot.row,
         **_config_out(slot.config),
+        **({"routes": [[route.code, route.target] for route in slot.routes]} if slot.routes else {}),
         "name": component.name,
         "section": component.section,
         "declared": _config_out(component.declared),
@@ -137,4 +142,8 @@ def _slot_in(document: Mapping[str, Any]) -> Slot:
         unit_map=document["unit"],
         object=source and ObjectRef(source["sha256"], source["size"], source["path"], source["map"]),
     )
-    return Slot(component, _config_in(document), document["key"], document["row"])
+    routes = tuple(
+        Route(None if code is None else Action(code), str(target))
+        for code, target in document.get("routes", ())
+    )
+    return Slot(component, _config_in(document), document["key"], document["row"], routes)

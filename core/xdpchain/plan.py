@@ -9,6 +9,8 @@ from enum import StrEnum
 from .chain import Chain, Mode, Slot
 from .errors import InvalidInput, NotOurs
 from .lint import Warning, lint
+from .paths import check_routes
+from .routes import Route, route_name
 from .running import Owner, Running
 
 __all__ = ["Change", "ChangeKind", "Plan", "make_plan", "moved"]
@@ -68,7 +70,7 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
     """Compare, and say what applying will do.
 
     Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
-    for a mode that the running chain can't be moved to in one step.
+    for a mode that the running chain can't be moved to in one step, or has routes that can't be had.
     """
     if not running.editable:
         hook = running.hooks[0]
@@ -87,6 +89,7 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
+    check_routes(candidate)
     changes = _changes(running.chain or replace(candidate, slots=()), candidate)
     steps = _steps(running, candidate) if changes else ()
     return Plan(running, candidate, changes, steps, lint(candidate, running))
@@ -102,7 +105,8 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
     away = moved(old, new)
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
-            found.append(Change(ChangeKind.ADD, slot.name, f"slot {i}, {_config(slot)}"))
+            routes = "".join(f", {text}" for text in _rerouted(old, None, new, slot))
+            found.append(Change(ChangeKind.ADD, slot.name, f"slot {i}, {_config(slot)}{routes}"))
             continue
         was = before[slot.key]
         if was.component != slot.component:
@@ -114,6 +118,7 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
             retuned.append(f"priority {was.priority} → {slot.priority}")
         if was.actions != slot.actions:
             retuned.append(f"continues on {was.actions} → {slot.actions}")
+        retuned += _rerouted(old, was, new, slot)
         if retuned:
             found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned)))
     if old.slots and new.slots:
@@ -125,6 +130,23 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
         if old.counters != new.counters:
             found.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
     return tuple(found)
+
+
+def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]:
+    before = {route.code: route for route in was.routes} if was else {}
+    after = {route.code: route for route in slot.routes}
+    said = []
+    for code in dict.fromkeys((*before, *after)):
+        if before.get(code) != after.get(code):
+            come = f"leads to {_target(new, after[code])}" if code in after else "leads nowhere else any more"
+            gone = f", no longer to {_target(old, before[code])}" if code in before and code in after else ""
+            said.append(f"{route_name(code)} {come}{gone}")
+    return said
+
+
+def _target(chain: Chain, route: Route) -> str:
+    names = {slot.key: slot.name for slot in chain}
+    return names.get(route.target, "a slot that is gone")
 
 
 def _config(slot: Slot) -> str:

@@ -182,7 +182,7 @@ def test_editors_that_try_again_both_get_through(
             marks = run_through(running, frame).data[len(frame) :].decode()
         except OSError:
             continue  # replaced between the look and the run
-        if look_at(playground).identity == running.identity:  # else it may be a chain that is being taken apart
+        if look_at(playground).identity == running.identity:  # else it may be one that is being taken apart
             seen.add(marks)
     for child in children:
         child.join()

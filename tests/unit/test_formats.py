@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpchain import image
-from xdpchain.actions import ActionSet
+from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.config import MAGIC, SIZES, USED, DispatcherConfig, SlotConfig
 from xdpchain.errors import InvalidInput
@@ -117,6 +117,14 @@ def test_manifests_survive() -> None:
     assert Manifest.decode(uncounted.encode()) == uncounted
 
 
+def test_manifests_of_chains_with_routes_survive_and_have_a_format_of_their_own() -> None:
+    target = CHAIN.slots[1].key
+    routed = CHAIN.route(0, Action.DROP, target).route(0, None, target)
+    manifest = Manifest(routed, AUTHOR, 9)
+    assert Manifest.decode(manifest.encode()) == manifest
+    assert b'"format":2' in manifest.encode()
+
+
 @given(st.data())
 def test_damaged_manifests_are_refused(data: st.DataObject) -> None:
     whole = bytearray(Manifest(CHAIN, AUTHOR).encode())
@@ -129,8 +137,8 @@ def test_damaged_manifests_are_refused(data: st.DataObject) -> None:
 
 
 def test_a_newer_manifest_says_so() -> None:
-    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":2')
-    with pytest.raises(InvalidInput, match="format 2"):
+    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":3')
+    with pytest.raises(InvalidInput, match="format 3"):
         Manifest.decode(newer)
 
 

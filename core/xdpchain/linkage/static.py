@@ -28,6 +28,8 @@ from xdpchain.chain import MAX_SLOTS, Chain, Component
 from xdpchain.config import DispatcherConfig, SlotConfig
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
 from xdpchain.manifest import Author, Manifest
+from xdpchain.paths import is_routed, successors
+from xdpchain.routes import CODES
 from xdpchain.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
@@ -117,9 +119,11 @@ class StaticLinker:
 
 
 @cache
-def _dispatcher(counting: bool) -> tuple[Unit, tuple[int, ...], int]:
+def _dispatcher(counting: bool, routed: bool) -> tuple[Unit, tuple[int, ...], int]:
     """The dispatcher's unit, where the stubs of its slots begin, and the BTF prototype of a component."""
-    name = "dispatcher_counters" if counting else f"dispatcher_v{CONFIG_VERSION}"
+    name = "dispatcher" + "_routed" * routed + "_counters" * counting
+    if not (counting or routed):
+        name = f"dispatcher_v{CONFIG_VERSION}"
     path = OBJECTS / f"{name}.o"
     try:
         data = path.read_bytes()
@@ -141,7 +145,8 @@ def _dispatcher(counting: bool) -> tuple[Unit, tuple[int, ...], int]:
 def _link(
     candidate: Chain, parts: Sequence[Part], counters: bpf.Fd | None, held: contextlib.ExitStack
 ) -> tuple[bpf.Fd, Chain]:
-    unit, stubs, prototype = _dispatcher(counters is not None)
+    routed = is_routed(candidate)
+    unit, stubs, prototype = _dispatcher(counters is not None, routed)
     frags = all(part.slot.component.frags for part in parts)
     config = DispatcherConfig(
         CONFIG_VERSION,
@@ -154,6 +159,10 @@ def _link(
     if counters is not None:
         rows = [part.slot.row or 0 for part in parts]
         config += b"".join(row.to_bytes(4, "little") for row in rows + [0] * (MAX_SLOTS - len(rows)))
+    if routed:
+        ways = [bytes(place % 256 for place in row) for row in successors(candidate)]
+        config += b"".join(ways).ljust(MAX_SLOTS * CODES, b"\0")
+        config += bytes(-len(config) % 4)  # the compiler's own padding
     try:
         rodata = held.enter_context(blobs.make("xdptui_config", config))
     except bpf.BpfError as error:

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways through a chain: which slot runs after each return code of each slot. Pure.
+
+All linkages are built from this one table, and what is said of a chain (lint, the waterfall) is read off it.
+"""
+
+from __future__ import annotations
+
+from .actions import ALL_ACTIONS, Action
+from .chain import Chain, Linkage
+from .errors import InvalidInput
+from .routes import route_name
+
+__all__ = ["RETURN", "check_routes", "is_routed", "reachable", "successors"]
+
+RETURN = -1
+"""In place of a slot: the code is returned."""
+
+
+def is_routed(chain: Chain) -> bool:
+    """Whether a return code leads to a named slot anywhere in this chain."""
+    return any(slot.routes for slot in chain)
+
+
+def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
+    """For each slot, and each of the six codes (the actions, then any other), the index of the slot that runs
+    next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned.
+
+    Raises InvalidInput as `check_routes` does.
+    """
+    places = {slot.key: index for index, slot in enumerate(chain)}
+    table = []
+    for index, slot in enumerate(chain):
+        routes = {route.code: _place(places, chain, index, route.code, route.target) for route in slot.routes}
+        rest = routes.get(None, RETURN)
+        row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
+        table.append((*row, rest))
+    return tuple(table)
+
+
+def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None, target: str) -> int:
+    slot, place = chain.slots[index], places.get(target)
+    what = f"{route_name(code)} of {slot.name} (slot {index})"
+    if place is None:
+        raise InvalidInput(f"{what} leads nowhere", "the slot that it leads to is not in this chain")
+    if place <= index:
+        to = chain.slots[place].name
+        raise InvalidInput(
+            f"{what} leads back to {to} (slot {place})",
+            "a packet could go round for ever: tail calls end after 33, silently, and a dispatcher knows no "
+            "way back",
+            f"Give {to} a place after {slot.name}",
+        )
+    return place
+
+
+def check_routes(chain: Chain) -> None:
+    """Raise InvalidInput for a route that leads back or nowhere, and where the linkage can't express any."""
+    if not is_routed(chain):
+        return
+    successors(chain)
+    if chain.linkage is Linkage.FREPLACE:
+        who = next(slot for slot in chain if slot.routes)
+        raise InvalidInput(
+            f"routes of {who.name} can't be had with freplace linkage",
+            "a dispatcher that libxdp's tools can read knows only to go on or to return",
+            "Use --linkage static or tailcall, which can",
+        )
+
+
+def reachable(chain: Chain) -> frozenset[int]:
+    """The slots that some return codes lead to."""
+    if not chain.slots:
+        return frozenset()
+    table, found, waiting = successors(chain), {0}, [0]
+    while waiting:
+        for place in table[waiting.pop()]:
+            if RETURN < place < len(chain) and place not in found:
+                found.add(place)
+                waiting.append(place)
+    return frozenset(found)

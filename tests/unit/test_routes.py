@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Routes: what is written, where it leads, and what lint says of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xdpchain.actions import ALL_ACTIONS, Action, ActionSet
+from xdpchain.chain import Chain, Component, Interface, Linkage, Slot
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.lint import lint
+from xdpchain.paths import RETURN, check_routes, is_routed, reachable, successors
+from xdpchain.plan import make_plan
+from xdpchain.routes import CODES, parse_routes
+from xdpchain.running import Device, Running
+
+PASS_ON = ActionSet.parse("P")
+
+
+def chain_of(*actions: str) -> Chain:
+    chain = Chain()
+    for number, text in enumerate(actions):
+        chain = chain.add(Slot.of(Component(f"c{number}"), 10 * number, ActionSet.parse(text)))
+    return chain
+
+
+def leading(chain: Chain, index: int, code: Action | None, target: int) -> Chain:
+    return chain.route(index, code, chain.slots[target].key)
+
+
+def test_routes_are_read() -> None:
+    assert parse_routes("DROP:logger, XDP_TX:4,*:return") == {
+        Action.DROP: "logger", Action.TX: "4", None: "return"
+    }  # fmt: skip
+    assert parse_routes("any:next") == {None: "next"}
+
+
+@pytest.mark.parametrize("text", ["", ",", "DROP", "DROP:", "FOO:1", "D:1,DROP:2", ":3"])
+def test_what_is_no_route_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_routes(text)
+
+
+def test_precedence_is_code_then_actions_then_any_other() -> None:
+    chain = leading(leading(chain_of("PD", "P", "P", "none"), 0, Action.DROP, 3), 0, None, 2)
+    assert successors(chain)[0] == (2, 3, 1, 2, 2, 2)
+    assert successors(chain)[3] == (RETURN,) * CODES
+    assert successors(chain_of("P"))[0] == (RETURN, RETURN, 1, RETURN, RETURN, RETURN)
+
+
+def test_a_route_stays_with_its_slot_through_edits() -> None:
+    chain = leading(chain_of("P", "P", "P"), 0, Action.DROP, 2)
+    moved = chain.move(2, 1)
+    assert successors(moved)[0][Action.DROP] == 1
+    assert not is_routed(chain.remove([2]))
+    assert not is_routed(chain.route(0, Action.DROP, None))
+    assert successors(chain.substitute(0, Component("other")))[0][Action.DROP] == 2
+    with pytest.raises(InvalidInput, match="leads back to c2"):
+        check_routes(chain.move(0, 2))
+    with pytest.raises(NotFound):
+        chain.route(0, Action.DROP, "no such key")
+
+
+def test_freplace_can_not_express_them_and_the_plan_says_who_can() -> None:
+    chain = leading(chain_of("P", "P"), 0, Action.DROP, 1).relink(Linkage.FREPLACE)
+    nothing = Running(Device(Interface("x", 1), True, "up", 1500, None, None))
+    with pytest.raises(InvalidInput, match=r"(?s)c0.*static or tailcall"):
+        make_plan(nothing, chain)
+    (change, _) = make_plan(nothing, chain.relink(Linkage.STATIC)).changes
+    assert "XDP_DROP leads to c1" in change.text
+
+
+def test_a_plan_says_what_becomes_of_a_route() -> None:
+    before = leading(chain_of("P", "P", "P"), 0, Action.DROP, 1)
+    runs = Running(Device(Interface("x", 1), True, "up", 1500, None, None), chain=before)
+    (change,) = make_plan(runs, leading(before, 0, Action.DROP, 2)).changes
+    assert change.text == "XDP_DROP leads to c2, no longer to c1"
+    (change,) = make_plan(runs, before.route(0, Action.DROP, None)).changes
+    assert change.text == "XDP_DROP leads nowhere else any more"
+
+
+def texts(chain: Chain) -> list[str]:
+    return [warning.text for warning in lint(chain)]
+
+
+def test_lint_follows_the_routes() -> None:
+    skipped = leading(chain_of("none", "P", "none"), 0, Action.PASS, 2)
+    assert "c1 never runs: no return code leads to it" in texts(skipped)
+    assert any("c0 continues after XDP_DROP: a later slot decides" in text
+               for text in texts(leading(chain_of("P", "P"), 0, Action.DROP, 1)))  # fmt: skip
+    back = leading(chain_of("P", "P"), 1, Action.DROP, 0)
+    assert any("leads back" in text for text in texts(back))
+
+
+@given(st.data())
+def test_no_way_through_a_chain_leads_back(data: st.DataObject) -> None:
+    chain = chain_of(*(data.draw(st.sampled_from(["none", "P", "ADPTR"])) for _ in range(6)))
+    for _ in range(data.draw(st.integers(0, 8))):
+        index, target = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 5))
+        code = data.draw(st.sampled_from([*ALL_ACTIONS, None]))
+        candidate = leading(chain, index, code, target)
+        try:
+            check_routes(candidate)
+        except InvalidInput:
+            assert target <= index
+        else:
+            chain = candidate
+    table = successors(chain)
+    assert all(place == RETURN or place > i for i, row in enumerate(table) for place in row)
+    assert 0 in reachable(chain)
