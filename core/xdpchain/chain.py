@@ -277,9 +277,13 @@ class Chain:
         routes = [one for one in slot.routes if one.code is not code]
         if target is not None:
             routes.append(Route(code, target))
-        routes.sort(key=lambda one: (one.code is None, one.code or 0))
+        return self.with_routes(index, routes)
+
+    def with_routes(self, index: int, routes: Iterable[Route]) -> Chain:
+        """The chain with these routes of the slot at ``index``, and no others. Raises NotFound."""
+        ordered = sorted(routes, key=lambda one: (one.code is None, one.code or 0))
         slots = list(self.slots)
-        slots[index] = replace(slot, routes=tuple(routes))
+        slots[index] = replace(self._at(index), routes=tuple(ordered))
         return self._with(slots)
 
     def substitute(self, index: int, component: Component) -> Chain:

@@ -7,11 +7,11 @@ All linkages are built from this one table, and what is said of a chain (lint, t
 from __future__ import annotations
 
 from .actions import ALL_ACTIONS, Action
-from .chain import Chain, Linkage
+from .chain import Chain, Linkage, Slot
 from .errors import InvalidInput
 from .routes import route_name
 
-__all__ = ["RETURN", "check_routes", "is_routed", "reachable", "successors"]
+__all__ = ["RETURN", "check_routes", "is_routed", "reachable", "route_texts", "successors"]
 
 RETURN = -1
 """In place of a slot: the code is returned."""
@@ -66,6 +66,17 @@ def check_routes(chain: Chain) -> None:
             "a dispatcher that libxdp's tools can read knows only to go on or to return",
             "Use --linkage static or tailcall, which can",
         )
+
+
+def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:
+    """The routes of a slot in words: ``XDP_DROP → 2 logger``."""
+    places = {one.key: index for index, one in enumerate(chain)}
+    return tuple(
+        f"{route_name(route.code)} → {places[route.target]} {chain.slots[places[route.target]].name}"
+        if route.target in places
+        else f"{route_name(route.code)} → ?"
+        for route in slot.routes
+    )
 
 
 def reachable(chain: Chain) -> frozenset[int]:

@@ -138,7 +138,9 @@ def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]
     said = []
     for code in dict.fromkeys((*before, *after)):
         if before.get(code) != after.get(code):
-            come = f"leads to {_target(new, after[code])}" if code in after else "leads nowhere else any more"
+            come = "leads nowhere else any more"
+            if code in after:
+                come = f"leads to {_target(new, after[code])}"
             gone = f", no longer to {_target(old, before[code])}" if code in before and code in after else ""
             said.append(f"{route_name(code)} {come}{gone}")
     return said

@@ -96,6 +96,8 @@ def test_the_documentation_shows_every_key(cli: CommandLine) -> None:
         for heading in ("### status", "### Changing commands")
     )
     loaded = cli.ok("load", cli.interface, cli.sample("firewall"), "-A", "XDP_DROP").json
+    cli.load("monitor")
+    cli.ok("set", cli.interface, "0", "--route", "TX:1")
     assert keys(status) == keys(cli.ok("status", cli.interface).json)
     real = loaded | {"running": {}}
     real["plan"]["candidate"]["slots"] = []
@@ -143,6 +145,35 @@ def test_a_chain_is_edited_from_load_to_unload(cli: CommandLine) -> None:
     assert gone["changed"] is True
     assert gone["running"]["mode"] is None
     assert cli.ok("unload", cli.interface, "--all").json["changed"] is False
+
+
+def test_return_codes_lead_to_named_slots(cli: CommandLine) -> None:
+    cli.load("firewall", "ratelimit")
+    logger = ("load", cli.interface, cli.sample("monitor"), "-P", "90")
+    loaded = cli.ok(*logger).json["running"]["slots"]
+    assert [slot["name"] for slot in loaded] == ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
+    cli.ok("set", cli.interface, "xdp_firewall", "--route", "DROP:xdp_monitor,PASS:2,*:next")
+    slots = cli.ok("status", cli.interface).json["interfaces"][0]["slots"]
+    assert slots[0]["routes"] == [
+        {"code": "XDP_DROP", "slot": 2, "name": "xdp_monitor"},
+        {"code": "XDP_PASS", "slot": 2, "name": "xdp_monitor"},
+        {"code": "*", "slot": 1, "name": "xdp_ratelimit"},
+    ]
+    assert "routes: XDP_DROP → 2 xdp_monitor" in cli("status", cli.interface).out
+    cli.ok("set", cli.interface, "0", "--route", "DROP:return,PASS:next,*:return")
+    (first, *_) = cli.ok("status", cli.interface).json["interfaces"][0]["slots"]
+    assert (first["routes"], first["actions"]) == ([], ["XDP_PASS"])
+
+
+@pytest.mark.parametrize(
+    ("route", "code"), [("DROP:0", 7), ("DROP:nosuch", 5), ("DROP", 7), ("MAYBE:1", 7), ("DROP:1,D:1", 7)]
+)
+def test_what_is_no_route_changes_nothing(cli: CommandLine, route: str, code: int) -> None:
+    cli.load("firewall", "monitor")
+    before = cli.ok("status", cli.interface).json["interfaces"][0]["programs"]
+    result = cli("set", cli.interface, "1", "--route", route, "--json")
+    assert result.code == code, result.err
+    assert cli.ok("status", cli.interface).json["interfaces"][0]["programs"] == before
 
 
 def test_the_new_version_of_a_component_keeps_its_maps(cli: CommandLine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.priority import PriorityDialog
+from xdptui.screens.routes import RoutesDialog
 from xdptui.view.chain_lines import columns
 from xdptui.view.session import State
 
@@ -292,3 +294,36 @@ async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, 
         else:
             assert driver.session.changes == 0
             assert any(why in notice.message for notice in driver.app._notifications)
+
+
+async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        driver.app.main.put(replace(driver.session, action=Action.DROP))
+        await driver.press("g")
+        await driver.until(lambda: driver.dialog(RoutesDialog))
+        assert "XDP_DROP      → returned" in driver.text()
+        await driver.press("enter", "down", "down", "enter")
+        await driver.until(lambda: "XDP_DROP      → 2 xdp_monitor" in driver.text())
+        await driver.answer("set")
+        await driver.until(lambda: driver.session.state is State.CANDIDATE)
+        assert "·D2P" in driver.lines("chain")[1].replace(" ", "")
+        await applied(driver)
+        playground.send([frames.udp(PEER, NEAR, 40000, 9)] * 3)
+    slots = look_at(playground).chain
+    assert slots is not None
+    assert [(route.code, route.target) for route in slots.slots[0].routes] == [
+        (Action.DROP, slots.slots[2].key)
+    ]
+
+
+async def test_a_route_that_leads_back_is_refused_in_the_plan(playground: Playground, samples: Path) -> None:
+    running = run_chain(playground, samples, *THREE)
+    assert running.chain is not None
+    routed = change(playground, lambda chain: chain.route(0, Action.DROP, chain.slots[1].key))
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.drag(0, 2)
+        await driver.press("a")
+        await driver.until(lambda: "leads back" in driver.text())
+        await driver.press("escape")
+    assert look_at(playground).identity == routed.identity

@@ -275,6 +275,10 @@ def _config(parser: argparse.ArgumentParser) -> None:
         "-A", "--actions", metavar="ACTIONS",
         help="chain call actions, after which the next slot runs: XDP_PASS,XDP_DROP or PD; none",
     )  # fmt: skip
+    parser.add_argument(
+        "--route", metavar="CODE:SLOT,...",
+        help="return codes that lead to a later slot (number or name), next or return: DROP:logger,*:4",
+    )  # fmt: skip
 
 
 def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tuple[str, ...]) -> None:

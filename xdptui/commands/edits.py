@@ -8,14 +8,16 @@ changed meanwhile.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from xdpchain.actions import Action
 from xdpchain.chain import Chain, Linkage
 from xdpchain.components import keep_maps
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.journal.entries import Moment
 from xdpchain.journal.undoing import Undo, undo_of
+from xdpchain.routes import parse_routes
 from xdpchain.running import Running
 from xdptui.commands import options as values
 from xdptui.commands.linkage import choose
@@ -43,6 +45,7 @@ class Edit:
 
 def _load(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
+    routes = parse_routes(given.route) if given.route is not None else {}
     mode, remark = values.mode(given.mode)
     at = None if given.at is None else values.place(given.at)
     slots, notes = slots_of(given.objects, given.names, given.section, given.pin_path, priority, actions)
@@ -63,9 +66,15 @@ def _load(given: Namespace) -> Edit:
             chain = replace(chain, counters=given.counters)
         for i, slot in enumerate(slots):
             chain = chain.add(slot, None if at is None else at + i)
+        for slot in slots:
+            chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
         return chain, tuple(said)
 
-    return Edit(make, repeatable=at is None)
+    return Edit(make, repeatable=at is None and not _numbered(routes))
+
+
+def _numbered(routes: Mapping[Action | None, str]) -> bool:
+    return any(word.isdecimal() for word in routes.values())
 
 
 def _version(chain: Chain, given: Namespace) -> Chain:
@@ -129,9 +138,10 @@ def _move(given: Namespace) -> Edit:
 
 def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
-    tunes = priority is not None or actions is not None
+    routes = parse_routes(given.route) if given.route is not None else {}
+    tunes = priority is not None or actions is not None or bool(routes)
     if not tunes and given.counters is None:
-        raise UsageError("say what to set", todo="-P PRIO, -A ACTIONS, --counters or --no-counters")
+        raise UsageError("say what to set", todo="-P PRIO, -A ACTIONS, --route, --counters or --no-counters")
     if tunes and given.slot is None:
         raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
     if not tunes and given.slot is not None:
@@ -142,14 +152,17 @@ def _set(given: Namespace) -> Edit:
         chain = running.chain
         if tunes:
             index = values.slot(chain, given.slot, running.interface)
+            key = (chain or Chain()).slots[index].key
             chain = (chain or Chain()).retune(index, priority, actions)
+            chain = values.routed(chain, chain.position(key), routes, running.interface)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
         if given.counters is not None and chain.linkage is Linkage.FREPLACE:
             raise Unsupported("counters can't be switched here", COUNTED_FROM_OUTSIDE)
         return chain if given.counters is None else replace(chain, counters=given.counters), ()
 
-    return Edit(make, repeatable=given.slot is None or not given.slot.isdecimal())
+    repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
+    return Edit(make, repeatable=repeatable)
 
 
 def _replace(given: Namespace) -> Edit:

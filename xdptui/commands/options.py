@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
-from xdpchain.actions import ActionSet
+from collections.abc import Mapping
+
+from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Mode
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.runconfig import MAX_PRIORITY, RunConfig
 
-__all__ = ["actions", "amount", "mode", "number", "place", "priority", "seconds", "slot"]
+__all__ = ["actions", "amount", "mode", "number", "place", "priority", "routed", "seconds", "slot"]
 
 UNSPECIFIED = "unspecified"
 MODES = {"native": Mode.NATIVE, "drv": Mode.NATIVE, "generic": Mode.GENERIC, "skb": Mode.GENERIC}
@@ -97,3 +99,21 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
 def place(text: str) -> int:
     """A place in a chain, which may be one that no slot holds yet."""
     return number(text, "slot number", "Slots are counted from 0")
+
+
+def routed(chain: Chain, index: int, routes: Mapping[Action | None, str], where: object) -> Chain:
+    """The chain in which the return codes of the slot at ``index`` lead where the words say: to a slot, to
+    the ``next`` one, or nowhere (``return``). Raises NotFound, InvalidInput.
+    """
+    for code, word in routes.items():
+        target = None
+        if word == "next" and code is None:
+            if index + 1 == len(chain):
+                raise InvalidInput("*:next leads nowhere", "no slot follows", "Use *:return")
+            target = chain.slots[index + 1].key
+        elif word not in ("next", "return"):
+            target = chain.slots[slot(chain, word, where)].key
+        chain = chain.route(index, code, target)
+        if code is not None and target is None and (code in chain.slots[index].actions) != (word == "next"):
+            chain = chain.retune(index, actions=chain.slots[index].actions.toggle(code))
+    return chain

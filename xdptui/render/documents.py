@@ -11,6 +11,7 @@ from xdpchain.armed import Armed, Settled
 from xdpchain.chain import Chain, Slot
 from xdpchain.manifest import Author
 from xdpchain.plan import Plan
+from xdpchain.routes import route_name
 from xdpchain.running import Running
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "linkage": _value(running.linkage),
         "dispatcher": running.dispatcher
         and {"id": running.dispatcher.id, "version": running.dispatcher.version},
-        "slots": [slot(i, one, sample) for i, one in enumerate(chain or ())],
+        "slots": [slot(chain, i, sample) for i in range(len(chain))] if chain else [],
         "verdict": counts(sample.verdict) if sample else None,
         "counters": running.counters_map is not None,
         "editable": running.editable,
@@ -91,8 +92,9 @@ def _author(author: Author) -> Document:
     return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
 
 
-def slot(index: int, one: Slot, sample: Sample | None = None) -> Document:
+def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
     """One entry of ``slots``."""
+    one = chain.slots[index]
     component = one.component
     counted = sample.slots.get(one.key) if sample else None
     source = component.object
@@ -103,6 +105,7 @@ def slot(index: int, one: Slot, sample: Sample | None = None) -> Document:
         "tag": component.tag,
         "priority": one.priority,
         "actions": list(one.actions.names()),
+        "routes": routes(chain, one),
         "counters": counts(counted) if counted else None,
         "section": component.section,
         "declared": {
@@ -114,6 +117,16 @@ def slot(index: int, one: Slot, sample: Sample | None = None) -> Document:
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
         "key": one.key,
     }
+
+
+def routes(chain: Chain, one: Slot) -> list[Document]:
+    """The return codes (``*``: any other) that lead to a named slot."""
+    places = {other.key: index for index, other in enumerate(chain)}
+    return [
+        {"code": route_name(route.code), "slot": index, "name": chain.slots[index].name}
+        for route in one.routes
+        if (index := places.get(route.target)) is not None
+    ]
 
 
 def counts(one: SlotCounts) -> Document:
@@ -142,7 +155,7 @@ def _chain(chain: Chain) -> Document:
         "linkage": chain.linkage.value,
         "mode": chain.mode.value,
         "counters": chain.counters,
-        "slots": [slot(i, one) for i, one in enumerate(chain)],
+        "slots": [slot(chain, i) for i in range(len(chain))],
     }
 
 

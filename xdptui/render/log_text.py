@@ -7,8 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from xdpchain.chain import Chain
 from xdpchain.journal.entries import Entry, Kind, Moment
 from xdptui.outcome import printable
+from xdptui.render.documents import routes
 
 __all__ = ["log_document", "log_text"]
 
@@ -70,6 +72,7 @@ def _state(moment: Moment) -> dict[str, Any]:
                 "name": slot.name,
                 "priority": slot.priority,
                 "actions": list(slot.actions.names()),
+                "routes": routes(moment.chain or Chain(), slot),
                 "sha256": slot.component.object.sha256 if slot.component.object else None,
                 "path": slot.component.object.path if slot.component.object else None,
             }

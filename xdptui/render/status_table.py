@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from xdpchain.actions import ALL_ACTIONS
 from xdpchain.armed import Outcome
-from xdpchain.chain import Slot
+from xdpchain.chain import Chain, Slot
+from xdpchain.paths import route_texts
 from xdpchain.running import Running
 from xdptui.outcome import printable
 from xdptui.render.armed_text import armed_line, settled_line
@@ -61,8 +62,11 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
     if running.note:
         rows.append(f"    {printable(running.note)}")
     rows += _waiting(running, now)
-    for slot in running.chain or running.shown or ():
+    chain = running.chain or running.shown or Chain()
+    for slot in chain:
         rows.append(_slot(slot))
+        if slot.routes:
+            rows.append(f"      routes: {', '.join(map(printable, route_texts(chain, slot)))}")
         if sample is not None and slot.key in sample.slots:
             rows.append(f"      {counted(sample.slots[slot.key])}")
     if sample is not None:

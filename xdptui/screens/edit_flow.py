@@ -72,6 +72,32 @@ class EditFlow(Flow):
         self.put(replace(self.session.at_slot(slot), action=action))
         self._edit(lambda chain: chain.retune(slot, actions=chain.slots[slot].actions.toggle(action)), slot)
 
+    # Routes
+
+    def action_routes(self) -> None:
+        if not self._needs_slot() or not self.editable():
+            return
+        if self.session.chain.linkage is Linkage.FREPLACE:
+            self.notify(
+                "A dispatcher that libxdp's tools can read knows only to go on or to return. "
+                "Move the chain to static or tailcall linkage first (L)",
+                title="freplace linkage has no routes",
+                timeout=8,
+            )
+            return
+        self.begin(self._routes_flow())
+
+    async def _routes_flow(self) -> None:
+        chain, index = self.session.chain, self.session.slot
+        from .routes import RoutesDialog
+
+        routed = await self.app.push_screen_wait(RoutesDialog(chain, index, self.session.action))
+        if routed is None or self._gone(chain.slots[index].key):
+            return
+        slot, here = routed.slots[index], {one.key for one in self.session.chain}
+        routes = tuple(route for route in slot.routes if route.target in here)
+        self._edit(lambda now: now.with_routes(now.position(slot.key), routes))
+
     # Priority
 
     def on_chain_table_priority_asked(self, event: ChainTable.PriorityAsked) -> None:

@@ -51,6 +51,10 @@ class ChainView:
     def cursor(self) -> int:
         return self.drag[1] if self.drag else self.slot
 
+    def place(self, key: str) -> str:
+        """The number of the slot with this key, as shown: one digit, for a dispatcher has ten slots."""
+        return next((str(i) for i, slot in enumerate(self.slots) if slot.key == key), "?")
+
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -165,11 +169,18 @@ def _first(
         cells.append(Cell("*" if differs else " ", "changed"))
     cells += [left(slot.name, cols.name, "added" if mark == "+" else "name"), Cell(" ")]
     differing = toggled(was, slot) if view.candidate else ()
+    targets = {route.code: view.place(route.target) for route in slot.routes}
+    rerouted = {route.code for route in slot.routes if was is not None and route not in was.routes}
     for action in ALL_ACTIONS:
         on = action in slot.actions
         style = f"on-{action.letter}" if on else "off"
         if here and view.focused and action is view.action and not view.drag:
             style = "picked"
+        routed = targets.get(action, targets.get(None) if not on else None)
+        if routed is not None:
+            style = "picked" if style == "picked" else f"on-{action.letter}"
+            cells += [Cell(action.letter, style), Cell(routed, "changed" if action in rerouted else "mark")]
+            continue
         letter = action.letter if on else action.letter.lower() if style == "picked" else "·"
         cells += [Cell(letter, style), Cell("*" if action in differing else " ", "changed")]
     cells += _numbers(view, cols, slot, view.shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from xdpchain.chain import Chain, Slot
 from xdpchain.lint import lint
+from xdpchain.paths import route_texts
 
 from .cells import Cell, Line, clip, left
 
@@ -29,6 +30,8 @@ def inspector_lines(chain: Chain, slot: Slot | None, was: Slot | None, width: in
         ("object", (source.path or "from the kernel") if source else "not kept by its loader"),
         ("run config", f"priority {slot.priority}, continues on {slot.actions}"),
     ]
+    if slot.routes:
+        facts.append(("routes", ", ".join(route_texts(chain, slot))))
     if was is not None and was.config != slot.config:
         facts.append(("runs with", f"priority {was.priority}, continues on {was.actions}"))
     if declared != slot.config:

@@ -60,6 +60,7 @@ KEYS: tuple[Key, ...] = (
     Key("T", "T", "flip_action('T')", "continue after XDP_TX, or not", GROUPS[1], edits=True),
     Key("R", "R", "flip_action('R')", "continue after XDP_REDIRECT, or not", GROUPS[1], edits=True),
     Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 10, True),
+    Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
     Key("L", "L", "relink", "freplace or static linkage for the chain", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
@@ -82,7 +83,7 @@ KEYS: tuple[Key, ...] = (
 
 
 DECIDE = ("keep", "back_out")
-NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "counters", "details")
+NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "routes", "counters", "details")
 
 
 def hints(

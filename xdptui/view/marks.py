@@ -31,7 +31,7 @@ def symbol(base: Slot | None, slot: Slot, has_moved: bool) -> str:
         return "≠"
     if has_moved:
         return "↕"
-    return "~" if base.config != slot.config else " "
+    return "~" if (base.config, base.routes) != (slot.config, slot.routes) else " "
 
 
 def count(base: Chain | None, candidate: Chain) -> int:

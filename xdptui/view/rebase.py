@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from xdpchain.chain import Chain, Slot
 from xdpchain.errors import InvalidInput
+from xdpchain.routes import route_name
 
 __all__ = ["rebase"]
 
@@ -29,7 +30,7 @@ def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str,
         was = before.get(slot.key)
         if was is None:
             try:
-                chain = chain.add(slot)
+                chain = chain.add(replace(slot, routes=()))
             except InvalidInput:
                 lost.append(f"{slot.name} could not be added: the chain is full")
         elif slot.key not in here:
@@ -37,6 +38,9 @@ def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str,
                 lost.append(f"{slot.name} is no longer in the chain")
         else:
             chain = _carry(chain, was, slot)
+    for slot in candidate:
+        chain, gone = _routes(chain, before.get(slot.key), slot)
+        lost += gone
     return chain, tuple(lost)
 
 
@@ -48,3 +52,19 @@ def _carry(chain: Chain, was: Slot, slot: Slot) -> Chain:
     if slot.priority != was.priority:
         chain = chain.retune(chain.position(slot.key), priority=slot.priority)
     return chain
+
+
+def _routes(chain: Chain, was: Slot | None, slot: Slot) -> tuple[Chain, list[str]]:
+    """The routes that differ from what they were, in a chain where their targets stand by now."""
+    before = {route.code: route.target for route in was.routes} if was else {}
+    after = {route.code: route.target for route in slot.routes}
+    here, lost = {one.key for one in chain}, []
+    for code in dict.fromkeys((*before, *after)):
+        target = after.get(code)
+        if before.get(code) == target or slot.key not in here:
+            continue
+        if target is None or target in here:
+            chain = chain.route(chain.position(slot.key), code, target)
+        else:
+            lost.append(f"{slot.name}: {route_name(code)} leads to a slot that is gone")
+    return chain, lost

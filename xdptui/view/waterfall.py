@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from xdpchain.actions import ALL_ACTIONS, Action
 from xdpchain.chain import Chain
+from xdpchain.errors import InvalidInput
+from xdpchain.paths import RETURN, successors
 
 from .rates import Rates
 
@@ -21,7 +23,8 @@ OTHER = 5
 class Stage:
     """One slot: how much entered it, how much goes on to the next, and how much ends here, by action.
 
-    ``goes_on`` of the last slot is what the dispatcher turns into XDP_PASS.
+    ``goes_on`` of the last slot is what the dispatcher turns into XDP_PASS. ``leads``: how much a route takes
+    to another slot than the next, by the index of that slot.
     """
 
     key: str
@@ -29,6 +32,7 @@ class Stage:
     entered: float
     goes_on: float
     ends: Mapping[Action, float]
+    leads: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +44,38 @@ class Flow:
     outcomes: Mapping[Action, float]
 
 
+def _ways(chain: Chain) -> tuple[tuple[int, ...], ...]:
+    try:
+        return successors(chain)
+    except InvalidInput:  # a candidate under work, with a route that leads back: the plan will say so
+        return successors(_plain(chain))
+
+
+def _plain(chain: Chain) -> Chain:
+    return replace(chain, slots=tuple(replace(slot, routes=()) for slot in chain))
+
+
 def flow(chain: Chain, slots: Mapping[str, Rates], verdict: Rates) -> Flow:
     """The flow of packets through ``chain``; the numbers may be rates or totals.
 
     A slot without numbers counts as one that saw nothing: it was never reached since counting began.
     """
     stages = []
-    for slot in chain:
+    for index, (slot, ways) in enumerate(zip(chain, _ways(chain), strict=True)):
         numbers = slots.get(slot.key)
         packets = numbers.packets if numbers else (0.0,) * (OTHER + 1)
-        ends = {action: packets[action] for action in ALL_ACTIONS if action not in slot.actions}
-        if packets[OTHER]:
-            ends[Action.ABORTED] = ends.get(Action.ABORTED, 0.0) + packets[OTHER]
-        goes_on = sum(packets[action] for action in slot.actions)
-        stages.append(Stage(slot.key, slot.name, sum(packets), goes_on, ends))
+        ends: dict[Action, float] = {}
+        leads: dict[int, float] = {}
+        goes_on = 0.0
+        for code, way in enumerate(ways):
+            action = Action.ABORTED if code == OTHER else Action(code)
+            if way == index + 1:
+                goes_on += packets[code]
+            elif way != RETURN:
+                leads[way] = leads.get(way, 0.0) + packets[code]
+            elif code != OTHER or packets[OTHER]:
+                ends[action] = ends.get(action, 0.0) + packets[code]
+        stages.append(Stage(slot.key, slot.name, sum(packets), goes_on, ends, leads))
     outcomes = {action: verdict.packets[action] for action in ALL_ACTIONS}
     outcomes[Action.ABORTED] += verdict.packets[OTHER]
     return Flow(verdict.all_packets, tuple(stages), outcomes)

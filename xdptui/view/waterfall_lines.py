@@ -82,6 +82,10 @@ def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
     """What leaves the chain in this slot, as far as there is room."""
     cells = [Cell("  ")]
     used = 2
+    for slot, value in sorted(stage.leads.items(), key=lambda led: -led[1]):
+        if value and used + 10 <= room:
+            cells += [Cell(f"→ {slot} ", "mark"), left(short(value), 6, "label")]
+            used += 10
     for action in sorted(stage.ends, key=lambda a: -stage.ends[a]):
         value = stage.ends[action]
         if not value or used + 9 > room:

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a slot's return codes lead: on, out of the chain, or to a later slot by name."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, OptionList
+from textual.widgets.option_list import Option
+
+from xdpchain.actions import ALL_ACTIONS, Action
+from xdpchain.chain import Chain
+from xdpchain.routes import route_name
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["RoutesDialog"]
+
+CODES: tuple[Action | None, ...] = (*ALL_ACTIONS, None)
+
+
+class RoutesDialog(Dialog[Chain | None]):
+    """Answers with the chain as routed, or None: codes on the left, on the right where one may lead."""
+
+    DEFAULT_CSS = """
+    RoutesDialog #lists { height: auto; margin: 1 0 0 0; }
+    RoutesDialog .half { height: auto; width: 1fr; }
+    RoutesDialog OptionList, RoutesDialog OptionList:focus {
+        height: auto; max-height: 12; border: none; padding: 0; background: $surface;
+        scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
+    }
+    RoutesDialog OptionList:focus { background: $panel; }
+    """
+
+    def __init__(self, chain: Chain, index: int, action: Action) -> None:
+        super().__init__()
+        self._before = self._chain = chain
+        self._index, self._action = index, action
+        self.heading = f"Where {chain.slots[index].name} leads (slot {index})"
+
+    def body(self) -> ComposeResult:
+        yield paragraph("Choose a return code, then the slot that runs after it. Routes lead forward only.")
+        with Horizontal(id="lists"):
+            with Vertical(classes="half"):
+                yield paragraph("after this code", "bold")
+                yield OptionList(id="codes", compact=True, markup=False)
+            with Vertical(classes="half"):
+                yield paragraph("this slot runs", "bold")
+                yield OptionList(id="targets", compact=True, markup=False)
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        yield button("Set", "set", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#codes")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        codes = self.query_one("#codes", OptionList)
+        codes.add_options(Option(self._code_line(code)) for code in CODES)
+        targets = self.query_one("#targets", OptionList)
+        targets.add_options(Option(Content(""), id=str(i)) for i in range(len(self._targets())))
+        codes.highlighted = CODES.index(self._action)
+        self._show()
+
+    def _code(self) -> Action | None:
+        return CODES[self.query_one("#codes", OptionList).highlighted or 0]
+
+    def _targets(self) -> list[tuple[str | None, str]]:
+        """(key of the slot, words) of all that a code may lead to; without a key, no route."""
+        slots = self._chain.slots
+        return [(None, "")] + [
+            (slot.key, f"{i} {slot.name}") for i, slot in enumerate(slots) if i > self._index
+        ]
+
+    def _unrouted(self, code: Action | None) -> str:
+        """What happens after a code without a route."""
+        slot = self._chain.slots[self._index]
+        if code is None or code not in slot.actions:
+            return "returned"
+        if self._index + 1 == len(self._chain):
+            return "end of the chain"
+        return f"next: {self._index + 1} {self._chain.slots[self._index + 1].name}"
+
+    def _target_of(self, code: Action | None) -> str | None:
+        return next((r.target for r in self._chain.slots[self._index].routes if r.code is code), None)
+
+    def _words(self, code: Action | None) -> str:
+        target = self._target_of(code)
+        return next(
+            (words for key, words in self._targets() if target and key == target), self._unrouted(code)
+        )
+
+    def _code_line(self, code: Action | None) -> Content:
+        name = "any other" if code is None else route_name(code)
+        return Content(f"{name:13} → {self._words(code)}")
+
+    def _show(self) -> None:
+        """Bring both lists up to date."""
+        codes, targets = self.query_one("#codes", OptionList), self.query_one("#targets", OptionList)
+        for i, code in enumerate(CODES):
+            codes.replace_option_prompt_at_index(i, self._code_line(code))
+        chosen = self._target_of(self._code())
+        for i, (key, words) in enumerate(self._targets()):
+            sign = "(•)" if key == chosen else "( )"
+            targets.replace_option_prompt_at_index(
+                i, Content(f"{sign} {words or self._unrouted(self._code())}")
+            )
+            if key == chosen and not targets.has_focus:
+                targets.highlighted = i
+        self.query_one("#set", Button).disabled = self._chain == self._before
+
+    @on(OptionList.OptionHighlighted, "#codes")
+    def another_code(self) -> None:
+        self._show()
+
+    @on(OptionList.OptionSelected, "#codes")
+    def to_targets(self) -> None:
+        self.set_focus(self.query_one("#targets"))
+
+    @on(OptionList.OptionSelected, "#targets")
+    def choose(self, event: OptionList.OptionSelected) -> None:
+        key, _ = self._targets()[event.option_index]
+        self._chain = self._chain.route(self._index, self._code(), key)
+        self._show()
+
+    @on(Button.Pressed, "#set")
+    def accept(self) -> None:
+        self.finish(self._chain)
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.finish(None)
