@@ -309,7 +309,7 @@ async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: P
         await driver.until(lambda: driver.session.state is State.CANDIDATE)
         assert "·D2P" in driver.lines("chain")[1].replace(" ", "")
         await applied(driver)
-        playground.send([frames.udp(PEER, NEAR, 40000, 9)] * 3)
+        playground.send([frames.udp(PEER, NEAR, 9)] * 3)
     slots = look_at(playground).chain
     assert slots is not None
     assert [(route.code, route.target) for route in slots.slots[0].routes] == [
