@@ -20,6 +20,7 @@
 #endif
 
 #define SLOTS 10
+#define ANY_CODE (~0u)
 #define UNREPLACED 31 /* what a stub returns; user space sets bit 31 of each used action set, so the chain goes on */
 
 /* The configuration block that user space fills: the protocol's layout, 124 bytes in version 2, 128 in version 3. */
@@ -28,7 +29,7 @@ struct dispatcher_config {
 	__u8 version;
 	__u8 slots_enabled;
 	__u8 has_frags;
-	__u32 actions[SLOTS]; /* bit n: go on after return code n */
+	__u32 actions[SLOTS]; /* bit n: go on after return code n; all ones: after any code (a slot in shadow) */
 	__u32 priorities[SLOTS];
 	__u32 flags[SLOTS];
 #if DISPATCHER_VERSION >= 3
@@ -133,7 +134,8 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 	code = (__u32)prog##n(ctx);                                            \
 	KEEP(code);                                                            \
 	COUNT(all_config.rows[n], code);                                       \
-	if (code > UNREPLACED || !(config.actions[n] >> code & 1))             \
+	if (config.actions[n] != ANY_CODE &&                                   \
+	    (code > UNREPLACED || !(config.actions[n] >> code & 1)))           \
 		goto out;
 #endif
 

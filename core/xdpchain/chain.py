@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from .actions import Action, ActionSet
+from .actions import ALL_ACTIONS, Action, ActionSet
 from .errors import InvalidInput, NotFound
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
@@ -129,7 +129,9 @@ class Slot:
     """A component's place in a chain, with the priority and the actions in force.
 
     ``key`` names the slot across edits, so that two chains can be compared; ``row`` is its row of the
-    counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code.
+    counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code. In
+    ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
+    ``config`` and the routes are those that it will have when it is taken out of shadow.
     """
 
     component: Component
@@ -137,6 +139,7 @@ class Slot:
     key: str = field(default_factory=_fresh_key)
     row: int | None = None
     routes: tuple[Route, ...] = ()
+    shadow: bool = False
 
     @property
     def name(self) -> str:
@@ -151,11 +154,23 @@ class Slot:
         return self.config.actions
 
     @property
+    def goes_on(self) -> ActionSet:
+        """The actions after which the next slot runs: all of them in shadow."""
+        return ActionSet.of(*ALL_ACTIONS) if self.shadow else self.actions
+
+    @property
     def id(self) -> int | None:
         return self.component.id
 
     @classmethod
-    def of(cls, component: Component, priority: int | None = None, actions: ActionSet | None = None) -> Slot:
+    def of(
+        cls,
+        component: Component,
+        priority: int | None = None,
+        actions: ActionSet | None = None,
+        *,
+        shadow: bool = False,
+    ) -> Slot:
         """A new slot for ``component``; what is not given comes from what the component declares."""
         declared = component.declared
         return cls(
@@ -164,6 +179,7 @@ class Slot:
                 declared.priority if priority is None else priority,
                 declared.actions if actions is None else actions,
             ),
+            shadow=shadow,
         )
 
 
@@ -255,14 +271,22 @@ class Chain:
         rest = [s for s in self.slots if s is not slot]
         return self._with(_settle([*rest[:target], slot, *rest[target:]], target))
 
-    def retune(self, index: int, priority: int | None = None, actions: ActionSet | None = None) -> Chain:
-        """The chain with another priority or other actions at ``index``, sorted again. Raises NotFound."""
+    def retune(
+        self,
+        index: int,
+        priority: int | None = None,
+        actions: ActionSet | None = None,
+        shadow: bool | None = None,
+    ) -> Chain:
+        """The chain with another priority or other actions at ``index``, in shadow or out of it; sorted
+        again. Raises NotFound.
+        """
         slot = self._at(index)
         config = RunConfig(
             slot.priority if priority is None else priority, slot.actions if actions is None else actions
         )
         slots = list(self.slots)
-        slots[index] = replace(slot, config=config)
+        slots[index] = replace(slot, config=config, shadow=slot.shadow if shadow is None else shadow)
         return self._with(slots if priority is None else sorted(slots, key=order_key))
 
     def route(self, index: int, code: Action | None, target: str | None) -> Chain:

@@ -10,14 +10,20 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from .chain import MAX_SLOTS
+from .chain import MAX_SLOTS, Slot
 from .errors import InvalidInput
 
-__all__ = ["MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig", "SlotConfig"]
+__all__ = ["EVERY_CODE", "MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig", "SlotConfig", "mask_of"]
 
 MAGIC = 236
 USED = 1 << 31
 """Set in the action set of every used slot: an unreplaced stub returns 31, and the chain goes on."""
+
+EVERY_CODE = USED - 1
+"""The action set of a slot in shadow, without the USED bit: with it the set is all ones, which stands for any
+code. Our dispatchers test for exactly that; libxdp's own go on after codes up to 31, and end with those
+beyond.
+"""
 
 SIZES = {1: 84, 2: 124, 3: 128}
 VERSIONS = tuple(SIZES)
@@ -32,6 +38,11 @@ class SlotConfig:
     actions: int
     priority: int
     flags: int = 0
+
+
+def mask_of(slot: Slot) -> int:
+    """What the dispatcher is given for a slot's actions."""
+    return EVERY_CODE if slot.shadow else slot.actions.mask
 
 
 @dataclass(frozen=True, slots=True)

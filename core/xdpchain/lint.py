@@ -99,7 +99,7 @@ def _unreachable(chain: Chain) -> Iterator[Warning]:
                 yield Warning(i, f"{slot.name} never runs: no return code leads to it")
         return
     for i, slot in enumerate(chain.slots[:-1]):
-        if not slot.actions:
+        if not slot.goes_on:
             rest = ", ".join(s.name for s in chain.slots[i + 1 :])
             yield Warning(i, f"{slot.name} continues on nothing: {rest} never run")
             return
@@ -108,6 +108,8 @@ def _unreachable(chain: Chain) -> Iterator[Warning]:
 def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
     end = len(chain)
     for i, slot in enumerate(chain.slots):
+        if slot.shadow:
+            continue  # its verdicts are meant to count for nothing
         goes_on = [action for action in ALL_ACTIONS if ways[i][action] != RETURN]
         lost = [action for action in goes_on if action in (Action.DROP, Action.ABORTED)]
         if lost:

@@ -100,6 +100,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
     return {
         "key": slot.key,
         "row": slot.row,
+        "shadow": slot.shadow,
         **_config_out(slot.config),
         **({"routes": [[route.code, route.target] for route in slot.routes]} if slot.routes else {}),
         "name": component.name,
@@ -146,4 +147,5 @@ def _slot_in(document: Mapping[str, Any]) -> Slot:
         Route(None if code is None else Action(code), str(target))
         for code, target in document.get("routes", ())
     )
-    return Slot(component, _config_in(document), document["key"], document["row"], routes)
+    shadow = bool(document.get("shadow", False))  # manifests of earlier versions know no shadow
+    return Slot(component, _config_in(document), document["key"], document["row"], routes, shadow)

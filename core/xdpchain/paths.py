@@ -9,7 +9,7 @@ from __future__ import annotations
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain, Linkage, Slot
 from .errors import InvalidInput
-from .routes import route_name
+from .routes import CODES, route_name
 
 __all__ = ["RETURN", "check_routes", "is_routed", "reachable", "route_texts", "successors"]
 
@@ -24,7 +24,8 @@ def is_routed(chain: Chain) -> bool:
 
 def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
     """For each slot, and each of the six codes (the actions, then any other), the index of the slot that runs
-    next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned.
+    next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned. After a slot in
+    shadow that is always the next one.
 
     Raises InvalidInput as `check_routes` does.
     """
@@ -34,7 +35,7 @@ def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
         routes = {route.code: _place(places, chain, index, route.code, route.target) for route in slot.routes}
         rest = routes.get(None, RETURN)
         row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
-        table.append((*row, rest))
+        table.append((index + 1,) * CODES if slot.shadow else (*row, rest))
     return tuple(table)
 
 

@@ -119,6 +119,8 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
         if was.actions != slot.actions:
             retuned.append(f"continues on {was.actions} → {slot.actions}")
         retuned += _rerouted(old, was, new, slot)
+        if was.shadow != slot.shadow:
+            retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
         if retuned:
             found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned)))
     if old.slots and new.slots:
@@ -152,7 +154,8 @@ def _target(chain: Chain, route: Route) -> str:
 
 
 def _config(slot: Slot) -> str:
-    return f"priority {slot.priority}, continues on {slot.actions}"
+    shadow = ", in shadow" if slot.shadow else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:

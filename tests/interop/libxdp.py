@@ -130,7 +130,7 @@ def agreed(playground: Playground, names: list[str] | None = None, link: int = 0
     assert running.hook is not None
     assert (status.id, status.name, status.mode) == (running.hook.prog_id, "xdp_dispatcher", running.mode)
     ours = tuple(
-        LoaderSlot(s.priority, s.name, s.id or 0, s.component.tag or "", s.actions) for s in running.chain
+        LoaderSlot(s.priority, s.name, s.id or 0, s.component.tag or "", s.goes_on) for s in running.chain
     )
     assert ours == _printed(status.slots, ours)
     if names is not None:

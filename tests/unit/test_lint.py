@@ -237,3 +237,9 @@ def test_a_plan_carries_the_warnings() -> None:
     chain, _ = limited()
     plan = make_plan(running(chain), chain.remove([0]))
     assert said(plan.warnings, "limit is removed")
+
+
+def test_a_slot_in_shadow_stops_nothing_and_lets_nothing_pass() -> None:
+    chain = chain_of("none", "PD", "P")
+    assert len(lint(chain)) == 2
+    assert lint(chain.retune(0, shadow=True).retune(1, shadow=True)) == ()

@@ -204,6 +204,9 @@ def _load(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     parser.add_argument("--at", metavar="SLOT", help="join in this slot, with a priority to match")
+    parser.add_argument(
+        "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
+    )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
@@ -227,6 +230,12 @@ def _set(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
     _config(parser)
+    parser.add_argument(
+        "--shadow",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="go on whatever it returns; --no-shadow: let its verdicts count",
+    )
     _counters(parser)
 
 
@@ -338,7 +347,7 @@ CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "load": (_load, "add programs to the chain of an interface"),
     "unload": (_unload, "remove programs from the chain of an interface"),
     "move": (_move, "move a slot, with a priority to match"),
-    "set": (_set, "change a slot's priority or actions, or the chain's counters"),
+    "set": (_set, "change a slot's priority, actions or shadow, or the chain's counters"),
     "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
     "relink": (_relink, "move a running chain to another linkage"),
     "undo": (_undo, "go back to the chain before the last change"),

@@ -49,6 +49,7 @@ def _load(given: Namespace) -> Edit:
     mode, remark = values.mode(given.mode)
     at = None if given.at is None else values.place(given.at)
     slots, notes = slots_of(given.objects, given.names, given.section, given.pin_path, priority, actions)
+    slots = tuple(replace(slot, shadow=given.shadow) for slot in slots)
     if remark:
         notes = (*notes, remark)
 
@@ -139,9 +140,11 @@ def _move(given: Namespace) -> Edit:
 def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
-    tunes = priority is not None or actions is not None or bool(routes)
+    tunes = priority is not None or actions is not None or bool(routes) or given.shadow is not None
     if not tunes and given.counters is None:
-        raise UsageError("say what to set", todo="-P PRIO, -A ACTIONS, --route, --counters or --no-counters")
+        raise UsageError(
+            "say what to set", todo="-P PRIO, -A ACTIONS, --route, --[no-]shadow or --[no-]counters"
+        )
     if tunes and given.slot is None:
         raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
     if not tunes and given.slot is not None:
@@ -153,7 +156,7 @@ def _set(given: Namespace) -> Edit:
         if tunes:
             index = values.slot(chain, given.slot, running.interface)
             key = (chain or Chain()).slots[index].key
-            chain = (chain or Chain()).retune(index, priority, actions)
+            chain = (chain or Chain()).retune(index, priority, actions, given.shadow)
             chain = values.routed(chain, chain.position(key), routes, running.interface)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")

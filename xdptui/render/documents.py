@@ -13,6 +13,7 @@ from xdpchain.manifest import Author
 from xdpchain.plan import Plan
 from xdpchain.routes import route_name
 from xdpchain.running import Running
+from xdpchain.shadow import would_have
 
 if TYPE_CHECKING:
     from xdpchain.counters import Sample, SlotCounts
@@ -106,6 +107,8 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "priority": one.priority,
         "actions": list(one.actions.names()),
         "routes": routes(chain, one),
+        "shadow": one.shadow,
+        "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "counters": counts(counted) if counted else None,
         "section": component.section,
         "declared": {
@@ -127,6 +130,20 @@ def routes(chain: Chain, one: Slot) -> list[Document]:
         for route in one.routes
         if (index := places.get(route.target)) is not None
     ]
+
+
+def _would_have(one: Slot, counted: SlotCounts) -> Document:
+    """Packets and their share of all; null where there were none."""
+    found = would_have(one, counted.packets)
+    return {
+        name: {"packets": int(packets), "share": packets / found.all if found.all else None}
+        for name, packets in (
+            ("dropped", found.dropped),
+            ("sent", found.sent),
+            ("passed", found.passed),
+            ("diverted", found.diverted),
+        )
+    }
 
 
 def counts(one: SlotCounts) -> Document:

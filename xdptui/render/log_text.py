@@ -73,6 +73,7 @@ def _state(moment: Moment) -> dict[str, Any]:
                 "priority": slot.priority,
                 "actions": list(slot.actions.names()),
                 "routes": routes(moment.chain or Chain(), slot),
+                "shadow": slot.shadow,
                 "sha256": slot.component.object.sha256 if slot.component.object else None,
                 "path": slot.component.object.path if slot.component.object else None,
             }

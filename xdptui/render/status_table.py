@@ -16,9 +16,11 @@ from xdpchain.armed import Outcome
 from xdpchain.chain import Chain, Slot
 from xdpchain.paths import route_texts
 from xdpchain.running import Running
+from xdpchain.shadow import would_have
 from xdptui.outcome import printable
 from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.quantities import octets
+from xdptui.render.shadow_text import shadow_line
 
 if TYPE_CHECKING:
     from xdpchain.counters import Sample, SlotCounts
@@ -69,6 +71,8 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
             rows.append(f"      routes: {', '.join(map(printable, route_texts(chain, slot)))}")
         if sample is not None and slot.key in sample.slots:
             rows.append(f"      {counted(sample.slots[slot.key])}")
+            if slot.shadow and sample.slots[slot.key].total_packets:
+                rows.append(f"      {shadow_line(would_have(slot, sample.slots[slot.key].packets))}")
     if sample is not None:
         rows.append(f"    in the end: {counted(sample.verdict)}")
     return rows
@@ -96,7 +100,8 @@ def _whose(running: Running) -> str:
 def _slot(slot: Slot) -> Row:
     number = "-" if slot.id is None else str(slot.id)
     name = printable(slot.name)
-    return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", str(slot.actions))
+    actions = f"{slot.actions} (in shadow: goes on after any)" if slot.shadow else str(slot.actions)
+    return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", actions)
 
 
 def counted(one: SlotCounts) -> str:

@@ -98,6 +98,13 @@ class EditFlow(Flow):
         routes = tuple(route for route in slot.routes if route.target in here)
         self._edit(lambda now: now.with_routes(now.position(slot.key), routes))
 
+    # Shadow
+
+    def action_shadow(self) -> None:
+        slot = self.session.slot
+        if self._needs_slot():
+            self._edit(lambda chain: chain.retune(slot, shadow=not chain.slots[slot].shadow), slot)
+
     # Priority
 
     def on_chain_table_priority_asked(self, event: ChainTable.PriorityAsked) -> None:

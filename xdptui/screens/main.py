@@ -20,6 +20,7 @@ from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.keys import KEYS
 from xdptui.view.layout import Layout, share
 from xdptui.view.notes import chain_note, empty_list, waterfall_note
+from xdptui.view.rates import Reading
 from xdptui.view.session import Session, Shown, running_chain
 from xdptui.view.waterfall import flow
 from xdptui.widgets.banner import Banner
@@ -108,8 +109,6 @@ class MainScreen(EditFlow, ApplyFlow, DecideFlow):
         )
         self._show_interfaces()
         self._show_chain()
-        was = next((slot for slot in session.base or () if slot.key == session.slot_key), None)
-        self.query_one(Inspector).present(session.chain, session.current, was)
 
     def _arrange(self) -> None:
         session = self.session
@@ -174,6 +173,13 @@ class MainScreen(EditFlow, ApplyFlow, DecideFlow):
             what = f"counting adds {cost} ns a packet · {what}"
         note = waterfall_note(session, self.meter.why(session.selected), reading is not None)
         self.query_one(Waterfall).present(current, what, note)
+        self._show_slot(reading)
+
+    def _show_slot(self, reading: Reading | None) -> None:
+        session = self.session
+        was = next((slot for slot in session.base or () if slot.key == session.slot_key), None)
+        base = session.edit.base if session.edit else session.running
+        self.query_one(Inspector).present(session.chain, session.current, was, base, reading)
 
     def count(self) -> None:
         """Once a second: read the counters that are on the screen, show what they say."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from xdpchain.actions import ALL_ACTIONS, Action
 from xdpchain.chain import Chain, Slot
 from xdpchain.plan import moved
+from xdpchain.shadow import would_have
 
-from .cells import Cell, Line, left, right
+from .cells import Cell, Line, clip, left, right
 from .marks import symbol, toggled
-from .numbers import short, sparkline
+from .numbers import share, short, sparkline
 from .rates import Rates, Reading
 from .session import Shown
 
@@ -20,6 +21,9 @@ __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 
 TOGGLE = 2
 """Columns of one toggle: its letter, and a star where it differs from what runs."""
+
+SHADOW = "S"
+"""What stands behind the number of a slot in shadow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +159,8 @@ def _first(
     view: ChainView, cols: Columns, i: int, slot: Slot, was: Slot | None, mark: str, here: bool, two: bool
 ) -> tuple[Cell, ...]:
     pointer = "≡" if here and view.drag else "▶" if here else " "
-    cells = [Cell(pointer, "pointer"), Cell(mark, "mark"), right(str(i), 2, "index"), Cell(" ")]
+    cells = [Cell(pointer, "pointer"), Cell(mark, "mark"), right(str(i), 2, "index")]
+    cells.append(Cell(SHADOW if slot.shadow else " ", "mark"))
     if cols.priority:
         differs = view.candidate and was is not None and was.priority != slot.priority
         number = str(slot.priority)
@@ -193,12 +198,21 @@ def _first(
 def _second(view: ChainView, cols: Columns, slot: Slot) -> tuple[Cell, ...]:
     shown = view.shown.counterpart
     lead = cols.toggles_at + cols.toggles
-    cells = [right(f"{shown} ", lead, "label"), *_numbers(view, cols, slot, shown, small=True)]
+    cells = [*_second_label(view, slot, f"{shown} ", lead), *_numbers(view, cols, slot, shown, small=True)]
     if cols.trend:
         rates = _pick(view.reading, slot, shown)
         text = f"{short(rates.all_bytes)}B" if rates and not cols.volume else ""
         cells += [Cell(" "), right(text, cols.trend, "label")]
     return tuple(cells)
+
+
+def _second_label(view: ChainView, slot: Slot, unit: str, lead: int) -> list[Cell]:
+    said = ""
+    totals = view.reading.totals.get(slot.key) if view.reading else None
+    if slot.shadow and totals is not None and totals.all_packets:
+        would = would_have(slot, totals.packets)
+        said = clip(f"    would drop {share(would.dropped, would.all)}", max(0, lead - len(unit)))
+    return [Cell(said, "mark"), right(unit, lead - len(said), "label")]
 
 
 def _pick(reading: Reading | None, slot: Slot, shown: Shown) -> Rates | None:

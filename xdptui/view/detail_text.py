@@ -33,6 +33,8 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
         ("Run config", ""),
         ("  declared", _config(details.declared)),
     ]
+    if slot.shadow:
+        rows.append(("  shadow", "it runs and is counted; the chain goes on whatever it returns"))
     if was is not None:
         rows.append(("  runs with", _config(was.config) + _override(was.config, details.declared)))
     if was is None or was.config != slot.config:

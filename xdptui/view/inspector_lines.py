@@ -6,19 +6,33 @@ from __future__ import annotations
 from xdpchain.chain import Chain, Slot
 from xdpchain.lint import lint
 from xdpchain.paths import route_texts
+from xdpchain.running import Running
+from xdpchain.shadow import would_have
+from xdptui.render.shadow_text import shadow_line
 
 from .cells import Cell, Line, clip, left
+from .numbers import share
+from .rates import Reading
 
 __all__ = ["inspector_lines"]
 
 LABEL = 12
 
 
-def inspector_lines(chain: Chain, slot: Slot | None, was: Slot | None, width: int) -> list[Line]:
-    """The slot's facts, a line each, and the chain's warnings first; ``was`` is the slot as it runs."""
+def inspector_lines(
+    chain: Chain,
+    slot: Slot | None,
+    was: Slot | None,
+    width: int,
+    running: Running | None = None,
+    reading: Reading | None = None,
+) -> list[Line]:
+    """The slot's facts, a line each, and the chain's warnings first; ``was`` is the slot as it runs,
+    ``running`` what the chain is to replace.
+    """
     lines = [
         Line((Cell(" ! ", "warn"), left(warning.text, width - 3, "warn")))
-        for warning in lint(chain)
+        for warning in lint(chain, running)
         if slot is not None
     ]
     if slot is None:
@@ -26,7 +40,8 @@ def inspector_lines(chain: Chain, slot: Slot | None, was: Slot | None, width: in
     component = slot.component
     declared = component.declared
     source = component.object
-    facts = [
+    facts = [("shadow", _shadow(slot, was, reading))] if slot.shadow else []
+    facts += [
         ("object", (source.path or "from the kernel") if source else "not kept by its loader"),
         ("run config", f"priority {slot.priority}, continues on {slot.actions}"),
     ]
@@ -45,3 +60,17 @@ def inspector_lines(chain: Chain, slot: Slot | None, was: Slot | None, width: in
         Line((left(f" {name}", LABEL, "label"), left(clip(text, width - LABEL), width - LABEL, "plain")))
         for name, text in facts
     ]
+
+
+def _shadow(slot: Slot, was: Slot | None, reading: Reading | None) -> str:
+    """What it would have done: so far, and now."""
+    if was is None or not was.shadow:
+        return "once applied, it runs and counts, and the chain goes on whatever it returns"
+    totals = reading.totals.get(slot.key) if reading else None
+    if reading is None or totals is None:
+        return "the chain goes on whatever it returns; it is not counted"
+    text = shadow_line(would_have(slot, totals.packets))
+    rates = reading.rates.get(slot.key)
+    if rates is not None and rates.all_packets:
+        text += f"; now {share(would_have(slot, rates.packets).dropped, rates.all_packets)}"
+    return text

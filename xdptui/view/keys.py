@@ -59,6 +59,7 @@ KEYS: tuple[Key, ...] = (
     Key("P", "P", "flip_action('P')", "continue after XDP_PASS, or not", GROUPS[1], edits=True),
     Key("T", "T", "flip_action('T')", "continue after XDP_TX, or not", GROUPS[1], edits=True),
     Key("R", "R", "flip_action('R')", "continue after XDP_REDIRECT, or not", GROUPS[1], edits=True),
+    Key("S", "S", "shadow", "shadow: run and count, decide nothing; or not", GROUPS[1], "shadow", 22, True),
     Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 10, True),
     Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
@@ -83,7 +84,7 @@ KEYS: tuple[Key, ...] = (
 
 
 DECIDE = ("keep", "back_out")
-NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "routes", "counters", "details")
+NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "routes", "counters", "details", "shadow")
 
 
 def hints(

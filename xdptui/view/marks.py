@@ -31,7 +31,8 @@ def symbol(base: Slot | None, slot: Slot, has_moved: bool) -> str:
         return "≠"
     if has_moved:
         return "↕"
-    return "~" if (base.config, base.routes) != (slot.config, slot.routes) else " "
+    same = (base.config, base.routes, base.shadow) == (slot.config, slot.routes, slot.shadow)
+    return " " if same else "~"
 
 
 def count(base: Chain | None, candidate: Chain) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["UNKNOWN", "bar", "percent", "short", "sparkline"]
+__all__ = ["UNKNOWN", "bar", "percent", "share", "short", "sparkline"]
 
 UNKNOWN = "-"
 """What stands for a number that is not known; a zero would be a claim."""
@@ -50,6 +50,22 @@ def percent(part: float, whole: float) -> str:
     if 99 < share < 100:
         return ">99%" if share > 99.5 else "99%"
     return f"{share:.0f}%"
+
+
+def share(part: float, whole: float) -> str:
+    """A share in percent, with two digits that count: ``0.31 %``, ``7.5 %``, ``42 %``. Neither none nor all
+    are claimed where it is not so.
+    """
+    if whole <= 0:
+        return "-"
+    percent = 100 * part / whole
+    if part and percent < 0.01:
+        return "<0.01 %"
+    if part < whole and percent > 99.99:
+        return ">99.99 %"
+    digits = 2 if percent < 1 or percent > 99 else 1 if percent < 10 else 0
+    text = f"{percent:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text} %"
 
 
 def sparkline(values: Sequence[float], width: int) -> str:

@@ -49,6 +49,8 @@ def _carry(chain: Chain, was: Slot, slot: Slot) -> Chain:
         chain = chain.substitute(chain.position(slot.key), slot.component)
     if slot.actions != was.actions:
         chain = chain.retune(chain.position(slot.key), actions=slot.actions)
+    if slot.shadow != was.shadow:
+        chain = chain.retune(chain.position(slot.key), shadow=slot.shadow)
     if slot.priority != was.priority:
         chain = chain.retune(chain.position(slot.key), priority=slot.priority)
     return chain

@@ -24,7 +24,8 @@ class Stage:
     """One slot: how much entered it, how much goes on to the next, and how much ends here, by action.
 
     ``goes_on`` of the last slot is what the dispatcher turns into XDP_PASS. ``leads``: how much a route takes
-    to another slot than the next, by the index of that slot.
+    to another slot than the next, by the index of that slot. In ``shadow`` everything goes on, and ``ends``
+    and ``leads`` are what would have been.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Stage:
     goes_on: float
     ends: Mapping[Action, float]
     leads: Mapping[int, float] = field(default_factory=dict)
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class Flow:
 
 
 def _ways(chain: Chain) -> tuple[tuple[int, ...], ...]:
+    chain = replace(chain, slots=tuple(replace(slot, shadow=False) for slot in chain))
     try:
         return successors(chain)
     except InvalidInput:  # a candidate under work, with a route that leads back: the plan will say so
@@ -75,7 +78,9 @@ def flow(chain: Chain, slots: Mapping[str, Rates], verdict: Rates) -> Flow:
                 leads[way] = leads.get(way, 0.0) + packets[code]
             elif code != OTHER or packets[OTHER]:
                 ends[action] = ends.get(action, 0.0) + packets[code]
-        stages.append(Stage(slot.key, slot.name, sum(packets), goes_on, ends, leads))
+        if slot.shadow:
+            goes_on = sum(packets)
+        stages.append(Stage(slot.key, slot.name, sum(packets), goes_on, ends, leads, slot.shadow))
     outcomes = {action: verdict.packets[action] for action in ALL_ACTIONS}
     outcomes[Action.ABORTED] += verdict.packets[OTHER]
     return Flow(verdict.all_packets, tuple(stages), outcomes)

@@ -80,8 +80,8 @@ def _full(flow: Flow, width: int) -> list[Line]:
 
 def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
     """What leaves the chain in this slot, as far as there is room."""
-    cells = [Cell("  ")]
-    used = 2
+    cells = [Cell("  would " if stage.shadow else "  ")]
+    used = start = len(cells[0].text)
     for slot, value in sorted(stage.leads.items(), key=lambda led: -led[1]):
         if value and used + 10 <= room:
             cells += [Cell(f"→ {slot} ", "mark"), left(short(value), 6, "label")]
@@ -92,7 +92,7 @@ def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
             continue
         cells += [Cell(f"{action.letter} ", f"on-{action.letter}"), left(short(value), 6, "label")]
         used += 8
-    return cells if used > 2 else [left("  all go on" if stage.entered else "", room, "zero")]
+    return cells if used > start else [left("  all go on" if stage.entered else "", room, "zero")]
 
 
 def _short(flow: Flow, width: int) -> list[Line]:

@@ -6,8 +6,10 @@ from __future__ import annotations
 from textual import events
 
 from xdpchain.chain import Chain, Slot
+from xdpchain.running import Running
 from xdptui.view.cells import Line, left
 from xdptui.view.inspector_lines import inspector_lines
+from xdptui.view.rates import Reading
 
 from .cell_grid import CellGrid
 
@@ -22,10 +24,22 @@ class Inspector(CellGrid):
         self._chain = Chain()
         self._slot: Slot | None = None
         self._was: Slot | None = None
+        self._base: Running | None = None
+        self._reading: Reading | None = None
 
-    def present(self, chain: Chain, slot: Slot | None, was: Slot | None) -> None:
-        """Show ``slot`` of ``chain``; ``was`` is the same slot as it runs."""
+    def present(
+        self,
+        chain: Chain,
+        slot: Slot | None,
+        was: Slot | None,
+        running: Running | None = None,
+        reading: Reading | None = None,
+    ) -> None:
+        """Show ``slot`` of ``chain``; ``was`` is the same slot as it runs in ``running``, and ``reading``
+        what is counted there.
+        """
         self._chain, self._slot, self._was = chain, slot, was
+        self._base, self._reading = running, reading
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
@@ -34,5 +48,5 @@ class Inspector(CellGrid):
             return
         title = f" {self._slot.name}" if self._slot else " no slot"
         lines = [Line((left(title, width),), "head")]
-        lines += inspector_lines(self._chain, self._slot, self._was, width)[:rows]
+        lines += inspector_lines(self._chain, self._slot, self._was, width, self._base, self._reading)[:rows]
         self.paint(lines)

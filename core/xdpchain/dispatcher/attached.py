@@ -17,7 +17,7 @@ from xdpchain.actions import ALL_ACTIONS, ActionSet
 from xdpchain.btf import Btf
 from xdpchain.btf_types import Kind
 from xdpchain.chain import Component, MapRef, Slot
-from xdpchain.config import DispatcherConfig, SlotConfig
+from xdpchain.config import EVERY_CODE, DispatcherConfig, SlotConfig
 from xdpchain.errors import InvalidInput
 from xdpchain.manifest import Author, Manifest
 from xdpchain.runconfig import DEFAULT, RunConfig
@@ -25,10 +25,11 @@ from xdpchain.runconfig_btf import read_run_configs
 from xdpchain.sys import blobs, bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 
-from .emit import MAIN
+from .emit import slot_function
 from .recognise import btf_of
+from .shadow import read_note
 
-__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "slots_by_links", "slots_by_pins"]
+__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "can_shade", "slots_by_links", "slots_by_pins"]
 
 ORIGIN = "xdptui_origin"
 NAME_CUT = 15
@@ -49,12 +50,13 @@ class _Facts:
 
 
 def slots_by_pins(
-    ifindex: int, dispatcher: int, config: DispatcherConfig
+    ifindex: int, dispatcher: int, config: DispatcherConfig, *, shades: bool
 ) -> tuple[tuple[Slot, ...], frozenset[int]]:
     """The slots of the dispatcher with this prog id, and the indices of those whose links have no pin.
 
     As in libxdp, the programs' pins make the chain: a component without a link does not run, but the next
-    edit attaches it again. Raises PinsMissing, BpffsMissing, BpfError.
+    edit attaches it again. ``shades``: whether the dispatcher has slots in shadow (`can_shade`). Raises
+    PinsMissing, BpffsMissing, BpfError.
     """
     directory = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{dispatcher}"
     numbers, unlinked = [], set()
@@ -68,11 +70,18 @@ def slots_by_pins(
             if error.errno == errno.ENOENT:
                 raise PinsMissing(f"{directory} lacks the pin of the program in slot {index}") from None
             raise
-    return _slots(numbers, config), frozenset(unlinked)
+    return _slots(numbers, config, dispatcher, shades), frozenset(unlinked)
+
+
+def can_shade(config: DispatcherConfig, ours: bool) -> bool:
+    """Whether a dispatcher can have a component in shadow: with a single one, libxdp lets that take the place
+    of the dispatcher's main function, so that its verdict counts, whatever the configuration says.
+    """
+    return ours or len(config.slots) > 1
 
 
 def slots_by_links(
-    dispatcher: int, config: DispatcherConfig, functions: dict[str, int]
+    dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, shades: bool
 ) -> tuple[Slot, ...] | None:
     """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
     some are gone.
@@ -94,10 +103,12 @@ def slots_by_links(
         if info.type == bpf.LINK_TRACING and info.target == dispatcher:
             attached[info.target_btf_id] = info.prog_id
     count = len(config.slots)
-    places = [functions.get(MAIN if count == 1 else f"prog{i}", 0) for i in range(count)]
+    shadows = [shades and placed.actions == EVERY_CODE for placed in config.slots]
+    names = [slot_function(i, count, shadow=shadow) for i, shadow in enumerate(shadows)]
+    places = [functions.get(name, 0) for name in names]
     here = [i for i, place in enumerate(places) if place in attached]
     found = replace(config, slots=tuple(config.slots[i] for i in here))
-    return _slots([attached[places[i]] for i in here], found)
+    return _slots([attached[places[i]] for i in here], found, dispatcher, shades)
 
 
 def author_of_component(program: int) -> Author | None:
@@ -108,7 +119,7 @@ def author_of_component(program: int) -> Author | None:
         return None
 
 
-def _slots(programs: list[int], config: DispatcherConfig) -> tuple[Slot, ...]:
+def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shades: bool) -> tuple[Slot, ...]:
     keys: set[str] = set()
     slots = []
     for number, placed in zip(programs, config.slots, strict=True):
@@ -116,14 +127,21 @@ def _slots(programs: list[int], config: DispatcherConfig) -> tuple[Slot, ...]:
         key = facts.key if facts.key not in keys else f"{facts.key}:{len(keys)}"
         keys.add(key)
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
-        slots.append(Slot(component, _in_force(placed), key))
+        everything = placed.actions == EVERY_CODE
+        noted = _noted(number, dispatcher) if everything else None
+        slots.append(Slot(component, _in_force(placed, noted), key, shadow=everything and shades))
     return tuple(slots)
 
 
-def _in_force(placed: SlotConfig) -> RunConfig:
+def _noted(component: int, dispatcher: int) -> ActionSet | None:
+    with bpf.prog_by_id(component) as fd:
+        return read_note(fd, dispatcher)
+
+
+def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:
     # Codes beyond the five actions can be set by a hand that writes the block itself; no program means them.
-    known = placed.actions & (1 << len(ALL_ACTIONS)) - 1
-    return RunConfig(min(placed.priority, (1 << 31) - 1), ActionSet(known))
+    known = ActionSet(placed.actions & (1 << len(ALL_ACTIONS)) - 1)
+    return RunConfig(min(placed.priority, (1 << 31) - 1), known if noted is None else noted)
 
 
 @lru_cache(maxsize=1024)

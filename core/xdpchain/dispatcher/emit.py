@@ -23,9 +23,11 @@ OBJECTS = Path(__file__).resolve().parent.parent / "objects"
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
 
-def slot_function(index: int, count: int) -> str:
-    """The function that the component in slot ``index`` of ``count`` replaces: alone, it replaces main."""
-    return MAIN if count == 1 else f"prog{index}"
+def slot_function(index: int, count: int, *, shadow: bool = False) -> str:
+    """The function that the component in slot ``index`` of ``count`` replaces: alone, it replaces main,
+    unless it is in ``shadow``: in main's place its verdict would count.
+    """
+    return MAIN if count == 1 and not shadow else f"prog{index}"
 
 
 @cache

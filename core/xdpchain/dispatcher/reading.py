@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.config import DispatcherConfig
+from xdpchain.config import EVERY_CODE, DispatcherConfig
 from xdpchain.running import Owner
 from xdpchain.sys import bpf, bpffs
 
-from .attached import PinsMissing, slots_by_links, slots_by_pins
+from .attached import PinsMissing, can_shade, slots_by_links, slots_by_pins
 from .emit import function_ids
 from .installed import EMITTED
 from .recognise import Recognised
@@ -48,7 +48,8 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
         return Reading(owner, None, _chain(slots or (), mode, found.version), note)
 
     try:
-        slots, unlinked = slots_by_pins(ifindex, found.id, config)
+        shades = can_shade(config, found.ours)
+        slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=shades)
     except bpffs.BpffsMissing as error:
         return only_shown(_linked(found, config), f"its components' pins can't be read. {error}")
     except bpf.BpfError as error:
@@ -69,7 +70,8 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note)
-    return Reading(owner, _chain(slots, mode, found.version), note=_unlinked(slots, unlinked))
+    notes = (_unlinked(slots, unlinked), _unshaded(slots, config))
+    return Reading(owner, _chain(slots, mode, found.version), note="; ".join(filter(None, notes)))
 
 
 def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
@@ -78,7 +80,8 @@ def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
 
 def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...] | None:
     with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(found.id) as program:
-        return slots_by_links(found.id, config, function_ids(program))
+        shades = can_shade(config, found.ours)
+        return slots_by_links(found.id, config, function_ids(program), shades=shades)
     return None
 
 
@@ -87,6 +90,18 @@ def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
         return ""
     names = ", ".join(slots[index].name for index in sorted(unlinked))
     return f"the pinned link of {names} is gone, so it does not run: any change of the chain attaches it anew"
+
+
+def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
+    """A component that was in shadow, until libxdp removed all the others."""
+    placed = zip(slots, config.slots, strict=True)
+    names = [slot.name for slot, one in placed if one.actions == EVERY_CODE and not slot.shadow]
+    if not names:
+        return ""
+    return (
+        f"{names[0]} was in shadow, but another tool left it alone in the chain, where its verdict counts: "
+        "`xdptui set IF 0 --shadow` puts it back"
+    )
 
 
 def _without_pins(ifname: str, linked: Sequence[Slot] | None, count: int) -> str:

@@ -35,11 +35,17 @@ def counter_layout() -> tuple[int, int, int]:
 def assign_rows(candidate: Chain, running: Running) -> list[int]:
     """A counters row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is
     the verdict.
+
+    A slot that goes into shadow or comes out of it begins anew: what it would have dropped and what it did
+    drop are never mixed.
     """
-    taken = {s.row for s in running.chain.slots if s.row} if running.chain else set()
-    own = {s.key: s.row for s in running.chain.slots if s.row} if running.chain else {}
-    free = iter(sorted(set(range(1, ROWS)) - taken))
-    return [own.get(slot.key) or next(free) for slot in candidate.slots]
+    own = _rows(running)
+    free = iter(sorted(set(range(1, ROWS)) - set(own.values())))
+    return [own.get((slot.key, slot.shadow)) or next(free) for slot in candidate.slots]
+
+
+def _rows(running: Running) -> dict[tuple[str, bool], int]:
+    return {(s.key, s.shadow): s.row for s in running.chain or () if s.row}
 
 
 def make_counters() -> bpf.Fd:
@@ -69,10 +75,8 @@ def counters_for(candidate: Chain, running: Running, held: contextlib.ExitStack)
     if running.counters_map is None:
         return held.enter_context(make_counters())
     fd = held.enter_context(_opened(running.counters_map))
-    kept = {slot.key for slot in running.chain.slots} if running.chain else set()
-    rows = assign_rows(candidate, running)
-    fresh = [row for slot, row in zip(candidate.slots, rows, strict=True) if slot.key not in kept]
-    clear_rows(fd, fresh)
+    kept = set(_rows(running).values())
+    clear_rows(fd, [row for row in assign_rows(candidate, running) if row not in kept])
     return fd
 
 

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from xdpchain.chain import Chain, Linkage
-from xdpchain.config import DispatcherConfig, SlotConfig
+from xdpchain.config import DispatcherConfig, SlotConfig, mask_of
 from xdpchain.dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
 from xdpchain.dispatcher.installed import EMITTED, emitted_version
+from xdpchain.dispatcher.shadow import leave_note
 from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
 from xdpchain.manifest import Author
 from xdpchain.probe import probe_freplace
@@ -95,11 +96,13 @@ class FreplaceLinker:
             functions = function_ids(dispatcher)
             extensions, links = [], []
             for i, slot in enumerate(candidate.slots):
-                function = slot_function(i, len(candidate.slots))
+                function = slot_function(i, len(candidate.slots), shadow=slot.shadow)
                 with _explained():
                     extension = taken[i] or loader.load(slot, Target(dispatcher, function))
                     link = _attach(extension, dispatcher, functions[function])
                 held.callback(link.close)
+                if slot.shadow:
+                    _note_actions(extension, dispatcher)
                 extensions.append(extension)
                 links.append(link)
             slots = tuple(extension.slot for extension in extensions)
@@ -125,11 +128,19 @@ def _config(candidate: Chain, running: Running) -> DispatcherConfig:
     if version is None and running.dispatcher and running.linkage is Linkage.FREPLACE:
         version = running.dispatcher.version if running.dispatcher.version in EMITTED else None
     slots = tuple(
-        SlotConfig(slot.actions.mask, slot.priority, BPF_F_XDP_HAS_FRAGS * slot.component.frags)
+        SlotConfig(mask_of(slot), slot.priority, BPF_F_XDP_HAS_FRAGS * slot.component.frags)
         for slot in candidate.slots
     )
     frags = takes_frags() and all(slot.component.frags for slot in candidate.slots)
     return DispatcherConfig(version or emitted_version(), slots, frags)
+
+
+def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:
+    try:
+        leave_note(extension.program, bpf.prog_info(dispatcher).id, extension.slot.actions)
+    except bpf.BpfError as error:
+        what = f"the actions of {extension.slot.name} can't be kept while it is in shadow"
+        raise bpf.refusal(error, what) from error
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from xdpchain import image
 from xdpchain.btf import Btf
 from xdpchain.btf_types import Func, Kind
 from xdpchain.chain import MAX_SLOTS, Chain, Component
-from xdpchain.config import DispatcherConfig, SlotConfig
+from xdpchain.config import DispatcherConfig, SlotConfig, mask_of
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
 from xdpchain.manifest import Author, Manifest
 from xdpchain.paths import is_routed, successors
@@ -151,7 +151,7 @@ def _link(
     config = DispatcherConfig(
         CONFIG_VERSION,
         tuple(
-            SlotConfig(p.slot.actions.mask, p.slot.priority, BPF_F_XDP_HAS_FRAGS * p.slot.component.frags)
+            SlotConfig(mask_of(p.slot), p.slot.priority, BPF_F_XDP_HAS_FRAGS * p.slot.component.frags)
             for p in parts
         ),
         frags,

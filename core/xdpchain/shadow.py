@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a slot in shadow would have done, from what it was counted to return. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .actions import ALL_ACTIONS, Action
+from .chain import Slot
+from .routes import CODES, OTHER
+
+__all__ = ["WouldHave", "would_have"]
+
+
+@dataclass(frozen=True, slots=True)
+class WouldHave:
+    """Packets, or packets a second: how many ran through the slot, and how many of them it would have
+    ``dropped`` (codes that are no action among them: the kernel drops those), ``sent`` (XDP_TX and
+    XDP_REDIRECT), ``passed`` by the rest of the chain, or ``diverted`` to another slot than the next.
+    """
+
+    all: float
+    dropped: float
+    sent: float
+    passed: float
+    diverted: float = 0.0
+
+
+def would_have(slot: Slot, packets: Sequence[float]) -> WouldHave:
+    """What a slot would have done by its own actions and routes; ``packets`` are by return code, as counters
+    have them.
+    """
+    routed = {route.code for route in slot.routes}
+    ends, diverted = [0.0] * CODES, 0.0
+    for code in range(CODES):
+        action = ALL_ACTIONS[code] if code < OTHER else None
+        if action in routed or (None in routed and action not in slot.actions):
+            diverted += packets[code]
+        elif action not in slot.actions:
+            ends[code] = packets[code]
+    return WouldHave(
+        sum(packets),
+        ends[Action.DROP] + ends[Action.ABORTED] + ends[OTHER],
+        ends[Action.TX] + ends[Action.REDIRECT],
+        ends[Action.PASS],
+        diverted,
+    )
