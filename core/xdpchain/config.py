@@ -21,8 +21,8 @@ USED = 1 << 31
 
 EVERY_CODE = USED - 1
 """The action set of a slot in shadow, without the USED bit: with it the set is all ones, which stands for any
-code. Our dispatchers test for exactly that; libxdp's own go on after codes up to 31, and end with those
-beyond.
+code. Our dispatchers test for exactly that; libxdp's own go on after codes up to 31, and end with most of
+those beyond.
 """
 
 SIZES = {1: 84, 2: 124, 3: 128}
