@@ -47,6 +47,7 @@ class Flow:
 
 
 def _ways(chain: Chain) -> tuple[tuple[int, ...], ...]:
+    """As if no slot were in shadow: of one that is, they say what would have been."""
     chain = replace(chain, slots=tuple(replace(slot, shadow=False) for slot in chain))
     try:
         return successors(chain)
