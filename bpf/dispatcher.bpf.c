@@ -5,6 +5,7 @@
  * One source, several objects:
  *   dispatcher_v2.o, dispatcher_v3.o   the layout of libxdp's dispatcher versions 2 and 3 (-DDISPATCHER_VERSION=2|3)
  *   dispatcher_counters.o              version 3 that also counts packets and bytes per slot and action (-DXDPTUI_COUNTERS)
+ *   dispatcher_policed.o               and a slot may be forbidden to return some codes (-DXDPTUI_POLICIES, with both of these)
  *   dispatcher_routed*.o               a return code may lead to any later slot (-DXDPTUI_ROUTES), without or with counters
  *
  * The configuration lies in .rodata and is frozen before the load, so the verifier sees constants: it removes the code
@@ -53,6 +54,12 @@ static volatile const struct {
 #ifdef XDPTUI_ROUTES
 	__u8 next[SLOTS][CODES]; /* the slot that runs after each return code, always a later one; or RETURN */
 #endif
+#ifdef XDPTUI_POLICIES
+	struct {
+		__u8 forbidden; /* bit n: code n, or any other than the actions */
+		__u8 answer;    /* the action that takes its place, or AS_IS */
+	} policies[SLOTS];
+#endif
 } all_config = {};
 #define config all_config.dispatcher
 #else
@@ -60,6 +67,7 @@ static volatile const struct dispatcher_config config = {};
 #endif
 
 #define RETURN 255
+#define AS_IS 255
 
 /* libxdp 1.2 reads the version from here. */
 __attribute__((used)) int (*dispatcher_version)[DISPATCHER_VERSION] SEC("xdp_metadata");
@@ -112,6 +120,19 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 /* One register, one value: else clang checks the bounds of a copy, and the verifier doesn't see it. */
 #define KEEP(variable) asm volatile("" : "+r"(variable))
 
+#ifdef XDPTUI_POLICIES
+#include "violations.h"
+
+#define ENFORCE(n)                                                         \
+	if (all_config.policies[n].forbidden >> way & 1) {                     \
+		report(ctx, all_config.rows[n], code, length(ctx));                \
+		if (all_config.policies[n].answer != AS_IS)                        \
+			code = way = all_config.policies[n].answer;                    \
+	}
+#else
+#define ENFORCE(n)
+#endif
+
 #ifdef XDPTUI_ROUTES
 /* A slot that is beyond the last one, in `next`, lets the packet pass. */
 #define SLOT(n)                                                            \
@@ -123,6 +144,7 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 		COUNT(all_config.rows[n], code);                                   \
 		way = code > XDP_REDIRECT ? CODES - 1 : code;                      \
 		KEEP(way);                                                         \
+		ENFORCE(n)                                                         \
 		at = code == UNREPLACED ? n + 1 : all_config.next[n][way];         \
 		if (at == RETURN)                                                  \
 			goto out;                                                      \

@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from .actions import ALL_ACTIONS, Action, ActionSet
 from .errors import InvalidInput, NotFound
+from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 
@@ -132,6 +133,7 @@ class Slot:
     counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code. In
     ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
     ``config`` and the routes are those that it will have when it is taken out of shadow.
+    ``policy`` says what it may return, where anything is forbidden.
     """
 
     component: Component
@@ -140,6 +142,7 @@ class Slot:
     row: int | None = None
     routes: tuple[Route, ...] = ()
     shadow: bool = False
+    policy: Policy | None = None
 
     @property
     def name(self) -> str:
@@ -308,6 +311,12 @@ class Chain:
         ordered = sorted(routes, key=lambda one: (one.code is None, one.code or 0))
         slots = list(self.slots)
         slots[index] = replace(self._at(index), routes=tuple(ordered))
+        return self._with(slots)
+
+    def police(self, index: int, policy: Policy | None) -> Chain:
+        """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
+        slots = list(self.slots)
+        slots[index] = replace(self._at(index), policy=policy)
         return self._with(slots)
 
     def substitute(self, index: int, component: Component) -> Chain:

@@ -16,15 +16,17 @@ from typing import Any
 from .actions import Action, ActionSet
 from .chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from .errors import InvalidInput
-from .paths import is_routed
+from .policy import Answer, Policy
 from .routes import Route
 from .runconfig import RunConfig
 
 __all__ = ["FORMAT", "Author", "Manifest"]
 
 FORMAT = 1
-ROUTED = 2
-"""The format of a chain with routes: who does not know of them must not take it for one without."""
+EXTENDED = 2
+"""The format of a chain with routes, shadow or policies: who knows nothing of them must not take it for one
+without.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Manifest:
 
     def encode(self) -> bytes:
         document = {
-            "format": ROUTED if is_routed(self.chain) else FORMAT,
+            "format": EXTENDED if any(s.routes or s.shadow or s.policy for s in self.chain) else FORMAT,
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
             "counters": self.counters_map,
@@ -69,10 +71,10 @@ class Manifest:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
         try:
             document = json.loads(data.rstrip(b"\0"))
-            if document["format"] not in (FORMAT, ROUTED):
+            if document["format"] not in (FORMAT, EXTENDED):
                 raise InvalidInput(
                     "the chain's manifest can't be read",
-                    f"it has format {document['format']}, this reads up to {ROUTED}",
+                    f"it has format {document['format']}, this reads up to {EXTENDED}",
                     "Use the xdptui that made the chain, or a newer one",
                 )  # fmt: skip
             chain = Chain(
@@ -103,6 +105,11 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "shadow": slot.shadow,
         **_config_out(slot.config),
         **({"routes": [[route.code, route.target] for route in slot.routes]} if slot.routes else {}),
+        **(
+            {"policy": {"may": slot.policy.may.names(), "otherwise": slot.policy.otherwise}}
+            if slot.policy
+            else {}
+        ),
         "name": component.name,
         "section": component.section,
         "declared": _config_out(component.declared),
@@ -148,4 +155,13 @@ def _slot_in(document: Mapping[str, Any]) -> Slot:
         for code, target in document.get("routes", ())
     )
     shadow = bool(document.get("shadow", False))  # manifests of earlier versions know no shadow
-    return Slot(component, _config_in(document), document["key"], document["row"], routes, shadow)
+    policy = document.get("policy")
+    return Slot(
+        component,
+        _config_in(document),
+        document["key"],
+        document["row"],
+        routes,
+        shadow,
+        policy and Policy(ActionSet.parse(policy["may"]), Answer(policy["otherwise"])),
+    )

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from .chain import Chain, Mode, Slot
+from .chain import Chain, Linkage, Mode, Slot
 from .errors import InvalidInput, NotOurs
 from .lint import Warning, lint
 from .paths import check_routes
@@ -90,9 +90,28 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
     check_routes(candidate)
+    _check_policies(candidate)
     changes = _changes(running.chain or replace(candidate, slots=()), candidate)
     steps = _steps(running, candidate) if changes else ()
     return Plan(running, candidate, changes, steps, lint(candidate, running))
+
+
+def _check_policies(chain: Chain) -> None:
+    who = next((slot for slot in chain if slot.policy), None)
+    if who is None:
+        return
+    if chain.linkage is not Linkage.STATIC:
+        raise InvalidInput(
+            f"a policy for {who.name} can't be had with {chain.linkage} linkage",
+            "only a dispatcher of ours sees a verdict before it counts",
+            "Use --linkage static, or lift the policy (--may any)",
+        )
+    if not chain.counters:
+        raise InvalidInput(
+            f"a policy for {who.name} can't be had without counters",
+            "what it forbids is counted there",
+            "Switch the counters on, or lift the policy (--may any)",
+        )
 
 
 def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
@@ -105,8 +124,9 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
     away = moved(old, new)
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
-            routes = "".join(f", {text}" for text in _rerouted(old, None, new, slot))
-            found.append(Change(ChangeKind.ADD, slot.name, f"slot {i}, {_config(slot)}{routes}"))
+            more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
+            text = ", ".join((f"slot {i}", _config(slot), *more))
+            found.append(Change(ChangeKind.ADD, slot.name, text))
             continue
         was = before[slot.key]
         if was.component != slot.component:
@@ -121,6 +141,8 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
         retuned += _rerouted(old, was, new, slot)
         if was.shadow != slot.shadow:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
+        if was.policy != slot.policy:
+            retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
             found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned)))
     if old.slots and new.slots:

@@ -40,6 +40,7 @@ from .compile import compile_component, verifier_verdict
 from .counting import COUNTERS, counters_for
 from .map_pins import pin_map
 from .parts import Part, gather_parts, object_bytes
+from .policing import VIOLATIONS, encode_policies, ring_for
 
 __all__ = ["MANIFEST", "StaticChain", "StaticLinker"]
 
@@ -108,7 +109,8 @@ class StaticLinker:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             counters = counters_for(candidate, running, held)
-            program, chain = _link(candidate, parts, counters, held)
+            ring = ring_for(candidate, running, held)
+            program, chain = _link(candidate, parts, counters, ring, held)
             number = bpf.map_info(counters).id if counters is not None else None
             chain = _furnish(program, chain, parts, number, author, held)
             return StaticChain(program, chain, number, parts, held.pop_all())
@@ -119,10 +121,12 @@ class StaticLinker:
 
 
 @cache
-def _dispatcher(counting: bool, routed: bool) -> tuple[Unit, tuple[int, ...], int]:
+def _dispatcher(counting: bool, routed: bool, policed: bool) -> tuple[Unit, tuple[int, ...], int]:
     """The dispatcher's unit, where the stubs of its slots begin, and the BTF prototype of a component."""
     name = "dispatcher" + "_routed" * routed + "_counters" * counting
-    if not (counting or routed):
+    if policed:
+        name = "dispatcher_policed"
+    elif not (counting or routed):
         name = f"dispatcher_v{CONFIG_VERSION}"
     path = OBJECTS / f"{name}.o"
     try:
@@ -143,10 +147,14 @@ def _dispatcher(counting: bool, routed: bool) -> tuple[Unit, tuple[int, ...], in
 
 
 def _link(
-    candidate: Chain, parts: Sequence[Part], counters: bpf.Fd | None, held: contextlib.ExitStack
+    candidate: Chain,
+    parts: Sequence[Part],
+    counters: bpf.Fd | None,
+    ring: bpf.Fd | None,
+    held: contextlib.ExitStack,
 ) -> tuple[bpf.Fd, Chain]:
     routed = is_routed(candidate)
-    unit, stubs, prototype = _dispatcher(counters is not None, routed)
+    unit, stubs, prototype = _dispatcher(counters is not None, routed, ring is not None)
     frags = all(part.slot.component.frags for part in parts)
     config = DispatcherConfig(
         CONFIG_VERSION,
@@ -159,10 +167,12 @@ def _link(
     if counters is not None:
         rows = [part.slot.row or 0 for part in parts]
         config += b"".join(row.to_bytes(4, "little") for row in rows + [0] * (MAX_SLOTS - len(rows)))
-    if routed:
+    if routed or ring is not None:
         ways = [bytes(place % 256 for place in row) for row in successors(candidate)]
         config += b"".join(ways).ljust(MAX_SLOTS * CODES, b"\0")
-        config += bytes(-len(config) % 4)  # the compiler's own padding
+    if ring is not None:
+        config += encode_policies(candidate)
+    config += bytes(-len(config) % 4)  # the compiler's own padding
     try:
         rodata = held.enter_context(blobs.make("xdptui_config", config))
     except bpf.BpfError as error:
@@ -170,6 +180,8 @@ def _link(
     descriptors = {".rodata": rodata.fileno()}
     if counters is not None:
         descriptors[COUNTERS] = counters.fileno()
+    if ring is not None:
+        descriptors[VIOLATIONS] = ring.fileno()
     main = image.patch_maps(unit.instructions, unit.references, descriptors)
     codes = [
         image.patch_maps(p.unit.instructions, p.unit.references, {n: fd.fileno() for n, fd in p.maps.items()})

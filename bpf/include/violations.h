@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What the dispatcher reports of a slot that returned what its policy forbids: one record each in a ring buffer, for
+ * as long as there is room. Nobody reads, it fills, and costs no more than the attempt.
+ */
+#ifndef XDPTUI_VIOLATIONS_H
+#define XDPTUI_VIOLATIONS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#define HEAD 96 /* bytes of the packet */
+
+struct violation {
+	__u64 at; /* CLOCK_MONOTONIC, ns */
+	__u32 ifindex;
+	__u32 row; /* the slot's row of the counters */
+	__u32 code;
+	__u32 length; /* of the packet, after the slot ran */
+	__u8 head[HEAD];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+} xdptui_violations SEC(".maps");
+
+static __always_inline void report(struct xdp_md *ctx, __u32 row, __u32 code, __u32 length)
+{
+	struct violation *record = bpf_ringbuf_reserve(&xdptui_violations, sizeof(*record), 0);
+	__u32 taken = length < HEAD ? length : HEAD;
+
+	if (!record)
+		return;
+	record->at = bpf_ktime_get_ns();
+	record->ifindex = ctx->ingress_ifindex;
+	record->row = row;
+	record->code = code;
+	record->length = length;
+	__builtin_memset(record->head, 0, HEAD);
+	asm volatile("" : "+r"(taken));
+	if (taken > 0 && taken <= HEAD)
+		bpf_xdp_load_bytes(ctx, 0, record->head, taken);
+	bpf_ringbuf_submit(record, 0);
+}
+
+#endif

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dispatcher gets for the policies of its slots: a block of its configuration, and a ring buffer into
+which it reports. The ring goes on from dispatcher to dispatcher, so that a reader misses nothing in an edit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+from xdpchain.chain import MAX_SLOTS, Chain, Slot
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+
+__all__ = ["VIOLATIONS", "encode_policies", "is_policed", "ring_for", "ring_of"]
+
+VIOLATIONS = "xdptui_violations"
+RING_SIZE = 1 << 16
+AS_IS = 255
+
+
+def is_policed(chain: Chain) -> bool:
+    """Whether anything is forbidden in this chain."""
+    return any(slot.policy for slot in chain)
+
+
+def encode_policies(chain: Chain) -> bytes:
+    """Two bytes a slot: the mask of what is forbidden, and the answer."""
+    return b"".join(map(_encode, chain)).ljust(2 * MAX_SLOTS, b"\0")
+
+
+def _encode(slot: Slot) -> bytes:
+    if slot.policy is None:
+        return bytes((0, AS_IS))
+    action = slot.policy.otherwise.action
+    return bytes((slot.policy.forbidden, AS_IS if action is None else action))
+
+
+def ring_of(running: Running) -> bpf.Fd | None:
+    """The ring buffer of the running dispatcher; None if it has none. Raises BpfError."""
+    if running.dispatcher is None:
+        return None
+    with bpf.prog_by_id(running.dispatcher.id) as program:
+        for number in bpf.prog_map_ids(program):
+            fd = bpf.map_by_id(number)
+            if bpf.map_info(fd).name.startswith(VIOLATIONS[:15]):
+                return fd
+            fd.close()
+    return None
+
+
+def ring_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
+    """The ring for a candidate: the running chain's, or a new one; None where nothing is forbidden."""
+    if not is_policed(candidate):
+        return None
+    try:
+        ring = ring_of(running) or bpf.map_create(bpf.MapType.RINGBUF, 0, 0, RING_SIZE, name=VIOLATIONS)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the ring buffer for what is forbidden can't be had") from error
+    return held.enter_context(ring)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a slot may return, and what is done when it returns something else. Pure.
+
+A forbidden code is counted as what it is, reported with the packet's head (`violations`), and answered: the
+chain goes on as if the component had returned the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from .actions import Action, ActionSet
+from .errors import InvalidInput
+from .routes import OTHER
+
+__all__ = ["Answer", "Policy", "parse_policy"]
+
+
+class Answer(StrEnum):
+    """What takes the place of a forbidden code: nothing does, or a verdict."""
+
+    AS_IS = "as-is"
+    DROP = "drop"
+    PASS = "pass"
+
+    @property
+    def action(self) -> Action | None:
+        return {Answer.DROP: Action.DROP, Answer.PASS: Action.PASS}.get(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``may``: the actions that the slot may return. Every other code is forbidden, also those that are no
+    action. Raises InvalidInput for an answer that is itself forbidden.
+    """
+
+    may: ActionSet
+    otherwise: Answer = Answer.AS_IS
+
+    def __post_init__(self) -> None:
+        action = self.otherwise.action
+        if action is not None and action not in self.may:
+            raise InvalidInput(
+                f"{action.xdp_name} can't be the answer to what is forbidden",
+                f"it is forbidden itself: the slot may return {self.may}",
+                f"Allow {action.xdp_name}, or answer otherwise",
+            )
+
+    @property
+    def forbidden(self) -> int:
+        """A mask of the six codes of the counters: bit n for action n, the sixth for any other code."""
+        return (1 << OTHER + 1) - 1 & ~self.may.mask
+
+    def broken_by(self, code: int) -> bool:
+        """Whether the slot may not return this code."""
+        return bool(self.forbidden >> min(code, OTHER) & 1)
+
+    def __str__(self) -> str:
+        if self.otherwise is Answer.AS_IS:
+            return f"may return {self.may}; anything else is reported"
+        return f"may return {self.may}; anything else is reported, and answered {self.otherwise}"
+
+
+def parse_policy(may: str, otherwise: str | None = None) -> Policy | None:
+    """Read ``PASS,DROP`` (``any``: no policy, which gives None) and an answer. Raises InvalidInput."""
+    if may.strip().lower() == "any":
+        if otherwise is not None:
+            raise InvalidInput("there is nothing to answer", "with `any`, no code is forbidden")
+        return None
+    try:
+        answer = Answer(otherwise) if otherwise is not None else Answer.AS_IS
+    except ValueError:
+        listed = ", ".join(Answer)
+        raise InvalidInput(f"{otherwise!r} is no answer", todo=f"The answers are {listed}") from None
+    actions = ActionSet.parse(may)
+    if not actions:
+        raise InvalidInput("a slot that may return nothing can't be had", todo="Name an action, or `any`")
+    return Policy(actions, answer)

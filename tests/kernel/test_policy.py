@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a slot may not return is counted as it is and answered as the policy says, on real packets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import change, look_at, run_through, scripted_chain
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Linkage
+from xdpchain.counters import open_counters
+from xdpchain.errors import InvalidInput
+from xdpchain.plan import make_plan
+from xdpchain.policy import Answer, Policy
+from xdpchain.trial import run_trial
+from xdptui.demo.frames import scripted
+from xdptui.demo.playground import Playground
+
+PASS_ON = ActionSet.parse("P")
+FIREWALL = ActionSet.parse("PD")
+CODES = (0, 1, 2, 3, 4, 5, 31, 32, 200)
+
+
+@pytest.mark.parametrize("otherwise", list(Answer))
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_forbidden_code_is_answered(
+    playground: Playground, samples: Path, otherwise: Answer, routed: bool
+) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC).police(0, Policy(FIREWALL, otherwise))
+    if routed:
+        chain = chain.route(0, Action.DROP, chain.slots[2].key)
+    running = change(playground, chain)
+    for code in CODES:
+        counted = code
+        if code not in FIREWALL and otherwise.action is not None:
+            counted = otherwise.action
+        if counted in (Action.PASS, 31):
+            want = (2, "012")
+        elif routed and counted == Action.DROP:
+            want = (2, "02")
+        else:
+            want = (counted, "0")
+        got = run_through(running, scripted(bytes((code, 2, 2))))
+        assert (got.code, got.data[60:].decode()) == want, code
+
+
+def test_what_is_forbidden_is_counted_as_what_it_was(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.DROP))
+    running = change(playground, chain)
+    assert running.chain is not None
+    with open_counters(running) as reader:  # type: ignore[union-attr]
+        before = reader.read()
+        playground.send([scripted(b"\2\2")] * 4 + [scripted(b"\0\2")] * 3 + [scripted(b"\1\2")] * 2)
+        after = reader.read()
+    first, second = (after.slots[s.key].since(before.slots[s.key]).packets for s in running.chain)
+    assert first == (3, 2, 4, 0, 0, 0)
+    assert second == (0, 0, 4, 0, 0, 0)
+    assert after.verdict.since(before.verdict).packets == (0, 5, 4, 0, 0, 0)
+
+
+def test_the_kernel_remembers_policies_and_lifting_them_leaves_no_code(
+    playground: Playground, samples: Path
+) -> None:
+    plain = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
+    policy = Policy(FIREWALL, Answer.PASS)
+    assert plain.chain is not None
+    change(playground, plain.chain.police(1, policy))
+    found = look_at(playground).chain
+    assert found is not None
+    assert [slot.policy for slot in found] == [None, policy]
+    lifted = change(playground, found.police(1, None))
+    assert lifted.hook is not None
+    assert plain.hook is not None
+    assert lifted.hook.tag == plain.hook.tag, "the same instructions as before"
+
+
+def test_what_can_not_keep_a_policy_refuses_it(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE).police(0, Policy(FIREWALL))
+    with pytest.raises(InvalidInput, match="static"):
+        make_plan(look_at(playground), chain)
+    uncounted = scripted_chain(samples, [PASS_ON], Linkage.STATIC, counters=False).police(0, Policy(FIREWALL))
+    with pytest.raises(InvalidInput, match="counters"):
+        make_plan(look_at(playground), uncounted)
+    with pytest.raises(InvalidInput, match="forbidden itself"):
+        Policy(PASS_ON, Answer.DROP)
+
+
+def test_a_trial_keeps_the_policy(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.PASS))
+    (row,) = run_trial(chain, [scripted(b"\3\1")]).rows
+    assert row.slots == (Action.TX, Action.DROP)
+    assert row.verdict is Action.DROP
