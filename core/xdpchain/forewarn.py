@@ -7,8 +7,10 @@ import struct
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .chain import Chain, Mode
+from .chain import Chain, Component, Mode
+from .effects import Effects, effects_of
 from .errors import XdpChainError
+from .linkage.parts import object_bytes
 from .lint import MapFact, Neighbour, Surroundings, lint
 from .plan import Plan
 from .redirects import TO_DEVICES, redirect_use
@@ -37,14 +39,24 @@ def forewarn(plan: Plan, around: Surroundings | None = None) -> Plan:
 
 def surroundings(running: Running, candidate: Chain) -> Surroundings:
     """The maps that leave the running chain, device maps of what stays, and the other interfaces if the
-    candidate redirects.
+    candidate redirects; and what slots in shadow do beside their verdict.
     """
     maps = _facts(running, candidate)
     types = {number: fact.type for number, fact in maps.items()}
     redirects = candidate.mode is Mode.NATIVE and any(
         redirect_use(slot.component, types) for slot in candidate
     )
-    return Surroundings(maps, _neighbours(running) if redirects else ())
+    effects = {slot.key: _effects(slot.component) for slot in candidate if slot.shadow}
+    return Surroundings(maps, _neighbours(running) if redirects else (), effects)
+
+
+def _effects(component: Component) -> Effects | None:
+    if component.object is None:
+        return None
+    try:
+        return effects_of(object_bytes(component.object), component.name)
+    except XdpChainError:  # gone meanwhile, or no permission
+        return None
 
 
 def _facts(running: Running, candidate: Chain) -> dict[int, MapFact]:

@@ -13,12 +13,16 @@ from itertools import groupby
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain, Component, MapRef, Mode, Slot
 from .checks import SINGLE_BUFFER_MTU
+from .effects import Effects, effects_of
 from .errors import InvalidInput
 from .paths import RETURN, is_routed, reachable, successors
 from .redirects import redirect_use
 from .running import Device, Running
 
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
+
+_NO_STATE = (".rodata", ".kconfig", "xdptui_")
+"""Beginnings of the names of maps that programs only read."""
 
 TRANSIENT = {"prog_array", "perf_event_array", "cgroup_array", "ringbuf", "user_ringbuf", "stack_trace"}
 """Map types that hold nothing which anybody would miss: they are filled anew, or only passed through."""
@@ -57,10 +61,13 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What lies around a chain: its running maps by id, and the other interfaces. Empty: nobody looked."""
+    """What lies around a chain: its running maps by id, the other interfaces, and what components do beside
+    their verdict, by the slot's key (None: that can't be known). Empty: nobody looked.
+    """
 
     maps: Mapping[int, MapFact] = field(default_factory=dict)
     neighbours: tuple[Neighbour, ...] = ()
+    effects: Mapping[str, Effects | None] = field(default_factory=dict)
 
 
 NOTHING_KNOWN = Surroundings()
@@ -73,6 +80,7 @@ def lint(
     device = running.device if running else None
     return (
         *_ways(chain),
+        *_shadows(chain, around),
         *_order(chain),
         *_twins(chain),
         *_fragments(chain, device),
@@ -131,6 +139,72 @@ def _listed(actions: Sequence[Action]) -> str:
     return " and ".join(action.xdp_name for action in actions)
 
 
+def _shadows(chain: Chain, around: Surroundings) -> Iterator[Warning]:
+    """What a slot in shadow does all the same."""
+    for i, slot in enumerate(chain.slots):
+        if not slot.shadow:
+            continue
+        shared = _shared(chain, slot)
+        for other, names in shared.items():
+            what = f"shares {names} with {other}: what it writes there counts for both"
+            yield Warning(i, f"{slot.name} is in shadow, but {what}")
+        if slot.key in around.effects:
+            effects = around.effects[slot.key]
+        elif slot.component.object is not None and slot.component.object.data is not None:
+            effects = effects_of(slot.component.object.data, slot.name)
+        else:
+            continue
+        for text in _effects(effects, _redirect_later(chain, i, around)):
+            yield Warning(i, f"{slot.name} is in shadow, but {text}")
+
+
+def _shared(chain: Chain, slot: Slot) -> dict[str, str]:
+    """The names of the maps that a slot shares with slots that are in force, by the name of those."""
+    found = {}
+    ids = {ref.id: ref.name for ref in slot.component.maps if not ref.name.startswith(_NO_STATE)}
+    for other in chain:
+        if other.shadow:
+            continue
+        names = {ids[ref.id] for ref in other.component.maps if ref.id in ids}
+        if slot.component.instance and slot.component.instance == other.component.instance:
+            names |= set(slot.component.uses) & set(other.component.uses)
+        names = {name for name in names if not name.startswith(_NO_STATE)}
+        if names:
+            found[other.name] = ", ".join(sorted(names))
+    return found
+
+
+def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
+    if effects is None:
+        yield "what it does beside its verdict can't be told: its object file is not known"
+        return
+    if effects.writes:
+        how = ", ".join("stores into them" if one == "stores" else one for one in effects.writes)
+        yield f"it still changes packets ({how}): later slots and whoever gets them see that"
+    elif effects.unsure:
+        yield "whether it changes packets can't be told: it is too long to be followed"
+    if effects.redirects:
+        later = ". A later slot that returns XDP_REDIRECT without a target of its own would use its target"
+        text = f"it redirects ({', '.join(effects.redirects)}): nothing is sent there, the packet goes on"
+        yield text + later * redirect_later
+    if effects.tells:
+        yield f"it still reports to user space ({', '.join(effects.tells)}): whoever listens may act on it"
+    if effects.kernel:
+        yield f"it still calls {', '.join(effects.kernel)}, which may change more than its verdict"
+    if effects.pinned:
+        yield f"it still writes to {', '.join(effects.pinned)}, pinned for other programs to share"
+
+
+def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
+    """Whether a slot in force behind this one may redirect."""
+    types = {number: fact.type for number, fact in around.maps.items()}
+    for slot in chain.slots[index + 1 :]:
+        unknown = slot.component.object is None
+        if not slot.shadow and (unknown or redirect_use(slot.component, types)):
+            return True
+    return False
+
+
 def _order(chain: Chain) -> Iterator[Warning]:
     for priority, tied in groupby(enumerate(chain.slots), key=lambda placed: placed[1].priority):
         slots = list(tied)
@@ -186,7 +260,7 @@ def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Ite
     types = {number: fact.type for number, fact in around.maps.items()}
     for i, slot in enumerate(chain.slots):
         use = redirect_use(slot.component, types)
-        if not use:
+        if slot.shadow or not use:
             continue
         features = device.features if device is not None else None
         if device is not None and features is not None and "redirect" not in features:
@@ -256,7 +330,7 @@ def _kept(component: Component) -> tuple[MapRef, ...]:
 
 def _matters(ref: MapRef, around: Surroundings) -> bool:
     fact = around.maps.get(ref.id)
-    if ref.name.startswith((".rodata", ".kconfig", "xdptui_")):
+    if ref.name.startswith(_NO_STATE):
         return False
     return fact is None or not (fact.pinned or fact.type in TRANSIENT or fact.elements == 0)
 

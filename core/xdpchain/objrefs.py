@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .elf import SHF_EXECINSTR, Elf, Section, Symbol, bad_object, readable
 from .objmaps import KCONFIG, MapSpec, is_data_section
@@ -73,6 +73,15 @@ def _function(symbol: Symbol, section: Section) -> Function:
     return Function(name, section.index, section_name, symbol.value, symbol.size, symbol.local)
 
 
+class _Direct(NamedTuple):
+    """What one function refers to by itself; ``sites`` are (offset within the section, function)."""
+
+    maps: tuple[str, ...]
+    calls: tuple[Function, ...]
+    sites: tuple[tuple[int, Function], ...]
+    kfuncs: tuple[str, ...]
+
+
 class References:
     """The graph of who refers to what, built once for an object."""
 
@@ -93,15 +102,27 @@ class References:
             for one in elf.symbols
             if one.type == "object" and one.section >= 0 and elf.sections[one.section].name == ".maps"
         }
-        self._direct: dict[Function, tuple[tuple[str, ...], tuple[Function, ...]]] = {}
+        self._direct: dict[Function, _Direct] = {}
 
     def maps(self, function: Function) -> tuple[str, ...]:
         """The maps that a function and all it calls refer to: names, or sections of global variables."""
-        return tuple(dict.fromkeys(name for one in self._reached(function) for name in self._of(one)[0]))
+        return tuple(dict.fromkeys(name for one in self._reached(function) for name in self._of(one).maps))
 
     def helpers(self, function: Function) -> frozenset[int]:
         """The kernel's helpers that a function and all it calls call (``BPF_FUNC_...``), by number."""
         return frozenset(number for one in self._reached(function) for number in self._helpers(one))
+
+    def reached(self, function: Function) -> tuple[Function, ...]:
+        """The function and all that it calls, directly or not."""
+        return tuple(self._reached(function))
+
+    def sites(self, function: Function) -> Mapping[int, Function]:
+        """The instructions (by index within the function) that call or name another function, and which."""
+        return {(at - function.start) // INSN_SIZE: one for at, one in self._of(function).sites}
+
+    def kfuncs(self, function: Function) -> frozenset[str]:
+        """The names of the kernel's own functions that a function and all it calls call."""
+        return frozenset(name for one in self._reached(function) for name in self._of(one).kfuncs)
 
     def _reached(self, function: Function) -> list[Function]:
         """The function and all that it calls, directly or not."""
@@ -110,7 +131,7 @@ class References:
         pending = [function]
         while pending:
             order.append(pending.pop())
-            fresh = [one for one in self._of(order[-1])[1] if one not in seen]
+            fresh = [one for one in self._of(order[-1]).calls if one not in seen]
             seen.update(fresh)
             pending.extend(fresh)
         return order
@@ -121,17 +142,18 @@ class References:
             if code[offset] == _CALL and _source(code[offset + 1]) == _HELPER_CALL:
                 yield _immediate(code, offset)
 
-    def _of(self, function: Function) -> tuple[tuple[str, ...], tuple[Function, ...]]:
+    def _of(self, function: Function) -> _Direct:
         found = self._direct.get(function)
         if found is None:
             found = self._direct[function] = self._read(function)
         return found
 
-    def _read(self, function: Function) -> tuple[tuple[str, ...], tuple[Function, ...]]:
+    def _read(self, function: Function) -> _Direct:
         code = self._elf.sections[function.section].data
         end = function.start + function.size
         maps: dict[str, None] = {}
-        calls: dict[tuple[int, int], None] = {}
+        calls: dict[int, tuple[int, int]] = {}
+        kfuncs: dict[str, None] = {}
         relocated = set()
         for one in self._elf.relocations_within(function.section, function.start, end):
             relocated.add(one.offset)
@@ -142,13 +164,15 @@ class References:
             if symbol.section < 0:  # outside of the object: also kernel symbols, which are no maps
                 if symbol.name in self._configuration:
                     maps[KCONFIG] = None
+                elif operation == _CALL:
+                    kfuncs[symbol.name] = None
                 continue
             target = self._elf.sections[symbol.section]
             if operation == _CALL:
                 # clang: imm -1 for a global function, the instruction's number less one for a static one
-                calls[symbol.section, symbol.value + (immediate + 1) * INSN_SIZE] = None
+                calls[one.offset] = symbol.section, symbol.value + (immediate + 1) * INSN_SIZE
             elif operation == _LOAD_IMM64 and target.flags & SHF_EXECINSTR:
-                calls[symbol.section, symbol.value + immediate] = None
+                calls[one.offset] = symbol.section, symbol.value + immediate
             elif operation == _LOAD_IMM64 and target.name == ".maps":
                 maps[self._map(self._maps_at.get((symbol.section, symbol.value), ""), function)] = None
             elif operation == _LOAD_IMM64 and is_data_section(target.name):
@@ -158,9 +182,10 @@ class References:
         while at >= 0:
             offset = function.start + at * INSN_SIZE
             if _source(code[offset + 1]) == _PSEUDO_CALL and offset not in relocated:
-                calls[function.section, offset + (_immediate(code, offset) + 1) * INSN_SIZE] = None
+                calls[offset] = function.section, offset + (_immediate(code, offset) + 1) * INSN_SIZE
             at = operations.find(_CALL, at + 1)
-        return tuple(maps), tuple(self._functions[key] for key in calls if key in self._functions)
+        sites = tuple((at, self._functions[key]) for at, key in calls.items() if key in self._functions)
+        return _Direct(tuple(maps), tuple(dict.fromkeys(one for _, one in sites)), sites, tuple(kfuncs))
 
     def _map(self, name: str, function: Function) -> str:
         if name not in self._maps:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said of programs against what they do: none that is said to leave packets alone changes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xdpchain.chain import Chain, Slot
+from xdpchain.components import components_of
+from xdpchain.effects import effects_of
+from xdpchain.errors import XdpChainError
+from xdpchain.objfile import ObjectFile
+from xdpchain.trial import run_trial
+from xdptui.demo.frames import NEAR, PEER, arp_request, scripted, udp
+
+FRAMES = [udp(PEER, NEAR, 53), udp(PEER, NEAR, 9), arp_request(PEER, NEAR), scripted(bytes([2] * 10))]
+
+
+@pytest.mark.usefixtures("root")
+def test_all_samples_over_packets(samples: Path) -> None:
+    changing, still = set(), set()
+    for file in sorted(samples.glob("*.o")):
+        data = file.read_bytes()
+        for spec in ObjectFile.parse(data).xdp_programs():
+            chain = Chain().add(Slot.of(components_of(str(file), name=spec.name)))
+            try:
+                rows = run_trial(chain, FRAMES).rows
+            except XdpChainError:  # some samples are made to be refused
+                continue
+            effects = effects_of(data, spec.name)
+            assert effects is not None
+            changes = any(row.frame_out != row.frame for row in rows)
+            assert effects.writes or not changes, spec.name
+            (changing if effects.writes else still).add(spec.name)
+            if spec.name.startswith(("scripted", "mark")):
+                assert changes, spec.name
+    assert {"scripted_0", "mark_a"} <= changing
+    assert {"xdp_firewall", "xdp_monitor", "xdp_ratelimit", "redirect_out"} <= still
