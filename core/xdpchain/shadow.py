@@ -28,17 +28,18 @@ class WouldHave:
 
 
 def would_have(slot: Slot, packets: Sequence[float]) -> WouldHave:
-    """What a slot would have done by its own actions and routes; ``packets`` are by return code, as counters
+    """What a slot would have done by its own actions, routes and policy; ``packets`` are by return code, as counters
     have them.
     """
     routed = {route.code for route in slot.routes}
     ends, diverted = [0.0] * CODES, 0.0
-    for code in range(CODES):
+    for counted in range(CODES):
+        code = _answered(slot, counted)
         action = ALL_ACTIONS[code] if code < OTHER else None
         if action in routed or (None in routed and action not in slot.actions):
-            diverted += packets[code]
+            diverted += packets[counted]
         elif action not in slot.actions:
-            ends[code] = packets[code]
+            ends[code] += packets[counted]
     return WouldHave(
         sum(packets),
         ends[Action.DROP] + ends[Action.ABORTED] + ends[OTHER],
@@ -46,3 +47,9 @@ def would_have(slot: Slot, packets: Sequence[float]) -> WouldHave:
         ends[Action.PASS],
         diverted,
     )
+
+
+def _answered(slot: Slot, code: int) -> int:
+    """What the chain goes by: a forbidden code may have an answer in its place."""
+    answer = slot.policy.otherwise.action if slot.policy and slot.policy.broken_by(code) else None
+    return code if answer is None else answer

@@ -15,6 +15,7 @@ from tests.kernel.test_contract import CODES_TRIED, LINKAGES, by_code
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Linkage, Slot
 from xdpchain.counters import open_counters
+from xdpchain.policy import Answer, Policy
 from xdpchain.running import Running
 from xdpchain.shadow import would_have
 from xdptui.demo.frames import scripted
@@ -83,6 +84,17 @@ def test_routes_wait_too(playground: Playground, samples: Path) -> None:
         assert (got.code, got.data[60:]) == (2, b"013"), code
     armed = change(playground, (running.chain or Chain()).retune(0, shadow=False))
     assert run_through(armed, scripted(b"\1\2\2\2")).data[60:] == b"03"
+
+
+def test_a_policy_answers_and_stops_nothing(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC)
+    chain = chain.police(0, Policy(ActionSet.parse("PD"), Answer.DROP))
+    running = change(playground, chain.retune(0, shadow=True))
+    for code in CODES_TRIED:
+        got = run_through(running, scripted(bytes([code, 2])))
+        assert (got.code, got.data[60:]) == (2, b"01"), code
+    armed = change(playground, (running.chain or Chain()).retune(0, shadow=False))
+    assert run_through(armed, scripted(b"\3\2")).code == 1
 
 
 @linkages

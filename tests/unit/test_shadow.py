@@ -17,6 +17,7 @@ from xdpchain.linkage.counting import assign_rows
 from xdpchain.manifest import Author, Manifest
 from xdpchain.paths import successors
 from xdpchain.plan import make_plan
+from xdpchain.policy import Answer, Policy
 from xdpchain.running import Device, Hook, Owner, Running
 from xdpchain.shadow import would_have
 from xdptui.render.shadow_text import shadow_line
@@ -135,3 +136,9 @@ def test_its_routes_wait_as_well() -> None:
     found = would_have(routed.slots[0], (0, 10, 5, 0, 0, 1))
     assert (found.dropped, found.passed, found.diverted) == (1, 5, 10)
     assert shadow_line(found).endswith("passed 31 % by the rest of the chain, led 62 % to another slot")
+
+
+def test_a_policy_would_have_answered() -> None:
+    policed = CHAIN.police(0, Policy(ActionSet.parse("PD"), Answer.DROP))
+    found = would_have(policed.slots[0], (1, 2, 4, 8, 16, 32))
+    assert (found.dropped, found.sent, found.passed) == (1 + 2 + 8 + 16 + 32, 0, 0)
