@@ -28,8 +28,8 @@ class WouldHave:
 
 
 def would_have(slot: Slot, packets: Sequence[float]) -> WouldHave:
-    """What a slot would have done by its own actions, routes and policy; ``packets`` are by return code, as counters
-    have them.
+    """What a slot would have done by its own actions, routes and policy; ``packets`` are by return code, as
+    counters have them.
     """
     routed = {route.code for route in slot.routes}
     ends, diverted = [0.0] * CODES, 0.0
