@@ -7,6 +7,7 @@ chain goes on as if the component had returned the answer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,6 +56,10 @@ class Policy:
     def broken_by(self, code: int) -> bool:
         """Whether the slot may not return this code."""
         return bool(self.forbidden >> min(code, OTHER) & 1)
+
+    def breaches(self, packets: Sequence[float]) -> float:
+        """How many of the packets, counted by the six codes, were forbidden."""
+        return sum(count for code, count in enumerate(packets) if self.broken_by(code))
 
     def __str__(self) -> str:
         if self.otherwise is Answer.AS_IS:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.kernel.command_line import CommandLine
 from xdpchain.sys import bpffs
-from xdptui.demo.frames import NEAR, PEER, arp_request, udp
+from xdptui.demo.frames import NEAR, PEER, arp_request, scripted, udp
 from xdptui.demo.playground import Playground
 
 FRAMES = [udp(PEER, NEAR, 53)] * 6 + [arp_request(PEER, NEAR)] * 4
@@ -97,7 +97,7 @@ def test_the_documentation_shows_every_key(cli: CommandLine) -> None:
     )
     loaded = cli.ok("load", cli.interface, cli.sample("firewall"), "-A", "XDP_DROP").json
     cli.load("monitor")
-    cli.ok("set", cli.interface, "0", "--route", "TX:1")
+    cli.ok("set", cli.interface, "0", "--route", "TX:1", "--may", "PASS,DROP,TX")
     assert keys(status) == keys(cli.ok("status", cli.interface).json)
     real = loaded | {"running": {}}
     real["plan"]["candidate"]["slots"] = []
@@ -163,6 +163,23 @@ def test_return_codes_lead_to_named_slots(cli: CommandLine) -> None:
     cli.ok("set", cli.interface, "0", "--route", "DROP:return,PASS:next,*:return")
     (first, *_) = cli.ok("status", cli.interface).json["interfaces"][0]["slots"]
     assert (first["routes"], first["actions"]) == ([], ["XDP_PASS"])
+
+
+def test_a_slot_declares_what_it_may_return(cli: CommandLine) -> None:
+    cli.load("monitor")
+    cli.ok("load", cli.interface, cli.sample("scripted"), "-n", "scripted_0", "-P", "1",
+           "--may", "PASS,DROP", "--otherwise", "pass")  # fmt: skip
+    cli.playground.send([scripted(b"\3")] * 3 + [scripted(b"\1")] * 2)
+    first = cli.status()["slots"][0]
+    assert first["policy"] == {"may": ["XDP_DROP", "XDP_PASS"], "otherwise": "pass", "forbidden": 3}
+    shown = cli("status", cli.interface).out
+    assert "may return XDP_DROP,XDP_PASS; anything else is reported, and answered pass" in shown
+    assert "3 times it returned what is forbidden" in shown
+    cli.ok("set", cli.interface, "0", "--may", "any")
+    assert cli.status()["slots"][0]["policy"] is None
+    for words in (("--may", "PASS", "--otherwise", "drop"), ("--may", "none"), ("--may", "FOO")):
+        assert cli("set", cli.interface, "0", *words).code == 7
+    assert cli("set", cli.interface, "0", "--otherwise", "drop").code == 64
 
 
 @pytest.mark.parametrize(

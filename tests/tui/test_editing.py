@@ -14,6 +14,7 @@ from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Linkage
 from xdpchain.plan import Plan
+from xdpchain.policy import Answer, Policy
 from xdpchain.probe import default_linkage
 from xdpchain.running import Running
 from xdpchain.transaction import apply
@@ -23,6 +24,7 @@ from xdptui.demo.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.plan import PlanDialog
+from xdptui.screens.policy import PolicyDialog
 from xdptui.screens.priority import PriorityDialog
 from xdptui.screens.routes import RoutesDialog
 from xdptui.view.chain_lines import columns
@@ -327,3 +329,23 @@ async def test_a_route_that_leads_back_is_refused_in_the_plan(playground: Playgr
         await driver.until(lambda: "leads back" in driver.text())
         await driver.press("escape")
     assert look_at(playground).identity == routed.identity
+
+
+async def test_a_slot_gets_a_policy(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("v")
+        await driver.until(lambda: driver.dialog(PolicyDialog))
+        assert "It may return anything." in driver.text()
+        await driver.press("A", "T", "R")
+        await driver.press("tab", "down", "enter")
+        await driver.until(lambda: "answered drop." in driver.label("#outcome"))
+        await driver.press("shift+tab", "D")
+        await driver.until(lambda: "it is forbidden itself" in driver.label("#outcome"))
+        await driver.press("D")
+        await driver.answer("set")
+        await driver.until(lambda: driver.session.state is State.CANDIDATE)
+        await applied(driver)
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert chain.slots[0].policy == Policy(ActionSet.parse("PD"), Answer.DROP)

@@ -288,6 +288,14 @@ def _config(parser: argparse.ArgumentParser) -> None:
         "--route", metavar="CODE:SLOT,...",
         help="return codes that lead to a later slot (number or name), next or return: DROP:logger,*:4",
     )  # fmt: skip
+    parser.add_argument(
+        "--may", metavar="ACTIONS",
+        help="what the component may return; anything else is counted and reported (any: no policy)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--otherwise", choices=("as-is", "drop", "pass"),
+        help="with --may: the answer to what is forbidden (default as-is)",
+    )  # fmt: skip
 
 
 def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tuple[str, ...]) -> None:

@@ -49,7 +49,8 @@ def _load(given: Namespace) -> Edit:
     mode, remark = values.mode(given.mode)
     at = None if given.at is None else values.place(given.at)
     slots, notes = slots_of(given.objects, given.names, given.section, given.pin_path, priority, actions)
-    slots = tuple(replace(slot, shadow=given.shadow) for slot in slots)
+    policy = values.policy(given.may, given.otherwise)
+    slots = tuple(replace(slot, shadow=given.shadow, policy=policy) for slot in slots)
     if remark:
         notes = (*notes, remark)
 
@@ -140,10 +141,11 @@ def _move(given: Namespace) -> Edit:
 def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
-    tunes = priority is not None or actions is not None or bool(routes) or given.shadow is not None
+    policy = values.policy(given.may, given.otherwise)
+    tunes = bool(routes) or any(one is not None for one in (priority, actions, given.shadow, given.may))
     if not tunes and given.counters is None:
         raise UsageError(
-            "say what to set", todo="-P PRIO, -A ACTIONS, --route, --[no-]shadow or --[no-]counters"
+            "say what to set", todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow or --[no-]counters"
         )
     if tunes and given.slot is None:
         raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
@@ -158,6 +160,8 @@ def _set(given: Namespace) -> Edit:
             key = (chain or Chain()).slots[index].key
             chain = (chain or Chain()).retune(index, priority, actions, given.shadow)
             chain = values.routed(chain, chain.position(key), routes, running.interface)
+            if given.may is not None:
+                chain = chain.police(chain.position(key), policy)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
         if given.counters is not None and chain.linkage is Linkage.FREPLACE:

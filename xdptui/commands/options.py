@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Mode
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.policy import Policy, parse_policy
 from xdpchain.runconfig import MAX_PRIORITY, RunConfig
+from xdptui.outcome import UsageError
 
-__all__ = ["actions", "amount", "mode", "number", "place", "priority", "routed", "seconds", "slot"]
+__all__ = ["actions", "amount", "mode", "number", "place", "policy", "priority", "routed", "seconds", "slot"]
 
 UNSPECIFIED = "unspecified"
 MODES = {"native": Mode.NATIVE, "drv": Mode.NATIVE, "generic": Mode.GENERIC, "skb": Mode.GENERIC}
@@ -54,6 +56,15 @@ def priority(text: str | None) -> int | None:
 def actions(text: str | None) -> ActionSet | None:
     """Chain call actions."""
     return None if text is None else ActionSet.parse(text)
+
+
+def policy(may: str | None, otherwise: str | None) -> Policy | None:
+    """A policy; None: none was given, or it is lifted."""
+    if may is None:
+        if otherwise is not None:
+            raise UsageError("--otherwise answers what --may forbids", todo="Add --may ACTIONS")
+        return None
+    return parse_policy(may, otherwise)
 
 
 def mode(text: str | None) -> tuple[Mode | None, str]:

@@ -109,6 +109,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "routes": routes(chain, one),
         "shadow": one.shadow,
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
+        "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,
         "section": component.section,
         "declared": {
@@ -130,6 +131,16 @@ def routes(chain: Chain, one: Slot) -> list[Document]:
         for route in one.routes
         if (index := places.get(route.target)) is not None
     ]
+
+
+def _policy(one: Slot, counted: SlotCounts | None) -> Document | None:
+    if one.policy is None:
+        return None
+    return {
+        "may": list(one.policy.may.names()),
+        "otherwise": one.policy.otherwise.value,
+        "forbidden": int(one.policy.breaches(counted.packets)) if counted else None,
+    }
 
 
 def _would_have(one: Slot, counted: SlotCounts) -> Document:

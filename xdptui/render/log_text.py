@@ -72,6 +72,7 @@ def _state(moment: Moment) -> dict[str, Any]:
                 "name": slot.name,
                 "priority": slot.priority,
                 "actions": list(slot.actions.names()),
+                "policy": slot.policy and str(slot.policy),
                 "routes": routes(moment.chain or Chain(), slot),
                 "shadow": slot.shadow,
                 "sha256": slot.component.object.sha256 if slot.component.object else None,

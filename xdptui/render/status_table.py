@@ -69,10 +69,14 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
         rows.append(_slot(slot))
         if slot.routes:
             rows.append(f"      routes: {', '.join(map(printable, route_texts(chain, slot)))}")
+        if slot.policy:
+            rows.append(f"      {slot.policy}")
         if sample is not None and slot.key in sample.slots:
             rows.append(f"      {counted(sample.slots[slot.key])}")
             if slot.shadow and sample.slots[slot.key].total_packets:
                 rows.append(f"      {shadow_line(would_have(slot, sample.slots[slot.key].packets))}")
+            if slot.policy and (forbidden := slot.policy.breaches(sample.slots[slot.key].packets)):
+                rows.append(f"      {forbidden:,.0f} times it returned what is forbidden")
     if sample is not None:
         rows.append(f"    in the end: {counted(sample.verdict)}")
     return rows

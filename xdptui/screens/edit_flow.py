@@ -98,6 +98,29 @@ class EditFlow(Flow):
         routes = tuple(route for route in slot.routes if route.target in here)
         self._edit(lambda now: now.with_routes(now.position(slot.key), routes))
 
+    # Policy
+
+    def action_policy(self) -> None:
+        if not self._needs_slot() or not self.editable():
+            return
+        if self.session.chain.linkage is not Linkage.STATIC:
+            self.notify(
+                "Only a dispatcher of ours sees a verdict before it counts. "
+                "Move the chain to static linkage (L)",
+                title=f"{self.session.chain.linkage} linkage keeps no policies",
+                timeout=8,
+            )
+            return
+        self.begin(self._policy_flow())
+
+    async def _policy_flow(self) -> None:
+        slot, index = self.session.chain.slots[self.session.slot], self.session.slot
+        from .policy import PolicyDialog
+
+        decided = await self.app.push_screen_wait(PolicyDialog(slot, index))
+        if decided is not None and not self._gone(slot.key):
+            self._edit(lambda chain: chain.police(chain.position(slot.key), decided[0]))
+
     # Shadow
 
     def action_shadow(self) -> None:

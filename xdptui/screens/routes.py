@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 from xdpchain.actions import ALL_ACTIONS, Action
 from xdpchain.chain import Chain
 from xdpchain.routes import route_name
+from xdptui.widgets.one_of import OneOf
 
 from .dialog import Dialog, button, paragraph
 
@@ -28,11 +29,11 @@ class RoutesDialog(Dialog[Chain | None]):
     DEFAULT_CSS = """
     RoutesDialog #lists { height: auto; margin: 1 0 0 0; }
     RoutesDialog .half { height: auto; width: 1fr; }
-    RoutesDialog OptionList, RoutesDialog OptionList:focus {
-        height: auto; max-height: 12; border: none; padding: 0; background: $surface;
-        scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
+    RoutesDialog #codes, RoutesDialog #codes:focus {
+        height: auto; border: none; padding: 0; background: $surface;
+        text-wrap: nowrap; text-overflow: ellipsis;
     }
-    RoutesDialog OptionList:focus { background: $panel; }
+    RoutesDialog #codes:focus { background: $panel; }
     """
 
     def __init__(self, chain: Chain, index: int, action: Action) -> None:
@@ -49,7 +50,7 @@ class RoutesDialog(Dialog[Chain | None]):
                 yield OptionList(id="codes", compact=True, markup=False)
             with Vertical(classes="half"):
                 yield paragraph("this slot runs", "bold")
-                yield OptionList(id="targets", compact=True, markup=False)
+                yield OneOf([words for _, words in self._targets()], id="targets")
 
     def buttons(self) -> ComposeResult:
         yield button("Cancel", "cancel")
@@ -62,8 +63,6 @@ class RoutesDialog(Dialog[Chain | None]):
         super().on_mount()
         codes = self.query_one("#codes", OptionList)
         codes.add_options(Option(self._code_line(code)) for code in CODES)
-        targets = self.query_one("#targets", OptionList)
-        targets.add_options(Option(Content(""), id=str(i)) for i in range(len(self._targets())))
         codes.highlighted = CODES.index(self._action)
         self._show()
 
@@ -101,17 +100,12 @@ class RoutesDialog(Dialog[Chain | None]):
 
     def _show(self) -> None:
         """Bring both lists up to date."""
-        codes, targets = self.query_one("#codes", OptionList), self.query_one("#targets", OptionList)
+        codes = self.query_one("#codes", OptionList)
         for i, code in enumerate(CODES):
             codes.replace_option_prompt_at_index(i, self._code_line(code))
-        chosen = self._target_of(self._code())
-        for i, (key, words) in enumerate(self._targets()):
-            sign = "(•)" if key == chosen else "( )"
-            targets.replace_option_prompt_at_index(
-                i, Content(f"{sign} {words or self._unrouted(self._code())}")
-            )
-            if key == chosen and not targets.has_focus:
-                targets.highlighted = i
+        keys = [key for key, _ in self._targets()]
+        words = [words or self._unrouted(self._code()) for _, words in self._targets()]
+        self.query_one(OneOf).present(words, keys.index(self._target_of(self._code())))
         self.query_one("#set", Button).disabled = self._chain == self._before
 
     @on(OptionList.OptionHighlighted, "#codes")
@@ -122,9 +116,9 @@ class RoutesDialog(Dialog[Chain | None]):
     def to_targets(self) -> None:
         self.set_focus(self.query_one("#targets"))
 
-    @on(OptionList.OptionSelected, "#targets")
-    def choose(self, event: OptionList.OptionSelected) -> None:
-        key, _ = self._targets()[event.option_index]
+    @on(OneOf.Chosen)
+    def choose(self, event: OneOf.Chosen) -> None:
+        key, _ = self._targets()[event.choice]
         self._chain = self._chain.route(self._index, self._code(), key)
         self._show()
 

@@ -212,6 +212,8 @@ def _second_label(view: ChainView, slot: Slot, unit: str, lead: int) -> list[Cel
     if slot.shadow and totals is not None and totals.all_packets:
         would = would_have(slot, totals.packets)
         said = clip(f"    would drop {share(would.dropped, would.all)}", max(0, lead - len(unit)))
+    elif slot.policy and totals is not None and (broken := slot.policy.breaches(totals.packets)):
+        said = clip(f"    ! {short(broken)} forbidden", max(0, lead - len(unit)))
     return [Cell(said, "mark"), right(unit, lead - len(said), "label")]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from xdpchain.chain import Chain, Slot
 from xdpchain.lint import lint
 from xdpchain.paths import route_texts
+from xdpchain.policy import Policy
 from xdpchain.running import Running
 from xdpchain.shadow import would_have
 from xdptui.render.shadow_text import shadow_line
@@ -47,6 +48,8 @@ def inspector_lines(
     ]
     if slot.routes:
         facts.append(("routes", ", ".join(route_texts(chain, slot))))
+    if slot.policy:
+        facts.append(("policy", _policy(slot, slot.policy, reading)))
     if was is not None and was.config != slot.config:
         facts.append(("runs with", f"priority {was.priority}, continues on {was.actions}"))
     if declared != slot.config:
@@ -60,6 +63,12 @@ def inspector_lines(
         Line((left(f" {name}", LABEL, "label"), left(clip(text, width - LABEL), width - LABEL, "plain")))
         for name, text in facts
     ]
+
+
+def _policy(slot: Slot, policy: Policy, reading: Reading | None) -> str:
+    totals = reading.totals.get(slot.key) if reading else None
+    broken = policy.breaches(totals.packets) if totals else 0
+    return f"{policy}" + (f"; {broken:,.0f} times so far" if broken else "")
 
 
 def _shadow(slot: Slot, was: Slot | None, reading: Reading | None) -> str:

@@ -62,6 +62,7 @@ KEYS: tuple[Key, ...] = (
     Key("S", "S", "shadow", "shadow: run and count, decide nothing; or not", GROUPS[1], "shadow", 22, True),
     Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 10, True),
     Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
+    Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
     Key("L", "L", "relink", "freplace or static linkage for the chain", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
@@ -84,7 +85,18 @@ KEYS: tuple[Key, ...] = (
 
 
 DECIDE = ("keep", "back_out")
-NEED_SLOTS = ("unload", "replace", "move(1)", "flip", "priority", "routes", "counters", "details", "shadow")
+NEED_SLOTS = (
+    "unload",
+    "replace",
+    "move(1)",
+    "flip",
+    "priority",
+    "routes",
+    "counters",
+    "details",
+    "shadow",
+    "policy",
+)
 
 
 def hints(

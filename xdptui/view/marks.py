@@ -31,8 +31,8 @@ def symbol(base: Slot | None, slot: Slot, has_moved: bool) -> str:
         return "≠"
     if has_moved:
         return "↕"
-    same = (base.config, base.routes, base.shadow) == (slot.config, slot.routes, slot.shadow)
-    return " " if same else "~"
+    settings = [(one.config, one.routes, one.shadow, one.policy) for one in (base, slot)]
+    return " " if settings[0] == settings[1] else "~"
 
 
 def count(base: Chain | None, candidate: Chain) -> int:

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a slot may return, and the answer to everything else."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from xdpchain.actions import ALL_ACTIONS, ActionSet
+from xdpchain.chain import Slot
+from xdpchain.errors import InvalidInput
+from xdpchain.policy import Answer, Policy
+from xdptui.widgets.action_toggles import ActionToggles
+from xdptui.widgets.one_of import OneOf
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["PolicyDialog"]
+
+EVERYTHING = ActionSet.of(*ALL_ACTIONS)
+WORDS = {
+    Answer.AS_IS: "let it stand (count and report it)",
+    Answer.DROP: "XDP_DROP takes its place",
+    Answer.PASS: "XDP_PASS takes its place",
+}
+
+
+class PolicyDialog(Dialog[tuple[Policy | None] | None]):
+    """Answers with the policy in a tuple (or None in it: anything is allowed); None: nothing was decided."""
+
+    DEFAULT_CSS = """
+    PolicyDialog ActionToggles { margin: 1 0; }
+    PolicyDialog #outcome { margin: 1 0 0 0; }
+    """
+
+    def __init__(self, slot: Slot, index: int) -> None:
+        super().__init__()
+        self._before = slot.policy
+        self.heading = f"What {slot.name} may return (slot {index})"
+
+    def body(self) -> ComposeResult:
+        may = self._before.may if self._before else EVERYTHING
+        answer = self._before.otherwise if self._before else Answer.AS_IS
+        yield paragraph("It may return these actions. With all five, there is no policy.")
+        yield ActionToggles(may, id="may")
+        yield paragraph("When it returns anything else:")
+        yield OneOf([WORDS[one] for one in Answer], list(Answer).index(answer), id="answer")
+        yield paragraph("", id="outcome")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        yield button("Set", "set", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#may")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.preview()
+
+    def _policy(self) -> Policy | None:
+        """Raises InvalidInput."""
+        may = self.query_one(ActionToggles).actions
+        answer = tuple(Answer)[self.query_one(OneOf).chosen]
+        return None if may == EVERYTHING else Policy(may, answer)
+
+    @on(ActionToggles.Changed)
+    @on(OneOf.Chosen)
+    def preview(self) -> None:
+        try:
+            policy = self._policy()
+        except InvalidInput as error:
+            text, fits = str(error), False
+        else:
+            text, fits = f"It {policy}." if policy else "It may return anything.", policy != self._before
+        self.query_one("#outcome", Static).update(text)
+        self.query_one("#set", Button).disabled = not fits
+
+    @on(Button.Pressed, "#set")
+    def accept(self) -> None:
+        self.finish((self._policy(),))
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.finish(None)
