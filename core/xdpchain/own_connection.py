@@ -64,7 +64,7 @@ def own_interfaces(netns: str | None = None) -> frozenset[int]:
             ifindex = netlink.route(connection.client, connection.server)
         except XdpChainError:  # the server's address is none of this namespace's
             return frozenset()
-        return frozenset() if ifindex is None else _with_lower(ifindex, netlink.links())
+        return _with_lower(ifindex, netlink.links())
 
 
 def _with_lower(ifindex: int, links: Sequence[LinkInfo]) -> frozenset[int]:

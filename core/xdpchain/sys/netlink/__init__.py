@@ -12,7 +12,9 @@ from xdpchain.sys.netlink.links import (
     Channels,
     LinkInfo,
     LinkStats,
+    NeighborEntry,
     Offload,
+    Way,
     XdpAttachment,
     XdpMode,
 )
@@ -28,9 +30,11 @@ __all__ = [
     "LinkStats",
     "ModeConflict",
     "MtuTooLarge",
+    "NeighborEntry",
     "Netlink",
     "NoNativeXdp",
     "Offload",
+    "Way",
     "XdpAttachment",
     "XdpMode",
 ]

@@ -12,32 +12,44 @@ import struct
 from typing import Any
 
 from pyroute2.netlink import ctrlmsg, genlmsg, nlmsgerr
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from xdpchain.sys.netlink.links import LinkInfo, LinkStats, XdpAttachment, XdpMode
+from xdpchain.sys.netlink.links import LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
 
 __all__ = [
+    "RTM_NEWADDR",
     "RTM_NEWLINK",
+    "RTM_NEWNEIGH",
     "RTM_NEWROUTE",
     "ack_text",
+    "decode_address",
     "decode_family_id",
     "decode_link",
+    "decode_neighbor",
     "decode_route",
     "decode_xdp_features",
+    "encode_get_addresses",
     "encode_get_family",
     "encode_get_link",
     "encode_get_links",
+    "encode_get_neighbors",
     "encode_get_route",
     "encode_get_xdp_features",
     "encode_set_xdp",
 ]
 
 RTM_NEWLINK = 16
+RTM_NEWADDR = 20
 RTM_NEWROUTE = 24
+RTM_NEWNEIGH = 28
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
+_RTM_GETADDR = 22
 _RTM_GETROUTE = 26
+_RTM_GETNEIGH = 30
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
 _NETDEV_CMD_DEV_GET = 1  # Documentation/netlink/specs/netdev.yaml, kernel 6.3 on
@@ -61,6 +73,9 @@ _XDP_PROG_ID: dict[XdpMode, str] = {
     "offload": "IFLA_XDP_HW_PROG_ID",
 }
 _XDP_ATTACHED: dict[str, XdpMode] = {"xdp": "native", "xdpgeneric": "generic", "xdpoffload": "offload"}
+
+# include/uapi/linux/neighbour.h: states in which the MAC of an entry is not to be had
+_NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
 
 # enum netdev_xdp_act, bit by bit
 _XDP_FEATURES = ("basic", "redirect", "ndo-xmit", "xsk-zerocopy", "hw-offload", "rx-sg", "ndo-xmit-sg")
@@ -114,22 +129,60 @@ def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int |
     return _encode(message, _RTM_SETLINK, _NLM_F_ACK)
 
 
-def encode_get_route(destination: str, source: str) -> bytearray:
+def encode_get_route(destination: str, source: str | None) -> bytearray:
     """Ask which way packets from one address to another would take."""
     message = rtmsg()
     six = ":" in destination
     message["family"] = socket.AF_INET6 if six else socket.AF_INET
-    message["dst_len"] = message["src_len"] = 128 if six else 32
-    message["attrs"] = [["RTA_DST", destination], ["RTA_SRC", source]]
+    message["dst_len"] = 128 if six else 32
+    message["attrs"] = [["RTA_DST", destination]]
+    if source is not None:
+        message["src_len"] = message["dst_len"]
+        message["attrs"].append(["RTA_SRC", source])
     return _encode(message, _RTM_GETROUTE, _NLM_F_ACK)
 
 
-def decode_route(data: bytes) -> int | None:
-    """The ifindex by which an RTM_NEWROUTE message says that packets leave."""
+def decode_route(data: bytes) -> Way | None:
+    """Where an RTM_NEWROUTE message says that packets leave; None where it names no interface."""
     message: Any = rtmsg(data)
     message.decode()
     found = message.get_attr("RTA_OIF")
-    return None if found is None else int(found)
+    # RTA_VIA: a gateway of the other address family
+    via = message.get_attr("RTA_VIA")
+    gateway = message.get_attr("RTA_GATEWAY") or (via.get("addr") if via else None)
+    return None if found is None else Way(int(found), gateway)
+
+
+def encode_get_addresses() -> bytearray:
+    """Dump the addresses of all devices of the namespace."""
+    return _encode(ifaddrmsg(), _RTM_GETADDR, _NLM_F_DUMP)
+
+
+def decode_address(data: bytes) -> tuple[int, str]:
+    """(ifindex, address with prefix length; empty for other families than IP)."""
+    message: Any = ifaddrmsg(data)
+    message.decode()
+    if message["family"] not in (socket.AF_INET, socket.AF_INET6):
+        return message["index"], ""
+    # Of a point-to-point link, IFA_ADDRESS is the other end.
+    address = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+    return message["index"], f"{address}/{message['prefixlen']}"
+
+
+def encode_get_neighbors() -> bytearray:
+    """Dump the neighbour tables of the namespace."""
+    return _encode(ndmsg(), _RTM_GETNEIGH, _NLM_F_DUMP)
+
+
+def decode_neighbor(data: bytes) -> tuple[int, NeighborEntry | None]:
+    """(ifindex, entry); None for one without a MAC."""
+    message: Any = ndmsg(data)
+    message.decode()
+    address, mac = message.get_attr("NDA_DST"), message.get_attr("NDA_LLADDR")
+    usable = message["family"] in (socket.AF_INET, socket.AF_INET6) and address and mac
+    if not usable or message["state"] & (_NUD_INCOMPLETE | _NUD_FAILED):
+        return message["ifindex"], None
+    return message["ifindex"], NeighborEntry(str(address), str(mac))
 
 
 def encode_get_family(name: str) -> bytearray:
@@ -176,6 +229,7 @@ def decode_link(data: bytes) -> LinkInfo:
         master=attributes.get("IFLA_MASTER"),
         slave_kind=info.get_attr("IFLA_INFO_SLAVE_KIND") if info is not None else None,
         lower=None if paired else attributes.get("IFLA_LINK"),
+        vlan=_vlan(info) if kind == "vlan" else None,
     )
 
 
@@ -204,6 +258,12 @@ def ack_text(data: bytes) -> str:
     message: Any = nlmsgerr(data)
     message.decode()
     return str(message.get_attr("NLMSGERR_ATTR_MSG") or "")
+
+
+def _vlan(info: Any) -> int | None:
+    data = info.get_attr("IFLA_INFO_DATA")
+    found = data.get_attr("IFLA_VLAN_ID") if data is not None else None
+    return None if found is None else int(found)
 
 
 def _encode(message: Any, kind: int, flags: int) -> bytearray:

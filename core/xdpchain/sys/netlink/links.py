@@ -6,7 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-__all__ = ["Channels", "LinkInfo", "LinkStats", "Offload", "XdpAttachment", "XdpMode"]
+__all__ = [
+    "Channels",
+    "LinkInfo",
+    "LinkStats",
+    "NeighborEntry",
+    "Offload",
+    "Way",
+    "XdpAttachment",
+    "XdpMode",
+]
 
 XdpMode: TypeAlias = Literal["native", "generic", "offload"]
 
@@ -46,7 +55,8 @@ class LinkInfo:
     ``peer_ifindex`` is the other end of a pair, and ``peer_netnsid`` the kernel's local id of the namespace
     that the index belongs to (None: this one). ``xdp`` is in the order native, generic, offload; more than
     one entry means native or generic beside offload. ``master`` is the bridge, bond or team that it belongs
-    to, ``slave_kind`` what that is; ``lower`` the device underneath a VLAN, macvlan and the like.
+    to, ``slave_kind`` what that is; ``lower`` the device underneath a VLAN, macvlan and the like; ``vlan``
+    the number of a VLAN device.
     """
 
     ifindex: int
@@ -66,10 +76,27 @@ class LinkInfo:
     master: int | None = None
     slave_kind: str | None = None
     lower: int | None = None
+    vlan: int | None = None
 
     def program(self, mode: XdpMode) -> int | None:
         """The id of the program that runs in that mode."""
         return next((one.prog_id for one in self.xdp if one.mode == mode), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How packets to a destination leave: by which interface, and to which gateway (None: straight)."""
+
+    ifindex: int
+    gateway: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NeighborEntry:
+    """An address of the neighbour table (ARP, ND), and the MAC that goes with it."""
+
+    address: str
+    mac: str
 
 
 @dataclass(frozen=True, slots=True)

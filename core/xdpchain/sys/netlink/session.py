@@ -14,7 +14,7 @@ from typing import ClassVar, Self, SupportsIndex, TypeVar
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import ethtool
-from xdpchain.sys.netlink.links import Channels, LinkInfo, Offload, XdpMode
+from xdpchain.sys.netlink.links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from xdpchain.sys.netlink.refusals import Attempt, attach_refused
 from xdpchain.sys.netlink.transport import NETLINK_GENERIC, NETLINK_ROUTE, Refusal, Transport
 
@@ -79,21 +79,51 @@ class Netlink:
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
         return next(codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
 
-    def route(self, destination: str, source: str) -> int | None:
+    def route(self, destination: str, source: str) -> int:
         """The ifindex by which packets from ``source``, an address of ours, go to ``destination``.
 
         Raises NotFound where there is no route, or ``source`` is no address of this namespace.
         """
+        return self.way(destination, source).ifindex
+
+    def way(self, destination: str, source: str | None) -> Way:
+        """How packets go to ``destination``; ``source`` None: from whichever address. Raises as `route`."""
         from xdpchain.sys.netlink import codec
 
         try:
             replies = self._route.exchange(codec.encode_get_route(destination, source))
         except Refusal as refusal:
+            origin = f"from {source} " if source else ""
             raise NotFound(
-                f"No way from {source} to {destination}", refusal.words, detail=refusal.detail
+                f"No way {origin}to {destination}", refusal.words, detail=refusal.detail
             ) from refusal
         found = (codec.decode_route(message) for kind, message in replies if kind == codec.RTM_NEWROUTE)
-        return next(found, None)
+        way = next((one for one in found if one is not None), None)
+        if way is None:
+            raise NotFound(f"No way to {destination}", "its route leads through no single interface")
+        return way
+
+    def addresses(self, ifindex: int) -> tuple[str, ...]:
+        """The addresses of an interface with their prefix lengths ("192.0.2.1/24"), in the kernel's order."""
+        from xdpchain.sys.netlink import codec
+
+        try:
+            replies = self._route.exchange(codec.encode_get_addresses())
+        except Refusal as refusal:
+            raise _unexpected("Can't list the addresses", refusal) from refusal
+        found = (codec.decode_address(message) for kind, message in replies if kind == codec.RTM_NEWADDR)
+        return tuple(text for index, text in found if index == ifindex and text)
+
+    def neighbors(self, ifindex: int) -> tuple[NeighborEntry, ...]:
+        """The interface's neighbour table, without entries that have no MAC (yet, or any more)."""
+        from xdpchain.sys.netlink import codec
+
+        try:
+            replies = self._route.exchange(codec.encode_get_neighbors())
+        except Refusal as refusal:
+            raise _unexpected("Can't read the neighbour table", refusal) from refusal
+        found = (codec.decode_neighbor(message) for kind, message in replies if kind == codec.RTM_NEWNEIGH)
+        return tuple(entry for index, entry in found if index == ifindex and entry is not None)
 
     def attach_xdp(
         self, ifindex: int, prog_fd: SupportsIndex, mode: XdpMode, expected_fd: SupportsIndex | None

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames out of hexadecimal text. Pure.
+
+A line that begins with an offset (``xxd``, ``hexdump -C``, ``tcpdump -XX``, Wireshark's copies) goes on where
+the line before ended, and offset 0 begins a packet; any other line is a whole packet: digits in pairs, with
+or without blanks, colons or hyphens between them. Text after ``#`` and empty lines count for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from xdpchain.errors import InvalidInput
+
+__all__ = ["read_hex"]
+
+OFFSET = re.compile(r"\s*(?:0x)?([0-9A-Fa-f]{4,8})(:\s|:$|\s{2,}|$)")
+SEPARATORS = re.compile(r"[\s:\-]+")
+DIGITS = re.compile(r"[0-9A-Fa-f]*")
+SHOWN = 24
+
+
+def read_hex(text: str, name: str) -> Iterator[bytes]:
+    """The packets of a text. Raises InvalidInput with the number of the line that can't be read."""
+    packet = bytearray()
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.partition("#")[0].rstrip()
+        if not line:
+            continue
+        where = f"line {number} of {name}"
+        found = OFFSET.match(line)
+        offset = int(found[1], 16) if found else -1
+        if found and offset in (0, len(packet)):
+            if offset == 0 and packet:
+                yield bytes(packet)
+                packet.clear()
+            packet += _digits(_dumped(line[found.end() :], found[2]), where)
+        elif found and found[2].startswith(":"):
+            raise InvalidInput(
+                f"{where} can't be read", f"its offset is {offset:#x}, {len(packet):#x} was to come",
+                "Every line of a dump must be there (hexdump: -v)",
+            )  # fmt: skip
+        elif line.strip() == "*":
+            raise InvalidInput(
+                f"{where} can't be read", "equal lines were left out of the dump", "Dump with hexdump -v"
+            )
+        else:
+            if packet:
+                yield bytes(packet)
+                packet.clear()
+            yield _digits(line, where)
+    if packet:
+        yield bytes(packet)
+
+
+def _dumped(rest: str, after: str) -> str:
+    """The digits of a dump's line, without the characters beside them."""
+    if "  |" in rest:  # hexdump -C, which has a gap in the middle
+        return rest.partition("  |")[0]
+    if after.startswith(":"):
+        return rest.strip().partition("  ")[0]
+    return re.split(r"\s{3,}", rest.strip())[0]
+
+
+def _digits(text: str, where: str) -> bytes:
+    pairs = SEPARATORS.sub("", text.strip()).removeprefix("0x")
+    if not DIGITS.fullmatch(pairs):
+        odd = next(c for c in pairs if not DIGITS.fullmatch(c))
+        raise InvalidInput(
+            f"{where} can't be read", f"{odd!r} is no hexadecimal digit: {text.strip()[:SHOWN]!r}",
+            "Give a capture file (pcap, pcapng), or one packet a line in hex",
+        )  # fmt: skip
+    if len(pairs) % 2:
+        raise InvalidInput(f"{where} can't be read", f"it has an odd number of digits ({len(pairs)})")
+    return bytes.fromhex(pairs)

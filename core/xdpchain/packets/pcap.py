@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames out of capture files: pcap and pcapng. Pure.
+
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times are not read, for a trial has none.
+Both are read here rather than by a library: what PyPI has either knows one section and one interface of a
+pcapng file only, or takes damaged lengths on trust.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xdpchain.errors import InvalidInput
+
+__all__ = ["Captured", "is_capture", "read_capture"]
+
+ETHERNET = 1
+LINK_TYPES = {
+    0: "BSD loopback",
+    101: "raw IP",
+    105: "802.11",
+    108: "OpenBSD loopback",
+    113: "Linux cooked, of `-i any`",
+    127: "802.11 with radiotap",
+    228: "raw IPv4",
+    229: "raw IPv6",
+    276: "Linux cooked v2, of `-i any`",
+}
+
+PCAP = {0xA1B2C3D4: "microseconds", 0xA1B23C4D: "nanoseconds"}
+MODIFIED = {0xA1B2CD34, 0xA1B2C3CD}
+"""Variants of long ago, with other record headers."""
+SECTION = 0x0A0D0D0A
+INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 1, 2, 3, 6
+BYTE_ORDER = 0x1A2B3C4D
+IF_FCSLEN = 13
+LARGEST = 1 << 26
+"""Bytes of a packet or a block that is believed; tcpdump draws the line nearby."""
+COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
+
+
+class Captured(NamedTuple):
+    """One frame: the bytes that were kept, and its length on the wire."""
+
+    data: bytes
+    length: int
+
+
+@dataclass
+class _Link:
+    """An interface of a section: is it Ethernet, and how many bytes of check sequence end its frames."""
+
+    kind: int
+    snap: int = 0
+    check: int = 0
+
+
+@dataclass
+class _Section:
+    order: str
+    links: list[_Link] = field(default_factory=list)
+
+
+def is_capture(data: bytes) -> bool:
+    """Whether the bytes begin as a capture file does, also one that can't be read here."""
+    magic = data[:4]
+    known = {*PCAP, *MODIFIED, SECTION}
+    return bool(
+        {int.from_bytes(magic, "little"), int.from_bytes(magic, "big")} & known
+        or any(data.startswith(begin) for begin in COMPRESSED)
+    )
+
+
+def read_capture(data: bytes, name: str) -> Iterator[Captured]:
+    """The Ethernet frames of a capture file, in order.
+
+    Raises InvalidInput, perhaps after some frames: for a file that is cut short or damaged, and for another
+    link type than Ethernet.
+    """
+    for begin, how in COMPRESSED.items():
+        if data.startswith(begin):
+            raise InvalidInput(f"{name} can't be read", f"it is compressed ({how})", "Unpack it first")
+    if data[:4] == struct.pack("<I", SECTION):
+        yield from _pcapng(data, name)
+        return
+    for order in "<>":
+        magic = struct.unpack_from(f"{order}I", data.ljust(4, b"\0"))[0]
+        if magic in PCAP:
+            yield from _pcap(data, order, name)
+            return
+        if magic in MODIFIED:
+            raise InvalidInput(
+                f"{name} can't be read", "it is in a variant of pcap of long ago",
+                f"Convert it: editcap -F pcap {name} new.pcap",
+            )  # fmt: skip
+    raise InvalidInput(f"{name} is no capture", "it begins as neither pcap nor pcapng does")
+
+
+def _pcap(data: bytes, order: str, name: str) -> Iterator[Captured]:
+    if len(data) < 24:
+        raise _cut_short(name, "in its header")
+    link = struct.unpack_from(f"{order}I", data, 20)[0]
+    # The upper bits say whether frames carry their check sequence, and how many 16-bit words it has.
+    check = (link >> 28) * 2 if link & 0x04000000 else 0
+    _ethernet(link & 0xFFFF, name)
+    at, number = 24, 0
+    while at < len(data):
+        number += 1
+        if at + 16 > len(data):
+            raise _cut_short(name, f"in the header of packet {number}")
+        kept, length = struct.unpack_from(f"{order}II", data, at + 8)
+        if kept > LARGEST:
+            raise _damaged(name, f"packet {number} is said to have {kept} bytes")
+        at += 16
+        if at + kept > len(data):
+            raise _cut_short(name, f"in packet {number}")
+        yield _captured(data[at : at + kept], length, check)
+        at += kept
+
+
+def _pcapng(data: bytes, name: str) -> Iterator[Captured]:
+    section = _Section("<")
+    at, number, others = 0, 0, set()
+    packets = 0
+    while at < len(data):
+        number += 1
+        if at + 12 > len(data):
+            raise _cut_short(name, f"in block {number}")
+        if data[at : at + 4] == struct.pack("<I", SECTION):  # reads the same in both orders
+            section = _Section(_order(data, at, name))
+        kind, length = struct.unpack_from(f"{section.order}II", data, at)
+        if length < 12 or length % 4 or length > LARGEST:
+            raise _damaged(name, f"block {number} is said to have {length} bytes")
+        if at + length > len(data):
+            raise _cut_short(name, f"in block {number}")
+        if struct.unpack_from(f"{section.order}I", data, at + length - 4)[0] != length:
+            raise _damaged(name, f"block {number} ends with another length than it begins with")
+        body = data[at + 8 : at + length - 4]
+        at += length
+        if kind == INTERFACE:
+            section.links.append(_interface(body, section.order, name, number))
+        elif kind in (OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET):
+            link, kept, wire = _block_packet(kind, body, section, name, number)
+            if link.kind != ETHERNET:
+                others.add(link.kind)
+                continue
+            packets += 1
+            yield _captured(kept, wire, link.check)
+    if others and not packets:
+        _ethernet(min(others), name)
+
+
+def _order(data: bytes, at: int, name: str) -> str:
+    for order in "<>":
+        if struct.unpack_from(f"{order}I", data, at + 8)[0] == BYTE_ORDER:
+            return order
+    raise _damaged(name, "a section says no byte order")
+
+
+def _interface(body: bytes, order: str, name: str, number: int) -> _Link:
+    if len(body) < 8:
+        raise _damaged(name, f"block {number} is too short for an interface")
+    kind, _, snap = struct.unpack_from(f"{order}HHI", body)
+    link = _Link(kind, snap)
+    at = 8
+    while at + 4 <= len(body):
+        code, length = struct.unpack_from(f"{order}HH", body, at)
+        if code == 0 or at + 4 + length > len(body):
+            break
+        if code == IF_FCSLEN and length == 1:
+            link.check = body[at + 4]
+        at += 4 + (length + 3 & ~3)
+    return link
+
+
+def _block_packet(
+    kind: int, body: bytes, section: _Section, name: str, number: int
+) -> tuple[_Link, bytes, int]:
+    """A packet's interface, its bytes, and its length on the wire."""
+    if len(body) < (4 if kind == SIMPLE_PACKET else 20):
+        raise _damaged(name, f"block {number} is too short for a packet")
+    order = section.order
+    if kind == SIMPLE_PACKET:
+        index, at = 0, 4
+        length = struct.unpack_from(f"{order}I", body)[0]
+    else:
+        index = struct.unpack_from(f"{order}I" if kind == ENHANCED_PACKET else f"{order}H", body)[0]
+        kept, length = struct.unpack_from(f"{order}II", body, 12)
+        at = 20
+    if index >= len(section.links):
+        raise _damaged(name, f"block {number} is of interface {index}, which is not described")
+    link = section.links[index]
+    if kind == SIMPLE_PACKET:
+        kept = min(length, link.snap or length)
+    if at + kept > len(body):
+        raise _damaged(name, f"the packet of block {number} is longer than the block")
+    return link, body[at : at + kept], length
+
+
+def _captured(kept: bytes, length: int, check: int) -> Captured:
+    """Without the check sequence, as far as it was kept."""
+    length = max(length, len(kept)) - check
+    return Captured(kept[: max(length, 0)], max(length, 0))
+
+
+def _ethernet(kind: int, name: str) -> None:
+    if kind != ETHERNET:
+        what = LINK_TYPES.get(kind, f"number {kind}")
+        raise InvalidInput(
+            f"{name} can't be tried",
+            f"its packets are no Ethernet frames (link type {what})",
+            "Capture on one Ethernet interface: tcpdump -i IF -w FILE",
+        )
+
+
+def _cut_short(name: str, where: str) -> InvalidInput:
+    return InvalidInput(
+        f"{name} can't be read", f"it ends {where}", "End the capture that writes it, or copy it anew"
+    )
+
+
+def _damaged(name: str, why: str) -> InvalidInput:
+    return InvalidInput(f"{name} can't be read", f"it is damaged: {why}", "Copy or capture it anew")
