@@ -36,6 +36,7 @@ class ExitCode(IntEnum):
     NOT_FOUND = 5
     UNSUPPORTED = 6
     INVALID = 7
+    CONNECTION = 8
     USAGE = 64
     INTERNAL = 70
     OUTPUT = 74
@@ -52,6 +53,7 @@ EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.NOT_FOUND: "no such interface, namespace, slot, program or file",
     ExitCode.UNSUPPORTED: "the kernel, the driver or the linkage lacks it",
     ExitCode.INVALID: "a file or an argument that can't be what it should be",
+    ExitCode.CONNECTION: "it would cut your own ssh connection (see --even-if-ssh-dies)",
     ExitCode.USAGE: "the command line was not understood",
     ExitCode.INTERNAL: "an internal error: please report it",
     ExitCode.OUTPUT: "the output could not be written",

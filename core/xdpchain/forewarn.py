@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -16,6 +15,7 @@ from .plan import Plan
 from .redirects import TO_DEVICES, redirect_use
 from .running import Running
 from .sys import bpf
+from .sys.device_maps import device_targets
 from .sys.netlink import Netlink
 from .sys.pinned import find_pins
 
@@ -74,24 +74,11 @@ def _fact(number: int, leaving: Iterable[int]) -> MapFact | None:
         with bpf.map_by_id(number) as fd:
             info = bpf.map_info(fd)
             kind = bpf.map_type_name(info.type)
-            targets = _targets(fd, info) if kind in TO_DEVICES else ()
+            targets = device_targets(fd, info) if kind in TO_DEVICES else ()
             counted = _count(fd, info, kind) if number in leaving else None
     except bpf.BpfError:  # gone meanwhile, or no permission
         return None
     return MapFact(kind, counted, targets)
-
-
-def _targets(fd: bpf.Fd, info: bpf.MapInfo) -> tuple[int, ...]:
-    """The ifindexes in a device map; a value begins with one (struct bpf_devmap_val)."""
-    found = []
-    for count, key in enumerate(bpf.map_keys(fd, info.key_size)):
-        if count == COUNTED:
-            break
-        try:
-            found.append(struct.unpack_from("=I", bpf.map_lookup(fd, key, info.value_size))[0])
-        except bpf.BpfError:  # an empty row
-            continue
-    return tuple(sorted(set(found) - {0}))
 
 
 def _count(fd: bpf.Fd, info: bpf.MapInfo, kind: str) -> int | None:

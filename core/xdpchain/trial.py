@@ -12,20 +12,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 from .actions import Action
 from .chain import Chain, Interface, Linkage
 from .counters import DispatcherCounters
 from .counts import CounterReader, SlotCounts
 from .errors import InvalidInput
+from .linkage.parts import Part
 from .linkage.static import StaticLinker
 from .manifest import Author
+from .packets.packet import SHORTEST
 from .running import Device, Running
 from .sys import bpf
 
-__all__ = ["TrialReport", "TrialRow", "run_trial"]
+__all__ = ["Trial", "TrialReport", "TrialRow", "run_trial"]
 
-SHORTEST = 14
 NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
 
 
@@ -49,38 +52,62 @@ class TrialReport:
     rows: tuple[TrialRow, ...]
 
 
-def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> TrialReport:
-    """Run ``frames`` (Ethernet, at least 14 bytes each) through ``chain``, each ``repeat`` times for its
-    timing.
-
-    Raises InvalidInput for a frame that is too short or an empty chain, and what the linkage and the kernel
-    refuse.
+class Trial:
+    """A chain linked on copies of its maps, through which packets can be sent, one after the other; what one
+    changes in the copies, the next finds.
     """
-    if not chain.slots:
-        raise InvalidInput("an empty chain can't be tried")
-    for frame in frames:
+
+    def __init__(self, chain: Chain) -> None:
+        """Raises InvalidInput for an empty chain, and what the linkage and the kernel refuse."""
+        if not chain.slots:
+            raise InvalidInput("an empty chain can't be tried")
+        self.chain = chain
+        candidate = replace(chain, linkage=Linkage.STATIC, counters=True)
+        nothing = Author("", 0, "trial", 0.0)
+        with contextlib.ExitStack() as held:
+            built = StaticLinker(cloning=True).build(candidate, NOWHERE, nothing)
+            held.callback(built.close)
+            self.parts: Sequence[Part] = built.parts
+            rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
+            self._reader: CounterReader = held.enter_context(
+                DispatcherCounters(built.counters_map or 0, rows)
+            )
+            self._program = built.program
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def run(self, frame: bytes, *, repeat: int = 1, ingress: int = 0) -> TrialRow:
+        """One packet of at least 14 bytes; again ``repeat`` times for its timing. ``ingress`` is the ifindex,
+        in this thread's network namespace, that it seems to come in on (see `bpf.prog_test_run`).
+
+        Raises InvalidInput for a frame that is too short, and what the kernel refuses.
+        """
         if len(frame) < SHORTEST:
             raise InvalidInput(f"a frame of {len(frame)} bytes can't be tried", f"{SHORTEST} are the least")
-    candidate = replace(chain, linkage=Linkage.STATIC, counters=True)
-    nothing = Author("", 0, "trial", 0.0)
-    with contextlib.ExitStack() as held:
-        built = StaticLinker(cloning=True).build(candidate, NOWHERE, nothing)
-        held.callback(built.close)
-        rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
-        reader = held.enter_context(DispatcherCounters(built.counters_map or 0, rows))
-        return TrialReport(tuple(_run(built.program, chain, frame, reader, repeat) for frame in frames))
+        try:
+            before = self._reader.read()
+            run = bpf.prog_test_run(self._program, frame, ingress=ingress)
+            after = self._reader.read()
+            ns = bpf.prog_test_run(self._program, frame, repeat, ingress).ns if repeat > 1 else run.ns
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the trial can't be run") from error
+        slots = tuple(_returned(after.slots[s.key].since(before.slots[s.key])) for s in self.chain.slots)
+        return TrialRow(frame, slots, _action(run.code), run.data, ns)
 
 
-def _run(program: bpf.Fd, chain: Chain, frame: bytes, reader: CounterReader, repeat: int) -> TrialRow:
-    try:
-        before = reader.read()
-        run = bpf.prog_test_run(program, frame)
-        after = reader.read()
-        ns = bpf.prog_test_run(program, frame, repeat).ns if repeat > 1 else run.ns
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, "the trial can't be run") from error
-    slots = tuple(_returned(after.slots[s.key].since(before.slots[s.key])) for s in chain.slots)
-    return TrialRow(frame, slots, _action(run.code), run.data, ns)
+def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> TrialReport:
+    """Run ``frames`` (Ethernet, at least 14 bytes each) through ``chain``, each ``repeat`` times for its
+    timing. Raises as `Trial` does.
+    """
+    with Trial(chain) as trial:
+        return TrialReport(tuple(trial.run(frame, repeat=repeat) for frame in frames))
 
 
 def _returned(counts: SlotCounts) -> Action | int | None:

@@ -12,13 +12,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdptui.demo import frames
-from xdptui.demo.frames import NEAR, PEER, Host
+from xdpchain.packets import frames
+from xdpchain.packets.builtin import builtin
+from xdpchain.packets.frames import Host
+from xdpchain.packets.ssh import Ends, ssh_packets
+from xdptui.demo.frames import NEAR, PEER, scripted
 
 PORTS = st.integers(0, 0xFFFF)
 HOSTS = st.integers(1, 254).map(Host.number)
 PAYLOADS = st.binary(max_size=64)
 VERSIONS = st.sampled_from([4, 6])
+SSH4 = Ends("192.0.2.9", 50022, "192.0.2.1", 22, NEAR.mac, PEER.mac)
+SSH6 = Ends("2001:db8::9", 65535, "2001:db8::1", 2222, NEAR.mac, PEER.mac)
 
 
 def network_layer(frame: bytes) -> tuple[int, bytes, bytes]:
@@ -115,11 +120,11 @@ def test_arp_request_goes_to_everyone() -> None:
 
 
 def test_scripted_keeps_the_codes_where_the_sample_looks() -> None:
-    frame = frames.scripted(bytes([2, 1, 3]))
+    frame = scripted(bytes([2, 1, 3]))
     assert len(frame) == 60
     assert frame[12:18] == b"\x88\xb5\x02\x01\x03\x00"[:6]
     with pytest.raises(ValueError, match="do not fit"):
-        frames.scripted(bytes(47))
+        scripted(bytes(47))
 
 
 @pytest.mark.parametrize("number", [0, 255])
@@ -139,6 +144,9 @@ def test_tcpdump_finds_every_frame_whole_and_every_checksum_right(tmp_path: Path
         frames.udp(PEER, NEAR, 9, payload=b"even", version=6),
         frames.tcp_syn(PEER, NEAR, 22),
         frames.tcp_syn(PEER, NEAR, 22, version=6),
+        *(packet.data for packet in builtin(NEAR, PEER)),
+        *(packet.data for packet in ssh_packets(SSH4)),
+        *(packet.data for packet in ssh_packets(SSH6, vlan=7)),
     ]
     capture = tmp_path / "frames.pcap"
     with capture.open("wb") as file:
@@ -148,7 +156,16 @@ def test_tcpdump_finds_every_frame_whole_and_every_checksum_right(tmp_path: Path
     shown = subprocess.run(
         ["tcpdump", "-vv", "-n", "-t", "-r", str(capture)], capture_output=True, text=True, check=True
     ).stdout
-    for word in ("ARP", "echo request", "neighbor solicitation", "UDP", "Flags [S]"):
+    for word in (
+        "Request who-has 192.0.2.1", "Reply 192.0.2.2 is-at 02:78:64:70:00:02", "echo request", "echo reply",
+        "neighbor solicitation", "neighbor advertisement", "router advertisement", "UDP", "Flags [S]",
+        "DHCP-Message (53), length 1: Offer", "DHCP-Message (53), length 1: ACK",
+        "192.0.2.1.40000: [udp sum ok]",
+        "A? example.com. 1/0/0 example.com. A 192.0.2.80", "192.0.2.2.443 > 192.0.2.1.40000: Flags [S.]",
+        "192.0.2.9.50022 > 192.0.2.1.22: Flags [P.]", "192.0.2.9.50023 > 192.0.2.1.22: Flags [S]",
+        "2001:db8::9.65535 > 2001:db8::1.2222: Flags [.]", "2001:db8::9.49152 > 2001:db8::1.2222: Flags [S]",
+        "mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7", "class 0x48",
+    ):  # fmt: skip
         assert word in shown
     for wrong in ("bad", "incorrect", "truncated", "[|"):
         assert wrong not in shown

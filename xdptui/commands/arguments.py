@@ -274,6 +274,15 @@ def _confirmed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confirm", metavar="SECONDS", help="roll back unless `xdptui confirm` comes in so many seconds"
     )
+    parser.add_argument(
+        "--what-if", metavar="PACKETS", nargs="*", action="append",
+        help="send packets through what runs and through the change, away from the interface: builtin (the "
+        "default), ssh (your own connection's), or files (pcap, pcapng, hex; - is standard input)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--even-if-ssh-dies", action="store_true",
+        help="make the change also where it would cut your own ssh connection",
+    )  # fmt: skip
 
 
 def _config(parser: argparse.ArgumentParser) -> None:

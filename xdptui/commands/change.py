@@ -20,10 +20,12 @@ from xdpchain.running import Running
 from xdptui.commands.edits import EDITS, Edit
 from xdptui.commands.options import seconds
 from xdptui.commands.readings import totals
+from xdptui.commands.whatif import Tried, trying
 from xdptui.outcome import ExitCode, Talk, write
 from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
+from xdptui.render.whatif_text import whatif_text
 
 __all__ = ["run"]
 
@@ -37,10 +39,11 @@ def run(options: Namespace) -> int:
     if only_plan or options.dry_run:
         plan, notes = _planned(options, edit)
         tried = _try(plan, talk)
-        _show(options, plan, notes, plan.running, changed=False, tried=tried)
+        packets = trying(options, talk, only_plan=True)(plan.running, plan.candidate)
+        _show(options, plan, notes, plan.running, packets, changed=False, tried=tried)
         return ExitCode.CHANGES if only_plan and not plan.empty else ExitCode.OK
-    plan, notes, now = _apply(options, edit, talk, waits)
-    _show(options, plan, notes, now, changed=not plan.empty)
+    plan, notes, now, packets = _apply(options, edit, talk, waits)
+    _show(options, plan, notes, now, packets, changed=not plan.empty)
     return ExitCode.OK
 
 
@@ -54,19 +57,20 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
 
 def _apply(
     options: Namespace, edit: Edit, talk: Talk, waits: float | None
-) -> tuple[Plan, tuple[str, ...], Running]:
+) -> tuple[Plan, tuple[str, ...], Running, Tried]:
     from xdpchain import transaction
 
-    made: list[tuple[Running, Chain, tuple[str, ...], Surroundings]] = []
+    made: list[tuple[Running, Chain, tuple[str, ...], Surroundings, Tried]] = []
+    attempt = trying(options, talk, only_plan=False)
 
     def change(running: Running) -> Chain:
         candidate, notes = edit.make(running)
-        made.append((running, candidate, notes, surroundings(running, candidate)))
+        make_plan(running, candidate)  # what can't be changed at all need not be tried
+        tried = attempt(running, candidate)
+        made.append((running, candidate, notes, surroundings(running, candidate), tried))
         return candidate
 
     trouble: list[str] = []
-    if waits is None:
-        _own_connection(options, talk)
     tries = transaction.TRIES if edit.repeatable else 1
     now = transaction.edit(
         options.interface,
@@ -78,19 +82,8 @@ def _apply(
         restores=edit.restores,
         warn=trouble.append,
     )
-    running, candidate, notes, around = made[-1]
-    return forewarn(make_plan(running, candidate), around), (*notes, *trouble), now
-
-
-def _own_connection(options: Namespace, talk: Talk) -> None:
-    """Say so if the change may cut the connection that it is made over."""
-    from xdpchain.own_connection import own_interfaces
-
-    running = look(options.interface, options.netns)
-    if running.interface.ifindex in own_interfaces(options.netns):
-        where = running.interface.name
-        advice = "--confirm 60 takes a change back that cuts it"
-        talk.warn(f"your own connection comes in through {where}; {advice}")
+    running, candidate, notes, around, tried = made[-1]
+    return forewarn(make_plan(running, candidate), around), (*notes, *trouble), now, tried
 
 
 def _try(plan: Plan, talk: Talk) -> str:
@@ -125,7 +118,14 @@ def _findings(plan: Plan) -> tuple[Finding, ...]:
 
 
 def _show(
-    options: Namespace, plan: Plan, notes: tuple[str, ...], now: Running, *, changed: bool, tried: str = ""
+    options: Namespace,
+    plan: Plan,
+    notes: tuple[str, ...],
+    now: Running,
+    packets: Tried,
+    *,
+    changed: bool,
+    tried: str = "",
 ) -> None:
     talk = Talk(options.json, bool(options.verbose))
     dry = options.command == "plan" or options.dry_run
@@ -142,6 +142,8 @@ def _show(
                     "changed": changed,
                     "dry_run": dry,
                     "plan": document,
+                    "what_if": packets.matrix and documents.what_if(packets.matrix, packets.notes),
+                    "ssh": packets.own and documents.own_connection(packets.own),
                     "running": documents.interface(now, totals(now), boot_clock()),
                 },
                 indent=2,
@@ -156,5 +158,7 @@ def _show(
     write(plan_text(plan) if dry else outcome_text(plan, now))
     for note in (*notes, *([tried] if tried else [])):
         write(f"  {note}")
+    if packets.matrix is not None:
+        write(whatif_text(packets.matrix, packets.notes))
     if changed and now.armed is not None:
         write(armed_line(now.armed, now, boot_clock()))

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdpchain.actions import ALL_ACTIONS
+from xdpchain.actions import ALL_ACTIONS, Action
 from xdpchain.armed import Armed, Settled
 from xdpchain.chain import Chain, Slot
 from xdpchain.manifest import Author
@@ -17,8 +17,11 @@ from xdpchain.shadow import would_have
 
 if TYPE_CHECKING:
     from xdpchain.counters import Sample, SlotCounts
+    from xdpchain.packets.rewriting import Rewriting
+    from xdpchain.ssh_guard import Judgement
+    from xdpchain.whatif import Outcome, Side, WhatIf
 
-__all__ = ["counts", "interface", "plan", "slot", "status"]
+__all__ = ["counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
 
 Document = dict[str, Any]
 
@@ -185,6 +188,71 @@ def _chain(chain: Chain) -> Document:
         "counters": chain.counters,
         "slots": [slot(chain, i) for i in range(len(chain))],
     }
+
+
+def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
+    """The matrix of ``--what-if``."""
+    packets = [
+        {
+            "name": one.packet.name,
+            "length": len(one.packet.data),
+            "own": one.packet.own,
+            "differs": one.differs,
+            "old": _outcome(one.old, old),
+            "new": _outcome(one.new, new),
+        }
+        for one in tried.crossings
+        for old, new in (one.rewritten,)
+    ]
+    tallies = [
+        {
+            "old": _verdict(one.old),
+            "new": _verdict(one.new),
+            "differs": one.differs,
+            "rewritten": one.rewritten,
+            "packets": one.count,
+        }
+        for one in tried.tallies
+    ]
+    return {
+        "old": _side(tried.old),
+        "new": _side(tried.new),
+        "summary": tallies,
+        "packets": packets,
+        "not_known": list(tried.unknown),
+        "notes": list(notes),
+    }
+
+
+def own_connection(judged: Judgement) -> Document:
+    """What becomes of the operator's own ssh connection."""
+    return {
+        "interface": judged.where,
+        "lost": [{"packet": o.packet, "verdict": _verdict(o.verdict), "by": o.by} for o in judged.lost],
+        "unchecked": judged.unchecked,
+    }
+
+
+def _outcome(one: Outcome, rewriting: Rewriting) -> Document:
+    return {
+        "verdict": _verdict(one.verdict),
+        "slots": [_verdict(code) for code in one.slots],
+        "length": len(one.data),
+        "changed": [list(pair) for pair in rewriting.ranges],
+        "head": rewriting.head,
+        "tail": rewriting.tail,
+        "why": one.why,
+    }
+
+
+def _side(one: Side) -> Document:
+    return {"slots": list(one.slots), "why": one.why}
+
+
+def _verdict(code: Action | int | None) -> str | None:
+    if code is None:
+        return None
+    return code.xdp_name if isinstance(code, Action) else f"code {code}"
 
 
 def _value(one: Any) -> Any:

@@ -22,12 +22,13 @@ __all__ = ["Part", "gather_parts", "kept_maps", "object_bytes"]
 
 @dataclass
 class Part:
-    """A slot on its way into a dispatcher."""
+    """A slot on its way into a dispatcher. ``partial`` names the maps whose copies lack elements."""
 
     slot: Slot
     unit: Unit
     maps: dict[str, bpf.Fd]
     pins: tuple[tuple[str, str], ...] = ()
+    partial: tuple[str, ...] = ()
 
 
 def gather_parts(
@@ -49,17 +50,19 @@ class _Gathering:
         self._held = held
         self._instances: dict[str, dict[str, bpf.Fd]] = {}
         self._copies: dict[int, bpf.Fd] = {}
+        self._partial: set[int] = set()
 
     def part(self, slot: Slot, row: int) -> Part:
         component = slot.component
         maps = self._maps(component)
+        partial = tuple(ref.name for ref in component.maps if ref.id in self._partial)
         unit = self._unit(component)
         if unit is not None:
-            return Part(replace(slot, row=row), unit, maps)
+            return Part(replace(slot, row=row), unit, maps, partial=partial)
         compiled = self._compile(component, maps)
         used = {ref.name: compiled.maps[ref.name] for ref in compiled.component.maps}
         fresh = replace(compiled.component, unit_map=None)
-        return Part(replace(slot, component=fresh, row=row), compiled.unit, used, compiled.pins)
+        return Part(replace(slot, component=fresh, row=row), compiled.unit, used, compiled.pins, partial)
 
     def _maps(self, component: Component) -> dict[str, bpf.Fd]:
         maps = open_maps(component.maps)
@@ -72,9 +75,12 @@ class _Gathering:
     def _copy(self, number: int, fd: bpf.Fd) -> bpf.Fd:
         if number not in self._copies:
             try:
-                self._copies[number] = self._held.enter_context(clone_map(fd)[0])
+                copy, whole = clone_map(fd)
             except bpf.BpfError as error:
                 raise bpf.refusal(error, "a map can't be copied for a trial") from error
+            self._copies[number] = self._held.enter_context(copy)
+            if not whole:
+                self._partial.add(number)
         return self._copies[number]
 
     def _unit(self, component: Component) -> Unit | None:

@@ -69,7 +69,7 @@ class StaticChain:
         self.program = program
         self.chain = chain
         self.counters_map = counters_map
-        self._parts = parts
+        self.parts = parts
         self._release = release
         self._undo: list[Callable[[], None]] = []
 
@@ -77,14 +77,14 @@ class StaticChain:
         number = bpf.prog_info(self.program).id
         arrays = {
             bpf.map_info(fd).id: fd
-            for part in self._parts
+            for part in self.parts
             for fd in part.maps.values()
             if bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY
         }
         if arrays:
             self._undo.append(lambda: remove_array_pins(number))
             pin_arrays(number, arrays)
-        for part in self._parts:
+        for part in self.parts:
             for name, path in part.pins:
                 self._undo.append(pin_map(part.maps[name], path))
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
+from operator import ne
 
 __all__ = ["Rewriting", "compare"]
+
+HEADROOM = 64
+"""Bytes by which a packet's beginning is believed to have moved where its end moved too: an IPv6 header and
+some more.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +35,26 @@ class Rewriting:
 
 
 def compare(before: bytes, after: bytes) -> Rewriting:
-    """How ``after`` came from ``before``. Where the length changed, that was at the head or at the tail,
-    whichever explains more bytes; both at once are not told apart.
+    """How ``after`` came from ``before``: of all ways to have moved its beginning and its end, the one that
+    leaves the fewest bytes to explain.
     """
     grown = len(after) - len(before)
-    if not grown:
-        return Rewriting(_ranges(before, after, 0))
-    head = Rewriting(_ranges(before, after, grown), head=grown)
-    tail = Rewriting(_ranges(before, after, 0), tail=grown)
-    return head if head.count < tail.count else tail
+    head = 0 if not grown else min(_heads(grown), key=lambda head: _cost(before, after, head))
+    return Rewriting(_ranges(before, after, head), head, grown - head)
+
+
+def _heads(grown: int) -> list[int]:
+    """What may have been put before a packet: all of what it grew by, nothing, or some even number."""
+    return [0, grown, *range(-HEADROOM, HEADROOM + 1, 2)]
+
+
+def _cost(before: bytes, after: bytes, head: int) -> tuple[int, int]:
+    """Bytes that neither moved nor stayed, then how much the ends moved."""
+    moved = after[head:] if head > 0 else after
+    was = before[-head:] if head < 0 else before
+    odd = sum(map(ne, moved, was))
+    tail = len(after) - len(before) - head
+    return odd + abs(head) + abs(tail), abs(head)
 
 
 def _ranges(before: bytes, after: bytes, shift: int) -> tuple[tuple[int, int], ...]:

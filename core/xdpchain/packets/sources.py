@@ -32,7 +32,7 @@ MOST = 10_000
 LARGEST = 1 << 28
 """Bytes of a file that is read."""
 
-ANYWHERE = {4: "203.0.113.1", 6: "2001:db8:ffff::1"}
+ANYWHERE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
 """Addresses that no host has (RFC 5737, RFC 3849): the way to them is the default route."""
 UNKNOWN_MAC = Host.number(254).mac
 

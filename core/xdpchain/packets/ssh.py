@@ -15,7 +15,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from .frames import ACK, PSH, SYN, Host, Version, tagged, tcp
 from .packet import Packet
 
-__all__ = ["Ends", "ssh_packets"]
+__all__ = ["PREFIX", "Ends", "ssh_packets"]
+
+PREFIX = "your ssh: "
+"""With what the names of these packets begin."""
 
 AF21 = 0x48
 TIMESTAMPS = bytes((1, 1, 8, 10)) + struct.pack("!II", 1, 1)
@@ -50,17 +53,17 @@ def ssh_packets(ends: Ends, vlan: int | None = None) -> tuple[Packet, ...]:
     port, to, peer = ends.client_port, ends.server_port, 1 << 20
     found = (
         (
-            "your ssh: data",
+            f"{PREFIX}data",
             tcp(client, near, to, PSH | ACK, source_port=port, sequence=peer, acknowledges=peer,
                 options=TIMESTAMPS, payload=KEYSTROKE, service=AF21, version=version),
         ),
         (
-            "your ssh: ACK",
+            f"{PREFIX}ACK",
             tcp(client, near, to, ACK, source_port=port, sequence=peer + len(KEYSTROKE), acknowledges=peer,
                 options=TIMESTAMPS, service=AF21, version=version),
         ),
         (
-            "your ssh: SYN to connect again",
+            f"{PREFIX}SYN to connect again",
             tcp(client, near, to, SYN, source_port=again, options=SYN_OPTIONS, version=version),
         ),
     )  # fmt: skip

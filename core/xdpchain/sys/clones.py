@@ -22,7 +22,9 @@ PER_CPU = {
     bpf.MapType.PERCPU_CGROUP_STORAGE,
 }
 MAPS_OF_MAPS = {bpf.MapType.ARRAY_OF_MAPS, bpf.MapType.HASH_OF_MAPS}
-# The types whose elements can be listed and read; all others are copied empty.
+# The types whose elements can be listed and read; all others are copied empty. So are arrays of programs and
+# of perf events: a program that is called through one works on the maps that run, and an event goes to those
+# who wait for real ones.
 DATA = {
     bpf.MapType.HASH,
     bpf.MapType.ARRAY,
@@ -31,10 +33,8 @@ DATA = {
     *PER_CPU,
     *MAPS_OF_MAPS,
 }
-# Programs can't write to these; what they hold are programs, devices, CPUs, sockets.
+# Programs can't write to these; what they hold are devices, CPUs, sockets, and a trial goes to none of them.
 REFERENCES = {
-    bpf.MapType.PROG_ARRAY,
-    bpf.MapType.PERF_EVENT_ARRAY,
     bpf.MapType.CGROUP_ARRAY,
     bpf.MapType.DEVMAP,
     bpf.MapType.DEVMAP_HASH,
@@ -46,7 +46,7 @@ REFERENCES = {
 def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
     """A map of the same shape with the same elements, and whether it is complete.
 
-    What a program can't change (frozen constants, program arrays, device maps) is not copied but shared.
+    What a program can't change (frozen constants, device maps) is not copied but shared.
     Raises BpfError.
     """
     info = bpf.map_info(fd)

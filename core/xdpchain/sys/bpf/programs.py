@@ -193,7 +193,7 @@ def prog_test_run(prog: Fd, data: bytes, repeat: int = 1, ingress: int = 0) -> T
     0: on the loopback device.
     """
     memory = Memory()
-    room = len(data) + 512
+    room = len(data) + 4096  # a program may make the packet as long as the page it lies in
     out = memory.buffer(room)
     context = struct.pack("<6I", 0, len(data), 0, ingress, 0, 0) if ingress else b""
     attr = struct.pack(

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packets that are built for one's own ssh connection, against those of a real TCP connection."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.command_line import CommandLine
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Chain, Interface, Slot
+from xdpchain.components import components_of
+from xdpchain.packets.describe import describe, flow
+from xdpchain.packets.packet import Packet
+from xdpchain.packets.sources import own_packets, packets_of
+from xdpchain.ssh_guard import judge
+from xdpchain.sys import bpf, netns
+from xdptui.demo.playground import Playground
+
+NEAR4, PEER4 = "203.0.113.2", "203.0.113.9"
+NEAR6, PEER6 = "2001:db8:77::2", "2001:db8:77::9"
+PORT = 2222
+AF21 = 0x48
+
+
+def ip(namespace: str, *commands: str) -> None:
+    for words in commands:
+        subprocess.run(["ip", "-n", namespace, *words.split()], check=True)
+
+
+def enable_ipv6(namespace: str) -> None:
+    def write() -> None:
+        for name in ("all", "default"):
+            Path(f"/proc/thread-self/root/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("0")
+
+    netns.run(namespace, write)
+
+
+@pytest.fixture
+def ground(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playground:
+    """Two hosts that can talk to each other: addresses and neighbour entries on both sides."""
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    for namespace in (playground.netns, playground.peer_netns):
+        enable_ipv6(namespace)
+    sides = (
+        (playground.netns, "xdp0", NEAR4, NEAR6, PEER4, PEER6, "02:78:64:70:00:02"),
+        (playground.peer_netns, "peer0", PEER4, PEER6, NEAR4, NEAR6, "02:78:64:70:00:01"),
+    )
+    for namespace, device, own4, own6, other4, other6, mac in sides:
+        ip(
+            namespace,
+            f"addr add {own4}/24 dev {device}",
+            f"addr add {own6}/64 dev {device} nodad",
+            f"neigh replace {other4} lladdr {mac} dev {device}",
+            f"neigh replace {other6} lladdr {mac} dev {device}",
+        )
+    return playground
+
+
+def connection(playground: Playground, near: str, peer: str) -> tuple[str, list[bytes]]:
+    """A real TCP connection from the peer, as ssh's client would make it: its SSH_CONNECTION, and every
+    packet of it that the interface received.
+    """
+    family = socket.AF_INET6 if ":" in near else socket.AF_INET
+
+    def inside(namespace: str, call: Callable[[], socket.socket]) -> socket.socket:
+        return netns.run(namespace, call)
+
+    def sniff() -> socket.socket:
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
+        sock.bind(("xdp0", 0x0003))
+        sock.settimeout(3)
+        return sock
+
+    with (
+        inside(playground.netns, sniff) as sniffer,
+        inside(playground.netns, lambda: socket.create_server((near, PORT), family=family)) as server,
+        inside(playground.peer_netns, lambda: socket.socket(family, socket.SOCK_STREAM)) as client,
+    ):
+        client.settimeout(3)
+        client.connect((near, PORT))
+        accepted, _ = server.accept()
+        with accepted:
+            if family == socket.AF_INET6:
+                client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, AF21)
+            else:
+                client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, AF21)
+            client.send(bytes(36))
+            accepted.recv(36)
+            accepted.send(b"shown")
+            client.recv(5)
+            (source, port), (to, to_port) = client.getsockname()[:2], client.getpeername()[:2]
+            received: list[bytes] = []
+            while len(received) < 4:  # SYN, ACK, data, ACK
+                frame, where = sniffer.recvfrom(4096)
+                if where[2] != socket.PACKET_OUTGOING and struct.pack("!HH", port, to_port) in frame[:60]:
+                    received.append(frame)
+    return f"{source} {port} {to} {to_port}", received
+
+
+def masked(frame: bytes) -> bytes:
+    """Without what nobody can know: the datagram's number, sequence numbers, the window, timestamps' values,
+    the flow label, payload, and the checksums over them.
+    """
+    data = bytearray(frame)
+    six = data[12:14] == b"\x86\xdd"
+    tcp = 14 + (40 if six else 20)
+    if six:
+        data[15] &= 0xF0
+        data[16:18] = bytes(2)
+    else:
+        data[18:20] = data[24:26] = bytes(2)
+    data[tcp + 4 : tcp + 12] = bytes(8)
+    data[tcp + 14 : tcp + 18] = bytes(4)
+    end = tcp + (data[tcp + 12] >> 4) * 4
+    at = tcp + 20
+    while at < end and data[at]:
+        size = 1 if data[at] == 1 else data[at + 1]
+        if data[at] == 8:
+            data[at + 2 : at + 10] = bytes(8)
+        if data[at] in (2, 3):  # its values follow from the route and from memory
+            data[at + 2 : at + size] = bytes(size - 2)
+        at += size
+    data[end:] = bytes(len(data) - end)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(("near", "peer"), [(NEAR4, PEER4), (NEAR6, PEER6)], ids=["IPv4", "IPv6"])
+def test_they_look_like_those_of_a_real_connection(
+    ground: Playground, monkeypatch: pytest.MonkeyPatch, near: str, peer: str
+) -> None:
+    named, received = connection(ground, near, peer)
+    monkeypatch.setenv("SSH_CONNECTION", named)
+    supply = own_packets(Interface("xdp0", ground.ifindex, ground.netns))
+    assert supply is not None
+    assert supply.notes == ()
+    data, ack, syn = (packet.data for packet in supply.packets)
+    real_syn, _, real_data, real_ack = received
+    assert masked(data) == masked(real_data)
+    assert masked(ack) == masked(real_ack)
+    tcp = 14 + (40 if ":" in near else 20)
+    assert syn[tcp : tcp + 2] != real_syn[tcp : tcp + 2]  # a new connection has another port
+    again = syn[:tcp] + real_syn[tcp : tcp + 2] + syn[tcp + 2 :]
+    assert masked(again) == masked(real_syn)
+    assert all(packet.own for packet in supply.packets)
+
+
+def test_an_ipv4_connection_to_an_ipv6_socket(ground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = Interface("xdp0", ground.ifindex, ground.netns)
+    monkeypatch.setenv("SSH_CONNECTION", f"{PEER4} 50022 {NEAR4} 22")
+    plain = own_packets(where)
+    monkeypatch.setenv("SSH_CONNECTION", f"::ffff:{PEER4} 50022 ::ffff:{NEAR4} 22")
+    assert own_packets(where) == plain
+
+
+def test_behind_a_gateway_they_come_from_its_mac(ground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    ip(ground.netns, f"route add default via {PEER4}")
+    monkeypatch.setenv("SSH_CONNECTION", f"198.51.100.5 50022 {NEAR4} 22")
+    supply = packets_of("ssh", Interface("xdp0", ground.ifindex, ground.netns))
+    assert {packet.data[6:12].hex(":") for packet in supply.packets} == {"02:78:64:70:00:02"}
+    assert describe(supply.packets[0].data) == "TCP 198.51.100.5:50022 > 22 ACK"
+    ip(ground.netns, f"neigh del {PEER4} dev xdp0")
+    unknown = packets_of("ssh", Interface("xdp0", ground.ifindex, ground.netns))
+    assert f"the MAC of {PEER4}" in unknown.notes[0]
+
+
+def test_under_a_vlan_they_are_tagged(ground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = [
+        "ip",
+        "-n",
+        ground.netns,
+        "link",
+        "add",
+        "link",
+        "xdp0",
+        "name",
+        "xdp0.7",
+        "type",
+        "vlan",
+        "id",
+        "7",
+    ]
+    made = subprocess.run(add, capture_output=True, text=True)
+    if "Unknown device type" in made.stderr:
+        pytest.skip(f"{' '.join(add)}: {made.stderr.strip()}")
+    ip(
+        ground.netns,
+        "link set xdp0.7 up",
+        "addr add 198.51.100.2/24 dev xdp0.7",
+        "neigh add 198.51.100.9 lladdr 02:00:00:00:00:99 dev xdp0.7",
+    )
+    monkeypatch.setenv("SSH_CONNECTION", "198.51.100.9 50022 198.51.100.2 22")
+    supply = own_packets(Interface("xdp0", ground.ifindex, ground.netns))
+    assert supply is not None
+    tagged = [packet for packet in supply.packets if packet.name.endswith("VLAN 7")]
+    assert len(tagged) == 3
+    assert all(packet.data[12:16] == bytes((0x81, 0, 0, 7)) for packet in tagged)
+    assert tagged[0].data[6:12].hex(":") == "02:00:00:00:00:99"
+    # veth takes the tag off before XDP sees the packet, so that it may come in without one.
+    assert [one.data for one in supply.packets[3:]] == [p.data[:12] + p.data[16:] for p in tagged]
+
+
+@pytest.fixture
+def own(ground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playground:
+    monkeypatch.setenv("SSH_CONNECTION", f"{PEER4} 50022 {NEAR4} 22")
+    return ground
+
+
+def block(playground: Playground, port: int) -> None:
+    running = look_at(playground)
+    assert running.chain is not None
+    number = next(r.id for s in running.chain for r in s.component.maps if r.name == "blocked")
+    with bpf.map_by_id(number) as fd:
+        bpf.map_update(fd, struct.pack("<HBx", port, 6), b"\x01")
+
+
+def test_what_a_change_does_to_the_connection(own: Playground, samples: Path) -> None:
+    free = look_at(own)
+    safe = judge(free, chain_of(samples, "firewall", "monitor"))
+    assert safe is not None
+    assert (safe.lost, safe.unchecked) == ((), "")
+    for name, verdict, word in (
+        ("drop", Action.DROP, "XDP_DROP by slot 0 (xdp_drop)"),
+        ("redirect", Action.TX, "XDP_TX by slot 0 (redirect_back)"),
+        ("meta", Action.PASS, "rewritten for another receiver by slot 0 (meta_head)"),
+    ):
+        found = judge(free, chain_of(samples, name))
+        assert found is not None
+        assert [one.verdict for one in found.lost] == [verdict] * 3
+        assert found.text == f"data, ACK, SYN to connect again: {word}"
+    assert judge(free, Chain()) is not None
+    # An append at the end lies behind the datagram, where nobody looks.
+    marked = judge(free, chain_of(samples, "mark"))
+    assert marked is not None
+    assert marked.lost == ()
+
+
+def test_state_of_the_running_chain_counts(own: Playground, samples: Path) -> None:
+    """The firewall's map blocks port 22, but what stands before it lets that pass: until it is removed."""
+    skip = components_of(str(samples / "pass.o"))
+    first = Slot.of(skip, 1, ActionSet.parse("none"))
+    chain = Chain().add(first).add(Slot.of(components_of(str(samples / "firewall.o"))))
+    running = change(own, chain)
+    block(own, 22)
+    assert running.chain is not None
+    found = judge(running, running.chain.remove([0]))
+    assert found is not None
+    assert found.text == "data, ACK, SYN to connect again: XDP_DROP by slot 0 (xdp_firewall)"
+    other = judge(running, running.chain.remove([1]))
+    assert other is not None
+    assert other.lost == ()
+
+
+def test_what_the_trial_gets_wrong_now_decides_nothing(own: Playground, samples: Path) -> None:
+    """The connection lives, whatever a trial says of what runs."""
+    running = change(own, chain_of(samples, "drop"))
+    assert running.chain is not None
+    found = judge(running, running.chain.add(Slot.of(components_of(str(samples / "monitor.o")))))
+    assert found is not None
+    assert found.lost == ()
+    assert "what runs now would lose them too" in found.unchecked
+
+
+def test_what_can_not_be_linked_is_not_judged(own: Playground, samples: Path) -> None:
+    found = judge(look_at(own), chain_of(samples, "bigstack", "hugestack"))
+    assert found is not None
+    assert found.lost == ()
+    assert found.unchecked
+
+
+def test_a_connection_through_another_interface(ground: Playground, samples: Path) -> None:
+    assert judge(look_at(ground), chain_of(samples, "drop")) is None
+    assert own_packets(look_at(ground).interface) is None
+
+
+# The command line
+
+
+@pytest.fixture
+def cli(own: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(own, capsys, samples)
+
+
+def test_a_change_that_would_cut_it_is_refused(cli: CommandLine) -> None:
+    cli.load("monitor")
+    before = cli.status()["programs"]
+    words = ("load", cli.interface, cli.sample("drop"))
+    refused = cli(*words)
+    assert (refused.code, refused.out) == (8, "")
+    assert "would cut your own ssh connection, which comes in through xdp0" in refused.err
+    assert "--confirm 60" in refused.err
+    assert "--even-if-ssh-dies" in refused.err
+    assert cli(*words, "--json").error["kind"] == "ConnectionLost"
+    assert cli.status()["programs"] == before
+
+    planned = cli("plan", *words)
+    assert planned.code == 2
+    assert "would cut your own ssh connection" in planned.err
+    ssh = cli("plan", *words, "--json").json["ssh"]
+    assert (ssh["interface"], ssh["unchecked"]) == ("xdp0", "")
+    # Both have the priority 90 and 70: the drop comes first.
+    assert ssh["lost"][0] == {"packet": "your ssh: data", "verdict": "XDP_DROP", "by": "slot 0 (xdp_drop)"}
+
+    done = cli(*words, "--even-if-ssh-dies")
+    assert done.code == 0
+    assert "warning: this would cut your own ssh connection" in done.err
+    assert [one["name"] for one in cli.status()["slots"]] == ["xdp_drop", "xdp_monitor"]
+
+
+def test_a_change_that_takes_itself_back_is_made_with_a_warning(cli: CommandLine) -> None:
+    cli.load("monitor")
+    done = cli("load", cli.interface, cli.sample("drop"), "--confirm", "60")
+    assert done.code == 0
+    assert "warning: this would cut your own ssh connection" in done.err
+    assert cli.status()["armed"]["state"] == "armed"
+    assert cli("rollback", cli.interface).code == 0
+
+
+def test_a_change_that_does_not_cut_it_says_what_goes(cli: CommandLine) -> None:
+    done = cli("load", cli.interface, cli.sample("monitor"), "--linkage", "static")
+    assert done.code == 0
+    assert "--confirm 60 takes a change back that cuts it" in done.err
+    same = cli("set", cli.interface, "0", "-P", "90", "--json")
+    assert same.code == 0
+
+
+def test_a_check_that_fails_stops_nothing(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from xdpchain import whatif
+    from xdpchain.errors import KernelRefused
+
+    def refuse(*_: object) -> None:
+        raise KernelRefused("it can't be tried", "of a fault that was put here")
+
+    monkeypatch.setattr(whatif, "Trial", refuse)
+    done = cli("load", cli.interface, cli.sample("drop"))
+    assert done.code == 0
+    assert "could not be tried: it can't be tried: of a fault that was put here" in done.err
+
+
+def test_the_matrix_on_the_command_line(cli: CommandLine, tmp_path: Path) -> None:
+    cli.load("monitor")
+    words = ("plan", "load", cli.interface, cli.sample("drop"), "--linkage", "static", "--what-if")
+    shown = cli(*words)
+    assert shown.code == 2
+    assert "what if: 23 packets: 23 PASS → DROP" in shown.out
+    assert "! your ssh: data " in shown.out
+    table = shown.out[shown.out.index("what if") :].splitlines()
+    assert max(map(len, table)) <= 80
+
+    (tmp_path / "one.hex").write_text("020000000001 020000000002 88b5 " + "00" * 46)
+    found = json.loads(cli(*words, str(tmp_path / "one.hex"), "--json").out)["what_if"]
+    assert found["old"] == {"slots": ["xdp_monitor"], "why": ""}
+    assert found["new"]["slots"] == ["xdp_drop", "xdp_monitor"]
+    assert found["summary"] == [
+        {"old": "XDP_PASS", "new": "XDP_DROP", "differs": True, "rewritten": False, "packets": 1}
+    ]
+    (packet,) = found["packets"]
+    assert packet["name"] == "ethertype 0x88b5"
+    assert packet["new"]["slots"] == ["XDP_DROP", None]
+
+    missing = cli(*words, str(tmp_path / "none.pcap"))
+    assert (missing.code, missing.out) == (5, "")
+    (tmp_path / "bad.pcap").write_bytes(bytes.fromhex("d4c3b2a1") + bytes(3))
+    assert cli(*words, str(tmp_path / "bad.pcap")).code == 7
+    assert cli(*words, "ssh").out.count("your ssh") == 3
+
+
+def test_the_matrix_of_a_change_that_is_made(cli: CommandLine) -> None:
+    done = cli("load", cli.interface, cli.sample("monitor"), "--linkage", "static", "--what-if", "builtin")
+    assert done.code == 0
+    assert "what if: 23 packets: 23 as before" in done.out
+    bare = cli("unload", cli.interface, "--all", "--json")
+    assert bare.json["what_if"] is None
+
+
+def test_names_of_packets_match_what_is_tried(own: Playground) -> None:
+    supply = packets_of("builtin", look_at(own).interface)
+    assert len({packet.name for packet in supply.packets}) == len(supply.packets) == 23
+    assert [packet.name for packet in supply.packets if packet.own] == [
+        "your ssh: data",
+        "your ssh: ACK",
+        "your ssh: SYN to connect again",
+    ]
+    assert all(isinstance(packet, Packet) and flow(packet.data) for packet in supply.packets[-3:])

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a change would do to packets: the matrix that `--what-if` asks for, and the check of one's own ssh
+connection that every change begins with.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+from xdpchain.chain import Chain
+from xdpchain.packets.sources import BUILTIN, Supply, packets_of
+from xdpchain.running import Running
+from xdpchain.ssh_guard import Judgement, judge, refusal
+from xdpchain.whatif import WhatIf, what_if
+from xdptui.outcome import Talk
+
+__all__ = ["Tried", "guard", "trying"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was tried of a candidate: the matrix, if it was asked for, with remarks on its packets; and what
+    becomes of one's own connection, where it comes in here.
+    """
+
+    matrix: WhatIf | None = None
+    notes: tuple[str, ...] = ()
+    own: Judgement | None = None
+
+
+def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Callable[[Running, Chain], Tried]:
+    """How to try a candidate before it is applied, as the arguments want it. Packets are read once, when the
+    first candidate is tried.
+
+    Raises ConnectionLost, and what `packets_of` and `what_if` raise.
+    """
+    supplies: list[Supply] = []
+
+    def attempt(running: Running, candidate: Chain) -> Tried:
+        waits, anyway = options.confirm is not None, options.even_if_ssh_dies
+        own = guard(running, candidate, talk, waits=waits, anyway=anyway, only_plan=only_plan)
+        if options.what_if is None:
+            return Tried(own=own)
+        if not supplies:
+            named = [one for group in options.what_if for one in group] or [BUILTIN]
+            supplies.append(reduce(Supply.plus, (packets_of(one, running.interface) for one in named)))
+        return Tried(what_if(running, candidate, supplies[0].packets), supplies[0].notes, own)
+
+    return attempt
+
+
+def guard(
+    running: Running, candidate: Chain, talk: Talk, *, waits: bool, anyway: bool, only_plan: bool = False
+) -> Judgement | None:
+    """Refuse a change that would cut one's own ssh connection, unless it takes itself back (``waits``), or
+    was asked for (``anyway``). None where the connection comes in elsewhere.
+
+    Raises ConnectionLost. A check that fails stops nothing, and says so.
+    """
+    found = judge(running, candidate)
+    if found is None:
+        return None
+    if found.unchecked:
+        talk.warn(f"what becomes of your own ssh connection could not be tried: {found.unchecked}")
+    if found.lost:
+        error = refusal(found)
+        if not (waits or anyway or only_plan):
+            raise error
+        talk.warn(f"{error.what}: {error.why}")
+    elif not (waits or only_plan):
+        advice = "--confirm 60 takes a change back that cuts it"
+        talk.warn(f"your own connection comes in through {found.where}; {advice}")
+    return found
