@@ -112,17 +112,17 @@ def refusal(judgement: Judgement) -> ConnectionLost:
 def _arrives(packet: Packet, outcome: Outcome, side: Side) -> bool:
     """Whether the network stack gets the packet, with the addresses that it came with."""
     if outcome.verdict is Action.REDIRECT:
-        last = _last(outcome)
+        last = _last(outcome, side)
         return last is not None and last in side.to_stack
     return outcome.verdict is Action.PASS and flow(outcome.data) == flow(packet.data)
 
 
 def _decider(outcome: Outcome, side: Side) -> str:
-    last = _last(outcome)
+    last = _last(outcome, side)
     return "" if last is None else f"slot {last} ({side.slots[last]})"
 
 
-def _last(outcome: Outcome) -> int | None:
-    """The last slot that ran."""
-    ran = [i for i, code in enumerate(outcome.slots) if code is not None]
+def _last(outcome: Outcome, side: Side) -> int | None:
+    """The last slot that ran and has a say."""
+    ran = [i for i, code in enumerate(outcome.slots) if code is not None and i not in side.shadow]
     return ran[-1] if ran else None

@@ -84,12 +84,13 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A chain as it was tried: the names of its slots. ``why`` is set where it could not be tried at all,
-    ``empty`` where no program runs. ``to_stack`` are the slots that redirect by a cpumap and nothing else:
-    another CPU then hands the packet to the network stack.
+    """A chain as it was tried: the names of its slots, and which of them are in shadow. ``why`` is set where
+    it could not be tried at all, ``empty`` where no program runs. ``to_stack`` are the slots that redirect by
+    a cpumap and nothing else: another CPU then hands the packet to the network stack.
     """
 
     slots: tuple[str, ...] = ()
+    shadow: frozenset[int] = frozenset()
     why: str = ""
     empty: bool = False
     to_stack: frozenset[int] = frozenset()
@@ -206,6 +207,7 @@ def _old_side(running: Running, held: contextlib.ExitStack) -> _Tried:
 
 def _side(chain: Chain, held: contextlib.ExitStack) -> _Tried:
     names = tuple(slot.name for slot in chain)
+    shadow = frozenset(i for i, slot in enumerate(chain) if slot.shadow)
     if not names:
         return _Tried(Side(empty=True))
     try:
@@ -213,8 +215,8 @@ def _side(chain: Chain, held: contextlib.ExitStack) -> _Tried:
     except PermissionDenied:
         raise
     except XdpChainError as error:
-        return _Tried(Side(names, f"{error.what}: {error.why}" if error.why else error.what))
-    return _Tried(Side(names), trial, all(slot.component.frags for slot in chain))
+        return _Tried(Side(names, shadow, f"{error.what}: {error.why}" if error.why else error.what))
+    return _Tried(Side(names, shadow), trial, all(slot.component.frags for slot in chain))
 
 
 def _takes(ifindex: int) -> bool:

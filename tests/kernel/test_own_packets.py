@@ -258,6 +258,16 @@ def test_state_of_the_running_chain_counts(own: Playground, samples: Path) -> No
     assert other.lost == ()
 
 
+def test_a_slot_in_shadow_cuts_nothing(own: Playground, samples: Path) -> None:
+    drop = Slot.of(components_of(str(samples / "drop.o")), 1, shadow=True)
+    found = judge(look_at(own), Chain().add(drop).add(Slot.of(components_of(str(samples / "meta.o")))))
+    assert found is not None
+    assert found.text.endswith("rewritten for another receiver by slot 1 (meta_head)")
+    alone = judge(look_at(own), Chain().add(drop))
+    assert alone is not None
+    assert alone.lost == ()
+
+
 def test_what_the_trial_gets_wrong_now_decides_nothing(own: Playground, samples: Path) -> None:
     """The connection lives, whatever a trial says of what runs."""
     running = change(own, chain_of(samples, "drop"))
@@ -356,7 +366,7 @@ def test_the_matrix_on_the_command_line(cli: CommandLine, tmp_path: Path) -> Non
 
     (tmp_path / "one.hex").write_text("020000000001 020000000002 88b5 " + "00" * 46)
     found = json.loads(cli(*words, str(tmp_path / "one.hex"), "--json").out)["what_if"]
-    assert found["old"] == {"slots": ["xdp_monitor"], "why": ""}
+    assert found["old"] == {"slots": ["xdp_monitor"], "shadow": [], "why": ""}
     assert found["new"]["slots"] == ["xdp_drop", "xdp_monitor"]
     assert found["summary"] == [
         {"old": "XDP_PASS", "new": "XDP_DROP", "differs": True, "rewritten": False, "packets": 1}

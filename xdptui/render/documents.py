@@ -246,7 +246,7 @@ def _outcome(one: Outcome, rewriting: Rewriting) -> Document:
 
 
 def _side(one: Side) -> Document:
-    return {"slots": list(one.slots), "why": one.why}
+    return {"slots": list(one.slots), "shadow": sorted(one.shadow), "why": one.why}
 
 
 def _verdict(code: Action | int | None) -> str | None:

@@ -29,10 +29,9 @@ def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
     lines = _wrapped(f"what if: {summary(tried)}")
     lines.append(f"  {'packet'.ljust(name)} {'bytes':>5}  {'old'.ljust(old)}  {'new'.ljust(new)}  verdict")
     for one in shown:
-        lines.append(
-            f"{mark(one)} {fitted(printable(one.packet.name), name)} {len(one.packet.data):>5}  "
-            f"{letters(one.old).ljust(old)}  {letters(one.new).ljust(new)}  {verdicts(one)}"
-        )
+        sides = f"{letters(one.old, tried.old).ljust(old)}  {letters(one.new, tried.new).ljust(new)}"
+        what = f"{fitted(printable(one.packet.name), name)} {len(one.packet.data):>5}"
+        lines.append(f"{mark(one)} {what}  {sides}  {verdicts(one)}")
         lines += [line for text in details(one) for line in _wrapped(f"    {text}")]
     if len(rows) > MOST:
         rest = rows[MOST:]
@@ -77,11 +76,12 @@ def mark(one: Crossing) -> str:
     return "~" if one.differs else " "
 
 
-def letters(one: Outcome) -> str:
-    """What each slot returned, a letter each."""
+def letters(one: Outcome, side: Side) -> str:
+    """What each slot returned, a letter each; a small one for a slot in shadow, which decides nothing."""
     if one.verdict is None:
         return "?"
-    return "".join(DIDNT_RUN if code is None else _letter(code) for code in one.slots) or "-"
+    found = [DIDNT_RUN if code is None else _letter(code) for code in one.slots]
+    return "".join(text.lower() if i in side.shadow else text for i, text in enumerate(found)) or "-"
 
 
 def verdicts(one: Crossing) -> str:
@@ -126,7 +126,8 @@ def fitted(text: str, width: int) -> str:
 def _slots(what: str, side: Side) -> str:
     if side.empty:
         return f"{what}: no program runs, and every packet passes"
-    return f"{what}: {', '.join(f'{i} {printable(name)}' for i, name in enumerate(side.slots)) or '?'}"
+    names = [f"{i} {printable(name)}{' (shadow)' * (i in side.shadow)}" for i, name in enumerate(side.slots)]
+    return f"{what}: {', '.join(names) or '?'}"
 
 
 def _width(side: Side) -> int:
