@@ -7,6 +7,7 @@
  *   dispatcher_counters.o              version 3 that also counts packets and bytes per slot and action (-DXDPTUI_COUNTERS)
  *   dispatcher_policed.o               and a slot may be forbidden to return some codes (-DXDPTUI_POLICIES, with both of these)
  *   dispatcher_routed*.o               a return code may lead to any later slot (-DXDPTUI_ROUTES), without or with counters
+ *   dispatcher*_follow.o               each of these records the way of packets that a filter takes (-DXDPTUI_FOLLOW)
  *
  * The configuration lies in .rodata and is frozen before the load, so the verifier sees constants: it removes the code
  * of unused slots, and what an action set makes unreachable. Each slot is a stub with global linkage, which freplace
@@ -45,7 +46,7 @@ struct dispatcher_config {
 #define CODES 6 /* the five actions, and one for any other return code */
 #endif
 
-#if defined(XDPTUI_COUNTERS) || defined(XDPTUI_ROUTES)
+#if defined(XDPTUI_COUNTERS) || defined(XDPTUI_ROUTES) || defined(XDPTUI_FOLLOW)
 static volatile const struct {
 	struct dispatcher_config dispatcher;
 #ifdef XDPTUI_COUNTERS
@@ -59,6 +60,9 @@ static volatile const struct {
 		__u8 forbidden; /* bit n: code n, or any other than the actions */
 		__u8 answer;    /* the action that takes its place, or AS_IS */
 	} policies[SLOTS];
+#endif
+#ifdef XDPTUI_FOLLOW
+	__u32 follow_needs; /* bytes of a packet that the filter looks at */
 #endif
 } all_config = {};
 #define config all_config.dispatcher
@@ -117,6 +121,18 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 #define COUNT(row, code)
 #endif
 
+#ifdef XDPTUI_FOLLOW
+#define FOLLOW_NEEDS all_config.follow_needs
+#define FOLLOW_FRAGS config.has_frags
+#include "follow_packet.h"
+
+#define FOLLOW(stage, code) \
+	if (followed)       \
+		follow_step(ctx, stage, code)
+#else
+#define FOLLOW(stage, code)
+#endif
+
 /* One register, one value: else clang checks the bounds of a copy, and the verifier doesn't see it. */
 #define KEEP(variable) asm volatile("" : "+r"(variable))
 
@@ -141,6 +157,7 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 	if (at == n) {                                                         \
 		code = (__u32)prog##n(ctx);                                        \
 		KEEP(code);                                                        \
+		FOLLOW(n + 1, code);                                               \
 		COUNT(all_config.rows[n], code);                                   \
 		way = code > XDP_REDIRECT ? CODES - 1 : code;                      \
 		KEEP(way);                                                         \
@@ -155,6 +172,7 @@ static __always_inline __u64 length(struct xdp_md *ctx)
 		goto pass;                                                         \
 	code = (__u32)prog##n(ctx);                                            \
 	KEEP(code);                                                            \
+	FOLLOW(n + 1, code);                                                   \
 	COUNT(all_config.rows[n], code);                                       \
 	if (config.actions[n] != ANY_CODE &&                                   \
 	    (code > UNREPLACED || !(config.actions[n] >> code & 1)))           \
@@ -174,6 +192,9 @@ int xdp_dispatcher(struct xdp_md *ctx)
 	if (!counts)
 		return XDP_ABORTED;
 #endif
+#ifdef XDPTUI_FOLLOW
+	__u32 followed = follow_begin(ctx);
+#endif
 
 	SLOT(0)
 	SLOT(1)
@@ -192,6 +213,7 @@ pass:
 	code = XDP_PASS;
 out:
 	COUNT(0, code);
+	FOLLOW(FOLLOW_VERDICT, code);
 	return code;
 }
 

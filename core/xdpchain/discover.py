@@ -6,6 +6,7 @@ changed.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,15 +16,17 @@ from .dispatcher.attached import author_of_component
 from .dispatcher.reading import read_chain
 from .dispatcher.recognise import Recognised, recognise
 from .errors import InvalidInput, NotFound, XdpChainError
+from .following import Following
 from .manifest import Author, Manifest
 from .running import Device, DispatcherInfo, Hook, Owner, Running
 from .sys import blobs, bpf
 from .sys import netns as namespaces
 from .sys.netlink import LinkInfo, Netlink
 
-__all__ = ["author_of", "look", "survey"]
+__all__ = ["author_of", "look", "manifest_of", "survey"]
 
 MANIFEST = "xdptui_manifest"
+FOLLOWED = "xdptui_followed"
 STATIC_VERSION = 3
 TRIES = 10
 """How often a chain is read anew when it changes meanwhile."""
@@ -133,6 +136,8 @@ def _running(device: Device, link: LinkInfo) -> Running:
         DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
         carried.chain,
         carried.counters_map,
+        stands_for=carried.stands_for,
+        following=_following(maps),
     )
 
 
@@ -163,6 +168,26 @@ def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
         except bpf.BpfError as error:
             raise InvalidInput("the chain's manifest can't be read", str(error)) from error
     return None
+
+
+def _following(map_ids: tuple[int, ...]) -> Following | None:
+    """For whom the program records the way of packets: the mark that was bound after the manifest."""
+    try:
+        with bpf.map_by_id(map_ids[-1]) as fd:
+            if bpf.map_info(fd).name != FOLLOWED[:15]:
+                return None
+            found = Following.decode(blobs.read(fd))
+        with bpf.map_by_id(found.state_map) as state:
+            beat = bpf.map_lookup(state, bytes(4), bpf.map_info(state).value_size)
+    except (bpf.BpfError, InvalidInput):
+        return None
+    return replace(found, alive=found.lives(int.from_bytes(beat[:8], "little"), time.monotonic_ns()))
+
+
+def manifest_of(program: int) -> Manifest | None:
+    """The manifest that a static or tail-call chain's program carries. Raises InvalidInput, BpfError."""
+    with bpf.prog_by_id(program) as fd:
+        return _manifest(bpf.prog_map_ids(fd))
 
 
 def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:

@@ -98,35 +98,47 @@ def patch_maps(image: bytes, references: Sequence[tuple[int, str]], descriptors:
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A spliced image, and the index at which each component begins."""
+    """A spliced image, the index at which each component begins (None: there is none), and by their old
+    index where the dispatcher's own functions do.
+    """
 
     image: bytes
-    starts: tuple[int, ...]
+    starts: tuple[int | None, ...]
+    kept: Mapping[int, int]
 
 
-def splice(main: bytes, stubs: Sequence[int], components: Sequence[bytes]) -> Linked:
-    """Append ``components`` to the dispatcher's main function and point its calls at them.
+def splice(
+    main: bytes, stubs: Sequence[int], components: Sequence[bytes | None], helpers: Sequence[int] = ()
+) -> Linked:
+    """Append ``components`` to the dispatcher's own functions and point its calls at them.
 
-    ``main`` is the whole dispatcher, whose stub for slot *i* begins at ``stubs[i]``; the function ends at
-    the first of them. The stubs are cut off: the verifier refuses unreachable functions. The calls of slots
-    that no component fills are dead (the configuration is constant, and says so) and become a plain ``r0 =
-    0``.
+    ``main`` is the whole dispatcher, whose stub for slot *i* begins at ``stubs[i]``. Its main function stays,
+    and the functions that begin at ``helpers``; all others, the stubs above all, are cut out: the verifier
+    refuses unreachable functions. The calls of slots that no component fills are dead (the configuration is
+    constant, and says so) and become a plain ``r0 = 0``.
     """
-    end = min(stubs)
-    slot_of = {start: slot for slot, start in enumerate(stubs)}
-    starts: list[int] = []
-    at = end
+    starts = function_starts(main)
+    ends = dict(zip(starts, (*starts[1:], len(main) // SIZE), strict=True))
+    kept: dict[int, int] = {}
+    body = bytearray()
+    for start in (0, *sorted(helpers)):
+        kept[start] = len(body) // SIZE
+        body += main[start * SIZE : ends[start] * SIZE]
+    places: list[int | None] = []
+    at = len(body) // SIZE
     for component in components:
-        starts.append(at)
-        at += len(component) // SIZE
-    body = bytearray(main[: end * SIZE])
-    for index, one in instructions(bytes(body)):
-        if one.code != CALL or one.source != PSEUDO_CALL:
-            continue
-        slot = slot_of.get(index + one.immediate + 1)
-        if slot is not None and slot < len(starts):
-            new = one._replace(immediate=starts[slot] - index - 1)
-        else:
-            new = Instruction(MOVE, 0, 0, 0, 0)
-        body[index * SIZE : (index + 1) * SIZE] = new.encode()
-    return Linked(bytes(body) + b"".join(components), tuple(starts))
+        places.append(at if component is not None else None)
+        at += len(component or b"") // SIZE
+    targets = {stub: place for stub, place in zip(stubs, places, strict=False) if place is not None} | kept
+    for start, moved in kept.items():
+        end = moved + ends[start] - start
+        for index, one in instructions(bytes(body[moved * SIZE : end * SIZE])):
+            if one.code != CALL or one.source != PSEUDO_CALL:
+                continue
+            target = targets.get(start + index + one.immediate + 1)
+            if target is not None:
+                new = one._replace(immediate=target - (moved + index) - 1)
+            else:
+                new = Instruction(MOVE, 0, 0, 0, 0)
+            body[(moved + index) * SIZE : (moved + index + 1) * SIZE] = new.encode()
+    return Linked(bytes(body) + b"".join(filter(None, components)), tuple(places), kept)

@@ -44,11 +44,14 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A chain as its dispatcher carries it."""
+    """A chain as its dispatcher carries it. ``stands_for``: the id of the program whose place this one took,
+    and which did the same (None: it is a state of its own).
+    """
 
     chain: Chain
     author: Author
     counters_map: int | None = None
+    stands_for: int | None = None
 
     def encode(self) -> bytes:
         document = {
@@ -64,6 +67,8 @@ class Manifest:
             },
             "slots": [_slot_out(slot) for slot in self.chain.slots],
         }
+        if self.stands_for is not None:
+            document["stands_for"] = self.stands_for
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -83,7 +88,8 @@ class Manifest:
                 Mode(document["mode"]),
                 document["counters"] is not None,
             )
-            return cls(chain, Author(**document["author"]), document["counters"])
+            author = Author(**document["author"])
+            return cls(chain, author, document["counters"], document.get("stands_for"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("the chain's manifest can't be read", repr(error)) from None
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from .armed import Armed, Settled
 from .chain import Chain, Interface, Linkage, Mode
+from .following import Following
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
 
@@ -66,7 +67,9 @@ class Running:
     ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
     for the operator); ``shown`` is that chain as far as it is known, for the eye alone. ``hooks`` has more
     than one element where native and offloaded programs run at once. ``armed`` is a change that rolls back
-    unless it is confirmed, ``settled`` what became of the last one, until the next change.
+    unless it is confirmed, ``settled`` what became of the last one, until the next change. ``stands_for`` is
+    the id of the program whose place the one on the hook took without changing anything, as that does which
+    records the way of packets: ``following`` says for whom.
     """
 
     device: Device
@@ -80,6 +83,8 @@ class Running:
     shown: Chain | None = None
     armed: Armed | None = None
     settled: Settled | None = None
+    stands_for: int | None = None
+    following: Following | None = None
 
     @property
     def interface(self) -> Interface:
@@ -101,6 +106,7 @@ class Running:
     @property
     def identity(self) -> tuple[int, tuple[int, ...]]:
         """What an edit expects to find unchanged: the ifindex and the prog ids on the hook (the kernel
-        reuses none).
+        reuses none), or that of the program which the one on the hook stands for.
         """
-        return self.interface.ifindex, tuple(hook.prog_id for hook in self.hooks)
+        ids = tuple(hook.prog_id for hook in self.hooks)
+        return self.interface.ifindex, ids if self.stands_for is None else (self.stands_for, *ids[1:])

@@ -27,8 +27,8 @@ from .permissions import require_capabilities
 from .plan import Plan, make_plan
 from .running import Running
 from .stale import sweep
+from .swap import swap, took_effect
 from .sys import bpf, bpffs, netns
-from .sys.netlink import HookBusy, Netlink
 
 __all__ = ["LOCK_TIMEOUT", "TRIES", "apply", "edit"]
 
@@ -76,6 +76,10 @@ def apply(
         tell("compare with what runs")
         now = _unchanged(plan)
         make_way(now)
+        if confirm is not None and now.following is not None:
+            from .follow.inside import take_back  # it needs libpcap and more
+
+            now = take_back(now)  # what may be gone back to must not be a chain that records
         hook = now.hook
         sweep(interface.ifindex, hook.prog_id if hook else None)
         recording = Recording(plan, now, restores)
@@ -197,43 +201,14 @@ def _put(
                 tell("arm the rollback")
                 arming.arm(new, built.chain if built else candidate)
             tell("swap it in" if built else "detach")
-            _swap(interface, now, built, chain)
+            swap(now, built.program if built else None, chain.mode)
         except BaseException:
-            if not _took_effect(interface, chain, new):
+            if not took_effect(interface, chain.mode, new):
                 if arming is not None:
                     arming.call_off()
                 if built is not None:
                     built.unpin()
             raise
-
-
-def _took_effect(interface: Interface, chain: Chain, new: int | None) -> bool:
-    """Whether the new chain runs after all: an interrupt may come between the swap and its return."""
-    try:
-        with Netlink(interface.netns) as netlink:
-            return netlink.link(interface.ifindex).program(chain.mode.value) == new
-    except XdpChainError:
-        return False
-
-
-def _swap(interface: Interface, now: Running, built: Built | None, chain: Chain) -> None:
-    """Put the new program on the hook, or take the old one off, if and only if ``now`` still runs."""
-    with contextlib.ExitStack() as held:
-        expected = None
-        if now.hook is not None:
-            try:
-                expected = held.enter_context(bpf.prog_by_id(now.hook.prog_id)).fileno()
-            except bpf.BpfError as error:
-                raise bpf.refusal(error, f"the program that {interface} runs can't be named") from error
-        netlink = held.enter_context(Netlink(interface.netns))
-        new = built.program.fileno() if built is not None else -1
-        try:
-            netlink.attach_xdp(interface.ifindex, new, chain.mode.value, expected)
-        except HookBusy as error:
-            if now.hook is not None:
-                raise
-            # It was free a moment ago: somebody was faster, and did not take the lock for that.
-            raise RaceLost(error.what, error.why, error.todo, detail=error.detail) from error
 
 
 def _linker(linkage: Linkage) -> Linker:

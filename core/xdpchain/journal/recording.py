@@ -22,8 +22,8 @@ __all__ = ["Recording", "moment_of"]
 
 def moment_of(running: Running) -> Moment:
     """What runs, as the journal has it."""
-    hook = running.hook
-    return Moment(hook.prog_id if hook else None, boot_id(), running.chain)
+    _, programs = running.identity
+    return Moment(programs[0] if programs else None, boot_id(), running.chain)
 
 
 class Recording:

@@ -17,7 +17,7 @@ import contextlib
 import errno
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -41,11 +41,14 @@ from .counting import COUNTERS, counters_for
 from .map_pins import pin_map
 from .parts import Part, gather_parts, object_bytes
 from .policing import VIOLATIONS, encode_policies, ring_for
+from .tap import FILTER, HELPERS, Tap
 
-__all__ = ["MANIFEST", "StaticChain", "StaticLinker"]
+__all__ = ["FOLLOWED", "MANIFEST", "StaticChain", "StaticLinker"]
 
 PROGRAM = "xdptui_chain"
 MANIFEST = "xdptui_manifest"
+FOLLOWED = "xdptui_followed"
+"""The mark of a chain that records the way of packets; bound last."""
 OBJECT = "xdptui_object"
 UNIT = "xdptui_unit"
 
@@ -100,19 +103,29 @@ class StaticLinker:
     """Static linkage (see `linkage.Linker`).
 
     With ``cloning``, the chain gets copies of all maps: what it does then leaves no trace in those that run.
+    With a ``tap``, its dispatcher records the way of the packets that a filter takes, and does nothing else
+    differently. ``stands_for`` is the id of a program that has run, and that does the same: what is linked is
+    no new state of the interface, but that one.
     """
 
-    def __init__(self, *, cloning: bool = False) -> None:
+    def __init__(
+        self, *, cloning: bool = False, tap: Tap | None = None, stands_for: int | None = None
+    ) -> None:
         self._cloning = cloning
+        self._tap = tap
+        self._stands_for = stands_for
 
     def build(self, candidate: Chain, running: Running, author: Author) -> StaticChain:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             counters = counters_for(candidate, running, held)
             ring = ring_for(candidate, running, held)
-            program, chain = _link(candidate, parts, counters, ring, held)
+            program, chain = _link(candidate, parts, counters, ring, self._tap, held)
             number = bpf.map_info(counters).id if counters is not None else None
-            chain = _furnish(program, chain, parts, number, author, held)
+            manifest = Manifest(chain, author, number, self._stands_for)
+            chain = _furnish(program, manifest, parts, held)
+            if self._tap is not None:
+                _mark(program, self._tap.mark, held)
             return StaticChain(program, chain, number, parts, held.pop_all())
 
     def retire(self, running: Running) -> None:
@@ -120,13 +133,23 @@ class StaticLinker:
             remove_array_pins(running.dispatcher.id)
 
 
+@dataclass(frozen=True, slots=True)
+class _Dispatcher:
+    """The dispatcher's unit, where the stubs of its slots begin (and the filter's, if it follows packets) and
+    the functions that stay, and the BTF prototype of a component.
+    """
+
+    unit: Unit
+    stubs: tuple[int, ...]
+    helpers: tuple[int, ...]
+    prototype: int
+
+
 @cache
-def _dispatcher(counting: bool, routed: bool, policed: bool) -> tuple[Unit, tuple[int, ...], int]:
-    """The dispatcher's unit, where the stubs of its slots begin, and the BTF prototype of a component."""
-    name = "dispatcher" + "_routed" * routed + "_counters" * counting
-    if policed:
-        name = "dispatcher_policed"
-    elif not (counting or routed):
+def _dispatcher(counting: bool, routed: bool, policed: bool, following: bool) -> _Dispatcher:
+    name = "dispatcher_policed" if policed else "dispatcher" + "_routed" * routed + "_counters" * counting
+    name += "_follow" * following
+    if name == "dispatcher":
         name = f"dispatcher_v{CONFIG_VERSION}"
     path = OBJECTS / f"{name}.o"
     try:
@@ -143,7 +166,11 @@ def _dispatcher(counting: bool, routed: bool, policed: bool) -> tuple[Unit, tupl
         names[btf.type(number).name] = at
     main = btf.find("xdp_dispatcher", Kind.FUNC)
     assert isinstance(main, Func)
-    return compiled.unit, tuple(names[f"prog{i}"] for i in range(MAX_SLOTS)), main.prototype
+    stubs = [names[f"prog{i}"] for i in range(MAX_SLOTS)]
+    helpers = [names[name] for name in HELPERS] if following else []
+    if following:
+        stubs.append(names[FILTER])
+    return _Dispatcher(compiled.unit, tuple(stubs), tuple(helpers), main.prototype)
 
 
 def _link(
@@ -151,10 +178,12 @@ def _link(
     parts: Sequence[Part],
     counters: bpf.Fd | None,
     ring: bpf.Fd | None,
+    tap: Tap | None,
     held: contextlib.ExitStack,
 ) -> tuple[bpf.Fd, Chain]:
     routed = is_routed(candidate)
-    unit, stubs, prototype = _dispatcher(counters is not None, routed, ring is not None)
+    dispatcher = _dispatcher(counters is not None, routed, ring is not None, tap is not None)
+    unit = dispatcher.unit
     frags = all(part.slot.component.frags for part in parts)
     config = DispatcherConfig(
         CONFIG_VERSION,
@@ -173,6 +202,8 @@ def _link(
     if ring is not None:
         config += encode_policies(candidate)
     config += bytes(-len(config) % 4)  # the compiler's own padding
+    if tap is not None:
+        config += tap.needs.to_bytes(4, "little")
     try:
         rodata = held.enter_context(blobs.make("xdptui_config", config))
     except bpf.BpfError as error:
@@ -182,13 +213,17 @@ def _link(
         descriptors[COUNTERS] = counters.fileno()
     if ring is not None:
         descriptors[VIOLATIONS] = ring.fileno()
+    if tap is not None:
+        descriptors |= {name: fd.fileno() for name, fd in tap.maps.items()}
     main = image.patch_maps(unit.instructions, unit.references, descriptors)
-    codes = [
+    codes: list[bytes | None] = [
         image.patch_maps(p.unit.instructions, p.unit.references, {n: fd.fileno() for n, fd in p.maps.items()})
         for p in parts
     ]
-    linked = image.splice(main, stubs, codes)
-    btf, records = _describe(unit, prototype, parts, linked.starts)
+    if tap is not None:
+        codes += [None] * (MAX_SLOTS - len(codes)) + [tap.instructions]
+    linked = image.splice(main, dispatcher.stubs, codes, dispatcher.helpers)
+    btf, records = _describe(dispatcher, parts, linked)
     licences = [part.slot.component.licence for part in parts]
     odd = [licence for licence in licences if licence not in GPL_COMPATIBLE]
     try:
@@ -214,27 +249,31 @@ GPL_COMPATIBLE = frozenset(
 )
 
 
-def _describe(
-    dispatcher: Unit, prototype: int, parts: Sequence[Part], starts: Sequence[int]
-) -> tuple[bytes, bytes]:
+def _describe(dispatcher: _Dispatcher, parts: Sequence[Part], linked: image.Linked) -> tuple[bytes, bytes]:
     """BTF and func_info of the linked program: each part's own, shifted; each component's main made a
     global function with the dispatcher's prototype, whatever its author called the type of its argument.
     """
+    unit, prototype = dispatcher.unit, dispatcher.prototype
+    starts = linked.starts
     functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in parts]
     bare = [(i, at) for i, p in enumerate(parts) if not p.unit.functions
             for at in image.function_starts(p.unit.instructions)[1:]]  # fmt: skip
     functions += [(f"{parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
-    merged = merge_btf([dispatcher.btf, *(p.unit.btf for p in parts if p.unit.btf)], functions)
+    merged = merge_btf([unit.btf, *(p.unit.btf for p in parts if p.unit.btf)], functions)
     shifts = iter(merged.shifts[1:])
-    records = [dispatcher.functions[0]]
+    records = [(linked.kept[at], number) for at, number in unit.functions if at in linked.kept]
     spare = dict(zip(bare, merged.functions[len(parts) :], strict=True))
-    for i, (part, start) in enumerate(zip(parts, starts, strict=True)):
+    for i, (part, start) in enumerate(zip(parts, starts, strict=False)):
+        assert start is not None
         shift = next(shifts) if part.unit.btf else 0
         records.append((start, merged.functions[i]))
         if part.unit.functions:
             records += [(start + at, number + shift) for at, number in part.unit.functions[1:]]
         else:
             records += [(start + at, number) for (j, at), number in spare.items() if j == i]
+    if len(starts) > MAX_SLOTS:  # the filter takes its stub's place, and its type
+        number = dict(unit.functions)[dispatcher.stubs[MAX_SLOTS]]
+        records.append((starts[MAX_SLOTS] or 0, number))
     packed = b"".join(at.to_bytes(4, "little") + number.to_bytes(4, "little") for at, number in records)
     return merged.data, packed
 
@@ -281,14 +320,7 @@ def _refused(
     return LinkRefused("these components can't be linked statically", why, todo, detail=f"{error}\n{tail}")
 
 
-def _furnish(
-    program: bpf.Fd,
-    chain: Chain,
-    parts: Sequence[Part],
-    counters: int | None,
-    author: Author,
-    held: contextlib.ExitStack,
-) -> Chain:
+def _furnish(program: bpf.Fd, manifest: Manifest, parts: Sequence[Part], held: contextlib.ExitStack) -> Chain:
     """Hang units, object files and the manifest on the program; return the chain with the map ids."""
     objects: dict[str, int] = {}
     slots = []
@@ -304,11 +336,18 @@ def _furnish(
                 source = replace(source, map_id=objects[source.sha256], data=None)
             unit = _bind(program, component.unit_map, UNIT, part.unit.encode, held)
             slots.append(replace(part.slot, component=replace(component, object=source, unit_map=unit)))
-        chain = replace(chain, slots=tuple(slots))
-        _bind(program, None, MANIFEST, Manifest(chain, author, counters).encode, held)
+        chain = replace(manifest.chain, slots=tuple(slots))
+        _bind(program, None, MANIFEST, replace(manifest, chain=chain).encode, held)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
     return chain
+
+
+def _mark(program: bpf.Fd, mark: bytes, held: contextlib.ExitStack) -> None:
+    try:
+        _bind(program, None, FOLLOWED, lambda: mark, held)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the followed chain can't be marked") from error
 
 
 def _bind(

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follow packets through a chain while it runs: what each slot returned, what it changed, and the time it
+took.
+"""
+
+from __future__ import annotations
+
+from .follower import DEFAULT_RATE, MOST_RATE, Follower, compile_filter, follow
+from .inside import take_back_left_over
+from .packets import Change, Followed, Step, View
+from .tapping import Tally
+
+__all__ = [
+    "DEFAULT_RATE",
+    "MOST_RATE",
+    "Change",
+    "Followed",
+    "Follower",
+    "Step",
+    "Tally",
+    "View",
+    "compile_filter",
+    "follow",
+    "take_back_left_over",
+]

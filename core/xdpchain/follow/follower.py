@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Follow packets: a filter, a number of packets, a rate, and each packet's way through the chain."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from xdpchain.chain import Linkage
+from xdpchain.errors import InvalidInput, NotFound, NotOurs, Unsupported
+from xdpchain.permissions import require_capabilities
+from xdpchain.running import Running
+from xdpchain.sys.pcap import compile_expression
+
+from .classic import HEAD, Filter, translate, unpack
+from .inside import Inside
+from .packets import Followed
+from .records import Assembly, Record
+from .tapping import Tally, Tapping
+
+__all__ = ["DEFAULT_RATE", "MOST_RATE", "Follower", "compile_filter", "follow"]
+
+DEFAULT_RATE = 100
+MOST_RATE = 10_000
+"""Packets a second: as a default, and at most."""
+
+POLL = 0.02
+"""Seconds between two readings of the ring buffer."""
+
+
+def compile_filter(expression: str) -> Filter:
+    """A filter in tcpdump's syntax (pcap-filter(7)); the empty one takes every packet.
+
+    Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing.
+    """
+    return translate(unpack(compile_expression(expression)))
+
+
+class Follower:
+    """Follows packets until it is closed. Iterating waits for packets and ends when as many came as were
+    asked for, when `stop` was called, or when there is nothing to follow any more: ``ended`` then says why.
+    """
+
+    def __init__(
+        self,
+        running: Running,
+        expression: str,
+        count: int | None,
+        rate: int,
+        lock_timeout: float,
+    ) -> None:
+        """Use `follow`."""
+        if not 1 <= rate <= MOST_RATE:
+            raise InvalidInput(f"{rate} packets a second can't be followed", f"it takes 1 to {MOST_RATE}")
+        if count is not None and count < 1:
+            raise InvalidInput(f"{count} packets can't be followed", "it takes at least one")
+        self.filter = compile_filter(expression)
+        self.count, self.rate = count, rate
+        self.ended = ""
+        self.followed = 0
+        self._tapping = _tapping(running, self.filter, expression, lock_timeout)
+        self._stopped = threading.Event()
+        clock = time.time_ns() - time.monotonic_ns()
+        self._assembly = Assembly(running.interface.ifindex, self._tapping.slots, clock)
+        self._granted = 0.0
+        self._at = time.monotonic()
+        self._closed = False
+        self._tally = Tally(0, 0, 0)
+        self._grant(rate)
+
+    @property
+    def remark(self) -> str:
+        """What to know of the filter; mostly nothing."""
+        if not self.filter.beyond:
+            return ""
+        where = ", ".join(map(str, self.filter.beyond))
+        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are looked at"
+
+    @property
+    def lost(self) -> int:
+        """Packets that were followed, but of which a record got lost."""
+        return self._assembly.lost
+
+    def tally(self) -> Tally:
+        """How many packets were looked at, and how many not."""
+        if not self._closed:
+            self._tally = self._tapping.tally()
+        return self._tally
+
+    def poll(self) -> list[Followed]:
+        """The packets that came since, without waiting. Call it at least once a second: it is also the sign
+        that somebody is there.
+        """
+        if self._closed or self.ended:
+            return []
+        found = list(self._assembly.add(map(Record.decode, self._tapping.read())))
+        if self.count is not None:
+            found = found[: self.count - self.followed]  # each CPU may have taken one more
+        self.followed += len(found)
+        if self.followed == self.count:
+            self.ended = "as many packets as were asked for"
+            self._tapping.grant(0)
+        else:
+            self._refill()
+            if why := self._tapping.why_not():
+                self.ended = why
+        return found
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        due = (now - self._at) * self.rate
+        self._at = now
+        # At most a second's packets at once; and what was granted and not taken is not lost.
+        self._grant(min(self._granted + due, self._tapping.taken + self.rate))
+
+    def _grant(self, packets: float) -> None:
+        self._granted = packets
+        most = packets
+        if self.count is not None:
+            most = min(most, self.count + self._assembly.lost)
+        self._tapping.grant(int(most))
+
+    def stop(self) -> None:
+        """End the iteration, from any thread."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[Followed]:
+        while not self._stopped.is_set():
+            yield from self.poll()
+            if self.ended:
+                return
+            self._stopped.wait(POLL)
+
+    def close(self) -> None:
+        """Stop following, and bring the plain chain back. Raises as `Inside.close`."""
+        if self._closed:
+            return
+        self.tally()
+        self._closed = True
+        self._tapping.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float) -> Tapping:
+    interface = running.interface
+    if running.hook is None:
+        raise NotFound(f"there is nothing to follow on {interface}", "no XDP program runs there")
+    if running.chain is None:
+        raise NotOurs(f"packets can't be followed on {interface}", running.note)
+    if running.linkage is Linkage.STATIC:
+        return Inside(running, filter, expression, lock_timeout)
+    raise Unsupported(
+        f"packets can't be followed on {interface}",
+        f"its chain has {running.linkage} linkage",
+        "Use static linkage (`xdptui relink`)",
+    )
+
+
+def follow(
+    running: Running,
+    expression: str = "",
+    *,
+    count: int | None = 10,
+    rate: int = DEFAULT_RATE,
+    lock_timeout: float = 10.0,
+) -> Follower:
+    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second.
+
+    Under static linkage the chain is swapped for one that records, and back when the follower is closed:
+    the same components over the same maps, and no packet is lost. Raises InvalidInput for the filter,
+    NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a change waits
+    to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
+    """
+    require_capabilities()
+    return Follower(running, expression, count, rate, lock_timeout)

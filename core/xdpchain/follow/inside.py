@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following packets through a static chain, from inside: for as long as somebody follows, the chain is linked
+with a dispatcher that records, from the same parts, over the same maps, and swapped in; then the program
+that ran before comes back.
+
+The recording chain says for whom it stands and who follows (`Running.stands_for`, `Running.following`): to
+an edit it is the same chain, and an edit made meanwhile ends the following. A follower that was killed
+leaves it behind, silent after some seconds; `take_back` links the plain chain again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from xdpchain.author import current_author
+from xdpchain.chain import Chain
+from xdpchain.confirm.arming import make_way
+from xdpchain.discover import author_of, look, manifest_of
+from xdpchain.errors import Busy, NotFound, RaceLost, XdpChainError
+from xdpchain.following import Following
+from xdpchain.linkage.arrays import remove_array_pins
+from xdpchain.linkage.static import StaticChain, StaticLinker
+from xdpchain.linkage.tap import STATE, Tap, make_maps
+from xdpchain.manifest import Author
+from xdpchain.running import Running
+from xdpchain.swap import swap, took_effect
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.netlink import Netlink
+
+from .classic import Filter
+from .tapping import Tapping, sign_of_life
+
+__all__ = ["Inside", "take_back", "take_back_left_over"]
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at whether the chain still runs that records."""
+
+
+class Inside(Tapping):
+    """The recording chain of an interface, swapped in (see `Tapping`)."""
+
+    def __init__(self, running: Running, filter: Filter, expression: str, lock_timeout: float) -> None:
+        """Swap it in. Raises what `transaction.apply` does; nothing was changed then."""
+        self._interface = running.interface
+        self._lock_timeout = lock_timeout
+        self._looked = time.monotonic()
+        with contextlib.ExitStack() as held:
+            maps = make_maps()
+            for fd in maps.values():
+                held.callback(fd.close)
+            super().__init__(maps)
+            held.callback(super().close)
+            sign_of_life(self.state)
+            mark = Following(current_author(), expression, bpf.map_info(maps[STATE]).id)
+            tap = Tap(filter.instructions, filter.needs, maps, mark.encode())
+            with bpffs.lock(lock_timeout):
+                now = ready(running)
+                chain, hook = now.chain, now.hook
+                assert chain is not None
+                assert hook is not None
+                self._plain = held.enter_context(_program(hook.prog_id, now))
+                self._plain_id = hook.prog_id
+                self._built = _build(now, chain, tap)
+                held.callback(self._built.close)
+                self.recording = bpf.prog_info(self._built.program).id
+                self._chain = chain
+                try:
+                    self._built.pin()
+                    swap(now, self._built.program, chain.mode)
+                except BaseException:
+                    if took_effect(self._interface, chain.mode, self.recording):
+                        self._swap_back()
+                    self._built.unpin()
+                    raise
+            self.slots = {i: (slot.key, slot.name) for i, slot in enumerate(chain.slots, 1)}
+            self._held = held.pop_all()
+
+    def why_not(self) -> str:
+        if time.monotonic() - self._looked < LOOK_EVERY:
+            return ""
+        self._looked = time.monotonic()
+        try:
+            with Netlink(self._interface.netns) as netlink:
+                there = netlink.link(self._interface.ifindex).program(self._chain.mode.value)
+        except NotFound:
+            return f"{self._interface} is gone"
+        if there == self.recording:
+            return ""
+        if there is None:
+            return f"the chain was taken off {self._interface}"
+        try:
+            return author_of(look(self._interface.name, self._interface.netns))
+        except XdpChainError as error:
+            return str(error)
+
+    def close(self) -> None:
+        """Bring the plain chain back, if the recording one still runs. Raises Busy, where another editor
+        holds the lock for too long, and what the kernel refuses: the recording chain then stays, silent.
+        """
+        try:
+            with bpffs.lock(self._lock_timeout):
+                if took_effect(self._interface, self._chain.mode, self.recording):
+                    self._swap_back()
+                elif not took_effect(self._interface, self._chain.mode, self._plain_id):
+                    remove_array_pins(self._plain_id)
+                self._built.unpin()
+        finally:
+            self._held.close()
+
+    def _swap_back(self) -> None:
+        with contextlib.suppress(RaceLost, NotFound):  # somebody, or the interface, was faster
+            now = look(self._interface.name, self._interface.netns)
+            if now.hook is not None and now.hook.prog_id == self.recording:
+                swap(now, self._plain, self._chain.mode)
+
+
+def ready(running: Running) -> Running:
+    """What runs now, if it is the chain of ``running`` and nobody else follows it. Take the lock.
+
+    Raises RaceLost, Busy.
+    """
+    interface = running.interface
+    now = look(interface.name, interface.netns)
+    if now.identity != running.identity or now.chain is None:
+        raise RaceLost(f"{interface} does not run that chain any more", author_of(now), "Look at it again")
+    make_way(now)
+    if now.following is None:
+        return now
+    if now.following.alive:
+        raise Busy(
+            f"packets through the chain of {interface} are followed already",
+            f"by {now.following.author}",
+            "End that first: a chain can be followed by one at a time",
+        )
+    return take_back(now)
+
+
+def take_back(now: Running) -> Running:
+    """Link the plain chain again in place of one that records, which a killed follower left; returns what
+    runs then. Take the lock.
+    """
+    chain, hook = now.chain, now.hook
+    assert chain is not None
+    assert hook is not None
+    built = _build(now, chain, None)
+    try:
+        new = bpf.prog_info(built.program).id
+        try:
+            built.pin()
+            swap(now, built.program, chain.mode)
+        except BaseException:
+            if not took_effect(now.interface, chain.mode, new):
+                built.unpin()
+            raise
+    finally:
+        built.close()
+    StaticLinker().retire(now)
+    return look(now.interface.name, now.interface.netns)
+
+
+def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Running:
+    """`take_back`, if nobody is there any more who follows; returns what runs then.
+
+    Raises Busy, RaceLost, and what the linkage and the kernel refuse.
+    """
+    if running.following is None or running.following.alive:
+        return running
+    with bpffs.lock(lock_timeout):
+        now = look(running.interface.name, running.interface.netns)
+        if now.following is None or now.following.alive:
+            return now
+        return take_back(now)
+
+
+def _build(now: Running, chain: Chain, tap: Tap | None) -> StaticChain:
+    assert now.hook is not None
+    stands_for = now.identity[1][0]
+    return StaticLinker(tap=tap, stands_for=stands_for).build(chain, now, _maker(now.hook.prog_id))
+
+
+def _maker(program: int) -> Author:
+    """Who made the chain: it stays theirs."""
+    carried = manifest_of(program)
+    return carried.author if carried else current_author()
+
+
+def _program(number: int, now: Running) -> bpf.Fd:
+    try:
+        return bpf.prog_by_id(number)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"the program that {now.interface} runs can't be held") from error

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A packet that was followed: what came in, what each slot made of it, and what became of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Change", "Followed", "Step", "View", "changes"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A packet at one moment: its length in bytes, and its first bytes, as many as are known."""
+
+    length: int
+    head: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Bytes that a slot changed: ``before`` at offset ``at`` of the packet as it came to the slot, ``after``
+    at offset ``at_after`` of the packet as it left. One of them is empty where bytes were added or removed.
+    """
+
+    at: int
+    before: bytes
+    at_after: int
+    after: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one slot did: its key and component's name, what it returned, the time it took in ns (one reading
+    of the clock included), the packet afterwards, and by how many bytes its start had moved (less than 0:
+    bytes were put in front).
+    """
+
+    slot: str
+    name: str
+    code: int
+    ns: int
+    view: View
+    moved: int
+    changes: tuple[Change, ...]
+    resized: int = 0
+    """By how many bytes the packet grew (less than 0: shrank)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A packet's way: ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` what the dispatcher
+    returned; ``ns`` the time from the entry to the verdict, recording included; ``clock_ns`` what one reading
+    of the clock took.
+    """
+
+    number: int
+    time: int
+    cpu: int
+    ifindex: int
+    entry: View
+    steps: tuple[Step, ...]
+    verdict: int
+    ns: int
+    clock_ns: int
+
+    @property
+    def final(self) -> View:
+        """The packet as the last slot left it."""
+        return self.steps[-1].view if self.steps else self.entry
+
+
+def changes(before: View, after: View, moved: int) -> tuple[Change, ...]:
+    """What differs, as far as the heads show: bytes that came or went at the front, each run of bytes that
+    changed in place, and bytes that came or went at the end.
+    """
+    found = []
+    old, new = before.head, after.head
+    if moved > 0:
+        found.append(Change(0, old[:moved], 0, b""))
+    elif moved < 0:
+        found.append(Change(0, b"", 0, new[:-moved]))
+    at = max(0, moved)
+    last = min(len(old), len(new) + moved, before.length, after.length + moved)
+    while at < last:
+        if old[at] == new[at - moved]:
+            at += 1
+            continue
+        start = at
+        while at < last and old[at] != new[at - moved]:
+            at += 1
+        found.append(Change(start, old[start:at], start - moved, new[start - moved : at - moved]))
+    # The end of one is a place within the other; what lies beyond the heads is not known.
+    if before.length < after.length + moved:
+        end = before.length - moved
+        if end < len(new):
+            found.append(Change(before.length, b"", end, new[end:]))
+    elif before.length > after.length + moved:
+        end = after.length + moved
+        if end < len(old):
+            found.append(Change(end, old[end:], after.length, b""))
+    return tuple(found)

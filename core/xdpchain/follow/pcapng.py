@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Followed packets as a pcapng file (draft-ietf-opsawg-pcapng), for Wireshark and tshark. Pure.
+
+The first interface of the file is the network interface: each packet as it came in, with its whole way as
+the comment and the verdict as the option for that. There is another one for each slot: packets that it
+changed, as they left it. Packets of one way share a packet id.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from xdpchain.actions import Action
+
+from .packets import Change, Followed, Step, View
+
+__all__ = ["code_name", "file_header", "packet_blocks", "way"]
+
+SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
+BYTE_ORDER = 0x1A2B3C4D
+LENGTH_UNKNOWN = 0xFFFFFFFFFFFFFFFF
+LINKTYPE_ETHERNET = 1
+SNAPLEN = 256
+END, COMMENT = 0, 1
+USER_APPLICATION = 4  # of the section
+NAME, DESCRIPTION, RESOLUTION = 2, 3, 9  # of an interface
+PACKET_ID, VERDICT = 5, 7  # of a packet
+NANOSECONDS = 9
+VERDICT_OF_XDP = 2
+MOST = 0xFFFF & ~3
+"""Bytes of an option's value, at most."""
+
+Option = tuple[int, bytes]
+
+
+def file_header(interface: str, slots: Sequence[str]) -> bytes:
+    """What the file begins with: the section, the interface, and one more for each slot, by name."""
+    fixed = struct.pack("=IHHQ", BYTE_ORDER, 1, 0, LENGTH_UNKNOWN)
+    blocks = [_block(SECTION, fixed, [(USER_APPLICATION, b"xdptui")])]
+    names = [(interface, "as it came in")]
+    names += [(f"{interface} after {name}", f"as slot {i} left it") for i, name in enumerate(slots)]
+    for name, description in names:
+        options = [
+            (NAME, name.encode()),
+            (DESCRIPTION, description.encode()),
+            (RESOLUTION, bytes([NANOSECONDS])),
+        ]
+        blocks.append(_block(INTERFACE, struct.pack("=HHI", LINKTYPE_ETHERNET, 0, SNAPLEN), options))
+    return b"".join(blocks)
+
+
+def packet_blocks(packet: Followed, slots: Sequence[str]) -> bytes:
+    """One packet: as it came in, and as each slot left it that changed it. ``slots`` are the keys of all
+    slots, in order.
+    """
+    number = struct.pack("=Q", packet.number)
+    verdict = bytes([VERDICT_OF_XDP]) + struct.pack("=Q", packet.verdict)
+    options = [(COMMENT, way(packet).encode()), (PACKET_ID, number), (VERDICT, verdict)]
+    blocks = [_packet(0, packet.time, packet.entry, options)]
+    at = packet.time
+    for step in packet.steps:
+        at += step.ns
+        if (step.changes or step.resized) and step.slot in slots:
+            said = f"{step.name}: {'; '.join(_changed(step))}"
+            options = [(COMMENT, said.encode()), (PACKET_ID, number)]
+            blocks.append(_packet(slots.index(step.slot) + 1, at, step.view, options))
+    return b"".join(blocks)
+
+
+def way(packet: Followed) -> str:
+    """A packet's way in one line: ``firewall PASS 120 ns -> monitor DROP changed 80 ns; verdict DROP``."""
+    steps = [
+        f"{step.name} {code_name(step.code)}{' changed' * bool(step.changes or step.resized)} {step.ns} ns"
+        for step in packet.steps
+    ]
+    return "; ".join([" -> ".join(steps) or "no slot", f"verdict {code_name(packet.verdict)}"])
+
+
+def code_name(code: int) -> str:
+    """``PASS``, or ``code 77`` for what is no action."""
+    if code in Action.__members__.values():
+        return Action(code).name
+    return f"code {code}"
+
+
+def _changed(step: Step) -> Iterable[str]:
+    yield from map(_change, step.changes)
+    if step.resized and not any(len(one.before) != len(one.after) for one in step.changes):
+        yield f"{step.resized:+d} bytes"
+
+
+def _change(one: Change) -> str:
+    if not one.before:
+        return f"added at {one.at_after}: {one.after.hex()}"
+    if not one.after:
+        return f"removed at {one.at}: {one.before.hex()}"
+    return f"at {one.at_after}: {one.before.hex()} -> {one.after.hex()}"
+
+
+def _packet(interface: int, at: int, view: View, options: Sequence[Option]) -> bytes:
+    fixed = struct.pack(
+        "=IIIII", interface, at >> 32, at & 0xFFFFFFFF, len(view.head), max(view.length, len(view.head))
+    )
+    return _block(PACKET, fixed + _padded(view.head), options)
+
+
+def _block(kind: int, body: bytes, options: Sequence[Option]) -> bytes:
+    packed = b"".join(
+        struct.pack("=HH", code, len(value[:MOST])) + _padded(value[:MOST]) for code, value in options
+    )
+    whole = body + packed + struct.pack("=HH", END, 0)
+    length = struct.pack("=I", len(whole) + 12)
+    return struct.pack("=I", kind) + length + whole + length
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)

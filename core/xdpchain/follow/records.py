@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records of a packet's stages, put together to packets. Pure.
+
+The records of one packet are written by one CPU, one after the other. Where the ring buffer is full some
+are missing: their numbers tell, and such a packet is counted as lost, never shown with a gap or with
+another one's stages.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from .packets import Followed, Step, View, changes
+
+__all__ = ["Assembly", "Record"]
+
+ENTRY, VERDICT = 0, 255
+_FIXED = struct.Struct("=QQIIIIIi")
+_HEAD = struct.Struct("=II")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """``struct follow_record`` of bpf/include/follow.h."""
+
+    at: int
+    ns: int
+    cpu: int
+    packet: int
+    order: int
+    stage: int
+    code: int
+    moved: int
+    view: View | None
+
+    @classmethod
+    def decode(cls, data: bytes) -> Record:
+        """Raises struct.error for what is too short."""
+        at, ns, cpu, packet, order, stage, code, moved = _FIXED.unpack_from(data)
+        view = None
+        if stage != VERDICT:
+            length, captured = _HEAD.unpack_from(data, _FIXED.size)
+            start = _FIXED.size + _HEAD.size
+            view = View(length, data[start : start + min(captured, length)])
+        return cls(at, ns, cpu, packet, order, stage, code, moved, view)
+
+
+@dataclass
+class Assembly:
+    """Puts records together. ``slots`` are (key, name) by stage, ``clock`` is what to add to the records'
+    time to get ns since 1970. ``lost`` counts packets of which a record is missing.
+    """
+
+    ifindex: int
+    slots: Mapping[int, tuple[str, str]]
+    clock: int
+    lost: int = 0
+    _number: int = 0
+    _open: dict[int, list[Record]] = field(default_factory=dict)
+
+    def add(self, records: Iterable[Record]) -> Iterator[Followed]:
+        """The packets that these records complete."""
+        for record in records:
+            if record.stage == ENTRY:
+                if record.cpu in self._open:
+                    self.lost += 1
+                self._open[record.cpu] = [record]
+                continue
+            known = self._open.get(record.cpu)
+            if known is None:
+                continue  # the rest of a packet that is lost
+            if record.packet != known[0].packet or record.order != len(known):
+                del self._open[record.cpu]
+                self.lost += 1
+                continue
+            known.append(record)
+            if record.stage == VERDICT:
+                yield self._packet(self._open.pop(record.cpu))
+
+    def _packet(self, records: list[Record]) -> Followed:
+        first, *between, last = records
+        assert first.view is not None
+        view, steps = first.view, []
+        for one in between:
+            assert one.view is not None
+            key, name = self.slots.get(one.stage, ("", f"slot {one.stage - 1}"))
+            steps.append(
+                Step(
+                    key,
+                    name,
+                    one.code,
+                    one.ns,
+                    one.view,
+                    one.moved,
+                    changes(view, one.view, one.moved),
+                    one.view.length - view.length,
+                )
+            )
+            view = one.view
+        self._number += 1
+        return Followed(
+            self._number,
+            first.at + self.clock,
+            first.cpu,
+            self.ifindex,
+            first.view,
+            tuple(steps),
+            last.code,
+            last.at - first.at,
+            first.ns,
+        )

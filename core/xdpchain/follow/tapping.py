@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a follower reads from and steers by, wherever the records are written: the three maps of
+bpf/include/follow.h.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdpchain.linkage.tap import HEAD_SIZE, HEADS, RING, STATE
+from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.ringbuf import RingBuffer
+
+__all__ = ["Tally", "Tapping", "sign_of_life"]
+
+BEAT_AT, GRANTED_AT, TAKEN_AT = 0, 8, 128
+TALLY_AT = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Packets that the filter looked at, packets that came while nothing might be followed, and records for
+    which the ring buffer had no room.
+    """
+
+    looked_at: int
+    passed_by: int
+    lost_records: int
+
+
+def sign_of_life(state: mmap.mmap) -> None:
+    """Say that somebody follows, for some seconds."""
+    struct.pack_into("=Q", state, BEAT_AT, time.monotonic_ns())
+
+
+class Tapping(ABC):
+    """A source of records. ``slots`` are (key, name) by stage, ``state`` is shared with the programs that
+    record.
+    """
+
+    slots: Mapping[int, tuple[str, str]]
+
+    def __init__(self, maps: Mapping[str, bpf.Fd]) -> None:
+        self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)
+        self._heads = maps[HEADS]
+        self._ring = RingBuffer(maps[RING])
+
+    @property
+    def taken(self) -> int:
+        """Packets that were followed since the beginning."""
+        return int(struct.unpack_from("=Q", self.state, TAKEN_AT)[0])
+
+    def grant(self, packets: int) -> None:
+        """Let so many packets be followed, counted from the beginning; a sign of life as well."""
+        sign_of_life(self.state)
+        struct.pack_into("=Q", self.state, GRANTED_AT, packets)
+
+    def read(self) -> list[bytes]:
+        """The records that came since."""
+        return self._ring.read()
+
+    def tally(self) -> Tally:
+        """What was not followed, and why."""
+        cpus = possible_cpus()
+        whole = bpf.map_lookup(self._heads, bytes(4), HEAD_SIZE * cpus)
+        counts = [struct.unpack_from("=3Q", whole, HEAD_SIZE * cpu + TALLY_AT) for cpu in range(cpus)]
+        return Tally(*(sum(column) for column in zip(*counts, strict=True)))
+
+    @abstractmethod
+    def why_not(self) -> str:
+        """Why nothing is recorded any more; empty as long as it is."""
+
+    def close(self) -> None:
+        """Stop recording."""
+        self._ring.close()
+        self.state.close()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a dispatcher takes to record the way of packets (`xdpchain.follow`): the filter, and three maps.
+
+Their layouts are those of bpf/include/follow.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdpchain.sys import bpf
+
+__all__ = ["FILTER", "HEADS", "HELPERS", "RING", "STATE", "STATE_SIZE", "Tap", "make_maps"]
+
+STATE, HEADS, RING = "xdptui_follow", "xdptui_heads", "xdptui_ring"
+STATE_SIZE, HEAD_SIZE = 192, 320
+RING_SIZE = 1 << 20
+"""Bytes: 3,400 records, which is 300 packets through a chain of ten."""
+
+FILTER = "follow_filter"
+HELPERS = ("follow_begin", "follow_step")
+"""Functions of the dispatcher: the filter's stub, and those that stay."""
+
+BPF_F_MMAPABLE = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """A filter as eBPF instructions, the bytes of a packet that it needs, the maps by their names in the
+    dispatcher, and what the program is to be marked with.
+    """
+
+    instructions: bytes
+    needs: int
+    maps: Mapping[str, bpf.Fd]
+    mark: bytes
+
+
+def make_maps() -> dict[str, bpf.Fd]:
+    """New maps for following, all zero. Raises KernelRefused and its kin."""
+    made: dict[str, bpf.Fd] = {}
+    try:
+        made[STATE] = bpf.map_create(bpf.MapType.ARRAY, 4, STATE_SIZE, 1, name=STATE, flags=BPF_F_MMAPABLE)
+        made[HEADS] = bpf.map_create(bpf.MapType.PERCPU_ARRAY, 4, HEAD_SIZE, 1, name=HEADS)
+        made[RING] = bpf.map_create(bpf.MapType.RINGBUF, 0, 0, RING_SIZE, name=RING)
+    except bpf.BpfError as error:
+        for fd in made.values():
+            fd.close()
+        raise bpf.refusal(error, "the buffers for following packets can't be made") from error
+    return made

@@ -1,0 +1,465 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following packets through a static chain: real packets whose way is known beforehand, and a chain that is
+afterwards what it was.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import no_guardian_survives
+from tests.kernel.chains import chain_of, change, expected, look_at, run_through, scripted_chain
+from tests.kernel.loaders import attach_pinned, pinned_program
+from tests.unit.test_classic import EXPRESSIONS
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Linkage, Mode, Slot
+from xdpchain.components import components_of
+from xdpchain.confirm.deciding import roll_back
+from xdpchain.counters import open_counters
+from xdpchain.errors import Busy, InvalidInput, NotFound, NotOurs, RaceLost
+from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
+from xdpchain.follow.tapping import Tapping
+from xdpchain.journal.undoing import history
+from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.tap import Tap, make_maps
+from xdpchain.manifest import Author
+from xdpchain.plan import make_plan
+from xdpchain.policy import Answer, Policy
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+from xdpchain.sys.pcap import compile_expression, run_offline
+from xdpchain.transaction import apply
+from xdpchain.trial import NOWHERE
+from xdptui.demo.frames import scripted
+from xdptui.demo.playground import Playground
+from xdptui.trial_frames import NAMED_FRAMES
+
+PASS_ON = ActionSet.parse("P")
+SCRIPTED = "ether proto 0x88b5"
+PATIENCE = 10.0
+
+
+def collect(follower: Follower, count: int) -> list[Followed]:
+    """So many packets, or those that came while patience lasted."""
+    found: list[Followed] = []
+    end = time.monotonic() + PATIENCE
+    while len(found) < count and not follower.ended and time.monotonic() < end:
+        found += follower.poll()
+        time.sleep(0.01)
+    return found
+
+
+def same(first: Running, second: Running) -> bool:
+    """Whether the same runs, program by program; what the device counted aside."""
+    return replace(first, device=second.device) == second
+
+
+@pytest.fixture
+def three(playground: Playground, samples: Path) -> Running:
+    return change(playground, scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC))
+
+
+@pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
+@pytest.mark.parametrize("counters", [True, False])
+def test_each_packets_way(playground: Playground, samples: Path, mode: Mode, counters: bool) -> None:
+    actions = [ActionSet.parse("PD"), PASS_ON, PASS_ON]
+    running = change(playground, scripted_chain(samples, actions, Linkage.STATIC, mode, counters))
+    assert running.chain is not None
+    scripts = [b"\2\2\2", b"\1\2\2", b"\0\2\2", b"\2\2\1", b"\2\2\x4d"]
+    with follow(running, SCRIPTED, count=len(scripts)) as follower:
+        before = time.time_ns()
+        playground.send([scripted(script) for script in scripts])
+        found = collect(follower, len(scripts))
+        assert follower.ended == "as many packets as were asked for"
+    assert [packet.number for packet in found] == [1, 2, 3, 4, 5]
+    for packet, script in zip(found, scripts, strict=True):
+        want = expected(actions, script)
+        assert packet.verdict == want.verdict
+        assert tuple(step.code for step in packet.steps) == want.returned
+        assert (packet.entry.length, packet.entry.head) == (60, scripted(script))
+        for number, step in enumerate(packet.steps):
+            slot = running.chain.slots[number]
+            assert (step.slot, step.name) == (slot.key, f"scripted_{number}")
+            # Each appends its digit: nothing else changes.
+            assert step.view.length == 60 + number + 1
+            digit = b"%d" % number
+            assert step.changes == (Change(60 + number, b"", 60 + number, digit),)
+            assert step.view.head == scripted(script) + b"012"[: number + 1]
+            assert (step.moved, step.resized) == (0, 1)
+            assert 0 < step.ns < packet.ns
+        assert packet.ifindex == running.interface.ifindex
+        assert abs(packet.time - before) < 5e9
+    assert same(look_at(playground), running), "what ran runs again"
+
+
+def test_routes_are_followed(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC)
+    running = change(playground, chain.route(0, Action.DROP, chain.slots[2].key))
+    with follow(running, SCRIPTED, count=2) as follower:
+        playground.send([scripted(b"\1\2\1"), scripted(b"\2\2\2")])
+        first, second = collect(follower, 2)
+    assert [(step.name, step.code) for step in first.steps] == [("scripted_0", 1), ("scripted_2", 1)]
+    assert first.verdict == 1
+    assert [step.name for step in second.steps] == ["scripted_0", "scripted_1", "scripted_2"]
+
+
+def test_a_policys_answer_is_the_verdict(playground: Playground, samples: Path) -> None:
+    """The step says what the slot returned, though that is forbidden; the verdict, what was made of it."""
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC)
+    policed = chain.police(0, Policy(ActionSet.parse("PD"), Answer.DROP))
+    with follow(change(playground, policed), SCRIPTED, count=1) as follower:
+        playground.send([scripted(b"\3\2")])
+        (packet,) = collect(follower, 1)
+    assert [(step.name, step.code) for step in packet.steps] == [("scripted_0", Action.TX)]
+    assert packet.verdict == Action.DROP
+
+
+def test_bytes_in_front_and_bytes_cut_off(playground: Playground, samples: Path) -> None:
+    """meta_tail cuts padding off, then meta_head pushes the tag of VLAN 5."""
+    frame = next(frame for name, frame in NAMED_FRAMES if "UDP" in name and len(frame) >= 60)
+    padded = frame + b"\xaa\xbb\xcc"
+    chain = chain_of(samples)
+    for priority, name in enumerate(("meta_tail", "meta_head")):
+        chain = chain.add(Slot.of(components_of(str(samples / "meta.o"), name=name), priority))
+    with follow(change(playground, chain), "udp", count=1) as follower:
+        playground.send([padded])
+        (packet,) = collect(follower, 1)
+    total = 14 + int.from_bytes(frame[16:18], "big")
+    tail, head = packet.steps
+    assert tail.changes == (Change(total, padded[total:], total, b""),)
+    assert (head.moved, head.resized, head.view.length) == (-4, 4, total + 4)
+    assert head.view.head == frame[:12] + b"\x81\x00\x00\x05" + frame[12:total]
+    # Four bytes came in front, and the addresses moved there: what was theirs is the tag's now.
+    assert head.changes[0] == Change(0, b"", 0, frame[:4])
+    rebuilt = bytearray(tail.view.head)
+    for one in reversed(head.changes):
+        assert bytes(rebuilt[one.at : one.at + len(one.before)]) == one.before
+        rebuilt[one.at : one.at + len(one.before)] = one.after
+    assert bytes(rebuilt) == head.view.head
+
+
+def test_long_packets_show_their_beginning(playground: Playground, samples: Path) -> None:
+    running = change(playground, chain_of(samples, "pass"))
+    frame = scripted(b"\2").ljust(1400, b"x")
+    with follow(running, "greater 1000", count=1) as follower:
+        playground.send([scripted(b"\2"), frame])
+        (packet,) = collect(follower, 1)
+    assert (packet.entry.length, packet.entry.head) == (1400, frame[:256])
+
+
+def test_every_length_is_copied_whole(playground: Playground, samples: Path) -> None:
+    running = change(playground, chain_of(samples, "pass"))
+    lengths = [60, 61, 62, 63, 64, 65, 66, 67, 100, 247, 248, 249, 255, 256, 257, 264]
+    frames = [scripted(b"\2") + bytes(i % 251 for i in range(length - 60)) for length in lengths]
+    with follow(running, "", count=len(frames)) as follower:
+        playground.send(frames)
+        found = collect(follower, len(frames))
+    assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:256]) for f in frames]
+
+
+def test_counters_go_on_and_verdicts_stay(playground: Playground, samples: Path) -> None:
+    actions = [ActionSet.parse("PD"), PASS_ON]
+    running = change(playground, scripted_chain(samples, actions, Linkage.STATIC))
+    script = b"\1\3"
+    with open_counters(running) as reader:  # type: ignore[union-attr]
+        playground.send([scripted(script)] * 3)
+        with follow(running, SCRIPTED, count=None, rate=5) as follower:
+            assert reader.read().verdict.packets == (0, 0, 0, 3, 0, 0), "nothing starts anew"
+            playground.send([scripted(script)] * 20)
+            assert look_at(playground).counters_map == running.counters_map
+            followed = follower.poll()
+        playground.send([scripted(script)] * 4)
+        after = reader.read()
+    assert len(followed) == 5
+    assert after.verdict.packets == (0, 0, 0, 27, 0, 0)
+    assert [after.slots[s.key].packets for s in running.chain or ()] == [
+        (0, 27, 0, 0, 0, 0),
+        (0, 0, 0, 27, 0, 0),
+    ]
+
+
+def test_only_what_matches_and_not_more_than_asked_for(playground: Playground, three: Running) -> None:
+    other = scripted(b"\2\2\2").replace(b"\x88\xb5", b"\x88\xb6", 1)
+    with follow(three, SCRIPTED, count=3) as follower:
+        playground.send([other, scripted(b"\2\2\2"), other] * 10)
+        found = list(follower)
+        tally = follower.tally()
+    assert len(found) == 3
+    assert all(packet.entry.head == scripted(b"\2\2\2") for packet in found)
+    # The third match is the eighth packet; what came after it was not even looked at.
+    assert (tally.looked_at, tally.passed_by) == (8, 22)
+
+
+def test_the_rate_is_kept(playground: Playground, three: Running) -> None:
+    with follow(three, SCRIPTED, count=None, rate=20) as follower:
+        playground.send([scripted(b"\2\2\2")] * 100)
+        first = follower.poll()
+        assert len(first) == 20, "a second's worth at once"
+        start, found = time.monotonic(), 0
+        while time.monotonic() - start < 0.6:
+            playground.send([scripted(b"\2\2\2")] * 10)
+            found += len(follower.poll())
+            time.sleep(0.02)
+        taken = time.monotonic() - start
+    assert 4 <= found <= 20 * (taken + 0.1) + 1
+
+
+def test_records_that_get_lost(playground: Playground, samples: Path) -> None:
+    """More than the ring buffer holds, and nobody who reads: packets are whole, or they count as lost."""
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 10, Linkage.STATIC))
+    frame = scripted(b"").replace(b"\x88\xb5", b"\x88\xb6", 1)  # the components leave it as it is
+    with follow(running, "", count=None, rate=5000) as follower:
+        for _ in range(5):
+            playground.send([frame] * 100)
+        found = follower.poll()
+        tally = follower.tally()
+        assert tally.lost_records > 0
+        assert follower.lost > 0
+        assert 300 <= len(found) + follower.lost <= 500
+        # A packet whose entry got lost is not followed at all.
+        assert tally.looked_at == 500
+        playground.send([frame] * 3)
+        found += collect(follower, 3)
+    assert all(len(packet.steps) == 10 for packet in found)
+    assert {packet.verdict for packet in found} == {2}
+    assert all(packet.final == packet.entry for packet in found)
+
+
+def test_what_ran_before_comes_back(playground: Playground, three: Running) -> None:
+    entries = len(history(three))
+    with follow(three, "") as follower:
+        during = look_at(playground)
+        assert during.hook != three.hook
+        assert during.identity == three.identity, "to an edit it is the same state"
+        assert during.chain == three.chain
+        assert during.following is not None
+        assert during.following.alive
+        assert during.following.expression == ""
+        got = run_through(during, scripted(b"\2\1\2"))
+        assert (got.code, got.data[60:]) == (1, b"01")
+        with pytest.raises(Busy, match="followed already"):
+            follow(three, "")
+    assert follower.poll() == []
+    after = look_at(playground)
+    assert same(after, three)
+    assert len(history(after)) == entries
+
+
+def test_an_edit_meanwhile_wins(playground: Playground, three: Running) -> None:
+    assert three.chain is not None
+    with follow(three, "") as follower:
+        edited = change(playground, three.chain.remove([2]))
+        end = time.monotonic() + PATIENCE
+        while not follower.ended and time.monotonic() < end:
+            follower.poll()
+            time.sleep(0.05)
+        assert "made by" in follower.ended
+    after = look_at(playground)
+    assert same(after, edited)
+    assert after.following is None
+    assert [slot.name for slot in after.chain or ()] == ["scripted_0", "scripted_1"]
+
+
+def test_a_plan_of_before_can_be_applied_meanwhile_and_after(playground: Playground, three: Running) -> None:
+    assert three.chain is not None
+    plan = make_plan(three, three.chain.remove([0]))
+    with follow(three, ""):
+        after = apply(plan)
+    assert [slot.name for slot in after.chain or ()] == ["scripted_1", "scripted_2"]
+    assert same(look_at(playground), after)
+    assert history(after)[-1].before.program == three.identity[1][0]
+
+
+def test_an_interface_that_goes_away_ends_it(three: Running, playground: Playground) -> None:
+    with follow(three, "") as follower:
+        subprocess.run(
+            ["ip", "-n", playground.netns, "link", "delete", playground.ifname], check=True, timeout=10
+        )
+        end = time.monotonic() + PATIENCE
+        while not follower.ended and time.monotonic() < end:
+            follower.poll()
+            time.sleep(0.05)
+        assert "is gone" in follower.ended
+
+
+FOLLOWER = """
+import sys, time
+from xdpchain.discover import look
+from xdpchain.follow import follow
+with follow(look(sys.argv[1], sys.argv[2]), "", count=None) as follower:
+    print("following", flush=True)
+    while True:
+        follower.poll()
+        time.sleep(0.05)
+"""
+
+
+def left_over(playground: Playground) -> Running:
+    """What a follower leaves that was killed."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", FOLLOWER, playground.ifname, playground.netns],
+        stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2], env=_environment(),
+    )  # fmt: skip
+    assert child.stdout is not None
+    assert child.stdout.readline() == "following\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+    child.stdout.close()
+    return look_at(playground)
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": "core:."}
+
+
+def wait_until_it_counts_as_gone(playground: Playground) -> Running:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = look_at(playground)
+        if found.following is not None and not found.following.alive:
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it still counts as alive")
+
+
+def test_a_follower_that_was_killed(playground: Playground, three: Running) -> None:
+    found = left_over(playground)
+    assert found.following is not None
+    assert found.hook != three.hook
+    assert take_back_left_over(found).following is not None, "so soon nobody knows that it is dead"
+    gone = wait_until_it_counts_as_gone(playground)
+    assert playground.send([scripted(b"\2\2\2")] * 3) == 3
+    after = take_back_left_over(gone)
+    assert after.following is None
+    assert after.identity == three.identity, "still the same state"
+    assert after.chain == three.chain
+    assert after.counters_map == three.counters_map
+    got = run_through(after, scripted(b"\2\1\2"))
+    assert (got.code, got.data[60:]) == (1, b"01")
+    assert same(take_back_left_over(after), after)
+
+
+def test_the_next_follower_and_the_next_change_clear_up(playground: Playground, three: Running) -> None:
+    left_over(playground)
+    found = wait_until_it_counts_as_gone(playground)
+    with follow(found, SCRIPTED, count=1) as follower:
+        playground.send([scripted(b"\2\2\2")])
+        assert len(collect(follower, 1)) == 1
+    after = look_at(playground)
+    assert after.following is None
+    assert after.identity == three.identity
+    left_over(playground)
+    assert three.chain is not None
+    edited = change(playground, three.chain.remove([0]))
+    assert edited.following is None
+    assert edited.stands_for is None
+
+
+def test_an_armed_change_goes_back_to_the_plain_chain(playground: Playground, three: Running) -> None:
+    assert three.chain is not None
+    left_over(playground)
+    with no_guardian_survives(playground):
+        armed = apply(make_plan(look_at(playground), three.chain.remove([0])), confirm=60)
+        with pytest.raises(Busy, match="waits to be confirmed"):
+            follow(armed, "")
+        roll_back(playground.ifname, playground.netns)
+        after = look_at(playground)
+    assert after.following is None
+    assert after.chain == three.chain
+
+
+def test_what_can_not_be_followed(playground: Playground, samples: Path, three: Running) -> None:
+    with pytest.raises(InvalidInput, match="syntax error"):
+        follow(three, "host and host")
+    with pytest.raises(InvalidInput, match="at least one"):
+        follow(three, "", count=0)
+    with pytest.raises(InvalidInput, match="packets a second"):
+        follow(three, "", rate=0)
+    assert same(look_at(playground), three)
+    assert three.chain is not None
+    stale = three
+    change(playground, three.chain.remove([0]))
+    with pytest.raises(RaceLost):
+        follow(stale, "")
+    empty = change(playground, three.chain.remove([0, 1, 2]))
+    with pytest.raises(NotFound, match="no XDP program"):
+        follow(empty, "")
+    with pinned_program(samples / "pass.o") as pin:
+        attach_pinned(playground, pin)
+        with pytest.raises(NotOurs):
+            follow(look_at(playground), "")
+
+
+class _Unattached(Tapping):
+    """The maps of a recording chain that is attached to nothing."""
+
+    def why_not(self) -> str:
+        return ""
+
+
+def test_the_kernel_filters_as_libpcap_does(root: None, samples: Path) -> None:
+    """Every expression is linked, judged by the verifier, and asked for packets of many kinds and lengths."""
+    frames = [frame for _, frame in NAMED_FRAMES]
+    frames += [frame[:length] for frame in frames for length in (14, 15, 23, 24, 34, 37, 38, 54)]
+    frames += [frame.ljust(1400, b"\1") for frame in frames[:3]]
+    for expression in EXPRESSIONS:
+        filter = compile_filter(expression)
+        classic = compile_expression(expression)
+        maps = make_maps()
+        tap = Tap(filter.instructions, filter.needs, maps, b"mark")
+        built = StaticLinker(tap=tap).build(chain_of(samples, "pass"), NOWHERE, Author("", 0, "test", 0.0))
+        tapping = _Unattached(maps)
+        try:
+            tapping.grant(1 << 30)
+            for frame in frames:
+                before = tapping.taken
+                bpf.prog_test_run(built.program, frame)
+                wanted = bool(run_offline(classic, frame[:256], len(frame)))
+                assert tapping.taken - before == wanted, (expression, frame)
+        finally:
+            tapping.close()
+            built.close()
+            for fd in maps.values():
+                fd.close()
+
+
+def test_silent_when_nobody_is_there(root: None, samples: Path) -> None:
+    """Without a sign of life nothing is followed after some seconds, and with the next one it goes on."""
+    filter = compile_filter("")
+    maps = make_maps()
+    tap = Tap(filter.instructions, filter.needs, maps, b"mark")
+    built = StaticLinker(tap=tap).build(chain_of(samples, "pass"), NOWHERE, Author("", 0, "test", 0.0))
+    tapping = _Unattached(maps)
+    frame = NAMED_FRAMES[0][1]
+    try:
+        tapping.grant(1 << 30)
+        bpf.prog_test_run(built.program, frame)
+        assert tapping.taken == 1
+        end = time.monotonic() + 15  # 1000 jiffies are 10 s at most
+        while time.monotonic() < end:
+            taken = tapping.taken
+            bpf.prog_test_run(built.program, frame)
+            if tapping.taken == taken:
+                break
+            time.sleep(0.2)
+        else:
+            raise AssertionError("it never fell silent")
+        looked = tapping.tally().looked_at
+        bpf.prog_test_run(built.program, frame, 50)
+        assert tapping.tally().looked_at == looked, "not even the filter is asked"
+        tapping.grant(1 << 30)
+        bpf.prog_test_run(built.program, frame)
+        assert tapping.taken == taken + 1
+    finally:
+        tapping.close()
+        built.close()
+        for fd in maps.values():
+            fd.close()
