@@ -46,6 +46,12 @@ class Instruction(NamedTuple):
     offset: int
     immediate: int
 
+    @classmethod
+    def decode(cls, image: bytes, index: int) -> Instruction:
+        """The instruction at an index of an image."""
+        code, registers, offset, immediate = struct.unpack_from("=BBhi", image, index * SIZE)
+        return cls(code, registers & 15, registers >> 4, offset, immediate)
+
     def encode(self) -> bytes:
         return struct.pack("=BBhi", self.code, self.target | self.source << 4, self.offset, self.immediate)
 
@@ -56,9 +62,9 @@ def instructions(image: bytes) -> Iterator[tuple[int, Instruction]]:
         raise InvalidInput(f"{len(image)} bytes are no BPF instructions")
     index, count = 0, len(image) // SIZE
     while index < count:
-        code, registers, offset, immediate = struct.unpack_from("=BBhi", image, index * SIZE)
-        yield index, Instruction(code, registers & 15, registers >> 4, offset, immediate)
-        index += 2 if code == LOAD_64 else 1
+        one = Instruction.decode(image, index)
+        yield index, one
+        index += 2 if one.code == LOAD_64 else 1
 
 
 def map_references(image: bytes) -> tuple[tuple[int, int], ...]:

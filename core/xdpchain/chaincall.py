@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The chain call in instructions: a component that hands on to the next program, by its return code. Pure.
+
+Every component has a program array, with a row for each code after which the chain can go on. What a
+component returned selects the row; the program in it runs next, and an empty row returns the code. This is
+what the kernel patches of 2019 put into the kernel ("xdp: Support multiple programs on a single interface
+through chain calls", Høiland-Jørgensen), done in the program itself.
+
+Each row has a tail call of its own, with a key that the verifier knows: the kernel patches such a call into a
+plain jump when the row is filled, and into nothing when it is emptied (428d5df1fa4f), so it costs a packet
+about as much as a test of the code. A key in a register would cost an indirect jump.
+
+Two forms. `woven`: the exits of the component's main function become jumps to an epilogue at its end; there
+is neither a call nor a return. The context is kept on the component's stack. `wrapped`: a small main function
+calls the component; for components that make tail calls of their own, whose programs return to the caller of
+the function that they were called from, and so to the chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .actions import Action
+from .errors import InvalidInput
+from .image import (
+    CALL,
+    LOAD_64,
+    PSEUDO_CALL,
+    PSEUDO_FUNC,
+    PSEUDO_MAP_FD,
+    SIZE,
+    Instruction,
+    function_starts,
+    instructions,
+)
+
+__all__ = [
+    "ROWS",
+    "UNREPLACED",
+    "Counting",
+    "Epilogue",
+    "end_of_chain",
+    "main_length",
+    "main_stack",
+    "own_tail_calls",
+    "woven",
+    "wrapped",
+]
+
+UNREPLACED = 31
+"""The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
+
+ROWS: dict[int, int] = {**{int(action): int(action) for action in Action}, UNREPLACED: len(Action)}
+"""The row of a program array that belongs to a return code. A code without one ends the chain."""
+
+TAIL_CALL, LOOKUP, PROCESSOR_ID = 12, 1, 8
+BUFFER_LENGTH = 188  # bpf_xdp_get_buff_len(), kernel 5.18
+
+EXIT = 0x95
+JUMP, JUMP_FAR = 0x05, 0x06  # the second has an offset of 32 bits (kernel 6.6)
+JUMP_EQUAL, JUMP_UNEQUAL, JUMP_AT_MOST = 0x15, 0x55, 0xB5
+MOVE, MOVE_32, SET = 0xBF, 0xBC, 0xB7
+ADD, ADD_CONSTANT, SUBTRACT, SHIFT_LEFT = 0x0F, 0x07, 0x1F, 0x67
+LOAD_WORD, LOAD = 0x61, 0x79
+STORE_WORD, STORE = 0x63, 0x7B
+
+LOAD_FROM, STORE_TO = 1, (2, 3)  # classes of instructions
+
+FRAME = 10
+STACK = 512
+# A component that is done needs its stack no more: these are kept where it had its own, the context below.
+CODE, CPU, COUNTS, LENGTH = -8, -4, -16, -24
+SCRATCH = 24
+
+DATA, DATA_END = 0, 4  # of struct xdp_md
+PACKETS, BYTES = 0, 8  # of a count
+OTHER_CODES = len(Action)
+
+ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, UNREPLACED)
+"""The codes in the order in which they are tested: the frequent ones first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Where to count: the descriptor of the counters map, the slot's row, the bytes of a row, and whether a
+    packet may have fragments. Row 0 counts what the chain returned.
+    """
+
+    map: int
+    row: int
+    row_size: int
+    frags: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Epilogue:
+    """What comes after a component: the descriptor of its program array, and how to count, if at all.
+
+    ``last``: XDP_PASS comes out of the chain's end as XDP_PASS, so that code needs no tail call.
+    """
+
+    array: int
+    counting: Counting | None = None
+    last: bool = False
+
+
+def main_length(code: bytes) -> int:
+    """Instructions of a component's main function, which comes first."""
+    starts = function_starts(code)
+    return starts[1] if len(starts) > 1 else len(code) // SIZE
+
+
+def own_tail_calls(code: bytes) -> bool:
+    """Whether a component's main function makes tail calls: such a component has to be `wrapped`."""
+    end = main_length(code)
+    return any(at < end and _is_tail_call(one) for at, one in instructions(code))
+
+
+def main_stack(code: bytes, depth: int) -> int:
+    """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
+    # It leaves out what it optimised away (the spills around bpf_fastcall functions), and may not do so again.
+    end = main_length(code)
+    touched = (-one.offset for at, one in instructions(code) if at < end and _base(one) == FRAME)
+    return max(depth, *touched, 0)
+
+
+def woven(code: bytes, depth: int, after: Epilogue) -> tuple[bytes, int]:
+    """The component with its exits rewritten, and by how many instructions its other functions moved.
+
+    ``code`` has this process's map descriptors; ``depth`` is the stack of its main function in bytes. Raises
+    InvalidInput if that leaves no room for the context.
+    """
+    context = -_context(main_stack(code, depth))
+    if -context > STACK:
+        raise InvalidInput(f"its main function uses {depth} bytes of stack")
+    lines = [Instruction.decode(code, at) for at in range(len(code) // SIZE)]
+    end = main_length(code)
+    epilogue = _epilogue(after, context)
+    moved = 1 + len(epilogue)
+    out = [Instruction(STORE, FRAME, 1, context, 0)]
+    for at in range(end):
+        one = lines[at]
+        if one.code == EXIT:
+            one = _jump_by(end - at - 1)
+        elif _names_function(one):
+            one = one._replace(immediate=one.immediate + len(epilogue))
+        out.append(one)
+    out += epilogue
+    out += lines[end:]
+    return _encode(out), moved
+
+
+def wrapped(code: bytes, after: Epilogue) -> tuple[bytes, int]:
+    """The component called by a main function of ours, and the index at which it then begins."""
+    context = -_context(0)
+    epilogue = _epilogue(after, context)
+    start = 2 + len(epilogue)
+    main = [Instruction(STORE, FRAME, 1, context, 0), Instruction(CALL, 0, PSEUDO_CALL, 0, start - 2)]
+    return _encode(main + epilogue) + code, start
+
+
+def end_of_chain(counting: Counting | None) -> bytes:
+    """The program that a last slot hands on to: it counts XDP_PASS as the verdict, and returns it."""
+    out = _Assembly()
+    if counting is not None:
+        out.put(STORE, FRAME, 1, -_context(0))
+        out.put(SET, 0, 0, 0, Action.PASS)
+        _find_counts(out, counting, -_context(0))
+        out.put(LOAD_WORD, 0, FRAME, CODE)
+        _count(out, 0, counting)
+    out.put(SET, 0, 0, 0, Action.PASS)
+    out.label("out")
+    out.put(EXIT)
+    return _encode(out.lines())
+
+
+def _context(depth: int) -> int:
+    """How far below the frame pointer the context is kept."""
+    return max(-(-depth // 8) * 8, SCRATCH) + 8
+
+
+def _epilogue(after: Epilogue, context: int) -> list[Instruction]:
+    """The code in r0, the context at ``context`` of the stack: count, then go on or return the code.
+
+    Registers 6 to 9 are left alone: each that a program uses costs it a push and a pop.
+    """
+    out, counting = _Assembly(), after.counting
+    out.put(MOVE_32, 0, 0)  # the code is an unsigned int, to the kernel as to any dispatcher
+    if counting is not None:
+        _find_counts(out, counting, context)
+        out.put(LOAD_WORD, 0, FRAME, CODE)
+        _count(out, counting.row, counting)
+    for code in ORDER:
+        if after.last and code == Action.PASS:
+            continue
+        out.jump(f"not {code}", JUMP_UNEQUAL, 0, code)
+        out.put(LOAD, 1, FRAME, context)
+        out.map(2, after.array)
+        out.put(SET, 3, 0, 0, ROWS[code])
+        out.put(CALL, 0, 0, 0, TAIL_CALL)
+        out.put(SET, 0, 0, 0, code)  # the row is empty
+        out.jump("verdict")
+        out.label(f"not {code}")
+    out.label("verdict")
+    if counting is not None:
+        out.put(LOAD, 4, FRAME, COUNTS)
+        out.put(LOAD, 2, FRAME, LENGTH)
+        _count(out, 0, counting, counts=4)
+    out.label("out")
+    out.put(EXIT)
+    return out.lines()
+
+
+def _find_counts(out: _Assembly, counting: Counting, context: int) -> None:
+    """From the code in r0: keep it, this CPU's counts and the packet's length; r4 has the counts, r2 the
+    length.
+    """
+    out.put(STORE_WORD, FRAME, 0, CODE)
+    out.put(CALL, 0, 0, 0, PROCESSOR_ID)
+    out.put(STORE_WORD, FRAME, 0, CPU)
+    out.map(1, counting.map)
+    out.put(MOVE, 2, FRAME)
+    out.put(ADD_CONSTANT, 2, 0, 0, CPU)
+    out.put(CALL, 0, 0, 0, LOOKUP)
+    out.jump("out", JUMP_EQUAL, 0, 0)  # never: every CPU has an element, but the verifier does not know
+    out.put(STORE, FRAME, 0, COUNTS)
+    out.put(LOAD, 1, FRAME, context)
+    if counting.frags:
+        out.put(CALL, 0, 0, 0, BUFFER_LENGTH)
+        out.put(MOVE, 2, 0)
+    else:
+        out.put(LOAD_WORD, 2, 1, DATA_END)
+        out.put(LOAD_WORD, 3, 1, DATA)
+        out.put(SUBTRACT, 2, 3)
+    out.put(STORE, FRAME, 2, LENGTH)
+    out.put(LOAD, 4, FRAME, COUNTS)
+
+
+def _count(out: _Assembly, row: int, counting: Counting, *, counts: int = 4) -> None:
+    """One packet of the length in r2 with the code in r0, in a row of the counts in a register."""
+    at = row * counting.row_size
+    out.put(MOVE, 3, 0)
+    out.put(JUMP_AT_MOST, 3, 0, 1, OTHER_CODES - 1)
+    out.put(SET, 3, 0, 0, OTHER_CODES)
+    out.put(SHIFT_LEFT, 3, 0, 0, 4)
+    out.put(ADD, counts, 3)
+    out.put(LOAD, 3, counts, at + PACKETS)
+    out.put(ADD_CONSTANT, 3, 0, 0, 1)
+    out.put(STORE, counts, 3, at + PACKETS)
+    out.put(LOAD, 3, counts, at + BYTES)
+    out.put(ADD, 3, 2)
+    out.put(STORE, counts, 3, at + BYTES)
+
+
+class _Assembly:
+    """Instructions in the making, with jumps to labels that may come later."""
+
+    def __init__(self) -> None:
+        self._lines: list[Instruction] = []
+        self._jumps: list[tuple[int, str]] = []
+        self._labels: dict[str, int] = {}
+
+    def put(self, code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> None:
+        self._lines.append(Instruction(code, target, source, offset, immediate))
+
+    def map(self, register: int, descriptor: int) -> None:
+        self.put(LOAD_64, register, PSEUDO_MAP_FD, 0, descriptor)
+        self.put(0)
+
+    def jump(self, label: str, code: int = JUMP, target: int = 0, immediate: int = 0) -> None:
+        self._jumps.append((len(self._lines), label))
+        self.put(code, target, 0, 0, immediate)
+
+    def label(self, name: str) -> None:
+        self._labels[name] = len(self._lines)
+
+    def lines(self) -> list[Instruction]:
+        for at, label in self._jumps:
+            self._lines[at] = self._lines[at]._replace(offset=self._labels[label] - at - 1)
+        return self._lines
+
+
+def _encode(lines: Iterable[Instruction]) -> bytes:
+    return b"".join(one.encode() for one in lines)
+
+
+def _jump_by(distance: int) -> Instruction:
+    if distance < 1 << 15:
+        return Instruction(JUMP, 0, 0, distance, 0)
+    return Instruction(JUMP_FAR, 0, 0, 0, distance)
+
+
+def _base(one: Instruction) -> int | None:
+    """The register that an instruction's address is relative to."""
+    kind = one.code & 7
+    return one.source if kind == LOAD_FROM else one.target if kind in STORE_TO else None
+
+
+def _is_tail_call(one: Instruction) -> bool:
+    return (one.code, one.source, one.immediate) == (CALL, 0, TAIL_CALL)
+
+
+def _names_function(one: Instruction) -> bool:
+    return (one.code, one.source) in ((CALL, PSEUDO_CALL), (LOAD_64, PSEUDO_FUNC))
