@@ -134,6 +134,8 @@ class Slot:
     ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
     ``config`` and the routes are those that it will have when it is taken out of shadow.
     ``policy`` says what it may return, where anything is forbidden.
+    ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
+    that links the chain anew, where the component's id stays.
     """
 
     component: Component
@@ -143,6 +145,7 @@ class Slot:
     routes: tuple[Route, ...] = ()
     shadow: bool = False
     policy: Policy | None = None
+    program: int | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -326,6 +329,16 @@ class Chain:
         # The name takes part in the order: a substitute with another name may need another priority to stay
         # in place.
         return self._with(_settle(slots, index))
+
+    @property
+    def turns(self) -> str:
+        """Of a tail-call chain what one update of a program array can change: actions and routes. Empty under
+        other linkages, where nothing changes without another program.
+        """
+        if self.linkage is not Linkage.TAILCALL:
+            return ""
+        routes = (f"{route.code}:{route.target}" for slot in self.slots for route in slot.routes)
+        return " ".join((*(str(slot.actions.mask) for slot in self.slots), *routes))
 
     def relink(self, linkage: Linkage) -> Chain:
         """The same slots under another linkage."""

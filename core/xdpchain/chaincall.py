@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The chain call in instructions: a component that hands on to the next program, by its return code. Pure.
 
-Every component has a program array, with a row for each code after which the chain can go on. What a
-component returned selects the row; the program in it runs next, and an empty row returns the code. This is
+Every component has a program array with a row for each return code. What a component returned selects the
+row; the program in it runs next, and an empty row returns the code. This is
 what the kernel patches of 2019 put into the kernel ("xdp: Support multiple programs on a single interface
 through chain calls", Høiland-Jørgensen), done in the program itself.
 
@@ -34,8 +34,10 @@ from .image import (
     function_starts,
     instructions,
 )
+from .routes import CODES, OTHER
 
 __all__ = [
+    "NEXT",
     "ROWS",
     "UNREPLACED",
     "Counting",
@@ -51,8 +53,10 @@ __all__ = [
 UNREPLACED = 31
 """The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
 
-ROWS: dict[int, int] = {**{int(action): int(action) for action in Action}, UNREPLACED: len(Action)}
-"""The row of a program array that belongs to a return code. A code without one ends the chain."""
+NEXT = CODES
+"""The row of code 31, after those of the actions and that of any other code (`routes.OTHER`)."""
+
+ROWS = CODES + 1
 
 TAIL_CALL, LOOKUP, PROCESSOR_ID = 12, 1, 8
 BUFFER_LENGTH = 188  # bpf_xdp_get_buff_len(), kernel 5.18
@@ -75,10 +79,9 @@ SCRATCH = 24
 
 DATA, DATA_END = 0, 4  # of struct xdp_md
 PACKETS, BYTES = 0, 8  # of a count
-OTHER_CODES = len(Action)
 
 ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, UNREPLACED)
-"""The codes in the order in which they are tested: the frequent ones first."""
+"""The codes that have a row of their own, in the order in which they are tested: the frequent ones first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ def own_tail_calls(code: bytes) -> bool:
 
 def main_stack(code: bytes, depth: int) -> int:
     """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
-    # It leaves out what it optimised away (the spills around bpf_fastcall functions), and may not do so again.
+    # It leaves out what it optimised away (spills around bpf_fastcall functions), and may not do so again.
     end = main_length(code)
     touched = (-one.offset for at, one in instructions(code) if at < end and _base(one) == FRAME)
     return max(depth, *touched, 0)
@@ -193,15 +196,17 @@ def _epilogue(after: Epilogue, context: int) -> list[Instruction]:
         _count(out, counting.row, counting)
     for code in ORDER:
         if after.last and code == Action.PASS:
+            out.jump("verdict", JUMP_EQUAL, 0, code)
             continue
         out.jump(f"not {code}", JUMP_UNEQUAL, 0, code)
-        out.put(LOAD, 1, FRAME, context)
-        out.map(2, after.array)
-        out.put(SET, 3, 0, 0, ROWS[code])
-        out.put(CALL, 0, 0, 0, TAIL_CALL)
+        _tail_call(out, after.array, NEXT if code == UNREPLACED else code, context)
         out.put(SET, 0, 0, 0, code)  # the row is empty
         out.jump("verdict")
         out.label(f"not {code}")
+    if counting is None:
+        out.put(STORE_WORD, FRAME, 0, CODE)
+    _tail_call(out, after.array, OTHER, context)
+    out.put(LOAD_WORD, 0, FRAME, CODE)
     out.label("verdict")
     if counting is not None:
         out.put(LOAD, 4, FRAME, COUNTS)
@@ -210,6 +215,13 @@ def _epilogue(after: Epilogue, context: int) -> list[Instruction]:
     out.label("out")
     out.put(EXIT)
     return out.lines()
+
+
+def _tail_call(out: _Assembly, array: int, row: int, context: int) -> None:
+    out.put(LOAD, 1, FRAME, context)
+    out.map(2, array)
+    out.put(SET, 3, 0, 0, row)
+    out.put(CALL, 0, 0, 0, TAIL_CALL)
 
 
 def _find_counts(out: _Assembly, counting: Counting, context: int) -> None:
@@ -241,8 +253,8 @@ def _count(out: _Assembly, row: int, counting: Counting, *, counts: int = 4) -> 
     """One packet of the length in r2 with the code in r0, in a row of the counts in a register."""
     at = row * counting.row_size
     out.put(MOVE, 3, 0)
-    out.put(JUMP_AT_MOST, 3, 0, 1, OTHER_CODES - 1)
-    out.put(SET, 3, 0, 0, OTHER_CODES)
+    out.put(JUMP_AT_MOST, 3, 0, 1, OTHER - 1)
+    out.put(SET, 3, 0, 0, OTHER)
     out.put(SHIFT_LEFT, 3, 0, 0, 4)
     out.put(ADD, counts, 3)
     out.put(LOAD, 3, counts, at + PACKETS)

@@ -5,19 +5,22 @@ changed.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
 from dataclasses import replace
 
-from .chain import Interface, Linkage, Mode
+from .chain import Chain, Interface, Linkage, Mode
 from .confirm.pins import noted, read_armed, read_settled
 from .dispatcher.attached import author_of_component
 from .dispatcher.reading import read_chain
 from .dispatcher.recognise import Recognised, recognise
 from .errors import InvalidInput, NotFound, XdpChainError
 from .following import Following
+from .linkage.rows import read_table
 from .manifest import Author, Manifest
+from .paths import adjusted
 from .running import Device, DispatcherInfo, Hook, Owner, Running
 from .sys import blobs, bpf
 from .sys import netns as namespaces
@@ -27,6 +30,10 @@ __all__ = ["author_of", "look", "manifest_of", "survey"]
 
 MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
+EMPTIED = (
+    "its program arrays were emptied, for somebody removed their pins: no slot but the first runs; "
+    "the next change links the chain anew"
+)
 STATIC_VERSION = 3
 TRIES = 10
 """How often a chain is read anew when it changes meanwhile."""
@@ -128,17 +135,39 @@ def _running(device: Device, link: LinkInfo) -> Running:
         return Running(device, tuple(hooks), Owner.XDPTUI, note=str(error))
     if carried is None or len(hooks) > 1:
         return _foreign(device, tuple(hooks))
+    try:
+        chain, arrays = _in_force(carried)
+    except (bpf.BpfError, XdpChainError) as error:
+        note = f"its program arrays can't be read: {error}"
+        linkage = carried.chain.linkage
+        return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
     return Running(
         device,
         tuple(hooks),
         Owner.XDPTUI,
-        carried.chain.linkage,
+        chain.linkage,
         DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
-        carried.chain,
+        chain,
         carried.counters_map,
         stands_for=carried.stands_for,
         following=_following(maps),
+        note=EMPTIED if carried.arrays and not arrays else "",
+        arrays=arrays,
     )
+
+
+def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
+    """The chain as its program arrays have it, which may be newer than the manifest, and their map ids.
+
+    The kernel empties arrays whose pins somebody removed: then what was meant is all there is to tell. Raises
+    BpfError, InvalidInput.
+    """
+    if not carried.arrays:
+        return carried.chain, ()
+    programs = {slot.program: place for place, slot in enumerate(carried.chain) if slot.program is not None}
+    with contextlib.ExitStack() as held:
+        table = read_table([held.enter_context(bpf.map_by_id(n)) for n in carried.arrays], programs)
+    return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
 
 
 def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:

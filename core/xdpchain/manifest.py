@@ -45,16 +45,18 @@ class Author:
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """A chain as its dispatcher carries it. ``stands_for``: the id of the program whose place this one took,
-    and which did the same (None: it is a state of its own).
+    and which did the same (None: it is a state of its own). ``arrays`` are the map ids of a tail-call chain's
+    program arrays, one a slot: what they hold is what the chain does, and may be newer than what is told here.
     """
 
     chain: Chain
     author: Author
     counters_map: int | None = None
     stands_for: int | None = None
+    arrays: tuple[int, ...] = ()
 
     def encode(self) -> bytes:
-        document = {
+        document: dict[str, Any] = {
             "format": EXTENDED if any(s.routes or s.shadow or s.policy for s in self.chain) else FORMAT,
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
@@ -69,6 +71,8 @@ class Manifest:
         }
         if self.stands_for is not None:
             document["stands_for"] = self.stands_for
+        if self.arrays:
+            document["arrays"] = self.arrays
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -89,7 +93,8 @@ class Manifest:
                 document["counters"] is not None,
             )
             author = Author(**document["author"])
-            return cls(chain, author, document["counters"], document.get("stands_for"))
+            arrays = tuple(int(number) for number in document.get("arrays", ()))
+            return cls(chain, author, document["counters"], document.get("stands_for"), arrays)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("the chain's manifest can't be read", repr(error)) from None
 
@@ -116,6 +121,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
             if slot.policy
             else {}
         ),
+        **({"program": slot.program} if slot.program is not None else {}),
         "name": component.name,
         "section": component.section,
         "declared": _config_out(component.declared),
@@ -170,4 +176,5 @@ def _slot_in(document: Mapping[str, Any]) -> Slot:
         routes,
         shadow,
         policy and Policy(ActionSet.parse(policy["may"]), Answer(policy["otherwise"])),
+        document.get("program"),
     )

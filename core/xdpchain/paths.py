@@ -6,12 +6,23 @@ All linkages are built from this one table, and what is said of a chain (lint, t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain, Linkage, Slot
 from .errors import InvalidInput
-from .routes import CODES, route_name
+from .routes import CODES, OTHER, route_name
 
-__all__ = ["RETURN", "check_routes", "is_routed", "reachable", "route_texts", "successors"]
+__all__ = [
+    "RETURN",
+    "adjusted",
+    "check_routes",
+    "is_routed",
+    "reachable",
+    "route_texts",
+    "successors",
+    "turned",
+]
 
 RETURN = -1
 """In place of a slot: the code is returned."""
@@ -37,6 +48,56 @@ def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
         row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
         table.append((index + 1,) * CODES if slot.shadow else (*row, rest))
     return tuple(table)
+
+
+def adjusted(chain: Chain, table: Sequence[Sequence[int]]) -> Chain:
+    """``chain`` with the actions and routes changed that must be for ``table`` to be its successors.
+
+    Where a code leads elsewhere than the chain says, the fewest words for it are chosen: it is taken into the
+    actions or out of them, or gets a route. Raises InvalidInput for a table that no chain has.
+    """
+    said = successors(chain)
+    for index, (old, new) in enumerate(zip(said, table, strict=True)):
+        if new[OTHER] != old[OTHER]:
+            chain = _led(chain, index, None, new[OTHER])
+        for action in ALL_ACTIONS:
+            if successors(chain)[index][action] != new[action]:
+                chain = _led(chain, index, action, new[action])
+    if successors(chain) != tuple(map(tuple, table)):
+        raise InvalidInput("no actions and routes say what this chain does")
+    return chain
+
+
+def turned(old: Chain, new: Chain) -> tuple[int, int, int] | None:
+    """The one code by whose way two tail-call chains differ, as (slot, code, place as in `successors`); None
+    if they differ in more, or in something else. Raises InvalidInput as `check_routes` does.
+    """
+    slots = [[(slot.key, slot.shadow) for slot in chain] for chain in (old, new)]
+    if old.linkage is not Linkage.TAILCALL or slots[0] != slots[1]:
+        return None
+    before, after = successors(old), successors(new)
+    places = [(i, code) for i in range(len(after)) for code in range(CODES)]
+    found = [(i, code) for i, code in places if after[i][code] != before[i][code]]
+    # Whatever else differs could be read nowhere afterwards.
+    if len(found) != 1 or adjusted(old, after) != new:
+        return None
+    index, code = found[0]
+    return index, code, after[index][code]
+
+
+def _led(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
+    """The chain with one code of a slot leading elsewhere."""
+    chain = chain.route(index, code, None)
+    slot = chain.slots[index]
+    if code is None:
+        return chain if place == RETURN else chain.route(index, None, chain.slots[place].key)
+    actions = slot.actions if code in slot.actions else slot.actions.toggle(code)
+    if place == index + 1:
+        return chain.retune(index, actions=actions)
+    chain = chain.retune(index, actions=actions.toggle(code))
+    if successors(chain)[index][code] == place or not 0 <= place < len(chain):
+        return chain
+    return chain.route(index, code, chain.slots[place].key)
 
 
 def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None, target: str) -> int:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from .chain import Chain, Linkage, Mode, Slot
 from .errors import InvalidInput, NotOurs
 from .lint import Warning, lint
-from .paths import check_routes
+from .paths import check_routes, turned
 from .routes import Route, route_name
 from .running import Owner, Running
 
@@ -92,6 +92,8 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
     check_routes(candidate)
     _check_policies(candidate)
     changes = _changes(running.chain or replace(candidate, slots=()), candidate)
+    if running.emptied and candidate.slots:
+        changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
     steps = _steps(running, candidate) if changes else ()
     return Plan(running, candidate, changes, steps, lint(candidate, running))
 
@@ -216,6 +218,10 @@ def _steps(running: Running, candidate: Chain) -> tuple[str, ...]:
             f"detach dispatcher {hook.prog_id} from {where}, expecting exactly that program",
             "remove what it leaves behind (pins)",
         )
+    turn = turned(running.chain, candidate) if running.chain and not running.emptied else None
+    if turn is not None:
+        name = candidate.slots[turn[0]].name
+        return (f"set one row of the program array of {name} (slot {turn[0]}); no new program, unless armed",)
     fresh = sum(slot.id is None for slot in candidate.slots)
     steps = []
     if fresh:

@@ -69,7 +69,8 @@ class Running:
     than one element where native and offloaded programs run at once. ``armed`` is a change that rolls back
     unless it is confirmed, ``settled`` what became of the last one, until the next change. ``stands_for`` is
     the id of the program whose place the one on the hook took without changing anything, as that does which
-    records the way of packets: ``following`` says for whom.
+    records the way of packets: ``following`` says for whom. ``arrays`` are the map ids of a tail-call chain's
+    program arrays, one a slot; none where the kernel emptied them.
     """
 
     device: Device
@@ -85,6 +86,7 @@ class Running:
     settled: Settled | None = None
     stands_for: int | None = None
     following: Following | None = None
+    arrays: tuple[int, ...] = ()
 
     @property
     def interface(self) -> Interface:
@@ -104,9 +106,18 @@ class Running:
         return not self.hooks or self.chain is not None
 
     @property
-    def identity(self) -> tuple[int, tuple[int, ...]]:
-        """What an edit expects to find unchanged: the ifindex and the prog ids on the hook (the kernel
-        reuses none), or that of the program which the one on the hook stands for.
+    def emptied(self) -> bool:
+        """Whether this is a tail-call chain whose program arrays the kernel emptied: no slot runs but the
+        first.
+        """
+        return self.chain is not None and self.linkage is Linkage.TAILCALL and not self.arrays
+
+    @property
+    def identity(self) -> tuple[int, tuple[int, ...], str]:
+        """What an edit expects to find unchanged: the ifindex, the prog ids on the hook (the kernel reuses
+        none) or that of the program which the one on the hook stands for, and what can change in a chain
+        without another program.
         """
         ids = tuple(hook.prog_id for hook in self.hooks)
-        return self.interface.ifindex, ids if self.stands_for is None else (self.stands_for, *ids[1:])
+        turns = self.chain.turns if self.chain is not None else ""
+        return self.interface.ifindex, ids if self.stands_for is None else (self.stands_for, *ids[1:]), turns

@@ -17,12 +17,13 @@ from .chain import Chain, Interface, Linkage
 from .confirm.arming import Arming, make_way
 from .confirm.pins import forget_settled
 from .discover import author_of, look
-from .errors import Cancelled, NotFound, NotOurs, RaceLost, Unsupported, XdpChainError
+from .errors import Cancelled, NotFound, NotOurs, RaceLost, XdpChainError
 from .journal.entries import Moment
 from .journal.recording import Recording
 from .linkage import Built, Linker
 from .linkage.freplace import FreplaceLinker
 from .linkage.static import StaticLinker
+from .linkage.tailcall import TailcallLinker, Turn, in_place
 from .permissions import require_capabilities
 from .plan import Plan, make_plan
 from .running import Running
@@ -41,6 +42,7 @@ TRIES = 10
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
     Linkage.STATIC: StaticLinker,
     Linkage.FREPLACE: FreplaceLinker,
+    Linkage.TAILCALL: TailcallLinker,
 }
 
 
@@ -87,13 +89,18 @@ def apply(
         if confirm is not None:
             tell("start the guardian of the rollback")
             arming = held.enter_context(Arming(confirm, now))
+        # A change that waits to be confirmed needs an old program to go back to.
+        turn = in_place(now, plan.candidate) if arming is None else None
         try:
-            _put(interface, now, plan.candidate, tell, cancelled, arming)
+            if turn is not None:
+                _turn(turn, plan.candidate, tell, cancelled)
+            else:
+                _put(interface, now, plan.candidate, tell, cancelled, arming)
         except NotFound:
             _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
             raise
         forget_settled(netns.inode(interface.netns), interface.ifindex)
-        if now.chain is not None and arming is None:
+        if now.chain is not None and arming is None and turn is None:
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
         after = look(interface.name, interface.netns)
@@ -211,8 +218,15 @@ def _put(
             raise
 
 
+def _turn(
+    turn: Turn, candidate: Chain, tell: Callable[[str], None], cancelled: Callable[[], bool] | None
+) -> None:
+    """Make the candidate run by one update of a program array."""
+    if cancelled is not None and cancelled():
+        raise Cancelled("the change was cancelled", "nothing was changed")
+    tell(f"set one row of the program array of {candidate.slots[turn.slot].name} (slot {turn.slot})")
+    turn.apply()
+
+
 def _linker(linkage: Linkage) -> Linker:
-    try:
-        return LINKERS[linkage]()
-    except KeyError:
-        raise Unsupported(f"{linkage} linkage is not built yet", todo="Use static linkage") from None
+    return LINKERS[linkage]()

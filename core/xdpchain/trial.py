@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trial runs: packets through a chain that is attached to nothing (BPF_PROG_TEST_RUN).
 
-The chain is linked statically, whatever its linkage: the contract is the same. It works on copies of all
+A tail-call chain is linked as one, any other statically: the contract is the same. It works on copies of all
 maps, so a running chain's state is neither changed nor counted. What a trial can't know: where a redirect
 would end (XDP_REDIRECT is reported as the verdict, nothing is sent), and what a card writes into a packet's
 metadata.
@@ -22,6 +22,7 @@ from .counts import CounterReader, SlotCounts
 from .errors import InvalidInput
 from .linkage.parts import Part
 from .linkage.static import StaticLinker
+from .linkage.tailcall import TailcallLinker
 from .manifest import Author
 from .packets.packet import SHORTEST
 from .running import Device, Running
@@ -62,10 +63,12 @@ class Trial:
         if not chain.slots:
             raise InvalidInput("an empty chain can't be tried")
         self.chain = chain
-        candidate = replace(chain, linkage=Linkage.STATIC, counters=True)
+        linkage = Linkage.TAILCALL if chain.linkage is Linkage.TAILCALL else Linkage.STATIC
+        linker = (TailcallLinker if linkage is Linkage.TAILCALL else StaticLinker)(cloning=True)
+        candidate = replace(chain, linkage=linkage, counters=True)
         nothing = Author("", 0, "trial", 0.0)
         with contextlib.ExitStack() as held:
-            built = StaticLinker(cloning=True).build(candidate, NOWHERE, nothing)
+            built = linker.build(candidate, NOWHERE, nothing)
             held.callback(built.close)
             self.parts: Sequence[Part] = built.parts
             rows = {slot.key: slot.row or 0 for slot in built.chain.slots}

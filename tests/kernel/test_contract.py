@@ -24,6 +24,7 @@ from xdptui.demo.playground import Playground
 LINKAGES = [
     pytest.param(Linkage.STATIC, id="static"),
     pytest.param(Linkage.FREPLACE, id="freplace", marks=pytest.mark.vm),
+    pytest.param(Linkage.TAILCALL, id="tailcall"),
 ]
 pytestmark = pytest.mark.parametrize("linkage", LINKAGES)
 

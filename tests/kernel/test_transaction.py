@@ -31,7 +31,7 @@ from xdpchain.errors import (
     Unsupported,
     XdpChainError,
 )
-from xdpchain.linkage.static import StaticChain
+from xdpchain.linkage.linked import LinkedChain
 from xdpchain.plan import make_plan
 from xdpchain.running import Owner
 from xdpchain.sys import bpf, bpffs, netns
@@ -98,7 +98,7 @@ def refuse(*_: object, **__: object) -> None:
 
 
 FAULTS: dict[str, tuple[object, str]] = {
-    "pinning": (StaticChain, "pin"),
+    "pinning": (LinkedChain, "pin"),
     "binding": (bpf, "prog_bind_map"),
     "freezing": (bpf, "map_freeze"),
     "loading": (bpf, "prog_load"),

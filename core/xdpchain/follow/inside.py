@@ -20,7 +20,8 @@ from xdpchain.discover import author_of, look, manifest_of
 from xdpchain.errors import Busy, NotFound, RaceLost, XdpChainError
 from xdpchain.following import Following
 from xdpchain.linkage.arrays import remove_array_pins
-from xdpchain.linkage.static import StaticChain, StaticLinker
+from xdpchain.linkage.linked import LinkedChain
+from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import STATE, Tap, make_maps
 from xdpchain.manifest import Author
 from xdpchain.running import Running
@@ -173,7 +174,7 @@ def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Runn
         return take_back(now)
 
 
-def _build(now: Running, chain: Chain, tap: Tap | None) -> StaticChain:
+def _build(now: Running, chain: Chain, tap: Tap | None) -> LinkedChain:
     assert now.hook is not None
     stands_for = now.identity[1][0]
     return StaticLinker(tap=tap, stands_for=stands_for).build(chain, now, _maker(now.hook.prog_id))

@@ -47,6 +47,8 @@ class Moment:
         """Whether both are the same state; an empty hook is one in any boot."""
         if self.program is None or other.program is None:
             return self.program == other.program
+        if self.chain is not None and other.chain is not None and self.chain.turns != other.chain.turns:
+            return False
         return (self.program, self.boot) == (other.program, other.boot)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.grace import wait_for_packets
 
 __all__ = ["components_in", "pin_arrays", "release_arrays", "remove_array_pins", "stale_array_pins"]
 
@@ -41,12 +42,15 @@ def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
 
 
 def remove_array_pins(program: int) -> None:
-    """Remove the pins of one program, if it has any."""
+    """Remove the pins of one program, if it has any, when no packet is on its way through it any more."""
     try:
         directory = _root() / str(program)
-        for name in os.listdir(directory):
-            if _is_id(name):
-                (directory / name).unlink(missing_ok=True)
+        names = [name for name in os.listdir(directory) if _is_id(name)]
+        if names and _lives(program):
+            # A packet that came in before the swap would find the arrays empty.
+            wait_for_packets()
+        for name in names:
+            (directory / name).unlink(missing_ok=True)
         directory.rmdir()
     except (bpffs.BpffsMissing, FileNotFoundError):
         pass

@@ -127,7 +127,7 @@ class ExtensionLoader:
         )
         kinds = {name: bpf.map_info(maps[name]) for name in used}
         return Extension(
-            replace(slot, component=loaded, row=None),
+            replace(slot, component=loaded, row=None, program=None),
             kept,
             {i.id: maps[name] for name, i in kinds.items() if i.type == bpf.MapType.PROG_ARRAY},
             [(maps[name], path) for name, path in pins if name in used],

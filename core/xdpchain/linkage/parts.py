@@ -38,14 +38,15 @@ def gather_parts(
 
     With ``cloning`` every map is a copy; what two slots share, their copies share.
     """
-    gathering = _Gathering(all(slot.component.frags for slot in candidate.slots), cloning, held)
+    gathering = _Gathering(candidate, cloning, held)
     rows = assign_rows(candidate, running)
     return [gathering.part(slot, row) for slot, row in zip(candidate.slots, rows, strict=True)]
 
 
 class _Gathering:
-    def __init__(self, frags: bool, cloning: bool, held: contextlib.ExitStack) -> None:
-        self._frags = frags
+    def __init__(self, candidate: Chain, cloning: bool, held: contextlib.ExitStack) -> None:
+        self._linkage = candidate.linkage
+        self._frags = all(slot.component.frags for slot in candidate.slots)
         self._cloning = cloning
         self._held = held
         self._instances: dict[str, dict[str, bpf.Fd]] = {}
@@ -53,16 +54,17 @@ class _Gathering:
         self._partial: set[int] = set()
 
     def part(self, slot: Slot, row: int) -> Part:
+        slot = replace(slot, row=row, program=None)
         component = slot.component
         maps = self._maps(component)
         partial = tuple(ref.name for ref in component.maps if ref.id in self._partial)
         unit = self._unit(component)
         if unit is not None:
-            return Part(replace(slot, row=row), unit, maps, partial=partial)
+            return Part(slot, unit, maps, partial=partial)
         compiled = self._compile(component, maps)
         used = {ref.name: compiled.maps[ref.name] for ref in compiled.component.maps}
         fresh = replace(compiled.component, unit_map=None)
-        return Part(replace(slot, component=fresh, row=row), compiled.unit, used, compiled.pins, partial)
+        return Part(replace(slot, component=fresh), compiled.unit, used, compiled.pins, partial)
 
     def _maps(self, component: Component) -> dict[str, bpf.Fd]:
         maps = open_maps(component.maps)
@@ -96,7 +98,7 @@ class _Gathering:
     def _compile(self, component: Component, maps: dict[str, bpf.Fd]) -> Compiled:
         if component.object is None:
             raise LinkRefused(
-                f"{component.name} can't be linked statically",
+                f"{component.name} can't be linked ({self._linkage})",
                 "another tool loaded it, and its object file is not known",
                 "Load it again from its object file, or use freplace linkage",
             )

@@ -16,9 +16,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from xdpchain import image
@@ -35,68 +35,24 @@ from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
 from xdpchain.unit import Unit
 
-from .arrays import pin_arrays, remove_array_pins
+from .arrays import remove_array_pins
 from .compile import compile_component, verifier_verdict
 from .counting import COUNTERS, counters_for
-from .map_pins import pin_map
-from .parts import Part, gather_parts, object_bytes
+from .linked import LinkedChain, bind, furnish
+from .parts import Part, gather_parts
 from .policing import VIOLATIONS, encode_policies, ring_for
 from .tap import FILTER, HELPERS, Tap
 
-__all__ = ["FOLLOWED", "MANIFEST", "StaticChain", "StaticLinker"]
+__all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
 
 PROGRAM = "xdptui_chain"
-MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
 """The mark of a chain that records the way of packets; bound last."""
-OBJECT = "xdptui_object"
-UNIT = "xdptui_unit"
 
 CONFIG_VERSION = 3
 ATTACH_TYPE_XDP = 37
 
 OBJECTS = Path(__file__).resolve().parent.parent / "objects"
-
-
-class StaticChain:
-    """A linked chain, not attached (see `linkage.Built`)."""
-
-    def __init__(
-        self,
-        program: bpf.Fd,
-        chain: Chain,
-        counters_map: int | None,
-        parts: Sequence[Part],
-        release: contextlib.ExitStack,
-    ) -> None:
-        self.program = program
-        self.chain = chain
-        self.counters_map = counters_map
-        self.parts = parts
-        self._release = release
-        self._undo: list[Callable[[], None]] = []
-
-    def pin(self) -> None:
-        number = bpf.prog_info(self.program).id
-        arrays = {
-            bpf.map_info(fd).id: fd
-            for part in self.parts
-            for fd in part.maps.values()
-            if bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY
-        }
-        if arrays:
-            self._undo.append(lambda: remove_array_pins(number))
-            pin_arrays(number, arrays)
-        for part in self.parts:
-            for name, path in part.pins:
-                self._undo.append(pin_map(part.maps[name], path))
-
-    def unpin(self) -> None:
-        while self._undo:
-            self._undo.pop()()
-
-    def close(self) -> None:
-        self._release.close()
 
 
 class StaticLinker:
@@ -115,7 +71,7 @@ class StaticLinker:
         self._tap = tap
         self._stands_for = stands_for
 
-    def build(self, candidate: Chain, running: Running, author: Author) -> StaticChain:
+    def build(self, candidate: Chain, running: Running, author: Author) -> LinkedChain:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             counters = counters_for(candidate, running, held)
@@ -123,10 +79,10 @@ class StaticLinker:
             program, chain = _link(candidate, parts, counters, ring, self._tap, held)
             number = bpf.map_info(counters).id if counters is not None else None
             manifest = Manifest(chain, author, number, self._stands_for)
-            chain = _furnish(program, manifest, parts, held)
+            chain = furnish(program, manifest, parts, held)
             if self._tap is not None:
                 _mark(program, self._tap.mark, held)
-            return StaticChain(program, chain, number, parts, held.pop_all())
+            return LinkedChain(program, chain, number, parts, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
@@ -171,6 +127,12 @@ def _dispatcher(counting: bool, routed: bool, policed: bool, following: bool) ->
     if following:
         stubs.append(names[FILTER])
     return _Dispatcher(compiled.unit, tuple(stubs), tuple(helpers), main.prototype)
+
+
+def component_prototype() -> tuple[bytes, int, int]:
+    """BTF with the dispatcher's main function in it: the blob, the ids of the function and its prototype."""
+    plain = _dispatcher(False, False, False, False)
+    return plain.unit.btf, plain.unit.functions[0][1], plain.prototype
 
 
 def _link(
@@ -320,40 +282,8 @@ def _refused(
     return LinkRefused("these components can't be linked statically", why, todo, detail=f"{error}\n{tail}")
 
 
-def _furnish(program: bpf.Fd, manifest: Manifest, parts: Sequence[Part], held: contextlib.ExitStack) -> Chain:
-    """Hang units, object files and the manifest on the program; return the chain with the map ids."""
-    objects: dict[str, int] = {}
-    slots = []
-    try:
-        for part in parts:
-            component = part.slot.component
-            source = component.object
-            if source is not None:
-                if source.sha256 not in objects:
-                    objects[source.sha256] = _bind(
-                        program, source.map_id, OBJECT, partial(object_bytes, source), held
-                    )
-                source = replace(source, map_id=objects[source.sha256], data=None)
-            unit = _bind(program, component.unit_map, UNIT, part.unit.encode, held)
-            slots.append(replace(part.slot, component=replace(component, object=source, unit_map=unit)))
-        chain = replace(manifest.chain, slots=tuple(slots))
-        _bind(program, None, MANIFEST, replace(manifest, chain=chain).encode, held)
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
-    return chain
-
-
 def _mark(program: bpf.Fd, mark: bytes, held: contextlib.ExitStack) -> None:
     try:
-        _bind(program, None, FOLLOWED, lambda: mark, held)
+        bind(program, None, FOLLOWED, lambda: mark, held)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the followed chain can't be marked") from error
-
-
-def _bind(
-    program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
-) -> int:
-    """Bind the map with this id, or a new one with ``content``; returns its id."""
-    fd = held.enter_context(bpf.map_by_id(number) if number is not None else blobs.make(name, content()))
-    bpf.prog_bind_map(program, fd)
-    return number if number is not None else bpf.map_info(fd).id

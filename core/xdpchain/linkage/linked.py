@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain that was linked here, whatever the linkage made of its slots: what hangs on its program, and its
+pins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from xdpchain.chain import Chain
+from xdpchain.manifest import Manifest
+from xdpchain.sys import blobs, bpf
+
+from .arrays import pin_arrays, remove_array_pins
+from .map_pins import pin_map
+from .parts import Part, object_bytes
+
+__all__ = ["MANIFEST", "LinkedChain", "bind", "furnish"]
+
+MANIFEST = "xdptui_manifest"
+OBJECT = "xdptui_object"
+UNIT = "xdptui_unit"
+
+
+class LinkedChain:
+    """A linked chain, not attached (see `linkage.Built`)."""
+
+    def __init__(
+        self,
+        program: bpf.Fd,
+        chain: Chain,
+        counters_map: int | None,
+        parts: Sequence[Part],
+        release: contextlib.ExitStack,
+        arrays: Sequence[bpf.Fd] = (),
+    ) -> None:
+        """``arrays`` are program arrays of the linkage's own."""
+        self.program = program
+        self.chain = chain
+        self.counters_map = counters_map
+        self.parts = parts
+        self._arrays = arrays
+        self._release = release
+        self._undo: list[Callable[[], None]] = []
+
+    def pin(self) -> None:
+        number = bpf.prog_info(self.program).id
+        held = [*self._arrays, *(fd for part in self.parts for fd in part.maps.values())]
+        infos = {fd: bpf.map_info(fd) for fd in held}
+        arrays = {info.id: fd for fd, info in infos.items() if info.type == bpf.MapType.PROG_ARRAY}
+        if arrays:
+            self._undo.append(lambda: remove_array_pins(number))
+            pin_arrays(number, arrays)
+        for part in self.parts:
+            for name, path in part.pins:
+                self._undo.append(pin_map(part.maps[name], path))
+
+    def unpin(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def close(self) -> None:
+        self._release.close()
+
+
+def furnish(
+    program: bpf.Fd,
+    manifest: Manifest,
+    parts: Sequence[Part],
+    held: contextlib.ExitStack,
+    arrays: Sequence[bpf.Fd] = (),
+) -> Chain:
+    """Hang units, object files and the manifest on the program; return the chain with the map ids.
+
+    Where slots are programs of their own, linked by ``arrays``, all that they use hangs there as well: what
+    the manifest names has to live as long as the manifest.
+    """
+    objects: dict[str, int] = {}
+    slots = []
+    try:
+        for slot, part in zip(manifest.chain.slots, parts, strict=True):
+            component = slot.component
+            source = component.object
+            if source is not None:
+                if source.sha256 not in objects:
+                    objects[source.sha256] = bind(
+                        program, source.map_id, OBJECT, partial(object_bytes, source), held
+                    )
+                source = replace(source, map_id=objects[source.sha256], data=None)
+            unit = bind(program, component.unit_map, UNIT, part.unit.encode, held)
+            slots.append(replace(slot, component=replace(component, object=source, unit_map=unit)))
+        chain = replace(manifest.chain, slots=tuple(slots))
+        for fd in arrays and (*arrays, *(fd for part in parts for fd in part.maps.values())):
+            bpf.prog_bind_map(program, fd)
+        numbers = tuple(bpf.map_info(fd).id for fd in arrays)
+        # Last, for there it is looked for.
+        bind(program, None, MANIFEST, replace(manifest, chain=chain, arrays=numbers).encode, held)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
+    return chain
+
+
+def bind(
+    program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
+) -> int:
+    """Bind the map with this id, or a new one with ``content``; returns its id."""
+    fd = held.enter_context(bpf.map_by_id(number) if number is not None else blobs.make(name, content()))
+    bpf.prog_bind_map(program, fd)
+    return number if number is not None else bpf.map_info(fd).id

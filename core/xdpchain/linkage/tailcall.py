@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tailcall linkage: each component is a program of its own, which tail-calls the next one by its return code.
+
+The kernel's chain call as it was proposed in 2019, in user space: see `chaincall` for the instructions and
+`rows` for the program arrays that link them. The first slot's program is the one on the hook, and all that
+the chain needs hangs on it: the manifest, each component's unit and maps, each distinct object file, the
+counters, and the arrays.
+
+Who holds whom: the hook holds the first program, that its array, and that the programs that come later; ways
+only lead forward, so nothing holds itself. The kernel empties a program array when no descriptor or pin is
+left, so the arrays are pinned for as long as the chain lives (`arrays`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import struct
+from dataclasses import dataclass, replace
+
+from xdpchain import image
+from xdpchain.chain import Chain
+from xdpchain.chaincall import Counting, Epilogue, end_of_chain, own_tail_calls, woven, wrapped
+from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
+from xdpchain.manifest import Author, Manifest
+from xdpchain.paths import RETURN, successors, turned
+from xdpchain.running import Running
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf
+
+from .arrays import remove_array_pins
+from .compile import verifier_verdict
+from .counting import ROW_SIZE, counters_for
+from .linked import LinkedChain, furnish
+from .parts import Part, gather_parts
+from .rows import end_of, fill, make_array, set_row
+from .static import component_prototype
+
+__all__ = ["TailcallLinker", "Turn", "in_place"]
+
+END = "xdptui_end"
+
+
+class TailcallLinker:
+    """tailcall linkage (see `linkage.Linker`).
+
+    With ``cloning``, the chain gets copies of all maps, and is not meant to be pinned: what it does leaves no
+    trace in those that run.
+    """
+
+    def __init__(self, *, cloning: bool = False) -> None:
+        self._cloning = cloning
+
+    def build(self, candidate: Chain, running: Running, author: Author) -> LinkedChain:
+        if not self._cloning:
+            bpffs.find()  # without it there is no place for the pins: say so before anything is loaded
+        table = successors(candidate)
+        with contextlib.ExitStack() as held:
+            parts = gather_parts(candidate, running, held, cloning=self._cloning)
+            counters = counters_for(candidate, running, held)
+            frags = all(part.slot.component.frags for part in parts)
+            arrays, programs = [], []
+            for i, part in enumerate(parts):
+                arrays.append(held.enter_context(make_array()))
+                counting = _counting(counters, part.slot.row or 0, frags)
+                after = Epilogue(arrays[i].fileno(), counting, last=i == len(parts) - 1)
+                programs.append(held.enter_context(_load(part, after, frags)))
+            try:
+                end = end_of_chain(_counting(counters, 0, frags))
+                programs.append(held.enter_context(_prog_load(end, END, "GPL", frags)))
+                fill(arrays, table, programs)
+            except bpf.BpfError as error:
+                raise bpf.refusal(error, "the chain's programs can't be linked") from error
+            slots = tuple(
+                replace(part.slot, program=bpf.prog_info(program).id)
+                for part, program in zip(parts, programs, strict=False)
+            )
+            number = bpf.map_info(counters).id if counters is not None else None
+            chain = replace(candidate, slots=slots)
+            chain = furnish(programs[0], Manifest(chain, author, number), parts, held, arrays)
+            return LinkedChain(programs[0], chain, number, parts, held.pop_all(), arrays)
+
+    def retire(self, running: Running) -> None:
+        if running.dispatcher is not None:
+            remove_array_pins(running.dispatcher.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A change of a running chain that is one update of a program array: the code of ``row`` of the slot's
+    array leads to the program ``leads_to`` (None: out of the chain) from then on.
+    """
+
+    slot: int
+    array: int
+    row: int
+    leads_to: int | None
+
+    def apply(self) -> None:
+        """Raises NotFound, KernelRefused: nothing was changed."""
+        try:
+            with contextlib.ExitStack() as held:
+                array = held.enter_context(bpf.map_by_id(self.array))
+                program = held.enter_context(bpf.prog_by_id(self.leads_to)) if self.leads_to else None
+                set_row(array, self.row, program)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"the program array of slot {self.slot} can't be changed") from error
+
+
+def in_place(running: Running, candidate: Chain) -> Turn | None:
+    """The one update that makes the running chain the candidate; None where there is none, and the chain has
+    to be linked anew. Raises NotFound if the chain went away meanwhile.
+    """
+    chain = running.chain
+    found = turned(chain, candidate) if chain is not None and running.arrays else None
+    if chain is None or found is None:
+        return None
+    index, row, place = found
+    if place == RETURN:
+        return Turn(index, running.arrays[index], row, None)
+    if place < len(chain):
+        return Turn(index, running.arrays[index], row, chain.slots[place].program)
+    try:
+        with bpf.map_by_id(running.arrays[-1]) as last:
+            end = end_of([last])
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the chain's program arrays can't be read") from error
+    return Turn(index, running.arrays[index], row, end) if end is not None else None
+
+
+def _counting(counters: bpf.Fd | None, row: int, frags: bool) -> Counting | None:
+    return None if counters is None else Counting(counters.fileno(), row, ROW_SIZE, frags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """A slot's program, ready to load: instructions, BTF, func_info records."""
+
+    code: bytes
+    btf: bytes
+    functions: tuple[tuple[int, int], ...]
+
+
+def _image(part: Part, after: Epilogue) -> _Image:
+    unit = part.unit
+    descriptors = {name: fd.fileno() for name, fd in part.maps.items()}
+    code = image.patch_maps(unit.instructions, unit.references, descriptors)
+    if own_tail_calls(code):
+        return _wrapped(part, code, after)
+    try:
+        code, moved = woven(code, unit.stack[0] if unit.stack else 0, after)
+    except InvalidInput as error:
+        raise _refusal(part, f"{error}, and the chain call needs up to 32 more of the 512") from error
+    functions = tuple((at and at + moved, number) for at, number in unit.functions)
+    return _Image(code, unit.btf if functions else b"", functions)
+
+
+def _wrapped(part: Part, code: bytes, after: Epilogue) -> _Image:
+    """The component becomes a function, which needs a prototype; one without BTF gets it for all of its
+    functions, for the verifier takes tail calls from no function without.
+    """
+    donor, main, prototype = component_prototype()
+    whole, start = wrapped(code, after)
+    starts = [at for at, _ in part.unit.functions] or list(image.function_starts(code))
+    named = [(part.slot.name, FUNC_STATIC, prototype)]
+    if not part.unit.functions:
+        named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts[1:]]
+    btfs = [donor, part.unit.btf] if part.unit.functions else [donor]
+    merged = merge_btf(btfs, named)
+    if part.unit.functions:
+        others = [number + merged.shifts[1] for _, number in part.unit.functions[1:]]
+    else:
+        others = list(merged.functions[1:])
+    numbers = [merged.functions[0], *others]
+    placed = ((start + at, number) for at, number in zip(starts, numbers, strict=True))
+    return _Image(whole, merged.data, ((0, main), *placed))
+
+
+def _load(part: Part, after: Epilogue, frags: bool) -> bpf.Fd:
+    made = _image(part, after)
+    records = b"".join(struct.pack("<II", *record) for record in made.functions)
+    name, licence = part.slot.name, part.slot.component.licence
+    try:
+        with bpf.btf_load(made.btf) if made.btf else contextlib.nullcontext() as btf:
+            number = btf.fileno() if btf else 0
+            try:
+                return _prog_load(made.code, name, licence, frags, number, records)
+            except bpf.BpfError as error:
+                log = _reasoning(made.code, name, licence, frags, number, records)
+                raise _explained(part, error, log) from error
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"the types of {name} can't be loaded") from error
+
+
+def _prog_load(
+    code: bytes,
+    name: str,
+    licence: str,
+    frags: bool,
+    btf: int = 0,
+    records: bytes = b"",
+    *,
+    log_size: int = 0,
+) -> bpf.Fd:
+    return bpf.prog_load(
+        bpf.ProgType.XDP,
+        code,
+        name=name,
+        licence=licence,
+        # Programs of an array and the program that calls them must agree on these two.
+        attach_type=ATTACH_TYPE_XDP,
+        flags=BPF_F_XDP_HAS_FRAGS if frags else 0,
+        btf_fd=btf,
+        func_info=records,
+        log_level=1 if log_size else 0,
+        log_size=log_size,
+    )
+
+
+def _reasoning(code: bytes, name: str, licence: str, frags: bool, btf: int, records: bytes) -> str:
+    """The verifier's words on a program that it refused."""
+    try:
+        _prog_load(code, name, licence, frags, btf, records, log_size=1 << 24).close()
+    except bpf.BpfError as error:
+        return error.log
+    return ""
+
+
+def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
+    if error.errno == errno.EPERM:
+        return bpf.refusal(error, f"{part.slot.name} can't be loaded with its chain call", log=log)
+    verdict = verifier_verdict(log)
+    detail = f"{error}\n" + "\n".join(log.rstrip().splitlines()[-40:])
+    if re.search(r"combined stack size|invalid stack|tail_calls are not allowed when call stack", log):
+        used = " + ".join(map(str, part.unit.stack)) or "an unknown number of"
+        return _refusal(
+            part,
+            f"it uses {used} bytes of stack, which leaves no room for the chain call ({verdict})",
+            detail,
+        )
+    if re.search(r"mixing of tail_calls|tail_calls are not allowed in (programs|non-JITed)", log):
+        why = (
+            "it has functions, and this kernel takes tail calls only from programs of one function "
+            f"({verdict}; x86-64 takes both from 5.10 on)"
+        )
+        return _refusal(part, why, detail)
+    return _refusal(part, verdict, detail)
+
+
+def _refusal(part: Part, why: str, detail: str = "") -> LinkRefused:
+    return LinkRefused(
+        f"{part.slot.name} can't be linked by tail calls",
+        why,
+        "Use static or freplace linkage",
+        detail=detail,
+    )
