@@ -25,7 +25,11 @@ from xdpchain.transaction import apply
 from xdptui.demo.playground import Playground
 
 ROOT = Path(__file__).parents[2]
-LINKAGES = [Linkage.STATIC, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
+LINKAGES = [
+    Linkage.STATIC,
+    Linkage.TAILCALL,
+    pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm),
+]
 
 SOON = 15.0 if os.environ.get("XDPTUI_LAB") else 1.5
 """Seconds to a rollback that is waited for: time enough to look at what waits, on emulated processors too."""

@@ -24,7 +24,7 @@ from xdpchain.trial import run_trial
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
 
-LINKAGES = [Linkage.STATIC]
+LINKAGES = [Linkage.STATIC, Linkage.TAILCALL]
 pytestmark = pytest.mark.parametrize("linkage", LINKAGES)
 
 A, D, P, T, R = Action.ABORTED, Action.DROP, Action.PASS, Action.TX, Action.REDIRECT

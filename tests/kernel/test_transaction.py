@@ -108,10 +108,16 @@ FAULTS: dict[str, tuple[object, str]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("interrupt", [False, True], ids=["error", "ctrl-c"])
+@pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
 def test_a_failure_at_any_step_leaves_the_old_chain(
-    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, fault: str, interrupt: bool
+    playground: Playground,
+    samples: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    interrupt: bool,
+    linkage: Linkage,
 ) -> None:
-    running = change(playground, chain_of(samples, "firewall", "tailcalls"))
+    running = change(playground, chain_of(samples, "firewall", "tailcalls", linkage=linkage))
     assert running.chain is not None
     plan = make_plan(running, running.chain.add(slot(samples, "monitor")).move(0, 1))
     before, pins = programs(playground), sorted(pinned())
