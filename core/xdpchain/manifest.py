@@ -46,7 +46,7 @@ class Author:
 class Manifest:
     """A chain as its dispatcher carries it. ``stands_for``: the id of the program whose place this one took,
     and which did the same (None: it is a state of its own). ``arrays`` are the map ids of a tail-call chain's
-    program arrays, one a slot: what they hold is what the chain does, and may be newer than what is told here.
+    program arrays, one a slot: what they hold is what the chain does, and may be newer than what this says.
     """
 
     chain: Chain

@@ -22,7 +22,7 @@ __all__ = ["Recording", "moment_of"]
 
 def moment_of(running: Running) -> Moment:
     """What runs, as the journal has it."""
-    _, programs = running.identity
+    programs = running.identity[1]
     return Moment(programs[0] if programs else None, boot_id(), running.chain)
 
 
