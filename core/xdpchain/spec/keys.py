@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of a spec file: which attribute each stands for, and its value <-> what TOML has. Pure.
+
+The tables are the format: a key that is added here (and to `values`) can be read and is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Linkage, Mode
+from xdpchain.runconfig import RunConfig
+
+__all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
+
+SLOTS = "slot"
+"""The key of an interface's slots: tables of their own."""
+
+AUTO = "auto"
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """``read`` turns what TOML has into the attribute's value, and raises ValueError, which says what it
+    takes; ``write`` is the way back.
+    """
+
+    attribute: str
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any] = _same
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("takes a text in quotes")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("takes true or false")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("takes a whole number")
+    return value
+
+
+def _priority(value: Any) -> int:
+    return RunConfig(priority=_number(value)).priority
+
+
+def _actions(value: Any) -> ActionSet:
+    if isinstance(value, str):
+        return ActionSet.parse(value)
+    if isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return ActionSet.parse(value)
+    raise ValueError('takes a list of actions, such as ["XDP_PASS", "XDP_DROP"]')
+
+
+def _hex(digits: int, what: str) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        text = _text(value).lower()
+        if not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
+            raise ValueError(f"takes {what}: {digits} hexadecimal digits")
+        return text
+
+    return read
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, list) or not given:
+        raise ValueError('takes the name of an interface, a glob such as "eth*", or a list of these')
+    names = tuple(_text(one) for one in given)
+    for name in names:
+        if len(name.encode()) > 64 or "/" in name or any(c.isspace() for c in name):
+            raise ValueError(f"takes names of interfaces, which {name!r} can't be")
+    if len(set(names)) < len(names):
+        raise ValueError("names an interface twice")
+    return names
+
+
+def _one_or_more(names: tuple[str, ...]) -> str | list[str]:
+    return names[0] if len(names) == 1 else list(names)
+
+
+def _linkage(value: Any) -> Linkage | None:
+    words = [AUTO, *(one.value for one in Linkage)]
+    if value not in words:
+        raise ValueError(f"takes one of: {', '.join(words)}")
+    return None if value == AUTO else Linkage(value)
+
+
+def _mode(value: Any) -> Mode:
+    if value not in (Mode.NATIVE.value, Mode.GENERIC.value):
+        raise ValueError("takes native or generic")
+    return Mode(value)
+
+
+def _version(value: Any) -> int:
+    if _number(value) not in (2, 3):
+        raise ValueError("takes 2 or 3")
+    return int(value)
+
+
+def _value(one: Linkage | Mode) -> str:
+    return one.value
+
+
+INTERFACE_KEYS: Mapping[str, Key] = {
+    "name": Key("names", _names, _one_or_more),
+    "netns": Key("netns", _text),
+    "linkage": Key("linkage", _linkage, _value),
+    "dispatcher_version": Key("dispatcher_version", _version),
+    "mode": Key("mode", _mode, _value),
+    "counters": Key("counters", _flag),
+}
+
+SLOT_KEYS: Mapping[str, Key] = {
+    "object": Key("object", _text),
+    "sha256": Key("sha256", _hex(64, "the object file's SHA-256")),
+    "program": Key("program", _text),
+    "section": Key("section", _text),
+    "tag": Key("tag", _hex(16, "a program's tag")),
+    "priority": Key("priority", _priority),
+    "actions": Key("actions", _actions, lambda actions: list(actions.names())),
+    "instance": Key("instance", _text),
+    "pin_path": Key("pin_path", _text),
+}

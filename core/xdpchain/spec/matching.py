@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a spec wants, against what runs: the candidate that differs in nothing but what must differ. Pure.
+
+A slot that runs is the one that the spec means when it runs the same program of the same object file (by its
+hash), with the same pins. It stays as it is, and its maps and counters go on, whatever becomes of its
+priority and actions. A slot that runs another version of a program takes the new one, maps kept. The rest is
+added and removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.errors import NotFound
+from xdpchain.runconfig import RunConfig
+from xdpchain.running import Running
+
+from .taking import families
+from .values import InterfaceSpec, SlotSpec
+
+__all__ = ["candidate"]
+
+
+def candidate(
+    spec: InterfaceSpec,
+    components: Sequence[Component | None],
+    running: Running,
+    linkage: Linkage,
+    *,
+    fresh_maps: bool = False,
+) -> Chain:
+    """The chain that ``spec`` wants on an interface. ``components`` are those of its slots' object files,
+    None for a slot that names none; ``linkage`` is the one in force. With ``fresh_maps`` a new version of a
+    program begins with maps of its own.
+
+    Raises NotFound for a component that can only be kept, and does not run.
+    """
+    chain = running.chain or Chain()
+    if not spec.slots:
+        return replace(chain, slots=())
+    slots = _Matching(spec, components, chain, fresh_maps).slots()
+    freplace = linkage is Linkage.FREPLACE
+    return Chain(
+        slots,
+        linkage,
+        spec.mode,
+        chain.counters if freplace else spec.counters,
+        spec.dispatcher_version if freplace else None,
+    )
+
+
+class _Matching:
+    """Which running slot each slot of the spec is. Both are named by their indices."""
+
+    def __init__(
+        self, spec: InterfaceSpec, components: Sequence[Component | None], chain: Chain, fresh_maps: bool
+    ) -> None:
+        self._wanted = spec.slots
+        self._components = components
+        self._runs = chain.slots
+        self._fresh_maps = fresh_maps
+        self._same: dict[int, int] = {}
+        self._replaced: dict[int, int] = {}
+        self._families = families(chain.slots)
+
+        def any_of_them(i: int, j: int) -> bool:
+            return True
+
+        self._pair(self._same, self._is, self._configured)
+        self._pair(self._same, self._is, any_of_them)
+        self._part_strangers()
+        self._pair(self._replaced, self._is_version, self._same_file)
+        self._pair(self._replaced, self._is_version, any_of_them)
+
+    def slots(self) -> tuple[Slot, ...]:
+        slots = [self._slot(i) for i in range(len(self._wanted))]
+        if self._same == {i: i for i in range(len(self._runs))} and tuple(slots) == self._runs:
+            return self._runs  # in whatever order another tool made them run
+        last = len(self._runs)
+        place = {i: j for pairs in (self._same, self._replaced) for i, j in pairs.items()}
+        order = sorted(
+            range(len(slots)),
+            key=lambda i: (slots[i].priority, slots[i].name.encode(), place.get(i, last), i),
+        )
+        return tuple(slots[i] for i in order)
+
+    # Which is which
+
+    def _pair(
+        self,
+        pairs: dict[int, int],
+        same: Callable[[int, int], bool],
+        rather: Callable[[int, int], bool],
+    ) -> None:
+        for i in range(len(self._wanted)):
+            for j in range(len(self._runs)):
+                if self._free(i, j) and same(i, j) and rather(i, j):
+                    pairs[i] = j
+                    break
+
+    def _free(self, i: int, j: int) -> bool:
+        pairs = self._same | self._replaced
+        return i not in pairs and j not in pairs.values()
+
+    def _is(self, i: int, j: int) -> bool:
+        wanted, runs = self._components[i], self._runs[j].component
+        if runs.object is None:
+            spec = self._wanted[i]
+            return spec.tag is not None and (spec.tag, self._name(i)) == (runs.tag, runs.name)
+        return (
+            wanted is not None
+            and wanted.object is not None
+            and wanted.object.sha256 == runs.object.sha256
+            and (wanted.name, wanted.pin_root) == (runs.name, runs.pin_root)
+        )
+
+    def _is_version(self, i: int, j: int) -> bool:
+        return self._components[i] is not None and self._name(i) == self._runs[j].name
+
+    def _configured(self, i: int, j: int) -> bool:
+        return self._config(i, self._runs[j].component) == self._runs[j].config
+
+    def _same_file(self, i: int, j: int) -> bool:
+        wanted, runs = self._components[i], self._runs[j].component
+        return bool(wanted and wanted.object and runs.object and wanted.object.path == runs.object.path)
+
+    def _name(self, i: int) -> str:
+        component = self._components[i]
+        return component.name if component is not None else self._wanted[i].program
+
+    def _part_strangers(self) -> None:
+        """Slots that run the right programs, but share maps with others than the spec has them share with,
+        are to be loaded anew.
+        """
+        kept: list[int] = []
+        for i in sorted(self._same, key=lambda i: self._same[i]):
+            if all(self._agree(i, other) for other in kept):
+                kept.append(i)
+            else:
+                self._replaced[i] = self._same.pop(i)
+
+    def _agree(self, i: int, other: int) -> bool:
+        j, k = self._same[i], self._same[other]
+        if self._with(i, other):
+            return self._families[j] == self._families[k]
+        return not self._together_loaded(j, k)
+
+    def _with(self, i: int, other: int) -> bool:
+        """Whether the spec has both share their maps."""
+        label = self._wanted[i].instance
+        return label is not None and label == self._wanted[other].instance
+
+    def _together_loaded(self, j: int, k: int) -> bool:
+        # Maps that two objects have in common by a pin are no reason: a fresh load shares them as well.
+        one, two = self._runs[j].component.instance, self._runs[k].component.instance
+        return bool(one) and one == two
+
+    # What becomes of each
+
+    def _slot(self, i: int) -> Slot:
+        if i in self._same:
+            runs = self._runs[self._same[i]]
+            return replace(runs, config=self._config(i, runs.component))
+        component = self._components[i]
+        if component is None:
+            raise NotFound(
+                f"{self._name(i)} (tag {self._wanted[i].tag}) does not run, and can't be loaded",
+                "another tool loaded it, and the spec names no object file",
+                "Load it again with that tool, or write its object file into the spec",
+            )
+        component = self._together(i, component)
+        if i not in self._replaced:
+            return Slot.of(component, self._wanted[i].priority, self._wanted[i].actions)
+        runs = self._runs[self._replaced[i]]
+        return replace(runs, component=component, config=self._config(i, component))
+
+    def _together(self, i: int, component: Component) -> Component:
+        """With the maps of those that it shall share maps with, and of the version that it replaces."""
+        group = [k for k in range(len(self._wanted)) if self._with(i, k)]
+        kept = [self._runs[self._same[k]].component for k in group if k in self._same]
+        maps: dict[str, MapRef] = {}
+        if self._keeps(i, component):
+            maps |= {ref.name: ref for ref in self._runs[self._replaced[i]].component.maps}
+        for one in kept:
+            maps |= {ref.name: ref for ref in one.maps}
+        loaded_first = self._components[group[0]] if group else None
+        instance = next((one.instance for one in kept if one.instance), "")
+        instance = instance or (loaded_first.instance if loaded_first else "") or component.instance
+        return replace(component, maps=tuple(maps.values()), instance=instance)
+
+    def _keeps(self, i: int, component: Component) -> bool:
+        """Whether the maps of the replaced version go on. Not those that are to be pinned elsewhere; and not
+        where a slot leaves those with which it shared them.
+        """
+        if self._fresh_maps or i not in self._replaced:
+            return False
+        runs = self._runs[self._replaced[i]].component
+        if runs.pin_root != component.pin_root:
+            return False
+        j = self._replaced[i]
+        return not any(self._together_loaded(j, self._same[k]) for k in self._same if not self._with(i, k))
+
+    def _config(self, i: int, component: Component) -> RunConfig:
+        wanted: SlotSpec = self._wanted[i]
+        default = component.declared
+        return RunConfig(
+            default.priority if wanted.priority is None else wanted.priority,
+            default.actions if wanted.actions is None else wanted.actions,
+        )

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The object files that specs name: read and compared by their hashes, or written out of the chain that
+carries them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from xdpchain.chain import Chain, Component, ObjectRef
+from xdpchain.components import component_of
+from xdpchain.errors import InvalidInput, KernelRefused, NotFound
+from xdpchain.linkage.parts import object_bytes
+from xdpchain.objfile import ObjectFile
+
+from .values import SlotSpec
+
+__all__ = ["Objects", "check_file", "write_file", "write_objects"]
+
+
+class Objects:
+    """Reads object files, each once. Relative paths start at ``folder``, that of the spec."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._read: dict[str, ObjectFile] = {}
+
+    def component(self, slot: SlotSpec) -> Component | None:
+        """What a slot of a spec shall run, not loaded; None for a slot that names no object file.
+
+        Raises NotFound (no such file or program), InvalidInput (the file has another hash than the spec says,
+        or is no object file).
+        """
+        if slot.object is None:
+            return None
+        path = os.path.join(self._folder, os.path.expanduser(slot.object))
+        if path not in self._read:
+            try:
+                self._read[path] = ObjectFile.open(path)
+            except NotFound as error:
+                if slot.sha256 is None:
+                    raise
+                why = f"the spec wants the file with SHA-256 {slot.sha256}, and there is none"
+                raise NotFound(f"the object file {path} is missing", why, _PUT_BACK) from error
+            except InvalidInput:
+                check_file(path, slot.sha256)  # if it is another file altogether, that is what to say
+                raise
+        source = self._read[path]
+        if slot.sha256 not in (None, source.sha256):
+            raise _changed(path, str(slot.sha256), source.sha256)
+        return component_of(
+            source,
+            name=slot.program or None,
+            section=slot.section or None,
+            instance=secrets.token_hex(4),
+            pin_root=slot.pin_path,
+        )
+
+
+_PUT_BACK = "Put that file back; or change sha256 in the spec, if the new one is meant to run"
+
+
+def _changed(path: str, wanted: str, has: str) -> InvalidInput:
+    why = f"the spec wants SHA-256 {wanted}, the file has {has}"
+    return InvalidInput(f"the object file {path} has changed", why, _PUT_BACK)
+
+
+def check_file(path: str | None, sha256: str | None) -> None:
+    """Whether the file at this path is the one with this hash. Raises NotFound, InvalidInput, which name both
+    hashes.
+    """
+    if path is None:
+        raise NotFound("the path of an object file is not known", f"its SHA-256 is {sha256}")
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        has = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise NotFound(f"the object file {path} can't be read", f"{why}; its SHA-256 was {sha256}") from None
+    if sha256 is not None and has != sha256:
+        raise InvalidInput(
+            f"the object file {path} has changed since it was loaded",
+            f"SHA-256 {sha256} runs, the file has {has}",
+        )
+
+
+def write_objects(chains: Iterable[Chain], folder: str) -> dict[str, str]:
+    """Write out the object files that running chains carry; returns their absolute paths, by hash.
+
+    A file that is there already with the same content is left alone, one with other content is never
+    replaced: the new one gets a part of its hash into its name. Raises NotFound (the chain went away),
+    InvalidInput (the folder can't be written).
+    """
+    written: dict[str, str] = {}
+    for source in _distinct(chains):
+        data = object_bytes(source)
+        if hashlib.sha256(data).hexdigest() != source.sha256:
+            raise KernelRefused(
+                f"the object file {source.path} in the kernel is not what it was", "its hash differs"
+            )
+        stem = re.sub(r"[^\w.+-]", "_", Path(source.path).stem if source.path else "object")
+        for name in (f"{stem}.o", f"{stem}-{source.sha256[:12]}.o"):
+            path = os.path.abspath(os.path.join(folder, name))
+            if not os.path.exists(path) or _has(path, data):
+                break
+        if not _has(path, data):
+            write_file(path, data)
+        written[source.sha256] = path
+    return written
+
+
+def _distinct(chains: Iterable[Chain]) -> list[ObjectRef]:
+    found: dict[str, ObjectRef] = {}
+    for chain in chains:
+        for slot in chain:
+            if slot.component.object is not None:
+                found.setdefault(slot.component.object.sha256, slot.component.object)
+    return list(found.values())
+
+
+def _has(path: str, data: bytes) -> bool:
+    try:
+        return Path(path).read_bytes() == data
+    except OSError:
+        return False
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Make a file whole or not at all, its folder as well; one that is there is replaced, and keeps its mode.
+
+    Raises InvalidInput.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)  # a terminal, a pipe
+            return
+        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"{path} can't be written", why, "Choose another path") from error
+
+
+def _umask() -> int:
+    before = os.umask(0o077)
+    os.umask(before)
+    return before

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where in a TOML text a key stands. Pure.
+
+tomlkit keeps each blank and comment of a document, but no positions. So the item in question is given a mark
+before it, and the document written out: the mark stands at the item's position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+__all__ = ["Path", "place_of"]
+
+Path = Sequence[str | int]
+"""Keys and list indices from the document's root."""
+
+MARK = "\x00"  # no TOML text has it
+
+
+def place_of(text: str, path: Path) -> tuple[int, int] | None:
+    """Line and column, from 1, of the key at ``path``, or of the nearest key above it that has a position of
+    its own. None where there is none, or the text is no TOML.
+    """
+    try:
+        document = tomlkit.parse(text)
+    except (TOMLKitError, ValueError, RecursionError):
+        return None
+    for depth in range(len(path), 0, -1):
+        found = _marked(document, path[:depth])
+        if found is not None:
+            return found
+    return None
+
+
+def _marked(document: tomlkit.TOMLDocument, path: Path) -> tuple[int, int] | None:
+    try:
+        item: Any = document
+        for step in path:
+            item = item.item(step) if isinstance(step, str) and hasattr(item, "item") else item[step]
+        trivia = item.trivia
+    except (KeyError, IndexError, TypeError, AttributeError, TOMLKitError):
+        return None
+    blanks = trivia.indent
+    trivia.indent = MARK + blanks
+    written = document.as_string()
+    trivia.indent = blanks
+    at = written.find(MARK)
+    if at < 0:
+        return None
+    at += len(blanks)  # where it stands without the mark
+    before = written.replace(MARK, "")[:at]
+    return before.count("\n") + 1, at - before.rfind("\n")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain as a spec has it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+
+from xdpchain.chain import Chain, Component, Linkage, Slot
+
+from .values import InterfaceSpec, SlotSpec
+
+__all__ = ["families", "merged", "spec_of"]
+
+
+def spec_of(
+    chain: Chain | None, name: str, netns: str | None = None, paths: Mapping[str, str] | None = None
+) -> InterfaceSpec:
+    """What an interface runs (None: nothing), written down. ``paths`` say where object files are, by hash, in
+    place of where they were loaded from.
+    """
+    if chain is None or not chain.slots:
+        return InterfaceSpec((name,), (), netns)
+    together = _instances(chain.slots)
+    slots = tuple(
+        replace(_slot(slot, paths or {}), instance=label)
+        for slot, label in zip(chain.slots, together, strict=True)
+    )
+    # A freplace dispatcher has no counters to switch; and the version of its protocol is the libxdp's that is
+    # installed where the spec is applied.
+    counters = chain.counters or chain.linkage is Linkage.FREPLACE
+    return InterfaceSpec((name,), slots, netns, chain.linkage, chain.mode, counters)
+
+
+def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
+    component = slot.component
+    config = SlotSpec(program=component.name, priority=slot.priority, actions=slot.actions)
+    if component.object is None:
+        return replace(config, tag=component.tag)
+    source = component.object
+    path = paths.get(source.sha256) or source.path
+    return replace(config, object=path, sha256=source.sha256, pin_path=component.pin_root)
+
+
+def families(slots: Sequence[Slot]) -> list[int]:
+    """A number for each slot, the same for those that share maps, directly or through others: they were
+    loaded together, or use the same maps. Who was loaded by another tool is alone.
+    """
+    family = list(range(len(slots)))
+    for i, slot in enumerate(slots):
+        for j in range(i):
+            if family[i] != family[j] and _share(slot.component, slots[j].component):
+                family = [family[j] if one == family[i] else one for one in family]
+    return family
+
+
+def _share(one: Component, other: Component) -> bool:
+    if one.object is None or other.object is None:
+        return False
+    if one.instance and one.instance == other.instance:
+        return True
+    return not {ref.id for ref in one.maps}.isdisjoint(ref.id for ref in other.maps)
+
+
+def _instances(slots: Sequence[Slot]) -> list[str | None]:
+    """A name for each family, None for a slot that is alone."""
+    family = families(slots)
+    names: dict[int, str] = {}
+    for slot, number in zip(slots, family, strict=True):
+        if family.count(number) > 1 and number not in names:
+            names[number] = _unlike(_label(slot.component), names.values())
+    return [names.get(number) for number in family]
+
+
+def _label(component: Component) -> str:
+    path = component.object.path if component.object else None
+    return PurePath(path).stem if path else component.name
+
+
+def _unlike(wanted: str, taken: Iterable[str]) -> str:
+    names = set(taken)
+    name, count = wanted, 1
+    while name in names:
+        count += 1
+        name = f"{wanted}-{count}"
+    return name
+
+
+def merged(entries: Sequence[InterfaceSpec]) -> tuple[InterfaceSpec, ...]:
+    """The same with interfaces of one namespace that run the same as one entry."""
+    found: dict[InterfaceSpec, list[str]] = {}
+    for entry in entries:
+        found.setdefault(replace(entry, names=()), []).extend(entry.names)
+    return tuple(replace(entry, names=tuple(names)) for entry, names in found.items())

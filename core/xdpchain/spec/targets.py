@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interfaces a spec means, of those that there are. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from xdpchain.errors import InvalidInput
+
+from .values import InterfaceSpec, Spec, is_glob
+
+__all__ = ["Missing", "Target", "namespaces", "targets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An interface, and the index of the spec's entry that it gets."""
+
+    name: str
+    netns: str | None
+    entry: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (netns {self.netns})" if self.netns else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An interface that the spec names, and that is not there."""
+
+    name: str
+    netns: str | None
+
+    def __str__(self) -> str:
+        return f"{self.name} (netns {self.netns})" if self.netns else self.name
+
+
+def namespaces(spec: Spec, default: str | None) -> tuple[str | None, ...]:
+    """The namespaces that a spec's interfaces are in, each once; ``default`` is that of entries without
+    one.
+    """
+    return tuple(dict.fromkeys(_netns(one, default) for one in spec.interfaces))
+
+
+def targets(
+    spec: Spec, there: Mapping[str | None, Sequence[str]], default: str | None = None
+) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
+    """The interfaces that the spec is about, in its order, and those that it names in vain. ``there`` are the
+    names of the interfaces in each of `namespaces`. A name outranks a glob; a glob that nothing matches is
+    fine.
+
+    Raises InvalidInput for an interface that two entries name, or two globs match.
+    """
+    named = _claims(spec, default, there, globs=False)
+    matched = _claims(spec, default, there, globs=True)
+    claims = matched | named
+    order = {place: i for i, place in enumerate(_places(spec, default, there))}
+    found = [
+        Target(name, netns, entry) for (netns, name), entry in claims.items() if name in there.get(netns, ())
+    ]
+    missing = [Missing(name, netns) for netns, name in named if name not in there.get(netns, ())]
+    return tuple(sorted(found, key=lambda one: order[one.netns, one.name, one.entry])), tuple(missing)
+
+
+def _claims(
+    spec: Spec, default: str | None, there: Mapping[str | None, Sequence[str]], *, globs: bool
+) -> dict[tuple[str | None, str], int]:
+    claims: dict[tuple[str | None, str], int] = {}
+    for i, entry in enumerate(spec.interfaces):
+        netns = _netns(entry, default)
+        for wanted in entry.names:
+            if is_glob(wanted) is not globs:
+                continue
+            for name in _matching(wanted, there.get(netns, ())):
+                if claims.setdefault((netns, name), i) != i:
+                    where = f"{name} (netns {netns})" if netns else name
+                    how = "two globs match" if globs else "two entries name"
+                    todo = "Leave it to one of them" + ("; or give it an entry by its name" if globs else "")
+                    raise InvalidInput(f"the spec is not clear about {where}", f"{how} it", todo)
+    return claims
+
+
+def _places(
+    spec: Spec, default: str | None, there: Mapping[str | None, Sequence[str]]
+) -> Iterable[tuple[str | None, str, int]]:
+    """Every interface of every entry, in the order of the file; possibly more than once."""
+    found: dict[tuple[str | None, str, int], None] = {}
+    for i, entry in enumerate(spec.interfaces):
+        netns = _netns(entry, default)
+        for wanted in entry.names:
+            found.update(dict.fromkeys((netns, name, i) for name in _matching(wanted, there.get(netns, ()))))
+    return found
+
+
+def _matching(wanted: str, names: Sequence[str]) -> Sequence[str]:
+    return [one for one in names if fnmatchcase(one, wanted)] if is_glob(wanted) else [wanted]
+
+
+def _netns(entry: InterfaceSpec, default: str | None) -> str | None:
+    return default if entry.netns is None else entry.netns

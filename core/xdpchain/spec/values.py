@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec as frozen values. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Linkage, Mode
+
+__all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSpec:
+    """One slot, as a spec wants it; what is empty or None is left to the object file or to what runs.
+
+    ``object`` is the object file's path as it is written, ``sha256`` the hash that it must have. A slot
+    without an object names a component that another tool loaded, by its ``tag``: it can be kept, not loaded.
+    Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
+    maps that the object wants pinned by name.
+    """
+
+    object: str | None = None
+    sha256: str | None = None
+    program: str = ""
+    section: str = ""
+    priority: int | None = None
+    actions: ActionSet | None = None
+    pin_path: str | None = None
+    instance: str | None = None
+    tag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceSpec:
+    """What each of some interfaces shall run; ``names`` may be globs. ``netns`` None: that of whoever applies
+    it. ``linkage`` None: that of the running chain, or the machine's default.
+    """
+
+    names: tuple[str, ...]
+    slots: tuple[SlotSpec, ...] = ()
+    netns: str | None = None
+    linkage: Linkage | None = None
+    mode: Mode = Mode.NATIVE
+    counters: bool = True
+    dispatcher_version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A whole file."""
+
+    interfaces: tuple[InterfaceSpec, ...] = ()
+
+
+def is_glob(name: str) -> bool:
+    """Whether this stands for any number of interfaces."""
+    return any(sign in name for sign in "*?[")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Spec -> TOML. Pure. What stands at its default is left out, but for what a reader should see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import tomlkit
+from tomlkit.items import AoT, Table
+
+from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
+from .values import FORMAT, InterfaceSpec, SlotSpec, Spec
+
+__all__ = ["HEADER", "dump", "interface_table", "slot_table", "values_of"]
+
+HEADER = "What these interfaces run. `xdptui plan` compares, `xdptui apply` makes it so (docs/spec.md)."
+
+ALWAYS = ("mode",)
+"""Written also at its default: which mode runs is never left to a guess."""
+
+
+def dump(spec: Spec, notes: Mapping[int, Mapping[int, str]] | None = None) -> str:
+    """The whole spec as TOML, that `reading.parse` reads as the same values. ``notes`` are comments on slots,
+    by the index of the interface's entry and of the slot.
+    """
+    document = tomlkit.document()
+    document.add(tomlkit.comment(HEADER))
+    document.add("format", tomlkit.item(FORMAT))
+    if spec.interfaces:
+        entries = tomlkit.aot()
+        for i, one in enumerate(spec.interfaces):
+            entries.append(interface_table(one, (notes or {}).get(i, {})))
+        document.add(tomlkit.nl())
+        document.add("interface", entries)
+    return document.as_string()
+
+
+def interface_table(spec: InterfaceSpec, notes: Mapping[int, str]) -> Table:
+    """An entry, with its slots."""
+    table = _table(values_of(spec, INTERFACE_KEYS))
+    if not spec.slots:
+        table.add(SLOTS, tomlkit.array())
+        return table
+    slots: AoT = tomlkit.aot()
+    for i, one in enumerate(spec.slots):
+        slots.append(slot_table(one, notes.get(i, "")))
+    table.add(tomlkit.nl())
+    table.add(SLOTS, slots)
+    return table
+
+
+def slot_table(spec: SlotSpec, note: str = "") -> Table:
+    """A slot; ``note`` becomes a comment."""
+    table = tomlkit.table()
+    for line in note.splitlines():
+        table.add(tomlkit.comment(line))
+    for name, value in values_of(spec, SLOT_KEYS).items():
+        table.add(name, tomlkit.item(value))
+    return table
+
+
+def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[str, Any]:
+    """What TOML has for each key that is to be written, in the order of the format."""
+    defaults = {one.name: one.default for one in fields(spec)}
+    found = {}
+    for name, key in keys.items():
+        value = getattr(spec, key.attribute)
+        if value != defaults[key.attribute] or name in ALWAYS:
+            found[name] = key.write(value)
+    return found
+
+
+def _table(values: Mapping[str, Any]) -> Table:
+    table = tomlkit.table()
+    for name, value in values.items():
+        table.add(name, tomlkit.item(value))
+    return table
