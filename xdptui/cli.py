@@ -14,7 +14,7 @@ from importlib import import_module
 
 from xdpchain.errors import NotFound
 from xdptui import outcome
-from xdptui.commands.arguments import COMMANDS, VALUE_OPTIONS, command_parser, terminal_parser
+from xdptui.commands.arguments import COMMANDS, command_parser, positions, spelled_out, terminal_parser
 
 __all__ = ["main"]
 
@@ -31,7 +31,7 @@ def _run(arguments: list[str]) -> int:
     if word == "help":
         return _help(arguments)
     if word in COMMANDS:
-        options = command_parser().parse_args(arguments)
+        options = command_parser().parse_args(spelled_out(arguments))
         return _with_mount(options, _command)
     options = _terminal_options(arguments, word)
     try:
@@ -95,15 +95,7 @@ def _near(word: str | None) -> str:
 
 def _first_word(arguments: list[str]) -> str | None:
     """The first argument that is neither an option nor an option's value."""
-    rest = iter(arguments)
-    for word in rest:
-        if word == "--":
-            return None
-        if word in VALUE_OPTIONS:
-            next(rest, None)
-        elif not word.startswith("-"):
-            return word
-    return None
+    return next((arguments[at] for at in positions(arguments)), None)
 
 
 def _help(arguments: list[str]) -> int:

@@ -17,7 +17,17 @@ from typing import TextIO
 
 from xdpchain.errors import XdpChainError
 
-__all__ = ["DEBUG", "EXIT_CODES", "ExitCode", "Talk", "UsageError", "printable", "run", "write"]
+__all__ = [
+    "DEBUG",
+    "EXIT_CODES",
+    "ExitCode",
+    "Talk",
+    "UsageError",
+    "error_document",
+    "printable",
+    "run",
+    "write",
+]
 
 DEBUG = "XDPTUI_DEBUG"
 """The environment variable that asks for tracebacks."""
@@ -102,7 +112,7 @@ class Talk:
     def failed(self, error: XdpChainError) -> None:
         """What failed, why, and what to do, in that order."""
         if self.json:
-            _say(json.dumps({"error": _document(error)}))
+            _say(json.dumps({"error": error_document(error)}))
             return
         lines = [f"xdptui: {printable(f'{error.what}: {error.why}' if error.why else error.what)}"]
         if error.todo:
@@ -114,7 +124,7 @@ class Talk:
         _say("\n".join(lines))
 
 
-def _document(error: XdpChainError) -> dict[str, str | int]:
+def error_document(error: XdpChainError) -> dict[str, str | int]:
     return {
         "kind": type(error).__name__,
         "what": error.what,

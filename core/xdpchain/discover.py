@@ -26,7 +26,7 @@ from .sys import blobs, bpf
 from .sys import netns as namespaces
 from .sys.netlink import LinkInfo, Netlink
 
-__all__ = ["author_of", "look", "manifest_of", "survey"]
+__all__ = ["author_of", "interfaces", "look", "manifest_of", "survey"]
 
 MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
@@ -50,6 +50,14 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
             for link in sorted(netlink.links(), key=lambda link: link.ifindex)
         )
         return _waiting(found, netns)
+
+
+def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
+    """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound for an unknown namespace.
+    """
+    with Netlink(netns) as netlink:
+        links = sorted(netlink.links(), key=lambda link: link.ifindex)
+        return tuple(Interface(link.name, link.ifindex, netns) for link in links)
 
 
 def look(name: str, netns: str | None = None) -> Running:

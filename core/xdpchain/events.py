@@ -40,6 +40,10 @@ class Watch:
             self._due = time.monotonic() + self._slow_poll
         return bool(changes) or late
 
+    def fileno(self) -> int:
+        """A descriptor that gets readable when `wait` need not: for who waits for several things at once."""
+        return self._events.fileno()
+
     def close(self) -> None:
         self._events.close()
 

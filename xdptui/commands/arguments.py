@@ -6,12 +6,21 @@ go on working.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from xdptui.outcome import EXIT_CODES, UsageError, write
 
-__all__ = ["CHANGING", "COMMANDS", "VALUE_OPTIONS", "command_parser", "terminal_parser"]
+__all__ = [
+    "CHANGING",
+    "COMMANDS",
+    "VALUE_OPTIONS",
+    "command_parser",
+    "positions",
+    "spelled_out",
+    "terminal_parser",
+]
 
 COMMANDS: dict[str, str] = {
     "status": "xdptui.commands.status",
@@ -22,7 +31,9 @@ COMMANDS: dict[str, str] = {
     "replace": "xdptui.commands.change",
     "relink": "xdptui.commands.change",
     "undo": "xdptui.commands.change",
+    "apply": "xdptui.commands.apply",
     "plan": "xdptui.commands.change",
+    "save": "xdptui.commands.save",
     "confirm": "xdptui.commands.decide",
     "rollback": "xdptui.commands.decide",
     "log": "xdptui.commands.log",
@@ -34,7 +45,7 @@ COMMANDS: dict[str, str] = {
 }
 """The module of each command."""
 
-CHANGING = ("load", "unload", "move", "set", "replace", "relink", "undo")
+CHANGING = ("load", "unload", "move", "set", "replace", "relink", "undo", "apply")
 
 VALUE_OPTIONS = ("--netns",)
 """Options with a value that may stand before the command."""
@@ -73,6 +84,42 @@ class Parser(argparse.ArgumentParser):
             self._mixing = False
 
 
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """``plan FILE`` as ``plan apply FILE``. A file is what names no command that can be planned, and looks
+    like a path, or is one (a file that is called like a command: ``plan ./load``).
+    """
+    words = list(arguments)
+    for at in positions(words):
+        if words[at] == "plan":
+            rest = words[at + 1 :]
+            value = ("--confirm", "--wait")  # options of apply that may stand before the file
+            first = next((rest[i] for i in positions(rest, value)), None)
+            if first is not None and first not in CHANGING and _is_file(first):
+                words.insert(at + 1, "apply")
+        break
+    return words
+
+
+def positions(arguments: Sequence[str], options: Sequence[str] = ()) -> Iterator[int]:
+    """Where arguments stand that are neither options nor the values of options (of these, and of those that
+    may stand before a command), before any ``--``.
+    """
+    value = False
+    for i, word in enumerate(arguments):
+        if value:
+            value = False
+        elif word == "--":
+            return
+        elif word in VALUE_OPTIONS or word in options:
+            value = True
+        elif word == "-" or not word.startswith("-"):
+            yield i
+
+
+def _is_file(word: str) -> bool:
+    return word == "-" or "/" in word or "." in word or os.path.exists(word)
+
+
 def terminal_parser() -> argparse.ArgumentParser:
     """What may be written without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
@@ -99,9 +146,15 @@ def command_parser() -> argparse.ArgumentParser:
     for name in CHANGING:
         build, summary = CHANGES[name]
         _confirmed(_add(commands, name, build, summary, changing=True))
-    plan = _add(commands, "plan", lambda _: None, "what a changing command would do (exit code 2: something)")
+    plan = _add(
+        commands,
+        "plan",
+        lambda _: None,
+        "what a changing command, or a spec, would do (exit code 2: something)",
+    )
+    plan.usage = "xdptui plan FILE ...\n       xdptui plan COMMAND ..."
     changing = plan.add_subparsers(
-        title="changing commands",
+        title="changing commands (a FILE stands for `apply FILE`)",
         dest="changing",
         metavar="COMMAND",
         required=True,
@@ -110,6 +163,7 @@ def command_parser() -> argparse.ArgumentParser:
     )
     for name, (build, summary) in CHANGES.items():
         _confirmed(_add(changing, name, build, summary, changing=True))
+    _add(commands, "save", _save, "write down what runs, as a spec for apply and plan")
     _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
     _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
@@ -261,6 +315,29 @@ def _undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
 
 
+def _apply(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the spec (docs/spec.md); -: standard input")
+    parser.add_argument("--wait", metavar="SECONDS", help="for interfaces that are named and missing")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="change the other interfaces although one fails"
+    )
+    parser.add_argument(
+        "--fresh-maps", action="store_true", help="a new version of a program begins with empty maps"
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="stay, and apply it to interfaces that appear later (a service)"
+    )
+
+
+def _save(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interfaces", metavar="IF", nargs="+", help="interfaces, or globs such as 'eth*'")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write it there (default: standard output)",
+    )  # fmt: skip
+    parser.add_argument("--objects", metavar="DIR", help="write the object files out of the kernel, into DIR")
+    parser.add_argument("--force", action="store_true", help="replace FILE, whatever is in it")
+
+
 def _decide(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
 
@@ -368,6 +445,7 @@ CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
     "relink": (_relink, "move a running chain to another linkage"),
     "undo": (_undo, "go back to the chain before the last change"),
+    "apply": (_apply, "make interfaces run what a spec says"),
 }
 
 

@@ -27,7 +27,7 @@ from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
 
-__all__ = ["run"]
+__all__ = ["findings_of", "run", "try_out"]
 
 
 def run(options: Namespace) -> int:
@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
     edit = EDITS[options.changing if only_plan else options.command](options)
     if only_plan or options.dry_run:
         plan, notes = _planned(options, edit)
-        tried = _try(plan, talk)
+        tried = try_out(plan, talk)
         packets = trying(options, talk, only_plan=True)(plan.running, plan.candidate)
         _show(options, plan, notes, plan.running, packets, changed=False, tried=tried)
         return ExitCode.CHANGES if only_plan and not plan.empty else ExitCode.OK
@@ -86,7 +86,7 @@ def _apply(
     return forewarn(make_plan(running, candidate), around), (*notes, *trouble), now, tried
 
 
-def _try(plan: Plan, talk: Talk) -> str:
+def try_out(plan: Plan, talk: Talk) -> str:
     """Link the candidate on copies of its maps, attached to nothing: what the kernel refuses is known then.
 
     Returns a remark. Raises LinkRefused and whatever else applying would raise while it links.
@@ -105,7 +105,7 @@ def _try(plan: Plan, talk: Talk) -> str:
     return "tried: the kernel takes the linked chain (it was attached to nothing)"
 
 
-def _findings(plan: Plan) -> tuple[Finding, ...]:
+def findings_of(plan: Plan) -> tuple[Finding, ...]:
     """What speaks against the new components on this interface, each once."""
     found: dict[Finding, None] = {}
     kept = {slot.key for slot in plan.running.chain or ()}
@@ -129,7 +129,7 @@ def _show(
 ) -> None:
     talk = Talk(options.json, bool(options.verbose))
     dry = options.command == "plan" or options.dry_run
-    findings = _findings(plan)
+    findings = findings_of(plan)
     if options.json:
         document = documents.plan(plan)
         document["notes"] = [*notes, *([tried] if tried else [])]

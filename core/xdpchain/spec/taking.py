@@ -22,11 +22,9 @@ def spec_of(
     """
     if chain is None or not chain.slots:
         return InterfaceSpec((name,), (), netns)
-    together = _instances(chain.slots)
-    slots = tuple(
-        replace(_slot(slot, paths or {}), instance=label)
-        for slot, label in zip(chain.slots, together, strict=True)
-    )
+    written = [_slot(slot, paths or {}) for slot in chain.slots]
+    labels = _instances(chain.slots, written)
+    slots = tuple(replace(one, instance=label) for one, label in zip(written, labels, strict=True))
     # A freplace dispatcher has no counters to switch; and the version of its protocol is the libxdp's that is
     # installed where the spec is applied.
     counters = chain.counters or chain.linkage is Linkage.FREPLACE
@@ -63,19 +61,15 @@ def _share(one: Component, other: Component) -> bool:
     return not {ref.id for ref in one.maps}.isdisjoint(ref.id for ref in other.maps)
 
 
-def _instances(slots: Sequence[Slot]) -> list[str | None]:
+def _instances(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> list[str | None]:
     """A name for each family, None for a slot that is alone."""
     family = families(slots)
     names: dict[int, str] = {}
-    for slot, number in zip(slots, family, strict=True):
+    for one, number in zip(written, family, strict=True):
         if family.count(number) > 1 and number not in names:
-            names[number] = _unlike(_label(slot.component), names.values())
+            label = PurePath(one.object).stem if one.object else one.program
+            names[number] = _unlike(label, names.values())
     return [names.get(number) for number in family]
-
-
-def _label(component: Component) -> str:
-    path = component.object.path if component.object else None
-    return PurePath(path).stem if path else component.name
 
 
 def _unlike(wanted: str, taken: Iterable[str]) -> str:

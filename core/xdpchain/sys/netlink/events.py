@@ -82,6 +82,11 @@ class LinkEvents:
     ) -> None:
         self.close()
 
+    def fileno(self) -> int:
+        """The descriptor that gets readable when something changed, for who waits for several things at once.
+        """
+        return self._socket.fileno()
+
     def close(self) -> None:
         """End the subscription; a poll() in another thread returns None at once. Harmless when repeated."""
         with self._ending:

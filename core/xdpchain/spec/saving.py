@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chains -> spec, with their object files: nothing is written down that could not be applied again without
+saying so.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xdpchain.chain import Chain, Interface
+from xdpchain.errors import InvalidInput, NotFound
+
+from .objects import check_file, write_file, write_objects
+from .taking import merged, spec_of
+from .values import InterfaceSpec, Spec
+from .writing import dump
+
+__all__ = ["Saved", "saved", "write_spec"]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A spec, ``warnings`` of what it can't bring back, and the object ``files`` that were written for it."""
+
+    spec: Spec
+    warnings: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    notes: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """As TOML."""
+        return dump(self.spec, self.notes)
+
+
+def saved(
+    chains: Sequence[tuple[Interface, Chain | None]],
+    *,
+    objects: str | None = None,
+    beside: str | None = None,
+) -> Saved:
+    """Write down what interfaces run (None: nothing). With ``objects``, a folder, their object files are
+    written there out of the chains that carry them; the spec names them relative to its own path, ``beside``,
+    where they are below its folder.
+
+    Raises InvalidInput for object files that are missing or have changed since they were loaded, for `apply`
+    would refuse that; and what `objects.write_objects` raises.
+    """
+    known = [chain for _, chain in chains if chain is not None]
+    paths: dict[str, str] = {}
+    written: dict[str, str] = {}
+    if objects is not None:
+        written = write_objects(known, objects)
+        paths = {sha256: _relative(path, beside) for sha256, path in written.items()}
+    else:
+        _check(chains)
+    entries = merged([spec_of(chain, glob.escape(where.name), where.netns, paths) for where, chain in chains])
+    warnings, notes = _not_loadable(entries)
+    return Saved(Spec(entries), warnings, tuple(written.values()), notes)
+
+
+def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:
+    """Make the file. Raises InvalidInput: it exists and is not to be replaced, or can't be written."""
+    if not replace and os.path.lexists(path) and not _is_stream(path):
+        raise InvalidInput(f"{path} exists already", "a spec replaces no file unasked", "--force replaces it")
+    write_file(path, made.text.encode())
+
+
+def _is_stream(path: str) -> bool:
+    return os.path.exists(path) and not os.path.isdir(path) and not os.path.isfile(path)
+
+
+def _relative(path: str, beside: str | None) -> str:
+    if beside is None:
+        return path
+    folder = os.path.dirname(os.path.realpath(beside))
+    real = os.path.realpath(path)
+    return os.path.relpath(real, folder) if Path(real).is_relative_to(folder) else path
+
+
+def _check(chains: Iterable[tuple[Interface, Chain | None]]) -> None:
+    found: dict[str, None] = {}
+    for where, chain in chains:
+        for slot in chain or ():
+            source = slot.component.object
+            if source is None:
+                continue
+            try:
+                check_file(source.path, source.sha256)
+                (source.path or "").encode()
+            except UnicodeEncodeError:
+                found[f"{slot.name} of {where}: the path of its object file is not UTF-8"] = None
+            except (InvalidInput, NotFound) as error:
+                found[f"{slot.name} of {where}: {error.what} ({error.why})"] = None
+    if found:
+        raise InvalidInput(
+            "what runs can't be written down: applying it would be refused",
+            "; ".join(found),
+            "The chain carries its object files: --objects DIR writes them out, for the spec to name",
+        )
+
+
+def _not_loadable(
+    entries: Sequence[InterfaceSpec],
+) -> tuple[tuple[str, ...], dict[int, dict[int, str]]]:
+    """Slots that can be kept while they run, and not be loaded: warnings, and comments for the file."""
+    warnings: list[str] = []
+    notes: dict[int, dict[int, str]] = {}
+    for i, entry in enumerate(entries):
+        for j, slot in enumerate(entry.slots):
+            if slot.object is None:
+                why = "another tool loaded it, so its object file is not known"
+                what = "apply keeps it while it runs, and can't load it again"
+                warnings.append(f"slot {j} {slot.program} of {', '.join(entry.names)}: {why}; {what}")
+                notes.setdefault(i, {})[j] = f"{why}:\n{what}, unless you name it here (object = ...)."
+    return tuple(warnings), notes

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Specs <-> TOML: whatever is written reads as the same; what is not understood is said with its place."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Linkage, Mode
+from xdpchain.errors import InvalidInput
+from xdpchain.runconfig import MAX_PRIORITY
+from xdpchain.spec.places import place_of
+from xdpchain.spec.reading import parse
+from xdpchain.spec.values import InterfaceSpec, SlotSpec, Spec
+from xdpchain.spec.writing import dump
+
+texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=12)
+names = st.text(st.sampled_from("abcxyz019-._*?[]!äß"), min_size=1, max_size=15)
+hashes = st.text(st.sampled_from("0123456789abcdef"), min_size=64, max_size=64)
+
+loadable = st.builds(
+    SlotSpec,
+    object=texts,
+    sha256=st.none() | hashes,
+    program=st.just("") | texts,
+    priority=st.none() | st.integers(0, MAX_PRIORITY),
+    actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
+    pin_path=st.none() | texts,
+    instance=st.none() | texts,
+)
+kept = st.builds(SlotSpec, program=texts, tag=hashes.map(lambda text: text[:16]))
+interfaces = st.builds(
+    InterfaceSpec,
+    names=st.lists(names, min_size=1, max_size=3, unique=True).map(tuple),
+    slots=st.lists(loadable | kept, max_size=4).map(tuple),
+    netns=st.none() | texts,
+    linkage=st.none() | st.sampled_from(Linkage),
+    mode=st.sampled_from((Mode.NATIVE, Mode.GENERIC)),
+    counters=st.booleans(),
+    dispatcher_version=st.sampled_from((None, 2, 3)),
+)
+specs = st.builds(Spec, st.lists(interfaces, max_size=3).map(tuple))
+
+
+@given(specs)
+def test_what_is_written_reads_as_the_same(spec: Spec) -> None:
+    assert parse(dump(spec)) == spec
+
+
+@given(specs, st.dictionaries(st.integers(0, 2), st.dictionaries(st.integers(0, 3), texts)))
+def test_notes_are_only_comments(spec: Spec, notes: dict[int, dict[int, str]]) -> None:
+    plain = {
+        i: {j: "".join(c for c in t if c.isprintable()) for j, t in of.items()} for i, of in notes.items()
+    }
+    assert parse(dump(spec, plain)) == spec
+
+
+EXAMPLE = """\
+# mine
+format = 1
+
+[[interface]]
+name = ["eth0", "lan*"]   # two
+mode = "generic"
+counters = false
+
+[[interface.slot]]
+object = "filter.o"
+priority = 5
+actions = "PD"
+
+  [[interface.slot]]
+  object = "monitor.o"
+  actions = []
+"""
+
+
+def test_a_file_of_a_person() -> None:
+    slots = (SlotSpec("filter.o", priority=5, actions=ActionSet.parse("PD")), SlotSpec("monitor.o"))
+    slots = (slots[0], replace(slots[1], actions=ActionSet()))
+    entry = InterfaceSpec(("eth0", "lan*"), slots, mode=Mode.GENERIC, counters=False)
+    assert parse(EXAMPLE) == Spec((entry,))
+
+
+ONE = '[[interface]]\nname = "eth0"\n'
+SLOT = ONE + '[[interface.slot]]\nobject = "a.o"\n'
+
+REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
+    "a word that is no key": ("frob = 1\n", (1, 1), "unknown key 'frob'"),
+    "a slip": (SLOT + "  prority = 1\n", (5, 3), "unknown key 'prority'"),
+    "a slip in an inline table": (
+        ONE + 'slot = [\n  {object = "a.o", prio = 3},\n]\n', (4, 20), "unknown key 'prio'"),
+    "a later format": ("format = 2\n", (1, 1), "format 2"),
+    "no name": ("[[interface]]\nslot = []\n", (1, 1), "without a name"),
+    "no slots": (ONE, (1, 1), "has no slots"),
+    "a table for a list": ('[interface]\nname = "a"\n', (1, 1), "no list of tables"),
+    "slots that are none": (ONE + "slot = 3\n", (3, 1), "no list of tables"),
+    "no object": (ONE + "[[interface.slot]]\npriority = 1\n", (3, 1), "without an object"),
+    "a hash alone": (ONE + f'[[interface.slot]]\ntag = "{"a" * 16}"\nprogram = "x"\nsha256 = "{"b" * 64}"\n',
+                     (6, 1), "a hash without"),
+    "two ways to the program": (SLOT + 'program = "x"\nsection = "xdp"\n', (6, 1), "which program"),
+    "a short hash": (SLOT + 'sha256 = "abc"\n', (5, 1), "sha256"),
+    "a priority below zero": (SLOT + "priority = -1\n", (5, 1), "priority = -1"),
+    "a priority in quotes": (SLOT + 'priority = "1"\n', (5, 1), "priority"),
+    "a yes": (ONE + 'counters = "yes"\nslot = []\n', (3, 1), "counters"),
+    "an unknown action": (SLOT + 'actions = ["XDP_MAYBE"]\n', (5, 1), "actions"),
+    "actions that are numbers": (SLOT + "actions = [1]\n", (5, 1), "actions"),
+    "offload": (ONE + 'mode = "offload"\nslot = []\n', (3, 1), "mode"),
+    "magic": (ONE + 'linkage = "magic"\nslot = []\n', (3, 1), "linkage"),
+    "the first version": (ONE + "dispatcher_version = 1\nslot = []\n", (3, 1), "dispatcher_version"),
+    "an interface twice": ('[[interface]]\nname = ["a", "a"]\nslot = []\n', (2, 1), "name"),
+    "a path for a name": ('[[interface]]\nname = "a/b"\nslot = []\n', (2, 1), "name"),
+    "eleven slots": (ONE + '[[interface.slot]]\nobject = "a.o"\n' * 11, (23, 1), "11 slots"),
+    "no end": ('a = "x', (1, 7), "no TOML"),
+    "a key twice": ("format = 1\nformat = 1\n", None, "no TOML"),
+    "depth": ("a = " + "[" * 100_000, None, "no TOML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "place", "what"), REFUSED.values(), ids=REFUSED)
+def test_refusals_say_where(text: str, place: tuple[int, int] | None, what: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse(text, "x.toml")
+    assert what in refused.value.what
+    assert refused.value.what.startswith("x.toml")
+    if place is not None:
+        assert f"line {place[0]}, column {place[1]}:" in refused.value.what
+
+
+def test_a_slip_is_guessed() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse(SLOT + "prority = 1\n")
+    assert refused.value.todo == "Did you mean 'priority'?"
+
+
+@given(st.text(max_size=60) | st.text(st.sampled_from('[]{}"=.\n #a1interfaceslot'), max_size=60))
+def test_any_text_is_a_spec_or_an_error(text: str) -> None:
+    with contextlib.suppress(InvalidInput):
+        assert isinstance(parse(text), Spec)
+
+
+@settings(deadline=None, max_examples=50)  # tomlkit takes its time
+@given(specs)
+def test_every_key_has_its_place(spec: Spec) -> None:
+    text = dump(spec)
+    lines = text.split("\n")
+    for i, entry in enumerate(spec.interfaces):
+        line, column = place_of(text, ("interface", i, "name")) or (0, 0)
+        assert lines[line - 1][column - 1 :].startswith("name = ")
+        for j in range(len(entry.slots)):
+            line, column = place_of(text, ("interface", i, "slot", j)) or (0, 0)
+            assert lines[line - 1][column - 1 :].startswith("[[interface.slot]]")
+
+
+def test_nothing_has_a_place_in_no_toml() -> None:
+    assert place_of("= =", ("a",)) is None
+    assert place_of("a = 1", ("b",)) is None

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui apply FILE`` and ``xdptui plan FILE``: make interfaces run what a spec says, each atomically, in
+the spec's order.
+
+Every interface is planned before any is changed. What can't be planned stops the whole; so does the first
+failure, unless --keep-going was given. What was changed before it stays.
+"""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+
+from xdpchain.confirm.arming import LEAST
+from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.spec.targets import Missing, Target
+from xdptui.commands.options import seconds
+from xdptui.commands.spec_report import Result, State, report_document, report_text, summary
+from xdptui.commands.wanted import Wanted, apply_target, awaited, plan_target, read_wanted
+from xdptui.outcome import ExitCode, Talk, write
+
+__all__ = ["carry_out", "planned", "run"]
+
+
+def run(options: Namespace) -> int:
+    """Apply a spec, or plan it."""
+    talk = Talk(options.json, bool(options.verbose))
+    only_plan = options.command == "plan"
+    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
+    if options.follow:
+        from xdptui.commands.follow import follow
+
+        return follow(options, talk)
+    patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
+    wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
+    found, missing = awaited(wanted, patience)
+    dry = only_plan or options.dry_run
+    results = [_missing(one) for one in missing]
+    results += [planned(wanted, target, talk, tried=dry) for target in found]
+    if not dry and (options.keep_going or not any(one.error for one in results)):
+        results = carry_out(wanted, results, talk, confirm=waits, keep_going=options.keep_going)
+    _report(options, results, dry=dry)
+    return _exit_code(results, only_plan)
+
+
+def _missing(one: Missing) -> Result:
+    todo = "Name it as a glob if it may be missing, or wait for it with --wait SECONDS"
+    return Result(
+        one.name, one.netns, State.FAILED, error=NotFound(f"there is no interface {one}", todo=todo)
+    )
+
+
+def planned(wanted: Wanted, target: Target, talk: Talk, *, tried: bool) -> Result:
+    """What is to be done on one interface; ``tried``: the candidate is linked as well, attached to nothing.
+    """
+    from xdptui.commands.change import try_out
+
+    try:
+        plan, notes = plan_target(wanted, target)
+        if tried and not plan.empty:
+            notes = (*notes, *filter(None, [try_out(plan, talk)]))
+    except XdpChainError as error:
+        return Result(target.name, target.netns, State.FAILED, target=target, error=error)
+    state = State.UNCHANGED if plan.empty else State.WOULD_CHANGE
+    return Result(target.name, target.netns, state, target=target, plan=plan, notes=notes, now=plan.running)
+
+
+def carry_out(
+    wanted: Wanted, planned: Sequence[Result], talk: Talk, *, confirm: float | None, keep_going: bool
+) -> list[Result]:
+    """Change what is to be changed, in order; after a failure only with ``keep_going``."""
+    results: list[Result] = []
+    for one in planned:
+        stopped = not keep_going and any(before.error for before in results)
+        if one.state is State.WOULD_CHANGE and one.target is not None and not stopped:
+            one = apply_target(wanted, one, talk, confirm)
+        results.append(one)
+    return results
+
+
+def _exit_code(results: Sequence[Result], only_plan: bool) -> int:
+    for one in results:
+        if one.error is not None:
+            return int(one.error.exit_code)
+    changes = any(one.state is State.WOULD_CHANGE for one in results)
+    return ExitCode.CHANGES if only_plan and changes else ExitCode.OK
+
+
+def _report(options: Namespace, results: Sequence[Result], *, dry: bool) -> None:
+    talk = Talk(options.json, bool(options.verbose))
+    failed = [one for one in results if one.error is not None]
+    if options.json:
+        write(json.dumps(report_document(options.file, results, dry=dry), indent=2))
+    for one in results:
+        if not options.json:
+            for warning in one.warnings:
+                talk.warn(warning)
+            if text := report_text(one, dry=dry):
+                write(text)
+        if one.error is not None and (not options.json or one is failed[0]):
+            talk.failed(one.named_error)
+    if not options.json and len(results) != 1:
+        write(summary(results, dry=dry))

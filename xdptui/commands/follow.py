@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui apply --follow FILE``: a service that applies a spec to each interface when it appears, and again
+when it is made anew. What others change on an interface afterwards is theirs to change.
+
+SIGHUP reads the spec again and applies it everywhere; SIGTERM and SIGINT end it, and leave the chains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xdpchain.errors import XdpChainError
+from xdpchain.permissions import require_capabilities
+from xdpchain.presence import Presence, names_of
+from xdpchain.spec.targets import Target, namespaces, targets
+from xdptui.commands.apply import carry_out, planned
+from xdptui.commands.spec_report import Result, report_line, report_text
+from xdptui.commands.wanted import Wanted, read_wanted
+from xdptui.outcome import ExitCode, Talk, UsageError, write
+
+__all__ = ["follow"]
+
+FIRST_RETRY, LAST_RETRY = 1.0, 60.0
+"""Seconds until an interface that failed is tried again: the double each time, up to the last."""
+
+LONG = 3600.0
+
+Identity = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An interface that failed: when it is to be tried again, and what it said."""
+
+    identity: Identity
+    retry_at: float
+    delay: float
+    text: str
+
+
+def follow(options: Namespace, talk: Talk) -> int:
+    """Apply until told to end."""
+    for name in ("confirm", "wait", "dry_run"):
+        if getattr(options, name):
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} and --follow exclude each other", "a service has nobody to ask")
+    if options.command == "plan":
+        raise UsageError("--follow is no plan", todo="`xdptui plan FILE` compares once")
+    if options.file == "-":
+        raise UsageError("--follow takes a file", "it reads the spec again on SIGHUP")
+    require_capabilities()
+    return _Service(options, talk).run()
+
+
+class _Service:
+    def __init__(self, options: Namespace, talk: Talk) -> None:
+        self._options = options
+        self._talk = talk
+        self._wanted = self._read()
+        self._done: dict[Target, Identity] = {}
+        self._failed: dict[Target, Failure] = {}
+        self._missing: frozenset[str] = frozenset()
+        self._ending = False
+        self._reloading = False
+        self._ready = False
+        self._presence: Presence | None = None
+
+    def _read(self) -> Wanted:
+        options = self._options
+        return read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
+
+    def run(self) -> int:
+        with self._signals():
+            while not self._ending:
+                if self._reloading:
+                    self._reload()
+                with Presence(namespaces(self._wanted.spec, self._wanted.netns)) as presence:
+                    self._presence = presence
+                    self._follow(presence)
+                    self._presence = None
+        _notify("STOPPING=1")
+        return ExitCode.OK
+
+    def _follow(self, presence: Presence) -> None:
+        while not (self._ending or self._reloading):
+            try:
+                self._round(presence)
+            except XdpChainError as error:
+                self._say_once(error)
+            if not self._ready:
+                self._ready = True
+                _notify("READY=1")
+            now = time.monotonic()
+            presence.wait(min((one.retry_at - now for one in self._failed.values()), default=LONG))
+
+    def _round(self, presence: Presence) -> None:
+        there = presence.look()
+        found, missing = targets(self._wanted.spec, names_of(there), self._wanted.netns)
+        self._tell_missing(frozenset(map(str, missing)))
+        identities = {(netns, one.name): one.identity for netns, some in there.items() for one in some}
+        present = {target: identities[target.netns, target.name] for target in found}
+        self._done = {t: i for t, i in self._done.items() if present.get(t) == i}
+        self._failed = {t: f for t, f in self._failed.items() if present.get(t) == f.identity}
+        for target, identity in present.items():
+            if self._ending or self._reloading:
+                return
+            if target not in self._done and self._is_due(target):
+                self._apply(target, identity)
+
+    def _is_due(self, target: Target) -> bool:
+        return target not in self._failed or self._failed[target].retry_at <= time.monotonic()
+
+    def _apply(self, target: Target, identity: Identity) -> None:
+        first = planned(self._wanted, target, self._talk, tried=False)
+        (result,) = carry_out(self._wanted, [first], self._talk, confirm=None, keep_going=True)
+        if result.error is None:
+            self._failed.pop(target, None)
+            self._done[target] = identity
+            self._say(result)
+            return
+        before = self._failed.get(target)
+        delay = FIRST_RETRY if before is None else min(2 * before.delay, LAST_RETRY)
+        text = str(result.error)
+        self._failed[target] = Failure(identity, time.monotonic() + delay, delay, text)
+        if before is None or before.text != text:
+            self._say(result)
+
+    # What is said
+
+    def _say(self, result: Result) -> None:
+        if self._talk.json:
+            write(json.dumps(report_line(result, time.time())))
+            return
+        for warning in result.warnings:
+            self._talk.warn(warning)
+        if text := report_text(result, dry=False):
+            write(text)
+        if result.error is not None:
+            self._talk.failed(result.named_error)
+
+    def _say_once(self, error: XdpChainError) -> None:
+        text = frozenset((str(error),))
+        if text != self._missing:
+            self._missing = text
+            self._talk.failed(error)
+
+    def _tell_missing(self, missing: frozenset[str]) -> None:
+        for name in sorted(missing - self._missing):
+            self._talk.step(f"{name} is not there yet")
+        self._missing = missing
+
+    # Signals
+
+    def _wake(self) -> None:
+        if self._presence is not None:
+            self._presence.poke()
+
+    def _reload(self) -> None:
+        self._reloading = False
+        try:
+            self._wanted = self._read()
+        except XdpChainError as error:  # the old one goes on
+            self._talk.failed(error)
+            return
+        self._done.clear()
+        self._failed.clear()
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        def end(*_: object) -> None:
+            self._ending = True
+            self._wake()
+
+        def reload(*_: object) -> None:
+            self._reloading = True
+            self._wake()
+
+        handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, where it asked for that (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.connect("\0" + address[1:] if address.startswith("@") else address)
+        sock.sendall(state.encode())

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui save IF...``: what runs, as a spec."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from xdpchain.chain import Chain
+from xdpchain.discover import look, survey
+from xdpchain.errors import NotFound, NotOurs
+from xdpchain.permissions import require_capabilities
+from xdpchain.running import Running
+from xdpchain.spec.saving import saved, write_spec
+from xdpchain.spec.values import is_glob
+from xdptui.outcome import Talk, write
+
+__all__ = ["run"]
+
+
+def run(options: Namespace) -> int:
+    """Write down what some interfaces run."""
+    talk = Talk(options.json, bool(options.verbose))
+    runnings, warnings = _found(options.interfaces, options.netns)
+    chains = [(running.interface, _chain(running)) for running in runnings]
+    made = saved(chains, objects=options.objects, beside=options.output)
+    warnings += made.warnings
+    warnings += [
+        f"a change of {one.interface} waits to be confirmed: this is what it put there"
+        for one in runnings
+        if one.armed is not None
+    ]
+    if options.output is not None:
+        write_spec(made, options.output, replace=options.force)
+    for warning in warnings:
+        talk.warn(warning)
+    if options.json:
+        document = {
+            "path": options.output,
+            "interfaces": [{"interface": one.name, "netns": one.netns} for one, _ in chains],
+            "objects": list(made.files),
+            "warnings": warnings,
+            "spec": made.text,
+        }
+        write(json.dumps(document, indent=2))
+    elif options.output is None:
+        write(made.text.rstrip("\n"))
+    else:
+        names = ", ".join(str(one) for one, _ in chains)
+        write(f"{options.output}: what {names} run{'s' * (len(chains) == 1)}")
+        for path in made.files:
+            write(f"  object file {path}")
+    return 0
+
+
+def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], list[str]]:
+    """The interfaces that are meant, each once; and which of those that a glob matches are left out, and why.
+    """
+    found: dict[int, Running] = {}
+    warnings: list[str] = []
+    everything = survey(netns) if any(is_glob(name) for name in wanted) else ()
+    for name in wanted:
+        if not is_glob(name):
+            one = look(name, netns)
+            found[one.interface.ifindex] = one
+            continue
+        matching = [one for one in everything if fnmatchcase(one.interface.name, name)]
+        if not matching:
+            raise NotFound(f"no interface matches {name!r}", todo="`xdptui status` lists them")
+        for one in matching:
+            if one.chain is not None:
+                found.setdefault(one.interface.ifindex, one)
+            elif one.hooks:
+                warnings.append(f"{one.interface} is left out: {one.note}")
+    if not found:
+        raise NotFound(
+            "there is nothing to write down",
+            f"no interface that {', '.join(wanted)} matches runs a chain",
+            "By its name, an interface is written down as one that shall run nothing",
+        )
+    return list(found.values()), warnings
+
+
+def _chain(running: Running) -> Chain | None:
+    if running.editable:
+        return running.chain
+    require_capabilities()  # what can't be read looks like somebody else's
+    hook = running.hooks[0]
+    raise NotOurs(
+        f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which can't be written down",
+        running.note,
+        "A spec has chains that xdptui can edit",
+    )

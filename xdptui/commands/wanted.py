@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec that was read, with its object files, and what it takes to make one interface run what it says."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from xdpchain.chain import Chain, Component
+from xdpchain.discover import interfaces, look
+from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
+from xdpchain.forewarn import forewarn, surroundings
+from xdpchain.permissions import require_capabilities
+from xdpchain.plan import Plan, make_plan
+from xdpchain.presence import Presence, names_of
+from xdpchain.running import Running
+from xdpchain.spec.matching import candidate
+from xdpchain.spec.objects import Objects
+from xdpchain.spec.reading import parse
+from xdpchain.spec.targets import Missing, Target, namespaces, targets
+from xdpchain.spec.values import Spec
+from xdptui.commands.linkage import choose
+from xdptui.commands.spec_report import Result, State
+from xdptui.outcome import Talk, printable
+
+__all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_text", "read_wanted"]
+
+STDIN = "-"
+MOST = 1 << 20
+"""Bytes of a spec that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A spec, and the components of each entry's slots; ``netns`` is that of entries that name none."""
+
+    source: str
+    spec: Spec
+    components: tuple[tuple[Component | None, ...], ...]
+    netns: str | None = None
+    fresh_maps: bool = False
+
+
+def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wanted:
+    """Read a spec (``-``: standard input) and all object files that it names. Raises NotFound, InvalidInput.
+    """
+    text = read_text(path)
+    source = "standard input" if path == STDIN else printable(path)
+    spec = parse(text, source)
+    objects = Objects(os.getcwd() if path == STDIN else os.path.dirname(os.path.abspath(path)))
+    components = []
+    for entry in spec.interfaces:
+        try:
+            components.append(tuple(objects.component(slot) for slot in entry.slots))
+        except XdpChainError as error:
+            error.what = f"{source}: {error.what}"
+            raise
+    return Wanted(source, spec, tuple(components), netns, fresh_maps)
+
+
+def read_text(path: str) -> str:
+    """The text of a spec. Raises NotFound, PermissionDenied, InvalidInput."""
+    try:
+        if path == STDIN:
+            data = sys.stdin.buffer.read(MOST + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(MOST + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise NotFound(f"the spec {path} can't be read", error.strerror or "") from None
+    except PermissionError as error:
+        raise PermissionDenied(f"the spec {path} can't be read", error.strerror or "") from None
+    except (OSError, ValueError, AttributeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidInput(f"the spec {path} can't be read", why) from None
+    if len(data) > MOST:
+        raise InvalidInput(f"{path} is no spec", f"it has more than {MOST} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidInput(f"{path}, line {line}: this is no TOML", "it is not UTF-8") from None
+
+
+def awaited(wanted: Wanted, patience: float) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
+    """The interfaces that the spec is about, and those that are missing after so many seconds. Raises
+    InvalidInput (two entries want one interface), NotFound (an entry's namespace is not there).
+    """
+    end = time.monotonic() + patience
+    with Presence(namespaces(wanted.spec, wanted.netns)) as presence:
+        while True:
+            there = presence.look()
+            found, missing = targets(wanted.spec, names_of(there), wanted.netns)
+            left = end - time.monotonic()
+            if not missing and not presence.absent:
+                return found, missing
+            if left <= 0:
+                for netns in presence.absent:
+                    interfaces(netns)  # raises NotFound, in words
+                return found, missing
+            presence.wait(left)
+
+
+def plan_target(wanted: Wanted, target: Target) -> tuple[Plan, tuple[str, ...]]:
+    """What is to be done on one interface, and remarks. Raises what `make_plan` and `choose` raise."""
+    running = look(target.name, target.netns)
+    made, notes = _change(wanted, target)(running)
+    return forewarn(make_plan(running, made)), notes
+
+
+def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, tuple[str, ...]]]:
+    entry = wanted.spec.interfaces[target.entry]
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        if not running.editable:
+            require_capabilities()  # what can't be read looks like somebody else's
+            make_plan(running, Chain())  # says whose it is
+        notes: list[str] = []
+        chain = running.chain or Chain()
+        linkage = chain.linkage
+        if entry.slots:
+            linkage, why = choose(entry.linkage.value if entry.linkage else "auto", running)
+            if running.chain is None or running.chain.linkage is not linkage:
+                notes.append(f"{linkage} linkage: {why}")
+        if running.armed is not None:
+            notes.append(f"a change of {running.interface} waits to be confirmed: it may be rolled back")
+        components = wanted.components[target.entry]
+        return candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps), tuple(notes)
+
+    return make
+
+
+def apply_target(wanted: Wanted, planned: Result, talk: Talk, confirm: float | None) -> Result:
+    """Make an interface run what the spec says, and tell how that went."""
+    from xdpchain import transaction
+    target = planned.target
+    assert target is not None
+    talk.step(f"{target}: begin")
+    change = _change(wanted, target)
+    made: list[Plan] = []
+    troubles: list[str] = []
+
+    def make(running: Running) -> Chain:
+        chain, _ = change(running)
+        made.append(forewarn(make_plan(running, chain), surroundings(running, chain)))
+        return chain
+
+    try:
+        now = transaction.edit(
+            target.name, target.netns, make, progress=talk.step, confirm=confirm, warn=troubles.append
+        )
+    except XdpChainError as error:
+        return replace(planned, state=State.FAILED, error=error, troubles=tuple(troubles))
+    plan = made[-1]
+    state = State.UNCHANGED if plan.empty else State.CHANGED
+    return replace(planned, state=state, plan=plan, now=now, troubles=tuple(troubles))
