@@ -121,7 +121,7 @@ def runnings(draw: st.DrawFn) -> Running:
             else ObjectRef(source, 10, draw(st.sampled_from((FILES[source], "/else.o", None)))),
             declared=DECLARED,
             pin_root=draw(st.sampled_from((None, None, "/pins"))),
-            instance="" if source is None else draw(st.sampled_from(("", "i", "k", f"own{number}"))),
+            instance="" if source is None else draw(st.sampled_from(("i", "k", f"own{number}"))),
             id=number,
             tag=f"{number:016x}",
             loaded_at=number,

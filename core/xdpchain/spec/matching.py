@@ -78,13 +78,8 @@ class _Matching:
         slots = [self._slot(i) for i in range(len(self._wanted))]
         if self._same == {i: i for i in range(len(self._runs))} and tuple(slots) == self._runs:
             return self._runs  # in whatever order another tool made them run
-        last = len(self._runs)
-        place = {i: j for pairs in (self._same, self._replaced) for i, j in pairs.items()}
-        order = sorted(
-            range(len(slots)),
-            key=lambda i: (slots[i].priority, slots[i].name.encode(), place.get(i, last), i),
-        )
-        return tuple(slots[i] for i in order)
+        # Twins stand as in the file: then the spec alone says what runs, whatever ran before.
+        return tuple(sorted(slots, key=lambda slot: (slot.priority, slot.name.encode())))
 
     # Which is which
 

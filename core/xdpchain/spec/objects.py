@@ -52,7 +52,8 @@ class Objects:
                 why = f"the spec wants the file with SHA-256 {slot.sha256}, and there is none"
                 raise NotFound(f"the object file {path} is missing", why, _PUT_BACK) from error
             except InvalidInput:
-                check_file(path, slot.sha256)  # if it is another file altogether, that is what to say
+                if slot.sha256 is not None:
+                    check_file(path, slot.sha256)  # if it is another file altogether, that is what to say
                 raise
         source = self._read[path]
         if slot.sha256 not in (None, source.sha256):

@@ -1,0 +1,450 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Specs on real interfaces: what runs is written down, and what is written down runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.chains import look_at
+from tests.kernel.command_line import CommandLine, Result
+from tests.kernel.loaders import attach_pinned, pinned_program
+from xdptui.demo.frames import NEAR, PEER, udp
+from xdptui.demo.playground import Playground
+
+FRAMES = [udp(PEER, NEAR, 53)] * 5
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
+
+
+@pytest.fixture
+def objects(tmp_path: Path, samples: Path) -> Path:
+    """Object files of this test's own, to be changed and taken away."""
+    folder = tmp_path / "objects"
+    folder.mkdir()
+    for name in ("firewall", "monitor", "counter", "pass", "drop", "two", "ratelimit"):
+        shutil.copy(samples / f"{name}.o", folder)
+    shutil.copy(samples / "counter_v2.o", folder)
+    return folder
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def spec(cli: CommandLine, *slots: str, head: str = "", name: str | None = None) -> str:
+    """A spec of the interface under test, statically linked: that works on every kernel."""
+    lines = ["[[interface]]", f'name = "{name or cli.interface}"', head or 'linkage = "static"']
+    for slot in slots:
+        lines += ["[[interface.slot]]", *slot.split("; ")]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "spec.toml"
+
+
+def states(result: Result) -> list[tuple[str, str]]:
+    return [(one["interface"], one["state"]) for one in result.json["interfaces"]]
+
+
+def counted(status: Any, slot: int) -> int:
+    return sum(amount["packets"] for amount in status["slots"][slot]["counters"].values())
+
+
+def test_what_was_saved_is_nothing_to_apply(cli: CommandLine, file: Path) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("monitor"), "--linkage", "static")
+    cli.ok(
+        "load",
+        cli.interface,
+        cli.sample("two"),
+        "-n",
+        "two_learn",
+        "-n",
+        "two_enforce",
+        "-P",
+        "70",
+        "-A",
+        "PD",
+    )
+    before = look_at(cli.playground).hook
+    assert cli("save", cli.interface, "-o", str(file)).code == 0
+    assert cli("plan", str(file)).code == 0
+    applied = cli.ok("apply", str(file))
+    assert applied.json["changed"] is False
+    assert states(applied) == [(cli.interface, "unchanged")]
+    assert look_at(cli.playground).hook == before
+
+
+def test_the_spec_brings_the_same_chain_back(cli: CommandLine, file: Path) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), "--linkage", "static", "-P", "7", "-A", "PT")
+    cli.ok("load", cli.interface, cli.sample("two"), "-n", "two_learn", "-n", "two_enforce")
+    cli.ok("set", cli.interface, "--no-counters")
+    kept = ("name", "section", "priority", "actions", "declared", "object", "frags")
+    before = [{key: slot[key] for key in kept} for slot in cli.status()["slots"]]
+    cli.ok("save", cli.interface, "-o", str(file))
+    cli.ok("unload", cli.interface, "--all")
+    planned = cli("plan", str(file), "--json")
+    assert planned.code == 2
+    assert states(planned) == [(cli.interface, "would-change")]
+    assert cli.status()["slots"] == []
+    cli.ok("apply", str(file))
+    after = cli.status()
+    assert [{key: slot[key] for key in kept} for slot in after["slots"]] == before
+    assert after["counters"] is False
+    two = [slot["maps"] for slot in after["slots"] if slot["name"].startswith("two_")]
+    first, second = ({one["id"] for one in maps if one["name"] == "senders"} for maps in two)
+    assert first == second != set(), "they were loaded together and share their maps"
+    assert cli("plan", str(file)).code == 0
+
+
+def test_only_what_differs_changes_and_the_rest_goes_on_counting(
+    cli: CommandLine, file: Path, objects: Path
+) -> None:
+    one = f'object = "{objects}/counter.o"; priority = 10'
+    file.write_text(spec(cli, one, f'object = "{objects}/pass.o"; priority = 20'))
+    cli.ok("apply", str(file))
+    cli.playground.send(FRAMES)
+    before = cli.status()
+    file.write_text(spec(cli, f'object = "{objects}/monitor.o"; priority = 5', one.replace("10", "30")))
+    planned = cli("plan", str(file), "--json")
+    assert planned.code == 2
+    changes = planned.json["interfaces"][0]["plan"]["changes"]
+    assert {(c["kind"], c["name"]) for c in changes} == {
+        ("remove", "xdp_pass"),
+        ("add", "xdp_monitor"),
+        ("retune", "xdp_counter"),
+    }
+    cli.ok("apply", str(file))
+    cli.playground.send(FRAMES)
+    after = cli.status()
+    assert [slot["name"] for slot in after["slots"]] == ["xdp_monitor", "xdp_counter"]
+    assert after["slots"][1]["id"] == before["slots"][0]["id"]
+    assert after["slots"][1]["maps"] == before["slots"][0]["maps"]
+    assert counted(after, 1) == 2 * len(FRAMES)
+    assert counted(after, 0) == len(FRAMES)
+
+
+def test_a_new_version_keeps_the_maps(cli: CommandLine, file: Path, objects: Path) -> None:
+    file.write_text(spec(cli, f'object = "{objects}/counter.o"'))
+    cli.ok("apply", str(file))
+    before = cli.status()["slots"][0]
+    shutil.copy(objects / "counter_v2.o", objects / "counter.o")
+    planned = cli("plan", str(file), "--json")
+    assert planned.code == 2
+    assert [c["kind"] for c in planned.json["interfaces"][0]["plan"]["changes"]] == ["replace"]
+    cli.ok("apply", str(file))
+    after = cli.status()["slots"][0]
+    assert after["object"]["sha256"] == sha256(objects / "counter_v2.o")
+    assert {m["id"] for m in after["maps"]} >= {m["id"] for m in before["maps"] if m["name"][0] != "."}
+    assert cli("plan", str(file)).code == 0
+
+
+def test_a_changed_object_is_refused_with_both_hashes(cli: CommandLine, file: Path, objects: Path) -> None:
+    wanted = sha256(objects / "pass.o")
+    file.write_text(spec(cli, f'object = "objects/pass.o"; sha256 = "{wanted}"'))
+    cli.ok("apply", str(file))  # relative to the spec
+    shutil.copy(objects / "drop.o", objects / "pass.o")
+    for word in ("plan", "apply"):
+        refused = cli(word, str(file), "--json")
+        assert refused.code == 7
+        assert wanted in refused.error["why"]
+        assert sha256(objects / "drop.o") in refused.error["why"]
+    (objects / "pass.o").unlink()
+    missing = cli("apply", str(file), "--json")
+    assert missing.code == 5
+    assert wanted in missing.error["why"]
+    assert cli.status()["slots"][0]["name"] == "xdp_pass"
+
+
+def test_saving_says_what_could_not_be_applied(cli: CommandLine, file: Path, objects: Path) -> None:
+    running = sha256(objects / "pass.o")
+    cli.ok("load", cli.interface, str(objects / "pass.o"), "--linkage", "static")
+    shutil.copy(objects / "drop.o", objects / "pass.o")
+    refused = cli("save", cli.interface, "-o", str(file), "--json")
+    assert refused.code == 7
+    assert running in refused.error["why"]
+    assert sha256(objects / "drop.o") in refused.error["why"]
+    assert "--objects" in refused.error["todo"]
+    assert not file.exists()
+    (objects / "pass.o").unlink()
+    assert cli("save", cli.interface).code == 7
+    # The chain carries the file.
+    made = cli.ok("save", cli.interface, "-o", str(file), "--objects", str(file.parent / "own"))
+    (path,) = made.json["objects"]
+    assert sha256(Path(path)) == running
+    assert 'object = "own/pass.o"' in file.read_text()
+    assert cli("plan", str(file)).code == 0
+    cli.ok("unload", cli.interface, "--all")
+    cli.ok("apply", str(file))
+    assert cli.status()["slots"][0]["object"]["sha256"] == running
+
+
+def test_object_files_of_others_are_not_replaced(cli: CommandLine, objects: Path, tmp_path: Path) -> None:
+    cli.ok("load", cli.interface, str(objects / "pass.o"), "--linkage", "static")
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "pass.o").write_text("mine")
+    (path,) = cli.ok("save", cli.interface, "--objects", str(own)).json["objects"]
+    assert (own / "pass.o").read_text() == "mine"
+    assert sha256(Path(path)) == sha256(objects / "pass.o")
+    assert cli.ok("save", cli.interface, "--objects", str(own)).json["objects"] == [path]
+
+
+def test_a_spec_that_is_there_is_not_replaced_unasked(cli: CommandLine, file: Path) -> None:
+    cli.load("pass")
+    file.write_text("mine")
+    assert cli("save", cli.interface, "-o", str(file)).code == 7
+    assert file.read_text() == "mine"
+    assert cli("save", cli.interface, "-o", str(file), "--force").code == 0
+    assert cli("plan", str(file)).code == 0
+
+
+def test_nothing_is_written_down_as_nothing(cli: CommandLine, file: Path) -> None:
+    cli.ok("save", cli.interface, "-o", str(file))
+    assert "slot = []" in file.read_text()
+    cli.load("pass")
+    assert cli("plan", str(file)).code == 2
+    cli.ok("apply", str(file))
+    assert cli.status()["mode"] is None
+
+
+def test_standard_input(cli: CommandLine, objects: Path) -> None:
+    text = spec(cli, f'object = "{objects}/pass.o"')
+    ended = cli.process("apply", "-", "--json", input=text, capture_output=True)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["changed"] is True
+    assert cli.process("plan", "-", input=text, capture_output=True).returncode == 0
+
+
+def test_dry_run_changes_nothing(cli: CommandLine, file: Path, objects: Path) -> None:
+    file.write_text(spec(cli, f'object = "{objects}/pass.o"'))
+    assert cli.ok("apply", str(file), "--dry-run").json["dry_run"] is True
+    assert cli.status()["mode"] is None
+
+
+@pytest.fixture
+def three(no_leftovers: None) -> Iterator[Playground]:
+    with Playground(links=3) as made:
+        yield made
+
+
+@pytest.fixture
+def many(three: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(three, capsys, samples)
+
+
+def programs(cli: CommandLine) -> dict[str, list[str]]:
+    """What runs on each interface under test."""
+    found = cli.ok("status").json["interfaces"]
+    return {one["name"]: [slot["name"] for slot in one["slots"]] for one in found if one["name"] != "lo"}
+
+
+def test_a_glob_is_all_of_them_and_a_name_outranks_it(many: CommandLine, file: Path, objects: Path) -> None:
+    first, second, third = (link.ifname for link in many.playground.links)
+    glob = first.rstrip("0123456789") + "*"
+    file.write_text(
+        spec(many, f'object = "{objects}/pass.o"', name=glob)
+        + spec(many, f'object = "{objects}/drop.o"', name=second)
+        + spec(many, f'object = "{objects}/drop.o"', name="nothing*")
+    )
+    assert dict(states(many.ok("apply", str(file)))) == dict.fromkeys((first, second, third), "changed")
+    assert programs(many) == {first: ["xdp_pass"], second: ["xdp_drop"], third: ["xdp_pass"]}
+    assert many("plan", str(file)).code == 0
+    saved = many.ok("save", glob).json["spec"]
+    assert f'name = ["{first}", "{third}"]' in saved
+
+
+def test_two_globs_for_one_interface_are_refused(many: CommandLine, file: Path, objects: Path) -> None:
+    slot = f'object = "{objects}/pass.o"'
+    file.write_text(spec(many, slot, name="*") + spec(many, slot, name="?*"))
+    refused = many("apply", str(file), "--json")
+    assert refused.code == 7
+    assert "two globs" in refused.error["why"]
+
+
+def test_what_can_not_be_planned_stops_the_whole(
+    many: CommandLine, file: Path, objects: Path, samples: Path
+) -> None:
+    first, second, third = (link.ifname for link in many.playground.links)
+    with pinned_program(samples / "pass.o") as pin:
+        attach_pinned(many.playground, pin, link=1)
+    theirs = look_at(many.playground, 1).hook
+    assert theirs is not None
+    slot = f'object = "{objects}/pass.o"'
+    file.write_text("".join(spec(many, slot, name=name) for name in (first, second, third)))
+    refused = many("apply", str(file), "--json")
+    assert refused.code == 4
+    assert states(refused) == [(first, "would-change"), (second, "failed"), (third, "would-change")]
+    assert refused.error["what"] == refused.json["interfaces"][1]["error"]["what"]
+    assert second in refused.error["what"]
+    assert programs(many) == {first: [], second: [], third: []}
+    going = many("apply", str(file), "--keep-going", "--json")
+    assert going.code == 4
+    assert states(going) == [(first, "changed"), (second, "failed"), (third, "changed")]
+    assert programs(many) == {first: ["xdp_pass"], second: [], third: ["xdp_pass"]}
+    assert look_at(many.playground, 1).hook == theirs
+    again = many("apply", str(file), "--keep-going", "--json")
+    assert states(again) == [(first, "unchanged"), (second, "failed"), (third, "unchanged")]
+
+
+def test_the_first_failure_ends_it_and_what_was_changed_stays(
+    many: CommandLine, file: Path, objects: Path, samples: Path
+) -> None:
+    """The verifier's no comes when the chain is built, after all was planned."""
+    shutil.copy(samples / "refused.o", objects)
+    first, second, third = (link.ifname for link in many.playground.links)
+    good, bad = (f'object = "{objects}/{name}.o"' for name in ("pass", "refused"))
+    file.write_text(
+        spec(many, good, name=first) + spec(many, bad, name=second) + spec(many, good, name=third)
+    )
+    refused = many("apply", str(file))
+    assert refused.code == 1
+    assert "not changed, for another interface failed" in refused.out
+    assert "1 changed" in refused.out
+    assert second in refused.err
+    assert programs(many) == {first: ["xdp_pass"], second: [], third: []}
+    assert many("apply", str(file), "--keep-going").code == 1
+    assert programs(many)[third] == ["xdp_pass"]
+    planned = many("plan", str(file), "--json")
+    assert planned.code == 1
+    assert states(planned) == [(first, "unchanged"), (second, "failed"), (third, "unchanged")]
+
+
+def test_a_missing_interface_is_an_error_unless_it_comes_in_time(
+    cli: CommandLine, file: Path, objects: Path
+) -> None:
+    late = f"late{os.getpid() % 10000}"
+    slot = f'object = "{objects}/pass.o"'
+    file.write_text(spec(cli, slot) + spec(cli, slot, name=late))
+    missing = cli("apply", str(file), "--json")
+    assert missing.code == 5
+    assert late in missing.error["what"]
+    assert cli.status()["mode"] is None, "nothing was changed"
+    assert cli("apply", str(file), "--wait", "0.3").code == 5
+
+    def come() -> None:
+        time.sleep(0.5)
+        add_veth(cli.playground.netns, late)
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    try:
+        begun = time.monotonic()
+        waited = cli("apply", str(file), "--wait", "30", "--json")
+        assert waited.code == 0, waited.err
+        assert time.monotonic() - begun < 15
+        assert dict(states(waited)) == {cli.interface: "changed", late: "changed"}
+    finally:
+        thread.join()
+
+
+def add_veth(namespace: str, name: str) -> None:
+    subprocess.run(
+        ["ip", "-n", namespace, "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True
+    )
+
+
+def test_each_changed_interface_waits_to_be_confirmed(many: CommandLine, file: Path, objects: Path) -> None:
+    first, second, third = (link.ifname for link in many.playground.links)
+    slot = f'object = "{objects}/pass.o"'
+    file.write_text(spec(many, slot, name=first))
+    many.ok("apply", str(file))
+    file.write_text("".join(spec(many, slot, name=name) for name in (first, second, third)))
+    armed = many.ok("apply", str(file), "--confirm", "60")
+    waiting = {one["interface"]: one["running"]["armed"] is not None for one in armed.json["interfaces"]}
+    assert waiting == {first: False, second: True, third: True}
+    # While they wait, the spec is what runs: said again, it changes nothing, and confirms nothing.
+    again = many.ok("apply", str(file))
+    assert again.json["changed"] is False
+    many.ok("confirm", second)
+    many.ok("rollback", third)
+    assert programs(many) == {first: ["xdp_pass"], second: ["xdp_pass"], third: []}
+    assert many("plan", str(file)).code == 2
+
+
+def test_the_namespace_of_an_entry(cli: CommandLine, file: Path, objects: Path) -> None:
+    text = spec(
+        cli, f'object = "{objects}/pass.o"', head=f'linkage = "static"\nnetns = "{cli.playground.netns}"'
+    )
+    file.write_text(text)
+    from xdptui.cli import main
+
+    assert main(["apply", str(file)]) == 0
+    assert cli.status()["slots"][0]["name"] == "xdp_pass"
+    saved = cli.ok("save", cli.interface).json["spec"]
+    assert f'netns = "{cli.playground.netns}"' in saved
+    file.write_text(text.replace(cli.playground.netns, "nowhere"))
+    assert main(["apply", str(file)]) == 5
+
+
+def test_the_mode_is_never_changed_by_itself(cli: CommandLine, file: Path, objects: Path) -> None:
+    slot = f'object = "{objects}/pass.o"'
+    file.write_text(spec(cli, slot, head='linkage = "static"\nmode = "generic"'))
+    cli.ok("apply", str(file))
+    assert cli.status()["mode"] == "generic"
+    assert cli("plan", str(file)).code == 0
+    file.write_text(spec(cli, slot))
+    refused = cli("apply", str(file))
+    assert refused.code == 7
+    assert "generic mode" in refused.err
+
+
+BAD = {
+    "no file": (None, 5),
+    "no TOML": ("= =", 7),
+    "no UTF-8": (b"\xff\xfe", 7),
+    "an unknown key": ("frob = 1", 7),
+    "no such program": (
+        '[[interface]]\nname = "x*"\n[[interface.slot]]\nobject = "pass.o"\nprogram = "frob"',
+        5,
+    ),
+    "no object file": ('[[interface]]\nname = "x*"\n[[interface.slot]]\nobject = "spec.toml"', 7),
+    "a folder for an object": ('[[interface]]\nname = "x*"\n[[interface.slot]]\nobject = "."', 7),
+    "a missing object": ('[[interface]]\nname = "x*"\n[[interface.slot]]\nobject = "none.o"', 5),
+    "no such namespace": ('[[interface]]\nname = "x*"\nnetns = "nowhere"\nslot = []', 5),
+}
+
+
+@pytest.mark.parametrize(("content", "code"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("word", ["plan", "apply"])
+def test_bad_specs(
+    cli: CommandLine, file: Path, samples: Path, word: str, content: str | bytes | None, code: int
+) -> None:
+    if content is not None:
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    shutil.copy(samples / "pass.o", file.parent)
+    refused = cli(word, str(file))
+    assert refused.code == code
+    assert refused.err.startswith("xdptui: ")
+    assert "Traceback" not in refused.err
+
+
+def test_others_programs_are_not_written_down(cli: CommandLine, samples: Path, file: Path) -> None:
+    with pinned_program(samples / "pass.o") as pin:
+        attach_pinned(cli.playground, pin)
+    refused = cli("save", cli.interface, "-o", str(file))
+    assert refused.code == 4
+    assert not file.exists()
+    assert cli("save", "*").code == 5
+    assert cli("save", "frob").code == 5
+
+
+def test_an_empty_spec_is_nothing_to_do(cli: CommandLine, file: Path) -> None:
+    file.write_text("")
+    assert cli("plan", str(file)).code == 0
+    assert cli("apply", str(file), "--json").json["interfaces"] == []
