@@ -53,8 +53,7 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
 
 
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
-    """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound for an unknown namespace.
-    """
+    """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound (no such namespace)."""
     with Netlink(netns) as netlink:
         links = sorted(netlink.links(), key=lambda link: link.ifindex)
         return tuple(Interface(link.name, link.ifindex, netns) for link in links)

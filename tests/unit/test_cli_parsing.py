@@ -15,12 +15,12 @@ from xdpchain.chain import Chain, Component, Interface, Mode, Slot
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
 from xdptui import cli
 from xdptui.commands import options as values
-from xdptui.commands.arguments import CHANGING, COMMANDS, command_parser
+from xdptui.commands.arguments import CHANGING, COMMANDS, command_parser, spelled_out
 from xdptui.outcome import EXIT_CODES, ExitCode, UsageError
 
 
 def parsed(line: str) -> Namespace:
-    return command_parser().parse_args(line.split())
+    return command_parser().parse_args(spelled_out(line.split()))
 
 
 LINES: dict[str, dict[str, Any]] = {
@@ -48,6 +48,34 @@ LINES: dict[str, dict[str, Any]] = {
     "relink eth0 --linkage freplace": {"linkage": "freplace"},
     "plan load eth0 a.o": {"command": "plan", "changing": "load", "objects": ["a.o"]},
     "--netns blue plan unload eth0 --all --json": {"changing": "unload", "json": True, "netns": "blue"},
+    "apply spec.toml": {
+        "file": "spec.toml",
+        "wait": None,
+        "keep_going": False,
+        "follow": False,
+        "confirm": None,
+    },
+    "apply - --wait 3 --keep-going --fresh-maps": {
+        "file": "-",
+        "wait": "3",
+        "keep_going": True,
+        "fresh_maps": True,
+    },
+    "plan spec.toml": {"command": "plan", "changing": "apply", "file": "spec.toml"},
+    "plan -": {"changing": "apply", "file": "-"},
+    "plan --json ./load": {"changing": "apply", "file": "./load", "json": True},
+    "--netns plan plan --wait 3 x.toml": {
+        "netns": "plan",
+        "changing": "apply",
+        "file": "x.toml",
+        "wait": "3",
+    },
+    "plan apply x": {"changing": "apply", "file": "x"},
+    "save eth0 lan* -o x.toml --objects d": {
+        "interfaces": ["eth0", "lan*"],
+        "output": "x.toml",
+        "objects": "d",
+    },
     "features": {"interface": None},
     "watch eth0 --jsonl --interval 0.5 --count 3": {"json": True, "interval": "0.5", "count": "3"},
     "watch": {"json": False, "interval": "1", "count": None},
@@ -73,6 +101,10 @@ def test_lines(line: str, expected: dict[str, Any]) -> None:
         "move eth0 1",
         "plan",
         "plan status",
+        "plan laod eth0 a.o",
+        "plan x.toml y.toml",
+        "apply",
+        "save",
         "status eth0 eth1",
         "status --dry-run",
         "frob eth0",

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.actions import ActionSet
+from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot, order_key
 from xdpchain.errors import NotFound
 from xdpchain.plan import ChangeKind, Plan, make_plan
+from xdpchain.policy import Policy
+from xdpchain.routes import Route
 from xdpchain.runconfig import RunConfig
 from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.spec.matching import candidate
@@ -132,6 +134,20 @@ def runnings(draw: st.DrawFn) -> Running:
         slots.sort(key=order_key)
     linkage = draw(st.sampled_from((Linkage.STATIC, Linkage.FREPLACE)))
     counters = linkage is Linkage.FREPLACE or draw(st.booleans())
+    if linkage is Linkage.STATIC:
+        slots = [
+            replace(
+                one,
+                shadow=draw(st.booleans()),
+                policy=draw(st.sampled_from((None, Policy(ActionSet.parse("PD"))))) if counters else None,
+                routes=tuple(
+                    Route(code, draw(st.sampled_from(slots[i + 1 :])).key)
+                    for code in draw(st.sets(st.sampled_from((Action.DROP, Action.TX))))
+                    if i + 1 < len(slots)
+                ),
+            )
+            for i, one in enumerate(slots)
+        ]
     mode = draw(st.sampled_from((Mode.NATIVE, Mode.GENERIC)))
     return running(Chain(tuple(slots), linkage, mode, counters))
 
@@ -277,6 +293,27 @@ def test_a_component_of_another_tool_is_kept_by_its_tag_and_not_made() -> None:
     assert kinds(planned(named, running(None))) == [(ChangeKind.ADD, "theirs")]
     with pytest.raises(NotFound, match="can't be loaded"):
         planned(saved, running(None))
+
+
+def test_routes_shadow_and_policies_are_those_of_the_spec() -> None:
+    now = applied(slot("filter"), slot("monitor", OTHER, 20))
+    policy = Policy(ActionSet.parse("PD"))
+    wanted = spec(
+        slot("filter", routes=((Action.DROP, "last"),), shadow=True),
+        slot("monitor", OTHER, 20, policy=policy, label="last"),
+    )
+    plan = planned(wanted, now)
+    assert kinds(plan) == [(ChangeKind.RETUNE, "filter"), (ChangeKind.RETUNE, "monitor")]
+    first, last = plan.candidate.slots
+    assert (first.shadow, last.shadow, last.policy) == (True, False, policy)
+    assert first.routes == (Route(Action.DROP, last.key),)
+    then = loaded(plan.candidate)
+    assert planned(wanted, then).empty
+    assert kinds(planned(spec(slot("filter"), slot("monitor", OTHER, 20)), then)) == kinds(plan)
+    # Named by its program, where that is clear.
+    saved = spec_of(then.chain, "eth0")
+    assert saved.slots[0].routes == ((Action.DROP, "monitor"),)
+    assert planned(saved, then).empty
 
 
 def test_freplace_has_no_counters_to_switch() -> None:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.actions import ActionSet
+from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Linkage, Mode
 from xdpchain.errors import InvalidInput
+from xdpchain.policy import Answer, Policy
 from xdpchain.runconfig import MAX_PRIORITY
 from xdpchain.spec.places import place_of
 from xdpchain.spec.reading import parse
@@ -23,6 +24,10 @@ texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 names = st.text(st.sampled_from("abcxyz019-._*?[]!äß"), min_size=1, max_size=15)
 hashes = st.text(st.sampled_from("0123456789abcdef"), min_size=64, max_size=64)
 
+policies = st.builds(
+    lambda mask, answer: Policy(ActionSet(mask | 0b110), answer), st.integers(0, 31), st.sampled_from(Answer)
+)
+
 loadable = st.builds(
     SlotSpec,
     object=texts,
@@ -30,14 +35,35 @@ loadable = st.builds(
     program=st.just("") | texts,
     priority=st.none() | st.integers(0, MAX_PRIORITY),
     actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
+    shadow=st.booleans(),
+    policy=st.none() | policies,
     pin_path=st.none() | texts,
     instance=st.none() | texts,
 )
 kept = st.builds(SlotSpec, program=texts, tag=hashes.map(lambda text: text[:16]))
+
+
+@st.composite
+def linked(draw: st.DrawFn, slots: list[SlotSpec]) -> list[SlotSpec]:
+    """With labels, and routes to them."""
+    named = [
+        replace(slot, label=f"label {i}") if draw(st.booleans()) else slot for i, slot in enumerate(slots)
+    ]
+    targets = [slot.label for slot in named if slot.label]
+    if not targets:
+        return named
+    codes = st.dictionaries(st.none() | st.sampled_from(Action), st.sampled_from(targets), max_size=3)
+    routed = []
+    for slot in named:
+        routes = sorted(draw(codes).items(), key=lambda route: 9 if route[0] is None else route[0])
+        routed.append(replace(slot, routes=tuple(routes)))
+    return routed
+
+
 interfaces = st.builds(
     InterfaceSpec,
     names=st.lists(names, min_size=1, max_size=3, unique=True).map(tuple),
-    slots=st.lists(loadable | kept, max_size=4).map(tuple),
+    slots=st.lists(loadable | kept, max_size=4).flatmap(lambda slots: linked(slots)).map(tuple),
     netns=st.none() | texts,
     linkage=st.none() | st.sampled_from(Linkage),
     mode=st.sampled_from((Mode.NATIVE, Mode.GENERIC)),
@@ -115,6 +141,18 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
     "the first version": (ONE + "dispatcher_version = 1\nslot = []\n", (3, 1), "dispatcher_version"),
     "an interface twice": ('[[interface]]\nname = ["a", "a"]\nslot = []\n', (2, 1), "name"),
     "a path for a name": ('[[interface]]\nname = "a/b"\nslot = []\n', (2, 1), "name"),
+    "a policy without what may be": (SLOT + 'policy = { otherwise = "drop" }\n', (5, 1), "policy"),
+    "a policy against itself": (
+        SLOT + 'policy = { may = ["XDP_PASS"], otherwise = "drop" }\n', (5, 1), "policy"),
+    "a policy's slip": (SLOT + 'policy = { may = ["XDP_PASS"], other = "drop" }\n', (5, 1), "policy"),
+    "a route of no code": (SLOT + 'routes = { XDP_MAYBE = "x" }\n', (5, 1), "routes"),
+    "a code twice": (SLOT + 'routes = { XDP_DROP = "x", DROP = "y" }\n', (5, 1), "routes"),
+    "a route to nobody": (SLOT + 'routes = { XDP_DROP = "x" }\n', (5, 1), "no slot is called so"),
+    "a route to two": (
+        SLOT + 'routes = { XDP_DROP = "x" }\n' + '[[interface.slot]]\nobject = "b.o"\nprogram = "x"\n' * 2,
+        (5, 1), "several slots"),
+    "a label twice": (
+        SLOT + 'label = "x"\n[[interface.slot]]\nobject = "b.o"\nlabel = "x"\n', (5, 1), "called 'x', too"),
     "eleven slots": (ONE + '[[interface.slot]]\nobject = "a.o"\n' * 11, (23, 1), "11 slots"),
     "no end": ('a = "x', (1, 7), "no TOML"),
     "a key twice": ("format = 1\nformat = 1\n", None, "no TOML"),

@@ -52,8 +52,7 @@ def _missing(one: Missing) -> Result:
 
 
 def planned(wanted: Wanted, target: Target, talk: Talk, *, tried: bool) -> Result:
-    """What is to be done on one interface; ``tried``: the candidate is linked as well, attached to nothing.
-    """
+    """What is to be done on one interface; ``tried``: the candidate is linked, too, attached to nothing."""
     from xdptui.commands.change import try_out
 
     try:

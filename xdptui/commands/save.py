@@ -56,8 +56,7 @@ def run(options: Namespace) -> int:
 
 
 def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], list[str]]:
-    """The interfaces that are meant, each once; and which of those that a glob matches are left out, and why.
-    """
+    """The interfaces that are meant, each once; and which of a glob are left out, and why."""
     found: dict[int, Running] = {}
     warnings: list[str] = []
     everything = survey(netns) if any(is_glob(name) for name in wanted) else ()

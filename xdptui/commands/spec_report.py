@@ -65,8 +65,7 @@ class Result:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What may not be meant: of the plan, of the new components on this interface, of the change itself.
-        """
+        """What may not be meant: of the plan, of the new components here, of the change itself."""
         from xdptui.commands.change import findings_of
 
         if self.plan is None or self.error is not None:

@@ -45,7 +45,9 @@ class Wanted:
 
 
 def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wanted:
-    """Read a spec (``-``: standard input) and all object files that it names. Raises NotFound, InvalidInput.
+    """Read a spec (``-``: standard input) and all object files that it names.
+
+    Raises NotFound, PermissionDenied, InvalidInput.
     """
     text = read_text(path)
     source = "standard input" if path == STDIN else printable(path)

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xdpchain.actions import ActionSet
+from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Linkage, Mode
+from xdpchain.policy import Answer, Policy
+from xdpchain.routes import OTHER, route_name
 from xdpchain.runconfig import RunConfig
 
 __all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
@@ -21,6 +23,7 @@ SLOTS = "slot"
 """The key of an interface's slots: tables of their own."""
 
 AUTO = "auto"
+ANY = route_name(None)
 
 
 def _same(value: Any) -> Any:
@@ -66,6 +69,32 @@ def _actions(value: Any) -> ActionSet:
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return ActionSet.parse(value)
     raise ValueError('takes a list of actions, such as ["XDP_PASS", "XDP_DROP"]')
+
+
+def _routes(value: Any) -> tuple[tuple[Action | None, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(one, str) and one for one in value.values()):
+        raise ValueError('takes a table of return codes and slots, such as { XDP_DROP = "logger" }')
+    found = {None if code == ANY else Action.parse(code): str(target) for code, target in value.items()}
+    if len(found) < len(value):
+        raise ValueError("names a return code twice")
+    return tuple(sorted(found.items(), key=lambda route: OTHER if route[0] is None else route[0]))
+
+
+def _policy(value: Any) -> Policy:
+    if not isinstance(value, dict) or not {"may"} <= value.keys() <= {"may", "otherwise"}:
+        raise ValueError('takes a table such as { may = ["XDP_PASS"], otherwise = "pass" }')
+    answers = [one.value for one in Answer]
+    otherwise = value.get("otherwise", Answer.AS_IS.value)
+    if otherwise not in answers:
+        raise ValueError(f"takes an `otherwise` that is one of: {', '.join(answers)}")
+    may = _actions(value["may"])
+    if not may:
+        raise ValueError("takes at least one action in `may`")
+    return Policy(may, Answer(otherwise))
+
+
+def _policy_out(policy: Policy) -> dict[str, Any]:
+    return {"may": list(policy.may.names()), "otherwise": policy.otherwise.value}
 
 
 def _hex(digits: int, what: str) -> Callable[[Any], str]:
@@ -135,6 +164,10 @@ SLOT_KEYS: Mapping[str, Key] = {
     "tag": Key("tag", _hex(16, "a program's tag")),
     "priority": Key("priority", _priority),
     "actions": Key("actions", _actions, lambda actions: list(actions.names())),
+    "routes": Key("routes", _routes, lambda routes: {route_name(code): to for code, to in routes}),
+    "shadow": Key("shadow", _flag),
+    "policy": Key("policy", _policy, _policy_out),
+    "label": Key("label", _text),
     "instance": Key("instance", _text),
     "pin_path": Key("pin_path", _text),
 }

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
 from xdpchain.errors import NotFound
+from xdpchain.routes import Route
 from xdpchain.runconfig import RunConfig
 from xdpchain.running import Running
 
@@ -75,7 +76,7 @@ class _Matching:
         self._pair(self._replaced, self._is_version, any_of_them)
 
     def slots(self) -> tuple[Slot, ...]:
-        slots = [self._slot(i) for i in range(len(self._wanted))]
+        slots = self._routed([self._slot(i) for i in range(len(self._wanted))])
         if self._same == {i: i for i in range(len(self._runs))} and tuple(slots) == self._runs:
             return self._runs  # in whatever order another tool made them run
         # Twins stand as in the file: then the spec alone says what runs, whatever ran before.
@@ -157,7 +158,7 @@ class _Matching:
     def _slot(self, i: int) -> Slot:
         if i in self._same:
             runs = self._runs[self._same[i]]
-            return replace(runs, config=self._config(i, runs.component))
+            return self._tuned(i, runs, runs.component)
         component = self._components[i]
         if component is None:
             raise NotFound(
@@ -167,9 +168,22 @@ class _Matching:
             )
         component = self._together(i, component)
         if i not in self._replaced:
-            return Slot.of(component, self._wanted[i].priority, self._wanted[i].actions)
-        runs = self._runs[self._replaced[i]]
-        return replace(runs, component=component, config=self._config(i, component))
+            return self._tuned(i, Slot.of(component), component)
+        return self._tuned(i, self._runs[self._replaced[i]], component)
+
+    def _tuned(self, i: int, slot: Slot, component: Component) -> Slot:
+        wanted = self._wanted[i]
+        config = self._config(i, component)
+        return replace(slot, component=component, config=config, shadow=wanted.shadow, policy=wanted.policy)
+
+    def _routed(self, slots: Sequence[Slot]) -> list[Slot]:
+        keys = {
+            wanted.name: slot.key for wanted, slot in zip(self._wanted, slots, strict=True) if wanted.name
+        }
+        return [
+            replace(slot, routes=tuple(Route(code, keys[target]) for code, target in wanted.routes))
+            for wanted, slot in zip(self._wanted, slots, strict=True)
+        ]
 
     def _together(self, i: int, component: Component) -> Component:
         """With the maps of those that it shall share maps with, and of the version that it replaces."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from xdpchain.chain import MAX_SLOTS
 from xdpchain.errors import InvalidInput
+from xdpchain.routes import route_name
 
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
 from .places import Path, place_of
@@ -82,6 +83,7 @@ class _Reader:
             why = f"a dispatcher has {MAX_SLOTS}"
             raise self.error((*path, SLOTS, MAX_SLOTS), f"{len(slots)} slots can't be built", why)
         read = tuple(self._slot(one, (*path, SLOTS, i)) for i, one in enumerate(slots))
+        self._targets(read, path)
         return InterfaceSpec(slots=read, **values)
 
     def _slot(self, table: Mapping[str, Any], path: Path) -> SlotSpec:
@@ -96,6 +98,23 @@ class _Reader:
         if slot.program and slot.section:
             raise self.error((*path, "section"), "program and section both say which program", "one will do")
         return slot
+
+    def _targets(self, slots: tuple[SlotSpec, ...], path: Path) -> None:
+        """Routes must lead to one slot each, and labels must tell slots apart."""
+        names = [slot.name for slot in slots if slot.name]
+        for i, slot in enumerate(slots):
+            if slot.label is not None and names.count(slot.label) > 1:
+                what = f"another slot is called {slot.label!r}, too"
+                raise self.error((*path, SLOTS, i, "label"), what)
+            for code, target in slot.routes:
+                if names.count(target) != 1:
+                    found = "several slots are called" if target in names else "no slot is called"
+                    raise self.error(
+                        (*path, SLOTS, i, "routes"),
+                        f"{route_name(code)} leads to {target!r}: {found} so",
+                        "a slot is called by its label, or by its program",
+                        "Give the slot a label that no other one has",
+                    )
 
     def _values(self, table: Mapping[str, Any], keys: Mapping[str, Key], path: Path) -> dict[str, Any]:
         values = {}

@@ -23,8 +23,9 @@ def spec_of(
     if chain is None or not chain.slots:
         return InterfaceSpec((name,), (), netns)
     written = [_slot(slot, paths or {}) for slot in chain.slots]
-    labels = _instances(chain.slots, written)
-    slots = tuple(replace(one, instance=label) for one, label in zip(written, labels, strict=True))
+    instances = _instances(chain.slots, written)
+    written = [replace(one, instance=name) for one, name in zip(written, instances, strict=True)]
+    slots = _routed(chain.slots, written)
     # A freplace dispatcher has no counters to switch; and the version of its protocol is the libxdp's that is
     # installed where the spec is applied.
     counters = chain.counters or chain.linkage is Linkage.FREPLACE
@@ -33,12 +34,35 @@ def spec_of(
 
 def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
     component = slot.component
-    config = SlotSpec(program=component.name, priority=slot.priority, actions=slot.actions)
+    config = SlotSpec(
+        program=component.name,
+        priority=slot.priority,
+        actions=slot.actions,
+        shadow=slot.shadow,
+        policy=slot.policy,
+    )
     if component.object is None:
         return replace(config, tag=component.tag)
     source = component.object
     path = paths.get(source.sha256) or source.path
     return replace(config, object=path, sha256=source.sha256, pin_path=component.pin_root)
+
+
+def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpec, ...]:
+    """With their routes, and with labels for those slots that routes lead to and that share their name."""
+    places = {slot.key: i for i, slot in enumerate(slots)}
+    named = list(written)
+    for place in {places[route.target] for slot in slots for route in slot.routes if route.target in places}:
+        names = [one.name for one in named]
+        if names.count(named[place].name) > 1:
+            named[place] = replace(named[place], label=_unlike(named[place].program, names))
+    return tuple(
+        replace(
+            one,
+            routes=tuple((r.code, named[places[r.target]].name) for r in slot.routes if r.target in places),
+        )
+        for slot, one in zip(slots, named, strict=True)
+    )
 
 
 def families(slots: Sequence[Slot]) -> list[int]:

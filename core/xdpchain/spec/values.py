@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpchain.actions import ActionSet
+from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Linkage, Mode
+from xdpchain.policy import Policy
 
 __all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
 
@@ -29,9 +30,18 @@ class SlotSpec:
     section: str = ""
     priority: int | None = None
     actions: ActionSet | None = None
+    routes: tuple[tuple[Action | None, str], ...] = ()
+    shadow: bool = False
+    policy: Policy | None = None
+    label: str | None = None
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What routes call this slot by; empty if they can't."""
+        return self.label or self.program
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 import tomlkit
-from tomlkit.items import AoT, Table
+from tomlkit.items import AoT, Item, Table
 
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
 from .values import FORMAT, InterfaceSpec, SlotSpec, Spec
@@ -57,7 +57,7 @@ def slot_table(spec: SlotSpec, note: str = "") -> Table:
     for line in note.splitlines():
         table.add(tomlkit.comment(line))
     for name, value in values_of(spec, SLOT_KEYS).items():
-        table.add(name, tomlkit.item(value))
+        table.add(name, _item(value))
     return table
 
 
@@ -75,5 +75,15 @@ def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[s
 def _table(values: Mapping[str, Any]) -> Table:
     table = tomlkit.table()
     for name, value in values.items():
-        table.add(name, tomlkit.item(value))
+        table.add(name, _item(value))
     return table
+
+
+def _item(value: Any) -> Item:
+    if isinstance(value, dict):
+        inline = tomlkit.inline_table()
+        for name, one in value.items():
+            inline.add(name, tomlkit.item(one))
+        return inline
+    made: Item = tomlkit.item(value)
+    return made

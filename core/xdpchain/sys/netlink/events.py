@@ -83,8 +83,7 @@ class LinkEvents:
         self.close()
 
     def fileno(self) -> int:
-        """The descriptor that gets readable when something changed, for who waits for several things at once.
-        """
+        """The descriptor that gets readable when something changed, for who waits for several at once."""
         return self._socket.fileno()
 
     def close(self) -> None:
