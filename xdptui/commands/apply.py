@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from xdpchain.confirm.arming import LEAST
 from xdpchain.errors import NotFound, XdpChainError
@@ -18,6 +19,7 @@ from xdpchain.spec.targets import Missing, Target
 from xdptui.commands.options import seconds
 from xdptui.commands.spec_report import Result, State, report_document, report_text, summary
 from xdptui.commands.wanted import Wanted, apply_target, awaited, plan_target, read_wanted
+from xdptui.commands.whatif import Attempt, Tried, trying
 from xdptui.outcome import ExitCode, Talk, write
 
 __all__ = ["carry_out", "planned", "run"]
@@ -37,9 +39,11 @@ def run(options: Namespace) -> int:
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
     results = [_missing(one) for one in missing]
-    results += [planned(wanted, target, talk, tried=dry) for target in found]
+    attempts = partial(trying, options, talk, only_plan=dry)
+    results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
     if not dry and (options.keep_going or not any(one.error for one in results)):
-        results = carry_out(wanted, results, talk, confirm=waits, keep_going=options.keep_going)
+        keep_going = options.keep_going
+        results = carry_out(wanted, results, talk, attempts, confirm=waits, keep_going=keep_going)
     _report(options, results, dry=dry)
     return _exit_code(results, only_plan)
 
@@ -51,29 +55,38 @@ def _missing(one: Missing) -> Result:
     )
 
 
-def planned(wanted: Wanted, target: Target, talk: Talk, *, tried: bool) -> Result:
-    """What is to be done on one interface; ``tried``: the candidate is linked, too, attached to nothing."""
+def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None = None) -> Result:
+    """What is to be done on one interface; with ``attempt`` the candidate is tried, too."""
     from xdptui.commands.change import try_out
 
     try:
         plan, notes = plan_target(wanted, target)
-        if tried and not plan.empty:
+        tried = Tried()
+        if attempt is not None and not plan.empty:
             notes = (*notes, *filter(None, [try_out(plan, talk)]))
+            tried = attempt(plan.running, plan.candidate)
     except XdpChainError as error:
         return Result(target.name, target.netns, State.FAILED, target=target, error=error)
     state = State.UNCHANGED if plan.empty else State.WOULD_CHANGE
-    return Result(target.name, target.netns, state, target=target, plan=plan, notes=notes, now=plan.running)
+    named = (target.name, target.netns)
+    return Result(*named, state, target=target, plan=plan, notes=notes, tried=tried, now=plan.running)
 
 
 def carry_out(
-    wanted: Wanted, planned: Sequence[Result], talk: Talk, *, confirm: float | None, keep_going: bool
+    wanted: Wanted,
+    planned: Sequence[Result],
+    talk: Talk,
+    attempts: Callable[[], Attempt],
+    *,
+    confirm: float | None,
+    keep_going: bool,
 ) -> list[Result]:
     """Change what is to be changed, in order; after a failure only with ``keep_going``."""
     results: list[Result] = []
     for one in planned:
         stopped = not keep_going and any(before.error for before in results)
         if one.state is State.WOULD_CHANGE and one.target is not None and not stopped:
-            one = apply_target(wanted, one, talk, confirm)
+            one = apply_target(wanted, one, talk, confirm, attempts())
         results.append(one)
     return results
 

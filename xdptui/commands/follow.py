@@ -16,6 +16,7 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from xdpchain.errors import XdpChainError
 from xdpchain.permissions import require_capabilities
@@ -24,6 +25,7 @@ from xdpchain.spec.targets import Target, namespaces, targets
 from xdptui.commands.apply import carry_out, planned
 from xdptui.commands.spec_report import Result, report_line, report_text
 from xdptui.commands.wanted import Wanted, read_wanted
+from xdptui.commands.whatif import trying
 from xdptui.outcome import ExitCode, Talk, UsageError, write
 
 __all__ = ["follow"]
@@ -48,7 +50,7 @@ class Failure:
 
 def follow(options: Namespace, talk: Talk) -> int:
     """Apply until told to end."""
-    for name in ("confirm", "wait", "dry_run"):
+    for name in ("confirm", "wait", "dry_run", "what_if"):
         if getattr(options, name):
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} and --follow exclude each other", "a service has nobody to ask")
@@ -119,8 +121,9 @@ class _Service:
         return target not in self._failed or self._failed[target].retry_at <= time.monotonic()
 
     def _apply(self, target: Target, identity: Identity) -> None:
-        first = planned(self._wanted, target, self._talk, tried=False)
-        (result,) = carry_out(self._wanted, [first], self._talk, confirm=None, keep_going=True)
+        first = planned(self._wanted, target, self._talk)
+        attempts = partial(trying, self._options, self._talk, only_plan=False)
+        (result,) = carry_out(self._wanted, [first], self._talk, attempts, confirm=None, keep_going=True)
         if result.error is None:
             self._failed.pop(target, None)
             self._done[target] = identity

@@ -15,12 +15,16 @@ from xdpchain.plan import Plan
 from xdpchain.running import Running
 from xdpchain.spec.targets import Target
 from xdptui.commands.readings import totals
+from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
 from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
+from xdptui.render.whatif_text import whatif_text
 
 __all__ = ["Result", "State", "report_document", "report_line", "report_text", "summary"]
+
+NOT_TRIED = Tried()
 
 
 class State(StrEnum):
@@ -44,6 +48,7 @@ class Result:
     target: Target | None = None
     plan: Plan | None = None
     notes: tuple[str, ...] = ()
+    tried: Tried = NOT_TRIED
     now: Running | None = None
     error: XdpChainError | None = None
     troubles: tuple[str, ...] = ()
@@ -97,6 +102,8 @@ def report_text(one: Result, *, dry: bool) -> str:
     else:
         lines = [f"{one.label}: not changed, for another interface failed"]
     lines += [f"  {note}" for note in one.notes]
+    if one.tried.matrix is not None:
+        lines.append(whatif_text(one.tried.matrix, one.tried.notes))
     if one.state is State.CHANGED and one.now is not None and one.now.armed is not None:
         lines.append(armed_line(one.now.armed, one.now, boot_clock()))
     return "\n".join(lines)
@@ -127,7 +134,7 @@ def report_line(one: Result, at: float) -> dict[str, Any]:
 
 
 def _result(one: Result) -> dict[str, Any]:
-    plan = None
+    plan, tried = None, one.tried
     if one.plan is not None:
         plan = documents.plan(one.plan)
         plan["notes"] = list(one.notes)
@@ -137,6 +144,8 @@ def _result(one: Result) -> dict[str, Any]:
         "state": one.state.value,
         "plan": plan,
         "warnings": list(one.warnings),
+        "what_if": tried.matrix and documents.what_if(tried.matrix, tried.notes),
+        "ssh": tried.own and documents.own_connection(tried.own),
         "error": None if one.error is None else error_document(one.error),
         "running": None if one.now is None else documents.interface(one.now, totals(one.now), boot_clock()),
     }

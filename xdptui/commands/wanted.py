@@ -24,6 +24,7 @@ from xdpchain.spec.targets import Missing, Target, namespaces, targets
 from xdpchain.spec.values import Spec
 from xdptui.commands.linkage import choose
 from xdptui.commands.spec_report import Result, State
+from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk, printable
 
 __all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_text", "read_wanted"]
@@ -135,19 +136,23 @@ def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, 
     return make
 
 
-def apply_target(wanted: Wanted, planned: Result, talk: Talk, confirm: float | None) -> Result:
-    """Make an interface run what the spec says, and tell how that went."""
+def apply_target(
+    wanted: Wanted, planned: Result, talk: Talk, confirm: float | None, attempt: Attempt
+) -> Result:
+    """Make an interface run what the spec says, after ``attempt``, and tell how that went."""
     from xdpchain import transaction
+
     target = planned.target
     assert target is not None
     talk.step(f"{target}: begin")
     change = _change(wanted, target)
-    made: list[Plan] = []
+    made: list[tuple[Plan, Tried]] = []
     troubles: list[str] = []
 
     def make(running: Running) -> Chain:
         chain, _ = change(running)
-        made.append(forewarn(make_plan(running, chain), surroundings(running, chain)))
+        plan = forewarn(make_plan(running, chain), surroundings(running, chain))
+        made.append((plan, Tried() if plan.empty else attempt(running, chain)))
         return chain
 
     try:
@@ -156,6 +161,6 @@ def apply_target(wanted: Wanted, planned: Result, talk: Talk, confirm: float | N
         )
     except XdpChainError as error:
         return replace(planned, state=State.FAILED, error=error, troubles=tuple(troubles))
-    plan = made[-1]
+    plan, tried = made[-1]
     state = State.UNCHANGED if plan.empty else State.CHANGED
-    return replace(planned, state=state, plan=plan, now=now, troubles=tuple(troubles))
+    return replace(planned, state=state, plan=plan, tried=tried, now=now, troubles=tuple(troubles))

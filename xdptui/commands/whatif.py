@@ -17,7 +17,7 @@ from xdpchain.ssh_guard import Judgement, judge, refusal
 from xdpchain.whatif import WhatIf, what_if
 from xdptui.outcome import Talk
 
-__all__ = ["Tried", "guard", "trying"]
+__all__ = ["Attempt", "Tried", "guard", "trying"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,11 @@ class Tried:
     own: Judgement | None = None
 
 
-def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Callable[[Running, Chain], Tried]:
+Attempt = Callable[[Running, Chain], Tried]
+"""Tries a candidate in place of what runs, and may refuse it."""
+
+
+def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
     """How to try a candidate before it is applied, as the arguments want it. Packets are read once, when the
     first candidate is tried.
 
