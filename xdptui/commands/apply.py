@@ -31,9 +31,9 @@ def run(options: Namespace) -> int:
     only_plan = options.command == "plan"
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
     if options.follow:
-        from xdptui.commands.follow import follow
+        from xdptui.commands.service import serve
 
-        return follow(options, talk)
+        return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
     found, missing = awaited(wanted, patience)

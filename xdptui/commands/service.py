@@ -28,7 +28,7 @@ from xdptui.commands.wanted import Wanted, read_wanted
 from xdptui.commands.whatif import trying
 from xdptui.outcome import ExitCode, Talk, UsageError, write
 
-__all__ = ["follow"]
+__all__ = ["serve"]
 
 FIRST_RETRY, LAST_RETRY = 1.0, 60.0
 """Seconds until an interface that failed is tried again: the double each time, up to the last."""
@@ -48,7 +48,7 @@ class Failure:
     text: str
 
 
-def follow(options: Namespace, talk: Talk) -> int:
+def serve(options: Namespace, talk: Talk) -> int:
     """Apply until told to end."""
     for name in ("confirm", "wait", "dry_run", "what_if"):
         if getattr(options, name):
