@@ -54,6 +54,7 @@ class Command(IntEnum):
     BTF_LOAD = 18
     BTF_GET_FD_BY_ID = 19
     MAP_FREEZE = 22
+    MAP_LOOKUP_BATCH = 24
     LINK_CREATE = 28
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31
@@ -61,12 +62,15 @@ class Command(IntEnum):
 
 
 class BpfError(OSError):
-    """bpf(2) returned an error; ``log`` is what the verifier or the BTF parser said."""
+    """bpf(2) returned an error; ``log`` is what the verifier or the BTF parser said, ``attr`` what the kernel
+    left in the command's arguments.
+    """
 
-    def __init__(self, number: int, command: Command, log: str = "") -> None:
+    def __init__(self, number: int, command: Command, log: str = "", attr: bytes = b"") -> None:
         super().__init__(number, os.strerror(number))
         self.command = command
         self.log = log
+        self.attr = attr
 
     def __str__(self) -> str:
         return f"BPF_{self.command.name}: {self.strerror}"
@@ -132,7 +136,7 @@ def bpf_call(command: Command, attr: bytes) -> tuple[int, bytes]:
     buffer = ctypes.create_string_buffer(attr, len(attr))
     result = _libc.syscall(_syscall_number(), int(command), buffer, len(attr))
     if result < 0:
-        raise BpfError(ctypes.get_errno(), command)
+        raise BpfError(ctypes.get_errno(), command, attr=buffer.raw)
     return result, buffer.raw
 
 

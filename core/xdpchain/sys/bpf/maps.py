@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import struct
 from collections.abc import Iterator
 from enum import IntEnum
@@ -19,9 +20,13 @@ __all__ = [
     "map_create",
     "map_delete",
     "map_freeze",
+    "map_frozen",
     "map_info",
     "map_keys",
     "map_lookup",
+    "map_lookup_batch",
+    "map_next_key",
+    "map_poke",
     "map_type_name",
     "map_update",
 ]
@@ -154,6 +159,75 @@ def map_keys(fd: Fd, size: int) -> Iterator[bytes]:
             raise
         yield room.raw
         key = memory.at(room.raw)
+
+
+def map_next_key(fd: Fd, key: bytes | None, size: int) -> bytes | None:
+    """The key after ``key`` (None: the first), in the kernel's order; None after the last.
+
+    Where ``key`` was removed meanwhile, a hash map gives its first one again.
+    """
+    memory = Memory()
+    room = memory.buffer(size)
+    attr = struct.pack("<IIQQ", fd, 0, memory.at(key) if key is not None else 0, ctypes.addressof(room))
+    try:
+        bpf_call(Command.MAP_GET_NEXT_KEY, attr)
+    except BpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return room.raw
+
+
+def map_lookup_batch(
+    fd: Fd, cursor: bytes | None, count: int, key_size: int, value_size: int
+) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+    """Up to ``count`` elements from ``cursor`` on (None: from the start), and the next cursor (None: that was
+    the end).
+
+    ``value_size`` is that of user space, as in `map_lookup`. A cursor of a hash map is a bucket: each comes
+    once, whatever changes meanwhile (kernel 5.6, 057996380a42). Raises BpfError: ENOSPC where a bucket has
+    more than ``count``; EINVAL or ENOTSUPP (524) where the kernel or the map type has no such command.
+    """
+    memory = Memory()
+    keys, values = memory.buffer(key_size * count), memory.buffer(value_size * count)
+    place = memory.buffer(max(4, key_size))
+    attr = struct.pack(
+        "<QQQQIIQQ",
+        memory.at(cursor) if cursor is not None else 0,
+        ctypes.addressof(place), ctypes.addressof(keys), ctypes.addressof(values), count, fd, 0, 0,
+    )  # fmt: skip
+    end = False
+    try:
+        raw = bpf_call(Command.MAP_LOOKUP_BATCH, attr)[1]
+    except BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raw, end = error.attr, True
+    got = min(count, struct.unpack_from("<I", raw, 32)[0])
+    found = [
+        (
+            ctypes.string_at(ctypes.addressof(keys) + i * key_size, key_size),
+            ctypes.string_at(ctypes.addressof(values) + i * value_size, value_size),
+        )
+        for i in range(got)
+    ]
+    return found, None if end else place.raw
+
+
+def map_poke(fd: Fd, offset: int, data: bytes) -> None:
+    """Write a few bytes of an array map that was made with BPF_F_MMAPABLE: the rest of its element is not
+    touched, which a program may be writing at this moment. Raises OSError.
+    """
+    start = offset // mmap.PAGESIZE * mmap.PAGESIZE
+    length = -(-(offset + len(data) - start) // mmap.PAGESIZE) * mmap.PAGESIZE
+    with mmap.mmap(fd.fileno(), length, offset=start) as memory:
+        memory[offset - start : offset - start + len(data)] = data
+
+
+def map_frozen(fd: Fd) -> bool:
+    """Whether user space may write to the map no more (`map_freeze`)."""
+    with open(f"/proc/self/fdinfo/{fd.fileno()}") as lines:
+        return any(line.split() == ["frozen:", "1"] for line in lines)
 
 
 def map_freeze(fd: Fd) -> None:

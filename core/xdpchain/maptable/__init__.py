@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps as tables: typed keys and values out of BTF, read page by page, one element changed at a time.
+
+`layout`, `values`, `text` and `kinds` are pure; `table` and `listing` ask the kernel.
+"""
+
+from __future__ import annotations
+
+from .documents import entry_document, summary_document
+from .listing import MapSummary, map_refs, maps_of, open_map
+from .table import Change, Cursor, Entry, MapTable, Page, Shape, matches
+from .text import assignment
+from .values import Plain
+
+__all__ = [
+    "Change",
+    "Cursor",
+    "Entry",
+    "MapSummary",
+    "MapTable",
+    "Page",
+    "Plain",
+    "Shape",
+    "assignment",
+    "entry_document",
+    "map_refs",
+    "maps_of",
+    "matches",
+    "open_map",
+    "summary_document",
+]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps and their entries as JSON documents, described in docs/cli.md. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .listing import MapSummary
+    from .table import Entry
+
+__all__ = ["entry_document", "summary_document"]
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """``{"key", "value"}``; of a per-CPU map ``value`` is the sum (null where there is none) and ``cpus`` has
+    a value a CPU. ``refers`` says what a reference is called.
+    """
+    made: dict[str, Any] = {"key": entry.key, "value": entry.value}
+    if entry.cpus:
+        made["cpus"] = list(entry.cpus)
+    if entry.note:
+        made["refers"] = entry.note
+    return made
+
+
+def summary_document(one: MapSummary) -> dict[str, Any]:
+    """An element of ``maps --json``."""
+    shape = one.shape
+    return {
+        "name": shape.name,
+        "id": shape.id,
+        "type": shape.type,
+        "key_size": shape.key_size,
+        "value_size": shape.value_size,
+        "max_entries": shape.max_entries,
+        "flags": shape.flags,
+        "frozen": shape.frozen,
+        "entries": one.entries,
+        "complete": one.complete,
+        "pins": list(one.pins),
+        "users": list(one.users),
+        "not_browsable": shape.closed or None,
+        "read_only": shape.locked or None,
+    }
