@@ -39,6 +39,8 @@ COMMANDS: dict[str, str] = {
     "log": "xdptui.commands.log",
     "features": "xdptui.commands.features",
     "watch": "xdptui.commands.watch",
+    "maps": "xdptui.commands.maps",
+    "map": "xdptui.commands.maps",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
     "doctor": "xdptui.commands.doctor",
@@ -169,6 +171,8 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "maps", _maps, "the maps of the components on an interface")
+    _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
@@ -423,6 +427,26 @@ def _watch(parser: argparse.ArgumentParser) -> None:
         "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
     )
     parser.add_argument("--count", metavar="N", help="end after so many readings")
+
+
+def _maps(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's (default: all)")
+
+
+def _map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "slot", metavar="SLOT", help="a slot number, or the name of a component; - : no chain"
+    )
+    parser.add_argument("name", metavar="NAME", help="the map's name, or its id")
+    parser.add_argument("--filter", metavar="TEXT", help="only entries with these words in key or value")
+    parser.add_argument("--most", metavar="N", help="show so many entries at most (default 1000)")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument("--set", metavar="KEY=VALUE", help="write one element, or one variable of a section")
+    change.add_argument("--delete", metavar="KEY", help="remove one element")
+    parser.add_argument("--cpu", metavar="N", help="of a per-CPU map: on this CPU alone (default: on each)")
+    parser.add_argument("--yes", action="store_true", help="write without asking")
 
 
 def _trace(parser: argparse.ArgumentParser) -> None:

@@ -114,12 +114,12 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class Change:
     """A write that was checked but not made: texts of the old value (None: there is none yet) and the new
-    one, and the bytes. ``offset`` is that of a variable in its section.
+    one (None: it is removed), and the bytes. ``offset`` is that of a variable in its section.
     """
 
     label: str
     old: str | None
-    new: str
+    new: str | None
     raw_key: bytes = field(repr=False)
     data: bytes = field(repr=False)
     offset: int | None = None
@@ -346,8 +346,7 @@ class MapTable:
         A per-CPU value is set on every CPU, or on ``cpu`` alone. Raises InvalidInput, Unsupported.
         """
         shape = self.shape
-        if shape.locked or shape.closed:
-            raise Unsupported(f"{shape.name} can't be written", shape.locked or shape.closed)
+        self._must_be_open()
         if cpu is not None and not (shape.per_cpu and cpu < possible_cpus()):
             why = (
                 f"this machine has CPUs 0 to {possible_cpus() - 1}" if shape.per_cpu else "it is not per CPU"
@@ -372,10 +371,27 @@ class MapTable:
         old = now.text() if now else None
         return Change(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
 
+    def removal(self, raw_key: bytes) -> Change:
+        """What removing this key would do. Raises NotFound, Unsupported."""
+        self._must_be_open()
+        if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
+            raise Unsupported(f"nothing can be removed from {self.shape.name}", "its places are always there")
+        (entry,) = self.look((raw_key,))
+        if entry is None:
+            label = render(self.shape.key, decode(self.shape.key, raw_key))
+            raise NotFound(f"{self.shape.name} has no {label}")
+        return Change(entry.label, entry.text(), None, raw_key, b"")
+
+    def _must_be_open(self) -> None:
+        if self.shape.locked or self.shape.closed:
+            raise Unsupported(f"{self.shape.name} can't be written", self.shape.locked or self.shape.closed)
+
     def write(self, change: Change) -> None:
         """Make a change. Raises KernelRefused and its kind; then nothing was written."""
         try:
-            if change.offset is None:
+            if change.new is None:
+                bpf.map_delete(self._fd, change.raw_key)
+            elif change.offset is None:
                 # The kernel looks for the interface where the caller is.
                 apart = self._network if self.shape.type in ("devmap", "devmap_hash") else None
                 netns.run(apart, lambda: bpf.map_update(self._fd, change.raw_key, change.data))

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdptui maps` and `xdptui map`, as scripts call them"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.command_line import CommandLine
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
+
+
+def test_the_list(cli: CommandLine) -> None:
+    cli.load("firewall", "monitor")
+    slots = cli.ok("maps", cli.interface).json["slots"]
+    assert [slot["name"] for slot in slots] == ["xdp_firewall", "xdp_monitor"]
+    blocked = next(one for one in slots[0]["maps"] if one["name"] == "blocked")
+    assert (blocked["type"], blocked["entries"], blocked["max_entries"]) == ("hash", 0, 1024)
+    assert blocked["read_only"] is None
+    shown = cli("maps", cli.interface, "xdp_firewall").out
+    assert "0 of 1024" in shown
+    assert "protocols" not in shown
+
+
+def test_a_map_is_shown_filtered_written_and_emptied(cli: CommandLine, playground: Playground) -> None:
+    cli.load("firewall")
+    where = (cli.interface, "xdp_firewall", "blocked")
+    assert cli("map", *where).out == "blocked is empty\n"
+    refused = cli("map", *where, "--set", "{port=53, protocol=17}=1")
+    assert refused.code == 64
+    assert "--yes" in refused.err
+    written = cli("map", *where, "--set", "{port=53, protocol=17}=1", "--yes")
+    assert written.out == "blocked: {port=53, protocol=17, unused=0}: (nothing) → 1\n"
+    cli.ok("map", *where, "--set", "{port=80, protocol=6}=1", "--yes")
+    udp = frames.udp(frames.PEER, frames.NEAR, 53)
+    playground.send([udp] * 4)
+    drops = cli.ok("map", cli.interface, "0", "drops").json["entries"]
+    assert [one["value"] for one in drops] == [0, 4]
+    found = cli.ok("map", *where, "--filter", "port=80").json
+    assert [one["key"]["port"] for one in found["entries"]] == [80]
+    assert found["complete"]
+    assert not cli.ok("map", *where, "--most", "1").json["complete"]
+    assert "nothing in blocked matches" in cli("map", *where, "--filter", "tcp").out
+    assert cli("map", *where, "--delete", "port=53, protocol=17", "--yes").code == 0
+    assert cli("map", *where, "--delete", "port=53, protocol=17", "--yes").code == 5
+    playground.send([udp] * 4)
+    assert [one["value"] for one in cli.ok("map", cli.interface, "0", "drops").json["entries"]] == [0, 4]
+
+
+def test_what_can_not_be_written(cli: CommandLine) -> None:
+    cli.load("globals", "firewall")
+    frozen = cli("map", cli.interface, "xdp_globals", ".rodata", "--set", "step=4", "--yes")
+    assert frozen.code == 6
+    assert "frozen" in frozen.err
+    assert cli("map", cli.interface, "xdp_globals", ".data", "--set", "total=x", "--yes").code == 7
+    assert cli("map", cli.interface, "xdp_globals", ".data", "--set", "totals=1", "--yes").code == 5
+    assert cli("map", cli.interface, "xdp_globals", "data").code == 5
+    assert (
+        cli("map", cli.interface, "xdp_firewall", "drops", "--set", "0=1", "--cpu", "999", "--yes").code == 7
+    )
+    assert cli("map", cli.interface, "xdp_firewall", "drops", "--delete", "0", "--yes").code == 6
+    assert cli("map", cli.interface, "xdp_firewall", "blocked", "--set", "7", "--yes").code == 7
+
+
+def test_an_interface_without_programs(cli: CommandLine) -> None:
+    assert cli("maps", cli.interface).code == 5

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui maps`` lists the maps of a chain's components; ``xdptui map`` shows one, or writes one of its
+elements.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from typing import Any
+
+from xdpchain.discover import look
+from xdpchain.errors import Cancelled
+from xdpchain.maptable import (
+    Change,
+    Entry,
+    MapSummary,
+    MapTable,
+    assignment,
+    entry_document,
+    maps_of,
+    matches,
+    open_map,
+    summary_document,
+)
+from xdpchain.running import Running
+from xdptui.commands import options as values
+from xdptui.outcome import UsageError, printable, write
+from xdptui.render.maps_text import entries_table, maps_table
+
+__all__ = ["run"]
+
+MOST = 1000
+"""Entries that are shown unless more are asked for."""
+NO_CHAIN = "-"
+"""In place of a slot: the single program of an interface without a chain."""
+
+
+def run(options: Namespace) -> int:
+    """Either command."""
+    running = look(options.interface, options.netns)
+    if options.command == "maps":
+        return _list(options, running)
+    with open_map(running, _slot(running, options.slot), options.name) as table:
+        if options.set is not None or options.delete is not None:
+            return _write(options, table)
+        return _show(options, table)
+
+
+def _slot(running: Running, text: str | None) -> int | None:
+    chain = running.chain or running.shown
+    if chain is None or not chain.slots:
+        return None
+    if text is None or text == NO_CHAIN:
+        raise UsageError("say which slot", todo="`xdptui maps IF` lists them")
+    return values.slot(chain, text, running.interface)
+
+
+def _list(options: Namespace, running: Running) -> int:
+    chain = running.chain or running.shown
+    found: list[tuple[int | None, str, tuple[MapSummary, ...]]] = []
+    if chain is not None and chain.slots:
+        wanted = range(len(chain)) if options.slot is None else [_slot(running, options.slot) or 0]
+        found += [(i, chain.slots[i].name, maps_of(running, i)) for i in wanted]
+    else:
+        found.append((None, running.hook.name if running.hook else "", maps_of(running)))
+    if options.json:
+        slots = [
+            {"slot": i, "name": name, "maps": [summary_document(one) for one in maps]}
+            for i, name, maps in found
+        ]
+        write(json.dumps({"interface": running.interface.name, "slots": slots}))
+        return 0
+    parts = [
+        f"{NO_CHAIN if i is None else i} {printable(name)}\n{_printable_lines(maps_table(maps))}"
+        for i, name, maps in found
+    ]
+    write("\n".join(parts))
+    return 0
+
+
+def _show(options: Namespace, table: MapTable) -> int:
+    most = MOST if options.most is None else values.amount(options.most, "number of entries")
+    needle = options.filter or ""
+    kept: list[Entry] = []
+    more = False
+    for entry in table.entries():
+        if matches(entry, needle):
+            if len(kept) == most:
+                more = True
+                break
+            kept.append(entry)
+    if options.json:
+        document: dict[str, Any] = {
+            "map": {"name": table.shape.name, "id": table.shape.id, "type": table.shape.type},
+            "entries": [entry_document(entry) for entry in kept],
+            "complete": not more,
+        }
+        write(json.dumps(document))
+        return 0
+    if needle and not kept:
+        write(f"nothing in {table.shape.name} matches {needle!r}")
+        return 0
+    write(_printable_lines(entries_table(table.shape, kept)))
+    if more:
+        write(f"… the first {most} (--most shows more, --filter fewer)")
+    return 0
+
+
+def _write(options: Namespace, table: MapTable) -> int:
+    cpu = None if options.cpu is None else values.number(options.cpu, "CPU number")
+    if options.delete is not None:
+        change = table.removal(table.key_of(options.delete))
+    else:
+        key, value = assignment(options.set)
+        change = table.change(table.key_of(key), value, cpu)
+    if not options.yes:
+        _ask(options, table, change)
+    table.write(change)
+    if options.json:
+        write(json.dumps({"key": change.label, "old": change.old, "new": change.new}))
+    else:
+        write(printable(f"{table.shape.name}: {_words(change)}"))
+    return 0
+
+
+def _words(change: Change) -> str:
+    old = "(nothing)" if change.old is None else change.old
+    return f"{change.label}: {old} → {'(removed)' if change.new is None else change.new}"
+
+
+def _ask(options: Namespace, table: MapTable, change: Change) -> None:
+    if options.json or sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            "a map is written only when that was confirmed", todo="Add --yes; nothing was written"
+        )
+    print(printable(f"{table.shape.name}: {_words(change)}"))
+    try:
+        answer = input("The programs that use it see it at once. Write it? [y/N] ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
+        raise Cancelled("Nothing was written")
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps and their entries as plain tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdpchain.maptable import Entry, MapSummary, Shape
+
+__all__ = ["entries_table", "fill_text", "maps_table"]
+
+WIDEST_KEY = 48
+
+
+def maps_table(maps: Sequence[MapSummary]) -> str:
+    """A line a map, and below it where it is pinned, who else uses it, and what can't be done with it."""
+    if not maps:
+        return "  no maps"
+    rows = [("NAME", "ID", "TYPE", "KEY", "VALUE", "ENTRIES")]
+    rows += [
+        (
+            one.shape.name,
+            str(one.shape.id),
+            one.shape.type,
+            f"{one.shape.key_size} B",
+            f"{one.shape.value_size} B",
+            fill_text(one),
+        )
+        for one in maps
+    ]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for i, row in enumerate(rows):
+        lines.append(
+            "  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
+        )
+        if i:
+            lines += [f"      {note}" for note in _notes(maps[i - 1])]
+    return "\n".join(lines)
+
+
+def fill_text(one: MapSummary) -> str:
+    """How many of how many."""
+    if one.entries is None:
+        return "-"
+    if one.shape.variables:
+        return f"{one.entries} variable{'s' * (one.entries != 1)}"
+    return f"{'' if one.complete else 'over '}{one.entries} of {one.shape.max_entries}"
+
+
+def _notes(one: MapSummary) -> list[str]:
+    notes = [f"pinned: {path}" for path in one.pins]
+    if one.users:
+        notes.append("also used by " + ", ".join(one.users))
+    if one.shape.closed:
+        notes.append(f"not browsable: {one.shape.closed}")
+    elif one.shape.locked:
+        notes.append(f"read-only: {one.shape.locked}")
+    return notes
+
+
+def entries_table(shape: Shape, entries: Sequence[Entry]) -> str:
+    """A line an entry. Per-CPU values are shown as their sum, where they have one."""
+    if not entries:
+        return f"{shape.name} is empty"
+    head = "VARIABLE" if shape.variables else "KEY"
+    what = "SUM OVER CPUS" if shape.per_cpu and entries[0].value is not None else "VALUE"
+    width = min(WIDEST_KEY, max(len(head), *(len(entry.label) for entry in entries)))
+    lines = [f"{head.ljust(width)}  {what}"]
+    lines += [f"{entry.label.ljust(width)}  {entry.text()}" for entry in entries]
+    return "\n".join(lines)
