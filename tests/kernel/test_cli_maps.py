@@ -35,6 +35,7 @@ def test_a_map_is_shown_filtered_written_and_emptied(cli: CommandLine, playgroun
     assert cli("map", *where).out == "blocked is empty\n"
     refused = cli("map", *where, "--set", "{port=53, protocol=17}=1")
     assert refused.code == 64
+    assert "(nothing) → 1" in refused.err
     assert "--yes" in refused.err
     written = cli("map", *where, "--set", "{port=53, protocol=17}=1", "--yes")
     assert written.out == "blocked: {port=53, protocol=17, unused=0}: (nothing) → 1\n"

@@ -446,7 +446,7 @@ def _map(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--set", metavar="KEY=VALUE", help="write one element, or one variable of a section")
     change.add_argument("--delete", metavar="KEY", help="remove one element")
     parser.add_argument("--cpu", metavar="N", help="of a per-CPU map: on this CPU alone (default: on each)")
-    parser.add_argument("--yes", action="store_true", help="write without asking")
+    parser.add_argument("--yes", action="store_true", help="write it; without, say what would be written")
 
 
 def _trace(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,10 @@ elements.
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from typing import Any
 
 from xdpchain.discover import look
-from xdpchain.errors import Cancelled
 from xdpchain.maptable import (
     Change,
     Entry,
@@ -116,7 +114,11 @@ def _write(options: Namespace, table: MapTable) -> int:
         key, value = assignment(options.set)
         change = table.change(table.key_of(key), value, cpu)
     if not options.yes:
-        _ask(options, table, change)
+        raise UsageError(
+            f"{table.shape.name} was not written: {_words(change)}",
+            "the programs that use a map see it at once",
+            "Add --yes to write it",
+        )
     table.write(change)
     if options.json:
         write(json.dumps({"key": change.label, "old": change.old, "new": change.new}))
@@ -128,20 +130,6 @@ def _write(options: Namespace, table: MapTable) -> int:
 def _words(change: Change) -> str:
     old = "(nothing)" if change.old is None else change.old
     return f"{change.label}: {old} → {'(removed)' if change.new is None else change.new}"
-
-
-def _ask(options: Namespace, table: MapTable, change: Change) -> None:
-    if options.json or sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(
-            "a map is written only when that was confirmed", todo="Add --yes; nothing was written"
-        )
-    print(printable(f"{table.shape.name}: {_words(change)}"))
-    try:
-        answer = input("The programs that use it see it at once. Write it? [y/N] ")
-    except EOFError:
-        answer = ""
-    if answer.strip().lower() not in ("y", "yes"):
-        raise Cancelled("Nothing was written")
 
 
 def _printable_lines(text: str) -> str:

@@ -323,6 +323,31 @@ class MainScreen(EditFlow, ApplyFlow, DecideFlow):
         running = self.session.running
         self.app.push_screen(DoctorScreen(self._netns, running.interface.name if running else None))
 
+    def action_maps(self) -> None:
+        session = self.session
+        running, current = session.running, session.current
+        if running is None or not running.hooks:
+            self.notify("No program runs there", severity="warning")
+            return
+        place, name = None, running.hooks[0].name
+        ifindex, hook, key = running.interface.ifindex, running.hooks[0].prog_id, session.slot_key
+        if chain := running_chain(running):
+            keys = [slot.key for slot in chain]
+            if current is None or current.key not in keys:
+                self.notify("That program does not run yet: it has no maps before it is applied", timeout=4)
+                return
+            place, name = keys.index(current.key), current.name
+        from .maps import MapsScreen
+
+        def runs() -> bool:
+            now = next((r for r in self.session.runnings if r.interface.ifindex == ifindex), None)
+            if place is None or now is None:
+                return now is not None and any(one.prog_id == hook for one in now.hooks)
+            return any(slot.key == key for slot in running_chain(now) or ())
+
+        missing = ", ".join(session.missing)
+        self.app.push_screen(MapsScreen(running, place, name, read_only=missing, runs=runs))
+
     def action_command_palette(self) -> None:
         self.app.action_command_palette()
 

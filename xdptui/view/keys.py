@@ -74,6 +74,7 @@ KEYS: tuple[Key, ...] = (
     Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
     Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
+    Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
     Key("r", "r", "refresh", "read everything anew", GROUPS[3], "refresh", 19),
@@ -96,6 +97,7 @@ NEED_SLOTS = (
     "details",
     "shadow",
     "policy",
+    "maps",
 )
 
 

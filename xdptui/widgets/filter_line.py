@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The line that filters the interfaces."""
+"""The line that filters a list: the interfaces, or the entries of a map."""
 
 from __future__ import annotations
 
@@ -30,9 +30,14 @@ class FilterLine(Input):
             super().__init__()
             self.clear = clear
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        id: str | None = None,
+        placeholder: str = "filter: words in name, owner, mode, driver or program; esc clears",
+    ) -> None:
         super().__init__(
-            placeholder="filter: words in name, owner, mode, driver or program; esc clears",
+            placeholder=placeholder,
             id=id,
             compact=True,
             select_on_focus=False,

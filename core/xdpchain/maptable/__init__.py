@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from .documents import entry_document, summary_document
 from .listing import MapSummary, map_refs, maps_of, open_map
-from .table import Change, Cursor, Entry, MapTable, Page, Shape, matches
+from .table import Change, Cursor, Entry, MapTable, Page, Shape, cpu_text, matches
 from .text import assignment
 from .values import Plain
 
@@ -22,6 +22,7 @@ __all__ = [
     "Plain",
     "Shape",
     "assignment",
+    "cpu_text",
     "entry_document",
     "map_refs",
     "maps_of",

@@ -27,7 +27,7 @@ from .layout import Layout, Number, Opaque, Record, declared_types, layout_of
 from .text import parse, render
 from .values import Plain, decode, encode, total
 
-__all__ = ["PAGE", "Change", "Cursor", "Entry", "MapTable", "Page", "Shape", "btf_of", "matches"]
+__all__ = ["PAGE", "Change", "Cursor", "Entry", "MapTable", "Page", "Shape", "btf_of", "cpu_text", "matches"]
 
 PAGE: Final = 256
 """Entries of a page."""
@@ -86,13 +86,14 @@ class Entry:
         if self.note:
             return self.note
         if self.value is None:
-            return render_cpus(self.layout, self.cpus, limit)
+            return cpu_text(self, limit)
         return render(self.layout, self.value, limit)
 
 
-def render_cpus(layout: Layout, cpus: tuple[Plain, ...], limit: int = 4000) -> str:
-    """One value a CPU, in one line."""
-    return " ".join(f"cpu{i}:{render(layout, one, limit)}" for i, one in enumerate(cpus))[:limit]
+def cpu_text(entry: Entry, limit: int = 4000) -> str:
+    """The values by CPU, in one line."""
+    texts = (f"cpu {i}: {render(entry.layout, one, limit)}" for i, one in enumerate(entry.cpus))
+    return "  ".join(texts)[:limit]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps screen: what a slot's maps hold, live, and one value changed"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.tui.driving import change, driving, run_chain
+from xdpchain.maptable import open_map
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+from xdptui.screens.map_edit import MapEdit, WriteConfirm
+from xdptui.screens.maps import MapsScreen
+
+
+async def test_entries_are_live(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "monitor")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("m")
+        await driver.until(lambda: driver.dialog(MapsScreen))
+        await driver.until(lambda: "KIND_UDP" in driver.text())
+        assert "protocols" in driver.text()
+        playground.send([frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))] * 7)
+        await driver.until(lambda: "{packets=7, bytes=700}" in driver.text())
+        await driver.press("tab", "slash")
+        await driver.type("arp")
+        await driver.until(lambda: "KIND_UDP" not in driver.text() and "KIND_ARP" in driver.text())
+        await driver.press("escape")
+        await driver.until(lambda: "KIND_UDP" in driver.text())
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+
+
+async def test_a_value_is_changed_after_a_question(playground: Playground, samples: Path) -> None:
+    running = run_chain(playground, samples, "globals")
+    async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+        await driver.press("m")
+        await driver.until(lambda: "step" in driver.text())
+        assert "frozen" in driver.text()
+        await driver.press("tab", "e")  # .rodata: says no
+        assert driver.dialog(MapsScreen)
+        await driver.press("tab", "down")
+        await driver.until(lambda: "total" in driver.text())
+        await driver.press("tab", "e")
+        await driver.until(lambda: driver.dialog(MapEdit))
+        field = driver.app.screen.query_one("#value")
+        assert field.value == "1000"  # type: ignore[attr-defined]
+        field.value = "0x10"  # type: ignore[attr-defined]
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(WriteConfirm))
+        assert "1000" in driver.text()
+        assert "→ 16" in driver.text()
+        with open_map(running, 0, ".data") as table:
+            assert [entry.value for entry in table.entries()] == [1000], "not before it was confirmed"
+            await driver.answer("yes")
+            await driver.until(lambda: driver.dialog(MapsScreen))
+            await driver.until(lambda: [entry.value for entry in table.entries()] == [16])
+        await driver.until(lambda: " 16" in driver.text())
+
+
+async def test_a_new_element(playground: Playground, samples: Path) -> None:
+    running = run_chain(playground, samples, "firewall")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("m")
+        await driver.until(lambda: "It is empty" in driver.text())
+        await driver.press("n")
+        await driver.until(lambda: driver.dialog(MapEdit))
+        await driver.type("port=53,protocol=17")
+        await driver.press("enter")
+        await driver.type("1")
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(WriteConfirm))
+        await driver.answer("yes")
+        await driver.until(
+            lambda: "{port=53, protocol=17, unused=0}" in driver.text() and driver.dialog(MapsScreen)
+        )
+        with open_map(running, 0, "blocked") as table:
+            assert [entry.key for entry in table.entries()] == [{"port": 53, "protocol": 17, "unused": 0}]
+        await driver.press("n")
+        await driver.until(lambda: driver.dialog(MapEdit))
+        await driver.type("port=99999")
+        await driver.press("enter", "1", "enter")
+        await driver.until(lambda: "between 0 and 65535" in driver.text())
+
+
+async def test_a_program_that_goes_away_is_told(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "globals")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("m")
+        await driver.until(lambda: "step" in driver.text())
+        assert "does not run any more" not in driver.text()
+        change(playground, lambda chain: chain.remove([0]))
+        await driver.until(lambda: "does not run any more" in driver.text())

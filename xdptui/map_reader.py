@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that reads and writes maps for the maps screen: it does what it is asked to, one after the
+other, and tells the screen what came of it.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from xdpchain.errors import XdpChainError
+from xdpchain.maptable import Change, Cursor, Entry, MapSummary, MapTable, Shape, maps_of, matches, open_map
+from xdpchain.running import Running
+
+__all__ = ["Entries", "Listed", "Looked", "MapReader", "Planned", "Trouble", "Written"]
+
+SCANNED = 20_000
+"""Entries that a filter looks at, at most."""
+FOUND = 500
+"""Entries that a filter finds, at most."""
+
+
+class Listed(Message):
+    """The maps of the slot."""
+
+    def __init__(self, maps: tuple[MapSummary, ...]) -> None:
+        super().__init__()
+        self.maps = maps
+
+
+class Entries(Message):
+    """Entries of a map: the first ones, or (``more``) those that follow. ``next``: there are still more;
+    ``note``: what was left out, in words.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        shape: Shape,
+        entries: tuple[Entry, ...],
+        next: Cursor | None,
+        more: bool,
+        note: str = "",
+    ) -> None:
+        super().__init__()
+        self.name, self.shape, self.entries = name, shape, entries
+        self.next, self.more, self.note = next, more, note
+
+
+class Looked(Message):
+    """Some entries as they are now, by raw key; None for one that is gone."""
+
+    def __init__(self, name: str, now: dict[bytes, Entry | None]) -> None:
+        super().__init__()
+        self.name, self.now = name, now
+
+
+class Planned(Message):
+    """A change that was checked, or why it can't be made."""
+
+    def __init__(self, change: Change | XdpChainError) -> None:
+        super().__init__()
+        self.change = change
+
+
+class Written(Message):
+    """A change that was made, or why it was not."""
+
+    def __init__(self, change: Change, error: XdpChainError | None) -> None:
+        super().__init__()
+        self.change, self.error = change, error
+
+
+class Trouble(Message):
+    """Something could not be read."""
+
+    def __init__(self, name: str | None, error: XdpChainError) -> None:
+        super().__init__()
+        self.name, self.error = name, error
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    name: str | None
+    work: Callable[[MapReader], Message]
+
+
+class MapReader:
+    """``run`` is the worker's body; everything else puts a job into its queue."""
+
+    def __init__(self, running: Running, slot: int | None, post: Callable[[Message], object]) -> None:
+        self._running, self._slot, self._post = running, slot, post
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._table: MapTable | None = None
+        self._open_as: str | None = None
+
+    def run(self) -> None:
+        """Do jobs until told to end."""
+        try:
+            while (job := self._jobs.get()) is not None:
+                try:
+                    self._post(job.work(self))
+                except XdpChainError as error:
+                    self._close()
+                    self._post(Trouble(job.name, error))
+                except Exception as error:  # shown to the user: this thread has no other way to tell
+                    self._close()
+                    self._post(Trouble(job.name, XdpChainError("Reading the map failed", repr(error))))
+        finally:
+            self._close()
+
+    def end(self) -> None:
+        self._jobs.put(None)
+
+    def list_maps(self) -> None:
+        """Ask for the slot's maps: `Listed`."""
+        self._jobs.put(_Job(None, lambda self: Listed(maps_of(self._running, self._slot))))
+
+    def first(self, name: str, needle: str) -> None:
+        """Ask for the first entries, or for those that match: `Entries`."""
+        self._jobs.put(_Job(name, lambda self: self._first(name, needle)))
+
+    def following(self, name: str, cursor: Cursor) -> None:
+        """Ask for the next page: `Entries`."""
+
+        def work(self: MapReader) -> Message:
+            table = self._opened(name)
+            page = table.page(cursor)
+            return Entries(name, table.shape, page.entries, page.next, True)
+
+        self._jobs.put(_Job(name, work))
+
+    def look(self, name: str, keys: tuple[bytes, ...]) -> None:
+        """Ask for these entries anew: `Looked`."""
+
+        def work(self: MapReader) -> Message:
+            return Looked(name, dict(zip(keys, self._opened(name).look(keys), strict=True)))
+
+        self._jobs.put(_Job(name, work))
+
+    def plan(self, name: str, raw_key: bytes | None, key: str, value: str) -> None:
+        """Ask what writing would do, to a key that is there or to one given as text: `Planned`."""
+
+        def work(self: MapReader) -> Message:
+            table = self._opened(name)
+            try:
+                return Planned(table.change(table.key_of(key) if raw_key is None else raw_key, value))
+            except XdpChainError as error:
+                return Planned(error)
+
+        self._jobs.put(_Job(name, work))
+
+    def write(self, name: str, change: Change) -> None:
+        """Make a change: `Written`."""
+
+        def work(self: MapReader) -> Message:
+            try:
+                self._opened(name).write(change)
+            except XdpChainError as error:
+                return Written(change, error)
+            return Written(change, None)
+
+        self._jobs.put(_Job(name, work))
+
+    def _first(self, name: str, needle: str) -> Entries:
+        table = self._opened(name)
+        if not needle.strip():
+            page = table.page()
+            return Entries(name, table.shape, page.entries, page.next, False)
+        found: list[Entry] = []
+        note = ""
+        for n, entry in enumerate(table.entries()):
+            if n == SCANNED:
+                note = f"the first {SCANNED} entries were searched"
+                break
+            if matches(entry, needle):
+                if len(found) == FOUND:
+                    note = f"the first {FOUND} that match"
+                    break
+                found.append(entry)
+        return Entries(name, table.shape, tuple(found), None, False, note)
+
+    def _opened(self, name: str) -> MapTable:
+        if self._open_as != name or self._table is None:
+            self._close()
+            self._table = open_map(self._running, self._slot, name)
+            self._open_as = name
+        return self._table
+
+    def _close(self) -> None:
+        if self._table is not None:
+            self._table.close()
+        self._table = self._open_as = None

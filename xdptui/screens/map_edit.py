@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new value for an element of a map, and the question before it is written."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Button, Input
+
+from xdpchain.maptable import Change, Entry, Shape
+
+from .confirm import Confirm
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["MapEdit", "WriteConfirm"]
+
+
+class MapEdit(Dialog[tuple[str, str] | None]):
+    """Answers with key and value as text, or None. ``entry`` None: the key is asked for, too."""
+
+    DEFAULT_CSS = "MapEdit Input { margin: 0 0 1 0; }"
+
+    def __init__(self, shape: Shape, entry: Entry | None) -> None:
+        super().__init__()
+        self._shape, self._entry = shape, entry
+        self.heading = f"{shape.name}: a new element" if entry is None else f"{shape.name}: a new value"
+
+    def body(self) -> ComposeResult:
+        if self._entry is None:
+            yield paragraph("Key")
+            yield Input(id="key", compact=True)
+            yield paragraph("Value")
+        else:
+            yield paragraph(f"{'Variable' if self._shape.variables else 'Key'}  {self._entry.label}")
+            yield paragraph(f"Now  {self._entry.text(2000)}", classes="gap")
+        yield Input(self._initial(), id="value", compact=True, select_on_focus=False)
+        yield paragraph(self._hint(), classes="dim")
+
+    def _initial(self) -> str:
+        if self._entry is None or self._entry.cpus:
+            return ""
+        return "" if self._entry.note else self._entry.text(100_000)
+
+    def _hint(self) -> str:
+        if self._shape.type.startswith("devmap"):
+            return "The name or ifindex of an interface."
+        if self._shape.type == "cpumap":
+            return "The length of the CPU's queue, in packets."
+        each = " It is set on each CPU." if self._shape.per_cpu else ""
+        return f"Numbers also as 0x…; {{a=1, b=2}} sets members and leaves the others.{each}"
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        yield button("Go on", "go", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#key" if self._entry is None else "#value")
+
+    @on(Input.Submitted, "#key")
+    def to_value(self) -> None:
+        self.set_focus(self.query_one("#value"))
+
+    @on(Input.Submitted, "#value")
+    @on(Button.Pressed, "#go")
+    def entered(self) -> None:
+        key = self.query_one("#key", Input).value if self._entry is None else self._entry.label
+        self.finish((key, self.query_one("#value", Input).value))
+
+    @on(Button.Pressed, "#cancel")
+    def cancelled(self) -> None:
+        self.finish(None)
+
+
+class WriteConfirm(Confirm):
+    """Old and new value, and whether to write."""
+
+    def __init__(self, map_name: str, change: Change) -> None:
+        old = "(there is none yet)" if change.old is None else change.old
+        text = (
+            f"{change.label}",
+            f"  {old}",
+            f"→ {change.new}",
+            "The programs that use the map see it at once. It can't be undone here.",
+        )
+        super().__init__(f"Write to {map_name}", text, "Write", "Cancel")

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps of a slot: the list at the left, the entries of the one under the cursor at the right, live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from xdpchain.maptable import Change, Cursor, Entry, MapSummary, Shape
+from xdpchain.running import Running
+from xdptui.map_reader import Entries, Listed, Looked, MapReader, Planned, Trouble, Written
+from xdptui.view.cells import Cell
+from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
+from xdptui.widgets.filter_line import FilterLine
+from xdptui.widgets.row_list import RowList
+
+from .dialog import Dialog, button
+from .failure import Failure
+from .map_edit import MapEdit, WriteConfirm
+
+__all__ = ["MapsScreen"]
+
+PERIOD = 1.0
+"""Seconds between two looks at what is visible."""
+MOST = 10_000
+"""Entries that are held at most."""
+
+
+class MapsScreen(Dialog[None]):
+    """``slot`` None: the maps of a single program without a chain; ``read_only``: why nothing may be
+    written, empty where it may; ``runs`` says whether the program still does.
+    """
+
+    DEFAULT_CSS = """
+    MapsScreen {
+        #box { width: 100%; height: 100%; padding: 0; }
+        #body { height: 1fr; padding: 0; }
+        #panes { height: 1fr; }
+        #maps { width: 28; height: 1fr; margin: 0 1 0 0; }
+        #side { width: 1fr; height: 1fr; }
+        #entries { height: 1fr; }
+        #facts { height: auto; max-height: 4; color: $foreground 70%; }
+        #buttons { margin: 0; }
+        CellGrid { background: $surface; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", show=False),
+        Binding("e", "edit", show=False),
+        Binding("n", "new", show=False),
+        Binding("r", "again", show=False),
+        Binding("tab,shift+tab", "other", show=False),
+    ]
+
+    def __init__(
+        self,
+        running: Running,
+        slot: int | None,
+        name: str,
+        *,
+        read_only: str = "",
+        runs: Callable[[], bool] = lambda: True,
+    ) -> None:
+        super().__init__()
+        self._runs = runs
+        self._read_only = read_only
+        self._reader = MapReader(running, slot, self.post_message)
+        self._maps: tuple[MapSummary, ...] = ()
+        self._name: str | None = None
+        self._shape: Shape | None = None
+        self._entries: list[Entry] = []
+        self._changed: set[bytes] = set()
+        self._next: Cursor | None = None
+        self._needle = ""
+        self._note = "reading…"
+        self._waiting = False
+        self._target: str | None = None
+        where = f"slot {slot} on " if slot is not None else ""
+        self.heading = f"Maps of {name}, {where}{running.interface.name}"
+
+    def body(self) -> ComposeResult:
+        with Horizontal(id="panes"):
+            yield RowList(id="maps")
+            with Vertical(id="side"):
+                yield FilterLine(id="needle", placeholder="filter: words in key or value; esc clears")
+                yield RowList(id="entries")
+        yield Static(id="facts")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+        yield button("Filter (/)", "filter")
+        yield button("Edit (e)", "edit")
+        yield button("New (n)", "new")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#maps")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#needle").display = False
+        self.run_worker(self._reader.run, thread=True, group="maps", exit_on_error=False)
+        self._reader.list_maps()
+        self.set_interval(PERIOD, self._tick)
+        self._show()
+
+    def on_unmount(self) -> None:
+        self._reader.end()
+
+    # What is shown
+
+    def _show(self) -> None:
+        maps = self.query_one("#maps", RowList)
+        maps.present(
+            len(self._maps),
+            lambda row, width: map_cells(self._maps[row], width),
+            empty=self._note if not self._maps else "",
+            head=lambda width, position: (Cell(" MAP".ljust(width - 9)), Cell(" ENTRIES ")),
+        )
+        entries = self.query_one("#entries", RowList)
+        keys = key_width(self._entries, entries.size.width)
+        entries.present(
+            len(self._entries),
+            lambda row, width: entry_cells(
+                self._entries[row], self._entries[row].raw_key in self._changed, keys, width
+            ),
+            empty=self._note if self._maps else "",
+            head=lambda width, position: entry_head(
+                self._shape, keys, width, position + "+" * bool(self._next)
+            ),
+        )
+        self._show_facts()
+
+    def _show_facts(self) -> None:
+        one = self._map()
+        facts = map_facts(one) if one else []
+        if not self._runs():
+            facts.insert(0, ("The program does not run any more: this is what its maps hold since", "warn"))
+        if self._note and self._entries:
+            facts.append((self._note, "warn"))
+        entry = self._entry()
+        if entry is not None and entry.cpus and self.query_one("#entries").has_focus:
+            from xdpchain.maptable import cpu_text
+
+            facts.append((cpu_text(entry), ""))
+        lines = [Content.styled(f" {text}", "$warning" if style else "") for text, style in facts[:4]]
+        self.query_one("#facts", Static).update(Content("\n").join(lines))
+        closed = self._shape is None or bool(self._shape.locked or self._read_only)
+        self.query_one("#edit", Button).disabled = closed or entry is None
+        kind = self._shape.type if self._shape else ""
+        grows = "hash" in kind or kind in ("lpm_trie", "devmap", "cpumap")
+        self.query_one("#new", Button).disabled = closed or not grows
+
+    def _map(self) -> MapSummary | None:
+        row = self.query_one("#maps", RowList).row
+        return self._maps[row] if row < len(self._maps) else None
+
+    def _entry(self) -> Entry | None:
+        row = self.query_one("#entries", RowList).row
+        return self._entries[row] if row < len(self._entries) else None
+
+    # What is read
+
+    def _choose(self) -> None:
+        """Read the map under the cursor of the list."""
+        one = self._map()
+        name = one.shape.name if one else None
+        if one is None or name == self._name:
+            return
+        self._name, self._shape, self._entries, self._next = name, one.shape, [], None
+        self._changed.clear()
+        self.query_one("#entries", RowList).row = 0
+        if one.shape.closed:
+            self._note = f"Not browsable: {one.shape.closed}."
+        else:
+            self._note = "reading…"
+            self._ask()
+        self._show()
+
+    def _ask(self) -> None:
+        if self._name is not None and self._shape is not None and not self._shape.closed:
+            self._reader.first(self._name, self._needle)
+            self._waiting = True
+
+    def _tick(self) -> None:
+        """Once a second: the whole page where that is all there is, else what is visible."""
+        if self._waiting or self._name is None or self._shape is None or self._shape.closed:
+            return
+        if self._next is None and len(self._entries) <= 256 and not self._needle:
+            self._ask()
+            return
+        rows = self.query_one("#entries", RowList).shown_rows
+        keys = tuple(self._entries[row].raw_key for row in rows)
+        if keys:
+            self._waiting = True
+            self._reader.look(self._name, keys)
+
+    def on_listed(self, event: Listed) -> None:
+        self._maps = event.maps
+        self._note = "" if event.maps else "It uses no maps."
+        self._choose()
+        self._show()
+
+    def on_entries(self, event: Entries) -> None:
+        self._waiting = False
+        if event.name != self._name:
+            return
+        before = {entry.raw_key: entry for entry in self._entries}
+        if event.more:
+            self._entries += [entry for entry in event.entries if entry.raw_key not in before]
+        else:
+            self._changed = _changed(before, event.entries)
+            self._entries = list(event.entries)
+        self._next = event.next if len(self._entries) < MOST else None
+        self._shape = event.shape
+        self._note = event.note
+        if event.next is None and not event.more and not self._needle:
+            self._maps = tuple(
+                replace(one, entries=len(event.entries), complete=True)
+                if one.shape.name == event.name
+                else one
+                for one in self._maps
+            )
+        if event.next is not None and self._next is None:
+            self._note = f"the first {len(self._entries)} entries: / filters them all"
+        if not self._entries:
+            self._note = f"Nothing matches {self._needle!r}." if self._needle else "It is empty."
+        self._show()
+
+    def on_looked(self, event: Looked) -> None:
+        self._waiting = False
+        if event.name != self._name:
+            return
+        before = {entry.raw_key: entry for entry in self._entries}
+        now = [entry for entry in event.now.values() if entry is not None]
+        self._changed = _changed(before, now)
+        self._entries = [
+            kept for entry in self._entries if (kept := event.now.get(entry.raw_key, entry)) is not None
+        ]
+        self._show()
+
+    def on_trouble(self, event: Trouble) -> None:
+        self._waiting = False
+        if event.name is None or event.name == self._name:
+            self._note = str(event.error)
+            self._entries, self._next = [], None
+            self._show()
+
+    # Moving about
+
+    @on(RowList.Moved, "#maps")
+    def another_map(self) -> None:
+        self._choose()
+
+    @on(RowList.Chosen, "#maps")
+    def into(self) -> None:
+        self.set_focus(self.query_one("#entries"))
+
+    @on(RowList.Moved, "#entries")
+    def another_entry(self, event: RowList.Moved) -> None:
+        last = event.row >= len(self._entries) - 1
+        if last and self._next is not None and self._name is not None and not self._waiting:
+            self._waiting = True
+            self._reader.following(self._name, self._next)
+        self._show_facts()
+
+    @on(RowList.Chosen, "#entries")
+    def chosen(self) -> None:
+        self.action_edit()
+
+    def on_descendant_focus(self) -> None:
+        self._show_facts()
+
+    def action_other(self) -> None:
+        maps, entries = self.query_one("#maps"), self.query_one("#entries")
+        self.set_focus(entries if maps.has_focus else maps)
+
+    def action_again(self) -> None:
+        self._reader.list_maps()
+        self._ask()
+
+    # The filter
+
+    def action_filter(self) -> None:
+        line = self.query_one("#needle")
+        line.display = True
+        line.focus()
+
+    @on(Input.Changed, "#needle")
+    def typed(self, event: Input.Changed) -> None:
+        if event.value != self._needle:
+            self._needle = event.value
+            self._ask()
+
+    def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
+        line = self.query_one("#needle", FilterLine)
+        if event.clear:
+            line.value = ""
+        line.display = bool(line.value)
+        self.set_focus(self.query_one("#entries"))
+
+    # Changing a value
+
+    def action_edit(self) -> None:
+        entry = self._entry()
+        if entry is not None and self._may_write():
+            self._begin(entry)
+
+    def action_new(self) -> None:
+        if self._may_write() and not self.query_one("#new", Button).disabled:
+            self._begin(None)
+
+    def _may_write(self) -> bool:
+        why = self._read_only or (self._shape.locked if self._shape else "no map is chosen")
+        if why:
+            self.notify(f"Read-only: {why}", severity="warning")
+        return not why
+
+    def _begin(self, entry: Entry | None) -> None:
+        self.run_worker(self._edit_flow(entry), group="edit", exclusive=True)
+
+    async def _edit_flow(self, entry: Entry | None) -> None:
+        shape, name = self._shape, self._name
+        assert shape is not None
+        assert name is not None
+        answer = await self.app.push_screen_wait(MapEdit(shape, entry))
+        if answer is None:
+            return
+        key, value = answer
+        self._target = name
+        self._reader.plan(name, entry.raw_key if entry else None, key, value)
+
+    def on_planned(self, event: Planned) -> None:
+        if not isinstance(event.change, Change):
+            self.app.push_screen(Failure(event.change, "That value can't be written"))
+            return
+        change = event.change
+        if change.new == change.old:
+            self.notify("It has that value already", timeout=2)
+            return
+        self.run_worker(self._write_flow(change), group="edit", exclusive=True)
+
+    async def _write_flow(self, change: Change) -> None:
+        if self._shape is None or self._target is None:
+            return
+        if await self.app.push_screen_wait(WriteConfirm(self._shape.name, change)):
+            self._reader.write(self._target, change)
+
+    def on_written(self, event: Written) -> None:
+        if event.error is not None:
+            self.app.push_screen(Failure(event.error))
+        else:
+            self.notify(f"{event.change.label} = {event.change.new}", timeout=3)
+        self._ask()
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "close":
+            self.finish(None)
+        elif event.button.id:
+            self.run_action_of(event.button.id)
+
+    def run_action_of(self, id: str) -> None:
+        {"filter": self.action_filter, "edit": self.action_edit, "new": self.action_new}[id]()
+
+
+def _changed(before: dict[bytes, Entry], now: Sequence[Entry]) -> set[bytes]:
+    """Keys whose values are others than before."""
+    return {
+        entry.raw_key
+        for entry in now
+        if (was := before.get(entry.raw_key)) is not None
+        and (was.value, was.cpus) != (entry.value, entry.cpus)
+    }
