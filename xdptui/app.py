@@ -65,6 +65,12 @@ class XdpTui(App[None]):
             yield SystemCommand(f"Theme {theme.name}", "change the colours", self._wears(theme.name))
         yield SystemCommand("Quit", "key q", self._does("app.quit"))
 
+    def action_command_palette(self) -> None:
+        from .screens.palette import Palette
+
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
+
     def _does(self, action: str) -> Callable[[], object]:
         return lambda: self.main.call_later(self.main.run_action, action)
 
