@@ -66,10 +66,11 @@ class XdpTui(App[None]):
         yield SystemCommand("Quit", "key q", self._does("app.quit"))
 
     def action_command_palette(self) -> None:
-        from .screens.palette import Palette
-
-        if not isinstance(self.screen, Palette):
-            self.push_screen(Palette(id="--command-palette"))
+        """The palette, over the main screen only: its commands are the main screen's, and a dialog that it
+        covered could not go when it is done.
+        """
+        if self.screen is self.main and not self.main.busy:
+            super().action_command_palette()
 
     def _does(self, action: str) -> Callable[[], object]:
         return lambda: self.main.call_later(self.main.run_action, action)

@@ -119,7 +119,7 @@ class Dialog(ModalScreen[Answer]):
         """
         if self._answered:
             return
-        if not self.is_current:
+        if not self.is_active:  # "current" is a covered one, too, where what covers it is a dialog
             self.set_timer(COVERED_WAIT, partial(self.finish, result))
             return
         self._answered = True

@@ -113,7 +113,7 @@ class DoctorScreen(Dialog[None]):
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:
-        self.dismiss(None)
+        self.finish(None)
 
     @on(Button.Pressed, "#everything")
     def everything(self) -> None:
