@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.follow.packets import Change, Followed, View, changes
+from xdpchain.follow.followed import Change, Followed, View, changes
 from xdpchain.follow.records import ENTRY, VERDICT, Assembly, Record
 
 SLOTS = {1: ("k1", "first"), 2: ("k2", "second")}
@@ -103,6 +103,10 @@ def view(data: bytes, length: int | None = None) -> View:
         (b"abcdef", b"abcdefgh", 0, [(6, b"", 6, b"gh")]),
         (b"abcdef", b"cXe", 2, [(0, b"ab", 0, b""), (3, b"d", 1, b"X"), (5, b"f", 3, b"")]),
         (b"", b"", 0, []),
+        # Something came, or went, between what stayed.
+        (b"abcdef", b"abc12def", -2, [(3, b"", 3, b"12")]),
+        (b"abc12def", b"abcdef", 2, [(3, b"12", 3, b"")]),
+        (b"abcdefghij", b"abc12defXhij", -2, [(3, b"", 3, b"12"), (6, b"g", 8, b"X")]),
     ],
 )
 def test_what_changed(

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "watch": "xdptui.commands.watch",
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
+    "follow": "xdptui.commands.follow",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
     "doctor": "xdptui.commands.doctor",
@@ -173,6 +174,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
+    _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
@@ -447,6 +449,24 @@ def _map(parser: argparse.ArgumentParser) -> None:
     change.add_argument("--delete", metavar="KEY", help="remove one element")
     parser.add_argument("--cpu", metavar="N", help="of a per-CPU map: on this CPU alone (default: on each)")
     parser.add_argument("--yes", action="store_true", help="write it; without, say what would be written")
+
+
+def _follow(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "filter", metavar="FILTER", nargs="*", help="which packets, in tcpdump's words (default: all)"
+    )
+    parser.add_argument(
+        "-c", "--count", metavar="N", default="10", help="end after so many packets (default 10)"
+    )
+    parser.add_argument("--rate", metavar="N", default="100", help="at most so many a second (default 100)")
+    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
+    )
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
 
 
 def _trace(parser: argparse.ArgumentParser) -> None:

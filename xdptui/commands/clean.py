@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui clean``: remove pins that nobody uses any more."""
+"""``xdptui clean``: remove pins that nobody uses any more, and take back what a killed follower left."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
 
-from xdpchain.discover import look
+from xdpchain.discover import look, survey
+from xdpchain.errors import XdpChainError
+from xdpchain.running import Running
 from xdpchain.stale import StalePins, clean
 from xdptui.outcome import printable, write
 
@@ -17,7 +19,12 @@ def run(options: Namespace) -> int:
     """Remove stale pins, or say which there are."""
     ifindex = None
     if options.interface is not None:
-        ifindex = look(options.interface, options.netns).interface.ifindex
+        runnings: tuple[Running, ...] = (look(options.interface, options.netns),)
+        ifindex = runnings[0].interface.ifindex
+    else:
+        runnings = survey(options.netns)
+    left = [one for one in runnings if one.following is not None and not one.following.alive]
+    followed = [_taken_back(one, options.dry_run) for one in left]
     found = clean(dry_run=options.dry_run, ifindex=ifindex, force=options.force)
     if options.json:
         pins = [
@@ -30,10 +37,34 @@ def run(options: Namespace) -> int:
             }
             for one in found
         ]
-        write(json.dumps({"dry_run": options.dry_run, "pins": pins}, indent=2))
+        chains = [
+            {"interface": one.interface.name, "taken_back": not why and not options.dry_run, "why_not": why}
+            for one, why in zip(left, followed, strict=True)
+        ]
+        write(json.dumps({"dry_run": options.dry_run, "pins": pins, "followed": chains}, indent=2))
     else:
-        write("\n".join(_line(one, options) for one in found) or "no stale pins")
+        lines = [_chain(one, why, options) for one, why in zip(left, followed, strict=True)]
+        write("\n".join([*lines, *(_line(one, options) for one in found)]) or "no stale pins")
     return 0
+
+
+def _taken_back(running: Running, dry_run: bool) -> str:
+    """Bring the plain dispatcher back where nobody follows any more; why that failed, if it did."""
+    if dry_run:
+        return ""
+    from xdpchain.follow import take_back_left_over
+
+    try:
+        take_back_left_over(running)
+    except XdpChainError as error:
+        return str(error)
+    return ""
+
+
+def _chain(running: Running, why: str, options: Namespace) -> str:
+    done = "would be brought back" if options.dry_run else "brought back"
+    said = f"left alone: {why}" if why else f"its plain dispatcher {done}: who followed packets is gone"
+    return f"{printable(str(running.interface))}: {printable(said)}"
 
 
 def _line(one: StalePins, options: Namespace) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xdpchain.actions import ALL_ACTIONS, Action
 from xdpchain.armed import Armed, Settled
 from xdpchain.chain import Chain, Slot
+from xdpchain.following import Following
 from xdpchain.manifest import Author
 from xdpchain.plan import Plan
 from xdpchain.routes import route_name
@@ -52,6 +53,7 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "note": running.note,
         "armed": running.armed and _armed(running.armed, now),
         "settled": running.settled and _settled(running.settled),
+        "following": running.following and _following(running.following),
         "programs": [
             {"mode": h.mode.value, "id": h.prog_id, "name": h.name, "tag": h.tag, "link": h.link_id}
             for h in running.hooks
@@ -78,6 +80,14 @@ def _armed(armed: Armed, now: float) -> Document:
         "runs": armed.new,
         "by": _author(armed.author),
         "guardian": armed.guardian,
+    }
+
+
+def _following(following: Following) -> Document:
+    return {
+        "filter": following.expression,
+        "alive": following.alive,
+        "by": _author(following.author),
     }
 
 

@@ -19,6 +19,7 @@ from xdpchain.running import Running
 from xdpchain.shadow import would_have
 from xdptui.outcome import printable
 from xdptui.render.armed_text import armed_line, settled_line
+from xdptui.render.following_text import following_line
 from xdptui.render.quantities import octets
 from xdptui.render.shadow_text import shadow_line
 
@@ -83,8 +84,10 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
 
 
 def _waiting(running: Running, now: float) -> list[str]:
-    """A change that waits to be confirmed, or what became of one."""
+    """A change that waits to be confirmed, or what became of one; and who follows packets."""
     lines = []
+    if running.following is not None:
+        lines.append(f"    {following_line(running.following, running)}")
     if running.armed is not None:
         lines.append(f"    {armed_line(running.armed, running, now)}")
     if running.settled is not None and running.settled.outcome is not Outcome.CONFIRMED:

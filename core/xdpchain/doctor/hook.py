@@ -32,6 +32,13 @@ def examine_hook(running: Running, evidence: Evidence | None, commands: Commands
         whose = {Owner.XDPTUI: "our", Owner.LIBXDP: "libxdp's"}.get(running.owner or Owner.FOREIGN, "a")
         text = f"{whose} chain of {count} slot{'s' * (count != 1)} runs ({running.linkage} linkage)"
         yield ok(Topic.INTERFACE, CHECK, text)
+        if running.following is not None and not running.following.alive:
+            yield warn(
+                Topic.INTERFACE, "interface.followed",
+                f"packets were followed here by {running.following.author}, who is gone",
+                "The chain still runs with the dispatcher that records them, which costs some nanoseconds",
+                commands.xdptui(f"clean {name}"),
+            )  # fmt: skip
     elif evidence is not None:
         yield _foreign(running, evidence, commands)
     elif running.owner is Owner.BPFMAN:

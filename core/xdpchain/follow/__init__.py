@@ -5,9 +5,9 @@ took.
 
 from __future__ import annotations
 
+from .followed import Change, Followed, Step, View
 from .follower import DEFAULT_RATE, MOST_RATE, Follower, compile_filter, follow
 from .inside import take_back_left_over
-from .packets import Change, Followed, Step, View
 from .tapping import Tally
 
 __all__ = [

@@ -16,8 +16,8 @@ from xdpchain.running import Running
 from xdpchain.sys.pcap import compile_expression
 
 from .classic import HEAD, Filter, translate, unpack
+from .followed import Followed
 from .inside import Inside
-from .packets import Followed
 from .records import Assembly, Record
 from .tapping import Tally, Tapping
 

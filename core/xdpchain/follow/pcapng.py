@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from xdpchain.actions import Action
 
-from .packets import Change, Followed, Step, View
+from .followed import Change, Followed, Step, View
 
 __all__ = ["code_name", "file_header", "packet_blocks", "way"]
 

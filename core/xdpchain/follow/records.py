@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from .packets import Followed, Step, View, changes
+from .followed import Followed, Step, View, changes
 
 __all__ = ["Assembly", "Record"]
 

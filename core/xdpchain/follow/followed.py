@@ -72,14 +72,36 @@ class Followed:
 def changes(before: View, after: View, moved: int) -> tuple[Change, ...]:
     """What differs, as far as the heads show: bytes that came or went at the front, each run of bytes that
     changed in place, and bytes that came or went at the end.
+
+    What was put in front may have made room for something behind the addresses, as a VLAN tag does: then the
+    bytes came where they make less of a difference, after what is the same from the start.
     """
+    found = _changes(before, after, moved, 0)
+    if not moved:
+        return found
+    longest = min(len(before.head), len(before.head) - moved, len(after.head), len(after.head) + moved)
+    other = _changes(before, after, moved, _same(before.head, after.head, longest))
+    return other if _size(other) < _size(found) else found
+
+
+def _same(old: bytes, new: bytes, longest: int) -> int:
+    """How many bytes are the same from the start, of so many."""
+    return next((i for i in range(longest) if old[i] != new[i]), max(0, longest))
+
+
+def _size(found: tuple[Change, ...]) -> int:
+    return sum(len(one.before) + len(one.after) for one in found)
+
+
+def _changes(before: View, after: View, moved: int, place: int) -> tuple[Change, ...]:
+    """The same, for bytes that came or went at ``place``; what is before it must be the same."""
     found = []
     old, new = before.head, after.head
     if moved > 0:
-        found.append(Change(0, old[:moved], 0, b""))
+        found.append(Change(place, old[place : place + moved], place, b""))
     elif moved < 0:
-        found.append(Change(0, b"", 0, new[:-moved]))
-    at = max(0, moved)
+        found.append(Change(place, b"", place, new[place : place - moved]))
+    at = place + max(0, moved)
     last = min(len(old), len(new) + moved, before.length, after.length + moved)
     while at < last:
         if old[at] == new[at - moved]:

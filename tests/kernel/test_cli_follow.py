@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdptui follow`, and what status, clean and doctor say of one that was killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.chains import change, expected, look_at, scripted_chain
+from tests.kernel.command_line import CommandLine
+from tests.kernel.test_follow import left_over, wait_until_it_counts_as_gone
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Linkage
+from xdpchain.running import Running
+from xdptui.demo.frames import scripted
+from xdptui.demo.playground import Playground
+
+PASS_ON = ActionSet.parse("P")
+SCRIPTS = (b"\2\2\2", b"\2\1\2", b"\2\2\0")
+PATIENCE = 20.0
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
+
+
+@pytest.fixture
+def three(playground: Playground, samples: Path) -> Running:
+    return change(playground, scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC))
+
+
+@pytest.fixture
+def traffic(playground: Playground) -> Iterator[None]:
+    """One packet of each script, as soon as somebody follows."""
+    stop = threading.Event()
+
+    def send() -> None:
+        end = time.monotonic() + PATIENCE
+        while not stop.wait(0.05) and time.monotonic() < end:
+            found = look_at(playground).following
+            if found is not None and found.alive:
+                playground.send([scripted(script) for script in SCRIPTS])
+                return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+def same(now: Running, before: Running) -> bool:
+    return (now.hook, now.following) == (before.hook, None)
+
+
+@pytest.mark.usefixtures("traffic")
+def test_lines(cli: CommandLine, three: Running) -> None:
+    result = cli("follow", cli.interface, "ether", "proto", "0x88b5", "-c", "3", "-v")
+    assert result.code == 0, result.err
+    lines = result.out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "ethertype 0x88b5, 60 B" in lines[0]
+    text = " ".join(result.out.split())
+    for number in range(3):
+        assert f"✂ scripted_{number}: 1 byte added at {60 + number}: 3{number}" in text
+    assert text.count("= DROP") == 1
+    assert "3 packets were looked at, 3 followed" in result.err
+    assert same(look_at(cli.playground), three)
+
+
+@pytest.mark.usefixtures("traffic")
+def test_json_lines(cli: CommandLine, three: Running) -> None:
+    result = cli("follow", cli.interface, "-c", "3", "--jsonl")
+    assert result.code == 0, result.err
+    *packets, end = map(json.loads, result.out.splitlines())
+    assert end["end"]["followed"] == 3
+    assert end["end"]["lost"] == 0
+    for number, (packet, script) in enumerate(zip(packets, SCRIPTS, strict=True), 1):
+        want = expected([PASS_ON] * 3, script)
+        assert packet["packet"] == number
+        assert (packet["length"], bytes.fromhex(packet["head"])) == (60, scripted(script))
+        assert tuple(slot["code"] for slot in packet["slots"]) == want.returned
+        assert packet["slots"][0]["action"] == "PASS"
+        assert (packet["verdict"], packet["verdict_action"]) == (want.verdict, Action(want.verdict).name)
+        (change,) = packet["slots"][0]["changes"]
+        assert change == {"at": 60, "before": "", "at_after": 60, "after": "30"}
+    assert same(look_at(cli.playground), three)
+
+
+def read_back(path: Path) -> list[dict[str, Any]]:
+    """What tshark says of each packet of a file."""
+    done = subprocess.run(
+        ["tshark", "-r", str(path), "-T", "json"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return [one["_source"]["layers"] for one in json.loads(done.stdout)]
+
+
+@pytest.mark.usefixtures("traffic")
+def test_tshark_reads_the_file(cli: CommandLine, three: Running, tmp_path: Path) -> None:
+    path = tmp_path / "way.pcapng"
+    result = cli("follow", cli.interface, "ether proto 0x88b5", "-c", "3", "-w", str(path))
+    assert result.code == 0, result.err
+    found = read_back(path)
+    comments = [one["pkt_comment"]["frame.comment"] for one in found if "pkt_comment" in one]
+    assert len(comments) == len(found)
+    entries = [i for i, one in enumerate(found) if one["frame"]["frame.interface_id"] == "0"]
+    assert [found[i]["frame"]["frame.len"] for i in entries] == ["60"] * 3
+    for i, script in zip(entries, SCRIPTS, strict=True):
+        want = expected([PASS_ON] * 3, script)
+        steps = [f"scripted_{n} {Action(code).name} changed" for n, code in enumerate(want.returned)]
+        assert all(step in comments[i] for step in steps)
+        assert comments[i].endswith(f"verdict {Action(want.verdict).name}")
+        verdict = found[i]["frame"]["frame.verdict_tree"]
+        assert verdict["frame.verdict.ebpf_xdp"] == str(want.verdict)
+        # And the packet as each slot left it, on an interface of its own.
+        for n in range(len(want.returned)):
+            after = found[i + 1 + n]["frame"]
+            assert after["frame.len"] == str(61 + n)
+            names = after["frame.interface_id_tree"]
+            assert names["frame.interface_name"] == f"{cli.interface} after scripted_{n}"
+            assert comments[i + 1 + n] == f"scripted_{n}: added at {60 + n}: 3{n}"
+    assert len(found) == 3 + 3 + 2 + 3
+
+
+def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Path) -> None:
+    """So that Wireshark can watch; the file is whole whenever it is looked at."""
+    path = tmp_path / "live.pcapng"
+    with path.open("wb") as out:
+        child = cli.process("follow", cli.interface, "-c", "3", "-w", "-", run=subprocess.Popen, stdout=out)
+        end = time.monotonic() + PATIENCE
+        while look_at(cli.playground).following is None and time.monotonic() < end:
+            time.sleep(0.05)
+        cli.playground.send([scripted(script) for script in SCRIPTS])
+        assert child.wait(PATIENCE) == 0
+    assert sum(one["frame"]["frame.interface_id"] == "0" for one in read_back(path)) == 3
+
+
+def test_a_time_limit_and_an_interrupt(cli: CommandLine, three: Running) -> None:
+    result = cli("follow", cli.interface, "--timeout", "0.3", "--json")
+    assert (result.code, json.loads(result.out)["end"]["followed"]) == (0, 0)
+    child = cli.process("follow", cli.interface, run=subprocess.Popen, stdout=subprocess.PIPE)
+    end = time.monotonic() + PATIENCE
+    while look_at(cli.playground).following is None and time.monotonic() < end:
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(PATIENCE) == 130
+    child.stdout.close()
+    assert same(look_at(cli.playground), three)
+
+
+def test_an_edit_by_somebody_else(cli: CommandLine, three: Running) -> None:
+    assert three.chain is not None
+    edited = three.chain.remove([2])
+
+    def edit() -> None:
+        end = time.monotonic() + PATIENCE
+        while look_at(cli.playground).following is None and time.monotonic() < end:
+            time.sleep(0.05)
+        change(cli.playground, edited)
+
+    thread = threading.Thread(target=edit)
+    thread.start()
+    result = cli("follow", cli.interface)
+    thread.join()
+    assert result.code == 4
+    assert "following ended before 10 packets came" in result.err
+    assert [slot.name for slot in look_at(cli.playground).chain or ()] == ["scripted_0", "scripted_1"]
+
+
+def test_bad_words(cli: CommandLine, three: Running, tmp_path: Path) -> None:
+    result = cli("follow", cli.interface, "host", "and")
+    assert (result.code, "syntax error" in result.err) == (7, True)
+    assert "pcap-filter" in result.err
+    assert cli("follow", cli.interface, "--count", "0").code == 7
+    assert cli("follow", cli.interface, "--rate", "99999999").code == 7
+    assert cli("follow", cli.interface, "-w", str(tmp_path)).code == 7
+    assert cli("follow", "no-such-link").code == 5
+    assert same(look_at(cli.playground), three)
+    beyond = cli("follow", cli.interface, "ether[300] = 1", "--timeout", "0.2")
+    assert (beyond.code, "byte 300" in beyond.err) == (0, True)
+
+
+def test_an_empty_interface(cli: CommandLine) -> None:
+    result = cli("follow", cli.interface)
+    assert (result.code, "no XDP program runs there" in result.err) == (5, True)
+
+
+def test_what_a_killed_follower_leaves(cli: CommandLine, three: Running) -> None:
+    left_over(cli.playground)
+    assert "FOLLOWED: all packets are recorded" in cli("status", cli.interface).out
+    assert cli.status()["following"]["alive"] is True
+    wait_until_it_counts_as_gone(cli.playground)
+    assert "who is gone" in cli("status", cli.interface).out
+    assert cli.status()["following"]["alive"] is False
+    doctor = cli("doctor", cli.interface)
+    assert f"xdptui clean {cli.interface}" in doctor.out
+    dry = cli.ok("clean", cli.interface, "--dry-run")
+    assert dry.json["followed"] == [{"interface": cli.interface, "taken_back": False, "why_not": ""}]
+    assert look_at(cli.playground).following is not None
+    result = cli("clean", cli.interface)
+    assert (result.code, "its plain dispatcher brought back" in result.out) == (0, True)
+    after = look_at(cli.playground)
+    assert after.following is None
+    assert after.identity == three.identity
+    assert cli.ok("clean").json["followed"] == []

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui follow``: packets on their way through the chain."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+import threading
+from argparse import Namespace
+from typing import BinaryIO
+
+from xdpchain.discover import look
+from xdpchain.errors import InvalidInput, RaceLost
+from xdpchain.follow import Follower, follow
+from xdpchain.follow.followed import Followed
+from xdpchain.follow.pcapng import file_header, packet_blocks
+from xdpchain.running import Running
+from xdptui.commands import options as values
+from xdptui.outcome import Talk, write
+from xdptui.render.follow_text import WIDTH, packet_document, packet_text
+
+__all__ = ["run"]
+
+STANDARD_OUTPUT = "-"
+
+
+def run(options: Namespace) -> int:
+    """Show packet after packet, until as many came as were asked for, or until interrupted."""
+    count = values.amount(options.count, "count")
+    rate = values.amount(options.rate, "rate")
+    timeout = None if options.timeout is None else values.seconds(options.timeout, "timeout", 0.1)
+    talk = Talk(options.json, bool(options.verbose))
+    running = look(options.interface, options.netns)
+    with contextlib.ExitStack() as held:
+        out = _Output(options, running, held)
+        follower = held.enter_context(follow(running, " ".join(options.filter), count=count, rate=rate))
+        if follower.remark:
+            talk.warn(follower.remark)
+        talk.step(
+            f"following on {running.interface}, at most {count} packets, {rate} a second; ctrl-C ends it"
+        )
+        if timeout is not None:
+            timer = threading.Timer(timeout, follower.stop)
+            held.callback(timer.cancel)
+            timer.start()
+        for packet in follower:
+            out.packet(packet)
+    _end(follower, talk, options)
+    if follower.ended and follower.followed < count:
+        raise RaceLost(
+            f"following ended before {count} packets came",
+            follower.ended,
+            "Start it again if it is still wanted",
+        )
+    return 0
+
+
+def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
+    tally = follower.tally()
+    if options.json:
+        document = {
+            "followed": follower.followed,
+            "lost": follower.lost,
+            "looked_at": tally.looked_at,
+            "passed_by": tally.passed_by,
+        }
+        if options.write != STANDARD_OUTPUT:
+            write(json.dumps({"end": document}))
+        return
+    if follower.lost:
+        talk.warn(f"{follower.lost} more packets matched, but parts of their records were lost")
+    talk.step(
+        f"{tally.looked_at} packets were looked at, {follower.followed} followed; "
+        f"{tally.passed_by} came while the rate or the count was used up"
+    )
+
+
+class _Output:
+    """Where packets go: lines on standard output, and a file. Both are opened before anything is followed."""
+
+    def __init__(self, options: Namespace, running: Running, held: contextlib.ExitStack) -> None:
+        self._json = options.json
+        self._lines = options.write != STANDARD_OUTPUT
+        self._width = shutil.get_terminal_size((WIDTH, 24)).columns
+        chain = running.chain or ()
+        self._slots = [slot.key for slot in chain]
+        self._file: BinaryIO | None = None
+        self._name = options.write
+        if options.write == STANDARD_OUTPUT:
+            self._file = sys.stdout.buffer
+        elif options.write is not None:
+            self._file = held.enter_context(_opened(options.write))
+        self._put(file_header(running.interface.name, [slot.name for slot in chain]))
+
+    def packet(self, packet: Followed) -> None:
+        self._put(packet_blocks(packet, self._slots))
+        if self._lines:
+            if self._json:
+                write(json.dumps(packet_document(packet), separators=(",", ":")))
+            else:
+                write(packet_text(packet, self._width))
+
+    def _put(self, data: bytes) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(data)
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise InvalidInput(f"{self._name} can't be written", error.strerror or "") from None
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "wb")
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be written", error.strerror or "") from None

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""For whom a chain records the way of packets, in words. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.following import Following
+from xdpchain.running import Running
+from xdptui.outcome import printable
+from xdptui.render.armed_text import command
+
+__all__ = ["following_line"]
+
+
+def following_line(following: Following, running: Running) -> str:
+    """One line."""
+    which = f"packets that match {following.expression!r}" if following.expression else "all packets"
+    by = printable(str(following.author))
+    if following.alive:
+        return f"FOLLOWED: {printable(which)} are recorded; by {by}"
+    return f"followed by {by}, who is gone: `{command('clean', running)}` brings the plain dispatcher back"
