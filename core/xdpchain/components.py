@@ -7,7 +7,7 @@ import os
 import secrets
 from dataclasses import replace
 
-from .chain import Component, ObjectRef
+from .chain import Component, MapRef, ObjectRef
 from .errors import InvalidInput, LinkRefused
 from .objfile import ObjectFile, ProgramSpec
 
@@ -85,5 +85,15 @@ def _listed(programs: tuple[ProgramSpec, ...]) -> str:
 
 
 def keep_maps(new: Component, running: Component) -> Component:
-    """The new version of a component, to be loaded with the maps of the running one."""
-    return replace(new, maps=running.maps)
+    """The new version of a component, to be loaded with the maps of the running one.
+
+    Constants belong to the code that was compiled with them: only the same object keeps them.
+    """
+    same = (
+        new.object is not None and running.object is not None and new.object.sha256 == running.object.sha256
+    )
+    return replace(new, maps=tuple(one for one in running.maps if same or not _constant(one)))
+
+
+def _constant(one: MapRef) -> bool:
+    return one.name.startswith((".rodata", ".kconfig"))

@@ -24,6 +24,7 @@ class ChangeKind(StrEnum):
     MOVE = "move"
     RETUNE = "retune"
     REPLACE = "replace"
+    ADOPT = "adopt"
     CHAIN = "chain"
 
 
@@ -33,6 +34,7 @@ SYMBOLS = {
     ChangeKind.MOVE: "↕",
     ChangeKind.RETUNE: "~",
     ChangeKind.REPLACE: "≠",
+    ChangeKind.ADOPT: "«",
     ChangeKind.CHAIN: "*",
 }
 
@@ -52,13 +54,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How ``running`` becomes ``candidate``."""
+    """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
+    on in the candidate's first slot.
+    """
 
     running: Running
     candidate: Chain
     changes: tuple[Change, ...]
     steps: tuple[str, ...]
     warnings: tuple[Warning, ...]
+    adopts: int | None = None
 
     @property
     def empty(self) -> bool:
@@ -66,18 +71,21 @@ class Plan:
         return not self.changes
 
 
-def make_plan(running: Running, candidate: Chain) -> Plan:
-    """Compare, and say what applying will do.
+def make_plan(running: Running, candidate: Chain, *, adopts: int | None = None) -> Plan:
+    """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
+    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced.
 
     Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
     for a mode that the running chain can't be moved to in one step, or has routes that can't be had.
     """
-    if not running.editable:
+    adopted = adopts is not None and running.hook is not None and running.hook.prog_id == adopts
+    if not running.editable and not adopted:
         hook = running.hooks[0]
         raise NotOurs(
             f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which is not replaced",
             running.note,
-            "Remove it with the tool that put it there, then load again"
+            "Remove it with the tool that put it there, then load again; or, if you have its object file, "
+            f"`xdptui adopt {running.interface.name} OBJ` makes it a chain's first slot"
             if running.owner is Owner.FOREIGN
             else "Mend that, or remove the chain with the tool that made it, and load again",
         )
@@ -94,8 +102,22 @@ def make_plan(running: Running, candidate: Chain) -> Plan:
     changes = _changes(running.chain or replace(candidate, slots=()), candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
-    steps = _steps(running, candidate) if changes else ()
-    return Plan(running, candidate, changes, steps, lint(candidate, running))
+    if adopted:
+        changes = tuple(_adopting(running, candidate, change) for change in changes)
+    steps = _steps(running, candidate, adopted) if changes else ()
+    warnings = lint(candidate, running)
+    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None)
+
+
+def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
+    hook, first = running.hook, candidate.slots[0]
+    if hook is None or change.kind is not ChangeKind.ADD or change.name != first.name:
+        return change
+    kept = ", ".join(ref.name for ref in first.component.maps)
+    maps = f", with its maps {kept}" if kept else ""
+    return Change(
+        ChangeKind.ADOPT, change.name, f"program {hook.prog_id} (tag {hook.tag}) → {change.text}{maps}"
+    )
 
 
 def _check_policies(chain: Chain) -> None:
@@ -210,7 +232,7 @@ def moved(old: Chain, new: Chain) -> frozenset[str]:
     return frozenset(slot.key for slot in kept if slot.key not in stay)
 
 
-def _steps(running: Running, candidate: Chain) -> tuple[str, ...]:
+def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]:
     where, hook = running.interface, running.hook
     if not candidate.slots:
         assert hook is not None
@@ -226,6 +248,8 @@ def _steps(running: Running, candidate: Chain) -> tuple[str, ...]:
     steps = []
     if fresh:
         steps.append(f"load {fresh} new component{'s' * (fresh > 1)}")
+    if adopted:
+        steps = ["load the program of the object file, with the maps that run"]
     if len(candidate.slots) > fresh:
         steps.append(f"keep the maps of {len(candidate.slots) - fresh} running")
     steps.append(f"link {len(candidate.slots)} slots into a new dispatcher ({candidate.linkage})")

@@ -130,6 +130,7 @@ def edit(
     netns: str | None,
     change: Callable[[Running], Chain],
     *,
+    adopts: Callable[[], int | None] | None = None,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
@@ -143,12 +144,14 @@ def edit(
     ``change`` makes the candidate of what runs; it is asked again when another editor was faster (libxdp
     does not hold the lock while it attaches, and retries in the same way), at most ``tries`` times. Raises
     what ``change``, `plan.make_plan` and `apply` raise; RaceLost after the last try. ``confirm``, ``warn``
-    and ``restores`` are as for `apply`; the last is asked after ``change`` was.
+    and ``restores`` are as for `apply`; the last is asked after ``change`` was, and so is ``adopts`` (as for
+    `plan.make_plan`).
     """
     require_capabilities()  # what can't be read looks like somebody else's
     for left in reversed(range(tries)):
         running = look(name, netns)
-        plan = make_plan(running, change(running))
+        candidate = change(running)
+        plan = make_plan(running, candidate, adopts=adopts() if adopts else None)
         try:
             return apply(
                 plan,
@@ -176,7 +179,7 @@ def _unchanged(plan: Plan) -> Running:
             "Look at the chain as it is now, and make the change again",
             detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
         )
-    if not now.editable:  # its pins were removed meanwhile
+    if not now.editable and plan.adopts is None:  # its pins were removed meanwhile
         raise NotOurs(f"{interface} can't be changed any more", now.note)
     return now
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "relink": "xdptui.commands.change",
     "undo": "xdptui.commands.change",
     "apply": "xdptui.commands.apply",
+    "adopt": "xdptui.commands.change",
     "plan": "xdptui.commands.change",
     "save": "xdptui.commands.save",
     "confirm": "xdptui.commands.decide",
@@ -48,7 +49,10 @@ COMMANDS: dict[str, str] = {
 }
 """The module of each command."""
 
-CHANGING = ("load", "unload", "move", "set", "replace", "relink", "undo", "apply")
+CHANGING = ("load", "unload", "move", "set", "replace", "relink", "undo", "adopt", "apply")
+
+ADOPT_CONFIRM = "60"
+"""Seconds in which an adoption has to be confirmed, unless it is said otherwise."""
 
 VALUE_OPTIONS = ("--netns",)
 """Options with a value that may stand before the command."""
@@ -148,7 +152,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "status", _status, "what runs on the interfaces, and how it counts")
     for name in CHANGING:
         build, summary = CHANGES[name]
-        _confirmed(_add(commands, name, build, summary, changing=True))
+        _confirmed(_add(commands, name, build, summary, changing=True), name)
     plan = _add(
         commands,
         "plan",
@@ -165,7 +169,7 @@ def command_parser() -> argparse.ArgumentParser:
         parser_class=Parser,
     )
     for name, (build, summary) in CHANGES.items():
-        _confirmed(_add(changing, name, build, summary, changing=True))
+        _confirmed(_add(changing, name, build, summary, changing=True), name)
     _add(commands, "save", _save, "write down what runs, as a spec for apply and plan")
     _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
     _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
@@ -317,6 +321,20 @@ def _relink(parser: argparse.ArgumentParser) -> None:
     _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
 
 
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("object", metavar="OBJ", help="the object file that the program was loaded from")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: the one that runs)"
+    )
+    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
+    _config(parser)
+    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
+    _counters(parser)
+
+
 def _undo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
 
@@ -353,10 +371,18 @@ def _log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", metavar="N", help="the newest N changes only")
 
 
-def _confirmed(parser: argparse.ArgumentParser) -> None:
+def _confirmed(parser: argparse.ArgumentParser, name: str) -> None:
+    default = ADOPT_CONFIRM if name == "adopt" else None
+    usual = f" (default {default}; --no-confirm: not at all)" if default else ""
     parser.add_argument(
-        "--confirm", metavar="SECONDS", help="roll back unless `xdptui confirm` comes in so many seconds"
+        "--confirm",
+        metavar="SECONDS",
+        default=default,
+        help=f"roll back unless `xdptui confirm` comes in so many seconds{usual}",
     )
+    if default:
+        parser.add_argument("--no-confirm", action="store_const", const=None, dest="confirm",
+                            help=argparse.SUPPRESS)  # fmt: skip
     parser.add_argument(
         "--what-if", metavar="PACKETS", nargs="*", action="append",
         help="send packets through what runs and through the change, away from the interface: builtin (the "
@@ -488,6 +514,7 @@ CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "set": (_set, "change a slot's priority, actions or shadow, or the chain's counters"),
     "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
     "relink": (_relink, "move a running chain to another linkage"),
+    "adopt": (_adopt, "make somebody else's single program a chain's first slot, its maps kept"),
     "undo": (_undo, "go back to the chain before the last change"),
     "apply": (_apply, "make interfaces run what a spec says"),
 }

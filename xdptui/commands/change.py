@@ -52,7 +52,7 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
     if not running.editable:
         require_capabilities()  # what can't be read looks like somebody else's
     candidate, notes = edit.make(running)
-    return forewarn(make_plan(running, candidate)), notes
+    return forewarn(_plan(running, candidate, edit)), notes
 
 
 def _apply(
@@ -65,7 +65,7 @@ def _apply(
 
     def change(running: Running) -> Chain:
         candidate, notes = edit.make(running)
-        make_plan(running, candidate)  # what can't be changed at all need not be tried
+        _plan(running, candidate, edit)  # what can't be changed at all need not be tried
         tried = attempt(running, candidate)
         made.append((running, candidate, notes, surroundings(running, candidate), tried))
         return candidate
@@ -80,10 +80,15 @@ def _apply(
         tries=tries,
         confirm=waits,
         restores=edit.restores,
+        adopts=edit.adopts,
         warn=trouble.append,
     )
     running, candidate, notes, around, tried = made[-1]
-    return forewarn(make_plan(running, candidate), around), (*notes, *trouble), now, tried
+    return forewarn(_plan(running, candidate, edit), around), (*notes, *trouble), now, tried
+
+
+def _plan(running: Running, candidate: Chain, edit: Edit) -> Plan:
+    return make_plan(running, candidate, adopts=edit.adopts() if edit.adopts else None)
 
 
 def try_out(plan: Plan, talk: Talk) -> str:

@@ -10,10 +10,11 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from xdpchain.actions import Action
-from xdpchain.chain import Chain, Linkage
-from xdpchain.components import keep_maps
+from xdpchain.chain import Chain, Linkage, Slot
+from xdpchain.components import keep_maps, programs_of
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.journal.entries import Moment
 from xdpchain.journal.undoing import Undo, undo_of
@@ -23,6 +24,9 @@ from xdptui.commands import options as values
 from xdptui.commands.linkage import choose
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
+
+if TYPE_CHECKING:
+    from xdpchain.adoption import Adoption
 
 __all__ = ["EDITS", "Edit"]
 
@@ -35,12 +39,14 @@ COUNTED_FROM_OUTSIDE = (
 class Edit:
     """``make`` turns what runs into the candidate and remarks. ``repeatable``: it means the same on another
     chain (it names no slot by number), so a lost race may be run again. ``restores``: for the journal, the
-    state that an undo goes back to.
+    state that an undo goes back to. ``adopts``: the prog id of somebody else's program that may be replaced.
+    Both are asked after ``make``.
     """
 
     make: Callable[[Running], tuple[Chain, tuple[str, ...]]]
     repeatable: bool
     restores: Callable[[], Moment | None] | None = None
+    adopts: Callable[[], int | None] | None = None
 
 
 def _load(given: Namespace) -> Edit:
@@ -203,6 +209,33 @@ def _relink(given: Namespace) -> Edit:
     return Edit(make, repeatable=True)
 
 
+def _adopt(given: Namespace) -> Edit:
+    priority, actions = values.priority(given.priority), values.actions(given.actions)
+    source = programs_of(given.object)
+    found: list[Adoption] = []
+
+    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+        from xdpchain.adoption import adoption_of, check_adoptable
+
+        found.clear()
+        check_adoptable(running)
+        adoption = adoption_of(
+            running, source, name=given.name, section=given.section, pin_root=given.pin_path
+        )
+        linkage, why = choose(given.linkage, running)
+        assert running.mode is not None
+        slot = Slot.of(adoption.component, priority, actions)
+        chain = adoption.candidate(slot, running.mode, linkage)
+        if linkage is Linkage.FREPLACE:
+            chain = _version(chain, given)
+        elif given.counters is not None:
+            chain = replace(chain, counters=given.counters)
+        found.append(adoption)
+        return chain, (*adoption.notes, f"{linkage} linkage: {why}")
+
+    return Edit(make, repeatable=False, adopts=lambda: found[0].program if found else None)
+
+
 def _undo(_: Namespace) -> Edit:
     found: list[Undo] = []
 
@@ -223,4 +256,5 @@ EDITS: dict[str, Callable[[Namespace], Edit]] = {
     "replace": _replace,
     "relink": _relink,
     "undo": _undo,
+    "adopt": _adopt,
 }

@@ -119,12 +119,10 @@ class _Gathering:
 def kept_maps(component: Component, maps: Mapping[str, bpf.Fd]) -> dict[str, bpf.Fd]:
     """Those of a running component's maps that a new load of it takes over."""
     # A program array holds programs, not state, and its object fills it: each load gets its own.
-    # Constants belong to the code that was compiled with them.
     return {
         name: fd
         for name, fd in maps.items()
-        if not name.startswith(".rodata")
-        and not (component.callees and bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY)
+        if not (component.callees and bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY)
     }
 
 
