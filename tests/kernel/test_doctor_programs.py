@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change
+from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.doctoring import RETURN_PASS, diagnosed, do
+from tests.kernel.loaders import attach_pinned, pinned_program
 from xdpchain.chain import Chain, Linkage
 from xdpchain.dispatcher.installed import installed_version
 from xdpchain.doctor import Level, Topic, examine
@@ -76,8 +77,18 @@ def test_a_program_of_another_process_attached_by_netlink(playground: Playground
         assert finding.level is Level.WARN
         assert re.search(rf"\(theirs\) is not ours: it is held by \S+ \(pid {child.pid}\)", finding.what)
         assert "attached by netlink" in finding.what
-        do(finding.fix)
+        do(finding.fix.split(", or ")[1])
         assert diagnosed(playground, "interface.program").level is Level.OK
+
+
+def test_adopting_it_is_the_fix(cli: CommandLine, samples: Path, redo: Callable[[str], None]) -> None:
+    with pinned_program(samples / "firewall.o") as pin:
+        attach_pinned(cli.playground, pin)
+        finding = diagnosed(cli.playground, "interface.program")
+        command = finding.fix.split(" (OBJ is its object file")[0]
+        redo(command.replace("OBJ", f"{samples / 'firewall.o'} --no-confirm"))
+    assert diagnosed(cli.playground, "interface.program").level is Level.OK
+    assert [slot.name for slot in look_at(cli.playground).chain or ()] == ["xdp_firewall"]
 
 
 def test_a_program_that_a_link_holds(playground: Playground) -> None:

@@ -230,6 +230,7 @@ def test_whose_program_it_is(given: Evidence, who: str) -> None:
     ("given", "how", "fix"),
     [
         (evidence(), "by netlink", "ip link set dev eth7 xdpdrv off"),
+        (evidence(), "by netlink", "xdptui adopt eth7 OBJ (OBJ is its object file"),
         (replace(evidence(), mode=Mode.GENERIC), "by netlink", "ip link set dev eth7 xdpgeneric off"),
         (evidence(link_id=5), "bpf_link 5", "bpftool link detach id 5"),
         (evidence(link_id=5, link_pins=("/sys/fs/bpf/x",)), "pinned at /sys/fs/bpf/x", "rm /sys/fs/bpf/x"),

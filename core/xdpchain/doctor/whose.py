@@ -145,6 +145,8 @@ def _removal(evidence: Evidence, commands: Commands) -> str:
             return f"rm {evidence.link_pins[0]}, if you know that its owner is gone"
         return f"bpftool link detach id {evidence.link_id}"
     flag = {Mode.GENERIC: "xdpgeneric", Mode.NATIVE: "xdpdrv", Mode.OFFLOAD: "xdpoffload"}[evidence.mode]
+    if evidence.mode is Mode.OFFLOAD:
+        return commands.ip(f"link set dev {evidence.interface} {flag} off")
     adopt = commands.xdptui(f"adopt {evidence.interface} OBJ")
     off = commands.ip(f"link set dev {evidence.interface} {flag} off")
     return f"{adopt} (OBJ is its object file: it becomes a chain's first slot), or {off}"
