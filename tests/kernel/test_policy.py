@@ -15,6 +15,7 @@ from xdpchain.errors import InvalidInput
 from xdpchain.plan import make_plan
 from xdpchain.policy import Answer, Policy
 from xdpchain.trial import run_trial
+from xdpchain.violations import open_violations
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
 
@@ -92,3 +93,37 @@ def test_a_trial_keeps_the_policy(playground: Playground, samples: Path) -> None
     (row,) = run_trial(chain, [scripted(b"\3\1")]).rows
     assert row.slots == (Action.TX, Action.DROP)
     assert row.verdict is Action.DROP
+
+
+def test_each_breach_is_reported_with_the_packets_head(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.DROP))
+    running = change(playground, chain)
+    assert running.chain is not None
+    frames = [scripted(bytes((code, 2))) for code in (0, 2, 3, 200)]
+    with open_violations(running) as reader:  # type: ignore[union-attr]
+        assert reader.read() == []
+        playground.send(frames)
+        # An edit hands the ring on: what comes before it is not lost, and what comes after it arrives.
+        edited = change(playground, running.chain.retune(1, actions=FIREWALL))
+        playground.send([scripted(b"\4\2")])
+        found = reader.read()
+    assert [one.code for one in found] == [Action.ABORTED, Action.TX, 200, Action.REDIRECT]
+    assert {(one.name, one.ifindex) for one in found} == {("scripted_0", playground.ifindex)}
+    assert [one.head for one in found[:3]] == [frame + b"0" for frame in (frames[0], *frames[2:])]
+    assert all(one.length == 61 for one in found)
+    assert [one.at for one in found] == sorted(one.at for one in found)
+    assert edited.chain is not None
+    assert edited.chain.slots[0].key == found[0].slot
+
+
+def test_reports_that_nobody_reads_cost_nothing_but_themselves(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON], Linkage.STATIC).police(0, Policy(FIREWALL, Answer.PASS))
+    running = change(playground, chain)
+    for _ in range(2000):  # more than the ring has room for
+        assert run_through(running, scripted(b"\3")).code == Action.PASS
+    with open_violations(running) as reader:  # type: ignore[union-attr]
+        assert 400 < len(reader.read()) < 600
+        run_through(running, scripted(b"\3"))
+        assert len(reader.read()) == 1
+    plain = change(playground, chain.police(0, None))
+    assert open_violations(plain) is None
