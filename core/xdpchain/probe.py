@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel takes: freplace is tried, not guessed from a version."""
+"""What this kernel takes: linkages are tried, not guessed from a version."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from .chain import Linkage
+from .chaincall import ROWS, Epilogue, woven, wrapped
 from .config import DispatcherConfig, SlotConfig
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function
 from .dispatcher.installed import DEFAULT_VERSION
 from .errors import XdpChainError
 from .sys import bpf, bpffs
 
-__all__ = ["FreplaceProbe", "default_linkage", "probe_freplace"]
+__all__ = ["FreplaceProbe", "TailcallProbe", "default_linkage", "probe_freplace", "probe_tailcall"]
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 ENOTSUPP = 524
@@ -66,6 +67,36 @@ def probe_freplace() -> FreplaceProbe:
     return FreplaceProbe(
         True, "this kernel can replace a dispatcher's functions, so the chain can be shared with libxdp"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TailcallProbe:
+    """Whether chains can be linked by tail calls here (``works``), and also with components that have
+    functions of their own (``functions``); ``reason`` says what is lacking, in words.
+    """
+
+    works: bool
+    functions: bool
+    reason: str
+
+
+@cache
+def probe_tailcall() -> TailcallProbe:
+    """Load a program with a chain call, then one that also calls a function, and forget both."""
+    try:
+        with bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, ROWS, name="xdptui_probe") as array:
+            after = Epilogue(array.fileno())
+            bpf.prog_load(bpf.ProgType.XDP, woven(RETURN_PASS, 0, after)[0], name="xdptui_probe").close()
+            try:
+                bpf.prog_load(bpf.ProgType.XDP, wrapped(RETURN_PASS, after)[0], name="xdptui_probe").close()
+            except bpf.BpfError as error:
+                why = "a program that has functions can't make tail calls on this kernel"
+                return TailcallProbe(True, False, f"{why} ({error.strerror}; x86-64 takes both from 5.10 on)")
+    except bpf.BpfError as error:
+        return TailcallProbe(
+            False, False, f"this kernel refuses a program with tail calls ({error.strerror})"
+        )
+    return TailcallProbe(True, True, "components with functions and tail calls of their own can be linked")
 
 
 def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:

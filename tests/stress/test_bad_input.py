@@ -194,11 +194,11 @@ def test_a_truncated_object_at_every_length(scene: Scene, samples: Path, tmp_pat
 
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_an_object_without_types(scene: Scene, samples: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It has no run config. Static linkage takes it all the same; the kernel replaces functions by what has
-    types only.
+    """It has no run config. Static and tailcall linkage take it all the same; the kernel replaces functions
+    by what has types only.
     """
     path = samples / "nobtf.o"
-    if scene.linkage is Linkage.STATIC:
+    if scene.linkage is not Linkage.FREPLACE:
         adopt(scene, path)
         assert "xdp_nobtf" in [slot.name for slot in look_at(scene.playground).chain or ()]
         return
@@ -293,13 +293,12 @@ def test_an_interface_that_vanishes_halfway(
         assert explained(caught.value)
         with pytest.raises(NotFound):
             look(where.ifname, where.netns)
-        # What is left of it (the pins of its old chain, under freplace) goes with the next change, of
-        # whatever interface.
+        # What is left of it (the pins of its old chain) goes with the next change, of whatever interface.
         assert beside.chain is not None
         change(other, beside.chain.retune(0, actions=ActionSet.parse("PD")))
         change(other, beside.chain)
         now = holdings(other, scene.bpffs)
-        assert now.counts == held.counts or scene.linkage is Linkage.FREPLACE
+        assert now.counts == held.counts or scene.linkage is not Linkage.STATIC
         assert now.counts["programs"] <= held.counts["programs"]
         change(other, Chain())
         assert holdings(other, scene.bpffs).counts["programs"] == 0
@@ -385,7 +384,7 @@ def test_no_bpf_filesystem(
         for name in ("tailcalls", "mark") if scene.linkage is Linkage.FREPLACE else ("tailcalls",):
             done = run_cli(*scene.load(samples / f"{name}.o"), prepare=prepare)
             # A chain whose pins can't be seen can't be changed, and is not offered for removal.
-            seen = scene.linkage is Linkage.STATIC or not look_at(scene.playground).hooks
+            seen = scene.linkage is not Linkage.FREPLACE or not look_at(scene.playground).hooks
             assert done.code == (6 if seen else 4), done
             assert "BPF filesystem" in done.err
             assert "ount" in done.err

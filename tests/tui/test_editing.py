@@ -290,6 +290,9 @@ async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, 
         await driver.until(lambda: driver.session.linkage_why)
         assert driver.session.linkage is linkage
         await driver.press("L")
+        assert driver.session.chain.linkage is Linkage.TAILCALL
+        assert driver.session.changes == 1
+        await driver.press("L")
         if linkage is Linkage.FREPLACE:
             assert driver.session.chain.linkage is Linkage.FREPLACE
             assert driver.session.changes == 1

@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from xdpchain.discover import look, survey
 from xdpchain.permissions import missing_capabilities
-from xdpchain.probe import default_linkage
+from xdpchain.probe import default_linkage, probe_tailcall
 from xdptui.outcome import write
 from xdptui.render import features_text as text
 
@@ -22,14 +22,15 @@ def run(options: Namespace) -> int:
     else:
         devices = [look(options.interface, options.netns).device]
     linkage, why = default_linkage()
+    tailcall = probe_tailcall()
     missing = missing_capabilities()
     if options.json:
         document = {
             "interfaces": [text.device_document(device) for device in devices],
-            "machine": text.machine_document((linkage.value, why), missing),
+            "machine": text.machine_document((linkage.value, why), tailcall, missing),
         }
         write(json.dumps(document, indent=2))
     else:
         parts = [text.device_text(device) for device in devices]
-        write("\n".join([*parts, text.machine_text((linkage.value, why), missing)]))
+        write("\n".join([*parts, text.machine_text((linkage.value, why), tailcall, missing)]))
     return 0

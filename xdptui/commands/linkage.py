@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from xdpchain.chain import Linkage
 from xdpchain.errors import Unsupported
-from xdpchain.probe import default_linkage, probe_freplace
+from xdpchain.probe import default_linkage, probe_freplace, probe_tailcall
 from xdpchain.running import Running
 
 __all__ = ["choose"]
@@ -31,4 +31,8 @@ def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage
                 "Use --linkage static, which needs nothing of the kind",
                 detail=probed.detail,
             )
+    if linkage is Linkage.TAILCALL and running.linkage is not Linkage.TAILCALL:
+        tail = probe_tailcall()
+        if not tail.works:
+            raise Unsupported("tailcall linkage does not work here", tail.reason, "Use --linkage static")
     return linkage, "asked for"

@@ -11,6 +11,7 @@ from xdptui.outcome import printable
 
 if TYPE_CHECKING:
     from xdpchain.permissions import Capability
+    from xdpchain.probe import TailcallProbe
 
 __all__ = ["MEANINGS", "device_document", "device_text", "machine_document", "machine_text"]
 
@@ -67,9 +68,10 @@ def device_document(device: Device) -> dict[str, Any]:
     }
 
 
-def machine_text(linkage: tuple[str, str], missing: Sequence[Capability]) -> str:
+def machine_text(linkage: tuple[str, str], tailcall: TailcallProbe, missing: Sequence[Capability]) -> str:
     """What holds for all interfaces."""
     lines = ["this machine:", f"  linkage: {linkage[0]}, {linkage[1]}"]
+    lines.append(f"  tailcall linkage: {'yes' if tailcall.works else 'no'}, {tailcall.reason}")
     if not missing:
         lines.append("  permission: chains can be edited")
     for one in missing:
@@ -77,9 +79,12 @@ def machine_text(linkage: tuple[str, str], missing: Sequence[Capability]) -> str
     return "\n".join(lines)
 
 
-def machine_document(linkage: tuple[str, str], missing: Sequence[Capability]) -> dict[str, Any]:
+def machine_document(
+    linkage: tuple[str, str], tailcall: TailcallProbe, missing: Sequence[Capability]
+) -> dict[str, Any]:
     """The entry ``machine``."""
     return {
         "linkage": {"default": linkage[0], "why": linkage[1]},
+        "tailcall": {"works": tailcall.works, "functions": tailcall.functions, "why": tailcall.reason},
         "missing": [{"name": one.name, "why": one.why, "todo": one.todo} for one in missing],
     }

@@ -178,15 +178,14 @@ class EditFlow(Flow):
             return
         if not self.editable():
             return
-        if self.session.chain.linkage is Linkage.FREPLACE:
-            self._edit(lambda chain: chain.relink(Linkage.STATIC))
-            return
-        if self.session.linkage is Linkage.FREPLACE:
-            self._edit(lambda chain: chain.relink(Linkage.FREPLACE))
-            return
-        self.notify(
-            self.session.linkage_why, title="freplace does not work here", severity="warning", timeout=8
-        )
+        cycle = [Linkage.STATIC, Linkage.TAILCALL, Linkage.FREPLACE]
+        wanted = cycle[(cycle.index(self.session.chain.linkage) + 1) % len(cycle)]
+        if wanted is Linkage.FREPLACE and self.session.linkage is not Linkage.FREPLACE:
+            wanted = Linkage.STATIC
+            self.notify(
+                self.session.linkage_why, title="freplace does not work here", severity="warning", timeout=8
+            )
+        self._edit(lambda chain: chain.relink(wanted))
 
     # Load, replace, unload
 

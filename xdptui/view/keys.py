@@ -64,7 +64,7 @@ KEYS: tuple[Key, ...] = (
     Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
     Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
-    Key("L", "L", "relink", "freplace or static linkage for the chain", GROUPS[1], edits=True),
+    Key("L", "L", "relink", "static, tailcall or freplace linkage for the chain", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),

@@ -18,7 +18,7 @@ from xdpchain.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_
 from xdpchain.dispatcher.installed import DEFAULT_VERSION
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.permissions import missing_capabilities
-from xdpchain.probe import probe_freplace
+from xdpchain.probe import probe_freplace, probe_tailcall
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import Netlink
 
@@ -88,6 +88,12 @@ def _test_run() -> None:
 
 def _calls() -> None:
     bpf.prog_load(bpf.ProgType.XDP, CALLS, name="xdptui_probe").close()
+
+
+def _tail_calls() -> None:
+    probed = probe_tailcall()
+    if not (probed.works and probed.functions):
+        raise _Lacking(probed.reason)
 
 
 def _types() -> None:
@@ -172,6 +178,10 @@ ATTEMPTS = (
         "Static linkage, and every dispatcher, is made of functions that call each other",
         "Only a newer kernel helps (4.16 on); on some processors calls take the JIT: "
         "sysctl -w net.core.bpf_jit_enable=1",
+    ),
+    _Attempt(
+        "kernel.tail-calls", "tail calls from programs with functions", _tail_calls, Level.INFO,
+        "tailcall linkage does not take components that have functions of their own",
     ),
     _Attempt(
         "kernel.btf", "types (BTF) of programs and maps", _types, Level.WARN,
