@@ -24,6 +24,7 @@ __all__ = [
     "MAX_SLOTS",
     "Chain",
     "Component",
+    "GlobalValue",
     "Interface",
     "Linkage",
     "MapRef",
@@ -77,6 +78,19 @@ class MapRef:
 
 
 @dataclass(frozen=True, slots=True)
+class GlobalValue:
+    """A value given for a global variable before the load: ``data`` goes ``offset`` bytes into ``section``,
+    ``text`` says the same to people.
+    """
+
+    name: str
+    section: str
+    offset: int
+    data: bytes = field(repr=False)
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectRef:
     """The object file that a component comes from: its bytes, or the id of the frozen map that carries
     them.
@@ -101,6 +115,7 @@ class Component:
     object that it and they refer to, ``pin_root`` the directory for maps that the object wants pinned by
     name (None: the BPF filesystem's root). ``unit_map`` is the map that carries its linkable form
     (`unit.Unit`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made anew.
+    ``globals`` are values for its global variables, other than the object's own (`globals`).
     """
 
     name: str
@@ -119,6 +134,7 @@ class Component:
     instructions: int | None = None
     maps: tuple[MapRef, ...] = ()
     unit_map: int | None = None
+    globals: tuple[GlobalValue, ...] = ()
 
 
 def _fresh_key() -> str:

@@ -87,12 +87,24 @@ def _listed(programs: tuple[ProgramSpec, ...]) -> str:
 def keep_maps(new: Component, running: Component) -> Component:
     """The new version of a component, to be loaded with the maps of the running one.
 
-    Constants belong to the code that was compiled with them: only the same object keeps them.
+    Constants belong to the code that was compiled with them: only the same object keeps them, as far as none
+    is given another value. Raises InvalidInput for values of other variables: they would be lost, for their
+    section is taken over with what it holds.
     """
     same = (
         new.object is not None and running.object is not None and new.object.sha256 == running.object.sha256
     )
-    return replace(new, maps=tuple(one for one in running.maps if same or not _constant(one)))
+    given = {one.section for one in new.globals}
+    lost = [ref.name for ref in running.maps if ref.name in given and not _constant(ref)]
+    if lost:
+        names = ", ".join(one.name for one in new.globals if one.section in lost)
+        raise InvalidInput(
+            f"{names} of {new.name} can't be given a value",
+            f"the component that runs hands on its {', '.join(lost)}",
+            "Set it in the running map (xdptui map), or begin with empty maps (--fresh-maps)",
+        )
+    kept = (one for one in running.maps if not _constant(one) or (same and one.name not in given))
+    return replace(new, maps=tuple(kept))
 
 
 def _constant(one: MapRef) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .actions import Action, ActionSet
-from .chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from .chain import Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
 from .errors import InvalidInput
 from .policy import Answer, Policy
 from .routes import Route
@@ -107,6 +107,15 @@ def _config_in(document: Mapping[str, Any]) -> RunConfig:
     return RunConfig(document["priority"], ActionSet.parse(document["actions"]))
 
 
+def _global_out(one: GlobalValue) -> list[Any]:
+    return [one.name, one.section, one.offset, one.data.hex(), one.text]
+
+
+def _global_in(document: list[Any]) -> GlobalValue:
+    name, section, offset, data, text = document
+    return GlobalValue(str(name), str(section), int(offset), bytes.fromhex(data), str(text))
+
+
 def _slot_out(slot: Slot) -> dict[str, Any]:
     component = slot.component
     source = component.object
@@ -137,6 +146,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "instructions": component.instructions,
         "maps": {ref.name: ref.id for ref in component.maps},
         "unit": component.unit_map,
+        **({"globals": [_global_out(one) for one in component.globals]} if component.globals else {}),
         "object": source
         and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
     }
@@ -160,6 +170,7 @@ def _slot_in(document: Mapping[str, Any]) -> Slot:
         instructions=document["instructions"],
         maps=tuple(MapRef(name, number) for name, number in document["maps"].items()),
         unit_map=document["unit"],
+        globals=tuple(_global_in(one) for one in document.get("globals", ())),
         object=source and ObjectRef(source["sha256"], source["size"], source["path"], source["map"]),
     )
     routes = tuple(

@@ -267,6 +267,7 @@ def _load(parser: argparse.ArgumentParser) -> None:
         "-m", "--mode", metavar="MODE", help="native (default), generic (also: skb); never chosen for you"
     )
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    _globals(parser)
     parser.add_argument("--at", metavar="SLOT", help="join in this slot, with a priority to match")
     parser.add_argument(
         "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
@@ -313,7 +314,15 @@ def _replace(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    _globals(parser)
     parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+
+
+def _globals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--global", metavar="NAME=VALUE", dest="globals", action="append",
+        help="start a global variable with another value; more than once: several",
+    )  # fmt: skip
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:

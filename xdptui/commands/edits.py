@@ -54,7 +54,9 @@ def _load(given: Namespace) -> Edit:
     routes = parse_routes(given.route) if given.route is not None else {}
     mode, remark = values.mode(given.mode)
     at = None if given.at is None else values.place(given.at)
-    slots, notes = slots_of(given.objects, given.names, given.section, given.pin_path, priority, actions)
+    slots, notes = slots_of(
+        given.objects, given.names, given.section, given.pin_path, priority, actions, given.globals or ()
+    )
     policy = values.policy(given.may, given.otherwise)
     slots = tuple(replace(slot, shadow=given.shadow, policy=policy) for slot in slots)
     if remark:
@@ -179,7 +181,7 @@ def _set(given: Namespace) -> Edit:
 
 
 def _replace(given: Namespace) -> Edit:
-    read = new_version(given.object, given.name, given.section, given.pin_path)
+    read = new_version(given.object, given.name, given.section, given.pin_path, given.globals or ())
 
     def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
         _editable(running)
@@ -188,7 +190,8 @@ def _replace(given: Namespace) -> Edit:
         old = running.chain.slots[index].component
         new, notes = read(old.name)
         same = old.object is not None and new.object is not None and old.object.sha256 == new.object.sha256
-        if same and (old.name, old.section) == (new.name, new.section) and not given.fresh_maps:
+        same = same and (old.name, old.section, old.globals) == (new.name, new.section, new.globals)
+        if same and not given.fresh_maps:
             return running.chain, (f"slot {index} runs this version of {old.name} already",)
         return running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
 

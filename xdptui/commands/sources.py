@@ -10,6 +10,7 @@ from xdpchain.actions import ActionSet
 from xdpchain.chain import Component, Slot
 from xdpchain.components import component_of, programs_of
 from xdpchain.errors import InvalidInput
+from xdpchain.globals import with_globals
 from xdpchain.objfile import ObjectFile
 from xdptui.outcome import printable
 
@@ -25,8 +26,10 @@ def slots_of(
     pin_root: str | None,
     priority: int | None,
     actions: ActionSet | None,
+    globals: Sequence[str] = (),
 ) -> tuple[tuple[Slot, ...], Notes]:
-    """New slots for each program of each object; names, section, priority and actions hold for all of them.
+    """New slots for each program of each object; names, section, priority, actions and values of global
+    variables hold for all of them.
 
     Programs of one object share their maps. The remarks say which program was taken where an object has
     several.
@@ -38,6 +41,7 @@ def slots_of(
         instance = secrets.token_hex(4)
         for name in names or (None,):
             component = component_of(source, name=name, section=section, instance=instance, pin_root=pin_root)
+            component = with_globals(component, source, globals)
             slots.append(Slot.of(component, priority, actions))
             if name is None:
                 notes += _taken(source, component)
@@ -55,14 +59,14 @@ def _taken(source: ObjectFile, component: Component) -> list[str]:
 
 
 def new_version(
-    path: str, name: str | None, section: str | None, pin_root: str | None
+    path: str, name: str | None, section: str | None, pin_root: str | None, globals: Sequence[str] = ()
 ) -> Callable[[str], tuple[Component, Notes]]:
     """Reads the object; the answer gives its program for a slot whose component has a name: the one asked
     for, or else that of the same name, or else its only one.
     """
     source = programs_of(path)
 
-    def program(old: str) -> tuple[Component, Notes]:
+    def chosen(old: str) -> tuple[Component, Notes]:
         if name is not None or section is not None:
             return component_of(source, name=name, section=section, pin_root=pin_root), ()
         found = source.xdp_programs()
@@ -75,5 +79,9 @@ def new_version(
             )
         component = component_of(source, pin_root=pin_root)
         return component, (f"{component.name} takes the place of {old}",)
+
+    def program(old: str) -> tuple[Component, Notes]:
+        component, notes = chosen(old)
+        return with_globals(component, source, globals), notes
 
     return program

@@ -33,6 +33,9 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
         ("Run config", ""),
         ("  declared", _config(details.declared)),
     ]
+    if slot.component.globals:
+        given = ", ".join(f"{one.name} = {one.text}" for one in slot.component.globals)
+        rows.append(("  globals given", given))
     if slot.shadow:
         rows.append(("  shadow", "it runs and is counted; the chain goes on whatever it returns"))
     if was is not None:

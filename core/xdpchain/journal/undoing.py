@@ -178,7 +178,7 @@ def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, 
 
 def _same(now: Component, then: Component) -> bool:
     hashes = [one.object.sha256 if one.object else None for one in (now, then)]
-    return (now.id, now.name, hashes[0]) == (then.id, then.name, hashes[1])
+    return (now.id, now.name, now.globals, hashes[0]) == (then.id, then.name, then.globals, hashes[1])
 
 
 def _again(component: Component, keeping: _Keeping) -> tuple[Component, list[str]]:

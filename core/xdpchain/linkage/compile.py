@@ -19,6 +19,7 @@ from pathlib import Path
 from xdpchain import image
 from xdpchain.chain import Component, MapRef
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
+from xdpchain.globals import patched
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
@@ -197,6 +198,8 @@ def shape(
                 if error.errno != errno.ENOENT:
                     raise bpf.refusal(error, f"the pinned map {path} can't be opened") from error
                 pins.append((name, path))
+        if one.internal and name not in reuse and any(value.section == name for value in component.globals):
+            one.set_initial_value(patched(name, one.initial_value(), component.globals))
     return pins
 
 

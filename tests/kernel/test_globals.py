@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Global variables given before the load: packets meet them, and they outlive every edit"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import change, look_at, run_through
+from tests.kernel.command_line import CommandLine
+from xdpchain.chain import Chain, Component, Linkage, Slot
+from xdpchain.components import component_of, keep_maps, programs_of
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.globals import globals_of, with_globals
+from xdpchain.maptable import open_map
+from xdpchain.running import Running
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+UDP = frames.udp(frames.PEER, frames.NEAR, 53)
+
+
+def given(samples: Path, *values: str) -> Component:
+    source = programs_of(str(samples / "globals.o"))
+    return with_globals(component_of(source), source, values)
+
+
+def total(running: Running) -> object:
+    with open_map(running, 0, ".data") as table:
+        return next(table.entries()).value
+
+
+def test_what_an_object_has(samples: Path) -> None:
+    found = {
+        one.name: (one.section, one.text, one.constant)
+        for one in globals_of(programs_of(str(samples / "globals.o")))
+    }
+    assert found == {
+        "step": (".rodata", "3", True),
+        "total": (".data", "1000", False),
+        "seen": (".bss", "0", False),
+    }
+
+
+@pytest.mark.parametrize(
+    "linkage", [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
+)
+def test_packets_meet_them(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    component = given(samples, "step=5", "total=0x10", "seen=7")
+    assert [one.text for one in component.globals] == ["5", "16", "7"]
+    running = change(playground, Chain((Slot.of(component),), linkage))
+    playground.send([UDP] * 4)
+    assert total(running) == 16 + 4 * 5
+    assert look_at(playground).chain.slots[0].component.globals == component.globals  # type: ignore[union-attr]
+
+
+def test_constants_are_given_again_when_the_component_is_loaded_anew(
+    playground: Playground, samples: Path
+) -> None:
+    """Another linkage reads the object file again: what runs keeps its state, and its constants."""
+    running = change(playground, Chain((Slot.of(given(samples, "step=5", "total=0")),)))
+    run_through(running, UDP)
+    assert running.chain is not None
+    running = change(playground, running.chain.relink(Linkage.TAILCALL))
+    run_through(running, UDP)
+    assert total(running) == 10
+    assert running.chain is not None
+    running = change(playground, running.chain.relink(Linkage.STATIC))
+    run_through(running, UDP)
+    assert total(running) == 15
+
+
+def test_a_new_version_that_takes_over_the_data(playground: Playground, samples: Path) -> None:
+    running = change(playground, Chain((Slot.of(given(samples)),)))
+    run_through(running, UDP)
+    assert running.chain is not None
+    old = running.chain.slots[0].component
+    with pytest.raises(InvalidInput, match="hands on its .data"):
+        change(playground, running.chain.substitute(0, keep_maps(given(samples, "total=5"), old)))
+    assert total(running) == 1003
+    running = change(playground, running.chain.substitute(0, keep_maps(given(samples, "step=7"), old)))
+    run_through(running, UDP)
+    assert total(running) == 1010
+
+
+def test_what_does_not_fit(samples: Path) -> None:
+    with pytest.raises(NotFound, match="seen, total, step"):
+        given(samples, "stop=1")
+    with pytest.raises(InvalidInput, match="between 0 and 4294967295"):
+        given(samples, "step=4294967296")
+    with pytest.raises(InvalidInput, match="twice"):
+        given(samples, "step=1", "step=2")
+
+
+def test_on_the_command_line(
+    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path
+) -> None:
+    cli = CommandLine(playground, capsys, samples)
+    cli.ok(
+        "load",
+        cli.interface,
+        cli.sample("globals"),
+        "--linkage",
+        "static",
+        "--global",
+        "step=9",
+        "--global",
+        "total=1",
+    )
+    assert cli.status()["slots"][0]["globals"] == {"step": "9", "total": "1"}
+    playground.send([UDP])
+    assert cli.ok("map", cli.interface, "0", ".data").json["entries"] == [{"key": "total", "value": 10}]
+    assert cli.ok("map", cli.interface, "0", ".rodata").json["entries"] == [{"key": "step", "value": 9}]
+    cli.ok("replace", cli.interface, "0", cli.sample("globals"), "--global", "step=2")
+    playground.send([UDP])
+    assert cli.ok("map", cli.interface, "0", ".data").json["entries"] == [{"key": "total", "value": 12}]
+    cli.ok("undo", cli.interface)
+    playground.send([UDP])
+    assert cli.ok("map", cli.interface, "0", ".data").json["entries"] == [{"key": "total", "value": 21}]
+    assert cli("load", cli.interface, cli.sample("globals"), "--global", "nothing=2").code == 5
