@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import COMMAND
+from tests.kernel.systemd_unit import unit_command
 from xdpchain.discover import look, survey
 from xdpchain.errors import NotFound
 from xdptui.demo.playground import Playground
@@ -60,7 +61,7 @@ def service(file: Path, namespace: str, tmp_path: Path) -> Iterator[subprocess.P
         notify.bind(str(address))
         notify.settimeout(PATIENCE)
         process = subprocess.Popen(
-            [*COMMAND, "apply", "--follow", str(file), "--netns", namespace],
+            [*unit_command(file), "--netns", namespace],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

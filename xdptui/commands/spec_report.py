@@ -14,6 +14,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.plan import Plan
 from xdpchain.running import Running
 from xdpchain.spec.targets import Target
+from xdptui.commands.change import findings_of
 from xdptui.commands.readings import totals
 from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
@@ -71,8 +72,6 @@ class Result:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What may not be meant: of the plan, of the new components here, of the change itself."""
-        from xdptui.commands.change import findings_of
-
         if self.plan is None or self.error is not None:
             return self.troubles
         found = [f"{one.text}. {one.todo}" if one.todo else one.text for one in findings_of(self.plan)]
@@ -138,6 +137,7 @@ def _result(one: Result) -> dict[str, Any]:
     if one.plan is not None:
         plan = documents.plan(one.plan)
         plan["notes"] = list(one.notes)
+        plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(one.plan)]
     return {
         "interface": one.name,
         "netns": one.netns,
