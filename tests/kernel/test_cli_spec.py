@@ -99,7 +99,7 @@ def test_the_spec_brings_the_same_chain_back(cli: CommandLine, file: Path) -> No
     cli.ok("save", cli.interface, "-o", str(file))
     cli.ok("unload", cli.interface, "--all")
     planned = cli("plan", str(file), "--json")
-    assert planned.code == 2
+    assert planned.code == 2, planned.err
     assert states(planned) == [(cli.interface, "would-change")]
     assert cli.status()["slots"] == []
     cli.ok("apply", str(file))
@@ -122,7 +122,7 @@ def test_only_what_differs_changes_and_the_rest_goes_on_counting(
     before = cli.status()
     file.write_text(spec(cli, f'object = "{objects}/monitor.o"; priority = 5', one.replace("10", "30")))
     planned = cli("plan", str(file), "--json")
-    assert planned.code == 2
+    assert planned.code == 2, planned.err
     changes = planned.json["interfaces"][0]["plan"]["changes"]
     assert {(c["kind"], c["name"]) for c in changes} == {
         ("remove", "xdp_pass"),
@@ -145,7 +145,7 @@ def test_a_new_version_keeps_the_maps(cli: CommandLine, file: Path, objects: Pat
     before = cli.status()["slots"][0]
     shutil.copy(objects / "counter_v2.o", objects / "counter.o")
     planned = cli("plan", str(file), "--json")
-    assert planned.code == 2
+    assert planned.code == 2, planned.err
     assert [c["kind"] for c in planned.json["interfaces"][0]["plan"]["changes"]] == ["replace"]
     cli.ok("apply", str(file))
     after = cli.status()["slots"][0]
