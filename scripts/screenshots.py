@@ -80,6 +80,12 @@ async def plan_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 0.5)
 
 
+async def what_if_scene(pilot: Pilot[None]) -> None:
+    await candidate_scene(pilot)
+    await pilot.press("y")
+    await count(pilot, 1)
+
+
 async def load_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 3)
     await pilot.press("l")
@@ -106,6 +112,7 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-80x24": ((80, 24), main_scene),
     "candidate-80x24": ((80, 24), candidate_scene),
     "plan": ((100, 30), plan_scene),
+    "what-if": ((100, 30), what_if_scene),
     "load": ((100, 30), load_scene),
     "details": ((100, 34), details_scene),
     "help": ((90, 50), help_scene),

@@ -9,6 +9,9 @@ from glob import glob
 
 __all__ = ["Entry", "complete", "listing", "siblings", "split", "usual_places"]
 
+OBJECTS = (".o",)
+"""How the names of object files end."""
+
 MOST = 500
 """Entries shown of one directory; typing narrows them."""
 
@@ -43,11 +46,13 @@ def split(text: str) -> tuple[str, str]:
     return os.path.abspath(directory or os.curdir), name
 
 
-def listing(text: str) -> tuple[Entry, ...]:
-    """Directories, then object files (``*.o``), that go on with what is typed; empty if unreadable."""
+def listing(text: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
+    """Directories, then files whose names end with one of ``ends``, that go on with what is typed; empty if
+    unreadable.
+    """
     directory, begin = split(text)
     directories: list[Entry] = []
-    objects: list[Entry] = []
+    files: list[Entry] = []
     try:
         with os.scandir(directory) as entries:
             for entry in entries:
@@ -55,11 +60,11 @@ def listing(text: str) -> tuple[Entry, ...]:
                     continue
                 if _is_directory(entry):
                     directories.append(Entry(entry.path, True))
-                elif entry.name.endswith(".o"):
-                    objects.append(Entry(entry.path, False))
+                elif entry.name.endswith(ends):
+                    files.append(Entry(entry.path, False))
     except OSError:
         return ()
-    found = sorted(directories, key=lambda e: e.path) + sorted(objects, key=lambda e: e.path)
+    found = sorted(directories, key=lambda e: e.path) + sorted(files, key=lambda e: e.path)
     return tuple(found[:MOST])
 
 
@@ -76,10 +81,10 @@ def siblings(text: str) -> tuple[Entry, ...]:
     return listing(f"{directory}/") if os.path.isfile(os.path.expanduser(text.strip())) else listing(text)
 
 
-def complete(text: str) -> str | None:
+def complete(text: str, ends: tuple[str, ...] = OBJECTS) -> str | None:
     """The typed path with the first entry that goes on with it, None if there is none or nothing to add."""
     _, begin = split(text)
-    found = listing(text)
+    found = listing(text, ends)
     if not begin or not found:
         return None
     rest = found[0].label[len(begin) :]

@@ -32,7 +32,7 @@ class ConnectionLost(XdpChainError):
 @dataclass(frozen=True, slots=True)
 class Lost:
     """A packet of one's own connection that would not arrive: its name, what would become of it, and the
-    component that decides that ("" where it is not one of them).
+    component that decides that ("" where that is not known).
     """
 
     packet: str
@@ -119,6 +119,8 @@ def _arrives(packet: Packet, outcome: Outcome, side: Side) -> bool:
 
 def _decider(outcome: Outcome, side: Side) -> str:
     last = _last(outcome, side)
+    if outcome.verdict is Action.PASS and len(outcome.slots) > 1:
+        return ""  # any of those that ran may have rewritten it
     return "" if last is None else f"slot {last} ({side.slots[last]})"
 
 

@@ -11,7 +11,17 @@ from xdpchain.packets.rewriting import Rewriting
 from xdpchain.whatif import Crossing, Outcome, Side, Tally, WhatIf
 from xdptui.outcome import printable
 
-__all__ = ["fitted", "letters", "mark", "rewriting_text", "summary", "verdicts", "whatif_text"]
+__all__ = [
+    "arranged",
+    "details",
+    "fitted",
+    "letters",
+    "mark",
+    "rewriting_text",
+    "summary",
+    "verdicts",
+    "whatif_text",
+]
 
 MOST = 40
 """Packets listed; --json lists all."""
@@ -22,7 +32,7 @@ DIDNT_RUN = "·"
 def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
     """The summary, a line a packet with those first whose outcome changes, and what is not known."""
     old, new = _width(tried.old), _width(tried.new)
-    rows = sorted(tried.crossings, key=lambda one: _rank(one))
+    rows = arranged(tried)
     shown = rows[:MOST]
     room = WIDTH - old - new - max((len(verdicts(one)) for one in shown), default=0) - 14
     name = max(LEAST, min(room, max((len(one.packet.name) for one in shown), default=0)))
@@ -46,6 +56,13 @@ def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
 def _wrapped(text: str) -> list[str]:
     indent = " " * (len(text) - len(text.lstrip()) + 2)
     return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def arranged(tried: WhatIf) -> tuple[Crossing, ...]:
+    """The packets in the order in which they are shown. What may hurt comes first: another verdict, other
+    bytes, not known; and one's own connection before the rest.
+    """
+    return tuple(sorted(tried.crossings, key=lambda one: ("!~? ".index(mark(one)), not one.packet.own)))
 
 
 def summary(tried: WhatIf) -> str:
@@ -132,11 +149,6 @@ def _slots(what: str, side: Side) -> str:
 
 def _width(side: Side) -> int:
     return max(3, len(side.slots))
-
-
-def _rank(one: Crossing) -> int:
-    """What may hurt comes first: another verdict, other bytes, not known."""
-    return "!~? ".index(mark(one))
 
 
 def _name(verdict: Action | int | None) -> str:

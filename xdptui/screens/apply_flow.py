@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
 from xdpchain.chain import Mode
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.plan import Change, ChangeKind, Plan, make_plan
@@ -15,24 +18,43 @@ from .confirm import Confirm
 from .feed import Feed
 from .flow import Flow
 
+if TYPE_CHECKING:
+    from xdpchain.ssh_guard import Judgement
+
 __all__ = ["ApplyFlow", "questions"]
+
+CUT = "cut it"
+"""What must be typed to cut one's own connection without a way back."""
 
 
 def questions(
-    plan: Plan, *, own: bool = False, confirm: float | None = None
+    plan: Plan, *, own: bool = False, confirm: float | None = None, judged: Judgement | None = None
 ) -> tuple[tuple[str, ...], str, str]:
     """What to ask before a plan is applied: the text, what the yes button says, and what must be typed.
 
-    ``own``: the interface carries the operator's own connection. Empty text where nothing can be lost.
+    ``own``: the interface carries the operator's own connection, and ``judged`` says what became of it in a
+    trial. Empty text where nothing can be lost.
     """
     text, yes, demand = _removals(plan)
     if not own:
         return text, yes, demand
     where = plan.running.interface.name
+    cut: tuple[str, ...] = ()
+    if judged is not None and judged.lost:
+        if confirm is None:
+            lines = (
+                f"This would cut your own ssh connection through {where}.",
+                f"Of its packets, tried on the candidate: {judged.text}.",
+                "There will be no way back from here. w lets the change wait to be confirmed instead.",
+            )
+            return (*lines, *text), "Cut it", CUT
+        cut = (f"It would cut it: {judged.text}.",)
+    elif judged is not None and judged.unchecked:
+        cut = (f"Whether it cuts it could not be tried: {judged.unchecked}.",)
     back = "There will be no way back if that cuts it: w lets the change wait to be confirmed."
     if confirm is not None:
         back = f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back by itself."
-    return (f"Your own connection comes in through {where}.", back, *text), yes or "Apply", where
+    return (f"Your own connection comes in through {where}.", *cut, back, *text), yes or "Apply", where
 
 
 def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
@@ -93,6 +115,16 @@ class ApplyFlow(Flow):
         if await self.app.push_screen_wait(PlanDialog(plan, refusal)):
             await self._apply(plan)
 
+    def action_what_if(self) -> None:
+        session = self.session
+        running = session.edit.base if session.edit is not None else session.running
+        if running is None:
+            self.notify("There is no interface to try packets on", timeout=2)
+            return
+        from .whatif import WhatIfScreen
+
+        self.app.push_screen(WhatIfScreen(running, session.chain, changes=session.changes > 0))
+
     def action_apply(self) -> None:
         if not self.session.changes:
             self.notify("No changes: there is nothing to apply", timeout=3)
@@ -111,7 +143,8 @@ class ApplyFlow(Flow):
         where = plan.running.interface.name
         confirm = self.session.confirm
         own = plan.running.interface.ifindex in self.session.own
-        text, yes, demand = questions(plan, own=own, confirm=confirm)
+        judged = await self._judge(plan) if own else None
+        text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)
         if text:
             heading = "Your own connection" if own else "Remove programs"
             dialog = Confirm(heading, text, yes, "Keep as it is", demand=demand)
@@ -131,6 +164,12 @@ class ApplyFlow(Flow):
         else:
             self.fail(outcome, "Somebody else was faster" if isinstance(outcome, RaceLost) else "Not applied")
         self.after_apply()
+
+    async def _judge(self, plan: Plan) -> Judgement | None:
+        """Try the operator's own ssh packets on the candidate, in a thread."""
+        from xdpchain.ssh_guard import judge
+
+        return await asyncio.to_thread(judge, plan.running, plan.candidate)
 
     def after_apply(self) -> None:
         """Catch up with what happened meanwhile."""

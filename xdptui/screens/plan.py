@@ -47,6 +47,7 @@ class PlanDialog(Dialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "apply", show=False),
         Binding("p", "back", show=False),
+        Binding("y", "what_if", show=False),
         Binding("down,j", "scroll(2)", show=False),
         Binding("up,k", "scroll(-2)", show=False),
     ]
@@ -78,6 +79,8 @@ class PlanDialog(Dialog[bool]):
 
     def buttons(self) -> ComposeResult:
         yield button("Back (esc)", "back")
+        if not self.plan.empty:
+            yield button("What if (y)", "whatif")
         if not self.plan.empty and not self._refusal:
             yield button("Apply (a)", "apply", "primary")
 
@@ -88,9 +91,18 @@ class PlanDialog(Dialog[bool]):
         if not self.plan.empty and not self._refusal:
             self.finish(True)
 
+    def action_what_if(self) -> None:
+        if not self.plan.empty:
+            from .whatif import WhatIfScreen
+
+            self.app.push_screen(WhatIfScreen(self.plan.running, self.plan.candidate))
+
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        self.finish(event.button.id == "apply")
+        if event.button.id == "whatif":
+            self.action_what_if()
+        else:
+            self.finish(event.button.id == "apply")

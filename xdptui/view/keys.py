@@ -68,6 +68,7 @@ KEYS: tuple[Key, ...] = (
     Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),
+    Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 8),
     Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
     Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 21, True),
     Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a candidate would do to packets, beside what runs: a matrix, and each packet in detail."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.suggester import Suggester
+from textual.widget import Widget
+from textual.widgets import Button, Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from xdpchain.chain import Chain
+from xdpchain.errors import XdpChainError
+from xdpchain.running import Running
+from xdptui.object_paths import complete
+
+from .dialog import Dialog, button, paragraph
+
+if TYPE_CHECKING:
+    from xdpchain.whatif import Crossing, WhatIf
+
+__all__ = ["WhatIfScreen"]
+
+BUILTIN = "builtin"
+SHOWN = 1000
+"""Packets listed."""
+CAPTURES = (".pcap", ".pcapng", ".cap", ".hex", ".txt")
+"""How the names of files end that hold packets."""
+
+
+class _Sources(Suggester):
+    """Completes a path, or one of the words; the right arrow takes it."""
+
+    def __init__(self) -> None:
+        super().__init__(use_cache=False, case_sensitive=True)
+
+    async def get_suggestion(self, value: str) -> str | None:
+        words = [word for word in (BUILTIN, "ssh") if value and word.startswith(value)]
+        return words[0] if words else complete(value, CAPTURES)
+
+
+class WhatIfScreen(Dialog[None]):
+    """Tries when it opens, and again for other packets; changes nothing."""
+
+    DEFAULT_CSS = """
+    WhatIfScreen {
+        #box { width: 110; height: 100%; }
+        #body { height: 1fr; padding: 0; }
+        .line { height: 1; }
+        .name { width: 9; color: $foreground 70%; }
+        .kinds { width: auto; color: $foreground 70%; }
+        #source { width: 1fr; }
+        #summary { height: auto; max-height: 3; text-style: bold; }
+        #columns { height: 1; background: $panel; color: $quiet; text-wrap: nowrap; }
+        #packets {
+            height: auto; max-height: 60%; border: none; padding: 0; scrollbar-size-vertical: 1;
+            background: $surface; text-wrap: nowrap; text-overflow: ellipsis;
+        }
+        #packets:focus { border: none; }
+        #more { height: 1fr; min-height: 5; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
+        #detail, #unknown { height: auto; }
+    }
+    WhatIfScreen.-low #more { margin: 0; min-height: 2; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "choose", show=False),
+        Binding("y", "back", show=False),
+        Binding("j", "step(1)", show=False),
+        Binding("k", "step(-1)", show=False),
+        Binding("pagedown", "scroll(5)", show=False),
+        Binding("pageup", "scroll(-5)", show=False),
+    ]
+
+    class Tried(Message):
+        """The engine's answer to the ``ticket``-th question."""
+
+        def __init__(self, ticket: int, found: WhatIf | Exception, notes: tuple[str, ...]) -> None:
+            super().__init__()
+            self.ticket, self.found, self.notes = ticket, found, notes
+
+    def __init__(self, running: Running, candidate: Chain, changes: bool = True) -> None:
+        super().__init__()
+        self._target, self._candidate = running, candidate
+        self._tried: WhatIf | None = None
+        self._rows: tuple[Crossing, ...] = ()
+        self._notes: tuple[str, ...] = ()
+        self._ticket = 0
+        what = "the candidate" if changes else "what runs (there is no candidate)"
+        self.heading = f"What if: packets through {what} on {running.interface.name}"
+
+    def body(self) -> ComposeResult:
+        with Horizontal(classes="line"):
+            yield paragraph("Packets", classes="name")
+            yield Input(BUILTIN, id="source", suggester=_Sources(), compact=True, select_on_focus=True)
+            yield paragraph(" builtin, ssh, or a file: pcap, hex", classes="kinds")
+        yield Static("linking both chains, away from the interface…", id="summary")
+        yield Static("", id="columns")
+        yield OptionList(id="packets", compact=True, markup=False)
+        with VerticalScroll(id="more"):
+            yield Static("", id="detail")
+            yield Static("", id="unknown", classes="dim")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+        yield button("Other packets (/)", "choose")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#packets")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._try(BUILTIN)
+
+    # What is tried
+
+    def _try(self, source: str) -> None:
+        self._ticket += 1
+        ticket, running, candidate = self._ticket, self._target, self._candidate
+
+        def work() -> None:
+            from xdpchain.packets.sources import packets_of
+            from xdpchain.whatif import what_if
+
+            try:
+                supply = packets_of(source, running.interface)
+                found = what_if(running, candidate, supply.packets)
+            except Exception as error:  # shown to the user, in words
+                self.post_message(self.Tried(ticket, error, ()))
+            else:
+                self.post_message(self.Tried(ticket, found, supply.notes))
+
+        self.query_one("#summary", Static).update("linking both chains, away from the interface…")
+        self.run_worker(work, thread=True, group="whatif", exclusive=True, exit_on_error=False)
+
+    def on_what_if_screen_tried(self, event: Tried) -> None:
+        if event.ticket != self._ticket:
+            return
+        if isinstance(event.found, Exception):
+            self._tried, self._rows, self._notes = None, (), ()
+            error = event.found
+            text = str(error) if isinstance(error, XdpChainError) else f"{type(error).__name__}: {error}"
+            self._show(Content.styled(text, "$error"))
+            return
+        from xdptui.render.whatif_text import arranged, summary
+
+        self._tried, self._notes = event.found, event.notes
+        self._rows = arranged(event.found)
+        self._show(Content(summary(event.found)))
+
+    @on(Input.Submitted, "#source")
+    def chosen(self, event: Input.Submitted) -> None:
+        value = event.value.strip() or BUILTIN
+        self._try(value if value in (BUILTIN, "ssh") else os.path.expanduser(value))
+        self.set_focus(self.query_one("#packets"))
+
+    # What is shown
+
+    def _show(self, summary: Content) -> None:
+        self.query_one("#summary", Static).update(summary)
+        packets = self.query_one("#packets", OptionList)
+        packets.clear_options()
+        if self._tried is None:
+            for name in ("#columns", "#detail", "#unknown"):
+                self.query_one(name, Static).update("")
+            return
+        from xdptui.view.whatif_lines import heading, packet_line
+
+        tried, width = self._tried, max(60, packets.size.width - 1)
+        self.query_one("#columns", Static).update(Content(heading(tried, width)))
+        packets.add_options(
+            Option(Content.assemble(*packet_line(one, tried, width))) for one in self._rows[:SHOWN]
+        )
+        if len(self._rows) > SHOWN:
+            packets.add_option(Option(f"  … and {len(self._rows) - SHOWN} more", disabled=True))
+        packets.highlighted = 0 if self._rows else None
+        texts = [*tried.unknown, *self._notes]
+        self.query_one("#unknown", Static).update(
+            Content("\n".join(("Not known:", *(f"• {text}" for text in texts))) if texts else "")
+        )
+
+    @on(OptionList.OptionHighlighted, "#packets")
+    def highlighted(self, event: OptionList.OptionHighlighted) -> None:
+        if self._tried is None or event.option_index >= len(self._rows):
+            return
+        from xdptui.view.whatif_lines import detail_lines
+
+        lines = detail_lines(self._rows[event.option_index], self._tried)
+        text = Content("\n").join(Content.assemble(*parts) for parts in lines)
+        self.query_one("#detail", Static).update(text)
+        self.query_one("#more").scroll_home(animate=False)
+
+    def action_choose(self) -> None:
+        self.set_focus(self.query_one("#source"))
+
+    def action_step(self, by: int) -> None:
+        packets = self.query_one("#packets", OptionList)
+        if by > 0:
+            packets.action_cursor_down()
+        else:
+            packets.action_cursor_up()
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#more").scroll_relative(y=by, animate=False)
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "choose":
+            self.action_choose()
+        else:
+            self.finish(None)

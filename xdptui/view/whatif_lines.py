@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A what-if as lines with a style for each part: a row a packet, and a packet in detail. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.actions import Action
+from xdpchain.packets.rewriting import Rewriting
+from xdpchain.whatif import Crossing, Outcome, Side, WhatIf
+from xdptui.outcome import printable
+from xdptui.render.whatif_text import details, fitted, letters, mark, verdicts
+
+__all__ = ["Part", "detail_lines", "heading", "packet_line"]
+
+Part = tuple[str, str]
+"""A text and its style, in Textual's words."""
+
+STYLES = {
+    Action.ABORTED: "$error",
+    Action.DROP: "$error",
+    Action.PASS: "$success",
+    Action.TX: "$primary",
+    Action.REDIRECT: "$warning",
+}
+MARKS = {"!": "bold $error", "~": "bold $warning", "?": "bold $warning", " ": ""}
+LEAST = 3
+"""Cells of a column of slots: its heading must fit."""
+ROW = 16
+"""Bytes of a packet in a line."""
+BYTE_LINES = 4
+"""Rows of bytes shown of one packet; a row that changed takes two lines."""
+
+
+def heading(tried: WhatIf, width: int) -> str:
+    """Above the packets."""
+    old, new, name = _columns(tried, width)
+    return f"  {'packet'.ljust(name)} {'bytes':>5}  {'old'.ljust(old)}  {'new'.ljust(new)}  verdict"
+
+
+def packet_line(one: Crossing, tried: WhatIf, width: int) -> list[Part]:
+    """A row: mark, name, length, what each slot returned on both sides, and the verdict."""
+    old, new, name = _columns(tried, width)
+    sign = mark(one)
+    verdict = one.new.verdict
+    style = STYLES[verdict] if isinstance(verdict, Action) else "$error"
+    return [
+        (f"{sign} ", MARKS[sign]),
+        (f"{fitted(printable(one.packet.name), name)} ", "bold" if one.packet.own else ""),
+        (f"{len(one.packet.data):>5}  ", ""),
+        (f"{letters(one.old, tried.old).ljust(old)}  {letters(one.new, tried.new).ljust(new)}  ", ""),
+        (verdicts(one), f"bold {style}" if one.differs else style),
+    ]
+
+
+def detail_lines(one: Crossing, tried: WhatIf) -> list[list[Part]]:
+    """A packet in detail: slot by slot on both sides, and the bytes that change."""
+    lines = [[(printable(one.packet.name), "bold")]]
+    lines.append([("old  ", "bold"), (_way(one.old, tried.old), "")])
+    lines.append([("new  ", "bold"), (_way(one.new, tried.new), "")])
+    lines += [[(text, "$warning")] for text in details(one)]
+    old, new = one.rewritten
+    if new:
+        lines += _bytes(one.packet.data, one.new.data, new)
+    elif old:
+        lines += _bytes(one.packet.data, one.old.data, old)
+    return lines
+
+
+def _way(one: Outcome, side: Side) -> str:
+    if one.verdict is None:
+        return one.why
+    ran = [
+        f"{i} {printable(name)} {_name(code)}{' (shadow)' * (i in side.shadow)}"
+        for i, (name, code) in enumerate(zip(side.slots, one.slots, strict=True))
+        if code is not None
+    ]
+    return f"{' › '.join(ran) or 'no program runs'} = {_name(one.verdict)}"
+
+
+def _bytes(before: bytes, after: bytes, change: Rewriting) -> list[list[Part]]:
+    """The first rows that changed: as they came in, and below only what became different."""
+    odd = {at for first, last in change.ranges for at in range(first, last + 1)}
+    odd |= set(range(max(change.head, 0)))
+    odd |= set(range(len(after) - max(change.tail, 0), len(after)))
+    starts = sorted({at // ROW * ROW for at in odd})
+    lines: list[list[Part]] = []
+    for start in starts[:BYTE_LINES]:
+        span = range(start, min(start + ROW, len(after)))
+        was = (before[at - change.head] if 0 <= at - change.head < len(before) else None for at in span)
+        lines.append([(f"in   {start:04x}  " + " ".join("  " if b is None else f"{b:02x}" for b in was), "")])
+        became = " ".join(f"{after[at]:02x}" if at in odd else "··" for at in span)
+        lines.append([(f"out  {start:04x}  {became}", "$warning")])
+    if len(starts) > BYTE_LINES:
+        lines.append([(f"… and {len(starts) - BYTE_LINES} more rows of {ROW} bytes", "")])
+    return lines
+
+
+def _columns(tried: WhatIf, width: int) -> tuple[int, int, int]:
+    """Cells of the old slots, the new ones, and a packet's name."""
+    old, new = (max(LEAST, len(side.slots)) for side in (tried.old, tried.new))
+    verdict = max((len(verdicts(one)) for one in tried.crossings), default=0)
+    longest = max((len(one.packet.name) for one in tried.crossings), default=0)
+    return old, new, max(16, min(longest, width - old - new - verdict - 14))
+
+
+def _name(code: Action | int) -> str:
+    return code.name if isinstance(code, Action) else f"code {code}"
