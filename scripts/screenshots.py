@@ -81,17 +81,19 @@ async def plan_scene(pilot: Pilot[None]) -> None:
 
 
 async def what_if_scene(pilot: Pilot[None]) -> None:
-    await candidate_scene(pilot)
+    await load_scene(pilot, "tailcalls")
+    await pilot.press("ctrl+s")
+    await count(pilot, 1)
     await pilot.press("y")
     await count(pilot, 1)
 
 
-async def load_scene(pilot: Pilot[None]) -> None:
+async def load_scene(pilot: Pilot[None], name: str = "counter") -> None:
     await count(pilot, 3)
     await pilot.press("l")
     await pilot.pause()
     field = pilot.app.screen.query_one("#path")
-    field.value = str(SAMPLES / "counter.o")  # type: ignore[attr-defined]
+    field.value = str(SAMPLES / f"{name}.o")  # type: ignore[attr-defined]
     await count(pilot, 1)
 
 

@@ -13,6 +13,7 @@ __all__ = ["NAMED_FRAMES"]
 KINDS = (
     "ARP request",
     "ICMP echo request",
+    "DNS response",
     "TCP SYN to port 22",
     "TCP SYN to port 80",
     "UDP to port 9",

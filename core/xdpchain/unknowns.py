@@ -52,9 +52,11 @@ class Where:
     devices: Mapping[str, Sequence[str]] | None = None
     filled: bool = False
     """Its program arrays are filled from its object file, so a trial follows them."""
+    runs: bool = False
+    """It is a slot of what runs, not of what would."""
 
     def __str__(self) -> str:
-        return f"slot {self.slot} ({self.name})"
+        return f"slot {self.slot} ({self.name}){' of what runs' * self.runs}"
 
 
 def traits(code: bytes) -> Traits:

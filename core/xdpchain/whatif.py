@@ -155,7 +155,7 @@ def what_if(running: Running, candidate: Chain, packets: Sequence[Packet]) -> Wh
         )
         names = _interfaces(interface)
         for one in (old, new):
-            one.survey(names)
+            one.survey(names, runs=one is old)
         return WhatIf(interface, old.side, new.side, crossings, _unknown(crossings, old, new, arrived))
 
 
@@ -165,7 +165,7 @@ class _Tried:
     def __init__(self, side: Side, trial: Trial | None = None, frags: bool = True) -> None:
         self.side = side
         self.trial = trial
-        self.places: list[tuple[Where, Traits]] = []
+        self.places: list[tuple[str, Where, Traits]] = []
         self._frags = frags
 
     def send(self, packet: Packet, ingress: int) -> Outcome:
@@ -187,11 +187,11 @@ class _Tried:
             return Outcome(why=f"{error.what}: {error.why}" if error.why else error.what)
         return Outcome(row.slots, row.verdict, row.frame_out)
 
-    def survey(self, names: Mapping[int, str]) -> None:
+    def survey(self, names: Mapping[int, str], *, runs: bool) -> None:
         """Look at what the components ask the kernel for, and where they redirect to."""
         if self.trial is not None:
-            self.places = _places(self.trial, names)
-            to_stack = frozenset(where.slot for where, has in self.places if only_to_stack(where, has))
+            self.places = _places(self.trial, names, runs)
+            to_stack = frozenset(where.slot for _, where, has in self.places if only_to_stack(where, has))
             self.side = replace(self.side, to_stack=to_stack)
 
 
@@ -232,18 +232,21 @@ def _takes(ifindex: int) -> bool:
 
 
 def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: bool) -> tuple[str, ...]:
-    """What the matrix does not tell, each once; what holds for both sides is said of the new one."""
+    """What the matrix does not tell, each once; what holds for a slot on both sides is said of the new one."""
     found: dict[str, None] = {}
+    sent: set[str] = set()
     for what, side in (("what would run", new), ("what runs", old)):
         if side.side.why:
             found[f"{what} can't be tried: {side.side.why}"] = None
+    said = {key for key, _, _ in new.places}
     for side, outcomes in ((new, [c.new for c in crossings]), (old, [c.old for c in crossings])):
         redirecting = {i for one in outcomes for i, code in enumerate(one.slots) if code is Action.REDIRECT}
-        for where, has in side.places:
-            for text in words(where, has, arrived=arrived):
-                found[text] = None
-            if where.slot in redirecting:
+        for key, where, has in side.places:
+            if side is new or key not in said:
+                found |= dict.fromkeys(words(where, has, arrived=arrived))
+            if where.slot in redirecting and (side is new or key not in sent):
                 found[redirect_words(where, has)] = None
+        sent = {key for key, where, _ in side.places if where.slot in redirecting}
     if any(one.packet.cut for one in crossings):
         found["some packets were captured in part: a program saw them shorter than they were"] = None
     return tuple(found)
@@ -257,7 +260,8 @@ def _interfaces(interface: Interface) -> dict[int, str]:
         return {}
 
 
-def _places(trial: Trial, names: Mapping[int, str]) -> list[tuple[Where, Traits]]:
+def _places(trial: Trial, names: Mapping[int, str], runs: bool) -> list[tuple[str, Where, Traits]]:
+    """Each slot's key, what is known of it, and what it does."""
     found = []
     for i, part in enumerate(trial.parts):
         kinds, devices = {}, {}
@@ -270,6 +274,6 @@ def _places(trial: Trial, names: Mapping[int, str]) -> list[tuple[Where, Traits]
             except bpf.BpfError:  # no permission to read it: its targets stay unknown
                 continue
         component = part.slot.component
-        where = Where(i, component.name, kinds, part.partial, devices, bool(component.callees))
-        found.append((where, traits(part.unit.instructions)))
+        where = Where(i, component.name, kinds, part.partial, devices, bool(component.callees), runs)
+        found.append((part.slot.key, where, traits(part.unit.instructions)))
     return found
