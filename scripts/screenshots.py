@@ -82,6 +82,7 @@ async def plan_scene(pilot: Pilot[None]) -> None:
 
 async def what_if_scene(pilot: Pilot[None]) -> None:
     await load_scene(pilot, "tailcalls")
+    await pilot.press("down", "down")  # its third program
     await pilot.press("ctrl+s")
     await count(pilot, 1)
     await pilot.press("y")

@@ -108,7 +108,10 @@ class Tally:
     count: int
 
     @property
-    def differs(self) -> bool:
+    def differs(self) -> bool | None:
+        """None where a side is not known."""
+        if self.old is None or self.new is None:
+            return None
         return self.old != self.new or self.rewritten
 
 
@@ -130,7 +133,7 @@ class WhatIf:
             for c in self.crossings
         )
         found = [Tally(*key, count) for key, count in counted.items()]
-        return tuple(sorted(found, key=lambda one: (not one.differs, -one.count)))
+        return tuple(sorted(found, key=lambda one: (not one.differs, one.differs is None, -one.count)))
 
     @property
     def changed(self) -> tuple[Crossing, ...]:
@@ -232,7 +235,7 @@ def _takes(ifindex: int) -> bool:
 
 
 def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: bool) -> tuple[str, ...]:
-    """What the matrix does not tell, each once; what holds for a slot on both sides is said of the new one."""
+    """What the matrix does not tell; what holds for a slot on both sides is said once, of the new one."""
     found: dict[str, None] = {}
     sent: set[str] = set()
     for what, side in (("what would run", new), ("what runs", old)):

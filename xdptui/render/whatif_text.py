@@ -13,7 +13,7 @@ from xdptui.outcome import printable
 
 __all__ = [
     "arranged",
-    "details",
+    "bytes_text",
     "fitted",
     "letters",
     "mark",
@@ -42,7 +42,7 @@ def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
         sides = f"{letters(one.old, tried.old).ljust(old)}  {letters(one.new, tried.new).ljust(new)}"
         what = f"{fitted(printable(one.packet.name), name)} {len(one.packet.data):>5}"
         lines.append(f"{mark(one)} {what}  {sides}  {verdicts(one)}")
-        lines += [line for text in details(one) for line in _wrapped(f"    {text}")]
+        lines += [line for text in _details(one, tried) for line in _wrapped(f"    {text}")]
     if len(rows) > MOST:
         rest = rows[MOST:]
         lines.append(f"  … and {len(rest)} more, {sum(bool(r.differs) for r in rest)} of them with a change")
@@ -69,8 +69,8 @@ def summary(tried: WhatIf) -> str:
     """For example "23 packets: 12 PASS → DROP, 11 as before"."""
     count = len(tried.crossings)
     parts = [_tally(one) for one in tried.tallies if one.differs]
-    same = sum(one.count for one in tried.tallies if not one.differs and one.new is not None)
-    blank = sum(one.count for one in tried.tallies if not one.differs and one.new is None)
+    same = sum(one.count for one in tried.tallies if one.differs is False)
+    blank = sum(one.count for one in tried.tallies if one.differs is None)
     if same:
         parts.append(f"{same} as before")
     if blank:
@@ -108,11 +108,19 @@ def verdicts(one: Crossing) -> str:
     return f"{_name(one.old.verdict)} → {_name(one.new.verdict)}"
 
 
-def details(one: Crossing) -> list[str]:
+def _details(one: Crossing, tried: WhatIf) -> list[str]:
     """What the letters don't tell: bytes that change, and why something is not known."""
-    found = [f"{side}: {text}" for side, text in (("old", one.old.why), ("new", one.new.why)) if text]
-    if one.old.why and one.old.why == one.new.why:
+    sides = (("old", one.old, tried.old), ("new", one.new, tried.new))
+    # Why a side could not be tried at all is said once, below.
+    found = [f"{name}: {it.why}" for name, it, side in sides if it.why and not side.why]
+    if len(found) == 2 and one.old.why == one.new.why:
         found = [one.new.why]
+    return [*found, *bytes_text(one)]
+
+
+def bytes_text(one: Crossing) -> list[str]:
+    """Which bytes change, on either side."""
+    found = []
     old, new = one.rewritten
     if one.differs and old != new and old:
         found.append(f"old: {rewriting_text(old)}")

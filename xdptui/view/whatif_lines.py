@@ -7,7 +7,7 @@ from xdpchain.actions import Action
 from xdpchain.packets.rewriting import Rewriting
 from xdpchain.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.outcome import printable
-from xdptui.render.whatif_text import details, fitted, letters, mark, verdicts
+from xdptui.render.whatif_text import bytes_text, fitted, letters, mark, verdicts
 
 __all__ = ["Part", "detail_lines", "heading", "packet_line"]
 
@@ -56,7 +56,7 @@ def detail_lines(one: Crossing, tried: WhatIf) -> list[list[Part]]:
     lines = [[(printable(one.packet.name), "bold")]]
     lines.append([("old  ", "bold"), (_way(one.old, tried.old), "")])
     lines.append([("new  ", "bold"), (_way(one.new, tried.new), "")])
-    lines += [[(text, "$warning")] for text in details(one)]
+    lines += [[(text, "$warning")] for text in bytes_text(one)]
     old, new = one.rewritten
     if new:
         lines += _bytes(one.packet.data, one.new.data, new)

@@ -38,6 +38,7 @@ __all__ = [
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 ATTACH_TYPE_XDP = 37
+MAP_TYPE_ARRAY = 2
 LOG_STATISTICS = 4
 LOG_INSTRUCTIONS = 1
 _LOG_SMALL = 1 << 14
@@ -87,6 +88,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bpf_map__pin_path": (c_char_p, c_void_p),
     "bpf_map__set_pin_path": (c_int, c_void_p, c_char_p),
     "bpf_map__set_autocreate": (c_int, c_void_p, ctypes.c_bool),
+    "bpf_map__set_type": (c_int, c_void_p, c_int),
     "bpf_map__is_internal": (ctypes.c_bool, c_void_p),
     "bpf_map__initial_value": (c_void_p, c_void_p, POINTER(c_size_t)),
     "bpf_map__set_initial_value": (c_int, c_void_p, c_void_p, c_size_t),
@@ -242,6 +244,8 @@ class ObjectMap:
 
     def leave_out(self) -> None:
         """Don't create it; no loaded program may refer to it."""
+        # libbpf fills program arrays after the load, also (1.1 does) those that were not to be made.
+        _check(library().bpf_map__set_type(self.handle, MAP_TYPE_ARRAY), f"leave out map {self.name}")
         _check(library().bpf_map__set_autocreate(self.handle, False), f"leave out map {self.name}")
 
     def reuse(self, fd: Fd) -> None:
