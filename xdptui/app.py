@@ -15,6 +15,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from .outcome import DEBUG, debugging
 from .screens.confirm import Confirm
 from .screens.main import MainScreen
 from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
@@ -112,7 +113,7 @@ class XdpTui(App[None]):
 
     def _fatal_error(self) -> None:
         # Never a traceback over the operator's terminal: run() says what happened, and how to see more.
-        if "XDPTUI_TRACEBACK" in os.environ:
+        if debugging():
             super()._fatal_error()
         else:
             self._close_messages_no_wait()
@@ -136,7 +137,7 @@ def run(netns: str | None = None, interface: str | None = None) -> int:
     if error is not None:
         print(
             f"xdptui: ended by an internal error ({type(error).__name__}: {error}).\n"
-            "The interfaces run what they ran. XDPTUI_TRACEBACK=1 shows where; please report it.",
+            f"The interfaces run what they ran. {DEBUG}=1 shows where; please report it.",
             file=sys.stderr,
         )
         return 1

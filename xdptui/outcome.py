@@ -23,6 +23,7 @@ __all__ = [
     "ExitCode",
     "Talk",
     "UsageError",
+    "debugging",
     "error_document",
     "printable",
     "run",
@@ -187,8 +188,13 @@ def _internal(error: Exception) -> XdpChainError:
     return _Internal("internal error", text, todo)
 
 
+def debugging() -> bool:
+    """Whether tracebacks are asked for."""
+    return os.environ.get(DEBUG) == "1"
+
+
 def _trace() -> None:
-    if os.environ.get(DEBUG) == "1":
+    if debugging():
         _say(traceback.format_exc().rstrip())
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from xdpchain.chain import Mode
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
+from xdpchain.journal.entries import Moment
 from xdpchain.plan import Change, ChangeKind, Plan, make_plan
 from xdpchain.running import Running
-from xdptui.view.session import Session
+from xdptui.view.session import CONFIRM_SECONDS, Session
 from xdptui.widgets.chain_table import ChainTable
 
 from .applying import Applying
@@ -139,9 +140,14 @@ class ApplyFlow(Flow):
         if plan is not None:
             await self._apply(plan)
 
-    async def _apply(self, plan: Plan) -> None:
+    async def _apply(self, plan: Plan, *, waits: bool = False, restores: Moment | None = None) -> None:
+        """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``restores`` is
+        for the journal (`transaction.apply`).
+        """
         where = plan.running.interface.name
         confirm = self.session.confirm
+        if waits and self.session.waits.get(plan.running.interface.ifindex, True):
+            confirm = CONFIRM_SECONDS
         own = plan.running.interface.ifindex in self.session.own
         judged = await self._judge(plan) if own else None
         text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)
@@ -152,7 +158,7 @@ class ApplyFlow(Flow):
                 return
         self.applying = True
         try:
-            outcome = await self.app.push_screen_wait(Applying(plan, confirm))
+            outcome = await self.app.push_screen_wait(Applying(plan, confirm, restores))
         finally:
             self.applying = False
         if not isinstance(outcome, Exception):

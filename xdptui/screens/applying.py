@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Button, Static
 
+from xdpchain.journal.entries import Moment
 from xdpchain.plan import Plan
 from xdpchain.running import Running
 
@@ -37,11 +38,12 @@ class Applying(Dialog[Outcome]):
             super().__init__()
             self.outcome = outcome
 
-    def __init__(self, plan: Plan, confirm: float | None = None) -> None:
+    def __init__(self, plan: Plan, confirm: float | None = None, restores: Moment | None = None) -> None:
         super().__init__()
         self.heading = f"Applying to {plan.running.interface.name}"
         self._plan = plan
         self._confirm = confirm
+        self._restores = restores
         self._trouble: list[str] = []
         self._stop = threading.Event()
         self._steps: list[str] = []
@@ -66,6 +68,7 @@ class Applying(Dialog[Outcome]):
                 progress=lambda text: self._say(self.Step(text)),
                 cancelled=self._stop.is_set,
                 confirm=self._confirm,
+                restores=self._restores,
                 warn=self._trouble.append,
             )
         except Exception as error:  # shown to the user, in words

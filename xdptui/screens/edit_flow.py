@@ -252,20 +252,6 @@ class EditFlow(Flow):
         keys = {chain.slots[i].key for i in chosen}
         self._edit(lambda now: now.remove([i for i, slot in enumerate(now) if slot.key in keys]))
 
-    # Undo
-
-    def action_undo(self) -> None:
-        if self.session.edit is None or not self.session.edit.history.past:
-            self.notify("Nothing to undo", timeout=2)
-        else:
-            self.put(self.session.undone())
-
-    def action_redo(self) -> None:
-        if self.session.edit is None or not self.session.edit.history.future:
-            self.notify("Nothing to redo", timeout=2)
-        else:
-            self.put(self.session.redone())
-
 
 def _with_mode(chain: Chain, choice: Choice) -> Chain:
     return chain if chain.slots else replace(chain, mode=choice.mode)

@@ -150,7 +150,7 @@ class LoadDialog(Dialog[Choice | None]):
                 yield OptionList(id="programs", compact=True, markup=False)
         with VerticalScroll(id="factbox"):
             yield Static(id="facts")
-        if self._replaces is None:
+        if self.settles:
             with Horizontal(classes="line"):
                 yield paragraph("Priority", classes="name")
                 yield Input(id="priority", type="integer", compact=True, placeholder="declared")
@@ -172,6 +172,11 @@ class LoadDialog(Dialog[Choice | None]):
         add = button("Replace" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
         add.disabled = True
         yield add
+
+    @property
+    def settles(self) -> bool:
+        """Whether priority, actions and place are chosen here."""
+        return self._replaces is None
 
     @property
     def _free(self) -> bool:
@@ -309,7 +314,7 @@ class LoadDialog(Dialog[Choice | None]):
         except XdpChainError as error:
             self._component, self._error = None, error
         else:
-            if self._replaces is None:
+            if self.settles:
                 declared = self._component.declared
                 self.query_one("#actions", ActionToggles).actions = declared.actions
                 self.query_one("#priority", Input).placeholder = f"{declared.priority}"
@@ -392,7 +397,7 @@ class LoadDialog(Dialog[Choice | None]):
 
     def _problem(self) -> str:
         """What is wrong with the settings, in words."""
-        if self._replaces is not None:
+        if not self.settles:
             return ""
         if len(self._chain) >= MAX_SLOTS:
             return f"The chain is full: it has {MAX_SLOTS} slots."

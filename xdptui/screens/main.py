@@ -21,7 +21,7 @@ from xdptui.view.keys import KEYS
 from xdptui.view.layout import Layout, share
 from xdptui.view.notes import chain_note, empty_list, waterfall_note
 from xdptui.view.rates import Reading
-from xdptui.view.session import Session, Shown, running_chain
+from xdptui.view.session import Session, Shown, State, running_chain
 from xdptui.view.waterfall import flow
 from xdptui.widgets.banner import Banner
 from xdptui.widgets.chain_table import ChainTable
@@ -31,10 +31,11 @@ from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
 from xdptui.widgets.waterfall import Waterfall
 
-from .apply_flow import ApplyFlow
+from .adopt_flow import AdoptFlow
 from .decide_flow import DecideFlow, countdown
 from .edit_flow import EditFlow
 from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed
+from .undo_flow import UndoFlow
 
 __all__ = ["MainScreen"]
 
@@ -44,7 +45,7 @@ EMPTY_ROWS = 3
 """Rows for saying why there is no interface to list."""
 
 
-class MainScreen(EditFlow, ApplyFlow, DecideFlow):
+class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
     """``interface`` names the one to select at first."""
 
     ALLOW_SELECT = False
@@ -106,6 +107,7 @@ class MainScreen(EditFlow, ApplyFlow, DecideFlow):
             candidate=session.changes > 0,
             slots=len(session.chain) > 0,
             armed=session.running is not None and session.running.armed is not None,
+            foreign=session.state is State.FOREIGN,
         )
         self._show_interfaces()
         self._show_chain()

@@ -23,6 +23,7 @@ STYLE = {
     ChangeKind.MOVE: "$primary",
     ChangeKind.RETUNE: "$warning",
     ChangeKind.REPLACE: "$warning",
+    ChangeKind.ADOPT: "$success",
     ChangeKind.CHAIN: "$primary",
 }
 
@@ -52,9 +53,10 @@ class PlanDialog(Dialog[bool]):
         Binding("up,k", "scroll(-2)", show=False),
     ]
 
-    def __init__(self, plan: Plan, refusal: str = "") -> None:
+    def __init__(self, plan: Plan, refusal: str = "", remarks: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.plan = plan
+        self._remarks = remarks
         self._refusal = refusal
         self.heading = f"Plan for {plan.running.interface.name}"
 
@@ -69,6 +71,8 @@ class PlanDialog(Dialog[bool]):
             yield paragraph("Steps", classes="section")
             for i, step in enumerate(plan.steps, 1):
                 yield paragraph(f" {i}. {step}")
+        for remark in self._remarks:
+            yield paragraph(remark, classes="gap")
         yield paragraph("Warnings", classes="section")
         for warning in plan.warnings:
             yield Static(Content.assemble((" ! ", "bold $warning"), warning.text))

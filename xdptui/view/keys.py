@@ -65,8 +65,9 @@ KEYS: tuple[Key, ...] = (
     Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
     Key("L", "L", "relink", "static, tailcall or freplace linkage for the chain", GROUPS[1], edits=True),
-    Key("z", "z", "undo", "undo", GROUPS[1], "undo", 12, True),
+    Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
+    Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),
     Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 8),
     Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
@@ -103,12 +104,18 @@ NEED_SLOTS = (
 
 
 def hints(
-    width: int, *, read_only: bool, candidate: bool, slots: bool = True, armed: bool = False
+    width: int,
+    *,
+    read_only: bool,
+    candidate: bool,
+    slots: bool = True,
+    armed: bool = False,
+    foreign: bool = False,
 ) -> tuple[Key, ...]:
     """The hints that fit ``width`` whole, the lowest ranks first, in the order of the table.
 
     What a read-only session can't do is left out; so is what needs a candidate, slots, or a change that
-    waits, and has none.
+    waits, or somebody else's program, and has none.
     """
     offered = [
         key
@@ -117,6 +124,7 @@ def hints(
         and not (read_only and key.edits)
         and (candidate or key.action not in ("drop", "apply"))
         and (armed or key.action not in DECIDE)
+        and (foreign if key.action == "adopt" else True)
         and (slots or key.action not in NEED_SLOTS)
     ]
     kept: list[Key] = []

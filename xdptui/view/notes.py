@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from xdpchain.running import Owner
+
 from .session import Session
 
 __all__ = ["chain_note", "empty_list", "waterfall_note"]
@@ -27,10 +29,12 @@ def chain_note(session: Session) -> str:
     if not running.editable and session.edit is None:
         hook = running.hook
         assert hook is not None
-        return (
-            f"{hook.name} (id {hook.prog_id}, tag {hook.tag or '?'}) holds the hook: {running.note}. "
-            "It is left alone; remove it with the tool that put it there."
-        )
+        what = f"{hook.name} (id {hook.prog_id}, tag {hook.tag or '?'}) holds the hook"
+        if running.owner is Owner.FOREIGN and not session.read_only:
+            # First what can be done: there may be no room for the rest.
+            adopt = "Press i to adopt it, with its object file; or remove it with the tool that put it there"
+            return f"{what}. {adopt}: {running.note}."
+        return f"{what}: {running.note}. It is left alone; remove it with the tool that put it there."
     if not session.chain.slots:
         if session.removed:
             return "The candidate is empty: applying it frees the hook."

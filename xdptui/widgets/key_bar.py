@@ -32,10 +32,12 @@ class KeyBar(CellGrid):
         self._candidate = False
         self._slots = True
         self._armed = False
+        self._foreign = False
         self._places: list[tuple[int, int, Key]] = []
 
-    def present(self, *, read_only: bool, candidate: bool, slots: bool, armed: bool) -> None:
+    def present(self, *, read_only: bool, candidate: bool, slots: bool, armed: bool, foreign: bool) -> None:
         self._read_only, self._candidate, self._slots, self._armed = read_only, candidate, slots, armed
+        self._foreign = foreign
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
@@ -58,6 +60,7 @@ class KeyBar(CellGrid):
             candidate=self._candidate,
             slots=self._slots,
             armed=self._armed,
+            foreign=self._foreign,
         )
 
     def on_click(self, event: events.Click) -> None:

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Choose the object file of the program that holds the hook, and see whether it is that program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.app import ComposeResult
+from textual.message import Message
+from textual.widgets import Button, OptionList
+
+from xdpchain.chain import Chain, Mode, Slot
+from xdpchain.errors import XdpChainError
+from xdpchain.running import Running
+
+from .dialog import button
+from .load import Choice, LoadDialog
+
+if TYPE_CHECKING:
+    from xdpchain.adoption import Adoption
+
+__all__ = ["AdoptDialog"]
+
+
+class AdoptDialog(LoadDialog):
+    """Answers with a Choice, whose component has the maps that run; ``adoption`` is the proof."""
+
+    class Compared(Message):
+        """The object was held against what runs, for the ``ticket``-th choice."""
+
+        def __init__(self, ticket: int, outcome: Adoption | XdpChainError) -> None:
+            super().__init__()
+            self.ticket, self.outcome = ticket, outcome
+
+    def __init__(self, running: Running, directory: str | None = None) -> None:
+        super().__init__(running, Chain(mode=running.mode or Mode.NATIVE), directory=directory)
+        self.adoption: Adoption | None = None
+        hook = running.hook
+        name = f"{hook.name} (id {hook.prog_id})" if hook else "the program"
+        self.heading = f"Adopt {name} on {running.interface.name}: its object file"
+
+    @property
+    def settles(self) -> bool:
+        return False
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        for label, id, variant in (("Try it (ctrl+t)", "trial", ""), ("Adopt (ctrl+s)", "add", "primary")):
+            made = button(label, id, variant or "default")
+            made.disabled = True
+            yield made
+
+    def _judge(self) -> None:
+        source, running = self._object, self._target
+        if source is None:
+            return
+        self.adoption = None
+        self._ticket += 1
+        ticket = self._ticket
+
+        def work() -> None:
+            from xdpchain.adoption import adoption_of
+
+            try:
+                outcome: Adoption | XdpChainError = adoption_of(running, source)
+            except XdpChainError as error:
+                outcome = error
+            self.post_message(self.Compared(ticket, outcome))
+
+        self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
+
+    def on_adopt_dialog_compared(self, event: Compared) -> None:
+        from xdpchain.checks import Finding
+
+        if event.ticket != self._ticket:
+            return
+        outcome = event.outcome
+        if isinstance(outcome, XdpChainError):
+            self._findings = (Finding("error", f"{outcome.what}: {outcome.why}", outcome.todo),)
+        else:
+            self.adoption, self._component = outcome, outcome.component
+            self._findings = tuple(Finding("ok", note) for note in outcome.notes)
+            self._mark(outcome.component.name)
+        self._show()
+
+    def _show(self) -> None:
+        super()._show()
+        if self.adoption is None:  # nothing is proved yet
+            for name in ("#trial", "#add"):
+                self.query_one(name, Button).disabled = True
+
+    def _mark(self, name: str) -> None:
+        """Put the cursor of the list on the program that it is."""
+        programs = self.query_one("#programs", OptionList)
+        programs.highlighted = programs.get_option_index(name)
+
+    def _choice(self) -> Choice | None:
+        if self.adoption is None:
+            return None
+        return Choice(Slot.of(self.adoption.component), None, self._mode)
