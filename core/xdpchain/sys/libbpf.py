@@ -2,7 +2,7 @@
 """Object files through libbpf: opened, shaped before the load, loaded, and their final instructions read
 back.
 
-The only module that calls libbpf. libbpf does CO-RE, maps, data sections and the linking of subprograms;
+Only this module and `ring` call libbpf. It does CO-RE, maps, data sections and the linking of subprograms;
 what it is about to give to the kernel (func_info, above all) is read in a load handler
 (`libbpf_register_prog_handler`), because no function returns it afterwards, and the kernel's own copy lacks
 the functions that the verifier removed.
@@ -103,6 +103,9 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "libbpf_set_print": (c_void_p, c_void_p),
     "libbpf_register_prog_handler": (c_int, c_char_p, c_int, c_int, c_void_p),
     "libbpf_num_possible_cpus": (c_int,),
+    "ring_buffer__new": (c_void_p, c_int, c_void_p, c_void_p, c_void_p),
+    "ring_buffer__consume": (c_int, c_void_p),
+    "ring_buffer__free": (None, c_void_p),
 }
 
 

@@ -54,6 +54,7 @@ class ProgInfo(NamedTuple):
     verified_instructions: int
     attach_btf_object: int
     attach_btf_id: int
+    recursion_misses: int
 
 
 _PROG_INFO = 232
@@ -118,7 +119,7 @@ def prog_info(fd: Fd | int) -> ProgInfo:
         "<II8sIIQQQIIQ16sII", raw
     )
     btf_id, _, _, functions = struct.unpack_from("<IIQI", raw, 128)
-    run_time, run_count, _, verified, attach_object, attach_id = struct.unpack_from("<QQQIII", raw, 192)
+    run_time, run_count, missed, verified, attach_object, attach_id = struct.unpack_from("<QQQIII", raw, 192)
     return ProgInfo(
         kind,
         number,
@@ -138,6 +139,7 @@ def prog_info(fd: Fd | int) -> ProgInfo:
         verified,
         attach_object,
         attach_id,
+        missed,
     )
 
 

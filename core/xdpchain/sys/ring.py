@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BPF ring buffers, read by libbpf (kernel 5.8 on, commit 457f44363a88)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from ctypes import CFUNCTYPE, c_int, c_size_t, c_void_p
+from types import TracebackType
+from typing import Self
+
+from xdpchain.errors import KernelRefused
+
+from .libbpf import library
+
+__all__ = ["Ring"]
+
+_SAMPLE = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
+
+
+class Ring:
+    """A reader of a ring buffer map. Not for several threads at once."""
+
+    def __init__(self, map_fd: int) -> None:
+        """Raises KernelRefused (no memory to map it into)."""
+        self._records: list[bytes] = []
+        self._callback = _SAMPLE(self._take)
+        self._lib = library()
+        self._handle: int | None = self._lib.ring_buffer__new(map_fd, self._callback, None, None)
+        if not self._handle:
+            raise KernelRefused("a ring buffer can't be read", os.strerror(ctypes.get_errno()))
+
+    def _take(self, _context: int, data: int, size: int) -> int:
+        self._records.append(ctypes.string_at(data, size))
+        return 0
+
+    def drain(self) -> list[bytes]:
+        """What came since the last time, oldest first; it never waits."""
+        if self._handle:
+            self._lib.ring_buffer__consume(self._handle)
+        records, self._records = self._records, []
+        return records
+
+    def close(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle:
+            self._lib.ring_buffer__free(handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What becomes of packets after their program has spoken: exceptions, failed redirects, and what was sent or
+lost by the devices and CPUs that packets were redirected to.
+
+The kernel tells it by its ``xdp`` tracepoints (include/trace/events/xdp.h), on which programs of ours
+listen while somebody looks (`listen`). `happenings` are the values, `reasons` the kernel's error codes in
+words, `names` who it was that they speak of.
+"""
+
+from __future__ import annotations
+
+from .happenings import Event, Kind, Place, Row, Sample, Tally
+from .listener import Listener, Scope, listen
+from .names import Names
+from .reasons import Reason, reason
+
+__all__ = [
+    "Event",
+    "Kind",
+    "Listener",
+    "Names",
+    "Place",
+    "Reason",
+    "Row",
+    "Sample",
+    "Scope",
+    "Tally",
+    "listen",
+    "reason",
+]

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the XDP tracepoints tell, as values, and how bpf/tracepoints.bpf.c writes them down. Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+__all__ = [
+    "EVENT_SIZE",
+    "PLACE_SIZE",
+    "STATE_SIZE",
+    "TALLY_SIZE",
+    "Event",
+    "Kind",
+    "Place",
+    "Row",
+    "Sample",
+    "Tally",
+    "decode_event",
+    "decode_place",
+    "decode_states",
+    "decode_tallies",
+]
+
+
+class Kind(IntEnum):
+    """Which tracepoint spoke."""
+
+    EXCEPTION = 1
+    REDIRECT_ERR = 2
+    BULK_TX = 3
+    DEVMAP_XMIT = 4
+    CPUMAP_ENQUEUE = 5
+    CPUMAP_KTHREAD = 6
+
+    @property
+    def tracepoint(self) -> str:
+        """Its name in the kernel."""
+        return f"xdp_{self.name.lower()}"
+
+
+class Place(NamedTuple):
+    """Where it happened and why: a row of the counters.
+
+    ``code`` is the action of an exception, otherwise an errno, negative as in the kernel, or 0. ``netns``
+    is the inode number of the network namespace in which ``ifindex`` counts, ``target_netns`` that of
+    ``target``, the interface that packets were redirected to. ``map`` and ``entry`` say which entry of
+    which map named the target (of a cpumap: the CPU). 0: not told.
+    """
+
+    kind: Kind
+    code: int = 0
+    prog: int = 0
+    netns: int = 0
+    ifindex: int = 0
+    map: int = 0
+    map_type: int = 0
+    entry: int = 0
+    target_netns: int = 0
+    target: int = 0
+
+    @property
+    def errno(self) -> int:
+        """The error number, 0 where there was none."""
+        return -self.code if self.kind is not Kind.EXCEPTION and self.code < 0 else 0
+
+
+class Tally(NamedTuple):
+    """How often the tracepoint spoke, and of how many packets: ``sent`` (to a CPU: handed on) and
+    ``lost``.
+    """
+
+    times: int = 0
+    sent: int = 0
+    lost: int = 0
+
+    def since(self, earlier: Tally) -> Tally:
+        """What came after ``earlier``."""
+        return Tally(self.times - earlier.times, self.sent - earlier.sent, self.lost - earlier.lost)
+
+    def plus(self, other: Tally) -> Tally:
+        """The sum of both."""
+        return Tally(self.times + other.times, self.sent + other.sent, self.lost + other.lost)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A place and what happened there; the names that its interfaces had then ("" where none was told)."""
+
+    place: Place
+    tally: Tally
+    device: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that went wrong, ``at`` a time on the monotonic clock in seconds."""
+
+    at: float
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """All that happened since the listener was opened; ``at`` is on the monotonic clock in seconds.
+
+    ``events`` are new since the reading before; ``untold`` counts those that were counted, but came too
+    fast to be told one by one. ``unplaced`` counts packets that found no row, by kind, and ``missed`` calls
+    that the kernel skipped: where either is not empty, the rows are less than what happened.
+    """
+
+    at: float
+    rows: tuple[Row, ...] = ()
+    events: tuple[Event, ...] = ()
+    untold: int = 0
+    unplaced: Mapping[Kind, int] = field(default_factory=dict)
+    missed: int = 0
+
+    def of(self, *kinds: Kind) -> tuple[Row, ...]:
+        """The rows of some kinds."""
+        return tuple(row for row in self.rows if row.place.kind in kinds)
+
+    @property
+    def lost(self) -> int:
+        """Packets lost. The driver may report a failed redirect as an exception too: such count twice."""
+        return sum(row.tally.lost for row in self.rows)
+
+    def about(self, netns: int, ifindexes: Iterable[int] | None = None, maps: Iterable[int] = ()) -> Sample:
+        """The part that concerns these interfaces of a namespace (None: all of them): where packets came
+        in or were sent to; or one of these cpumaps, of which no interface is told.
+        """
+        wanted, known = None if ifindexes is None else frozenset(ifindexes), frozenset(maps)
+
+        def concerns(row: Row) -> bool:
+            place = row.place
+            if not place.ifindex:
+                return place.map in known
+            ends = ((place.netns, place.ifindex), (place.target_netns, place.target))
+            return any(ns == netns and index and (wanted is None or index in wanted) for ns, index in ends)
+
+        return Sample(
+            self.at,
+            tuple(row for row in self.rows if concerns(row)),
+            tuple(event for event in self.events if concerns(event.row)),
+            self.untold,
+            self.unplaced,
+            self.missed,
+        )
+
+
+NAME = 16
+_PLACE = struct.Struct("=IiIIiIIIIi")
+_TALLY = struct.Struct(f"=QQQ{NAME}s{NAME}s")
+_EVENT = struct.Struct(f"=Q{_PLACE.size}s{_TALLY.size}s")
+_STATE = struct.Struct("=QQQ7Q")
+PLACE_SIZE, TALLY_SIZE, EVENT_SIZE, STATE_SIZE = _PLACE.size, _TALLY.size, _EVENT.size, _STATE.size
+
+
+def decode_place(raw: bytes) -> Place:
+    """``struct place``."""
+    kind, *rest = _PLACE.unpack(raw)
+    return Place(Kind(kind), *rest)
+
+
+def decode_tallies(place: Place, raw: bytes) -> Row:
+    """The row of a place: its ``struct tally`` on all CPUs, summed. Those without packets have no names."""
+    total, device, target = Tally(), "", ""
+    for times, sent, lost, here, there in _TALLY.iter_unpack(raw):
+        total = total.plus(Tally(times, sent, lost))
+        device, target = device or _text(here), target or _text(there)
+    return Row(place, total, device, target)
+
+
+def decode_event(raw: bytes) -> Event:
+    """``struct event``."""
+    at, place, tally = _EVENT.unpack(raw[:EVENT_SIZE])
+    return Event(at / 1e9, decode_tallies(decode_place(place), tally))
+
+
+def decode_states(raw: bytes) -> tuple[int, dict[Kind, int]]:
+    """Events untold, and packets without a row by kind: ``struct cpu_state`` of all CPUs, summed."""
+    untold, unplaced = 0, dict.fromkeys(Kind, 0)
+    for _, _, more, *by_kind in _STATE.iter_unpack(raw):
+        untold += more
+        for kind in Kind:
+            unplaced[kind] += by_kind[kind]
+    return untold, {kind: packets for kind, packets in unplaced.items() if packets}
+
+
+def _text(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode(errors="replace")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who it is that the tracepoints speak of: names instead of the kernel's numbers."""
+
+from __future__ import annotations
+
+from xdpchain.errors import XdpChainError
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.netlink import Netlink
+
+from .happenings import Kind, Row
+from .reasons import CPUMAP, DEVMAPS, XSKMAP
+
+__all__ = ["Names"]
+
+
+class Names:
+    """Names as seen from one network namespace, remembered: things of the same number stay the same.
+
+    Interfaces' names are the kernel's own, from the moment when it happened. Not for several threads.
+    """
+
+    def __init__(self, namespace: str | None = None) -> None:
+        """Raises NetnsError, PermissionDenied."""
+        self.home = netns.inode(namespace)
+        self._namespace = namespace
+        self._namespaces: dict[int, str] = {}
+        self._devices: dict[tuple[int, int], str] = {}
+        self._maps: dict[int, str] = {}
+        self._programs: dict[int, str] = {}
+
+    def device(self, row: Row) -> str:
+        """The interface where the packets came in (of XDP_TX: and out); "" where the kernel does not tell."""
+        place = row.place
+        if not place.ifindex:
+            return ""
+        return self._in(place.netns, row.device or self._interface(place.netns, place.ifindex))
+
+    def target(self, row: Row) -> str:
+        """Where the packets were to go; "" where there is no other place."""
+        place = row.place
+        if place.kind in (Kind.EXCEPTION, Kind.BULK_TX):
+            return ""
+        if place.map_type == CPUMAP:
+            return f"CPU {place.entry}"
+        if place.target:
+            return self._in(
+                place.target_netns, row.target or self._interface(place.target_netns, place.target)
+            )
+        if place.map_type == XSKMAP:
+            return f"AF_XDP socket {place.entry}"
+        if place.map_type in DEVMAPS:
+            return "all interfaces of the map"
+        return "ifindex 0"
+
+    def via(self, row: Row) -> str:
+        """The map that named the target, "" without one."""
+        place = row.place
+        if not place.map:
+            return ""
+        name = self.map(place.map)
+        return f"{name}[{place.entry}]" if place.kind is Kind.REDIRECT_ERR else name
+
+    def program(self, number: int) -> str:
+        """A program's name, or its id where it is gone."""
+        if number not in self._programs:
+            try:
+                with bpf.prog_by_id(number) as fd:
+                    self._programs[number] = bpf.prog_info(fd).name or f"program {number}"
+            except OSError:
+                return f"program {number}"
+        return self._programs[number]
+
+    def map(self, number: int) -> str:
+        """A map's name, or its id where it is gone."""
+        if number not in self._maps:
+            try:
+                with bpf.map_by_id(number) as fd:
+                    self._maps[number] = bpf.map_info(fd).name or f"map {number}"
+            except OSError:
+                return f"map {number}"
+        return self._maps[number]
+
+    def namespace(self, inode: int) -> str:
+        """A network namespace's name, or what the kernel calls it where it has none."""
+        if inode not in self._namespaces:
+            try:
+                name = netns.name_of(inode)
+            except XdpChainError:
+                name = None
+            self._namespaces[inode] = name or f"net:[{inode}]"
+        return self._namespaces[inode]
+
+    def _in(self, inode: int, name: str) -> str:
+        return name if inode in (0, self.home) else f"{name} (netns {self.namespace(inode)})"
+
+    def _interface(self, inode: int, ifindex: int) -> str:
+        """A name that was not told: of an interface that was asked for by its number."""
+        where = (inode, ifindex)
+        if where not in self._devices:
+            if inode == self.home:
+                namespace = self._namespace
+            else:
+                namespace = self.namespace(inode)
+            try:
+                with Netlink(namespace) as netlink:
+                    self._devices[where] = netlink.link(ifindex).name
+            except XdpChainError:
+                return f"ifindex {ifindex}"
+        return self._devices[where]

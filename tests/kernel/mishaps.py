@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What tests of lost packets share: chains that send packets astray, and what the kernel says of them."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.kernel.chains import change
+from tests.kernel.tracing import INCLUDE
+from tests.objects.compile import EVERYTHING, compile_file
+from xdpchain.chain import Chain, Linkage, Mode, Slot
+from xdpchain.components import components_of
+from xdpchain.running import Running
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.bpf.call import Memory, bpf_call
+from xdpchain.tracepoints import Kind, Sample, Tally
+from xdptui.demo.frames import scripted
+from xdptui.demo.playground import Playground
+
+__all__ = ["fill", "ip", "live", "map_of", "redirecting", "tallies", "to_ifindex"]
+
+LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES
+
+
+@functools.cache
+def _object() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="xdptui-test-"), "redirecting.o")
+    atexit.register(shutil.rmtree, path.parent)
+    path.write_bytes(compile_file(EVERYTHING.with_name("redirecting.bpf.c"), INCLUDE))
+    return path
+
+
+def redirecting(net: Playground, program: str, mode: Mode = Mode.NATIVE) -> Running:
+    """Let one of the programs of redirecting.bpf.c run on the first interface."""
+    component = components_of(str(_object()), name=program)
+    return change(net, Chain(linkage=Linkage.STATIC, mode=mode).add(Slot.of(component)))
+
+
+def map_of(running: Running, name: str) -> int:
+    """The id of a map of its component."""
+    assert running.chain is not None
+    return next(ref.id for slot in running.chain for ref in slot.component.maps if ref.name == name)
+
+
+def fill(net: Playground, running: Running, name: str, entry: int, *words: int) -> None:
+    """Set an entry of a map, in the namespace of the interface under test: there ifindexes count."""
+    value = struct.pack(f"={len(words)}I", *words)
+    with bpf.map_by_id(map_of(running, name)) as fd:
+        netns.run(net.netns, lambda: bpf.map_update(fd, struct.pack("=I", entry), value))
+
+
+def to_ifindex(ifindex: int, length: int = 60) -> bytes:
+    """A packet for by_ifindex."""
+    return scripted(struct.pack("<I", ifindex), length=length)
+
+
+def ip(namespace: str, *words: str) -> None:
+    subprocess.run(["ip", "-n", namespace, *words], check=True)
+
+
+def live(net: Playground, running: Running, frame: bytes, times: int, batch: int) -> None:
+    """Let a packet come in ``times`` in batches, in which nothing else runs on this CPU, and really go where
+    it is sent (kernel 5.18, commit b530e9e1063e).
+    """
+    assert running.hook is not None
+    memory = Memory()
+    ingress = running.interface.ifindex
+    context = struct.pack("<6I", 0, len(frame), 0, ingress, 0, 0)
+    with bpf.prog_by_id(running.hook.prog_id) as program:
+        attr = struct.pack(
+            "<IIIIQQIIIIQQIII4x",
+            program, 0, len(frame), 0, memory.at(frame), 0, times, 0, len(context), 0, memory.at(context), 0,
+            LIVE_FRAMES, 0, batch,
+        )  # fmt: skip
+        netns.run(net.netns, lambda: bpf_call(bpf.Command.PROG_TEST_RUN, attr))
+
+
+def tallies(sample: Sample, kind: Kind) -> dict[tuple[str, str, int], Tally]:
+    """What was counted, by interface, target and code."""
+    return {(row.device, row.target, row.place.code): row.tally for row in sample.of(kind)}
