@@ -119,6 +119,11 @@ struct {
 	__uint(max_entries, RING);
 } xdptui_ring SEC(".maps");
 
+/* Frozen before the load. */
+static volatile const struct {
+	__u32 netns; /* tell of this network namespace alone (and of CPUs, which are in none); 0: of all */
+} config = {};
+
 static __always_inline struct cpu_state *own_state(void)
 {
 	__u32 zero = 0;
@@ -160,8 +165,12 @@ static __always_inline void tell(struct event *event)
 static __always_inline void count(struct event *event, const struct net_device *dev,
 				  const struct net_device *target)
 {
-	struct tally *tally = bpf_map_lookup_elem(&xdptui_places, &event->place);
+	struct tally *tally;
 
+	if (config.netns && event->place.netns && event->place.netns != config.netns &&
+	    event->place.target_netns != config.netns)
+		return;
+	tally = bpf_map_lookup_elem(&xdptui_places, &event->place);
 	if (tally) {
 		tally->times += event->tally.times;
 		tally->sent += event->tally.sent;

@@ -24,6 +24,7 @@ from xdpchain.components import components_of
 from xdpchain.discover import look
 from xdpchain.errors import XdpChainError
 from xdpchain.plan import make_plan
+from xdpchain.sys import bpf, netns
 from xdpchain.transaction import apply
 from xdptui.app import XdpTui
 from xdptui.demo.playground import Playground
@@ -35,6 +36,9 @@ SAMPLES = ELSEWHERE / "build" / "samples"
 CHAIN = ("firewall", "ratelimit", "monitor")
 PACKETS_A_SECOND = 600
 MOST_SECONDS = 300
+
+STAGE: list[Playground] = []
+"""The playground that the pictures are of, while there is one."""
 
 Scene = Callable[[Pilot[None]], Awaitable[None]]
 
@@ -110,6 +114,29 @@ async def help_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 0.5)
 
 
+async def events_scene(pilot: Pilot[None]) -> None:
+    """On the second interface, from which packets are redirected to the third."""
+    ground = STAGE[0]
+    component = components_of(str(SAMPLES / "redirect.o"), name="redirect_out")
+    running = apply(make_plan(look("xdp1", ground.netns), Chain().add(Slot.of(component))))
+    assert running.chain is not None
+    out = next(ref.id for ref in running.chain.slots[0].component.maps if ref.name == "out")
+    with bpf.map_by_id(out) as fd:
+        target = ground.links[2].ifindex.to_bytes(4, sys.byteorder)
+        netns.run(ground.netns, lambda: bpf.map_update(fd, bytes(4), target))
+    await count(pilot, 1)
+    await pilot.press("x")
+    await count(pilot, 1)
+    packets = mixture()
+    for setting, rounds in (("up", 9), ("mtu 600", 4), ("mtu 1500 down", 1)):
+        command = ["ip", "-n", ground.netns, "link", "set", "xdp2", *setting.split()]
+        subprocess.run(command, check=True)
+        for _ in range(rounds):
+            ground.send(packets[:60], link=1)
+            await count(pilot, 0.3)
+    await count(pilot, 1.2)
+
+
 SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
@@ -119,13 +146,16 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "load": ((100, 30), load_scene),
     "details": ((100, 34), details_scene),
     "help": ((90, 50), help_scene),
+    "events": ((100, 30), events_scene),
 }
+FOCUS = {"events": 1}
+"""The link that is selected, where it is not the first."""
 
 
 async def take(ground: Playground, name: str, directory: Path) -> None:
     """One picture."""
     size, scene = SCENES[name]
-    app = XdpTui(ground.netns, ground.ifname)
+    app = XdpTui(ground.netns, ground.links[FOCUS.get(name, 0)].ifname)
     async with app.run_test(size=size) as pilot:
         await scene(pilot)
         (directory / f"{name}.svg").write_text(self_contained(app.export_screenshot()))
@@ -159,7 +189,8 @@ def main() -> int:
     options.into.mkdir(exist_ok=True)
     stop = threading.Event()
     try:
-        with Playground(links=3) as ground:
+        with Playground(links=3, peer_takes_xdp=True) as ground:
+            STAGE.append(ground)
             build_chain(ground)
             sender = threading.Thread(target=send_mixture, args=(ground, stop))
             sender.start()

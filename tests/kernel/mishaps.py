@@ -23,7 +23,7 @@ from xdpchain.tracepoints import Kind, Sample, Tally
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
 
-__all__ = ["fill", "ip", "live", "map_of", "redirecting", "tallies", "to_ifindex"]
+__all__ = ["fill", "ip", "listeners", "live", "map_of", "redirecting", "tallies", "to_ifindex"]
 
 LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES
 
@@ -62,6 +62,20 @@ def to_ifindex(ifindex: int, length: int = 60) -> bytes:
 
 def ip(namespace: str, *words: str) -> None:
     subprocess.run(["ip", "-n", namespace, *words], check=True)
+
+
+def listeners() -> frozenset[int]:
+    """The programs that listen to the tracepoints now, everybody's."""
+    found = set()
+    for number in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
+        try:
+            with bpf.prog_by_id(number) as program:
+                info = bpf.prog_info(program)
+        except OSError:  # gone meanwhile
+            continue
+        if info.type == bpf.ProgType.RAW_TRACEPOINT and info.name.startswith("xdp_"):
+            found.add(number)
+    return frozenset(found)
 
 
 def live(net: Playground, running: Running, frame: bytes, times: int, batch: int) -> None:

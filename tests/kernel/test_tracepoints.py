@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import change, scripted_chain
-from tests.kernel.mishaps import fill, ip, live, map_of, redirecting, tallies, to_ifindex
-from tests.kernel.tracing import ON_PASS, ROOT, alive, settled
+from tests.kernel.mishaps import fill, ip, listeners, live, map_of, redirecting, tallies, to_ifindex
+from tests.kernel.tracing import ON_PASS, ROOT, settled
 from xdpchain.actions import Action
 from xdpchain.chain import Linkage, Mode
 from xdpchain.errors import KernelRefused, PermissionDenied, Unsupported
@@ -37,9 +37,10 @@ def net(no_leftovers: None) -> Iterator[Playground]:
 
 
 @pytest.fixture
-def listener(root: None) -> Iterator[Listener]:
+def listener(net: Playground) -> Iterator[Listener]:
+    """Hears of the playground alone: others may use XDP on this machine meanwhile."""
     try:
-        opened = listen()
+        opened = listen(netns=netns.inode(net.netns))
     except Unsupported as error:
         pytest.skip(str(error))
     with opened:
@@ -88,7 +89,7 @@ def test_exceptions_by_action(net: Playground, listener: Listener, samples: Path
 
 
 def test_packets_sent_back_and_what_the_peer_does_not_take(
-    net: Playground, no_leftovers: None, listener: Listener, samples: Path
+    net: Playground, listener: Listener, samples: Path
 ) -> None:
     change(net, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
     back = scripted(bytes([Action.TX]))
@@ -97,7 +98,8 @@ def test_packets_sent_back_and_what_the_peer_does_not_take(
     assert sum(tally.sent for tally in tallies(sent, Kind.BULK_TX).values()) == 7
     assert not sent.lost
     assert not sent.events
-    with Playground() as deaf:  # its peer has no XDP program
+    # The peer of the other one has no XDP program.
+    with Playground() as deaf, listen(netns=netns.inode(deaf.netns)) as listener:
         change(deaf, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
         deaf.send([back] * 4)
         sample = about(deaf, listener, 4)
@@ -184,8 +186,8 @@ def test_what_the_target_drops_when_it_sends(net: Playground, listener: Listener
     assert "the other end takes no packet so long" in str(reason(sample.events[0].row.place))
 
 
-def test_a_target_that_takes_no_xdp_frames(no_leftovers: None, listener: Listener) -> None:
-    with Playground(links=2) as net:
+def test_a_target_that_takes_no_xdp_frames(no_leftovers: None) -> None:
+    with Playground(links=2) as net, listen(netns=netns.inode(net.netns)) as listener:
         redirecting(net, "by_ifindex")
         net.send([to_ifindex(net.links[1].ifindex)] * 6)
         sample = about(net, listener, 6)
@@ -260,7 +262,7 @@ def test_more_places_than_rows_are_counted_as_such(net: Playground, listener: Li
 
 
 def test_only_failures(net: Playground, samples: Path) -> None:
-    with listen(Scope.FAILURES) as listener:
+    with listen(Scope.FAILURES, netns.inode(net.netns)) as listener:
         running = redirecting(net, "by_devmap")
         fill(net, running, "ports", 2, net.links[1].ifindex)
         net.send([scripted(bytes([2]))] * 9 + [scripted(bytes([3]))])
@@ -272,7 +274,7 @@ def test_listeners_count_from_when_they_were_opened(
 ) -> None:
     change(net, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
     net.send([scripted(bytes([0]))] * 2)
-    with listen() as second:
+    with listen() as second:  # of the whole machine
         net.send([scripted(bytes([0]))] * 3)
         assert about(net, second, 3).lost == 3
     assert about(net, listener, 5).lost == 5
@@ -292,14 +294,14 @@ def test_another_interface_is_another_matter(net: Playground, listener: Listener
 
 
 def test_closing_leaves_nothing(root: None) -> None:
-    before = alive()
+    before = listeners()
     with listen():
-        assert alive().since(before)[1] >= 6
-    assert settled(lambda: alive() <= before)
+        assert len(listeners() - before) >= 6
+    assert settled(lambda: listeners() <= before)
 
 
 def test_kill_9_leaves_nothing(root: None) -> None:
-    before = alive()
+    before = listeners()
     code = (
         "from xdpchain.tracepoints import listen\nimport time\nl = listen()\nprint('listening', flush=True)\n"
     )
@@ -312,10 +314,10 @@ def test_kill_9_leaves_nothing(root: None) -> None:
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "listening\n"
-        assert alive().since(before)[1] >= 6
+        assert len(listeners() - before) >= 6
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert settled(lambda: alive() <= before)
+        assert settled(lambda: listeners() <= before)
     finally:
         process.kill()
         process.wait()
@@ -323,7 +325,7 @@ def test_kill_9_leaves_nothing(root: None) -> None:
 
 
 def test_a_kernel_that_refuses(root: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = alive()
+    before = listeners()
 
     def refuse(number: int) -> None:
         def attach(*_: object) -> None:
@@ -340,4 +342,4 @@ def test_a_kernel_that_refuses(root: None, monkeypatch: pytest.MonkeyPatch) -> N
     refuse(errno.ENOMEM)
     with pytest.raises(KernelRefused):
         listen()
-    assert settled(lambda: alive() <= before)
+    assert settled(lambda: listeners() <= before)

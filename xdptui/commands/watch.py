@@ -4,9 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -16,8 +13,8 @@ from xdpchain.discover import look, survey
 from xdpchain.events import Watch
 from xdpchain.running import Running
 from xdptui.commands import options as values
+from xdptui.commands.in_place import Lines, Screen, in_place
 from xdptui.meter import Meter, open_missing
-from xdptui.outcome import write
 from xdptui.render.watch_text import reading_document, reading_table
 
 __all__ = ["run"]
@@ -29,7 +26,7 @@ def run(options: Namespace) -> int:
     """Show reading after reading, until interrupted or as many as were asked for."""
     interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
     count = None if options.count is None else values.amount(options.count, "count")
-    screen = _Lines() if options.json or not _in_place() else _Screen()
+    screen = Lines() if options.json or not in_place() else Screen()
     with closing(Meter()) as meter:
         for n, runnings in enumerate(_looks(options, interval), 1):
             meter.sync(runnings, open_missing(runnings, meter.known))
@@ -74,28 +71,3 @@ def _table(runnings: Sequence[Running], meter: Meter) -> str:
         index = running.interface.ifindex
         parts.append(reading_table(running, meter.read(index), meter.why(index)))
     return "\n".join(parts) or "no XDP program runs on any interface"
-
-
-def _in_place() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-
-
-class _Lines:
-    """One reading below the other."""
-
-    def show(self, text: str) -> None:
-        write(text)
-
-
-class _Screen(_Lines):
-    """Each reading in the place of the one before."""
-
-    def __init__(self) -> None:
-        self._height = 0
-
-    def show(self, text: str) -> None:
-        size = shutil.get_terminal_size()
-        lines = [line[: size.columns] for line in text.split("\n")[: size.lines - 1]]
-        back = f"\x1b[{self._height}A" if self._height else ""
-        write(f"{back}\x1b[J" + "\n".join(lines))
-        self._height = len(lines)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.keys import KEYS
 from xdptui.view.layout import Layout, share
 from xdptui.view.notes import chain_note, empty_list, waterfall_note
+from xdptui.view.numbers import short
 from xdptui.view.rates import Reading
 from xdptui.view.session import Session, Shown, State, running_chain
 from xdptui.view.waterfall import flow
@@ -32,6 +34,7 @@ from xdptui.widgets.key_bar import KeyBar
 from xdptui.widgets.waterfall import Waterfall
 
 from .adopt_flow import AdoptFlow
+from .alarm import Alarm, Alarmed
 from .decide_flow import DecideFlow, countdown
 from .edit_flow import EditFlow
 from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed
@@ -64,6 +67,8 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
         self._trouble = ""
         self._unreadable = False
         self._held_back = Surveyed((), ())
+        self._lost: Mapping[int, int] = {}
+        self.alarm = Alarm(netns, self.post_message)
         self.feed = Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.session.selected)
 
     def compose(self) -> ComposeResult:
@@ -79,10 +84,12 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
         self.query_one(FilterLine).display = False
         self.query_one(ChainTable).focus()
         self.run_worker(self.feed.run, thread=True, group="feed", exit_on_error=False)
+        self.run_worker(self.alarm.run, thread=True, group="alarm", exit_on_error=False)
         self.set_interval(PERIOD, self.count)
         self.show()
 
     def on_unmount(self) -> None:
+        self.alarm.end()
         self.meter.close()
 
     # State
@@ -137,7 +144,12 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
         session = self.session
         unsaved = {running.interface.ifindex for running in session.unsaved}
         views = [
-            InterfaceView(r, r.interface.ifindex in unsaved, self.meter.rate(r.interface.ifindex))
+            InterfaceView(
+                r,
+                r.interface.ifindex in unsaved,
+                self.meter.rate(r.interface.ifindex),
+                r.interface.ifindex in self._lost,
+            )
             for r in session.visible
         ]
         self.query_one(InterfaceTable).present(views, session.selected, empty_list(session, self._trouble))
@@ -173,6 +185,9 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
         cost = self.meter.cost(session.selected)
         if cost is not None:
             what = f"counting adds {cost} ns a packet · {what}"
+        lost = self._lost.get(session.selected) if session.selected is not None else None
+        if lost:
+            what = f"! {short(lost)} lost, x: why · {what.rpartition(' · ')[2]}"
         note = waterfall_note(session, self.meter.why(session.selected), reading is not None)
         self.query_one(Waterfall).present(current, what, note)
         self._show_slot(reading)
@@ -242,6 +257,12 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
                 severity="warning",
                 timeout=10,
             )
+
+    def on_alarmed(self, event: Alarmed) -> None:
+        self._lost = event.lost
+        if not self.session.frozen:
+            self._show_interfaces()
+            self._show_chain()
 
     def on_look_failed(self, event: LookFailed) -> None:
         self._trouble = str(event.error)
@@ -349,6 +370,11 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
 
         missing = ", ".join(session.missing)
         self.app.push_screen(MapsScreen(running, place, name, read_only=missing, runs=runs))
+
+    def action_events(self) -> None:
+        from .events import EventsScreen
+
+        self.app.push_screen(EventsScreen(self._netns, self.session.running))
 
     def action_command_palette(self) -> None:
         self.app.action_command_palette()

@@ -26,11 +26,14 @@ FEATURES = {
 
 @dataclass(frozen=True, slots=True)
 class InterfaceView:
-    """One interface as listed; ``rate`` is packets/s through its chain, None where nothing counts."""
+    """One interface as listed; ``rate`` is packets/s through its chain, None where nothing counts. ``alarm``:
+    packets were lost after their program a moment ago.
+    """
 
     running: Running
     candidate: bool = False
     rate: float | None = None
+    alarm: bool = False
 
 
 def _widths(width: int) -> tuple[int, int, int, int, int, int, int, int]:
@@ -103,7 +106,7 @@ def interface_line(view: InterfaceView, width: int, here: bool, focused: bool) -
         Cell("▶" if here else " ", "pointer"),
         Cell("*" if view.candidate else " ", "changed"),
         left(running.interface.name, name, "name" if running.hooks else "plain"),
-        Cell(" "),
+        Cell("!", "warn") if view.alarm else Cell(" "),
         left("up" if device.up else "down", state, "plain" if device.up else "label"),
         left(str(running.mode) if running.mode else "-", mode, "plain" if running.mode else "zero"),
         left(ownership(running), owner, owner_style),

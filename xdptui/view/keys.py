@@ -81,6 +81,7 @@ KEYS: tuple[Key, ...] = (
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
     Key("r", "r", "refresh", "read everything anew", GROUPS[3], "refresh", 19),
     Key("d", "d", "doctor", "doctor: what is wrong here, and the fix", GROUPS[3], "doctor", 20),
+    Key("x", "x", "events", "events: packets lost after their program, and why", GROUPS[3], "events", 20),
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
     Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),

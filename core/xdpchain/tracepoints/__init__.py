@@ -9,10 +9,12 @@ words, `names` who it was that they speak of.
 
 from __future__ import annotations
 
+from .concerns import maps_used
 from .happenings import Event, Kind, Place, Row, Sample, Tally
 from .listener import Listener, Scope, listen
 from .names import Names
 from .reasons import Reason, reason
+from .transmit import Transmitted
 
 __all__ = [
     "Event",
@@ -25,6 +27,8 @@ __all__ = [
     "Sample",
     "Scope",
     "Tally",
+    "Transmitted",
     "listen",
+    "maps_used",
     "reason",
 ]

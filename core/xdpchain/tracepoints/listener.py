@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -54,9 +55,9 @@ class Scope(Enum):
 
 
 class Listener:
-    """Counts what happens on the whole machine from now on, until it is closed. Use `listen`."""
+    """Counts what happens from now on, until it is closed. Use `listen`."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, netns: int) -> None:
         self._lock = threading.Lock()
         self._cpus = possible_cpus()
         with contextlib.ExitStack() as held:
@@ -64,6 +65,9 @@ class Listener:
                 programs = [program for program in opened.programs() if program.name in scope.value]
                 for program in opened.programs():
                     program.set_autoload(program in programs)
+                for one in opened.maps():
+                    if one.internal:
+                        one.set_initial_value(struct.pack("=I", netns).ljust(len(one.initial_value()), b"\0"))
                 try:
                     opened.load()
                 except LoadFailed as error:
@@ -112,12 +116,14 @@ class Listener:
         self.close()
 
 
-def listen(scope: Scope = Scope.ALL) -> Listener:
-    """Listen from now on. Takes some 20 ms, and what `cost` measures from packets.
+def listen(scope: Scope = Scope.ALL, netns: int = 0) -> Listener:
+    """Listen from now on; takes some 20 ms. ``netns`` is the inode number of a network namespace
+    (`Names.home`): hear of what comes in or goes out there alone, and of cpumaps, which are nobody's; 0: of
+    the whole machine.
 
     Raises PermissionDenied, Unsupported and KernelRefused, each with the kernel's reason.
     """
-    return Listener(scope)
+    return Listener(scope, netns)
 
 
 def _object() -> bytes:

@@ -159,5 +159,6 @@ def reason(place: Place) -> Reason:
         table = {**_REDIRECTS, **_SOCKETS} if place.map_type == XSKMAP else _REDIRECTS
     if number in table:
         return table[number]
-    name = errno.errorcode.get(number, f"error {number}")
-    return Reason(name, os.strerror(number).lower())
+    if number in errno.errorcode:
+        return Reason(errno.errorcode[number], os.strerror(number).lower())
+    return Reason(f"error {number}", "the kernel's reason is not known here")

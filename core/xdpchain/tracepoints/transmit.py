@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What interfaces count as sent, beside what was redirected to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xdpchain.errors import XdpChainError
+from xdpchain.sys.netlink import Netlink
+
+__all__ = ["Transmitted"]
+
+
+class Transmitted:
+    """Packets that each interface of a namespace sent since this was made, as it counts them itself.
+
+    Everything that it sends is among them, whoever sent it; whether XDP's frames are is the driver's choice
+    (veth's are).
+    """
+
+    def __init__(self, netns: str | None = None) -> None:
+        """Raises NetnsError, PermissionDenied, KernelRefused."""
+        self._netlink = Netlink(netns)
+        try:
+            self._start = self._sent()
+        except BaseException:
+            self._netlink.close()
+            raise
+
+    def read(self) -> Mapping[int, int]:
+        """By ifindex. An interface that is new counts from its beginning; nothing where it can't be read."""
+        try:
+            now = self._sent()
+        except XdpChainError:
+            return {}
+        # Less than before: another interface has the number now.
+        return {
+            index: sent - start if sent >= (start := self._start.get(index, 0)) else sent
+            for index, sent in now.items()
+        }
+
+    def _sent(self) -> dict[int, int]:
+        return {link.ifindex: link.stats.tx_packets for link in self._netlink.links()}
+
+    def close(self) -> None:
+        self._netlink.close()

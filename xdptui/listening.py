@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listening to the kernel's XDP tracepoints for somebody who looks: readings in names and words."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from xdpchain.running import Running
+from xdptui.view.mishaps import Happened, Mishaps, Told
+
+if TYPE_CHECKING:
+    from xdpchain.tracepoints import Event, Row, Sample
+
+__all__ = ["Listening"]
+
+KEPT = 1000
+"""Events that are remembered."""
+LEAST = 1e-3
+"""The least seconds between two readings that a rate is taken of."""
+
+
+class Listening:
+    """Holds a listener, and turns what it hears into what is shown. May be used by one thread at a time."""
+
+    def __init__(self, netns: str | None, ifindex: int | None = None) -> None:
+        """Hear of one interface of a namespace, or of all. Raises what `xdpchain.tracepoints.listen` does."""
+        from xdpchain.tracepoints import Names, Sample, Transmitted, listen
+
+        self._ifindex = ifindex
+        self._maps: frozenset[int] = frozenset()
+        self._recent: deque[Happened] = deque(maxlen=KEPT)
+        with contextlib.ExitStack() as held:
+            self._names = Names(netns)
+            self._transmitted = Transmitted(netns)
+            held.callback(self._transmitted.close)
+            self._listener = held.enter_context(listen(netns=self._names.home))
+            self._held = held.pop_all()
+        self._begun = time.monotonic()
+        self._last = Sample(self._begun)
+
+    def follow(self, runnings: Iterable[Running]) -> None:
+        """Tell which programs run there: what cpumaps of theirs lose is theirs."""
+        from xdpchain.tracepoints import maps_used
+
+        self._maps |= maps_used(runnings)
+
+    def read(self) -> Mishaps:
+        """What happened so far. Raises what the engine raises."""
+        every = self._listener.read()
+        sample = every.about(
+            self._names.home, None if self._ifindex is None else (self._ifindex,), self._maps
+        )
+        before, self._last = self._last, sample
+        self._recent.extend(map(self._happened, sample.events))
+        sent = self._transmitted.read()
+        rows = tuple(self._told(row, before, sample.at, sent) for row in sample.rows)
+        return Mishaps(
+            at=time.time(),
+            seconds=sample.at - self._begun,
+            lost=tuple(sorted((row for row in rows if row.lost), key=lambda row: -row.lost)),
+            sent=tuple(sorted((row for row in rows if row.sent), key=lambda row: -row.sent)),
+            events=tuple(self._recent),
+            fresh=min(KEPT, len(sample.events)),
+            untold=sample.untold,
+            unplaced=sum(sample.unplaced.values()),
+            missed=sample.missed,
+        )
+
+    def _told(self, row: Row, before: Sample, at: float, sent: Mapping[int, int]) -> Told:
+        from xdpchain.tracepoints import Tally, reason
+
+        place, names = row.place, self._names
+        why = reason(place) if row.tally.lost else None
+        earlier = next((one.tally for one in before.rows if one.place == place), Tally())
+        since, seconds = row.tally.since(earlier), max(at - before.at, LEAST)
+        return Told(
+            tracepoint=place.kind.tracepoint,
+            interface=names.device(row),
+            ifindex=place.ifindex or None,
+            target=names.target(row),
+            target_ifindex=place.target or None,
+            via=names.via(row),
+            program=place.prog or None,
+            program_name=names.program(place.prog) if place.prog else "",
+            name=why.name if why else "",
+            words=why.words if why else "",
+            todo=why.todo.replace("NAME", row.target or "NAME") if why else "",
+            source=why.source if why else "",
+            times=row.tally.times,
+            sent=row.tally.sent,
+            lost=row.tally.lost,
+            sent_rate=since.sent / seconds,
+            lost_rate=since.lost / seconds,
+            target_sent=sent.get(place.target) if place.target_netns == names.home else None,
+        )
+
+    def _happened(self, event: Event) -> Happened:
+        from xdpchain.tracepoints import reason
+
+        row = event.row
+        return Happened(
+            at=event.at + time.time() - time.monotonic(),
+            interface=self._names.device(row),
+            target=self._names.target(row),
+            via=self._names.via(row),
+            name=reason(row.place).name,
+            words=reason(row.place).words,
+            lost=row.tally.lost,
+        )
+
+    def close(self) -> None:
+        self._held.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
