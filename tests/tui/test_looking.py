@@ -319,7 +319,7 @@ async def test_any_keys_at_all_leave_a_whole_chain(playground: Playground, sampl
     run_chain(playground, samples, *THREE)
     dice = random.Random(11)
     keys = [one for key in KEYS if key.action != "quit" for one in key.keys.split(",")]
-    keys += ["a", "p", "enter", "enter", "escape", "J", "D", "x"]
+    keys += ["a", "p", "enter", "enter", "escape", "J", "D", "y"]
     async with driving(playground.netns, playground.ifname) as driver:
         for _ in range(200):
             driver.app.simulate_key(dice.choice(keys))
@@ -331,7 +331,7 @@ async def test_any_keys_at_all_leave_a_whole_chain(playground: Playground, sampl
             if driver.app.screen is not driver.app.main:
                 await driver.press("escape")
         await driver.until(lambda: driver.app.screen is driver.app.main and not driver.app.main.busy)
-        await driver.press("f" if driver.session.frozen else "x")
+        await driver.press("f" if driver.session.frozen else "y")
         await driver.until(
             lambda: (
                 driver.session.running and driver.session.running.identity == look_at(playground).identity

@@ -144,7 +144,7 @@ class EventsScreen(Dialog[None]):
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:
-        self.dismiss(None)
+        self.finish(None)
 
     @on(Button.Pressed, "#freeze")
     def freeze(self) -> None:
