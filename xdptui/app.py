@@ -18,7 +18,6 @@ from textual.screen import Screen
 from .outcome import DEBUG, debugging
 from .screens.confirm import Confirm
 from .screens.main import MainScreen
-from .screens.palette import Palette
 from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from .view.keys import KEYS
 
@@ -82,10 +81,6 @@ class XdpTui(App[None]):
             self.theme = name
 
         return wear
-
-    def action_command_palette(self) -> None:
-        if not isinstance(self.screen, Palette):
-            self.push_screen(Palette(id="--command-palette"))
 
     async def action_quit(self) -> None:
         """Quit; asks first if a candidate would be lost."""

@@ -80,7 +80,7 @@ async def test_palette_does_what_keys_do(playground: Playground, samples: Path) 
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("colon")
-        await driver.until(lambda: type(driver.app.screen).__name__ == "Palette")
+        await driver.until(lambda: type(driver.app.screen).__name__ == "CommandPalette")
         await driver.type("freeze")
         await driver.pilot.pause(0.5)
         await driver.press("enter")
@@ -319,7 +319,7 @@ async def test_any_keys_at_all_leave_a_whole_chain(playground: Playground, sampl
     run_chain(playground, samples, *THREE)
     dice = random.Random(11)
     keys = [one for key in KEYS if key.action != "quit" for one in key.keys.split(",")]
-    keys += ["a", "p", "enter", "enter", "escape", "J", "D", "y"]
+    keys += ["a", "p", "enter", "enter", "escape", "J", "D", "x"]
     async with driving(playground.netns, playground.ifname) as driver:
         for _ in range(200):
             driver.app.simulate_key(dice.choice(keys))
@@ -331,7 +331,7 @@ async def test_any_keys_at_all_leave_a_whole_chain(playground: Playground, sampl
             if driver.app.screen is not driver.app.main:
                 await driver.press("escape")
         await driver.until(lambda: driver.app.screen is driver.app.main and not driver.app.main.busy)
-        await driver.press("f" if driver.session.frozen else "y")
+        await driver.press("f" if driver.session.frozen else "x")
         await driver.until(
             lambda: (
                 driver.session.running and driver.session.running.identity == look_at(playground).identity
