@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from .actions import ALL_ACTIONS, Action
-from .chain import Chain, Component, MapRef, Mode, Slot
+from .chain import Chain, Component, Linkage, MapRef, Mode, Slot
 from .checks import SINGLE_BUFFER_MTU
 from .effects import Effects, effects_of
 from .errors import InvalidInput
@@ -315,7 +315,7 @@ def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warn
         how = "is removed" if place is None else "is replaced"
         yield Warning(place, f"{slot.name} {how}, and what its maps hold is lost: {what}")
     if running.counters_map is not None and chain.slots:
-        if chain.linkage is not old.linkage:
+        if chain.linkage is Linkage.FREPLACE:
             yield Warning(None, f"what was counted so far is lost: {chain.linkage} linkage counts anew")
         elif not chain.counters:
             yield Warning(None, "what was counted so far is lost: counters are switched off")

@@ -17,6 +17,7 @@ CHANGED = "✂"
 WIDTH = 80
 MOST_BYTES = 8
 """Bytes of a change that are shown; JSON and the file have all."""
+UNBROKEN = "\N{NO-BREAK SPACE}"
 MOST_CHANGES = 4
 """Changes of one slot that are shown."""
 
@@ -29,7 +30,8 @@ def what(packet: Followed) -> str:
 def packet_text(packet: Followed, width: int = WIDTH) -> str:
     """A line with the packet and its way (below one another where they don't fit), and its changes below."""
     head = f"{packet.number:>3} {what(packet)}"
-    way = f"{' → '.join(step_text(step) for step in packet.steps) or 'no slot'} = {code_name(packet.verdict)}"
+    steps = " → ".join(step_text(step).replace(" ", UNBROKEN) for step in packet.steps) or "no slot"
+    way = f"{steps} = {code_name(packet.verdict)}"
     lines = [f"{head}  {way}"]
     if len(lines[0]) > width:
         lines = textwrap.wrap(head, width, subsequent_indent="    ")
@@ -40,7 +42,7 @@ def packet_text(packet: Followed, width: int = WIDTH) -> str:
                 f"{CHANGED} {printable(step.name)}: {text}",
                 width, initial_indent="      ", subsequent_indent="        ",
             )  # fmt: skip
-    return "\n".join(lines)
+    return "\n".join(lines).replace(UNBROKEN, " ")
 
 
 def step_text(step: Step) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.actions import ALL_ACTIONS
 from xdpchain.armed import Outcome
-from xdpchain.chain import Chain, Slot
+from xdpchain.chain import Chain, Linkage, Slot
 from xdpchain.paths import route_texts
 from xdpchain.running import Running
 from xdpchain.shadow import would_have
@@ -99,7 +99,7 @@ def _whose(running: Running) -> str:
     words = [f"by {running.owner}"] if running.owner else []
     if running.linkage:
         words.append(f"{running.linkage} linkage")
-    if running.dispatcher:
+    if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there the first slot's program is it
         words.append(f"dispatcher v{running.dispatcher.version}")
     return ", ".join(words)
 
