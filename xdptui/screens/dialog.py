@@ -63,7 +63,7 @@ class Dialog(ModalScreen[Answer]):
     }
     Dialog:ansi .dim { color: ansi_default; text-style: dim; }
     Dialog:ansi { background: ansi_default; }
-    Dialog:ansi Button:disabled { border: none; height: 1; text-style: dim; }
+    Dialog:ansi Button:disabled { border: none !important; height: 1; text-style: dim; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,ctrl+q,ctrl+c", "back", "Back", show=False),

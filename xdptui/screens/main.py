@@ -346,6 +346,15 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
         running = self.session.running
         self.app.push_screen(DoctorScreen(self._netns, running.interface.name if running else None))
 
+    def action_follow(self) -> None:
+        running = self.session.running
+        if running is None or not running.hooks:
+            self.notify("No program runs there: there is nothing to follow", severity="warning")
+            return
+        from .follow import FollowScreen
+
+        self.app.push_screen(FollowScreen(running))
+
     def action_maps(self) -> None:
         session = self.session
         running, current = session.running, session.current

@@ -77,6 +77,7 @@ KEYS: tuple[Key, ...] = (
     Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
+    Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
     Key("r", "r", "refresh", "read everything anew", GROUPS[3], "refresh", 19),
@@ -101,6 +102,7 @@ NEED_SLOTS = (
     "shadow",
     "policy",
     "maps",
+    "follow",
 )
 
 

@@ -42,6 +42,9 @@ def banner_line(session: Session, width: int, armed: Armed | None = None) -> Lin
     if session.read_only:
         lacks = f": no {', '.join(session.missing)}" if width >= 100 else ""
         badges += [Cell(clip(f" READ-ONLY{lacks} ", max(11, width // 2)), "state-readonly"), Cell(" ")]
+    if session.running is not None and session.running.following is not None:
+        gone = "" if session.running.following.alive else ", BY NOBODY: d"
+        badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
     state = State.ARMED if armed else session.state
     text = f" {state.value} "
     if armed:

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets on their way through the chain: a filter, those that match, and one of them in full."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from xdpchain.chain import Linkage
+from xdpchain.follow.followed import Followed
+from xdpchain.follow.pcapng import file_header, packet_blocks
+from xdpchain.running import Running
+from xdptui.packet_follower import Began, Ended, Followings, FollowMessage, Packets, Progress
+from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head
+from xdptui.widgets.row_list import RowList
+
+from .dialog import Dialog, button
+
+__all__ = ["FollowScreen"]
+
+STYLES = {
+    "name": "bold", "index": "$quiet", "label": "$quiet", "title": "bold $primary", "mark": "bold $accent",
+    "changed": "bold $accent", "error": "bold $error", "on-A": "bold $action-a", "on-D": "bold $error",
+    "on-P": "bold $success", "on-T": "bold $primary", "on-R": "bold $accent",
+}  # fmt: skip
+
+ADVICE = {
+    Linkage.STATIC: "Enter begins: the chain is swapped for one that records, over the same maps, and back "
+    "when this closes. Nothing is edited."
+}
+OTHERWISE = "Enter begins, and closing ends it. What runs is not swapped."
+
+
+class FollowScreen(Dialog[None]):
+    """Follows when asked to, until it is closed."""
+
+    DEFAULT_CSS = """
+    FollowScreen {
+        #box { width: 100%; height: 100%; padding: 0; }
+        #body { height: 1fr; padding: 0; }
+        #expression { margin: 0 1; }
+        #note { height: auto; max-height: 3; padding: 0 1; }
+        #packets { height: 2fr; min-height: 4; }
+        #detail { height: 3fr; padding: 0 1; border-top: solid $panel; scrollbar-size-vertical: 1; }
+        #detail:focus { border-top: solid $primary; }
+        #packet { height: auto; }
+        #buttons { margin: 0; }
+        CellGrid { background: $surface; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", show=False),
+        Binding("w", "write", show=False),
+        Binding("x", "end", show=False),
+        Binding("tab,shift+tab", "other", show=False),
+    ]
+
+    def __init__(self, running: Running) -> None:
+        super().__init__()
+        self._target = running
+        self._followings = Followings(running, self.post_message)
+        self._packets: list[Followed] = []
+        self._going = False
+        self._advice = ADVICE.get(running.linkage, OTHERWISE) if running.linkage else OTHERWISE
+        self._state, self._trouble, self._tally, self._saved = self._advice, "", "", ""
+        self.heading = f"Follow packets on {running.interface.name}"
+
+    def body(self) -> ComposeResult:
+        yield Input(
+            id="expression", compact=True, select_on_focus=False,
+            placeholder="which packets, in tcpdump's words: icmp and host 192.0.2.7 (empty: all)",
+        )  # fmt: skip
+        yield Static(id="note")
+        yield RowList(id="packets")
+        with VerticalScroll(id="detail"):
+            yield Static(id="packet")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+        yield button("Filter (/)", "filter")
+        yield button("End (x)", "end")
+        yield button("Write (w)", "write")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#expression")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._show()
+
+    def on_unmount(self) -> None:
+        self._followings.end()
+
+    # What is shown
+
+    def _show(self) -> None:
+        note = Content.assemble(
+            (f"{self._trouble}\n" if self._tally else self._trouble, "bold $error")
+            if self._trouble
+            else (self._state, "$foreground 80%"),
+            self._tally,
+            self._saved,
+        )
+        self.query_one("#note", Static).update(note)
+        rows = self.query_one("#packets", RowList)
+        waiting = "Waiting for packets…" if self._going else ""
+        rows.present(
+            len(self._packets),
+            lambda row, width: packet_cells(self._packets[row], width),
+            empty=waiting,
+            head=packet_head,
+        )
+        self.query_one("#write", Button).disabled = not self._packets
+        self.query_one("#end", Button).disabled = not self._going
+        self._show_packet()
+
+    def _show_packet(self) -> None:
+        row = self.query_one("#packets", RowList).row
+        if row >= len(self._packets):
+            self.query_one("#packet", Static).update("")
+            return
+        width = max(40, self.query_one("#detail").size.width - 2)
+        lines = [
+            Content.assemble(*((text, STYLES.get(style, "")) for text, style in parts))
+            for parts in detail_lines(self._packets[row], width)
+        ]
+        self.query_one("#packet", Static).update(Content("\n").join(lines))
+
+    @on(RowList.Moved, "#packets")
+    def moved(self) -> None:
+        self._show_packet()
+        self.query_one("#detail").scroll_home(animate=False)
+
+    # Following
+
+    @on(Input.Submitted, "#expression")
+    def begin(self, event: Input.Submitted) -> None:
+        self._trouble, self._state, self._tally, self._saved = "", "beginning…", "", ""
+        self._packets, self._going = [], True
+        self.run_worker(
+            self._followings.begin(event.value.strip()), thread=True, group="follow", exit_on_error=False
+        )
+        self._show()
+
+    def _old(self, event: FollowMessage) -> bool:
+        return event.number != self._followings.number
+
+    def on_began(self, event: Began) -> None:
+        if self._old(event):
+            return
+        what = event.expression or "all packets"
+        self._state = f"FOLLOWING {what}. "
+        if event.remark:
+            self._state += f"Note: {event.remark}. "
+        self.set_focus(self.query_one("#packets"))
+        self._show()
+
+    def on_packets(self, event: Packets) -> None:
+        if self._old(event):
+            return
+        rows = self.query_one("#packets", RowList)
+        at_end = rows.row >= len(self._packets) - 1
+        self._packets += event.found
+        if at_end:
+            rows.row = len(self._packets) - 1
+        self._show()
+
+    def on_progress(self, event: Progress) -> None:
+        if self._old(event):
+            return
+        self._tally = f"{event.looked_at} packets were looked at, {len(self._packets)} followed"
+        if event.lost:
+            self._tally += f", {event.lost} lost (their records found no room)"
+        self._show()
+
+    def on_ended(self, event: Ended) -> None:
+        if self._old(event):
+            return
+        self._going = False
+        self._state = f"ENDED{f': {event.why}' if event.why else ''}; the chain is as it was. "
+        if event.error is not None:
+            self._trouble = str(event.error)
+            if not self._packets:
+                self.set_focus(self.query_one("#expression"))
+        self._show()
+
+    # Keys
+
+    def action_filter(self) -> None:
+        self.set_focus(self.query_one("#expression"))
+
+    def action_end(self) -> None:
+        self._followings.end()
+
+    def action_other(self) -> None:
+        order = [self.query_one(one) for one in ("#expression", "#packets", "#detail")]
+        here = next((i for i, one in enumerate(order) if one.has_focus), -1)
+        self.set_focus(order[(here + 1) % len(order)])
+
+    def action_write(self) -> None:
+        """Write what was followed to a new file in the current directory."""
+        self._trouble = ""
+        if not self._packets:
+            return
+        name = "".join(c if c.isalnum() else "_" for c in self._target.interface.name)
+        path = Path(f"follow-{name}-{time.strftime('%Y%m%d-%H%M%S')}.pcapng")
+        chain = self._target.chain or self._target.shown or ()
+        keys = [slot.key for slot in chain]
+        header = file_header(self._target.interface.name, [slot.name for slot in chain])
+        try:
+            with path.open("xb") as file:
+                file.write(header)
+                for packet in self._packets:
+                    file.write(packet_blocks(packet, keys))
+        except OSError as error:
+            self._trouble = f"{path} can't be written: {error.strerror}"
+        else:
+            count = len(self._packets)
+            self._saved = f"\n{count} packet{'s' * (count != 1)} written to {path}"
+        self._show()
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        acts = {"filter": self.action_filter, "end": self.action_end, "write": self.action_write}
+        if event.button.id == "close":
+            self.finish(None)
+        elif event.button.id in acts:
+            acts[event.button.id]()
