@@ -66,9 +66,10 @@ class Judgement:
         return "; ".join(f"{', '.join(names)}: {fate}" for fate, names in fates.items())
 
 
-def judge(running: Running, candidate: Chain) -> Judgement | None:
+def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> Judgement | None:
     """Try one's own ssh packets on a candidate; None where the connection does not come in through the
-    interface. Raises nothing that the kernel or the linkage refuse: that is ``unchecked``.
+    interface. ``adopts`` is as for `whatif.what_if`. Raises nothing that the kernel or the linkage refuse:
+    that is ``unchecked``.
     """
     where = running.interface.name
     try:
@@ -77,7 +78,7 @@ def judge(running: Running, candidate: Chain) -> Judgement | None:
             return None
         if not candidate.slots or candidate == running.chain:
             return Judgement(where)
-        tried = what_if(running, candidate, supply.packets)
+        tried = what_if(running, candidate, supply.packets, adopts=adopts)
     except XdpChainError as error:
         return Judgement(where, unchecked=str(error))
     if tried.new.why:

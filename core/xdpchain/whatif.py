@@ -7,7 +7,7 @@ rate limit counts them all). What runs is neither changed nor counted. An interf
 passes every packet.
 
 A program of somebody else can't be tried: running it as it is would change its maps, and copies can't be put
-under it without its object file.
+under it without its object file. Where that was given, and proved to be the same (`adoption`), it can.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .actions import Action
+from .actions import Action, ActionSet
 from .chain import Chain, Interface
 from .errors import PermissionDenied, XdpChainError
 from .packets.packet import SHORTEST, Packet
@@ -141,15 +141,18 @@ class WhatIf:
         return tuple(one for one in self.crossings if one.differs)
 
 
-def what_if(running: Running, candidate: Chain, packets: Sequence[Packet]) -> WhatIf:
+def what_if(
+    running: Running, candidate: Chain, packets: Sequence[Packet], *, adopts: int | None = None
+) -> WhatIf:
     """Try ``packets`` on what runs and on the candidate. A side that can't be tried, and a packet that the
-    kernel does not take, say so in their place.
+    kernel does not take, say so in their place. ``adopts`` is as for `plan.make_plan`: the prog id of
+    somebody else's program, which the candidate's first slot was proved to be.
 
     Raises PermissionDenied where nothing can be tried at all, NotFound if the interface's namespace is gone.
     """
     interface = running.interface
     with contextlib.ExitStack() as held:
-        old, new = _old_side(running, held), _side(candidate, held)
+        old, new = _side(_runs(running, candidate, adopts), held, running), _side(candidate, held)
         arrived = netns.run(interface.netns, lambda: _takes(interface.ifindex))
         ingress = interface.ifindex if arrived else 0
         crossings = netns.run(
@@ -198,17 +201,24 @@ class _Tried:
             self.side = replace(self.side, to_stack=to_stack)
 
 
-def _old_side(running: Running, held: contextlib.ExitStack) -> _Tried:
-    if running.chain is not None:
-        return _side(running.chain, held)
+def _runs(running: Running, candidate: Chain, adopts: int | None) -> Chain | None:
+    """What runs, as a chain that can be linked; None where it is somebody else's."""
     hook = running.hook
     if hook is None:
-        return _Tried(Side(empty=True))
-    why = f"program {hook.prog_id} ({hook.name}) is somebody else's: trying it would change its maps"
-    return _Tried(Side(why=why))
+        return Chain()
+    if running.chain is None and hook.prog_id == adopts:
+        # Alone on the hook, what it returns is the verdict.
+        first = candidate.slots[0]
+        config = replace(first.config, actions=ActionSet())
+        return Chain((replace(first, config=config, routes=(), shadow=False, policy=None),))
+    return running.chain
 
 
-def _side(chain: Chain, held: contextlib.ExitStack) -> _Tried:
+def _side(chain: Chain | None, held: contextlib.ExitStack, running: Running | None = None) -> _Tried:
+    if chain is None:
+        hook = running.hook if running else None
+        which = f"program {hook.prog_id} ({hook.name})" if hook else "what runs"
+        return _Tried(Side(why=f"{which} is somebody else's: trying it would change its maps"))
     names = tuple(slot.name for slot in chain)
     shadow = frozenset(i for i, slot in enumerate(chain) if slot.shadow)
     if not names:

@@ -22,7 +22,7 @@ from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_contract import LINKAGES
 from tests.kernel.test_doctor_programs import somebody
 from tests.objects.compile import compile_text
-from xdpchain.actions import ActionSet
+from xdpchain.actions import Action, ActionSet
 from xdpchain.adoption import adoption_of
 from xdpchain.armed import Outcome
 from xdpchain.chain import Chain, Linkage, Mode, Slot
@@ -30,12 +30,14 @@ from xdpchain.components import components_of, programs_of
 from xdpchain.confirm.deciding import confirm
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, RaceLost
 from xdpchain.journal.undoing import NothingToUndo, undo_of
+from xdpchain.packets.packet import Packet
 from xdpchain.plan import Plan, make_plan
 from xdpchain.running import Owner, Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
 from xdpchain.transaction import apply
+from xdpchain.whatif import what_if
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
 
@@ -326,6 +328,26 @@ def test_maps_of_what_it_tail_calls_go_on(playground: Playground, tmp_path: Path
 @pytest.fixture
 def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
     return CommandLine(playground, capsys, samples)
+
+
+def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(
+    playground: Playground, counting: Path, samples: Path
+) -> None:
+    """Its object file proves what it is, so both sides are known; its constants are those that its loader
+    set.
+    """
+    with attached(playground, counting, step=5, drops=9) as foreign:
+        playground.send([scripted(b"\x09")] * 2)
+        running = look_at(playground)
+        plan = plan_of(running, counting)
+        candidate = plan.candidate.add(Slot.of(components_of(str(samples / "drop.o")), 99))
+        asked = [Packet("nine", scripted(b"\x09")), Packet("two", scripted(b"\x02"))]
+        tried = what_if(running, candidate, asked, adopts=plan.adopts)
+        assert tried.old.slots == ("count_codes",)
+        verdicts = [(one.old.verdict, one.new.verdict) for one in tried.crossings]
+        assert verdicts == [(Action.DROP, Action.DROP), (Action.PASS, Action.DROP)]
+        assert what_if(running, candidate, asked).crossings[0].old.verdict is None
+        assert seen(foreign.maps["seen_by_code"]) == {9: 10}
 
 
 def test_by_command_waits_to_be_confirmed(cli: CommandLine, playground: Playground) -> None:

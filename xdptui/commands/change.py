@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     if only_plan or options.dry_run:
         plan, notes = _planned(options, edit)
         tried = try_out(plan, talk)
-        packets = trying(options, talk, only_plan=True)(plan.running, plan.candidate)
+        packets = trying(options, talk, only_plan=True)(plan.running, plan.candidate, plan.adopts)
         _show(options, plan, notes, plan.running, packets, changed=False, tried=tried)
         return ExitCode.CHANGES if only_plan and not plan.empty else ExitCode.OK
     plan, notes, now, packets = _apply(options, edit, talk, waits)
@@ -65,8 +65,8 @@ def _apply(
 
     def change(running: Running) -> Chain:
         candidate, notes = edit.make(running)
-        _plan(running, candidate, edit)  # what can't be changed at all need not be tried
-        tried = attempt(running, candidate)
+        plan = _plan(running, candidate, edit)  # what can't be changed at all need not be tried
+        tried = attempt(running, candidate, plan.adopts)
         made.append((running, candidate, notes, surroundings(running, candidate), tried))
         return candidate
 

@@ -6,9 +6,9 @@ connection that every change begins with.
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from typing import Protocol
 
 from xdpchain.chain import Chain
 from xdpchain.packets.sources import BUILTIN, Supply, packets_of
@@ -31,8 +31,10 @@ class Tried:
     own: Judgement | None = None
 
 
-Attempt = Callable[[Running, Chain], Tried]
-"""Tries a candidate in place of what runs, and may refuse it."""
+class Attempt(Protocol):
+    """Tries a candidate in place of what runs, and may refuse it. ``adopts`` is as for `plan.make_plan`."""
+
+    def __call__(self, running: Running, candidate: Chain, adopts: int | None = None) -> Tried: ...
 
 
 def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
@@ -43,30 +45,26 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
     """
     supplies: list[Supply] = []
 
-    def attempt(running: Running, candidate: Chain) -> Tried:
+    def attempt(running: Running, candidate: Chain, adopts: int | None = None) -> Tried:
+        own = judge(running, candidate, adopts=adopts)
         waits, anyway = options.confirm is not None, options.even_if_ssh_dies
-        own = guard(running, candidate, talk, waits=waits, anyway=anyway, only_plan=only_plan)
+        if own is not None:
+            guard(own, talk, waits=waits, anyway=anyway, only_plan=only_plan)
         if options.what_if is None:
             return Tried(own=own)
         if not supplies:
             named = [one for group in options.what_if for one in group] or [BUILTIN]
             supplies.append(reduce(Supply.plus, (packets_of(one, running.interface) for one in named)))
-        return Tried(what_if(running, candidate, supplies[0].packets), supplies[0].notes, own)
+        matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
+        return Tried(matrix, supplies[0].notes, own)
 
     return attempt
 
 
-def guard(
-    running: Running, candidate: Chain, talk: Talk, *, waits: bool, anyway: bool, only_plan: bool = False
-) -> Judgement | None:
+def guard(found: Judgement, talk: Talk, *, waits: bool, anyway: bool, only_plan: bool = False) -> None:
     """Refuse a change that would cut one's own ssh connection, unless it takes itself back (``waits``), or
-    was asked for (``anyway``). None where the connection comes in elsewhere.
-
-    Raises ConnectionLost. A check that fails stops nothing, and says so.
+    was asked for (``anyway``). Raises ConnectionLost. A check that failed stops nothing, and says so.
     """
-    found = judge(running, candidate)
-    if found is None:
-        return None
     if found.unchecked:
         talk.warn(f"what becomes of your own ssh connection could not be tried: {found.unchecked}")
     if found.lost:
@@ -77,4 +75,3 @@ def guard(
     elif not (waits or only_plan):
         advice = "--confirm 60 takes a change back that cuts it"
         talk.warn(f"your own connection comes in through {found.where}; {advice}")
-    return found

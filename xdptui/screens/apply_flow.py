@@ -175,7 +175,7 @@ class ApplyFlow(Flow):
         """Try the operator's own ssh packets on the candidate, in a thread."""
         from xdpchain.ssh_guard import judge
 
-        return await asyncio.to_thread(judge, plan.running, plan.candidate)
+        return await asyncio.to_thread(judge, plan.running, plan.candidate, adopts=plan.adopts)
 
     def after_apply(self) -> None:
         """Catch up with what happened meanwhile."""

@@ -99,7 +99,9 @@ class PlanDialog(Dialog[bool]):
         if not self.plan.empty:
             from .whatif import WhatIfScreen
 
-            self.app.push_screen(WhatIfScreen(self.plan.running, self.plan.candidate))
+            self.app.push_screen(
+                WhatIfScreen(self.plan.running, self.plan.candidate, adopts=self.plan.adopts)
+            )
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)

@@ -86,9 +86,11 @@ class WhatIfScreen(Dialog[None]):
             super().__init__()
             self.ticket, self.found, self.notes = ticket, found, notes
 
-    def __init__(self, running: Running, candidate: Chain, changes: bool = True) -> None:
+    def __init__(
+        self, running: Running, candidate: Chain, changes: bool = True, *, adopts: int | None = None
+    ) -> None:
         super().__init__()
-        self._target, self._candidate = running, candidate
+        self._target, self._candidate, self._adopts = running, candidate, adopts
         self._tried: WhatIf | None = None
         self._rows: tuple[Crossing, ...] = ()
         self._notes: tuple[str, ...] = ()
@@ -123,7 +125,7 @@ class WhatIfScreen(Dialog[None]):
 
     def _try(self, source: str) -> None:
         self._ticket += 1
-        ticket, running, candidate = self._ticket, self._target, self._candidate
+        ticket, running = self._ticket, self._target
 
         def work() -> None:
             from xdpchain.packets.sources import packets_of
@@ -131,7 +133,7 @@ class WhatIfScreen(Dialog[None]):
 
             try:
                 supply = packets_of(source, running.interface)
-                found = what_if(running, candidate, supply.packets)
+                found = what_if(running, self._candidate, supply.packets, adopts=self._adopts)
             except Exception as error:  # shown to the user, in words
                 self.post_message(self.Tried(ticket, error, ()))
             else:
