@@ -52,7 +52,11 @@ class Details:
     jited: int | None
     maps: tuple[MapDetails, ...]
     program: int | None
-    """The prog id that runs the component's code: its own, or the dispatcher's under static linkage."""
+    """The prog id that runs the component's code: its own, the slot's under tailcall linkage, or the
+    dispatcher's under static linkage.
+    """
+    alone: bool = False
+    """Whether that program runs this component only."""
 
     def translated(self) -> str:
         """The component's instructions as the kernel rewrote them. Raises Unsupported, KernelRefused."""
@@ -68,14 +72,14 @@ class Details:
         if self.program is None:
             raise Unsupported(f"{self.name} is not loaded", todo="Apply the candidate first")
         dump = bpftool.text("prog", "dump", what, "id", str(self.program))
-        return dump if self.program == self.id else _function(dump, self.name)
+        return dump if self.alone else _function(dump, self.name)
 
 
 def describe(running: Running, slot: Slot) -> Details:
     """Gather what the kernel and the chain itself know of ``slot``."""
     component = slot.component
     unit = _unit(component.unit_map)
-    own = component.id if component.id is not None and _alive(component.id) else None
+    own = next((one for one in (slot.program, component.id) if one is not None and _alive(one)), None)
     shared = running.hook.prog_id if running.hook and component.unit_map is not None else None
     verified, jited = (unit.verified, unit.jited) if unit else (None, None)
     if unit is None and own is not None:
@@ -98,6 +102,7 @@ def describe(running: Running, slot: Slot) -> Details:
         jited=jited,
         maps=tuple(found for ref in component.maps if (found := _map(ref))),
         program=own if own is not None else shared,
+        alone=own is not None,
     )
 
 

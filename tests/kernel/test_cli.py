@@ -45,6 +45,7 @@ SLOT = {
     "name": str,
     "id": (int, None),
     "tag": (str, None),
+    "program": (int, None),
     "priority": int,
     "actions": [frozenset(ACTIONS)],
     "counters": (dict.fromkeys(ACTIONS, AMOUNT), None),

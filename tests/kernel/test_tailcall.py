@@ -26,6 +26,7 @@ from xdpchain.chain import Chain, Linkage, Mode, Slot
 from xdpchain.components import components_of
 from xdpchain.confirm.deciding import roll_back
 from xdpchain.counters import open_counters
+from xdpchain.details import describe
 from xdpchain.errors import LinkRefused, RaceLost
 from xdpchain.journal.undoing import history, undo
 from xdpchain.linkage.rows import set_row
@@ -191,6 +192,9 @@ def test_each_slot_is_a_program_with_statistics_of_its_own(playground: Playgroun
         assert slot.program is not None
         with bpf.prog_by_id(slot.program) as program:
             assert bpf.prog_info(program).name == slot.name[:15]
+        details = describe(running, slot)
+        assert (details.program, details.alone) == (slot.program, True)
+        assert "call bpf_tail_call" in details.translated()
     assert has_pins(running.hook.prog_id)
     # One more edit, and nothing of the first is left.
     again = change(playground, running.chain.move(1, 0))

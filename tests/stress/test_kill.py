@@ -69,6 +69,9 @@ EDITS = {
         "123",
         "2",
     ),
+    "one action": Edit(
+        with_pins, lambda chain, samples: chain.retune(2, actions=ActionSet.parse("none")), "123", "12"
+    ),
     "unloading all": Edit(with_pins, lambda chain, samples: chain.remove(range(4)), "123", ""),
 }
 
@@ -132,13 +135,13 @@ def test_killed_at_each_system_call(
         marks = marks_now(playground, listener)
         seen[marks] = seen.get(marks, 0) + 1
         now = look_at(playground)
-        if now.hooks == running.hooks:
+        if now.identity == running.identity:
             assert marks == edit.old, where
             assert now.chain == running.chain, where
         else:
             assert marks == edit.new, where
         # The same change, made once more or for the first time, cleans up after the other.
-        if now.hooks == running.hooks:
+        if now.identity == running.identity:
             body()
         else:
             change_and_back(playground, now, samples, linkage)

@@ -123,7 +123,7 @@ def _editable(running: Running) -> None:
 
 def _with_id(running: Running, number: int) -> int:
     for i, slot in enumerate(running.chain or ()):
-        if slot.id == number:
+        if number in (slot.id, slot.program):
             return i
     where = running.interface
     if running.dispatcher is not None and running.dispatcher.id == number:

@@ -117,6 +117,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "name": one.name,
         "id": one.id,
         "tag": component.tag,
+        "program": one.program,
         "priority": one.priority,
         "actions": list(one.actions.names()),
         "routes": routes(chain, one),

@@ -57,7 +57,8 @@ def _id(details: Details) -> str:
     if details.id is None:
         return "not loaded yet"
     if details.program is not None and details.program != details.id:
-        return f"{details.id}, linked into dispatcher {details.program}"
+        how = "runs as program" if details.alone else "linked into dispatcher"
+        return f"{details.id}, {how} {details.program}"
     return str(details.id)
 
 
