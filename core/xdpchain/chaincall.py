@@ -63,9 +63,10 @@ BUFFER_LENGTH = 188  # bpf_xdp_get_buff_len(), kernel 5.18
 
 EXIT = 0x95
 JUMP, JUMP_FAR = 0x05, 0x06  # the second has an offset of 32 bits (kernel 6.6)
-JUMP_EQUAL, JUMP_UNEQUAL, JUMP_AT_MOST = 0x15, 0x55, 0xB5
-MOVE, MOVE_32, SET = 0xBF, 0xBC, 0xB7
-ADD, ADD_CONSTANT, SUBTRACT, SHIFT_LEFT = 0x0F, 0x07, 0x1F, 0x67
+JUMP_EQUAL, JUMP_AT_MOST = 0x15, 0xB5
+JUMP_UNEQUAL_32 = 0x56  # of the lower halves of registers (kernel 5.1)
+MOVE, SET = 0xBF, 0xB7
+ADD, ADD_CONSTANT, SUBTRACT, MULTIPLY_CONSTANT = 0x0F, 0x07, 0x1F, 0x27
 LOAD_WORD, LOAD = 0x61, 0x79
 STORE_WORD, STORE = 0x63, 0x7B
 
@@ -75,10 +76,9 @@ FRAME = 10
 STACK = 512
 # A component that is done needs its stack no more: these are kept where it had its own, the context below.
 CODE, CPU, COUNTS, LENGTH = -8, -4, -16, -24
-SCRATCH = 24
 
 DATA, DATA_END = 0, 4  # of struct xdp_md
-PACKETS, BYTES = 0, 8  # of a count
+PACKETS, BYTES, COUNT_SIZE = 0, 8, 16  # of a count
 
 ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, UNREPLACED)
 """The codes that have a row of their own, in the order in which they are tested: the frequent ones first."""
@@ -134,7 +134,7 @@ def woven(code: bytes, depth: int, after: Epilogue) -> tuple[bytes, int]:
     ``code`` has this process's map descriptors; ``depth`` is the stack of its main function in bytes. Raises
     InvalidInput if that leaves no room for the context.
     """
-    context = -_context(main_stack(code, depth))
+    context = -_context(main_stack(code, depth), after.counting)
     if -context > STACK:
         raise InvalidInput(f"its main function uses {depth} bytes of stack")
     lines = [Instruction.decode(code, at) for at in range(len(code) // SIZE)]
@@ -156,7 +156,7 @@ def woven(code: bytes, depth: int, after: Epilogue) -> tuple[bytes, int]:
 
 def wrapped(code: bytes, after: Epilogue) -> tuple[bytes, int]:
     """The component called by a main function of ours, and the index at which it then begins."""
-    context = -_context(0)
+    context = -_context(0, after.counting)
     epilogue = _epilogue(after, context)
     start = 2 + len(epilogue)
     main = [Instruction(STORE, FRAME, 1, context, 0), Instruction(CALL, 0, PSEUDO_CALL, 0, start - 2)]
@@ -167,43 +167,45 @@ def end_of_chain(counting: Counting | None) -> bytes:
     """The program that a last slot hands on to: it counts XDP_PASS as the verdict, and returns it."""
     out = _Assembly()
     if counting is not None:
-        out.put(STORE, FRAME, 1, -_context(0))
+        context = -_context(0, counting)
+        out.put(STORE, FRAME, 1, context)
         out.put(SET, 0, 0, 0, Action.PASS)
-        _find_counts(out, counting, -_context(0))
-        out.put(LOAD_WORD, 0, FRAME, CODE)
-        _count(out, 0, counting)
+        _find_counts(out, counting, context)
+        _count(out, Action.PASS * COUNT_SIZE)
     out.put(SET, 0, 0, 0, Action.PASS)
     out.label("out")
     out.put(EXIT)
     return _encode(out.lines())
 
 
-def _context(depth: int) -> int:
+def _context(depth: int, counting: Counting | None) -> int:
     """How far below the frame pointer the context is kept."""
-    return max(-(-depth // 8) * 8, SCRATCH) + 8
+    return max(-(-depth // 8) * 8, -LENGTH if counting else -CODE) + 8
 
 
 def _epilogue(after: Epilogue, context: int) -> list[Instruction]:
     """The code in r0, the context at ``context`` of the stack: count, then go on or return the code.
 
-    Registers 6 to 9 are left alone: each that a program uses costs it a push and a pop.
+    Of r0 the lower half is the code: it is an unsigned int, to the kernel as to any dispatcher. Registers 6
+    to 9 are left alone, for each that a program uses costs it a push and a pop.
     """
     out, counting = _Assembly(), after.counting
-    out.put(MOVE_32, 0, 0)  # the code is an unsigned int, to the kernel as to any dispatcher
     if counting is not None:
         _find_counts(out, counting, context)
         out.put(LOAD_WORD, 0, FRAME, CODE)
-        _count(out, counting.row, counting)
     for code in ORDER:
-        if after.last and code == Action.PASS:
-            out.jump("verdict", JUMP_EQUAL, 0, code)
-            continue
-        out.jump(f"not {code}", JUMP_UNEQUAL, 0, code)
-        _tail_call(out, after.array, NEXT if code == UNREPLACED else code, context)
+        out.jump(f"not {code}", JUMP_UNEQUAL_32, 0, code)
+        if counting is not None:
+            _count(out, counting.row * counting.row_size + min(code, OTHER) * COUNT_SIZE)
+        if not (after.last and code == Action.PASS):
+            row = NEXT if code == UNREPLACED else code
+            _tail_call(out, after.array, row, context)
         out.put(SET, 0, 0, 0, code)  # the row is empty
         out.jump("verdict")
         out.label(f"not {code}")
-    if counting is None:
+    if counting is not None:
+        _count(out, counting.row * counting.row_size + OTHER * COUNT_SIZE)
+    else:
         out.put(STORE_WORD, FRAME, 0, CODE)
     _tail_call(out, after.array, OTHER, context)
     out.put(LOAD_WORD, 0, FRAME, CODE)
@@ -211,7 +213,7 @@ def _epilogue(after: Epilogue, context: int) -> list[Instruction]:
     if counting is not None:
         out.put(LOAD, 4, FRAME, COUNTS)
         out.put(LOAD, 2, FRAME, LENGTH)
-        _count(out, 0, counting, counts=4)
+        _count_verdict(out)
     out.label("out")
     out.put(EXIT)
     return out.lines()
@@ -241,28 +243,33 @@ def _find_counts(out: _Assembly, counting: Counting, context: int) -> None:
     if counting.frags:
         out.put(CALL, 0, 0, 0, BUFFER_LENGTH)
         out.put(MOVE, 2, 0)
+        out.put(LOAD, 4, FRAME, COUNTS)
     else:
+        out.put(MOVE, 4, 0)
         out.put(LOAD_WORD, 2, 1, DATA_END)
         out.put(LOAD_WORD, 3, 1, DATA)
         out.put(SUBTRACT, 2, 3)
     out.put(STORE, FRAME, 2, LENGTH)
-    out.put(LOAD, 4, FRAME, COUNTS)
 
 
-def _count(out: _Assembly, row: int, counting: Counting, *, counts: int = 4) -> None:
-    """One packet of the length in r2 with the code in r0, in a row of the counts in a register."""
-    at = row * counting.row_size
+def _count(out: _Assembly, at: int) -> None:
+    """One packet of the length in r2, at an offset of the counts in r4."""
+    out.put(LOAD, 3, 4, at + PACKETS)
+    out.put(ADD_CONSTANT, 3, 0, 0, 1)
+    out.put(STORE, 4, 3, at + PACKETS)
+    out.put(LOAD, 3, 4, at + BYTES)
+    out.put(ADD, 3, 2)
+    out.put(STORE, 4, 3, at + BYTES)
+
+
+def _count_verdict(out: _Assembly) -> None:
+    """The same in row 0, by the code in r0."""
     out.put(MOVE, 3, 0)
     out.put(JUMP_AT_MOST, 3, 0, 1, OTHER - 1)
     out.put(SET, 3, 0, 0, OTHER)
-    out.put(SHIFT_LEFT, 3, 0, 0, 4)
-    out.put(ADD, counts, 3)
-    out.put(LOAD, 3, counts, at + PACKETS)
-    out.put(ADD_CONSTANT, 3, 0, 0, 1)
-    out.put(STORE, counts, 3, at + PACKETS)
-    out.put(LOAD, 3, counts, at + BYTES)
-    out.put(ADD, 3, 2)
-    out.put(STORE, counts, 3, at + BYTES)
+    out.put(MULTIPLY_CONSTANT, 3, 0, 0, COUNT_SIZE)
+    out.put(ADD, 4, 3)
+    _count(out, 0)
 
 
 class _Assembly:

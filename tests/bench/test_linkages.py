@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table that the kernel patches of 2019 printed, made anew: what a chain of two programs costs, the first
+of which passes and the second drops, over one program that drops; and chains of 1 to 10.
+
+A tail call by hand stands beside the linkages, in the same rounds: XDP programs that were written for each
+other, with one program array each and no counters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.bench.live import Generator
+from tests.bench.rounds import Timing, alternate
+from tests.kernel.chains import change
+from tests.kernel.loaders import xdp_loader
+from xdpchain.actions import Action, ActionSet
+from xdpchain.chain import Chain, Linkage, Slot
+from xdpchain.components import components_of
+from xdpchain.linkage.freplace import FreplaceLinker
+from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.tailcall import TailcallLinker
+from xdpchain.manifest import Author
+from xdpchain.sys import bpf
+from xdpchain.sys.netlink import Netlink
+from xdpchain.trial import NOWHERE
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+pytestmark = pytest.mark.bench
+
+PACKET = bytes(64)
+REPEAT = 300_000
+ROUNDS = 15
+LIVE = 200_000
+SLOT_TARGET_NS = 1.0
+SERIES_NS = (4.7, 5.3)
+"""What a chain call cost in the series of 2019, by its cover letter (other hardware, other mitigations)."""
+
+LENGTHS = range(1, 11)
+PASSES = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
+DROPS = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 1, 0x95, 0, 0, 0)
+LINKERS = {Linkage.STATIC: StaticLinker, Linkage.TAILCALL: TailcallLinker, Linkage.FREPLACE: FreplaceLinker}
+
+Programs = dict[tuple[str, int], bpf.Fd]
+
+
+def by_hand(length: int, held: contextlib.ExitStack) -> bpf.Fd:
+    """Programs that tail-call each other, the last of which drops."""
+    program = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, DROPS, name="drops"))
+    for _ in range(length - 1):
+        array = held.enter_context(bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, 1, name="by_hand"))
+        bpf.map_update(array, bytes(4), struct.pack("=I", program.fileno()))
+        code = struct.pack("=BBhiBBhiBBhiBBhi", 0x18, 2 | 1 << 4, 0, array.fileno(), 0, 0, 0, 0,
+                           0xB7, 3, 0, 0, 0x85, 0, 0, 12) + PASSES  # fmt: skip
+        program = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, code, name="by_hand"))
+    return program
+
+
+def built(
+    samples: Path,
+    linkage: Linkage,
+    length: int,
+    held: contextlib.ExitStack,
+    *,
+    counters: bool = False,
+    wildcard: bool = False,
+) -> bpf.Fd:
+    """A chain of ours whose last slot drops."""
+    chain = Chain(linkage=linkage, counters=counters)
+    actions = ActionSet.of(*Action) if wildcard else ActionSet.of(Action.PASS)
+    for place in range(length - 1):
+        chain = chain.add(Slot.of(components_of(str(samples / "pass.o")), 10 + place, actions))
+    chain = chain.add(Slot.of(components_of(str(samples / "drop.o")), 90, ActionSet.of(Action.PASS)))
+    if wildcard:
+        for place in range(length - 1):
+            chain = chain.route(place, None, chain.slots[place + 1].key)
+    linked = LINKERS[linkage]().build(chain, NOWHERE, Author("", 0, "bench", 0.0))
+    held.callback(linked.close)
+    return linked.program
+
+
+def of_two(samples: Path, held: contextlib.ExitStack) -> dict[str, bpf.Fd]:
+    """The rows of the table that this kernel can run."""
+    found = {
+        "one program that drops": held.enter_context(bpf.prog_load(6, DROPS, name="alone")),
+        "tail call by hand": by_hand(2, held),
+    }
+    for counters in (False, True):
+        more = ", with counters" if counters else ""
+        tail = {"counters": counters, "held": held}
+        found[f"tailcall, wildcard{more}"] = built(samples, Linkage.TAILCALL, 2, wildcard=True, **tail)
+        found[f"tailcall, XDP_PASS{more}"] = built(samples, Linkage.TAILCALL, 2, **tail)
+        found[f"static{more}"] = built(samples, Linkage.STATIC, 2, **tail)
+    return found
+
+
+def timed(program: bpf.Fd) -> Callable[[], float]:
+    assert bpf.prog_test_run(program, PACKET).code == Action.DROP
+    return lambda: float(bpf.prog_test_run(program, PACKET, REPEAT).ns)
+
+
+def table(taken: Mapping[str, Timing], baseline: str) -> None:
+    print(f"\n{'ns a packet':<38}{'median':>8}  {'middle half':<16}over the baseline")
+    for name, timing in taken.items():
+        over = timing.median - taken[baseline].median
+        half = f"{timing.low:.0f} to {timing.high:.0f}"
+        print(f"{name:<38}{timing.median:8.1f}  {half:<16}{over:+.1f}")
+
+
+def test_a_chain_of_two(root: None, samples: Path) -> None:
+    with contextlib.ExitStack() as held:
+        programs = of_two(samples, held)
+        taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
+    table(taken, "one program that drops")
+    hand = taken["tail call by hand"].median
+    for name in ("tailcall, wildcard", "tailcall, XDP_PASS"):
+        assert taken[name].median - hand <= 2 * SLOT_TARGET_NS
+        assert taken[name].median - taken["one program that drops"].median < SERIES_NS[0]
+
+
+def test_chains_of_1_to_10(root: None, samples: Path) -> None:
+    kinds: dict[str, Callable[[int, contextlib.ExitStack], bpf.Fd]] = {
+        "by hand": by_hand,
+        "tailcall": lambda n, held: built(samples, Linkage.TAILCALL, n, held),
+        "counting": lambda n, held: built(samples, Linkage.TAILCALL, n, held, counters=True),
+        "static": lambda n, held: built(samples, Linkage.STATIC, n, held),
+        "static counting": lambda n, held: built(samples, Linkage.STATIC, n, held, counters=True),
+    }
+    with contextlib.ExitStack() as held:
+        programs = {(kind, n): make(n, held) for kind, make in kinds.items() for n in LENGTHS}
+        taken = alternate({key: timed(program) for key, program in programs.items()}, ROUNDS)
+    print("\nns a packet " + "".join(f"{kind:>18}" for kind in kinds))
+    for n in LENGTHS:
+        print(f"{n:>4} slots  " + "".join(f"{taken[kind, n].median:18.1f}" for kind in kinds))
+    slope = {kind: (taken[kind, 10].median - taken[kind, 1].median) / 9 for kind in kinds}
+    print("ns a slot   " + "".join(f"{slope[kind]:18.2f}" for kind in kinds))
+    assert slope["tailcall"] - slope["by hand"] <= SLOT_TARGET_NS
+    assert slope["tailcall"] < SERIES_NS[0]
+
+
+def test_real_packets_from_the_kernels_generator(root: None, samples: Path) -> None:
+    with contextlib.ExitStack() as held:
+        playground = held.enter_context(Playground())
+        programs = of_two(samples, held)
+        netlink = held.enter_context(Netlink(playground.netns))
+        generator = Generator(playground, frames.udp(frames.PEER, frames.NEAR, 9))
+        held.callback(generator.close)
+        running: list[bpf.Fd | None] = [None]
+
+        def measured(program: bpf.Fd) -> Callable[[], float]:
+            def measure() -> float:
+                netlink.attach_xdp(playground.ifindex, program.fileno(), "native", running[0])
+                running[0] = program
+                return generator.send(LIVE)
+
+            return measure
+
+        taken = alternate({name: measured(program) for name, program in programs.items()}, ROUNDS)
+    print(f"\nreal packets over veth, {LIVE} a round")
+    table(taken, "one program that drops")
+
+
+@pytest.mark.vm
+def test_freplace_beside_libxdps_own_dispatcher(root: None, samples: Path) -> None:
+    with contextlib.ExitStack() as held:
+        playground = held.enter_context(Playground(links=2))
+        chain = Chain(linkage=Linkage.FREPLACE)
+        chain = chain.add(Slot.of(components_of(str(samples / "pass.o")), 10, ActionSet.of(Action.PASS)))
+        chain = chain.add(Slot.of(components_of(str(samples / "drop.o")), 90, ActionSet.of(Action.PASS)))
+        ours = change(playground, replace(chain, counters=False))
+        xdp_loader(playground, "load", samples / "pass.o", samples / "drop.o", link=1)
+        with Netlink(playground.netns) as netlink:
+            theirs = netlink.link(playground.links[1].ifindex).program("native")
+        assert ours.hook is not None
+        assert theirs is not None
+        programs = of_two(samples, held)
+        programs["freplace"] = held.enter_context(bpf.prog_by_id(ours.hook.prog_id))
+        programs["freplace, by xdp-loader"] = held.enter_context(bpf.prog_by_id(theirs))
+        taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
+    table(taken, "one program that drops")
