@@ -38,6 +38,7 @@ from .alarm import Alarm, Alarmed
 from .decide_flow import DecideFlow, countdown
 from .edit_flow import EditFlow
 from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed
+from .save_flow import SaveFlow
 from .undo_flow import UndoFlow
 
 __all__ = ["MainScreen"]
@@ -48,7 +49,7 @@ EMPTY_ROWS = 3
 """Rows for saying why there is no interface to list."""
 
 
-class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow):
+class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
     """``interface`` names the one to select at first."""
 
     ALLOW_SELECT = False

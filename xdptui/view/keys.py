@@ -74,6 +74,7 @@ KEYS: tuple[Key, ...] = (
     Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 21, True),
     Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
     Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
+    Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 24),
     Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),

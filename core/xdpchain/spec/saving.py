@@ -100,7 +100,7 @@ def _check(chains: Iterable[tuple[Interface, Chain | None]]) -> None:
         raise InvalidInput(
             "what runs can't be written down: applying it would be refused",
             "; ".join(found),
-            "The chain carries its object files: --objects DIR writes them out, for the spec to name",
+            "The chain carries its object files: have them written out (--objects DIR), for the spec to name",
         )
 
 

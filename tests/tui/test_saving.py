@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saving the chain on the screen as a spec that the command line applies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from tests.tui.driving import driving, look_at, names, run_chain
+from xdptui.cli import main
+from xdptui.demo.playground import Playground
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.failure import Failure
+from xdptui.screens.save import SaveDialog
+
+
+async def fill(driver: object, path: Path) -> None:
+    """Give the path of the dialog that is open."""
+    from tests.tui.driving import Driver
+
+    assert isinstance(driver, Driver)
+    await driver.until(lambda: driver.dialog(SaveDialog))
+    driver.app.screen.query_one("#path", Input).value = str(path)
+    await driver.pilot.pause()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_what_runs_is_saved_and_is_nothing_to_apply(
+    playground: Playground, samples: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    run_chain(playground, samples, "firewall", "monitor")
+    file = tmp_path / "spec.toml"
+    async with driving(playground.netns, playground.ifname, size) as driver:
+        await driver.press("ctrl+s")
+        await fill(driver, file)
+        assert "What runs is written down" in driver.text()
+        await driver.press("enter")
+        await driver.until(file.exists)
+        await driver.until(lambda: not driver.dialog())
+        first = file.read_text()
+        # Again: the file is there now, and is kept unless it is said otherwise.
+        await driver.press("ctrl+s")
+        file.write_text("mine")
+        await fill(driver, file)
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+        assert file.read_text() == "mine"
+        await driver.press("ctrl+s")
+        await fill(driver, file)
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.answer("yes")
+        await driver.until(lambda: file.read_text() == first)
+    assert main(["plan", str(file)]) == 0
+
+
+async def test_the_candidate_is_saved_with_its_object_files(
+    playground: Playground, samples: Path, tmp_path: Path
+) -> None:
+    run_chain(playground, samples, "firewall", "monitor")
+    file = tmp_path / "spec.toml"
+    async with driving(playground.netns, playground.ifname, (80, 24)) as driver:
+        await driver.press("J")
+        await driver.press("ctrl+s")
+        await fill(driver, file)
+        assert "does not run yet" in driver.text()
+        assert "( ) write them out, to the folder spec.objects" in driver.text()
+        await driver.press("tab", "down", "space")
+        assert "(•) write them out, to the folder spec.objects" in driver.text()
+        await driver.answer("save")
+        await driver.until(file.exists)
+    assert {one.name for one in (tmp_path / "spec.objects").iterdir()} == {"firewall.o", "monitor.o"}
+    assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
+    assert main(["apply", str(file)]) == 0
+    assert names(look_at(playground)) == ["xdp_monitor", "xdp_firewall"]
+
+
+async def test_a_place_that_can_not_be_written_is_said(
+    playground: Playground, samples: Path, tmp_path: Path
+) -> None:
+    run_chain(playground, samples, "pass")
+    (tmp_path / "file").write_text("")
+    async with driving(playground.netns, playground.ifname, (80, 24)) as driver:
+        await driver.press("ctrl+s")
+        await fill(driver, tmp_path)
+        assert "folder" in driver.text()
+        await driver.press("enter")
+        assert driver.dialog(SaveDialog), "a folder is no file"
+        await fill(driver, tmp_path / "file" / "spec.toml")
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(Failure))
+        assert "can't be written" in driver.text()
