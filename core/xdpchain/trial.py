@@ -27,8 +27,9 @@ from .manifest import Author
 from .packets.packet import SHORTEST
 from .running import Device, Running
 from .sys import bpf
+from .sys.clones import MapTooLarge
 
-__all__ = ["Trial", "TrialReport", "TrialRow", "run_trial"]
+__all__ = ["MapTooLarge", "Trial", "TrialReport", "TrialRow", "run_trial"]
 
 NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
 

@@ -55,6 +55,7 @@ class Command(IntEnum):
     BTF_GET_FD_BY_ID = 19
     MAP_FREEZE = 22
     MAP_LOOKUP_BATCH = 24
+    MAP_UPDATE_BATCH = 26
     LINK_CREATE = 28
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31

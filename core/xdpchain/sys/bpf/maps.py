@@ -17,6 +17,7 @@ __all__ = [
     "MapInfo",
     "MapType",
     "map_by_id",
+    "map_copy_batch",
     "map_create",
     "map_delete",
     "map_freeze",
@@ -212,6 +213,33 @@ def map_lookup_batch(
         for i in range(got)
     ]
     return found, None if end else place.raw
+
+
+def map_copy_batch(
+    source: Fd, copy: Fd, cursor: bytes | None, count: int, key_size: int, value_size: int
+) -> tuple[int, bytes | None]:
+    """Set up to ``count`` elements of ``source`` from ``cursor`` on in ``copy``, a map of the same shape:
+    two system calls. Returns how many, and the next cursor. For the rest see `map_lookup_batch`.
+    """
+    memory = Memory()
+    keys, values = memory.buffer(key_size * count), memory.buffer(value_size * count)
+    place = memory.buffer(max(4, key_size))
+    at = memory.at(cursor) if cursor is not None else 0
+    both = ctypes.addressof(keys), ctypes.addressof(values)
+    end = False
+    try:
+        raw = bpf_call(
+            Command.MAP_LOOKUP_BATCH,
+            struct.pack("<QQQQIIQQ", at, ctypes.addressof(place), *both, count, source, 0, 0),
+        )[1]
+    except BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        raw, end = error.attr, True
+    got = min(count, struct.unpack_from("<I", raw, 32)[0])
+    if got:
+        bpf_call(Command.MAP_UPDATE_BATCH, struct.pack("<QQQQIIQQ", 0, 0, *both, got, copy, 0, 0))
+    return got, None if end else place.raw
 
 
 def map_poke(fd: Fd, offset: int, data: bytes) -> None:
