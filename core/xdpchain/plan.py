@@ -257,5 +257,5 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
         steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
     else:
         steps.append(f"attach it to {where} ({candidate.mode} mode), only if the hook is still free")
-    steps.append("release the old chain")
+    steps.append("let go of the program that ran" if adopted else "release the old chain")
     return tuple(steps[:-1] if hook is None else steps)

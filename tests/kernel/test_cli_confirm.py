@@ -118,3 +118,20 @@ def test_a_change_that_may_cut_our_own_connection_warns(
     monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.77 22")
     cli.ok("rollback", cli.interface)
     assert cli("unload", cli.interface, "0").err == ""
+
+
+@pytest.mark.parametrize("linkage", ["tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
+def test_relinked_with_its_maps_and_back_unless_confirmed(cli: CommandLine, linkage: str) -> None:
+    """A static chain on trial under another linkage: the same maps there, the same programs again after."""
+    cli.load("firewall", "counter")
+    before = cli.status()
+    maps = [slot["maps"] for slot in before["slots"]]
+    there = cli.ok("relink", cli.interface, "--linkage", linkage, "--confirm", "60").json["running"]
+    assert (there["linkage"], there["armed"]["state"]) == (linkage, "armed")
+    assert [slot["maps"] for slot in there["slots"]] == maps
+    back = cli.ok("rollback", cli.interface).json["running"]
+    assert (back["linkage"], back["programs"]) == ("static", before["programs"])
+    assert [slot["maps"] for slot in back["slots"]] == maps
+    cli.ok("relink", cli.interface, "--linkage", linkage, "--confirm", "60")
+    kept = cli.ok("confirm", cli.interface).json["running"]
+    assert (kept["linkage"], [slot["maps"] for slot in kept["slots"]]) == (linkage, maps)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.arming import LATER, arm, no_guardian_survives
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
 from tests.kernel.test_contract import CODES_TRIED, LINKAGES, by_code
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Linkage, Slot
+from xdpchain.confirm.deciding import roll_back
 from xdpchain.counters import open_counters
 from xdpchain.policy import Answer, Policy
 from xdpchain.running import Running
@@ -63,9 +65,14 @@ def test_a_single_slot_in_shadow_decides_nothing(
 ) -> None:
     """Under freplace a single component takes the place of the dispatcher's main function, but not here."""
     running = change(playground, shaded(samples, linkage, 0, length=1))
-    for code in CODES_TRIED:
-        assert run_through(running, scripted(bytes([code]))).code == 2, code
-    assert playground.send([scripted(b"\1")] * 5) == 5
+    with open_counters(running) as reader:  # type: ignore[union-attr]
+        before = reader.read()
+        for code in CODES_TRIED:
+            assert run_through(running, scripted(bytes([code])), arrived=True).code == 2, code
+        after = reader.read()
+    assert after.verdict.since(before.verdict).packets == (0, 0, len(CODES_TRIED), 0, 0, 0)
+    key = slots_of(running)[0].key
+    assert after.slots[key].since(before.slots[key]).packets == by_code(list(CODES_TRIED))
     # In force again, what it returns is the verdict.
     (slot,) = slots_of(running)
     after = change(playground, (running.chain or Chain()).retune(0, shadow=False))
@@ -132,6 +139,22 @@ def test_real_packets_and_what_would_have_been_dropped(playground: Playground, s
     assert playground.send([drop] * 3 + [let] * 4) == 7
     with open_counters(third) as reader:  # type: ignore[union-attr]
         assert reader.read().slots[slot.key].packets == (0, 3, 4, 0, 0, 0)
+
+
+@linkages
+def test_what_was_rolled_back_is_forgotten(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    """Also where the actions hang on the component, which both chains use."""
+    odd, other = ActionSet.parse("PTR"), ActionSet.parse("D")
+    first = change(playground, shaded(samples, linkage, 1).retune(1, actions=odd))
+    with no_guardian_survives(playground):
+        arm(playground, (first.chain or Chain()).retune(1, actions=other), LATER)
+        assert slots_of(look_at(playground))[1].actions == other
+        back = roll_back(playground.ifname, playground.netns)
+    assert (slots_of(back)[1].shadow, slots_of(back)[1].actions) == (True, odd)
+    # Made for a later dispatcher, it is passed over by the next one, too.
+    again = change(playground, (back.chain or Chain()).retune(0, priority=3))
+    assert slots_of(again)[1].actions == odd
+    assert slots_of(look_at(playground))[1].actions == odd
 
 
 @linkages

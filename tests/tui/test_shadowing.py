@@ -26,6 +26,9 @@ async def test_a_slot_goes_into_shadow_and_says_what_it_would_do(
         assert not any(slot.shadow for slot in look_at(playground).chain or ())
         assert " 0S" in driver.lines("chain")[1]
         assert any("once applied" in line for line in driver.lines("inspector"))
+        playground.send([scripted(b"\1\2")] * 3)  # these it drops yet
+        await driver.until(lambda: "0     3" in driver.lines("chain")[2])
+        assert not any("would drop" in line for line in driver.lines("chain"))
         await driver.press("a")
         await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
         assert [slot.shadow for slot in look_at(playground).chain or ()] == [True, False]

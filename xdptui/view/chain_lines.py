@@ -209,7 +209,9 @@ def _second(view: ChainView, cols: Columns, slot: Slot) -> tuple[Cell, ...]:
 def _second_label(view: ChainView, slot: Slot, unit: str, lead: int) -> list[Cell]:
     said = ""
     totals = view.reading.totals.get(slot.key) if view.reading else None
-    if slot.shadow and totals is not None and totals.all_packets:
+    # What a slot that is to go into shadow has dropped, it has dropped.
+    runs = any(one.key == slot.key and one.shadow for one in view.base or ())
+    if runs and slot.shadow and totals is not None and totals.all_packets:
         would = would_have(slot, totals.packets)
         said = clip(f"    would drop {share(would.dropped, would.all)}", max(0, lead - len(unit)))
     elif slot.policy and totals is not None and (broken := slot.policy.breaches(totals.packets)):
