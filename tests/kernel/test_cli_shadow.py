@@ -48,3 +48,16 @@ def test_shadow_belongs_to_a_slot(cli: CommandLine) -> None:
     result = cli("set", cli.interface, "--shadow")
     assert result.code == 64
     assert "which slot" in result.err
+
+
+def test_it_is_written_down(cli: CommandLine, tmp_path: Path) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), "--linkage", "static", "--shadow")
+    spec = tmp_path / "chain.toml"
+    spec.write_text(cli("save", cli.interface).out)
+    assert "shadow = true" in spec.read_text()
+    assert cli("plan", str(spec)).code == 0
+    cli.ok("set", cli.interface, "0", "--no-shadow")
+    planned = cli("plan", str(spec))
+    assert (planned.code, "in force → in shadow" in planned.out) == (2, True)
+    cli.ok("apply", str(spec))
+    assert cli.status()["slots"][0]["shadow"]

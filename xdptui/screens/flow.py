@@ -62,6 +62,7 @@ class Flow(Screen[None]):
             self.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
             return False
         if session.state in (State.FOREIGN, State.VIEW):
-            self.notify(f"This hook can't be edited: {running.note}", severity="warning")
+            adopt = ". i adopts the program" * (session.state is State.FOREIGN)
+            self.notify(f"This hook can't be edited: {running.note}{adopt}", severity="warning")
             return False
         return True
