@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from xdpchain.actions import Action
 from xdpchain.running import Running
 from xdptui.view.mishaps import Happened, Mishaps, Told
 
 if TYPE_CHECKING:
     from xdpchain.tracepoints import Event, Row, Sample
+    from xdpchain.violations import Violation, ViolationReader
 
 __all__ = ["Listening"]
 
@@ -34,6 +36,8 @@ class Listening:
         self._ifindex = ifindex
         self._maps: frozenset[int] = frozenset()
         self._recent: deque[Happened] = deque(maxlen=KEPT)
+        self._late: list[Happened] = []
+        self._breaches: dict[int, tuple[object, ViolationReader, Running]] = {}
         with contextlib.ExitStack() as held:
             self._names = Names(netns)
             self._transmitted = Transmitted(netns)
@@ -47,7 +51,28 @@ class Listening:
         """Tell which programs run there: what cpumaps of theirs lose is theirs."""
         from xdpchain.tracepoints import maps_used
 
-        self._maps |= maps_used(runnings)
+        found = tuple(runnings)
+        self._maps |= maps_used(found)
+        for running in found:
+            self._watch(running)
+
+    def _watch(self, running: Running) -> None:
+        """Hear of what its policies forbid, if it has any; anew when the chain is another."""
+        from xdpchain.errors import XdpChainError
+        from xdpchain.violations import open_violations
+
+        ifindex = running.interface.ifindex
+        known = self._breaches.get(ifindex)
+        if known is not None and known[0] == running.identity:
+            return
+        if known is not None:
+            self._late += self._breached(known[2], known[1].read())
+            known[1].close()
+            del self._breaches[ifindex]
+        with contextlib.suppress(XdpChainError):  # the chain went away: so do its reports
+            reader = open_violations(running)
+            if reader is not None:
+                self._breaches[ifindex] = (running.identity, reader, running)
 
     def read(self) -> Mishaps:
         """What happened so far. Raises what the engine raises."""
@@ -56,7 +81,11 @@ class Listening:
             self._names.home, None if self._ifindex is None else (self._ifindex,), self._maps
         )
         before, self._last = self._last, sample
-        self._recent.extend(map(self._happened, sample.events))
+        happened, self._late = self._late, []
+        happened += [self._happened(event) for event in sample.events]
+        for _, reader, running in self._breaches.values():
+            happened += self._breached(running, reader.read())
+        self._recent.extend(sorted(happened, key=lambda one: one.at))
         sent = self._transmitted.read()
         rows = tuple(self._told(row, before, sample.at, sent) for row in sample.rows)
         return Mishaps(
@@ -65,7 +94,7 @@ class Listening:
             lost=tuple(sorted((row for row in rows if row.lost), key=lambda row: -row.lost)),
             sent=tuple(sorted((row for row in rows if row.sent), key=lambda row: -row.sent)),
             events=tuple(self._recent),
-            fresh=min(KEPT, len(sample.events)),
+            fresh=min(KEPT, len(happened)),
             untold=sample.untold,
             unplaced=sum(sample.unplaced.values()),
             missed=sample.missed,
@@ -113,7 +142,33 @@ class Listening:
             lost=row.tally.lost,
         )
 
+    def _breached(self, running: Running, found: Iterable[Violation]) -> list[Happened]:
+        """What slots returned though their policies forbid it."""
+        from xdpchain.packets.describe import describe
+
+        policies = {slot.key: slot.policy for slot in running.chain or ()}
+        told = []
+        for one in found:
+            policy = policies.get(one.slot)
+            code = one.code.xdp_name if isinstance(one.code, Action) else f"code {one.code}"
+            allowed = f", which may return {policy.may}" if policy else ""
+            told.append(
+                Happened(
+                    at=one.at + time.time() - time.monotonic(),
+                    interface=running.interface.name,
+                    target="",
+                    via=one.name,
+                    name=code,
+                    words=f"forbidden to {one.name or 'a slot that is gone'}{allowed}: {describe(one.head)}",
+                    lost=1,
+                    head=one.head.hex(),
+                )
+            )
+        return told
+
     def close(self) -> None:
+        for _, reader, _ in self._breaches.values():
+            reader.close()
         self._held.close()
 
     def __enter__(self) -> Self:

@@ -17,7 +17,7 @@ from .actions import Action
 from .linkage.policing import ring_of
 from .running import Running
 from .sys import bpf
-from .sys.ringbuf import RingBuffer
+from .sys.ring import Ring
 
 __all__ = ["Violation", "ViolationReader", "open_violations"]
 
@@ -46,12 +46,12 @@ class ViolationReader:
     def __init__(self, running: Running, ring: bpf.Fd) -> None:
         """Raises BpfError."""
         self._slots = {slot.row: slot for slot in running.chain or ()}
-        self._ring = RingBuffer(ring)
+        self._ring = Ring(ring.fileno())
 
     def read(self) -> list[Violation]:
         """What came since the last reading; it never waits."""
         found = []
-        for record in self._ring.read():
+        for record in self._ring.drain():
             at, ifindex, row, code, length, head = RECORD.unpack(record[: RECORD.size])
             slot = self._slots.get(row)
             known = code in Action.__members__.values()

@@ -18,6 +18,8 @@ from xdpchain.trial import run_trial
 from xdpchain.violations import open_violations
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
+from xdptui.listening import Listening
+from xdptui.render.mishaps_text import mishaps_table
 
 PASS_ON = ActionSet.parse("P")
 FIREWALL = ActionSet.parse("PD")
@@ -127,3 +129,26 @@ def test_reports_that_nobody_reads_cost_nothing_but_themselves(playground: Playg
         assert len(reader.read()) == 1
     plain = change(playground, chain.police(0, None))
     assert open_violations(plain) is None
+
+
+def test_breaches_are_told_among_the_events(playground: Playground, samples: Path) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.DROP))
+    running = change(playground, chain)
+    with Listening(playground.netns, playground.ifindex) as listening:
+        listening.follow([running])
+        playground.send([scripted(b"\3\2")] * 2 + [scripted(b"\1\2")])
+        found = listening.read()
+        assert [(one.interface, one.via, one.name) for one in found.events] == [
+            (playground.ifname, "scripted_0", "XDP_TX")
+        ] * 2
+        assert found.fresh == 2
+        assert found.events[0].head == (scripted(b"\3\2") + b"0").hex()
+        (line,) = [
+            line for line in mishaps_table(found, 120).splitlines() if "forbidden to scripted_0" in line
+        ]
+        assert "2 × XDP_TX" in line
+        # Another chain takes its place: the reports of the one before are not lost.
+        playground.send([scripted(b"\0\2")])
+        assert running.chain is not None
+        listening.follow([change(playground, running.chain.remove([1]))])
+        assert [one.name for one in listening.read().events[2:]] == ["XDP_ABORTED"]

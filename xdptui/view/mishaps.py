@@ -54,7 +54,9 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One event; ``at`` is in seconds since 1970."""
+    """One event; ``at`` is in seconds since 1970. ``head``: the packet's first bytes, in hex, where they were
+    kept. ``lost`` counts packets, of what a policy forbids those that it was about.
+    """
 
     at: float
     interface: str
@@ -63,6 +65,7 @@ class Happened:
     name: str
     words: str
     lost: int
+    head: str = ""
 
     @property
     def alike(self) -> tuple[str, ...]:

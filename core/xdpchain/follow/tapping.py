@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from xdpchain.linkage.tap import HEAD_SIZE, HEADS, RING, STATE
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
-from xdpchain.sys.ringbuf import RingBuffer
+from xdpchain.sys.ring import Ring
 
 __all__ = ["Tally", "Tapping", "sign_of_life"]
 
@@ -49,7 +49,7 @@ class Tapping(ABC):
     def __init__(self, maps: Mapping[str, bpf.Fd]) -> None:
         self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)
         self._heads = maps[HEADS]
-        self._ring = RingBuffer(maps[RING])
+        self._ring = Ring(maps[RING].fileno())
 
     @property
     def taken(self) -> int:
@@ -63,7 +63,7 @@ class Tapping(ABC):
 
     def read(self) -> list[bytes]:
         """The records that came since."""
-        return self._ring.read()
+        return self._ring.drain()
 
     def tally(self) -> Tally:
         """What was not followed, and why."""
