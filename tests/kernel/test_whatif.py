@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.test_contract import LINKAGES
+from tests.objects.compile import compile_text
+from xdpchain import whatif
 from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Slot
+from xdpchain.chain import Chain, Linkage, Slot
 from xdpchain.components import components_of
 from xdpchain.packets.frames import icmp_echo
 from xdpchain.packets.packet import Packet
 from xdpchain.packets.sources import builtin_packets
 from xdpchain.running import Running
 from xdpchain.sys import bpf, netns
+from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
 from xdpchain.whatif import what_if
 from xdptui.demo.frames import NEAR, PEER, arp_request, scripted, tcp_syn, udp
@@ -28,6 +32,47 @@ WEB = Packet("web", tcp_syn(PEER, NEAR, 80))
 SSH = Packet("ssh", tcp_syn(PEER, NEAR, 22))
 ARP = Packet("arp", arp_request(PEER, NEAR))
 PASS, DROP, TX, REDIRECT = Action.PASS, Action.DROP, Action.TX, Action.REDIRECT
+
+
+ODD = """
+#define SEC(name) __attribute__((section(name), used))
+typedef unsigned long long u64;
+struct xdp_md { unsigned int data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
+static void *(*lookup)(void *, const void *) = (void *)1;
+static unsigned (*random)(void) = (void *)7;
+static long (*tail_call)(void *, void *, unsigned) = (void *)12;
+static long (*redirect)(unsigned, u64) = (void *)23;
+static long (*perf_event_output)(void *, void *, u64, void *, u64) = (void *)25;
+static long (*adjust_meta)(void *, int) = (void *)54;
+struct { int (*type)[3]; int (*max_entries)[1]; unsigned *key, *value; } calls SEC(".maps");
+struct { int (*type)[4]; int (*max_entries)[64]; int (*key_size)[4], (*value_size)[4]; } events SEC(".maps");
+struct { int (*type)[2]; int (*max_entries)[1]; unsigned *key; u64 *value; } seen SEC(".maps");
+SEC("xdp") int caller(struct xdp_md *ctx) { tail_call(ctx, &calls, 0); return 2; }
+SEC("xdp") int callee(struct xdp_md *ctx) {
+    unsigned zero = 0;
+    u64 *count = lookup(&seen, &zero);
+    if (count) *count += 1;
+    return 1;
+}
+SEC("xdp") int teller(struct xdp_md *ctx) {
+    u64 what = 1;
+    perf_event_output(ctx, &events, 0xffffffffULL, &what, 8);
+    return 2;
+}
+SEC("xdp") int dice(struct xdp_md *ctx) { return random() & 1 ? 2 : 1; }
+SEC("xdp") int where(struct xdp_md *ctx) { return ctx->ingress_ifindex == 1 ? 1 : 2; }
+SEC("xdp") int queue(struct xdp_md *ctx) { return ctx->rx_queue_index ? 1 : 2; }
+SEC("xdp") int away(struct xdp_md *ctx) { return redirect(1, 0); }
+SEC("xdp") int hint(struct xdp_md *ctx) { adjust_meta(ctx, -4); return 2; }
+SEC("license") char licence[] = "GPL";
+"""
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """Programs that do what a trial can only do in part; ``tmp_path`` stands for samples."""
+    (tmp_path / "odd.o").write_bytes(compile_text(ODD))
+    return tmp_path
 
 
 def block(running: Running, slot: int, port: int, protocol: int = 6) -> None:
@@ -57,8 +102,9 @@ def slot(samples: Path, name: str, program: str, priority: int, actions: str = "
     )
 
 
-def test_a_known_matrix(playground: Playground, samples: Path) -> None:
-    running = change(playground, chain_of(samples, "firewall", "monitor"))
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_a_known_matrix(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    running = change(playground, chain_of(samples, "firewall", "monitor", linkage=linkage))
     block(running, 0, 80)
     assert running.chain is not None
     candidate = running.chain.remove([1]).add(slot(samples, "redirect", "redirect_back", 80))
@@ -96,8 +142,10 @@ def test_the_matrix_is_what_the_interface_then_does(playground: Playground, samp
         assert (one.new.verdict, one.new.data) == (Action(real.code), real.data)
 
 
-def test_what_runs_notices_nothing(playground: Playground, samples: Path) -> None:
-    running = change(playground, chain_of(samples, "firewall", "ratelimit", "counter", "monitor"))
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_what_runs_notices_nothing(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    four = ("firewall", "ratelimit", "counter", "monitor")
+    running = change(playground, chain_of(samples, *four, linkage=linkage))
     block(running, 0, 80)
     playground.send([WEB.data, SSH.data] * 3)
     before = state(running)
@@ -135,24 +183,85 @@ def test_nothing_runs_and_nothing_will(playground: Playground, samples: Path) ->
     assert (back.crossings[0].old.verdict, back.crossings[0].new.verdict) == (DROP, PASS)
 
 
-def test_packets_seem_to_come_in_on_the_interface(playground: Playground, samples: Path) -> None:
-    """Only while a program is attached in native mode does veth prepare its queues for that."""
-    free = look_at(playground)
-    candidate = Chain().add(slot(samples, "redirect", "redirect_back", 80))
-    ingress = [one for one in what_if(free, candidate, [WEB]).unknown if "here that was lo" in one]
-    assert ingress == []  # it does not look
+def takes_ingress(playground: Playground) -> bool:
+    """Whether this kernel (5.14 on) lets packets seem to come in on the interface as it is now."""
+    code = bytes.fromhex("b7000000020000009500000000000000")  # r0 = XDP_PASS; exit
+    with bpf.prog_load(bpf.ProgType.XDP, code, name="passes") as fd:
+        try:
+            netns.run(playground.netns, lambda: bpf.prog_test_run(fd, bytes(64), ingress=playground.ifindex))
+        except bpf.BpfError:
+            return False
+    return True
+
+
+def test_packets_seem_to_come_in_on_the_interface(
+    playground: Playground, odd: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     running = change(playground, chain_of(samples, "pass"))
-    asked: list[int] = []
-    original = bpf.prog_test_run
+    candidate = Chain().add(slot(odd, "odd", "where", 1))
+    natural = what_if(running, candidate, [WEB])
+    monkeypatch.setattr(whatif, "_takes", lambda ifindex: False)
+    elsewhere = what_if(running, candidate, [WEB])
+    assert elsewhere.crossings[0].new.verdict is DROP
+    assert elsewhere.unknown == (
+        "slot 0 (where) may look at the interface that a packet came in on: here that was lo",
+    )
+    if takes_ingress(playground):
+        assert natural.crossings[0].new.verdict is PASS
+        assert natural.unknown == ()
+    else:
+        assert natural == elsewhere
 
-    def watched(program: bpf.Fd, data: bytes, repeat: int = 1, ingress: int = 0) -> bpf.TestRun:
-        asked.append(ingress)
-        return original(program, data, repeat, ingress)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bpf, "prog_test_run", watched)
-        what_if(running, candidate, [WEB])
-    assert set(asked) == {playground.ifindex}
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dice", "slot 0 (dice) reads random numbers"),
+        ("queue", "slot 0 (queue) may look at the receive queue"),
+        ("away", "slot 0 (away) redirects to an interface that it chooses itself"),
+        ("hint", "slot 0 (hint) hands metadata on"),
+        ("teller", "slot 0 (teller) sends events to a reader: in a trial nobody gets them"),
+        ("caller", "slot 0 (caller) tail-calls what was put into its program array at run time"),
+    ],
+)
+def test_what_is_not_known_is_said_where_it_applies(
+    playground: Playground, odd: Path, name: str, said: str
+) -> None:
+    tried = what_if(look_at(playground), Chain().add(slot(odd, "odd", name, 1)), [WEB])
+    assert len(tried.unknown) == 1
+    assert tried.unknown[0].startswith(said)
+
+
+def test_programs_called_at_run_time_are_left_alone(playground: Playground, odd: Path) -> None:
+    """What is in such an array works on maps that run: the trial does not call it."""
+    running = change(
+        playground, Chain().add(slot(odd, "odd", "callee", 1)).add(slot(odd, "odd", "caller", 0))
+    )
+    assert running.chain is not None
+    caller, callee = running.chain
+    numbers = {ref.name: ref.id for one in (caller, callee) for ref in one.component.maps}
+    with Object((odd / "odd.o").read_bytes(), "odd") as opened:
+        for program in opened.programs():
+            program.set_autoload(program.name == "callee")
+        for one in opened.maps():
+            if one.name == "seen":
+                with bpf.map_by_id(numbers["seen"]) as seen:
+                    one.reuse(seen)
+        opened.load()
+        (program,) = (one for one in opened.programs() if one.name == "callee")
+        with bpf.map_by_id(numbers["calls"]) as calls:
+            bpf.map_update(calls, bytes(4), struct.pack("<i", program.fd))
+
+        def count() -> int:
+            with bpf.map_by_id(numbers["seen"]) as fd:
+                return int.from_bytes(bpf.map_lookup(fd, bytes(4), 8), "little")
+
+        alone = running.chain.remove([1])
+        tried = what_if(running, alone, [WEB])
+        assert tried.crossings[0].new.verdict is PASS
+        assert count() == 0
+        assert run_through(running, WEB.data).code == DROP  # as it is, it does
+        assert count() == 1
 
 
 def test_a_redirect_names_its_targets(samples: Path) -> None:
