@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 
 from tests.bench.live import Generator
 from tests.bench.rounds import Timing, alternate
-from tests.kernel.chains import change
+from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.loaders import xdp_loader
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Linkage, Slot
@@ -185,3 +186,39 @@ def test_freplace_beside_libxdps_own_dispatcher(root: None, samples: Path) -> No
         programs["freplace, by xdp-loader"] = held.enter_context(bpf.prog_by_id(theirs))
         taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
     table(taken, "one program that drops")
+
+
+def test_a_toggle_beside_an_edit(root: None, samples: Path) -> None:
+    """A whole change, from the look at what runs to the look at what runs then."""
+    with contextlib.ExitStack() as held:
+        playgrounds = {kind: held.enter_context(Playground()) for kind in ("static", "tailcall")}
+        for kind, playground in playgrounds.items():
+            change(playground, chain_of(samples, "firewall", "ratelimit", "monitor", linkage=Linkage(kind)))
+
+        def toggle(playground: Playground) -> float:
+            chain = look_at(playground).chain
+            assert chain is not None
+            return clocked(playground, chain.retune(1, actions=chain.slots[1].actions.toggle(Action.DROP)))
+
+        def edit(playground: Playground) -> float:
+            chain = look_at(playground).chain
+            assert chain is not None
+            return clocked(playground, chain.move(2, 0))
+
+        def clocked(playground: Playground, candidate: Chain) -> float:
+            start = time.perf_counter()
+            change(playground, candidate)
+            return (time.perf_counter() - start) * 1e3
+
+        taken = alternate(
+            {
+                f"{kind}, {name}": lambda measure=measure, one=one: measure(one)
+                for kind, one in playgrounds.items()
+                for name, measure in (("a toggle", toggle), ("an edit", edit))
+            },
+            ROUNDS,
+        )
+    print("\nms a change")
+    for name, timing in taken.items():
+        print(f"{name:<24}{timing}")
+    assert taken["tailcall, a toggle"].median < taken["tailcall, an edit"].median
