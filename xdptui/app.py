@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -20,6 +20,9 @@ from .screens.confirm import Confirm
 from .screens.main import MainScreen
 from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from .view.keys import KEYS
+
+if TYPE_CHECKING:
+    from .replay import Replay
 
 __all__ = ["XdpTui", "run"]
 
@@ -38,7 +41,9 @@ class XdpTui(App[None]):
         Binding("q,ctrl+q,ctrl+c", "quit", "Quit", show=False, priority=False),
     ]
 
-    def __init__(self, netns: str | None = None, interface: str | None = None) -> None:
+    def __init__(
+        self, netns: str | None = None, interface: str | None = None, replay: Replay | None = None
+    ) -> None:
         environ = dict(os.environ)  # before Textual takes NO_COLOR out of it
         # Told at once that colours are the terminal's own, Textual strips them; else it turns them to greys.
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
@@ -47,7 +52,7 @@ class XdpTui(App[None]):
         self.theme = choose(environ, self.console.color_system).name
         if environ.get("SSH_CONNECTION"):
             self.animation_level = "none"
-        self.main = MainScreen(netns, interface)
+        self.main = MainScreen(netns, interface, replay)
 
     def get_default_screen(self) -> Screen[None]:
         return self.main
@@ -124,14 +129,15 @@ class XdpTui(App[None]):
         return self._exception
 
 
-def run(netns: str | None = None, interface: str | None = None) -> int:
+def run(netns: str | None = None, interface: str | None = None, replay: Replay | None = None) -> int:
     """Run the terminal program until the user quits.
 
     The exit code is 0; 1 after an internal error; 128 and the signal's number after a signal.
 
-    ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select at first.
+    ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select at first;
+    ``replay`` is looked at in place of this machine.
     """
-    app = XdpTui(netns, interface)
+    app = XdpTui(netns, interface, replay)
     app.run()
     error = app.unexpected
     if error is not None:

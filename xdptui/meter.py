@@ -129,6 +129,10 @@ class Meter:
         self._trends.setdefault(ifindex, Trends()).add(reading)
         return reading
 
+    def sample(self, ifindex: int) -> Sample | None:
+        """The counters as they were at the last `read`; None where nothing counts."""
+        return self._last.get(ifindex) if ifindex in self._readings else None
+
     def last(self, ifindex: int | None) -> Reading | None:
         return self._readings.get(ifindex) if ifindex is not None else None
 

@@ -40,6 +40,8 @@ COMMANDS: dict[str, str] = {
     "log": "xdptui.commands.log",
     "features": "xdptui.commands.features",
     "watch": "xdptui.commands.watch",
+    "record": "xdptui.commands.record",
+    "replay": "xdptui.commands.replay",
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
@@ -177,6 +179,8 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "record", _record, "keep what runs and what it counts in a file")
+    _add(commands, "replay", _replay, "look at a recording, on any machine")
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
@@ -475,6 +479,28 @@ def _readings(parser: argparse.ArgumentParser) -> None:
         "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
     )
     parser.add_argument("--count", metavar="N", help="end after so many readings")
+
+
+def _record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="where to (and FILE.1, the part before)")
+    parser.add_argument("interfaces", metavar="IF", nargs="*", help="these interfaces (default: all)")
+    parser.add_argument(
+        "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
+    )
+    parser.add_argument("--duration", metavar="S", help="end after so many seconds (default: on ctrl-C)")
+    parser.add_argument(
+        "--max-size", metavar="SIZE", help="bytes, or 500k, 64M, 2G (default 64M); then the oldest is dropped"
+    )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
+def _replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", nargs="?", help="what `xdptui record` wrote")
+    parser.add_argument("interface", metavar="IF", nargs="?", help="the interface to select")
+    parser.add_argument("--demo", action="store_true", help="the recording that comes with xdptui")
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
 
 
 def _maps(parser: argparse.ArgumentParser) -> None:

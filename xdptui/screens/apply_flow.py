@@ -21,6 +21,7 @@ from .flow import Flow
 
 if TYPE_CHECKING:
     from xdpchain.ssh_guard import Judgement
+    from xdptui.replay.feed import RecordedFeed
 
 __all__ = ["ApplyFlow", "questions"]
 
@@ -83,7 +84,7 @@ def _whose(gone: list[str]) -> str:
 class ApplyFlow(Flow):
     """Plan, apply, drop, and the details of a slot."""
 
-    feed: Feed
+    feed: Feed | RecordedFeed
 
     def _plan(self) -> Plan | None:
         edit = self.session.edit
@@ -112,7 +113,7 @@ class ApplyFlow(Flow):
             return
         from .plan import PlanDialog
 
-        refusal = f"Read-only: {', '.join(self.session.missing)} is missing" if self.session.read_only else ""
+        refusal = f"Read-only: {self.session.read_only_why}" if self.session.read_only else ""
         if await self.app.push_screen_wait(PlanDialog(plan, refusal)):
             await self._apply(plan)
 

@@ -9,7 +9,6 @@ from textual import work
 from textual.message import Message
 
 from xdpchain.armed import Outcome, State
-from xdpchain.confirm.pins import boot_clock
 from xdpchain.errors import XdpChainError
 from xdpchain.running import Running
 from xdptui.view.session import CONFIRM_SECONDS
@@ -26,6 +25,8 @@ def countdown(running: Running | None) -> Armed | None:
     """What the banner says of a change that waits."""
     if running is None or running.armed is None:
         return None
+    from xdpchain.confirm.pins import boot_clock  # late: a replay runs where there is no BPF
+
     return Armed(round(running.armed.seconds_left(boot_clock())), BUT.get(running.armed.state, ""))
 
 

@@ -59,7 +59,7 @@ class Flow(Screen[None]):
             self.notify("There is no interface to edit", severity="warning")
             return False
         if session.read_only:
-            self.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
+            self.notify(f"Read-only: {session.read_only_why}", severity="warning")
             return False
         if session.state in (State.FOREIGN, State.VIEW):
             adopt = ". i adopts the program" * (session.state is State.FOREIGN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -31,6 +31,7 @@ from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.inspector import Inspector
 from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.time_bar import TimeBar
 from xdptui.widgets.waterfall import Waterfall
 
 from .adopt_flow import AdoptFlow
@@ -38,8 +39,13 @@ from .alarm import Alarm, Alarmed
 from .decide_flow import DecideFlow, countdown
 from .edit_flow import EditFlow
 from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed
+from .replay_flow import ReplayFlow
 from .save_flow import SaveFlow
 from .undo_flow import UndoFlow
+
+if TYPE_CHECKING:
+    from xdptui.replay import Replay
+    from xdptui.replay.feed import RecordedFeed
 
 __all__ = ["MainScreen"]
 
@@ -49,8 +55,8 @@ EMPTY_ROWS = 3
 """Rows for saying why there is no interface to list."""
 
 
-class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
-    """``interface`` names the one to select at first."""
+class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
+    """``interface`` names the one to select at first; ``replay`` takes the place of the kernel."""
 
     ALLOW_SELECT = False
     DEFAULT_CSS = "MainScreen { layout: vertical; overflow: hidden; background: $background; }"
@@ -58,10 +64,14 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
         Binding(key.keys, key.action, key.text, show=False) for key in KEYS if key.action != "quit"
     ]
 
-    def __init__(self, netns: str | None = None, interface: str | None = None) -> None:
+    def __init__(
+        self, netns: str | None = None, interface: str | None = None, replay: Replay | None = None
+    ) -> None:
         super().__init__()
         self._compositor = ThriftyCompositor()
-        self.meter = Meter()
+        self.replay = replay
+        self.session = replace(self.session, replaying=replay is not None)
+        self.meter = replay.meter if replay else Meter()
         self._wanted = interface
         self._netns = netns
         self._shares: Layout | None = None
@@ -71,9 +81,15 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
         self._lost: Mapping[int, int] = {}
         self.alarm = Alarm(netns, self.post_message)
         self.feed = Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.session.selected)
+        self.feed: Feed | RecordedFeed = (
+            replay.feed(self.post_message)
+            if replay
+            else Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.session.selected)
+        )
 
     def compose(self) -> ComposeResult:
         yield Banner(id="banner")
+        yield TimeBar(id="time")
         yield FilterLine(id="filter")
         yield InterfaceTable(id="interfaces")
         yield ChainTable(id="chain")
@@ -83,9 +99,11 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
 
     def on_mount(self) -> None:
         self.query_one(FilterLine).display = False
+        self.query_one(TimeBar).display = self.query_one(KeyBar).replaying = self.replay is not None
         self.query_one(ChainTable).focus()
         self.run_worker(self.feed.run, thread=True, group="feed", exit_on_error=False)
-        self.run_worker(self.alarm.run, thread=True, group="alarm", exit_on_error=False)
+        if self.replay is None:
+            self.run_worker(self.alarm.run, thread=True, group="alarm", exit_on_error=False)
         self.set_interval(PERIOD, self.count)
         self.show()
 
@@ -123,7 +141,7 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
     def _arrange(self) -> None:
         session = self.session
         filtering = self.query_one(FilterLine)
-        height = self.size.height - (1 if filtering.display else 0)
+        height = self.size.height - (1 if filtering.display else 0) - (1 if self.replay else 0)
         rows = len(session.chain) + len(session.removed)
         layout = share(height, len(session.visible) or EMPTY_ROWS, rows)
         if layout == self._shares:
@@ -201,6 +219,29 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
 
     def count(self) -> None:
         """Once a second: read the counters that are on the screen, show what they say."""
+        if self.replay is not None:
+            if self.replay.player.tick(PERIOD):
+                self.replay_moved()
+            self.show_time()
+            return
+        self._count()
+
+    def replay_moved(self) -> None:
+        if self.replay is not None and self.replay.turned():
+            self.feed.ask()
+        self._count()
+
+    def show_time(self) -> None:
+        if view := self.time_view():
+            self.query_one(TimeBar).present(view)
+
+    def action_flip(self) -> None:
+        if self.replay is not None:
+            self.play_or_pause()
+        else:
+            super().action_flip()
+
+    def _count(self) -> None:
         session = self.session
         if session.selected is not None:
             self.meter.read(session.selected)
@@ -245,6 +286,9 @@ class MainScreen(EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
         self.tell_settled(before.runnings, event.runnings)
         gone = [r.interface.name for r in before.unsaved if r.interface.ifindex not in session.edits]
         self.put(session)
+        if self.replay is not None:
+            self._count()
+            self.show_time()
         if event.opened:
             self.count()
             # A rate needs two looks: take the second early, so that the first screen soon says something.

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = ["GROUPS", "KEYS", "Key", "hints"]
 
@@ -27,7 +27,7 @@ class Key:
     edits: bool = False
 
 
-GROUPS = ("Move about", "Edit the candidate", "Plan and apply", "Look", "Program")
+GROUPS = ("Move about", "Edit the candidate", "Plan and apply", "Look", "Program", "In a replay")
 
 KEYS: tuple[Key, ...] = (
     Key("up,k", "↑ k", "cursor(-1)", "slot or interface above", GROUPS[0]),
@@ -87,9 +87,29 @@ KEYS: tuple[Key, ...] = (
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
     Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),
+    Key("left_square_bracket", "[", "replay_step(-1)", "one reading back, and pause", GROUPS[5], "back", 4),
+    Key("right_square_bracket", "]", "replay_step(1)", "one reading on, and pause", GROUPS[5], "on", 5),
+    Key("left_curly_bracket", "{", "replay_leap(-60)", "a minute back", GROUPS[5], "-min", 6),
+    Key(
+        "right_curly_bracket",
+        "}",
+        "replay_leap(60)",
+        "a minute on (space plays)",
+        GROUPS[5],
+        "+min",
+        7,
+    ),
 )
 
 
+REPLAYABLE = frozenset(
+    (
+        "cursor", "pick", "other_pane", "filter", "sort", "numbers", "freeze", "help", "command_palette",
+        "quit",
+        "flip", "replay_step", "replay_leap",
+    )
+)  # fmt: skip
+"""What can be done with a recording; all else would ask or change a kernel."""
 DECIDE = ("keep", "back_out")
 NEED_SLOTS = (
     "unload",
@@ -115,6 +135,7 @@ def hints(
     slots: bool = True,
     armed: bool = False,
     foreign: bool = False,
+    replaying: bool = False,
 ) -> tuple[Key, ...]:
     """The hints that fit ``width`` whole, the lowest ranks first, in the order of the table.
 
@@ -125,12 +146,15 @@ def hints(
         key
         for key in KEYS
         if key.rank
-        and not (read_only and key.edits)
+        and (key.action.partition("(")[0] in REPLAYABLE if replaying else not key.action.startswith("replay"))
+        and not (read_only and key.edits and not (replaying and key.action == "flip"))
         and (candidate or key.action not in ("drop", "apply"))
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
         and (slots or key.action not in NEED_SLOTS)
     ]
+    if replaying:
+        offered = [replace(key, hint="play") if key.action == "flip" else key for key in offered]
     kept: list[Key] = []
     room = width
     urgent: tuple[str, ...] = DECIDE if armed else ()

@@ -104,6 +104,7 @@ class Session:
     shown: Shown = Shown.PACKET_RATE
     frozen: bool = False
     missing: tuple[str, ...] = ()
+    replaying: bool = False
     linkage: Linkage = Linkage.STATIC
     linkage_why: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
@@ -170,7 +171,14 @@ class Session:
 
     @property
     def read_only(self) -> bool:
-        return bool(self.missing)
+        return bool(self.missing) or self.replaying
+
+    @property
+    def read_only_why(self) -> str:
+        """Why nothing can be edited, in words; empty where it can."""
+        if self.replaying:
+            return "this is a recording"
+        return f"{', '.join(self.missing)} is missing" if self.missing else ""
 
     @property
     def state(self) -> State:

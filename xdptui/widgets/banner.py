@@ -39,7 +39,9 @@ def banner_line(session: Session, width: int, armed: Armed | None = None) -> Lin
     badges: list[Cell] = []
     if session.frozen:
         badges += [Cell(" FROZEN ", "state-free"), Cell(" ")]
-    if session.read_only:
+    if session.replaying:
+        badges += [Cell(" RECORDING ", "state-readonly"), Cell(" ")]
+    elif session.read_only:
         lacks = f": no {', '.join(session.missing)}" if width >= 100 else ""
         badges += [Cell(clip(f" READ-ONLY{lacks} ", max(11, width // 2)), "state-readonly"), Cell(" ")]
     if session.running is not None and session.running.following is not None:

@@ -32,6 +32,8 @@ class KeyBar(CellGrid):
         self._candidate = False
         self._slots = True
         self._armed = False
+        self.replaying = False
+        """Whether a recording is looked at."""
         self._foreign = False
         self._places: list[tuple[int, int, Key]] = []
 
@@ -60,6 +62,7 @@ class KeyBar(CellGrid):
             candidate=self._candidate,
             slots=self._slots,
             armed=self._armed,
+            replaying=self.replaying,
             foreign=self._foreign,
         )
 

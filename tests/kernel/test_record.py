@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdptui record` keeps what real packets were counted as, also when it is killed"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.command_line import CommandLine
+from xdpchain.errors import XdpChainError
+from xdpchain.recording import Recording
+from xdptui.demo import frames
+from xdptui.demo.playground import Playground
+
+UDP = frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
+
+
+def begun(path: Path) -> Recording:
+    """The recording, once it has a reading."""
+    for _ in range(200):
+        try:
+            return Recording(str(path))
+        except XdpChainError:
+            time.sleep(0.05)
+    raise AssertionError("nothing was recorded")
+
+
+def passed(recording: Recording, number: int, ifindex: int) -> int:
+    sample = recording.reading(number).counted[ifindex].sample
+    return sample.verdict.packets[2] if sample else -1
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_known_packets_and_an_edit(
+    cli: CommandLine, playground: Playground, samples: Path, tmp_path: Path, end: int
+) -> None:
+    file = tmp_path / "r"
+    change(playground, chain_of(samples, "firewall", "monitor"))
+    process = cli.process(
+        "record", str(file), cli.interface, "--interval", "0.1", run=subprocess.Popen, stdout=subprocess.PIPE
+    )
+    try:
+        begun(file)
+        playground.send([UDP] * 12)
+        time.sleep(0.5)
+        running = look_at(playground)
+        assert running.chain is not None
+        after = change(playground, running.chain.remove([0]))
+        playground.send([UDP] * 5)
+        time.sleep(0.7)
+        process.send_signal(end)
+        out, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == (0 if end != signal.SIGKILL else -signal.SIGKILL)
+    if end != signal.SIGKILL:
+        assert "2 times what ran" in out
+    recording = Recording(str(file))
+    index = playground.ifindex
+    assert passed(recording, 0, index) == 0
+    assert passed(recording, len(recording) - 1, index) == 17
+    assert all(
+        passed(recording, i, index) <= passed(recording, i + 1, index) for i in range(len(recording) - 1)
+    )
+    first, last = recording.runnings(0)[0], recording.runnings(len(recording) - 1)[0]
+    assert [slot.name for slot in first.chain or ()] == ["xdp_firewall", "xdp_monitor"]
+    assert [slot.name for slot in last.chain or ()] == ["xdp_monitor"]
+    assert last.identity == after.identity
+    monitor = after.chain.slots[0].key  # type: ignore[union-attr]
+    sample = recording.reading(len(recording) - 1).counted[index].sample
+    assert sample is not None
+    assert (sample.slots[monitor].packets[2], sample.slots[monitor].bytes[2]) == (17, 1700)
+
+
+def test_replayed_as_the_lines_of_watch(
+    cli: CommandLine, playground: Playground, samples: Path, tmp_path: Path
+) -> None:
+    """What `watch --jsonl` says of the same counters, `replay --json` says, too."""
+    file = tmp_path / "r"
+    change(playground, chain_of(samples, "firewall"))
+    playground.send([UDP] * 3)
+    cli.ok("record", str(file), "--interval", "0.1", "--duration", "0.35")
+    watched = json.loads(cli("watch", cli.interface, "--jsonl", "--count", "1").out)
+    code = cli("replay", str(file), "--json")
+    lines = [json.loads(line) for line in code.out.splitlines()]
+    assert 3 <= len(lines) <= 4
+    assert lines[0]["interfaces"] == watched["interfaces"]
+    assert lines[-1]["interfaces"][0]["verdict_rates"]["XDP_PASS"]["packets"] == 0
+    assert lines[0]["interfaces"][0]["verdict"]["XDP_PASS"] == {"packets": 3, "bytes": 300}
+
+
+def test_what_can_not_be_recorded(cli: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "r"
+    assert cli("record", str(file), "nowhere").code == 5
+    assert not file.exists()
+    assert cli("record", str(file), "--max-size", "1").code == 7
+    assert cli("record", str(file), "--interval", "0").code == 7
+    assert cli("record", str(tmp_path / "no" / "r")).code == 7
+    assert cli("record", str(file), "--duration", "0.1", "--interval", "0.1").code == 0
+    assert cli("record", str(file), "--duration", "0.1").code == 7
+    assert cli("replay", str(file)).code == 64
+    assert cli("replay").code == 64
+    assert cli("replay", str(tmp_path / "none"), "--json").code == 5
+
+
+def test_a_full_disk_is_told(cli: CommandLine, tmp_path: Path) -> None:
+    """/dev/full can't be a regular file: a tiny filesystem can."""
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=True)
+    try:
+        result = cli("record", str(small / "r"), "--interval", "0.05", "--duration", "20")
+        assert result.code == 1
+        assert "No space left" in result.err
+        assert len(Recording(str(small / "r"))) > 1
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui replay``: a recording in the terminal program; or as the lines that ``watch --jsonl`` would have
+written. Asks no kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from xdpchain.recording import Recording
+from xdptui.outcome import Talk, UsageError, write
+
+__all__ = ["DEMO", "run"]
+
+DEMO = Path(__file__).resolve().parent.parent / "demo" / "recording.jsonl"
+"""A chain of three samples on a playground, with an edit and a burst of traffic."""
+
+
+def run(options: Namespace) -> int:
+    """Show a recording."""
+    if (options.file is None) is not options.demo:
+        raise UsageError("say what to replay", todo="`xdptui replay FILE`, or `xdptui replay --demo`")
+    recording = Recording(str(DEMO) if options.demo else options.file)
+    if recording.skipped:
+        lines = f"{recording.skipped} line{'s' * (recording.skipped != 1)}"
+        Talk(options.json, False).warn(f"{recording.path}: {lines} can't be read and left out")
+    if options.json:
+        return _lines(recording)
+    if not _is_terminal():
+        raise UsageError("a replay needs a terminal", todo="`xdptui replay FILE --json` prints its readings")
+    from xdptui import app
+    from xdptui.replay import Replay
+
+    return app.run(interface=options.interface, replay=Replay(recording))
+
+
+def _lines(recording: Recording) -> int:
+    from xdptui.render.watch_text import reading_document
+    from xdptui.replay import Replay
+
+    replay = Replay(recording)
+    for number in range(len(recording)):
+        replay.player.step(number - replay.player.number)
+        entries = []
+        for running in recording.runnings(number):
+            if running.hooks:
+                index = running.interface.ifindex
+                entries.append(reading_document(running, replay.meter.read(index), replay.meter.why(index)))
+        document = {"at": recording.reading(number).at, "interfaces": entries}
+        write(json.dumps(document, separators=(",", ":")))
+    return 0
+
+
+def _is_terminal() -> bool:
+    streams = (sys.stdin, sys.stdout)
+    return os.environ.get("TERM") != "dumb" and all(one is not None and one.isatty() for one in streams)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The line that says where a replay stands."""
+
+from __future__ import annotations
+
+from textual import events
+
+from xdptui.view.time_line import TimeView, time_line
+
+from .cell_grid import CellGrid
+
+__all__ = ["TimeBar"]
+
+
+class TimeBar(CellGrid):
+    """Under the banner, in a replay."""
+
+    DEFAULT_CSS = "TimeBar { height: 1; }"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._view: TimeView | None = None
+
+    def present(self, view: TimeView) -> None:
+        self._view = view
+        self.on_resize()
+
+    def on_resize(self, event: events.Resize | None = None) -> None:
+        if self._view is not None:
+            self.paint([time_line(self._view, self.size.width)])
