@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import TYPE_CHECKING
 
 from xdpchain.chain import Chain, Interface
 from xdpchain.errors import XdpChainError
-from xdpchain.spec.saving import Saved, saved, write_spec
 from xdptui.view.session import State
 
 from .confirm import Confirm
 from .flow import Flow
-from .save import SaveDialog, SaveTo
+
+if TYPE_CHECKING:
+    from xdpchain.spec.saving import Saved
+
+    from .save import SaveTo
 
 __all__ = ["SaveFlow"]
 
@@ -34,6 +38,8 @@ class SaveFlow(Flow):
             self.begin(self._save_flow(session.running.interface, session.chain, what))
 
     async def _save_flow(self, where: Interface, chain: Chain, what: str) -> None:
+        from .save import SaveDialog
+
         to = await self.app.push_screen_wait(SaveDialog(where.name, what))
         if to is None or not await self._may_write(to.path):
             return
@@ -56,6 +62,8 @@ class SaveFlow(Flow):
 
 
 def _save(where: Interface, chain: Chain, to: SaveTo) -> Saved:
+    from xdpchain.spec.saving import saved, write_spec  # late: a replay runs where there is no BPF
+
     made = saved([(where, chain)], objects=to.objects, beside=to.path)
     write_spec(made, to.path, replace=True)
     return made
