@@ -76,6 +76,7 @@ class Trial:
             self._reader: CounterReader = held.enter_context(
                 DispatcherCounters(built.counters_map or 0, rows)
             )
+            self._counted = self._reader.read()
             self._program = built.program
             self._held = held.pop_all()
 
@@ -96,10 +97,14 @@ class Trial:
         if len(frame) < SHORTEST:
             raise InvalidInput(f"a frame of {len(frame)} bytes can't be tried", f"{SHORTEST} are the least")
         try:
-            before = self._reader.read()
             run = bpf.prog_test_run(self._program, frame, ingress=ingress)
-            after = self._reader.read()
-            ns = bpf.prog_test_run(self._program, frame, repeat, ingress).ns if repeat > 1 else run.ns
+            before, after = self._counted, self._reader.read()
+            self._counted = after
+            if repeat > 1:
+                ns = bpf.prog_test_run(self._program, frame, repeat, ingress).ns
+                self._counted = self._reader.read()
+            else:
+                ns = run.ns
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the trial can't be run") from error
         slots = tuple(_returned(after.slots[s.key].since(before.slots[s.key])) for s in self.chain.slots)
