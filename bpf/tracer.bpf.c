@@ -11,41 +11,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 #include "counters.h"
-
-/* What is used of the kernel's types; libbpf finds where the running kernel keeps it (CO-RE). */
-#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
-struct ns_common {
-	unsigned int inum;
-};
-
-struct net {
-	struct ns_common ns;
-};
-
-typedef struct {
-	struct net *net;
-} possible_net_t;
-
-struct net_device {
-	int ifindex;
-	possible_net_t nd_net;
-};
-
-struct xdp_rxq_info {
-	struct net_device *dev;
-};
-
-struct xdp_buff {
-	void *data;
-	void *data_end;
-	struct xdp_rxq_info *rxq;
-	__u32 flags; /* kernel 5.18 on, like this enum */
-};
-#pragma clang attribute pop
-
-enum xdp_buff_flags {
-	XDP_FLAGS_HAS_FRAGS = 1,
-};
+#include "xdp_buff.h"
 
 /* Frozen before the load, so the verifier sees constants. */
 static volatile const struct {

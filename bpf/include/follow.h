@@ -61,6 +61,7 @@ struct follow_cpu {
 	__u64 looked_at;  /* packets that the filter saw */
 	__u64 passed_by;  /* packets that came while nothing was granted */
 	__u64 lost;       /* records for which there was no room */
+	__u64 active;     /* this packet is followed: where no dispatcher of ours remembers it */
 	struct follow_head head;
 };
 

@@ -17,14 +17,13 @@ import pytest
 
 from tests.kernel.arming import no_guardian_survives
 from tests.kernel.chains import chain_of, change, expected, look_at, run_through, scripted_chain
-from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.unit.test_classic import EXPRESSIONS
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Linkage, Mode, Slot
 from xdpchain.components import components_of
 from xdpchain.confirm.deciding import roll_back
 from xdpchain.counters import open_counters
-from xdpchain.errors import Busy, InvalidInput, NotFound, NotOurs, RaceLost
+from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping
 from xdpchain.journal.undoing import history
@@ -387,10 +386,6 @@ def test_what_can_not_be_followed(playground: Playground, samples: Path, three: 
     empty = change(playground, three.chain.remove([0, 1, 2]))
     with pytest.raises(NotFound, match="no XDP program"):
         follow(empty, "")
-    with pinned_program(samples / "pass.o") as pin:
-        attach_pinned(playground, pin)
-        with pytest.raises(NotOurs):
-            follow(look_at(playground), "")
 
 
 class _Unattached(Tapping):

@@ -18,6 +18,7 @@ from xdpchain.sys.pcap import compile_expression
 from .classic import HEAD, Filter, translate, unpack
 from .followed import Followed
 from .inside import Inside
+from .outside import Outside
 from .records import Assembly, Record
 from .tapping import Tally, Tapping
 
@@ -155,15 +156,17 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
     interface = running.interface
     if running.hook is None:
         raise NotFound(f"there is nothing to follow on {interface}", "no XDP program runs there")
-    if running.chain is None:
-        raise NotOurs(f"packets can't be followed on {interface}", running.note)
     if running.linkage is Linkage.STATIC:
+        if running.chain is None:
+            raise NotOurs(f"packets can't be followed on {interface}", running.note)
         return Inside(running, filter, expression, lock_timeout)
-    raise Unsupported(
-        f"packets can't be followed on {interface}",
-        f"its chain has {running.linkage} linkage",
-        "Use static linkage (`xdptui relink`)",
-    )
+    if running.linkage is Linkage.TAILCALL:
+        raise Unsupported(
+            f"packets can't be followed on {interface}",
+            "its chain has tailcall linkage, where no program returns to another",
+            "Use static linkage (`xdptui relink`)",
+        )
+    return Outside(running, filter)
 
 
 def follow(
@@ -177,7 +180,8 @@ def follow(
     """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second.
 
     Under static linkage the chain is swapped for one that records, and back when the follower is closed:
-    the same components over the same maps, and no packet is lost. Raises InvalidInput for the filter,
+    the same components over the same maps, and no packet is lost. Under freplace linkage, and on a single
+    program of somebody else, tracing programs are attached meanwhile. Raises InvalidInput for the filter,
     NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a change waits
     to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
     """

@@ -11,13 +11,12 @@ leaves it behind, silent after some seconds; `take_back` links the plain chain a
 from __future__ import annotations
 
 import contextlib
-import time
 
 from xdpchain.author import current_author
 from xdpchain.chain import Chain
 from xdpchain.confirm.arming import make_way
 from xdpchain.discover import author_of, look, manifest_of
-from xdpchain.errors import Busy, NotFound, RaceLost, XdpChainError
+from xdpchain.errors import Busy, NotFound, RaceLost
 from xdpchain.following import Following
 from xdpchain.linkage.arrays import remove_array_pins
 from xdpchain.linkage.linked import LinkedChain
@@ -27,15 +26,12 @@ from xdpchain.manifest import Author
 from xdpchain.running import Running
 from xdpchain.swap import swap, took_effect
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.netlink import Netlink
 
 from .classic import Filter
+from .hook_watch import HookWatch
 from .tapping import Tapping, sign_of_life
 
 __all__ = ["Inside", "take_back", "take_back_left_over"]
-
-LOOK_EVERY = 0.5
-"""Seconds between two looks at whether the chain still runs that records."""
 
 
 class Inside(Tapping):
@@ -45,7 +41,6 @@ class Inside(Tapping):
         """Swap it in. Raises what `transaction.apply` does; nothing was changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
-        self._looked = time.monotonic()
         with contextlib.ExitStack() as held:
             maps = make_maps()
             for fd in maps.values():
@@ -74,26 +69,12 @@ class Inside(Tapping):
                         self._swap_back()
                     self._built.unpin()
                     raise
+            self._watch = HookWatch(self._interface, chain.mode, self.recording)
             self.slots = {i: (slot.key, slot.name) for i, slot in enumerate(chain.slots, 1)}
             self._held = held.pop_all()
 
     def why_not(self) -> str:
-        if time.monotonic() - self._looked < LOOK_EVERY:
-            return ""
-        self._looked = time.monotonic()
-        try:
-            with Netlink(self._interface.netns) as netlink:
-                there = netlink.link(self._interface.ifindex).program(self._chain.mode.value)
-        except NotFound:
-            return f"{self._interface} is gone"
-        if there == self.recording:
-            return ""
-        if there is None:
-            return f"the chain was taken off {self._interface}"
-        try:
-            return author_of(look(self._interface.name, self._interface.netns))
-        except XdpChainError as error:
-            return str(error)
+        return self._watch.why_not()
 
     def close(self) -> None:
         """Bring the plain chain back, if the recording one still runs. Raises Busy, where another editor

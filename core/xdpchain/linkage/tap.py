@@ -14,7 +14,7 @@ from xdpchain.sys import bpf
 __all__ = ["FILTER", "HEADS", "HELPERS", "RING", "STATE", "STATE_SIZE", "Tap", "make_maps"]
 
 STATE, HEADS, RING = "xdptui_follow", "xdptui_heads", "xdptui_ring"
-STATE_SIZE, HEAD_SIZE = 192, 320
+STATE_SIZE, HEAD_SIZE = 192, 328
 RING_SIZE = 1 << 20
 """Bytes: 3,400 records, which is 300 packets through a chain of ten."""
 

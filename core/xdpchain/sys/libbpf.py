@@ -38,6 +38,7 @@ __all__ = [
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 ATTACH_TYPE_XDP = 37
+ATTACH_TYPE_FENTRY = 24
 MAP_TYPE_ARRAY = 2
 LOG_STATISTICS = 4
 LOG_INSTRUCTIONS = 1
@@ -307,6 +308,13 @@ class ObjectProgram:
             lib.bpf_program__set_attach_target(self.handle, target.fileno(), function.encode()),
             f"aim at {function}",
         )
+
+    def as_fentry(self, target: Fd, function: str) -> None:
+        """Load it as a tracer of the calls of ``function`` of the loaded program ``target``."""
+        lib = library()
+        lib.bpf_program__set_type(self.handle, ProgType.TRACING)
+        lib.bpf_program__set_expected_attach_type(self.handle, ATTACH_TYPE_FENTRY)
+        self.as_fexit(target, function)
 
     def as_fexit(self, target: Fd, function: str) -> None:
         """Load it as a tracer of the returns of ``function`` of the loaded program ``target``."""

@@ -35,7 +35,7 @@ from xdpchain.sys.libbpf import LoadFailed, Object, possible_cpus
 
 from .targets import Place
 
-__all__ = ["Aim", "Function", "attach", "count_targets", "entry_function"]
+__all__ = ["Aim", "Function", "attach", "count_targets", "entry_function", "explain"]
 
 OBJECT = Path(__file__).resolve().parents[1] / "objects" / "tracer.o"
 PROGRAM = "xdptui_count_"
@@ -168,7 +168,7 @@ def attach(aims: Sequence[Aim], counters: bpf.Fd, place: Place) -> dict[int, bpf
         try:
             opened.load()
         except LoadFailed as error:
-            raise _explain(error) from error
+            raise explain(error) from error
         links = {}
         for program in programs:
             if program.name in by_name:
@@ -177,7 +177,7 @@ def attach(aims: Sequence[Aim], counters: bpf.Fd, place: Place) -> dict[int, bpf
                 except bpf.BpfError as error:
                     if error.errno == errno.EBUSY:
                         continue
-                    raise _explain(error) from error
+                    raise explain(error) from error
                 links[by_name[program.name].row] = link
         held.pop_all()
         return links
@@ -191,8 +191,10 @@ def _config(aims: Sequence[Aim], place: Place) -> bytes:
     return struct.pack("=iI", place.ifindex, place.netns) + declared
 
 
-def _explain(error: bpf.BpfError) -> XdpChainError:
-    what = "counting can't be attached"
+def explain(
+    error: bpf.BpfError, what: str = "counting can't be attached", todo: str = _STATIC
+) -> XdpChainError:
+    """The engine's error for a tracing program that was refused."""
     messages = error.messages if isinstance(error, LoadFailed) else ""
     words = "\n".join(part for part in (str(error), error.log.rstrip(), messages.rstrip()) if part)
     if error.errno in (errno.EPERM, errno.EACCES) and not error.log.strip():
@@ -201,15 +203,15 @@ def _explain(error: bpf.BpfError) -> XdpChainError:
             why = f"this process lacks {', '.join(one.name for one in missing)}"
             return PermissionDenied(what, why, missing[0].todo, detail=words)
         return PermissionDenied(
-            what, "this kernel refuses programs of type TRACING, by its policy (EPERM)", _STATIC, detail=words
+            what, "this kernel refuses programs of type TRACING, by its policy (EPERM)", todo, detail=words
         )
     if "valid kernel BTF" in messages:
-        return Unsupported(what, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", _STATIC, detail=words)
+        return Unsupported(what, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", todo, detail=words)
     if error.errno in (errno.EOPNOTSUPP, 524):
-        return Unsupported(what, "this kernel has no BPF trampolines on this machine", _STATIC, detail=words)
+        return Unsupported(what, "this kernel has no BPF trampolines on this machine", todo, detail=words)
     if re.search(r"(?:unknown|invalid) func", error.log):
         why = "a program does not declare its argument as struct xdp_md, and to count it takes kernel 5.17"
-        return Unsupported(what, why, _STATIC, detail=words)
+        return Unsupported(what, why, todo, detail=words)
     lines = [line for line in error.log.splitlines() if line and not line.startswith("processed ")]
     why = f"{os.strerror(error.errno or 0)} ({errno.errorcode.get(error.errno or 0, '?')})"
-    return KernelRefused(what, f"{lines[-1]}; {why}" if lines else why, _STATIC, detail=words)
+    return KernelRefused(what, f"{lines[-1]}; {why}" if lines else why, todo, detail=words)

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Following packets through programs from outside: fentry where a packet comes in, fexit on each component, and fexit
+ * where the verdict is returned. They write the records that a static chain's own dispatcher writes.
+ *
+ * The filter is put in the place of a function by user space, which therefore loads the entry program by itself.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include "follow.h"
+#include "xdp_buff.h"
+
+/* Frozen before the load, so the verifier sees constants. */
+static volatile const struct {
+	int ifindex; /* 0: wherever the program runs */
+	__u32 netns; /* the network namespace's inode number */
+	__u32 needs; /* bytes of a packet that the filter looks at */
+	__u32 alone; /* there is one program only: what it returns is the verdict */
+} config = {};
+
+static __always_inline __u32 length_of(struct xdp_buff *xdp)
+{
+	if (bpf_core_enum_value_exists(enum xdp_buff_flags, XDP_FLAGS_HAS_FRAGS) &&
+	    xdp->flags & bpf_core_enum_value(enum xdp_buff_flags, XDP_FLAGS_HAS_FRAGS))
+		return bpf_xdp_get_buff_len((void *)xdp);
+	return xdp->data_end - xdp->data;
+}
+
+/* Copies at most ``most`` bytes of the packet's linear part; returns how many. */
+static __always_inline __u32 copy(struct xdp_buff *xdp, __u8 *to, __u32 most)
+{
+	void *from = xdp->data;
+	__u64 there = xdp->data_end - from;
+
+	if (there > most)
+		there = most;
+	/* What the compiler knows by now, the verifier must see. */
+	asm volatile("" : "+r"(there));
+	if (there > FOLLOW_HEAD)
+		there = FOLLOW_HEAD;
+	if (bpf_probe_read_kernel(to, there, from))
+		return 0;
+	return there;
+}
+
+/* Stands for the filter that user space puts in its place: 1 if it takes the packet. */
+static __attribute__((noinline)) int follow_filter(struct follow_head *head)
+{
+	volatile int code = head->captured;
+
+	return code;
+}
+
+/* Not one of libbpf's sections: user space says what type it is, and reads what libbpf is about to load. */
+SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
+{
+	struct xdp_buff *xdp = (void *)ctx[0];
+	struct follow_cpu *cpu = follow_cpu();
+	struct follow_state *state;
+	__u64 first, second, start;
+	__u32 key = 0;
+
+	state = bpf_map_lookup_elem(&xdptui_follow, &key);
+	if (!cpu || !state)
+		return 0;
+	cpu->active = 0;
+	if (config.ifindex) {
+		struct net_device *dev = xdp->rxq->dev;
+
+		if (dev->ifindex != config.ifindex || dev->nd_net.net->ns.inum != config.netns)
+			return 0;
+	}
+	if (!follow_allowed(state, cpu))
+		return 0;
+	cpu->head.length = length_of(xdp);
+	cpu->head.captured = copy(xdp, cpu->head.bytes, config.needs);
+	if (!follow_filter(&cpu->head))
+		return 0;
+
+	first = bpf_ktime_get_ns();
+	second = bpf_ktime_get_ns();
+	start = (__u64)xdp->data;
+	cpu->left = first;
+	cpu->packet++;
+	cpu->order = 0;
+	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, 0, start, second, ({
+		record->head.length = cpu->head.length;
+		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_HEAD);
+	})))
+		return 0;
+	__sync_fetch_and_add(&state->taken, 1);
+	cpu->active = 1;
+	cpu->left = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int left(__u64 *ctx, __u32 stage)
+{
+	struct xdp_buff *xdp = (void *)ctx[0];
+	__u64 now = bpf_ktime_get_ns(), start;
+	struct follow_cpu *cpu = follow_cpu();
+	__u32 code = ctx[1];
+
+	if (!cpu || !cpu->active)
+		return 0;
+	start = (__u64)xdp->data;
+	FOLLOW_RECORD(cpu, stage, code, start, now, ({
+		record->head.length = length_of(xdp);
+		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_HEAD);
+	}));
+	cpu->left = bpf_ktime_get_ns();
+	if (config.alone) {
+		cpu->active = 0;
+		follow_end(cpu, code, cpu->left);
+	}
+	return 0;
+}
+
+#define LEFT(stage)                                          \
+	SEC("fexit") int xdptui_left_##stage(__u64 *ctx) \
+	{                                                    \
+		return left(ctx, stage);                     \
+	}
+
+LEFT(1)
+LEFT(2)
+LEFT(3)
+LEFT(4)
+LEFT(5)
+LEFT(6)
+LEFT(7)
+LEFT(8)
+LEFT(9)
+LEFT(10)
+
+SEC("fexit") int xdptui_verdict(__u64 *ctx)
+{
+	struct follow_cpu *cpu = follow_cpu();
+
+	if (cpu && cpu->active) {
+		cpu->active = 0;
+		follow_end(cpu, ctx[1], bpf_ktime_get_ns());
+	}
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Following packets from outside, where a chain has no dispatcher of ours: fentry where a packet comes in,
+fexit on each component and on the dispatcher (bpf/follow_trace.bpf.c).
+
+Nothing is swapped, and nothing stays: the links belong to this process. Stubs are never traced, for a traced
+function can't be replaced. The filter is spliced into the entry program, which libbpf loads once with a stub
+in its place, to have it relocated, and which is then loaded by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from xdpchain import image
+from xdpchain.btf import Btf
+from xdpchain.counts import FOREIGN
+from xdpchain.discover import author_of, look
+from xdpchain.dispatcher.emit import function_ids
+from xdpchain.errors import InvalidInput, RaceLost, Unsupported
+from xdpchain.linkage.tap import FILTER, make_maps
+from xdpchain.running import Running
+from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import ATTACH_TYPE_FENTRY, LoadFailed, Object, ObjectProgram
+from xdpchain.trace.fexit import Function, entry_function, explain
+from xdpchain.trace.targets import Place, place_of, targets
+
+from .classic import Filter
+from .hook_watch import HookWatch
+from .tapping import Tapping
+
+__all__ = ["Outside"]
+
+OBJECT = Path(__file__).resolve().parents[1] / "objects" / "follow_trace.o"
+ENTER, LEFT, LAST = "xdptui_enter", "xdptui_left_", "xdptui_verdict"
+WHAT = "packets can't be followed here"
+TODO = "Packets through a chain of static linkage can be followed without tracing (`xdptui relink`)"
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """A function of a loaded program."""
+
+    program: bpf.Fd
+    function: Function
+
+
+class Outside(Tapping):
+    """Tracing programs on what runs, attached (see `Tapping`)."""
+
+    def __init__(self, running: Running, filter: Filter) -> None:
+        """Attach them. Raises RaceLost, PermissionDenied, Unsupported and KernelRefused; nothing is attached
+        then.
+        """
+        now = look(running.interface.name, running.interface.netns)
+        if now.identity != running.identity or now.hook is None:
+            raise RaceLost(
+                f"{now.interface} does not run that chain any more", author_of(now), "Look at it again"
+            )
+        self._watch = HookWatch(now.interface, now.hook.mode, now.hook.prog_id)
+        chain = now.chain or now.shown
+        slots = [(slot.key, slot.name) for slot in chain or ()] or [(FOREIGN, now.hook.name)]
+        order = {key: stage for stage, (key, _) in enumerate(slots, 1)}
+        with contextlib.ExitStack() as held:
+            aims = {}
+            for target in targets(now):
+                program = held.enter_context(_program(target.prog_id))
+                aims[order.get(target.key, 0)] = _Aim(program, _declared(program))
+            maps = make_maps()
+            for fd in maps.values():
+                held.callback(fd.close)
+            super().__init__(maps)
+            held.callback(super().close)
+            links = _attach(aims, filter, maps, place_of(now))
+            for link in links:
+                held.callback(link.close)
+            self.slots = dict(enumerate(slots, 1))
+            self._held = held.pop_all()
+
+    def why_not(self) -> str:
+        return self._watch.why_not()
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def _program(number: int) -> bpf.Fd:
+    try:
+        return bpf.prog_by_id(number)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"program {number} can't be followed") from error
+
+
+def _declared(program: bpf.Fd) -> Function:
+    function = entry_function(program)
+    if not function.declared:
+        raise Unsupported(
+            WHAT,
+            f"{function.name} does not declare its argument as struct xdp_md, so its packets can't be read",
+            TODO,
+        )
+    return function
+
+
+def _attach(
+    aims: Mapping[int, _Aim], filter: Filter, maps: Mapping[str, bpf.Fd], place: Place
+) -> list[bpf.Fd]:
+    """Attach everything, the way in last. A dispatcher whose main function a single component has replaced
+    can't be traced, and needn't: what that returns is the verdict.
+    """
+    components = {stage: aim for stage, aim in aims.items() if stage}
+    main = aims.get(0)
+    if main is not None:
+        try:
+            return _attach_all({**components, 0: main}, main, filter, maps, place)
+        except _Replaced:
+            pass
+    if len(components) != 1:
+        raise Unsupported(WHAT, "its dispatcher can't be traced", "Reload the chain")
+    return _attach_all(components, next(iter(components.values())), filter, maps, place)
+
+
+class _Replaced(Exception):
+    """The dispatcher's main function is replaced by another program."""
+
+
+def _attach_all(
+    aims: Mapping[int, _Aim], door: _Aim, filter: Filter, maps: Mapping[str, bpf.Fd], place: Place
+) -> list[bpf.Fd]:
+    try:
+        data = OBJECT.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{OBJECT.name} is missing", str(error.strerror), "Build it: make bpf") from None
+    wanted = {LEFT + str(stage): aim for stage, aim in aims.items() if stage}
+    if 0 in aims:
+        wanted[LAST] = aims[0]
+    with contextlib.ExitStack() as held, Object(data, "follow_trace") as opened:
+        programs = {program.name: program for program in opened.programs()}
+        for name, program in programs.items():
+            program.set_autoload(name == ENTER or name in wanted)
+            if name == ENTER:
+                program.as_fentry(door.program, door.function.name)
+            elif name in wanted:
+                program.as_fexit(wanted[name].program, wanted[name].function.name)
+        for one in opened.maps():
+            if one.name in maps:
+                one.set_max_entries(bpf.map_info(maps[one.name]).max_entries)
+                one.reuse(maps[one.name])
+            elif one.internal:
+                alone = 0 not in aims
+                one.set_initial_value(struct.pack("=iIII", place.ifindex, place.netns, filter.needs, alone))
+        try:
+            opened.load()
+            enter = held.enter_context(_with_filter(programs[ENTER], door, filter))
+            links = []
+            fds: list[bpf.Fd | int] = [*(programs[name].fd for name in wanted), enter]
+            for fd in fds:
+                links.append(held.enter_context(bpf.trace_attach(fd)))
+        except (LoadFailed, bpf.BpfError) as error:
+            if error.errno == errno.EBUSY and 0 in aims:
+                raise _Replaced from error
+            raise explain(error, WHAT, TODO) from error
+        enter.close()
+        held.pop_all()
+        return links
+
+
+def _with_filter(loaded: ObjectProgram, door: _Aim, filter: Filter) -> bpf.Fd:
+    """The entry program once more, with the filter in the place of its stub. Raises BpfError."""
+    code, functions = loaded.instructions(), loaded.func_info()
+    types = bpf.prog_info(loaded.fd).btf_id
+    btf = Btf.parse(bpf.btf_raw(types))
+    names = {btf.type(number).name: at for at, number in functions}
+    others = [at for at, _ in functions if at not in (0, names[FILTER])]
+    linked = image.splice(code, (names[FILTER],), (filter.instructions,), others)
+    numbers = dict(functions)
+    records = [(linked.kept[at], number) for at, number in functions if at in linked.kept]
+    records.append((linked.starts[0] or 0, numbers[names[FILTER]]))
+    with bpf.btf_by_id(types) as btf_fd:
+        load = partial(
+            bpf.prog_load,
+            bpf.ProgType.TRACING,
+            linked.image,
+            name=ENTER,
+            licence="Dual BSD/GPL",
+            attach_type=ATTACH_TYPE_FENTRY,
+            btf_fd=btf_fd.fileno(),
+            func_info=b"".join(struct.pack("<II", *record) for record in records),
+            attach_btf_id=function_ids(door.program)[door.function.name],
+            attach_fd=door.program.fileno(),
+        )
+        try:
+            return load()
+        except bpf.BpfError:
+            return load(log_level=1, log_size=1 << 22)  # for the verifier's reasoning
