@@ -37,6 +37,8 @@ CHAIN = ("firewall", "ratelimit", "monitor")
 PACKETS_A_SECOND = 600
 MOST_SECONDS = 300
 
+HOLD = threading.Event()
+"""While it is set, nobody sends."""
 STAGE: list[Playground] = []
 """The playground that the pictures are of, while there is one."""
 
@@ -58,6 +60,8 @@ def send_mixture(ground: Playground, stop: threading.Event) -> None:
     for tick in range(MOST_SECONDS * 10):
         if stop.wait(0.1):
             return
+        if HOLD.is_set():
+            continue
         burst = PACKETS_A_SECOND // 10 * (2 + tick % 7 + (tick // 13) % 5) // 6
         ground.send(frames[(sent + i) % len(frames)] for i in range(burst))
         sent += burst
@@ -137,6 +141,15 @@ async def events_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 1.2)
 
 
+async def account_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 2)
+    await pilot.press("x", "n")
+    await count(pilot, 5)
+    HOLD.set()
+    await count(pilot, 2)
+    HOLD.clear()
+
+
 SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
@@ -147,6 +160,7 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "details": ((100, 34), details_scene),
     "help": ((90, 50), help_scene),
     "events": ((100, 30), events_scene),
+    "account": ((100, 24), account_scene),
 }
 FOCUS = {"events": 1}
 """The link that is selected, where it is not the first."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.mishaps import fill, ip, listeners, redirecting
-from tests.tui.driving import driving
+from tests.tui.driving import change, driving, run_chain
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
 from xdptui.screens.events import EventsScreen
@@ -84,3 +85,26 @@ async def test_the_main_screen_marks_where_packets_are_lost(net: Playground) -> 
         marked = [line for line in driver.lines("interfaces") if "!" in line]
         assert len(marked) == 1
         assert "xdp0" in marked[0]
+
+
+async def test_the_next_page_is_the_account(net: Playground, samples: Path) -> None:
+    run_chain(net, samples, "pass")
+    async with driving(net.netns, net.ifname) as driver:
+        await driver.until(lambda: driver.session.chain.slots)
+        await driver.press("x")
+        await driver.until(lambda: driver.dialog(EventsScreen))
+        await driver.press("n")
+        await driver.until(lambda: "to the packet" in driver.text())
+        net.send([scripted(b"\2")] * 9)
+        await driver.until(
+            lambda: ["received", "9", "9", "="] in [x.strip("│ ").split() for x in driver.text().splitlines()]
+        )
+        assert "names from drivers/net/veth.c" in driver.text()
+        assert all(len(line) <= 80 for line in driver.text().splitlines())
+        change(net, lambda chain: chain.remove([0]))
+        await driver.until(lambda: "another program runs there now" in driver.text())
+        for _ in range(3):
+            await driver.press("n")
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.app._exception is None

@@ -46,6 +46,7 @@ COMMANDS: dict[str, str] = {
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
     "events": "xdptui.commands.events",
+    "account": "xdptui.commands.account",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
     "doctor": "xdptui.commands.doctor",
@@ -185,6 +186,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
+    _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
@@ -468,6 +470,11 @@ def _watch(parser: argparse.ArgumentParser) -> None:
 
 def _events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+    _readings(parser)
+
+
+def _account(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
     _readings(parser)
 
 

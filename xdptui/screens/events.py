@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of an interface's packets after their program has spoken, live."""
+"""What becomes of an interface's packets after their program has spoken, and its account, live."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.running import Running
+from xdptui.live import PAGES, Render, open_page
 from xdptui.repaint import ThriftyCompositor
-from xdptui.view.mishaps import Mishaps, mishap_lines
 
 from .dialog import Dialog, button
 
@@ -28,8 +28,8 @@ FRAME = 4
 
 
 class EventsScreen(Dialog[None]):
-    """Listens to the kernel's tracepoints while it is open: a worker of its own, since attaching takes a
-    moment. ``running`` None: all interfaces of the namespace.
+    """Shows one page at a time, and holds what that page takes for as long as it is shown: in a worker, since
+    attaching takes a moment. ``running`` None: all interfaces of the namespace.
     """
 
     DEFAULT_CSS = """
@@ -39,6 +39,7 @@ class EventsScreen(Dialog[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x", "back", show=False),
+        Binding("n", "turn", show=False),
         Binding("f", "freeze", show=False),
         Binding("r", "again", show=False),
         Binding("down,j", "scroll(1)", show=False),
@@ -48,9 +49,9 @@ class EventsScreen(Dialog[None]):
     ]
 
     class Heard(Message):
-        """A reading of listening number ``number``, or why there is none."""
+        """A reading of holding number ``number``, or why there is none."""
 
-        def __init__(self, number: int, found: Mishaps | Exception) -> None:
+        def __init__(self, number: int, found: Render | Exception) -> None:
             super().__init__()
             self.number, self.found = number, found
 
@@ -58,46 +59,52 @@ class EventsScreen(Dialog[None]):
         super().__init__()
         self._compositor = ThriftyCompositor()
         self._netns, self._chosen = netns, running
+        self._page = 0
         self._number = 0
         self._ended = threading.Event()
-        self._found: Mishaps | None = None
+        self._found: Render | None = None
         self._frozen = False
-        where = running.interface.name if running else "all interfaces"
-        self.heading = f"Events: {where}"
+        self.heading = self._title()
+
+    def _title(self) -> str:
+        where = self._chosen.interface.name if self._chosen else "all interfaces"
+        pages = " · ".join(f"[{one}]" if i == self._page else one for i, one in enumerate(PAGES))
+        return f"{where}: {pages}"
 
     def body(self) -> ComposeResult:
-        yield Static("listening…", id="happened")
+        yield Static("beginning…", id="happened")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
+        yield button("Next page (n)", "turn")
         yield button("Freeze (f)", "freeze")
         yield button("From zero (r)", "again")
 
     def on_mount(self) -> None:
         super().on_mount()
-        self._listen()
+        self._hold()
 
     def on_unmount(self) -> None:
         self._ended.set()
 
-    def _listen(self) -> None:
+    def _hold(self) -> None:
+        """Let go of what is held, and take what this page takes."""
         self._ended.set()
         self._ended = threading.Event()
         self._number += 1
-        number, ended = self._number, self._ended
-        self.run_worker(lambda: self._hear(number, ended), thread=True, group="events", exit_on_error=False)
+        self._found = None
+        self._happened.update("beginning…")
+        number, ended, page = self._number, self._ended, PAGES[self._page]
+        self.run_worker(
+            lambda: self._read(number, ended, page), thread=True, group="events", exit_on_error=False
+        )
 
-    def _hear(self, number: int, ended: threading.Event) -> None:
-        """The worker's body: holds the listener for as long as the screen is open."""
-        from xdptui.listening import Listening
-
-        index = self._chosen.interface.ifindex if self._chosen else None
+    def _read(self, number: int, ended: threading.Event, page: str) -> None:
+        """The worker's body."""
         try:
-            with Listening(self._netns, index) as listening:
-                if self._chosen is not None:
-                    listening.follow([self._chosen])
+            with open_page(page, self._netns, self._chosen) as source:
                 while not ended.wait(PERIOD):
-                    self.post_message(self.Heard(number, listening.read()))
+                    self.post_message(self.Heard(number, source.read()))
         except Exception as error:  # shown to the user, in words
             self.post_message(self.Heard(number, error))
 
@@ -105,10 +112,11 @@ class EventsScreen(Dialog[None]):
         if event.number != self._number:
             return
         if isinstance(event.found, Exception):
+            self._found = None
             self._happened.update(Content.styled(str(event.found), "$error"))
             return
-        self._found = event.found
         if not self._frozen:
+            self._found = event.found
             self._show()
 
     def on_resize(self) -> None:
@@ -122,12 +130,16 @@ class EventsScreen(Dialog[None]):
     def _show(self) -> None:
         if self._found is None:
             return
-        width = min(self.app.size.width, 118) - FRAME
-        lines = mishap_lines(self._found, width, events=12)
-        head = f"since {self._found.seconds:.0f} s" + (", frozen" if self._frozen else "")
-        self._happened.update(
-            Content("\n").join([Content(head), *(Content.assemble(*parts) for parts in lines)])
-        )
+        lines = self._found(min(self.app.size.width, 118) - FRAME)
+        if self._frozen:
+            lines = [[("frozen", "bold")], *lines]
+        self._happened.update(Content("\n").join(Content.assemble(*parts) for parts in lines))
+
+    def action_turn(self) -> None:
+        self._page = (self._page + 1) % len(PAGES)
+        self.query_one("#box").border_title = Content(self._title())
+        self.query_one("#body").scroll_home(animate=False)
+        self._hold()
 
     def action_freeze(self) -> None:
         self._frozen = not self._frozen
@@ -135,9 +147,7 @@ class EventsScreen(Dialog[None]):
         self._show()
 
     def action_again(self) -> None:
-        self._happened.update("listening…")
-        self._found = None
-        self._listen()
+        self._hold()
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)
@@ -145,6 +155,10 @@ class EventsScreen(Dialog[None]):
     @on(Button.Pressed, "#close")
     def close(self) -> None:
         self.finish(None)
+
+    @on(Button.Pressed, "#turn")
+    def turn(self) -> None:
+        self.action_turn()
 
     @on(Button.Pressed, "#freeze")
     def freeze(self) -> None:

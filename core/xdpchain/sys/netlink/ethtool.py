@@ -15,16 +15,17 @@ import struct
 
 from xdpchain.sys.netlink.links import Channels, Offload
 
-__all__ = ["channels", "driver", "offloads"]
+__all__ = ["channels", "driver", "offloads", "statistics"]
 
 _SIOCGIFNAME = 0x8910
 _SIOCETHTOOL = 0x8946
-_GDRVINFO, _GSTRINGS, _GSSET_INFO, _GFEATURES, _GCHANNELS = 0x3, 0x1B, 0x37, 0x3A, 0x3C
-_ETH_SS_FEATURES = 4
+_GDRVINFO, _GSTRINGS, _GSTATS, _GSSET_INFO, _GFEATURES, _GCHANNELS = 0x3, 0x1B, 0x1D, 0x37, 0x3A, 0x3C
+_ETH_SS_STATS, _ETH_SS_FEATURES = 1, 4
 _IFNAMSIZ = 16
 _IFREQ = 40  # sizeof(struct ifreq) on 64-bit
 _DRVINFO = 196  # sizeof(struct ethtool_drvinfo): u32 cmd, then char driver[32], …
 _GSTRING_LEN = 32
+_SPARE = 256  # entries
 
 
 def driver(sock: socket.socket, ifindex: int) -> str | None:
@@ -50,25 +51,52 @@ def channels(sock: socket.socket, ifindex: int) -> Channels | None:
 
 def offloads(sock: socket.socket, ifindex: int) -> tuple[Offload, ...]:
     """The device's features, in the kernel's order; () where it has none to tell of. Raises OSError."""
-    answer = _ask(sock, ifindex, struct.pack("=IIQI", _GSSET_INFO, 0, 1 << _ETH_SS_FEATURES, 0), 20)
-    if answer is None:
+    names = _names(sock, ifindex, _ETH_SS_FEATURES)
+    count = len(names)
+    if not names:
         return ()
-    count = struct.unpack_from("=I", answer, 16)[0]
-    head = struct.pack("=III", _GSTRINGS, _ETH_SS_FEATURES, count)
-    strings = _ask(sock, ifindex, head, 12 + count * _GSTRING_LEN)
     words = (count + 31) // 32
     bits = _ask(sock, ifindex, struct.pack("=II", _GFEATURES, words), 8 + 16 * words)
-    if strings is None or bits is None:
+    if bits is None:
         return ()
     blocks = list(struct.iter_unpack("=IIII", bits[8:]))  # available, requested, active, never changed
     found = []
-    for i in range(count):
-        raw = strings[12 + i * _GSTRING_LEN : 12 + (i + 1) * _GSTRING_LEN]
-        name = raw.split(b"\0", 1)[0].decode(errors="replace")
+    for i, name in enumerate(names):
         available, _, active, never = (block >> i % 32 & 1 for block in blocks[i // 32])
         if name:
             found.append(Offload(name, bool(active), bool(never or not available)))
     return tuple(found)
+
+
+def statistics(sock: socket.socket, ifindex: int) -> tuple[tuple[str, int], ...]:
+    """The driver's own counters by its names, in its order; () where it has none. Raises OSError.
+
+    How many there are may change between two questions of the kernel's interface, with the number of queues:
+    what is not sure then is left out.
+    """
+    names = _names(sock, ifindex, _ETH_SS_STATS)
+    if not names:
+        return ()
+    head = struct.pack("=II", _GSTATS, len(names))
+    # Room for more than was asked for: older kernels write as many as there are by now.
+    answer = _ask(sock, ifindex, head, 8 + 8 * (len(names) + _SPARE))
+    if answer is None or struct.unpack_from("=I", answer, 4)[0] != len(names):
+        return ()
+    return tuple(zip(names, struct.unpack_from(f"={len(names)}Q", answer, 8), strict=True))
+
+
+def _names(sock: socket.socket, ifindex: int, which: int) -> list[str]:
+    """The names of a set of strings ("" for one that has none)."""
+    answer = _ask(sock, ifindex, struct.pack("=IIQI", _GSSET_INFO, 0, 1 << which, 0), 20)
+    if answer is None:
+        return []
+    count = struct.unpack_from("=I", answer, 16)[0]
+    head = struct.pack("=III", _GSTRINGS, which, count)
+    strings = _ask(sock, ifindex, head, 12 + (count + _SPARE) * _GSTRING_LEN)
+    if strings is None or struct.unpack_from("=I", strings, 8)[0] != count:
+        return []
+    raw = (strings[12 + i * _GSTRING_LEN : 12 + (i + 1) * _GSTRING_LEN] for i in range(count))
+    return [one.split(b"\0", 1)[0].decode(errors="replace") for one in raw]
 
 
 def _ask(sock: socket.socket, ifindex: int, head: bytes, size: int) -> bytes | None:

@@ -185,6 +185,10 @@ class Netlink:
         """What a device does with packets by itself, by ethtool's names. Raises NotFound."""
         return self._by_ioctl(ethtool.offloads, ifindex, "offloads")
 
+    def statistics(self, ifindex: int) -> tuple[tuple[str, int], ...]:
+        """A driver's own counters, by its names. Raises NotFound."""
+        return self._by_ioctl(ethtool.statistics, ifindex, "statistics")
+
     def _by_ioctl(self, ask: Callable[[socket.socket, int], T], ifindex: int, what: str) -> T:
         try:
             return ask(self._route.socket, ifindex)

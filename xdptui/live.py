@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages of the screen of events: what each holds while it is shown, and what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeAlias
+
+from xdpchain.errors import NotFound
+from xdpchain.running import Running
+from xdptui.view.account_lines import account_lines
+from xdptui.view.mishaps import mishap_lines
+
+__all__ = ["PAGES", "Page", "Render", "open_page"]
+
+Render: TypeAlias = Callable[[int], list[list[tuple[str, str]]]]
+"""A reading that is made into lines of a given width: a list of texts with their styles for each."""
+
+EVENTS, ACCOUNT = "events", "account"
+PAGES = (EVENTS, ACCOUNT)
+LAST_EVENTS = 12
+
+
+class Page:
+    """Held by one thread; closing lets go of everything."""
+
+    def read(self) -> Render:
+        """Raises what the engine raises."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_page(page: str, netns: str | None, running: Running | None) -> Page:
+    """Begin to hold what a page takes. Raises what the engine raises."""
+    return _PAGES[page](netns, running)
+
+
+class _Events(Page):
+    def __init__(self, netns: str | None, running: Running | None) -> None:
+        from .listening import Listening
+
+        self._listening = Listening(netns, running.interface.ifindex if running else None)
+        if running is not None:
+            self._listening.follow([running])
+
+    def read(self) -> Render:
+        found = self._listening.read()
+        return lambda width: [
+            [(f"since {found.seconds:.0f} s", "")],
+            *mishap_lines(found, width, LAST_EVENTS),
+        ]
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+class _Account(Page):
+    def __init__(self, netns: str | None, running: Running | None) -> None:
+        from xdpchain.account import Accounting
+
+        self._running = _one(running)
+        self._accounting = Accounting(self._running)
+
+    def read(self) -> Render:
+        self._accounting.follow(_again(self._running))
+        account, deaf = self._accounting.read(), self._accounting.deaf
+        return lambda _: [[(f"since {account.seconds:.0f} s", "")], *account_lines(account, deaf)]
+
+    def close(self) -> None:
+        self._accounting.close()
+
+
+def _one(running: Running | None) -> Running:
+    if running is None:
+        raise NotFound("There is no account of all interfaces", "", "Select one")
+    return running
+
+
+def _again(running: Running) -> Running:
+    """What runs there now."""
+    from xdpchain.discover import look
+
+    return look(running.interface.name, running.interface.netns)
+
+
+_PAGES: dict[str, Callable[[str | None, Running | None], Page]] = {EVENTS: _Events, ACCOUNT: _Account}
