@@ -18,6 +18,7 @@ from textual.screen import Screen
 from .outcome import DEBUG, debugging
 from .screens.confirm import Confirm
 from .screens.main import MainScreen
+from .screens.palette import Palette
 from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from .view.keys import KEYS
 
@@ -76,7 +77,7 @@ class XdpTui(App[None]):
         covered could not go when it is done.
         """
         if self.screen is self.main and not self.main.busy:
-            super().action_command_palette()
+            self.push_screen(Palette(id="--command-palette"))
 
     def _does(self, action: str) -> Callable[[], object]:
         return lambda: self.main.call_later(self.main.run_action, action)

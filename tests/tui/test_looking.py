@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.command import CommandPalette
 from textual.widgets import TabbedContent
 
 from tests.tui.driving import change, driving, look_at, run_chain
@@ -80,7 +81,7 @@ async def test_palette_does_what_keys_do(playground: Playground, samples: Path) 
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("colon")
-        await driver.until(lambda: type(driver.app.screen).__name__ == "CommandPalette")
+        await driver.until(lambda: isinstance(driver.app.screen, CommandPalette))
         await driver.type("freeze")
         await driver.pilot.pause(0.5)
         await driver.press("enter")
