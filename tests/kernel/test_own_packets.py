@@ -14,14 +14,16 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
+from tests.objects.compile import compile_text
 from xdpchain.actions import Action, ActionSet
 from xdpchain.chain import Chain, Interface, Slot
 from xdpchain.components import components_of
 from xdpchain.packets.describe import describe, flow
 from xdpchain.packets.packet import Packet
 from xdpchain.packets.sources import own_packets, packets_of
-from xdpchain.ssh_guard import judge
+from xdpchain.ssh_guard import Judgement, judge
 from xdpchain.sys import bpf, netns
+from xdpchain.whatif import what_if
 from xdptui.demo.playground import Playground
 
 NEAR4, PEER4 = "203.0.113.2", "203.0.113.9"
@@ -268,6 +270,29 @@ def test_a_slot_in_shadow_cuts_nothing(own: Playground, samples: Path) -> None:
     assert alone.lost == ()
 
 
+TO_A_CPU = """
+#define SEC(name) __attribute__((section(name), used))
+struct xdp_md { unsigned int data, data_end; };
+static long (*redirect_map)(void *, unsigned, unsigned long long) = (void *)51;
+struct { int (*type)[16]; int (*max_entries)[1]; int (*key_size)[4], (*value_size)[4]; } cpus SEC(".maps");
+SEC("xdp") int to_a_cpu(struct xdp_md *ctx) { return redirect_map(&cpus, 0, 2); }
+SEC("license") char licence[] = "GPL";
+"""
+
+
+def test_what_goes_to_another_cpu_arrives(own: Playground, samples: Path, tmp_path: Path) -> None:
+    (tmp_path / "cpu.o").write_bytes(compile_text(TO_A_CPU))
+    running = change(own, Chain().add(Slot.of(components_of(str(tmp_path / "cpu.o")))))
+    assert running.chain is not None
+    with bpf.map_by_id(running.chain.slots[0].component.maps[0].id) as fd:
+        bpf.map_update(fd, bytes(4), struct.pack("<I", 192))  # the length of its queue
+    candidate = running.chain.add(Slot.of(components_of(str(samples / "firewall.o")), 1))
+    tried = what_if(running, candidate, packets_of("ssh", running.interface).packets)
+    assert {one.new.verdict for one in tried.crossings} == {Action.REDIRECT}
+    assert any("to another CPU by its map cpus, and on to the network stack" in one for one in tried.unknown)
+    assert judge(running, candidate) == Judgement("xdp0")
+
+
 def test_what_the_trial_gets_wrong_now_decides_nothing(own: Playground, samples: Path) -> None:
     """The connection lives, whatever a trial says of what runs."""
     running = change(own, chain_of(samples, "drop"))
@@ -380,6 +405,16 @@ def test_the_matrix_on_the_command_line(cli: CommandLine, tmp_path: Path) -> Non
     (tmp_path / "bad.pcap").write_bytes(bytes.fromhex("d4c3b2a1") + bytes(3))
     assert cli(*words, str(tmp_path / "bad.pcap")).code == 7
     assert cli(*words, "ssh").out.count("your ssh") == 3
+
+
+def test_packets_of_a_pipe(cli: CommandLine) -> None:
+    words = ("plan", "load", cli.interface, cli.sample("drop"), "--linkage", "static", "--what-if", "-")
+    done = cli.process(*words, input="020000000001 020000000002 88b5 0000", capture_output=True)
+    assert done.returncode == 2, done.stderr
+    assert "what if: 1 packet: 1 PASS → DROP" in done.stdout
+    none = cli.process(*words, input="", capture_output=True)
+    assert (none.returncode, none.stdout) == (7, "")
+    assert "standard input has no packets" in none.stderr
 
 
 def test_the_matrix_of_a_change_that_is_made(cli: CommandLine) -> None:
