@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import XdpChainError
-from .sys.netlink import LinkInfo, Netlink
+from .sys.netlink import LinkInfo, Netlink, Way
 
-__all__ = ["SshConnection", "own_interfaces", "ssh_connection"]
+__all__ = ["SshConnection", "own_interfaces", "ssh_connection", "way_back"]
 
 VARIABLE = "SSH_CONNECTION"
 PROC = Path("/proc")
@@ -25,12 +25,15 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class SshConnection:
-    """Both ends of an ssh connection: addresses in the kernel's spelling, and TCP ports."""
+    """Both ends of an ssh connection: addresses in the kernel's spelling, and TCP ports. ``zone`` is the
+    interface of link-local addresses, by name or number.
+    """
 
     client: str
     client_port: int
     server: str
     server_port: int
+    zone: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> SshConnection | None:
@@ -38,7 +41,8 @@ class SshConnection:
         try:
             client, client_port, server, server_port = text.split()
             ends = [_address(one) for one in (client, server)]
-            return cls(ends[0], int(client_port), ends[1], int(server_port))
+            zone = server.partition("%")[2] or client.partition("%")[2] or None
+            return cls(ends[0], int(client_port), ends[1], int(server_port), zone)
         except ValueError:
             return None
 
@@ -61,10 +65,19 @@ def own_interfaces(netns: str | None = None) -> frozenset[int]:
         return frozenset()
     with Netlink(netns) as netlink:
         try:
-            ifindex = netlink.route(connection.client, connection.server)
+            way = way_back(connection, netlink)
         except XdpChainError:  # the server's address is none of this namespace's
             return frozenset()
-        return _with_lower(ifindex, netlink.links())
+        return _with_lower(way.ifindex, netlink.links())
+
+
+def way_back(connection: SshConnection, netlink: Netlink) -> Way:
+    """How the kernel would answer the client. Raises NotFound where the connection does not end in the
+    namespace.
+    """
+    zone = connection.zone
+    through = netlink.link(int(zone) if zone.isdecimal() else zone).ifindex if zone else None
+    return netlink.way(connection.client, connection.server, through)
 
 
 def _with_lower(ifindex: int, links: Sequence[LinkInfo]) -> frozenset[int]:

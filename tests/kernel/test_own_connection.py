@@ -6,12 +6,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.kernel.arming import ROOT
 from xdpchain.errors import NotFound
 from xdpchain.own_connection import own_interfaces
+from xdpchain.sys import netns
 from xdptui.demo.playground import Playground
 
 ASK = """
@@ -20,6 +22,14 @@ sys.path.insert(0, sys.argv[1])
 from xdpchain.own_connection import own_interfaces
 print(*sorted(own_interfaces(sys.argv[2])))
 """
+
+
+def enable_ipv6(namespace: str) -> None:
+    def write() -> None:
+        for name in ("all", "default"):
+            Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("0")
+
+    netns.run(namespace, write)
 
 
 def ip(playground: Playground, *words: str) -> None:
@@ -44,6 +54,20 @@ def test_the_way_to_the_client(routed: Playground, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SSH_CONNECTION", "203.0.113.9 50022 203.0.113.2 22")
     with pytest.raises(NotFound):
         own_interfaces("xdptui-no-such")
+
+
+@pytest.mark.parametrize("number", [False, True])
+def test_a_link_local_connection_names_its_interface(monkeypatch: pytest.MonkeyPatch, number: bool) -> None:
+    with Playground(links=2) as playground:
+        enable_ipv6(playground.netns)
+        for link in playground.links:
+            ip(playground, "addr", "add", "fe80::2/64", "dev", link.ifname, "nodad")
+        for link in playground.links:
+            zone = str(link.ifindex) if number else link.ifname
+            monkeypatch.setenv("SSH_CONNECTION", f"fe80::9%{zone} 50022 fe80::2%{zone} 22")
+            assert own_interfaces(playground.netns) == {link.ifindex}
+        monkeypatch.setenv("SSH_CONNECTION", "fe80::9%gone 50022 fe80::2%gone 22")
+        assert own_interfaces(playground.netns) == frozenset()
 
 
 def test_devices_under_it_count_too(routed: Playground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,16 +308,23 @@ def _name(number: int) -> str:
         return bpf.map_info(fd).name
 
 
+JUMBO = Packet("jumbo", icmp_echo(PEER, NEAR, payload=bytes(8000)))
+
+
 def test_packets_longer_than_a_page(playground: Playground, samples: Path) -> None:
-    long = Packet("jumbo", icmp_echo(PEER, NEAR, payload=bytes(8000)))
-    free = look_at(playground)
-    no, yes = (what_if(free, chain_of(samples, name), [long, WEB]).crossings for name in ("pass", "frags"))
-    assert no[0].new.verdict is None
-    assert "a chain without frags never gets it" in no[0].new.why
-    assert no[0].differs is None
-    assert no[1].new.verdict is PASS
-    assert yes[0].new.verdict is PASS
-    assert yes[0].new.data[: len(long.data)] == long.data
+    long, short = what_if(look_at(playground), chain_of(samples, "pass"), [JUMBO, WEB]).crossings
+    assert long.new.verdict is None
+    assert "a chain without frags never gets it" in long.new.why
+    assert long.differs is None
+    assert short.new.verdict is PASS
+
+
+def test_packets_longer_than_a_page_in_fragments(playground: Playground, samples: Path) -> None:
+    (long,) = what_if(look_at(playground), chain_of(samples, "frags"), [JUMBO]).crossings
+    if "EINVAL" in long.new.why:  # before kernel 5.18
+        pytest.skip(long.new.why)
+    assert long.new.verdict is PASS
+    assert long.new.data[: len(JUMBO.data)] == JUMBO.data
 
 
 def test_packets_that_can_not_be_tried_stand_for_themselves(playground: Playground, samples: Path) -> None:

@@ -21,6 +21,7 @@ def test_a_connection(text: str, ends: tuple[str, str]) -> None:
     assert found is not None
     assert (found.client, found.server) == ends
     assert (found.client_port, found.server_port) == (50022, 22)
+    assert found.zone == ("eth0" if "%" in text else None)
 
 
 @pytest.mark.parametrize(

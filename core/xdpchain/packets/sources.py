@@ -10,7 +10,7 @@ from itertools import islice
 
 from xdpchain.chain import Interface
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
-from xdpchain.own_connection import own_interfaces, ssh_connection
+from xdpchain.own_connection import own_interfaces, ssh_connection, way_back
 from xdpchain.sys.netlink import LinkInfo, NeighborEntry, Netlink
 
 from .builtin import builtin
@@ -113,7 +113,7 @@ def own_packets(interface: Interface) -> Supply | None:
         return None
     with Netlink(interface.netns) as netlink:
         link = netlink.link(interface.ifindex)
-        way = netlink.way(connection.client, connection.server)
+        way = way_back(connection, netlink)
         carrier = netlink.link(way.ifindex)
         hop = way.gateway or connection.client
         known = _mac_of(netlink.neighbors(way.ifindex), hop)

@@ -129,8 +129,8 @@ def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int |
     return _encode(message, _RTM_SETLINK, _NLM_F_ACK)
 
 
-def encode_get_route(destination: str, source: str | None) -> bytearray:
-    """Ask which way packets from one address to another would take."""
+def encode_get_route(destination: str, source: str | None, through: int | None = None) -> bytearray:
+    """Ask which way packets from one address to another would take, perhaps through a given interface."""
     message = rtmsg()
     six = ":" in destination
     message["family"] = socket.AF_INET6 if six else socket.AF_INET
@@ -139,6 +139,8 @@ def encode_get_route(destination: str, source: str | None) -> bytearray:
     if source is not None:
         message["src_len"] = message["dst_len"]
         message["attrs"].append(["RTA_SRC", source])
+    if through is not None:
+        message["attrs"].append(["RTA_OIF", through])
     return _encode(message, _RTM_GETROUTE, _NLM_F_ACK)
 
 

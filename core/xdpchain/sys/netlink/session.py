@@ -86,12 +86,14 @@ class Netlink:
         """
         return self.way(destination, source).ifindex
 
-    def way(self, destination: str, source: str | None) -> Way:
-        """How packets go to ``destination``; ``source`` None: from whichever address. Raises as `route`."""
+    def way(self, destination: str, source: str | None, through: int | None = None) -> Way:
+        """How packets go to ``destination``; ``source`` None: from whichever address; ``through``: by the
+        interface with this ifindex, which link-local addresses need. Raises as `route`.
+        """
         from xdpchain.sys.netlink import codec
 
         try:
-            replies = self._route.exchange(codec.encode_get_route(destination, source))
+            replies = self._route.exchange(codec.encode_get_route(destination, source, through))
         except Refusal as refusal:
             origin = f"from {source} " if source else ""
             raise NotFound(
