@@ -18,10 +18,11 @@ import pytest
 
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine, Result
-from tests.kernel.loaders import attach_pinned, pinned_program
+from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
 from xdptui.demo.frames import NEAR, PEER, udp
 from xdptui.demo.playground import Playground
 
+LINKAGES = ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)]
 FRAMES = [udp(PEER, NEAR, 53)] * 5
 
 
@@ -90,12 +91,17 @@ def test_what_was_saved_is_nothing_to_apply(cli: CommandLine, file: Path) -> Non
     assert look_at(cli.playground).hook == before
 
 
-def test_the_spec_brings_the_same_chain_back(cli: CommandLine, file: Path) -> None:
-    cli.ok("load", cli.interface, cli.sample("firewall"), "--linkage", "static", "-P", "7", "-A", "PT")
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_the_spec_brings_the_same_chain_back(cli: CommandLine, file: Path, linkage: str) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), "--linkage", linkage, "-P", "7", "-A", "PT")
     cli.ok("load", cli.interface, cli.sample("two"), "-n", "two_learn", "-n", "two_enforce")
-    cli.ok("set", cli.interface, "--no-counters")
-    kept = ("name", "section", "priority", "actions", "declared", "object", "frags")
+    cli.ok("load", cli.interface, cli.sample("drop"), "--shadow")
+    if linkage != "freplace":
+        cli.ok("set", cli.interface, "--no-counters")
+        cli.ok("set", cli.interface, "two_learn", "--route", "TX:xdp_drop")
+    kept = ("name", "section", "priority", "actions", "declared", "object", "frags", "shadow", "routes")
     before = [{key: slot[key] for key in kept} for slot in cli.status()["slots"]]
+    counters = cli.status()["counters"]
     cli.ok("save", cli.interface, "-o", str(file))
     cli.ok("unload", cli.interface, "--all")
     planned = cli("plan", str(file), "--json")
@@ -105,7 +111,7 @@ def test_the_spec_brings_the_same_chain_back(cli: CommandLine, file: Path) -> No
     cli.ok("apply", str(file))
     after = cli.status()
     assert [{key: slot[key] for key in kept} for slot in after["slots"]] == before
-    assert after["counters"] is False
+    assert (after["linkage"], after["counters"]) == (linkage, counters)
     two = [slot["maps"] for slot in after["slots"] if slot["name"].startswith("two_")]
     first, second = ({one["id"] for one in maps if one["name"] == "senders"} for maps in two)
     assert first == second != set(), "they were loaded together and share their maps"
@@ -448,3 +454,39 @@ def test_an_empty_spec_is_nothing_to_do(cli: CommandLine, file: Path) -> None:
     file.write_text("")
     assert cli("plan", str(file)).code == 0
     assert cli("apply", str(file), "--json").json["interfaces"] == []
+
+
+@pytest.mark.vm
+def test_what_another_tool_loaded_is_kept_and_not_made(cli: CommandLine, file: Path, objects: Path) -> None:
+    xdp_loader(cli.playground, "load", objects / "firewall.o", objects / "monitor.o")
+    theirs = [slot["id"] for slot in cli.status()["slots"]]
+    saved = cli.ok("save", cli.interface, "-o", str(file))
+    assert len(saved.json["warnings"]) == 2
+    assert "another tool loaded it" in file.read_text()
+    assert cli("plan", str(file)).code == 0
+    # One of ours among them: theirs are not reloaded.
+    with file.open("a") as more:
+        more.write(f'\n[[interface.slot]]\nobject = "{objects}/pass.o"\npriority = 1\n')
+    cli.ok("apply", str(file))
+    after = cli.status()["slots"]
+    assert after[0]["name"] == "xdp_pass"
+    assert [slot["id"] for slot in after[1:]] == theirs
+    assert cli("plan", str(file)).code == 0
+    # Their object files, once they are written into the spec: the tag tells that they run already.
+    text = file.read_text()
+    for name in ("firewall", "monitor"):
+        text = text.replace(
+            f'program = "xdp_{name}"', f'program = "xdp_{name}"\nobject = "{objects}/{name}.o"'
+        )
+    cli.ok("unload", cli.interface, "--all")
+    refused = cli("apply", str(file))
+    assert refused.code == 5
+    assert "can't be loaded" in refused.err
+    xdp_loader(cli.playground, "load", objects / "firewall.o", objects / "monitor.o")
+    theirs = [slot["id"] for slot in cli.status()["slots"]]
+    file.write_text(text)
+    cli.ok("apply", str(file))
+    assert [slot["id"] for slot in cli.status()["slots"][1:]] == theirs
+    cli.ok("unload", cli.interface, "--all")
+    cli.ok("apply", str(file))
+    assert [slot["name"] for slot in cli.status()["slots"]] == ["xdp_pass", "xdp_firewall", "xdp_monitor"]
