@@ -220,6 +220,24 @@ def test_a_spec_that_is_there_is_not_replaced_unasked(cli: CommandLine, file: Pa
     assert cli("plan", str(file)).code == 0
 
 
+def test_a_spec_that_is_there_is_updated(many: CommandLine, file: Path, objects: Path) -> None:
+    first, second, _ = (link.ifname for link in many.playground.links)
+    slot = f'object = "{objects}/pass.o"; priority = 10  # mine'
+    head = f'linkage = "static"\nnetns = "{many.playground.netns}"  # ours'
+    one, other = (spec(many, slot, name=name, head=head) for name in (first, second))
+    file.write_text(f"# All of it.\n{one}# The other.\n{other}")
+    many.ok("apply", str(file))
+    many.ok("set", second, "0", "-P", "20")
+    many.ok("save", second, "-o", str(file))
+    text = file.read_text()
+    assert text.count("priority = 10  # mine") == 1
+    assert text.count("priority = 20  # mine") == 1
+    assert "# All of it." in text
+    assert "# The other." in text
+    assert text.count("# ours") == 2
+    assert many("plan", str(file)).code == 0
+
+
 def test_nothing_is_written_down_as_nothing(cli: CommandLine, file: Path) -> None:
     cli.ok("save", cli.interface, "-o", str(file))
     assert "slot = []" in file.read_text()

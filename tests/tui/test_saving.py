@@ -40,7 +40,20 @@ async def test_what_runs_is_saved_and_is_nothing_to_apply(
         await driver.until(file.exists)
         await driver.until(lambda: not driver.dialog())
         first = file.read_text()
-        # Again: the file is there now, and is kept unless it is said otherwise.
+        # Again: it is a spec, so it is updated, and what the operator wrote into it stays.
+        file.write_text(f"# mine\n{first}")
+        await driver.press("J")
+        await driver.press("ctrl+s")
+        await fill(driver, file)
+        await driver.press("enter")
+        await driver.until(lambda: driver.dialog(Confirm))
+        assert "Update the file?" in driver.text()
+        await driver.answer("yes")
+        await driver.until(lambda: file.read_text() != f"# mine\n{first}")
+        assert file.read_text().startswith("# mine\n")
+        await driver.until(lambda: not driver.dialog())
+        await driver.press("escape")
+        # Anything else is kept unless it is said otherwise.
         await driver.press("ctrl+s")
         file.write_text("mine")
         await fill(driver, file)

@@ -373,7 +373,8 @@ def _apply(parser: argparse.ArgumentParser) -> None:
 def _save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interfaces", metavar="IF", nargs="+", help="interfaces, or globs such as 'eth*'")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="write it there (default: standard output)",
+        "-o", "--output", metavar="FILE",
+        help="write it there (default: standard output); a spec that is there is updated, its comments stay",
     )  # fmt: skip
     parser.add_argument("--objects", metavar="DIR", help="write the object files out of the kernel, into DIR")
     parser.add_argument("--force", action="store_true", help="replace FILE, whatever is in it")

@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from xdpchain.chain import Chain, Component
 from xdpchain.discover import interfaces, look
-from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
+from xdpchain.errors import XdpChainError
 from xdpchain.forewarn import forewarn, surroundings
 from xdpchain.permissions import require_capabilities
 from xdpchain.plan import Plan, make_plan
 from xdpchain.presence import Presence, names_of
 from xdpchain.running import Running
+from xdpchain.spec.files import STDIN, read_text
 from xdpchain.spec.matching import candidate
 from xdpchain.spec.objects import Objects
 from xdpchain.spec.reading import parse
@@ -27,11 +27,7 @@ from xdptui.commands.spec_report import Result, State
 from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk, printable
 
-__all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_text", "read_wanted"]
-
-STDIN = "-"
-MOST = 1 << 20
-"""Bytes of a spec that are read."""
+__all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_wanted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,30 +58,6 @@ def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wa
             error.what = f"{source}: {error.what}"
             raise
     return Wanted(source, spec, tuple(components), netns, fresh_maps)
-
-
-def read_text(path: str) -> str:
-    """The text of a spec. Raises NotFound, PermissionDenied, InvalidInput."""
-    try:
-        if path == STDIN:
-            data = sys.stdin.buffer.read(MOST + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MOST + 1)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise NotFound(f"the spec {path} can't be read", error.strerror or "") from None
-    except PermissionError as error:
-        raise PermissionDenied(f"the spec {path} can't be read", error.strerror or "") from None
-    except (OSError, ValueError, AttributeError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"the spec {path} can't be read", why) from None
-    if len(data) > MOST:
-        raise InvalidInput(f"{path} is no spec", f"it has more than {MOST} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(f"{path}, line {line}: this is no TOML", "it is not UTF-8") from None
 
 
 def awaited(wanted: Wanted, patience: float) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:

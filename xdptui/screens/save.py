@@ -64,7 +64,7 @@ class SaveDialog(Dialog[SaveTo | None]):
         elif os.path.isdir(where.path):
             text = "That is a folder: give the path of a file in it."
         else:
-            text = "That file exists: you will be asked before it is replaced." if _exists(where.path) else ""
+            text = "That file exists: you will be asked before it is changed." if _exists(where.path) else ""
         self.query_one("#outcome", Static).update(text)
         self.query_one("#save", Button).disabled = where is None or os.path.isdir(where.path)
 

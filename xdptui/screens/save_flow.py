@@ -41,10 +41,13 @@ class SaveFlow(Flow):
         from .save import SaveDialog
 
         to = await self.app.push_screen_wait(SaveDialog(where.name, what))
-        if to is None or not await self._may_write(to.path):
+        if to is None:
+            return
+        replace = await self._may_replace(to.path)
+        if replace is None:
             return
         try:
-            made = await asyncio.to_thread(_save, where, chain, to)
+            made = await asyncio.to_thread(_save, where, chain, to, replace)
         except XdpChainError as error:
             self.fail(error, "Not saved")
             return
@@ -53,17 +56,29 @@ class SaveFlow(Flow):
         for warning in made.warnings:
             self.notify(warning, severity="warning", timeout=15)
 
-    async def _may_write(self, path: str) -> bool:
+    async def _may_replace(self, path: str) -> bool | None:
+        """Whether to replace what is in the file: a spec is updated. None: hands off."""
         if not os.path.lexists(path):
-            return True
-        question = Confirm("Replace the file?", (path, "What is in it now is lost."), "Replace it", "Keep it")
+            return False
+        from xdpchain.spec.files import read_text
+        from xdpchain.spec.reading import parse
+
+        try:
+            parse(read_text(path), path)
+        except XdpChainError:
+            lines = (path, "It is no spec. What is in it now is lost.")
+            question = Confirm("Replace the file?", lines, "Replace it", "Keep it")
+            answer = await self.app.push_screen_wait(question)
+            return True if answer is True else None
+        lines = (path, "This interface's entry is updated; the others stay as they are, and so do comments.")
+        question = Confirm("Update the file?", lines, "Update it", "Keep it", danger=False)
         answer = await self.app.push_screen_wait(question)
-        return answer is True
+        return False if answer is True else None
 
 
-def _save(where: Interface, chain: Chain, to: SaveTo) -> Saved:
+def _save(where: Interface, chain: Chain, to: SaveTo, replace: bool) -> Saved:
     from xdpchain.spec.saving import saved, write_spec  # late: a replay runs where there is no BPF
 
     made = saved([(where, chain)], objects=to.objects, beside=to.path)
-    write_spec(made, to.path, replace=True)
+    write_spec(made, to.path, replace=replace)
     return made

@@ -5,14 +5,12 @@ carries them.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,9 +20,10 @@ from xdpchain.errors import InvalidInput, KernelRefused, NotFound
 from xdpchain.linkage.parts import object_bytes
 from xdpchain.objfile import ObjectFile
 
+from .files import write_file
 from .values import SlotSpec
 
-__all__ = ["Objects", "check_file", "write_file", "write_objects"]
+__all__ = ["Objects", "check_file", "write_objects"]
 
 
 class Objects:
@@ -134,38 +133,3 @@ def _has(path: str, data: bytes) -> bool:
         return Path(path).read_bytes() == data
     except OSError:
         return False
-
-
-def write_file(path: str, data: bytes) -> None:
-    """Make a file whole or not at all, its folder as well; one that is there is replaced, and keeps its mode.
-
-    Raises InvalidInput.
-    """
-    target = Path(os.path.realpath(path))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)  # a terminal, a pipe
-            return
-        mode = target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~_umask()
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(name)
-            raise
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise InvalidInput(f"{path} can't be written", why, "Choose another path") from error
-
-
-def _umask() -> int:
-    before = os.umask(0o077)
-    os.umask(before)
-    return before

@@ -13,7 +13,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-__all__ = ["Path", "place_of"]
+__all__ = ["Path", "place_of", "places_of"]
 
 Path = Sequence[str | int]
 """Keys and list indices from the document's root."""
@@ -25,10 +25,19 @@ def place_of(text: str, path: Path) -> tuple[int, int] | None:
     """Line and column, from 1, of the key at ``path``, or of the nearest key above it that has a position of
     its own. None where there is none, or the text is no TOML.
     """
+    return places_of(text, [path])[0]
+
+
+def places_of(text: str, paths: Sequence[Path]) -> list[tuple[int, int] | None]:
+    """The same for several."""
     try:
         document = tomlkit.parse(text)
     except (TOMLKitError, ValueError, RecursionError):
-        return None
+        return [None] * len(paths)
+    return [_nearest(document, path) for path in paths]
+
+
+def _nearest(document: tomlkit.TOMLDocument, path: Path) -> tuple[int, int] | None:
     for depth in range(len(path), 0, -1):
         found = _marked(document, path[:depth])
         if found is not None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from xdpchain.chain import Chain, Interface
 from xdpchain.errors import InvalidInput, NotFound
 
-from .objects import check_file, write_file, write_objects
+from .files import read_text, write_file
+from .objects import check_file, write_objects
 from .taking import merged, spec_of
+from .updating import updated
 from .values import InterfaceSpec, Spec
 from .writing import dump
 
@@ -24,9 +26,14 @@ __all__ = ["Saved", "saved", "write_spec"]
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A spec, ``warnings`` of what it can't bring back, and the object ``files`` that were written for it."""
+    """A spec, ``warnings`` of what it can't bring back, and the object ``files`` that were written for it.
+
+    ``entries`` are the same, each interface by itself. Comments on slots are named by the indices of the
+    entry and the slot.
+    """
 
     spec: Spec
+    entries: tuple[tuple[InterfaceSpec, Mapping[int, str]], ...] = ()
     warnings: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     notes: Mapping[int, Mapping[int, str]] = field(default_factory=dict)
@@ -58,16 +65,28 @@ def saved(
         paths = {sha256: _relative(path, beside) for sha256, path in written.items()}
     else:
         _check(chains)
-    entries = merged([spec_of(chain, glob.escape(where.name), where.netns, paths) for where, chain in chains])
+    singles = [spec_of(chain, glob.escape(where.name), where.netns, paths) for where, chain in chains]
+    entries = merged(singles)
     warnings, notes = _not_loadable(entries)
-    return Saved(Spec(entries), warnings, tuple(written.values()), notes)
+    apart = _not_loadable(singles)[1]
+    each = tuple((entry, apart.get(i, {})) for i, entry in enumerate(singles))
+    return Saved(Spec(entries), each, warnings, tuple(written.values()), notes)
 
 
 def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:
-    """Make the file. Raises InvalidInput: it exists and is not to be replaced, or can't be written."""
+    """Make the file; or update it, if it is a spec, so that what is not about these interfaces stays as it
+    is, and so do comments. With ``replace`` it is made anew, whatever is in it.
+
+    Raises InvalidInput: it is there and no spec, or can't be written.
+    """
+    text = made.text
     if not replace and os.path.lexists(path) and not _is_stream(path):
-        raise InvalidInput(f"{path} exists already", "a spec replaces no file unasked", "--force replaces it")
-    write_file(path, made.text.encode())
+        try:
+            text = updated(read_text(path), made.entries, path)
+        except (InvalidInput, NotFound) as error:
+            todo = "Choose another file, or replace it (--force)"
+            raise InvalidInput(f"{path} can't be updated", str(error), todo) from error
+    write_file(path, text.encode())
 
 
 def _is_stream(path: str) -> bool:

@@ -13,7 +13,7 @@ from tomlkit.items import AoT, Item, Table
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
 from .values import FORMAT, InterfaceSpec, SlotSpec, Spec
 
-__all__ = ["HEADER", "dump", "interface_table", "slot_table", "values_of"]
+__all__ = ["HEADER", "dump", "interface_table", "item_of", "slot_table", "values_of"]
 
 HEADER = "What these interfaces run. `xdptui plan` compares, `xdptui apply` makes it so (docs/spec.md)."
 
@@ -57,7 +57,7 @@ def slot_table(spec: SlotSpec, note: str = "") -> Table:
     for line in note.splitlines():
         table.add(tomlkit.comment(line))
     for name, value in values_of(spec, SLOT_KEYS).items():
-        table.add(name, _item(value))
+        table.add(name, item_of(value))
     return table
 
 
@@ -75,11 +75,11 @@ def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[s
 def _table(values: Mapping[str, Any]) -> Table:
     table = tomlkit.table()
     for name, value in values.items():
-        table.add(name, _item(value))
+        table.add(name, item_of(value))
     return table
 
 
-def _item(value: Any) -> Item:
+def item_of(value: Any) -> Item:
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
         for name, one in value.items():

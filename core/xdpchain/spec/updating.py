@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A spec's text with other entries in it: what is not meant stays as it was written, comments and all. Pure.
+
+The text is cut into blocks, one for each ``[[interface]]`` and ``[[interface.slot]]``, with the comments
+right above it; blocks that are the same stay, the others change key by key. What comes out is read again: it
+must be what was asked for, or nothing is returned.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from xdpchain.errors import InvalidInput
+
+from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
+from .places import places_of
+from .reading import parse
+from .values import InterfaceSpec, SlotSpec
+from .writing import interface_table, item_of, slot_table, values_of
+
+__all__ = ["updated"]
+
+Notes = Mapping[int, str]
+"""Comments on slots, by index."""
+
+
+@dataclass
+class _Entry:
+    """An entry as it is written: the header with its keys, and each slot."""
+
+    head: str
+    slots: list[str]
+
+    @property
+    def text(self) -> str:
+        return self.head + "".join(self.slots)
+
+
+def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: str = "the spec") -> str:
+    """The text in which each of these interfaces (one name in each entry) has this entry.
+
+    Raises InvalidInput: it is no spec, or is written in a way that can't be changed piece by piece.
+    """
+    before = parse(text, source)
+    cut = _cut(text, [len(one.slots) for one in before.interfaces])
+    if cut is None:
+        raise _unlike(source)
+    preamble, blocks = cut
+    wanted = list(before.interfaces)
+    for entry, notes in entries:
+        (name,) = entry.names
+        at = next((i for i, one in enumerate(wanted) if name in one.names and one.netns == entry.netns), None)
+        if at is not None and len(wanted[at].names) == 1:
+            entry = _as_written(wanted[at], entry)
+            _change(blocks[at], wanted[at], entry, notes)
+            wanted[at] = entry
+            continue
+        if at is not None:
+            if replace(wanted[at], names=entry.names) == _as_written(wanted[at], entry):
+                continue
+            fewer = replace(wanted[at], names=tuple(one for one in wanted[at].names if one != name))
+            blocks[at].head = _retuned(blocks[at].head, wanted[at], fewer, INTERFACE_KEYS, ("interface", 0))
+            wanted[at] = fewer
+        blocks.append(_new(entry, notes))
+        wanted.append(entry)
+    made = "".join(
+        [preamble, *(_spaced(block.text, first=not i and not preamble) for i, block in enumerate(blocks))]
+    )
+    try:
+        whole = parse(made, source).interfaces == tuple(wanted)
+    except InvalidInput:
+        whole = False
+    if not whole:
+        raise _unlike(source)
+    return made
+
+
+def _unlike(source: str) -> InvalidInput:
+    return InvalidInput(
+        f"{source} can't be updated",
+        "only what is written as [[interface]] and [[interface.slot]] can be changed piece by piece",
+        "Save to another file, or replace it (--force)",
+    )
+
+
+def _cut(text: str, slots: Sequence[int]) -> tuple[str, list[_Entry]] | None:
+    """The text before the first entry, and the entries; None where they are not written as tables."""
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)  # splitlines() knows more line ends than TOML
+    paths: list[tuple[str | int, ...]] = []
+    for i, count in enumerate(slots):
+        paths += [("interface", i), *(("interface", i, SLOTS, j) for j in range(count))]
+    starts: list[int] = []
+    for place in places_of(text, paths):
+        if place is None or not lines[place[0] - 1].lstrip().startswith("[["):
+            return None
+        starts.append(_with_comments(lines, place[0] - 1))
+    if starts != sorted(set(starts)):
+        return None
+    if not starts:
+        return text, []
+    pieces = ["".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
+    entries: list[_Entry] = []
+    for piece, path in zip(pieces, paths, strict=True):
+        if len(path) == 2:
+            entries.append(_Entry(piece, []))
+        else:
+            entries[-1].slots.append(piece)
+    return "".join(lines[: starts[0]]), entries
+
+
+def _with_comments(lines: Sequence[str], line: int) -> int:
+    """Where the comments begin that stand right above a line."""
+    while line and lines[line - 1].lstrip().startswith("#"):
+        line -= 1
+    return line
+
+
+def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
+    """The new entry with the paths of the old one's object files, where they are the same files."""
+    paths = {slot.sha256: slot.object for slot in old.slots if slot.sha256 and slot.object}
+    slots = tuple(
+        replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot
+        for slot in new.slots
+    )
+    return replace(new, slots=slots)
+
+
+def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes) -> None:
+    block.head = _retuned(block.head, old, new, INTERFACE_KEYS, ("interface", 0))
+    if bool(old.slots) != bool(new.slots):
+        block.head = _with_no_slots(block.head, add=not new.slots)
+    left = list(zip(old.slots, block.slots, strict=True))
+    slots = []
+    for i, slot in enumerate(new.slots):
+        found = _counterpart(slot, [one for one, _ in left])
+        if found is None:
+            slots.append("[[interface.slot]]\n" + slot_table(slot, notes.get(i, "")).as_string())
+        else:
+            was, text = left.pop(found)
+            slots.append(_retuned(text, was, slot, SLOT_KEYS, ("interface", SLOTS, 0)))
+    block.slots = slots
+
+
+def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:
+    """Which of the slots that are written is this one: equal, else of the same program and object."""
+    for same in (
+        lambda one: one == slot,
+        lambda one: (one.sha256, one.program) == (slot.sha256, slot.program),
+        lambda one: one.program == slot.program,
+        lambda one: not one.program and one.object == slot.object,
+    ):
+        for i, one in enumerate(there):
+            if same(one):
+                return i
+    return None
+
+
+def _retuned(
+    text: str,
+    old: InterfaceSpec | SlotSpec,
+    new: InterfaceSpec | SlotSpec,
+    keys: Mapping[str, Key],
+    path: Sequence[str | int],
+) -> str:
+    """The block with the keys that differ changed."""
+    before, after = values_of(old, keys), values_of(new, keys)
+    if before == after:
+        return text
+    document, table = _opened(text, path)
+    for name in keys:
+        if name in after and after[name] != before.get(name):
+            table[name] = item_of(after[name])
+        elif name in table and name not in after:
+            del table[name]
+    return document.as_string()
+
+
+def _with_no_slots(text: str, *, add: bool) -> str:
+    document, table = _opened(text, ("interface", 0))
+    if add:
+        table[SLOTS] = tomlkit.array()
+    else:
+        table.pop(SLOTS, None)
+    return document.as_string()
+
+
+def _opened(text: str, path: Sequence[str | int]) -> tuple[tomlkit.TOMLDocument, MutableMapping[str, Any]]:
+    try:
+        document = tomlkit.parse(text)
+        table: Any = document
+        for step in path:
+            table = table[step]
+    except (TOMLKitError, ValueError, KeyError, IndexError) as error:
+        raise InvalidInput("the spec can't be updated", str(error), "Save to another file") from None
+    return document, table
+
+
+def _new(entry: InterfaceSpec, notes: Notes) -> _Entry:
+    document = tomlkit.document()
+    entries = tomlkit.aot()
+    entries.append(interface_table(entry, notes))
+    document.add("interface", entries)
+    return _Entry("\n" + document.as_string(), [])
+
+
+def _spaced(text: str, *, first: bool) -> str:
+    """Ending with a newline; without a blank line at the very beginning."""
+    whole = text if text.endswith("\n") else text + "\n"
+    return whole.lstrip("\n") if first else whole
