@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import os
 import re
+import struct
 import subprocess
 import sys
 import threading
@@ -150,6 +151,31 @@ async def account_scene(pilot: Pilot[None]) -> None:
     HOLD.clear()
 
 
+async def follow_scene(pilot: Pilot[None]) -> None:
+    """On the second interface, with a program that changes packets, and one port blocked."""
+    ground = STAGE[0]
+    chain = Chain()
+    for name, program in (("firewall", None), ("meta", "meta_head"), ("monitor", None)):
+        chain = chain.add(Slot.of(components_of(str(SAMPLES / f"{name}.o"), name=program)))
+    running = apply(make_plan(look("xdp1", ground.netns), chain))
+    assert running.chain is not None
+    blocked = next(ref.id for ref in running.chain.slots[0].component.maps if ref.name == "blocked")
+    with bpf.map_by_id(blocked) as fd:
+        bpf.map_update(fd, struct.pack("=HBx", 22, 6), b"\1")
+    await count(pilot, 1)
+    await pilot.press("F")
+    await count(pilot, 0.5)
+    for character in "icmp or udp port 53 or tcp port 22":
+        await pilot.press("space" if character == " " else character)
+    await pilot.press("enter")
+    await count(pilot, 1)
+    for packet in mixture()[:60]:
+        ground.send([packet], link=1)
+    await count(pilot, 1)
+    await pilot.press("home", "down", "down")
+    await count(pilot, 1)
+
+
 SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
@@ -159,10 +185,11 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "load": ((100, 30), load_scene),
     "details": ((100, 34), details_scene),
     "help": ((90, 50), help_scene),
+    "follow": ((100, 36), follow_scene),
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
 }
-FOCUS = {"events": 1}
+FOCUS = {"events": 1, "follow": 1}
 """The link that is selected, where it is not the first."""
 
 

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What packets pay while somebody follows: those that don't match, those that do, and all of them while the
+rate is used up or nobody is there any more; and nothing once it is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.bench.rounds import alternate, summary
+from tests.kernel.chains import chain_of, change, look_at
+from xdpchain.follow import compile_filter, follow
+from xdpchain.follow.tapping import Tapping
+from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.tap import Tap, make_maps
+from xdpchain.manifest import Author
+from xdpchain.sys import bpf
+from xdpchain.trial import NOWHERE
+from xdptui.demo.playground import Playground
+from xdptui.trial_frames import NAMED_FRAMES
+
+pytestmark = pytest.mark.bench
+
+SLOTS = 3
+PACKET = next(frame for name, frame in NAMED_FRAMES if "UDP" in name)
+ROUNDS, REPEAT = 15, 200_000
+MATCHES = 300
+"""Packets of a round that are followed: as many as the ring buffer takes without anybody reading."""
+EVERYTHING = 1 << 60
+OTHERS = {
+    "others' packets, `icmp`": "icmp",
+    "others' packets, `tcp port 80 and host 192.0.2.9`": "tcp port 80 and host 192.0.2.9",
+    "others' packets, `ether[255] = 1`": "ether[255] = 1",
+}
+TARGET_RATIO = 2.0
+"""A packet that doesn't match `icmp` may cost so many times what it costs without following."""
+
+
+class _Unattached(Tapping):
+    def why_not(self) -> str:
+        return ""
+
+
+def recording(
+    samples: Path, expression: str, held: contextlib.ExitStack, granted: int
+) -> tuple[bpf.Fd, _Unattached]:
+    """A chain that records, attached to nothing."""
+    filter = compile_filter(expression)
+    maps = make_maps()
+    for fd in maps.values():
+        held.callback(fd.close)
+    tapping = _Unattached(maps)
+    held.callback(tapping.close)
+    tap = Tap(filter.instructions, filter.needs, maps, b"mark")
+    author = Author("", 0, "bench", 0.0)
+    built = StaticLinker(tap=tap).build(chain_of(samples, *["pass"] * SLOTS), NOWHERE, author)
+    held.callback(built.close)
+    tapping.grant(granted)
+    return built.program, tapping
+
+
+def test_what_a_packet_pays_while_somebody_follows(root: None, samples: Path) -> None:
+    with contextlib.ExitStack() as held:
+        plain = StaticLinker().build(
+            chain_of(samples, *["pass"] * SLOTS), NOWHERE, Author("", 0, "bench", 0.0)
+        )
+        held.callback(plain.close)
+        silent, _ = recording(samples, "", held, 0)
+        bpf.prog_test_run(silent, PACKET)  # it sees the sign of life now
+        started = time.monotonic()
+        programs = {"plain": plain.program}
+        tappings = []
+        for name, expression in OTHERS.items():
+            programs[name], tapping = recording(samples, expression, held, EVERYTHING)
+            tappings.append(tapping)
+        programs["rate used up"], used_up = recording(samples, "", held, 0)
+        tappings.append(used_up)
+        matching, taking = recording(samples, "udp", held, EVERYTHING)
+        time.sleep(max(0.0, 11 - (time.monotonic() - started)))  # 1000 jiffies, whatever they are
+        programs["nobody there any more"] = silent
+
+        def measure(program: bpf.Fd) -> float:
+            for tapping in tappings:
+                tapping.grant(0 if tapping is used_up else EVERYTHING)
+            return float(bpf.prog_test_run(program, PACKET, REPEAT).ns)
+
+        def followed() -> float:
+            taking.grant(EVERYTHING)
+            taking.read()
+            return float(bpf.prog_test_run(matching, PACKET, MATCHES).ns)
+
+        subjects = {name: lambda program=program: measure(program) for name, program in programs.items()}
+        taken = alternate({**subjects, "followed": followed}, ROUNDS)
+        assert taking.tally().lost_records == 0
+    base = taken["plain"].median
+    print(f"\n{SLOTS} slots with counters, ns a packet")
+    for name, timing in taken.items():
+        print(f"{name:<52}{timing.median:7.0f}  {timing.low:.0f} to {timing.high:.0f}"
+              f"  {timing.median / base:5.2f} times")  # fmt: skip
+    assert taken["others' packets, `icmp`"].median <= TARGET_RATIO * base
+    assert taken["rate used up"].median <= taken["others' packets, `icmp`"].median
+
+
+def test_nothing_is_paid_afterwards(playground: Playground, samples: Path) -> None:
+    running = change(playground, chain_of(samples, *["pass"] * SLOTS))
+
+    def rounds() -> list[float]:
+        hook = look_at(playground).hook
+        assert hook is not None
+        with bpf.prog_by_id(hook.prog_id) as program:
+            return [float(bpf.prog_test_run(program, PACKET, REPEAT).ns) for _ in range(ROUNDS)]
+
+    rounds()  # to warm up
+    before = summary(rounds())
+    with follow(running, "icmp", count=None) as follower:
+        follower.poll()
+        meanwhile = summary(rounds())
+    assert look_at(playground).hook == running.hook, "the very program that ran before"
+    after = summary(rounds())
+    print(f"\n{SLOTS} slots: before {before} ns, while somebody follows {meanwhile} ns, after {after} ns")
+    assert after.median < (before.median + meanwhile.median) / 2
