@@ -61,11 +61,11 @@ class WhatIfScreen(Dialog[None]):
         #summary { height: auto; max-height: 3; text-style: bold; }
         #columns { height: 1; background: $panel; color: $quiet; text-wrap: nowrap; }
         #packets {
-            height: auto; max-height: 60%; border: none; padding: 0; scrollbar-size-vertical: 1;
+            height: auto; max-height: 50%; border: none; padding: 0; scrollbar-size-vertical: 1;
             background: $surface; text-wrap: nowrap; text-overflow: ellipsis;
         }
         #packets:focus { border: none; }
-        #more { height: 1fr; min-height: 5; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
+        #more { height: 1fr; min-height: 3; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
         #detail, #unknown { height: auto; }
     }
     WhatIfScreen.-low #more { margin: 0; min-height: 2; }
