@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "watch": "xdptui.commands.watch",
     "record": "xdptui.commands.record",
     "replay": "xdptui.commands.replay",
+    "export": "xdptui.commands.export",
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
@@ -182,6 +183,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
     _add(commands, "record", _record, "keep what runs and what it counts in a file")
     _add(commands, "replay", _replay, "look at a recording, on any machine")
+    _add(commands, "export", _export, "counters for Prometheus")
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
@@ -509,6 +511,18 @@ def _replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )
+
+
+def _export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interfaces", metavar="IF", nargs="*", help="these interfaces (default: all)")
+    parser.add_argument(
+        "--listen", metavar="ADDR", default="127.0.0.1:9435",
+        help="HOST:PORT, or PORT on this machine alone (default 127.0.0.1:9435)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trace", action="store_true", help="also count what has no counters of its own (packets pay for it)"
+    )
+    parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
 def _maps(parser: argparse.ArgumentParser) -> None:

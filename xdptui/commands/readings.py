@@ -12,13 +12,13 @@ from xdpchain.running import Running
 if TYPE_CHECKING:
     from xdpchain.counters import Sample
 
-__all__ = ["totals"]
+__all__ = ["counts_already", "totals"]
 
 
 def totals(running: Running) -> Sample | None:
     """The counters as they stand; None where nothing counts, or where they may not be read."""
     try:
-        if not _counts(running):
+        if not counts_already(running):
             return None
         from xdpchain.counters import open_counters
 
@@ -31,7 +31,7 @@ def totals(running: Running) -> Sample | None:
         return None
 
 
-def _counts(running: Running) -> bool:
+def counts_already(running: Running) -> bool:
     """Whether counting goes on already: counters attached now would all stand at zero."""
     if running.counters_map is not None:
         return True

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import re
-import signal
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 
@@ -21,6 +18,7 @@ from xdpchain.events import Watch
 from xdpchain.recording import DEFAULT_SIZE, LEAST_SIZE, Counted, Header, Reading, Writer
 from xdpchain.running import Running
 from xdptui.commands import options as values
+from xdptui.commands.ending import until_told
 from xdptui.meter import Meter, open_missing
 from xdptui.outcome import write
 
@@ -41,7 +39,7 @@ def run(options: Namespace) -> int:
     stop = threading.Event()
     readings = revisions = 0
     with (
-        _until_told(stop),
+        until_told(stop),
         Writer(options.file, header, max_size=most, overwrite=options.force) as writer,
         closing(Meter()) as meter,
         Watch(options.netns) as watch,
@@ -114,22 +112,6 @@ def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> Readin
             where.netns,
         )
     return Reading(time.time(), elapsed, counted)
-
-
-@contextlib.contextmanager
-def _until_told(stop: threading.Event) -> Iterator[None]:
-    """Let ctrl-C and SIGTERM end the recording, and not the program."""
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: stop.set())
-    except ValueError:  # not in the main thread: nobody can send it one
-        pass
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _version() -> str:

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is exported: names, labels, addresses, and the dashboard that asks for it"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.counts import Sample, SlotCounts
+from xdpchain.errors import InvalidInput
+from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdptui.commands.export import address
+from xdptui.export.metrics import METRICS, values
+
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "docs" / "grafana.json"
+
+
+def running(*keys: str, program: int = 70) -> Running:
+    slots = tuple(
+        replace(Slot.of(Component("xdp_pass", id=5, tag="00ff"), 10, ActionSet.parse("PD")), key=key)
+        for key in keys
+    )
+    return Running(
+        Device(Interface("eth0", 3, "blue"), True, "up", 1500, "veth", None, (10, 640), (1, 64)),
+        (Hook(Mode.NATIVE, program, "xdptui_chain", "abcd"),),
+        Owner.XDPTUI, Linkage.STATIC, DispatcherInfo(program, 3), Chain(slots), counters_map=6,
+    )  # fmt: skip
+
+
+def sample(**slots: int) -> Sample:
+    counted = {
+        key: SlotCounts((0, 1, number, 0, 0, 0), (0, 60, 60 * number, 0, 0, 0))
+        for key, number in slots.items()
+    }
+    return Sample(0.0, counted, SlotCounts((0, 2, 5, 0, 0, 0), (0, 120, 300, 0, 0, 0)))
+
+
+def exported(*read: tuple[Running, Sample | None]) -> dict[tuple[str, ...], float]:
+    made: dict[tuple[str, ...], float] = {}
+    for one in values(read):
+        assert len(one.labels) == len(one.metric.labels), one.metric.name
+        series = (one.metric.exported, *one.labels)
+        assert series not in made, "each series once"
+        made[series] = one.value
+    return made
+
+
+def test_counts_by_slot_and_action() -> None:
+    made = exported((running("a", "b"), sample(a=3, b=4)))
+    where = ("blue", "eth0")
+    assert made["xdp_slot_packets_total", *where, "xdp_pass", "a", "XDP_PASS"] == 3
+    assert made["xdp_slot_bytes_total", *where, "xdp_pass", "b", "XDP_PASS"] == 240
+    assert made["xdp_slot_packets_total", *where, "xdp_pass", "a", "XDP_REDIRECT"] == 0
+    assert made["xdp_chain_packets_total", *where, "XDP_DROP"] == 2
+    assert made["xdp_interface_receive_packets_total", *where] == 10
+    assert made["xdp_chain_counted", *where] == 1
+    assert made["xdp_chain_info", *where, "xdptui", "static", "native", "xdptui_chain", "70", "abcd"] == 1
+    assert made["xdp_slot_info", *where, "xdp_pass", "b", "1", "10", "DP", "false", "5", "00ff"] == 1
+
+
+def test_an_edit_makes_no_new_counter_series() -> None:
+    """The order, the dispatcher and a priority changed: only the info metrics say so."""
+    before = exported((running("a", "b"), sample(a=3, b=4)))
+    after = exported((running("b", "a", program=99), sample(a=3, b=4)))
+    counters = {series for series in before if series[0].endswith("_total")}
+    assert counters == {series for series in after if series[0].endswith("_total")}
+    assert {series for series in before if "info" in series[0]} != {
+        series for series in after if "info" in series[0]
+    }
+
+
+def test_what_is_not_counted_says_so() -> None:
+    made = exported((running("a"), None))
+    assert made["xdp_chain_counted", "blue", "eth0"] == 0
+    assert not any(series[0].startswith("xdp_slot_packets") for series in made)
+    free = replace(running(), hooks=(), chain=None, owner=None, linkage=None, dispatcher=None)
+    assert not any(series[0].startswith("xdp_chain") for series in exported((free, None)))
+
+
+def test_metric_names_follow_the_rules() -> None:
+    for one in METRICS:
+        assert re.fullmatch(r"(xdp|xdptui)_[a-z_]+", one.name)
+        assert not one.name.endswith("_total")
+        assert one.help.endswith(".")
+        assert len(set(one.labels)) == len(one.labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("127.0.0.1:9435", ("127.0.0.1", 9435)),
+        ("9435", ("127.0.0.1", 9435)),
+        ("[::1]:80", ("::1", 80)),
+        ("localhost:0", ("localhost", 0)),
+        ("0.0.0.0:9435", ("0.0.0.0", 9435)),
+    ],
+)
+def test_addresses(text: str, expected: tuple[str, int]) -> None:
+    assert address(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "x", ":9435", "::1:9435", "[x]:1", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:-1"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(InvalidInput, match="no address"):
+        address(text)
+
+
+# -- the dashboard -------------------------------------------------------------------------------------------
+
+
+def dashboard() -> Any:
+    return json.loads(GRAFANA.read_text())
+
+
+def queries(document: Any) -> list[str]:
+    """All that is asked of Prometheus: of panels, of variables, of annotations."""
+    found = [target["expr"] for panel in document["panels"] for target in panel["targets"]]
+    found += [one["definition"] for one in document["templating"]["list"] if one["type"] == "query"]
+    return found + [one["expr"] for one in document["annotations"]["list"]]
+
+
+def test_every_metric_that_it_asks_for_is_exported() -> None:
+    names = {one.exported for one in METRICS}
+    asked = set()
+    for query in queries(dashboard()):
+        found = set(re.findall(r"\bxdp(?:tui)?_[a-z_]+", query))
+        assert found, query
+        asked |= found
+    assert asked <= names
+    assert names - asked <= {
+        "xdp_interface_receive_bytes_total",
+        "xdp_interface_transmit_packets_total",
+        "xdp_interface_transmit_bytes_total",
+    }, "and what is exported is shown"
+
+
+def test_it_asks_for_labels_that_there_are() -> None:
+    labels = {one.exported: {*one.labels} for one in METRICS}
+    for query in queries(dashboard()):
+        for name, selector in re.findall(r"\b(xdp[a-z_]+)\{([^}]*)\}", query):
+            for label in re.findall(r"([a-z_]+)(?:=~|=|!=)", selector):
+                assert label in labels[name], query
+        for by in re.findall(r"by \(([^)]*)\)", query):
+            assert {one.strip() for one in by.split(",")} <= set().union(*labels.values()), query
+
+
+def test_its_form_is_grafanas() -> None:
+    document = dashboard()
+    assert {"title", "uid", "schemaVersion", "panels", "templating", "time", "annotations"} <= document.keys()
+    assert document["schemaVersion"] >= 36
+    variables = {one["name"] for one in document["templating"]["list"]}
+    panels = document["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        assert {"type", "title", "gridPos", "targets", "datasource", "fieldConfig"} <= panel.keys()
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, f"{panel['title']} lies over another panel"
+        taken |= cells
+        assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+    for query in queries(document):
+        assert query.count("(") == query.count(")")
+        assert query.count("{") == query.count("}")
+        used = set(re.findall(r"\$(\w+)", query)) - {"__rate_interval", "__interval"}
+        assert used <= variables, query

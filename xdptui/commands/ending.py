@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How commands end that run until they are told to."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+__all__ = ["until_told"]
+
+
+@contextlib.contextmanager
+def until_told(stop: threading.Event) -> Iterator[None]:
+    """Let ctrl-C and SIGTERM set ``stop``, and not end the program."""
+    before = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda *_: stop.set())
+    except ValueError:  # not in the main thread: nobody can send it one
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui export``: counters for Prometheus, over HTTP, or once on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import threading
+from argparse import Namespace
+
+from xdpchain.discover import look
+from xdpchain.errors import Busy, InvalidInput, PermissionDenied, XdpChainError
+from xdptui.commands.ending import until_told
+from xdptui.outcome import Talk, write
+
+__all__ = ["address", "run"]
+
+DEFAULT = "127.0.0.1:9435"
+
+
+def run(options: Namespace) -> int:
+    """Answer scrapes until interrupted."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from xdptui.export.collector import ChainCollector
+
+    where, port = address(options.listen)
+    for name in options.interfaces:
+        look(name, options.netns)  # raises NotFound now: later it may come and go
+    collector = ChainCollector(options.netns, options.interfaces, trace=options.trace)
+    with contextlib.closing(collector):
+        registry = CollectorRegistry()
+        registry.register(collector)
+        if options.once:
+            text = generate_latest(registry).decode()
+            if collector.trouble:
+                raise XdpChainError("The kernel can't be read", collector.trouble)
+            write(text.rstrip("\n"))
+            return 0
+        _serve(registry, where, port, Talk(options.json, bool(options.verbose)))
+    return 0
+
+
+def address(text: str) -> tuple[str, int]:
+    """Host and port out of ``HOST:PORT``, ``[IPV6]:PORT`` or ``PORT`` (then on this machine alone). Raises
+    InvalidInput.
+    """
+    host, colon, port = text.rpartition(":")
+    wrong = InvalidInput(f"{text!r} is no address to listen on", todo=f"Write HOST:PORT, such as {DEFAULT}")
+    if not (port.isascii() and port.isdecimal() and 0 <= int(port) < 1 << 16):
+        raise wrong
+    if not colon:
+        return "127.0.0.1", int(port)
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise wrong from None
+    elif ":" in host or not host:
+        raise wrong
+    return host, int(port)
+
+
+def _serve(registry: object, host: str, port: int, talk: Talk) -> None:
+    from prometheus_client import start_http_server
+
+    stop = threading.Event()
+    with until_told(stop):
+        try:
+            server, thread = start_http_server(port, host, registry)  # type: ignore[arg-type]
+        except OSError as error:
+            raise _refused(error, host, port) from error
+        try:
+            shown = f"[{host}]" if ":" in host else host
+            write(f"http://{shown}:{server.server_port}/metrics (ctrl-C ends it)")
+            talk.step("reading the kernel once a scrape")
+            stop.wait()
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+def _refused(error: OSError, host: str, port: int) -> XdpChainError:
+    what = f"{host}:{port} can't be listened on"
+    if isinstance(error, socket.gaierror):
+        return InvalidInput(what, error.strerror or str(error), "Give an address of this machine")
+    why = os.strerror(error.errno or 0)
+    if error.errno == errno.EADDRINUSE:
+        return Busy(what, f"another program does already ({why})", "Choose another port with --listen")
+    if error.errno == errno.EADDRNOTAVAIL:
+        return InvalidInput(what, f"no interface has this address ({why})", "Give an address of this machine")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return PermissionDenied(what, why, "Choose a port from 1024 on")
+    return XdpChainError(what, why)
