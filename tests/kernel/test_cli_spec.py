@@ -278,6 +278,54 @@ def programs(cli: CommandLine) -> dict[str, list[str]]:
     return {one["name"]: [slot["name"] for slot in one["slots"]] for one in found if one["name"] != "lo"}
 
 
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_a_sibling_joins_the_maps_that_run(cli: CommandLine, file: Path, objects: Path, linkage: str) -> None:
+    head = f'linkage = "{linkage}"'
+    one, two = (
+        f'object = "{objects}/two.o"; program = "two_{name}"; instance = "both"'
+        for name in ("learn", "enforce")
+    )
+
+    def senders() -> list[int]:
+        maps = [one for slot in cli.status()["slots"] for one in slot["maps"]]
+        return [one["id"] for one in maps if one["name"] == "senders"]
+
+    file.write_text(spec(cli, one, head=head))
+    cli.ok("apply", str(file))
+    (before,) = senders()
+    file.write_text(spec(cli, one, two, head=head))
+    cli.ok("apply", str(file))
+    assert senders() == [before, before]
+    assert cli("plan", str(file)).code == 0
+    file.write_text(spec(cli, one, two.replace("both", "apart"), head=head))
+    cli.ok("apply", str(file))
+    assert sorted(senders())[0] == before
+    assert len(set(senders())) == 2
+    assert cli("plan", str(file)).code == 0
+
+
+def test_what_waits_to_be_confirmed_is_in_nobodys_way_but_of_another_change(
+    cli: CommandLine, file: Path, objects: Path
+) -> None:
+    file.write_text(spec(cli, f'object = "{objects}/pass.o"'))
+    cli.ok("apply", str(file), "--confirm", "60")
+    notes = cli.ok("apply", str(file)).json["interfaces"][0]["plan"]["notes"]
+    assert any("waits to be confirmed" in note for note in notes)
+    file.write_text(spec(cli, f'object = "{objects}/drop.o"'))
+    assert cli("apply", str(file)).code == 4
+    cli.ok("rollback", cli.interface)
+    cli.ok("apply", str(file))
+    assert cli.status()["slots"][0]["name"] == "xdp_drop"
+
+
+def test_undo_takes_an_apply_back(cli: CommandLine, file: Path, objects: Path) -> None:
+    cli.load("monitor")
+    file.write_text(spec(cli, f'object = "{objects}/pass.o"'))
+    cli.ok("apply", str(file))
+    cli.ok("undo", cli.interface)
+    assert [slot["name"] for slot in cli.status()["slots"]] == ["xdp_monitor"]
+
+
 def test_a_glob_is_all_of_them_and_a_name_outranks_it(many: CommandLine, file: Path, objects: Path) -> None:
     first, second, third = (link.ifname for link in many.playground.links)
     glob = first.rstrip("0123456789") + "*"
@@ -412,8 +460,14 @@ def test_the_namespace_of_an_entry(cli: CommandLine, file: Path, objects: Path) 
     assert cli.status()["slots"][0]["name"] == "xdp_pass"
     saved = cli.ok("save", cli.interface).json["spec"]
     assert f'netns = "{cli.playground.netns}"' in saved
-    file.write_text(text.replace(cli.playground.netns, "nowhere"))
+    nowhere = text.replace(cli.playground.netns, "nowhere")
+    file.write_text(nowhere)
     assert main(["apply", str(file)]) == 5
+    # The others need not wait for it.
+    cli.ok("unload", cli.interface, "--all")
+    file.write_text(nowhere + text)
+    assert main(["apply", str(file), "--keep-going"]) == 5
+    assert cli.status()["slots"][0]["name"] == "xdp_pass"
 
 
 def test_the_mode_is_never_changed_by_itself(cli: CommandLine, file: Path, objects: Path) -> None:

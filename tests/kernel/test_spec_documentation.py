@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -63,6 +64,24 @@ def test_the_table_has_every_key() -> None:
     text = (ROOT / "docs" / "spec.md").read_text()
     documented = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))))
     assert documented == {"format", SLOTS, *INTERFACE_KEYS, *SLOT_KEYS}
+
+
+def test_the_documents_have_the_keys_that_are_described(
+    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path
+) -> None:
+    cli = CommandLine(playground, capsys, samples)
+    text = (ROOT / "docs" / "cli.md").read_text().split("### apply, plan FILE, save")[1]
+    described = json.loads(text.split("```json\n")[1].split("```")[0])
+    file = tmp_path / "spec.toml"
+    file.write_text(
+        f'[[interface]]\nname = "{cli.interface}"\n[[interface.slot]]\nobject = "{cli.sample("pass")}"\n'
+    )
+    real = cli.ok("apply", str(file)).json
+    assert described.keys() == real.keys()
+    assert described["interfaces"][0].keys() == real["interfaces"][0].keys()
+    saved = cli.ok("save", cli.interface).json
+    documented = text.split("`save`: `")[1].split("`;")[0]
+    assert set(re.findall(r'"(\w+)"', documented)) >= saved.keys()
 
 
 def test_the_unit_starts_the_service_that_is_tested() -> None:

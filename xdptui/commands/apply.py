@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from xdpchain.confirm.arming import LEAST
+from xdpchain.discover import interfaces
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.spec.targets import Missing, Target
 from xdptui.commands.options import seconds
@@ -38,21 +39,26 @@ def run(options: Namespace) -> int:
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
-    results = [_missing(one) for one in missing]
+    results = [Result(one.name, one.netns, State.FAILED, error=_absent(one)) for one in missing]
     attempts = partial(trying, options, talk, only_plan=dry)
     results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
     if not dry and (options.keep_going or not any(one.error for one in results)):
-        keep_going = options.keep_going
-        results = carry_out(wanted, results, talk, attempts, confirm=waits, keep_going=keep_going)
+        try:
+            carry_out(wanted, results, talk, attempts, confirm=waits, keep_going=options.keep_going)
+        except KeyboardInterrupt:  # between two interfaces, or before a swap: what was changed is said
+            _report(options, results, dry=dry)
+            raise
     _report(options, results, dry=dry)
     return _exit_code(results, only_plan)
 
 
-def _missing(one: Missing) -> Result:
+def _absent(one: Missing) -> XdpChainError:
+    try:
+        interfaces(one.netns)
+    except XdpChainError as error:  # the namespace is missing, or can't be entered
+        return error
     todo = "Name it as a glob if it may be missing, or wait for it with --wait SECONDS"
-    return Result(
-        one.name, one.netns, State.FAILED, error=NotFound(f"there is no interface {one}", todo=todo)
-    )
+    return NotFound(f"there is no interface {one}", todo=todo)
 
 
 def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None = None) -> Result:
@@ -74,21 +80,21 @@ def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None 
 
 def carry_out(
     wanted: Wanted,
-    planned: Sequence[Result],
+    results: list[Result],
     talk: Talk,
     attempts: Callable[[], Attempt],
     *,
     confirm: float | None,
     keep_going: bool,
-) -> list[Result]:
-    """Change what is to be changed, in order; after a failure only with ``keep_going``."""
-    results: list[Result] = []
-    for one in planned:
-        stopped = not keep_going and any(before.error for before in results)
-        if one.state is State.WOULD_CHANGE and one.target is not None and not stopped:
-            one = apply_target(wanted, one, talk, confirm, attempts())
-        results.append(one)
-    return results
+) -> None:
+    """Change what is to be changed, in order; after a failure only with ``keep_going``. Each result takes the
+    place of the plan that it comes from.
+    """
+    for i, one in enumerate(results):
+        if one.state is State.WOULD_CHANGE and one.target is not None:
+            results[i] = apply_target(wanted, one, talk, confirm, attempts())
+            if results[i].error is not None and not keep_going:
+                return
 
 
 def _exit_code(results: Sequence[Result], only_plan: bool) -> int:

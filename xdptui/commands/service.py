@@ -121,9 +121,10 @@ class _Service:
         return target not in self._failed or self._failed[target].retry_at <= time.monotonic()
 
     def _apply(self, target: Target, identity: Identity) -> None:
-        first = planned(self._wanted, target, self._talk)
+        results = [planned(self._wanted, target, self._talk)]
         attempts = partial(trying, self._options, self._talk, only_plan=False)
-        (result,) = carry_out(self._wanted, [first], self._talk, attempts, confirm=None, keep_going=True)
+        carry_out(self._wanted, results, self._talk, attempts, confirm=None, keep_going=True)
+        (result,) = results
         if result.error is None:
             self._failed.pop(target, None)
             self._done[target] = identity

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from xdpchain.chain import Chain, Component
-from xdpchain.discover import interfaces, look
+from xdpchain.discover import look
 from xdpchain.errors import XdpChainError
 from xdpchain.forewarn import forewarn, surroundings
 from xdpchain.permissions import require_capabilities
@@ -21,7 +21,7 @@ from xdpchain.spec.matching import candidate
 from xdpchain.spec.objects import Objects
 from xdpchain.spec.reading import parse
 from xdpchain.spec.targets import Missing, Target, namespaces, targets
-from xdpchain.spec.values import Spec
+from xdpchain.spec.values import Spec, is_glob
 from xdptui.commands.linkage import choose
 from xdptui.commands.spec_report import Result, State
 from xdptui.commands.whatif import Attempt, Tried
@@ -61,8 +61,9 @@ def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wa
 
 
 def awaited(wanted: Wanted, patience: float) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
-    """The interfaces that the spec is about, and those that are missing after so many seconds. Raises
-    InvalidInput (two entries want one interface), NotFound (an entry's namespace is not there).
+    """The interfaces that the spec is about, and what is missing after so many seconds: interfaces that it
+    names, and all that it wants in a namespace that is not there. Raises InvalidInput (two entries want one
+    interface).
     """
     end = time.monotonic() + patience
     with Presence(namespaces(wanted.spec, wanted.netns)) as presence:
@@ -70,12 +71,15 @@ def awaited(wanted: Wanted, patience: float) -> tuple[tuple[Target, ...], tuple[
             there = presence.look()
             found, missing = targets(wanted.spec, names_of(there), wanted.netns)
             left = end - time.monotonic()
-            if not missing and not presence.absent:
-                return found, missing
-            if left <= 0:
-                for netns in presence.absent:
-                    interfaces(netns)  # raises NotFound, in words
-                return found, missing
+            if left <= 0 or not (missing or presence.absent):
+                globs = tuple(
+                    Missing(name, netns)
+                    for entry in wanted.spec.interfaces
+                    for name in entry.names
+                    for netns in [entry.netns or wanted.netns]
+                    if netns in presence.absent and is_glob(name)
+                )
+                return found, (*missing, *globs)
             presence.wait(left)
 
 
