@@ -243,7 +243,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     turn = turned(running.chain, candidate) if running.chain and not running.emptied else None
     if turn is not None:
         name = candidate.slots[turn[0]].name
-        return (f"set one row of the program array of {name} (slot {turn[0]}); no new program, unless armed",)
+        return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)
     fresh = sum(slot.id is None for slot in candidate.slots)
     steps = []
     if fresh:

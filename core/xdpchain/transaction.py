@@ -36,6 +36,8 @@ __all__ = ["LOCK_TIMEOUT", "TRIES", "apply", "edit"]
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
+TURNED = "its actions or routes were changed since, in its program arrays; `xdptui log` says by whom"
+
 TRIES = 10
 """How often `edit` makes a change anew that lost a race: as often as libxdp does."""
 
@@ -175,7 +177,7 @@ def _unchanged(plan: Plan) -> Running:
     if now.identity != plan.running.identity:
         raise RaceLost(
             f"{interface} does not run what this change was made from",
-            author_of(now),
+            author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED,
             "Look at the chain as it is now, and make the change again",
             detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
         )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from xdpchain.actions import ALL_ACTIONS, Action, ActionSet
 from xdpchain.chain import Chain, Component, Interface, Linkage, Slot
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.lint import lint
-from xdpchain.paths import RETURN, check_routes, is_routed, reachable, successors
+from xdpchain.paths import RETURN, adjusted, check_routes, is_routed, reachable, successors, turned
 from xdpchain.plan import make_plan
 from xdpchain.routes import CODES, parse_routes
 from xdpchain.running import Device, Running
@@ -110,3 +112,73 @@ def test_no_way_through_a_chain_leads_back(data: st.DataObject) -> None:
     table = successors(chain)
     assert all(place == RETURN or place > i for i, row in enumerate(table) for place in row)
     assert 0 in reachable(chain)
+
+
+@st.composite
+def routed(draw: st.DrawFn, length: int) -> Chain:
+    chain = replace(chain_of(*["none"] * length), linkage=Linkage.TAILCALL)
+    for index in range(length):
+        chain = chain.retune(index, actions=ActionSet(draw(st.integers(0, 31))))
+        if index + 1 < length:
+            for code in (*ALL_ACTIONS, None):
+                if (place := draw(st.none() | st.integers(index + 1, length - 1))) is not None:
+                    chain = leading(chain, index, code, place)
+    return chain
+
+
+@st.composite
+def two_of_the_same_slots(draw: st.DrawFn) -> tuple[Chain, Chain]:
+    length = draw(st.integers(1, 5))
+    first, second = draw(routed(length)), draw(routed(length))
+    keys = dict(zip((s.key for s in second), (s.key for s in first), strict=True))
+    slots = [
+        replace(s, key=keys[s.key], routes=tuple(replace(r, target=keys[r.target]) for r in s.routes))
+        for s in second
+    ]
+    return first, replace(second, slots=tuple(slots))
+
+
+@given(two_of_the_same_slots())
+def test_a_chain_is_told_from_its_table(chains: tuple[Chain, Chain]) -> None:
+    """What a tail-call chain does is read off its program arrays, whatever its manifest said."""
+    said, does = chains
+    assert successors(adjusted(said, successors(does))) == successors(does)
+    assert adjusted(said, successors(said)) == said
+
+
+@given(two_of_the_same_slots())
+def test_what_is_taken_for_one_update_is_one(chains: tuple[Chain, Chain]) -> None:
+    old, new = chains
+    found = turned(old, new)
+    cells = [
+        (i, code)
+        for i in range(len(old))
+        for code in range(CODES)
+        if successors(old)[i][code] != successors(new)[i][code]
+    ]
+    if found is None:
+        return
+    assert cells == [found[:2]]
+    assert successors(new)[found[0]][found[1]] == found[2]
+    assert adjusted(old, successors(new)) == new
+
+
+@given(routed(3), st.integers(0, 2), st.sampled_from(ALL_ACTIONS))
+def test_a_toggle_is_one_update(chain: Chain, index: int, action: Action) -> None:
+    toggled = chain.retune(index, actions=chain.slots[index].actions.toggle(action))
+    different = successors(toggled) != successors(chain)
+    routed_away = any(route.code is action for route in chain.slots[index].routes)
+    assert (turned(chain, toggled) is not None) == different
+    assert different or routed_away or any(route.code is None for route in chain.slots[index].routes)
+
+
+def test_only_tail_call_chains_are_changed_in_place() -> None:
+    for linkage in (Linkage.STATIC, Linkage.FREPLACE):
+        chain = chain_of("P", "P").relink(linkage)
+        assert turned(chain, chain.retune(0, actions=ActionSet())) is None
+    chain = chain_of("P", "P").relink(Linkage.TAILCALL)
+    assert turned(chain, chain) is None
+    assert turned(chain, chain.move(1, 0)) is None
+    shadowed = replace(chain, slots=(replace(chain.slots[0], shadow=True), chain.slots[1]))
+    assert turned(chain, shadowed) is None
+    assert turned(shadowed, chain) is None
