@@ -52,6 +52,7 @@ async def test_the_matrix_of_a_candidate(ground: Playground, samples: Path) -> N
         await add(driver, samples, "drop")
         await driver.press("p")
         await driver.until(lambda: driver.dialog(PlanDialog))
+        await driver.until(lambda: "20 packets: 20 PASS → DROP" in driver.label("#packets"))
         await driver.press("y")
         await matrix(driver)
         assert driver.label("#summary") == "20 packets: 20 PASS → DROP"
@@ -111,6 +112,11 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
     async with driving(own.netns, own.ifname) as driver:
         await driver.until(lambda: driver.session.own)
         await add(driver, samples, "drop")
+        await driver.press("p")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        await driver.until(lambda: "your own ssh connection's packets are among" in driver.label("#packets"))
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog() and not driver.app.main.busy)
         await driver.press("a")
         await driver.until(lambda: driver.dialog(Confirm))
         assert "It would cut it" in driver.text()

@@ -9,6 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.plan import Change, ChangeKind, Plan
@@ -53,6 +54,15 @@ class PlanDialog(Dialog[bool]):
         Binding("up,k", "scroll(-2)", show=False),
     ]
 
+    class Tried(Message):
+        """What became of built-in packets, in words; ``why`` they could not be tried on the candidate, and
+        whether packets of the operator's own connection are among those that change.
+        """
+
+        def __init__(self, text: str, why: str = "", *, own: bool = False) -> None:
+            super().__init__()
+            self.text, self.why, self.own = text, why, own
+
     def __init__(self, plan: Plan, refusal: str = "", remarks: tuple[str, ...] = ()) -> None:
         super().__init__()
         self.plan = plan
@@ -78,6 +88,9 @@ class PlanDialog(Dialog[bool]):
             yield Static(Content.assemble((" ! ", "bold $warning"), warning.text))
         if not plan.warnings:
             yield paragraph(" none", classes="dim")
+        if not plan.empty:
+            yield paragraph("What if", classes="section")
+            yield paragraph(" trying packets, away from the interface…", id="packets", classes="dim")
         if self._refusal:
             yield paragraph(self._refusal, classes="gap bad")
 
@@ -87,6 +100,37 @@ class PlanDialog(Dialog[bool]):
             yield button("What if (y)", "whatif")
         if not self.plan.empty and not self._refusal:
             yield button("Apply (a)", "apply", "primary")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        if not self.plan.empty:
+            self.run_worker(self._try, thread=True, group="whatif", exit_on_error=False)
+
+    def _try(self) -> None:
+        from xdpchain.packets.sources import BUILTIN, packets_of
+        from xdpchain.whatif import what_if
+        from xdptui.render.whatif_text import summary
+
+        plan = self.plan
+        try:
+            packets = packets_of(BUILTIN, plan.running.interface).packets
+            tried = what_if(plan.running, plan.candidate, packets, adopts=plan.adopts)
+        except Exception as error:  # a plan needs no trial: shown in its place
+            self.post_message(self.Tried(f"not tried: {error}"))
+        else:
+            own = any(one.packet.own for one in tried.changed)
+            self.post_message(self.Tried(summary(tried), tried.new.why, own=own))
+
+    def on_plan_dialog_tried(self, event: Tried) -> None:
+        parts = [f" {event.text}"]
+        if event.why:
+            parts.append(f"   {event.why}")
+        if event.own:
+            parts.append(" ! your own ssh connection's packets are among those that change")
+        shown = self.query_one("#packets", Static)
+        shown.update(Content("\n".join(parts)))
+        shown.remove_class("dim")
+        shown.set_class(event.own, "warn")
 
     def dismissed(self) -> bool:
         return False
