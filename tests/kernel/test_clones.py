@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +97,28 @@ def test_more_elements_than_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
         copy, whole = clone_map(fd)
         copy.close()
         assert not whole
+
+
+def test_a_map_that_changes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elements that were copied are replaced by others, until the copy has no room for those."""
+    original = bpf.map_copy_batch
+    monkeypatch.setattr(clones, "BATCH_BYTES", 8 * 64)
+    with made(T.HASH, 4, 4, 256) as fd:
+        for n in range(256):
+            bpf.map_update(fd, struct.pack("<I", n), bytes(4))
+
+        def meanwhile(source: bpf.Fd, copy: bpf.Fd, *rest: object) -> object:
+            answer = original(source, copy, *rest)  # type: ignore[arg-type]
+            for n, key in enumerate(content(copy)):
+                with contextlib.suppress(bpf.BpfError):
+                    bpf.map_delete(source, key)
+                    bpf.map_update(source, struct.pack("<I", 1000 + n + random.randrange(1 << 20)), bytes(4))
+            return answer
+
+        monkeypatch.setattr(bpf, "map_copy_batch", meanwhile)
+        copy, _ = clone_map(fd)
+        with copy:
+            assert len(content(copy)) > 64
 
 
 def test_what_can_not_be_read_is_empty_and_said_to_be() -> None:

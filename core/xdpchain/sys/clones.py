@@ -80,7 +80,13 @@ def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
         finally:
             if inner:
                 inner.close()
-    return copy, info.type in DATA and _fill(fd, copy, info)
+    try:
+        return copy, info.type in DATA and _fill(fd, copy, info)
+    except BaseException as error:
+        if isinstance(error, bpf.BpfError) and error.errno == errno.E2BIG:
+            return copy, False  # so many came and went meanwhile that the copy is full
+        copy.close()
+        raise
 
 
 def _fill(source: bpf.Fd, copy: bpf.Fd, info: bpf.MapInfo) -> bool:
