@@ -6,13 +6,14 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpchain.chain import Interface
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.packets import sources
 from xdpchain.packets.builtin import builtin
@@ -224,8 +225,6 @@ def test_hex_that_is_none(text: str, why: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    from xdpchain.chain import Interface
-
     where = Interface("none", 1)
     with pytest.raises(NotFound):
         sources.packets_of(str(tmp_path / "none"), where)
@@ -238,6 +237,21 @@ def test_only_so_many_packets_of_a_file() -> None:
     assert len(supply.packets) == sources.MOST
     assert supply.notes == ("it: the first 10000 packets, of more",)
     assert sources.read_packets(pcap([bytes(14)] * sources.MOST), "it").notes == ()
+
+
+@pytest.mark.parametrize("form", [pcap, lambda frames: "\n".join(f.hex() for f in frames).encode()])
+def test_only_the_beginning_of_a_large_file(
+    form: Callable[[Sequence[bytes]], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "LARGEST", 1000)
+    (tmp_path / "large").write_bytes(form([bytes(99)] * 50))
+    supply = sources.packets_of(str(tmp_path / "large"), Interface("none", 1))
+    count = len(supply.packets)
+    assert 3 < count < 10
+    assert supply.notes == (f"{tmp_path}/large: the first {count} packets, of more",)
+    monkeypatch.setattr(sources, "LARGEST", 20)
+    with pytest.raises(InvalidInput):
+        sources.packets_of(str(tmp_path / "large"), Interface("none", 1))
 
 
 def test_packets_in_words() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
 from itertools import islice
@@ -29,8 +30,8 @@ STDIN = "-"
 
 MOST = 10_000
 """Packets taken of one file; a trial of both sides takes about 0.2 ms for each."""
-LARGEST = 1 << 28
-"""Bytes of a file that is read."""
+LARGEST = 1 << 26
+"""Bytes of a file that are read."""
 
 ANYWHERE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
 """Addresses that no host has (RFC 5737, RFC 3849): the way to them is the default route."""
@@ -65,26 +66,45 @@ def packets_of(source: str, interface: Interface) -> Supply:
                 f"Use {BUILTIN}, or a file",
             )
         return supply
-    return read_packets(*_read(source))
+    data, name = _read(source)
+    return read_packets(data[:LARGEST], name, whole=len(data) <= LARGEST)
 
 
-def read_packets(data: bytes, name: str) -> Supply:
-    """The packets of a capture (pcap, pcapng) or of a hex dump. Raises InvalidInput."""
-    if is_capture(data):
-        found = (Packet(describe(one.data), one.data, length=one.length) for one in read_capture(data, name))
-    else:
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            raise InvalidInput(
-                f"{name} can't be read", "it is neither pcap, nor pcapng, nor text in hex"
-            ) from None
-        found = (Packet(describe(one), one) for one in read_hex(text, name))
-    packets = tuple(islice(found, MOST))
+def read_packets(data: bytes, name: str, *, whole: bool = True) -> Supply:
+    """The packets of a capture (pcap, pcapng) or of a hex dump, the first `MOST` of them; not ``whole``: the
+    data are a file's beginning, so what they end in is left out. Raises InvalidInput.
+    """
+    packets: list[Packet] = []
+    more = not whole
+    try:
+        for one in islice(_packets(data, name), MOST + 1):
+            packets.append(one)
+    except InvalidInput:
+        if whole or not packets:
+            raise
+    if packets and not whole and not is_capture(data):
+        packets.pop()  # who knows how it went on
+    if len(packets) > MOST:
+        del packets[MOST:]
+        more = True
     if not packets:
         raise InvalidInput(f"{name} has no packets")
-    more = next(found, None) is not None if len(packets) == MOST else False
-    return Supply(packets, (f"{name}: the first {MOST} packets, of more",) if more else ())
+    return Supply(tuple(packets), (f"{name}: the first {len(packets)} packets, of more",) if more else ())
+
+
+def _packets(data: bytes, name: str) -> Iterator[Packet]:
+    if is_capture(data):
+        for captured in read_capture(data, name):
+            yield Packet(describe(captured.data), captured.data, length=captured.length)
+        return
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(
+            f"{name} can't be read", "it is neither pcap, nor pcapng, nor text in hex"
+        ) from None
+    for frame in read_hex(text, name):
+        yield Packet(describe(frame), frame)
 
 
 def builtin_packets(interface: Interface) -> Supply:
@@ -208,7 +228,9 @@ def _mac(text: str | None) -> bytes | None:
 
 
 def _read(source: str) -> tuple[bytes, str]:
-    """The bytes of a file, and what to call it. Raises NotFound, PermissionDenied, InvalidInput."""
+    """The bytes of a file, one more than `LARGEST` at most, and what to call it. Raises NotFound,
+    PermissionDenied, InvalidInput.
+    """
     if source == STDIN:
         data = sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b""
         name = "standard input"
@@ -226,9 +248,4 @@ def _read(source: str) -> tuple[bytes, str]:
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise InvalidInput(f"{source} can't be read", why) from None
-    if len(data) > LARGEST:
-        raise InvalidInput(
-            f"{name} can't be read", f"it has more than {LARGEST >> 20} MiB",
-            "Take fewer packets: editcap -r FILE NEW 1-10000",
-        )  # fmt: skip
     return data, name
