@@ -14,9 +14,12 @@ UNIT = Path(__file__).parents[2] / "contrib" / "systemd" / "xdptui.service"
 
 
 def unit_command(file: Path) -> list[str]:
-    """ExecStart of the unit, with our own interpreter and spec."""
+    """ExecStart of the unit, with our own interpreter and spec, and with no more capabilities than it has."""
     (line,) = re.findall(r"^ExecStart=(.*)$", UNIT.read_text(), re.MULTILINE)
     program, *words = shlex.split(line)
     assert Path(program).name == "xdptui"
     assert words[-1] == "/etc/xdptui/spec.toml"
-    return [sys.executable, "-m", "xdptui", *words[:-1], str(file)]
+    (names,) = re.findall(r"^CapabilityBoundingSet=(.*)$", UNIT.read_text(), re.MULTILINE)
+    bounds = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in names.split())])
+    confined = ["setpriv", "--no-new-privs", f"--bounding-set={bounds}"]
+    return [*confined, sys.executable, "-m", "xdptui", *words[:-1], str(file)]
