@@ -47,6 +47,9 @@ static long (*adjust_meta)(void *, int) = (void *)54;
 struct { int (*type)[3]; int (*max_entries)[1]; unsigned *key, *value; } calls SEC(".maps");
 struct { int (*type)[4]; int (*max_entries)[64]; int (*key_size)[4], (*value_size)[4]; } events SEC(".maps");
 struct { int (*type)[2]; int (*max_entries)[1]; unsigned *key; u64 *value; } seen SEC(".maps");
+static long (*peek)(void *, void *) = (void *)89;
+struct { int (*type)[22]; int (*max_entries)[4]; u64 *value; } waiting SEC(".maps");
+SEC("xdp") int waiter(struct xdp_md *ctx) { u64 one; return peek(&waiting, &one) ? 2 : 1; }
 SEC("xdp") int caller(struct xdp_md *ctx) { tail_call(ctx, &calls, 0); return 2; }
 SEC("xdp") int callee(struct xdp_md *ctx) {
     unsigned zero = 0;
@@ -230,6 +233,18 @@ def test_what_is_not_known_is_said_where_it_applies(
     tried = what_if(look_at(playground), Chain().add(slot(odd, "odd", name, 1)), [WEB])
     assert len(tried.unknown) == 1
     assert tried.unknown[0].startswith(said)
+
+
+def test_state_that_can_not_be_copied_is_named(playground: Playground, odd: Path) -> None:
+    running = change(playground, Chain().add(slot(odd, "odd", "waiter", 1)))
+    assert running.chain is not None
+    with bpf.map_by_id(running.chain.slots[0].component.maps[0].id) as fd:
+        bpf.map_update(fd, b"", bytes(8))
+    assert run_through(running, WEB.data).code == DROP
+    tried = what_if(running, running.chain, [WEB])
+    assert tried.crossings[0].old.verdict is PASS  # the copy is empty
+    said = "slot 0 (waiter) began with an empty copy of its map waiting: a queue can't be read"
+    assert tried.unknown == (said,)
 
 
 def test_programs_called_at_run_time_are_left_alone(playground: Playground, odd: Path) -> None:
