@@ -49,13 +49,15 @@ def first_chain(samples: Path, linkage: Linkage, mode: Mode) -> Chain:
     return chain
 
 
-def edited(chain: Chain, samples: Path, chance: random.Random) -> Chain:
-    """The chain after one random edit. Slot 0 stays where it is."""
+def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequence[Linkage] = ()) -> Chain:
+    """The chain after one random edit. Slot 0 stays where it is. ``linkages``: what it may be moved to."""
     count = len(chain)
-    kinds = ["toggle", "replace", "replace first"]
+    kinds = ["toggle", "replace", "replace first"] + ["relink"] * 3 * (len(linkages) > 1)
     kinds += ["add"] * 2 * (count < MAX_SLOTS) + ["remove"] * (count > 2) + ["move"] * 2 * (count > 2)
     kind = chance.choice(kinds)
     index = chance.randrange(1, count)
+    if kind == "relink":
+        return chain.relink(chance.choice([one for one in linkages if one is not chain.linkage]))
     if kind == "add":
         new = marker(samples, chance.randrange(10))
         if chance.random() < 0.2:  # one that leaves no mark, but pins
@@ -117,7 +119,23 @@ def follow(arrival: Arrival, chains: Sequence[Chain], scripts: Sequence[bytes]) 
 def test_random_edits_at_full_rate(
     playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage, mode: Mode
 ) -> None:
-    chance = random.Random(f"{linkage} {mode}")
+    edit_at_full_rate(playground, samples, own_bpffs, mode, (linkage,))
+
+
+@pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
+@pytest.mark.timeout(300)
+def test_random_edits_and_relinks_at_full_rate(
+    playground: Playground, samples: Path, own_bpffs: Path, mode: Mode
+) -> None:
+    """From one linkage to the other without a gap, and the counters go on."""
+    edit_at_full_rate(playground, samples, own_bpffs, mode, (Linkage.STATIC, Linkage.TAILCALL))
+
+
+def edit_at_full_rate(
+    playground: Playground, samples: Path, own_bpffs: Path, mode: Mode, linkages: Sequence[Linkage]
+) -> None:
+    linkage = linkages[0]
+    chance = random.Random(f"{' '.join(linkages)} {mode}")
     running = change(playground, first_chain(samples, linkage, mode))
     chains = [chain_in(running)]
     counter = next(ref for ref in chains[0].slots[0].component.maps if ref.name == "packets")
@@ -129,7 +147,7 @@ def test_random_edits_at_full_rate(
     before = device.read(playground.ifname)
     with Flood(playground, scripts, counter) as flood:
         for _ in range(EDITS):
-            candidate = edited(chain_in(running), samples, chance)
+            candidate = edited(chain_in(running), samples, chance, linkages)
             running = change(playground, candidate)
             chains.append(chain_in(running))
         sent, arrival = flood.stop()
@@ -153,7 +171,9 @@ def test_random_edits_at_full_rate(
         assert arrived == sent
     seen = follow(arrival, chains, scripts)
     assert seen > EDITS // 4, "packets met the chains between"
-    print(f"{linkage} {mode}: {EDITS} edits, {sent} packets, {arrival.no_room} unread, {seen} chains seen")
+    assert {chain.linkage for chain in chains} == set(linkages)
+    kinds = ", ".join(linkages)
+    print(f"{kinds} {mode}: {EDITS} edits, {sent} packets, {arrival.no_room} unread, {seen} chains seen")
     change(playground, Chain())
     assert pin_paths(own_bpffs) == ()
 
