@@ -13,8 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.suggester import Suggester
-from textual.widget import Widget
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
@@ -23,13 +21,13 @@ from xdpchain.errors import XdpChainError
 from xdpchain.objfile import ObjectFile
 from xdpchain.runconfig import MAX_PRIORITY
 from xdpchain.running import Running
-from xdptui.object_paths import Entry, complete, siblings, split, usual_places
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
 
-from .dialog import Dialog, button, paragraph
+from .dialog import button, paragraph
 from .failure import Failure
+from .object_files import ObjectFiles
 from .trial import TrialDialog
 
 if TYPE_CHECKING:
@@ -49,30 +47,13 @@ class Choice:
     mode: Mode
 
 
-class _Paths(Suggester):
-    """Completes a path; the right arrow takes it."""
-
-    def __init__(self) -> None:
-        super().__init__(use_cache=False, case_sensitive=True)
-
-    async def get_suggestion(self, value: str) -> str | None:
-        return complete(value)
-
-
-class _FileList(OptionList):
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("backspace,left", "screen.parent", show=False)]
-
-
-class LoadDialog(Dialog[Choice | None]):
+class LoadDialog(ObjectFiles[Choice | None]):
     """Answers with a Choice, or None. With ``replaces`` the program takes the place of that slot."""
 
     DEFAULT_CSS = """
     LoadDialog {
         #box { width: 110; height: 100%; max-height: 40; }
         #body { height: 1fr; padding: 0; }
-        .line { height: 1; }
-        .name { width: 12; color: $foreground 70%; }
-        #path { width: 1fr; }
         #lists { height: 1fr; min-height: 4; margin: 1 0 0 0; }
         OptionList {
             border: none; padding: 0; scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
@@ -114,11 +95,9 @@ class LoadDialog(Dialog[Choice | None]):
         replaces: int | None = None,
         linkage_why: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(directory)
         self._linkage_why = linkage_why
         self._target, self._chain, self._replaces = running, chain, replaces
-        self.directory = directory or os.getcwd()
-        self._entries: tuple[Entry, ...] = ()
         self._object: ObjectFile | None = None
         self._component: Component | None = None
         self._findings: tuple[Finding, ...] | None = None
@@ -132,19 +111,10 @@ class LoadDialog(Dialog[Choice | None]):
         )
 
     def body(self) -> ComposeResult:
-        with Horizontal(classes="line"):
-            yield paragraph("Object file", classes="name")
-            yield Input(
-                self.directory.rstrip("/") + "/",
-                id="path",
-                suggester=_Paths(),
-                compact=True,
-                select_on_focus=False,
-            )
+        yield from self.path_line()
         with Horizontal(id="lists"):
             with Vertical(id="fileside"):
-                yield paragraph("", id="filestitle", classes="title")
-                yield _FileList(id="files", compact=True, markup=False)
+                yield from self.file_list()
             with Vertical(id="programside"):
                 yield paragraph(" XDP programs", classes="title")
                 yield OptionList(id="programs", compact=True, markup=False)
@@ -189,87 +159,30 @@ class LoadDialog(Dialog[Choice | None]):
             return self._chain.mode
         return self.query_one(ModeChoice).mode
 
-    def first_focus(self) -> Widget | None:
-        return self.query_one("#path")
-
     def on_mount(self) -> None:
         super().on_mount()
-        path = self.query_one("#path", Input)
-        path.cursor_position = len(path.value)
-        self._list()
         self._show()
 
-    # Files
+    # The object
 
-    @on(Input.Changed, "#path")
-    def typed(self) -> None:
-        self._list()
-        value = os.path.expanduser(self.query_one("#path", Input).value.strip())
-        if os.path.isfile(value):
-            self._open(value)
-        elif self._object is not None or self._error is not None:
+    def into_object(self) -> bool:
+        if self._object is not None:
+            self.set_focus(self.query_one("#programs"))
+        return self._object is not None
+
+    def close_object(self) -> None:
+        if self._object is not None or self._error is not None:
             self._object = self._component = self._error = self._findings = None
             self.query_one("#programs", OptionList).clear_options()
             self._show()
 
-    @on(Input.Submitted, "#path")
-    def entered(self) -> None:
-        value = os.path.expanduser(self.query_one("#path", Input).value.strip())
-        if self._object is not None:
-            self.set_focus(self.query_one("#programs"))
-        elif os.path.isdir(value) and not value.endswith("/"):
-            self._enter(value)
-        elif os.path.exists(value) and not os.path.isdir(value):
-            self._open(value)
-        elif self._entries:
-            self.set_focus(self.query_one("#files"))
-        else:
-            self._error = XdpChainError(f"There is no {value or 'such file'}")
-            self._show()
+    def no_object(self, error: XdpChainError) -> None:
+        self._error = error
+        self._show()
 
-    def _list(self) -> None:
-        value = self.query_one("#path", Input).value
-        self._entries = siblings(value)
-        files = self.query_one("#files", OptionList)
-        files.clear_options()
-        options = [Option(Content("../"), id="up")]
-        options += [Option(Content(entry.label), id=f"e{i}") for i, entry in enumerate(self._entries)]
-        options += [Option(Content(f"{place}/"), id=f"p{place}") for place in usual_places()]
-        files.add_options(options)
-        here = os.path.abspath(os.path.expanduser(value.strip()))
-        chosen = next((i for i, entry in enumerate(self._entries) if entry.path == here), 0)
-        files.highlighted = chosen + 1 if self._entries else 0
-        self.query_one("#filestitle", Static).update(Content(f" objects in {split(value)[0]}"))
-
-    def _enter(self, directory: str) -> None:
-        self.directory = directory
-        path = self.query_one("#path", Input)
-        path.value = directory.rstrip("/") + "/"
-        path.cursor_position = len(path.value)
-
-    def action_parent(self) -> None:
-        self._enter(os.path.dirname(os.path.abspath(self.directory)))
-
-    @on(OptionList.OptionSelected, "#files")
-    def chosen(self, event: OptionList.OptionSelected) -> None:
-        choice = event.option_id or ""
-        if choice == "up":
-            self.action_parent()
-        elif choice.startswith("p"):
-            self._enter(choice[1:])
-        else:
-            entry = self._entries[int(choice[1:])]
-            if entry.directory:
-                self._enter(entry.path)
-            else:
-                path = self.query_one("#path", Input)
-                path.value = entry.path
-                path.cursor_position = len(path.value)
-
-    def _open(self, path: str) -> None:
+    def open_object(self, path: str) -> None:
         from xdpchain.components import programs_of
 
-        self.directory = os.path.dirname(os.path.abspath(path))
         self._object = self._component = self._error = self._findings = None
         programs = self.query_one("#programs", OptionList)
         programs.clear_options()
