@@ -41,6 +41,18 @@ class GlobalVariable:
     def constant(self) -> bool:
         return self.section.startswith(".rodata")
 
+    def value(self, text: str) -> GlobalValue:
+        """The value that ``text`` says; members that it leaves out keep what the object says. Raises
+        InvalidInput.
+        """
+        try:
+            data = encode(self.layout, parse(self.layout, text), self.initial)
+        except InvalidInput as error:
+            why = f"{error.what}: {error.why}"
+            raise InvalidInput(f"{self.name} can't be {text!r}", why, error.todo) from None
+        words = render(self.layout, decode(self.layout, data))
+        return GlobalValue(self.name, self.section, self.offset, data, words)
+
 
 def globals_of(source: ObjectFile, program: str | None = None) -> tuple[GlobalVariable, ...]:
     """The variables of an object by section and offset; with ``program``, those of the sections that it
@@ -79,14 +91,7 @@ def with_globals(component: Component, source: ObjectFile, given: Iterable[str])
         if name in seen:
             raise InvalidInput(f"{name} is given twice")
         seen.add(name)
-        try:
-            data = encode(found.layout, parse(found.layout, value), found.initial)
-        except InvalidInput as error:
-            raise InvalidInput(
-                f"{name} can't be {value!r}", f"{error.what}: {error.why}", error.todo
-            ) from None
-        words = render(found.layout, decode(found.layout, data))
-        made[name] = GlobalValue(name, found.section, found.offset, data, words)
+        made[name] = found.value(value)
     return replace(component, globals=tuple(made.values()))
 
 

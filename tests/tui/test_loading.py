@@ -9,11 +9,13 @@ from textual.widgets import Button, Input, OptionList
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.chain import Mode
+from xdpchain.maptable import open_map
 from xdptui.demo import frames
 from xdptui.demo.frames import NEAR, PEER
 from xdptui.demo.playground import Playground
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
+from xdptui.screens.globals_form import GlobalsForm
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
@@ -222,3 +224,47 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
         await driver.until(lambda: driver.session.state is State.FREE)
         assert "No XDP program runs" in "\n".join(driver.lines("chain"))
     assert not look_at(playground).hooks
+
+
+async def test_globals_are_given_in_a_form(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "globals.o")
+        await driver.until(lambda: "has native XDP" in driver.label("#facts"))
+        await driver.press("ctrl+g")
+        await driver.until(lambda: driver.dialog(GlobalsForm))
+        fields = {field.value for field in driver.app.screen.query(Input)}
+        assert fields == {"3", "1000", "0"}
+        step = next(field for field in driver.app.screen.query(Input) if field.value == "3")
+        step.value = "-1"
+        await driver.until(lambda: "between 0 and" in driver.label("#wrong"))
+        assert driver.app.screen.query_one("#set", Button).disabled
+        step.value = "0x10"
+        await driver.until(lambda: not driver.app.screen.query_one("#set", Button).disabled)
+        await driver.press("ctrl+s")
+        await driver.until(lambda: "globals given: step = 16" in driver.label("#facts"))
+        await driver.press("ctrl+g")
+        await driver.until(lambda: driver.dialog(GlobalsForm))
+        assert {field.value for field in driver.app.screen.query(Input)} == {"16", "1000", "0"}
+        await driver.press("escape")
+        await driver.until(lambda: driver.dialog(LoadDialog))
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        await apply_and_wait(driver)
+        playground.send([frames.udp(PEER, NEAR, 5)] * 3)
+        with open_map(look_at(playground), 0, ".data") as table:
+            assert [entry.value for entry in table.entries()] == [1000 + 3 * 16]
+        await open_object(driver, samples / "globals.o", "o")
+        await driver.until(lambda: "has native XDP" in driver.label("#facts"))
+        await driver.press("ctrl+g")
+        await driver.until(lambda: driver.dialog(GlobalsForm))
+        locked = {field.value for field in driver.app.screen.query(Input) if field.disabled}
+        assert locked == {"1000", "0"}, "what the running program hands on can't be given values"
+
+
+async def test_a_program_without_variables_has_no_form(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "pass.o")
+        await driver.until(lambda: "has native XDP" in driver.label("#facts"))
+        assert driver.app.screen.query_one("#globals", Button).disabled
+        await driver.press("ctrl+g")
+        assert driver.dialog(LoadDialog)

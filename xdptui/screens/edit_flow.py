@@ -226,7 +226,11 @@ class EditFlow(Flow):
 
         component = choice.slot.component
         if current.id is not None:
-            component = keep_maps(component, current.component)
+            try:
+                component = keep_maps(component, current.component)
+            except XdpChainError as error:
+                self.fail(error, "It can't take the program's place")
+                return
         self._edit(lambda chain: chain.substitute(chain.position(current.key), component))
 
     def _still(self, ifindex: int) -> bool:

@@ -32,6 +32,7 @@ from .trial import TrialDialog
 
 if TYPE_CHECKING:
     from xdpchain.checks import Finding
+    from xdpchain.globals import GlobalVariable
 
 __all__ = ["Choice", "LoadDialog"]
 
@@ -75,6 +76,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
     LoadDialog.-low #factbox { margin: 0; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+g", "globals", show=False),
         Binding("ctrl+t", "trial", show=False),
         Binding("ctrl+s", "accept", show=False),
     ]
@@ -100,6 +102,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._target, self._chain, self._replaces = running, chain, replaces
         self._object: ObjectFile | None = None
         self._component: Component | None = None
+        self._variables: tuple[GlobalVariable, ...] = ()
         self._findings: tuple[Finding, ...] | None = None
         self._error: XdpChainError | None = None
         self._ticket = 0
@@ -136,6 +139,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
 
     def buttons(self) -> ComposeResult:
         yield button("Cancel", "cancel")
+        variables = button("Globals (ctrl+g)", "globals")
+        variables.disabled = True
+        yield variables
         trial = button("Try it (ctrl+t)", "trial")
         trial.disabled = True
         yield trial
@@ -173,6 +179,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def close_object(self) -> None:
         if self._object is not None or self._error is not None:
             self._object = self._component = self._error = self._findings = None
+            self._variables = ()
             self.query_one("#programs", OptionList).clear_options()
             self._show()
 
@@ -184,6 +191,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         from xdpchain.components import programs_of
 
         self._object = self._component = self._error = self._findings = None
+        self._variables = ()
         programs = self.query_one("#programs", OptionList)
         programs.clear_options()
         try:
@@ -218,14 +226,16 @@ class LoadDialog(ObjectFiles[Choice | None]):
 
     def _choose(self, name: str) -> None:
         from xdpchain.components import component_of
+        from xdpchain.globals import globals_of
 
         assert self._object is not None
         self._findings = None
         try:
             self._component = component_of(self._object, name=name)
+            self._variables = globals_of(self._object, name)
             self._error = None
         except XdpChainError as error:
-            self._component, self._error = None, error
+            self._component, self._error, self._variables = None, error, ()
         else:
             if self.settles:
                 declared = self._component.declared
@@ -279,6 +289,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif self._object is not None and self._component is not None:
             spec = self._object.program(self._component.name)
             facts += [Content(line) for line in program_facts(self._object, spec)]
+            if self._component.globals:
+                given = ", ".join(f"{one.name} = {one.text}" for one in self._component.globals)
+                facts.append(Content.styled(f"globals given: {given}", "$accent"))
             facts.append(
                 Content.styled("checking against the interface…", "dim")
             ) if self._findings is None else None
@@ -297,6 +310,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
             facts.append(Content.styled(problem, "$error"))
         self.query_one("#facts", Static).update(Content("\n").join(facts))
         usable = self._component is not None and not problem
+        for variables in self.query("#globals").results(Button):  # not where a program is adopted
+            variables.disabled = not self._variables
         self.query_one("#trial", Button).disabled = not usable
         refused = any(finding.level == "error" for finding in self._findings or ())
         self.query_one("#add", Button).disabled = not usable or refused
@@ -344,6 +359,27 @@ class LoadDialog(ObjectFiles[Choice | None]):
             return chain.substitute(self._replaces, choice.slot.component)
         return chain.add(choice.slot, choice.at)
 
+    def action_globals(self) -> None:
+        if self._component is not None and self._variables and self.query("#globals"):
+            self.run_worker(self._globals_flow(self._component), group="globals", exclusive=True)
+
+    async def _globals_flow(self, component: Component) -> None:
+        from xdpchain.globals import with_globals
+
+        from .globals_form import GlobalsForm
+
+        kept: frozenset[str] = frozenset()
+        if self._replaces is not None:
+            old = self._chain.slots[self._replaces].component
+            if old.id is not None:
+                kept = frozenset(r.name for r in old.maps if r.name.startswith((".data", ".bss")))
+        given = {one.name: one.text for one in component.globals}
+        answer = await self.app.push_screen_wait(GlobalsForm(component.name, self._variables, given, kept))
+        if answer is None or self._component is not component or self._object is None:
+            return
+        self._component = with_globals(replace(component, globals=()), self._object, answer)
+        self._show()
+
     def action_trial(self) -> None:
         choice = self._choice()
         if choice is None:
@@ -363,6 +399,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "cancel":
             self.finish(None)
+        elif event.button.id == "globals":
+            self.action_globals()
         elif event.button.id == "trial":
             self.action_trial()
         elif event.button.id == "add":

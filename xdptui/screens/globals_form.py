@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The global variables of a program as a form: other values for them, before it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from xdpchain.errors import XdpChainError
+from xdpchain.globals import GlobalVariable
+
+from .dialog import Dialog, button, paragraph
+
+__all__ = ["GlobalsForm"]
+
+
+class GlobalsForm(Dialog[tuple[str, ...] | None]):
+    """Answers with NAME=VALUE for those that start with another value than the object's, or None.
+
+    ``given`` are such values by name; ``kept`` are sections that a running component hands on, whose
+    variables can't be given any.
+    """
+
+    DEFAULT_CSS = """
+    GlobalsForm {
+        #box { width: 96; max-height: 100%; }
+        #variables { height: auto; max-height: 24; scrollbar-size-vertical: 1; }
+        .row { height: 1; }
+        .what { width: 34; text-wrap: nowrap; text-overflow: ellipsis; }
+        .row Input { width: 1fr; }
+        #wrong { height: auto; min-height: 1; color: $error; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+s", "accept", show=False),
+        Binding("down", "app.focus_next", show=False),
+        Binding("up", "app.focus_previous", show=False),
+    ]
+
+    def __init__(
+        self,
+        program: str,
+        variables: Sequence[GlobalVariable],
+        given: Mapping[str, str],
+        kept: frozenset[str] = frozenset(),
+    ) -> None:
+        super().__init__()
+        self._variables, self._given, self._kept = tuple(variables), given, kept
+        self.heading = f"Global variables of {program}, as they start"
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll(id="variables", can_focus=False):
+            for i, one in enumerate(self._variables):
+                with Horizontal(classes="row"):
+                    kind = "constant" if one.constant else one.section
+                    yield paragraph(f"{one.name}  ({kind})", classes="what")
+                    field = Input(
+                        self._given.get(one.name, one.text), id=f"v{i}", compact=True, select_on_focus=False
+                    )
+                    field.disabled = one.section in self._kept
+                    yield field
+        yield Static("", id="wrong")
+        yield paragraph(self._hint(), classes="dim")
+
+    def _hint(self) -> str:
+        if self._kept:
+            return f"{', '.join(sorted(self._kept))}: handed on by the program that runs, with what it holds."
+        return "Numbers also as 0x…; {a=1} sets members and leaves the others as the object has them."
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel", "cancel")
+        yield button("As the object says", "reset")
+        yield button("Set (ctrl+s)", "set", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return next((one for one in self.query(Input) if not one.disabled), None) or super().first_focus()
+
+    def _assignments(self) -> tuple[str, ...]:
+        """Those that differ. Raises InvalidInput for one that does not fit."""
+        found = []
+        for i, one in enumerate(self._variables):
+            text = self.query_one(f"#v{i}", Input).value.strip()
+            if not self.query_one(f"#v{i}", Input).disabled and one.value(text).data != one.initial:
+                found.append(f"{one.name}={text}")
+        return tuple(found)
+
+    @on(Input.Changed)
+    def typed(self) -> None:
+        why = ""
+        try:
+            self._assignments()
+        except XdpChainError as error:
+            why = f"{error.what}: {error.why}" if error.why else error.what
+        self.query_one("#wrong", Static).update(why)
+        self.query_one("#set", Button).disabled = bool(why)
+
+    @on(Input.Submitted)
+    def entered(self) -> None:
+        self.app.action_focus_next()
+
+    def action_accept(self) -> None:
+        if not self.query_one("#set", Button).disabled:
+            self.finish(self._assignments())
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "cancel":
+            self.finish(None)
+        elif event.button.id == "set":
+            self.action_accept()
+        else:
+            for i, one in enumerate(self._variables):
+                self.query_one(f"#v{i}", Input).value = one.text
