@@ -25,11 +25,14 @@ from xdpchain.components import components_of
 from xdpchain.discover import look
 from xdpchain.errors import XdpChainError
 from xdpchain.plan import make_plan
+from xdpchain.recording import Recording
 from xdpchain.sys import bpf, netns
 from xdpchain.transaction import apply
 from xdptui.app import XdpTui
+from xdptui.commands.replay import DEMO
 from xdptui.demo.playground import Playground
 from xdptui.demo.traffic import mixture
+from xdptui.replay import Replay
 
 HERE = Path(__file__).resolve().parent.parent
 ELSEWHERE = Path("/mnt")  # where this directory appears in the pictures, in a mount namespace of our own
@@ -176,6 +179,25 @@ async def follow_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 1)
 
 
+async def maps_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("down", "m")
+    await count(pilot, 1.5)
+    await pilot.press("tab", "down", "down")
+    await count(pilot, 2)
+
+
+async def globals_scene(pilot: Pilot[None]) -> None:
+    await load_scene(pilot, "ratelimit")
+    await pilot.press("ctrl+g")
+    await count(pilot, 0.5)
+
+
+async def replay_scene(pilot: Pilot[None]) -> None:
+    await pilot.press("right_curly_bracket", "space")
+    await count(pilot, 0.5)
+
+
 SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
@@ -185,6 +207,9 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "load": ((100, 30), load_scene),
     "details": ((100, 34), details_scene),
     "help": ((90, 50), help_scene),
+    "maps": ((100, 24), maps_scene),
+    "globals": ((100, 20), globals_scene),
+    "replay": ((100, 30), replay_scene),
     "follow": ((100, 36), follow_scene),
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
@@ -196,7 +221,8 @@ FOCUS = {"events": 1, "follow": 1}
 async def take(ground: Playground, name: str, directory: Path) -> None:
     """One picture."""
     size, scene = SCENES[name]
-    app = XdpTui(ground.netns, ground.links[FOCUS.get(name, 0)].ifname)
+    replay = Replay(Recording(str(DEMO))) if name == "replay" else None
+    app = XdpTui(ground.netns, ground.links[FOCUS.get(name, 0)].ifname, replay)
     async with app.run_test(size=size) as pilot:
         await scene(pilot)
         (directory / f"{name}.svg").write_text(self_contained(app.export_screenshot()))

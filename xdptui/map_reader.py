@@ -141,13 +141,16 @@ class MapReader:
 
         self._jobs.put(_Job(name, work))
 
-    def plan(self, name: str, raw_key: bytes | None, key: str, value: str) -> None:
-        """Ask what writing would do, to a key that is there or to one given as text: `Planned`."""
+    def plan(self, name: str, raw_key: bytes | None, key: str, value: str, shown: str | None) -> None:
+        """Ask what writing would do, to a key that is there or to one given as text: `Planned`. ``shown`` is
+        the text that was edited.
+        """
 
         def work(self: MapReader) -> Message:
             table = self._opened(name)
             try:
-                return Planned(table.change(table.key_of(key) if raw_key is None else raw_key, value))
+                where = table.key_of(key) if raw_key is None else raw_key
+                return Planned(table.change(where, value, shown=shown))
             except XdpChainError as error:
                 return Planned(error)
 

@@ -135,6 +135,24 @@ def test_a_value_that_is_set_is_what_the_program_obeys(playground: Playground, s
         assert contents(table) == {"0": 0, "1": 1}
 
 
+def test_members_that_were_not_edited_keep_what_they_became(
+    root: None, samples: Path, playground: Playground
+) -> None:
+    """The program counts on between the look and the write."""
+    running = change(playground, chain_of(samples, "ratelimit"))
+    udp = frames.udp(frames.PEER, frames.NEAR, 53)
+    run_through(running, udp)
+    with table_of(running, "buckets") as table:
+        (entry,) = table.entries()
+        shown = entry.text()
+        assert "passed=1" in shown
+        run_through(running, udp)
+        table.write(table.change(entry.raw_key, shown.replace("dropped=0", "dropped=7"), shown=shown))
+        (after,) = table.entries()
+        assert isinstance(after.value, dict)
+        assert (after.value["passed"], after.value["dropped"]) == (2, 7)
+
+
 def test_variables(playground: Playground, samples: Path) -> None:
     running = change(playground, chain_of(samples, "globals"))
     for _ in range(5):

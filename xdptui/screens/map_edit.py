@@ -16,8 +16,10 @@ from .dialog import Dialog, button, paragraph
 __all__ = ["MapEdit", "WriteConfirm"]
 
 
-class MapEdit(Dialog[tuple[str, str] | None]):
-    """Answers with key and value as text, or None. ``entry`` None: the key is asked for, too."""
+class MapEdit(Dialog[tuple[str, str, str | None] | None]):
+    """Answers with key and value as text, and the value that was there to be edited; or None. ``entry`` None:
+    the key is asked for, too.
+    """
 
     DEFAULT_CSS = "MapEdit Input { margin: 0 0 1 0; }"
 
@@ -65,7 +67,7 @@ class MapEdit(Dialog[tuple[str, str] | None]):
     @on(Button.Pressed, "#go")
     def entered(self) -> None:
         key = self.query_one("#key", Input).value if self._entry is None else self._entry.label
-        self.finish((key, self.query_one("#value", Input).value))
+        self.finish((key, self.query_one("#value", Input).value, self._initial() or None))
 
     @on(Button.Pressed, "#cancel")
     def cancelled(self) -> None:

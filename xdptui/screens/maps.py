@@ -15,7 +15,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
-from xdpchain.maptable import Change, Cursor, Entry, MapSummary, Shape
+from xdpchain.maptable import Change, Cursor, Entry, MapSummary, Shape, cpu_text
 from xdpchain.running import Running
 from xdptui.map_reader import Entries, Listed, Looked, MapReader, Planned, Trouble, Written
 from xdptui.view.cells import Cell
@@ -48,7 +48,7 @@ class MapsScreen(Dialog[None]):
         #maps { width: 28; height: 1fr; margin: 0 1 0 0; }
         #side { width: 1fr; height: 1fr; }
         #entries { height: 1fr; }
-        #facts { height: auto; max-height: 4; color: $foreground 70%; }
+        #facts { height: auto; max-height: 7; color: $foreground 70%; }
         #buttons { margin: 0; }
         CellGrid { background: $surface; }
     }
@@ -147,11 +147,12 @@ class MapsScreen(Dialog[None]):
         if self._note and self._entries:
             facts.append((self._note, "warn"))
         entry = self._entry()
-        if entry is not None and entry.cpus and self.query_one("#entries").has_focus:
-            from xdpchain.maptable import cpu_text
-
-            facts.append((cpu_text(entry), ""))
-        lines = [Content.styled(f" {text}", "$warning" if style else "") for text, style in facts[:4]]
+        if entry is not None and self.query_one("#entries").has_focus:
+            # In full, for what does not fit the list: two lines of it, at most four.
+            facts.insert(0, (f"{entry.label} = {entry.text(300)}", ""))
+            if entry.cpus and entry.value is not None:
+                facts.insert(1, (cpu_text(entry, 300), ""))
+        lines = [Content.styled(f" {text}", "$warning" if style else "") for text, style in facts[:5]]
         self.query_one("#facts", Static).update(Content("\n").join(lines))
         closed = self._shape is None or bool(self._shape.locked or self._read_only)
         self.query_one("#edit", Button).disabled = closed or entry is None
@@ -334,9 +335,9 @@ class MapsScreen(Dialog[None]):
         answer = await self.app.push_screen_wait(MapEdit(shape, entry))
         if answer is None:
             return
-        key, value = answer
+        key, value, shown = answer
         self._target = name
-        self._reader.plan(name, entry.raw_key if entry else None, key, value)
+        self._reader.plan(name, entry.raw_key if entry else None, key, value, shown)
 
     def on_planned(self, event: Planned) -> None:
         if not isinstance(event.change, Change):

@@ -25,7 +25,7 @@ from xdpchain.sys.libbpf import possible_cpus
 from .kinds import INDEXED, NOT_BROWSABLE, NOT_WRITABLE, PER_CPU, REFERENCES, reference_layout
 from .layout import Layout, Number, Opaque, Record, declared_types, layout_of
 from .text import parse, render
-from .values import Plain, decode, encode, total
+from .values import Plain, decode, edited, encode, total
 
 __all__ = ["PAGE", "Change", "Cursor", "Entry", "MapTable", "Page", "Shape", "btf_of", "cpu_text", "matches"]
 
@@ -341,8 +341,11 @@ class MapTable:
             return text.encode()
         return encode(self.shape.key, parse(self.shape.key, text))
 
-    def change(self, raw_key: bytes, text: str, cpu: int | None = None) -> Change:
-        """What writing ``text`` to this key would do. Members that it leaves out keep their values.
+    def change(
+        self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
+    ) -> Change:
+        """What writing ``text`` to this key would do. Members that it leaves out keep their values, and so do
+        those that it has as they were ``shown`` (the text that was edited).
 
         A per-CPU value is set on every CPU, or on ``cpu`` alone. Raises InvalidInput, Unsupported.
         """
@@ -355,7 +358,7 @@ class MapTable:
             raise InvalidInput(f"{shape.name} has no values of CPU {cpu}", why)
         try:
             if shape.variables:
-                return self._variable_change(raw_key.decode(), text)
+                return self._variable_change(raw_key.decode(), text, shown)
             try:
                 raw: bytes | None = self._lookup(raw_key)
             except FileNotFoundError:
@@ -368,7 +371,7 @@ class MapTable:
         now = self._entry(raw_key, raw) if raw is not None else None
         if shape.per_cpu:
             return self._cpu_change(raw_key, raw, label, text, cpu)
-        data = encode(shape.value, parse(shape.value, text), raw)
+        data = encode(shape.value, _wanted(shape.value, text, shown), raw)
         old = now.text() if now else None
         return Change(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
 
@@ -406,14 +409,14 @@ class MapTable:
             full = f"it has room for {self.shape.max_entries} elements" if error.errno == errno.E2BIG else ""
             raise bpf.refusal(error, f"{change.label} of {self.shape.name} can't be written", full) from error
 
-    def _variable_change(self, name: str, text: str) -> Change:
+    def _variable_change(self, name: str, text: str, shown: str | None) -> Change:
         assert isinstance(self.shape.value, Record)
         found = self.shape.value.field(name)
         if found is None:
             raise NotFound(f"{self.shape.name} has no variable {name!r}")
         start = found.at // 8
         raw = bpf.map_lookup(self._fd, bytes(4), self._room)[start : start + found.layout.size]
-        data = encode(found.layout, parse(found.layout, text), raw)
+        data = encode(found.layout, _wanted(found.layout, text, shown), raw)
         old, new = (render(found.layout, decode(found.layout, one)) for one in (raw, data))
         return Change(name, old, new, name.encode(), data, start)
 
@@ -461,6 +464,11 @@ class MapTable:
             new = f"{self._names()[number]} (ifindex {number})"
         data = struct.pack("=I", number).ljust(self.shape.value_size, b"\0")
         return Change(label, now.note if now else None, new, raw_key, data)
+
+
+def _wanted(layout: Layout, text: str, shown: str | None) -> Plain:
+    wanted = parse(layout, text)
+    return wanted if shown is None else edited(parse(layout, shown), wanted)
 
 
 def _queue(text: str) -> int:

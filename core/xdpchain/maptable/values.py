@@ -18,7 +18,7 @@ from xdpchain.errors import InvalidInput
 
 from .layout import Field, Form, Layout, Number, Opaque, Prefix, Record, Sequence, Text
 
-__all__ = ["Plain", "decode", "encode", "total"]
+__all__ = ["Plain", "decode", "edited", "encode", "total"]
 
 Plain = int | float | str | list["Plain"] | dict[str, "Plain"]
 """Numbers (bool is one), text (char arrays, enumerators, addresses, opaque bytes in hexadecimal), lists and
@@ -83,6 +83,19 @@ def total(values: list[Plain]) -> Plain | None:
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         return sum(value for value in values if isinstance(value, int | float)) if values else None
     return None
+
+
+def edited(shown: Plain, wanted: Plain) -> Plain:
+    """What of ``wanted`` differs from the value that was ``shown``: of records, the members alone. The others
+    may have been changed meanwhile by somebody else.
+    """
+    if not (isinstance(shown, dict) and isinstance(wanted, dict)):
+        return wanted
+    found: dict[str, Plain] = {}
+    for name, one in wanted.items():
+        if name not in shown or not _same(shown[name], one):
+            found[name] = edited(shown[name], one) if name in shown else one
+    return found
 
 
 # -- decoding -----------------------------------------------------------------------------------------------
