@@ -27,12 +27,13 @@ from .image import (
     CALL,
     LOAD_64,
     PSEUDO_CALL,
-    PSEUDO_FUNC,
     PSEUDO_MAP_FD,
     SIZE,
     Instruction,
+    base_register,
     function_starts,
     instructions,
+    names_function,
 )
 from .routes import CODES, OTHER
 
@@ -69,8 +70,6 @@ MOVE, SET = 0xBF, 0xB7
 ADD, ADD_CONSTANT, SUBTRACT, MULTIPLY_CONSTANT = 0x0F, 0x07, 0x1F, 0x27
 LOAD_WORD, LOAD = 0x61, 0x79
 STORE_WORD, STORE = 0x63, 0x7B
-
-LOAD_FROM, STORE_TO = 1, (2, 3)  # classes of instructions
 
 FRAME = 10
 STACK = 512
@@ -124,7 +123,7 @@ def main_stack(code: bytes, depth: int) -> int:
     """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
     # It leaves out what it optimised away (spills around bpf_fastcall functions), and may not do so again.
     end = main_length(code)
-    touched = (-one.offset for at, one in instructions(code) if at < end and _base(one) == FRAME)
+    touched = (-one.offset for at, one in instructions(code) if at < end and base_register(one) == FRAME)
     return max(depth, *touched, 0)
 
 
@@ -146,7 +145,7 @@ def woven(code: bytes, depth: int, after: Epilogue) -> tuple[bytes, int]:
         one = lines[at]
         if one.code == EXIT:
             one = _jump_by(end - at - 1)
-        elif _names_function(one):
+        elif names_function(one):
             one = one._replace(immediate=one.immediate + len(epilogue))
         out.append(one)
     out += epilogue
@@ -310,15 +309,5 @@ def _jump_by(distance: int) -> Instruction:
     return Instruction(JUMP_FAR, 0, 0, 0, distance)
 
 
-def _base(one: Instruction) -> int | None:
-    """The register that an instruction's address is relative to."""
-    kind = one.code & 7
-    return one.source if kind == LOAD_FROM else one.target if kind in STORE_TO else None
-
-
 def _is_tail_call(one: Instruction) -> bool:
     return (one.code, one.source, one.immediate) == (CALL, 0, TAIL_CALL)
-
-
-def _names_function(one: Instruction) -> bool:
-    return (one.code, one.source) in ((CALL, PSEUDO_CALL), (LOAD_64, PSEUDO_FUNC))

@@ -18,10 +18,12 @@ from .errors import InvalidInput
 __all__ = [
     "Instruction",
     "Linked",
+    "base_register",
     "function_starts",
     "instructions",
     "map_references",
     "module_calls",
+    "names_function",
     "patch_maps",
     "splice",
 ]
@@ -35,6 +37,8 @@ PSEUDO_KFUNC = 2
 PSEUDO_MAP_FD = 1
 PSEUDO_MAP_VALUE = 2
 PSEUDO_FUNC = 4
+
+LOAD_FROM, STORE_TO = 1, (2, 3)  # classes of instructions
 
 
 class Instruction(NamedTuple):
@@ -83,6 +87,17 @@ def function_starts(image: bytes) -> tuple[int, ...]:
         if (one.code, one.source) in ((CALL, PSEUDO_CALL), (LOAD_64, PSEUDO_FUNC)):
             starts.add(index + one.immediate + 1)
     return tuple(sorted(starts))
+
+
+def names_function(one: Instruction) -> bool:
+    """Whether an instruction calls a function of the same program, or takes its address."""
+    return (one.code, one.source) in ((CALL, PSEUDO_CALL), (LOAD_64, PSEUDO_FUNC))
+
+
+def base_register(one: Instruction) -> int | None:
+    """The register that an instruction's address is relative to."""
+    kind = one.code & 7
+    return one.source if kind == LOAD_FROM else one.target if kind in STORE_TO else None
 
 
 def module_calls(image: bytes) -> bool:

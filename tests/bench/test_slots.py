@@ -70,7 +70,7 @@ def test_cost_of_slots_and_counters(root: None, samples: Path) -> None:
         kind: (taken[kind, 10].median - taken[kind, 1].median) / 9 for kind in ("calls", "plain", "counting")
     }
     print("ns a step: " + ", ".join(f"{kind} {value:.2f}" for kind, value in slope.items()))
-    print(f"a slot over a bare call: {slope['plain'] - slope['calls']:.2f} ns (target {SLOT_TARGET_NS})")
+    print(f"a slot: {slope['plain']:.2f} ns (target {SLOT_TARGET_NS}); a call: {slope['calls']:.2f} ns")
     print(f"counters a slot: {slope['counting'] - slope['plain']:.2f} ns (target {COUNTERS_TARGET_NS})")
-    assert slope["plain"] - slope["calls"] <= SLOT_TARGET_NS
+    assert slope["plain"] <= SLOT_TARGET_NS
     assert slope["counting"] - slope["plain"] <= COUNTERS_TARGET_NS

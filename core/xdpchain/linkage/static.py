@@ -3,9 +3,9 @@
 program.
 
 Each component was verified by itself when it was first loaded; its unit (instructions, BTF, map references)
-is then all that an edit needs. Components become global functions of the linked program, so the verifier
-judges each once, from an unknown packet, instead of once for every path through those before it: its work
-stays the sum of the parts.
+is then all that an edit needs. Their main functions become part of the dispatcher's (`inlining`); where that
+is too much for the verifier, they are global functions, which it judges once each, from an unknown packet,
+instead of once for every path through those before: its work then is the sum of the parts.
 
 What hangs on the program: the manifest, each component's unit, each distinct object file, and the counters
 map, which is handed from one dispatcher to the next.
@@ -16,7 +16,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -25,8 +26,10 @@ from xdpchain import image
 from xdpchain.btf import Btf
 from xdpchain.btf_types import Func, Kind
 from xdpchain.chain import MAX_SLOTS, Chain, Component
+from xdpchain.chaincall import main_stack, own_tail_calls
 from xdpchain.config import DispatcherConfig, SlotConfig, mask_of
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
+from xdpchain.inlining import Inlined, inlined
 from xdpchain.manifest import Author, Manifest
 from xdpchain.paths import is_routed, successors
 from xdpchain.routes import CODES
@@ -185,24 +188,63 @@ def _link(
     if tap is not None:
         codes += [None] * (MAX_SLOTS - len(codes)) + [tap.instructions]
     linked = image.splice(main, dispatcher.stubs, codes, dispatcher.helpers)
-    btf, records = _describe(dispatcher, parts, linked)
+    btf, functions = _describe(dispatcher, parts, linked)
     licences = [part.slot.component.licence for part in parts]
     odd = [licence for licence in licences if licence not in GPL_COMPATIBLE]
-    try:
+
+    def load(code: bytes, moved: Mapping[int, int], **options: int) -> bpf.Fd:
+        records = [(moved[at], number) for at, number in functions if at in moved]
         with bpf.btf_load(btf) as btf_fd:
-            program = bpf.prog_load(
+            return bpf.prog_load(
                 bpf.ProgType.XDP,
-                linked.image,
+                code,
                 name=PROGRAM,
                 licence=odd[0] if odd else "GPL",
                 attach_type=ATTACH_TYPE_XDP,
                 flags=BPF_F_XDP_HAS_FRAGS if frags else 0,
                 btf_fd=btf_fd.fileno(),
-                func_info=records,
+                func_info=b"".join(struct.pack("<II", *record) for record in records),
+                **options,
             )
-    except bpf.BpfError as error:
-        raise _refused(error, linked.image, btf, records, odd, frags, parts) from error
+
+    program = None
+    if tap is None and (better := _inlined(parts, linked, functions)) is not None:
+        with contextlib.suppress(bpf.BpfError):  # it may be too much for one function: calls divide the work
+            program = load(better.image, better.moved)
+    if program is None:
+        unmoved = {at: at for at, _ in functions}
+        try:
+            program = load(linked.image, unmoved)
+        except bpf.BpfError as error:
+            log = ""
+            try:
+                load(linked.image, unmoved, log_level=1, log_size=1 << 24).close()
+            except bpf.BpfError as again:
+                log = again.log
+            raise _refused(error, log, odd, parts) from error
     return held.enter_context(program), replace(candidate, slots=tuple(part.slot for part in parts))
+
+
+MOST_STEPS = 100_000
+"""Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
+function each of the ways through one multiplies those through the next.
+"""
+
+
+def _inlined(
+    parts: Sequence[Part], linked: image.Linked, functions: Sequence[tuple[int, int]]
+) -> Inlined | None:
+    """With those components in the dispatcher's main function that can be there. One that makes tail calls
+    can't: what it calls would return to the kernel, instead of the chain.
+    """
+    if sum(part.unit.verified for part in parts) > MOST_STEPS:
+        return None
+    bodies = {
+        start: main_stack(part.unit.instructions, part.unit.stack[0])
+        for start, part in zip(linked.starts, parts, strict=False)
+        if start is not None and part.unit.stack and not own_tail_calls(part.unit.instructions)
+    }
+    return inlined(linked.image, [at for at, _ in functions], bodies) if bodies else None
 
 
 # What license_is_gpl_compatible() of the kernel's linux/license.h accepts.
@@ -211,9 +253,12 @@ GPL_COMPATIBLE = frozenset(
 )
 
 
-def _describe(dispatcher: _Dispatcher, parts: Sequence[Part], linked: image.Linked) -> tuple[bytes, bytes]:
-    """BTF and func_info of the linked program: each part's own, shifted; each component's main made a
-    global function with the dispatcher's prototype, whatever its author called the type of its argument.
+def _describe(
+    dispatcher: _Dispatcher, parts: Sequence[Part], linked: image.Linked
+) -> tuple[bytes, list[tuple[int, int]]]:
+    """BTF and functions (index, type) of the linked program: each part's own, shifted; each component's main
+    made a global function with the dispatcher's prototype, whatever its author called the type of its
+    argument.
     """
     unit, prototype = dispatcher.unit, dispatcher.prototype
     starts = linked.starts
@@ -236,30 +281,11 @@ def _describe(dispatcher: _Dispatcher, parts: Sequence[Part], linked: image.Link
     if len(starts) > MAX_SLOTS:  # the filter takes its stub's place, and its type
         number = dict(unit.functions)[dispatcher.stubs[MAX_SLOTS]]
         records.append((starts[MAX_SLOTS] or 0, number))
-    packed = b"".join(at.to_bytes(4, "little") + number.to_bytes(4, "little") for at, number in records)
-    return merged.data, packed
+    return merged.data, records
 
 
-def _refused(
-    error: bpf.BpfError,
-    code: bytes,
-    btf: bytes,
-    records: bytes,
-    odd: Sequence[str],
-    frags: bool,
-    parts: Sequence[Part],
-) -> XdpChainError:
-    """Why the linked program was refused, in words; it is loaded again for the verifier's reasoning."""
-    log = ""
-    try:
-        with bpf.btf_load(btf) as btf_fd:
-            bpf.prog_load(
-                bpf.ProgType.XDP, code, name=PROGRAM, licence=odd[0] if odd else "GPL",
-                attach_type=ATTACH_TYPE_XDP, flags=BPF_F_XDP_HAS_FRAGS if frags else 0,
-                btf_fd=btf_fd.fileno(), func_info=records, log_level=1, log_size=1 << 24,
-            ).close()  # fmt: skip
-    except bpf.BpfError as again:
-        log = again.log
+def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[Part]) -> XdpChainError:
+    """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
     verdict = verifier_verdict(log)
