@@ -147,13 +147,28 @@ def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Pat
 def test_a_time_limit_and_an_interrupt(cli: CommandLine, three: Running) -> None:
     result = cli("follow", cli.interface, "--timeout", "0.3", "--json")
     assert (result.code, json.loads(result.out)["end"]["followed"]) == (0, 0)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        child = cli.process("follow", cli.interface, run=subprocess.Popen, stdout=subprocess.PIPE)
+        end = time.monotonic() + PATIENCE
+        while look_at(cli.playground).following is None and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.3)  # between the swap and the loop a signal ends it as it does any process
+        child.send_signal(number)
+        assert child.wait(PATIENCE) == code
+        child.stdout.close()
+        assert same(look_at(cli.playground), three), number
+
+
+def test_a_reader_that_goes_away(cli: CommandLine, three: Running) -> None:
+    """As `| head` does: the chain is plain again."""
     child = cli.process("follow", cli.interface, run=subprocess.Popen, stdout=subprocess.PIPE)
-    end = time.monotonic() + PATIENCE
-    while look_at(cli.playground).following is None and time.monotonic() < end:
-        time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
-    assert child.wait(PATIENCE) == 130
     child.stdout.close()
+    end = time.monotonic() + PATIENCE
+    while child.poll() is None and time.monotonic() < end:
+        if look_at(cli.playground).following is not None:
+            cli.playground.send([scripted(b"\2\2\2")])
+        time.sleep(0.05)
+    assert child.wait(PATIENCE) == 141
     assert same(look_at(cli.playground), three)
 
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping
 from xdpchain.journal.undoing import history
+from xdpchain.linkage.arrays import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import Tap, make_maps
 from xdpchain.manifest import Author
@@ -37,7 +39,7 @@ from xdpchain.sys import bpf
 from xdpchain.sys.pcap import compile_expression, run_offline
 from xdpchain.transaction import apply
 from xdpchain.trial import NOWHERE
-from xdptui.demo.frames import scripted
+from xdptui.demo.frames import NEAR, PEER, scripted, tcp_syn, udp
 from xdptui.demo.playground import Playground
 from xdptui.trial_frames import NAMED_FRAMES
 
@@ -157,6 +159,67 @@ def test_every_length_is_copied_whole(playground: Playground, samples: Path) -> 
         playground.send(frames)
         found = collect(follower, len(frames))
     assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:256]) for f in frames]
+
+
+def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples: Path) -> None:
+    """Its program array stays filled while somebody follows, and afterwards: the kernel empties one that
+    nobody holds.
+    """
+    running = change(playground, chain_of(samples, "pass", "tailcalls"))
+    syn = tcp_syn(PEER, NEAR, 22)
+    for _ in range(2):
+        assert run_through(look_at(playground), syn).code == Action.DROP
+        with follow(look_at(playground), "tcp", count=1) as follower:
+            playground.send([syn])
+            (packet,) = collect(follower, 1)
+            assert [step.code for step in packet.steps if step.name == "xdp_tailcalls"] == [Action.DROP]
+            assert packet.verdict == Action.DROP
+    assert same(look_at(playground), running)
+    assert run_through(look_at(playground), syn).code == Action.DROP
+    left_over(playground)
+    after = take_back_left_over(wait_until_it_counts_as_gone(playground))
+    assert run_through(after, syn).code == Action.DROP
+    assert sorted(path.name for path in stale_array_pins()) in ([], [str(running.hook.prog_id)])  # type: ignore[union-attr]
+
+
+def test_packets_in_fragments(no_leftovers: None, samples: Path) -> None:
+    """Of a jumbo frame the length is known, and the first part is shown."""
+    with Playground(mtu=9000) as playground:
+        running = change(playground, chain_of(samples, "frags"))
+        frame = udp(PEER, NEAR, 9, payload=bytes(range(256)) * 30)
+        with follow(running, "udp and greater 7000", count=1) as follower:
+            playground.send([frame])
+            (packet,) = collect(follower, 1)
+    assert packet.entry.length == len(frame)
+    assert packet.entry.head == frame[: len(packet.entry.head)]
+    assert len(packet.entry.head) >= 64
+    assert packet.verdict == Action.PASS
+
+
+def test_no_packet_is_lost_while_it_begins_and_ends(playground: Playground, three: Running) -> None:
+    frame = scripted(b"\2\1\2")
+    sent = 0
+    stop = threading.Event()
+
+    def send() -> None:
+        nonlocal sent
+        end = time.monotonic() + 60
+        while not stop.wait(0.001) and time.monotonic() < end:
+            sent += playground.send([frame] * 20)
+
+    with open_counters(three) as reader:  # type: ignore[union-attr]
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            for _ in range(8):
+                with follow(look_at(playground), SCRIPTED, count=5) as follower:
+                    found = collect(follower, 5)
+                assert [packet.verdict for packet in found] == [1] * 5
+        finally:
+            stop.set()
+            thread.join()
+        after = reader.read()
+    assert after.verdict.packets == (0, sent, 0, 0, 0, 0)
 
 
 def test_counters_go_on_and_verdicts_stay(playground: Playground, samples: Path) -> None:

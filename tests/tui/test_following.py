@@ -13,6 +13,7 @@ from tests.kernel.test_follow import left_over, wait_until_it_counts_as_gone
 from tests.tui.driving import Driver, change, driving, look_at, run_chain
 from xdpchain.actions import ActionSet
 from xdpchain.chain import Linkage
+from xdpchain.follow import follow
 from xdpchain.running import Running
 from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
@@ -145,15 +146,24 @@ async def test_nothing_to_follow(playground: Playground, samples: Path) -> None:
         assert not driver.dialog()
 
 
-async def test_what_a_killed_follower_left_is_said(playground: Playground, samples: Path) -> None:
+async def test_what_a_killed_follower_left_is_taken_back(playground: Playground, samples: Path) -> None:
     run_chain(playground, samples, "pass")
+    before = look_at(playground)
     left_over(playground)
     wait_until_it_counts_as_gone(playground)
-    async with driving(playground.netns, playground.ifname, size=(120, 60)) as driver:
-        await driver.until(lambda: "FOLLOWED, BY NOBODY: d" in driver.text())
-        await driver.press("d")
-        await driver.until(lambda: "Close" in driver.text() and "examining" not in driver.text())
-        for _ in range(6):
-            await driver.press("pagedown")
-        assert "xdptui clean" in driver.text()
-        await driver.press("escape")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.until(lambda: look_at(playground).following is None)
+        await driver.until(
+            lambda: any("was killed" in notice.message for notice in driver.app._notifications)
+        )
+    after = look_at(playground)
+    assert (after.identity, after.chain) == (before.identity, before.chain)
+
+
+async def test_somebody_elses_following_shows(playground: Playground, three: Running) -> None:
+    with follow(three, ""):
+        async with driving(playground.netns, playground.ifname) as driver:
+            await driver.until(lambda: "FOLLOWED" in driver.text())
+            await driver.press("F", "enter")
+            await driver.until(lambda: "followed already" in " ".join(driver.text().split()))
+            await driver.press("escape")

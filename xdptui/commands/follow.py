@@ -6,9 +6,11 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import threading
 from argparse import Namespace
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from xdpchain.discover import look
@@ -45,8 +47,11 @@ def run(options: Namespace) -> int:
             timer = threading.Timer(timeout, follower.stop)
             held.callback(timer.cancel)
             timer.start()
+        ending = held.enter_context(_ending(follower))
         for packet in follower:
             out.packet(packet)
+    if ending:
+        return 128 + ending[0]
     _end(follower, talk, options)
     if follower.ended and follower.followed < count:
         raise RaceLost(
@@ -55,6 +60,28 @@ def run(options: Namespace) -> int:
             "Start it again if it is still wanted",
         )
     return 0
+
+
+@contextlib.contextmanager
+def _ending(follower: Follower) -> Iterator[list[int]]:
+    """Let a signal end the following, and not the process: the plain chain is to come back first. Yields the
+    signals that came.
+    """
+    came: list[int] = []
+
+    def end(number: int, _frame: object) -> None:
+        came.append(number)
+        follower.stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _end(follower: Follower, talk: Talk, options: Namespace) -> None:

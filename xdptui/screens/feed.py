@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -10,10 +11,11 @@ from textual.message import Message
 from textual.worker import get_current_worker
 
 from xdpchain.chain import Linkage
+from xdpchain.errors import XdpChainError
 from xdpchain.running import Running
 from xdptui.meter import Identity, Opened, open_missing
 
-__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed"]
+__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
 
 NAP = 0.2
 """Seconds between looks at whether the program ends; a thread can't be interrupted."""
@@ -61,6 +63,14 @@ class Defaults(Message):
         self.linkage, self.why = linkage, why
 
 
+class TakenBack(Message):
+    """The plain dispatcher runs again where somebody had followed packets and was killed."""
+
+    def __init__(self, interface: str) -> None:
+        super().__init__()
+        self.interface = interface
+
+
 class Feed:
     """Runs in a thread; ``post`` hands messages to the screen, ``known`` says which counters are open."""
 
@@ -73,6 +83,7 @@ class Feed:
     ) -> None:
         self._netns, self._post, self._known, self._looked_at = netns, post, known, looked_at
         self._asked = threading.Event()
+        self._tried: set[int] = set()
 
     def ask(self) -> None:
         """Look again now."""
@@ -112,6 +123,21 @@ class Feed:
 
         runnings = survey(self._netns)
         self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
+
+        for running in runnings:
+            self._take_back(running)
+
+    def _take_back(self, running: Running) -> None:
+        """Put the plain dispatcher back where nobody follows packets any more; tried once."""
+        left = running.following is not None and not running.following.alive
+        if not left or running.hook is None or running.hook.prog_id in self._tried:
+            return
+        from xdpchain.follow import take_back_left_over
+
+        self._tried.add(running.hook.prog_id)
+        with contextlib.suppress(XdpChainError):  # the banner says that it is there; `clean` will say why
+            if take_back_left_over(running).following is None:
+                self._post(TakenBack(str(running.interface)))
 
     def _own(self) -> None:
         from xdpchain.own_connection import own_interfaces

@@ -38,7 +38,7 @@ from .adopt_flow import AdoptFlow
 from .alarm import Alarm, Alarmed
 from .decide_flow import DecideFlow, countdown
 from .edit_flow import EditFlow
-from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed
+from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
 from .replay_flow import ReplayFlow
 from .save_flow import SaveFlow
 from .undo_flow import UndoFlow
@@ -326,6 +326,11 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
 
     def on_own(self, event: Own) -> None:
         self.put(replace(self.session, own=event.own))
+
+    def on_taken_back(self, event: TakenBack) -> None:
+        self.notify(
+            f"{event.interface}: who followed packets was killed; the plain dispatcher runs again", timeout=5
+        )
 
     def on_defaults(self, event: Defaults) -> None:
         self.put(replace(self.session, linkage=event.linkage, linkage_why=event.why))

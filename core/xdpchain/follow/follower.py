@@ -31,6 +31,9 @@ MOST_RATE = 10_000
 POLL = 0.02
 """Seconds between two readings of the ring buffer."""
 
+BEAT = 0.5
+"""Seconds between two signs of life: given by a thread, for who reads the packets may be slow."""
+
 
 def compile_filter(expression: str) -> Filter:
     """A filter in tcpdump's syntax (pcap-filter(7)); the empty one takes every packet.
@@ -71,6 +74,13 @@ class Follower:
         self._closed = False
         self._tally = Tally(0, 0, 0)
         self._grant(rate)
+        self._over = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="xdptui-follow", daemon=True)
+        self._heart.start()
+
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT):
+            self._tapping.live()
 
     @property
     def remark(self) -> str:
@@ -92,8 +102,8 @@ class Follower:
         return self._tally
 
     def poll(self) -> list[Followed]:
-        """The packets that came since, without waiting. Call it at least once a second: it is also the sign
-        that somebody is there.
+        """The packets that came since, without waiting. What is granted for the next second is reckoned here
+        as well.
         """
         if self._closed or self.ended:
             return []
@@ -139,6 +149,8 @@ class Follower:
         """Stop following, and bring the plain chain back. Raises as `Inside.close`."""
         if self._closed:
             return
+        self._over.set()
+        self._heart.join()
         self.tally()
         self._closed = True
         self._tapping.close()

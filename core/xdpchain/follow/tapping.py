@@ -56,9 +56,13 @@ class Tapping(ABC):
         """Packets that were followed since the beginning."""
         return int(struct.unpack_from("=Q", self.state, TAKEN_AT)[0])
 
+    def live(self) -> None:
+        """Give a sign of life."""
+        sign_of_life(self.state)
+
     def grant(self, packets: int) -> None:
         """Let so many packets be followed, counted from the beginning; a sign of life as well."""
-        sign_of_life(self.state)
+        self.live()
         struct.pack_into("=Q", self.state, GRANTED_AT, packets)
 
     def read(self) -> list[bytes]:
