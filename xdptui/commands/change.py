@@ -98,7 +98,7 @@ def try_out(plan: Plan, talk: Talk) -> str:
     """
     if plan.empty or not plan.candidate.slots:
         return ""
-    if plan.candidate.linkage != "static":
+    if plan.candidate.linkage == "freplace":
         return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
     from xdpchain.trial import MapTooLarge, run_trial
 
