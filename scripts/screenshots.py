@@ -198,6 +198,12 @@ async def replay_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 0.5)
 
 
+async def time_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 2)
+    await pilot.press("x", "n", "n")
+    await count(pilot, 12)
+
+
 SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
@@ -213,6 +219,7 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "follow": ((100, 36), follow_scene),
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
+    "time": ((100, 26), time_scene),
 }
 FOCUS = {"events": 1, "follow": 1}
 """The link that is selected, where it is not the first."""

@@ -11,15 +11,18 @@ from xdpchain.errors import NotFound
 from xdpchain.running import Running
 from xdptui.view.account_lines import account_lines
 from xdptui.view.mishaps import mishap_lines
+from xdptui.view.time_lines import time_lines
 
 __all__ = ["PAGES", "Page", "Render", "open_page"]
 
 Render: TypeAlias = Callable[[int], list[list[tuple[str, str]]]]
 """A reading that is made into lines of a given width: a list of texts with their styles for each."""
 
-EVENTS, ACCOUNT = "events", "account"
-PAGES = (EVENTS, ACCOUNT)
+EVENTS, ACCOUNT, TIME = "events", "account", "time"
+PAGES = (EVENTS, ACCOUNT, TIME)
 LAST_EVENTS = 12
+SEARCH = 5
+"""Readings until what runs is looked at anew."""
 
 
 class Page:
@@ -41,20 +44,23 @@ class Page:
         self.close()
 
 
-def open_page(page: str, netns: str | None, running: Running | None) -> Page:
-    """Begin to hold what a page takes. Raises what the engine raises."""
-    return _PAGES[page](netns, running)
+def open_page(page: str, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> Page:
+    """Begin to hold what a page takes, for as long as ``ended`` says no. Raises what the engine raises."""
+    return _PAGES[page](netns, running, ended)
 
 
 class _Events(Page):
-    def __init__(self, netns: str | None, running: Running | None) -> None:
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
         from .listening import Listening
 
+        self._running = running
         self._listening = Listening(netns, running.interface.ifindex if running else None)
-        if running is not None:
-            self._listening.follow([running])
+        self._readings = 0
 
     def read(self) -> Render:
+        if self._running is not None and self._readings % SEARCH == 0:
+            self._listening.follow([_again(self._running)])
+        self._readings += 1
         found = self._listening.read()
         return lambda width: [
             [(f"since {found.seconds:.0f} s", "")],
@@ -66,7 +72,7 @@ class _Events(Page):
 
 
 class _Account(Page):
-    def __init__(self, netns: str | None, running: Running | None) -> None:
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
         from xdpchain.account import Accounting
 
         self._running = _one(running)
@@ -81,9 +87,25 @@ class _Account(Page):
         self._accounting.close()
 
 
+class _Time(Page):
+    """The first reading is of the whole chain alone; then the slots are timed, which takes a moment."""
+
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
+        from .timing import Timing
+
+        self._timing = Timing(_one(running), ended)
+
+    def read(self) -> Render:
+        found = self._timing.read()
+        return lambda width: time_lines(found, width)
+
+    def close(self) -> None:
+        self._timing.close()
+
+
 def _one(running: Running | None) -> Running:
     if running is None:
-        raise NotFound("There is no account of all interfaces", "", "Select one")
+        raise NotFound("This page is of one interface", "none is selected", "Select one")
     return running
 
 
@@ -94,4 +116,8 @@ def _again(running: Running) -> Running:
     return look(running.interface.name, running.interface.netns)
 
 
-_PAGES: dict[str, Callable[[str | None, Running | None], Page]] = {EVENTS: _Events, ACCOUNT: _Account}
+_PAGES: dict[str, Callable[[str | None, Running | None, Callable[[], bool]], Page]] = {
+    EVENTS: _Events,
+    ACCOUNT: _Account,
+    TIME: _Time,
+}

@@ -108,3 +108,21 @@ async def test_the_next_page_is_the_account(net: Playground, samples: Path) -> N
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.app._exception is None
+
+
+async def test_the_third_page_is_the_time(net: Playground, samples: Path) -> None:
+    run_chain(net, samples, "firewall", "pass")
+    async with driving(net.netns, net.ifname) as driver:
+        await driver.until(lambda: driver.session.chain.slots)
+        await driver.press("x")
+        await driver.until(lambda: driver.dialog(EventsScreen))
+        await driver.press("n", "n")
+        await driver.until(lambda: "no packets came in" in driver.text())
+        await driver.until(lambda: "Slots, on test packets" in driver.text())
+        assert "0 xdp_firewall" in driver.text()
+        net.send([scripted(b"\2")] * 50)
+        await driver.until(lambda: "ns a packet" in driver.text())
+        assert all(len(line) <= 80 for line in driver.text().splitlines())
+        await driver.press("x")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.app._exception is None

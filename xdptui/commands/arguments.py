@@ -48,6 +48,7 @@ COMMANDS: dict[str, str] = {
     "follow": "xdptui.commands.follow",
     "events": "xdptui.commands.events",
     "account": "xdptui.commands.account",
+    "time": "xdptui.commands.timing",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
     "doctor": "xdptui.commands.doctor",
@@ -189,6 +190,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
+    _add(commands, "time", _account, "how long a chain takes, and each slot of it")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")

@@ -102,7 +102,7 @@ class EventsScreen(Dialog[None]):
     def _read(self, number: int, ended: threading.Event, page: str) -> None:
         """The worker's body."""
         try:
-            with open_page(page, self._netns, self._chosen) as source:
+            with open_page(page, self._netns, self._chosen, ended.is_set) as source:
                 while not ended.wait(PERIOD):
                     self.post_message(self.Heard(number, source.read()))
         except Exception as error:  # shown to the user, in words

@@ -80,7 +80,6 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
         self._held_back = Surveyed((), ())
         self._lost: Mapping[int, int] = {}
         self.alarm = Alarm(netns, self.post_message)
-        self.feed = Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.session.selected)
         self.feed: Feed | RecordedFeed = (
             replay.feed(self.post_message)
             if replay

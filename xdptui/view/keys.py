@@ -87,7 +87,7 @@ KEYS: tuple[Key, ...] = (
         "x",
         "x",
         "events",
-        "events: lost packets, the account",
+        "events: lost packets, account, time",
         GROUPS[3],
         "events",
         20,

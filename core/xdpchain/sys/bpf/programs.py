@@ -14,6 +14,7 @@ __all__ = [
     "ProgInfo",
     "ProgType",
     "TestRun",
+    "enable_statistics",
     "prog_bind_map",
     "prog_by_id",
     "prog_func_info",
@@ -177,6 +178,13 @@ def prog_by_id(number: int) -> Fd:
 def prog_bind_map(prog: Fd, bound: Fd) -> None:
     """Let the program hold the map for as long as it lives (kernel 5.10, ef15314aa5de)."""
     bpf_call(Command.PROG_BIND_MAP, struct.pack("<III", prog, bound, 0))
+
+
+def enable_statistics() -> Fd:
+    """Let the kernel time all runs of all programs (``run_time_ns``, ``run_count``) for as long as the
+    descriptor is open (kernel 5.8, d46edd671a14).
+    """
+    return Fd(bpf_call(Command.ENABLE_STATS, struct.pack("<I", 0))[0])  # BPF_STATS_RUN_TIME
 
 
 class TestRun(NamedTuple):
