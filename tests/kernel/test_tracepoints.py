@@ -263,9 +263,8 @@ def test_more_places_than_rows_are_counted_as_such(net: Playground, listener: Li
 
 def test_only_failures(net: Playground, samples: Path) -> None:
     with listen(Scope.FAILURES, netns.inode(net.netns)) as listener:
-        running = redirecting(net, "by_devmap")
-        fill(net, running, "ports", 2, net.links[1].ifindex)
-        net.send([scripted(bytes([2]))] * 9 + [scripted(bytes([3]))])
+        redirecting(net, "by_ifindex")
+        net.send([to_ifindex(net.links[1].ifindex)] * 9 + [to_ifindex(4711)])
         assert [row.tally for row in about(net, listener, 1).rows] == [lost(1)]
 
 

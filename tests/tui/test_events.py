@@ -102,7 +102,7 @@ async def test_the_next_page_is_the_account(net: Playground, samples: Path) -> N
         assert "names from drivers/net/veth.c" in driver.text()
         assert all(len(line) <= 80 for line in driver.text().splitlines())
         change(net, lambda chain: chain.remove([0]))
-        await driver.until(lambda: "another program runs there now" in driver.text())
+        await driver.until(lambda: "ends here" in driver.text())
         for _ in range(3):
             await driver.press("n")
         await driver.press("escape")
