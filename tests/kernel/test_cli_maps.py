@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from tests.kernel.loaders import attach_pinned, pinned_program
 from xdptui.demo import frames
 from xdptui.demo.playground import Playground
 
@@ -72,3 +73,14 @@ def test_what_can_not_be_written(cli: CommandLine) -> None:
 
 def test_an_interface_without_programs(cli: CommandLine) -> None:
     assert cli("maps", cli.interface).code == 5
+
+
+def test_the_maps_of_somebody_elses_program(cli: CommandLine, playground: Playground, samples: Path) -> None:
+    with pinned_program(samples / "monitor.o") as pin:
+        attach_pinned(playground, pin)
+        playground.send([frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))] * 6)
+        (found,) = cli.ok("maps", cli.interface).json["slots"]
+        assert found["slot"] is None
+        assert [one["name"] for one in found["maps"]] == ["protocols"]
+        entries = cli.ok("map", cli.interface, "-", "protocols", "--filter", "UDP").json["entries"]
+        assert [(one["key"], one["value"]) for one in entries] == [("KIND_UDP", {"packets": 6, "bytes": 600})]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.tui.driving import change, driving, run_chain
 from xdpchain.maptable import open_map
 from xdptui.demo import frames
@@ -91,3 +92,12 @@ async def test_a_program_that_goes_away_is_told(playground: Playground, samples:
         assert "does not run any more" not in driver.text()
         change(playground, lambda chain: chain.remove([0]))
         await driver.until(lambda: "does not run any more" in driver.text())
+
+
+async def test_the_maps_of_somebody_elses_program(playground: Playground, samples: Path) -> None:
+    with pinned_program(samples / "monitor.o") as pin:
+        attach_pinned(playground, pin)
+        async with driving(playground.netns, playground.ifname) as driver:
+            await driver.press("m")
+            await driver.until(lambda: "KIND_UDP" in driver.text())
+            assert "does not run any more" not in driver.text()
