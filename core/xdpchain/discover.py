@@ -32,7 +32,7 @@ MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
 EMPTIED = (
     "its program arrays were emptied, for somebody removed their pins: no slot but the first runs; "
-    "the next change links the chain anew"
+    "the next change links the chain anew, as does `xdptui relink --linkage tailcall`"
 )
 STATIC_VERSION = 3
 TRIES = 10

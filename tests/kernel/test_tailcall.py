@@ -252,10 +252,19 @@ static __attribute__((noinline)) int sub(struct xdp_md *ctx)
 __attribute__((noinline)) int global_one(struct xdp_md *ctx)
 { volatile int a = 2; bpf_xdp_adjust_tail(ctx, 0); return a; }
 """
+OWN_ARRAY = """
+struct { __uint(type, BPF_MAP_TYPE_PROG_ARRAY); __uint(max_entries, 1);
+         __uint(key_size, 4); __uint(value_size, 4); } empty SEC(".maps");
+static __attribute__((noinline)) int in_a_function(struct xdp_md *ctx)
+{ bpf_tail_call(ctx, &empty, 0); return ctx->ingress_ifindex == 77777 ? 1 : 2; }
+"""
 BODIES: dict[str, tuple[str, str]] = {
     "functions": ("return sub(ctx);", CALLBACKS),
     "a global function": ("return global_one(ctx);", CALLBACKS),
     "a callback": ("int seen = 0; bpf_loop(9, each, &seen, 0); return sub(ctx);", CALLBACKS),
+    "a tail call in a function": ("return in_a_function(ctx);", OWN_ARRAY),
+    "a tail call that falls through": ("bpf_tail_call(ctx, &empty, 0); return 2;", OWN_ARRAY),
+    "both": ("if (in_a_function(ctx) == 1) bpf_tail_call(ctx, &empty, 0); return 2;", OWN_ARRAY),
     "several exits": (
         "unsigned int from = ctx->ingress_ifindex;"
         'asm volatile("r0 = 3; if %0 != 7777 goto on%=; exit; on%=:" :: "r"(from) : "r0");'
@@ -289,6 +298,21 @@ def test_components_of_all_shapes(
     last = Slot.of(components_of(str(samples / "drop.o")), 50)
     chain = replace(Chain(linkage=TAILCALL).add(first).add(last), counters=counters)
     assert run_through(change(playground, chain), bytes(64)).code == Action.DROP
+
+
+def test_packets_in_fragments_are_counted_whole(no_leftovers: None, samples: Path) -> None:
+    with Playground(mtu=9000) as playground:
+        chain = chain_of(samples, "frags", linkage=TAILCALL)
+        again = Slot.of(components_of(str(samples / "frags.o")), 60)
+        running = change(playground, chain.add(again))
+        assert running.chain is not None
+        frame = frames.udp(frames.PEER, frames.NEAR, 9).ljust(8000, b"x")
+        with open_counters(running) as reader:  # type: ignore[union-attr]
+            code = run_through(running, frame).code
+            sample = reader.read()
+        for slot in running.chain:
+            assert (sample.slots[slot.key].total_packets, sample.slots[slot.key].total_bytes) == (1, 8000)
+        assert sample.verdict.of(Action(code)) == (1, 8000)
 
 
 def test_a_component_that_uses_all_512_bytes_is_refused_with_the_reason(
