@@ -19,6 +19,7 @@ import pytest
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine, Result
 from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
+from xdpchain.maptable import open_map
 from xdptui.demo.frames import NEAR, PEER, udp
 from xdptui.demo.playground import Playground
 
@@ -156,8 +157,50 @@ def test_a_new_version_keeps_the_maps(cli: CommandLine, file: Path, objects: Pat
     cli.ok("apply", str(file))
     after = cli.status()["slots"][0]
     assert after["object"]["sha256"] == sha256(objects / "counter_v2.o")
+    constants = [
+        {m["id"] for m in slot["maps"] if m["name"].startswith(".rodata")} for slot in (before, after)
+    ]
+    assert not constants[0] & constants[1], "constants belong to the code"
     assert {m["id"] for m in after["maps"]} >= {m["id"] for m in before["maps"] if m["name"][0] != "."}
     assert cli("plan", str(file)).code == 0
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_global_variables(cli: CommandLine, file: Path, samples: Path, linkage: str) -> None:
+    def total() -> int:
+        cli.playground.send(FRAMES)
+        with open_map(look_at(cli.playground), 0, ".data") as table:
+            value = next(table.entries()).value
+        return int(str(value))  # it is the section's only variable
+
+    def written(more: str) -> None:
+        file.write_text(spec(cli, f'object = "{samples}/globals.o"{more}', head=f'linkage = "{linkage}"'))
+
+    sample = cli.sample("globals")
+    cli.ok("load", cli.interface, sample, "--linkage", linkage, "--global", "step=7", "--global", "total=100")
+    cli.ok("save", cli.interface, "-o", str(file))
+    assert "globals = {step = 7, total = 100}" in file.read_text()
+    assert total() == 100 + 7 * len(FRAMES)
+    assert cli("plan", str(file)).code == 0
+    cli.ok("unload", cli.interface, "--all")
+    cli.ok("apply", str(file))
+    assert total() == 100 + 7 * len(FRAMES)
+    # Another constant is other code; what was counted goes on.
+    written("; globals = { step = 1, total = 100 }")
+    cli.ok("apply", str(file))
+    assert total() == 100 + 8 * len(FRAMES)
+    # Another value for what lives in a map would be lost, or lose it.
+    written("; globals = { step = 1, total = 0 }")
+    refused = cli("apply", str(file))
+    assert refused.code == 7
+    assert "--fresh-maps" in refused.err
+    cli.ok("apply", str(file), "--fresh-maps")
+    assert total() == len(FRAMES)
+    assert cli("plan", str(file)).code == 0
+    written("; globals = { nope = 1 }")
+    assert cli("plan", str(file)).code == 5
+    written('; globals = { step = "x" }')
+    assert cli("plan", str(file)).code == 7
 
 
 def test_a_changed_object_is_refused_with_both_hashes(cli: CommandLine, file: Path, objects: Path) -> None:

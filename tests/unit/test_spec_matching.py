@@ -6,15 +6,26 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot, order_key
-from xdpchain.errors import NotFound
+from xdpchain.chain import (
+    Chain,
+    Component,
+    GlobalValue,
+    Interface,
+    Linkage,
+    MapRef,
+    Mode,
+    ObjectRef,
+    Slot,
+    order_key,
+)
+from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.plan import ChangeKind, Plan, make_plan
 from xdpchain.policy import Policy
 from xdpchain.routes import Route
@@ -43,6 +54,7 @@ def component(slot: SlotSpec) -> Component | None:
         declared=DECLARED,
         pin_root=slot.pin_path,
         instance=f"fresh{next(numbers)}",
+        globals=tuple(GlobalValue(name, ".rodata", 0, text.encode(), text) for name, text in slot.globals),
     )
 
 
@@ -98,6 +110,7 @@ slot_specs = st.builds(
     actions=st.none() | actions,
     pin_path=st.sampled_from((None, None, "/pins")),
     instance=labels,
+    globals=st.sampled_from(((), (("limit", "1"),), (("limit", "2"),))),
 )
 specs = st.builds(
     InterfaceSpec,
@@ -128,6 +141,9 @@ def runnings(draw: st.DrawFn) -> Running:
             tag=f"{number:016x}",
             loaded_at=number,
             maps=tuple(MapRef(f"m{i}", i) for i in maps),
+            globals=draw(st.sampled_from(((), (GlobalValue("limit", ".rodata", 0, b"1", "1"),))))
+            if source
+            else (),
         )
         slots.append(Slot(one, RunConfig(draw(few_priorities), draw(actions)), f"key{number}", number))
     if draw(st.booleans()):
@@ -178,7 +194,7 @@ def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Run
     def facts(one: SlotSpec) -> tuple[object, ...]:
         priority = DECLARED.priority if one.priority is None else one.priority
         returned = DECLARED.actions if one.actions is None else one.actions
-        return one.program, one.sha256, one.pin_path, priority, returned.mask
+        return one.program, one.sha256, one.pin_path, priority, returned.mask, one.globals
 
     wanted = sorted(map(repr, map(facts, spec.slots)))
     assert sorted(repr(facts(one)) for one in spec_of(made, "eth0").slots) == wanted
@@ -230,6 +246,40 @@ def test_a_new_version_takes_the_slot_and_its_maps() -> None:
     assert plan.candidate.slots[0].key == now.chain.slots[0].key
     assert plan.candidate.slots[0].component.maps == now.chain.slots[0].component.maps
     assert planned(spec(slot("filter", TWO)), now, fresh_maps=True).candidate.slots[0].component.maps == ()
+
+
+def test_constants_are_those_of_the_code_and_of_the_spec() -> None:
+    now = applied(slot("filter", globals=(("limit", "1"),)))
+    assert now.chain is not None
+    runs = now.chain.slots[0].component
+    with_constants = replace(runs, maps=(*runs.maps, MapRef(".rodata", 7)))
+    now = running(replace(now.chain, slots=(replace(now.chain.slots[0], component=with_constants),)))
+
+    def kept(plan: Plan) -> set[str]:
+        return {ref.name for ref in plan.candidate.slots[0].component.maps}
+
+    assert planned(spec(slot("filter", globals=(("limit", "1"),))), now).empty
+    other = planned(spec(slot("filter", globals=(("limit", "2"),))), now)
+    assert kinds(other) == [(ChangeKind.REPLACE, "filter")]
+    assert kept(other) == {"m", "n"}
+    assert kept(planned(spec(slot("filter", TWO, globals=(("limit", "1"),))), now)) == {"m", "n"}
+
+
+def test_what_has_become_of_a_variable_goes_on() -> None:
+    def component_with(text: str, sha256: str) -> Component:
+        made = component(slot("filter", sha256))
+        assert made is not None
+        return replace(made, globals=(GlobalValue("total", ".data", 0, text.encode(), text),))
+
+    one = replace(component_with("5", ONE), id=9, instance="i", maps=(MapRef(".data", 3), MapRef("m", 4)))
+    now = running(Chain((Slot(one, RunConfig(10)),)))
+    wanted = spec(slot("filter", TWO))
+    made = candidate(wanted, [component_with("5", TWO)], now, Linkage.STATIC)
+    assert {ref.name for ref in made.slots[0].component.maps} == {".data", "m"}
+    with pytest.raises(InvalidInput, match="can't be given a value"):
+        candidate(wanted, [component_with("6", TWO)], now, Linkage.STATIC)
+    fresh = candidate(wanted, [component_with("6", TWO)], now, Linkage.STATIC, fresh_maps=True)
+    assert fresh.slots[0].component.maps == ()
 
 
 def test_pins_elsewhere_are_other_maps() -> None:
@@ -328,3 +378,23 @@ def test_interfaces_that_run_the_same_are_one_entry() -> None:
     assert [entry.names for entry in merged(named)] == [("a", "c"), ("b",)]
     apart = [replace(named[0], netns="blue"), named[2]]
     assert len(merged(apart)) == 2
+
+
+WRITTEN = {
+    Chain: {"slots", "linkage", "mode", "counters", "dispatcher_version"},
+    Slot: {"component", "config", "routes", "shadow", "policy"},
+    Component: {"name", "object", "section", "pin_root", "instance", "globals", "tag"},
+}
+FOUND_AGAIN = {
+    Slot: {"key", "row", "program"},
+    Component: {
+        "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps", "unit_map",
+    },
+}  # fmt: skip
+"""What the object file or the kernel says anew, wherever a chain is made from a spec."""
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_nothing_that_a_chain_says_is_forgotten(kind: type) -> None:
+    """A field that is added to a chain belongs into the spec, or into the list above."""
+    assert {one.name for one in fields(kind)} == WRITTEN[kind] | FOUND_AGAIN.get(kind, set())

@@ -37,6 +37,9 @@ loadable = st.builds(
     actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
     shadow=st.booleans(),
     policy=st.none() | policies,
+    globals=st.dictionaries(texts, texts | st.integers(0, 10**20).map(str), max_size=3).map(
+        lambda values: tuple(sorted(values.items()))
+    ),
     pin_path=st.none() | texts,
     instance=st.none() | texts,
 )
@@ -145,6 +148,8 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
     "a policy against itself": (
         SLOT + 'policy = { may = ["XDP_PASS"], otherwise = "drop" }\n', (5, 1), "policy"),
     "a policy's slip": (SLOT + 'policy = { may = ["XDP_PASS"], other = "drop" }\n', (5, 1), "policy"),
+    "globals that are a list": (SLOT + "globals = [1]\n", (5, 1), "globals"),
+    "a fraction": (SLOT + "globals = { a = 1.5 }\n", (5, 1), "globals"),
     "a route of no code": (SLOT + 'routes = { XDP_MAYBE = "x" }\n', (5, 1), "routes"),
     "a code twice": (SLOT + 'routes = { XDP_DROP = "x", DROP = "y" }\n', (5, 1), "routes"),
     "a route to nobody": (SLOT + 'routes = { XDP_DROP = "x" }\n', (5, 1), "no slot is called so"),

@@ -53,7 +53,7 @@ def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wa
     components = []
     for entry in spec.interfaces:
         try:
-            components.append(tuple(objects.component(slot) for slot in entry.slots))
+            components.append(objects.components(entry.slots))
         except XdpChainError as error:
             error.what = f"{source}: {error.what}"
             raise

@@ -97,6 +97,17 @@ def _policy_out(policy: Policy) -> dict[str, Any]:
     return {"may": list(policy.may.names()), "otherwise": policy.otherwise.value}
 
 
+def _globals(value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(one, str | int) for one in value.values()):
+        raise ValueError("takes a table of variables, each a number or a text, such as { limit = 100 }")
+    words = {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in value.items()}
+    return tuple(sorted(words.items()))
+
+
+def _globals_out(values: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    return {name: int(text) if re.fullmatch("0|[1-9][0-9]{0,17}", text) else text for name, text in values}
+
+
 def _hex(digits: int, what: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         text = _text(value).lower()
@@ -169,5 +180,6 @@ SLOT_KEYS: Mapping[str, Key] = {
     "policy": Key("policy", _policy, _policy_out),
     "label": Key("label", _text),
     "instance": Key("instance", _text),
+    "globals": Key("globals", _globals, _globals_out),
     "pin_path": Key("pin_path", _text),
 }

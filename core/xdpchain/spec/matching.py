@@ -2,9 +2,9 @@
 """What a spec wants, against what runs: the candidate that differs in nothing but what must differ. Pure.
 
 A slot that runs is the one that the spec means when it runs the same program of the same object file (by its
-hash), with the same pins. It stays as it is, and its maps and counters go on, whatever becomes of its
-priority and actions. A slot that runs another version of a program takes the new one, maps kept. The rest is
-added and removed.
+hash), with the same pins and global variables. It stays as it is, and its maps and counters go on, whatever
+becomes of its priority and actions. A slot that runs another version of a program takes the new one, maps
+kept. The rest is added and removed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.components import keep_maps
 from xdpchain.errors import NotFound
 from xdpchain.routes import Route
 from xdpchain.runconfig import RunConfig
@@ -36,7 +37,8 @@ def candidate(
     None for a slot that names none; ``linkage`` is the one in force. With ``fresh_maps`` a new version of a
     program begins with maps of its own.
 
-    Raises NotFound for a component that can only be kept, and does not run.
+    Raises NotFound for a component that can only be kept, and does not run; InvalidInput for another value of
+    a variable that a running map holds.
     """
     chain = running.chain or Chain()
     if not spec.slots:
@@ -50,6 +52,19 @@ def candidate(
         chain.counters if freplace else spec.counters,
         spec.dispatcher_version if freplace else None,
     )
+
+
+def _given(component: Component) -> frozenset[tuple[str, bytes]]:
+    return frozenset((one.name, one.data) for one in component.globals)
+
+
+def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
+    """The maps that a component takes over (`components.keep_maps`). A value that the spec gave before is no
+    new one: what has become of that variable goes on.
+    """
+    before = _given(running)
+    changed = tuple(one for one in new.globals if (one.name, one.data) not in before)
+    return keep_maps(replace(new, globals=changed), running).maps
 
 
 class _Matching:
@@ -110,6 +125,7 @@ class _Matching:
             and wanted.object is not None
             and wanted.object.sha256 == runs.object.sha256
             and (wanted.name, wanted.pin_root) == (runs.name, runs.pin_root)
+            and _given(wanted) == _given(runs)
         )
 
     def _is_version(self, i: int, j: int) -> bool:
@@ -189,11 +205,10 @@ class _Matching:
         """With the maps of those that it shall share maps with, and of the version that it replaces."""
         group = [k for k in range(len(self._wanted)) if self._with(i, k)]
         kept = [self._runs[self._same[k]].component for k in group if k in self._same]
+        givers = [self._runs[self._replaced[i]].component] if self._keeps(i, component) else []
         maps: dict[str, MapRef] = {}
-        if self._keeps(i, component):
-            maps |= {ref.name: ref for ref in self._runs[self._replaced[i]].component.maps}
-        for one in kept:
-            maps |= {ref.name: ref for ref in one.maps}
+        for one in (*givers, *kept):
+            maps |= {ref.name: ref for ref in _handed_on(component, one)}
         loaded_first = self._components[group[0]] if group else None
         instance = next((one.instance for one in kept if one.instance), "")
         instance = instance or (loaded_first.instance if loaded_first else "") or component.instance

@@ -11,12 +11,13 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from xdpchain.chain import Chain, Component, ObjectRef
 from xdpchain.components import component_of
 from xdpchain.errors import InvalidInput, KernelRefused, NotFound
+from xdpchain.globals import globals_of, with_globals
 from xdpchain.linkage.parts import object_bytes
 from xdpchain.objfile import ObjectFile
 
@@ -33,15 +34,36 @@ class Objects:
         self._folder = folder
         self._read: dict[str, ObjectFile] = {}
 
-    def component(self, slot: SlotSpec) -> Component | None:
-        """What a slot of a spec shall run, not loaded; None for a slot that names no object file.
+    def components(self, slots: Sequence[SlotSpec]) -> tuple[Component | None, ...]:
+        """What the slots of a spec shall run, not loaded; None for a slot that names no object file.
 
-        Raises NotFound (no such file or program), InvalidInput (the file has another hash than the spec says,
-        or is no object file).
+        Raises NotFound (no such file, program or variable), InvalidInput (the file has another hash than the
+        spec says, or is no object file; a value that does not fit; two values for a variable that slots
+        share).
         """
+        together = _shared_globals(slots)
+        return tuple(self._component(slot, together.get(slot.instance or "", {})) for slot in slots)
+
+    def _component(self, slot: SlotSpec, shared: Mapping[str, str]) -> Component | None:
         if slot.object is None:
             return None
-        path = os.path.join(self._folder, os.path.expanduser(slot.object))
+        source = self._source(slot, slot.object)
+        made = component_of(
+            source,
+            name=slot.program or None,
+            section=slot.section or None,
+            instance=secrets.token_hex(4),
+            pin_root=slot.pin_path,
+        )
+        given = dict(slot.globals)
+        if shared:
+            # Who is loaded first makes the maps of all: so all say the same of what they have in common.
+            known = {one.name for one in globals_of(source, made.name)}
+            given |= {name: text for name, text in shared.items() if name in known}
+        return with_globals(made, source, [f"{name}={text}" for name, text in sorted(given.items())])
+
+    def _source(self, slot: SlotSpec, written: str) -> ObjectFile:
+        path = os.path.join(self._folder, os.path.expanduser(written))
         if path not in self._read:
             try:
                 self._read[path] = ObjectFile.open(path)
@@ -57,13 +79,24 @@ class Objects:
         source = self._read[path]
         if slot.sha256 not in (None, source.sha256):
             raise _changed(path, str(slot.sha256), source.sha256)
-        return component_of(
-            source,
-            name=slot.program or None,
-            section=slot.section or None,
-            instance=secrets.token_hex(4),
-            pin_root=slot.pin_path,
-        )
+        return source
+
+
+def _shared_globals(slots: Sequence[SlotSpec]) -> dict[str, dict[str, str]]:
+    """The values for variables in each instance."""
+    found: dict[str, dict[str, str]] = {}
+    for slot in slots:
+        if slot.instance is None:
+            continue
+        values = found.setdefault(slot.instance, {})
+        for name, text in slot.globals:
+            if values.setdefault(name, text) != text:
+                raise InvalidInput(
+                    f"{name} is given two values in instance {slot.instance!r}: {values[name]} and {text}",
+                    "its slots share their maps, and so their variables",
+                    "Give them one value, or let the slots be two instances",
+                )
+    return found
 
 
 _PUT_BACK = "Put that file back; or change sha256 in the spec, if the new one is meant to run"

@@ -40,6 +40,7 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
         actions=slot.actions,
         shadow=slot.shadow,
         policy=slot.policy,
+        globals=tuple(sorted((one.name, one.text) for one in component.globals)),
     )
     if component.object is None:
         return replace(config, tag=component.tag)

@@ -21,7 +21,9 @@ class SlotSpec:
     ``object`` is the object file's path as it is written, ``sha256`` the hash that it must have. A slot
     without an object names a component that another tool loaded, by its ``tag``: it can be kept, not loaded.
     Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
-    maps that the object wants pinned by name.
+    maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
+    by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
+    variables, by name, as text. ``shadow`` and ``policy`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -34,6 +36,7 @@ class SlotSpec:
     shadow: bool = False
     policy: Policy | None = None
     label: str | None = None
+    globals: tuple[tuple[str, str], ...] = ()
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None
