@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xdpchain.actions import Action, ActionSet
@@ -168,6 +168,7 @@ def runnings(draw: st.DrawFn) -> Running:
     return running(Chain(tuple(slots), linkage, mode, counters))
 
 
+@settings(deadline=None)
 @given(runnings())
 def test_what_was_saved_differs_in_nothing_from_what_runs(now: Running) -> None:
     spec = spec_of(now.chain, "eth0", paths=FILES)
@@ -176,6 +177,7 @@ def test_what_was_saved_differs_in_nothing_from_what_runs(now: Running) -> None:
     assert plan.candidate == (now.chain or plan.candidate)
 
 
+@settings(deadline=None)
 @given(specs, runnings())
 def test_what_was_applied_differs_in_nothing(spec: InterfaceSpec, now: Running) -> None:
     if now.mode is not None:
@@ -185,6 +187,7 @@ def test_what_was_applied_differs_in_nothing(spec: InterfaceSpec, now: Running) 
     assert again.empty, again.changes
 
 
+@settings(deadline=None)
 @given(specs, runnings())
 def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Running) -> None:
     if now.mode is not None:
@@ -204,6 +207,7 @@ def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Run
     assert len({slot.key for slot in made}) == len(made)
 
 
+@settings(deadline=None)
 @given(specs, runnings())
 def test_saving_what_a_spec_made_makes_the_same_elsewhere(spec: InterfaceSpec, now: Running) -> None:
     """The way of a chain to another machine: what is saved there is what was saved here."""
@@ -388,7 +392,8 @@ WRITTEN = {
 FOUND_AGAIN = {
     Slot: {"key", "row", "program"},
     Component: {
-        "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps", "unit_map",
+        "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps",
+        "unit_map",
     },
 }  # fmt: skip
 """What the object file or the kernel says anew, wherever a chain is made from a spec."""

@@ -76,11 +76,13 @@ interfaces = st.builds(
 specs = st.builds(Spec, st.lists(interfaces, max_size=3).map(tuple))
 
 
+@settings(deadline=None)
 @given(specs)
 def test_what_is_written_reads_as_the_same(spec: Spec) -> None:
     assert parse(dump(spec)) == spec
 
 
+@settings(deadline=None)
 @given(specs, st.dictionaries(st.integers(0, 2), st.dictionaries(st.integers(0, 3), texts)))
 def test_notes_are_only_comments(spec: Spec, notes: dict[int, dict[int, str]]) -> None:
     plain = {
@@ -181,6 +183,7 @@ def test_a_slip_is_guessed() -> None:
     assert refused.value.todo == "Did you mean 'priority'?"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.text(st.sampled_from('[]{}"=.\n #a1interfaceslot'), max_size=60))
 def test_any_text_is_a_spec_or_an_error(text: str) -> None:
     with contextlib.suppress(InvalidInput):
