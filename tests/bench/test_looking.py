@@ -56,9 +56,9 @@ def test_redirected_packets(no_leftovers: None) -> None:
             rounds["after"].append(taken())
     found = {name: summary(values) for name, values in rounds.items()}
     print("\na redirected packet: " + ", ".join(f"{name} {one} ns" for name, one in found.items()))
-    assert found["failures"].median < NOISE * found["before"].median, "packets that fare well pay nothing"
-    assert found["after"].median < NOISE * found["before"].median
-    assert found["all"].median < 3 * found["before"].median
+    assert found["failures"].low < NOISE * found["before"].low, "packets that fare well pay nothing"
+    assert found["after"].low < NOISE * found["before"].low
+    assert found["all"].low < 3 * found["before"].low
 
 
 def test_a_timed_chain(playground: Playground, samples: Path) -> None:
