@@ -128,7 +128,7 @@ def test_nothing_is_timed_afterwards_also_after_kill_9(playground: Playground, s
 def test_nothing_runs_and_nothing_is_allowed(
     playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(NotFound, match="takes no time"):
+    with pytest.raises(NotFound, match="no chain to time"):
         RunTimes(look_at(playground))
     running = change(playground, chain_of(samples, "pass"))
 
@@ -136,6 +136,13 @@ def test_nothing_runs_and_nothing_is_allowed(
         raise bpf.BpfError(errno.EPERM, bpf.Command.ENABLE_STATS)
 
     monkeypatch.setattr(run_time.bpf, "enable_statistics", refuse)
+    with pytest.raises(PermissionDenied, match="statistics"):
+        RunTimes(running)
+
+    def refuse_load(*_: object, **__: object) -> bpf.Fd:
+        raise bpf.BpfError(errno.EPERM, bpf.Command.PROG_LOAD)
+
+    monkeypatch.setattr(run_time.bpf, "prog_load", refuse_load)
     with pytest.raises(PermissionDenied, match="statistics"):
         RunTimes(running)
 

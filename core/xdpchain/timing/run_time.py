@@ -72,17 +72,13 @@ class RunTimes:
         """Begin now; takes some 100 ms for measuring what it costs. Raises NotFound (nothing runs there, or
         it is gone), PermissionDenied, Unsupported.
         """
+        if running.hook is None:
+            raise _nothing(running)
         with contextlib.ExitStack() as held:
-            empty = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, EMPTY, name="xdptui_empty"))
-            plain = _fastest(empty)
             try:
-                held.enter_context(bpf.enable_statistics())
+                self.cost = _begin(held)
             except bpf.BpfError as error:
-                raise bpf.refusal(error, WHAT, "They take kernel 5.8 and CAP_SYS_ADMIN") from error
-            timed = _fastest(empty)
-            info = bpf.prog_info(empty)
-            clock = round(info.run_time_ns / info.run_count) if info.run_count else 0
-            self.cost = LookingCost(max(0, timed - plain), clock)
+                raise bpf.refusal(error, WHAT, "They take kernel 5.8 and root") from error
             self._program: bpf.Fd | None = None
             self._number = 0
             self._before, self._start = (0, 0), (0, 0)
@@ -96,7 +92,7 @@ class RunTimes:
         """Turn to the program that runs there now, if it is another. Raises NotFound."""
         hook = running.hook
         if hook is None:
-            raise NotFound(f"{running.interface} takes no time", "no XDP program runs there")
+            raise _nothing(running)
         if hook.prog_id == self._number:
             return
         try:
@@ -140,6 +136,21 @@ class RunTimes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _nothing(running: Running) -> NotFound:
+    return NotFound(f"There is no chain to time on {running.interface}", "no XDP program runs there")
+
+
+def _begin(held: contextlib.ExitStack) -> LookingCost:
+    """Switch the statistics on, and measure what that costs. Raises BpfError."""
+    with bpf.prog_load(bpf.ProgType.XDP, EMPTY, name="xdptui_empty") as empty:
+        plain = _fastest(empty)
+        held.enter_context(bpf.enable_statistics())
+        timed = _fastest(empty)
+        info = bpf.prog_info(empty)
+    clock = round(info.run_time_ns / info.run_count) if info.run_count else 0
+    return LookingCost(max(0, timed - plain), clock)
 
 
 def _counted(program: bpf.Fd) -> tuple[int, int]:
