@@ -361,6 +361,22 @@ def test_what_waits_to_be_confirmed_is_in_nobodys_way_but_of_another_change(
     assert cli.status()["slots"][0]["name"] == "xdp_drop"
 
 
+def test_two_at_once_come_to_one_chain(cli: CommandLine, file: Path, objects: Path) -> None:
+    cli.load("monitor")
+    slots = [
+        f'object = "{objects}/{name}.o"; priority = {n}'
+        for n, name in enumerate(("pass", "firewall", "monitor"))
+    ]
+    file.write_text(spec(cli, *slots))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    both = [cli.process("apply", str(file), "--json", run=subprocess.Popen, **pipes) for _ in range(2)]
+    ended = [one.communicate(timeout=60) for one in both]
+    assert [one.returncode for one in both] == [0, 0], ended
+    assert sorted(json.loads(out)["changed"] for out, _ in ended) == [False, True]
+    assert [slot["name"] for slot in cli.status()["slots"]] == ["xdp_pass", "xdp_firewall", "xdp_monitor"]
+    assert cli("plan", str(file)).code == 0
+
+
 def test_undo_takes_an_apply_back(cli: CommandLine, file: Path, objects: Path) -> None:
     cli.load("monitor")
     file.write_text(spec(cli, f'object = "{objects}/pass.o"'))
