@@ -67,7 +67,7 @@ async def test_details(playground: Playground, samples: Path) -> None:
 
 
 async def test_help_names_every_key(playground: Playground) -> None:
-    async with driving(playground.netns, playground.ifname, size=(100, 60)) as driver:
+    async with driving(playground.netns, playground.ifname, size=(100, 80)) as driver:
         await driver.press("question_mark")
         await driver.until(lambda: driver.dialog(HelpScreen))
         text = driver.text()
