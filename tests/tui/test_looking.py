@@ -315,8 +315,11 @@ async def test_keys_typed_ahead_of_a_dialog_do_nothing_behind_it(
         assert driver.app._exception is None
 
 
-async def test_any_keys_at_all_leave_a_whole_chain(playground: Playground, samples: Path) -> None:
+async def test_any_keys_at_all_leave_a_whole_chain(
+    playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Applying too: whatever comes of it, the interface runs what the screen says it runs."""
+    monkeypatch.chdir(tmp_path)  # some keys write files
     run_chain(playground, samples, *THREE)
     dice = random.Random(11)
     keys = [one for key in KEYS if key.action != "quit" for one in key.keys.split(",")]
