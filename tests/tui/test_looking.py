@@ -270,8 +270,11 @@ async def test_quit_asks_only_if_something_would_be_lost(playground: Playground,
         await driver.until(lambda: driver.app._exit)
 
 
-async def test_random_input_changes_nothing_and_breaks_nothing(playground: Playground, samples: Path) -> None:
+async def test_random_input_changes_nothing_and_breaks_nothing(
+    playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Everything but applying, at random, with a chain that another editor changes meanwhile."""
+    monkeypatch.chdir(tmp_path)  # some keys write files
     run_chain(playground, samples, *THREE)
     dice = random.Random(20240607)
     keys = [key.keys.split(",")[0] for key in KEYS if key.action not in ("apply", "quit", "plan")]
