@@ -19,7 +19,7 @@ from .maptable.text import assignment, parse, render
 from .maptable.values import decode, encode
 from .objfile import ObjectFile
 
-__all__ = ["GlobalVariable", "globals_of", "patched", "with_globals"]
+__all__ = ["GlobalVariable", "globals_of", "patched", "variable_named", "with_globals"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +72,19 @@ def globals_of(source: ObjectFile, program: str | None = None) -> tuple[GlobalVa
     return tuple(found)
 
 
-def with_globals(component: Component, source: ObjectFile, given: Iterable[str]) -> Component:
+def with_globals(
+    component: Component, source: ObjectFile, given: Iterable[str], *, shared: bool = False
+) -> Component:
     """The component with ``NAME=VALUE`` for some of its variables; members that a value leaves out keep what
-    the object says. Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable
+    the object says. ``shared``: it is loaded together with others of its object, so all of the object's
+    variables are meant: whichever is loaded first makes the sections for all. Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable
     given twice).
     """
-    variables = {one.name: one for one in globals_of(source, component.name)}
+    variables = {one.name: one for one in globals_of(source, None if shared else component.name)}
     made: dict[str, GlobalValue] = {one.name: one for one in component.globals}
     seen = set()
     for text in given:
-        name, value = assignment(text)
+        name, value = variable_named(text)
         found = variables.get(name)
         if found is None:
             raise NotFound(
@@ -93,6 +96,14 @@ def with_globals(component: Component, source: ObjectFile, given: Iterable[str])
         seen.add(name)
         made[name] = found.value(value)
     return replace(component, globals=tuple(made.values()))
+
+
+def variable_named(text: str) -> tuple[str, str]:
+    """``NAME=VALUE`` as (name, value). Raises InvalidInput."""
+    try:
+        return assignment(text)
+    except InvalidInput:
+        raise InvalidInput(f"{text!r} gives no variable a value", todo="Write NAME=VALUE") from None
 
 
 def patched(section: str, initial: bytes, values: Iterable[GlobalValue]) -> bytes:

@@ -105,7 +105,13 @@ def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None
     what = f"{route_name(code)} of {slot.name} (slot {index})"
     if place is None:
         raise InvalidInput(f"{what} leads nowhere", "the slot that it leads to is not in this chain")
-    if place <= index:
+    if place == index:
+        raise InvalidInput(
+            f"{what} leads to itself",
+            "a packet would go round in it",
+            "A route leads to a later slot, to next, or to return",
+        )
+    if place < index:
         to = chain.slots[place].name
         raise InvalidInput(
             f"{what} leads back to {to} (slot {place})",

@@ -73,6 +73,7 @@ def test_after_a_rollback_the_table_says_so(cli: CommandLine) -> None:
     assert "the change was rolled back; program" in table
     late = cli("confirm", cli.interface)
     assert (late.code, "rolled back" in late.err) == (5, True)
+    assert cli.ok("log", cli.interface).json["entries"][-1]["command"] == "xdptui-guardian"
 
 
 @pytest.mark.parametrize("seconds", ["soon", "0", "0.5", "-1", "nan", "86401"])

@@ -227,3 +227,13 @@ def test_what_a_killed_follower_leaves(cli: CommandLine, three: Running) -> None
     assert after.following is None
     assert after.identity == three.identity
     assert cli.ok("clean").json["followed"] == []
+
+
+def test_the_log_knows_what_a_rollback_of_it_brought_back(cli: CommandLine, three: Running) -> None:
+    left_over(cli.playground)
+    wait_until_it_counts_as_gone(cli.playground)
+    cli.ok("load", cli.interface, cli.sample("pass"), "--confirm", "60")
+    cli.ok("rollback", cli.interface)
+    document = cli.ok("log", cli.interface).json
+    assert document["running"]["known"] is True
+    assert document["running"]["program"] == cli.status()["dispatcher"]["id"]

@@ -119,3 +119,19 @@ def test_on_the_command_line(
     playground.send([UDP])
     assert cli.ok("map", cli.interface, "0", ".data").json["entries"] == [{"key": "total", "value": 21}]
     assert cli("load", cli.interface, cli.sample("globals"), "--global", "nothing=2").code == 5
+
+
+def test_of_several_programs_those_take_it_that_have_it(
+    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path
+) -> None:
+    cli = CommandLine(playground, capsys, samples)
+    both = ("-n", "two_learn", "-n", "two_enforce", "--linkage", "static", "--global")
+    refused = cli("load", cli.interface, cli.sample("two"), *both, "limit=1")
+    assert refused.code == 5
+    assert "none of two_learn, two_enforce has a global variable 'limit'" in refused.err
+    cli.ok("load", cli.interface, cli.sample("two"), *both, "allowed=1")
+    assert [slot["globals"] for slot in cli.status()["slots"]] == [{"allowed": "1"}] * 2, "shared"
+    playground.send([UDP] * 3)
+    assert cli.status()["verdict"]["XDP_DROP"]["packets"] == 2
+    senseless = cli("load", cli.interface, cli.sample("globals"), "--global", "step")
+    assert (senseless.code, "Write NAME=VALUE" in senseless.err) == (7, True)

@@ -283,6 +283,7 @@ def test_undo_says_what_it_takes_back_and_what_is_lost(cli: CommandLine) -> None
     assert "this takes back change 2, made by" in plan.out
     assert "lost: xdp_firewall: what was in its map" in plan.out
     assert cli.ok("undo", cli.interface).slots() == ["xdp_firewall", "xdp_monitor"]
+    assert "this takes back change 1, made by" in cli("plan", "undo", cli.interface).out
     assert cli.ok("undo", cli.interface).slots() == []
     nothing = cli("undo", cli.interface)
     assert (nothing.code, nothing.out) == (5, "")

@@ -14,7 +14,7 @@ from xdpchain.armed import Armed, Outcome, Pins, Settled
 from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.journal import store
-from xdpchain.journal.entries import Entry, Kind, Moment, past
+from xdpchain.journal.entries import Entry, Kind, Moment, past, past_with_changes
 from xdpchain.manifest import Author
 
 ME = Author("root", 7, "xdptui load eth0", 1.5)
@@ -89,6 +89,14 @@ CASES = {
 @pytest.mark.parametrize(("entries", "expected"), CASES.values(), ids=CASES)
 def test_the_past(entries: list[Entry], expected: list[int | None]) -> None:
     assert programs(*entries) == expected
+
+
+def test_an_undo_of_an_undo_is_of_the_change_before() -> None:
+    first, second, third = change(EMPTY, at(1)), change(at(1), at(2)), change(at(2), at(3))
+    once = undo(at(3), at(4), at(2))
+    assert past_with_changes([first, second, third, once])[-1] == (at(4), second)
+    twice = undo(at(4), at(5), at(1))
+    assert past_with_changes([first, second, third, once, twice])[-1] == (at(5), first)
 
 
 def a_chain() -> Chain:

@@ -61,6 +61,8 @@ def test_a_route_stays_with_its_slot_through_edits() -> None:
     assert successors(chain.substitute(0, Component("other")))[0][Action.DROP] == 2
     with pytest.raises(InvalidInput, match="leads back to c2"):
         check_routes(chain.move(0, 2))
+    with pytest.raises(InvalidInput, match="leads to itself"):
+        successors(chain.route(1, Action.DROP, chain.slots[1].key))
     with pytest.raises(NotFound):
         chain.route(0, Action.DROP, "no such key")
 

@@ -25,11 +25,16 @@ def run(options: Namespace) -> int:
     now: Moment = moment_of(running)
     shown = found if most is None else found[-most:]
     if options.json:
+        hook = running.hook
         document = {
             "interface": running.interface.name,
             "netns": running.interface.netns,
             "entries": log_document(shown),
-            "running": {"program": now.program, "author": author_of(running), "known": _known(found, now)},
+            "running": {
+                "program": hook.prog_id if hook else None,
+                "author": author_of(running),
+                "known": _known(found, now),
+            },
         }
         write(json.dumps(document, indent=2))
         return 0

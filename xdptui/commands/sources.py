@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from xdpchain.actions import ActionSet
 from xdpchain.chain import Component, Slot
 from xdpchain.components import component_of, programs_of
-from xdpchain.errors import InvalidInput
-from xdpchain.globals import with_globals
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.globals import globals_of, variable_named, with_globals
 from xdpchain.objfile import ObjectFile
 from xdptui.outcome import printable
 
@@ -28,24 +28,47 @@ def slots_of(
     actions: ActionSet | None,
     globals: Sequence[str] = (),
 ) -> tuple[tuple[Slot, ...], Notes]:
-    """New slots for each program of each object; names, section, priority, actions and values of global
-    variables hold for all of them.
+    """New slots for each program of each object; names, section, priority and actions hold for all of them,
+    values of global variables for those that have the variable. Raises NotFound where none has.
 
     Programs of one object share their maps. The remarks say which program was taken where an object has
     several.
     """
-    slots: list[Slot] = []
+    read: list[tuple[Component, ObjectFile]] = []
     notes: list[str] = []
     for path in paths:
         source = programs_of(path)
         instance = secrets.token_hex(4)
         for name in names or (None,):
             component = component_of(source, name=name, section=section, instance=instance, pin_root=pin_root)
-            component = with_globals(component, source, globals)
-            slots.append(Slot.of(component, priority, actions))
+            read.append((component, source))
             if name is None:
                 notes += _taken(source, component)
-    return tuple(slots), tuple(notes)
+    components = _with_globals(read, globals, shared=len(names or ()) > 1)
+    return tuple(Slot.of(component, priority, actions) for component in components), tuple(notes)
+
+
+def _with_globals(
+    read: Sequence[tuple[Component, ObjectFile]], given: Sequence[str], *, shared: bool
+) -> list[Component]:
+    if len(read) < 2:
+        return [with_globals(component, source, given) for component, source in read]
+    has = [{one.name for one in globals_of(source, None if shared else c.name)} for c, source in read]
+    for text in given:
+        name, _ = variable_named(text)
+        if not any(name in names for names in has):
+            programs = ", ".join(component.name for component, _ in read)
+            known = ", ".join(sorted(set().union(*has)))
+            raise NotFound(
+                f"none of {programs} has a global variable {name!r}",
+                f"they have {known}" if known else "they use none",
+            )
+    return [
+        with_globals(
+            component, source, [text for text in given if variable_named(text)[0] in names], shared=shared
+        )
+        for (component, source), names in zip(read, has, strict=True)
+    ]
 
 
 def _taken(source: ObjectFile, component: Component) -> list[str]:

@@ -62,7 +62,7 @@ class RoutesDialog(Dialog[Chain | None]):
     def on_mount(self) -> None:
         super().on_mount()
         codes = self.query_one("#codes", OptionList)
-        codes.add_options(Option(self._code_line(code)) for code in CODES)
+        codes.add_options(Option("") for _ in CODES)
         codes.highlighted = CODES.index(self._action)
         self._show()
 
@@ -96,7 +96,8 @@ class RoutesDialog(Dialog[Chain | None]):
 
     def _code_line(self, code: Action | None) -> Content:
         name = "any other" if code is None else route_name(code)
-        return Content(f"{name:13} → {self._words(code)}")
+        here = "▶" if code is self._code() else " "
+        return Content(f"{here} {name:13} → {self._words(code)}")
 
     def _show(self) -> None:
         """Bring both lists up to date."""

@@ -88,6 +88,7 @@ def _detach() -> None:
     _libc.prctl(PR_SET_NAME, NAME, 0, 0, 0)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("-1000")
+    sys.argv[:] = [NAME.decode()]  # for the journal: our own command line says nothing to anybody
     sys.dont_write_bytecode = True
 
 

@@ -18,7 +18,7 @@ from xdpchain.chain import Chain
 from xdpchain.errors import InvalidInput
 from xdpchain.manifest import Author, Manifest
 
-__all__ = ["Entry", "Kind", "Moment", "past"]
+__all__ = ["Entry", "Kind", "Moment", "past", "past_with_changes"]
 
 FORMAT = 1
 
@@ -108,24 +108,35 @@ def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
     """The states that led to the last one, oldest first: what was undone or rolled back is not among them,
     nor what must have been rolled back, for the state before it ran again.
     """
-    states: list[Moment] = []
+    return tuple(state for state, _ in past_with_changes(entries))
+
+
+def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | None], ...]:
+    """The same, each with the change that first led there, also where an undo came back to it (None: it was
+    found).
+    """
+    states: list[tuple[Moment, Entry | None]] = []
     waiting = False
     for entry in entries:
-        if not states or not states[-1].same(entry.before):
+        if not states or not states[-1][0].same(entry.before):
             # A program that runs again is the same state; an empty hook may be another one.
-            same = [i for i, state in enumerate(states) if state.same(entry.before)]
+            same = [i for i, (state, _) in enumerate(states) if state.same(entry.before)]
+            made = None
             if same and (entry.before.program is not None or waiting):
+                made = states[same[-1]][1]
                 del states[same[-1] :]
-            states.append(entry.before)
+            states.append((entry.before, made))
         waiting = entry.seconds is not None
         if entry.kind is Kind.CONFIRM:
             continue
+        change: Entry | None = entry
         back = entry.restores or (entry.after if entry.kind is Kind.ROLLBACK else None)
         if back is not None:
-            earlier = [i for i, state in enumerate(states[:-1]) if state.same(back)]
+            earlier = [i for i, (state, _) in enumerate(states[:-1]) if state.same(back)]
             if earlier:
+                change = states[earlier[-1]][1]
                 del states[earlier[-1] :]
-        states.append(entry.after)
+        states.append((entry.after, change))
     return tuple(states)
 
 

@@ -38,6 +38,8 @@ def note_settled(armed: Armed, settled: Settled, *, by: Author | None = None) ->
             for moment in (entry.before, entry.after):
                 if moment.boot == boot:
                     known[moment.program] = moment
+            if entry.seconds is not None and (entry.after.program, entry.after.boot) == (armed.new, boot):
+                known[armed.old] = entry.before  # its id is another one where packets were followed
 
         def at(program: int | None) -> Moment:
             return known.get(program, Moment(program, boot))

@@ -23,7 +23,7 @@ from xdpchain.running import Running
 from xdpchain.sys import bpf, netns
 from xdpchain.transaction import LOCK_TIMEOUT, apply
 
-from .entries import Entry, Kind, Moment, past
+from .entries import Entry, Moment, past_with_changes
 from .recording import moment_of
 from .store import boot_id, entries, interface_folder, object_data
 
@@ -60,14 +60,15 @@ def undo_of(running: Running) -> Undo:
     """
     where, known = running.interface, history(running)
     now = moment_of(running)
-    states = _up_to(now, past(known), running)
+    led = past_with_changes(known)
+    states = _up_to(now, tuple(state for state, _ in led), running)
     if not states:
         raise NothingToUndo(f"there is nothing to undo on {where}", "the journal has no change of it")
     last = states[-1]
     if last.same(now):
         if len(states) < 2:
             raise NothingToUndo(f"there is nothing to undo on {where}", "the journal goes no further back")
-        target, what = states[-2], _words(_made(known, last))
+        target, what = states[-2], _words(led[len(states) - 1][1])
     else:
         target, what = last, "a change that was not made with xdptui"
         if running.hook is None:
@@ -120,12 +121,6 @@ def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[M
         return states
     same = [i for i, state in enumerate(states) if state.same(now)]
     return states[: same[-1] + 1] if same else states
-
-
-def _made(known: tuple[Entry, ...], state: Moment) -> Entry | None:
-    """The entry that led to a state."""
-    led = (one for one in reversed(known) if one.after.same(state) and one.kind in (Kind.CHANGE, Kind.UNDO))
-    return next(led, None)
 
 
 def _words(entry: Entry | None) -> str:

@@ -339,7 +339,11 @@ class MapTable:
                 names = ", ".join(one.name for one in self.shape.value.fields)
                 raise NotFound(f"{self.shape.name} has no variable {text!r}", f"it has {names or 'none'}")
             return text.encode()
-        return encode(self.shape.key, parse(self.shape.key, text))
+        try:
+            return encode(self.shape.key, parse(self.shape.key, text))
+        except InvalidInput as error:
+            why = error.why or error.what
+            raise InvalidInput(f"the key can't be {text[:60]!r}", why, error.todo) from None
 
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
