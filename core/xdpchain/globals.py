@@ -77,8 +77,9 @@ def with_globals(
 ) -> Component:
     """The component with ``NAME=VALUE`` for some of its variables; members that a value leaves out keep what
     the object says. ``shared``: it is loaded together with others of its object, so all of the object's
-    variables are meant: whichever is loaded first makes the sections for all. Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable
-    given twice).
+    variables are meant: whichever is loaded first makes the sections for all.
+
+    Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable given twice).
     """
     variables = {one.name: one for one in globals_of(source, None if shared else component.name)}
     made: dict[str, GlobalValue] = {one.name: one for one in component.globals}

@@ -121,8 +121,8 @@ def test_on_the_command_line(
     assert cli("load", cli.interface, cli.sample("globals"), "--global", "nothing=2").code == 5
 
 
-def test_of_several_programs_those_take_it_that_have_it(
-    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path
+def test_programs_that_are_loaded_together_share_their_values(
+    playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path
 ) -> None:
     cli = CommandLine(playground, capsys, samples)
     both = ("-n", "two_learn", "-n", "two_enforce", "--linkage", "static", "--global")
@@ -133,5 +133,12 @@ def test_of_several_programs_those_take_it_that_have_it(
     assert [slot["globals"] for slot in cli.status()["slots"]] == [{"allowed": "1"}] * 2, "shared"
     playground.send([UDP] * 3)
     assert cli.status()["verdict"]["XDP_DROP"]["packets"] == 2
+    spec = tmp_path / "spec.toml"
+    cli.ok("save", cli.interface, "-o", str(spec))
+    cli.ok("unload", cli.interface, "--all")
+    cli.ok("apply", str(spec))
+    playground.send([UDP] * 3)
+    assert cli.status()["verdict"]["XDP_DROP"]["packets"] == 2, "a spec says the same"
+    assert cli("plan", str(spec)).code == 0
     senseless = cli("load", cli.interface, cli.sample("globals"), "--global", "step")
     assert (senseless.code, "Write NAME=VALUE" in senseless.err) == (7, True)

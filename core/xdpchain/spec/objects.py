@@ -57,10 +57,12 @@ class Objects:
         )
         given = dict(slot.globals)
         if shared:
-            # Who is loaded first makes the maps of all: so all say the same of what they have in common.
-            known = {one.name for one in globals_of(source, made.name)}
+            # Who is loaded first makes the maps of all, also those that it does not use itself: so all say
+            # the same of what their object has.
+            known = {one.name for one in globals_of(source)}
             given |= {name: text for name, text in shared.items() if name in known}
-        return with_globals(made, source, [f"{name}={text}" for name, text in sorted(given.items())])
+        texts = [f"{name}={text}" for name, text in sorted(given.items())]
+        return with_globals(made, source, texts, shared=bool(shared))
 
     def _source(self, slot: SlotSpec, written: str) -> ObjectFile:
         path = os.path.join(self._folder, os.path.expanduser(written))
