@@ -203,6 +203,9 @@ def test_not_confirmed_it_goes_back_to_the_very_program(
 def test_confirmed_it_stays_and_undo_knows_its_limit(playground: Playground, counting: Path) -> None:
     with attached(playground, counting), no_guardian_survives(playground):
         apply(plan_of(look_at(playground), counting), confirm=LATER)
+        with pytest.raises(NothingToUndo) as waiting:
+            undo_of(look_at(playground))
+        assert "xdptui rollback" in waiting.value.todo
         after = confirm(playground.ifname, playground.netns)
         assert after.chain is not None
         with pytest.raises(NothingToUndo, match="only the id is known"):

@@ -352,3 +352,13 @@ async def test_a_slot_gets_a_policy(playground: Playground, samples: Path) -> No
     chain = look_at(playground).chain
     assert chain is not None
     assert chain.slots[0].policy == Policy(ActionSet.parse("PD"), Answer.DROP)
+
+
+async def test_buttons_stay_in_sight_where_there_is_little_room(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=(60, 15)) as driver:
+        await driver.press("D", "J", "p")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        await driver.until(lambda: "Apply (a)" in driver.text() and "Back (esc)" in driver.text())

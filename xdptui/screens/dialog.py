@@ -18,6 +18,9 @@ __all__ = ["Dialog", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
 
+LOW = 16
+"""Lines of a terminal below which dialogs do without margins."""
+
 COVERED_WAIT = 0.1
 """Seconds until a covered dialog tries again to go."""
 
@@ -100,7 +103,11 @@ class Dialog(ModalScreen[Answer]):
         self._fit()
 
     def _fit(self) -> None:
-        self.set_class(self.app.size.height < 16, "-low")
+        height = self.app.size.height
+        low = height < LOW
+        self.set_class(low, "-low")
+        # However long the body is, the buttons stay in sight: both borders, and their line and its margin.
+        self.query_one("#body").styles.max_height = max(1, height - (3 if low else 4))
 
     def first_focus(self) -> Widget | None:
         """What has the focus at first: the first button."""

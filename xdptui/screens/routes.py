@@ -28,7 +28,7 @@ class RoutesDialog(Dialog[Chain | None]):
 
     DEFAULT_CSS = """
     RoutesDialog #lists { height: auto; margin: 1 0 0 0; }
-    RoutesDialog .half { height: auto; width: 1fr; }
+    RoutesDialog .half { height: auto; width: 1fr; padding: 0 1 0 0; }
     RoutesDialog #codes, RoutesDialog #codes:focus {
         height: auto; border: none; padding: 0; background: $surface;
         text-wrap: nowrap; text-overflow: ellipsis;
