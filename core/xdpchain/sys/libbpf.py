@@ -180,9 +180,18 @@ class _Library:
         return 0
 
 
-@cache
+_opening = threading.Lock()
+
+
 def library() -> Any:
     """libbpf, opened at the first use. Raises Unsupported if it is missing."""
+    # `cache` alone lets two threads make two: libbpf would call back into the one that is thrown away.
+    with _opening:
+        return _opened()
+
+
+@cache
+def _opened() -> _Library:
     return _Library()
 
 
