@@ -15,7 +15,10 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Timing:
-    """Median, and the middle half's bounds, of one thing's rounds; the unit is the caller's."""
+    """Median, and the middle half's bounds, of one thing's rounds; the unit is the caller's.
+
+    Few nanoseconds are judged by ``low``: what else a machine does only ever adds to them.
+    """
 
     median: float
     low: float

@@ -120,10 +120,10 @@ def test_a_chain_of_two(root: None, samples: Path) -> None:
         programs = of_two(samples, held)
         taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
     table(taken, "one program that drops")
-    hand = taken["tail call by hand"].median
-    for name in ("tailcall, wildcard", "tailcall, XDP_PASS"):
-        assert taken[name].median - hand <= 2 * SLOT_TARGET_NS
-        assert taken[name].median - taken["one program that drops"].median < SERIES_NS[0]
+    hand = taken["tail call by hand"].low
+    for name in ("tailcall, wildcard", "tailcall, XDP_PASS", "static"):
+        assert taken[name].low - hand <= 2 * SLOT_TARGET_NS
+        assert taken[name].low - taken["one program that drops"].low < SERIES_NS[0]
 
 
 def test_chains_of_1_to_10(root: None, samples: Path) -> None:
@@ -139,11 +139,16 @@ def test_chains_of_1_to_10(root: None, samples: Path) -> None:
         taken = alternate({key: timed(program) for key, program in programs.items()}, ROUNDS)
     print("\nns a packet " + "".join(f"{kind:>18}" for kind in kinds))
     for n in LENGTHS:
-        print(f"{n:>4} slots  " + "".join(f"{taken[kind, n].median:18.1f}" for kind in kinds))
-    slope = {kind: (taken[kind, 10].median - taken[kind, 1].median) / 9 for kind in kinds}
-    print("ns a slot   " + "".join(f"{slope[kind]:18.2f}" for kind in kinds))
-    assert slope["tailcall"] - slope["by hand"] <= SLOT_TARGET_NS
-    assert slope["tailcall"] < SERIES_NS[0]
+        print(f"{n:>4} slots  " + "".join(f"{str_of(taken[kind, n]):>18}" for kind in kinds))
+    slope = {kind: (taken[kind, 10].low - taken[kind, 1].low) / 9 for kind in kinds}
+    print("ns a slot   " + "".join(f"{slope[kind]:18.2f}" for kind in kinds) + "  (of the lower quartiles)")
+    for kind in ("tailcall", "static"):
+        assert slope[kind] - slope["by hand"] <= SLOT_TARGET_NS
+        assert slope[kind] < SERIES_NS[0]
+
+
+def str_of(timing: Timing) -> str:
+    return f"{timing.low:.0f} / {timing.median:.0f}"
 
 
 def test_real_packets_from_the_kernels_generator(root: None, samples: Path) -> None:

@@ -208,7 +208,7 @@ def _link(
             )
 
     program = None
-    if tap is None and (better := _inlined(parts, linked, functions)) is not None:
+    if (better := _inlined(parts, linked, functions)) is not None:
         with contextlib.suppress(bpf.BpfError):  # it may be too much for one function: calls divide the work
             program = load(better.image, better.moved)
     if program is None:
