@@ -33,20 +33,16 @@ class Answer(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Policy:
     """``may``: the actions that the slot may return. Every other code is forbidden, also those that are no
-    action. Raises InvalidInput for an answer that is itself forbidden.
+    action. The answer is the policy's own: it need not be among what the slot may return. Raises InvalidInput
+    where nothing is allowed.
     """
 
     may: ActionSet
     otherwise: Answer = Answer.AS_IS
 
     def __post_init__(self) -> None:
-        action = self.otherwise.action
-        if action is not None and action not in self.may:
-            raise InvalidInput(
-                f"{action.xdp_name} can't be the answer to what is forbidden",
-                f"it is forbidden itself: the slot may return {self.may}",
-                f"Allow {action.xdp_name}, or answer otherwise",
-            )
+        if not self.may:
+            raise InvalidInput("a slot that may return nothing can't be had", todo="Name an action, or `any`")
 
     @property
     def forbidden(self) -> int:
@@ -78,7 +74,4 @@ def parse_policy(may: str, otherwise: str | None = None) -> Policy | None:
     except ValueError:
         listed = ", ".join(Answer)
         raise InvalidInput(f"{otherwise!r} is no answer", todo=f"The answers are {listed}") from None
-    actions = ActionSet.parse(may)
-    if not actions:
-        raise InvalidInput("a slot that may return nothing can't be had", todo="Name an action, or `any`")
-    return Policy(actions, answer)
+    return Policy(ActionSet.parse(may), answer)

@@ -178,7 +178,8 @@ def test_a_slot_declares_what_it_may_return(cli: CommandLine) -> None:
     assert "3 times it returned what is forbidden" in shown
     cli.ok("set", cli.interface, "0", "--may", "any")
     assert cli.status()["slots"][0]["policy"] is None
-    for words in (("--may", "PASS", "--otherwise", "drop"), ("--may", "none"), ("--may", "FOO")):
+    cli.ok("set", cli.interface, "0", "--may", "PASS", "--otherwise", "drop")
+    for words in (("--may", "any", "--otherwise", "drop"), ("--may", "none"), ("--may", "FOO")):
         assert cli("set", cli.interface, "0", *words).code == 7
     assert cli("set", cli.interface, "0", "--otherwise", "drop").code == 64
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -382,3 +383,20 @@ def test_what_may_come_back_is_not_stale(guarded: Playground, samples: Path) -> 
     assert stale_pins() == ()
     roll_back(guarded.ifname, guarded.netns)
     assert stale_pins() == ()
+
+
+def test_what_became_of_changes_in_namespaces_that_are_gone_is_forgotten(samples: Path) -> None:
+    def settle_one() -> Path:
+        with Playground() as net:
+            change(net, chain_of(samples, "pass"))
+            apply(make_plan(look_at(net), Chain()), confirm=LATER)
+            roll_back(net.ifname, net.netns)
+            path = bpffs.find() / "xdptui" / pins.SETTLED / f"{netns.inode(net.netns)}-{net.ifindex}"
+            assert path.exists()
+        return path
+
+    first = settle_one()
+    deadline = time.monotonic() + 30  # the kernel lets a namespace go when it has time
+    while first.exists() and time.monotonic() < deadline:
+        settle_one()
+    assert not first.exists()

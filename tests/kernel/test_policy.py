@@ -86,8 +86,14 @@ def test_what_can_not_keep_a_policy_refuses_it(playground: Playground, samples: 
     uncounted = scripted_chain(samples, [PASS_ON], Linkage.STATIC, counters=False).police(0, Policy(FIREWALL))
     with pytest.raises(InvalidInput, match="counters"):
         make_plan(look_at(playground), uncounted)
-    with pytest.raises(InvalidInput, match="forbidden itself"):
-        Policy(PASS_ON, Answer.DROP)
+
+
+def test_the_answer_need_not_be_allowed(playground: Playground, samples: Path) -> None:
+    policy = Policy(PASS_ON, Answer.DROP)
+    running = change(playground, scripted_chain(samples, [PASS_ON], Linkage.STATIC).police(0, policy))
+    assert [run_through(running, scripted(bytes([code]))).code for code in (2, 1, 3, 9)] == [2, 1, 1, 1]
+    with pytest.raises(InvalidInput, match="nothing"):
+        Policy(ActionSet())
 
 
 def test_a_trial_keeps_the_policy(playground: Playground, samples: Path) -> None:

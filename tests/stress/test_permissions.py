@@ -55,6 +55,7 @@ def commands(samples: Path, linkage: Linkage) -> dict[str, list[str]]:
         "set": ["set", "xdp0", "0", "-A", "none"],
         "replace": ["replace", "xdp0", "xdp_counter", str(samples / "counter_v2.o")],
         "relink": ["relink", "xdp0", "--linkage", str(linkage)],
+        "clean": ["clean", "xdp0", "--dry-run"],
     }
 
 

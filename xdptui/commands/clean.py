@@ -8,6 +8,7 @@ from argparse import Namespace
 
 from xdpchain.discover import look, survey
 from xdpchain.errors import XdpChainError
+from xdpchain.permissions import require_capabilities
 from xdpchain.running import Running
 from xdpchain.stale import StalePins, clean
 from xdptui.outcome import printable, write
@@ -17,6 +18,7 @@ __all__ = ["run"]
 
 def run(options: Namespace) -> int:
     """Remove stale pins, or say which there are."""
+    require_capabilities()  # without them nothing can be read, and everything would look clean
     ifindex = None
     if options.interface is not None:
         runnings: tuple[Running, ...] = (look(options.interface, options.netns),)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from xdpchain.armed import Armed, Decision, Settled, State
 from xdpchain.errors import InvalidInput, XdpChainError
-from xdpchain.sys import blobs, bpf, bpffs
+from xdpchain.sys import blobs, bpf, bpffs, everywhere
 
 __all__ = [
     "ARMED",
@@ -46,7 +46,7 @@ __all__ = [
 
 RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
-ARMED = "armed"
+ARMED, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
 
 
@@ -120,7 +120,7 @@ def noted(inode: int) -> frozenset[int]:
     found: set[int] = set()
     with contextlib.suppress(OSError, XdpChainError):
         root = bpffs.find() / _ROOT
-        for kind in (ARMED, "settled"):
+        for kind in (ARMED, SETTLED):
             with contextlib.suppress(OSError):
                 names = (name.split("-") for name in os.listdir(root / kind))
                 found |= {int(name[1]) for name in names if name[0] == str(inode)}
@@ -207,6 +207,7 @@ def write_settled(armed: Armed, settled: Settled) -> None:
         with blobs.make("xdptui_settled", settled.encode()) as fd:
             path.unlink(missing_ok=True)
             bpf.obj_pin(fd, str(path))
+        _forget_old_news()
 
 
 def read_settled(inode: int, ifindex: int) -> Settled | None:
@@ -219,6 +220,15 @@ def read_settled(inode: int, ifindex: int) -> Settled | None:
             return Settled.decode(blobs.read(fd))
     except (OSError, XdpChainError):
         return None
+
+
+def _forget_old_news() -> None:
+    """Remove what is told of namespaces that are gone: the kernel gives their numbers to others."""
+    here = everywhere.namespaces()
+    for path in (bpffs.find() / _ROOT / SETTLED).iterdir():
+        inode = path.name.partition("-")[0]
+        if here is not None and inode.isdecimal() and int(inode) not in here:
+            path.unlink(missing_ok=True)
 
 
 def forget_settled(inode: int, ifindex: int) -> None:
@@ -236,7 +246,7 @@ def _making(armed: Armed) -> Path:
 
 
 def _settled(inode: int, ifindex: int) -> Path:
-    return bpffs.find() / _ROOT / "settled" / f"{inode}-{ifindex}"
+    return bpffs.find() / _ROOT / SETTLED / f"{inode}-{ifindex}"
 
 
 def discard(directory: Path) -> None:

@@ -7,6 +7,7 @@ or thread in it, by a mount, or by an open descriptor; all of them show in /proc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -18,7 +19,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.sys import netns
 from xdpchain.sys.netlink import Netlink
 
-__all__ = ["Sighting", "xdp_programs"]
+__all__ = ["Sighting", "namespaces", "xdp_programs"]
 
 PROC = Path("/proc")
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
@@ -54,6 +55,17 @@ def xdp_programs() -> Sighting:
         except (OSError, XdpChainError):
             complete = False
     return Sighting(frozenset(found), complete)
+
+
+def namespaces() -> frozenset[int] | None:
+    """The inode numbers of all network namespaces; None where not all can be seen. Enters none."""
+    if not _sees_all_processes():
+        return None
+    found = set()
+    for path in _paths():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.add(os.stat(path).st_ino)
+    return frozenset(found)
 
 
 def _hooks() -> set[int]:
