@@ -9,9 +9,7 @@ from typing import TypeAlias
 
 from xdpchain.errors import NotFound
 from xdpchain.running import Running
-from xdptui.view.account_lines import account_lines
 from xdptui.view.mishaps import mishap_lines
-from xdptui.view.time_lines import time_lines
 
 __all__ = ["PAGES", "Page", "Render", "open_page"]
 
@@ -79,6 +77,8 @@ class _Account(Page):
         self._accounting = Accounting(self._running)
 
     def read(self) -> Render:
+        from xdptui.view.account_lines import account_lines  # late: a replay runs where there is no BPF
+
         self._accounting.follow(_again(self._running))
         account, deaf = self._accounting.read(), self._accounting.deaf
         return lambda _: [[(f"since {account.seconds:.0f} s", "")], *account_lines(account, deaf)]
@@ -96,6 +96,8 @@ class _Time(Page):
         self._timing = Timing(_one(running), ended)
 
     def read(self) -> Render:
+        from xdptui.view.time_lines import time_lines
+
         found = self._timing.read()
         return lambda width: time_lines(found, width)
 

@@ -11,12 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.chains import chain_of, change, look_at, scripted_chain
 from tests.kernel.command_line import CommandLine
+from tests.kernel.mishaps import listeners
+from xdpchain.actions import ActionSet
+from xdpchain.chain import Linkage
 from xdpchain.errors import XdpChainError
+from xdpchain.policy import Policy
 from xdpchain.recording import Recording
 from xdptui.demo import frames
+from xdptui.demo.frames import scripted
 from xdptui.demo.playground import Playground
+from xdptui.render.mishaps_text import mishaps_of
+from xdptui.replay import Replay
 
 UDP = frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))
 
@@ -127,3 +134,57 @@ def test_a_full_disk_is_told(cli: CommandLine, tmp_path: Path) -> None:
         assert len(Recording(str(small / "r"))) > 1
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_what_became_of_packets_is_recorded_too(
+    cli: CommandLine, playground: Playground, samples: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "r"
+    chain = scripted_chain(samples, [ActionSet.parse("P")], Linkage.STATIC)
+    change(playground, chain.police(0, Policy(ActionSet.parse("PDA"))))
+    process = cli.process(
+        "record", str(file), cli.interface, "--interval", "0.1", run=subprocess.Popen, stdout=subprocess.PIPE
+    )
+    try:
+        begun(file)
+        playground.send([scripted(b"\0")] * 4 + [scripted(b"\2")] * 3)  # XDP_ABORTED: the kernel tells
+        time.sleep(0.5)
+        playground.send([scripted(b"\7")] * 2)  # no action: forbidden, and aborted as well
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    recording = Recording(str(file))
+    last = len(recording) - 1
+    assert recording.happened(0) == ()
+    replay = Replay(recording)
+    replay.player.step(last)
+    found = mishaps_of([one.told for one in recording.happened(last)])
+    assert sum(row.lost for row in found.lost) == 6
+    assert sum(one.lost for one in found.events if one.via != "scripted_0") == 6
+    assert [one.name for one in found.events if one.via == "scripted_0"] == ["code 7"] * 2
+    (running,) = recording.runnings(last)
+    shown = "\n".join("".join(text for text, _ in line) for line in replay.events(running).read()(100))
+    assert "forbidden to scripted_0" in shown
+    assert "XDP_ABORTED" in shown
+    # It stands where it happened: before the second time, there was the first alone.
+    early = next(n for n in range(len(recording)) if recording.happened(n))
+    assert sum(row.lost for row in mishaps_of([one.told for one in recording.happened(early)]).lost) <= 4
+
+
+def test_without_events(cli: CommandLine, playground: Playground, samples: Path, tmp_path: Path) -> None:
+    change(playground, scripted_chain(samples, [ActionSet.parse("P")], Linkage.STATIC))
+    before = listeners()
+    process = cli.process(
+        "record", str(tmp_path / "r"), "--no-events", "--duration", "0.5", "--interval", "0.1",
+        run=subprocess.Popen, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    begun(tmp_path / "r")
+    assert listeners() <= before
+    playground.send([scripted(b"\0")] * 2)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+    recording = Recording(str(tmp_path / "r"))
+    assert recording.happened(len(recording) - 1) == ()

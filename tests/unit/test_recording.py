@@ -18,11 +18,13 @@ from xdpchain.actions import ActionSet
 from xdpchain.chain import Chain, Component, GlobalValue, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.counts import Sample, SlotCounts
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.recording import LEAST_SIZE, Counted, Header, Reading, Recording, Writer
+from xdpchain.recording import LEAST_SIZE, Counted, Happened, Header, Reading, Recording, Writer
 from xdpchain.recording.states import running_in, running_out
 from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.commands.record import size
+from xdptui.render.mishaps_text import mishaps_document, mishaps_of
 from xdptui.replay.player import Player
+from xdptui.view.mishaps import mishap_lines
 
 HEADER = Header("", 0, 1000.0, 1.0, "here", None, "test")
 
@@ -265,6 +267,52 @@ def test_steps_and_leaps() -> None:
     assert player.number == 0
 
 
+# -- what became of packets --------------------------------------------------------------------------------
+
+TOLD = {
+    "at": 5.0, "seconds": 2.0, "untold": 1, "unplaced": 0, "missed": 0,
+    "rows": [
+        {"tracepoint": "xdp_exception", "interface": "eth0", "ifindex": 3, "target": "",
+         "target_ifindex": None, "via": "", "program": 7, "program_name": "x", "name": "XDP_ABORTED", "words": "w",
+         "todo": "", "source": "s", "times": 2, "sent": 0, "lost": 2, "sent_rate": 0.0, "lost_rate": 1.0,
+         "target_sent": None},
+    ],
+    "events": [
+        {"at": 4.5, "interface": "eth0", "target": "", "via": "", "name": "XDP_ABORTED", "words": "w",
+         "lost": 1, "head": ""},
+    ],
+}  # fmt: skip
+
+
+def test_what_became_of_packets_stands_where_it_happened(tmp_path: Path) -> None:
+    path = tmp_path / "r"
+    with Writer(str(path), HEADER) as writer:
+        for second in range(6):
+            writer.reading(reading(second))
+            if second in (2, 4):
+                writer.happened(Happened(1000.0 + second, float(second), TOLD))
+    recording = Recording(str(path))
+    assert [len(recording.happened(number)) for number in range(6)] == [0, 0, 1, 1, 2, 2]
+    found = mishaps_of([one.told for one in recording.happened(5)])
+    assert (found.lost[0].lost, len(found.events), found.fresh, found.untold) == (2, 2, 1, 1)
+    assert mishaps_document(found) | {"events": TOLD["events"]} == TOLD
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from([*TOLD, "lost", "sent", "name", "at"]), inner, max_size=4)
+        ),
+    ),
+    st.sampled_from(["rows", "events", "seconds", "untold"]),
+)
+def test_damaged_words_are_left_out(value: object, where: str) -> None:
+    found = mishaps_of([TOLD | {where: value}])
+    assert mishap_lines(found, 80)
+
+
 # -- anywhere ------------------------------------------------------------------------------------------------
 
 
@@ -290,7 +338,10 @@ async def main():
         for key in ("right_square_bracket", "right_curly_bracket", *"lmdpau", "enter", "question_mark"):
             await pilot.press(key)
             await pilot.pause()
+        await pilot.press("escape", "x")
+        await pilot.pause(1.5)
         assert app._exception is None
+        assert "nothing" in str(app.screen.query_one("#happened").render()), app.screen
         text = "\\n".join(line.text for line in app.main.query_one("#chain").lines)
         assert "xdp_firewall" in text, text
 asyncio.run(main())

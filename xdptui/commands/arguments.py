@@ -504,6 +504,10 @@ def _record(parser: argparse.ArgumentParser) -> None:
         "--max-size", metavar="SIZE", help="bytes, or 500k, 64M, 2G (default 64M); then the oldest is dropped"
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument(
+        "--events", action=argparse.BooleanOptionalAction, default=True,
+        help="also what becomes of packets after their program (the kernel's XDP tracepoints, policies)",
+    )  # fmt: skip
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:

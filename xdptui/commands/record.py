@@ -11,16 +11,19 @@ import time
 from argparse import Namespace
 from contextlib import closing
 from dataclasses import replace
+from typing import Any, Self
 
 from xdpchain.discover import look, survey
-from xdpchain.errors import InvalidInput
+from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.events import Watch
-from xdpchain.recording import DEFAULT_SIZE, LEAST_SIZE, Counted, Header, Reading, Writer
+from xdpchain.recording import DEFAULT_SIZE, LEAST_SIZE, Counted, Happened, Header, Reading, Writer
 from xdpchain.running import Running
 from xdptui.commands import options as values
 from xdptui.commands.ending import until_told
+from xdptui.listening import Listening
 from xdptui.meter import Meter, open_missing
-from xdptui.outcome import write
+from xdptui.outcome import Talk, write
+from xdptui.render.mishaps_text import mishaps_document
 
 __all__ = ["run", "size"]
 
@@ -43,6 +46,7 @@ def run(options: Namespace) -> int:
         Writer(options.file, header, max_size=most, overwrite=options.force) as writer,
         closing(Meter()) as meter,
         Watch(options.netns) as watch,
+        _Events(options) as events,
     ):
         began = due = time.monotonic()
         last: tuple[Running, ...] | None = None
@@ -54,7 +58,10 @@ def run(options: Namespace) -> int:
             if steady != last:
                 writer.running(time.time(), elapsed, found)
                 last, revisions = steady, revisions + 1
+                events.follow(found)
             writer.reading(_reading(found, meter, elapsed))
+            if (told := events.news()) is not None:
+                writer.happened(Happened(time.time(), elapsed, told))
             readings += 1
             if stop.is_set() or (duration is not None and elapsed + interval > duration):
                 break
@@ -69,6 +76,47 @@ def run(options: Namespace) -> int:
     else:
         write(f"{options.file}: {readings} readings, {revisions} times what ran (xdptui replay shows it)")
     return 0
+
+
+class _Events:
+    """What becomes of packets after their program, where that can be heard; otherwise nothing."""
+
+    def __init__(self, options: Namespace) -> None:
+        self._names = frozenset(options.interfaces)
+        self._rows: Any = []
+        self._listening: Listening | None = None
+        if options.events:
+            try:
+                self._listening = Listening(options.netns)
+            except XdpChainError as error:
+                Talk(options.json).warn(f"events are not recorded: {error}")
+
+    def follow(self, found: tuple[Running, ...]) -> None:
+        if self._listening is not None:
+            self._listening.follow(found)
+
+    def news(self) -> dict[str, Any] | None:
+        """A document, if something happened since the last one."""
+        if self._listening is None:
+            return None
+        told = mishaps_document(self._listening.read())
+        for what in ("rows", "events"):
+            told[what] = [one for one in told[what] if self._meant(one)]
+        rows = [{name: value for name, value in row.items() if "rate" not in name} for row in told["rows"]]
+        if rows == self._rows and not told["events"]:
+            return None
+        self._rows = rows
+        return told
+
+    def _meant(self, one: dict[str, Any]) -> bool:
+        return not self._names or bool(self._names & {one["interface"], one["target"]})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._listening is not None:
+            self._listening.close()
 
 
 def size(text: str) -> int:

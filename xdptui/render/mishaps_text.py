@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any, TypeVar
 
-from xdptui.view.mishaps import Mishaps, mishap_lines
+from xdptui.view.mishaps import Happened, Mishaps, Told, mishap_lines
 
-__all__ = ["mishaps_document", "mishaps_table"]
+T = TypeVar("T", Happened, Told)
+
+__all__ = ["mishaps_document", "mishaps_of", "mishaps_table"]
 
 
 def mishaps_table(found: Mishaps, width: int) -> str:
@@ -29,3 +32,56 @@ def mishaps_document(found: Mishaps) -> dict[str, Any]:
         "unplaced": found.unplaced,
         "missed": found.missed,
     }
+
+
+def mishaps_of(documents: Sequence[Mapping[str, Any]]) -> Mishaps:
+    """Read what `mishaps_document` made, oldest first: the rows of the last one, the events of all.
+
+    What can't be read is left out.
+    """
+    last = documents[-1] if documents else {}
+    rows = _read(Told, last.get("rows"))
+    events = [event for one in documents for event in _read(Happened, one.get("events"))]
+    return Mishaps(
+        at=_number(last.get("at")),
+        seconds=_number(last.get("seconds")),
+        lost=tuple(sorted((row for row in rows if row.lost), key=lambda row: -row.lost)),
+        sent=tuple(sorted((row for row in rows if row.sent), key=lambda row: -row.sent)),
+        events=tuple(events),
+        fresh=len(_read(Happened, last.get("events"))),
+        untold=int(_number(last.get("untold"))),
+        unplaced=int(_number(last.get("unplaced"))),
+        missed=int(_number(last.get("missed"))),
+    )
+
+
+def _number(value: Any) -> float:
+    return value if isinstance(value, int | float) and 0 <= value < 1e15 else 0
+
+
+def _read(kind: type[T], documents: Any) -> list[T]:
+    """Only what has every member, each of the kind that it is declared as."""
+    if not isinstance(documents, list):
+        return []
+    found = []
+    for one in documents:
+        if not isinstance(one, dict):
+            continue
+        values = {member.name: one[member.name] for member in fields(kind) if member.name in one}
+        if len(values) == len(fields(kind)) and all(
+            map(_fits, (f.type for f in fields(kind)), values.values())
+        ):
+            found.append(kind(**values))
+    return found
+
+
+def _fits(declared: Any, value: Any) -> bool:
+    """``declared`` is an annotation's text: ``str``, ``int | None``…"""
+    words = str(declared).split(" | ")
+    kinds: dict[str, tuple[type, ...]] = {
+        "str": (str,),
+        "int": (int,),
+        "float": (int, float),
+        "None": (type(None),),
+    }
+    return not isinstance(value, bool) and any(isinstance(value, kinds[word]) for word in words)

@@ -9,8 +9,10 @@ from collections.abc import Callable
 from textual.message import Message
 
 from xdpchain.recording import Recording
+from xdpchain.running import Running
 from xdptui.screens.feed import Surveyed
 
+from .events import RecordedEvents
 from .meter import RecordedMeter
 from .player import Player
 
@@ -51,6 +53,10 @@ class Replay:
 
     def feed(self, post: Callable[[Message], object]) -> RecordedFeed:
         return RecordedFeed(self.recording, self.player, post)
+
+    def events(self, running: Running | None) -> RecordedEvents:
+        """The page of what became of packets."""
+        return RecordedEvents(self.recording, self.player, running)
 
     def turned(self) -> bool:
         """Whether something else ran than when this was asked last."""

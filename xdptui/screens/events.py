@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.running import Running
-from xdptui.live import PAGES, Render, open_page
+from xdptui.live import PAGES, Page, Render, open_page
 from xdptui.repaint import ThriftyCompositor
 
 from .dialog import Dialog, button
@@ -55,9 +55,12 @@ class EventsScreen(Dialog[None]):
             super().__init__()
             self.number, self.found = number, found
 
-    def __init__(self, netns: str | None, running: Running | None) -> None:
+    def __init__(self, netns: str | None, running: Running | None, recorded: Page | None = None) -> None:
+        """``recorded``: out of a recording, which has this one page."""
         super().__init__()
         self._compositor = ThriftyCompositor()
+        self._recorded = recorded
+        self._pages = PAGES if recorded is None else PAGES[:1]
         self._netns, self._chosen = netns, running
         self._page = 0
         self._number = 0
@@ -68,7 +71,7 @@ class EventsScreen(Dialog[None]):
 
     def _title(self) -> str:
         where = self._chosen.interface.name if self._chosen else "all interfaces"
-        pages = " · ".join(f"[{one}]" if i == self._page else one for i, one in enumerate(PAGES))
+        pages = " · ".join(f"[{one}]" if i == self._page else one for i, one in enumerate(self._pages))
         return f"{where}: {pages}"
 
     def body(self) -> ComposeResult:
@@ -76,9 +79,11 @@ class EventsScreen(Dialog[None]):
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
-        yield button("Next page (n)", "turn")
+        if self._recorded is None:
+            yield button("Next page (n)", "turn")
         yield button("Freeze (f)", "freeze")
-        yield button("From zero (r)", "again")
+        if self._recorded is None:
+            yield button("From zero (r)", "again")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -94,7 +99,7 @@ class EventsScreen(Dialog[None]):
         self._number += 1
         self._found = None
         self._happened.update("beginning…")
-        number, ended, page = self._number, self._ended, PAGES[self._page]
+        number, ended, page = self._number, self._ended, self._pages[self._page]
         self.run_worker(
             lambda: self._read(number, ended, page), thread=True, group="events", exit_on_error=False
         )
@@ -102,7 +107,7 @@ class EventsScreen(Dialog[None]):
     def _read(self, number: int, ended: threading.Event, page: str) -> None:
         """The worker's body."""
         try:
-            with open_page(page, self._netns, self._chosen, ended.is_set) as source:
+            with self._recorded or open_page(page, self._netns, self._chosen, ended.is_set) as source:
                 while not ended.wait(PERIOD):
                     self.post_message(self.Heard(number, source.read()))
         except Exception as error:  # shown to the user, in words
@@ -136,7 +141,7 @@ class EventsScreen(Dialog[None]):
         self._happened.update(Content("\n").join(Content.assemble(*parts) for parts in lines))
 
     def action_turn(self) -> None:
-        self._page = (self._page + 1) % len(PAGES)
+        self._page = (self._page + 1) % len(self._pages)
         self.query_one("#box").border_title = Content(self._title())
         self.query_one("#body").scroll_home(animate=False)
         self._hold()

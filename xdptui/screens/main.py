@@ -432,7 +432,8 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
     def action_events(self) -> None:
         from .events import EventsScreen
 
-        self.app.push_screen(EventsScreen(self._netns, self.session.running))
+        recorded = self.replay.events(self.session.running) if self.replay else None
+        self.app.push_screen(EventsScreen(self._netns, self.session.running, recorded))
 
     def action_command_palette(self) -> None:
         self.app.action_command_palette()

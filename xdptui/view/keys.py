@@ -114,7 +114,7 @@ REPLAYABLE = frozenset(
     (
         "cursor", "pick", "other_pane", "filter", "sort", "numbers", "freeze", "help", "command_palette",
         "quit",
-        "flip", "replay_step", "replay_leap",
+        "flip", "events", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""

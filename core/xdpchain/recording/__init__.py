@@ -7,8 +7,18 @@ read where there is no BPF at all.
 
 from __future__ import annotations
 
-from .lines import FORMAT, Counted, Header, Reading
+from .lines import FORMAT, Counted, Happened, Header, Reading
 from .reader import Recording
 from .writer import DEFAULT_SIZE, LEAST_SIZE, Writer
 
-__all__ = ["DEFAULT_SIZE", "FORMAT", "LEAST_SIZE", "Counted", "Header", "Reading", "Recording", "Writer"]
+__all__ = [
+    "DEFAULT_SIZE",
+    "FORMAT",
+    "LEAST_SIZE",
+    "Counted",
+    "Happened",
+    "Header",
+    "Reading",
+    "Recording",
+    "Writer",
+]

@@ -3,8 +3,9 @@
 
 The first line of a file is its header. Every other one has ``at`` (seconds since 1970), ``elapsed`` (seconds
 since the recording began, by a clock that is never set), and one word that says what it is: ``running`` (what
-runs, written when it changed) or ``interfaces`` (what was counted, in the words of ``watch --jsonl``; actions
-with no packets are left out). Readers skip words that they don't know: there will be others.
+runs, written when it changed), ``interfaces`` (what was counted, in the words of ``watch --jsonl``; actions
+with no packets are left out) or ``happened`` (what became of packets after their program, in the words of
+``events --json``, written when something did). Readers skip words that they don't know.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from .states import running_in, running_out
 __all__ = [
     "FORMAT",
     "Counted",
+    "Happened",
     "Header",
     "Reading",
     "Revision",
+    "happened_out",
     "header_in",
     "header_out",
     "line_in",
@@ -85,6 +88,17 @@ class Revision:
     at: float
     elapsed: float
     runnings: tuple[Running, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What became of packets until then: ``told`` has all since the recording began, and the events since the
+    last one of these.
+    """
+
+    at: float
+    elapsed: float
+    told: Mapping[str, Any]
 
 
 def header_out(header: Header) -> bytes:
@@ -152,7 +166,11 @@ def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> byt
     return _line({"at": reading.at, "elapsed": reading.elapsed, "interfaces": interfaces})
 
 
-def line_in(line: bytes) -> Reading | Revision | None:
+def happened_out(one: Happened) -> bytes:
+    return _line({"at": one.at, "elapsed": one.elapsed, "happened": dict(one.told)})
+
+
+def line_in(line: bytes) -> Reading | Revision | Happened | None:
     """A line after the header; None for one of another kind. Raises InvalidInput for one that is damaged."""
     try:
         document = json.loads(line)
@@ -164,6 +182,8 @@ def line_in(line: bytes) -> Reading | Revision | None:
         if "interfaces" in document:
             counted = (_counted_in(one, elapsed) for one in document["interfaces"])
             return Reading(at, elapsed, {one.ifindex: one for one in counted})
+        if "happened" in document:
+            return Happened(at, elapsed, dict(document["happened"]))
         return None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, XdpChainError) as error:
         raise InvalidInput("a line of the recording can't be read", repr(error)) from None

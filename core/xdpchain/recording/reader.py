@@ -13,12 +13,13 @@ from typing import Final
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.running import Running
 
-from .lines import Header, Reading, Revision, header_in, line_in
+from .lines import Happened, Header, Reading, Revision, header_in, line_in
 from .writer import older_part
 
 __all__ = ["Recording"]
 
 MOST_BYTES: Final = 1 << 30
+MOST_TOLD: Final = 200
 LONGEST: Final = 16 << 20
 """Bytes of a line."""
 
@@ -46,6 +47,7 @@ class Recording:
         self._data: list[bytes] = []
         self._readings: list[_Place] = []
         self._revisions: list[_Place] = []
+        self._happened: list[_Place] = []
         parts = _parts(path)
         for data, header in parts:
             self.header = header
@@ -96,6 +98,12 @@ class Recording:
         """The number of the revision that ran at a reading; -1 before the first."""
         return bisect_right(self._revised, self._times[number]) - 1
 
+    def happened(self, number: int) -> tuple[Happened, ...]:
+        """What became of packets until a reading, oldest first; the last 200 times that something did."""
+        end = bisect_right(self._happened, self._times[number], key=lambda place: place.elapsed)
+        found = (line_in(self._line(place)) for place in self._happened[max(0, end - MOST_TOLD) : end])
+        return tuple(one for one in found if isinstance(one, Happened))
+
     def _read_reading(self, number: int) -> Reading:
         made = line_in(self._line(self._readings[number]))
         assert isinstance(made, Reading)
@@ -134,8 +142,13 @@ class Recording:
                 elif made is not None:
                     last = made.elapsed
                     place = _Place(part, at, end - at, made.elapsed)
-                    (self._readings if isinstance(made, Reading) else self._revisions).append(place)
+                    self._places(made).append(place)
             at = end + 1
+
+    def _places(self, made: Reading | Revision | Happened) -> list[_Place]:
+        if isinstance(made, Reading):
+            return self._readings
+        return self._revisions if isinstance(made, Revision) else self._happened
 
 
 def _parts(path: str) -> list[tuple[bytes, Header]]:

@@ -18,7 +18,7 @@ from typing import Final
 from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.running import Running
 
-from .lines import Header, Reading, header_out, reading_out, revision_out
+from .lines import Happened, Header, Reading, happened_out, header_out, reading_out, revision_out
 
 __all__ = ["DEFAULT_SIZE", "LEAST_SIZE", "Writer", "older_part"]
 
@@ -77,6 +77,10 @@ class Writer:
     def reading(self, reading: Reading) -> None:
         """What was counted."""
         self._append(reading_out(reading, self._names))
+
+    def happened(self, one: Happened) -> None:
+        """What became of packets after their program."""
+        self._append(happened_out(one))
 
     def close(self) -> None:
         if self._fd >= 0:
