@@ -273,8 +273,9 @@ TOLD = {
     "at": 5.0, "seconds": 2.0, "untold": 1, "unplaced": 0, "missed": 0,
     "rows": [
         {"tracepoint": "xdp_exception", "interface": "eth0", "ifindex": 3, "target": "",
-         "target_ifindex": None, "via": "", "program": 7, "program_name": "x", "name": "XDP_ABORTED", "words": "w",
-         "todo": "", "source": "s", "times": 2, "sent": 0, "lost": 2, "sent_rate": 0.0, "lost_rate": 1.0,
+         "target_ifindex": None, "via": "", "program": 7, "program_name": "x", "name": "XDP_ABORTED",
+         "words": "w", "todo": "", "source": "s", "times": 2, "sent": 0, "lost": 2,
+         "sent_rate": 0.0, "lost_rate": 1.0,
          "target_sent": None},
     ],
     "events": [
