@@ -136,7 +136,7 @@ def test_what_leads_back_or_nowhere_is_refused(
     plain = scripted_chain(samples, [ActionSet.parse("P")] * 3, linkage)
     running = look_at(playground)
     for candidate in (routed(plain, {2: {D: 0}}), routed(plain, {1: {D: 1}})):
-        with pytest.raises(InvalidInput, match="leads back|leads to itself"):
+        with pytest.raises(InvalidInput, match=r"leads back|leads to itself"):
             make_plan(running, candidate)
     dangling = routed(plain, {0: {D: 2}})
     with pytest.raises(InvalidInput, match="leads nowhere"):
