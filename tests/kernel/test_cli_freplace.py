@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import CommandLine
-from xdptui.commands import watch
+from xdptui.commands import in_place
 from xdptui.demo.frames import NEAR, PEER, udp
 from xdptui.demo.playground import Playground
 
@@ -109,7 +109,7 @@ def test_watch_counts_from_outside(cli: CommandLine, monkeypatch: pytest.MonkeyP
             cli.playground.send(FRAMES)
         lines.append(line)
 
-    monkeypatch.setattr(watch, "write", write)
+    monkeypatch.setattr(in_place, "write", write)
     assert cli("watch", cli.interface, "--interval", "0.1", "--count", "2", "--json").code == 0
     last = json.loads(lines[-1])["interfaces"][0]
     for counted in (*(slot["counters"] for slot in last["slots"]), last["verdict"]):
