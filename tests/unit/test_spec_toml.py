@@ -147,8 +147,8 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
     "an interface twice": ('[[interface]]\nname = ["a", "a"]\nslot = []\n', (2, 1), "name"),
     "a path for a name": ('[[interface]]\nname = "a/b"\nslot = []\n', (2, 1), "name"),
     "a policy without what may be": (SLOT + 'policy = { otherwise = "drop" }\n', (5, 1), "policy"),
-    "a policy against itself": (
-        SLOT + 'policy = { may = ["XDP_PASS"], otherwise = "drop" }\n', (5, 1), "policy"),
+    "a policy that allows nothing": (
+        SLOT + 'policy = { may = [], otherwise = "drop" }\n', (5, 1), "policy"),
     "a policy's slip": (SLOT + 'policy = { may = ["XDP_PASS"], other = "drop" }\n', (5, 1), "policy"),
     "globals that are a list": (SLOT + "globals = [1]\n", (5, 1), "globals"),
     "a fraction": (SLOT + "globals = { a = 1.5 }\n", (5, 1), "globals"),
