@@ -8,6 +8,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, ClassVar
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["XdpTui", "run"]
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+ENDING_SECONDS = 15.0
 
 
 class XdpTui(App[None]):
@@ -53,6 +55,7 @@ class XdpTui(App[None]):
         self.theme = choose(environ, self.console.color_system).name
         if environ.get("SSH_CONNECTION"):
             self.animation_level = "none"
+        self._last_resort: threading.Timer | None = None
         self.main = MainScreen(netns, interface, replay)
 
     def get_default_screen(self) -> Screen[None]:
@@ -97,7 +100,20 @@ class XdpTui(App[None]):
         with contextlib.suppress(RuntimeError, ValueError):
             loop = asyncio.get_running_loop()
             for number in ENDINGS:
-                loop.add_signal_handler(number, self.exit, None, 128 + number)
+                loop.add_signal_handler(number, self._told_to_end, 128 + number)
+
+    def _told_to_end(self, code: int) -> None:
+        """Exit; without ceremony where that takes too long: the terminal may be gone, and take no text."""
+        self.exit(None, code)
+        if self._last_resort is None:
+            self._last_resort = threading.Timer(ENDING_SECONDS, os._exit, (code,))
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+    def ended(self) -> None:
+        """It came to an end by itself."""
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
     def on_unmount(self) -> None:
         with contextlib.suppress(RuntimeError, ValueError):
@@ -140,6 +156,7 @@ def run(netns: str | None = None, interface: str | None = None, replay: Replay |
     """
     app = XdpTui(netns, interface, replay)
     app.run()
+    app.ended()
     error = app.unexpected
     if error is not None:
         print(
