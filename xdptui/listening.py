@@ -37,7 +37,7 @@ class Listening:
         self._maps: frozenset[int] = frozenset()
         self._recent: deque[Happened] = deque(maxlen=KEPT)
         self._late: list[Happened] = []
-        self._breaches: dict[int, tuple[object, ViolationReader, Running]] = {}
+        self._breaches: dict[int, tuple[ViolationReader, Running]] = {}
         with contextlib.ExitStack() as held:
             self._names = Names(netns)
             self._transmitted = Transmitted(netns)
@@ -63,16 +63,17 @@ class Listening:
 
         ifindex = running.interface.ifindex
         known = self._breaches.get(ifindex)
-        if known is not None and known[0] == running.identity:
-            return
         if known is not None:
-            self._late += self._breached(known[2], known[1].read())
-            known[1].close()
+            reader, before = known
+            if before.identity == running.identity:
+                return
+            self._late += self._breached(before, reader.read())
+            reader.close()
             del self._breaches[ifindex]
         with contextlib.suppress(XdpChainError):  # the chain went away: so do its reports
-            reader = open_violations(running)
-            if reader is not None:
-                self._breaches[ifindex] = (running.identity, reader, running)
+            opened = open_violations(running)
+            if opened is not None:
+                self._breaches[ifindex] = (opened, running)
 
     def read(self) -> Mishaps:
         """What happened so far. Raises what the engine raises."""
@@ -83,7 +84,7 @@ class Listening:
         before, self._last = self._last, sample
         happened, self._late = self._late, []
         happened += [self._happened(event) for event in sample.events]
-        for _, reader, running in self._breaches.values():
+        for reader, running in self._breaches.values():
             happened += self._breached(running, reader.read())
         self._recent.extend(sorted(happened, key=lambda one: one.at))
         sent = self._transmitted.read()
@@ -167,7 +168,7 @@ class Listening:
         return told
 
     def close(self) -> None:
-        for _, reader, _ in self._breaches.values():
+        for reader, _ in self._breaches.values():
             reader.close()
         self._held.close()
 

@@ -268,6 +268,9 @@ class Chain:
     def _with(self, slots: Iterable[Slot]) -> Chain:
         return replace(self, slots=tuple(slots))
 
+    def _replaced(self, index: int, slot: Slot) -> list[Slot]:
+        return [*self.slots[:index], slot, *self.slots[index + 1 :]]
+
     def add(self, slot: Slot, at: int | None = None) -> Chain:
         """The chain with one slot more: where its priority sorts it, or at index ``at`` with a priority to
         match.
@@ -307,8 +310,8 @@ class Chain:
         config = RunConfig(
             slot.priority if priority is None else priority, slot.actions if actions is None else actions
         )
-        slots = list(self.slots)
-        slots[index] = replace(slot, config=config, shadow=slot.shadow if shadow is None else shadow)
+        tuned = replace(slot, config=config, shadow=slot.shadow if shadow is None else shadow)
+        slots = self._replaced(index, tuned)
         return self._with(slots if priority is None else sorted(slots, key=order_key))
 
     def route(self, index: int, code: Action | None, target: str | None) -> Chain:
@@ -328,20 +331,15 @@ class Chain:
     def with_routes(self, index: int, routes: Iterable[Route]) -> Chain:
         """The chain with these routes of the slot at ``index``, and no others. Raises NotFound."""
         ordered = sorted(routes, key=lambda one: (one.code is None, one.code or 0))
-        slots = list(self.slots)
-        slots[index] = replace(self._at(index), routes=tuple(ordered))
-        return self._with(slots)
+        return self._with(self._replaced(index, replace(self._at(index), routes=tuple(ordered))))
 
     def police(self, index: int, policy: Policy | None) -> Chain:
         """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
-        slots = list(self.slots)
-        slots[index] = replace(self._at(index), policy=policy)
-        return self._with(slots)
+        return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
 
     def substitute(self, index: int, component: Component) -> Chain:
         """The chain with another component in the same slot: its place, config and counters row stay."""
-        slots = list(self.slots)
-        slots[index] = replace(self._at(index), component=component)
+        slots = self._replaced(index, replace(self._at(index), component=component))
         # The name takes part in the order: a substitute with another name may need another priority to stay
         # in place.
         return self._with(_settle(slots, index))

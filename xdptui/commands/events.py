@@ -9,41 +9,40 @@ import time
 from argparse import Namespace
 
 from xdpchain.discover import look, survey
-from xdptui.commands import options as values
-from xdptui.commands.in_place import Lines, Screen, in_place
+from xdpchain.running import Running
+from xdptui.commands.in_place import due, screen_for
 from xdptui.listening import Listening
 from xdptui.outcome import write
 from xdptui.render.mishaps_text import mishaps_document, mishaps_table
 
 __all__ = ["run"]
 
-LEAST_INTERVAL = 0.05
 SEARCH = 5.0
 """Seconds until programs are looked at anew, for maps whose losses are theirs."""
 
 
 def run(options: Namespace) -> int:
     """Show reading after reading, until interrupted or as many as were asked for."""
-    interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
-    count = None if options.count is None else values.amount(options.count, "count")
+    readings = due(options)
     chosen = look(options.interface, options.netns) if options.interface is not None else None
-    screen = Screen() if not options.json and in_place() else Lines()
+    screen = screen_for(options)
     with Listening(options.netns, chosen.interface.ifindex if chosen else None) as listening:
         if not options.json:
             write("listening to the kernel's XDP tracepoints; ctrl-C ends")
-        searched = float("-inf")
-        due, shown = time.monotonic(), 0
-        while count is None or shown < count:
-            if time.monotonic() - searched >= SEARCH:
-                found = survey(options.netns)
-                listening.follow(r for r in found if chosen is None or r.interface == chosen.interface)
-                searched = time.monotonic()
-            due = max(due + interval, time.monotonic())
-            time.sleep(max(0.0, due - time.monotonic()))
+        searched = _search(listening, chosen, options.netns)
+        for _ in readings:
             reading = listening.read()
             if options.json:
                 screen.show(json.dumps(mishaps_document(reading), separators=(",", ":")))
             else:
                 screen.show(mishaps_table(reading, min(shutil.get_terminal_size().columns, 120)))
-            shown += 1
+            if time.monotonic() - searched >= SEARCH:
+                searched = _search(listening, chosen, options.netns)
     return 0
+
+
+def _search(listening: Listening, chosen: Running | None, netns: str | None) -> float:
+    """Tell which programs run by now; returns when that was."""
+    found = survey(netns)
+    listening.follow(r for r in found if chosen is None or r.interface == chosen.interface)
+    return time.monotonic()

@@ -6,15 +6,45 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
 
+from xdptui.commands import options as values
 from xdptui.outcome import write
 
-__all__ = ["Lines", "Screen", "in_place"]
+__all__ = ["Lines", "Screen", "due", "in_place", "screen_for"]
+
+LEAST_INTERVAL = 0.05
+"""Seconds between two readings, at the least."""
 
 
 def in_place() -> bool:
     """Whether standard output is a terminal that can go back."""
     return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def due(options: Namespace) -> Iterator[None]:
+    """Comes back each time that a reading is due, as often as ``--interval`` and ``--count`` say; the first
+    after one interval. A slow reader skips readings, it doesn't pile up. Raises InvalidInput at once.
+    """
+    interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
+    count = None if options.count is None else values.amount(options.count, "count")
+    return _due(interval, count)
+
+
+def _due(interval: float, count: int | None) -> Iterator[None]:
+    at, shown = time.monotonic(), 0
+    while count is None or shown < count:
+        at = max(at + interval, time.monotonic())
+        time.sleep(max(0.0, at - time.monotonic()))
+        yield
+        shown += 1
+
+
+def screen_for(options: Namespace) -> Lines:
+    """Where readings go: in place on a terminal, unless they are JSON."""
+    return Screen() if not options.json and in_place() else Lines()
 
 
 class Lines:
