@@ -7,10 +7,10 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from xdpchain.actions import Action
+from xdpchain.closing import Closing
 from xdpchain.running import Running
 from xdptui.view.mishaps import Happened, Mishaps, Told
 
@@ -26,7 +26,7 @@ LEAST = 1e-3
 """The least seconds between two readings that a rate is taken of."""
 
 
-class Listening:
+class Listening(Closing):
     """Holds a listener, and turns what it hears into what is shown. May be used by one thread at a time."""
 
     def __init__(self, netns: str | None, ifindex: int | None = None) -> None:
@@ -171,11 +171,3 @@ class Listening:
         for reader, _ in self._breaches.values():
             reader.close()
         self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

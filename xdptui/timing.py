@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
 from xdpchain.running import Running
 from xdptui.view.time_lines import Times
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Timing"]
 
 
-class Timing:
+class Timing(Closing):
     """Holds the kernel's statistics on, and times the slots once for each chain: at the second reading, so
     that the first comes at once. For one thread at a time.
     """
@@ -62,11 +62,3 @@ class Timing:
 
     def close(self) -> None:
         self._run_times.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+
+from xdpchain.closing import Closing
 
 from .actions import Action
 from .linkage.policing import ring_of
@@ -40,7 +40,7 @@ class Violation:
     head: bytes
 
 
-class ViolationReader:
+class ViolationReader(Closing):
     """The reports of one chain, oldest first."""
 
     def __init__(self, running: Running, ring: bpf.Fd) -> None:
@@ -70,14 +70,6 @@ class ViolationReader:
 
     def close(self) -> None:
         self._ring.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_violations(running: Running) -> ViolationReader | None:

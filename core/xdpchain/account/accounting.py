@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from types import TracebackType
-from typing import Self
 
 from xdpchain.actions import Action
 from xdpchain.chain import Mode
+from xdpchain.closing import Closing
 from xdpchain.counters import open_counters
 from xdpchain.errors import NotFound, RaceLost, Unsupported, XdpChainError
 from xdpchain.running import Running
@@ -26,7 +25,7 @@ TRIES = 5
 """Readings that are tried for one in which nothing moved: some ms apart, for as long as packets flow."""
 
 
-class Accounting:
+class Accounting(Closing):
     """An account of what happens on an interface from now on, until it is closed.
 
     A chain without counters of its own is traced meanwhile. Failures are listened to where the kernel allows
@@ -133,11 +132,3 @@ class Accounting:
 
     def close(self) -> None:
         self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

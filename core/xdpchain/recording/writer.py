@@ -12,9 +12,9 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Final
 
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.running import Running
 
@@ -32,7 +32,7 @@ def older_part(path: str) -> str:
     return path + ".1"
 
 
-class Writer:
+class Writer(Closing):
     """An open recording."""
 
     def __init__(
@@ -86,14 +86,6 @@ class Writer:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _begin(self) -> None:
         # Not through a link that somebody put there: this may run as root, in a directory of everyone's.

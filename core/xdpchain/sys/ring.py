@@ -6,9 +6,8 @@ from __future__ import annotations
 import ctypes
 import os
 from ctypes import CFUNCTYPE, c_int, c_size_t, c_void_p
-from types import TracebackType
-from typing import Self
 
+from xdpchain.closing import Closing
 from xdpchain.errors import KernelRefused
 
 from .libbpf import library
@@ -18,7 +17,7 @@ __all__ = ["Ring"]
 _SAMPLE = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 
 
-class Ring:
+class Ring(Closing):
     """A reader of a ring buffer map. Not for several threads at once."""
 
     def __init__(self, map_fd: int) -> None:
@@ -45,11 +44,3 @@ class Ring:
         handle, self._handle = self._handle, None
         if handle:
             self._lib.ring_buffer__free(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

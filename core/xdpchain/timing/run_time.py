@@ -13,9 +13,8 @@ import contextlib
 import struct
 import time
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from xdpchain.closing import Closing
 from xdpchain.errors import NotFound
 from xdpchain.running import Running
 from xdpchain.sys import bpf
@@ -65,7 +64,7 @@ class RunTime:
         return self.last_ns / (self.last_seconds * 1e9) if self.last_seconds > 0 else 0.0
 
 
-class RunTimes:
+class RunTimes(Closing):
     """Holds the statistics on until it is closed. Not for several threads at once."""
 
     def __init__(self, running: Running) -> None:
@@ -128,14 +127,6 @@ class RunTimes:
 
     def close(self) -> None:
         self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _nothing(running: Running) -> NotFound:

@@ -16,9 +16,8 @@ import time
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, PermissionDenied, Unsupported, XdpChainError
 from xdpchain.permissions import missing_capabilities
 from xdpchain.sys import bpf
@@ -54,7 +53,7 @@ class Scope(Enum):
     ALL = FAILURES | {"xdp_bulk_tx", "xdp_devmap_xmit", "xdp_cpumap_enqueue", "xdp_cpumap_kthread"}
 
 
-class Listener:
+class Listener(Closing):
     """Counts what happens from now on, until it is closed. Use `listen`."""
 
     def __init__(self, scope: Scope, netns: int) -> None:
@@ -106,14 +105,6 @@ class Listener:
             if not self._closed:
                 self._closed = True
                 self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def listen(scope: Scope = Scope.ALL, netns: int = 0) -> Listener:
