@@ -16,18 +16,18 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from xdpchain.chain import Chain, Interface, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import XdpChainError
-from xdpchain.maptable import open_map
-from xdpchain.plan import make_plan
-from xdpchain.recording import Counted, Header, Reading, Writer
-from xdpchain.running import Running
-from xdpchain.transaction import apply
+from xdpchain.maps import open_map
+from xdpchain.model.chain import Chain, Interface, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
+from xdpchain.observe.recording import Counted, Header, Reading, Writer
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.traffic import mixture
 from xdptui.commands.replay import DEMO
-from xdptui.demo.playground import Playground
-from xdptui.demo.traffic import mixture
 from xdptui.meter import Meter, open_missing
 
 SAMPLES = Path(__file__).resolve().parent.parent / "build" / "samples"
@@ -45,7 +45,7 @@ def change(ground: Playground, edit: Callable[[Chain], Chain]) -> None:
 
 def begin(chain: Chain) -> Chain:
     for name in CHAIN:
-        chain = chain.add(Slot.of(components_of(str(SAMPLES / f"{name}.o"))))
+        chain = chain.add(Slot.of(load_component(str(SAMPLES / f"{name}.o"))))
     return chain
 
 

@@ -20,18 +20,18 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from xdpchain.chain import Chain, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import XdpChainError
-from xdpchain.plan import make_plan
-from xdpchain.recording import Recording
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
+from xdpchain.observe.recording import Recording
 from xdpchain.sys import bpf, netns
-from xdpchain.transaction import apply
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.traffic import mixture
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO
-from xdptui.demo.playground import Playground
-from xdptui.demo.traffic import mixture
 from xdptui.replay import Replay
 
 HERE = Path(__file__).resolve().parent.parent
@@ -53,7 +53,7 @@ def build_chain(ground: Playground) -> None:
     """Load the three samples."""
     chain = Chain()
     for name in CHAIN:
-        chain = chain.add(Slot.of(components_of(str(SAMPLES / f"{name}.o"))))
+        chain = chain.add(Slot.of(load_component(str(SAMPLES / f"{name}.o"))))
     apply(make_plan(look(ground.ifname, ground.netns), chain))
 
 
@@ -125,7 +125,7 @@ async def help_scene(pilot: Pilot[None]) -> None:
 async def events_scene(pilot: Pilot[None]) -> None:
     """On the second interface, from which packets are redirected to the third."""
     ground = STAGE[0]
-    component = components_of(str(SAMPLES / "redirect.o"), name="redirect_out")
+    component = load_component(str(SAMPLES / "redirect.o"), name="redirect_out")
     running = apply(make_plan(look("xdp1", ground.netns), Chain().add(Slot.of(component))))
     assert running.chain is not None
     out = next(ref.id for ref in running.chain.slots[0].component.maps if ref.name == "out")
@@ -159,7 +159,7 @@ async def follow_scene(pilot: Pilot[None]) -> None:
     ground = STAGE[0]
     chain = Chain()
     for name, program in (("firewall", None), ("meta", "meta_head"), ("monitor", None)):
-        chain = chain.add(Slot.of(components_of(str(SAMPLES / f"{name}.o"), name=program)))
+        chain = chain.add(Slot.of(load_component(str(SAMPLES / f"{name}.o"), name=program)))
     running = apply(make_plan(look("xdp1", ground.netns), chain))
     assert running.chain is not None
     blocked = next(ref.id for ref in running.chain.slots[0].component.maps if ref.name == "blocked")

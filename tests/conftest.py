@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from xdptui.demo.playground import Playground
+    from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[1]
 BPF_PROG_TYPE_EXT = 28
@@ -78,7 +78,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def no_leftovers(root: None) -> None:
     """Playgrounds of earlier runs that were killed are removed, once."""
-    from xdptui.demo.playground import remove_leftovers
+    from xdpchain.testing.playground import remove_leftovers
 
     remove_leftovers()
 
@@ -89,7 +89,7 @@ def playground(no_leftovers: None) -> Iterator[Playground]:
 
     A test that needs more links, another MTU or a peer that takes XDP frames makes its own Playground(...).
     """
-    from xdptui.demo.playground import Playground
+    from xdpchain.testing.playground import Playground
 
     with Playground() as made:
         yield made

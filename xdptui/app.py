@@ -16,15 +16,15 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from .outcome import DEBUG, debugging
-from .screens.confirm import Confirm
-from .screens.main import MainScreen
-from .screens.palette import Palette
-from .theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
-from .view.keys import KEYS
+from xdptui.outcome import DEBUG, debugging
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.main import MainScreen
+from xdptui.screens.palette import Palette
+from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
+from xdptui.view.keys import KEYS
 
 if TYPE_CHECKING:
-    from .replay import Replay
+    from xdptui.replay import Replay
 
 __all__ = ["XdpTui", "run"]
 

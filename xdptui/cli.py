@@ -64,7 +64,7 @@ def _terminal(options: Namespace) -> int:
 
         return status.run(options)
     if options.interface is not None:
-        from xdpchain.discover import look
+        from xdpchain.observe.discover import look
 
         look(options.interface, options.netns)  # raises NotFound now, in words, and not on a screen
     from xdptui import app

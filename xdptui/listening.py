@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from xdpchain.actions import Action
 from xdpchain.closing import Closing
-from xdpchain.running import Running
+from xdpchain.model.actions import Action
+from xdpchain.model.running import Running
 from xdptui.view.mishaps import Happened, Mishaps, Told
 
 if TYPE_CHECKING:
-    from xdpchain.tracepoints import Event, Row, Sample
-    from xdpchain.violations import Violation, ViolationReader
+    from xdpchain.observe.tracepoints import Event, Row, Sample
+    from xdpchain.observe.violations import Violation, ViolationReader
 
 __all__ = ["Listening"]
 
@@ -30,8 +30,8 @@ class Listening(Closing):
     """Holds a listener, and turns what it hears into what is shown. May be used by one thread at a time."""
 
     def __init__(self, netns: str | None, ifindex: int | None = None) -> None:
-        """Hear of one interface of a namespace, or of all. Raises what `xdpchain.tracepoints.listen` does."""
-        from xdpchain.tracepoints import Names, Sample, Transmitted, listen
+        """Hear of one interface of a namespace, or of all. Raises what `tracepoints.listen` does."""
+        from xdpchain.observe.tracepoints import Names, Sample, Transmitted, listen
 
         self._ifindex = ifindex
         self._maps: frozenset[int] = frozenset()
@@ -49,7 +49,7 @@ class Listening(Closing):
 
     def follow(self, runnings: Iterable[Running]) -> None:
         """Tell which programs run there: what cpumaps of theirs lose is theirs."""
-        from xdpchain.tracepoints import maps_used
+        from xdpchain.observe.tracepoints import maps_used
 
         found = tuple(runnings)
         self._maps |= maps_used(found)
@@ -59,7 +59,7 @@ class Listening(Closing):
     def _watch(self, running: Running) -> None:
         """Hear of what its policies forbid, if it has any; anew when the chain is another."""
         from xdpchain.errors import XdpChainError
-        from xdpchain.violations import open_violations
+        from xdpchain.observe.violations import open_violations
 
         ifindex = running.interface.ifindex
         known = self._breaches.get(ifindex)
@@ -102,7 +102,7 @@ class Listening(Closing):
         )
 
     def _told(self, row: Row, before: Sample, at: float, sent: Mapping[int, int]) -> Told:
-        from xdpchain.tracepoints import Tally, reason
+        from xdpchain.observe.tracepoints import Tally, reason
 
         place, names = row.place, self._names
         why = reason(place) if row.tally.lost else None
@@ -130,7 +130,7 @@ class Listening(Closing):
         )
 
     def _happened(self, event: Event) -> Happened:
-        from xdpchain.tracepoints import reason
+        from xdpchain.observe.tracepoints import reason
 
         row = event.row
         return Happened(
@@ -145,7 +145,7 @@ class Listening(Closing):
 
     def _breached(self, running: Running, found: Iterable[Violation]) -> list[Happened]:
         """What slots returned though their policies forbid it."""
-        from xdpchain.packets.describe import describe
+        from xdpchain.trial.packets.describe import describe
 
         policies = {slot.key: slot.policy for slot in running.chain or ()}
         told = []

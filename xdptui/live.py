@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from xdpchain.errors import NotFound
-from xdpchain.running import Running
+from xdpchain.model.running import Running
 from xdptui.view.mishaps import mishap_lines
 
 __all__ = ["PAGES", "Page", "Render", "open_page"]
@@ -49,7 +49,7 @@ def open_page(page: str, netns: str | None, running: Running | None, ended: Call
 
 class _Events(Page):
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
-        from .listening import Listening
+        from xdptui.listening import Listening
 
         self._running = running
         self._listening = Listening(netns, running.interface.ifindex if running else None)
@@ -71,7 +71,7 @@ class _Events(Page):
 
 class _Account(Page):
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
-        from xdpchain.account import Accounting
+        from xdpchain.observe.account import Accounting
 
         self._running = _one(running)
         self._accounting = Accounting(self._running)
@@ -91,7 +91,7 @@ class _Time(Page):
     """The first reading is of the whole chain alone; then the slots are timed, which takes a moment."""
 
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
-        from .timing import Timing
+        from xdptui.timing import Timing
 
         self._timing = Timing(_one(running), ended)
 
@@ -113,7 +113,7 @@ def _one(running: Running | None) -> Running:
 
 def _again(running: Running) -> Running:
     """What runs there now."""
-    from xdpchain.discover import look
+    from xdpchain.observe.discover import look
 
     return look(running.interface.name, running.interface.netns)
 

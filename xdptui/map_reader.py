@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from xdpchain.errors import XdpChainError
-from xdpchain.maptable import Change, Cursor, Entry, MapSummary, MapTable, Shape, maps_of, matches, open_map
-from xdpchain.running import Running
+from xdpchain.maps import Change, Cursor, Entry, MapSummary, MapTable, Shape, maps_of, matches, open_map
+from xdpchain.model.running import Running
 
 __all__ = ["Entries", "Listed", "Looked", "MapReader", "Planned", "Trouble", "Written"]
 

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdpchain.running import Running
-
-from .view.rates import Reading, Trends, between
+from xdpchain.model.running import Running
+from xdptui.view.rates import Reading, Trends, between
 
 if TYPE_CHECKING:
-    from xdpchain.counters import CounterReader, Sample
+    from xdpchain.observe.counters import CounterReader, Sample
 
 __all__ = ["Meter", "Opened", "open_missing"]
 
@@ -46,8 +45,8 @@ def open_missing(
 
     A tracer, where one is needed, is attached only on the interface with ifindex ``trace_only``, if given.
     """
-    from xdpchain.counters import open_counters
     from xdpchain.errors import XdpChainError
+    from xdpchain.observe.counters import open_counters
 
     found = []
     for running in runnings:
@@ -68,7 +67,7 @@ def open_missing(
 
 def _cost(running: Running) -> int | None:
     from xdpchain.errors import XdpChainError
-    from xdpchain.trace import counting_cost
+    from xdpchain.observe.trace import counting_cost
 
     try:
         cost = counting_cost(running)

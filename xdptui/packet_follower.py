@@ -13,7 +13,7 @@ from textual.message import Message
 
 from xdpchain.errors import RaceLost
 from xdpchain.follow.followed import Followed
-from xdpchain.running import Running
+from xdpchain.model.running import Running
 
 __all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress"]
 
@@ -97,8 +97,8 @@ class Followings:
         self._stop.set()
 
     def _follow(self, number: int, expression: str, stop: threading.Event) -> str:
-        from xdpchain.discover import look
         from xdpchain.follow import Follower, follow
+        from xdpchain.observe.discover import look
 
         def tell(follower: Follower) -> None:
             self._post(Progress(number, follower.tally().looked_at, follower.lost))

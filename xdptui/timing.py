@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.running import Running
 from xdptui.view.time_lines import Times
 
 if TYPE_CHECKING:
-    from xdpchain.timing import SlotTimes
+    from xdpchain.trial.timing import SlotTimes
 
 __all__ = ["Timing"]
 
@@ -23,8 +23,8 @@ class Timing(Closing):
     """
 
     def __init__(self, running: Running, cancelled: Callable[[], bool] = lambda: False) -> None:
-        """Raises what `xdpchain.timing.RunTimes` does."""
-        from xdpchain.timing import RunTimes
+        """Raises what `xdpchain.trial.timing.RunTimes` does."""
+        from xdpchain.trial.timing import RunTimes
 
         self._running = running
         self._cancelled = cancelled
@@ -36,7 +36,7 @@ class Timing(Closing):
 
     def read(self) -> Times:
         """What is known by now. Raises NotFound when nothing runs there any more."""
-        from xdpchain.discover import look
+        from xdpchain.observe.discover import look
 
         running = look(self._running.interface.name, self._running.interface.netns)
         if running.identity != self._running.identity:
@@ -49,7 +49,7 @@ class Timing(Closing):
         return Times(self._run_times.read(), self._run_times.cost, self._slots, self._why)
 
     def _time(self) -> None:
-        from xdpchain.timing import slot_times
+        from xdpchain.trial.timing import slot_times
         from xdptui.trial_frames import NAMED_FRAMES
 
         if self._running.chain is None:

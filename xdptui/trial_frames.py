@@ -5,8 +5,8 @@ documentation.
 
 from __future__ import annotations
 
-from xdpchain.packets.builtin import builtin
-from xdpchain.packets.frames import Host
+from xdpchain.trial.packets.builtin import builtin
+from xdpchain.trial.packets.frames import Host
 
 __all__ = ["NAMED_FRAMES"]
 

@@ -9,7 +9,7 @@ import struct
 
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.bpf.call import Command, Memory, bpf_call
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 __all__ = ["Generator"]
 

@@ -12,10 +12,10 @@ import pytest
 
 from tests.bench.rounds import alternate
 from tests.kernel.chains import chain_of
-from xdpchain.counters import DispatcherCounters
 from xdpchain.linkage.static import StaticLinker
-from xdpchain.manifest import Author
-from xdpchain.trial import NOWHERE
+from xdpchain.model.manifest import Author
+from xdpchain.observe.counters import DispatcherCounters
+from xdpchain.trial.run import NOWHERE
 
 pytestmark = pytest.mark.bench
 

@@ -19,12 +19,12 @@ import pytest
 
 from tests.bench.rounds import alternate
 from tests.kernel.chains import chain_of, change, look_at
-from xdpchain.permissions import RETURN_PASS
-from xdpchain.plan import make_plan
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.observe.permissions import RETURN_PASS
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import Netlink
-from xdpchain.transaction import apply
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.bench
 

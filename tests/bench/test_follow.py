@@ -17,10 +17,10 @@ from xdpchain.follow import compile_filter, follow
 from xdpchain.follow.tapping import Tapping
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import Tap, make_maps
-from xdpchain.manifest import Author
+from xdpchain.model.manifest import Author
 from xdpchain.sys import bpf
-from xdpchain.trial import NOWHERE
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import NOWHERE
 from xdptui.trial_frames import NAMED_FRAMES
 
 pytestmark = pytest.mark.bench

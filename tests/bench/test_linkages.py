@@ -21,18 +21,18 @@ from tests.bench.live import Generator
 from tests.bench.rounds import Timing, alternate
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.loaders import xdp_loader
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of
 from xdpchain.linkage.freplace import FreplaceLinker
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
-from xdpchain.manifest import Author
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.manifest import Author
+from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
-from xdpchain.trial import NOWHERE
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import NOWHERE
 
 pytestmark = pytest.mark.bench
 
@@ -77,8 +77,8 @@ def built(
     chain = Chain(linkage=linkage, counters=counters)
     actions = ActionSet.of(*Action) if wildcard else ActionSet.of(Action.PASS)
     for place in range(length - 1):
-        chain = chain.add(Slot.of(components_of(str(samples / "pass.o")), 10 + place, actions))
-    chain = chain.add(Slot.of(components_of(str(samples / "drop.o")), 90, ActionSet.of(Action.PASS)))
+        chain = chain.add(Slot.of(load_component(str(samples / "pass.o")), 10 + place, actions))
+    chain = chain.add(Slot.of(load_component(str(samples / "drop.o")), 90, ActionSet.of(Action.PASS)))
     if wildcard:
         for place in range(length - 1):
             chain = chain.route(place, None, chain.slots[place + 1].key)
@@ -178,8 +178,8 @@ def test_freplace_beside_libxdps_own_dispatcher(root: None, samples: Path) -> No
     with contextlib.ExitStack() as held:
         playground = held.enter_context(Playground(links=2))
         chain = Chain(linkage=Linkage.FREPLACE)
-        chain = chain.add(Slot.of(components_of(str(samples / "pass.o")), 10, ActionSet.of(Action.PASS)))
-        chain = chain.add(Slot.of(components_of(str(samples / "drop.o")), 90, ActionSet.of(Action.PASS)))
+        chain = chain.add(Slot.of(load_component(str(samples / "pass.o")), 10, ActionSet.of(Action.PASS)))
+        chain = chain.add(Slot.of(load_component(str(samples / "drop.o")), 90, ActionSet.of(Action.PASS)))
         ours = change(playground, replace(chain, counters=False))
         xdp_loader(playground, "load", samples / "pass.o", samples / "drop.o", link=1)
         with Netlink(playground.netns) as netlink:

@@ -14,10 +14,10 @@ import pytest
 from tests.bench.rounds import Timing, summary
 from tests.kernel.chains import chain_of, change
 from tests.kernel.mishaps import live, redirecting, to_ifindex
+from xdpchain.observe.tracepoints import Scope, listen
 from xdpchain.sys import bpf, netns
-from xdpchain.timing import RunTimes
-from xdpchain.tracepoints import Scope, listen
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.timing import RunTimes
 
 pytestmark = pytest.mark.bench
 

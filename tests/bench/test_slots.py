@@ -18,9 +18,9 @@ import pytest
 from tests.bench.rounds import alternate
 from tests.kernel.chains import chain_of
 from xdpchain.linkage.static import StaticLinker
-from xdpchain.manifest import Author
+from xdpchain.model.manifest import Author
 from xdpchain.sys import bpf
-from xdpchain.trial import NOWHERE
+from xdpchain.trial.run import NOWHERE
 
 pytestmark = pytest.mark.bench
 

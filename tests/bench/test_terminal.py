@@ -18,7 +18,7 @@ from tests.bench.rounds import alternate
 from tests.tui.driving import run_chain
 from tests.tui.terminal import Terminal
 from tests.tui.test_terminal import traffic
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.bench
 

@@ -10,11 +10,11 @@ import pytest
 from tests.bench.rounds import summary
 from tests.kernel.chains import chain_of, change
 from tests.kernel.tracing import unloading
-from xdpchain.chain import Linkage
+from xdpchain.model.chain import Linkage
+from xdpchain.observe.trace import trace
+from xdpchain.observe.trace.cost import measure_counting
 from xdpchain.sys import bpf
-from xdpchain.trace import trace
-from xdpchain.trace.cost import measure_counting
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 pytestmark = [pytest.mark.bench, pytest.mark.vm]
 

@@ -13,7 +13,7 @@ import pytest
 pytest.register_assert_rewrite("tests.interop.libxdp")
 
 from tests.interop.libxdp import Loader  # noqa: E402
-from xdptui.demo.playground import Playground  # noqa: E402
+from xdpchain.testing.playground import Playground  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.interop.libxdp import Loader
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
-from xdpchain.running import Running
-from xdpchain.transaction import edit
-from xdptui.demo.playground import Playground
+from xdpchain.change.transaction import edit
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
+from xdpchain.testing.playground import Playground
 
 __all__ = ["Editor", "Ours", "Program", "Theirs"]
 
@@ -96,7 +96,7 @@ class Ours:
         return edit(self._ifname, self._playground.netns, candidate)
 
     def slot(self, one: Program) -> Slot:
-        component = components_of(str(self._samples / f"{one.file}.o"), name=one.name)
+        component = load_component(str(self._samples / f"{one.file}.o"), name=one.name)
         return Slot.of(component, one.priority, None if one.actions is None else ActionSet.parse(one.actions))
 
     def load(self, *programs: Program, generic: bool = False) -> None:

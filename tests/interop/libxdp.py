@@ -9,12 +9,12 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Mode
-from xdpchain.discover import look
-from xdpchain.running import Running
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Mode
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 __all__ = [
     "Loader",

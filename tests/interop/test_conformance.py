@@ -12,14 +12,14 @@ import pytest
 
 from tests.interop.editors import Editor, Ours, Program, Theirs
 from tests.interop.libxdp import Loader, Refused, agreed, kernel, nothing_left
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Mode, Slot, order_key
-from xdpchain.config import DispatcherConfig
 from xdpchain.errors import InvalidInput
-from xdpchain.running import Owner, Running
+from xdpchain.linkage.dispatcher.config import DispatcherConfig
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Mode, Slot, order_key
+from xdpchain.model.running import Owner, Running
 from xdpchain.sys import bpf
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.vm
 

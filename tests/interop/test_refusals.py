@@ -19,18 +19,18 @@ import pytest
 from tests.interop.editors import Ours, Program, Theirs
 from tests.interop.libxdp import Loader, Refused, agreed, kernel, nothing_left, pinned
 from tests.objects.compile import compile_file
-from xdpchain import stale
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Mode
-from xdpchain.config import SIZES, USED
-from xdpchain.discover import look
+from xdpchain.change import stale
+from xdpchain.change.stale import clean, stale_pins
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
-from xdpchain.running import Owner, Running
-from xdpchain.stale import clean, stale_pins
+from xdpchain.linkage.dispatcher.config import SIZES, USED
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode
+from xdpchain.model.running import Owner, Running
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
-from xdptui.demo.playground import LET_PASS, Playground
+from xdpchain.testing.playground import LET_PASS, Playground
 
 pytestmark = pytest.mark.vm
 

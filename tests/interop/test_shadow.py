@@ -13,12 +13,12 @@ from tests.interop.libxdp import Loader, agreed
 from tests.kernel.chains import change, look_at, run_through
 from tests.kernel.test_contract import CODES_TRIED
 from tests.kernel.tracing import coded_object
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of
-from xdpchain.running import Owner, Running
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.running import Owner, Running
+from xdpchain.objects.components import load_component
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.vm
 
@@ -29,7 +29,7 @@ def coded_chain() -> Chain:
     """coded_0 in shadow, then coded_1: byte N of the packet's payload says what they return."""
     chain = Chain(linkage=Linkage.FREPLACE)
     for number, actions in enumerate((ODD, ActionSet.parse("P"))):
-        component = components_of(str(coded_object()), name=f"coded_{number}")
+        component = load_component(str(coded_object()), name=f"coded_{number}")
         chain = chain.add(Slot.of(component, 5 + number, actions, shadow=number == 0))
     return chain
 

@@ -16,10 +16,10 @@ import pytest
 
 from tests.interop.editors import Ours, Program
 from tests.interop.libxdp import agreed, in_netns
-from xdpchain.actions import Action
-from xdpchain.chain import Linkage
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Linkage
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.vm
 

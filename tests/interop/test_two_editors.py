@@ -18,15 +18,15 @@ import pytest
 from tests.interop.editors import Ours, Program, Theirs
 from tests.interop.libxdp import Loader, Refused, agreed, nothing_left, pinned
 from tests.stress.scale import scaled
-from xdpchain import stale
-from xdpchain.chain import Chain
-from xdpchain.discover import look
+from xdpchain.change import stale
+from xdpchain.change.stale import clean
 from xdpchain.errors import Busy, RaceLost
-from xdpchain.stale import clean
+from xdpchain.model.chain import Chain
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.vm
 

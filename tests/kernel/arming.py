@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from tests.kernel.chains import look_at
-from xdpchain.armed import Armed, Settled, State
-from xdpchain.chain import Chain, Linkage
-from xdpchain.confirm import pins
-from xdpchain.plan import make_plan
-from xdpchain.running import Running
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
+from xdpchain.model.running import Running
+from xdpchain.observe import pending_pins
 from xdpchain.sys import bpffs, netns
-from xdpchain.transaction import apply
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 LINKAGES = [
@@ -43,15 +43,15 @@ PATIENCE = 90.0
 CHILD = """
 import os, signal, sys
 sys.path[:0] = {path!r}
-from xdpchain.chain import Chain, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
-from xdpchain.plan import make_plan
-from xdpchain import transaction
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
+from xdpchain.change.plan import make_plan
+from xdpchain.change import transaction
 ifname, netns, sample, seconds = sys.argv[1:5]
 running = look(ifname, netns)
 chain = (running.chain or Chain()).remove(range(len(running.chain or ())))
-plan = make_plan(running, chain.add(Slot.of(components_of(sample))))
+plan = make_plan(running, chain.add(Slot.of(load_component(sample))))
 def stop(*_): os.kill(os.getpid(), signal.SIGSTOP)
 def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
 {prepare}
@@ -82,22 +82,22 @@ def eventually(condition: Callable[[], Any], what: str) -> Any:
     return found
 
 
-def armed_on(playground: Playground, link: int = 0) -> Armed:
+def armed_on(playground: Playground, link: int = 0) -> PendingChange:
     """The change that waits there, as soon as one does."""
 
-    def waits() -> Armed | None:
+    def waits() -> PendingChange | None:
         armed = look_at(playground, link).armed
         return armed if armed is not None and armed.state is State.ARMED else None
 
     found = eventually(waits, "a change waits")
-    assert isinstance(found, Armed)
+    assert isinstance(found, PendingChange)
     return found
 
 
-def settled_on(playground: Playground, link: int = 0) -> Settled:
+def settled_on(playground: Playground, link: int = 0) -> ConfirmOutcome:
     """What became of it, as soon as that is known."""
     found = eventually(lambda: look_at(playground, link).settled, "it is settled")
-    assert isinstance(found, Settled)
+    assert isinstance(found, ConfirmOutcome)
     return found
 
 
@@ -153,6 +153,6 @@ def no_guardian_survives(playground: Playground) -> Iterator[None]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: not guardians(inode), "the guardians end")
-        for directory, armed in pins.unguarded():
+        for directory, armed in pending_pins.unguarded():
             if armed.inode == inode:
-                pins.discard(directory)
+                pending_pins.discard(directory)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
-from xdpchain.plan import make_plan
-from xdpchain.running import Running
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, netns
-from xdpchain.transaction import apply
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 UNREPLACED = 31
 
@@ -66,7 +66,7 @@ def scripted_chain(
     """Slot i runs the sample scripted_i: it returns byte i of the packet's payload, and appends its digit."""
     chain = Chain(linkage=linkage, mode=mode, counters=counters)
     for number, chosen in enumerate(actions):
-        component = components_of(str(samples / "scripted.o"), name=f"scripted_{number}", instance="script")
+        component = load_component(str(samples / "scripted.o"), name=f"scripted_{number}", instance="script")
         chain = chain.add(Slot.of(component, 10 * number, chosen))
     return chain
 
@@ -77,7 +77,7 @@ def chain_of(
     """The first program of each of these samples, with what it declares."""
     chain = Chain(linkage=linkage, mode=mode)
     for name in names:
-        chain = chain.add(Slot.of(components_of(str(samples / f"{name}.o"))))
+        chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
     return chain
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from xdpchain.testing.playground import Playground
 from xdptui.cli import main
-from xdptui.demo.playground import Playground
 
 __all__ = ["COMMAND", "CommandLine", "Result"]
 

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 
 from xdpchain.doctor import Finding, examine
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 __all__ = ["RETURN_PASS", "diagnosed", "do", "one"]
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 __all__ = ["attach_pinned", "inside", "pinned_program", "xdp_loader"]
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from tests.kernel.chains import change
 from tests.kernel.tracing import INCLUDE
 from tests.objects.compile import EVERYTHING, compile_file
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.tracepoints import Kind, Sample, Tally
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.bpf.call import Memory, bpf_call
-from xdpchain.tracepoints import Kind, Sample, Tally
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 __all__ = ["fill", "ip", "listeners", "live", "map_of", "redirecting", "tallies", "to_ifindex"]
 
@@ -38,7 +38,7 @@ def _object() -> Path:
 
 def redirecting(net: Playground, program: str, mode: Mode = Mode.NATIVE) -> Running:
     """Let one of the programs of redirecting.bpf.c run on the first interface."""
-    component = components_of(str(_object()), name=program)
+    component = load_component(str(_object()), name=program)
     return change(net, Chain(linkage=Linkage.STATIC, mode=mode).add(Slot.of(component)))
 
 

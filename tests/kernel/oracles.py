@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xdpchain import btf_types as types
-from xdpchain.actions import ALL_ACTIONS
-from xdpchain.btf_types import BtfType
+from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.objects import btf_types as types
+from xdpchain.objects.btf_types import BtfType
 
 # -- bpftool -------------------------------------------------------------------------------------------------
 

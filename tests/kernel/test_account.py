@@ -17,14 +17,14 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.loaders import inside
 from tests.kernel.mishaps import listeners, redirecting, to_ifindex
 from tests.kernel.tracing import ON_PASS, settled
-from xdpchain.account import Account, Accounting, Failure
-from xdpchain.actions import Action
-from xdpchain.chain import Linkage, Mode
 from xdpchain.errors import NotFound, RaceLost
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Linkage, Mode
+from xdpchain.observe.account import Account, Accounting, Failure
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 NATIVE_AND_GENERIC = pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 MIXED = [scripted(bytes([code])) for code, n in ((0, 1), (1, 2), (2, 4), (3, 8), (77, 16)) for _ in range(n)]

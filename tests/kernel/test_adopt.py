@@ -22,24 +22,24 @@ from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_contract import LINKAGES
 from tests.kernel.test_doctor_programs import somebody
 from tests.objects.compile import compile_text
-from xdpchain.actions import Action, ActionSet
-from xdpchain.adoption import adoption_of
-from xdpchain.armed import Outcome
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of, programs_of
-from xdpchain.confirm.deciding import confirm
+from xdpchain.change.adoption import adoption_of
+from xdpchain.change.confirm.deciding import confirm
+from xdpchain.change.journal.undoing import NothingToUndo, undo_of
+from xdpchain.change.plan import Plan, make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, RaceLost
-from xdpchain.journal.undoing import NothingToUndo, undo_of
-from xdpchain.packets.packet import Packet
-from xdpchain.plan import Plan, make_plan
-from xdpchain.running import Owner, Running
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.pending_change import Outcome
+from xdpchain.model.running import Owner, Running
+from xdpchain.objects.components import load_component, programs_of
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
-from xdpchain.transaction import apply
-from xdpchain.whatif import what_if
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.packets.packet import Packet
+from xdpchain.trial.whatif import what_if
 
 linkages = pytest.mark.parametrize("linkage", LINKAGES)
 
@@ -149,7 +149,7 @@ def test_its_maps_and_what_is_in_them_go_on(
     assert packets(bss) == (50,)
     # And through further edits: another slot, the other way to sort it.
     chain = after.chain or Chain()
-    more = apply(make_plan(after, chain.add(Slot.of(components_of(str(counting), name="other"), 3))))
+    more = apply(make_plan(after, chain.add(Slot.of(load_component(str(counting), name="other"), 3))))
     assert {ref.name: ref.id for ref in (more.chain or Chain()).slots[1].component.maps} == foreign.maps
     playground.send([scripted(b"\x09")] * 1)
     assert seen(foreign.maps["seen_by_code"]) == {2: 30, 9: 25}
@@ -255,7 +255,7 @@ def test_an_empty_hook_and_a_chain_are_refused(playground: Playground, samples: 
     source = programs_of(str(samples / "pass.o"))
     with pytest.raises(NotFound, match="no XDP program runs"):
         adoption_of(look_at(playground), source)
-    chain = Chain().add(Slot.of(components_of(str(samples / "pass.o"))))
+    chain = Chain().add(Slot.of(load_component(str(samples / "pass.o"))))
     running = apply(make_plan(look_at(playground), chain))
     with pytest.raises(InvalidInput, match="a chain already"):
         adoption_of(running, source)
@@ -279,7 +279,7 @@ def test_a_program_that_came_meanwhile_is_not_replaced(
 def test_nothing_else_may_be_replaced_by_saying_adopt(playground: Playground, counting: Path) -> None:
     with attached(playground, counting):
         running = look_at(playground)
-        chain = Chain().add(Slot.of(components_of(str(counting), name="other")))
+        chain = Chain().add(Slot.of(load_component(str(counting), name="other")))
         with pytest.raises(NotOurs, match="which is not replaced"):
             make_plan(running, chain, adopts=12345678)
         with pytest.raises(NotOurs) as refused:
@@ -343,7 +343,7 @@ def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(
         playground.send([scripted(b"\x09")] * 2)
         running = look_at(playground)
         plan = plan_of(running, counting)
-        candidate = plan.candidate.add(Slot.of(components_of(str(samples / "drop.o")), 99))
+        candidate = plan.candidate.add(Slot.of(load_component(str(samples / "drop.o")), 99))
         asked = [Packet("nine", scripted(b"\x09")), Packet("two", scripted(b"\x02"))]
         tried = what_if(running, candidate, asked, adopts=plan.adopts)
         assert tried.old.slots == ("count_codes",)

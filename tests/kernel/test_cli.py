@@ -11,8 +11,8 @@ import pytest
 
 from tests.kernel.command_line import CommandLine
 from xdpchain.sys import bpffs
-from xdptui.demo.frames import NEAR, PEER, arp_request, scripted, udp
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import NEAR, PEER, arp_request, scripted, udp
+from xdpchain.testing.playground import Playground
 
 FRAMES = [udp(PEER, NEAR, 53)] * 6 + [arp_request(PEER, NEAR)] * 4
 

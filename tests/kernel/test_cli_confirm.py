@@ -13,7 +13,7 @@ import pytest
 from tests.kernel.arming import SOON, armed_on, guardians, no_guardian_survives, settled_on
 from tests.kernel.command_line import CommandLine
 from xdpchain.sys import netns
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 from tests.kernel.command_line import CommandLine
 from tests.kernel.mishaps import fill, ip, listeners, redirecting
 from tests.kernel.tracing import settled
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 
 from tests.conftest import why_no_freplace
 from tests.kernel.command_line import COMMAND, CommandLine
-from xdpchain import transaction
+from xdpchain.change import transaction
+from xdpchain.testing.playground import Playground
 from xdptui.cli import main
-from xdptui.demo.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 

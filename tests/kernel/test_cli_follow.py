@@ -17,11 +17,11 @@ import pytest
 from tests.kernel.chains import change, expected, look_at, scripted_chain
 from tests.kernel.command_line import CommandLine
 from tests.kernel.test_follow import left_over, wait_until_it_counts_as_gone
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage
-from xdpchain.running import Running
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 PASS_ON = ActionSet.parse("P")
 SCRIPTS = (b"\2\2\2", b"\2\1\2", b"\2\2\0")

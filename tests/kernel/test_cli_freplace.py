@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from xdpchain.testing.frames import NEAR, PEER, udp
+from xdpchain.testing.playground import Playground
 from xdptui.commands import in_place
-from xdptui.demo.frames import NEAR, PEER, udp
-from xdptui.demo.playground import Playground
 
 pytestmark = pytest.mark.vm
 

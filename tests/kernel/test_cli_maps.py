@@ -9,8 +9,8 @@ import pytest
 
 from tests.kernel.command_line import CommandLine
 from tests.kernel.loaders import attach_pinned, pinned_program
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ import pytest
 
 from tests.kernel.command_line import COMMAND
 from tests.kernel.systemd_unit import unit_command
-from xdpchain.discover import look, survey
 from xdpchain.errors import NotFound
-from xdptui.demo.playground import Playground
+from xdpchain.observe.discover import look, survey
+from xdpchain.testing.playground import Playground
 
 PATIENCE = 20.0
 numbers = itertools.count()

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import CommandLine
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 
 @pytest.fixture

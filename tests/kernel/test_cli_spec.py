@@ -19,9 +19,9 @@ import pytest
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine, Result
 from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
-from xdpchain.maptable import open_map
-from xdptui.demo.frames import NEAR, PEER, udp
-from xdptui.demo.playground import Playground
+from xdpchain.maps import open_map
+from xdpchain.testing.frames import NEAR, PEER, udp
+from xdpchain.testing.playground import Playground
 
 LINKAGES = ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)]
 FRAMES = [udp(PEER, NEAR, 53)] * 5

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import change, scripted_chain
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Linkage
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 from xdptui.cli import main
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
 
 
 def test_a_chain_that_counts_by_itself_needs_no_tracing(

@@ -26,18 +26,18 @@ from tests.kernel.arming import (
 )
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.kernel.test_state import all_contents
-from xdpchain.armed import Decision, Outcome, State
-from xdpchain.chain import Chain, Linkage
-from xdpchain.confirm import pins
-from xdpchain.confirm.deciding import NotArmed, confirm, roll_back
+from xdpchain.change.confirm.deciding import NotArmed, confirm, roll_back
+from xdpchain.change.plan import make_plan
+from xdpchain.change.stale import clean, stale_pins
+from xdpchain.change.transaction import apply
 from xdpchain.errors import Busy, InvalidInput, KernelRefused, RaceLost
-from xdpchain.plan import make_plan
-from xdpchain.stale import clean, stale_pins
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.pending_change import Decision, Outcome, State
+from xdpchain.observe import pending_pins
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
-from xdpchain.transaction import apply
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 DROP, PASS = 1, 2
@@ -109,7 +109,7 @@ def test_confirmed_in_time_it_stays(guarded: Playground, samples: Path) -> None:
     assert now.settled is not None
     assert now.settled.outcome is Outcome.CONFIRMED
     assert new.armed is not None
-    eventually(lambda: pins.boot_clock() > new.armed.deadline + 0.5, "the deadline passes")  # type: ignore[union-attr]
+    eventually(lambda: pending_pins.boot_clock() > new.armed.deadline + 0.5, "the deadline passes")  # type: ignore[union-attr]
     assert look_at(guarded).hook == new.hook
     assert gone(new.armed.guardian)
     assert old.hook is not None
@@ -209,12 +209,12 @@ def test_a_change_that_fails_leaves_nothing_armed(
         (Netlink, "attach_xdp"),
         (bpf, "obj_pin"),
         (bpf, "map_freeze"),
-        (pins, "write_armed"),
+        (pending_pins, "write_armed"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fail)
             if name == "write_armed":
-                patch.setattr("xdpchain.confirm.arming.write_armed", fail)
+                patch.setattr("xdpchain.change.confirm.arming.write_armed", fail)
             with pytest.raises(KernelRefused):
                 arm(guarded, chain_of(samples, "drop"), LATER)
         assert look_at(guarded).hook == old.hook
@@ -235,11 +235,11 @@ def test_a_change_that_can_not_be_guarded_is_not_made(
 
 
 def test_only_the_first_decision_counts() -> None:
-    with pins.make_decision() as decision:
-        assert pins.decided(decision) is None
-        assert pins.claim(decision, Decision.CONFIRM) is Decision.CONFIRM
-        assert pins.claim(decision, Decision.ROLL_BACK) is Decision.CONFIRM
-        assert pins.decided(decision) is Decision.CONFIRM
+    with pending_pins.make_decision() as decision:
+        assert pending_pins.decided(decision) is None
+        assert pending_pins.claim(decision, Decision.CONFIRM) is Decision.CONFIRM
+        assert pending_pins.claim(decision, Decision.ROLL_BACK) is Decision.CONFIRM
+        assert pending_pins.decided(decision) is Decision.CONFIRM
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 1e6, float("nan")])
@@ -259,7 +259,7 @@ def test_without_a_guardian_it_is_said_and_decided_by_hand(guarded: Playground, 
         assert new.armed is not None
         os.kill(new.armed.guardian, signal.SIGKILL)
         eventually(lambda: look_at(guarded).armed.state is State.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
-        eventually(lambda: pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]  # noqa: B023
+        eventually(lambda: pending_pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]  # noqa: B023
         assert look_at(guarded).hook == new.hook
         assert decide(guarded.ifname, guarded.netns).hook == (expected or new.hook)
         assert nothing_left()
@@ -270,7 +270,7 @@ def test_the_next_change_rolls_back_what_is_overdue(guarded: Playground, samples
     new = arm(guarded, chain_of(samples, "drop"))
     assert new.armed is not None
     os.kill(new.armed.guardian, signal.SIGKILL)
-    eventually(lambda: pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]
+    eventually(lambda: pending_pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]
     with pytest.raises(RaceLost, match="not confirmed in time"):
         change(guarded, chain_of(samples, "pass"))
     now = look_at(guarded)
@@ -291,7 +291,7 @@ def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(no_leftovers: N
         assert look_at(playground).armed is not None
     assert old.hook is not None
     assert _lives(old.hook.prog_id)
-    seen = [(one.program, one.certain) for one in stale_pins() if one.path.parent.name == pins.ARMED]
+    seen = [(one.program, one.certain) for one in stale_pins() if one.path.parent.name == pending_pins.ARMED]
     assert [number for number, _ in seen] == [new.armed.old]
     clean(force=True)
     assert nothing_left()
@@ -391,7 +391,7 @@ def test_what_became_of_changes_in_namespaces_that_are_gone_is_forgotten(samples
             change(net, chain_of(samples, "pass"))
             apply(make_plan(look_at(net), Chain()), confirm=LATER)
             roll_back(net.ifname, net.netns)
-            path = bpffs.find() / "xdptui" / pins.SETTLED / f"{netns.inode(net.netns)}-{net.ifindex}"
+            path = bpffs.find() / "xdptui" / pending_pins.SETTLED / f"{netns.inode(net.netns)}-{net.ifindex}"
             assert path.exists()
         return path
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import change, expected, run_through, scripted_chain
-from xdpchain.actions import ALL_ACTIONS, ActionSet
-from xdpchain.chain import Linkage, Mode
-from xdpchain.counters import CODES, open_counters
-from xdpchain.running import Running
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import ALL_ACTIONS, ActionSet
+from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.running import Running
+from xdpchain.observe.counters import CODES, open_counters
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 LINKAGES = [
     pytest.param(Linkage.STATIC, id="static"),

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from xdpchain.sys import netns
-from xdptui.demo import names
+from xdpchain.testing import names
 
 pytestmark = pytest.mark.usefixtures("no_leftovers", "samples")
 

@@ -20,13 +20,13 @@ from tests.conftest import why_no_freplace
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import COMMAND, CommandLine
 from tests.kernel.doctoring import RETURN_PASS, diagnosed, do, one
-from xdpchain.chain import Mode
+from xdpchain.change.stale import clean
 from xdpchain.doctor import Level, Topic, examine
 from xdpchain.errors import NotFound
-from xdpchain.stale import clean
+from xdpchain.model.chain import Mode
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import HookBusy, MtuTooLarge, Netlink
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 

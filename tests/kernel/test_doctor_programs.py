@@ -20,12 +20,12 @@ from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.doctoring import RETURN_PASS, diagnosed, do
 from tests.kernel.loaders import attach_pinned, pinned_program
-from xdpchain.chain import Chain, Linkage
-from xdpchain.dispatcher.installed import installed_version
 from xdpchain.doctor import Level, Topic, examine
+from xdpchain.linkage.dispatcher.installed import installed_version
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 BPF_XDP = 37

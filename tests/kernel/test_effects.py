@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from xdpchain.chain import Chain, Slot
-from xdpchain.components import components_of
-from xdpchain.effects import effects_of
+from xdpchain.bytecode.effects import effects_of
 from xdpchain.errors import XdpChainError
-from xdpchain.objfile import ObjectFile
-from xdpchain.trial import run_trial
-from xdptui.demo.frames import NEAR, PEER, arp_request, scripted, udp
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.objects.components import load_component
+from xdpchain.objects.objfile import ObjectFile
+from xdpchain.testing.frames import NEAR, PEER, arp_request, scripted, udp
+from xdpchain.trial.run import run_trial
 
 FRAMES = [udp(PEER, NEAR, 53), udp(PEER, NEAR, 9), arp_request(PEER, NEAR), scripted(bytes([2] * 10))]
 
@@ -24,7 +24,7 @@ def test_all_samples_over_packets(samples: Path) -> None:
     for file in sorted(samples.glob("*.o")):
         data = file.read_bytes()
         for spec in ObjectFile.parse(data).xdp_programs():
-            chain = Chain().add(Slot.of(components_of(str(file), name=spec.name)))
+            chain = Chain().add(Slot.of(load_component(str(file), name=spec.name)))
             try:
                 rows = run_trial(chain, FRAMES).rows
             except XdpChainError:  # some samples are made to be refused

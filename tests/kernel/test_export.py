@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 from xdptui.export.collector import ChainCollector
 from xdptui.export.metrics import METRICS
 

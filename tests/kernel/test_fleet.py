@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import look_at
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,28 +19,28 @@ import pytest
 from tests.kernel.arming import no_guardian_survives
 from tests.kernel.chains import chain_of, change, expected, look_at, run_through, scripted_chain
 from tests.unit.test_classic import EXPRESSIONS
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.confirm.deciding import roll_back
-from xdpchain.counters import open_counters
+from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.journal.undoing import history
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping
-from xdpchain.journal.undoing import history
 from xdpchain.linkage.arrays import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import Tap, make_maps
-from xdpchain.manifest import Author
-from xdpchain.plan import make_plan
-from xdpchain.policy import Answer, Policy
-from xdpchain.running import Running
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage, Mode, Slot
+from xdpchain.model.manifest import Author
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.counters import open_counters
 from xdpchain.sys import bpf
 from xdpchain.sys.pcap import compile_expression, run_offline
-from xdpchain.transaction import apply
-from xdpchain.trial import NOWHERE
-from xdptui.demo.frames import NEAR, PEER, scripted, tcp_syn, udp
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import NEAR, PEER, scripted, tcp_syn, udp
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import NOWHERE
 from xdptui.trial_frames import NAMED_FRAMES
 
 PASS_ON = ActionSet.parse("P")
@@ -129,7 +129,7 @@ def test_bytes_in_front_and_bytes_cut_off(playground: Playground, samples: Path)
     padded = frame + b"\xaa\xbb\xcc"
     chain = chain_of(samples)
     for priority, name in enumerate(("meta_tail", "meta_head")):
-        chain = chain.add(Slot.of(components_of(str(samples / "meta.o"), name=name), priority))
+        chain = chain.add(Slot.of(load_component(str(samples / "meta.o"), name=name), priority))
     with follow(change(playground, chain), "udp", count=1) as follower:
         playground.send([padded])
         (packet,) = collect(follower, 1)
@@ -349,7 +349,7 @@ def test_an_interface_that_goes_away_ends_it(three: Running, playground: Playgro
 
 FOLLOWER = """
 import sys, time
-from xdpchain.discover import look
+from xdpchain.observe.discover import look
 from xdpchain.follow import follow
 with follow(look(sys.argv[1], sys.argv[2]), "", count=None) as follower:
     print("following", flush=True)
@@ -417,7 +417,7 @@ def test_the_next_follower_and_the_next_change_clear_up(playground: Playground, 
     assert three.chain is not None
     edited = change(playground, three.chain.remove([0]))
     assert edited.following is None
-    assert edited.stands_for is None
+    assert edited.replaces_prog_id is None
 
 
 def test_an_armed_change_goes_back_to_the_plain_chain(playground: Playground, three: Running) -> None:

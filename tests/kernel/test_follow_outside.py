@@ -15,14 +15,14 @@ from tests.kernel.chains import chain_of, change, expected, look_at, scripted_ch
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_follow import SCRIPTED, collect, same
 from tests.unit.test_classic import EXPRESSIONS
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Linkage, Slot
-from xdpchain.components import components_of
 from xdpchain.errors import PermissionDenied, Unsupported
 from xdpchain.follow import Change, follow
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Linkage, Slot
+from xdpchain.objects.components import load_component
 from xdpchain.sys.pcap import compile_expression, run_offline
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 from xdptui.trial_frames import NAMED_FRAMES
 
 PASS_ON = ActionSet.parse("P")
@@ -69,7 +69,7 @@ def test_the_filter_says_what_libpcap_says(playground: Playground, samples: Path
 @pytest.mark.vm
 def test_bytes_in_front(playground: Playground, samples: Path) -> None:
     chain = chain_of(samples, "pass", linkage=Linkage.FREPLACE)
-    chain = chain.add(Slot.of(components_of(str(samples / "meta.o"), name="meta_head")))
+    chain = chain.add(Slot.of(load_component(str(samples / "meta.o"), name="meta_head")))
     frame = next(frame for name, frame in NAMED_FRAMES if "UDP" in name)
     with follow(change(playground, chain), "udp", count=1) as follower:
         playground.send([frame])

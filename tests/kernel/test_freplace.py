@@ -16,25 +16,25 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.objects.compile import compile_text
-from xdpchain import transaction
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, Slot
-from xdpchain.components import components_of, keep_maps
-from xdpchain.config import DispatcherConfig, SlotConfig
-from xdpchain.discover import author_of, look
-from xdpchain.dispatcher.emit import function_ids, load_dispatcher
+from xdpchain.change import transaction
+from xdpchain.change.plan import make_plan
+from xdpchain.change.stale import clean
+from xdpchain.change.transaction import apply, edit
 from xdpchain.errors import Cancelled, KernelRefused, LinkRefused, RaceLost
-from xdpchain.linkage.parts import object_bytes
-from xdpchain.plan import make_plan
-from xdpchain.probe import default_linkage, probe_freplace
-from xdpchain.running import Owner, Running
-from xdpchain.stale import clean
-from xdpchain.sys import bpf, bpffs, everywhere
+from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
+from xdpchain.linkage.dispatcher.emit import function_ids, load_dispatcher
+from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.linkage.probe import default_linkage, probe_freplace
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.running import Owner, Running
+from xdpchain.objects.components import keep_maps, load_component
+from xdpchain.observe.discover import author_of, look
+from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.netlink import Netlink
-from xdpchain.transaction import apply, edit
-from xdptui.demo import frames
-from xdptui.demo.playground import LET_PASS, Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import LET_PASS, Playground
 
 pytestmark = pytest.mark.vm
 
@@ -109,7 +109,7 @@ def test_names_longer_than_the_kernels(playground: Playground, tmp_path: Path) -
     names = ["a_name_that_is_too_long", "a_name_that_is_too_short"]
     chain = Chain(linkage=FREPLACE)
     for name in names:
-        chain = chain.add(Slot.of(components_of(str(file), name=name)))
+        chain = chain.add(Slot.of(load_component(str(file), name=name)))
     assert names_of(change(playground, chain)) == names
 
 
@@ -121,7 +121,7 @@ def test_a_component_carries_where_it_comes_from(playground: Playground, samples
     assert component.object.path == str(file)
     assert component.object.data is None
     assert object_bytes(component.object) == file.read_bytes()
-    fresh = components_of(str(file))
+    fresh = load_component(str(file))
     for field in ("name", "section", "declared", "licence", "uses", "callees", "frags"):
         assert getattr(component, field) == getattr(fresh, field)
     assert str(os.getpid()) in author_of(look_at(playground))
@@ -130,7 +130,7 @@ def test_a_component_carries_where_it_comes_from(playground: Playground, samples
 def test_two_programs_of_one_object_share_maps_and_bytes(playground: Playground, samples: Path) -> None:
     chain = Chain(linkage=FREPLACE)
     for name in ("two_learn", "two_enforce"):
-        chain = chain.add(Slot.of(components_of(str(samples / "two.o"), name=name, instance="pair")))
+        chain = chain.add(Slot.of(load_component(str(samples / "two.o"), name=name, instance="pair")))
     first, second = slots_of(change(playground, chain))
     (learned,), (enforced, *_) = (
         [ref for ref in slot.component.maps if ref.name == "senders"] for slot in (first, second)
@@ -139,7 +139,7 @@ def test_two_programs_of_one_object_share_maps_and_bytes(playground: Playground,
     assert first.component.object == second.component.object
     # A third that is added later gets the same map, too: its siblings run.
     running = look_at(playground)
-    again = components_of(str(samples / "two.o"), name="two_learn", instance="pair")
+    again = load_component(str(samples / "two.o"), name="two_learn", instance="pair")
     third = slots_of(change(playground, running.chain.add(Slot.of(again, 99))))[-1]  # type: ignore[union-attr]
     assert MapRef("senders", learned.id) in third.component.maps
 
@@ -166,7 +166,7 @@ def test_an_edit_attaches_what_runs_anew(playground: Playground, samples: Path) 
 
 
 def new(samples: Path, name: str, program: str | None = None) -> Component:
-    return components_of(str(samples / f"{name}.o"), name=program)
+    return load_component(str(samples / f"{name}.o"), name=program)
 
 
 def test_a_new_version_keeps_the_maps(playground: Playground, samples: Path) -> None:
@@ -438,7 +438,7 @@ def test_what_cant_be_proved_stale_stays(
     """In a container, an interface of another namespace may run what seems to run nowhere."""
     running = change(playground, chain_of(samples, "firewall", linkage=FREPLACE))
     assert running.hook is not None
-    monkeypatch.setattr(everywhere, "xdp_programs", lambda: everywhere.Sighting(frozenset(), False))
+    monkeypatch.setattr(all_netns, "xdp_programs", lambda: all_netns.Sighting(frozenset(), False))
     (found,) = clean()
     assert (found.program, found.certain, found.removed) == (running.hook.prog_id, False, False)
     assert "not all network namespaces" in found.why

@@ -9,14 +9,14 @@ import pytest
 
 from tests.kernel.chains import change, look_at, run_through
 from tests.kernel.command_line import CommandLine
-from xdpchain.chain import Chain, Component, Linkage, Slot
-from xdpchain.components import component_of, keep_maps, programs_of
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.globals import globals_of, with_globals
-from xdpchain.maptable import open_map
-from xdpchain.running import Running
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.maps import open_map
+from xdpchain.maps.globals import globals_of, with_globals
+from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import component_of, keep_maps, programs_of
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 UDP = frames.udp(frames.PEER, frames.NEAR, 53)
 

@@ -32,15 +32,15 @@ from tests.kernel.arming import (
     settled_on,
 )
 from tests.kernel.chains import chain_of, change, look_at, run_through
-from xdpchain.armed import Outcome, State
-from xdpchain.chain import Chain, Linkage
-from xdpchain.confirm import launch
-from xdpchain.confirm.pins import boot_clock
-from xdpchain.discover import look
-from xdpchain.running import Running
+from xdpchain.change.confirm import launch
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
+from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.sys import bpf, netns
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 DROP, PASS = 1, 2

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import chain_of, change, scripted_chain
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Linkage
 from xdpchain.linkage import static
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.sys import bpf
-from xdpchain.trial import TrialRow, run_trial
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import TrialRow, run_trial
 
 WORDS = ["P", "PD", "ADPTR", "none", "TR", "P"]
 

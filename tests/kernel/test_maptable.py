@@ -15,16 +15,16 @@ from typing import Any
 import pytest
 
 from tests.kernel.chains import chain_of, change, run_through
-from xdpchain.components import components_of
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
-from xdpchain.maptable import MapTable, maps_of, open_map
-from xdpchain.maptable.values import encode
-from xdpchain.running import Running
+from xdpchain.maps import MapTable, maps_of, open_map
+from xdpchain.maps.values import encode
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
-from xdptui.demo.traffic import mixture
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.traffic import mixture
 
 SAMPLES = (
     *("firewall", "ratelimit", "monitor", "counter", "counter_v2", "counter_v3", "globals", "mapinmap"),
@@ -183,7 +183,7 @@ def test_a_device_map_by_interface_name(playground: Playground, samples: Path) -
     chain = chain_of(samples, "redirect")
     running = change(playground, chain)
     running = change(
-        playground, chain.substitute(0, components_of(str(samples / "redirect.o"), name="redirect_out"))
+        playground, chain.substitute(0, load_component(str(samples / "redirect.o"), name="redirect_out"))
     )
     with table_of(running, "out") as table:
         assert contents(table) == {}

@@ -32,14 +32,14 @@ from tests.kernel.oracles import (
     written_by_libbpf,
 )
 from tests.objects.compile import EVERYTHING, SECOND, compile_file
-from xdpchain.btf import Btf
-from xdpchain.btf_types import Kind
-from xdpchain.elf import Elf
-from xdpchain.objfile import MapSpec, ObjectFile, ProgramSpec
-from xdpchain.objmaps import data_map_name
-from xdpchain.runconfig import RunConfig
-from xdpchain.runconfig_btf import read_metadata_version, read_run_configs
-from xdpchain.section_names import classify
+from xdpchain.model.runconfig import RunConfig
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf_types import Kind
+from xdpchain.objects.elf import Elf
+from xdpchain.objects.objfile import MapSpec, ObjectFile, ProgramSpec
+from xdpchain.objects.objmaps import data_map_name
+from xdpchain.objects.runconfig_btf import read_metadata_version, read_run_configs
+from xdpchain.objects.section_names import classify
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("xdp-tools", "libxdp1")
@@ -59,7 +59,7 @@ def packaged() -> tuple[Path, ...]:
 
 @functools.cache
 def every_object() -> tuple[Path, ...]:
-    own = (*ROOT.glob("core/xdpchain/objects/*.o"), *ROOT.glob("build/samples/*.o"))
+    own = (*ROOT.glob("core/xdpchain/bpf_objects/*.o"), *ROOT.glob("build/samples/*.o"))
     return (*packaged(), *sorted(own))
 
 

@@ -15,16 +15,16 @@ import pytest
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.objects.compile import compile_text
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Interface, Slot
-from xdpchain.components import components_of
-from xdpchain.packets.describe import describe, flow
-from xdpchain.packets.packet import Packet
-from xdpchain.packets.sources import own_packets, packets_of
-from xdpchain.ssh_guard import Judgement, judge
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Interface, Slot
+from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, netns
-from xdpchain.whatif import what_if
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.packets.describe import describe, flow
+from xdpchain.trial.packets.packet import Packet
+from xdpchain.trial.packets.sources import own_packets, packets_of
+from xdpchain.trial.ssh_guard import Judgement, judge
+from xdpchain.trial.whatif import what_if
 
 NEAR4, PEER4 = "203.0.113.2", "203.0.113.9"
 NEAR6, PEER6 = "2001:db8:77::2", "2001:db8:77::9"
@@ -246,9 +246,9 @@ def test_what_a_change_does_to_the_connection(own: Playground, samples: Path) ->
 
 def test_state_of_the_running_chain_counts(own: Playground, samples: Path) -> None:
     """The firewall's map blocks port 22, but what stands before it lets that pass: until it is removed."""
-    skip = components_of(str(samples / "pass.o"))
+    skip = load_component(str(samples / "pass.o"))
     first = Slot.of(skip, 1, ActionSet.parse("none"))
-    chain = Chain().add(first).add(Slot.of(components_of(str(samples / "firewall.o"))))
+    chain = Chain().add(first).add(Slot.of(load_component(str(samples / "firewall.o"))))
     running = change(own, chain)
     block(own, 22)
     assert running.chain is not None
@@ -261,8 +261,8 @@ def test_state_of_the_running_chain_counts(own: Playground, samples: Path) -> No
 
 
 def test_a_slot_in_shadow_cuts_nothing(own: Playground, samples: Path) -> None:
-    drop = Slot.of(components_of(str(samples / "drop.o")), 1, shadow=True)
-    found = judge(look_at(own), Chain().add(drop).add(Slot.of(components_of(str(samples / "meta.o")))))
+    drop = Slot.of(load_component(str(samples / "drop.o")), 1, shadow=True)
+    found = judge(look_at(own), Chain().add(drop).add(Slot.of(load_component(str(samples / "meta.o")))))
     assert found is not None
     assert found.text.endswith("rewritten for another receiver")
     alone = judge(look_at(own), Chain().add(drop))
@@ -282,11 +282,11 @@ SEC("license") char licence[] = "GPL";
 
 def test_what_goes_to_another_cpu_arrives(own: Playground, samples: Path, tmp_path: Path) -> None:
     (tmp_path / "cpu.o").write_bytes(compile_text(TO_A_CPU))
-    running = change(own, Chain().add(Slot.of(components_of(str(tmp_path / "cpu.o")))))
+    running = change(own, Chain().add(Slot.of(load_component(str(tmp_path / "cpu.o")))))
     assert running.chain is not None
     with bpf.map_by_id(running.chain.slots[0].component.maps[0].id) as fd:
         bpf.map_update(fd, bytes(4), struct.pack("<I", 192))  # the length of its queue
-    candidate = running.chain.add(Slot.of(components_of(str(samples / "firewall.o")), 1))
+    candidate = running.chain.add(Slot.of(load_component(str(samples / "firewall.o")), 1))
     tried = what_if(running, candidate, packets_of("ssh", running.interface).packets)
     assert {one.new.verdict for one in tried.crossings} == {Action.REDIRECT}
     assert any("to another CPU by its map cpus, and on to the network stack" in one for one in tried.unknown)
@@ -297,7 +297,7 @@ def test_what_the_trial_gets_wrong_now_decides_nothing(own: Playground, samples:
     """The connection lives, whatever a trial says of what runs."""
     running = change(own, chain_of(samples, "drop"))
     assert running.chain is not None
-    found = judge(running, running.chain.add(Slot.of(components_of(str(samples / "monitor.o")))))
+    found = judge(running, running.chain.add(Slot.of(load_component(str(samples / "monitor.o")))))
     assert found is not None
     assert found.lost == ()
     assert "what runs now would lose them too" in found.unchecked
@@ -367,8 +367,8 @@ def test_a_change_that_does_not_cut_it_says_what_goes(cli: CommandLine) -> None:
 
 
 def test_a_check_that_fails_stops_nothing(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    from xdpchain import whatif
     from xdpchain.errors import KernelRefused
+    from xdpchain.trial import whatif
 
     def refuse(*_: object) -> None:
         raise KernelRefused("it can't be tried", "of a fault that was put here")

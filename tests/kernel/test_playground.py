@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from xdpchain.sys import netns
-from xdptui.demo import frames, names, traffic
-from xdptui.demo.errors import PlaygroundError
-from xdptui.demo.frames import NEAR, PEER
-from xdptui.demo.playground import Playground, leftovers, remove, remove_leftovers
+from xdpchain.testing import frames, names, traffic
+from xdpchain.testing.errors import PlaygroundError
+from xdpchain.testing.frames import NEAR, PEER
+from xdpchain.testing.playground import Playground, leftovers, remove, remove_leftovers
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
 
@@ -112,7 +112,7 @@ def test_a_peer_that_takes_xdp_gets_what_xdp_tx_sends(samples: Path) -> None:
 def test_frames_that_cannot_arrive_are_an_error(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xdptui.demo.playground.ARRIVAL_TIMEOUT", 0.2)
+    monkeypatch.setattr("xdpchain.testing.playground.ARRIVAL_TIMEOUT", 0.2)
     subprocess.run(["ip", "-n", playground.netns, "link", "set", "xdp0", "down"], check=True)
     with pytest.raises((PlaygroundError, OSError)):
         playground.send(mixed(1))
@@ -159,7 +159,7 @@ def test_the_programs_are_gone_when_the_playground_is(samples: Path) -> None:
 
 OWNER = """
 import sys, time
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 with Playground() as playground:
     print(playground.netns, playground.peer_netns, flush=True)
     time.sleep(60)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage
-from xdpchain.counters import open_counters
+from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput
-from xdpchain.plan import make_plan
-from xdpchain.policy import Answer, Policy
-from xdpchain.trial import run_trial
-from xdpchain.violations import open_violations
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.observe.counters import open_counters
+from xdpchain.observe.violations import open_violations
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import run_trial
 from xdptui.listening import Listening
 from xdptui.render.mishaps_text import mishaps_table
 

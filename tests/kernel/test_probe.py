@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import why_no_freplace
-from xdpchain import probe
-from xdpchain.chain import Linkage
-from xdpchain.dispatcher import emit, installed
 from xdpchain.errors import KernelRefused
-from xdpchain.sys import bpf, bpffs
+from xdpchain.linkage import probe
+from xdpchain.linkage.dispatcher import installed
+from xdpchain.model.chain import Linkage
+from xdpchain.sys import bpf, bpffs, shipped
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_the_version_of_the_installed_libxdp(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int, emitted: int
 ) -> None:
     """Read from libxdp's own dispatcher; here ours of that version lies in its place."""
-    (tmp_path / installed.OBJECT).write_bytes((emit.OBJECTS / f"dispatcher_v{version}.o").read_bytes())
+    (tmp_path / installed.OBJECT).write_bytes(shipped.read(f"dispatcher_v{version}"))
     monkeypatch.setenv("LIBXDP_OBJECT_PATH", str(tmp_path))
     assert installed.installed_version() == version
     assert installed.emitted_version() == emitted

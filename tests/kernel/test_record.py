@@ -14,14 +14,14 @@ import pytest
 from tests.kernel.chains import chain_of, change, look_at, scripted_chain
 from tests.kernel.command_line import CommandLine
 from tests.kernel.mishaps import listeners
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Linkage
 from xdpchain.errors import XdpChainError
-from xdpchain.policy import Policy
-from xdpchain.recording import Recording
-from xdptui.demo import frames
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.model.policy import Policy
+from xdpchain.observe.recording import Recording
+from xdpchain.testing import frames
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 from xdptui.render.mishaps_text import mishaps_of
 from xdptui.replay import Replay
 

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import Expected, change, look_at, run_through, scripted_chain
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Linkage
-from xdpchain.counters import open_counters
+from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput
-from xdpchain.paths import successors
-from xdpchain.plan import make_plan
-from xdpchain.trial import run_trial
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.paths import successors
+from xdpchain.observe.counters import open_counters
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import run_trial
 
 LINKAGES = [Linkage.STATIC, Linkage.TAILCALL]
 pytestmark = pytest.mark.parametrize("linkage", LINKAGES)

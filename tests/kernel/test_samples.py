@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from xdptui.demo import frames
-from xdptui.demo.frames import NEAR, PEER
+from xdpchain.testing import frames
+from xdpchain.testing.frames import NEAR, PEER
 
 pytestmark = [
     pytest.mark.usefixtures("root"),

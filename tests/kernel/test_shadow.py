@@ -13,15 +13,15 @@ import pytest
 from tests.kernel.arming import LATER, arm, no_guardian_survives
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
 from tests.kernel.test_contract import CODES_TRIED, LINKAGES, by_code
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.confirm.deciding import roll_back
-from xdpchain.counters import open_counters
-from xdpchain.policy import Answer, Policy
-from xdpchain.running import Running
-from xdpchain.shadow import would_have
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.running import Running
+from xdpchain.model.shadow import would_have
+from xdpchain.observe.counters import open_counters
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 linkages = pytest.mark.parametrize("linkage", LINKAGES)
 
@@ -159,7 +159,7 @@ def test_what_was_rolled_back_is_forgotten(playground: Playground, samples: Path
 
 @linkages
 def test_from_one_linkage_to_itself_by_undo(playground: Playground, samples: Path, linkage: Linkage) -> None:
-    from xdpchain.journal.undoing import undo
+    from xdpchain.change.journal.undoing import undo
 
     first = change(playground, shaded(samples, linkage, 1))
     change(playground, (first.chain or Chain()).retune(1, shadow=False))

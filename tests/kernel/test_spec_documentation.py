@@ -18,7 +18,7 @@ from tests.kernel.command_line import CommandLine
 from tests.kernel.systemd_unit import UNIT, unit_command
 from xdpchain.spec.keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS
 from xdpchain.spec.reading import parse
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 

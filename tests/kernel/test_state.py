@@ -12,21 +12,21 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at
-from xdpchain.chain import Linkage, MapRef
-from xdpchain.linkage.parts import object_bytes
-from xdpchain.running import Running
+from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.model.chain import Linkage, MapRef
+from xdpchain.model.running import Running
 from xdpchain.sys import bpf
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 BOTH = pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
 
 FRESH_PROCESS = """
 import json, sys
-from xdpchain.discover import look
-from xdpchain.plan import make_plan
-from xdpchain.transaction import apply
+from xdpchain.observe.discover import look
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 running = look(sys.argv[1], sys.argv[2])
 found = [[s.name, s.priority, s.actions.names(), s.id, s.key] for s in running.chain.slots]
 chain = running.chain.move(2, 0)
@@ -133,14 +133,14 @@ def test_tail_calls_work_on_after_the_process_that_built_the_chain_is_gone(
 ) -> None:
     script = (
         "import sys\n"
-        "from xdpchain.chain import Chain, Linkage, Slot\n"
-        "from xdpchain.components import components_of\n"
-        "from xdpchain.discover import look\n"
-        "from xdpchain.plan import make_plan\n"
-        "from xdpchain.transaction import apply\n"
+        "from xdpchain.model.chain import Chain, Linkage, Slot\n"
+        "from xdpchain.objects.components import load_component\n"
+        "from xdpchain.observe.discover import look\n"
+        "from xdpchain.change.plan import make_plan\n"
+        "from xdpchain.change.transaction import apply\n"
         "running = look(sys.argv[1], sys.argv[2])\n"
         "chain = Chain(linkage=Linkage(sys.argv[4]))\n"
-        "apply(make_plan(running, chain.add(Slot.of(components_of(sys.argv[3])))))\n"
+        "apply(make_plan(running, chain.add(Slot.of(load_component(sys.argv[3])))))\n"
     )
     path = str(samples / "tailcalls.o")
     subprocess.run(
@@ -162,8 +162,8 @@ def test_a_new_version_keeps_the_maps_or_is_refused(
 ) -> None:
     from dataclasses import replace
 
-    from xdpchain.components import components_of, keep_maps
     from xdpchain.errors import LinkRefused
+    from xdpchain.objects.components import keep_maps, load_component
 
     running = change(playground, chain_of(samples, "counter", "monitor", linkage=linkage))
     playground.send([frames.udp(frames.PEER, frames.NEAR, 2)] * 5)
@@ -171,7 +171,7 @@ def test_a_new_version_keeps_the_maps_or_is_refused(
     old = running.chain.slots[0]
     packets = next(ref for ref in old.component.maps if ref.name == "packets")
     before = contents(packets)
-    newer = components_of(str(samples / "counter_v2.o"))
+    newer = load_component(str(samples / "counter_v2.o"))
     running = change(playground, running.chain.substitute(0, keep_maps(newer, old.component)))
     assert running.chain is not None
     new = running.chain.slots[0]
@@ -180,7 +180,7 @@ def test_a_new_version_keeps_the_maps_or_is_refused(
     assert packets in new.component.maps
     assert contents(packets) == before
     # Version 3 has a larger value: what the map holds would be lost, which is not done in silence.
-    newest = components_of(str(samples / "counter_v3.o"))
+    newest = load_component(str(samples / "counter_v3.o"))
     hook = running.hook
     with pytest.raises(LinkRefused, match="value size 8 → 16"):
         change(playground, running.chain.substitute(0, keep_maps(newest, new.component)))

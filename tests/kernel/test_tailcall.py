@@ -21,23 +21,23 @@ from tests.kernel.chains import chain_of, change, expected, look_at, run_through
 from tests.kernel.test_doctor import libbpf_knows
 from tests.objects.compile import compile_text
 from tests.stress.holdings import holdings, pin_paths
-from xdpchain import stale
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.confirm.deciding import roll_back
-from xdpchain.counters import open_counters
-from xdpchain.details import describe
+from xdpchain.change import stale
+from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.journal.undoing import history, undo
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import LinkRefused, RaceLost
-from xdpchain.journal.undoing import history, undo
-from xdpchain.linkage.rows import set_row
-from xdpchain.plan import make_plan
-from xdpchain.running import Running
+from xdpchain.linkage.prog_array_entries import set_row
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.counters import open_counters
+from xdpchain.observe.details import describe
 from xdpchain.sys import bpf, bpffs
-from xdpchain.transaction import apply
-from xdptui.demo import frames
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 PASS_ON = ActionSet.parse("P")
@@ -70,7 +70,7 @@ def test_toggling_an_action_is_one_update_and_no_new_program(playground: Playgro
     assert run_through(toggled, scripted(b"\2\1\3")).code == 3
     # And back; a fresh process sees each, and so does the journal.
     script = (
-        "import sys; from xdpchain.discover import look;"
+        "import sys; from xdpchain.observe.discover import look;"
         "print(*[s.actions for s in look(sys.argv[1], sys.argv[2]).chain])"
     )
     command = [sys.executable, "-c", script, playground.ifname, playground.netns]
@@ -237,11 +237,11 @@ char _license[] SEC("license") = "GPL";
 def slot_of(tmp_path: Path, data: bytes, priority: int = 0, name: str | None = None) -> Slot:
     path = tmp_path / f"own{len(os.listdir(tmp_path))}.o"
     path.write_bytes(data)
-    return Slot.of(components_of(str(path), name=name), priority, PASS_ON)
+    return Slot.of(load_component(str(path), name=name), priority, PASS_ON)
 
 
 def followed_by_drop(playground: Playground, samples: Path, first: Slot) -> Running:
-    last = Slot.of(components_of(str(samples / "drop.o")), 50)
+    last = Slot.of(load_component(str(samples / "drop.o")), 50)
     return change(playground, Chain(linkage=TAILCALL).add(first).add(last))
 
 
@@ -295,7 +295,7 @@ def test_components_of_all_shapes(
     if "bpf_loop" in body and not libbpf_knows("helper", 6, 181):
         pytest.skip("this kernel has no helper that calls back (bpf_loop, 5.17 on)")
     first = slot_of(tmp_path, own(body, before=before))
-    last = Slot.of(components_of(str(samples / "drop.o")), 50)
+    last = Slot.of(load_component(str(samples / "drop.o")), 50)
     chain = replace(Chain(linkage=TAILCALL).add(first).add(last), counters=counters)
     assert run_through(change(playground, chain), bytes(64)).code == Action.DROP
 
@@ -303,7 +303,7 @@ def test_components_of_all_shapes(
 def test_packets_in_fragments_are_counted_whole(no_leftovers: None, samples: Path) -> None:
     with Playground(mtu=9000) as playground:
         chain = chain_of(samples, "frags", linkage=TAILCALL)
-        again = Slot.of(components_of(str(samples / "frags.o")), 60)
+        again = Slot.of(load_component(str(samples / "frags.o")), 60)
         running = change(playground, chain.add(again))
         assert running.chain is not None
         frame = frames.udp(frames.PEER, frames.NEAR, 9).ljust(8000, b"x")

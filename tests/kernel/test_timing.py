@@ -17,14 +17,14 @@ from tests.kernel.chains import chain_of, change, look_at, scripted_chain
 from tests.kernel.command_line import CommandLine
 from tests.kernel.tracing import INCLUDE, ON_PASS, ROOT, settled
 from tests.objects.compile import compile_text
-from xdpchain.actions import Action
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of
 from xdpchain.errors import Cancelled, InvalidInput, NotFound, PermissionDenied
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf
-from xdpchain.timing import RunTimes, run_time, slot_times
-from xdptui.demo.frames import NEAR, PEER, scripted, udp
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import NEAR, PEER, scripted, udp
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.timing import RunTimes, run_time, slot_times
 
 FRAME = udp(PEER, NEAR, 53)
 
@@ -52,7 +52,7 @@ def slow_chain(tmp_path: Path) -> Chain:
     path.write_bytes(compile_text(SLOW, INCLUDE))
     chain = Chain(linkage=Linkage.STATIC)
     for place, name in enumerate(("quick", "slow", "quick")):
-        chain = chain.add(Slot.of(components_of(str(path), name=name), 10 * place))
+        chain = chain.add(Slot.of(load_component(str(path), name=name), 10 * place))
     return chain
 
 
@@ -104,7 +104,8 @@ def test_nothing_is_timed_afterwards_also_after_kill_9(playground: Playground, s
             assert counts_on(watched)
         assert settled(lambda: not counts_on(watched))
         code = (
-            "from xdpchain.discover import look\nfrom xdpchain.timing import RunTimes\nimport time\n"
+            "from xdpchain.observe.discover import look\nfrom xdpchain.trial.timing import RunTimes\n"
+            "import time\n"
             f"t = RunTimes(look({playground.ifname!r}, {playground.netns!r}))\n"
             "print('timing', flush=True)\ntime.sleep(600)"
         )
@@ -175,7 +176,7 @@ def test_slots_that_a_packet_does_not_reach_have_no_time(root: None, samples: Pa
 
 
 def test_what_runs_is_neither_changed_nor_counted(playground: Playground, samples: Path) -> None:
-    from xdpchain.counters import open_counters
+    from xdpchain.observe.counters import open_counters
 
     running = change(playground, chain_of(samples, "ratelimit", "monitor"))
     assert running.chain is not None

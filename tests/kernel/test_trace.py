@@ -30,15 +30,15 @@ from tests.kernel.tracing import (
     unloading,
 )
 from tests.objects.compile import compile_text
-from xdpchain.chain import Linkage
-from xdpchain.counters import FOREIGN, CounterReader, Sample, open_counters
-from xdpchain.discover import look
-from xdpchain.dispatcher.emit import takes_frags
 from xdpchain.errors import Unsupported
+from xdpchain.linkage.dispatcher.emit import takes_frags
+from xdpchain.model.chain import Linkage
+from xdpchain.observe.counters import FOREIGN, CounterReader, Sample, open_counters
+from xdpchain.observe.discover import look
+from xdpchain.observe.trace import VERDICT, targets, trace
+from xdpchain.observe.trace.cost import measure_counting
 from xdpchain.sys import bpf
-from xdpchain.trace import VERDICT, targets, trace
-from xdpchain.trace.cost import measure_counting
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.vm
 

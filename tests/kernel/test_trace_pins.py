@@ -25,11 +25,20 @@ from tests.kernel.tracing import (
     unload,
     unloading,
 )
-from xdpchain.counters import FOREIGN
 from xdpchain.errors import Unsupported
+from xdpchain.observe.counters import FOREIGN
+from xdpchain.observe.trace import (
+    VERDICT,
+    is_traced,
+    retrace,
+    sweep_traces,
+    targets,
+    trace,
+    trace_off,
+    trace_on,
+)
 from xdpchain.sys import bpffs
-from xdpchain.trace import VERDICT, is_traced, retrace, sweep_traces, targets, trace, trace_off, trace_on
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 pytestmark = pytest.mark.vm
 

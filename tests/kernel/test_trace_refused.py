@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import look_at
-from xdpchain.counters import open_counters
 from xdpchain.errors import PermissionDenied
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.counters import open_counters
+from xdpchain.observe.trace import counting_cost, trace
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
-from xdpchain.trace import counting_cost, trace
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 
 @pytest.fixture

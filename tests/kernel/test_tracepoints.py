@@ -17,14 +17,14 @@ import pytest
 from tests.kernel.chains import change, scripted_chain
 from tests.kernel.mishaps import fill, ip, listeners, live, map_of, redirecting, tallies, to_ifindex
 from tests.kernel.tracing import ON_PASS, ROOT, settled
-from xdpchain.actions import Action
-from xdpchain.chain import Linkage, Mode
 from xdpchain.errors import KernelRefused, PermissionDenied, Unsupported
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Linkage, Mode
+from xdpchain.observe.tracepoints import Kind, Listener, Names, Sample, Scope, Tally, listen, reason
+from xdpchain.observe.tracepoints import listener as listening
 from xdpchain.sys import bpf, netns
-from xdpchain.tracepoints import Kind, Listener, Names, Sample, Scope, Tally, listen, reason
-from xdpchain.tracepoints import listener as listening
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 NATIVE_AND_GENERIC = pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 
@@ -302,7 +302,8 @@ def test_closing_leaves_nothing(root: None) -> None:
 def test_kill_9_leaves_nothing(root: None) -> None:
     before = listeners()
     code = (
-        "from xdpchain.tracepoints import listen\nimport time\nl = listen()\nprint('listening', flush=True)\n"
+        "from xdpchain.observe.tracepoints import listen\nimport time\n"
+        "l = listen()\nprint('listening', flush=True)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code + "time.sleep(600)"],

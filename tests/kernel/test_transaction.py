@@ -15,11 +15,9 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.stress.holdings import holdings
-from xdpchain import transaction
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
+from xdpchain.change import transaction
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import (
     Busy,
     Cancelled,
@@ -31,14 +29,16 @@ from xdpchain.errors import (
     Unsupported,
     XdpChainError,
 )
-from xdpchain.linkage.linked import LinkedChain
-from xdpchain.plan import make_plan
-from xdpchain.running import Owner
+from xdpchain.linkage.linked import BuiltChain
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Owner
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
-from xdpchain.transaction import apply
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
 HOLD_THE_LOCK = """
@@ -57,7 +57,7 @@ def programs(playground: Playground) -> set[int]:
 
 
 def slot(samples: Path, name: str) -> Slot:
-    return Slot.of(components_of(str(samples / f"{name}.o")))
+    return Slot.of(load_component(str(samples / f"{name}.o")))
 
 
 def test_a_plan_from_an_older_chain_is_refused_and_says_who_changed_it(
@@ -98,7 +98,7 @@ def refuse(*_: object, **__: object) -> None:
 
 
 FAULTS: dict[str, tuple[object, str]] = {
-    "pinning": (LinkedChain, "pin"),
+    "pinning": (BuiltChain, "pin"),
     "binding": (bpf, "prog_bind_map"),
     "freezing": (bpf, "map_freeze"),
     "loading": (bpf, "prog_load"),
@@ -304,7 +304,7 @@ def map_name(number: int) -> str:
 def test_the_actions_in_force_are_those_of_the_chain_not_of_the_object(
     playground: Playground, samples: Path
 ) -> None:
-    component = components_of(str(samples / "drop.o"))
+    component = load_component(str(samples / "drop.o"))
     chain = Chain(linkage=Linkage.STATIC).add(Slot.of(component, 7, ActionSet.parse("DP")))
     running = change(playground, chain.add(slot(samples, "pass")))
     assert running.chain is not None

@@ -16,20 +16,20 @@ from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.test_guardian import full_disk
 from tests.kernel.test_state import all_contents, eventually_gone
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of, keep_maps
-from xdpchain.confirm.deciding import roll_back
+from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.journal import store
+from xdpchain.change.journal.entries import Kind
+from xdpchain.change.journal.undoing import NothingToUndo, history, undo, undo_of
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import Busy, NotFound, NotOurs
-from xdpchain.journal import store
-from xdpchain.journal.entries import Kind
-from xdpchain.journal.undoing import NothingToUndo, history, undo, undo_of
-from xdpchain.plan import make_plan
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import keep_maps, load_component
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
-from xdpchain.transaction import apply
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 
@@ -64,7 +64,7 @@ def test_undo_walks_back_through_every_change(guarded: Playground, samples: Path
     assert states[-1].chain is not None
     states.append(change(guarded, states[-1].chain.retune(0, priority=77)))
     assert states[-1].chain is not None
-    states.append(change(guarded, states[-1].chain.add(Slot.of(components_of(str(samples / "pass.o"))))))
+    states.append(change(guarded, states[-1].chain.add(Slot.of(load_component(str(samples / "pass.o"))))))
     guarded.send([FRAME] * 4)
     contents = {key: value for key, value in all_contents(look_at(guarded)).items() if key[0] != "xdp_pass"}
     assert any(value.strip(b"\0") for values in contents.values() for value in values.values())
@@ -85,8 +85,8 @@ def test_what_was_removed_comes_back_from_the_journals_object(
 ) -> None:
     path = tmp_path / "mine.o"
     path.write_bytes((samples / "firewall.o").read_bytes())
-    chain = Chain().add(Slot.of(components_of(str(path))))
-    running = change(guarded, chain.add(Slot.of(components_of(str(samples / "monitor.o")))))
+    chain = Chain().add(Slot.of(load_component(str(path))))
+    running = change(guarded, chain.add(Slot.of(load_component(str(samples / "monitor.o")))))
     assert running.chain is not None
     path.unlink()
     removed = change(guarded, running.chain.remove([0]))
@@ -110,7 +110,7 @@ def test_a_replaced_version_comes_back_with_the_maps_that_both_use(
     guarded.send([FRAME] * 5)
     assert running.chain is not None
     old = running.chain.slots[0]
-    newer = keep_maps(components_of(str(samples / "counter_v2.o")), old.component)
+    newer = keep_maps(load_component(str(samples / "counter_v2.o")), old.component)
     change(guarded, running.chain.substitute(0, newer))
     guarded.send([FRAME] * 2)
     before = all_contents(look_at(guarded))
@@ -156,7 +156,7 @@ def test_a_change_of_libxdp_is_taken_back(guarded: Playground, samples: Path) ->
     assert old.chain is not None
     # What libxdp does to a chain: another dispatcher with fewer of its components, and not a word to us.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xdpchain.transaction.Recording.write", lambda *_: "")
+        patch.setattr("xdpchain.change.transaction.Recording.write", lambda *_: "")
         other = change(guarded, old.chain.remove([0]))
     assert "not made with xdptui" in undo_of(other).what
     assert shown(undone(guarded)) == shown(old)
@@ -179,7 +179,7 @@ def test_a_rollback_that_is_not_in_the_journal_is_none_either(
         for _ in range(2):
             with monkeypatch.context() as patch:
                 arm(guarded, chain_of(samples, "drop"), LATER)
-                patch.setattr("xdpchain.confirm.deciding.note_settled", lambda *_, **__: None)
+                patch.setattr("xdpchain.change.confirm.deciding.note_settled", lambda *_, **__: None)
                 assert roll_back(guarded.ifname, guarded.netns).hook == before.hook
         assert "xdp_drop" not in [slot.name for slot in undo_of(look_at(guarded)).candidate]
 

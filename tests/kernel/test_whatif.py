@@ -13,20 +13,20 @@ import pytest
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.kernel.test_contract import LINKAGES
 from tests.objects.compile import compile_text
-from xdpchain import whatif
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of
-from xdpchain.packets.frames import icmp_echo
-from xdpchain.packets.packet import Packet
-from xdpchain.packets.sources import builtin_packets
-from xdpchain.running import Running
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
-from xdpchain.whatif import what_if
-from xdptui.demo.frames import NEAR, PEER, arp_request, scripted, tcp_syn, udp
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import NEAR, PEER, arp_request, scripted, tcp_syn, udp
+from xdpchain.testing.playground import Playground
+from xdpchain.trial import whatif
+from xdpchain.trial.packets.frames import icmp_echo
+from xdpchain.trial.packets.packet import Packet
+from xdpchain.trial.packets.sources import builtin_packets
+from xdpchain.trial.whatif import what_if
 
 WEB = Packet("web", tcp_syn(PEER, NEAR, 80))
 SSH = Packet("ssh", tcp_syn(PEER, NEAR, 22))
@@ -101,7 +101,7 @@ def state(running: Running) -> dict[int, list[tuple[bytes, bytes]]]:
 
 def slot(samples: Path, name: str, program: str, priority: int, actions: str = "P") -> Slot:
     return Slot.of(
-        components_of(str(samples / f"{name}.o"), name=program), priority, ActionSet.parse(actions)
+        load_component(str(samples / f"{name}.o"), name=program), priority, ActionSet.parse(actions)
     )
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from tests.kernel.chains import expected, look_at
 from tests.kernel.loaders import xdp_loader
 from tests.objects.compile import EVERYTHING, compile_file
-from xdpchain.actions import Action, ActionSet
-from xdpchain.counters import Sample, SlotCounts
-from xdpchain.running import Owner
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.running import Owner
+from xdpchain.observe.counters import Sample, SlotCounts
+from xdpchain.observe.trace import sweep_traces
 from xdpchain.sys import bpf, bpffs
-from xdpchain.trace import sweep_traces
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 __all__ = [
     "DROP",
@@ -168,8 +168,8 @@ def model(
 
 
 def child(playground: Playground, code: str, link: int = 0) -> subprocess.Popen[str]:
-    """A process of its own, with ``running`` and everything of xdpchain.trace to start with."""
-    head = "from xdpchain.discover import look\nfrom xdpchain.trace import *\nimport time\n"
+    """A process of its own, with ``running`` and everything of xdpchain.observe.trace to start with."""
+    head = "from xdpchain.observe.discover import look\nfrom xdpchain.observe.trace import *\nimport time\n"
     head += f"running = look({playground.links[link].ifname!r}, {playground.netns!r})\n"
     paths = os.pathsep.join((str(ROOT / "core"), str(ROOT)))
     return subprocess.Popen(

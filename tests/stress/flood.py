@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.stress.children import forking
-from xdpchain.chain import MapRef
+from xdpchain.model.chain import MapRef
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.libbpf import possible_cpus
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 __all__ = ["Arrival", "Flood", "counted"]
 

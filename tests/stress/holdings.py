@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xdpchain.discover import look
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 __all__ = ["Holdings", "descriptors", "holdings", "pin_paths", "resident_bytes"]
 

@@ -22,10 +22,8 @@ from tests.objects.compile import compile_text
 from tests.stress.children import private_mounts, run_cli
 from tests.stress.holdings import Holdings, holdings
 from tests.stress.scale import scaled
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import (
     InvalidInput,
     KernelRefused,
@@ -34,11 +32,13 @@ from xdpchain.errors import (
     Unsupported,
     XdpChainError,
 )
-from xdpchain.plan import make_plan
-from xdpchain.transaction import apply
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
+from xdpchain.testing.playground import Playground
 from xdptui import outcome
 from xdptui.cli import main
-from xdptui.demo.playground import Playground
 
 MULTIARCH = f"/usr/include/{platform.machine()}-linux-gnu"
 HEADER = '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nchar l[] SEC("license") = "GPL";\n'
@@ -135,12 +135,12 @@ def scene(
 
 
 def slot(samples: Path, name: str) -> Slot:
-    return Slot.of(components_of(str(samples / f"{name}.o")))
+    return Slot.of(load_component(str(samples / f"{name}.o")))
 
 
 def adopt(scene: Scene, path: Path | str) -> None:
     """What the engine does with an object file that shall join the chain."""
-    new = Slot.of(components_of(str(path)))
+    new = Slot.of(load_component(str(path)))
     running = look_at(scene.playground)
     apply(make_plan(running, (running.chain or Chain()).relink(scene.linkage).add(new)))
 
@@ -222,9 +222,9 @@ def test_names_that_do_not_exist(scene: Scene, samples: Path, capsys: pytest.Cap
         with pytest.raises(NotFound):
             look("xdp0", "no-such-namespace")
         with pytest.raises(NotFound):
-            components_of(good, name="nobody")
+            load_component(good, name="nobody")
         with pytest.raises(NotFound):
-            components_of(good + ".gone")
+            load_component(good + ".gone")
         running = look_at(scene.playground)
         with pytest.raises(NotFound):
             (running.chain or Chain()).retune(9, actions=ActionSet.parse("P"))
@@ -250,7 +250,7 @@ def test_an_eleventh_slot(
     chain = Chain(linkage=linkage)
     for number in range(10):
         chain = chain.add(
-            Slot.of(components_of(str(samples / "scripted.o"), name=f"scripted_{number}", instance="one"))
+            Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{number}", instance="one"))
         )
     running = change(playground, chain)
     scene = Scene(playground, own_bpffs, linkage)

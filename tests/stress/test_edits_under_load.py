@@ -22,12 +22,12 @@ from tests.kernel.test_contract import LINKAGES
 from tests.stress.flood import Arrival, Flood, counted
 from tests.stress.holdings import pin_paths
 from tests.stress.scale import scaled
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import MAX_SLOTS, Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of, keep_maps
-from xdpchain.counters import SlotCounts, open_counters
-from xdpchain.running import Running
-from xdptui.demo.playground import DeviceCounters, Playground
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import MAX_SLOTS, Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import keep_maps, load_component
+from xdpchain.observe.counters import SlotCounts, open_counters
+from xdpchain.testing.playground import DeviceCounters, Playground
 
 EDITS = scaled(200, 2000, 40)
 FIRST = "xdp_counter"
@@ -38,12 +38,12 @@ SOME_DROP = bytes([PASS, DROP, PASS, PASS, DROP, PASS, PASS, DROP, PASS, PASS])
 
 
 def marker(samples: Path, number: int) -> Slot:
-    return Slot.of(components_of(str(samples / "scripted.o"), name=f"scripted_{number}"))
+    return Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{number}"))
 
 
 def first_chain(samples: Path, linkage: Linkage, mode: Mode) -> Chain:
     chain = Chain(linkage=linkage, mode=mode)
-    chain = chain.add(Slot.of(components_of(str(samples / "counter.o")), 0, ActionSet.parse("ADPTR")))
+    chain = chain.add(Slot.of(load_component(str(samples / "counter.o")), 0, ActionSet.parse("ADPTR")))
     for number in (0, 1, 2):
         chain = chain.add(marker(samples, number))
     return chain
@@ -61,7 +61,7 @@ def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequenc
     if kind == "add":
         new = marker(samples, chance.randrange(10))
         if chance.random() < 0.2:  # one that leaves no mark, but pins
-            new = Slot.of(components_of(str(samples / "tailcalls.o")))
+            new = Slot.of(load_component(str(samples / "tailcalls.o")))
         return chain.add(new, chance.randrange(1, count + 1))
     if kind == "remove":
         return chain.remove([index])
@@ -76,7 +76,7 @@ def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequenc
     if kind == "replace":
         return chain.substitute(index, marker(samples, chance.randrange(10)).component)
     version = chance.choice(("counter", "counter_v2"))
-    newer = components_of(str(samples / f"{version}.o"))
+    newer = load_component(str(samples / f"{version}.o"))
     chain = chain.substitute(0, keep_maps(newer, chain.slots[0].component))
     assert chain.slots[0].priority == 0
     return chain

@@ -16,26 +16,26 @@ from tests.kernel.test_contract import LINKAGES
 from tests.stress.holdings import holdings
 from tests.stress.scale import LAB, SOAK, scaled
 from tests.stress.syscalls import Call, changes_something, run_until
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Mode, Slot
-from xdpchain.components import components_of
-from xdpchain.plan import make_plan
-from xdpchain.running import Running
-from xdpchain.transaction import apply
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
-from xdptui.demo.wire import Listener
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.wire import Listener
 
 FRAME = scripted(bytes([2] * 10), length=66)
 STRIDE = scaled(1, 1, 12)
 
 
 def marker(samples: Path, number: int) -> Slot:
-    return Slot.of(components_of(str(samples / "scripted.o"), name=f"scripted_{number}"))
+    return Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{number}"))
 
 
 def tail_caller(samples: Path) -> Slot:
-    return Slot.of(components_of(str(samples / "tailcalls.o")))
+    return Slot.of(load_component(str(samples / "tailcalls.o")))
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from tests.kernel.chains import change, look_at
 from tests.kernel.test_contract import LINKAGES
 from tests.stress.children import call, drop, run_cli, without_root
 from tests.stress.holdings import holdings
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of
-from xdpchain.permissions import missing_capabilities
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.objects.components import load_component
+from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import netns
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 
 SYSTEM, BPF, PERFMON, NET = "CAP_SYS_ADMIN", "CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"
 # What is taken away, and what is missing then: CAP_SYS_ADMIN stands in for the two that were once part of it.
@@ -87,7 +87,7 @@ def read_only(
 ) -> None:
     chain = Chain(linkage=linkage)
     for name in ("counter", "tailcalls"):
-        chain = chain.add(Slot.of(components_of(str(samples / f"{name}.o"))))
+        chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
     running = change(playground, chain)
     before = holdings(playground, own_bpffs).counts
     enter = inside(playground, prepare)

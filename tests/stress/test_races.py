@@ -15,14 +15,14 @@ from tests.kernel.test_contract import LINKAGES
 from tests.stress.children import forking, run_cli
 from tests.stress.holdings import holdings
 from tests.stress.scale import scaled
-from xdpchain import transaction
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of
+from xdpchain.change import transaction
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
 from xdpchain.errors import RaceLost, XdpChainError
-from xdpchain.plan import make_plan
-from xdpchain.transaction import apply
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.objects.components import load_component
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 
 ROUNDS = scaled(25, 500, 5)
 FRAME = scripted(bytes([2] * 10), length=66)
@@ -30,7 +30,7 @@ TOLD = {"RaceLost", "Busy", "HookBusy"}
 
 
 def marker(samples: Path, number: int) -> Slot:
-    return Slot.of(components_of(str(samples / "scripted.o"), name=f"scripted_{number}"))
+    return Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{number}"))
 
 
 class Editor:

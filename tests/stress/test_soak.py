@@ -19,16 +19,16 @@ from tests.kernel.test_contract import LINKAGES
 from tests.stress.children import Outcome, run_cli
 from tests.stress.holdings import Holdings, holdings, resident_bytes
 from tests.stress.scale import LAB, scaled
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import components_of, keep_maps
-from xdpchain.counters import open_counters
-from xdpchain.plan import make_plan
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.objects.components import keep_maps, load_component
+from xdpchain.observe.counters import open_counters
 from xdpchain.sys import bpf
-from xdpchain.transaction import apply
-from xdpchain.trial import run_trial
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
+from xdpchain.trial.run import run_trial
 
 EDITS = scaled(300, 10_000, 24)
 PROCESSES = scaled(20, 1_000, 6)
@@ -42,15 +42,15 @@ SLACK = 1 << 20
 def cycle(samples: Path, start: Chain) -> Iterator[Chain | None]:
     """Edits of every kind; after the last the chain is as it was before the first. None: read it again."""
     scripted = str(samples / "scripted.o")
-    counter = components_of(str(samples / "counter.o"))
-    newer = components_of(str(samples / "counter_v2.o"))
+    counter = load_component(str(samples / "counter.o"))
+    newer = load_component(str(samples / "counter_v2.o"))
     chain = start
-    chain = yield chain.add(Slot.of(components_of(scripted, name="scripted_1")), 0)
+    chain = yield chain.add(Slot.of(load_component(scripted, name="scripted_1")), 0)
     chain = yield chain.move(0, 2)
     chain = yield chain.retune(1, actions=ActionSet.parse("PDT"))
     first = next(i for i, slot in enumerate(chain.slots) if slot.name == "xdp_counter")
     chain = yield chain.substitute(first, keep_maps(newer, chain.slots[first].component))
-    chain = yield chain.add(Slot.of(components_of(str(samples / "tailcalls.o"))))
+    chain = yield chain.add(Slot.of(load_component(str(samples / "tailcalls.o"))))
     chain = yield chain.substitute(first, keep_maps(counter, chain.slots[first].component))
     chain = yield chain.remove(
         [i for i, s in enumerate(chain.slots) if s.name in ("scripted_1", "xdp_tailcalls")]
@@ -63,7 +63,7 @@ def everything(samples: Path, linkage: Linkage) -> Chain:
     """Map types of all kinds: hashes, per-CPU, global data, maps in maps, a program array."""
     chain = Chain(linkage=linkage)
     for name in ("counter", "firewall", "globals", "mapinmap", "tailcalls"):
-        chain = chain.add(Slot.of(components_of(str(samples / f"{name}.o"))))
+        chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
     return chain
 
 
@@ -133,7 +133,7 @@ def refused(playground: Playground, samples: Path, number: int) -> None:
     if number % 7:
         return
     running = look_at(playground)
-    bad = Slot.of(components_of(str(samples / "refused.o")))
+    bad = Slot.of(load_component(str(samples / "refused.o")))
     with pytest.raises(Exception, match="verifier"):
         apply(make_plan(running, (running.chain or Chain()).add(bad)))
 

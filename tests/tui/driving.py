@@ -12,14 +12,14 @@ from pathlib import Path
 from textual.pilot import Pilot
 from textual.widget import Widget
 
-from xdpchain.chain import Chain, Slot
-from xdpchain.components import components_of
-from xdpchain.discover import look
-from xdpchain.plan import make_plan
-from xdpchain.running import Running
-from xdpchain.transaction import apply
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.running import Running
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
+from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui
-from xdptui.demo.playground import Playground
 from xdptui.screens.dialog import Dialog
 from xdptui.view.chain_lines import columns
 from xdptui.view.session import Session
@@ -34,7 +34,7 @@ def run_chain(playground: Playground, samples: Path, *names: str) -> Running:
     """Make these samples run on the playground, sorted by the priorities that they declare."""
     chain = Chain()
     for name in names:
-        chain = chain.add(Slot.of(components_of(str(samples / f"{name}.o"))))
+        chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
     return change(playground, lambda _: chain)
 
 

@@ -13,8 +13,8 @@ from tests.kernel.arming import no_guardian_survives
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_doctor_programs import somebody
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
-from xdpchain.running import Owner
-from xdptui.demo.playground import Playground
+from xdpchain.model.running import Owner
+from xdpchain.testing.playground import Playground
 from xdptui.screens.adopt import AdoptDialog
 from xdptui.screens.failure import Failure
 from xdptui.screens.plan import PlanDialog

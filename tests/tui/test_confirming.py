@@ -11,10 +11,10 @@ import pytest
 
 from tests.kernel.arming import no_guardian_survives
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
-from xdpchain.confirm.deciding import confirm, roll_back
-from xdpchain.plan import make_plan
-from xdpchain.transaction import apply
-from xdptui.demo.playground import Playground
+from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.change.plan import make_plan
+from xdpchain.change.transaction import apply
+from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
 from xdptui.view import session as sessions

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.tui.driving import driving, run_chain
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
-from xdptui.demo.frames import NEAR, PEER, udp
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import NEAR, PEER, udp
+from xdpchain.testing.playground import Playground
 from xdptui.screens.doctor import DoctorScreen
 from xdptui.screens.plan import PlanDialog
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage
-from xdpchain.plan import Plan
-from xdpchain.policy import Answer, Policy
-from xdpchain.probe import default_linkage
-from xdpchain.running import Running
-from xdpchain.transaction import apply
-from xdptui.demo import frames
-from xdptui.demo.frames import NEAR, PEER
-from xdptui.demo.playground import Playground
+from xdpchain.change.plan import Plan
+from xdpchain.change.transaction import apply
+from xdpchain.linkage.probe import default_linkage
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.running import Running
+from xdpchain.testing import frames
+from xdpchain.testing.frames import NEAR, PEER
+from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.plan import PlanDialog
@@ -272,7 +272,7 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
 
         return apply(plan, progress=wait, cancelled=cancelled)
 
-    monkeypatch.setattr("xdpchain.transaction.apply", held_up)
+    monkeypatch.setattr("xdpchain.change.transaction.apply", held_up)
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("J", "a")
         await driver.until(lambda: driver.dialog(Applying) and "•" in driver.label("#steps"))

@@ -11,8 +11,8 @@ import pytest
 
 from tests.kernel.mishaps import fill, ip, listeners, redirecting
 from tests.tui.driving import change, driving, run_chain
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 from xdptui.screens.events import EventsScreen
 
 
@@ -60,7 +60,7 @@ async def test_it_shows_what_is_lost_and_where_others_go(net: Playground) -> Non
 
 async def test_it_says_why_it_cannot_listen(net: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     from xdpchain.errors import PermissionDenied
-    from xdpchain.tracepoints import listener
+    from xdpchain.observe.tracepoints import listener
 
     def refuse(*_: object) -> None:
         raise PermissionDenied("the XDP tracepoints can't be listened to", "not today", "Ask tomorrow")

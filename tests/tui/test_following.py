@@ -11,12 +11,12 @@ import pytest
 from tests.kernel.chains import scripted_chain
 from tests.kernel.test_follow import left_over, wait_until_it_counts_as_gone
 from tests.tui.driving import Driver, change, driving, look_at, run_chain
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Linkage
 from xdpchain.follow import follow
-from xdpchain.running import Running
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 from xdptui.screens.follow import FollowScreen
 from xdptui.widgets.row_list import RowList
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from textual.widgets import Button, Input, OptionList
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
-from xdpchain.chain import Mode
-from xdpchain.maptable import open_map
-from xdptui.demo import frames
-from xdptui.demo.frames import NEAR, PEER
-from xdptui.demo.playground import Playground
+from xdpchain.maps import open_map
+from xdpchain.model.chain import Mode
+from xdpchain.testing import frames
+from xdpchain.testing.frames import NEAR, PEER
+from xdpchain.testing.playground import Playground
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.globals_form import GlobalsForm

@@ -13,10 +13,10 @@ from textual.command import CommandPalette
 from textual.widgets import TabbedContent
 
 from tests.tui.driving import change, driving, look_at, run_chain
-from xdpchain.permissions import Capability
-from xdptui.demo import frames
-from xdptui.demo.frames import NEAR, PEER
-from xdptui.demo.playground import Playground
+from xdpchain.observe.permissions import Capability
+from xdpchain.testing import frames
+from xdpchain.testing.frames import NEAR, PEER
+from xdpchain.testing.playground import Playground
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
@@ -145,7 +145,7 @@ async def test_read_only_names_what_is_missing_and_keeps_looking(
 ) -> None:
     before = run_chain(playground, samples, *THREE)
     lacking = (Capability("CAP_NET_ADMIN", "programs can't be attached to interfaces"),)
-    monkeypatch.setattr("xdpchain.permissions.missing_capabilities", lambda: lacking)
+    monkeypatch.setattr("xdpchain.observe.permissions.missing_capabilities", lambda: lacking)
     async with driving(playground.netns, playground.ifname, size=(120, 40)) as driver:
         await driver.until(lambda: driver.session.read_only)
         assert "READ-ONLY: no CAP_NET_ADMIN" in driver.lines("banner")[0]

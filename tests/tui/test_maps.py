@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.tui.driving import change, driving, run_chain
-from xdpchain.maptable import open_map
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
+from xdpchain.maps import open_map
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
 from xdptui.screens.maps import MapsScreen
 

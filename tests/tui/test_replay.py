@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.tui.driving import Driver, driving, run_chain
-from xdpchain.counts import Sample
-from xdpchain.recording import Counted, Header, Reading, Recording, Writer
+from xdpchain.model.counts import Sample
+from xdpchain.observe.recording import Counted, Header, Reading, Recording, Writer
+from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.traffic import mixture
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO
-from xdptui.demo import frames
-from xdptui.demo.playground import Playground
-from xdptui.demo.traffic import mixture
 from xdptui.meter import Opened
 from xdptui.replay import Replay
 
@@ -57,7 +57,7 @@ async def test_the_same_sample_looks_the_same(
 ) -> None:
     """Real counts of real packets, on both screens."""
     running = run_chain(playground, samples, "firewall", "ratelimit", "monitor")
-    from xdpchain.counters import open_counters
+    from xdpchain.observe.counters import open_counters
 
     with open_counters(running) as reader:  # type: ignore[union-attr]
         playground.send(mixture())

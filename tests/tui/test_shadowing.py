@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.kernel.chains import scripted_chain
 from tests.tui.driving import change, driving, look_at
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Linkage
-from xdptui.demo.frames import scripted
-from xdptui.demo.playground import Playground
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Linkage
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
 from xdptui.view.session import State
 
 PASS_ON = ActionSet.parse("P")

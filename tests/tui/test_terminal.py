@@ -16,8 +16,8 @@ import pytest
 
 from tests.tui.driving import look_at, names, run_chain
 from tests.tui.terminal import Terminal, Tmux
-from xdptui.demo.playground import Playground
-from xdptui.demo.traffic import mixture
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.traffic import mixture
 
 THREE = ("firewall", "ratelimit", "monitor")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*?(?:[349][0-7]|10[0-7]|[34]8;[25];[0-9;]+)[;m]")

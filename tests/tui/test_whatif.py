@@ -11,7 +11,7 @@ import pytest
 
 from tests.kernel.arming import no_guardian_survives
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
-from xdptui.demo.playground import Playground
+from xdpchain.testing.playground import Playground
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
-from xdpchain.btf_types import Kind
+from xdpchain.objects.btf_types import Kind
 
 __all__ = ["Blob", "run_config"]
 

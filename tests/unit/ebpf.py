@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 
-from xdpchain.image import instructions
+from xdpchain.bytecode.instructions import instructions
 
 __all__ = ["run_filter"]
 

@@ -7,9 +7,9 @@ import re
 
 import pytest
 
-from xdpchain.account.balance import Account, DeviceCounts, Reading, balance, device_counts
-from xdpchain.account.drivers import DRIVERS, Driver, Failure, driver_of
-from xdpchain.counts import SlotCounts
+from xdpchain.model.counts import SlotCounts
+from xdpchain.observe.account.balance import Account, DeviceCounts, Reading, balance, device_counts
+from xdpchain.observe.account.drivers import DRIVERS, Driver, Failure, driver_of
 from xdptui.view.account_lines import account_lines, conclusion
 
 NOTHING = {Failure.TX: 0, Failure.REDIRECT: 0}

@@ -11,11 +11,11 @@ import pytest
 
 from tests.objects.compile import EVERYTHING, compile_file
 from tests.unit.btf_blob import Blob
-from xdpchain import btf_types as types
-from xdpchain.btf import MAX_DEPTH, Btf, BtfError
-from xdpchain.btf_types import Kind, Linkage
-from xdpchain.elf import Elf
 from xdpchain.errors import InvalidInput
+from xdpchain.objects import btf_types as types
+from xdpchain.objects.btf import MAX_DEPTH, Btf, BtfError
+from xdpchain.objects.btf_types import Kind, Linkage
+from xdpchain.objects.elf import Elf
 
 
 @pytest.fixture(params=[False, True], ids=["little", "big"])

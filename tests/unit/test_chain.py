@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import MAX_SLOTS, Chain, Component, Slot, order_key
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.runconfig import MAX_PRIORITY, RunConfig
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Slot, order_key
+from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 
 
 def slot(name: str, priority: int = 50, number: int | None = None) -> Slot:

@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from xdpchain.chaincall import (
+from xdpchain.bytecode.chaincall import (
     ROWS,
     Counting,
     Epilogue,
@@ -19,8 +19,8 @@ from xdpchain.chaincall import (
     woven,
     wrapped,
 )
+from xdpchain.bytecode.instructions import SIZE, Instruction, instructions
 from xdpchain.errors import InvalidInput
-from xdpchain.image import SIZE, Instruction, instructions
 
 EXIT = Instruction(0x95, 0, 0, 0, 0)
 PASS = Instruction(0xB7, 0, 0, 0, 2)

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.ebpf import run_filter
+from xdpchain.bytecode.classic import HEAD, Classic, translate, unpack
 from xdpchain.errors import InvalidInput
-from xdpchain.follow.classic import HEAD, Classic, translate, unpack
 from xdpchain.sys.pcap import compile_expression, run_offline
 from xdptui.trial_frames import NAMED_FRAMES
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Mode, Slot
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
 from xdptui import cli
 from xdptui.commands import options as values
 from xdptui.commands.arguments import CHANGING, COMMANDS, command_parser, spelled_out

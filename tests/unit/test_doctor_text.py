@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
 from xdpchain.doctor import Finding, Level, Topic
-from xdpchain.doctor.commands import Commands
 from xdpchain.doctor.device import examine_device
 from xdpchain.doctor.drivers import SOURCES
 from xdpchain.doctor.facts import Facts, Peer, Queues, Switch, Upper
 from xdpchain.doctor.hook import examine_hook
 from xdpchain.doctor.tools import compare_dispatcher
-from xdpchain.doctor.whose import Evidence, Held, judge
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.commands import Commands
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.observe.owner_evidence import Evidence, Held, judge
 from xdptui.render import doctor_text
 
 ROOT = Path(__file__).parents[2]

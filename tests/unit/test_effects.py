@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.objects.compile import compile_text
-from xdpchain.chain import Chain, Component, MapRef, Slot
-from xdpchain.components import component_of, components_of
-from xdpchain.effects import Effects, effects_of
-from xdpchain.lint import Surroundings, lint
-from xdpchain.objfile import ObjectFile
+from xdpchain.bytecode.effects import Effects, effects_of
+from xdpchain.change.lint import Surroundings, lint
+from xdpchain.model.chain import Chain, Component, MapRef, Slot
+from xdpchain.objects.components import component_of, load_component
+from xdpchain.objects.objfile import ObjectFile
 
 HEAD = """
 #define SEC(name) __attribute__((section(name), used))
@@ -122,7 +122,7 @@ def warned(chain: Chain, around: Surroundings | None = None) -> list[str]:
 
 
 def shadow_of(path: Path, name: str | None = None) -> Slot:
-    return Slot.of(components_of(str(path), name=name), 10, shadow=True)
+    return Slot.of(load_component(str(path), name=name), 10, shadow=True)
 
 
 def test_a_harmless_one_is_not_warned_of(samples: Path) -> None:
@@ -140,7 +140,7 @@ def test_one_that_redirects_before_another_one_that_does(samples: Path) -> None:
     (text,) = warned(chain)
     assert "nothing is sent there" in text
     assert "its target" not in text
-    other = Slot.of(components_of(str(samples / "redirect.o"), name="redirect_out"), 20)
+    other = Slot.of(load_component(str(samples / "redirect.o"), name="redirect_out"), 20)
     (text,) = warned(chain.add(other))
     assert "would use its target" in text
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
-from xdpchain.counts import Sample, SlotCounts
 from xdpchain.errors import InvalidInput
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.commands.export import address
 from xdptui.export.metrics import METRICS, values
 

@@ -11,8 +11,8 @@ import pytest
 from xdpchain.errors import Unsupported
 from xdpchain.follow.followed import Change, Followed, Step, View, changes
 from xdpchain.follow.pcapng import file_header, packet_blocks, way
-from xdpchain.packets.describe import describe
 from xdpchain.sys import pcap
+from xdpchain.trial.packets.describe import describe
 from xdptui.render.follow_text import change_lines, change_text, packet_document, packet_text
 from xdptui.trial_frames import NAMED_FRAMES
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain import image
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
-from xdpchain.config import MAGIC, SIZES, USED, DispatcherConfig, SlotConfig
+from xdpchain.bytecode import instructions
+from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput
-from xdpchain.manifest import Author, Manifest
-from xdpchain.runconfig import RunConfig
-from xdpchain.unit import Unit
+from xdpchain.linkage.dispatcher.config import MAGIC, SIZES, USED, DispatcherConfig, SlotConfig
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.runconfig import RunConfig
 
 U32 = st.integers(0, 2**32 - 1)
 SLOTS = st.lists(st.builds(SlotConfig, st.integers(0, 2**31 - 1), U32, U32), max_size=10).map(tuple)
@@ -66,7 +66,7 @@ def test_any_bytes_are_a_block_or_refused(data: bytes) -> None:
 
 
 UNITS = st.builds(
-    Unit,
+    LinkableProgram,
     instructions=st.binary(max_size=64),
     functions=st.lists(st.tuples(U32, U32), max_size=4).map(tuple),
     btf=st.binary(max_size=64),
@@ -79,15 +79,15 @@ UNITS = st.builds(
 
 
 @given(UNITS, st.binary(max_size=8))
-def test_units_survive(unit: Unit, padding: bytes) -> None:
-    assert Unit.decode(unit.encode() + padding) == unit
+def test_units_survive(unit: LinkableProgram, padding: bytes) -> None:
+    assert LinkableProgram.decode(unit.encode() + padding) == unit
 
 
 @given(UNITS, st.data())
-def test_damaged_units_are_refused(unit: Unit, data: st.DataObject) -> None:
+def test_damaged_units_are_refused(unit: LinkableProgram, data: st.DataObject) -> None:
     whole = unit.encode()
     with pytest.raises(InvalidInput):
-        Unit.decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        LinkableProgram.decode(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
 CHAIN = Chain(
@@ -143,7 +143,7 @@ def test_a_newer_manifest_says_so() -> None:
 
 
 def op(code: int, target: int = 0, source: int = 0, offset: int = 0, immediate: int = 0) -> bytes:
-    return image.Instruction(code, target, source, offset, immediate).encode()
+    return instructions.Instruction(code, target, source, offset, immediate).encode()
 
 
 EXIT = op(0x95)
@@ -154,28 +154,28 @@ DISPATCHER = MAIN + (op(0xB7, immediate=31) + EXIT) * 3
 
 def test_calls_are_pointed_at_the_components_and_dead_ones_vanish() -> None:
     first, second = op(0xB7, immediate=2) + EXIT, op(0xB7, immediate=1) * 3 + EXIT
-    linked = image.splice(DISPATCHER, (4, 6, 8), (first, second))
+    linked = instructions.splice(DISPATCHER, (4, 6, 8), (first, second))
     assert linked.starts == (4, 6)
-    decoded = dict(image.instructions(linked.image))
+    decoded = dict(instructions.instructions(linked.image))
     assert decoded[0].immediate == 4 - 1
     assert decoded[1].immediate == 6 - 2
-    assert decoded[2] == image.Instruction(0xB7, 0, 0, 0, 0)
+    assert decoded[2] == instructions.Instruction(0xB7, 0, 0, 0, 0)
     assert linked.image[4 * 8 :] == first + second
-    assert image.function_starts(linked.image) == (0, 4, 6)
+    assert instructions.function_starts(linked.image) == (0, 4, 6)
 
 
 def test_map_descriptors_are_found_and_replaced() -> None:
     load = op(0x18, 1, 1, immediate=7) + op(0)
     value = op(0x18, 2, 2, immediate=9) + op(0, immediate=16)
     code = op(0xB7) + load + value + op(0x18, 3, 4, immediate=1) + op(0) + EXIT
-    assert image.map_references(code) == ((1, 7), (3, 9))
-    patched = image.patch_maps(code, ((1, "a"), (3, "b")), {"a": 70, "b": 90})
-    assert image.map_references(patched) == ((1, 70), (3, 90))
+    assert instructions.map_references(code) == ((1, 7), (3, 9))
+    patched = instructions.patch_maps(code, ((1, "a"), (3, "b")), {"a": 70, "b": 90})
+    assert instructions.map_references(patched) == ((1, 70), (3, 90))
     assert patched[4 * 8 + 4 : 5 * 8] == struct.pack("=i", 16), "the offset into the value stays"
 
 
 def test_module_calls_are_noticed() -> None:
-    assert not image.module_calls(op(0x85, source=2, immediate=1234))
-    assert image.module_calls(op(0x85, source=2, offset=1, immediate=1234))
+    assert not instructions.module_calls(op(0x85, source=2, immediate=1234))
+    assert instructions.module_calls(op(0x85, source=2, offset=1, immediate=1234))
     with pytest.raises(InvalidInput):
-        list(image.instructions(b"123"))
+        list(instructions.instructions(b"123"))

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.packets import frames
-from xdpchain.packets.builtin import builtin
-from xdpchain.packets.frames import Host
-from xdpchain.packets.ssh import Ends, ssh_packets
-from xdptui.demo.frames import NEAR, PEER, scripted
+from xdpchain.testing.frames import NEAR, PEER, scripted
+from xdpchain.trial.packets import frames
+from xdpchain.trial.packets.builtin import builtin
+from xdpchain.trial.packets.frames import Host
+from xdpchain.trial.packets.ssh import Ends, ssh_packets
 
 PORTS = st.integers(0, 0xFFFF)
 HOSTS = st.integers(1, 254).map(Host.number)

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from tests.objects.compile import EVERYTHING, compile_file, compile_text
 from tests.unit.btf_blob import Blob, run_config
-from xdpchain.btf import Btf, BtfError
-from xdpchain.btf_types import Kind
-from xdpchain.elf import Elf
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.objfile import ObjectFile
-from xdpchain.objmaps import data_map_name
-from xdpchain.runconfig_btf import read_metadata_version, read_run_configs
-from xdpchain.section_names import classify
+from xdpchain.objects.btf import Btf, BtfError
+from xdpchain.objects.btf_types import Kind
+from xdpchain.objects.elf import Elf
+from xdpchain.objects.objfile import ObjectFile
+from xdpchain.objects.objmaps import data_map_name
+from xdpchain.objects.runconfig_btf import read_metadata_version, read_run_configs
+from xdpchain.objects.section_names import classify
 
 # The deadline is the promise of bounded time: a thousand times what a sound file of this size takes.
 fuzz = settings(

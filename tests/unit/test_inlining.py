@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from xdpchain.image import Instruction, instructions
-from xdpchain.inlining import inlined
+from xdpchain.bytecode.inlining import inlined
+from xdpchain.bytecode.instructions import Instruction, instructions
 
 EXIT, CALL, JUMP, SET, MOVE, ADD = 0x95, 0x85, 0x05, 0xB7, 0xBF, 0x07
 LOAD, STORE, ATOMIC_ADD = 0x79, 0x7B, 0xDB

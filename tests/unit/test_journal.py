@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from xdpchain.armed import Armed, Outcome, Pins, Settled
-from xdpchain.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.change.journal import store
+from xdpchain.change.journal.entries import Entry, Kind, Moment, past, past_with_changes
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.journal import store
-from xdpchain.journal.entries import Entry, Kind, Moment, past, past_with_changes
-from xdpchain.manifest import Author
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.manifest import Author
+from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange, Pins
 
 ME = Author("root", 7, "xdptui load eth0", 1.5)
 BOOT = "boot-1"
@@ -122,15 +122,17 @@ def test_what_is_no_entry_is_refused(data: bytes) -> None:
 
 
 def test_what_waits_and_what_became_of_it_are_read_as_written() -> None:
-    armed = Armed("eth0", 2, 99, Mode.NATIVE, None, 8, 12.5, 60.0, ME, 44, 5, Pins(True, (3, 4)), Pins())
-    assert Armed.decode(armed.encode() + b"\0\0") == armed
+    armed = PendingChange(
+        "eth0", 2, 99, Mode.NATIVE, None, 8, 12.5, 60.0, ME, 44, 5, Pins(True, (3, 4)), Pins()
+    )
+    assert PendingChange.decode(armed.encode() + b"\0\0") == armed
     assert armed.seconds_left(10.0) == 2.5
     assert armed.seconds_left(100.0) == 0
-    settled = Settled(Outcome.ROLLED_BACK, 1.0, None, None, 8, ME, "words")
-    assert Settled.decode(settled.encode()) == settled
+    settled = ConfirmOutcome(Outcome.ROLLED_BACK, 1.0, None, None, 8, ME, "words")
+    assert ConfirmOutcome.decode(settled.encode()) == settled
     assert settled.text == "the change was rolled back (words); no program runs"
     for data in (b"", b"[]", b'{"format": 2}', json.dumps({"format": 1}).encode()):
-        for kind in (Armed, Settled):
+        for kind in (PendingChange, ConfirmOutcome):
             with pytest.raises(InvalidInput):
                 kind.decode(data)
 

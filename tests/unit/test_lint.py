@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.objects.compile import compile_text
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
-from xdpchain.components import component_of, components_of, keep_maps
-from xdpchain.lint import MapFact, Neighbour, Surroundings, Warning, lint
-from xdpchain.objfile import ObjectFile
-from xdpchain.plan import make_plan
-from xdpchain.redirects import redirect_use
-from xdpchain.running import Device, Hook, Owner, Running
+from xdpchain.bytecode.redirects import redirect_use
+from xdpchain.change.lint import MapFact, Neighbour, Surroundings, Warning, lint
+from xdpchain.change.plan import make_plan
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.running import Device, Hook, Owner, Running
+from xdpchain.objects.components import component_of, keep_maps, load_component
+from xdpchain.objects.objfile import ObjectFile
 
 FEATURES = frozenset({"basic", "redirect", "ndo-xmit", "rx-sg"})
 DEVICE = Device(Interface("eth7", 7), True, "up", 1500, "veth", FEATURES)
@@ -103,13 +103,13 @@ def test_fragments_are_weighed_against_the_mtu() -> None:
 
 
 def devmap(samples: Path) -> Component:
-    return components_of(str(samples / "redirect.o"), name="redirect_out")
+    return load_component(str(samples / "redirect.o"), name="redirect_out")
 
 
 def test_what_redirects_is_read_from_the_object(samples: Path) -> None:
     assert redirect_use(devmap(samples), {}).devices == ("out",)
-    assert not redirect_use(components_of(str(samples / "redirect.o"), name="redirect_back"), {})
-    assert not redirect_use(components_of(str(samples / "firewall.o")), {})
+    assert not redirect_use(load_component(str(samples / "redirect.o"), name="redirect_back"), {})
+    assert not redirect_use(load_component(str(samples / "firewall.o")), {})
     loaded = Component("x", id=3, maps=(MapRef("a", 1), MapRef("b", 2), MapRef("c", 3)))
     use = redirect_use(loaded, {1: "devmap_hash", 2: "xskmap", 3: "hash"})
     assert (use.devices, use.others, use.anywhere) == (("a",), ("b",), False)

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.btf_blob import Blob
-from xdpchain.btf import Btf
-from xdpchain.btf_types import Kind
 from xdpchain.errors import InvalidInput
-from xdpchain.maptable.layout import (
+from xdpchain.maps.layout import (
     Field,
     Form,
     Layout,
@@ -25,8 +23,10 @@ from xdpchain.maptable.layout import (
     Text,
     layout_of,
 )
-from xdpchain.maptable.text import assignment, parse, render
-from xdpchain.maptable.values import decode, encode, total
+from xdpchain.maps.text import assignment, parse, render
+from xdpchain.maps.values import decode, encode, total
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf_types import Kind
 
 U8, U16, U32, U64 = (Number(size, 8 * size) for size in (1, 2, 4, 8))
 NETWORK = Number(2, 16, Form.NETWORK)

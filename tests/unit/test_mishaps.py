@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from xdpchain.tracepoints.happenings import (
+from xdpchain.observe.tracepoints.happenings import (
     EVENT_SIZE,
     PLACE_SIZE,
     TALLY_SIZE,
@@ -22,7 +22,7 @@ from xdpchain.tracepoints.happenings import (
     decode_states,
     decode_tallies,
 )
-from xdpchain.tracepoints.reasons import reason
+from xdpchain.observe.tracepoints.reasons import reason
 from xdptui.view.mishaps import Happened, Mishaps, Told, mishap_lines
 
 PLACE = struct.pack("=IiIIiIIIIi", 2, -errno.ENETDOWN, 7, 8, 9, 10, 14, 11, 12, 13)

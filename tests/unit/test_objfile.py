@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.objects.compile import EVERYTHING, compile_file, compile_text
-from xdpchain import elf
-from xdpchain.actions import Action, ActionSet
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
-from xdpchain.objfile import MapSpec, ObjectFile, ProgramSpec
-from xdpchain.objmaps import data_map_name
-from xdpchain.runconfig import RunConfig
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.runconfig import RunConfig
+from xdpchain.objects import elf
+from xdpchain.objects.objfile import MapSpec, ObjectFile, ProgramSpec
+from xdpchain.objects.objmaps import data_map_name
 
 PRELUDE = """
     #define SEC(name) __attribute__((section(name), used))

@@ -13,16 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.chain import Interface
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.packets import sources
-from xdpchain.packets.builtin import builtin
-from xdpchain.packets.describe import describe, flow
-from xdpchain.packets.frames import tagged
-from xdpchain.packets.hexdump import read_hex
-from xdpchain.packets.pcap import is_capture, read_capture
-from xdpchain.packets.rewriting import Rewriting, compare
-from xdptui.demo.frames import NEAR, PEER, tcp_syn, udp
+from xdpchain.model.chain import Interface
+from xdpchain.testing.frames import NEAR, PEER, tcp_syn, udp
+from xdpchain.trial.packets import sources
+from xdpchain.trial.packets.builtin import builtin
+from xdpchain.trial.packets.describe import describe, flow
+from xdpchain.trial.packets.frames import tagged
+from xdpchain.trial.packets.hexdump import read_hex
+from xdpchain.trial.packets.pcap import is_capture, read_capture
+from xdpchain.trial.packets.rewriting import Rewriting, compare
 
 FRAMES = [packet.data for packet in builtin(NEAR, PEER)]
 FRAME = st.binary(min_size=14, max_size=200)

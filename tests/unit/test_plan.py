@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.change.plan import ChangeKind, Plan, make_plan
 from xdpchain.errors import InvalidInput, NotOurs
-from xdpchain.plan import ChangeKind, Plan, make_plan
-from xdpchain.running import Device, Hook, Owner, Running
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.running import Device, Hook, Owner, Running
 
 DEVICE = Device(Interface("eth7", 7), True, "up", 1500, "veth", frozenset({"basic"}))
 

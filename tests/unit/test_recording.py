@@ -14,13 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Component, GlobalValue, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
-from xdpchain.counts import Sample, SlotCounts
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.recording import LEAST_SIZE, Counted, Happened, Header, Reading, Recording, Writer
-from xdpchain.recording.states import running_in, running_out
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import (
+    Chain,
+    Component,
+    GlobalValue,
+    Interface,
+    Linkage,
+    MapRef,
+    Mode,
+    ObjectRef,
+    Slot,
+)
+from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.observe.recording import LEAST_SIZE, Counted, Happened, Header, Reading, Recording, Writer
+from xdpchain.observe.recording.states import running_in, running_out
 from xdptui.commands.record import size
 from xdptui.render.mishaps_text import mishaps_document, mishaps_of
 from xdptui.replay.player import Player
@@ -91,7 +101,7 @@ def record(path: Path, seconds: int, *, most: int = 1 << 20) -> None:
             dispatcher=None,
             owner=Owner.FOREIGN,
             linkage=None,
-            stands_for=4,
+            replaces_prog_id=4,
             arrays=(1, 2),
         ),
     ],
@@ -328,7 +338,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 sys.path[:0] = {[str(Path(__file__).parents[2] / one) for one in ("core", ".")]!r}
 import asyncio
-from xdpchain.recording import Recording
+from xdpchain.observe.recording import Recording
 from xdptui import cli
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO

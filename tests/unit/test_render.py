@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
-from xdpchain.counters import Sample, SlotCounts
-from xdpchain.plan import make_plan
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.change.plan import make_plan
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.observe.counters import Sample, SlotCounts
 from xdptui.render import documents, features_text
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.quantities import octets

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, Slot
+from xdpchain.change.lint import lint
+from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.lint import lint
-from xdpchain.paths import RETURN, adjusted, check_routes, is_routed, reachable, successors, turned
-from xdpchain.plan import make_plan
-from xdpchain.routes import CODES, parse_routes
-from xdpchain.running import Device, Running
+from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, Slot
+from xdpchain.model.paths import RETURN, adjusted, check_routes, is_routed, reachable, row_changed, successors
+from xdpchain.model.routes import CODES, parse_routes
+from xdpchain.model.running import Device, Running
 
 PASS_ON = ActionSet.parse("P")
 
@@ -151,7 +151,7 @@ def test_a_chain_is_told_from_its_table(chains: tuple[Chain, Chain]) -> None:
 @given(two_of_the_same_slots())
 def test_what_is_taken_for_one_update_is_one(chains: tuple[Chain, Chain]) -> None:
     old, new = chains
-    found = turned(old, new)
+    found = row_changed(old, new)
     cells = [
         (i, code)
         for i in range(len(old))
@@ -170,17 +170,17 @@ def test_a_toggle_is_one_update(chain: Chain, index: int, action: Action) -> Non
     toggled = chain.retune(index, actions=chain.slots[index].actions.toggle(action))
     different = successors(toggled) != successors(chain)
     routed_away = any(route.code is action for route in chain.slots[index].routes)
-    assert (turned(chain, toggled) is not None) == different
+    assert (row_changed(chain, toggled) is not None) == different
     assert different or routed_away or any(route.code is None for route in chain.slots[index].routes)
 
 
 def test_only_tail_call_chains_are_changed_in_place() -> None:
     for linkage in (Linkage.STATIC, Linkage.FREPLACE):
         chain = chain_of("P", "P").relink(linkage)
-        assert turned(chain, chain.retune(0, actions=ActionSet())) is None
+        assert row_changed(chain, chain.retune(0, actions=ActionSet())) is None
     chain = chain_of("P", "P").relink(Linkage.TAILCALL)
-    assert turned(chain, chain) is None
-    assert turned(chain, chain.move(1, 0)) is None
+    assert row_changed(chain, chain) is None
+    assert row_changed(chain, chain.move(1, 0)) is None
     shadowed = replace(chain, slots=(replace(chain.slots[0], shadow=True), chain.slots[1]))
-    assert turned(chain, shadowed) is None
-    assert turned(shadowed, chain) is None
+    assert row_changed(chain, shadowed) is None
+    assert row_changed(shadowed, chain) is None

@@ -6,11 +6,11 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.btf_blob import Blob, run_config
-from xdpchain.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.btf import Btf, BtfError
 from xdpchain.errors import InvalidInput
-from xdpchain.runconfig import DEFAULT_PRIORITY, MAX_PRIORITY, RunConfig
-from xdpchain.runconfig_btf import read_metadata_version, read_run_configs
+from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
+from xdpchain.model.runconfig import DEFAULT_PRIORITY, MAX_PRIORITY, RunConfig
+from xdpchain.objects.btf import Btf, BtfError
+from xdpchain.objects.runconfig_btf import read_metadata_version, read_run_configs
 
 
 def configs(blob: Blob, *variables: int) -> dict[str, RunConfig]:

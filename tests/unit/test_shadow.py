@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import pytest
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Mode, Slot
-from xdpchain.config import EVERY_CODE, mask_of
+from xdpchain.change.plan import make_plan
 from xdpchain.linkage.counting import assign_rows
-from xdpchain.manifest import Author, Manifest
-from xdpchain.paths import successors
-from xdpchain.plan import make_plan
-from xdpchain.policy import Answer, Policy
-from xdpchain.running import Device, Hook, Owner, Running
-from xdpchain.shadow import would_have
+from xdpchain.linkage.dispatcher.config import EVERY_CODE, mask_of
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.paths import successors
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.running import Device, Hook, Owner, Running
+from xdpchain.model.shadow import would_have
 from xdptui.render.shadow_text import shadow_line
 from xdptui.view.marks import count
 from xdptui.view.numbers import share

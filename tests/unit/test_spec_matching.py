@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import (
+from xdpchain.change.plan import ChangeKind, Plan, make_plan
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import (
     Chain,
     Component,
     GlobalValue,
@@ -25,12 +27,10 @@ from xdpchain.chain import (
     Slot,
     order_key,
 )
-from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.plan import ChangeKind, Plan, make_plan
-from xdpchain.policy import Policy
-from xdpchain.routes import Route
-from xdpchain.runconfig import RunConfig
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.policy import Policy
+from xdpchain.model.routes import Route
+from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.spec.matching import candidate
 from xdpchain.spec.taking import merged, spec_of
 from xdpchain.spec.values import InterfaceSpec, SlotSpec

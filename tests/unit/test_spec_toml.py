@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage, Mode
 from xdpchain.errors import InvalidInput
-from xdpchain.policy import Answer, Policy
-from xdpchain.runconfig import MAX_PRIORITY
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.spec.places import place_of
 from xdpchain.spec.reading import parse
 from xdpchain.spec.values import InterfaceSpec, SlotSpec, Spec

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.test_spec_toml import interfaces, loadable
-from xdpchain.actions import ActionSet
 from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import ActionSet
 from xdpchain.spec.reading import parse
 from xdpchain.spec.updating import updated
 from xdpchain.spec.values import InterfaceSpec, SlotSpec, Spec

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import pytest
 
-from xdpchain.actions import Action
-from xdpchain.timing import FrameTime, LookingCost, RunTime, SlotTimes
+from xdpchain.model.actions import Action
+from xdpchain.trial.timing import FrameTime, LookingCost, RunTime, SlotTimes
 from xdptui.view.time_lines import Times, time_lines
 
 

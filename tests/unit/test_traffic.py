@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from xdptui.demo import traffic
+from xdpchain.testing import traffic
 
 
 def kind(frame: bytes) -> tuple[int, int]:

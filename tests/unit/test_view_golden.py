@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Component, Interface, Mode, Slot
-from xdpchain.runconfig import RunConfig
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
 from xdptui.view.interface_lines import InterfaceView, interface_line
 from xdptui.view.interface_lines import heading as interface_heading

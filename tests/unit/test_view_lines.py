@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.actions import ALL_ACTIONS, Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Mode, Slot
-from xdpchain.runconfig import MAX_PRIORITY, RunConfig
-from xdpchain.running import Device, Hook, Owner, Running
+from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
+from xdpchain.model.running import Device, Hook, Owner, Running
 from xdptui.view import interface_lines
 from xdptui.view.cells import Cell, Line, changed, clip, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines

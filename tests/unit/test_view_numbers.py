@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Slot
-from xdpchain.runconfig import RunConfig
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.runconfig import RunConfig
 from xdptui.view.history import History
 from xdptui.view.numbers import bar, percent, short, sparkline
 from xdptui.view.rates import Rates, Trends, between

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Component, Interface, Linkage, Mode, Slot
-from xdpchain.plan import moved
-from xdpchain.runconfig import RunConfig
-from xdpchain.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.change.plan import moved
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
+from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view.marks import count, removed, symbol, toggled
 from xdptui.view.rebase import rebase
 from xdptui.view.session import Order, Session, State

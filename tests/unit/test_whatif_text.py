@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from xdpchain.actions import Action
-from xdpchain.chain import Interface
-from xdpchain.packets.packet import Packet
-from xdpchain.packets.rewriting import Rewriting
-from xdpchain.whatif import Crossing, Outcome, Side, WhatIf
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Interface
+from xdpchain.trial.packets.packet import Packet
+from xdpchain.trial.packets.rewriting import Rewriting
+from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.render import documents
 from xdptui.render.whatif_text import bytes_text, letters, mark, rewriting_text, summary, whatif_text
 from xdptui.view.whatif_lines import detail_lines, packet_line

@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.account import Accounting
-from xdpchain.discover import look
+from xdpchain.observe.account import Accounting
+from xdpchain.observe.discover import look
 from xdptui.commands.in_place import due, screen_for
 from xdptui.render.account_text import account_document, account_table
 

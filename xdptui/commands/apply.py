@@ -13,9 +13,9 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from xdpchain.confirm.arming import LEAST
-from xdpchain.discover import interfaces
+from xdpchain.change.confirm.arming import LEAST
 from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.observe.discover import interfaces
 from xdpchain.spec.targets import Missing, Target
 from xdptui.commands.options import seconds
 from xdptui.commands.spec_report import Result, State, report_document, report_text, summary

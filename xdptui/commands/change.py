@@ -6,17 +6,17 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.chain import Chain
-from xdpchain.checks import Finding, check_component
-from xdpchain.confirm.arming import LEAST
-from xdpchain.confirm.pins import boot_clock
-from xdpchain.discover import look
+from xdpchain.change.checks import Finding, check_component
+from xdpchain.change.confirm.arming import LEAST
+from xdpchain.change.kernel_warnings import forewarn, surroundings
+from xdpchain.change.lint import Surroundings
+from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import PermissionDenied
-from xdpchain.forewarn import forewarn, surroundings
-from xdpchain.lint import Surroundings
-from xdpchain.permissions import require_capabilities
-from xdpchain.plan import Plan, make_plan
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
+from xdpchain.observe.pending_pins import boot_clock
+from xdpchain.observe.permissions import require_capabilities
 from xdptui.commands.edits import EDITS, Edit
 from xdptui.commands.options import seconds
 from xdptui.commands.readings import totals
@@ -58,7 +58,7 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
 def _apply(
     options: Namespace, edit: Edit, talk: Talk, waits: float | None
 ) -> tuple[Plan, tuple[str, ...], Running, Tried]:
-    from xdpchain import transaction
+    from xdpchain.change import transaction
 
     made: list[tuple[Running, Chain, tuple[str, ...], Surroundings, Tried]] = []
     attempt = trying(options, talk, only_plan=False)
@@ -100,7 +100,7 @@ def try_out(plan: Plan, talk: Talk) -> str:
         return ""
     if plan.candidate.linkage == "freplace":
         return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
-    from xdpchain.trial import MapTooLarge, run_trial
+    from xdpchain.trial.run import MapTooLarge, run_trial
 
     talk.step("link the candidate, attach it to nothing")
     try:

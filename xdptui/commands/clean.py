@@ -6,11 +6,11 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.discover import look, survey
+from xdpchain.change.stale import StalePins, clean
 from xdpchain.errors import XdpChainError
-from xdpchain.permissions import require_capabilities
-from xdpchain.running import Running
-from xdpchain.stale import StalePins, clean
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.permissions import require_capabilities
 from xdptui.outcome import printable, write
 
 __all__ = ["run"]

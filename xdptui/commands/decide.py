@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.confirm.deciding import confirm, roll_back
-from xdpchain.confirm.pins import boot_clock
+from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.observe.pending_pins import boot_clock
 from xdptui.commands.readings import totals
 from xdptui.outcome import printable, write
 from xdptui.render import documents

@@ -12,21 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xdpchain.actions import Action
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.components import keep_maps, programs_of
+from xdpchain.change.journal.entries import Moment
+from xdpchain.change.journal.undoing import Undo, undo_of
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
-from xdpchain.journal.entries import Moment
-from xdpchain.journal.undoing import Undo, undo_of
-from xdpchain.routes import parse_routes
-from xdpchain.running import Running
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.routes import parse_routes
+from xdpchain.model.running import Running
+from xdpchain.objects.components import keep_maps, programs_of
 from xdptui.commands import options as values
 from xdptui.commands.linkage import choose
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
 
 if TYPE_CHECKING:
-    from xdpchain.adoption import Adoption
+    from xdpchain.change.adoption import Adoption
 
 __all__ = ["EDITS", "Edit"]
 
@@ -116,7 +116,7 @@ def _unload(given: Namespace) -> Edit:
 def _editable(running: Running) -> None:
     """Let a plan say whose program it is, before the search for slots says that there are none."""
     if not running.editable:
-        from xdpchain.plan import make_plan
+        from xdpchain.change.plan import make_plan
 
         make_plan(running, Chain())  # raises NotOurs
 
@@ -218,7 +218,7 @@ def _adopt(given: Namespace) -> Edit:
     found: list[Adoption] = []
 
     def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
-        from xdpchain.adoption import adoption_of, check_adoptable
+        from xdpchain.change.adoption import adoption_of, check_adoptable
 
         found.clear()
         check_adoptable(running)

@@ -8,8 +8,8 @@ import shutil
 import time
 from argparse import Namespace
 
-from xdpchain.discover import look, survey
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look, survey
 from xdptui.commands.in_place import due, screen_for
 from xdptui.listening import Listening
 from xdptui.outcome import write

@@ -11,8 +11,8 @@ import socket
 import threading
 from argparse import Namespace
 
-from xdpchain.discover import look
 from xdpchain.errors import Busy, InvalidInput, PermissionDenied, XdpChainError
+from xdpchain.observe.discover import look
 from xdptui.commands.ending import until_told
 from xdptui.outcome import Talk, write
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.discover import look, survey
-from xdpchain.permissions import missing_capabilities
-from xdpchain.probe import default_linkage, probe_tailcall
+from xdpchain.linkage.probe import default_linkage, probe_tailcall
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.permissions import missing_capabilities
 from xdptui.outcome import write
 from xdptui.render import features_text as text
 

@@ -13,12 +13,12 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from xdpchain.discover import look
 from xdpchain.errors import InvalidInput, RaceLost
 from xdpchain.follow import Follower, follow
 from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
 from xdptui.commands import options as values
 from xdptui.outcome import Talk, write
 from xdptui.render.follow_text import WIDTH, packet_document, packet_text

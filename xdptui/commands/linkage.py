@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from xdpchain.chain import Linkage
 from xdpchain.errors import Unsupported
-from xdpchain.probe import default_linkage, probe_freplace, probe_tailcall
-from xdpchain.running import Running
+from xdpchain.linkage.probe import default_linkage, probe_freplace, probe_tailcall
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
 
 __all__ = ["choose"]
 

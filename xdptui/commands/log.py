@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.discover import author_of, look
-from xdpchain.journal.entries import Moment
-from xdpchain.journal.recording import moment_of
-from xdpchain.journal.undoing import history
+from xdpchain.change.journal.entries import Moment
+from xdpchain.change.journal.recording import moment_of
+from xdpchain.change.journal.undoing import history
+from xdpchain.observe.discover import author_of, look
 from xdptui.commands.options import amount
 from xdptui.outcome import printable, write
 from xdptui.render.log_text import log_document, log_text

@@ -9,8 +9,7 @@ import json
 from argparse import Namespace
 from typing import Any
 
-from xdpchain.discover import look
-from xdpchain.maptable import (
+from xdpchain.maps import (
     Change,
     Entry,
     MapSummary,
@@ -22,7 +21,8 @@ from xdpchain.maptable import (
     open_map,
     summary_document,
 )
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
 from xdptui.commands import options as values
 from xdptui.outcome import UsageError, printable, write
 from xdptui.render.maps_text import entries_table, maps_table

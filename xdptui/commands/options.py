@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Chain, Mode
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
-from xdpchain.policy import Policy, parse_policy
-from xdpchain.runconfig import MAX_PRIORITY, RunConfig
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Chain, Mode
+from xdpchain.model.policy import Policy, parse_policy
+from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 from xdptui.outcome import UsageError
 
 __all__ = ["actions", "amount", "mode", "number", "place", "policy", "priority", "routed", "seconds", "slot"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpchain.chain import Linkage
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
 
 if TYPE_CHECKING:
-    from xdpchain.counters import Sample
+    from xdpchain.observe.counters import Sample
 
 __all__ = ["counts_already", "totals"]
 
@@ -20,7 +20,7 @@ def totals(running: Running) -> Sample | None:
     try:
         if not counts_already(running):
             return None
-        from xdpchain.counters import open_counters
+        from xdpchain.observe.counters import open_counters
 
         reader = open_counters(running)
         if reader is None:
@@ -37,6 +37,6 @@ def counts_already(running: Running) -> bool:
         return True
     if not running.hooks or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
         return False
-    from xdpchain.trace import is_traced
+    from xdpchain.observe.trace import is_traced
 
     return is_traced(running)

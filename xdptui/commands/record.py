@@ -13,11 +13,11 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Self
 
-from xdpchain.discover import look, survey
 from xdpchain.errors import InvalidInput, XdpChainError
-from xdpchain.events import Watch
-from xdpchain.recording import DEFAULT_SIZE, LEAST_SIZE, Counted, Happened, Header, Reading, Writer
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.events import Watch
+from xdpchain.observe.recording import DEFAULT_SIZE, LEAST_SIZE, Counted, Happened, Header, Reading, Writer
 from xdptui.commands import options as values
 from xdptui.commands.ending import until_told
 from xdptui.listening import Listening

@@ -11,7 +11,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from xdpchain.recording import Recording
+from xdpchain.observe.recording import Recording
 from xdptui.outcome import Talk, UsageError, write
 
 __all__ = ["DEMO", "run"]

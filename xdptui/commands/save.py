@@ -8,11 +8,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from xdpchain.chain import Chain
-from xdpchain.discover import look, survey
 from xdpchain.errors import NotFound, NotOurs
-from xdpchain.permissions import require_capabilities
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.saving import saved, write_spec
 from xdpchain.spec.values import is_glob
 from xdptui.outcome import Talk, write

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.errors import XdpChainError
-from xdpchain.permissions import require_capabilities
-from xdpchain.presence import Presence, names_of
+from xdpchain.observe.interface_watch import Presence, names_of
+from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import Target, namespaces, targets
 from xdptui.commands.apply import carry_out, planned
 from xdptui.commands.spec_report import Result, report_line, report_text

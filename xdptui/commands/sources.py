@@ -6,12 +6,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Component, Slot
-from xdpchain.components import component_of, programs_of
 from xdpchain.errors import InvalidInput, NotFound
-from xdpchain.globals import globals_of, variable_named, with_globals
-from xdpchain.objfile import ObjectFile
+from xdpchain.maps.globals import globals_of, variable_named, with_globals
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Component, Slot
+from xdpchain.objects.components import component_of, programs_of
+from xdpchain.objects.objfile import ObjectFile
 from xdptui.outcome import printable
 
 __all__ = ["new_version", "slots_of"]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from xdpchain.confirm.pins import boot_clock
+from xdpchain.change.plan import Plan
 from xdpchain.errors import XdpChainError
-from xdpchain.plan import Plan
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.spec.targets import Target
 from xdptui.commands.change import findings_of
 from xdptui.commands.readings import totals

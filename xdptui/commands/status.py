@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.confirm.pins import boot_clock
-from xdpchain.discover import look, survey
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.pending_pins import boot_clock
 from xdptui.commands.readings import totals
 from xdptui.outcome import write
 from xdptui.render import documents

@@ -7,7 +7,7 @@ import json
 import shutil
 from argparse import Namespace
 
-from xdpchain.discover import look
+from xdpchain.observe.discover import look
 from xdptui.commands.in_place import due, screen_for
 from xdptui.render.time_text import time_document, time_table
 from xdptui.timing import Timing

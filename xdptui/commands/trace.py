@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.discover import look
-from xdpchain.trace import CountingCost, counting_cost, trace_off, trace_on
+from xdpchain.observe.discover import look
+from xdpchain.observe.trace import CountingCost, counting_cost, trace_off, trace_on
 from xdptui.outcome import write
 
 __all__ = ["run"]

@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from xdpchain.chain import Chain, Component
-from xdpchain.discover import look
+from xdpchain.change.kernel_warnings import forewarn, surroundings
+from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
-from xdpchain.forewarn import forewarn, surroundings
-from xdpchain.permissions import require_capabilities
-from xdpchain.plan import Plan, make_plan
-from xdpchain.presence import Presence, names_of
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain, Component
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
+from xdpchain.observe.interface_watch import Presence, names_of
+from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.files import STDIN, read_text
 from xdpchain.spec.matching import candidate
 from xdpchain.spec.objects import Objects
@@ -116,7 +116,7 @@ def apply_target(
     wanted: Wanted, planned: Result, talk: Talk, confirm: float | None, attempt: Attempt
 ) -> Result:
     """Make an interface run what the spec says, after ``attempt``, and tell how that went."""
-    from xdpchain import transaction
+    from xdpchain.change import transaction
 
     target = planned.target
     assert target is not None

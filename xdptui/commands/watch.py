@@ -9,9 +9,9 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
-from xdpchain.discover import look, survey
-from xdpchain.events import Watch
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.events import Watch
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
 from xdptui.meter import Meter, open_missing

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
-from xdpchain.chain import Chain
-from xdpchain.packets.sources import BUILTIN, Supply, packets_of
-from xdpchain.running import Running
-from xdpchain.ssh_guard import Judgement, judge, refusal
-from xdpchain.whatif import WhatIf, what_if
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
+from xdpchain.trial.packets.sources import BUILTIN, Supply, packets_of
+from xdpchain.trial.ssh_guard import Judgement, judge, refusal
+from xdpchain.trial.whatif import WhatIf, what_if
 from xdptui.outcome import Talk
 
 __all__ = ["Attempt", "Tried", "guard", "trying"]

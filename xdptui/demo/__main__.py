@@ -18,11 +18,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from xdpchain.errors import XdpChainError
-from xdpchain.sys import netns
-from xdptui.demo import names, playground
-from xdptui.demo.errors import PlaygroundError
-from xdptui.demo.playground import Playground
-from xdptui.demo.traffic import add_bounds
+from xdpchain.testing import names, playground
+from xdpchain.testing.errors import PlaygroundError
+from xdpchain.testing.playground import Playground
+from xdpchain.testing.traffic import add_bounds
 
 __all__ = ["main"]
 
@@ -72,7 +71,7 @@ def _demo(options: argparse.Namespace) -> int:
         subprocess.run([*XDPTUI, "load", made.ifname, *map(str, objects), *where], check=True)
         _block_ports(made)
         bounds = ["--rate", str(options.rate), "--seconds", str(options.seconds)]
-        traffic = ["-m", "xdptui.demo.traffic", made.peer_netns, made.peer_ifname, *bounds]
+        traffic = ["-m", "xdpchain.testing.traffic", made.peer_netns, made.peer_ifname, *bounds]
         stack.enter_context(_running([sys.executable, *traffic], background=True))
 
         if options.no_tui:
@@ -99,7 +98,7 @@ def _sweep() -> None:
 def _unload(namespace: str) -> None:
     """By xdptui's own hand, because removing a namespace leaves a freplace chain's pins behind."""
     owned = names.parse(namespace)
-    if owned is None or owned.side != "near" or namespace not in netns.names():
+    if owned is None or owned.side != "near" or not owned.there:
         return
     subprocess.run(
         [*XDPTUI, "unload", "xdp0", "--all", "--netns", namespace],

@@ -10,14 +10,13 @@ from collections.abc import Collection, Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from xdpchain.counts import Sample
-from xdpchain.discover import survey
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.counts import Sample
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import survey
 from xdptui.commands.readings import counts_already
+from xdptui.export.metrics import METRICS, SECONDS, UP, Metric, Value, values
 from xdptui.meter import Meter, open_missing
-
-from .metrics import METRICS, SECONDS, UP, Metric, Value, values
 
 __all__ = ["ChainCollector"]
 

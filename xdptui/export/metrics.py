@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from xdpchain.actions import ALL_ACTIONS
-from xdpchain.counts import Sample, SlotCounts
-from xdpchain.running import Running
+from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.running import Running
 
 __all__ = ["METRICS", "Metric", "Value", "values"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from xdpchain.account.balance import Account
-from xdpchain.actions import ALL_ACTIONS
-from xdpchain.chain import Interface
+from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.chain import Interface
+from xdpchain.observe.account.balance import Account
 from xdptui.outcome import printable
 from xdptui.view.account_lines import account_lines
 

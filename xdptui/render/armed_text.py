@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 
-from xdpchain.armed import Armed, Settled, State
-from xdpchain.running import Running
+from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
+from xdpchain.model.running import Running
 from xdptui.outcome import printable
 
 __all__ = ["armed_line", "command", "settled_line"]
@@ -19,7 +19,7 @@ def command(word: str, running: Running) -> str:
     return printable(f"xdptui {word} {where.name}{netns}")
 
 
-def armed_line(armed: Armed, running: Running, now: float) -> str:
+def armed_line(armed: PendingChange, running: Running, now: float) -> str:
     """One line; ``now`` is in seconds of CLOCK_BOOTTIME."""
     back = f"program {armed.old}" if armed.old is not None else "no program"
     by = printable(str(armed.author))
@@ -36,7 +36,7 @@ def armed_line(armed: Armed, running: Running, now: float) -> str:
     return f"ARMED: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
 
 
-def settled_line(settled: Settled) -> str:
+def settled_line(settled: ConfirmOutcome) -> str:
     """One line."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(settled.at))
     return f"{when}: {printable(settled.text)}; the change was made by {printable(str(settled.author))}"

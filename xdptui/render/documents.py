@@ -6,21 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdpchain.actions import ALL_ACTIONS, Action
-from xdpchain.armed import Armed, Settled
-from xdpchain.chain import Chain, Slot
-from xdpchain.following import Following
-from xdpchain.manifest import Author
-from xdpchain.plan import Plan
-from xdpchain.routes import route_name
-from xdpchain.running import Running
-from xdpchain.shadow import would_have
+from xdpchain.change.plan import Plan
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.following import Following
+from xdpchain.model.manifest import Author
+from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
+from xdpchain.model.routes import route_name
+from xdpchain.model.running import Running
+from xdpchain.model.shadow import would_have
 
 if TYPE_CHECKING:
-    from xdpchain.counters import Sample, SlotCounts
-    from xdpchain.packets.rewriting import Rewriting
-    from xdpchain.ssh_guard import Judgement
-    from xdpchain.whatif import Outcome, Side, WhatIf
+    from xdpchain.observe.counters import Sample, SlotCounts
+    from xdpchain.trial.packets.rewriting import Rewriting
+    from xdpchain.trial.ssh_guard import Judgement
+    from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
 __all__ = ["counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
 
@@ -71,7 +71,7 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
     }
 
 
-def _armed(armed: Armed, now: float) -> Document:
+def _armed(armed: PendingChange, now: float) -> Document:
     return {
         "state": armed.state.value,
         "seconds": armed.seconds,
@@ -91,7 +91,7 @@ def _following(following: Following) -> Document:
     }
 
 
-def _settled(settled: Settled) -> Document:
+def _settled(settled: ConfirmOutcome) -> Document:
     return {
         "outcome": settled.outcome.value,
         "at": settled.at,

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdpchain.running import Device
+from xdpchain.model.running import Device
 from xdptui.outcome import printable
 
 if TYPE_CHECKING:
-    from xdpchain.permissions import Capability
-    from xdpchain.probe import TailcallProbe
+    from xdpchain.linkage.probe import TailcallProbe
+    from xdpchain.observe.permissions import Capability
 
 __all__ = ["MEANINGS", "device_document", "device_text", "machine_document", "machine_text"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from xdpchain.follow.followed import Change, Followed, Step
 from xdpchain.follow.pcapng import code_name
-from xdpchain.packets.describe import describe
+from xdpchain.trial.packets.describe import describe
 from xdptui.outcome import printable
 
 __all__ = ["CHANGED", "change_lines", "change_text", "packet_document", "packet_text", "step_text", "what"]

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from xdpchain.following import Following
-from xdpchain.running import Running
+from xdpchain.model.following import Following
+from xdpchain.model.running import Running
 from xdptui.outcome import printable
 from xdptui.render.armed_text import command
 

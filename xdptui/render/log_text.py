@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xdpchain.chain import Chain
-from xdpchain.journal.entries import Entry, Kind, Moment
+from xdpchain.change.journal.entries import Entry, Kind, Moment
+from xdpchain.model.chain import Chain
 from xdptui.outcome import printable
 from xdptui.render.documents import routes
 

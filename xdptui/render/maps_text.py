@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdpchain.maptable import Entry, MapSummary, Shape
+from xdpchain.maps import Entry, MapSummary, Shape
 
 __all__ = ["entries_table", "fill_text", "maps_table"]
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from xdpchain.chain import Chain, Linkage
-from xdpchain.plan import Plan
-from xdpchain.running import Running
+from xdpchain.change.plan import Plan
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.running import Running
 from xdptui.outcome import printable
 
 __all__ = ["outcome_text", "plan_text", "running_text"]

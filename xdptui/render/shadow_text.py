@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xdpchain.shadow import WouldHave
+from xdpchain.model.shadow import WouldHave
 from xdptui.view.numbers import share
 
 __all__ = ["shadow_line"]

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from xdpchain.actions import ALL_ACTIONS
-from xdpchain.armed import Outcome
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.paths import route_texts
-from xdpchain.running import Running
-from xdpchain.shadow import would_have
+from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.paths import route_texts
+from xdpchain.model.pending_change import Outcome
+from xdpchain.model.running import Running
+from xdpchain.model.shadow import would_have
 from xdptui.outcome import printable
 from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.following_text import following_line
@@ -24,7 +24,7 @@ from xdptui.render.quantities import octets
 from xdptui.render.shadow_text import shadow_line
 
 if TYPE_CHECKING:
-    from xdpchain.counters import Sample, SlotCounts
+    from xdpchain.observe.counters import Sample, SlotCounts
 
 __all__ = ["counted", "status_table"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from xdpchain.actions import Action
-from xdpchain.chain import Interface
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Interface
 from xdptui.outcome import printable
 from xdptui.view.time_lines import Times, time_lines
 

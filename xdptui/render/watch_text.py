@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from xdpchain.actions import ALL_ACTIONS
-from xdpchain.running import Running
+from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.running import Running
 from xdptui.outcome import printable
 from xdptui.view.numbers import UNKNOWN, short
 from xdptui.view.rates import Rates, Reading

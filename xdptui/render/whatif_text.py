@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import wrap
 
-from xdpchain.actions import Action
-from xdpchain.packets.rewriting import Rewriting
-from xdpchain.whatif import Crossing, Outcome, Side, Tally, WhatIf
+from xdpchain.model.actions import Action
+from xdpchain.trial.packets.rewriting import Rewriting
+from xdpchain.trial.whatif import Crossing, Outcome, Side, Tally, WhatIf
 from xdptui.outcome import printable
 
 __all__ = [

@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from .feed import Replay
+from xdptui.replay.feed import Replay
 
 __all__ = ["Replay"]

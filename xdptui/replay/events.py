@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.recording import Recording
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.recording import Recording
 from xdptui.live import LAST_EVENTS, Page, Render
 from xdptui.render.mishaps_text import mishaps_of
+from xdptui.replay.player import Player
 from xdptui.view.mishaps import Happened, Told, mishap_lines
-
-from .player import Player
 
 __all__ = ["RecordedEvents"]
 

@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 from textual.message import Message
 
-from xdpchain.recording import Recording
-from xdpchain.running import Running
+from xdpchain.model.running import Running
+from xdpchain.observe.recording import Recording
+from xdptui.replay.events import RecordedEvents
+from xdptui.replay.meter import RecordedMeter
+from xdptui.replay.player import Player
 from xdptui.screens.feed import Surveyed
-
-from .events import RecordedEvents
-from .meter import RecordedMeter
-from .player import Player
 
 __all__ = ["RecordedFeed", "Replay"]
 

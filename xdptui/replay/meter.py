@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xdpchain.counts import Sample
-from xdpchain.recording import Recording
-from xdpchain.running import Running
+from xdpchain.model.counts import Sample
+from xdpchain.model.running import Running
+from xdpchain.observe.recording import Recording
 from xdptui.meter import Meter, Opened
+from xdptui.replay.player import Player
 from xdptui.view.rates import TREND_SECONDS, Reading, Trends, between
-
-from .player import Player
 
 __all__ = ["RecordedMeter"]
 

@@ -9,7 +9,7 @@ __all__ = ["Player", "Timeline"]
 
 
 class Timeline(Protocol):
-    """Readings by number, each with its time in seconds (xdpchain.recording.Recording)."""
+    """Readings by number, each with its time in seconds (xdpchain.observe.recording.Recording)."""
 
     def __len__(self) -> int: ...
     def time(self, number: int) -> float: ...

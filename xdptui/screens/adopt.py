@@ -9,15 +9,14 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Button, OptionList
 
-from xdpchain.chain import Chain, Mode, Slot
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
-
-from .dialog import button
-from .load import Choice, LoadDialog
+from xdpchain.model.chain import Chain, Mode, Slot
+from xdpchain.model.running import Running
+from xdptui.screens.dialog import button
+from xdptui.screens.load import Choice, LoadDialog
 
 if TYPE_CHECKING:
-    from xdpchain.adoption import Adoption
+    from xdpchain.change.adoption import Adoption
 
 __all__ = ["AdoptDialog"]
 
@@ -59,7 +58,7 @@ class AdoptDialog(LoadDialog):
         ticket = self._ticket
 
         def work() -> None:
-            from xdpchain.adoption import adoption_of
+            from xdpchain.change.adoption import adoption_of
 
             try:
                 outcome: Adoption | XdpChainError = adoption_of(running, source)
@@ -70,7 +69,7 @@ class AdoptDialog(LoadDialog):
         self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
 
     def on_adopt_dialog_compared(self, event: Compared) -> None:
-        from xdpchain.checks import Finding
+        from xdpchain.change.checks import Finding
 
         if event.ticket != self._ticket:
             return

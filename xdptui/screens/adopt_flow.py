@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Owner, Running
-
-from .apply_flow import ApplyFlow
+from xdpchain.model.running import Owner, Running
+from xdptui.screens.apply_flow import ApplyFlow
 
 __all__ = ["AdoptFlow"]
 
@@ -29,12 +28,11 @@ class AdoptFlow(ApplyFlow):
             self.begin(self._adopt_flow(running))
 
     async def _adopt_flow(self, running: Running) -> None:
-        from xdpchain.adoption import check_adoptable
-        from xdpchain.forewarn import forewarn
-        from xdpchain.plan import make_plan
-
-        from .adopt import AdoptDialog
-        from .plan import PlanDialog
+        from xdpchain.change.adoption import check_adoptable
+        from xdpchain.change.kernel_warnings import forewarn
+        from xdpchain.change.plan import make_plan
+        from xdptui.screens.adopt import AdoptDialog
+        from xdptui.screens.plan import PlanDialog
 
         try:
             await asyncio.to_thread(check_adoptable, running)  # it may look for who holds it

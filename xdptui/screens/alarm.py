@@ -41,7 +41,7 @@ class Alarm:
     def run(self) -> None:
         """The worker's body: returns after `end`, or at once where nothing can be heard."""
         from xdpchain.errors import XdpChainError
-        from xdpchain.tracepoints import Names, Scope, listen
+        from xdpchain.observe.tracepoints import Names, Scope, listen
 
         try:
             home = Names(self._netns).home

@@ -6,21 +6,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from xdpchain.chain import Mode
+from xdpchain.change.journal.entries import Moment
+from xdpchain.change.plan import Change, ChangeKind, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
-from xdpchain.journal.entries import Moment
-from xdpchain.plan import Change, ChangeKind, Plan, make_plan
-from xdpchain.running import Running
+from xdpchain.model.chain import Mode
+from xdpchain.model.running import Running
+from xdptui.screens.applying import Applying
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.feed import Feed
+from xdptui.screens.flow import Flow
 from xdptui.view.session import CONFIRM_SECONDS, Session
 from xdptui.widgets.chain_table import ChainTable
 
-from .applying import Applying
-from .confirm import Confirm
-from .feed import Feed
-from .flow import Flow
-
 if TYPE_CHECKING:
-    from xdpchain.ssh_guard import Judgement
+    from xdpchain.trial.ssh_guard import Judgement
     from xdptui.replay.feed import RecordedFeed
 
 __all__ = ["ApplyFlow", "questions"]
@@ -90,7 +89,7 @@ class ApplyFlow(Flow):
         edit = self.session.edit
         if edit is None or not edit.changes:
             return None
-        from xdpchain.forewarn import forewarn
+        from xdpchain.change.kernel_warnings import forewarn
 
         try:
             return forewarn(make_plan(edit.base, edit.candidate))
@@ -111,7 +110,7 @@ class ApplyFlow(Flow):
         plan = self._plan()
         if plan is None:
             return
-        from .plan import PlanDialog
+        from xdptui.screens.plan import PlanDialog
 
         refusal = f"Read-only: {self.session.read_only_why}" if self.session.read_only else ""
         if await self.app.push_screen_wait(PlanDialog(plan, refusal)):
@@ -123,7 +122,7 @@ class ApplyFlow(Flow):
         if running is None:
             self.notify("There is no interface to try packets on", timeout=2)
             return
-        from .whatif import WhatIfScreen
+        from xdptui.screens.whatif import WhatIfScreen
 
         self.app.push_screen(WhatIfScreen(running, session.chain, changes=session.changes > 0))
 
@@ -174,7 +173,7 @@ class ApplyFlow(Flow):
 
     async def _judge(self, plan: Plan) -> Judgement | None:
         """Try the operator's own ssh packets on the candidate, in a thread."""
-        from xdpchain.ssh_guard import judge
+        from xdpchain.trial.ssh_guard import judge
 
         return await asyncio.to_thread(judge, plan.running, plan.candidate, adopts=plan.adopts)
 
@@ -187,7 +186,7 @@ class ApplyFlow(Flow):
         edit, running = session.edit, session.running
         if edit is None or running is None:
             return
-        from .stale import StaleDialog
+        from xdptui.screens.stale import StaleDialog
 
         answer = await self.app.push_screen_wait(StaleDialog(running, _theirs(session), edit.changes))
         session = self.session
@@ -237,7 +236,7 @@ class ApplyFlow(Flow):
             return
         base = self.session.base
         was = next((s for s in base or () if s.key == slot.key), None)
-        from .details import DetailsScreen
+        from xdptui.screens.details import DetailsScreen
 
         self.app.push_screen(DetailsScreen(running, slot, was))
 

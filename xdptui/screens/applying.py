@@ -10,11 +10,10 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.journal.entries import Moment
-from xdpchain.plan import Plan
-from xdpchain.running import Running
-
-from .dialog import Dialog, button, paragraph
+from xdpchain.change.journal.entries import Moment
+from xdpchain.change.plan import Plan
+from xdpchain.model.running import Running
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["Applying", "Outcome"]
 
@@ -59,7 +58,7 @@ class Applying(Dialog[Outcome]):
         self.run_worker(self._work, thread=True, group="apply", exit_on_error=False)
 
     def _work(self) -> None:
-        from xdpchain.transaction import apply
+        from xdpchain.change.transaction import apply
 
         outcome: Outcome
         try:

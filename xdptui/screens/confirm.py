@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
-from .dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["Confirm"]
 

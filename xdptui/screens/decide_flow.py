@@ -8,13 +8,12 @@ from dataclasses import replace
 from textual import work
 from textual.message import Message
 
-from xdpchain.armed import Outcome, State
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.running import Running
+from xdptui.screens.flow import Flow
 from xdptui.view.session import CONFIRM_SECONDS
 from xdptui.widgets.banner import Armed
-
-from .flow import Flow
 
 __all__ = ["DecideFlow", "countdown"]
 
@@ -25,7 +24,7 @@ def countdown(running: Running | None) -> Armed | None:
     """What the banner says of a change that waits."""
     if running is None or running.armed is None:
         return None
-    from xdpchain.confirm.pins import boot_clock  # late: a replay runs where there is no BPF
+    from xdpchain.observe.pending_pins import boot_clock  # late: a replay runs where there is no BPF
 
     return Armed(round(running.armed.seconds_left(boot_clock())), BUT.get(running.armed.state, ""))
 
@@ -64,7 +63,7 @@ class DecideFlow(Flow):
 
     @work(thread=True, group="decide", exit_on_error=False)
     def _carry_out(self, running: Running, keep: bool) -> None:
-        from xdpchain.confirm.deciding import confirm, roll_back
+        from xdpchain.change.confirm.deciding import confirm, roll_back
 
         where = running.interface
         outcome: Running | Exception

@@ -15,13 +15,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
 
-from xdpchain.chain import Slot
-from xdpchain.running import Running
-
-from .dialog import Dialog, button
+from xdpchain.model.chain import Slot
+from xdpchain.model.running import Running
+from xdptui.screens.dialog import Dialog, button
 
 if TYPE_CHECKING:
-    from xdpchain.details import Details
+    from xdpchain.observe.details import Details
 
 __all__ = ["DetailsScreen"]
 
@@ -91,7 +90,7 @@ class DetailsScreen(Dialog[None]):
         self.run_worker(self._describe, thread=True, group="details", exit_on_error=False)
 
     def _describe(self) -> None:
-        from xdpchain.details import describe
+        from xdpchain.observe.details import describe
 
         try:
             self.post_message(self.Described(describe(self._target, self._slot)))

@@ -12,7 +12,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from .dialog import Dialog, button
+from xdptui.screens.dialog import Dialog, button
 
 if TYPE_CHECKING:
     from xdpchain.doctor import Finding

@@ -7,16 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from xdpchain.actions import Action
-from xdpchain.chain import Chain, Linkage
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.running import Running
+from xdptui.screens.flow import Flow
 from xdptui.widgets.chain_table import ChainTable
 
-from .flow import Flow
-
 if TYPE_CHECKING:
-    from .load import Choice
+    from xdptui.screens.load import Choice
 
 # The dialogs are imported when they are asked for: the first screen should stand at once.
 
@@ -89,7 +88,7 @@ class EditFlow(Flow):
 
     async def _routes_flow(self) -> None:
         chain, index = self.session.chain, self.session.slot
-        from .routes import RoutesDialog
+        from xdptui.screens.routes import RoutesDialog
 
         routed = await self.app.push_screen_wait(RoutesDialog(chain, index, self.session.action))
         if routed is None or self._gone(chain.slots[index].key):
@@ -115,7 +114,7 @@ class EditFlow(Flow):
 
     async def _policy_flow(self) -> None:
         slot, index = self.session.chain.slots[self.session.slot], self.session.slot
-        from .policy import PolicyDialog
+        from xdptui.screens.policy import PolicyDialog
 
         decided = await self.app.push_screen_wait(PolicyDialog(slot, index))
         if decided is not None and not self._gone(slot.key):
@@ -141,7 +140,7 @@ class EditFlow(Flow):
     async def _priority_flow(self) -> None:
         chain, index = self.session.chain, self.session.slot
         key = chain.slots[index].key
-        from .priority import PriorityDialog
+        from xdptui.screens.priority import PriorityDialog
 
         value = await self.app.push_screen_wait(PriorityDialog(chain, index))
         if value is None or self._gone(key):
@@ -194,7 +193,7 @@ class EditFlow(Flow):
             self.begin(self._load_flow(self.session.running))
 
     async def _load_flow(self, running: Running) -> None:
-        from .load import LoadDialog
+        from xdptui.screens.load import LoadDialog
 
         dialog = LoadDialog(
             running, self.session.chain, directory=self.last_directory, linkage_why=self.session.linkage_why
@@ -212,7 +211,7 @@ class EditFlow(Flow):
             self.begin(self._replace_flow(self.session.running))
 
     async def _replace_flow(self, running: Running) -> None:
-        from .load import LoadDialog
+        from xdptui.screens.load import LoadDialog
 
         current = self.session.chain.slots[self.session.slot]
         dialog = LoadDialog(
@@ -222,7 +221,7 @@ class EditFlow(Flow):
         self.last_directory = dialog.directory
         if choice is None or not self._still(running.interface.ifindex) or self._gone(current.key):
             return
-        from xdpchain.components import keep_maps
+        from xdpchain.objects.components import keep_maps
 
         component = choice.slot.component
         if current.id is not None:
@@ -247,7 +246,7 @@ class EditFlow(Flow):
 
     async def _unload_flow(self, running: Running) -> None:
         chain = self.session.chain
-        from .unload import UnloadDialog
+        from xdptui.screens.unload import UnloadDialog
 
         dialog = UnloadDialog(chain, self.session.slot, running.interface.name)
         chosen = await self.app.push_screen_wait(dialog)

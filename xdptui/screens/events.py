@@ -13,11 +13,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.running import Running
+from xdpchain.model.running import Running
 from xdptui.live import PAGES, Page, Render, open_page
 from xdptui.repaint import ThriftyCompositor
-
-from .dialog import Dialog, button
+from xdptui.screens.dialog import Dialog, button
 
 __all__ = ["EventsScreen"]
 

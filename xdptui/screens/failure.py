@@ -11,8 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Button
 
 from xdpchain.errors import XdpChainError
-
-from .dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["Failure"]
 

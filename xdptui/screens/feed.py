@@ -10,9 +10,9 @@ from collections.abc import Callable
 from textual.message import Message
 from textual.worker import get_current_worker
 
-from xdpchain.chain import Linkage
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
 from xdptui.meter import Identity, Opened, open_missing
 
 __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
@@ -109,7 +109,7 @@ class Feed:
                 self._asked.clear()
 
     def _watch(self, ended: Callable[[], bool]) -> None:
-        from xdpchain.events import Watch
+        from xdpchain.observe.events import Watch
 
         with Watch(self._netns) as events:
             self._look()
@@ -119,7 +119,7 @@ class Feed:
                     self._look()
 
     def _look(self) -> None:
-        from xdpchain.discover import survey
+        from xdpchain.observe.discover import survey
 
         runnings = survey(self._netns)
         self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
@@ -140,17 +140,17 @@ class Feed:
                 self._post(TakenBack(str(running.interface)))
 
     def _own(self) -> None:
-        from xdpchain.own_connection import own_interfaces
+        from xdpchain.trial.own_connection import own_interfaces
 
         if own := own_interfaces(self._netns):
             self._post(Own(own))
 
     def _capabilities(self) -> None:
-        from xdpchain.permissions import missing_capabilities
+        from xdpchain.observe.permissions import missing_capabilities
 
         missing = missing_capabilities()
         self._post(Capabilities(tuple((c.name, c.why, c.todo) for c in missing)))
         if not missing:
-            from xdpchain.probe import default_linkage
+            from xdpchain.linkage.probe import default_linkage
 
             self._post(Defaults(*default_linkage()))

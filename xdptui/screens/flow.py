@@ -7,9 +7,8 @@ from collections.abc import Coroutine
 
 from textual.screen import Screen
 
+from xdptui.screens.failure import Failure
 from xdptui.view.session import Session, State
-
-from .failure import Failure
 
 __all__ = ["Flow"]
 

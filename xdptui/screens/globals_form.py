@@ -14,9 +14,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
-from xdpchain.globals import GlobalVariable
-
-from .dialog import Dialog, button, paragraph
+from xdpchain.maps.globals import GlobalVariable
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["GlobalsForm"]
 

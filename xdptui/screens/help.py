@@ -11,9 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Button, Static
 
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.keys import GROUPS, KEYS
-
-from .dialog import Dialog, button, paragraph
 
 __all__ = ["HelpScreen"]
 

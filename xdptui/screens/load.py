@@ -16,23 +16,22 @@ from textual.message import Message
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from xdpchain.chain import MAX_SLOTS, Chain, Component, Mode, Slot
 from xdpchain.errors import XdpChainError
-from xdpchain.objfile import ObjectFile
-from xdpchain.runconfig import MAX_PRIORITY
-from xdpchain.running import Running
+from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Mode, Slot
+from xdpchain.model.runconfig import MAX_PRIORITY
+from xdpchain.model.running import Running
+from xdpchain.objects.objfile import ObjectFile
+from xdptui.screens.dialog import button, paragraph
+from xdptui.screens.failure import Failure
+from xdptui.screens.object_files import ObjectFiles
+from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
 
-from .dialog import button, paragraph
-from .failure import Failure
-from .object_files import ObjectFiles
-from .trial import TrialDialog
-
 if TYPE_CHECKING:
-    from xdpchain.checks import Finding
-    from xdpchain.globals import GlobalVariable
+    from xdpchain.change.checks import Finding
+    from xdpchain.maps.globals import GlobalVariable
 
 __all__ = ["Choice", "LoadDialog"]
 
@@ -188,7 +187,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._show()
 
     def open_object(self, path: str) -> None:
-        from xdpchain.components import programs_of
+        from xdpchain.objects.components import programs_of
 
         self._object = self._component = self._error = self._findings = None
         self._variables = ()
@@ -225,8 +224,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self.set_focus(self.query_one("#add"))
 
     def _choose(self, name: str) -> None:
-        from xdpchain.components import component_of
-        from xdpchain.globals import globals_of
+        from xdpchain.maps.globals import globals_of
+        from xdpchain.objects.components import component_of
 
         assert self._object is not None
         self._findings = None
@@ -253,7 +252,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         ticket, running, mode = self._ticket, self._target, self._mode
 
         def work() -> None:
-            from xdpchain.checks import Finding, check_component
+            from xdpchain.change.checks import Finding, check_component
 
             try:
                 findings = tuple(check_component(component, running, mode))
@@ -364,9 +363,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self.run_worker(self._globals_flow(self._component), group="globals", exclusive=True)
 
     async def _globals_flow(self, component: Component) -> None:
-        from xdpchain.globals import with_globals
-
-        from .globals_form import GlobalsForm
+        from xdpchain.maps.globals import with_globals
+        from xdptui.screens.globals_form import GlobalsForm
 
         kept: frozenset[str] = frozenset()
         if self._replaces is not None:

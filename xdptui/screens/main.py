@@ -12,10 +12,18 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Input
 
-from xdpchain.actions import ALL_ACTIONS
-from xdpchain.chain import Chain
+from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.chain import Chain
 from xdptui.meter import Meter
 from xdptui.repaint import ThriftyCompositor
+from xdptui.screens.adopt_flow import AdoptFlow
+from xdptui.screens.alarm import Alarm, Alarmed
+from xdptui.screens.decide_flow import DecideFlow, countdown
+from xdptui.screens.edit_flow import EditFlow
+from xdptui.screens.feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
+from xdptui.screens.replay_flow import ReplayFlow
+from xdptui.screens.save_flow import SaveFlow
+from xdptui.screens.undo_flow import UndoFlow
 from xdptui.view.chain_lines import ChainView
 from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.keys import KEYS
@@ -33,15 +41,6 @@ from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
 from xdptui.widgets.time_bar import TimeBar
 from xdptui.widgets.waterfall import Waterfall
-
-from .adopt_flow import AdoptFlow
-from .alarm import Alarm, Alarmed
-from .decide_flow import DecideFlow, countdown
-from .edit_flow import EditFlow
-from .feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
-from .replay_flow import ReplayFlow
-from .save_flow import SaveFlow
-from .undo_flow import UndoFlow
 
 if TYPE_CHECKING:
     from xdptui.replay import Replay
@@ -385,12 +384,12 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
         self.notify("read anew", timeout=1)
 
     def action_help(self) -> None:
-        from .help import HelpScreen
+        from xdptui.screens.help import HelpScreen
 
         self.app.push_screen(HelpScreen())
 
     def action_doctor(self) -> None:
-        from .doctor import DoctorScreen
+        from xdptui.screens.doctor import DoctorScreen
 
         running = self.session.running
         self.app.push_screen(DoctorScreen(self._netns, running.interface.name if running else None))
@@ -400,7 +399,7 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
         if running is None or not running.hooks:
             self.notify("No program runs there: there is nothing to follow", severity="warning")
             return
-        from .follow import FollowScreen
+        from xdptui.screens.follow import FollowScreen
 
         self.app.push_screen(FollowScreen(running))
 
@@ -418,7 +417,7 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
                 self.notify("That program does not run yet: it has no maps before it is applied", timeout=4)
                 return
             place, name = keys.index(current.key), current.name
-        from .maps import MapsScreen
+        from xdptui.screens.maps import MapsScreen
 
         def runs() -> bool:
             now = next((r for r in self.session.runnings if r.interface.ifindex == ifindex), None)
@@ -430,7 +429,7 @@ class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow
         self.app.push_screen(MapsScreen(running, place, name, read_only=missing, runs=runs))
 
     def action_events(self) -> None:
-        from .events import EventsScreen
+        from xdptui.screens.events import EventsScreen
 
         recorded = self.replay.events(self.session.running) if self.replay else None
         self.app.push_screen(EventsScreen(self._netns, self.session.running, recorded))

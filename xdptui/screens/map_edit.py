@@ -8,10 +8,9 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
-from xdpchain.maptable import Change, Entry, Shape
-
-from .confirm import Confirm
-from .dialog import Dialog, button, paragraph
+from xdpchain.maps import Change, Entry, Shape
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["MapEdit", "WriteConfirm"]
 

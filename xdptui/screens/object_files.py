@@ -18,8 +18,7 @@ from textual.widgets.option_list import Option
 
 from xdpchain.errors import XdpChainError
 from xdptui.object_paths import Entry, complete, siblings, split, usual_places
-
-from .dialog import Dialog, paragraph
+from xdptui.screens.dialog import Dialog, paragraph
 
 __all__ = ["ObjectFiles"]
 

@@ -12,9 +12,8 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.plan import Change, ChangeKind, Plan
-
-from .dialog import Dialog, button, paragraph
+from xdpchain.change.plan import Change, ChangeKind, Plan
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["PlanDialog"]
 
@@ -107,8 +106,8 @@ class PlanDialog(Dialog[bool]):
             self.run_worker(self._try, thread=True, group="whatif", exit_on_error=False)
 
     def _try(self) -> None:
-        from xdpchain.packets.sources import BUILTIN, packets_of
-        from xdpchain.whatif import what_if
+        from xdpchain.trial.packets.sources import BUILTIN, packets_of
+        from xdpchain.trial.whatif import what_if
         from xdptui.render.whatif_text import summary
 
         plan = self.plan
@@ -141,7 +140,7 @@ class PlanDialog(Dialog[bool]):
 
     def action_what_if(self) -> None:
         if not self.plan.empty:
-            from .whatif import WhatIfScreen
+            from xdptui.screens.whatif import WhatIfScreen
 
             self.app.push_screen(
                 WhatIfScreen(self.plan.running, self.plan.candidate, adopts=self.plan.adopts)

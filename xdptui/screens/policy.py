@@ -8,14 +8,13 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
-from xdpchain.actions import ALL_ACTIONS, ActionSet
-from xdpchain.chain import Slot
 from xdpchain.errors import InvalidInput
-from xdpchain.policy import Answer, Policy
+from xdpchain.model.actions import ALL_ACTIONS, ActionSet
+from xdpchain.model.chain import Slot
+from xdpchain.model.policy import Answer, Policy
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.one_of import OneOf
-
-from .dialog import Dialog, button, paragraph
 
 __all__ = ["PolicyDialog"]
 

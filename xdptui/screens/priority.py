@@ -9,10 +9,9 @@ from textual.validation import Integer
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
-from xdpchain.chain import Chain
-from xdpchain.runconfig import MAX_PRIORITY
-
-from .dialog import Dialog, button, paragraph
+from xdpchain.model.chain import Chain
+from xdpchain.model.runconfig import MAX_PRIORITY
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["PriorityDialog"]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xdptui.screens.flow import Flow
 from xdptui.view.keys import KEYS, REPLAYABLE
 from xdptui.view.time_line import TimeView
-
-from .flow import Flow
 
 if TYPE_CHECKING:
     from xdptui.replay import Replay

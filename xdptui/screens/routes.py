@@ -11,12 +11,11 @@ from textual.widget import Widget
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
 
-from xdpchain.actions import ALL_ACTIONS, Action
-from xdpchain.chain import Chain
-from xdpchain.routes import route_name
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.model.chain import Chain
+from xdpchain.model.routes import route_name
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.one_of import OneOf
-
-from .dialog import Dialog, button, paragraph
 
 __all__ = ["RoutesDialog"]
 

@@ -11,9 +11,8 @@ from textual.app import ComposeResult
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.one_of import OneOf
-
-from .dialog import Dialog, button, paragraph
 
 __all__ = ["SaveDialog", "SaveTo"]
 

@@ -7,17 +7,15 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from xdpchain.chain import Chain, Interface
 from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Chain, Interface
+from xdptui.screens.confirm import Confirm
+from xdptui.screens.flow import Flow
 from xdptui.view.session import State
-
-from .confirm import Confirm
-from .flow import Flow
 
 if TYPE_CHECKING:
     from xdpchain.spec.saving import Saved
-
-    from .save import SaveTo
+    from xdptui.screens.save import SaveTo
 
 __all__ = ["SaveFlow"]
 
@@ -38,7 +36,7 @@ class SaveFlow(Flow):
             self.begin(self._save_flow(session.running.interface, session.chain, what))
 
     async def _save_flow(self, where: Interface, chain: Chain, what: str) -> None:
-        from .save import SaveDialog
+        from xdptui.screens.save import SaveDialog
 
         to = await self.app.push_screen_wait(SaveDialog(where.name, what))
         if to is None:

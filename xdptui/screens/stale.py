@@ -12,11 +12,10 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.plan import Change
-from xdpchain.running import Running
-
-from .dialog import Dialog, button, paragraph
-from .plan import change_line
+from xdpchain.change.plan import Change
+from xdpchain.model.running import Running
+from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.plan import change_line
 
 __all__ = ["StaleDialog"]
 
@@ -66,7 +65,7 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
             self.run_worker(self._ask_whose, thread=True, group="whose", exit_on_error=False)
 
     def _ask_whose(self) -> None:
-        from xdpchain.discover import author_of
+        from xdpchain.observe.discover import author_of
 
         self.post_message(self.Told(author_of(self._target)))
 

@@ -11,15 +11,14 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.actions import Action
-from xdpchain.chain import Chain
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain
+from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.failure import Failure
 from xdptui.trial_frames import NAMED_FRAMES
 
-from .dialog import Dialog, button, paragraph
-from .failure import Failure
-
 if TYPE_CHECKING:
-    from xdpchain.trial import TrialReport
+    from xdpchain.trial.run import TrialReport
 
 __all__ = ["TrialDialog"]
 
@@ -68,7 +67,7 @@ class TrialDialog(Dialog[None]):
         self.run_worker(self._work, thread=True, group="trial", exit_on_error=False)
 
     def _work(self) -> None:
-        from xdpchain.trial import run_trial
+        from xdpchain.trial.run import run_trial
 
         outcome: TrialReport | Exception
         try:

@@ -6,9 +6,8 @@ from __future__ import annotations
 import asyncio
 
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
-
-from .apply_flow import ApplyFlow
+from xdpchain.model.running import Running
+from xdptui.screens.apply_flow import ApplyFlow
 
 __all__ = ["UndoFlow"]
 
@@ -33,11 +32,10 @@ class UndoFlow(ApplyFlow):
 
     async def _undo_flow(self, running: Running) -> None:
         """Back to the chain before, by the journal: shown as a plan first."""
-        from xdpchain.forewarn import forewarn
-        from xdpchain.journal.undoing import NothingToUndo, undo_of
-        from xdpchain.plan import make_plan
-
-        from .plan import PlanDialog
+        from xdpchain.change.journal.undoing import NothingToUndo, undo_of
+        from xdpchain.change.kernel_warnings import forewarn
+        from xdpchain.change.plan import make_plan
+        from xdptui.screens.plan import PlanDialog
 
         try:
             found = await asyncio.to_thread(undo_of, running)

@@ -11,10 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Button, Static
 
-from xdpchain.chain import Chain
+from xdpchain.model.chain import Chain
+from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.slot_choice import SlotChoice
-
-from .dialog import Dialog, button, paragraph
 
 __all__ = ["UnloadDialog"]
 

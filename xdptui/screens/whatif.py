@@ -17,15 +17,14 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from xdpchain.chain import Chain
 from xdpchain.errors import XdpChainError
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
 from xdptui.object_paths import complete
-
-from .dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 if TYPE_CHECKING:
-    from xdpchain.whatif import Crossing, WhatIf
+    from xdpchain.trial.whatif import Crossing, WhatIf
 
 __all__ = ["WhatIfScreen"]
 
@@ -128,8 +127,8 @@ class WhatIfScreen(Dialog[None]):
         ticket, running = self._ticket, self._target
 
         def work() -> None:
-            from xdpchain.packets.sources import packets_of
-            from xdpchain.whatif import what_if
+            from xdpchain.trial.packets.sources import packets_of
+            from xdpchain.trial.whatif import what_if
 
             try:
                 supply = packets_of(source, running.interface)

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from xdpchain.account.balance import Account, Line
-from xdpchain.account.drivers import Failure
-
-from .numbers import UNKNOWN
+from xdpchain.observe.account.balance import Account, Line
+from xdpchain.observe.account.drivers import Failure
+from xdptui.view.numbers import UNKNOWN
 
 __all__ = ["account_lines", "conclusion"]
 

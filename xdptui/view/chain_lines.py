@@ -6,16 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xdpchain.actions import ALL_ACTIONS, Action
-from xdpchain.chain import Chain, Slot
-from xdpchain.plan import moved
-from xdpchain.shadow import would_have
-
-from .cells import Cell, Line, clip, left, right
-from .marks import symbol, toggled
-from .numbers import share, short, sparkline
-from .rates import Rates, Reading
-from .session import Shown
+from xdpchain.change.plan import moved
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.shadow import would_have
+from xdptui.view.cells import Cell, Line, clip, left, right
+from xdptui.view.marks import symbol, toggled
+from xdptui.view.numbers import share, short, sparkline
+from xdptui.view.rates import Rates, Reading
+from xdptui.view.session import Shown
 
 __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 

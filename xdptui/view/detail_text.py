@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpchain.chain import Slot
-from xdpchain.runconfig import RunConfig
+from xdpchain.model.chain import Slot
+from xdpchain.model.runconfig import RunConfig
 
 if TYPE_CHECKING:
-    from xdpchain.details import Details
+    from xdpchain.observe.details import Details
 
 __all__ = ["maps_table", "overview"]
 

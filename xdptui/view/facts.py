@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdpchain.objfile import ObjectFile, ProgramSpec
+from xdpchain.objects.objfile import ObjectFile, ProgramSpec
 
 if TYPE_CHECKING:
-    from xdpchain.checks import Finding
+    from xdpchain.change.checks import Finding
 
 __all__ = ["finding_text", "program_facts"]
 

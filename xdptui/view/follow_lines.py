@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from xdpchain.actions import Action
 from xdpchain.follow.followed import Followed, Step, changes
 from xdpchain.follow.pcapng import code_name
-from xdpchain.packets.describe import describe
+from xdpchain.model.actions import Action
+from xdpchain.trial.packets.describe import describe
 from xdptui.render.follow_text import CHANGED, change_lines, duration
-
-from .cells import Cell, clip, left, right
+from xdptui.view.cells import Cell, clip, left, right
 
 __all__ = ["detail_lines", "packet_cells", "packet_head"]
 

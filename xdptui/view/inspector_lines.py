@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-from xdpchain.chain import Chain, Slot
-from xdpchain.lint import lint
-from xdpchain.paths import route_texts
-from xdpchain.policy import Policy
-from xdpchain.running import Running
-from xdpchain.shadow import would_have
+from xdpchain.change.lint import lint
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.paths import route_texts
+from xdpchain.model.policy import Policy
+from xdpchain.model.running import Running
+from xdpchain.model.shadow import would_have
 from xdptui.render.shadow_text import shadow_line
-
-from .cells import Cell, Line, clip, left
-from .numbers import share
-from .rates import Reading
+from xdptui.view.cells import Cell, Line, clip, left
+from xdptui.view.numbers import share
+from xdptui.view.rates import Reading
 
 __all__ = ["inspector_lines"]
 

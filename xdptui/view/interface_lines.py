@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpchain.running import Owner, Running
-
-from .cells import Cell, Line, left, right
-from .numbers import short
+from xdpchain.model.running import Owner, Running
+from xdptui.view.cells import Cell, Line, left, right
+from xdptui.view.numbers import short
 
 __all__ = ["InterfaceView", "heading", "interface_line", "ownership"]
 

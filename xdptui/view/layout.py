@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .waterfall_lines import rows_needed
+from xdptui.view.waterfall_lines import rows_needed
 
 __all__ = ["Layout", "share"]
 

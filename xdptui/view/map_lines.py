@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .cells import Cell, left, right
+from xdptui.view.cells import Cell, left, right
 
 if TYPE_CHECKING:
-    from xdpchain.maptable import Entry, MapSummary, Shape
+    from xdpchain.maps import Entry, MapSummary, Shape
 
 __all__ = ["entry_cells", "entry_head", "key_width", "map_cells", "map_facts"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.actions import ActionSet
-from xdpchain.chain import Chain, Slot
-from xdpchain.plan import moved
+from xdpchain.change.plan import moved
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Slot
 
 __all__ = ["count", "removed", "symbol", "toggled"]
 

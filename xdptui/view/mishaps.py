@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from textwrap import wrap
 
 from xdptui.outcome import printable
-
-from .numbers import short
+from xdptui.view.numbers import short
 
 __all__ = ["Happened", "Mishaps", "Told", "mishap_lines"]
 

@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-from xdpchain.running import Owner
-
-from .session import Session
+from xdpchain.model.running import Owner
+from xdptui.view.session import Session
 
 __all__ = ["chain_note", "empty_list", "waterfall_note"]
 

@@ -21,7 +21,7 @@ TREND_SECONDS = 120
 
 
 class Counts(Protocol):
-    """Packets and bytes by return code (xdpchain.counters.SlotCounts)."""
+    """Packets and bytes by return code (xdpchain.observe.counters.SlotCounts)."""
 
     @property
     def packets(self) -> Sequence[int]: ...
@@ -30,7 +30,7 @@ class Counts(Protocol):
 
 
 class Snapshot(Protocol):
-    """All counters of a chain at one time (xdpchain.counters.Sample)."""
+    """All counters of a chain at one time (xdpchain.observe.counters.Sample)."""
 
     @property
     def at(self) -> float: ...

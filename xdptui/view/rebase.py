@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.chain import Chain, Slot
 from xdpchain.errors import InvalidInput
-from xdpchain.routes import route_name
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.routes import route_name
 
 __all__ = ["rebase"]
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 
-from xdpchain.actions import Action
-from xdpchain.chain import Chain, Linkage, Slot
-from xdpchain.running import Owner, Running
-
-from .history import History
-from .marks import count, removed
-from .rebase import rebase
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.running import Owner, Running
+from xdptui.view.history import History
+from xdptui.view.marks import count, removed
+from xdptui.view.rebase import rebase
 
 __all__ = ["CONFIRM_SECONDS", "Edit", "Order", "Session", "Shown", "State", "running_chain"]
 

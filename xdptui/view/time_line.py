@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .cells import Cell, Line, clip
+from xdptui.view.cells import Cell, Line, clip
 
 __all__ = ["TimeView", "time_line"]
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdptui.outcome import printable
-
-from .numbers import UNKNOWN, bar, short
+from xdptui.view.numbers import UNKNOWN, bar, short
 
 if TYPE_CHECKING:
-    from xdpchain.timing import LookingCost, RunTime, SlotTimes
+    from xdpchain.trial.timing import LookingCost, RunTime, SlotTimes
 
 __all__ = ["Times", "time_lines"]
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from xdpchain.actions import ALL_ACTIONS, Action
-from xdpchain.chain import Chain
 from xdpchain.errors import InvalidInput
-from xdpchain.paths import RETURN, successors
-
-from .rates import Rates
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.model.chain import Chain
+from xdpchain.model.paths import RETURN, successors
+from xdptui.view.rates import Rates
 
 __all__ = ["OTHER", "Flow", "Stage", "flow"]
 

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from xdpchain.actions import Action
-
-from .cells import Cell, Line, left, right
-from .numbers import bar, percent, short
-from .waterfall import Flow, Stage
+from xdpchain.model.actions import Action
+from xdptui.view.cells import Cell, Line, left, right
+from xdptui.view.numbers import bar, percent, short
+from xdptui.view.waterfall import Flow, Stage
 
 __all__ = ["OUTCOMES", "rows_needed", "waterfall_lines"]
 

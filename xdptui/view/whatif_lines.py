@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from xdpchain.actions import Action
-from xdpchain.packets.rewriting import Rewriting
-from xdpchain.whatif import Crossing, Outcome, Side, WhatIf
+from xdpchain.model.actions import Action
+from xdpchain.trial.packets.rewriting import Rewriting
+from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.outcome import printable
 from xdptui.render.whatif_text import bytes_text, fitted, letters, mark, verdicts
 

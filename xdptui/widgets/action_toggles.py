@@ -9,10 +9,9 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from xdpchain.actions import ALL_ACTIONS, Action, ActionSet
+from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
 from xdptui.view.cells import Cell, Line
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["ActionToggles"]
 

@@ -9,8 +9,7 @@ from textual import events
 
 from xdptui.view.cells import Cell, Line, clip
 from xdptui.view.session import Session, State
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["Armed", "Banner", "banner_line"]
 

@@ -8,11 +8,10 @@ from dataclasses import replace
 from textual import events
 from textual.message import Message
 
-from xdpchain.actions import Action
+from xdpchain.model.actions import Action
 from xdptui.view.cells import Line, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["ChainTable"]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 from textual import events
 
-from xdpchain.chain import Chain, Slot
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.running import Running
 from xdptui.view.cells import Line, left
 from xdptui.view.inspector_lines import inspector_lines
 from xdptui.view.rates import Reading
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["Inspector"]
 

@@ -10,8 +10,7 @@ from textual.message import Message
 
 from xdptui.view.cells import Line, message
 from xdptui.view.interface_lines import InterfaceView, heading, interface_line
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["InterfaceTable"]
 

@@ -8,8 +8,7 @@ from textual.message import Message
 
 from xdptui.view.cells import Cell, Line
 from xdptui.view.keys import Key, hints, short_label
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["KeyBar"]
 

@@ -9,10 +9,9 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from xdpchain.chain import Mode
+from xdpchain.model.chain import Mode
 from xdptui.view.cells import Cell, Line
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["ModeChoice"]
 

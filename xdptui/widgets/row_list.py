@@ -11,8 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from xdptui.view.cells import Cell, Line, message
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["RowList"]
 

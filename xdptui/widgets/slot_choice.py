@@ -13,7 +13,7 @@ from textual.message import Message
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from xdpchain.chain import Chain
+from xdpchain.model.chain import Chain
 
 __all__ = ["SlotChoice"]
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 from textual import events
 
 from xdptui.view.time_line import TimeView, time_line
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["TimeBar"]
 

@@ -8,8 +8,7 @@ from textual import events
 from xdptui.view.cells import Cell, Line, left, message, right
 from xdptui.view.waterfall import Flow
 from xdptui.view.waterfall_lines import waterfall_lines
-
-from .cell_grid import CellGrid
+from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["Waterfall"]
 

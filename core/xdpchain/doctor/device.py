@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xdpchain.chain import Mode
-from xdpchain.checks import SINGLE_BUFFER_MTU
+from xdpchain.change.checks import SINGLE_BUFFER_MTU
+from xdpchain.model.chain import Mode
+from xdpchain.model.commands import Commands
 
-from .commands import Commands
 from .drivers import driver_needs
 from .facts import Facts
 from .finding import Finding, Topic, error, info, ok, warn

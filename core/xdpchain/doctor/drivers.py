@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from .commands import Commands
+from xdpchain.model.commands import Commands
+
 from .facts import Facts, Queues
 from .finding import Finding, Level, Topic
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
-from xdpchain.discover import look, survey
-from xdpchain.dispatcher.installed import installed_version
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.permissions import missing_capabilities
-from xdpchain.running import Running
+from xdpchain.linkage.dispatcher.installed import installed_version
+from xdpchain.model.commands import Commands
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look, survey
+from xdpchain.observe.gather_evidence import evidence_of
+from xdpchain.observe.permissions import missing_capabilities
 
-from .commands import Commands
 from .device import examine_device
 from .finding import Finding, Topic, error, ok
-from .gather import evidence_of, facts_of
+from .gather import facts_of
 from .hook import examine_hook
 from .kernel import examine_kernel
 from .settings import examine_settings

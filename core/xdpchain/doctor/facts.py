@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xdpchain.running import Running
+from xdpchain.model.running import Running
 
 __all__ = ["Facts", "Peer", "Queues", "Switch", "Upper"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xdpchain.running import Owner, Running
+from xdpchain.model.commands import Commands
+from xdpchain.model.running import Owner, Running
+from xdpchain.observe.owner_evidence import Evidence, judge
 
-from .commands import Commands
 from .finding import Finding, Topic, error, info, ok, warn
-from .whose import Evidence, judge
 
 __all__ = ["examine_hook"]
 

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from xdpchain.config import DispatcherConfig, SlotConfig
-from xdpchain.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_frags
-from xdpchain.dispatcher.installed import DEFAULT_VERSION
 from xdpchain.errors import PermissionDenied, XdpChainError
-from xdpchain.permissions import missing_capabilities
-from xdpchain.probe import probe_freplace, probe_tailcall
+from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
+from xdpchain.linkage.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_frags
+from xdpchain.linkage.dispatcher.installed import DEFAULT_VERSION
+from xdpchain.linkage.probe import probe_freplace, probe_tailcall
+from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import Netlink
 

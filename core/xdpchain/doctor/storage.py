@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from xdpchain.change.stale import stale_pins
 from xdpchain.errors import XdpChainError
-from xdpchain.stale import stale_pins
 from xdpchain.sys import bpf, bpffs
 
 from .finding import Finding, Topic, error, info, ok, warn

@@ -7,11 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from xdpchain.chain import Linkage
-from xdpchain.dispatcher.installed import EMITTED, emitted_version, installed_version
-from xdpchain.running import Running
+from xdpchain.linkage.dispatcher.installed import EMITTED, emitted_version, installed_version
+from xdpchain.model.chain import Linkage
+from xdpchain.model.commands import Commands
+from xdpchain.model.running import Running
 
-from .commands import Commands
 from .finding import Finding, Topic, error, info, ok, warn
 
 __all__ = ["compare_dispatcher", "examine_tools"]

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from xdpchain.chain import Linkage
+from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, Unsupported
-from xdpchain.permissions import require_capabilities
-from xdpchain.running import Running
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
+from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys.pcap import compile_expression
 
-from .classic import HEAD, Filter, translate, unpack
 from .followed import Followed
 from .inside import Inside
 from .outside import Outside

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import time
 
-from xdpchain.chain import Interface, Mode
-from xdpchain.discover import author_of, look
 from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.model.chain import Interface, Mode
+from xdpchain.observe.discover import author_of, look
 from xdpchain.sys.netlink import Netlink
 
 __all__ = ["HookWatch"]

@@ -3,31 +3,31 @@
 with a dispatcher that records, from the same parts, over the same maps, and swapped in; then the program
 that ran before comes back.
 
-The recording chain says for whom it stands and who follows (`Running.stands_for`, `Running.following`): to
-an edit it is the same chain, and an edit made meanwhile ends the following. A follower that was killed
-leaves it behind, silent after some seconds; `take_back` links the plain chain again.
+The recording chain says which program it replaces and who follows (`Running.replaces_prog_id`,
+`Running.following`): to an edit it is the same chain, and an edit made meanwhile ends the following. A
+follower that was killed leaves it behind, silent after some seconds; `take_back` links the plain chain again.
 """
 
 from __future__ import annotations
 
 import contextlib
 
-from xdpchain.author import current_author
-from xdpchain.chain import Chain
-from xdpchain.confirm.arming import make_way
-from xdpchain.discover import author_of, look, manifest_of
+from xdpchain.bytecode.classic import Filter
+from xdpchain.change.author import current_author
+from xdpchain.change.confirm.arming import make_way
+from xdpchain.change.swap import swap, took_effect
 from xdpchain.errors import Busy, NotFound, RaceLost
-from xdpchain.following import Following
 from xdpchain.linkage.arrays import remove_array_pins
-from xdpchain.linkage.linked import LinkedChain
+from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import STATE, Tap, make_maps
-from xdpchain.manifest import Author
-from xdpchain.running import Running
-from xdpchain.swap import swap, took_effect
+from xdpchain.model.chain import Chain
+from xdpchain.model.following import Following
+from xdpchain.model.manifest import Author
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import author_of, look, manifest_of
 from xdpchain.sys import bpf, bpffs
 
-from .classic import Filter
 from .hook_watch import HookWatch
 from .tapping import Tapping, sign_of_life
 
@@ -155,10 +155,12 @@ def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Runn
         return take_back(now)
 
 
-def _build(now: Running, chain: Chain, tap: Tap | None) -> LinkedChain:
+def _build(now: Running, chain: Chain, tap: Tap | None) -> BuiltChain:
     assert now.hook is not None
-    stands_for = now.identity[1][0]
-    return StaticLinker(tap=tap, stands_for=stands_for).build(chain, now, _maker(now.hook.prog_id))
+    replaces_prog_id = now.identity[1][0]
+    return StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id).build(
+        chain, now, _maker(now.hook.prog_id)
+    )
 
 
 def _maker(program: int) -> Author:

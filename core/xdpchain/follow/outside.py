@@ -15,28 +15,26 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-from xdpchain import image
-from xdpchain.btf import Btf
-from xdpchain.counts import FOREIGN
-from xdpchain.discover import author_of, look
-from xdpchain.dispatcher.emit import function_ids
-from xdpchain.errors import InvalidInput, RaceLost, Unsupported
+from xdpchain.bytecode import instructions
+from xdpchain.bytecode.classic import Filter
+from xdpchain.errors import RaceLost, Unsupported
+from xdpchain.linkage.dispatcher.emit import function_ids
 from xdpchain.linkage.tap import FILTER, make_maps
-from xdpchain.running import Running
-from xdpchain.sys import bpf
+from xdpchain.model.counts import FOREIGN
+from xdpchain.model.running import Running
+from xdpchain.objects.btf import Btf
+from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.trace.fexit import Function, entry_function, explain
+from xdpchain.observe.trace.targets import Place, place_of, targets
+from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_FENTRY, LoadFailed, Object, ObjectProgram
-from xdpchain.trace.fexit import Function, entry_function, explain
-from xdpchain.trace.targets import Place, place_of, targets
 
-from .classic import Filter
 from .hook_watch import HookWatch
 from .tapping import Tapping
 
 __all__ = ["Outside"]
 
-OBJECT = Path(__file__).resolve().parents[1] / "objects" / "follow_trace.o"
 ENTER, LEFT, LAST = "xdptui_enter", "xdptui_left_", "xdptui_verdict"
 WHAT = "packets can't be followed here"
 TODO = "Packets through a chain of static linkage can be followed without tracing (`xdptui relink`)"
@@ -132,10 +130,7 @@ class _Replaced(Exception):
 def _attach_all(
     aims: Mapping[int, _Aim], door: _Aim, filter: Filter, maps: Mapping[str, bpf.Fd], place: Place
 ) -> list[bpf.Fd]:
-    try:
-        data = OBJECT.read_bytes()
-    except OSError as error:
-        raise InvalidInput(f"{OBJECT.name} is missing", str(error.strerror), "Build it: make bpf") from None
+    data = shipped.read("follow_trace")
     wanted = {LEFT + str(stage): aim for stage, aim in aims.items() if stage}
     if 0 in aims:
         wanted[LAST] = aims[0]
@@ -177,7 +172,7 @@ def _with_filter(loaded: ObjectProgram, door: _Aim, filter: Filter) -> bpf.Fd:
     btf = Btf.parse(bpf.btf_raw(types))
     names = {btf.type(number).name: at for at, number in functions}
     others = [at for at, _ in functions if at not in (0, names[FILTER])]
-    linked = image.splice(code, (names[FILTER],), (filter.instructions,), others)
+    linked = instructions.splice(code, (names[FILTER],), (filter.instructions,), others)
     numbers = dict(functions)
     records = [(linked.kept[at], number) for at, number in functions if at in linked.kept]
     records.append((linked.starts[0] or 0, numbers[names[FILTER]]))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from xdpchain.actions import Action
+from xdpchain.model.actions import Action
 
 from .followed import Change, Followed, Step, View
 

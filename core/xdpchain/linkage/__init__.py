@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from xdpchain.chain import Chain
-from xdpchain.manifest import Author
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain
+from xdpchain.model.manifest import Author
+from xdpchain.model.running import Running
 from xdpchain.sys.bpf import Fd
 
 __all__ = ["Built", "Linker"]

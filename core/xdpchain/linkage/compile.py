@@ -16,14 +16,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xdpchain import image
-from xdpchain.chain import Component, MapRef
+from xdpchain.bytecode import instructions
+from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
-from xdpchain.globals import patched
+from xdpchain.maps.globals import patched
+from xdpchain.model.chain import Component, MapRef
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
-from xdpchain.unit import Unit
 
 __all__ = [
     "Compiled",
@@ -47,7 +47,7 @@ class Compiled:
     """
 
     component: Component
-    unit: Unit
+    unit: LinkableProgram
     maps: dict[str, bpf.Fd] = field(default_factory=dict)
     pins: tuple[tuple[str, str], ...] = ()
 
@@ -85,14 +85,14 @@ def compile_component(
         names = {one.fd: map_key(one) for one in opened.maps()}
         code = program.instructions()
         try:
-            if image.module_calls(code):
+            if instructions.module_calls(code):
                 raise LinkRefused(
                     f"{component.name} can't be linked into a chain",
                     "it calls functions of a kernel module",
                     "Use freplace linkage",
                 )
-            references = tuple((index, names[fd]) for index, fd in image.map_references(code))
-            unit = Unit(
+            references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
+            unit = LinkableProgram(
                 instructions=code,
                 functions=program.func_info(),
                 btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
@@ -113,7 +113,7 @@ def compile_component(
             id=info.id,
             tag=info.tag,
             loaded_at=info.load_time,
-            instructions=info.xlated_len // image.SIZE,
+            instructions=info.xlated_len // instructions.SIZE,
             maps=refs,
         )
         return Compiled(loaded, unit, maps, tuple((n, p) for n, p in pins if n in used))

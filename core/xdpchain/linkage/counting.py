@@ -11,8 +11,8 @@ import contextlib
 import mmap
 from collections.abc import Sequence
 
-from xdpchain.chain import Chain
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
 

@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from xdpchain import image
-from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
-from xdpchain.dispatcher.attached import ORIGIN
+from xdpchain.bytecode import instructions
 from xdpchain.errors import LinkRefused, XdpChainError
-from xdpchain.manifest import Author, Manifest
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.model.manifest import Author, Manifest
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
 
 from .compile import Target, explain, main_program, map_key, open_maps, shape
-from .parts import kept_maps, object_bytes
+from .dispatcher.attached import ORIGIN
+from .linkable_slots import kept_maps, object_bytes
 
 __all__ = ["Extension", "ExtensionLoader"]
 
@@ -113,7 +113,7 @@ class ExtensionLoader:
             for fd in maps.values():
                 self._held.callback(fd.close)
             names = {one.fd: map_key(one) for one in opened.maps()}
-            used = {names[fd] for _, fd in image.map_references(program.instructions())}
+            used = {names[fd] for _, fd in instructions.map_references(program.instructions())}
             kept = bpf.Fd(os.dup(program.fd))
             self._held.callback(kept.close)
         loaded = replace(
@@ -121,7 +121,7 @@ class ExtensionLoader:
             id=info.id,
             tag=info.tag,
             loaded_at=info.load_time,
-            instructions=info.xlated_len // image.SIZE,
+            instructions=info.xlated_len // instructions.SIZE,
             maps=tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used),
             unit_map=None,
         )

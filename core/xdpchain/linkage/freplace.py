@@ -13,22 +13,22 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from xdpchain.chain import Chain, Linkage
-from xdpchain.config import DispatcherConfig, SlotConfig, mask_of
-from xdpchain.dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
-from xdpchain.dispatcher.installed import EMITTED, emitted_version
-from xdpchain.dispatcher.shadow import leave_note
 from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
-from xdpchain.manifest import Author
-from xdpchain.probe import probe_freplace
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.manifest import Author
+from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 
 from .arrays import pin_arrays, release_arrays, remove_array_pins
 from .compile import Target
+from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
+from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
+from .dispatcher.installed import EMITTED, emitted_version
+from .dispatcher.shadow import leave_note
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
+from .probe import probe_freplace
 
 __all__ = ["FreplaceChain", "FreplaceLinker"]
 

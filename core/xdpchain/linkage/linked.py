@@ -10,22 +10,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from xdpchain.chain import Chain
-from xdpchain.manifest import Manifest
+from xdpchain.model.chain import Chain
+from xdpchain.model.manifest import Manifest
 from xdpchain.sys import blobs, bpf
 
 from .arrays import pin_arrays, remove_array_pins
+from .linkable_slots import Part, object_bytes
 from .map_pins import pin_map
-from .parts import Part, object_bytes
 
-__all__ = ["MANIFEST", "LinkedChain", "bind", "furnish"]
+__all__ = ["MANIFEST", "BuiltChain", "bind", "bind_metadata"]
 
 MANIFEST = "xdptui_manifest"
 OBJECT = "xdptui_object"
 UNIT = "xdptui_unit"
 
 
-class LinkedChain:
+class BuiltChain:
     """A linked chain, not attached (see `linkage.Built`)."""
 
     def __init__(
@@ -66,7 +66,7 @@ class LinkedChain:
         self._release.close()
 
 
-def furnish(
+def bind_metadata(
     program: bpf.Fd,
     manifest: Manifest,
     parts: Sequence[Part],

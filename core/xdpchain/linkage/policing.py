@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 
-from xdpchain.chain import MAX_SLOTS, Chain, Slot
-from xdpchain.running import Running
+from xdpchain.model.chain import MAX_SLOTS, Chain, Slot
+from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
 __all__ = ["VIOLATIONS", "encode_policies", "is_policed", "ring_for", "ring_of"]

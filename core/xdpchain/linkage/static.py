@@ -20,29 +20,28 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
-from xdpchain import image
-from xdpchain.btf import Btf
-from xdpchain.btf_types import Func, Kind
-from xdpchain.chain import MAX_SLOTS, Chain, Component
-from xdpchain.chaincall import main_stack, own_tail_calls
-from xdpchain.config import DispatcherConfig, SlotConfig, mask_of
-from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
-from xdpchain.inlining import Inlined, inlined
-from xdpchain.manifest import Author, Manifest
-from xdpchain.paths import is_routed, successors
-from xdpchain.routes import CODES
-from xdpchain.running import Running
-from xdpchain.sys import blobs, bpf
+from xdpchain.bytecode import instructions
+from xdpchain.bytecode.chaincall import main_stack, own_tail_calls
+from xdpchain.bytecode.inlining import Inlined, inlined
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.model.chain import MAX_SLOTS, Chain, Component
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.paths import is_routed, successors
+from xdpchain.model.routes import CODES
+from xdpchain.model.running import Running
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf_types import Func, Kind
+from xdpchain.sys import blobs, bpf, shipped
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
-from xdpchain.unit import Unit
 
 from .arrays import remove_array_pins
 from .compile import compile_component, verifier_verdict
 from .counting import COUNTERS, counters_for
-from .linked import LinkedChain, bind, furnish
-from .parts import Part, gather_parts
+from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
+from .linkable_slots import Part, gather_parts
+from .linked import BuiltChain, bind, bind_metadata
 from .policing import VIOLATIONS, encode_policies, ring_for
 from .tap import FILTER, HELPERS, Tap
 
@@ -55,37 +54,35 @@ FOLLOWED = "xdptui_followed"
 CONFIG_VERSION = 3
 ATTACH_TYPE_XDP = 37
 
-OBJECTS = Path(__file__).resolve().parent.parent / "objects"
-
 
 class StaticLinker:
     """Static linkage (see `linkage.Linker`).
 
     With ``cloning``, the chain gets copies of all maps: what it does then leaves no trace in those that run.
     With a ``tap``, its dispatcher records the way of the packets that a filter takes, and does nothing else
-    differently. ``stands_for`` is the id of a program that has run, and that does the same: what is linked is
-    no new state of the interface, but that one.
+    differently. ``replaces_prog_id`` is the id of a program that has run, and that does the same: what is
+    linked is no new state of the interface, but that one.
     """
 
     def __init__(
-        self, *, cloning: bool = False, tap: Tap | None = None, stands_for: int | None = None
+        self, *, cloning: bool = False, tap: Tap | None = None, replaces_prog_id: int | None = None
     ) -> None:
         self._cloning = cloning
         self._tap = tap
-        self._stands_for = stands_for
+        self._replaces_prog_id = replaces_prog_id
 
-    def build(self, candidate: Chain, running: Running, author: Author) -> LinkedChain:
+    def build(self, candidate: Chain, running: Running, author: Author) -> BuiltChain:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             counters = counters_for(candidate, running, held)
             ring = ring_for(candidate, running, held)
             program, chain = _link(candidate, parts, counters, ring, self._tap, held)
             number = bpf.map_info(counters).id if counters is not None else None
-            manifest = Manifest(chain, author, number, self._stands_for)
-            chain = furnish(program, manifest, parts, held)
+            manifest = Manifest(chain, author, number, self._replaces_prog_id)
+            chain = bind_metadata(program, manifest, parts, held)
             if self._tap is not None:
                 _mark(program, self._tap.mark, held)
-            return LinkedChain(program, chain, number, parts, held.pop_all())
+            return BuiltChain(program, chain, number, parts, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
@@ -98,7 +95,7 @@ class _Dispatcher:
     the functions that stay, and the BTF prototype of a component.
     """
 
-    unit: Unit
+    unit: LinkableProgram
     stubs: tuple[int, ...]
     helpers: tuple[int, ...]
     prototype: int
@@ -110,14 +107,7 @@ def _dispatcher(counting: bool, routed: bool, policed: bool, following: bool) ->
     name += "_follow" * following
     if name == "dispatcher":
         name = f"dispatcher_v{CONFIG_VERSION}"
-    path = OBJECTS / f"{name}.o"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(
-            f"the dispatcher {path.name} is missing", str(error.strerror), "Build it: make bpf"
-        ) from None
-    compiled = compile_component(Component("xdp_dispatcher"), data, {})
+    compiled = compile_component(Component("xdp_dispatcher"), shipped.read(name), {})
     compiled.close()
     btf = Btf.parse(compiled.unit.btf)
     names = {}
@@ -180,14 +170,18 @@ def _link(
         descriptors[VIOLATIONS] = ring.fileno()
     if tap is not None:
         descriptors |= {name: fd.fileno() for name, fd in tap.maps.items()}
-    main = image.patch_maps(unit.instructions, unit.references, descriptors)
+    main = instructions.patch_maps(unit.instructions, unit.references, descriptors)
     codes: list[bytes | None] = [
-        image.patch_maps(p.unit.instructions, p.unit.references, {n: fd.fileno() for n, fd in p.maps.items()})
-        for p in parts
+        instructions.patch_maps(
+            part.unit.instructions,
+            part.unit.references,
+            {name: fd.fileno() for name, fd in part.maps.items()},
+        )
+        for part in parts
     ]
     if tap is not None:
         codes += [None] * (MAX_SLOTS - len(codes)) + [tap.instructions]
-    linked = image.splice(main, dispatcher.stubs, codes, dispatcher.helpers)
+    linked = instructions.splice(main, dispatcher.stubs, codes, dispatcher.helpers)
     btf, functions = _describe(dispatcher, parts, linked)
     licences = [part.slot.component.licence for part in parts]
     odd = [licence for licence in licences if licence not in GPL_COMPATIBLE]
@@ -232,7 +226,7 @@ function each of the ways through one multiplies those through the next.
 
 
 def _inlined(
-    parts: Sequence[Part], linked: image.Linked, functions: Sequence[tuple[int, int]]
+    parts: Sequence[Part], linked: instructions.Linked, functions: Sequence[tuple[int, int]]
 ) -> Inlined | None:
     """With those components in the dispatcher's main function that can be there. One that makes tail calls
     can't: what it calls would return to the kernel, instead of the chain.
@@ -254,7 +248,7 @@ GPL_COMPATIBLE = frozenset(
 
 
 def _describe(
-    dispatcher: _Dispatcher, parts: Sequence[Part], linked: image.Linked
+    dispatcher: _Dispatcher, parts: Sequence[Part], linked: instructions.Linked
 ) -> tuple[bytes, list[tuple[int, int]]]:
     """BTF and functions (index, type) of the linked program: each part's own, shifted; each component's main
     made a global function with the dispatcher's prototype, whatever its author called the type of its
@@ -264,7 +258,7 @@ def _describe(
     starts = linked.starts
     functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in parts]
     bare = [(i, at) for i, p in enumerate(parts) if not p.unit.functions
-            for at in image.function_starts(p.unit.instructions)[1:]]  # fmt: skip
+            for at in instructions.function_starts(p.unit.instructions)[1:]]  # fmt: skip
     functions += [(f"{parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
     merged = merge_btf([unit.btf, *(p.unit.btf for p in parts if p.unit.btf)], functions)
     shifts = iter(merged.shifts[1:])

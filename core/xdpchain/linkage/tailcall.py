@@ -19,25 +19,25 @@ import re
 import struct
 from dataclasses import dataclass, replace
 
-from xdpchain import image
-from xdpchain.chain import Chain
-from xdpchain.chaincall import Counting, Epilogue, end_of_chain, own_tail_calls, woven, wrapped
+from xdpchain.bytecode import instructions
+from xdpchain.bytecode.chaincall import Counting, Epilogue, end_of_chain, own_tail_calls, woven, wrapped
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
-from xdpchain.manifest import Author, Manifest
-from xdpchain.paths import RETURN, successors, turned
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.paths import RETURN, row_changed, successors
+from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf
 
 from .arrays import remove_array_pins
 from .compile import verifier_verdict
 from .counting import ROW_SIZE, counters_for
-from .linked import LinkedChain, furnish
-from .parts import Part, gather_parts
-from .rows import end_of, fill, make_array, set_row
+from .linkable_slots import Part, gather_parts
+from .linked import BuiltChain, bind_metadata
+from .prog_array_entries import end_of, fill, make_array, set_row
 from .static import component_prototype
 
-__all__ = ["TailcallLinker", "Turn", "in_place"]
+__all__ = ["RowUpdate", "TailcallLinker", "in_place"]
 
 END = "xdptui_end"
 
@@ -52,7 +52,7 @@ class TailcallLinker:
     def __init__(self, *, cloning: bool = False) -> None:
         self._cloning = cloning
 
-    def build(self, candidate: Chain, running: Running, author: Author) -> LinkedChain:
+    def build(self, candidate: Chain, running: Running, author: Author) -> BuiltChain:
         if not self._cloning:
             bpffs.find()  # without it there is no place for the pins: say so before anything is loaded
         table = successors(candidate)
@@ -78,8 +78,8 @@ class TailcallLinker:
             )
             number = bpf.map_info(counters).id if counters is not None else None
             chain = replace(candidate, slots=slots)
-            chain = furnish(programs[0], Manifest(chain, author, number), parts, held, arrays)
-            return LinkedChain(programs[0], chain, number, parts, held.pop_all(), arrays)
+            chain = bind_metadata(programs[0], Manifest(chain, author, number), parts, held, arrays)
+            return BuiltChain(programs[0], chain, number, parts, held.pop_all(), arrays)
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
@@ -87,7 +87,7 @@ class TailcallLinker:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class RowUpdate:
     """A change of a running chain that is one update of a program array: the code of ``row`` of the slot's
     array leads to the program ``leads_to`` (None: out of the chain) from then on.
     """
@@ -108,25 +108,25 @@ class Turn:
             raise bpf.refusal(error, f"the program array of slot {self.slot} can't be changed") from error
 
 
-def in_place(running: Running, candidate: Chain) -> Turn | None:
+def in_place(running: Running, candidate: Chain) -> RowUpdate | None:
     """The one update that makes the running chain the candidate; None where there is none, and the chain has
     to be linked anew. Raises NotFound if the chain went away meanwhile.
     """
     chain = running.chain
-    found = turned(chain, candidate) if chain is not None and running.arrays else None
+    found = row_changed(chain, candidate) if chain is not None and running.arrays else None
     if chain is None or found is None:
         return None
     index, row, place = found
     if place == RETURN:
-        return Turn(index, running.arrays[index], row, None)
+        return RowUpdate(index, running.arrays[index], row, None)
     if place < len(chain):
-        return Turn(index, running.arrays[index], row, chain.slots[place].program)
+        return RowUpdate(index, running.arrays[index], row, chain.slots[place].program)
     try:
         with bpf.map_by_id(running.arrays[-1]) as last:
             end = end_of([last])
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's program arrays can't be read") from error
-    return Turn(index, running.arrays[index], row, end) if end is not None else None
+    return RowUpdate(index, running.arrays[index], row, end) if end is not None else None
 
 
 def _counting(counters: bpf.Fd | None, row: int, frags: bool) -> Counting | None:
@@ -145,7 +145,7 @@ class _Image:
 def _image(part: Part, after: Epilogue) -> _Image:
     unit = part.unit
     descriptors = {name: fd.fileno() for name, fd in part.maps.items()}
-    code = image.patch_maps(unit.instructions, unit.references, descriptors)
+    code = instructions.patch_maps(unit.instructions, unit.references, descriptors)
     if own_tail_calls(code):
         return _wrapped(part, code, after)
     try:
@@ -162,7 +162,7 @@ def _wrapped(part: Part, code: bytes, after: Epilogue) -> _Image:
     """
     donor, main, prototype = component_prototype()
     whole, start = wrapped(code, after)
-    starts = [at for at, _ in part.unit.functions] or list(image.function_starts(code))
+    starts = [at for at, _ in part.unit.functions] or list(instructions.function_starts(code))
     named = [(part.slot.name, FUNC_STATIC, prototype)]
     if not part.unit.functions:
         named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts[1:]]

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage, Mode
-from xdpchain.policy import Answer, Policy
-from xdpchain.routes import OTHER, route_name
-from xdpchain.runconfig import RunConfig
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.policy import Answer, Policy
+from xdpchain.model.routes import OTHER, route_name
+from xdpchain.model.runconfig import RunConfig
 
 __all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
 

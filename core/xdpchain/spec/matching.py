@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from xdpchain.chain import Chain, Component, Linkage, MapRef, Slot
-from xdpchain.components import keep_maps
 from xdpchain.errors import NotFound
-from xdpchain.routes import Route
-from xdpchain.runconfig import RunConfig
-from xdpchain.running import Running
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.model.routes import Route
+from xdpchain.model.runconfig import RunConfig
+from xdpchain.model.running import Running
+from xdpchain.objects.components import keep_maps
 
 from .taking import families
 from .values import InterfaceSpec, SlotSpec

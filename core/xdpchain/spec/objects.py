@@ -14,12 +14,12 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from xdpchain.chain import Chain, Component, ObjectRef
-from xdpchain.components import component_of
 from xdpchain.errors import InvalidInput, KernelRefused, NotFound
-from xdpchain.globals import globals_of, with_globals
-from xdpchain.linkage.parts import object_bytes
-from xdpchain.objfile import ObjectFile
+from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.maps.globals import globals_of, with_globals
+from xdpchain.model.chain import Chain, Component, ObjectRef
+from xdpchain.objects.components import component_of
+from xdpchain.objects.objfile import ObjectFile
 
 from .files import write_file
 from .values import SlotSpec

@@ -11,9 +11,9 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from xdpchain.chain import MAX_SLOTS
 from xdpchain.errors import InvalidInput
-from xdpchain.routes import route_name
+from xdpchain.model.chain import MAX_SLOTS
+from xdpchain.model.routes import route_name
 
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
 from .places import Path, place_of

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xdpchain.chain import Chain, Interface
 from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.model.chain import Chain, Interface
 
 from .files import read_text, write_file
 from .objects import check_file, write_objects

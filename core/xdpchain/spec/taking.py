@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from xdpchain.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Component, Linkage, Slot
 
 from .values import InterfaceSpec, SlotSpec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpchain.actions import Action, ActionSet
-from xdpchain.chain import Linkage, Mode
-from xdpchain.policy import Policy
+from xdpchain.model.actions import Action, ActionSet
+from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.policy import Policy
 
 __all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
 

@@ -7,8 +7,9 @@ import errno
 import struct
 
 from xdpchain.errors import Unsupported
-from xdpchain.sys import bpf
-from xdpchain.sys.libbpf import possible_cpus
+
+from . import bpf
+from .libbpf import possible_cpus
 
 __all__ = ["LIMIT", "MapTooLarge", "clone_map"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import struct
 
-from xdpchain.sys import bpf
+from . import bpf
 
 __all__ = ["LIMIT", "device_targets"]
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xdpchain.sys import bpf, bpffs
+from . import bpf, bpffs
 
 __all__ = ["Pins", "find_pins"]
 

@@ -7,19 +7,10 @@ something.
 
 from __future__ import annotations
 
-from xdpchain.sys.netlink.events import LinkChanges, LinkEvents
-from xdpchain.sys.netlink.links import (
-    Channels,
-    LinkInfo,
-    LinkStats,
-    NeighborEntry,
-    Offload,
-    Way,
-    XdpAttachment,
-    XdpMode,
-)
-from xdpchain.sys.netlink.refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
-from xdpchain.sys.netlink.session import Netlink
+from .events import LinkChanges, LinkEvents
+from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
+from .refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
+from .session import Netlink
 
 __all__ = [
     "Channels",

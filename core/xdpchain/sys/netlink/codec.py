@@ -17,7 +17,7 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from xdpchain.sys.netlink.links import LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
+from .links import LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
 
 __all__ = [
     "RTM_NEWADDR",

@@ -13,7 +13,7 @@ import fcntl
 import socket
 import struct
 
-from xdpchain.sys.netlink.links import Channels, Offload
+from .links import Channels, Offload
 
 __all__ = ["channels", "driver", "offloads", "statistics"]
 

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from xdpchain.sys import netns as namespaces
-from xdpchain.sys.netlink.transport import NETLINK_ROUTE, messages
+
+from .transport import NETLINK_ROUTE, messages
 
 __all__ = ["LinkChanges", "LinkEvents"]
 

@@ -20,8 +20,9 @@ from xdpchain.errors import (
     Unsupported,
     XdpChainError,
 )
-from xdpchain.sys.netlink.links import LinkInfo, XdpMode
-from xdpchain.sys.netlink.transport import Refusal
+
+from .links import LinkInfo, XdpMode
+from .transport import Refusal
 
 __all__ = ["Attempt", "HookBusy", "ModeConflict", "MtuTooLarge", "NoNativeXdp", "attach_refused"]
 

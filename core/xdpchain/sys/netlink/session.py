@@ -13,10 +13,11 @@ from typing import ClassVar, Self, SupportsIndex, TypeVar
 
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
-from xdpchain.sys.netlink import ethtool
-from xdpchain.sys.netlink.links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
-from xdpchain.sys.netlink.refusals import Attempt, attach_refused
-from xdpchain.sys.netlink.transport import NETLINK_GENERIC, NETLINK_ROUTE, Refusal, Transport
+
+from . import ethtool
+from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
+from .refusals import Attempt, attach_refused
+from .transport import NETLINK_GENERIC, NETLINK_ROUTE, Refusal, Transport
 
 __all__ = ["Netlink"]
 
@@ -56,7 +57,7 @@ class Netlink:
 
     def links(self) -> tuple[LinkInfo, ...]:
         """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle)."""
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         try:
             replies = self._route.exchange(codec.encode_get_links())
@@ -67,7 +68,7 @@ class Netlink:
 
     def link(self, which: int | str) -> LinkInfo:
         """One device, by ifindex, name, or alternative name. Raises NotFound."""
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         try:
             if not _possible(which):
@@ -90,7 +91,7 @@ class Netlink:
         """How packets go to ``destination``; ``source`` None: from whichever address; ``through``: by the
         interface with this ifindex, which link-local addresses need. Raises as `route`.
         """
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         try:
             replies = self._route.exchange(codec.encode_get_route(destination, source, through))
@@ -107,7 +108,7 @@ class Netlink:
 
     def addresses(self, ifindex: int) -> tuple[str, ...]:
         """The addresses of an interface with their prefix lengths ("192.0.2.1/24"), in the kernel's order."""
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         try:
             replies = self._route.exchange(codec.encode_get_addresses())
@@ -118,7 +119,7 @@ class Netlink:
 
     def neighbors(self, ifindex: int) -> tuple[NeighborEntry, ...]:
         """The interface's neighbour table, without entries that have no MAC (yet, or any more)."""
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         try:
             replies = self._route.exchange(codec.encode_get_neighbors())
@@ -139,7 +140,7 @@ class Netlink:
         Raises RaceLost (something else runs there now), HookBusy, ModeConflict, NoNativeXdp, MtuTooLarge,
         PermissionDenied, NotFound, KernelRefused; ``detail`` has the kernel's words.
         """
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         new, old = operator.index(prog_fd), None if expected_fd is None else operator.index(expected_fd)
         if new < 0 and old is None:
@@ -158,7 +159,7 @@ class Netlink:
         Documentation/netlink/specs/netdev.yaml: basic, redirect, ndo-xmit, xsk-zerocopy, hw-offload, rx-sg,
         ndo-xmit-sg. A set without "basic" belongs to a driver that has generic mode only.
         """
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         try:
             family = self._netdev_family

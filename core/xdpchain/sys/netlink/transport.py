@@ -156,6 +156,6 @@ def _raise_error(message: bytes) -> None:
         return
     code = -struct.unpack_from("=i", message, _HEADER.size)[0]
     if code > 0:
-        from xdpchain.sys.netlink import codec
+        from . import codec
 
         raise Refusal(code, codec.ack_text(message))

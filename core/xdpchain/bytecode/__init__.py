@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BPF instructions: reading, moving and writing them. Pure."""

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does a program store into the packet directly? Found by following pointers through its code. Pure.
+
+The kernel lets any XDP program write through ``ctx->data``, and records nowhere whether it does. Here each
+register and each word of the stack is a set of what it may hold: the context, a pointer into the packet, a
+pointer into a stack. Where two ways meet, the sets are joined, so that a store through what may point into
+the packet is found whichever way led there; a store that no packet ever reaches is found, too. Never the
+other way round: what is said to write nothing, writes nothing directly (helpers are another matter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .instructions import Instruction, instructions
+
+__all__ = ["Code", "TooLong", "writes_packet"]
+
+LIMIT = 1 << 16
+"""Instructions that are followed at most."""
+ROUNDS = 1 << 20
+"""Steps after which it is given up."""
+
+CONTEXT, PACKET, END, FRAME, OUTSIDE = 1, 2, 4, 8, 16
+"""What a register may hold. END: ``data_end``, which nobody stores through. FRAME: a pointer into this
+function's stack. OUTSIDE: into a caller's.
+"""
+
+FIELDS = {0: PACKET, 4: END, 8: PACKET}  # struct xdp_md: data, data_end, data_meta
+
+LD, LDX, ST, STX, ALU, JMP, JMP32, ALU64 = range(8)
+DOUBLE = 0x18
+MODE_ATOMIC = 0xC0
+ADD, SUB, MOV = 0x00, 0x10, 0xB0
+CALL, EXIT, JA = 0x80, 0x90, 0x00
+LOAD_64 = 0x18
+PSEUDO_CALL = 1
+CALLING_BACK = (164, 181, 209)  # bpf_for_each_map_elem, bpf_loop, bpf_user_ringbuf_drain
+
+
+class TooLong(Exception):
+    """The program is longer than what is followed."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A function: its instructions, and which of them (by index) call or name another function."""
+
+    image: bytes
+    targets: Mapping[int, str] = field(default_factory=dict)
+
+
+class Value(NamedTuple):
+    """What a register may hold; ``at`` is the offset of a pointer into the stack, None where it varies."""
+
+    holds: int = 0
+    at: int | None = 0
+
+    def join(self, other: Value) -> Value:
+        if self == other:
+            return self
+        return Value(self.holds | other.holds, self.at if self.at == other.at else None)
+
+
+NOTHING = Value()
+
+
+class State(NamedTuple):
+    """Eleven registers, and the words of the stack by offset."""
+
+    registers: tuple[Value, ...]
+    stack: Mapping[int, Value]
+
+    def join(self, other: State) -> State:
+        if self == other:
+            return self
+        registers = tuple(a.join(b) for a, b in zip(self.registers, other.registers, strict=True))
+        stack = dict(self.stack)
+        for at, value in other.stack.items():
+            stack[at] = stack.get(at, NOTHING).join(value)
+        return State(registers, stack)
+
+    def put(self, register: int, value: Value) -> State:
+        changed = list(self.registers)
+        changed[register] = value
+        return State(tuple(changed), self.stack)
+
+
+def writes_packet(functions: Mapping[str, Code], entries: Sequence[str]) -> bool:
+    """Whether any of the programs ``entries``, or what they call, may store into the packet. Raises TooLong.
+
+    Raises InvalidInput for what are no instructions.
+    """
+    if sum(len(code.image) for code in functions.values()) > 8 * LIMIT:
+        raise TooLong
+    return _Search(functions).run(entries)
+
+
+class _Search:
+    def __init__(self, functions: Mapping[str, Code]) -> None:
+        self._code = {
+            name: (dict(instructions(code.image)), code.targets) for name, code in functions.items()
+        }
+        self._given: dict[str, tuple[Value, ...]] = {}
+        self._returned: dict[str, Value] = {}
+        self._shared = 0  # what anybody stored through a pointer into another function's stack
+        self._changed = True
+        self._found = False
+        self._left = ROUNDS
+
+    def run(self, entries: Sequence[str]) -> bool:
+        for name in entries:
+            self._give(name, (Value(CONTEXT), *(NOTHING,) * 4))
+        while self._changed and not self._found:
+            self._changed = False
+            for name in tuple(self._given):
+                self._follow(name)
+        return self._found
+
+    def _give(self, name: str, arguments: tuple[Value, ...]) -> None:
+        if name not in self._code:
+            return
+        before = self._given.get(name)
+        after = arguments if before is None else tuple(map(Value.join, before, arguments))
+        if after != before:
+            self._given[name], self._changed = after, True
+
+    def _follow(self, name: str) -> None:
+        code, targets = self._code[name]
+        start = (NOTHING, *self._given[name], *(NOTHING,) * 4, Value(FRAME, 0))
+        states: dict[int, State] = {0: State(start, {})}
+        pending = [0]
+        while pending and not self._found:
+            self._left -= 1
+            if self._left < 0:
+                raise TooLong
+            at = pending.pop()
+            one = code.get(at)
+            if one is None:
+                continue
+            after = self._step(name, states[at], one, targets.get(at))
+            for place in _next(at, one):
+                known = states.get(place)
+                joined = after if known is None else known.join(after)
+                if joined != known:
+                    states[place] = joined
+                    pending.append(place)
+
+    def _step(self, name: str, state: State, one: Instruction, target: str | None) -> State:
+        kind, operation = one.code & 7, one.code & 0xF0
+        if one.code == LOAD_64:
+            if target is not None:  # a callback
+                self._give(target, (NOTHING, *(Value(OUTSIDE, None),) * 4))
+            return state.put(one.target, NOTHING)
+        if kind == ALU64:
+            return state.put(one.target, _computed(state, one, operation))
+        if kind == ALU:
+            return state.put(one.target, NOTHING)
+        if kind == LDX:
+            return state.put(one.target, self._loaded(state, one))
+        if kind in (ST, STX):
+            return self._stored(state, one)
+        if kind == JMP and operation == CALL:
+            return self._called(state, one, target)
+        if kind == JMP and operation == EXIT:
+            self._return(name, state.registers[0])
+        return state
+
+    def _loaded(self, state: State, one: Instruction) -> Value:
+        source = state.registers[one.source]
+        whole = one.code & DOUBLE == DOUBLE
+        value = NOTHING
+        if source.holds & CONTEXT and one.offset in FIELDS:
+            value = value.join(Value(FIELDS[one.offset], None))
+        if whole and source.holds & FRAME:
+            kept = list(state.stack.values())
+            if source.at is not None:
+                kept = [state.stack.get(source.at + one.offset, NOTHING)]
+            for word in kept:
+                value = word if value is NOTHING else value.join(word)
+        if whole and source.holds & (FRAME | OUTSIDE) and self._shared:
+            value = value.join(Value(self._shared, None))
+        return value
+
+    def _stored(self, state: State, one: Instruction) -> State:
+        base = state.registers[one.target]
+        if base.holds & PACKET:
+            self._found = True
+        atomic = one.code & 7 == STX and one.code & 0xE0 == MODE_ATOMIC
+        kept = one.code & 7 == STX and one.code & DOUBLE == DOUBLE and not atomic
+        value = state.registers[one.source] if kept else NOTHING
+        if base.holds & OUTSIDE and value.holds:
+            self._share(value.holds)
+        if base.holds & FRAME:
+            stack = dict(state.stack)
+            if base.at is None:
+                stack = {at: word.join(value) for at, word in stack.items()}
+                self._share(value.holds)
+            else:
+                stack[base.at + one.offset] = value
+            state = State(state.registers, stack)
+        # An atomic operation may leave the old value in a register: never a pointer.
+        return state.put(one.source, NOTHING) if atomic and one.immediate & 1 else state
+
+    def _share(self, holds: int) -> None:
+        # A frame is another function's to whoever reads it from there.
+        holds = holds & ~FRAME | (OUTSIDE if holds & FRAME else 0)
+        if holds & ~self._shared:
+            self._shared |= holds
+            self._changed = True
+
+    def _called(self, state: State, one: Instruction, target: str | None) -> State:
+        result, given = NOTHING, state.registers[1:6]
+        known = one.source == 0 and one.immediate not in CALLING_BACK
+        if not known and any(value.holds & FRAME for value in given):
+            # Somebody else will read our stack. Helpers that call nobody back read bytes, and no pointers.
+            for word in state.stack.values():
+                self._share(word.holds)
+        if one.source == PSEUDO_CALL and target is not None:
+            self._give(target, tuple(map(_handed, given)))
+            result = self._returned.get(target, NOTHING)
+        return State((result, *(NOTHING,) * 5, *state.registers[6:]), state.stack)
+
+    def _return(self, name: str, value: Value) -> None:
+        before = self._returned.get(name, NOTHING)
+        after = before.join(_handed(value))
+        if after != before:
+            self._returned[name], self._changed = after, True
+
+
+def _handed(value: Value) -> Value:
+    """A value as another function has it: a pointer into our stack is one into a stack of others."""
+    if value.holds & FRAME:
+        return Value(value.holds & ~FRAME | OUTSIDE, None)
+    return value
+
+
+def _computed(state: State, one: Instruction, operation: int) -> Value:
+    register = bool(one.code & 8)
+    own, other = state.registers[one.target], state.registers[one.source] if register else NOTHING
+    if operation == MOV:
+        return other if register else NOTHING
+    if operation not in (ADD, SUB):
+        return NOTHING
+    if not register and own.holds == FRAME and own.at is not None:
+        return Value(FRAME, own.at + (one.immediate if operation == ADD else -one.immediate))
+    if operation == SUB and own.holds & (PACKET | END) and other.holds & (PACKET | END):
+        return NOTHING  # a length
+    holds = own.holds | other.holds
+    return Value(holds, None if holds else 0)
+
+
+def _next(at: int, one: Instruction) -> tuple[int, ...]:
+    kind, operation = one.code & 7, one.code & 0xF0
+    if kind not in (JMP, JMP32) or operation == CALL:
+        return (at + (2 if one.code == LOAD_64 else 1),)
+    if operation == EXIT:
+        return ()
+    if operation == JA:
+        return (at + 1 + (one.immediate if kind == JMP32 else one.offset),)
+    return at + 1, at + 1 + one.offset

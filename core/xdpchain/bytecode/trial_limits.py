@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a trial can't know of a component, by what its code asks the kernel for. Pure.
+
+Helpers are told by their numbers (enum bpf_func_id, include/uapi/linux/bpf.h), which never change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .instructions import CALL, PSEUDO_KFUNC, instructions
+
+__all__ = ["TO_DEVICES", "Traits", "Where", "only_to_stack", "redirect_words", "traits", "words"]
+
+CLOCKS = frozenset({5, 118, 125, 160, 208})  # ktime_get_ns, jiffies64, …boot_ns, …coarse_ns, …tai_ns
+RANDOM = 7  # get_prandom_u32
+TAIL_CALL = 12
+REDIRECT = 23
+PERF_EVENT = 25
+ADJUST_META = 54
+FIB_LOOKUP = 69
+LOAD_WORD = 0x61  # BPF_LDX | BPF_MEM | BPF_W
+CTX_INGRESS, CTX_QUEUE = 12, 16  # offsets in struct xdp_md
+
+NO_ELEMENTS = {"queue", "stack", "bloom_filter", "stack_trace"}
+TO_DEVICES = ("devmap", "devmap_hash")
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a component's code does that a trial can only do in part. ``ingress`` and ``queue``: it may read
+    where a packet came in (its code reads a word at that offset of something).
+    """
+
+    helpers: frozenset[int] = frozenset()
+    kernel_functions: bool = False
+    ingress: bool = False
+    queue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A component in a trial: its slot and name, its maps' types by name as bpftool spells them, the names of
+    those that were copied in part, and the names of the devices in its device maps.
+    """
+
+    slot: int
+    name: str
+    maps: Mapping[str, str]
+    partial: Sequence[str] = ()
+    devices: Mapping[str, Sequence[str]] | None = None
+    filled: bool = False
+    """Its program arrays are filled from its object file, so a trial follows them."""
+    runs: bool = False
+    """It is a slot of what runs, not of what would."""
+
+    def __str__(self) -> str:
+        return f"slot {self.slot} ({self.name}){' of what runs' * self.runs}"
+
+
+def traits(code: bytes) -> Traits:
+    """What the instructions of a component and its subprograms do."""
+    helpers = set()
+    functions = ingress = queue = False
+    for _, one in instructions(code):
+        if one.code == CALL and one.source == 0:
+            helpers.add(one.immediate)
+        elif one.code == CALL and one.source == PSEUDO_KFUNC:
+            functions = True
+        elif one.code == LOAD_WORD:
+            ingress |= one.offset == CTX_INGRESS
+            queue |= one.offset == CTX_QUEUE
+    return Traits(frozenset(helpers), functions, ingress, queue)
+
+
+def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
+    """What can't be known of the component, a sentence each. ``arrived``: the packets seemed to come in on
+    the interface itself, not on the loopback device.
+    """
+    found = []
+    if has.helpers & CLOCKS and RANDOM in has.helpers:
+        found.append(f"{where} reads a clock and random numbers: at another time it may decide otherwise")
+    elif has.helpers & CLOCKS:
+        found.append(f"{where} reads a clock: at another time, or pace of packets, it may decide otherwise")
+    elif RANDOM in has.helpers:
+        found.append(f"{where} reads random numbers: the next time it may decide otherwise")
+    if TAIL_CALL in has.helpers and not where.filled:
+        found.append(
+            f"{where} tail-calls what was put into its program array at run time: not followed, the trial "
+            "goes on as if the array were empty"
+        )
+    if has.kernel_functions:
+        found.append(
+            f"{where} calls functions of the kernel; those for a card's metadata (hash, timestamp, VLAN tag) "
+            "have nothing to tell in a trial"
+        )
+    if ADJUST_META in has.helpers:
+        found.append(f"{where} hands metadata on to the network stack, which a trial does not show")
+    if PERF_EVENT in has.helpers:
+        found.append(f"{where} sends events to a reader: in a trial nobody gets them")
+    if not arrived and (has.ingress or FIB_LOOKUP in has.helpers):
+        found.append(f"{where} may look at the interface that a packet came in on: here that was lo")
+    if has.queue:
+        found.append(f"{where} may look at the receive queue: in a trial it is always 0")
+    for name in where.partial:
+        kind = where.maps.get(name, "")
+        if kind in NO_ELEMENTS:
+            found.append(f"{where} began with an empty copy of its map {name}: a {kind} can't be read")
+        elif kind not in ("prog_array", "perf_event_array", "ringbuf", "user_ringbuf"):
+            found.append(f"{where} had a copy of a part of its map {name}, which is too large for a trial")
+    return tuple(found)
+
+
+def only_to_stack(where: Where, has: Traits) -> bool:
+    """Whether what the component redirects can only go to another CPU, and on to the network stack."""
+    kinds = set(where.maps.values())
+    return "cpumap" in kinds and not kinds & {*TO_DEVICES, "xskmap"} and REDIRECT not in has.helpers
+
+
+def redirect_words(where: Where, has: Traits) -> str:
+    """Where the packets would go that the component redirected, as far as that is known."""
+    targets = []
+    for name, devices in (where.devices or {}).items():
+        targets.append(f"to {', '.join(devices) or 'nobody'} by its map {name}")
+    for name, kind in where.maps.items():
+        if kind == "cpumap":
+            targets.append(f"to another CPU by its map {name}, and on to the network stack")
+        elif kind == "xskmap":
+            targets.append(f"to a process's AF_XDP socket by its map {name}")
+    if REDIRECT in has.helpers:
+        targets.append("to an interface that it chooses itself")
+    where_to = ", or ".join(targets) or "somewhere"
+    return f"{where} redirects {where_to}: whether packets arrive there is not known"

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This process, as manifests and the journal name it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import time
+from pathlib import Path
+
+from xdpchain.model.manifest import Author
+
+__all__ = ["current_author"]
+
+
+def current_author() -> Author:
+    """Who is at work: the user behind sudo, our pid, and the command line, cut to 200 characters."""
+    try:
+        user = os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):
+        user = str(os.getuid())
+    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200] if sys.argv else "python"
+    return Author(user, os.getpid(), command, time.time())

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a component suits an interface, before anything is loaded. Pure: what can't be known is not
+claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from xdpchain.model.chain import Component, Mode
+from xdpchain.model.running import Running
+
+__all__ = ["Finding", "check_component"]
+
+Level = Literal["ok", "warn", "error"]
+
+SINGLE_BUFFER_MTU = 3498
+"""The largest MTU of most drivers for programs without fragments: a 4 KiB page less headroom, frame header
+and ``struct skb_shared_info`` (veth_xdp_set's computation on x86-64).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check's outcome; ``todo`` is empty where there is nothing to do."""
+
+    level: Level
+    text: str
+    todo: str = ""
+
+
+def check_component(component: Component, running: Running, mode: Mode | None = None) -> tuple[Finding, ...]:
+    """Mode, driver features, MTU and fragments of the interface, against what the component needs.
+
+    ``mode`` is the one wanted; None stands for the running chain's, or native.
+    """
+    wanted = mode or (running.chain.mode if running.chain else Mode.NATIVE)
+    return (
+        *_mode(running, wanted),
+        *_fragments(component, running, wanted),
+        *_company(component, running),
+    )
+
+
+def _mode(running: Running, wanted: Mode) -> Iterator[Finding]:
+    device = running.device
+    driver = device.driver or "the device"
+    if running.chain is not None and running.chain.mode is not wanted:
+        yield Finding(
+            "error",
+            f"{wanted} mode was asked for, the chain runs in {running.chain.mode} mode",
+            f"Keep {running.chain.mode} mode, or unload everything first",
+        )
+    elif wanted is Mode.GENERIC:
+        yield Finding("warn", "generic mode: slower, after the kernel made a socket buffer of each packet")
+    elif device.features is None:
+        yield Finding("ok", f"native mode is asked for; this kernel can't tell whether {driver} has it")
+    elif "basic" in device.features:
+        yield Finding("ok", f"{driver} has native XDP")
+    else:
+        yield Finding("error", f"{driver} has no native XDP", "Choose generic mode, if slower will do")
+
+
+def _fragments(component: Component, running: Running, wanted: Mode) -> Iterator[Finding]:
+    device = running.device
+    others = running.chain.slots if running.chain else ()
+    whole = component.frags and all(slot.component.frags for slot in others)
+    if whole and device.features is not None and "rx-sg" not in device.features and wanted is Mode.NATIVE:
+        whole = False
+        yield Finding("warn", f"{device.driver or 'the driver'} can't hand packets over in fragments")
+    if device.mtu <= SINGLE_BUFFER_MTU or wanted is Mode.GENERIC:
+        yield Finding("ok", f"MTU {device.mtu} fits into one buffer")
+    elif whole:
+        yield Finding("ok", f"MTU {device.mtu} takes fragments, and the whole chain can take them")
+    else:
+        lacking = [s.name for s in others if not s.component.frags]
+        if not component.frags:
+            lacking.append(component.name)
+        whose = f" ({', '.join(lacking)} can't take fragments)" if lacking else ""
+        yield Finding(
+            "error",
+            f"MTU {device.mtu} takes fragments, which this chain can't{whose}",
+            f"Lower the MTU to {SINGLE_BUFFER_MTU}, or build the programs in section xdp.frags",
+        )
+
+
+def _company(component: Component, running: Running) -> Iterator[Finding]:
+    others = running.chain.slots if running.chain else ()
+    if others and all(s.component.frags for s in others) and not component.frags:
+        yield Finding("warn", f"{component.name} takes no fragments: the chain as a whole loses them")
+    for slot in others:
+        same = component.object and slot.component.object
+        if same and slot.name == component.name and component.object == slot.component.object:
+            yield Finding("warn", f"slot {others.index(slot)} runs the same program already")

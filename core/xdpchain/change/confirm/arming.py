@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arm a rollback as a part of a change: between what was built and the swap."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from types import TracebackType
+from typing import Self
+
+from xdpchain.change.author import current_author
+from xdpchain.change.journal.settling import note_settled
+from xdpchain.errors import Busy, InvalidInput, RaceLost
+from xdpchain.model.chain import Chain, Linkage, Mode
+from xdpchain.model.pending_change import Decision, PendingChange, Pins, State
+from xdpchain.model.running import Running
+from xdpchain.observe.pending_pins import (
+    DECISION,
+    boot_clock,
+    claim,
+    make_decision,
+    open_held,
+    remove_armed,
+    write_armed,
+)
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.netlink import Netlink
+
+from .carry_out import carry_out, old_chain
+from .launch import Guardian
+
+__all__ = ["LEAST", "MOST", "Arming", "make_way"]
+
+LEAST, MOST = 1.0, 86400.0
+"""Seconds in which a change may have to be confirmed."""
+
+OVERDUE = 5.0
+"""Seconds after the deadline from which a guardian that did nothing will not do it any more."""
+
+
+class Arming:
+    """One change that is to be confirmed. Entering starts the guardian, which loads while the chain is built;
+    `arm` before the swap, `call_off` when the swap failed.
+    """
+
+    def __init__(self, seconds: float, running: Running) -> None:
+        if not LEAST <= seconds <= MOST:
+            raise InvalidInput(
+                f"a change can't be armed for {seconds:g} seconds", f"it takes {LEAST:g} to {MOST:g}"
+            )
+        self._seconds = seconds
+        self._running = running
+        self._guardian = Guardian()
+        self._held = contextlib.ExitStack()
+        self._armed: PendingChange | None = None
+        self._decision: bpf.Fd | None = None
+
+    def __enter__(self) -> Self:
+        bpffs.find()  # without it nobody could confirm: say so before anything is built
+        self._held.enter_context(self._guardian)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def arm(self, new: int | None, chain: Chain) -> None:
+        """Pin what the rollback needs, and entrust the guardian with it. ``new`` is the prog id that is about
+        to be swapped in (None: the hook will be empty). Raises KernelRefused, BpffsMissing: nothing is left.
+        """
+        running = self._running
+        where = running.interface
+        old = running.hook.prog_id if running.hook else None
+        guardian = self._guardian.known()
+        decision = self._held.enter_context(make_decision())
+        dispatch = running.linkage is Linkage.FREPLACE and running.chain is not None
+        held = {DECISION: decision}
+        if old is not None:
+            held |= old_chain(old, where.ifindex, dispatch=dispatch)
+            for fd in held.values():
+                self._held.callback(fd.close)
+        before = _arrays(running.chain, running.linkage, old)
+        after = _arrays(chain, chain.linkage, new)
+        armed = PendingChange(
+            where.name,
+            where.ifindex,
+            netns.inode(where.netns),
+            Mode(running.mode or chain.mode),
+            old,
+            new,
+            boot_clock() + self._seconds,
+            self._seconds,
+            current_author(),
+            guardian,
+            bpf.map_info(decision).id,
+            Pins(dispatch, tuple(sorted(before - after))),
+            Pins(new is not None and chain.linkage is Linkage.FREPLACE, tuple(sorted(after - before))),
+        )
+        directory = write_armed(armed, held)
+        self._armed, self._decision = armed, decision
+        try:
+            with netns.opened(where.netns) as namespace:
+                self._guardian.entrust(armed, held, directory, namespace)
+        except BaseException:
+            self.call_off()
+            raise
+        finally:
+            os.close(directory)
+
+    def call_off(self) -> None:
+        """There is nothing to roll back: the guardian ends, and the pins go."""
+        armed, self._armed = self._armed, None
+        if armed is None or self._decision is None:
+            return
+        with contextlib.suppress(OSError):
+            claim(self._decision, Decision.CALL_OFF)
+        remove_armed(armed)
+
+
+def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -> set[int]:
+    """The programs by whose ids a chain's program arrays are pinned (`linkage.arrays`)."""
+    if chain is None or program is None:
+        return set()
+    if linkage is not Linkage.FREPLACE:
+        return {program}
+    return {slot.id for slot in chain.slots if slot.component.callees and slot.id is not None}
+
+
+def make_way(running: Running) -> None:
+    """Before a change: what waits to be confirmed comes first. Take the lock.
+
+    Raises Busy while it waits. What was overtaken, or left by a process that was killed before the swap, is
+    let go of; what is overdue because its guardian was
+    killed is rolled back here, which raises RaceLost.
+    """
+    armed = running.armed
+    if armed is None:
+        return
+    late = boot_clock() - armed.deadline
+    overdue = late > (0 if armed.state is State.UNGUARDED else OVERDUE)
+    moot = {State.OVERTAKEN: Decision.CONFIRM, State.MAKING: Decision.CALL_OFF}.get(armed.state)
+    if moot is None and not overdue:
+        left = f"it rolls back in {armed.seconds_left(boot_clock()):.0f} s"
+        if armed.state is State.UNGUARDED:
+            left = "its guardian was killed, so it does not roll back by itself"
+        raise Busy(
+            f"{running.interface} runs a change that waits to be confirmed",
+            f"made by {armed.author}; {left}",
+            "Confirm it (`xdptui confirm`) or roll it back (`xdptui rollback`) first",
+        )
+    with open_held(armed) as held, Netlink(running.interface.netns) as netlink:
+        if not held:
+            return
+        settled = carry_out(armed, claim(held[DECISION], moot or Decision.ROLL_BACK), held, netlink)
+    if settled is not None:
+        note_settled(armed, settled)
+    if moot is None:
+        raise RaceLost(
+            f"{running.interface} ran a change that was not confirmed in time",
+            f"made by {armed.author}; its guardian was killed, so it was rolled back only now",
+            "Look at the chain as it is now, and make the change again",
+        )

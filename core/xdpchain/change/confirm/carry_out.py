@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carry out what was decided of an armed change: go back to the old chain, or let go of it.
+
+Each step may be done twice and by anybody: by whoever decided, by the guardian, and by the next command that
+finds a decision which was not carried out. The swap names the program that it replaces, so none of them can
+undo what somebody else did meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+
+from xdpchain.errors import KernelRefused, NotFound, NotOurs, RaceLost, XdpChainError
+from xdpchain.linkage.arrays import remove_array_pins
+from xdpchain.model.chain import Mode
+from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange, Pins
+from xdpchain.observe.pending_pins import OLD, remove_armed, write_settled
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.netlink import Netlink
+
+__all__ = ["carry_out", "old_chain", "on_hook", "pins_missing"]
+
+
+def on_hook(netlink: Netlink, ifindex: int, mode: Mode) -> int | None:
+    """The prog id on the hook; None: none, in this mode. Raises NotFound."""
+    return netlink.link(ifindex).program(mode.value)
+
+
+def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd]:
+    """Descriptors of all that keeps a running chain alive: its program, and a dispatcher's links and
+    components. The caller closes them. Raises KernelRefused and its kin.
+    """
+    with contextlib.ExitStack() as undo:
+        held: dict[str, bpf.Fd] = {}
+        try:
+            held[OLD] = undo.enter_context(bpf.prog_by_id(program))
+            if dispatch:
+                directory = _dispatch_dir(ifindex, program)
+                for name in bpffs.pins(directory):
+                    fd = undo.enter_context(bpf.obj_get(str(directory.path / name)))
+                    held[name] = fd
+        except OSError as error:
+            raise bpf.refusal(error, "the chain that runs can't be kept for a rollback") from error
+        undo.pop_all()
+    return held
+
+
+def carry_out(
+    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], netlink: Netlink
+) -> ConfirmOutcome | None:
+    """Carry out ``decision``; ``held`` keeps the old chain alive until this returns. Take the lock first.
+
+    Returns what became of it; None if there was nothing to do, for it had not taken effect. Raises what the
+    kernel refuses; then nothing was changed, and it may be tried again.
+    """
+    if decision is Decision.ROLL_BACK:
+        settled = _roll_back(armed, held, netlink)
+    else:
+        settled = _let_go(armed, decision, netlink)
+    if settled is not None:
+        write_settled(armed, settled)
+    remove_armed(armed)
+    return settled
+
+
+def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlink) -> ConfirmOutcome | None:
+    try:
+        found = on_hook(netlink, armed.ifindex, armed.mode)
+    except NotFound:
+        return _gone(armed)
+    if found == armed.old:  # it never took effect, or somebody was here before
+        _remove_pins(armed, armed.new, armed.new_pins)
+        return None
+    if found != armed.new:
+        return _overtaken(armed, found)
+    if armed.old is not None:
+        if OLD not in held:
+            raise NotFound(
+                f"the chain that ran on {armed.ifname} before is gone", "nothing holds its program any more"
+            )
+        _restore_pins(armed, held)
+    try:
+        with contextlib.ExitStack() as stack:
+            expected = stack.enter_context(bpf.prog_by_id(armed.new)) if armed.new is not None else None
+            old = held[OLD].fileno() if armed.old is not None else -1
+            netlink.attach_xdp(armed.ifindex, old, armed.mode.value, expected)
+    except RaceLost:
+        return _overtaken(armed, on_hook(netlink, armed.ifindex, armed.mode))
+    except NotFound:
+        return _gone(armed)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"the program that {armed.ifname} runs can't be named") from error
+    now = on_hook(netlink, armed.ifindex, armed.mode)
+    if now != armed.old:
+        return _overtaken(armed, now)
+    _remove_pins(armed, armed.new, armed.new_pins)
+    return _settled(armed, Outcome.ROLLED_BACK, now)
+
+
+def _let_go(armed: PendingChange, decision: Decision, netlink: Netlink) -> ConfirmOutcome | None:
+    try:
+        found = on_hook(netlink, armed.ifindex, armed.mode)
+    except NotFound:
+        return _gone(armed)
+    if found == armed.old and found != armed.new:
+        # Called off, or another tool went back by itself.
+        _remove_pins(armed, armed.new, armed.new_pins)
+        return None
+    if found != armed.new:
+        return _overtaken(armed, found)
+    _remove_pins(armed, armed.old, armed.old_pins)
+    return None if decision is Decision.CALL_OFF else _settled(armed, Outcome.CONFIRMED, found)
+
+
+def _overtaken(armed: PendingChange, found: int | None) -> ConfirmOutcome:
+    # What overtook us may use the old chain's components, and so their arrays, but not its dispatcher.
+    _remove_pins(armed, armed.old, Pins(armed.old_pins.dispatch))
+    return _settled(armed, Outcome.OVERTAKEN, found)
+
+
+def _gone(armed: PendingChange) -> ConfirmOutcome:
+    # Nothing runs any more of either, so nothing of either is needed.
+    _remove_pins(armed, armed.old, armed.old_pins)
+    _remove_pins(armed, armed.new, armed.new_pins)
+    return _settled(armed, Outcome.GONE, None)
+
+
+def _settled(armed: PendingChange, outcome: Outcome, runs: int | None) -> ConfirmOutcome:
+    return ConfirmOutcome(outcome, time.time(), runs, armed.old, armed.new, armed.author)
+
+
+def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> None:
+    """Pin a dispatcher's links again where another tool cleared them away."""
+    if not armed.old_pins.dispatch or armed.old is None:
+        return
+    # If that fails: better the old chain without its pins than the new one. The guardian holds its links.
+    with contextlib.suppress(OSError, XdpChainError):
+        directory = _dispatch_dir(armed.ifindex, armed.old)
+        directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        there = set(os.listdir(directory.path))
+        for name, fd in held.items():
+            if name.startswith("prog") and name not in there:
+                bpf.obj_pin(fd, str(directory.path / name))
+
+
+def pins_missing(armed: PendingChange) -> bool:
+    """Whether the chain to go back to is a dispatcher whose components nothing holds but the caller."""
+    if not armed.old_pins.dispatch or armed.old is None:
+        return False
+    try:
+        return not _dispatch_dir(armed.ifindex, armed.old).path.is_dir()
+    except (OSError, XdpChainError):
+        return True
+
+
+def _remove_pins(armed: PendingChange, program: int | None, pins: Pins) -> None:
+    # What can't be removed is left to the next change, or to `clean`.
+    with contextlib.suppress(NotOurs, KernelRefused, bpffs.BpffsMissing):
+        if pins.dispatch and program is not None:
+            bpffs.remove_dispatch_dir(_dispatch_dir(armed.ifindex, program))
+    with contextlib.suppress(OSError):
+        for number in pins.arrays:
+            remove_array_pins(number)
+
+
+def _dispatch_dir(ifindex: int, program: int) -> bpffs.DispatchDir:
+    path = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{program}"
+    return bpffs.DispatchDir(path, ifindex, program)

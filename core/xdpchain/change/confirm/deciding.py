@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Confirm an armed change, or roll it back now."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from xdpchain.change.author import current_author
+from xdpchain.change.journal.settling import note_settled
+from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
+from xdpchain.model.pending_change import Decision, Outcome, State
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.pending_pins import DECISION, claim, open_held
+from xdpchain.observe.permissions import require_capabilities
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.netlink import Netlink
+
+from .carry_out import carry_out
+
+__all__ = ["NotArmed", "confirm", "roll_back"]
+
+LOCK_TIMEOUT = 3.0
+"""Seconds to wait for another editor. The decision stands before, so nothing depends on it."""
+
+
+class NotArmed(NotFound):
+    """No change waits there to be confirmed (any more)."""
+
+
+def confirm(name: str, netns: str | None = None) -> Running:
+    """Keep the change that waits on an interface; the old chain is let go. Returns what runs.
+
+    Raises NotArmed (``why`` says so if it was rolled back), RaceLost if another tool changed the chain
+    meanwhile, NotFound (no such interface), PermissionDenied.
+    """
+    return _decide(name, netns, Decision.CONFIRM)
+
+
+def roll_back(name: str, netns: str | None = None) -> Running:
+    """Swap the old chain back now. Returns what runs then, read from the kernel.
+
+    Raises as `confirm` does, and what the kernel refuses: then the guardian tries again.
+    """
+    return _decide(name, netns, Decision.ROLL_BACK)
+
+
+def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
+    require_capabilities()
+    running = look(name, netns)
+    armed = running.armed
+    if armed is None or armed.state is State.MAKING:
+        raise _not_armed(running)
+    with open_held(armed) as held, Netlink(netns) as netlink:
+        if not held:
+            raise _not_armed(look(name, netns))
+        try:
+            decision = claim(held[DECISION], wanted)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the decision can't be made") from error
+        with _lock():
+            settled = carry_out(armed, decision, held, netlink)
+    now = look(name, netns)
+    if decision is not wanted:
+        raise NotArmed(
+            f"no change waits on {now.interface} any more",
+            f"it was {'confirmed' if decision is Decision.CONFIRM else 'rolled back'} a moment ago",
+        )
+    if settled is not None:
+        note_settled(armed, settled, by=current_author())
+        if settled.outcome is Outcome.OVERTAKEN:
+            raise RaceLost(
+                f"{now.interface} does not run the change that waited to be confirmed",
+                author_of(now),
+                "It was left alone, and nothing waits any more; look at the chain as it is now",
+            )
+    hook = now.hook.prog_id if now.hook else None
+    if wanted is Decision.ROLL_BACK and hook != armed.old:
+        raise KernelRefused(
+            f"{now.interface} does not run what it ran before",
+            author_of(now),
+            "Look at it with `xdptui status`",
+        )
+    return now
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(XdpChainError):
+            stack.enter_context(bpffs.lock(LOCK_TIMEOUT))
+        yield
+
+
+def _not_armed(running: Running) -> NotArmed:
+    where, settled = running.interface, running.settled
+    why = "every change there is confirmed, or was made without --confirm"
+    if settled is not None:
+        when = time.strftime("%H:%M:%S", time.localtime(settled.at))
+        why = f"at {when} {settled.text}"
+    return NotArmed(f"no change waits on {where} to be confirmed", why)

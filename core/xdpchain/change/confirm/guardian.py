@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guardian: the process that rolls an armed change back when nobody confirms it.
+
+It shares nothing with the session that armed the change: its own session, no terminal, no parent, every
+signal ignored that can be, and, where systemd runs the machine, a scope of its own. It holds descriptors of
+what it goes back to and of the namespace, has every module loaded and its memory locked before the change is
+swapped in, and needs no disk, no terminal and no BPF filesystem from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+
+from xdpchain.change.journal.settling import note_settled
+from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange
+from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, open_held, write_settled
+from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.netlink import Netlink, codec
+
+from .carry_out import carry_out, on_hook, pins_missing
+from .report import Report
+
+__all__ = ["main"]
+
+POLL = 0.1
+"""Seconds between two looks at the decision: how long the guardian outlives a confirmation."""
+
+LOCK_TIMEOUT = 3.0
+"""Seconds to wait for another editor: one that is stopped while it holds the lock must stop no rollback."""
+
+COURTESY = 1.0
+"""Seconds for whoever else decided to carry it out; then the guardian does."""
+
+RETRY, GIVE_UP = 1.0, 600.0
+"""Seconds between two tries of a rollback that the kernel refuses, and after which the guardian gives up."""
+
+NAME = b"xdptui-guardian"  # the kernel keeps 15 characters
+PR_SET_NAME = 15
+MCL_CURRENT = 1
+CLONE_NEWNET = 0x40000000
+IGNORED = (
+    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGALRM,
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGXFSZ,
+)  # fmt: skip
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(number: int) -> None:
+    """Take over what is entrusted through the socket with this descriptor, and watch over it to the end."""
+    sock = socket.socket(fileno=number)
+    _detach()
+    sock.send(str(os.getpid()).encode())
+    entrusted = _entrusted(sock)
+    if entrusted is None:  # the change failed before it came to that
+        return
+    armed, held, netns = entrusted
+    if _libc.setns(netns, CLONE_NEWNET) != 0:
+        sock.send(f"the network namespace can't be entered: {os.strerror(ctypes.get_errno())}".encode())
+        return
+    with Netlink() as netlink:
+        report = Report(armed)
+        _rehearse(armed, held, netlink)
+        _libc.mlockall(MCL_CURRENT)  # refused: then we live with page faults
+        sock.send(b"ready")
+        with sock:
+            _watch(armed, held, netlink, report, sock)
+
+
+def _detach() -> None:
+    """Leave the session and the parent; be nobody's child, and no target of what kills a session."""
+    if os.fork():
+        os._exit(0)
+    with contextlib.suppress(OSError):  # started through systemd-run, we may lead our session already
+        os.setsid()
+    os.chdir("/")
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    _libc.prctl(PR_SET_NAME, NAME, 0, 0, 0)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("-1000")
+    sys.argv[:] = [NAME.decode()]  # for the journal: our own command line says nothing to anybody
+    sys.dont_write_bytecode = True
+
+
+def _entrusted(sock: socket.socket) -> tuple[PendingChange, dict[str, bpf.Fd], int] | None:
+    data, numbers, _, _ = socket.recv_fds(sock, 1 << 16, 64)
+    if not data:
+        return None
+    document = json.loads(data)
+    for number in numbers:
+        os.set_inheritable(number, False)
+    # The first two are the directory with our flock, kept until the end, and the network namespace.
+    named = dict(zip(document["held"], numbers[2:], strict=True))
+    armed = PendingChange.decode(document["armed"].encode())
+    return armed, {name: bpf.Fd(number) for name, number in named.items()}, numbers[1]
+
+
+_LOADED = codec  # pyroute2, which is loaded late elsewhere: here it counts against nobody's deadline
+
+
+def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlink) -> None:
+    """Do once whatever loads a module when it is first done: later, it may not be there any more."""
+    on_hook(netlink, armed.ifindex, armed.mode)
+    decided(held[DECISION])
+    with contextlib.suppress(XdpChainError):
+        netlink.xdp_features()
+    with contextlib.suppress(XdpChainError):  # a change that no kernel makes: no such interface
+        netlink.attach_xdp(0x7FFFFFFF, -1, armed.mode.value, held[DECISION])
+    pins_missing(armed)
+    with open_held(armed):
+        pass
+    time.strftime("%c").encode("ascii", "replace")
+
+
+def _watch(
+    armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlink, report: Report, sock: socket.socket
+) -> None:
+    while (decision := decided(held[DECISION])) is None:
+        left = armed.deadline - boot_clock()
+        if left <= 0:
+            decision = claim(held[DECISION], Decision.ROLL_BACK)
+            break
+        time.sleep(min(left, POLL))
+    else:
+        time.sleep(COURTESY)
+        with open_held(armed) as there:
+            if not there:  # carried out already; what runs since then is nobody's business here
+                return
+    _await_swap(armed, netlink, sock)
+    settled = _carry_out(armed, decision, held, netlink, report)
+    if settled is not None and settled.outcome is not Outcome.CONFIRMED:
+        report.write(settled)
+        note_settled(armed, settled)
+    if settled is not None and settled.outcome is Outcome.ROLLED_BACK:
+        _linger(armed, netlink)
+
+
+def _await_swap(armed: PendingChange, netlink: Netlink, sock: socket.socket) -> None:
+    """Who armed the change may have been stopped just before the swap, and go on when the time is over: stay
+    until it has made it, or ended.
+    """
+    with contextlib.suppress(XdpChainError):
+        if on_hook(netlink, armed.ifindex, armed.mode) == armed.old:
+            with contextlib.suppress(OSError):
+                sock.recv(1)
+
+
+def _carry_out(
+    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], netlink: Netlink, report: Report
+) -> ConfirmOutcome | None:
+    give_up = boot_clock() + GIVE_UP
+    told = False
+    while True:
+        try:
+            with _lock():
+                return carry_out(armed, decision, held, netlink)
+        except XdpChainError as error:
+            runs = None
+            with contextlib.suppress(XdpChainError):
+                runs = on_hook(netlink, armed.ifindex, armed.mode)
+            failed = ConfirmOutcome(
+                Outcome.FAILED, time.time(), runs, armed.old, armed.new, armed.author, f"{error}; tried again"
+            )
+            if not told:
+                report.write(failed)
+                write_settled(armed, failed)
+                told = True
+            if boot_clock() > give_up:
+                return failed
+        time.sleep(RETRY)
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    """The editors' lock if it can be had; without it the expected program guards the swap all the same."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, XdpChainError):
+            stack.enter_context(bpffs.lock(LOCK_TIMEOUT))
+        yield
+
+
+def _linger(armed: PendingChange, netlink: Netlink) -> None:
+    """Hold a dispatcher's links for as long as it runs, if they could not be pinned again."""
+    while pins_missing(armed):
+        try:
+            if on_hook(netlink, armed.ifindex, armed.mode) != armed.old:
+                return
+        except NotFound:
+            return
+        time.sleep(RETRY)

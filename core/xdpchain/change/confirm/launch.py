@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Start a guardian, and entrust it with what it needs, before the change is swapped in.
+
+Where systemd runs the machine, it is started through ``systemd-run --scope``: a control group of its own, for
+logind may kill a session by its control group (KillUserProcesses=). The scope's process is ours, so it
+inherits the socket, the mount namespace and the environment. Elsewhere a session of its own is all there is.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from xdpchain.errors import KernelRefused
+from xdpchain.model.pending_change import PendingChange
+from xdpchain.sys import bpf
+
+__all__ = ["Guardian"]
+
+SCOPE_TIMEOUT = 20.0
+"""Seconds until a systemd that does not answer is given up on."""
+
+START_TIMEOUT = 60.0
+"""Seconds for a Python to start and load what it needs (emulated processors are slow)."""
+
+SYSTEMD = "/run/systemd/system"
+"""There if and only if systemd is the init process: sd_booted(3)."""
+
+START = (
+    "import sys, json; sys.path[:] = json.loads(sys.argv[2]); "
+    "from xdpchain.change.confirm.guardian import main; main(int(sys.argv[1]))"
+)
+
+
+class Guardian:
+    """A guardian process in the making. As a context manager: one that was not entrusted with anything ends
+    with the block; one that was lives on, and takes the end of the block, or of this process, for the sign
+    that the swap was made or will not be.
+    """
+
+    def __init__(self) -> None:
+        self.pid = 0
+        self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scoped = False
+
+    def __enter__(self) -> Self:
+        self._start(scoped=os.path.isdir(SYSTEMD) and shutil.which("systemd-run") is not None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def entrust(self, armed: PendingChange, held: Mapping[str, bpf.Fd], directory: int, netns: int) -> None:
+        """Hand over descriptors, and return when the guardian is ready. Raises KernelRefused."""
+        assert self._socket is not None
+        names = list(held)
+        numbers = [directory, netns, *(held[name].fileno() for name in names)]
+        message = json.dumps({"armed": armed.encode().decode(), "held": names}).encode()
+        try:
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))
+            self._socket.sendmsg([message], [rights])
+        except OSError as error:
+            raise _failed(error.strerror or str(error)) from error
+        answer = self._answer(START_TIMEOUT)
+        if answer != b"ready":
+            raise _failed(answer.decode(errors="replace") or "it ended")
+
+    def known(self) -> int:
+        """The guardian's pid, as soon as it runs. Raises KernelRefused."""
+        if not self.pid:
+            answer = self._answer(SCOPE_TIMEOUT if self._scoped else START_TIMEOUT)
+            if not answer and self._scoped:
+                self._stop()
+                self._start(scoped=False)
+                answer = self._answer(START_TIMEOUT)
+            if not answer.isdigit():
+                raise _failed("it does not start")
+            self.pid = int(answer)
+        return self.pid
+
+    def _start(self, *, scoped: bool) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            path = json.dumps([_absolute(entry) for entry in sys.path if entry])
+            command = [sys.executable, "-P", "-B", "-c", START, str(theirs.fileno()), path]
+            if scoped:
+                command = [*_scope(), *command]
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                raise _failed(error.strerror or str(error)) from error
+        self._socket, self._scoped = ours, scoped
+
+    def _answer(self, timeout: float) -> bytes:
+        assert self._socket is not None
+        self._socket.settimeout(timeout)
+        try:
+            return self._socket.recv(4096)
+        except OSError:
+            return b""
+
+    def _stop(self) -> None:
+        """Close the socket, and reap the process that we started: the guardian is its child, not it."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if not self.pid:  # it has not come so far as to leave us; if it just did, the closed socket ends it
+            process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SCOPE_TIMEOUT)
+
+
+def _absolute(entry: str) -> str:
+    return os.path.abspath(entry) if os.path.exists(entry) else entry
+
+
+def _scope() -> list[str]:
+    unit = f"xdptui-guardian-{os.getpid()}-{time.monotonic_ns()}"
+    return [
+        "systemd-run", "--scope", "--collect", "--quiet", f"--unit={unit}",
+        "--description=Rolls an XDP chain back unless the change is confirmed",
+        "--property=TimeoutStopSec=1", "--",
+    ]  # fmt: skip
+
+
+def _failed(why: str) -> KernelRefused:
+    return KernelRefused(
+        "the rollback can't be armed",
+        f"its guardian process can't be started: {why}",
+        "Nothing was changed. Try again, or without --confirm",
+    )

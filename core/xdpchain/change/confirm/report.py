@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guardian's words to the machine's log (journald or syslog, by /dev/log): the only way to say something
+after the session is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange
+
+__all__ = ["Report"]
+
+LOG = "/dev/log"
+LOG_DAEMON, LOG_ERR, LOG_WARNING = 3 << 3, 3, 4
+
+
+class Report:
+    """A socket to the log; made ahead, for later nothing may be left to be loaded."""
+
+    def __init__(self, armed: PendingChange) -> None:
+        self._where = f"{armed.ifname} (ifindex {armed.ifindex}, netns inode {armed.inode})"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def write(self, settled: ConfirmOutcome) -> None:
+        """One message in the form of RFC 3164; lost where nobody listens, or who listens is stuck."""
+        level = LOG_ERR if settled.outcome is Outcome.FAILED else LOG_WARNING
+        text = f"{self._where}: {settled.text}. The change was made by {settled.author}"
+        message = f"<{LOG_DAEMON | level}>xdptui-guardian[{os.getpid()}]: {text}"
+        with contextlib.suppress(OSError):
+            self._socket.sendto(message.encode(errors="replace"), LOG)

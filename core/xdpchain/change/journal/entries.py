@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries of the journal <-> JSON, and what they say of the past. Pure.
+
+A state is a chain with the prog id that it had and the boot in which it had it: ids are given once a boot.
+Each entry has the state before and after. Where the state before is not that after the last entry, another
+tool was at work between them, and its chain is known from what was found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.chain import Chain
+from xdpchain.model.manifest import Author, Manifest
+
+__all__ = ["Entry", "Kind", "Moment", "past", "past_with_changes"]
+
+FORMAT = 1
+
+
+class Kind(StrEnum):
+    """What happened."""
+
+    CHANGE = "change"
+    UNDO = "undo"
+    CONFIRM = "confirm"
+    ROLLBACK = "rollback"
+    OVERTAKEN = "overtaken"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What ran at one time: ``program`` is the prog id on the hook (None: none), in the boot with the id
+    ``boot``; ``chain`` is None where nothing ran, or nothing that could be read.
+    """
+
+    program: int | None
+    boot: str
+    chain: Chain | None = None
+
+    def same(self, other: Moment) -> bool:
+        """Whether both are the same state; an empty hook is one in any boot."""
+        if self.program is None or other.program is None:
+            return self.program == other.program
+        if self.chain is not None and other.chain is not None and self.chain.turns != other.chain.turns:
+            return False
+        return (self.program, self.boot) == (other.program, other.boot)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change: who made it, in words what, and the state before and after.
+
+    ``seconds``: it had to be confirmed in so many. ``restores``: the state that an undo went back to.
+    ``number`` counts an interface's entries from 1; 0 until it is stored.
+    """
+
+    kind: Kind
+    author: Author
+    before: Moment
+    after: Moment
+    changes: tuple[str, ...] = ()
+    seconds: float | None = None
+    restores: Moment | None = None
+    number: int = 0
+
+    def encode(self) -> bytes:
+        document = {
+            "format": FORMAT,
+            "kind": self.kind.value,
+            "author": _author(self.author),
+            "before": _moment_out(self.before, self.author),
+            "after": _moment_out(self.after, self.author),
+            "changes": self.changes,
+            "seconds": self.seconds,
+            "restores": self.restores and {"program": self.restores.program, "boot": self.restores.boot},
+        }
+        return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, data: bytes, number: int) -> Entry:
+        """Read what `encode` wrote. Raises InvalidInput."""
+        try:
+            document = json.loads(data)
+            if document["format"] != FORMAT:
+                raise InvalidInput("an entry of the journal can't be read", f"format {document['format']}")
+            restores = document["restores"]
+            return cls(
+                Kind(document["kind"]),
+                Author(**document["author"]),
+                _moment_in(document["before"]),
+                _moment_in(document["after"]),
+                tuple(str(change) for change in document["changes"]),
+                document["seconds"],
+                restores and _moment_in(restores),
+                number,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidInput("an entry of the journal can't be read", repr(error)) from None
+
+
+def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
+    """The states that led to the last one, oldest first: what was undone or rolled back is not among them,
+    nor what must have been rolled back, for the state before it ran again.
+    """
+    return tuple(state for state, _ in past_with_changes(entries))
+
+
+def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | None], ...]:
+    """The same, each with the change that first led there, also where an undo came back to it (None: it was
+    found).
+    """
+    states: list[tuple[Moment, Entry | None]] = []
+    waiting = False
+    for entry in entries:
+        if not states or not states[-1][0].same(entry.before):
+            # A program that runs again is the same state; an empty hook may be another one.
+            same = [i for i, (state, _) in enumerate(states) if state.same(entry.before)]
+            made = None
+            if same and (entry.before.program is not None or waiting):
+                made = states[same[-1]][1]
+                del states[same[-1] :]
+            states.append((entry.before, made))
+        waiting = entry.seconds is not None
+        if entry.kind is Kind.CONFIRM:
+            continue
+        change: Entry | None = entry
+        back = entry.restores or (entry.after if entry.kind is Kind.ROLLBACK else None)
+        if back is not None:
+            earlier = [i for i, (state, _) in enumerate(states[:-1]) if state.same(back)]
+            if earlier:
+                change = states[earlier[-1]][1]
+                del states[earlier[-1] :]
+        states.append((entry.after, change))
+    return tuple(states)
+
+
+def _author(author: Author) -> dict[str, Any]:
+    return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
+
+
+def _moment_out(moment: Moment, author: Author) -> dict[str, Any]:
+    chain = moment.chain
+    manifest = None if chain is None else json.loads(Manifest(chain, author).encode())
+    return {
+        "program": moment.program,
+        "boot": moment.boot,
+        "chain": manifest,
+        "counters": None if chain is None else chain.counters,
+        "version": None if chain is None else chain.dispatcher_version,
+    }
+
+
+def _moment_in(document: dict[str, Any]) -> Moment:
+    chain = None
+    if document.get("chain") is not None:
+        chain = Manifest.decode(json.dumps(document["chain"]).encode()).chain
+        chain = replace(chain, counters=bool(document["counters"]), dispatcher_version=document["version"])
+    program = document["program"]
+    if not (program is None or isinstance(program, int)) or not isinstance(document["boot"], str):
+        raise TypeError("program and boot")
+    return Moment(program, document["boot"], chain)

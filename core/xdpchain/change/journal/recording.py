@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record a change: what has to be kept is read while the old chain runs, and written when it is made."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+
+from xdpchain.change.author import current_author
+from xdpchain.change.plan import Plan
+from xdpchain.errors import XdpChainError
+from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.model.chain import Chain, ObjectRef
+from xdpchain.model.running import Running
+from xdpchain.sys import netns
+
+from .entries import Entry, Kind, Moment
+from .store import append, boot_id, has_object, interface_folder, keep_object
+
+__all__ = ["Recording", "moment_of"]
+
+
+def moment_of(running: Running) -> Moment:
+    """What runs, as the journal has it."""
+    programs = running.identity[1]
+    return Moment(programs[0] if programs else None, boot_id(), running.chain)
+
+
+class Recording:
+    """One change on its way into the journal. Nothing here ever fails the change."""
+
+    def __init__(self, plan: Plan, now: Running, restores: Moment | None = None) -> None:
+        self._changes = tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in plan.changes)
+        self._before = now
+        self._restores = restores
+        self._objects: dict[str, bytes] = {}
+        # The maps that carry object files go with the old chain.
+        with contextlib.suppress(OSError, XdpChainError):
+            self._objects = _objects((now.chain, plan.candidate))
+
+    def write(self, after: Running, seconds: float | None) -> str:
+        """Append the change, and its object files; returns what went wrong, empty if nothing did."""
+        where = after.interface
+        try:
+            for sha256, data in self._objects.items():
+                keep_object(sha256, data)
+            kind = Kind.CHANGE if self._restores is None else Kind.UNDO
+            entry = Entry(
+                kind,
+                current_author(),
+                moment_of(self._before),
+                moment_of(after),
+                self._changes,
+                seconds,
+                self._restores,
+            )
+            append(interface_folder(where.name, netns.inode(where.netns)), entry)
+        except (OSError, XdpChainError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            return f"the change is made, but not in the journal ({why}): `undo` may not know of it"
+        return ""
+
+
+def _objects(chains: Iterable[Chain | None]) -> dict[str, bytes]:
+    """The object files of chains that are not in the journal yet, by hash."""
+    wanted: dict[str, ObjectRef] = {}
+    for chain in chains:
+        for slot in chain or ():
+            if slot.component.object is not None:
+                wanted.setdefault(slot.component.object.sha256, slot.component.object)
+    found = {}
+    for sha256, source in wanted.items():
+        if not has_object(sha256):
+            with contextlib.suppress(XdpChainError):
+                found[sha256] = object_bytes(source)
+    return found

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Note in the journal what became of an armed change. Small: the guardian loads this, and little else."""
+
+from __future__ import annotations
+
+import contextlib
+
+from xdpchain.change.author import current_author
+from xdpchain.errors import XdpChainError
+from xdpchain.model.manifest import Author
+from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange
+
+from .entries import Entry, Kind, Moment
+from .store import append, boot_id, entries, interface_folder
+
+__all__ = ["note_settled"]
+
+KINDS = {
+    Outcome.CONFIRMED: Kind.CONFIRM,
+    Outcome.ROLLED_BACK: Kind.ROLLBACK,
+    Outcome.OVERTAKEN: Kind.OVERTAKEN,
+}
+
+
+def note_settled(armed: PendingChange, settled: ConfirmOutcome, *, by: Author | None = None) -> None:
+    """Append it to the journal; a journal that can't be written is no reason to fail. ``by``: who decided
+    (None: nobody did, in time).
+    """
+    kind = KINDS.get(settled.outcome)
+    if kind is None:
+        return
+    with contextlib.suppress(OSError, XdpChainError):
+        folder = interface_folder(armed.ifname, armed.inode)
+        boot = boot_id()
+        author = by or current_author()
+        known = {}
+        for entry in entries(folder):
+            for moment in (entry.before, entry.after):
+                if moment.boot == boot:
+                    known[moment.program] = moment
+            if entry.seconds is not None and (entry.after.program, entry.after.boot) == (armed.new, boot):
+                known[armed.old] = entry.before  # its id is another one where packets were followed
+
+        def at(program: int | None) -> Moment:
+            return known.get(program, Moment(program, boot))
+
+        before = at(armed.new)
+        append(folder, Entry(kind, author, before, at(settled.runs), (settled.text,)))

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The warnings of a plan that take a look at the kernel: what is in the maps, and who takes redirects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from xdpchain.bytecode.effects import Effects, effects_of
+from xdpchain.bytecode.redirects import TO_DEVICES, redirect_use
+from xdpchain.errors import XdpChainError
+from xdpchain.linkage.linkable_slots import object_bytes
+from xdpchain.model.chain import Chain, Component, Mode
+from xdpchain.model.running import Running
+from xdpchain.sys import bpf
+from xdpchain.sys.device_maps import device_targets
+from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.pinned import find_pins
+
+from .lint import MapFact, Neighbour, Surroundings, lint
+from .plan import Plan
+
+__all__ = ["forewarn", "surroundings"]
+
+COUNTED = 10_000
+"""Elements of a map that are counted at most; of a larger one the number is not told."""
+
+UNLISTED = {"queue", "stack", "ringbuf", "user_ringbuf", "bloom_filter", "perf_event_array", "arena"}
+"""Map types without keys that could be counted."""
+
+
+def forewarn(plan: Plan, around: Surroundings | None = None) -> Plan:
+    """The same plan, with its warnings made again in knowledge of the kernel. Changes nothing, raises
+    nothing: what can't be read is left unsaid. ``around`` is what was looked at before the plan was applied.
+    """
+    if around is None:
+        around = surroundings(plan.running, plan.candidate)
+    return replace(plan, warnings=lint(plan.candidate, plan.running, around))
+
+
+def surroundings(running: Running, candidate: Chain) -> Surroundings:
+    """The maps that leave the running chain, device maps of what stays, and the other interfaces if the
+    candidate redirects; and what slots in shadow do beside their verdict.
+    """
+    maps = _facts(running, candidate)
+    types = {number: fact.type for number, fact in maps.items()}
+    redirects = candidate.mode is Mode.NATIVE and any(
+        redirect_use(slot.component, types) for slot in candidate
+    )
+    effects = {slot.key: _effects(slot.component) for slot in candidate if slot.shadow}
+    return Surroundings(maps, _neighbours(running) if redirects else (), effects)
+
+
+def _effects(component: Component) -> Effects | None:
+    if component.object is None:
+        return None
+    try:
+        return effects_of(object_bytes(component.object), component.name)
+    except XdpChainError:  # gone meanwhile, or no permission
+        return None
+
+
+def _facts(running: Running, candidate: Chain) -> dict[int, MapFact]:
+    old = {ref.id for slot in running.chain or () for ref in slot.component.maps}
+    kept = {ref.id for slot in candidate for ref in slot.component.maps}
+    facts = {number: found for number in sorted(old | kept) if (found := _fact(number, old - kept))}
+    if old - kept:
+        pinned = find_pins().maps
+        facts |= {n: replace(fact, pinned=True) for n, fact in facts.items() if n in pinned}
+    return facts
+
+
+def _fact(number: int, leaving: Iterable[int]) -> MapFact | None:
+    try:
+        with bpf.map_by_id(number) as fd:
+            info = bpf.map_info(fd)
+            kind = bpf.map_type_name(info.type)
+            targets = device_targets(fd, info) if kind in TO_DEVICES else ()
+            counted = _count(fd, info, kind) if number in leaving else None
+    except bpf.BpfError:  # gone meanwhile, or no permission
+        return None
+    return MapFact(kind, counted, targets)
+
+
+def _count(fd: bpf.Fd, info: bpf.MapInfo, kind: str) -> int | None:
+    if kind in UNLISTED:
+        return None
+    if kind in ("array", "percpu_array"):
+        return info.max_entries
+    count = 0
+    for _ in bpf.map_keys(fd, info.key_size):
+        count += 1
+        if count == COUNTED:
+            return None
+    return count
+
+
+def _neighbours(running: Running) -> tuple[Neighbour, ...]:
+    try:
+        with Netlink(running.interface.netns) as netlink:
+            features = netlink.xdp_features()
+            links = netlink.links()
+    except XdpChainError:
+        return ()
+    return tuple(
+        Neighbour(link.ifindex, link.name, None if features is None else features.get(link.ifindex))
+        for link in links
+        # The loopback device takes no XDP frames, and nobody sends it any.
+        if link.kind is not None or link.address != "00:00:00:00:00:00"
+    )

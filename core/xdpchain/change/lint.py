@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain does, or what an edit loses, that its author may not mean. Pure.
+
+A warning stops nothing: each of these can be meant. What can't be known from the values is not claimed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from xdpchain.bytecode.effects import Effects, effects_of
+from xdpchain.bytecode.redirects import redirect_use
+from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.paths import RETURN, is_routed, reachable, successors
+from xdpchain.model.running import Device, Running
+
+from .checks import SINGLE_BUFFER_MTU
+
+__all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
+
+_NO_STATE = (".rodata", ".kconfig", "xdptui_")
+"""Beginnings of the names of maps that programs only read."""
+
+TRANSIENT = {"prog_array", "perf_event_array", "cgroup_array", "ringbuf", "user_ringbuf", "stack_trace"}
+"""Map types that hold nothing which anybody would miss: they are filled anew, or only passed through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warning:
+    """Something that the chain does and its author may not mean. ``slot`` is an index, None for the whole
+    chain.
+    """
+
+    slot: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MapFact:
+    """What the kernel says of a running map: its type as bpftool spells it, how many elements were counted
+    (None: uncountable, or not counted), and the ifindexes in it where it is a device map.
+    """
+
+    type: str
+    elements: int | None = None
+    targets: tuple[int, ...] = ()
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A device of the same namespace, with its driver's XDP features (None: this kernel can't tell)."""
+
+    ifindex: int
+    name: str
+    features: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What lies around a chain: its running maps by id, the other interfaces, and what components do beside
+    their verdict, by the slot's key (None: that can't be known). Empty: nobody looked.
+    """
+
+    maps: Mapping[int, MapFact] = field(default_factory=dict)
+    neighbours: tuple[Neighbour, ...] = ()
+    effects: Mapping[str, Effects | None] = field(default_factory=dict)
+
+
+NOTHING_KNOWN = Surroundings()
+
+
+def lint(
+    chain: Chain, running: Running | None = None, around: Surroundings = NOTHING_KNOWN
+) -> tuple[Warning, ...]:
+    """Judge a candidate; ``running`` is what it would replace, and says which device it is for."""
+    device = running.device if running else None
+    return (
+        *_ways(chain),
+        *_shadows(chain, around),
+        *_order(chain),
+        *_twins(chain),
+        *_fragments(chain, device),
+        *_redirects(chain, device, around),
+        *(_lost(chain, running, around) if running else ()),
+    )
+
+
+def _ways(chain: Chain) -> Iterator[Warning]:
+    try:
+        ways = successors(chain)
+    except InvalidInput as error:
+        yield Warning(None, str(error))
+        return
+    yield from _unreachable(chain)
+    yield from _verdicts(chain, ways)
+
+
+def _unreachable(chain: Chain) -> Iterator[Warning]:
+    if is_routed(chain):
+        there = reachable(chain)
+        for i, slot in enumerate(chain.slots):
+            if i not in there:
+                yield Warning(i, f"{slot.name} never runs: no return code leads to it")
+        return
+    for i, slot in enumerate(chain.slots[:-1]):
+        if not slot.goes_on:
+            rest = ", ".join(s.name for s in chain.slots[i + 1 :])
+            yield Warning(i, f"{slot.name} continues on nothing: {rest} never run")
+            return
+
+
+def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
+    end = len(chain)
+    for i, slot in enumerate(chain.slots):
+        if slot.shadow:
+            continue  # its verdicts are meant to count for nothing
+        goes_on = [action for action in ALL_ACTIONS if ways[i][action] != RETURN]
+        lost = [action for action in goes_on if action in (Action.DROP, Action.ABORTED)]
+        if lost:
+            last = all(ways[i][action] == end for action in lost)
+            outcome = "XDP_PASS ends the chain" if last else "a later slot decides"
+            yield Warning(i, f"{slot.name} continues after {_listed(lost)}: {outcome}, the packet may pass")
+        sent = [action for action in goes_on if action in (Action.TX, Action.REDIRECT)]
+        if sent and all(ways[i][action] == end for action in sent):
+            yield Warning(i, f"{slot.name} is last: its {_listed(sent)} turns into XDP_PASS")
+        elif sent:
+            yield Warning(
+                i,
+                f"{slot.name} continues after {_listed(sent)}: a later slot's verdict takes its place, "
+                "and the packet may not be sent",
+            )
+
+
+def _listed(actions: Sequence[Action]) -> str:
+    return " and ".join(action.xdp_name for action in actions)
+
+
+def _shadows(chain: Chain, around: Surroundings) -> Iterator[Warning]:
+    """What a slot in shadow does all the same."""
+    for i, slot in enumerate(chain.slots):
+        if not slot.shadow:
+            continue
+        shared = _shared(chain, slot)
+        for other, names in shared.items():
+            what = f"shares {names} with {other}: what it writes there counts for both"
+            yield Warning(i, f"{slot.name} is in shadow, but {what}")
+        if slot.key in around.effects:
+            effects = around.effects[slot.key]
+        elif slot.component.object is not None and slot.component.object.data is not None:
+            effects = effects_of(slot.component.object.data, slot.name)
+        else:
+            continue
+        for text in _effects(effects, _redirect_later(chain, i, around)):
+            yield Warning(i, f"{slot.name} is in shadow, but {text}")
+
+
+def _shared(chain: Chain, slot: Slot) -> dict[str, str]:
+    """The names of the maps that a slot shares with slots that are in force, by the name of those."""
+    found = {}
+    ids = {ref.id: ref.name for ref in slot.component.maps if not ref.name.startswith(_NO_STATE)}
+    for other in chain:
+        if other.shadow:
+            continue
+        names = {ids[ref.id] for ref in other.component.maps if ref.id in ids}
+        if slot.component.instance and slot.component.instance == other.component.instance:
+            names |= set(slot.component.uses) & set(other.component.uses)
+        names = {name for name in names if not name.startswith(_NO_STATE)}
+        if names:
+            found[other.name] = ", ".join(sorted(names))
+    return found
+
+
+def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
+    if effects is None:
+        yield "what it does beside its verdict can't be told: its object file is not known"
+        return
+    if effects.writes:
+        how = ", ".join("stores into them" if one == "stores" else one for one in effects.writes)
+        yield f"it still changes packets ({how}): later slots and whoever gets them see that"
+    elif effects.unsure:
+        yield "whether it changes packets can't be told: it is too long to be followed"
+    if effects.redirects:
+        later = ". A later slot that returns XDP_REDIRECT without a target of its own would use its target"
+        text = f"it redirects ({', '.join(effects.redirects)}): nothing is sent there, the packet goes on"
+        yield text + later * redirect_later
+    if effects.tells:
+        yield f"it still reports to user space ({', '.join(effects.tells)}): whoever listens may act on it"
+    if effects.kernel:
+        yield f"it still calls {', '.join(effects.kernel)}, which may change more than its verdict"
+    if effects.pinned:
+        yield f"it still writes to {', '.join(effects.pinned)}, pinned for other programs to share"
+
+
+def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
+    """Whether a slot in force behind this one may redirect."""
+    types = {number: fact.type for number, fact in around.maps.items()}
+    for slot in chain.slots[index + 1 :]:
+        unknown = slot.component.object is None
+        if not slot.shadow and (unknown or redirect_use(slot.component, types)):
+            return True
+    return False
+
+
+def _order(chain: Chain) -> Iterator[Warning]:
+    for priority, tied in groupby(enumerate(chain.slots), key=lambda placed: placed[1].priority):
+        slots = list(tied)
+        names = {slot.name for _, slot in slots}
+        if len(names) > 1:
+            who = " and ".join(slot.name for _, slot in slots)
+            text = f"{who} have the same priority, {priority}: their names decide which runs first"
+            yield Warning(slots[0][0], text)
+
+
+def _twins(chain: Chain) -> Iterator[Warning]:
+    for i, slot in enumerate(chain.slots):
+        for j, earlier in enumerate(chain.slots[:i]):
+            if _same_program(earlier.component, slot.component):
+                yield Warning(i, f"{slot.name} runs twice, in slots {j} and {i}, on the same packets")
+                break
+
+
+def _same_program(one: Component, other: Component) -> bool:
+    if one.name != other.name:
+        return False
+    if one.object is not None and other.object is not None:
+        return one.object.sha256 == other.object.sha256
+    return one.tag is not None and one.tag == other.tag
+
+
+def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
+    if not chain.slots or chain.mode is not Mode.NATIVE:
+        return  # generic mode makes one piece of a packet for programs that need it
+    lacking = [i for i, slot in enumerate(chain.slots) if not slot.component.frags]
+    names = ", ".join(chain.slots[i].name for i in lacking)
+    slot = lacking[0] if len(lacking) == 1 else None
+    large = device is not None and device.mtu > SINGLE_BUFFER_MTU
+    if device is not None and large and lacking:
+        yield Warning(
+            slot,
+            f"MTU {device.mtu} takes packets in fragments, and {names} can't take fragments: most drivers "
+            f"refuse the chain. Lower the MTU to {SINGLE_BUFFER_MTU}, or build it in section xdp.frags",
+        )
+    elif device is not None and large and device.features is not None and "rx-sg" not in device.features:
+        driver = device.driver or "the driver"
+        text = f"MTU {device.mtu} takes packets in fragments, which {driver} can't hand to XDP"
+        yield Warning(None, f"{text}. Lower the MTU to {SINGLE_BUFFER_MTU}")
+    elif 0 < len(lacking) < len(chain):
+        need = f"; MTU {device.mtu} needs none" if device is not None else ""
+        text = f"no multi-buffer packets (jumbo frames): {names} can't take fragments{need}"
+        yield Warning(slot, text)
+
+
+def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Iterator[Warning]:
+    if chain.mode is not Mode.NATIVE:
+        return  # the generic redirect sends by the ordinary transmit path, which every device has
+    types = {number: fact.type for number, fact in around.maps.items()}
+    for i, slot in enumerate(chain.slots):
+        use = redirect_use(slot.component, types)
+        if slot.shadow or not use:
+            continue
+        features = device.features if device is not None else None
+        if device is not None and features is not None and "redirect" not in features:
+            lacks = f"{device.driver or 'the driver'} of {device.interface.name} can't (no redirect feature)"
+            yield Warning(i, f"{slot.name} redirects packets, which {lacks}: they are lost")
+        if use.devices or use.anywhere:
+            yield from _targets(i, slot, use.devices, around)
+
+
+def _targets(i: int, slot: Slot, names: tuple[str, ...], around: Surroundings) -> Iterator[Warning]:
+    """The device maps of a running component say where its packets go; of a new one, nothing does."""
+    deaf = {one.ifindex: one.name for one in around.neighbours if _deaf(one)}
+    filled = {ref.name: around.maps[ref.id].targets for ref in slot.component.maps if ref.id in around.maps}
+    known = {ifindex for name in names for ifindex in filled.get(name, ())}
+    if known:
+        here = {one.ifindex for one in around.neighbours}
+        found = [deaf[n] for n in sorted(known & deaf.keys())]
+        if found:
+            yield Warning(i, f"{slot.name} redirects to {', '.join(found)}: {_NO_XMIT}, packets are lost")
+        if around.neighbours and (gone := sorted(known - here)):
+            numbers = ", ".join(map(str, gone))
+            text = f"{slot.name} redirects to ifindex {numbers}, which is not in this namespace (any more)"
+            yield Warning(i, text)
+    elif deaf:
+        listed = ", ".join(deaf.values())
+        where = f"the targets in {', '.join(names)} are not set yet" if names else "its targets are not known"
+        yield Warning(i, f"{slot.name} redirects packets, and {where}: {listed} would lose them, {_NO_XMIT}")
+
+
+_NO_XMIT = "no ndo-xmit feature"
+
+
+def _deaf(one: Neighbour) -> bool:
+    return one.features is not None and "ndo-xmit" not in one.features
+
+
+def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warning]:
+    """The state that goes with a slot, or with the version of a program that is replaced."""
+    old = running.chain
+    if old is None:
+        return
+    kept = {ref.id for slot in chain.slots for ref in _kept(slot.component)}
+    after = {slot.key: i for i, slot in enumerate(chain.slots)}
+    told: set[int] = set()
+    for slot in old.slots:
+        gone = [ref for ref in slot.component.maps if _matters(ref, around) and ref.id not in kept | told]
+        told.update(ref.id for ref in gone)
+        if not gone:
+            continue
+        what = ", ".join(_described(ref, around) for ref in gone)
+        place = after.get(slot.key)
+        how = "is removed" if place is None else "is replaced"
+        yield Warning(place, f"{slot.name} {how}, and what its maps hold is lost: {what}")
+    if running.counters_map is not None and chain.slots:
+        if chain.linkage is Linkage.FREPLACE:
+            yield Warning(None, f"what was counted so far is lost: {chain.linkage} linkage counts anew")
+        elif not chain.counters:
+            yield Warning(None, "what was counted so far is lost: counters are switched off")
+
+
+def _kept(component: Component) -> tuple[MapRef, ...]:
+    """The running maps that a component goes on using: a new version takes those that it knows by name."""
+    if component.id is not None:
+        return component.maps
+    return tuple(ref for ref in component.maps if ref.name in component.uses)
+
+
+def _matters(ref: MapRef, around: Surroundings) -> bool:
+    fact = around.maps.get(ref.id)
+    if ref.name.startswith(_NO_STATE):
+        return False
+    return fact is None or not (fact.pinned or fact.type in TRANSIENT or fact.elements == 0)
+
+
+def _described(ref: MapRef, around: Surroundings) -> str:
+    fact = around.maps.get(ref.id)
+    if fact is None:
+        return ref.name
+    if fact.elements is None or fact.type in ("array", "percpu_array"):
+        return f"{ref.name} ({fact.type})"
+    return f"{ref.name} ({fact.type}, {fact.elements} entries)"

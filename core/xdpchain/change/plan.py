@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The difference between what runs and a candidate: changes, steps, and warnings. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from xdpchain.errors import InvalidInput, NotOurs
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.paths import check_routes, row_changed
+from xdpchain.model.routes import Route, route_name
+from xdpchain.model.running import Owner, Running
+
+from .lint import Warning, lint
+
+__all__ = ["Change", "ChangeKind", "Plan", "make_plan", "moved"]
+
+
+class ChangeKind(StrEnum):
+    """What happens to one slot, or to the chain as a whole."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    MOVE = "move"
+    RETUNE = "retune"
+    REPLACE = "replace"
+    ADOPT = "adopt"
+    CHAIN = "chain"
+
+
+SYMBOLS = {
+    ChangeKind.ADD: "+",
+    ChangeKind.REMOVE: "-",
+    ChangeKind.MOVE: "↕",
+    ChangeKind.RETUNE: "~",
+    ChangeKind.REPLACE: "≠",
+    ChangeKind.ADOPT: "«",
+    ChangeKind.CHAIN: "*",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference, in words; ``name`` is the component's, empty for a change of the whole chain."""
+
+    kind: ChangeKind
+    name: str
+    text: str
+
+    @property
+    def symbol(self) -> str:
+        return SYMBOLS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
+    on in the candidate's first slot.
+    """
+
+    running: Running
+    candidate: Chain
+    changes: tuple[Change, ...]
+    steps: tuple[str, ...]
+    warnings: tuple[Warning, ...]
+    adopts: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """True when the candidate is what runs already."""
+        return not self.changes
+
+
+def make_plan(running: Running, candidate: Chain, *, adopts: int | None = None) -> Plan:
+    """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
+    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced.
+
+    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
+    for a mode that the running chain can't be moved to in one step, or has routes that can't be had.
+    """
+    adopted = adopts is not None and running.hook is not None and running.hook.prog_id == adopts
+    if not running.editable and not adopted:
+        hook = running.hooks[0]
+        raise NotOurs(
+            f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which is not replaced",
+            running.note,
+            "Remove it with the tool that put it there, then load again; or, if you have its object file, "
+            f"`xdptui adopt {running.interface.name} OBJ` makes it a chain's first slot"
+            if running.owner is Owner.FOREIGN
+            else "Mend that, or remove the chain with the tool that made it, and load again",
+        )
+    if running.chain is not None and candidate.slots and candidate.mode is not running.chain.mode:
+        raise InvalidInput(
+            f"{running.interface} runs in {running.chain.mode} mode, {candidate.mode} was asked for",
+            "the kernel has no atomic step from one mode to another",
+            f"Keep {running.chain.mode} mode, or unload everything first",
+        )
+    if candidate.mode is Mode.OFFLOAD and candidate.slots:
+        raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
+    check_routes(candidate)
+    _check_policies(candidate)
+    changes = _changes(running.chain or replace(candidate, slots=()), candidate)
+    if running.emptied and candidate.slots:
+        changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
+    if adopted:
+        changes = tuple(_adopting(running, candidate, change) for change in changes)
+    steps = _steps(running, candidate, adopted) if changes else ()
+    warnings = lint(candidate, running)
+    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None)
+
+
+def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
+    hook, first = running.hook, candidate.slots[0]
+    if hook is None or change.kind is not ChangeKind.ADD or change.name != first.name:
+        return change
+    kept = ", ".join(ref.name for ref in first.component.maps)
+    maps = f", with its maps {kept}" if kept else ""
+    return Change(
+        ChangeKind.ADOPT, change.name, f"program {hook.prog_id} (tag {hook.tag}) → {change.text}{maps}"
+    )
+
+
+def _check_policies(chain: Chain) -> None:
+    who = next((slot for slot in chain if slot.policy), None)
+    if who is None:
+        return
+    if chain.linkage is not Linkage.STATIC:
+        raise InvalidInput(
+            f"a policy for {who.name} can't be had with {chain.linkage} linkage",
+            "only a dispatcher of ours sees a verdict before it counts",
+            "Use --linkage static, or lift the policy (--may any)",
+        )
+    if not chain.counters:
+        raise InvalidInput(
+            f"a policy for {who.name} can't be had without counters",
+            "what it forbids is counted there",
+            "Switch the counters on, or lift the policy (--may any)",
+        )
+
+
+def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
+    before = {slot.key: slot for slot in old.slots}
+    after = {slot.key: slot for slot in new.slots}
+    found: list[Change] = []
+    for i, slot in enumerate(old.slots):
+        if slot.key not in after:
+            found.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}"))
+    away = moved(old, new)
+    for i, slot in enumerate(new.slots):
+        if slot.key not in before:
+            more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
+            text = ", ".join((f"slot {i}", _config(slot), *more))
+            found.append(Change(ChangeKind.ADD, slot.name, text))
+            continue
+        was = before[slot.key]
+        if was.component != slot.component:
+            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot)))
+        if slot.key in away:
+            found.append(Change(ChangeKind.MOVE, slot.name, f"slot {old.position(slot.key)} → slot {i}"))
+        retuned = []
+        if was.priority != slot.priority:
+            retuned.append(f"priority {was.priority} → {slot.priority}")
+        if was.actions != slot.actions:
+            retuned.append(f"continues on {was.actions} → {slot.actions}")
+        retuned += _rerouted(old, was, new, slot)
+        if was.shadow != slot.shadow:
+            retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
+        if was.policy != slot.policy:
+            retuned.append(str(slot.policy) if slot.policy else "may return anything")
+        if retuned:
+            found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned)))
+    if old.slots and new.slots:
+        if old.linkage is not new.linkage:
+            found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
+        elif new.dispatcher_version not in (None, old.dispatcher_version):
+            versions = f"{old.dispatcher_version} → {new.dispatcher_version}"
+            found.append(Change(ChangeKind.CHAIN, "", f"dispatcher version {versions}"))
+        if old.counters != new.counters:
+            found.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
+    return tuple(found)
+
+
+def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]:
+    before = {route.code: route for route in was.routes} if was else {}
+    after = {route.code: route for route in slot.routes}
+    said = []
+    for code in dict.fromkeys((*before, *after)):
+        if before.get(code) != after.get(code):
+            come = "leads nowhere else any more"
+            if code in after:
+                come = f"leads to {_target(new, after[code])}"
+            gone = f", no longer to {_target(old, before[code])}" if code in before and code in after else ""
+            said.append(f"{route_name(code)} {come}{gone}")
+    return said
+
+
+def _target(chain: Chain, route: Route) -> str:
+    names = {slot.key: slot.name for slot in chain}
+    return names.get(route.target, "a slot that is gone")
+
+
+def _config(slot: Slot) -> str:
+    shadow = ", in shadow" if slot.shadow else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}"
+
+
+def _replaced(was: Slot, now: Slot) -> str:
+    def hash_of(slot: Slot) -> str:
+        return slot.component.object.sha256[:12] if slot.component.object else f"id {slot.id}"
+
+    name = f"{was.name} → {now.name}, " if was.name != now.name else ""
+    # A component that names no maps gets new ones (`components.keep_maps`).
+    maps = "maps kept where their shape is the same" if now.component.maps else "with maps of its own"
+    return f"{name}object {hash_of(was)} → {hash_of(now)}, {maps}"
+
+
+def moved(old: Chain, new: Chain) -> frozenset[str]:
+    """The keys of the slots that moved: the fewest that explain the order of ``new``, and among several such
+    choices rather those whose priority changed, since a move gives the moved slot another one.
+    """
+    before = {slot.key: (i, slot.priority) for i, slot in enumerate(old.slots)}
+    kept = [slot for slot in new.slots if slot.key in before]
+
+    def weight(run: tuple[Slot, ...]) -> tuple[int, int]:
+        return len(run), sum(before[slot.key][1] == slot.priority for slot in run)
+
+    rising: list[tuple[Slot, ...]] = [()]
+    for slot in kept:
+        runs = [run for run in rising if not run or before[run[-1].key] < before[slot.key]]
+        rising.append((*max(runs, key=weight), slot))
+    stay = {slot.key for slot in max(rising, key=weight)}
+    return frozenset(slot.key for slot in kept if slot.key not in stay)
+
+
+def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]:
+    where, hook = running.interface, running.hook
+    if not candidate.slots:
+        assert hook is not None
+        return (
+            f"detach dispatcher {hook.prog_id} from {where}, expecting exactly that program",
+            "remove what it leaves behind (pins)",
+        )
+    turn = row_changed(running.chain, candidate) if running.chain and not running.emptied else None
+    if turn is not None:
+        name = candidate.slots[turn[0]].name
+        return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)
+    fresh = sum(slot.id is None for slot in candidate.slots)
+    steps = []
+    if fresh:
+        steps.append(f"load {fresh} new component{'s' * (fresh > 1)}")
+    if adopted:
+        steps = ["load the program of the object file, with the maps that run"]
+    if len(candidate.slots) > fresh:
+        steps.append(f"keep the maps of {len(candidate.slots) - fresh} running")
+    steps.append(f"link {len(candidate.slots)} slots into a new dispatcher ({candidate.linkage})")
+    if hook:
+        steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
+    else:
+        steps.append(f"attach it to {where} ({candidate.mode} mode), only if the hook is still free")
+    steps.append("let go of the program that ran" if adopted else "release the old chain")
+    return tuple(steps[:-1] if hook is None else steps)

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The components of a running dispatcher, read from the kernel: by its pins, or by the links to it.
+
+A component that we loaded carries where it comes from: a frozen map with its slot as a manifest has it, and
+its object file. Of any other one the kernel says enough to attach it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import ALL_ACTIONS, ActionSet
+from xdpchain.model.chain import Component, MapRef, Slot
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.runconfig import DEFAULT, RunConfig
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf_types import Kind
+from xdpchain.objects.runconfig_btf import read_run_configs
+from xdpchain.sys import blobs, bpf, bpffs
+from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+
+from .config import EVERY_CODE, DispatcherConfig, SlotConfig
+from .emit import slot_function
+from .recognise import btf_of
+from .shadow import read_note
+
+__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "can_shade", "slots_by_links", "slots_by_pins"]
+
+ORIGIN = "xdptui_origin"
+NAME_CUT = 15
+"""The kernel keeps so many characters of a program's name."""
+
+
+class PinsMissing(Exception):
+    """A dispatcher's pins are not there, or not all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What never changes about a loaded component."""
+
+    component: Component
+    key: str
+    author: Author | None
+
+
+def slots_by_pins(
+    ifindex: int, dispatcher: int, config: DispatcherConfig, *, shades: bool
+) -> tuple[tuple[Slot, ...], frozenset[int]]:
+    """The slots of the dispatcher with this prog id, and the indices of those whose links have no pin.
+
+    As in libxdp, the programs' pins make the chain: a component without a link does not run, but the next
+    edit attaches it again. ``shades``: whether the dispatcher has slots in shadow (`can_shade`). Raises
+    PinsMissing, BpffsMissing, BpfError.
+    """
+    directory = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{dispatcher}"
+    numbers, unlinked = [], set()
+    for index in range(len(config.slots)):
+        if not (directory / f"prog{index}-link").exists():
+            unlinked.add(index)
+        try:
+            with bpf.obj_get(str(directory / f"prog{index}-prog")) as program:
+                numbers.append(bpf.prog_info(program).id)
+        except bpf.BpfError as error:
+            if error.errno == errno.ENOENT:
+                raise PinsMissing(f"{directory} lacks the pin of the program in slot {index}") from None
+            raise
+    return _slots(numbers, config, dispatcher, shades), frozenset(unlinked)
+
+
+def can_shade(config: DispatcherConfig, ours: bool) -> bool:
+    """Whether a dispatcher can have a component in shadow: with a single one, libxdp lets that take the place
+    of the dispatcher's main function, so that its verdict counts, whatever the configuration says.
+    """
+    return ours or len(config.slots) > 1
+
+
+def slots_by_links(
+    dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, shades: bool
+) -> tuple[Slot, ...] | None:
+    """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
+    some are gone.
+
+    ``functions`` are the dispatcher's BTF ids. Links say what they are attached to from kernel 5.13 on
+    (441e8c66b23e); None where they don't. Raises BpfError.
+    """
+    attached: dict[int, int] = {}
+    for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+        try:
+            with bpf.link_by_id(number) as fd:
+                info = bpf.link_info(fd)
+        except bpf.BpfError as error:
+            if error.errno == errno.ENOENT:  # it went away meanwhile
+                continue
+            raise
+        if info.type == bpf.LINK_TRACING and not info.target:
+            return None
+        if info.type == bpf.LINK_TRACING and info.target == dispatcher:
+            attached[info.target_btf_id] = info.prog_id
+    count = len(config.slots)
+    shadows = [shades and placed.actions == EVERY_CODE for placed in config.slots]
+    names = [slot_function(i, count, shadow=shadow) for i, shadow in enumerate(shadows)]
+    places = [functions.get(name, 0) for name in names]
+    here = [i for i, place in enumerate(places) if place in attached]
+    found = replace(config, slots=tuple(config.slots[i] for i in here))
+    return _slots([attached[places[i]] for i in here], found, dispatcher, shades)
+
+
+def author_of_component(program: int) -> Author | None:
+    """Who loaded a component, if it carries that."""
+    try:
+        return _facts(program).author
+    except bpf.BpfError:
+        return None
+
+
+def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shades: bool) -> tuple[Slot, ...]:
+    keys: set[str] = set()
+    slots = []
+    for number, placed in zip(programs, config.slots, strict=True):
+        facts = _facts(number)
+        key = facts.key if facts.key not in keys else f"{facts.key}:{len(keys)}"
+        keys.add(key)
+        component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
+        everything = placed.actions == EVERY_CODE
+        noted = _noted(number, dispatcher) if everything else None
+        slots.append(Slot(component, _in_force(placed, noted), key, shadow=everything and shades))
+    return tuple(slots)
+
+
+def _noted(component: int, dispatcher: int) -> ActionSet | None:
+    with bpf.prog_by_id(component) as fd:
+        return read_note(fd, dispatcher)
+
+
+def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:
+    # Codes beyond the five actions can be set by a hand that writes the block itself; no program means them.
+    known = ActionSet(placed.actions & (1 << len(ALL_ACTIONS)) - 1)
+    return RunConfig(min(placed.priority, (1 << 31) - 1), known if noted is None else noted)
+
+
+@lru_cache(maxsize=1024)
+def _facts(number: int) -> _Facts:
+    with bpf.prog_by_id(number) as program:
+        info = bpf.prog_info(program)
+        map_ids = bpf.prog_map_ids(program)
+        btf = btf_of(info.btf_id) if info.btf_id else None
+        name = _full_name(program, info, btf)
+    declared = DEFAULT
+    if btf is not None:
+        with contextlib.suppress(InvalidInput):
+            declared = read_run_configs(btf).get(name, DEFAULT)
+    known: dict[str, Any] = {
+        "id": info.id,
+        "tag": info.tag,
+        "loaded_at": info.load_time,
+        "instructions": info.xlated_len // 8,
+    }
+    refs, origin = _maps(map_ids)
+    if origin is not None:
+        slot = origin.chain.slots[0]
+        return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin.author)
+    licence = "GPL" if info.gpl else "not GPL-compatible"
+    component = Component(name, declared=declared, licence=licence, maps=refs, **known)
+    return _Facts(component, f"prog:{number}", None)
+
+
+def _full_name(program: bpf.Fd, info: bpf.ProgInfo, btf: Btf | None) -> str:
+    """The name of the main function in BTF; the kernel's own is cut."""
+    if btf is None:
+        return info.name
+    functions = bpf.prog_func_info(program)
+    if functions:
+        return btf.type(functions[0][1]).name
+    if btf.find(info.name, Kind.FUNC) is None and len(info.name) == NAME_CUT:
+        longer = [one.name for one in btf.functions() if one.name.startswith(info.name)]
+        if len(longer) == 1:
+            return longer[0]
+    return info.name
+
+
+def _maps(map_ids: tuple[int, ...]) -> tuple[tuple[MapRef, ...], Manifest | None]:
+    refs, origin = [], None
+    for number in map_ids:
+        with bpf.map_by_id(number) as fd:
+            name = bpf.map_info(fd).name
+            if name == ORIGIN:
+                with contextlib.suppress(InvalidInput):
+                    origin = Manifest.decode(blobs.read(fd))
+        # libbpf puts a part of the object's name before that of a data section.
+        section = name[name.index(".") :] if "." in name else name
+        if not name.startswith("xdptui_"):
+            refs.append(MapRef(section, number))
+    return tuple(refs), origin

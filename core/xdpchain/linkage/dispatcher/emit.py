@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load a dispatcher of libxdp's protocol: version 2 or 3, its configuration frozen into .rodata."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from functools import cache
+
+from xdpchain.objects.btf import Btf
+from xdpchain.sys import bpf, shipped
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
+
+from .config import DispatcherConfig
+
+__all__ = ["MAIN", "function_ids", "load_dispatcher", "slot_function", "takes_frags"]
+
+MAIN = "xdp_dispatcher"
+"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
+
+RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
+
+
+def slot_function(index: int, count: int, *, shadow: bool = False) -> str:
+    """The function that the component in slot ``index`` of ``count`` replaces: alone, it replaces main,
+    unless it is in ``shadow``: in main's place its verdict would count.
+    """
+    return MAIN if count == 1 and not shadow else f"prog{index}"
+
+
+@cache
+def takes_frags() -> bool:
+    """Whether this kernel knows programs for packets in fragments (5.18 on, c2f2cdbeffda): tried."""
+    with contextlib.suppress(bpf.BpfError):
+        bpf.prog_load(
+            bpf.ProgType.XDP,
+            RETURN_PASS,
+            name="xdptui_probe",
+            attach_type=ATTACH_TYPE_XDP,
+            flags=BPF_F_XDP_HAS_FRAGS,
+        ).close()
+        return True
+    return False
+
+
+def load_dispatcher(config: DispatcherConfig) -> bpf.Fd:
+    """A dispatcher with this configuration, attached to nothing; it has .rodata for its only map.
+
+    An extra map, or one of another size, and libxdp takes it for somebody else's program. Raises
+    InvalidInput (the object is missing), KernelRefused and its kin.
+    """
+    block = config.encode()
+    with Object(shipped.read(f"dispatcher_v{config.version}"), MAIN) as opened:
+        (program,) = opened.programs()
+        program.as_xdp(config.frags)
+        for one in opened.maps():
+            one.set_initial_value(block)
+        try:
+            opened.load()
+        except LoadFailed as error:
+            raise bpf.refusal(error, "the dispatcher can't be loaded", log=error.log) from error
+        return bpf.Fd(os.dup(program.fd))
+
+
+def function_ids(dispatcher: bpf.Fd) -> dict[str, int]:
+    """The BTF type ids of a loaded dispatcher's functions, by name."""
+    btf = Btf.parse(bpf.btf_raw(bpf.prog_info(dispatcher).btf_id))
+    return {function.name: function.id for function in btf.functions()}

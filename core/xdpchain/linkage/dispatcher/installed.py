@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which version of the dispatcher protocol the libxdp on this machine speaks."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from xdpchain.errors import InvalidInput
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.elf import MAX_FILE, Elf
+from xdpchain.objects.runconfig_btf import read_metadata_version
+
+__all__ = ["DEFAULT_VERSION", "EMITTED", "emitted_version", "installed_version"]
+
+EMITTED = (2, 3)
+DEFAULT_VERSION = 2
+"""Without a libxdp to match: a newer one still shows and unloads version 2, while an older one can't even
+unload version 3.
+"""
+
+OBJECT = "xdp-dispatcher.o"
+
+
+def emitted_version() -> int:
+    """The version to emit for a new chain: the installed libxdp's where we can, or else version 2."""
+    found = installed_version()
+    return found if found in EMITTED else DEFAULT_VERSION
+
+
+@cache
+def installed_version() -> int | None:
+    """The version that the installed libxdp emits, read from its own dispatcher; None without a libxdp.
+
+    libxdp takes the object from LIBXDP_OBJECT_PATH, or from the folder ``bpf`` beside itself.
+    """
+    for folder in _folders():
+        try:
+            with (folder / OBJECT).open("rb") as file:
+                section = Elf.parse(file.read(MAX_FILE)).section(".BTF")
+            if section is not None:
+                return read_metadata_version(Btf.parse(section.data), "xdp_metadata", "dispatcher_version")
+        except (OSError, InvalidInput):
+            continue
+    return None
+
+
+def _folders() -> Iterator[Path]:
+    if named := os.environ.get("LIBXDP_OBJECT_PATH"):
+        yield Path(named)
+    library = _library()
+    if library is not None:
+        yield library.parent / "bpf"
+    yield from (Path("/usr/local/lib/bpf"), Path("/usr/lib64/bpf"), Path("/usr/lib/bpf"))
+
+
+def _library() -> Path | None:
+    """Where the dynamic loader finds libxdp; opening it is the only way to ask."""
+    try:
+        ctypes.CDLL("libxdp.so.1")
+    except OSError:
+        return None
+    found = re.search(r"(/\S*/libxdp\.so\S*)$", Path("/proc/self/maps").read_text(), re.MULTILINE)
+    return Path(found[1]) if found else None

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Is a program a dispatcher of libxdp's protocol, whose is it, and what does its configuration say?
+
+The tests and their order are libxdp's own, so that both agree on what is a chain: the name, the single map
+and its shape, the magic byte or else the version in BTF, and the size of the configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from struct import unpack_from
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.chain import MAX_SLOTS
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.runconfig_btf import read_metadata_version
+from xdpchain.sys import bpf
+
+from .config import MAGIC, SIZES, DispatcherConfig
+from .emit import MAIN
+
+__all__ = ["Recognised", "btf_of", "recognise"]
+
+BPF_F_RDONLY_PROG = 1 << 7
+BPFMAN_PRIORITY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A dispatcher. ``version`` is 0 and ``config`` None where they can't be read, ``trouble`` says why.
+
+    ``ours``: it has the mark of our own dispatchers. ``bpfman``: it bears bpfman's hand, which puts priority
+    50 into all ten slots, used or not, where libxdp leaves the unused at zero.
+    """
+
+    id: int
+    version: int = 0
+    config: DispatcherConfig | None = None
+    ours: bool = False
+    bpfman: bool = False
+    trouble: str = ""
+
+
+def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> Recognised | None:
+    """Judge a running program; None if it is no dispatcher at all. Raises BpfError."""
+    if info.name != MAIN:
+        return None
+    if not info.btf_id:
+        return Recognised(info.id, trouble="it has no BTF")
+    btf = btf_of(info.btf_id)
+    ours = read_metadata_version(btf, "xdptui_metadata", "xdptui_dispatcher") is not None
+    if len(map_ids) != 1:
+        return Recognised(info.id, ours=ours, trouble=f"it has {len(map_ids)} maps instead of one")
+    with bpf.map_by_id(map_ids[0]) as fd:
+        shape = bpf.map_info(fd)
+        if shape.key_size != 4 or shape.max_entries != 1 or not shape.flags & BPF_F_RDONLY_PROG:
+            return Recognised(info.id, ours=ours, trouble="its map is no configuration")
+        block = bpf.map_lookup(fd, bytes(4), shape.value_size)
+    declared = read_metadata_version(btf, "xdp_metadata", "dispatcher_version")
+    version = block[1] if block[0] == MAGIC else declared
+    if not version:
+        return Recognised(info.id, ours=ours, trouble="it does not say which version it is")
+    if SIZES.get(version) != len(block):
+        what = f"version {version} with a configuration of {len(block)} bytes"
+        return Recognised(info.id, version, ours=ours, trouble=f"{what} is not known here")
+    try:
+        config = DispatcherConfig.decode(block)
+    except InvalidInput as error:
+        return Recognised(info.id, version, ours=ours, trouble=error.why or error.what)
+    return Recognised(info.id, version, config, ours, _bpfmans(block, config))
+
+
+def _bpfmans(block: bytes, config: DispatcherConfig) -> bool:
+    priorities = unpack_from(f"={MAX_SLOTS}I", block, 44)
+    unused = priorities[len(config.slots) :]
+    return bool(unused) and all(priority == BPFMAN_PRIORITY for priority in unused)
+
+
+@lru_cache(maxsize=256)
+def btf_of(number: int) -> Btf:
+    """The BTF with this id (the kernel gives no id twice). Raises BpfError, BtfError."""
+    return Btf.parse(bpf.btf_raw(number))

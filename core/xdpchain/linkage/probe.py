@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this kernel takes: linkages are tried, not guessed from a version."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from dataclasses import dataclass
+from functools import cache
+
+from xdpchain.bytecode.chaincall import ROWS, Epilogue, woven, wrapped
+from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Linkage
+from xdpchain.sys import bpf, bpffs
+
+from .dispatcher.config import DispatcherConfig, SlotConfig
+from .dispatcher.emit import function_ids, load_dispatcher, slot_function
+from .dispatcher.installed import DEFAULT_VERSION
+
+__all__ = ["FreplaceProbe", "TailcallProbe", "default_linkage", "probe_freplace", "probe_tailcall"]
+
+RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
+ENOTSUPP = 524
+
+
+@dataclass(frozen=True, slots=True)
+class FreplaceProbe:
+    """Whether functions of a dispatcher can be replaced here; ``reason`` says why, or why not, in words."""
+
+    works: bool
+    reason: str
+    detail: str = ""
+
+
+def default_linkage() -> tuple[Linkage, str]:
+    """The linkage for a new chain, and why: freplace wherever the kernel allows it, otherwise static.
+
+    The kernel is asked once a process; the BPF filesystem, which may get mounted, each time.
+    """
+    probed = probe_freplace()
+    if not probed.works:
+        return Linkage.STATIC, probed.reason
+    try:
+        bpffs.find()
+    except bpffs.BpffsMissing as error:
+        return Linkage.STATIC, f"freplace linkage keeps its links in pins, but {_lower(error)}"
+    return Linkage.FREPLACE, probed.reason
+
+
+@cache
+def probe_freplace() -> FreplaceProbe:
+    """Load a dispatcher, replace one of its functions, and forget both. Needs no bpffs and no interface."""
+    slot = SlotConfig(actions=0, priority=0)
+    try:
+        dispatcher = load_dispatcher(DispatcherConfig(DEFAULT_VERSION, (slot, slot)))
+    except XdpChainError as error:
+        return FreplaceProbe(False, f"not even the dispatcher can be loaded: {error.why}", error.detail)
+    with dispatcher:
+        info = bpf.prog_info(dispatcher)
+        if not info.btf_id:
+            return FreplaceProbe(
+                False, "this kernel takes no types (BTF), by which freplace finds what to replace"
+            )
+        try:
+            _replace(dispatcher, info, slot_function(1, 2))
+        except bpf.BpfError as error:
+            return FreplaceProbe(False, _why_not(error), f"{error}\n{error.log}".strip())
+    return FreplaceProbe(
+        True, "this kernel can replace a dispatcher's functions, so the chain can be shared with libxdp"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TailcallProbe:
+    """Whether chains can be linked by tail calls here (``works``), and also with components that have
+    functions of their own (``functions``); ``reason`` says what is lacking, in words.
+    """
+
+    works: bool
+    functions: bool
+    reason: str
+
+
+@cache
+def probe_tailcall() -> TailcallProbe:
+    """Load a program with a chain call, then one that also calls a function, and forget both."""
+    try:
+        with bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, ROWS, name="xdptui_probe") as array:
+            after = Epilogue(array.fileno())
+            bpf.prog_load(bpf.ProgType.XDP, woven(RETURN_PASS, 0, after)[0], name="xdptui_probe").close()
+            try:
+                bpf.prog_load(bpf.ProgType.XDP, wrapped(RETURN_PASS, after)[0], name="xdptui_probe").close()
+            except bpf.BpfError as error:
+                why = "a program that has functions can't make tail calls on this kernel"
+                return TailcallProbe(True, False, f"{why} ({error.strerror}; x86-64 takes both from 5.10 on)")
+    except bpf.BpfError as error:
+        return TailcallProbe(
+            False, False, f"this kernel refuses a program with tail calls ({error.strerror})"
+        )
+    return TailcallProbe(True, True, "components with functions and tail calls of their own can be linked")
+
+
+def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
+    """Replace a function by `return XDP_PASS`, described by the dispatcher's own types."""
+    number = function_ids(dispatcher)[function]
+    with (
+        bpf.btf_by_id(info.btf_id) as types,
+        bpf.prog_load(
+            bpf.ProgType.EXT,
+            RETURN_PASS,
+            name="xdptui_probe",
+            btf_fd=types.fileno(),
+            func_info=struct.pack("<II", 0, number),
+            attach_btf_id=number,
+            attach_fd=dispatcher.fileno(),
+        ) as program,
+    ):
+        bpf.link_create(program, dispatcher, target_btf_id=number).close()
+
+
+def _why_not(error: bpf.BpfError) -> str:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        # The dispatcher, an XDP program, was loaded a moment ago: it is not the capabilities.
+        return "this kernel refuses programs of type EXT by policy (EPERM), which freplace linkage is made of"
+    if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
+        return "this kernel has no BPF trampolines for this processor, which freplace needs"
+    if error.errno == errno.EINVAL:
+        return "this kernel does not know programs of type EXT (5.6 on) or can't attach them anew (5.10 on)"
+    name = errno.errorcode.get(error.errno or 0, str(error.errno))
+    return f"this kernel refused to replace a function of the dispatcher ({name})"
+
+
+def _lower(error: XdpChainError) -> str:
+    text = str(error)
+    return text[0].lower() + text[1:]

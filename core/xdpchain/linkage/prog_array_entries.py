@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program arrays of a tail-call chain: what is in their rows is what the chain does.
+
+One array a slot, with a row for each return code (`chaincall.ROWS`): the program of the slot that runs next,
+that of the chain's end, or nothing, where the code is the verdict. The row of code 31 is always filled, for
+every chain goes on after it; so it tells an array without successors from one that the kernel emptied.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+
+from xdpchain.bytecode.chaincall import NEXT, ROWS
+from xdpchain.errors import InvalidInput
+from xdpchain.model.paths import RETURN
+from xdpchain.model.routes import CODES
+from xdpchain.sys import bpf
+
+__all__ = ["fill", "make_array", "read_table", "set_row"]
+
+NAME = "xdptui_rows"
+
+
+def make_array() -> bpf.Fd:
+    """An empty program array."""
+    try:
+        return bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, ROWS, name=NAME)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "a program array can't be made") from error
+
+
+def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Sequence[bpf.Fd]) -> None:
+    """Let each slot's codes lead where ``table`` says (`paths.successors`); the last of ``programs`` is the
+    chain's end. Raises BpfError.
+    """
+    for index, (array, ways) in enumerate(zip(arrays, table, strict=True)):
+        for row, place in enumerate((*ways, index + 1)):
+            if place != RETURN:
+                set_row(array, row, programs[place])
+
+
+def set_row(array: bpf.Fd, row: int, program: bpf.Fd | None) -> None:
+    """Let a code lead to ``program``, or out of the chain: one update, which a packet meets whole or not at
+    all. Raises BpfError.
+    """
+    if program is not None:
+        bpf.map_update(array, _number(row), _number(program.fileno()))
+        return
+    try:
+        bpf.map_delete(array, _number(row))
+    except bpf.BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def read_table(arrays: Sequence[bpf.Fd], programs: Mapping[int, int]) -> tuple[tuple[int, ...], ...] | None:
+    """Where each slot's codes lead (`paths.successors`), and None if the kernel emptied the arrays.
+
+    ``programs`` are the slots' prog ids with their places. Raises BpfError; InvalidInput where a row holds a
+    program that somebody else put there.
+    """
+    end = end_of(arrays)
+    if end is None:
+        return None
+    places = {**programs, end: len(arrays)}
+    table = []
+    for array in arrays:
+        rows = [program_in(array, row) for row in range(CODES)]
+        if program_in(array, NEXT) is None:
+            return None
+        strange = next((one for one in rows if one is not None and one not in places), None)
+        if strange is not None:
+            raise InvalidInput(f"a program array leads to program {strange}, which is none of its slots")
+        table.append(tuple(RETURN if one is None else places[one] for one in rows))
+    return tuple(table)
+
+
+def end_of(arrays: Sequence[bpf.Fd]) -> int | None:
+    """The prog id of the chain's end; None if the kernel emptied the arrays. Raises BpfError."""
+    return program_in(arrays[-1], NEXT)
+
+
+def program_in(array: bpf.Fd, row: int) -> int | None:
+    """The prog id in a row. Raises BpfError."""
+    try:
+        return int.from_bytes(bpf.map_lookup(array, _number(row), 4), "little")
+    except bpf.BpfError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return None
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(4, "little")

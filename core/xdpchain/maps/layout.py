@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the bytes of a key or value are laid out, compiled once from BTF: what decoding and encoding need, and
+no reference into BTF any more. Pure.
+
+What can't be had by parts (no BTF, a type that does not fit the map, one that nests without bound) is
+`Opaque`: its bytes are shown in hexadecimal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final
+
+from xdpchain.objects import btf_types as types
+from xdpchain.objects.btf import Btf, BtfError
+
+__all__ = [
+    "Field",
+    "Form",
+    "Layout",
+    "Number",
+    "Opaque",
+    "Prefix",
+    "Record",
+    "Sequence",
+    "Text",
+    "declared_types",
+    "layout_of",
+]
+
+MOST_PARTS: Final = 1 << 20
+"""Parts of a value that are decoded one by one: a type that nests without bound could claim any number."""
+
+
+class Form(Enum):
+    """How the bits of a number are meant."""
+
+    UNSIGNED = "unsigned"
+    SIGNED = "signed"
+    BOOL = "bool"
+    FLOAT = "float"
+    POINTER = "pointer"
+    NETWORK = "network order"
+    IPV4 = "IPv4 address"
+    IPV6 = "IPv6 address"
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number of ``bits`` bits in ``size`` bytes; ``names`` are an enumeration's."""
+
+    size: int
+    bits: int
+    form: Form = Form.UNSIGNED
+    names: tuple[tuple[str, int], ...] = ()
+    shift: int = 0
+    """Where the bits begin within the bytes (``bit_offset`` of an old integer type)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """An array of char: text up to the first zero byte."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """``count`` elements one behind the other."""
+
+    element: Layout
+    count: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A member: ``at`` in bits from the record's start, ``bits`` for a bitfield, else None."""
+
+    name: str
+    at: int
+    layout: Layout
+    bits: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A struct, union or data section. Fields may overlap; members of anonymous members are members of the
+    record itself, as in C.
+    """
+
+    fields: tuple[Field, ...]
+    size: int
+
+    def field(self, name: str) -> Field | None:
+        return next((one for one in self.fields if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The key of an LPM trie over addresses: 32 bits of prefix length, then an address of ``bits`` bits."""
+
+    bits: int
+
+    @property
+    def size(self) -> int:
+        return 4 + self.bits // 8
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """Bytes of which nobody said what they are."""
+
+    size: int
+
+
+Layout = Number | Text | Sequence | Record | Prefix | Opaque
+
+_NETWORK: Final = {
+    "__be16": Form.NETWORK,
+    "__be64": Form.NETWORK,
+    "__be32": Form.IPV4,
+    "in_addr_t": Form.IPV4,
+}
+_ADDRESSES: Final = {("in_addr", 4): Form.IPV4, ("in6_addr", 16): Form.IPV6}
+
+
+def layout_of(btf: Btf | None, type_id: int, size: int, *, lpm: bool = False) -> Layout:
+    """The layout of a value of ``size`` bytes; ``lpm``: it is the key of an LPM trie."""
+    if btf is None or not type_id:
+        return Opaque(size)
+    try:
+        made, weight = _Compiler(btf).layout(type_id)
+    except BtfError:
+        return Opaque(size)
+    if made.size != size or weight > MOST_PARTS:
+        return Opaque(size)
+    if lpm and (prefix := _prefix(made)):
+        return prefix
+    return made
+
+
+def declared_types(btf: Btf | None, name: str) -> tuple[int, int]:
+    """The types of key and value that the map's definition (in ``.maps``) declares; 0 for what it does not.
+
+    The kernel keeps no types where it does not like them (an enumeration as the key of an array) or has no
+    use for them (device maps), but the definition is still in the program's own BTF.
+    """
+    section = btf.datasec(".maps") if btf is not None else None
+    if btf is None or section is None:
+        return 0, 0
+    try:
+        for variable, _ in btf.variables(section):
+            definition = btf.resolve(variable.type_id)
+            if variable.name == name and isinstance(definition, types.Struct):
+                found = {one.name: btf.resolve(one.type_id) for one in definition.members}
+                key, value = (
+                    one.target if isinstance(one, types.Pointer) else 0
+                    for one in (found.get("key"), found.get("value"))
+                )
+                return key, value
+    except BtfError:
+        pass
+    return 0, 0
+
+
+def _prefix(layout: Layout) -> Prefix | None:
+    if not isinstance(layout, Record) or len(layout.fields) != 2:
+        return None
+    first, second = layout.fields
+    shapes = (first.at == 0 and first.layout.size == 4, second.at == 32 and second.bits is None)
+    if all(shapes) and isinstance(second.layout, Number) and second.layout.form in (Form.IPV4, Form.IPV6):
+        return Prefix(second.layout.bits)
+    return None
+
+
+class _Compiler:
+    """Layouts with their weights: how many parts a value has."""
+
+    def __init__(self, btf: Btf) -> None:
+        self._btf = btf
+        self._made: dict[int, tuple[Layout, int]] = {}
+
+    def layout(self, type_id: int, depth: int = 0) -> tuple[Layout, int]:
+        found = self._made.get(type_id)
+        if found is None:
+            if depth > 64:
+                raise BtfError(f"type {type_id} nests too deeply")
+            found = self._made[type_id] = self._make(type_id, depth)
+        return found
+
+    def _make(self, type_id: int, depth: int) -> tuple[Layout, int]:
+        one = self._btf.type(type_id)
+        for _ in range(64):
+            if isinstance(one, types.Typedef) and (form := _NETWORK.get(one.name)):
+                size = self._btf.size_of(one.id)
+                return Number(size, 8 * size, form), 1
+            if not isinstance(one, types.Alias):
+                break
+            one = self._btf.type(one.target)
+        match one:
+            case types.Int():
+                return self._int(one), 1
+            case types.Float():
+                form = Form.FLOAT if one.size in (4, 8) else Form.UNSIGNED
+                return Number(one.size, 8 * one.size, form), 1
+            case types.Pointer():
+                return Number(8, 64, Form.POINTER), 1
+            case types.Enumeration():
+                form = Form.SIGNED if one.signed else Form.UNSIGNED
+                names = tuple(
+                    {value.name: value.value for value in reversed(one.values) if value.name}.items()
+                )
+                names = names[::-1]
+                return Number(one.size, 8 * one.size, form, names), 1
+            case types.Array():
+                return self._array(one, depth)
+            case types.Composite():
+                if form := _ADDRESSES.get((one.name, one.size)):
+                    return Number(one.size, 8 * one.size, form), 1
+                return self._record(one, depth)
+            case types.DataSection():
+                return self._section(one, depth)
+            case types.Variable():
+                return self.layout(one.type_id, depth + 1)
+            case _:
+                raise BtfError(f"type {type_id} has no size")
+
+    def _int(self, one: types.Int) -> Number:
+        form = {
+            types.IntEncoding.SIGNED: Form.SIGNED,
+            types.IntEncoding.BOOL: Form.BOOL,
+        }.get(one.encoding, Form.UNSIGNED)
+        return Number(one.size, one.bits, form, shift=one.bit_offset)
+
+    def _array(self, one: types.Array, depth: int) -> tuple[Layout, int]:
+        element = self._btf.resolve(one.element)
+        size = self._btf.size_of(one.id)
+        if isinstance(element, types.Int) and element.size == 1 and _is_char(element):
+            return Text(size), 1
+        made, weight = self.layout(one.element, depth + 1)
+        if not made.size or one.count * weight > MOST_PARTS:
+            return Opaque(size), 1
+        return Sequence(made, one.count, size), 1 + one.count * weight
+
+    def _record(self, one: types.Composite, depth: int) -> tuple[Layout, int]:
+        fields: list[Field] = []
+        weight = 1
+        for i, member in enumerate(one.members):
+            made, parts = self.layout(member.type_id, depth + 1)
+            weight += parts
+            if weight > MOST_PARTS:
+                return Opaque(one.size), 1
+            if member.bit_offset + (member.bit_size or 8 * made.size) > 8 * one.size:
+                raise BtfError(f"member {member.name!r} of type {one.id} lies outside of it")
+            if not member.name and isinstance(made, Record):
+                fields += [replace(inner, at=inner.at + member.bit_offset) for inner in made.fields]
+            elif member.name:  # a bitfield without a name is padding
+                bits = member.bit_size or None
+                if bits is None and member.bit_offset % 8:  # old BTF: the integer type itself is the bitfield
+                    bits = made.bits if isinstance(made, Number) else None
+                if bits is not None and isinstance(made, Number):
+                    signed = made.form in (Form.SIGNED, Form.BOOL)
+                    made = replace(made, form=made.form if signed else Form.UNSIGNED)
+                elif bits is not None or member.bit_offset % 8:
+                    raise BtfError(f"member {member.name!r} of type {one.id} is no bitfield")
+                fields.append(Field(member.name, member.bit_offset, made, bits))
+            elif not member.bit_size:
+                fields.append(Field(f"_{i}", member.bit_offset, made))
+        return Record(_distinct(fields), one.size), weight
+
+    def _section(self, one: types.DataSection, depth: int) -> tuple[Layout, int]:
+        fields: list[Field] = []
+        weight = 1
+        for variable, placement in self._btf.variables(one):
+            made, parts = self.layout(variable.type_id, depth + 1)
+            weight += parts
+            if made.size == placement.size and placement.offset + placement.size <= one.size:
+                fields.append(Field(variable.name, 8 * placement.offset, made))
+        return Record(_distinct(fields), one.size), weight
+
+
+def _is_char(one: types.Int) -> bool:
+    return one.encoding is types.IntEncoding.CHAR or one.name == "char"
+
+
+def _distinct(fields: list[Field]) -> tuple[Field, ...]:
+    """Every name once: BTF may repeat one where C would not."""
+    seen: set[str] = set()
+    made = []
+    for one in fields:
+        name = one.name
+        while name in seen:
+            name += f"@{one.at}"
+        seen.add(name)
+        made.append(one if name == one.name else replace(one, name=name))
+    return tuple(made)

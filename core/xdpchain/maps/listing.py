@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps of a slot: what they are, how full, where they are pinned, and who else uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.errors import InvalidInput, NotFound, XdpChainError
+from xdpchain.model.chain import MapRef
+from xdpchain.model.running import Running
+from xdpchain.objects.btf import Btf
+from xdpchain.sys import blobs, bpf
+from xdpchain.sys.pinned import find_pins
+
+from .table import MapTable, Shape, btf_of
+
+__all__ = ["MapSummary", "map_refs", "maps_of", "open_map"]
+
+COUNTED: Final = 10_000
+"""Elements that are counted at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapSummary:
+    """A map in the list. ``entries``: how many there are (``complete``: those are all), None where that
+    can't be told; ``pins``: paths; ``users``: programs and slots, other than the slot's own, in words.
+    """
+
+    shape: Shape
+    entries: int | None
+    complete: bool
+    pins: tuple[str, ...]
+    users: tuple[str, ...]
+
+
+def map_refs(running: Running, slot: int | None = None) -> tuple[MapRef, ...]:
+    """The maps of a slot by name and id; ``slot`` None: of a single program that is no chain. Raises
+    NotFound.
+    """
+    chain = running.chain or running.shown
+    if chain is not None and chain.slots:
+        if slot is None or not 0 <= slot < len(chain):
+            raise NotFound(f"{running.interface} has no slot {slot}", f"it has slots 0 to {len(chain) - 1}")
+        return chain.slots[slot].component.maps
+    if running.hook is None:
+        raise NotFound(f"no program runs on {running.interface}")
+    refs = []
+    try:
+        with bpf.prog_by_id(running.hook.prog_id) as program:
+            for number in bpf.prog_map_ids(program):
+                with bpf.map_by_id(number) as fd:
+                    refs.append(MapRef(bpf.map_info(fd).name, number))
+    except OSError as error:
+        raise bpf.refusal(error, f"the maps of {running.hook.name} can't be read") from error
+    return tuple(refs)
+
+
+def maps_of(running: Running, slot: int | None = None) -> tuple[MapSummary, ...]:
+    """The maps of a slot; those that went away meanwhile are left out. Raises NotFound, PermissionDenied."""
+    refs = map_refs(running, slot)
+    pins = find_pins().maps if refs else {}
+    users = _users(running, slot, {ref.id for ref in refs})
+    definitions = _definitions(running, slot) if refs else None
+    found = []
+    for ref in refs:
+        try:
+            with MapTable(ref.id, ref.name, running.interface.netns, definitions) as table:
+                entries, complete = (None, False) if table.shape.closed else table.count(COUNTED)
+                found.append(
+                    MapSummary(
+                        table.shape, entries, complete, pins.get(ref.id, ()), tuple(users.get(ref.id, ()))
+                    )
+                )
+        except NotFound:
+            continue
+    return tuple(found)
+
+
+def open_map(running: Running, slot: int | None, name: str) -> MapTable:
+    """The slot's map with this name, or id. Raises NotFound, InvalidInput (two of that name)."""
+    refs = map_refs(running, slot)
+    found = [ref for ref in refs if ref.name == name or str(ref.id) == name]
+    if not found:
+        there = ", ".join(ref.name for ref in refs)
+        raise NotFound(f"there is no map {name!r}", f"the maps are {there}" if there else "there are none")
+    if len(found) > 1:
+        ids = ", ".join(str(ref.id) for ref in found)
+        raise InvalidInput(f"{name!r} names {len(found)} maps", f"their ids are {ids}", "Give the id")
+    return MapTable(found[0].id, found[0].name, running.interface.netns, _definitions(running, slot))
+
+
+def _definitions(running: Running, slot: int | None) -> Btf | None:
+    """The BTF of the slot's program: of its unit, or of the program itself."""
+    chain = running.chain or running.shown
+    component = chain.slots[slot].component if chain is not None and slot is not None else None
+    try:
+        if component is not None and component.unit_map is not None:
+            with bpf.map_by_id(component.unit_map) as fd:
+                raw = LinkableProgram.decode(blobs.read(fd)).btf
+            return Btf.parse(raw) if raw else None
+        number = component.id if component is not None else running.hook and running.hook.prog_id
+        if number:
+            with bpf.prog_by_id(number) as program:
+                info = bpf.prog_info(program)
+            return btf_of(info.btf_id) if info.btf_id else None
+    except (OSError, XdpChainError):  # then the maps' own types must do
+        pass
+    return None
+
+
+def _users(running: Running, slot: int | None, ids: set[int]) -> dict[int, list[str]]:
+    """Programs that use these maps and are not the chain's own, and the chain's other slots that do."""
+    users: dict[int, list[str]] = {}
+    chain = running.chain or running.shown
+    own = {hook.prog_id for hook in running.hooks}
+    for i, one in enumerate(chain or ()):
+        if one.id is not None:
+            own.add(one.id)
+        if i != slot:
+            for ref in one.component.maps:
+                if ref.id in ids:
+                    users.setdefault(ref.id, []).append(f"slot {i} ({one.name})")
+    try:
+        for number in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
+            if number in own:
+                continue
+            try:
+                with bpf.prog_by_id(number) as program:
+                    for used in ids.intersection(bpf.prog_map_ids(program)):
+                        name = bpf.prog_info(program).name
+                        users.setdefault(used, []).append(f"program {number} ({name})")
+            except OSError:  # gone meanwhile
+                continue
+    except (OSError, XdpChainError):
+        pass  # programs may not be listed: then nobody else is known
+    return users

@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One map, open: read page by page, and one element changed at a time.
+
+Reading is bounded and ends whatever the map's programs do meanwhile: by BPF_MAP_LOOKUP_BATCH, whose cursor
+never goes back, or else key by key, for as many steps as the map has room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import TracebackType
+from typing import Final
+
+from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
+from xdpchain.objects.btf import Btf, BtfError
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.libbpf import possible_cpus
+
+from .kinds import INDEXED, NOT_BROWSABLE, NOT_WRITABLE, PER_CPU, REFERENCES, reference_layout
+from .layout import Layout, Number, Opaque, Record, declared_types, layout_of
+from .text import parse, render
+from .values import Plain, decode, edited, encode, total
+
+__all__ = ["PAGE", "Change", "Cursor", "Entry", "MapTable", "Page", "Shape", "btf_of", "cpu_text", "matches"]
+
+PAGE: Final = 256
+"""Entries of a page."""
+BATCH_BYTES: Final = 1 << 20
+"""Memory for one batch, at least one element."""
+LARGEST_BUCKET: Final = 1 << 16
+ENOTSUPP: Final = 524
+BPF_F_WRONLY: Final = 1 << 4
+BPF_F_RDONLY: Final = 1 << 3
+BPF_F_MMAPABLE: Final = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a map is. Sizes in bytes. ``closed``: why it can't be browsed; ``locked``: why user space can't
+    write to it; both empty where it can. ``variables``: it is a section of named variables.
+    """
+
+    name: str
+    id: int
+    type: str
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    frozen: bool
+    key: Layout
+    value: Layout
+    variables: bool = False
+    closed: str = ""
+    locked: str = ""
+
+    @property
+    def per_cpu(self) -> bool:
+        return self.type in PER_CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An element, or a variable of a data section.
+
+    ``label`` is the key in words. ``value`` of a per-CPU map is the sum over ``cpus`` (which are by CPU
+    number), None where it can't be added. ``note``: what a reference is called.
+    """
+
+    raw_key: bytes
+    key: Plain
+    label: str
+    value: Plain | None
+    layout: Layout
+    cpus: tuple[Plain, ...] = ()
+    note: str = ""
+
+    def text(self, limit: int = 4000) -> str:
+        """The value in one line."""
+        if self.note:
+            return self.note
+        if self.value is None:
+            return cpu_text(self, limit)
+        return render(self.layout, self.value, limit)
+
+
+def cpu_text(entry: Entry, limit: int = 4000) -> str:
+    """The values by CPU, in one line."""
+    texts = (f"cpu {i}: {render(entry.layout, one, limit)}" for i, one in enumerate(entry.cpus))
+    return "  ".join(texts)[:limit]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the next page begins."""
+
+    place: bytes
+    batch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some entries; ``next`` is None after the last."""
+
+    entries: tuple[Entry, ...]
+    next: Cursor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A write that was checked but not made: texts of the old value (None: there is none yet) and the new
+    one (None: it is removed), and the bytes. ``offset`` is that of a variable in its section.
+    """
+
+    label: str
+    old: str | None
+    new: str | None
+    raw_key: bytes = field(repr=False)
+    data: bytes = field(repr=False)
+    offset: int | None = None
+    cpu: int | None = None
+
+
+def matches(entry: Entry, needle: str) -> bool:
+    """Whether all words of ``needle`` are in the key or the value as they are shown."""
+    words = needle.lower().split()
+    if not words:
+        return True
+    shown = f"{entry.label} {entry.text()}".lower()
+    return all(word in shown for word in words)
+
+
+class MapTable:
+    """A map of the kernel. Not for several threads at once."""
+
+    def __init__(
+        self,
+        map_id: int,
+        name: str | None = None,
+        network: str | None = None,
+        definitions: Btf | None = None,
+    ) -> None:
+        """Open the map with this id; ``name``: as its object calls it, ``network``: the network namespace in
+        which interfaces have their names, ``definitions``: BTF of the program that uses it, for maps without
+        types of their own. Raises NotFound, PermissionDenied.
+        """
+        self._network = network
+        self._interfaces: dict[int, str] | None = None
+        try:
+            self._fd = bpf.map_by_id(map_id)
+            try:
+                self.shape = _shape_of(self._fd, name, definitions)
+            except BaseException:
+                self._fd.close()
+                raise
+        except OSError as error:
+            raise bpf.refusal(error, f"map {name or map_id} can't be opened") from error
+        self._room = _room(self.shape)
+        self._batches = self.shape.type not in ("devmap", "devmap_hash", "cpumap", "prog_array")
+
+    def close(self) -> None:
+        self._fd.close()
+
+    def __enter__(self) -> MapTable:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def page(self, cursor: Cursor | None = None, limit: int = PAGE) -> Page:
+        """At least one entry from ``cursor`` on, and about ``limit`` of them. Raises Unsupported where the
+        map can't be browsed.
+        """
+        if self.shape.closed:
+            raise Unsupported(f"{self.shape.name} can't be browsed", self.shape.closed)
+        self._interfaces = None  # they come and go
+        try:
+            if self.shape.variables:
+                return Page(self._variables(bpf.map_lookup(self._fd, bytes(4), self._room)), None)
+            raws, following = self._raw_page(cursor, limit)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
+        return Page(tuple(self._entry(key, value) for key, value in raws), following)
+
+    def entries(self, most: int | None = None) -> Iterator[Entry]:
+        """All entries, each key once, ``most`` of them at most; ends also while the map changes."""
+        seen: set[bytes] = set()
+        cursor = None
+        steps = 2 * self.shape.max_entries + PAGE
+        while True:
+            page = self.page(cursor)
+            for entry in page.entries:
+                steps -= 1
+                if entry.raw_key in seen:
+                    continue
+                seen.add(entry.raw_key)
+                if most is not None and len(seen) > most:
+                    return
+                yield entry
+            cursor = page.next
+            if cursor is None or steps <= 0:
+                return
+
+    def look(self, keys: tuple[bytes, ...]) -> tuple[Entry | None, ...]:
+        """These entries as they are now, by ``Entry.raw_key``; None for one that is gone."""
+        try:
+            if self.shape.variables:
+                entries = self._variables(bpf.map_lookup(self._fd, bytes(4), self._room))
+                now = {entry.raw_key: entry for entry in entries}
+                return tuple(now.get(key) for key in keys)
+            return tuple(self._one(key) for key in keys)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
+
+    def count(self, most: int) -> tuple[int, bool]:
+        """How many entries there are, counted up to ``most``, and whether these are all."""
+        if self.shape.variables:
+            return len(self.page().entries), True
+        if self.shape.type in INDEXED and self.shape.type not in REFERENCES:
+            return self.shape.max_entries, True
+        found = 0
+        for _ in self.entries(most + 1):
+            found += 1
+        return min(found, most), found <= most
+
+    def _raw_page(self, cursor: Cursor | None, limit: int) -> tuple[list[tuple[bytes, bytes]], Cursor | None]:
+        if self._batches and (cursor is None or cursor.batch):
+            try:
+                return self._batch(cursor.place if cursor else None, limit)
+            except bpf.BpfError as error:
+                if cursor is not None or error.errno not in (errno.EINVAL, ENOTSUPP, errno.EOPNOTSUPP):
+                    raise
+                self._batches = False
+        return self._walk(cursor.place if cursor else None, limit)
+
+    def _batch(self, place: bytes | None, limit: int) -> tuple[list[tuple[bytes, bytes]], Cursor | None]:
+        size = self.shape.key_size
+        count = max(1, min(limit, BATCH_BYTES // (size + self._room)))
+        while True:
+            try:
+                found, following = bpf.map_lookup_batch(self._fd, place, count, size, self._room)
+            except bpf.BpfError as error:
+                if error.errno != errno.ENOSPC or count >= LARGEST_BUCKET:
+                    raise
+                count *= 2
+                continue
+            if following is None:
+                return found, None
+            if found:
+                return found, Cursor(following, True)
+            place = following
+
+    def _walk(self, key: bytes | None, limit: int) -> tuple[list[tuple[bytes, bytes]], Cursor | None]:
+        found: list[tuple[bytes, bytes]] = []
+        for _ in range(self.shape.max_entries + 1):
+            key = bpf.map_next_key(self._fd, key, self.shape.key_size)
+            if key is None:
+                return found, None
+            with contextlib.suppress(FileNotFoundError):
+                found.append((key, self._lookup(key)))
+            if len(found) >= limit:
+                return found, Cursor(key, False)
+        return found, None
+
+    def _lookup(self, key: bytes) -> bytes:
+        try:
+            return bpf.map_lookup(self._fd, key, self._room)
+        except bpf.BpfError as error:
+            if error.errno == errno.ENOENT:  # an empty place, or gone meanwhile
+                raise FileNotFoundError from None
+            raise
+
+    def _one(self, key: bytes) -> Entry | None:
+        try:
+            return self._entry(key, self._lookup(key))
+        except FileNotFoundError:
+            return None
+
+    def _entry(self, raw_key: bytes, raw: bytes) -> Entry:
+        shape = self.shape
+        key = decode(shape.key, raw_key)
+        label = render(shape.key, key)
+        if shape.per_cpu:
+            step = len(raw) // max(1, possible_cpus())
+            cpus = [decode(shape.value, raw[i : i + shape.value_size]) for i in range(0, len(raw), step)]
+            return Entry(raw_key, key, label, total(cpus), shape.value, tuple(cpus))
+        value = decode(shape.value, raw)
+        note = self._refers(value) if shape.type in REFERENCES else ""
+        return Entry(raw_key, key, label, value, shape.value, note=note)
+
+    def _variables(self, raw: bytes) -> tuple[Entry, ...]:
+        assert isinstance(self.shape.value, Record)
+        whole = decode(self.shape.value, raw)
+        assert isinstance(whole, dict)
+        return tuple(
+            Entry(one.name.encode(), one.name, one.name, whole[one.name], one.layout)
+            for one in self.shape.value.fields
+        )
+
+    # -- what references are called -------------------------------------------------------------------------
+
+    def _refers(self, value: Plain) -> str:
+        if not isinstance(value, dict):
+            name = _program_name(value) if self.shape.type == "prog_array" else _map_name(value)
+            return f"{'program' if self.shape.type == 'prog_array' else 'map'} {value} ({name})"
+        runs = value.get("program")
+        after = f", then program {runs} ({_program_name(runs)})" if runs else ""
+        if "ifindex" in value:
+            number = value["ifindex"]
+            assert isinstance(number, int)
+            return f"{self._names().get(number, 'no such interface')} (ifindex {number}){after}"
+        return f"a queue of {value.get('queue')} packets{after}"
+
+    def _names(self) -> dict[int, str]:
+        if self._interfaces is None:
+            try:
+                self._interfaces = dict(netns.run(self._network, socket.if_nameindex))
+            except (OSError, XdpChainError):
+                self._interfaces = {}
+        return self._interfaces
+
+    # -- writing --------------------------------------------------------------------------------------------
+
+    def key_of(self, text: str) -> bytes:
+        """The key that ``text`` says. Raises InvalidInput, NotFound (no such variable)."""
+        if self.shape.variables:
+            assert isinstance(self.shape.value, Record)
+            if self.shape.value.field(text) is None:
+                names = ", ".join(one.name for one in self.shape.value.fields)
+                raise NotFound(f"{self.shape.name} has no variable {text!r}", f"it has {names or 'none'}")
+            return text.encode()
+        try:
+            return encode(self.shape.key, parse(self.shape.key, text))
+        except InvalidInput as error:
+            why = error.why or error.what
+            raise InvalidInput(f"the key can't be {text[:60]!r}", why, error.todo) from None
+
+    def change(
+        self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
+    ) -> Change:
+        """What writing ``text`` to this key would do. Members that it leaves out keep their values, and so do
+        those that it has as they were ``shown`` (the text that was edited).
+
+        A per-CPU value is set on every CPU, or on ``cpu`` alone. Raises InvalidInput, Unsupported.
+        """
+        shape = self.shape
+        self._must_be_open()
+        if cpu is not None and not (shape.per_cpu and cpu < possible_cpus()):
+            why = (
+                f"this machine has CPUs 0 to {possible_cpus() - 1}" if shape.per_cpu else "it is not per CPU"
+            )
+            raise InvalidInput(f"{shape.name} has no values of CPU {cpu}", why)
+        try:
+            if shape.variables:
+                return self._variable_change(raw_key.decode(), text, shown)
+            try:
+                raw: bytes | None = self._lookup(raw_key)
+            except FileNotFoundError:
+                raw = None
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"{shape.name} can't be read") from error
+        label = render(shape.key, decode(shape.key, raw_key))
+        if shape.type in ("devmap", "devmap_hash", "cpumap"):
+            return self._reference_change(raw_key, raw, label, text)
+        now = self._entry(raw_key, raw) if raw is not None else None
+        if shape.per_cpu:
+            return self._cpu_change(raw_key, raw, label, text, cpu)
+        data = encode(shape.value, _wanted(shape.value, text, shown), raw)
+        old = now.text() if now else None
+        return Change(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
+
+    def removal(self, raw_key: bytes) -> Change:
+        """What removing this key would do. Raises NotFound, Unsupported."""
+        self._must_be_open()
+        if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
+            raise Unsupported(f"nothing can be removed from {self.shape.name}", "its places are always there")
+        (entry,) = self.look((raw_key,))
+        if entry is None:
+            label = render(self.shape.key, decode(self.shape.key, raw_key))
+            raise NotFound(f"{self.shape.name} has no {label}")
+        return Change(entry.label, entry.text(), None, raw_key, b"")
+
+    def _must_be_open(self) -> None:
+        if self.shape.locked or self.shape.closed:
+            raise Unsupported(f"{self.shape.name} can't be written", self.shape.locked or self.shape.closed)
+
+    def write(self, change: Change) -> None:
+        """Make a change. Raises KernelRefused and its kind; then nothing was written."""
+        try:
+            if change.new is None:
+                bpf.map_delete(self._fd, change.raw_key)
+            elif change.offset is None:
+                # The kernel looks for the interface where the caller is.
+                apart = self._network if self.shape.type in ("devmap", "devmap_hash") else None
+                netns.run(apart, lambda: bpf.map_update(self._fd, change.raw_key, change.data))
+            elif self.shape.flags & BPF_F_MMAPABLE:
+                bpf.map_poke(self._fd, change.offset, change.data)
+            else:
+                raw = bytearray(bpf.map_lookup(self._fd, bytes(4), self._room))
+                raw[change.offset : change.offset + len(change.data)] = change.data
+                bpf.map_update(self._fd, bytes(4), bytes(raw))
+        except OSError as error:
+            full = f"it has room for {self.shape.max_entries} elements" if error.errno == errno.E2BIG else ""
+            raise bpf.refusal(error, f"{change.label} of {self.shape.name} can't be written", full) from error
+
+    def _variable_change(self, name: str, text: str, shown: str | None) -> Change:
+        assert isinstance(self.shape.value, Record)
+        found = self.shape.value.field(name)
+        if found is None:
+            raise NotFound(f"{self.shape.name} has no variable {name!r}")
+        start = found.at // 8
+        raw = bpf.map_lookup(self._fd, bytes(4), self._room)[start : start + found.layout.size]
+        data = encode(found.layout, _wanted(found.layout, text, shown), raw)
+        old, new = (render(found.layout, decode(found.layout, one)) for one in (raw, data))
+        return Change(name, old, new, name.encode(), data, start)
+
+    def _cpu_change(
+        self, raw_key: bytes, raw: bytes | None, label: str, text: str, cpu: int | None
+    ) -> Change:
+        value, size, step = self.shape.value, self.shape.value_size, self._room // possible_cpus()
+        base = raw if raw is not None else bytes(self._room)
+        wanted = parse(value, text)
+        data = bytearray(base)
+        texts = []
+        for i in range(possible_cpus()) if cpu is None else (cpu,):
+            old = bytes(base[i * step : i * step + size])
+            data[i * step : i * step + size] = new = encode(value, wanted, old)
+            texts.append((render(value, decode(value, old)), render(value, decode(value, new))))
+        where = f" on CPU {cpu}" if cpu is not None else " on each CPU"
+        olds = list(dict.fromkeys(old for old, _ in texts))
+        return Change(
+            label,
+            None if raw is None else " | ".join(olds),
+            " | ".join(dict.fromkeys(new for _, new in texts)) + where,
+            raw_key,
+            bytes(data),
+            cpu=cpu,
+        )
+
+    def _reference_change(self, raw_key: bytes, raw: bytes | None, label: str, text: str) -> Change:
+        now = self._entry(raw_key, raw) if raw is not None else None
+        if now is not None and isinstance(now.value, dict) and now.value.get("program"):
+            raise Unsupported(
+                f"{label} of {self.shape.name} can't be written",
+                f"it holds {now.note}, and that program would be lost",
+                "Change it with the tool that put it there",
+            )
+        wanted = text.strip()
+        if self.shape.type == "cpumap":
+            number = _queue(wanted)
+            new = f"a queue of {number} packets"
+        else:
+            self._interfaces = None
+            by_name = {name: index for index, name in self._names().items()}
+            number = by_name.get(wanted, int(wanted) if wanted.isascii() and wanted.isdecimal() else 0)
+            if number not in self._names():
+                raise NotFound(f"there is no interface {wanted!r}", "there are " + ", ".join(sorted(by_name)))
+            new = f"{self._names()[number]} (ifindex {number})"
+        data = struct.pack("=I", number).ljust(self.shape.value_size, b"\0")
+        return Change(label, now.note if now else None, new, raw_key, data)
+
+
+def _wanted(layout: Layout, text: str, shown: str | None) -> Plain:
+    wanted = parse(layout, text)
+    return wanted if shown is None else edited(parse(layout, shown), wanted)
+
+
+def _queue(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 1 << 32):
+        raise InvalidInput(f"{text!r} is no length of a queue", "it takes a number of packets")
+    return int(text)
+
+
+def _shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
+    info = bpf.map_info(fd)
+    kind = bpf.map_type_name(info.type)
+    btf = btf_of(info.btf_id) if info.btf_id else None
+    key_type, value_type = info.btf_key_type, info.btf_value_type
+    if not (key_type or value_type):
+        btf = definitions
+        key_type, value_type = declared_types(definitions, name or info.name)
+    reference = reference_layout(kind, info.value_size)
+    value = reference or layout_of(btf, value_type, info.value_size)
+    key = layout_of(btf, key_type, info.key_size, lpm=kind == "lpm_trie")
+    if isinstance(key, Opaque) and kind in INDEXED:
+        key = Number(4, 32)
+    variables = kind == "array" and info.max_entries == 1 and isinstance(value, Record) and not key_type
+    frozen = bpf.map_frozen(fd)
+    closed = NOT_BROWSABLE.get(kind, "")
+    if info.flags & BPF_F_WRONLY:
+        closed = closed or "its maker allows user space to write to it only"
+    locked = NOT_WRITABLE.get(kind, "") or closed
+    if frozen:
+        locked = "it is frozen: nobody but the kernel can change it until it is loaded anew"
+    elif info.flags & BPF_F_RDONLY:
+        locked = "its maker allows user space to read it only"
+    return Shape(
+        name or info.name, info.id, kind, info.key_size, info.value_size, info.max_entries, info.flags,
+        frozen, key, value, variables, closed, locked,
+    )  # fmt: skip
+
+
+def _room(shape: Shape) -> int:
+    """The bytes of a value as user space gets it (the kernel's bpf_map_value_size)."""
+    if shape.per_cpu:
+        return (shape.value_size + 7 & ~7) * possible_cpus()
+    return 4 if shape.type in ("prog_array", "array_of_maps", "hash_of_maps") else shape.value_size
+
+
+@lru_cache(maxsize=64)
+def btf_of(number: int) -> Btf | None:
+    """BTF by its id: ids are given once, and types never change."""
+    try:
+        btf = Btf.parse(bpf.btf_raw(number))
+        btf.check()
+    except (OSError, BtfError):
+        return None
+    return btf
+
+
+def _program_name(number: Plain | None) -> str:
+    try:
+        with bpf.prog_by_id(int(str(number))) as program:
+            return bpf.prog_info(program).name
+    except OSError:
+        return "gone"
+
+
+def _map_name(number: Plain) -> str:
+    try:
+        with bpf.map_by_id(int(str(number))) as fd:
+            return bpf.map_info(fd).name
+    except OSError:
+        return "gone"

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a chain is, and what its parts are: pure, frozen values."""

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain of XDP programs as a frozen value, and the edits that turn one chain into another.
+
+Nothing here touches the kernel: a chain may be the one that runs or a candidate, and an edit returns a new
+chain. The order of slots follows libxdp's rule (run priority, then name, and so on), whatever the linkage,
+so that a chain means the same to every tool: an edit that moves a slot therefore also gives it a priority
+that sorts it there.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from xdpchain.errors import InvalidInput, NotFound
+
+from .actions import ALL_ACTIONS, Action, ActionSet
+from .policy import Policy
+from .routes import Route
+from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
+
+__all__ = [
+    "MAX_SLOTS",
+    "Chain",
+    "Component",
+    "GlobalValue",
+    "Interface",
+    "Linkage",
+    "MapRef",
+    "Mode",
+    "ObjectRef",
+    "Slot",
+    "order_key",
+]
+
+MAX_SLOTS = 10
+"""Slots of a dispatcher, the protocol's MAX_DISPATCHER_ACTIONS."""
+
+PRIORITY_STEP = 10
+"""The room left beside a neighbour when a slot moves to either end."""
+
+
+class Linkage(StrEnum):
+    """How the slots become one program."""
+
+    STATIC = "static"
+    FREPLACE = "freplace"
+    TAILCALL = "tailcall"
+
+
+class Mode(StrEnum):
+    """Where the kernel runs the program: in the driver, above it (generic), or on the card."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+    OFFLOAD = "offload"
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A network device in one network namespace; ``netns`` is the namespace's name, None for our own."""
+
+    name: str
+    ifindex: int
+    netns: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name} (netns {self.netns})" if self.netns else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class MapRef:
+    """A map that a loaded component uses: its name in the object file, and its id in the kernel."""
+
+    name: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalValue:
+    """A value given for a global variable before the load: ``data`` goes ``offset`` bytes into ``section``,
+    ``text`` says the same to people.
+    """
+
+    name: str
+    section: str
+    offset: int
+    data: bytes = field(repr=False)
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """The object file that a component comes from: its bytes, or the id of the frozen map that carries
+    them.
+    """
+
+    sha256: str
+    size: int
+    path: str | None = None
+    map_id: int | None = None
+    data: bytes | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One XDP program of one object file.
+
+    ``object`` is None for a component that another tool loaded: it can be re-attached, not reloaded.
+    Components of the same ``instance`` were loaded together and share their maps. ``id`` and what follows
+    are the kernel's, and unknown (None, empty) until the component was loaded; but ``instructions`` then are
+    those of the object file, without the functions it calls. ``callees`` are the programs
+    of the same object that it reaches through declaratively filled program arrays, ``uses`` the maps of the
+    object that it and they refer to, ``pin_root`` the directory for maps that the object wants pinned by
+    name (None: the BPF filesystem's root). ``unit_map`` is the map that carries its linkable form
+    (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
+    anew. ``globals`` are values for its global variables, other than the object's own (`globals`).
+    """
+
+    name: str
+    object: ObjectRef | None = None
+    section: str = ""
+    declared: RunConfig = DEFAULT
+    frags: bool = False
+    licence: str = "GPL"
+    callees: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+    pin_root: str | None = None
+    instance: str = ""
+    id: int | None = None
+    tag: str | None = None
+    loaded_at: int | None = None
+    instructions: int | None = None
+    maps: tuple[MapRef, ...] = ()
+    unit_map: int | None = None
+    globals: tuple[GlobalValue, ...] = ()
+
+
+def _fresh_key() -> str:
+    return "new:" + secrets.token_hex(4)
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A component's place in a chain, with the priority and the actions in force.
+
+    ``key`` names the slot across edits, so that two chains can be compared; ``row`` is its row of the
+    counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code. In
+    ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
+    ``config`` and the routes are those that it will have when it is taken out of shadow.
+    ``policy`` says what it may return, where anything is forbidden.
+    ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
+    that links the chain anew, where the component's id stays.
+    """
+
+    component: Component
+    config: RunConfig
+    key: str = field(default_factory=_fresh_key)
+    row: int | None = None
+    routes: tuple[Route, ...] = ()
+    shadow: bool = False
+    policy: Policy | None = None
+    program: int | None = field(default=None, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.component.name
+
+    @property
+    def priority(self) -> int:
+        return self.config.priority
+
+    @property
+    def actions(self) -> ActionSet:
+        return self.config.actions
+
+    @property
+    def goes_on(self) -> ActionSet:
+        """The actions after which the next slot runs: all of them in shadow."""
+        return ActionSet.of(*ALL_ACTIONS) if self.shadow else self.actions
+
+    @property
+    def id(self) -> int | None:
+        return self.component.id
+
+    @classmethod
+    def of(
+        cls,
+        component: Component,
+        priority: int | None = None,
+        actions: ActionSet | None = None,
+        *,
+        shadow: bool = False,
+    ) -> Slot:
+        """A new slot for ``component``; what is not given comes from what the component declares."""
+        declared = component.declared
+        return cls(
+            component,
+            RunConfig(
+                declared.priority if priority is None else priority,
+                declared.actions if actions is None else actions,
+            ),
+            shadow=shadow,
+        )
+
+
+OrderKey = tuple[int, bytes, bool, int, str, int]
+
+
+def order_key(slot: Slot) -> OrderKey:
+    """libxdp's order: priority, name (as strcmp), loaded before not loaded, instructions of what is not
+    loaded, tag, load time.
+    """
+    c = slot.component
+    return (
+        slot.priority,
+        c.name.encode(),
+        c.id is None,
+        0 if c.id is not None else c.instructions or 0,
+        c.tag or "",
+        c.loaded_at or 0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Slots in the order in which they run, and how they are linked and attached.
+
+    ``mode`` is the one that was asked for; ``counters`` says whether a static or tail-call chain counts.
+    ``dispatcher_version`` is that of libxdp's protocol, under freplace linkage: 2 or 3; None leaves it to
+    what runs, or else to the installed libxdp. Raises InvalidInput for more than ten slots.
+    """
+
+    slots: tuple[Slot, ...] = ()
+    linkage: Linkage = Linkage.STATIC
+    mode: Mode = Mode.NATIVE
+    counters: bool = True
+    dispatcher_version: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.slots) > MAX_SLOTS:
+            raise InvalidInput(
+                f"a chain of {len(self.slots)} slots can't be built",
+                f"a dispatcher has {MAX_SLOTS}",
+                "Remove a component first",
+            )
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    def __iter__(self) -> Iterator[Slot]:
+        return iter(self.slots)
+
+    def position(self, key: str) -> int:
+        """Where the slot with this key stands. Raises NotFound."""
+        for i, slot in enumerate(self.slots):
+            if slot.key == key:
+                return i
+        raise NotFound(f"no slot {key!r} in this chain")
+
+    def _at(self, index: int) -> Slot:
+        if not 0 <= index < len(self.slots):
+            there = f"it has slots 0 to {len(self.slots) - 1}" if self.slots else "it is empty"
+            raise NotFound(f"the chain has no slot {index}", there)
+        return self.slots[index]
+
+    def _with(self, slots: Iterable[Slot]) -> Chain:
+        return replace(self, slots=tuple(slots))
+
+    def _replaced(self, index: int, slot: Slot) -> list[Slot]:
+        return [*self.slots[:index], slot, *self.slots[index + 1 :]]
+
+    def add(self, slot: Slot, at: int | None = None) -> Chain:
+        """The chain with one slot more: where its priority sorts it, or at index ``at`` with a priority to
+        match.
+        """
+        if at is None:
+            return self._with(sorted((*self.slots, slot), key=order_key))
+        if not 0 <= at <= len(self.slots):
+            raise NotFound(f"there is no place {at} in a chain of {len(self.slots)} slots")
+        return self._with(_settle([*self.slots[:at], slot, *self.slots[at:]], at))
+
+    def remove(self, indices: Iterable[int]) -> Chain:
+        """The chain without the slots at ``indices``, and without the routes to them. Raises NotFound."""
+        gone = {self._at(i).key for i in indices}
+        kept = (slot for slot in self.slots if slot.key not in gone)
+        return self._with(_unrouted(slot, gone) for slot in kept)
+
+    def move(self, source: int, target: int) -> Chain:
+        """The chain with the slot at ``source`` standing at ``target``, with priorities to match."""
+        slot = self._at(source)
+        self._at(target)
+        if source == target:
+            return self
+        rest = [s for s in self.slots if s is not slot]
+        return self._with(_settle([*rest[:target], slot, *rest[target:]], target))
+
+    def retune(
+        self,
+        index: int,
+        priority: int | None = None,
+        actions: ActionSet | None = None,
+        shadow: bool | None = None,
+    ) -> Chain:
+        """The chain with another priority or other actions at ``index``, in shadow or out of it; sorted
+        again. Raises NotFound.
+        """
+        slot = self._at(index)
+        config = RunConfig(
+            slot.priority if priority is None else priority, slot.actions if actions is None else actions
+        )
+        tuned = replace(slot, config=config, shadow=slot.shadow if shadow is None else shadow)
+        slots = self._replaced(index, tuned)
+        return self._with(slots if priority is None else sorted(slots, key=order_key))
+
+    def route(self, index: int, code: Action | None, target: str | None) -> Chain:
+        """The chain in which this return code of the slot at ``index`` (None: any other code) leads to the
+        slot with the key ``target``; None takes the route away. Raises NotFound.
+
+        Whether it leads forward is for the plan to judge (`paths.check_routes`): the slots may still move.
+        """
+        slot = self._at(index)
+        if target is not None:
+            self.position(target)
+        routes = [one for one in slot.routes if one.code is not code]
+        if target is not None:
+            routes.append(Route(code, target))
+        return self.with_routes(index, routes)
+
+    def with_routes(self, index: int, routes: Iterable[Route]) -> Chain:
+        """The chain with these routes of the slot at ``index``, and no others. Raises NotFound."""
+        ordered = sorted(routes, key=lambda one: (one.code is None, one.code or 0))
+        return self._with(self._replaced(index, replace(self._at(index), routes=tuple(ordered))))
+
+    def police(self, index: int, policy: Policy | None) -> Chain:
+        """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
+        return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
+
+    def substitute(self, index: int, component: Component) -> Chain:
+        """The chain with another component in the same slot: its place, config and counters row stay."""
+        slots = self._replaced(index, replace(self._at(index), component=component))
+        # The name takes part in the order: a substitute with another name may need another priority to stay
+        # in place.
+        return self._with(_settle(slots, index))
+
+    @property
+    def turns(self) -> str:
+        """Of a tail-call chain what one update of a program array can change: actions and routes. Empty under
+        other linkages, where nothing changes without another program.
+        """
+        if self.linkage is not Linkage.TAILCALL:
+            return ""
+        routes = (f"{route.code}:{route.target}" for slot in self.slots for route in slot.routes)
+        return " ".join((*(str(slot.actions.mask) for slot in self.slots), *routes))
+
+    def relink(self, linkage: Linkage) -> Chain:
+        """The same slots under another linkage."""
+        return replace(self, linkage=linkage)
+
+
+def _unrouted(slot: Slot, gone: Set[str]) -> Slot:
+    kept = tuple(route for route in slot.routes if route.target not in gone)
+    return slot if kept == slot.routes else replace(slot, routes=kept)
+
+
+def _settle(slots: Sequence[Slot], moved: int) -> list[Slot]:
+    """Give priorities under which the order rule yields ``slots`` as they stand.
+
+    Only the moved slot changes if there is room for it between its neighbours; otherwise those after it are
+    pushed. Unloaded twins (same name, nothing else to tell them apart) get distinct priorities.
+    """
+    before = slots[moved - 1] if moved else None
+    after = slots[moved + 1] if moved + 1 < len(slots) else None
+    slot = slots[moved]
+    if not (_ordered(before, slot) and _ordered(slot, after)):
+        slot = replace(slot, config=replace(slot.config, priority=_between(before, after)))
+    settled = [*slots[:moved], slot, *slots[moved + 1 :]]
+    for i in range(max(moved, 1), len(settled)):
+        if not _ordered(settled[i - 1], settled[i]):
+            config = replace(settled[i].config, priority=settled[i - 1].priority + 1)
+            settled[i] = replace(settled[i], config=config)
+    return settled
+
+
+def _ordered(first: Slot | None, second: Slot | None) -> bool:
+    return first is None or second is None or order_key(first) < order_key(second)
+
+
+def _between(before: Slot | None, after: Slot | None) -> int:
+    if before is None:
+        return max(0, after.priority - PRIORITY_STEP) if after else 0
+    if after is None:
+        return min(MAX_PRIORITY, before.priority + PRIORITY_STEP)
+    return max(before.priority + 1, (before.priority + after.priority) // 2)

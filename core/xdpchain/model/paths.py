@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways through a chain: which slot runs after each return code of each slot. Pure.
+
+All linkages are built from this one table, and what is said of a chain (lint, the waterfall) is read off it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdpchain.errors import InvalidInput
+
+from .actions import ALL_ACTIONS, Action
+from .chain import Chain, Linkage, Slot
+from .routes import CODES, OTHER, route_name
+
+__all__ = [
+    "RETURN",
+    "adjusted",
+    "check_routes",
+    "is_routed",
+    "reachable",
+    "route_texts",
+    "row_changed",
+    "successors",
+]
+
+RETURN = -1
+"""In place of a slot: the code is returned."""
+
+
+def is_routed(chain: Chain) -> bool:
+    """Whether a return code leads to a named slot anywhere in this chain."""
+    return any(slot.routes for slot in chain)
+
+
+def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
+    """For each slot, and each of the six codes (the actions, then any other), the index of the slot that runs
+    next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned. After a slot in
+    shadow that is always the next one.
+
+    Raises InvalidInput as `check_routes` does.
+    """
+    places = {slot.key: index for index, slot in enumerate(chain)}
+    table = []
+    for index, slot in enumerate(chain):
+        routes = {route.code: _place(places, chain, index, route.code, route.target) for route in slot.routes}
+        rest = routes.get(None, RETURN)
+        row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
+        table.append((index + 1,) * CODES if slot.shadow else (*row, rest))
+    return tuple(table)
+
+
+def adjusted(chain: Chain, table: Sequence[Sequence[int]]) -> Chain:
+    """``chain`` with the actions and routes changed that must be for ``table`` to be its successors.
+
+    Where a code leads elsewhere than the chain says, the fewest words for it are chosen: it is taken into the
+    actions or out of them, or gets a route. Raises InvalidInput for a table that no chain has.
+    """
+    said = successors(chain)
+    for index, (old, new) in enumerate(zip(said, table, strict=True)):
+        if new[OTHER] != old[OTHER]:
+            chain = _led(chain, index, None, new[OTHER])
+        for action in ALL_ACTIONS:
+            if successors(chain)[index][action] != new[action]:
+                chain = _led(chain, index, action, new[action])
+    if successors(chain) != tuple(map(tuple, table)):
+        raise InvalidInput("no actions and routes say what this chain does")
+    return chain
+
+
+def row_changed(old: Chain, new: Chain) -> tuple[int, int, int] | None:
+    """The one code by whose way two tail-call chains differ, as (slot, code, place as in `successors`); None
+    if they differ in more, or in something else. Raises InvalidInput as `check_routes` does.
+    """
+    slots = [[(slot.key, slot.shadow) for slot in chain] for chain in (old, new)]
+    if old.linkage is not Linkage.TAILCALL or slots[0] != slots[1]:
+        return None
+    before, after = successors(old), successors(new)
+    places = [(i, code) for i in range(len(after)) for code in range(CODES)]
+    found = [(i, code) for i, code in places if after[i][code] != before[i][code]]
+    # Whatever else differs could be read nowhere afterwards.
+    if len(found) != 1 or adjusted(old, after) != new:
+        return None
+    index, code = found[0]
+    return index, code, after[index][code]
+
+
+def _led(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
+    """The chain with one code of a slot leading elsewhere."""
+    chain = chain.route(index, code, None)
+    slot = chain.slots[index]
+    if code is None:
+        return chain if place == RETURN else chain.route(index, None, chain.slots[place].key)
+    actions = slot.actions if code in slot.actions else slot.actions.toggle(code)
+    if place == index + 1:
+        return chain.retune(index, actions=actions)
+    chain = chain.retune(index, actions=actions.toggle(code))
+    if successors(chain)[index][code] == place or not 0 <= place < len(chain):
+        return chain
+    return chain.route(index, code, chain.slots[place].key)
+
+
+def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None, target: str) -> int:
+    slot, place = chain.slots[index], places.get(target)
+    what = f"{route_name(code)} of {slot.name} (slot {index})"
+    if place is None:
+        raise InvalidInput(f"{what} leads nowhere", "the slot that it leads to is not in this chain")
+    if place == index:
+        raise InvalidInput(
+            f"{what} leads to itself",
+            "a packet would go round in it",
+            "A route leads to a later slot, to next, or to return",
+        )
+    if place < index:
+        to = chain.slots[place].name
+        raise InvalidInput(
+            f"{what} leads back to {to} (slot {place})",
+            "a packet could go round for ever: tail calls end after 33, silently, and a dispatcher knows no "
+            "way back",
+            f"Give {to} a place after {slot.name}",
+        )
+    return place
+
+
+def check_routes(chain: Chain) -> None:
+    """Raise InvalidInput for a route that leads back or nowhere, and where the linkage can't express any."""
+    if not is_routed(chain):
+        return
+    successors(chain)
+    if chain.linkage is Linkage.FREPLACE:
+        who = next(slot for slot in chain if slot.routes)
+        raise InvalidInput(
+            f"routes of {who.name} can't be had with freplace linkage",
+            "a dispatcher that libxdp's tools can read knows only to go on or to return",
+            "Use --linkage static or tailcall, which can",
+        )
+
+
+def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:
+    """The routes of a slot in words: ``XDP_DROP → 2 logger``."""
+    places = {one.key: index for index, one in enumerate(chain)}
+    return tuple(
+        f"{route_name(route.code)} → {places[route.target]} {chain.slots[places[route.target]].name}"
+        if route.target in places
+        else f"{route_name(route.code)} → ?"
+        for route in slot.routes
+    )
+
+
+def reachable(chain: Chain) -> frozenset[int]:
+    """The slots that some return codes lead to."""
+    if not chain.slots:
+        return frozenset()
+    table, found, waiting = successors(chain), {0}, [0]
+    while waiting:
+        for place in table[waiting.pop()]:
+            if RETURN < place < len(chain) and place not in found:
+                found.add(place)
+                waiting.append(place)
+    return frozenset(found)

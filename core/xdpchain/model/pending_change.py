@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A change that rolls back unless it is confirmed, and what became of one: frozen values <-> JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any
+
+from xdpchain.errors import InvalidInput
+
+from .chain import Mode
+from .manifest import Author
+
+__all__ = ["ConfirmOutcome", "Decision", "Outcome", "PendingChange", "Pins", "State"]
+
+FORMAT = 1
+
+
+class State(StrEnum):
+    """How an armed change stands.
+
+    ``making``: it is armed, and not swapped in yet. ``unguarded``: its guardian was killed, so nothing rolls
+    it back by itself. ``overtaken``: what runs now is neither chain; the rollback will leave that alone.
+    """
+
+    MAKING = "making"
+    ARMED = "armed"
+    UNGUARDED = "unguarded"
+    OVERTAKEN = "overtaken"
+
+
+class Decision(IntEnum):
+    """What was decided of an armed change; the first decision stands."""
+
+    CONFIRM = 1
+    ROLL_BACK = 2
+    CALL_OFF = 3
+
+
+class Outcome(StrEnum):
+    """What became of an armed change."""
+
+    CONFIRMED = "confirmed"
+    ROLLED_BACK = "rolled-back"
+    OVERTAKEN = "overtaken"
+    GONE = "gone"
+    FAILED = "failed"
+
+    @property
+    def text(self) -> str:
+        return WORDS[self]
+
+
+WORDS = {
+    Outcome.CONFIRMED: "the change was confirmed",
+    Outcome.ROLLED_BACK: "the change was rolled back",
+    Outcome.OVERTAKEN: "another tool changed the chain meanwhile; what it made was left alone",
+    Outcome.GONE: "the interface went away meanwhile",
+    Outcome.FAILED: "the rollback failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What a chain left on the BPF filesystem: whether it has a dispatcher's directory (freplace), and the
+    program ids of its directories of program arrays.
+    """
+
+    dispatch: bool = False
+    arrays: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PendingChange:
+    """A change that runs, and is rolled back at ``deadline`` (seconds of CLOCK_BOOTTIME) unless confirmed.
+
+    ``old`` and ``new`` are the prog ids before and after it, None where the hook is empty. ``inode`` is that
+    of the network namespace in which ``ifindex`` counts; ``decision`` the id of the map that takes the
+    decision; ``guardian`` the pid of the process that rolls back. ``old_pins`` go when the change is
+    confirmed, ``new_pins`` when it is rolled back.
+    """
+
+    ifname: str
+    ifindex: int
+    inode: int
+    mode: Mode
+    old: int | None
+    new: int | None
+    deadline: float
+    seconds: float
+    author: Author
+    guardian: int
+    decision: int
+    old_pins: Pins = Pins()
+    new_pins: Pins = Pins()
+    state: State = State.ARMED
+
+    def seconds_left(self, now: float) -> float:
+        """Until the rollback, at least 0; ``now`` is in seconds of CLOCK_BOOTTIME."""
+        return max(0.0, self.deadline - now)
+
+    def encode(self) -> bytes:
+        document = {
+            "format": FORMAT,
+            "ifname": self.ifname,
+            "ifindex": self.ifindex,
+            "inode": self.inode,
+            "mode": self.mode.value,
+            "old": self.old,
+            "new": self.new,
+            "deadline": self.deadline,
+            "seconds": self.seconds,
+            "author": _author_out(self.author),
+            "guardian": self.guardian,
+            "decision": self.decision,
+            "old_pins": [self.old_pins.dispatch, self.old_pins.arrays],
+            "new_pins": [self.new_pins.dispatch, self.new_pins.arrays],
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> PendingChange:
+        """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
+        document = _document(data, "the armed rollback")
+        try:
+            return cls(
+                document["ifname"],
+                int(document["ifindex"]),
+                int(document["inode"]),
+                Mode(document["mode"]),
+                document["old"],
+                document["new"],
+                float(document["deadline"]),
+                float(document["seconds"]),
+                Author(**document["author"]),
+                int(document["guardian"]),
+                int(document["decision"]),
+                _pins(document["old_pins"]),
+                _pins(document["new_pins"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput("the armed rollback can't be read", repr(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmOutcome:
+    """What became of an armed change: ``runs`` is the prog id found on the hook afterwards (None: none),
+    ``at`` seconds since 1970, ``author`` who made the change, ``detail`` what else there is to say.
+    """
+
+    outcome: Outcome
+    at: float
+    runs: int | None
+    old: int | None
+    new: int | None
+    author: Author
+    detail: str = ""
+
+    @property
+    def text(self) -> str:
+        words = f"{self.outcome.text} ({self.detail})" if self.detail else self.outcome.text
+        return f"{words}; {f'program {self.runs} runs' if self.runs else 'no program runs'}"
+
+    def encode(self) -> bytes:
+        document = {
+            "format": FORMAT,
+            "outcome": self.outcome.value,
+            "at": self.at,
+            "runs": self.runs,
+            "old": self.old,
+            "new": self.new,
+            "author": _author_out(self.author),
+            "detail": self.detail,
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> ConfirmOutcome:
+        """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
+        document = _document(data, "the outcome of a rollback")
+        try:
+            return cls(
+                Outcome(document["outcome"]),
+                float(document["at"]),
+                document["runs"],
+                document["old"],
+                document["new"],
+                Author(**document["author"]),
+                str(document["detail"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidInput("the outcome of a rollback can't be read", repr(error)) from None
+
+
+def _document(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data.rstrip(b"\0"))
+        if document["format"] != FORMAT:
+            raise InvalidInput(
+                f"{what} can't be read",
+                f"it has format {document['format']}, this is {FORMAT}",
+                "Use the xdptui that armed it, or a newer one",
+            )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{what} can't be read", repr(error)) from None
+    assert isinstance(document, dict)
+    return document
+
+
+def _author_out(author: Author) -> dict[str, Any]:
+    return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
+
+
+def _pins(document: Any) -> Pins:
+    dispatch, arrays = document
+    return Pins(bool(dispatch), tuple(int(number) for number in arrays))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a slot may return, and what is done when it returns something else. Pure.
+
+A forbidden code is counted as what it is, reported with the packet's head (`violations`), and answered: the
+chain goes on as if the component had returned the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xdpchain.errors import InvalidInput
+
+from .actions import Action, ActionSet
+from .routes import OTHER
+
+__all__ = ["Answer", "Policy", "parse_policy"]
+
+
+class Answer(StrEnum):
+    """What takes the place of a forbidden code: nothing does, or a verdict."""
+
+    AS_IS = "as-is"
+    DROP = "drop"
+    PASS = "pass"
+
+    @property
+    def action(self) -> Action | None:
+        return {Answer.DROP: Action.DROP, Answer.PASS: Action.PASS}.get(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``may``: the actions that the slot may return. Every other code is forbidden, also those that are no
+    action. The answer is the policy's own: it need not be among what the slot may return. Raises InvalidInput
+    where nothing is allowed.
+    """
+
+    may: ActionSet
+    otherwise: Answer = Answer.AS_IS
+
+    def __post_init__(self) -> None:
+        if not self.may:
+            raise InvalidInput("a slot that may return nothing can't be had", todo="Name an action, or `any`")
+
+    @property
+    def forbidden(self) -> int:
+        """A mask of the six codes of the counters: bit n for action n, the sixth for any other code."""
+        return (1 << OTHER + 1) - 1 & ~self.may.mask
+
+    def broken_by(self, code: int) -> bool:
+        """Whether the slot may not return this code."""
+        return bool(self.forbidden >> min(code, OTHER) & 1)
+
+    def breaches(self, packets: Sequence[float]) -> float:
+        """How many of the packets, counted by the six codes, were forbidden."""
+        return sum(count for code, count in enumerate(packets) if self.broken_by(code))
+
+    def __str__(self) -> str:
+        if self.otherwise is Answer.AS_IS:
+            return f"may return {self.may}; anything else is reported"
+        return f"may return {self.may}; anything else is reported, and answered {self.otherwise}"
+
+
+def parse_policy(may: str, otherwise: str | None = None) -> Policy | None:
+    """Read ``PASS,DROP`` (``any``: no policy, which gives None) and an answer. Raises InvalidInput."""
+    if may.strip().lower() == "any":
+        if otherwise is not None:
+            raise InvalidInput("there is nothing to answer", "with `any`, no code is forbidden")
+        return None
+    try:
+        answer = Answer(otherwise) if otherwise is not None else Answer.AS_IS
+    except ValueError:
+        listed = ", ".join(Answer)
+        raise InvalidInput(f"{otherwise!r} is no answer", todo=f"The answers are {listed}") from None
+    return Policy(ActionSet.parse(may), answer)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a slot's return codes lead, beyond "go on or return": to a named slot. Pure.
+
+A return code of a slot leads, in this order of precedence:
+
+1. where a route for just this code says;
+2. to the next slot, if it is among the chain call actions;
+3. where the slot's route for any other code says;
+4. out of the chain: the code is the verdict.
+
+Code 31 goes on to the next slot whatever they say, as everywhere (`config.USED`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdpchain.errors import InvalidInput
+
+from .actions import ALL_ACTIONS, Action
+
+__all__ = ["CODES", "OTHER", "Route", "parse_routes", "route_name"]
+
+OTHER = len(ALL_ACTIONS)
+"""Stands for all return codes that are no action, as in the counters."""
+
+CODES = OTHER + 1
+
+ANY = ("*", "any")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """After return code ``code`` (None: any that nothing else speaks of) the slot with the key ``target``
+    runs.
+    """
+
+    code: Action | None
+    target: str
+
+
+def route_name(code: Action | None) -> str:
+    """``XDP_DROP``, or ``*`` for any other code."""
+    return "*" if code is None else code.xdp_name
+
+
+def parse_routes(text: str) -> dict[Action | None, str]:
+    """Read ``DROP:logger,TX:4,*:return`` into code -> the word after it: a slot's number or its component's
+    name, ``next`` or ``return``. Raises InvalidInput.
+    """
+    found: dict[Action | None, str] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        word, colon, target = part.partition(":")
+        if not colon or not target.strip():
+            raise InvalidInput(
+                f"{part!r} is no route",
+                "it says after which return code which slot runs",
+                "Write it as DROP:logger, TX:4 or *:return",
+            )
+        code = None if word.strip().lower() in ANY else Action.parse(word)
+        if code in found:
+            raise InvalidInput(f"{route_name(code)} is routed twice", todo="Give one target for each code")
+        found[code] = target.strip()
+    if not found:
+        raise InvalidInput("no route was given", todo="Write it as DROP:logger, TX:4 or *:return")
+    return found

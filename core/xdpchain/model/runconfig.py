@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a component asks for: its run priority and its chain call actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdpchain.errors import InvalidInput
+
+from .actions import Action, ActionSet
+
+__all__ = ["DEFAULT", "DEFAULT_ACTIONS", "DEFAULT_PRIORITY", "MAX_PRIORITY", "RunConfig"]
+
+DEFAULT_PRIORITY = 50
+MAX_PRIORITY = (1 << 31) - 1
+DEFAULT_ACTIONS = ActionSet.of(Action.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class RunConfig:
+    """Run priority (lower runs first) and chain call actions (the codes after which the next component runs).
+
+    The defaults are libxdp's: priority 50, and XDP_PASS alone goes on.
+    """
+
+    priority: int = DEFAULT_PRIORITY
+    actions: ActionSet = DEFAULT_ACTIONS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.priority <= MAX_PRIORITY:
+            raise InvalidInput(
+                f"{self.priority} is no run priority", f"it must lie between 0 and {MAX_PRIORITY}"
+            )
+
+
+DEFAULT = RunConfig()
+"""What a component that declares nothing gets."""

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Components out of object files, ready to join a candidate; nothing is loaded yet."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import replace
+
+from xdpchain.errors import InvalidInput, LinkRefused
+from xdpchain.model.chain import Component, MapRef, ObjectRef
+
+from .objfile import ObjectFile, ProgramSpec
+
+__all__ = ["component_of", "keep_maps", "load_component", "programs_of"]
+
+
+def programs_of(path: str) -> ObjectFile:
+    """Read an object file. Raises NotFound, InvalidInput."""
+    return ObjectFile.open(path)
+
+
+def load_component(
+    path: str,
+    *,
+    name: str | None = None,
+    section: str | None = None,
+    instance: str | None = None,
+    pin_root: str | None = None,
+) -> Component:
+    """One XDP program of an object file: by function name, by section, or the first that no other one
+    tail-calls.
+
+    Components of the same ``instance`` share their maps. Raises NotFound (no such file or program),
+    InvalidInput.
+    """
+    return component_of(programs_of(path), name=name, section=section, instance=instance, pin_root=pin_root)
+
+
+def component_of(
+    source: ObjectFile,
+    *,
+    name: str | None = None,
+    section: str | None = None,
+    instance: str | None = None,
+    pin_root: str | None = None,
+) -> Component:
+    """The same from an object file that was read already."""
+    where = source.path or "the object"
+    if name is not None or section is not None:
+        program = source.program(name or section or "")
+    else:
+        found = source.xdp_programs()
+        if not found:
+            raise InvalidInput(f"{where} has no XDP program", f"it has {_listed(source.programs)}")
+        reached = {callee for one in found for callee in one.callees}
+        program = next((one for one in found if one.name not in reached), found[0])
+    if program.attach not in ("xdp", ""):
+        raise LinkRefused(
+            f"{program.name} can't be a component",
+            f"it is made for a {program.attach} entry, not for an interface (section {program.section})",
+        )
+    reachable = [program, *(source.program(callee) for callee in program.callees)]
+    return Component(
+        name=program.name,
+        section=program.section,
+        object=ObjectRef(
+            source.sha256,
+            len(source.data),
+            os.path.abspath(source.path) if source.path else None,
+            data=source.data,
+        ),
+        declared=program.run_config,
+        frags=program.frags,
+        licence=source.licence,
+        callees=program.callees,
+        uses=tuple(sorted({name for one in reachable for name in one.maps})),
+        pin_root=pin_root,
+        instance=instance or secrets.token_hex(4),
+        instructions=program.insn_count,
+    )
+
+
+def _listed(programs: tuple[ProgramSpec, ...]) -> str:
+    return ", ".join(f"{p.name} (section {p.section})" for p in programs) or "no programs at all"
+
+
+def keep_maps(new: Component, running: Component) -> Component:
+    """The new version of a component, to be loaded with the maps of the running one.
+
+    Constants belong to the code that was compiled with them: only the same object keeps them, as far as none
+    is given another value. Raises InvalidInput for values of other variables: they would be lost, for their
+    section is taken over with what it holds.
+    """
+    same = (
+        new.object is not None and running.object is not None and new.object.sha256 == running.object.sha256
+    )
+    given = {one.section for one in new.globals}
+    lost = [ref.name for ref in running.maps if ref.name in given and not _constant(ref)]
+    if lost:
+        names = ", ".join(one.name for one in new.globals if one.section in lost)
+        raise InvalidInput(
+            f"{names} of {new.name} can't be given a value",
+            f"the component that runs hands on its {', '.join(lost)}",
+            "Set it in the running map (xdptui map), or begin with empty maps (--fresh-maps)",
+        )
+    kept = (one for one in running.maps if not _constant(one) or (same and one.name not in given))
+    return replace(new, maps=tuple(kept))
+
+
+def _constant(one: MapRef) -> bool:
+    return one.name.startswith((".rodata", ".kconfig"))

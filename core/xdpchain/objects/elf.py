@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ELF relocatable file as frozen values: the only importer of pyelftools.
+
+pyelftools trusts its input: a malformed file makes it raise nearly any exception, or read for hours (a table
+of 2**64 entries, a name without an end). Both are contained here. It reads through a stream that allows a
+bounded number of reads; whatever it raises becomes InvalidInput; and the contents of sections are cut out of
+the file here, within its bounds.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from xdpchain.errors import InvalidInput
+
+__all__ = ["MAX_FILE", "SHF_EXECINSTR", "Elf", "Relocation", "Section", "Symbol", "bad_object", "readable"]
+
+MAX_FILE: Final = 64 << 20
+"""Largest file read. The largest BPF objects in use, debug information included, have a few megabytes."""
+READS: Final = 500_000
+"""Reads allowed: 7 for a symbol, 2 for a relocation, 12 for a section."""
+READ_BYTES: Final = 4 * MAX_FILE
+
+EM_BPF: Final = 247
+SHF_EXECINSTR: Final = 4
+_HEADER: Final = 64
+_ENCODINGS: Final = {1: "little", 2: "big"}
+_BUILD: Final = "Build it with clang -O2 -g -target bpf -c"
+_TYPES: Final = {"STT_NOTYPE": "", "STT_OBJECT": "object", "STT_FUNC": "func", "STT_SECTION": "section"}
+_READ: Final = frozenset(("SHT_NULL", "SHT_PROGBITS", "SHT_NOBITS", "SHT_SYMTAB", "SHT_STRTAB", "SHT_REL"))
+"""The section types that matter. Others keep their place, unread: pyelftools parses some on sight."""
+
+
+def bad_object(why: str, todo: str = _BUILD, *, detail: str = "") -> InvalidInput:
+    """The error for a file that is no usable BPF object."""
+    return InvalidInput("The object file can't be used", why, todo, detail=detail)
+
+
+def readable(text: str, what: str) -> str:
+    """``text`` itself. Raises InvalidInput where it has what no name has, such as terminal controls."""
+    if not text:
+        raise bad_object(f"{what} has no name")
+    if not text.isprintable():
+        raise bad_object(f"the name of {what} has unprintable characters", detail=repr(text))
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section. ``size`` is its size in memory; ``data`` is empty where the file holds none (SHT_NOBITS)."""
+
+    index: int
+    name: str
+    type: str
+    flags: int
+    size: int
+    link: int
+    info: int
+    data: memoryview = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A symbol: ``value`` is an offset into section number ``section``, which is -1 for undefined and special
+    symbols.
+
+    ``type`` is func, object, section or empty; ``local``: not visible outside its file.
+    """
+
+    name: str
+    type: str
+    local: bool
+    value: int
+    size: int
+    section: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """At ``offset`` of the section that is relocated stands a reference to ``symbol``."""
+
+    offset: int
+    symbol: Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """Sections, symbols, and the relocations of code and map definitions, of a BPF object.
+
+    ``relocations``: by the index of the section that is relocated, sorted by offset. ``globals``: the symbols
+    that are visible outside, by section index and name.
+    """
+
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    relocations: dict[int, tuple[Relocation, ...]]
+    globals: dict[tuple[int, str], Symbol]
+
+    @classmethod
+    def parse(cls, data: bytes) -> Elf:
+        """Read a relocatable ELF file for BPF, of this machine's byte order. Raises InvalidInput."""
+        _check_header(data)
+        # Late: half of this module's users read kernel metadata and no file, and the import takes 30 ms.
+        from elftools.elf.elffile import ELFFile
+
+        try:
+            return _read(ELFFile(_MeteredStream(data)), data)
+        except InvalidInput:
+            raise
+        except _Exhausted:
+            raise bad_object("its tables claim more entries than an object file can have") from None
+        except Exception as error:  # see the module's docstring
+            raise bad_object("it is damaged", detail=f"{type(error).__name__}: {error}") from error
+
+    def section(self, name: str) -> Section | None:
+        """The first section of that name."""
+        return next((one for one in self.sections if one.name == name), None)
+
+    def relocations_within(self, section: int, start: int, end: int) -> tuple[Relocation, ...]:
+        """The relocations of a part of section number ``section``, in bytes."""
+        table = self.relocations.get(section, ())
+        first = bisect_left(table, start, key=lambda one: one.offset)
+        return table[first : bisect_left(table, end, first, key=lambda one: one.offset)]
+
+
+class _Exhausted(Exception):
+    """The stream's allowance is used up."""
+
+
+class _MeteredStream(io.BytesIO):
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._reads = READS
+        self._bytes = READ_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        chunk = super().read(size)
+        self._reads -= 1
+        self._bytes -= len(chunk)
+        if self._reads < 0 or self._bytes < 0:
+            raise _Exhausted
+        return chunk
+
+
+def _check_header(data: bytes) -> None:
+    """What is worth an explanation of its own. Offsets are those of Elf64_Ehdr."""
+    if not data:
+        raise bad_object("it is empty")
+    if len(data) > MAX_FILE:
+        raise bad_object(
+            f"it has {len(data)} bytes, and none over {MAX_FILE} is read", "Strip debug information"
+        )
+    if data[:4] != b"\x7fELF":
+        source = data[:64].lstrip()[:2] in (b"//", b"/*", b"#i")
+        raise bad_object("it is C source, not compiled" if source else "it is no ELF file")
+    if len(data) < _HEADER:
+        raise bad_object("it is cut off within its header")
+    if data[4] != 2:
+        raise bad_object("it is no 64-bit ELF file")
+    order = _ENCODINGS.get(data[5])
+    if order != sys.byteorder:
+        suffix = "el" if sys.byteorder == "little" else "eb"
+        raise bad_object(
+            f"it is for {order or 'an unknown'}-endian machines and this one is {sys.byteorder}-endian",
+            f"Build it with clang -target bpf{suffix}",
+        )
+    machine, kind_of_file = (int.from_bytes(data[at : at + 2], sys.byteorder) for at in (18, 16))
+    if machine != EM_BPF:
+        raise bad_object(f"it is for another machine (ELF machine {machine}) and not for BPF")
+    if kind_of_file != 1:
+        raise bad_object("it is no relocatable object file", "Give the file that clang -c wrote")
+    entry_size, count = (int.from_bytes(data[at : at + 2], sys.byteorder) for at in (58, 60))
+    table = int.from_bytes(data[40:48], sys.byteorder)
+    if not table:
+        raise bad_object("it has no sections")
+    if entry_size != 64 or table + entry_size * max(count, 1) > len(data):
+        raise bad_object("it is cut off: its section table lies outside of it")
+
+
+def _read(file: Any, data: bytes) -> Elf:
+    view = memoryview(data)
+    sections: list[Section] = []
+    symtab: Any = None
+    relocated: dict[int, list[Any]] = {}
+    for index in range(file.num_sections()):
+        header = file._get_section_header(index)  # no public way to the type alone
+        if header["sh_type"] not in _READ:
+            sections.append(Section(index, "", str(header["sh_type"]), 0, 0, 0, 0, view[:0]))
+            continue
+        one = file.get_section(index)
+        start, size = one["sh_offset"], one["sh_size"]
+        if one["sh_type"] in ("SHT_NOBITS", "SHT_NULL"):
+            content = view[:0]
+        elif start + size > len(data):
+            raise bad_object(f"it is cut off: its section {one.name!r} lies outside of it")
+        else:
+            content = view[start : start + size]
+        sections.append(
+            Section(
+                index,
+                one.name,
+                one["sh_type"],
+                one["sh_flags"],
+                size,
+                one["sh_link"],
+                one["sh_info"],
+                content,
+            )
+        )
+        if one["sh_type"] == "SHT_SYMTAB":
+            if symtab is not None:
+                raise bad_object("it has two symbol tables")
+            symtab = one
+        elif one["sh_type"] == "SHT_REL":
+            relocated.setdefault(one["sh_info"], []).append(one)
+    if not sections:
+        raise bad_object("it has no sections")
+    symbols: tuple[Symbol, ...] = ()
+    if symtab is not None:
+        symbols = tuple(_symbol(symtab.get_symbol(n), len(sections)) for n in range(symtab.num_symbols()))
+    visible = {(one.section, one.name): one for one in symbols if not one.local}
+    return Elf(tuple(sections), symbols, _relocations(relocated, sections, symbols), visible)
+
+
+def _symbol(raw: Any, section_count: int) -> Symbol:
+    where = raw["st_shndx"]  # a name for the special ones, such as SHN_UNDEF
+    return Symbol(
+        raw.name,
+        _TYPES.get(raw["st_info"]["type"], "other"),
+        raw["st_info"]["bind"] == "STB_LOCAL",
+        raw["st_value"],
+        raw["st_size"],
+        where if isinstance(where, int) and where < section_count else -1,
+    )
+
+
+def _relocations(
+    tables: dict[int, list[Any]], sections: list[Section], symbols: tuple[Symbol, ...]
+) -> dict[int, tuple[Relocation, ...]]:
+    """Relocations by offset, of code and map definitions alone: debug information has thousands."""
+    found: dict[int, tuple[Relocation, ...]] = {}
+    for index, raw_tables in tables.items():
+        if not 0 < index < len(sections):
+            raise bad_object(f"it relocates section {index}, which it does not have")
+        if not (sections[index].flags & SHF_EXECINSTR or sections[index].name == ".maps"):
+            continue
+        entries = []
+        for table in raw_tables:
+            for raw in table.iter_relocations():
+                number = raw["r_info_sym"]
+                if number >= len(symbols) or raw["r_offset"] >= sections[index].size:
+                    raise bad_object(f"a relocation of its section {sections[index].name!r} points nowhere")
+                entries.append(Relocation(raw["r_offset"], symbols[number]))
+        found[index] = tuple(sorted(entries, key=lambda one: one.offset))
+    return found

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An object file with BPF programs: what is in it, before anything is loaded.
+
+The reading agrees with libbpf's (1.0 and later), and refuses early what libbpf would refuse, in words. It is
+pure but for ``ObjectFile.open()``.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import Final
+
+from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
+from xdpchain.model.runconfig import RunConfig
+
+from . import btf_types as types
+from .btf import Btf
+from .btf_types import Kind
+from .elf import MAX_FILE, Elf, bad_object
+from .objmaps import KCONFIG, MapSpec, Variable, read_maps, read_variables
+from .objrefs import INSN_SIZE, Function, References, reached_programs, read_functions
+from .runconfig_btf import read_run_configs
+from .section_names import UNKNOWN, XDP, classify
+
+__all__ = ["MapSpec", "ObjectFile", "ProgramSpec", "Variable"]
+
+_TEXT: Final = ".text"
+_CONTEXT: Final = "xdp_md"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramSpec:
+    """A program of an object file.
+
+    ``section``: as libbpf names it (without the ``?`` of those that are not loaded unless asked for:
+    ``autoload``). ``kind``, ``attach``, ``frags``: what the section's name says, see
+    ``section_names.SectionKind``; kind is empty where it says nothing, and then the loader must set the type.
+    ``takes_xdp_md``: by its signature in BTF it is made for XDP. ``insn_count``: its own instructions,
+    without those of the functions it calls. ``maps``: names of the maps that it refers to, directly or in
+    functions that it calls; for global variables the name is their section's. ``callees``: other programs of
+    the object that it can reach by tail calls through program arrays with initial values.
+    """
+
+    name: str
+    section: str
+    kind: str
+    attach: str
+    frags: bool
+    autoload: bool
+    takes_xdp_md: bool
+    insn_count: int
+    run_config: RunConfig
+    has_run_config: bool
+    maps: tuple[str, ...]
+    callees: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectFile:
+    """An object file: its bytes, and what they say. ``sha256`` is in hexadecimal, of the whole file.
+
+    ``path`` is where it was read from, None for bytes from elsewhere; ``licence`` is empty where it states
+    none.
+    """
+
+    data: bytes = field(repr=False)
+    path: str | None
+    sha256: str
+    licence: str
+    btf: Btf | None = field(repr=False, compare=False)
+    programs: tuple[ProgramSpec, ...]
+    maps: tuple[MapSpec, ...]
+    variables: tuple[Variable, ...]
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> ObjectFile:
+        """Read the file at ``path``. Raises NotFound, PermissionDenied, or InvalidInput like ``parse()``."""
+        text = os.fspath(path)
+        return cls.parse(_read_file(text), text)
+
+    @classmethod
+    def parse(cls, data: bytes, path: str | None = None) -> ObjectFile:
+        """Read an object file from its bytes.
+
+        Raises InvalidInput, with the path in what failed: no ELF file, damaged, for another machine, of the
+        other byte order, or something that libbpf does not load (static programs, legacy maps, maps without
+        BTF).
+        """
+        try:
+            return _parse(bytes(data), path)
+        except InvalidInput as error:
+            if path is None:
+                raise
+            raise InvalidInput(
+                f"{_shown(path)} can't be used", _why(error), error.todo, detail=error.detail
+            ) from error
+
+    @property
+    def has_btf(self) -> bool:
+        """Whether it has type information."""
+        return self.btf is not None
+
+    @property
+    def object_name(self) -> str:
+        """The name that libbpf gives the object: that of its file, up to the first dot."""
+        return os.path.basename(self.path).partition(".")[0] if self.path else ""
+
+    def xdp_programs(self) -> tuple[ProgramSpec, ...]:
+        """The programs that can take an interface's packets.
+
+        Those in ``xdp`` sections, and those in a section without meaning whose signature says XDP. Programs
+        for devmaps and cpumaps are no such programs.
+        """
+        return tuple(
+            one
+            for one in self.programs
+            if (one.kind == XDP and one.attach == "xdp") or (one.kind == UNKNOWN and one.takes_xdp_md)
+        )
+
+    def program(self, name_or_section: str) -> ProgramSpec:
+        """The program with this name, or else the only one in the section of this name.
+
+        Raises NotFound, which says which programs there are; InvalidInput where the section has several.
+        """
+        for one in self.programs:
+            if one.name == name_or_section:
+                return one
+        inside = [one for one in self.programs if one.section == name_or_section]
+        if len(inside) == 1:
+            return inside[0]
+        whose = _shown(self.path) if self.path else "The object file"
+        if inside:
+            raise InvalidInput(
+                f"{whose} has {len(inside)} programs in section {name_or_section!r}",
+                todo="Choose one by its name: " + ", ".join(one.name for one in inside),
+            )
+        there = ", ".join(f"{one.name} (section {one.section})" for one in self.programs)
+        raise NotFound(
+            f"{whose} has no program or section {name_or_section!r}",
+            todo=f"It has {there}" if there else "It has no programs at all",
+        )
+
+    def map(self, name: str) -> MapSpec:
+        """The map with this name. Raises NotFound."""
+        for one in self.maps:
+            if one.name == name:
+                return one
+        there = ", ".join(one.name for one in self.maps)
+        raise NotFound(
+            f"There is no map {name!r}", todo=f"There are {there}" if there else "There are no maps"
+        )
+
+
+def _read_file(path: str) -> bytes:
+    shown = _shown(path)
+    try:
+        # Not blocking: opening a FIFO would wait for someone to write into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+                raise InvalidInput(f"{shown} can't be used", f"it is {kind}", "Give an object file")
+            return file.read(MAX_FILE + 1)  # one more, so that what is too large is seen to be
+    except OSError as error:
+        why = os.strerror(error.errno or errno.EIO)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise PermissionDenied(
+                f"{shown} can't be read", why, "Check the permissions of the file"
+            ) from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise NotFound(f"{shown} can't be read", why, "Check the path") from error
+        raise InvalidInput(f"{shown} can't be read", why, "Check the path") from error
+    except ValueError as error:  # a zero byte within
+        raise InvalidInput(f"{shown} is no path", str(error), "Check the path") from error
+
+
+def _shown(path: str) -> str:
+    """A path for people to read: a name can hold anything."""
+    return path if path.isprintable() else repr(path)
+
+
+def _why(error: InvalidInput) -> str:
+    """The reason, with what failed where that says more than that the file is bad."""
+    generic = bad_object("").what
+    return error.why if error.what == generic else f"{error.what}: {error.why}"
+
+
+def _parse(data: bytes, path: str | None) -> ObjectFile:
+    elf = Elf.parse(data)
+    raw_btf = elf.section(".BTF")
+    btf = Btf.parse(raw_btf.data) if raw_btf is not None else None
+    if btf is not None:
+        btf.check()
+    functions = read_functions(elf)
+    maps = read_maps(elf, btf)
+    return ObjectFile(
+        data,
+        path,
+        hashlib.sha256(data).hexdigest(),
+        _licence(elf),
+        btf,
+        _programs(elf, btf, functions, maps),
+        maps,
+        read_variables(elf, btf),
+    )
+
+
+def _licence(elf: Elf) -> str:
+    section = elf.section("license")
+    if section is None:
+        return ""
+    text = bytes(section.data[:64]).partition(b"\0")[0].decode("latin-1")
+    if not text.isprintable():
+        raise bad_object("its licence is no text", detail=repr(text))
+    return text
+
+
+def _programs(
+    elf: Elf, btf: Btf | None, functions: tuple[Function, ...], maps: tuple[MapSpec, ...]
+) -> tuple[ProgramSpec, ...]:
+    entries = tuple(one for one in functions if _is_entry(one, len(functions)))
+    for one in entries:
+        if one.local:
+            raise bad_object(
+                f"its program {one.name!r} is static, and libbpf takes global programs only",
+                "Remove the word static, or its section",
+            )
+    specs = {one.name: one for one in maps}
+    references = References(elf, functions, specs, _configuration(btf))
+    maps_of = {one.name: references.maps(one) for one in entries}
+    for spec in maps:
+        missing = [name for _, name in spec.values if name not in (specs if spec.inner else maps_of)]
+        if missing:
+            raise bad_object(
+                f"its map {spec.name!r} is initialised with {missing[0]!r}, which it does not have"
+            )
+    configs = read_run_configs(btf) if btf is not None else {}
+    programs = []
+    for one in entries:
+        says = classify(one.section_name)
+        programs.append(
+            ProgramSpec(
+                one.name,
+                one.section_name.removeprefix("?"),
+                says.kind,
+                says.attach,
+                says.frags,
+                says.autoload,
+                btf is not None and _takes_xdp_md(btf, one.name),
+                one.size // INSN_SIZE,
+                configs.get(one.name, RunConfig()),
+                one.name in configs,
+                maps_of[one.name],
+                reached_programs(one.name, maps_of, specs),
+            )
+        )
+    return tuple(programs)
+
+
+def _is_entry(function: Function, count: int) -> bool:
+    """Functions in .text are there to be called; only the single function of an object can be its program."""
+    return function.section_name != _TEXT or count == 1
+
+
+def _configuration(btf: Btf | None) -> frozenset[str]:
+    """The names of the kernel configuration values that the object asks for."""
+    datasec = btf.datasec(KCONFIG) if btf is not None else None
+    if btf is None or datasec is None:
+        return frozenset()
+    return frozenset(one.name for one, _ in btf.variables(datasec))
+
+
+def _takes_xdp_md(btf: Btf, function: str) -> bool:
+    found = btf.find(function, Kind.FUNC)
+    prototype = btf.type(found.prototype) if isinstance(found, types.Func) else None
+    if not isinstance(prototype, types.FuncProto) or len(prototype.parameters) != 1:
+        return False
+    pointer = btf.resolve(prototype.parameters[0].type_id)
+    if not isinstance(pointer, types.Pointer):
+        return False
+    target = btf.resolve(pointer.target)
+    return isinstance(target, types.Struct | types.Forward) and target.name == _CONTEXT

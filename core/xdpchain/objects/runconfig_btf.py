@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What programs say of themselves in BTF: run configurations, and versions.
+
+The protocol is libxdp's: a data section ``.xdp_run_config`` with a struct variable ``_<function>`` for each
+program, in which ``priority`` and ``XDP_<ACTION>`` are declared by ``__uint``. The same for an object file
+and for the BTF of a loaded program. Everything goes by name, for clang leaves the sections' sizes and offsets
+at zero.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import ALL_ACTIONS, ActionSet
+from xdpchain.model.runconfig import RunConfig
+
+from . import btf_types as types
+from .btf import Btf, BtfError
+
+__all__ = ["RUN_CONFIG_SECTION", "read_metadata_version", "read_run_configs"]
+
+RUN_CONFIG_SECTION: Final = ".xdp_run_config"
+_ACTIONS: Final = {action.xdp_name: action for action in ALL_ACTIONS}
+
+
+def read_run_configs(btf: Btf) -> dict[str, RunConfig]:
+    """The run configurations by the full name of the function. A program without one is not in it.
+
+    What a configuration leaves out keeps its default, as in libxdp: one that names only XDP_DROP goes on
+    after XDP_PASS too. Raises InvalidInput: an unknown member, a member that is no number, a priority out of
+    range.
+    """
+    configs: dict[str, RunConfig] = {}
+    for section in btf.datasecs(RUN_CONFIG_SECTION):
+        for variable, _ in btf.variables(section):
+            if variable.name.startswith("_") and variable.name[1:] not in configs:
+                configs[variable.name[1:]] = _config(btf, variable)
+    return configs
+
+
+def _config(btf: Btf, variable: types.Variable) -> RunConfig:
+    function = variable.name[1:]
+    described = btf.resolve(variable.type_id)
+    if not isinstance(described, types.Struct):
+        raise _bad(function, f"{variable.name} is no struct")
+    default = RunConfig()
+    priority, mask = default.priority, default.actions.mask
+    for member in described.members:
+        action = _ACTIONS.get(member.name)
+        if action is None and member.name != "priority":
+            known = ", ".join(("priority", *_ACTIONS))
+            raise _bad(function, f"it has an unknown member {member.name!r}", f"It may have {known}")
+        try:
+            number = btf.declared_number(member.type_id)
+        except BtfError as error:
+            raise _bad(function, f"its member {member.name} is no number declared by __uint()") from error
+        if action is None:
+            priority = number
+        elif number:
+            mask |= 1 << action
+        else:
+            mask &= ~(1 << action)
+    try:
+        return RunConfig(priority, ActionSet(mask))
+    except InvalidInput as error:
+        raise _bad(function, str(error)) from error
+
+
+def _bad(function: str, why: str, todo: str = "Correct XDP_RUN_CONFIG in its source") -> InvalidInput:
+    return InvalidInput(f"The run configuration of {function!r} can't be read", why, todo)
+
+
+def read_metadata_version(btf: Btf, section: str, variable: str) -> int | None:
+    """A version that is declared as ``__uint(variable, version) SEC(section)``, or None where it is not
+    declared.
+
+    So say dispatchers (``xdp_metadata``, ``dispatcher_version``) and the AF_XDP default program of libxdp
+    (``xdp_metadata``, ``xsk_prog_version``) which version they are. Raises BtfError: declared, but as
+    something else.
+    """
+    for datasec in btf.datasecs(section):
+        for one, _ in btf.variables(datasec):
+            if one.name == variable:
+                return btf.declared_number(one.type_id)
+    return None

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking an account: the interface's counters, its driver's, the chain's, and what the tracepoints tell."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from xdpchain.closing import Closing
+from xdpchain.errors import NotFound, RaceLost, Unsupported, XdpChainError
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Mode
+from xdpchain.model.running import Running
+from xdpchain.observe.counters import open_counters
+from xdpchain.observe.tracepoints import Kind, Listener, Scope, listen
+from xdpchain.sys import netns
+from xdpchain.sys.netlink import Netlink
+
+from .balance import Account, DeviceCounts, Reading, balance, device_counts
+from .drivers import Failure, driver_of
+
+__all__ = ["Accounting"]
+
+TRIES = 5
+"""Readings that are tried for one in which nothing moved: some ms apart, for as long as packets flow."""
+
+
+class Accounting(Closing):
+    """An account of what happens on an interface from now on, until it is closed.
+
+    A chain without counters of its own is traced meanwhile. Failures are listened to where the kernel allows
+    it; without, lines that depend on them may disagree, and say so. Not for several threads at once.
+    """
+
+    def __init__(self, running: Running) -> None:
+        """Begin now. Raises NotFound (nothing runs there, or it is gone), and what `open_counters` does."""
+        self._running = running
+        interface = running.interface
+        if not running.hooks:
+            raise NotFound(
+                f"there is no account of {interface}", "no XDP program runs there", "`xdptui load` loads one"
+            )
+        with contextlib.ExitStack() as held:
+            self._netlink = Netlink(interface.netns)
+            held.callback(self._netlink.close)
+            link = self._netlink.link(interface.ifindex)
+            self._queues = link.num_rx_queues
+            self._driver_name = self._netlink.driver(interface.ifindex) or link.kind
+            self._driver = driver_of(self._driver_name)
+            self._home = netns.inode(interface.netns)
+            reader = open_counters(running)
+            if reader is None:
+                raise Unsupported(
+                    f"there is no account of {interface}",
+                    running.note or "its chain counts nothing",
+                    "`xdptui set IF --counters` lets it count",
+                )
+            self._reader = held.enter_context(reader)
+            self._listener: Listener | None = None
+            self.deaf = ""
+            """Why failures are not listened to, "" if they are."""
+            try:
+                self._listener = held.enter_context(listen(Scope.FAILURES, self._home))
+            except XdpChainError as error:
+                self.deaf = str(error)
+            self._first = self._read()
+            self._begun = time.monotonic()
+            self._held = held.pop_all()
+
+    def read(self) -> Account:
+        """The account so far. Raises RaceLost if the program was replaced by one that counts elsewhere, and
+        NotFound if the interface is gone.
+        """
+        last = self._read()
+        return balance(
+            self._driver,
+            self._driver_name,
+            self._first,
+            last,
+            time.monotonic() - self._begun,
+            self._queues,
+            self._running.mode is Mode.NATIVE,
+        )
+
+    def follow(self, running: Running) -> None:
+        """Go on with what runs now, after the chain was edited. Raises RaceLost if its counters are others
+        than before: begin anew then.
+        """
+        if running.identity == self._running.identity:
+            return
+        if running.counters_map is None or running.counters_map != self._running.counters_map:
+            raise RaceLost(
+                f"the account of {running.interface} ends here",
+                "another program runs there now, with counters of its own",
+                "Begin again",
+            )
+        self._running = running
+
+    def _read(self) -> Reading:
+        for _ in range(TRIES):
+            before = self._device()
+            sample = self._reader.read()
+            failures = self._failures()
+            after = self._device()
+            if before == after:
+                break
+        return Reading(before, sample.verdict, sample.slots, failures, after)
+
+    def _device(self) -> DeviceCounts:
+        index = self._running.interface.ifindex
+        stats = self._netlink.link(index).stats
+        return device_counts(
+            self._driver,
+            self._netlink.statistics(index),
+            (stats.rx_packets, stats.rx_dropped, stats.rx_errors),
+            stats.tx_packets,
+        )
+
+    def _failures(self) -> dict[Failure, int] | None:
+        if self._listener is None:
+            return None
+        found = dict.fromkeys(Failure, 0)
+        for row in self._listener.read().rows:
+            place = row.place
+            if (place.netns, place.ifindex) != (self._home, self._running.interface.ifindex):
+                continue
+            if place.kind is Kind.REDIRECT_ERR:
+                found[Failure.REDIRECT] += row.tally.lost
+            elif place.kind is Kind.EXCEPTION and place.code == Action.TX:
+                found[Failure.TX] += row.tally.lost
+        return found
+
+    def close(self) -> None:
+        self._held.close()

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The account of an interface: what it counted itself, against what its chain counted. Pure.
+
+Nothing reads all counters at one moment. A reading therefore looks at the device before the chain and after
+it: what the chain counted must lie between the two. Where nothing came in meanwhile they are the same, and
+the account is exact; where packets flow, each line has bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from xdpchain.model.actions import Action
+from xdpchain.model.counts import SlotCounts
+
+from .drivers import OTHER, Driver, Failure, Group
+
+__all__ = ["Account", "DeviceCounts", "Line", "Reading", "balance", "device_counts"]
+
+BATCH = 64
+"""Packets of a queue that a driver may have treated without having counted them yet (NAPI_POLL_WEIGHT of the
+kernel's netdevice.h): it counts when its poll ends, a chain counts each.
+"""
+RECEIVED, MET = "received", "met XDP"
+REST = {
+    Action.PASS: "passed on",
+    Action.DROP: "dropped",
+    Action.TX: "sent back",
+    Action.REDIRECT: "redirected",
+    Action.ABORTED: "aborted",
+    OTHER: "no action",
+}
+"""How verdicts are called that a driver does not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCounts:
+    """A device's counters: the interface's own, and those of its driver under our names (None: it has no
+    such thing). ``groups`` are in the order of `Driver.groups`.
+    """
+
+    rx_packets: int
+    rx_dropped: int
+    rx_errors: int
+    tx_packets: int
+    received: int | None = None
+    groups: tuple[int | None, ...] = ()
+    sent: int | None = None
+    unsent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything at about one time. ``slots`` are by key, ``failures`` what the tracepoints told, None where
+    nobody listened.
+    """
+
+    before: DeviceCounts
+    verdict: SlotCounts
+    slots: Mapping[str, SlotCounts]
+    failures: Mapping[Failure, int] | None
+    after: DeviceCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """``device`` and ``chain`` are packets since the account began, None where the device counts no such
+    thing. ``expected`` is what the device should have counted by then: the chain's number, with or without
+    those that failed afterwards. The device's lay between ``low`` and ``high`` when the chain's was read.
+    ``agree`` is None where there is nothing to compare.
+    """
+
+    what: str
+    chain: int
+    device: int | None = None
+    expected: int = 0
+    low: int | None = None
+    high: int | None = None
+    agree: bool | None = None
+    note: str = ""
+
+    @property
+    def missing(self) -> int:
+        """Packets that the device surely counted and the chain did not (negative: the other way round)."""
+        if self.low is None or self.high is None:
+            return 0
+        return max(0, self.low - self.expected) or -max(0, self.expected - self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """``exact``: nothing moved while counters were read, at the beginning and now. The first of ``lines`` is
+    what was received (and the second, with some drivers, what met the program of it): the chain's numbers of
+    ``parts`` add up to that.
+
+    ``rx_dropped`` are packets that the interface dropped before or after the program (by the kernel's
+    definition, also those that nobody wanted), ``sent_for_others`` frames that were redirected there.
+    """
+
+    seconds: float
+    exact: bool
+    lines: tuple[Line, ...]
+    outcomes: tuple[int, ...]
+    failures: Mapping[Failure, int] | None
+    driver: str | None
+    source: str
+    remark: str
+    rx_dropped: int = 0
+    sent_for_others: int | None = None
+    unsent_for_others: int | None = None
+    tx_packets: int = 0
+
+    @property
+    def parts(self) -> tuple[Line, ...]:
+        """The lines that say what became of packets."""
+        return tuple(line for line in self.lines if line.what not in (RECEIVED, MET))
+
+    @property
+    def agrees(self) -> bool:
+        """Whether no line disagrees."""
+        return all(line.agree is not False for line in self.lines)
+
+    @property
+    def uncounted(self) -> int:
+        """Packets that the interface received and the chain surely did not count (negative: the chain counted
+        packets that the interface never had, such as test runs).
+        """
+        return self.lines[0].missing if self.lines else 0
+
+
+def device_counts(
+    driver: Driver, statistics: Iterable[tuple[str, int]], rx: tuple[int, int, int], tx: int
+) -> DeviceCounts:
+    """A device's counters by our names. ``rx`` are the interface's rx_packets, rx_dropped and rx_errors."""
+    listed = tuple(statistics)
+
+    def total(*patterns: str) -> int | None:
+        values = [value for name, value in listed if any(re.fullmatch(one, name) for one in patterns if one)]
+        return sum(values) if values else None
+
+    return DeviceCounts(
+        *rx,
+        tx,
+        total(driver.received),
+        tuple(total(*group.counters) for group in driver.groups),
+        total(driver.sent),
+        total(driver.unsent),
+    )
+
+
+def balance(
+    driver: Driver, name: str | None, first: Reading, last: Reading, seconds: float, queues: int, native: bool
+) -> Account:
+    """What happened between two readings. ``native``: the driver runs the chain, and not the kernel above it
+    (generic mode), where the driver knows nothing of it.
+    """
+    exact = first.before == first.after and last.before == last.after
+    slack = 0 if exact else BATCH * max(1, queues)
+    verdict = last.verdict.since(first.verdict).packets
+    failures = _since(first.failures, last.failures)
+
+    def device(pick: str, place: int | None = None) -> tuple[int, int, int] | None:
+        """(now, at least, at most) of one of the device's numbers."""
+        values = []
+        for counts in (first.before, first.after, last.before, last.after):
+            value = getattr(counts, pick)
+            if place is not None:
+                value = value[place]
+            if value is None:
+                return None
+            values.append(value)
+        one, two, three, four = values
+        return four - one, max(0, three - two - slack), four - one + slack
+
+    def line(what: str, counted: tuple[int, int, int] | None, chain: int, due: int, note: str = "") -> Line:
+        if counted is None:
+            return Line(what, chain, expected=due, note=note)
+        now, low, high = counted
+        return Line(what, chain, now, due, low, high, low <= due <= high, note)
+
+    total = sum(verdict)
+    came = device("rx_packets") if driver.consumed_are_received or not native else None
+    met = device("received") if native else None
+    lines = [line(RECEIVED, came, total, total)]
+    if met is not None:
+        lines.append(line(MET, met, total, total))
+    grouped: set[int] = set()
+    for place, group in enumerate(driver.groups if native else ()):
+        grouped |= set(group.codes)
+        chain = sum(verdict[code] for code in group.codes)
+        lines.append(line(group.what, device("groups", place), chain, *_due(group, chain, failures)))
+    for code, what in REST.items():
+        if code not in grouped:
+            lines.append(Line(what, verdict[code], expected=verdict[code]))
+    return Account(
+        seconds,
+        exact,
+        tuple(lines),
+        verdict,
+        failures,
+        name,
+        driver.source if native else "",
+        driver.remark if native else "generic mode: the driver knows nothing of XDP",
+        _moved(first, last, "rx_dropped"),
+        _optional(first, last, "sent"),
+        _optional(first, last, "unsent"),
+        _moved(first, last, "tx_packets"),
+    )
+
+
+def _due(group: Group, chain: int, failures: Mapping[Failure, int] | None) -> tuple[int, str]:
+    """What a driver should have counted, and why that is not what the chain did."""
+    if failures is None:
+        return chain, "failures are not listened to" if group.plus or group.minus else ""
+    less = sum(failures.get(one, 0) for one in group.minus)
+    more = sum(failures.get(one, 0) for one in group.plus)
+    notes = [f"{less} of them failed"] if less else []
+    notes += [f"the device adds {more} that failed"] if more else []
+    return chain - less + more, ", ".join(notes)
+
+
+def _moved(first: Reading, last: Reading, pick: str) -> int:
+    return int(getattr(last.after, pick) - getattr(first.before, pick))
+
+
+def _optional(first: Reading, last: Reading, pick: str) -> int | None:
+    if getattr(last.after, pick) is None or getattr(first.before, pick) is None:
+        return None
+    return _moved(first, last, pick)
+
+
+def _since(
+    first: Mapping[Failure, int] | None, last: Mapping[Failure, int] | None
+) -> Mapping[Failure, int] | None:
+    if first is None or last is None:
+        return None
+    return {one: last.get(one, 0) - first.get(one, 0) for one in Failure}

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What drivers count of XDP, under one name each. Pure, and nothing but data.
+
+A counter is found by a regular expression over ethtool's names (all matches are added up: one a queue).
+What each driver counts where differs: a `Group` says which packets of a chain a driver's counters stand for,
+by the chain's verdicts and by what failed afterwards (`Failure`). The sources are files of the kernel; what
+the names mean was read in the code that counts.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xdpchain.model.actions import Action
+
+__all__ = ["DRIVERS", "OTHER", "Driver", "Failure", "Group", "driver_of"]
+
+OTHER = 5
+"""Stands for return codes that are no action, as in `xdpchain.model.counts.SlotCounts`."""
+_A, _D, _P, _T, _R = Action
+
+
+class Failure(StrEnum):
+    """What the tracepoints tell of packets that a driver could not treat as the chain said."""
+
+    TX = "tx"
+    REDIRECT = "redirect"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """``what`` happened to packets, by the driver's ``counters``: as many as the chain returned ``codes``,
+    and those of ``plus``, less those of ``minus``.
+    """
+
+    what: str
+    counters: tuple[str, ...]
+    codes: tuple[int, ...]
+    plus: tuple[Failure, ...] = ()
+    minus: tuple[Failure, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """``received``: counters of packets that met the program, "" for none. ``consumed_are_received``: the
+    interface's rx_packets contain those that XDP took. ``sent``: frames that others redirected there and that
+    it took, ``unsent``: those that it did not.
+    """
+
+    source: str
+    received: str = ""
+    groups: tuple[Group, ...] = ()
+    sent: str = ""
+    unsent: str = ""
+    consumed_are_received: bool = True
+    remark: str = ""
+    _patterns: dict[str, re.Pattern[str]] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """All expressions."""
+        groups = (one for group in self.groups for one in group.counters)
+        return tuple(one for one in (self.received, *groups, self.sent, self.unsent) if one)
+
+
+DROPPED, PASSED, BACK, REDIRECTED = "dropped", "passed on", "sent back", "redirected"
+
+DRIVERS: dict[str, Driver] = {
+    "veth": Driver(
+        "drivers/net/veth.c",
+        received=r"rx_queue_\d+_xdp_packets",
+        groups=(
+            Group(DROPPED, (r"rx_queue_\d+_xdp_drops",), (_A, _D, OTHER)),
+            Group(BACK, (r"rx_queue_\d+_xdp_tx", r"rx_queue_\d+_xdp_tx_errors"), (_T,), minus=(Failure.TX,)),
+            Group(REDIRECTED, (r"rx_queue_\d+_xdp_redirect",), (_R,), minus=(Failure.REDIRECT,)),
+        ),
+        sent=r"tx_queue_\d+_xdp_xmit",
+        unsent=r"tx_queue_\d+_xdp_xmit_errors",
+    ),
+    "virtio_net": Driver(
+        "drivers/net/virtio_net.c",
+        # Since kernel 6.10 there are totals too ("rx_xdp_packets"): only those by queue are added up.
+        received=r"rx(?:_queue_)?\d+_xdp_packets",
+        groups=(
+            Group(
+                DROPPED,
+                (r"rx(?:_queue_)?\d+_xdp_drops",),
+                (_A, _D, OTHER),
+                plus=(Failure.TX, Failure.REDIRECT),
+            ),
+            Group(BACK, (r"rx(?:_queue_)?\d+_xdp_tx",), (_T,)),
+            Group(REDIRECTED, (r"rx(?:_queue_)?\d+_xdp_redirects",), (_R,)),
+        ),
+        sent=r"tx(?:_queue_)?\d+_xdp_tx",
+        unsent=r"tx(?:_queue_)?\d+_xdp_tx_drops",
+        remark="what it sent for others includes what it sent back itself",
+    ),
+    "mlx5_core": Driver(
+        "drivers/net/ethernet/mellanox/mlx5/core/en_stats.c",
+        groups=(
+            Group(
+                DROPPED,
+                ("rx_xdp_drop", "rx_xdp_errors"),
+                (_A, _D, OTHER),
+                plus=(Failure.TX, Failure.REDIRECT),
+            ),
+            Group(BACK, ("rx_xdp_tx_xmit",), (_T,), minus=(Failure.TX,)),
+            Group(REDIRECTED, ("rx_xdp_redirect",), (_R,), minus=(Failure.REDIRECT,)),
+        ),
+        sent="tx_xdp_xmit",
+        unsent="tx_xdp_err",
+        consumed_are_received=False,
+    ),
+    "ena": Driver(
+        "drivers/net/ethernet/amazon/ena/ena_ethtool.c",
+        groups=(
+            Group("aborted", (r"queue_\d+_rx_xdp_aborted",), (_A,), plus=(Failure.TX, Failure.REDIRECT)),
+            Group(DROPPED, (r"queue_\d+_rx_xdp_drop",), (_D,)),
+            Group(PASSED, (r"queue_\d+_rx_xdp_pass",), (_P,)),
+            Group(BACK, (r"queue_\d+_rx_xdp_tx",), (_T,), minus=(Failure.TX,)),
+            Group(REDIRECTED, (r"queue_\d+_rx_xdp_redirect",), (_R,), minus=(Failure.REDIRECT,)),
+            Group("no action", (r"queue_\d+_rx_xdp_invalid",), (OTHER,)),
+        ),
+    ),
+    # Intel's count what their rings received, whatever XDP did with it, and nothing by action.
+    "i40e": Driver("drivers/net/ethernet/intel/i40e/i40e_ethtool.c", received=r"rx-\d+\.packets"),
+    "ice": Driver("drivers/net/ethernet/intel/ice/ice_ethtool.c", received=r"rx_queue_\d+_packets"),
+    "ixgbe": Driver("drivers/net/ethernet/intel/ixgbe/ixgbe_ethtool.c", received=r"rx_queue_\d+_packets"),
+}
+
+_UNKNOWN = Driver("", remark="what this driver counts is not known here: only what the interface received")
+
+
+def driver_of(name: str | None) -> Driver:
+    """What is known of a driver; of an unknown one, that its interface's rx_packets are what came in."""
+    return DRIVERS.get(name or "", _UNKNOWN)

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs on the interfaces, whoever put it there. Everything is read from the kernel; nothing is
+changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+
+from xdpchain.errors import InvalidInput, NotFound, XdpChainError
+from xdpchain.linkage.dispatcher.attached import author_of_component
+from xdpchain.linkage.dispatcher.reading import read_chain
+from xdpchain.linkage.dispatcher.recognise import Recognised, recognise
+from xdpchain.linkage.prog_array_entries import read_table
+from xdpchain.model.chain import Chain, Interface, Linkage, Mode
+from xdpchain.model.following import Following
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.paths import adjusted
+from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.sys import blobs, bpf
+from xdpchain.sys import netns as namespaces
+from xdpchain.sys.netlink import LinkInfo, Netlink
+
+from .pending_pins import noted, read_armed, read_settled
+
+__all__ = ["author_of", "interfaces", "look", "manifest_of", "survey"]
+
+MANIFEST = "xdptui_manifest"
+FOLLOWED = "xdptui_followed"
+EMPTIED = (
+    "its program arrays were emptied, for somebody removed their pins: no slot but the first runs; "
+    "the next change links the chain anew, as does `xdptui relink --linkage tailcall`"
+)
+STATIC_VERSION = 3
+TRIES = 10
+"""How often a chain is read anew when it changes meanwhile."""
+
+
+def survey(netns: str | None = None) -> tuple[Running, ...]:
+    """Every interface of a namespace and what it runs, by ifindex. Raises NotFound for an unknown
+    namespace.
+    """
+    with Netlink(netns) as netlink:
+        features = netlink.xdp_features()
+        found = (
+            _settled(link, netns, netlink, features)
+            for link in sorted(netlink.links(), key=lambda link: link.ifindex)
+        )
+        return _waiting(found, netns)
+
+
+def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
+    """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound (no such namespace)."""
+    with Netlink(netns) as netlink:
+        links = sorted(netlink.links(), key=lambda link: link.ifindex)
+        return tuple(Interface(link.name, link.ifindex, netns) for link in links)
+
+
+def look(name: str, netns: str | None = None) -> Running:
+    """One interface and what it runs. Raises NotFound."""
+    with Netlink(netns) as netlink:
+        found = _settled(netlink.link(name), netns, netlink, netlink.xdp_features())
+        return _waiting([found], netns)[0]
+
+
+def _waiting(found: Iterable[Running], netns: str | None) -> tuple[Running, ...]:
+    """The same with the changes that wait to be confirmed, and what became of those that did."""
+    inode = namespaces.inode(netns)
+    ours = noted(inode)
+    return tuple(_with_armed(one, inode) if one.interface.ifindex in ours else one for one in found)
+
+
+def _with_armed(running: Running, inode: int) -> Running:
+    ifindex, hook = running.interface.ifindex, running.hook
+    number = hook.prog_id if hook else None
+    settled = read_settled(inode, ifindex)
+    if settled is not None and settled.runs != number:  # something else happened since
+        settled = None
+    return replace(running, armed=read_armed(inode, ifindex, number), settled=settled)
+
+
+def _settled(
+    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+) -> Running:
+    """What the interface runs; read again if somebody swapped the program while we looked."""
+    for _ in range(TRIES):
+        running = _running(_device(link, netns, netlink, features), link)
+        if running.chain is not None or not running.hooks:
+            break
+        # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
+        try:
+            again = netlink.link(link.ifindex)
+        except NotFound:
+            break
+        if again.xdp == link.xdp:
+            break
+        link = again
+    return running
+
+
+def _device(
+    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+) -> Device:
+    return Device(
+        interface=Interface(link.name, link.ifindex, netns),
+        up=link.up,
+        operstate=link.operstate,
+        mtu=link.mtu,
+        driver=netlink.driver(link.ifindex),
+        features=None if features is None else features.get(link.ifindex, frozenset()),
+        rx=(link.stats.rx_packets, link.stats.rx_bytes),
+        tx=(link.stats.tx_packets, link.stats.tx_bytes),
+        address=link.address,
+    )
+
+
+def _running(device: Device, link: LinkInfo) -> Running:
+    if not link.xdp:
+        return Running(device)
+    hooks = []
+    for attached in link.xdp:
+        try:
+            with bpf.prog_by_id(attached.prog_id) as program:
+                info = bpf.prog_info(program)
+                hooks.append(Hook(Mode(attached.mode), info.id, info.name, info.tag))
+                if len(hooks) == 1:
+                    maps = bpf.prog_map_ids(program)
+                    dispatcher = recognise(program, info, maps)
+        except bpf.BpfError as error:
+            # Without CAP_SYS_ADMIN the kernel tells the id of a program and nothing else.
+            hooks.append(Hook(Mode(attached.mode), attached.prog_id, "?", ""))
+            note = f"its program can't be read: {os.strerror(error.errno or 0)}"
+            return Running(device, tuple(hooks), Owner.FOREIGN, note=note)
+    if dispatcher is not None and len(hooks) == 1:
+        return _dispatched(device, tuple(hooks), dispatcher)
+    try:
+        carried = _manifest(maps)
+    except XdpChainError as error:
+        return Running(device, tuple(hooks), Owner.XDPTUI, note=str(error))
+    if carried is None or len(hooks) > 1:
+        return _foreign(device, tuple(hooks))
+    try:
+        chain, arrays = _in_force(carried)
+    except (bpf.BpfError, XdpChainError) as error:
+        note = f"its program arrays can't be read: {error}"
+        linkage = carried.chain.linkage
+        return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
+    return Running(
+        device,
+        tuple(hooks),
+        Owner.XDPTUI,
+        chain.linkage,
+        DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
+        chain,
+        carried.counters_map,
+        replaces_prog_id=carried.replaces_prog_id,
+        following=_following(maps),
+        note=EMPTIED if carried.arrays and not arrays else "",
+        arrays=arrays,
+    )
+
+
+def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
+    """The chain as its program arrays have it, which may be newer than the manifest, and their map ids.
+
+    The kernel empties arrays whose pins somebody removed: then what was meant is all there is to tell. Raises
+    BpfError, InvalidInput.
+    """
+    if not carried.arrays:
+        return carried.chain, ()
+    programs = {slot.program: place for place, slot in enumerate(carried.chain) if slot.program is not None}
+    with contextlib.ExitStack() as held:
+        table = read_table([held.enter_context(bpf.map_by_id(n)) for n in carried.arrays], programs)
+    return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
+
+
+def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
+    interface = device.interface
+    reading = read_chain(dispatcher, interface.name, interface.ifindex, hooks[0].mode)
+    return Running(
+        device,
+        hooks,
+        reading.owner,
+        Linkage.FREPLACE,
+        DispatcherInfo(dispatcher.id, dispatcher.version),
+        reading.chain,
+        note=reading.note,
+        shown=reading.shown,
+    )
+
+
+def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
+    """The manifest among a program's maps. Raises InvalidInput for one that can't be read."""
+    # It is bound last, so it is found first from the end.
+    for number in reversed(map_ids):
+        try:
+            with bpf.map_by_id(number) as fd:
+                info = bpf.map_info(fd)
+                if info.name == MANIFEST and info.type == bpf.MapType.ARRAY and info.max_entries == 1:
+                    return Manifest.decode(blobs.read(fd))
+        except bpf.BpfError as error:
+            raise InvalidInput("the chain's manifest can't be read", str(error)) from error
+    return None
+
+
+def _following(map_ids: tuple[int, ...]) -> Following | None:
+    """For whom the program records the way of packets: the mark that was bound after the manifest."""
+    try:
+        with bpf.map_by_id(map_ids[-1]) as fd:
+            if bpf.map_info(fd).name != FOLLOWED[:15]:
+                return None
+            found = Following.decode(blobs.read(fd))
+        with bpf.map_by_id(found.state_map) as state:
+            beat = bpf.map_lookup(state, bytes(4), bpf.map_info(state).value_size)
+    except (bpf.BpfError, InvalidInput):
+        return None
+    return replace(found, alive=found.lives(int.from_bytes(beat[:8], "little"), time.monotonic_ns()))
+
+
+def manifest_of(program: int) -> Manifest | None:
+    """The manifest that a static or tail-call chain's program carries. Raises InvalidInput, BpfError."""
+    with bpf.prog_by_id(program) as fd:
+        return _manifest(bpf.prog_map_ids(fd))
+
+
+def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
+    hook = hooks[0]
+    with_link = _xdp_link(device.interface.ifindex, hook.prog_id)
+    if with_link is not None:
+        hook = Hook(hook.mode, hook.prog_id, hook.name, hook.tag, with_link)
+    how = f"a bpf_link (id {with_link}) holds it" if with_link is not None else "it was attached by netlink"
+    note = f"it is no dispatcher, but a single program of somebody else; {how}"
+    return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note)
+
+
+def _xdp_link(ifindex: int, prog_id: int) -> int | None:
+    """The id of the bpf_link that holds this program on this interface."""
+    try:
+        for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+            try:
+                with bpf.link_by_id(number) as fd:
+                    info = bpf.link_info(fd)
+            except bpf.BpfError:
+                continue  # it went away meanwhile
+            if (info.type, info.prog_id, info.target) == (bpf.LINK_XDP, prog_id, ifindex):
+                return number
+    except bpf.BpfError:
+        pass  # no permission to list links: whether there is one stays unknown
+    return None
+
+
+def author_of(running: Running) -> str:
+    """Who made the chain that runs, for a message: the manifest's author, or what is known of the program."""
+    hook = running.hook
+    if hook is None:
+        return "nothing runs there now"
+    try:
+        with bpf.prog_by_id(hook.prog_id) as program:
+            carried = _manifest(bpf.prog_map_ids(program))
+    except (bpf.BpfError, XdpChainError):
+        carried = None
+    author = carried.author if carried else _component_author(running)
+    who = f"made by {author}" if author else f"owner: {running.owner}"
+    return f"program {hook.prog_id} ({hook.name}) runs there now, {who}"
+
+
+def _component_author(running: Running) -> Author | None:
+    """Who loaded the newest component of a chain that we dispatch; libxdp's dispatchers name nobody."""
+    if running.chain is None or running.owner is not Owner.XDPTUI:
+        return None
+    loaded = [s.component for s in running.chain.slots if s.component.id is not None]
+    newest = max(loaded, key=lambda component: component.loaded_at or 0, default=None)
+    return author_of_component(newest.id) if newest is not None and newest.id is not None else None

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Look for who owns programs that are not ours: their links, pins, maps, and the processes that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xdpchain.model.running import Owner, Running
+from xdpchain.sys import bpf
+from xdpchain.sys.fd_owners import FdOwner, fd_owners
+from xdpchain.sys.pinned import Pins, find_pins
+
+from .owner_evidence import Evidence, Held
+
+__all__ = ["evidence_of"]
+
+
+def evidence_of(found: Iterable[Running]) -> dict[int, Evidence]:
+    """What shows of the programs that are not ours, by ifindex. Takes a walk over all processes and pins,
+    if there are any such programs.
+    """
+    foreign = [one for one in found if one.hooks and one.chain is None and one.owner is Owner.FOREIGN]
+    if not foreign:
+        return {}
+    pins = find_pins()
+    programs = {hook.prog_id for one in foreign for hook in one.hooks}
+    links = {hook.link_id for one in foreign for hook in one.hooks if hook.link_id is not None}
+    holding, complete = fd_owners(programs, links)
+    return {one.interface.ifindex: _evidence(one, pins, holding, complete) for one in foreign}
+
+
+def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], complete: bool) -> Evidence:
+    hook = running.hooks[0]
+    held = tuple(
+        Held(one.pid, one.command, one.holds)
+        for one in holding
+        if one.id == (hook.link_id if one.holds == "link" else hook.prog_id)
+    )
+    names, numbers = _maps(hook.prog_id)
+    link_pins = pins.links.get(hook.link_id, ()) if hook.link_id is not None else ()
+    paths = [*link_pins, *pins.programs.get(hook.prog_id, ())]
+    map_pins = tuple(path for number in numbers for path in pins.maps.get(number, ()))
+    return Evidence(
+        interface=running.interface.name,
+        mode=hook.mode,
+        prog_id=hook.prog_id,
+        name=hook.name,
+        link_id=hook.link_id,
+        maps=names,
+        link_pins=tuple(link_pins),
+        pins=(*paths, *map_pins),
+        held=held,
+        complete=complete and pins.complete,
+    )
+
+
+def _maps(program: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    names, numbers = [], []
+    try:
+        with bpf.prog_by_id(program) as fd:
+            for number in bpf.prog_map_ids(fd):
+                with bpf.map_by_id(number) as one:
+                    names.append(bpf.map_info(one).name)
+                    numbers.append(number)
+    except bpf.BpfError:  # gone meanwhile, or no permission
+        pass
+    return tuple(names), tuple(numbers)

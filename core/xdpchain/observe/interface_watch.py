@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interfaces there are in some namespaces, and a wait for news of them. Namespaces may come and go."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+
+from xdpchain.errors import NotFound
+from xdpchain.sys import netns as namespaces
+
+from .discover import interfaces
+from .events import SLOW_POLL, Watch
+
+__all__ = ["Presence", "Present", "names_of"]
+
+NAMESPACE_POLL = 0.5
+"""Seconds after which to look for a namespace that is not there: nobody tells of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """An interface that is there. One that was deleted and made again has another ``identity``: namespace
+    (inode number) and ifindex.
+    """
+
+    name: str
+    identity: tuple[int, int]
+
+
+There = Mapping[str | None, tuple[Present, ...]]
+
+
+def names_of(there: There) -> dict[str | None, tuple[str, ...]]:
+    """The names alone."""
+    return {netns: tuple(one.name for one in present) for netns, present in there.items()}
+
+
+class Presence:
+    """Looks at the interfaces of namespaces, and waits until it is time to look again.
+
+    ``absent`` are the namespaces that were not there when it looked last.
+    """
+
+    def __init__(self, netns: Iterable[str | None]) -> None:
+        self._wanted = tuple(netns)
+        self._watches: dict[str | None, tuple[int, Watch]] = {}
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.absent: tuple[str | None, ...] = ()
+
+    def look(self) -> dict[str | None, tuple[Present, ...]]:
+        """The interfaces of each namespace, by ifindex. What changes afterwards ends a `wait`."""
+        found: dict[str | None, tuple[Present, ...]] = {}
+        absent = []
+        for netns in self._wanted:
+            try:
+                inode = self._watch(netns)
+                found[netns] = tuple(Present(i.name, (inode, i.ifindex)) for i in interfaces(netns))
+            except NotFound:
+                self._forget(netns)
+                found[netns] = ()
+                absent.append(netns)
+        self.absent = tuple(absent)
+        return found
+
+    def _watch(self, netns: str | None) -> int:
+        """Listen before looking; anew where the name stands for another namespace by now."""
+        inode = namespaces.inode(netns)
+        known = self._watches.get(netns)
+        if known is None or known[0] != inode:
+            self._forget(netns)
+            self._watches[netns] = (inode, Watch(netns))
+        return inode
+
+    def _forget(self, netns: str | None) -> None:
+        known = self._watches.pop(netns, None)
+        if known is not None:
+            known[1].close()
+
+    def wait(self, timeout: float) -> None:
+        """Wait at most ``timeout`` seconds for news, or for `poke`."""
+        # A named namespace that was deleted lives on as long as we listen in it: look again now and then.
+        longest = NAMESPACE_POLL if self.absent else SLOW_POLL
+        ready = select.poll()
+        ready.register(self._wake, select.POLLIN)
+        for _, watch in self._watches.values():
+            ready.register(watch.fileno(), select.POLLIN)
+        ready.poll(max(0.0, min(timeout, longest)) * 1000)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        for _, watch in self._watches.values():
+            watch.wait(0)
+
+    def poke(self) -> None:
+        """End a `wait` that is under way, or the next one; from a signal handler or another thread."""
+        os.eventfd_write(self._wake, 1)
+
+    def close(self) -> None:
+        for netns in list(self._watches):
+            self._forget(netns)
+        if self._wake >= 0:
+            os.close(self._wake)
+            self._wake = -1
+
+    def __enter__(self) -> Presence:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this process may not do, and what would let it."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdpchain.errors import PermissionDenied
+from xdpchain.sys import bpf
+
+__all__ = ["Capability", "missing_capabilities", "require_capabilities"]
+
+CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
+
+RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """Something missing: its name, what can't be done without it, and how to get it."""
+
+    name: str
+    why: str
+    todo: str = "Run xdptui as root (sudo xdptui)"
+
+
+NEEDED = (
+    (
+        CAP_SYS_ADMIN,
+        "CAP_SYS_ADMIN",
+        "programs and maps can't be opened by id: chains can't be read or edited",
+    ),
+    (CAP_BPF, "CAP_BPF", "programs and maps can't be loaded"),
+    (CAP_PERFMON, "CAP_PERFMON", "the verifier treats programs as untrusted and refuses most"),
+    (CAP_NET_ADMIN, "CAP_NET_ADMIN", "programs can't be attached to interfaces"),
+)
+
+
+def missing_capabilities() -> tuple[Capability, ...]:
+    """What stands in the way of editing chains; () when nothing does.
+
+    Capabilities are read from the kernel's account of this process (CAP_SYS_ADMIN includes CAP_BPF and
+    CAP_PERFMON, as before kernel 5.8); with all of them present, loading a minimal XDP program is tried,
+    for a kernel's policy may forbid it all the same.
+    """
+    if missing := _not_held():
+        return missing
+    try:
+        bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="xdptui_probe").close()
+    except bpf.BpfError as error:
+        if error.errno in (errno.EPERM, errno.EACCES):
+            why = (
+                "the kernel forbids XDP programs although the capabilities are there (lockdown, LSM, seccomp)"
+            )
+            return (
+                Capability("permission for bpf(2)", why, "Ask whoever runs this kernel; dmesg may say more"),
+            )
+        raise bpf.refusal(error, "a minimal XDP program can't be loaded") from error
+    return ()
+
+
+def require_capabilities() -> None:
+    """Raise PermissionDenied, which names what is missing, unless this process has what editing takes.
+
+    Without CAP_SYS_ADMIN a first chain could still be attached, but nobody could read it back.
+    """
+    if missing := _not_held():
+        raise PermissionDenied(
+            "XDP chains can't be changed by this process",
+            "; ".join(f"{one.name} is missing: {one.why}" for one in missing),
+            missing[0].todo,
+        )
+
+
+def _not_held() -> tuple[Capability, ...]:
+    held = _effective()
+    return tuple(
+        Capability(name, why)
+        for bit, name, why in NEEDED
+        if not held >> bit & 1 and not (bit in (CAP_BPF, CAP_PERFMON) and held >> CAP_SYS_ADMIN & 1)
+    )
+
+
+def _effective() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return 0

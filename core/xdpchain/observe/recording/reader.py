@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording, read from its file: where each line is, at first, and what one says when somebody asks."""
+
+from __future__ import annotations
+
+import errno
+import os
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
+from xdpchain.model.running import Running
+
+from .lines import Happened, Header, Reading, Revision, header_in, line_in
+from .writer import older_part
+
+__all__ = ["Recording"]
+
+MOST_BYTES: Final = 1 << 30
+MOST_TOLD: Final = 200
+LONGEST: Final = 16 << 20
+"""Bytes of a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    part: int
+    offset: int
+    length: int
+    elapsed: float
+
+
+class Recording:
+    """Readings by number, from 0 on; what ran at each; and how to get from a time to a number.
+
+    ``skipped`` counts lines that could not be read: one may be the last, where the recorder was killed.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Read the parts of a recording. Raises NotFound, PermissionDenied, InvalidInput (no recording, one
+        of a later format, or one without a reading).
+        """
+        self.path = path
+        self.skipped = 0
+        self._data: list[bytes] = []
+        self._readings: list[_Place] = []
+        self._revisions: list[_Place] = []
+        self._happened: list[_Place] = []
+        parts = _parts(path)
+        for data, header in parts:
+            self.header = header
+            self._index(data)
+        if not self._readings:
+            raise InvalidInput(f"{path} has nothing to replay", "it ends before its first reading")
+        self._times = [place.elapsed for place in self._readings]
+        self._revised = [place.elapsed for place in self._revisions]
+        self._reading = lru_cache(maxsize=1024)(self._read_reading)
+        self._revision = lru_cache(maxsize=64)(self._read_revision)
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    @property
+    def began(self) -> float:
+        """The first reading's time, in seconds since the recording began (later where parts were dropped)."""
+        return self._times[0]
+
+    @property
+    def ended(self) -> float:
+        """The last reading's time."""
+        return self._times[-1]
+
+    @property
+    def revisions(self) -> tuple[float, ...]:
+        """When something else ran."""
+        return tuple(self._revised)
+
+    def reading(self, number: int) -> Reading:
+        """What was counted. Raises IndexError."""
+        return self._reading(number)
+
+    def time(self, number: int) -> float:
+        """When that was, in seconds since the recording began."""
+        return self._times[number]
+
+    def number_at(self, elapsed: float) -> int:
+        """The last reading at or before that time; the first one if there is none."""
+        return max(0, bisect_right(self._times, elapsed) - 1)
+
+    def runnings(self, number: int) -> tuple[Running, ...]:
+        """What ran at a reading, sorted by ifindex."""
+        revision = self.revision(number)
+        return self._revision(revision).runnings if revision >= 0 else ()
+
+    def revision(self, number: int) -> int:
+        """The number of the revision that ran at a reading; -1 before the first."""
+        return bisect_right(self._revised, self._times[number]) - 1
+
+    def happened(self, number: int) -> tuple[Happened, ...]:
+        """What became of packets until a reading, oldest first; the last 200 times that something did."""
+        end = bisect_right(self._happened, self._times[number], key=lambda place: place.elapsed)
+        found = (line_in(self._line(place)) for place in self._happened[max(0, end - MOST_TOLD) : end])
+        return tuple(one for one in found if isinstance(one, Happened))
+
+    def _read_reading(self, number: int) -> Reading:
+        made = line_in(self._line(self._readings[number]))
+        assert isinstance(made, Reading)
+        return made
+
+    def _read_revision(self, number: int) -> Revision:
+        made = line_in(self._line(self._revisions[number]))
+        assert isinstance(made, Revision)
+        return made
+
+    def _line(self, place: _Place) -> bytes:
+        return self._data[place.part][place.offset : place.offset + place.length]
+
+    def _index(self, data: bytes) -> None:
+        self._data.append(data)
+        part = len(self._data) - 1
+        at = data.find(b"\n") + 1
+        if not at:
+            return
+        last = self._readings[-1].elapsed if self._readings else 0.0
+        while at < len(data):
+            end = data.find(b"\n", at)
+            if end < 0:
+                self.skipped += 1  # cut off: whoever wrote it was killed
+                return
+            line = data[at:end]
+            try:
+                if len(line) > LONGEST:
+                    raise InvalidInput("too long")
+                made = line_in(line)
+            except InvalidInput:
+                self.skipped += 1
+            else:
+                if made is not None and made.elapsed < last:
+                    self.skipped += 1  # time goes forward only
+                elif made is not None:
+                    last = made.elapsed
+                    place = _Place(part, at, end - at, made.elapsed)
+                    self._places(made).append(place)
+            at = end + 1
+
+    def _places(self, made: Reading | Revision | Happened) -> list[_Place]:
+        if isinstance(made, Reading):
+            return self._readings
+        return self._revisions if isinstance(made, Revision) else self._happened
+
+
+def _parts(path: str) -> list[tuple[bytes, Header]]:
+    """The parts that are there, oldest first."""
+    older = older_part(path)
+    if not os.path.exists(path) and os.path.exists(older):  # killed between two parts
+        path = older
+    data = _read(path)
+    found = [(data, _header(data, path))]
+    if path != older and os.path.exists(older):
+        try:
+            before = _read(older)
+            header = _header(before, older)
+        except (InvalidInput, NotFound, PermissionDenied):
+            return found
+        newest = found[0][1]
+        if (header.recording, header.part + 1) == (newest.recording, newest.part):
+            found.insert(0, (before, header))
+    return found
+
+
+def _header(data: bytes, path: str) -> Header:
+    return header_in(data[: data.find(b"\n") + 1][:LONGEST], path)
+
+
+def _read(path: str) -> bytes:
+    try:
+        # Not blocking: opening a FIFO would wait for someone to write into it.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(fd, "rb") as file:
+            if os.fstat(fd).st_size > MOST_BYTES:
+                raise InvalidInput(f"{path} is no recording", "none has so many bytes")
+            return file.read(MOST_BYTES)
+    except OSError as error:
+        why = os.strerror(error.errno or errno.EIO)
+        if isinstance(error, PermissionError):
+            raise PermissionDenied(f"{path} can't be read", why) from error
+        if isinstance(error, FileNotFoundError):
+            raise NotFound(f"{path} can't be read", why, "`xdptui record FILE` makes a recording") from error
+        raise InvalidInput(f"{path} can't be read", why) from error

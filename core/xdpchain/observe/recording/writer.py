@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording on its way into a file of bounded size.
+
+Lines are only ever appended, each by one write: killed at any byte, all but the last line is whole. When the
+file has half the size that it may take, it becomes ``FILE.1`` (the former one is dropped: the oldest goes)
+and a new part begins, with all that it takes to be read alone.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from xdpchain.closing import Closing
+from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
+from xdpchain.model.running import Running
+
+from .lines import Happened, Header, Reading, happened_out, header_out, reading_out, revision_out
+
+__all__ = ["DEFAULT_SIZE", "LEAST_SIZE", "Writer", "older_part"]
+
+DEFAULT_SIZE: Final = 64 << 20
+LEAST_SIZE: Final = 64 << 10
+"""Less would not hold a few readings of a full chain."""
+
+
+def older_part(path: str) -> str:
+    """Where the part before the one in ``path`` is."""
+    return path + ".1"
+
+
+class Writer(Closing):
+    """An open recording."""
+
+    def __init__(
+        self,
+        path: str,
+        header: Header,
+        *,
+        max_size: int = DEFAULT_SIZE,
+        overwrite: bool = False,
+    ) -> None:
+        """Begin a recording in ``path``, of ``max_size`` bytes at most with its older part. Raises
+        InvalidInput (there is a file of that name already, and not ``overwrite``; no such directory),
+        PermissionDenied.
+        """
+        self.path = path
+        self._header = replace(header, recording=header.recording or secrets.token_hex(8))
+        self._half = max(LEAST_SIZE, max_size) // 2
+        self._last: tuple[float, float, tuple[Running, ...]] | None = None
+        self._names: dict[str, str] = {}
+        self._fd = -1
+        try:
+            if overwrite:
+                for old in (path, older_part(path)):
+                    if os.path.lexists(old):
+                        os.unlink(old)
+            self._begin()
+        except FileExistsError:
+            raise InvalidInput(
+                f"{path} exists already", todo="Give another name, or --force to write over it"
+            ) from None
+        except OSError as error:
+            raise _refused(f"{path} can't be written", error) from error
+
+    def running(self, at: float, elapsed: float, runnings: Sequence[Running]) -> None:
+        """What runs from now on."""
+        self._last = (at, elapsed, tuple(runnings))
+        for running in runnings:
+            for slot in running.chain or running.shown or ():
+                self._names[slot.key] = slot.name
+        self._append(revision_out(*self._last))
+
+    def reading(self, reading: Reading) -> None:
+        """What was counted."""
+        self._append(reading_out(reading, self._names))
+
+    def happened(self, one: Happened) -> None:
+        """What became of packets after their program."""
+        self._append(happened_out(one))
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _begin(self) -> None:
+        # Not through a link that somebody put there: this may run as root, in a directory of everyone's.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        self._fd = os.open(self.path, flags, 0o644)
+        self._size = 0
+        self._write(header_out(self._header))
+
+    def _append(self, line: bytes) -> None:
+        try:
+            if self._size + len(line) > self._half:
+                self._rotate()
+            self._write(line)
+        except OSError as error:
+            raise _refused(f"{self.path} can't be written", error) from error
+
+    def _rotate(self) -> None:
+        self.close()
+        os.replace(self.path, older_part(self.path))
+        self._header = replace(self._header, part=self._header.part + 1)
+        self._begin()
+        if self._last is not None:
+            self._write(revision_out(*self._last))
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._size += len(line)
+
+
+def _refused(what: str, error: OSError) -> XdpChainError:
+    why = os.strerror(error.errno or 0)
+    if isinstance(error, PermissionError):
+        return PermissionDenied(what, why)
+    if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
+        return InvalidInput(what, why, "Give a file in a directory that exists")
+    return XdpChainError(what, why, "What was written until now can be replayed")

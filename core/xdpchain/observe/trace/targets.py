@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which programs of an interface are traced, and whose packets count."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdpchain.model.chain import Linkage
+from xdpchain.model.counts import FOREIGN
+from xdpchain.model.running import Owner, Running
+from xdpchain.sys import netns
+
+__all__ = ["VERDICT", "Place", "Target", "place_of", "targets"]
+
+VERDICT = ""
+"""The key of the target whose return code is the verdict: no slot has it."""
+
+_HANDS_DOWN = frozenset(("bonding", "hv_netvsc"))
+"""Drivers that run their program on the devices below: packets come from those, not from the interface."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The interface whose packets count: its ifindex (0: any), and its network namespace's inode."""
+
+    ifindex: int
+    netns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A program to count: the slot's key, `FOREIGN` or `VERDICT`, and its prog id."""
+
+    key: str
+    prog_id: int
+
+
+def targets(running: Running) -> tuple[Target, ...]:
+    """What is to be traced on an interface; () where nothing runs, or where the chain counts by itself or
+    was told not to.
+
+    The dispatcher comes last. With a single component that has replaced its main function it can't be
+    traced, and needn't.
+    """
+    hook = running.hook
+    if hook is None or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
+        return ()
+    if running.owner is Owner.FOREIGN:
+        return (Target(FOREIGN, hook.prog_id),)
+    chain = running.chain or running.shown
+    slots = chain.slots if chain is not None else ()
+    components = tuple(Target(slot.key, slot.id) for slot in slots if slot.id is not None)
+    return (*components, Target(VERDICT, hook.prog_id))
+
+
+def place_of(running: Running) -> Place:
+    """Whose packets count. Raises NotFound for a namespace that is gone."""
+    interface = running.interface
+    below = running.device.driver in _HANDS_DOWN
+    return Place(0 if below else interface.ifindex, netns.inode(interface.netns))

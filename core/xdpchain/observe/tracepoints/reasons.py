@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why packets are lost after their program has spoken: the kernel's codes in words. Pure.
+
+Each reason names the kernel's function that decides so, in the sources of kernel 6.18 unless it says
+otherwise; that it is the reason was tried where tests/kernel/test_tracepoints.py can bring it about.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass
+
+from xdpchain.model.actions import Action
+
+from .happenings import Kind, Place
+
+__all__ = ["CPUMAP", "DEVMAPS", "XSKMAP", "Reason", "reason"]
+
+DEVMAPS = (14, 25)  # BPF_MAP_TYPE_DEVMAP, BPF_MAP_TYPE_DEVMAP_HASH
+CPUMAP, XSKMAP = 16, 17
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """``name`` is the code's ("ENETDOWN", "XDP_ABORTED"), ``words`` why packets are lost, ``todo`` what helps
+    ("" where nothing general does), ``source`` the kernel's function and file.
+    """
+
+    name: str
+    words: str
+    todo: str = ""
+    source: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.words}" if self.name else self.words
+
+
+_DO_REDIRECT = "xdp_do_redirect, net/core/filter.c"
+_ENQUEUE = "__xdp_enqueue, kernel/bpf/devmap.c"
+_FORWARD = "xdp_ok_fwd_dev, include/linux/filter.h"
+_XSK = "xsk_rcv_check, net/xdp/xsk.c"
+_NO_XMIT = (
+    "the target's driver takes no XDP frames now",
+    "veth: its other end needs an XDP program or GRO; cards: an XDP program on the target too",
+)
+
+_REDIRECTS: dict[int, Reason] = {
+    errno.EINVAL: Reason(
+        "EINVAL",
+        "no interface has this ifindex, or the map's entry is empty",
+        "Fill the entry; or give bpf_redirect_map() an action to return without one",
+        _DO_REDIRECT,
+    ),
+    errno.ENETDOWN: Reason("ENETDOWN", "the target interface is down", "ip link set dev NAME up", _FORWARD),
+    errno.EMSGSIZE: Reason(
+        "EMSGSIZE",
+        "the packet is longer than the target's MTU allows",
+        "Raise the target's MTU",
+        _FORWARD,
+    ),
+    errno.EOPNOTSUPP: Reason("EOPNOTSUPP", *_NO_XMIT, _ENQUEUE),
+    errno.ENXIO: Reason("ENXIO", *_NO_XMIT, "ndo_xdp_xmit of the target's driver"),
+    errno.EOVERFLOW: Reason(
+        "EOVERFLOW",
+        "the packet lacks the headroom that a frame needs on its way",
+        "Let programs grow packets less (bpf_xdp_adjust_head)",
+        "xdp_update_frame_from_buff, include/net/xdp.h",
+    ),
+    errno.EBADRQC: Reason(
+        "EBADRQC",
+        "a program returned XDP_REDIRECT without having said where to",
+        "Its redirect helper must have succeeded before",
+        _DO_REDIRECT,
+    ),
+    errno.ENOENT: Reason("ENOENT", "the map of targets is being removed", "", _DO_REDIRECT),
+    errno.ENOMEM: Reason("ENOMEM", "no memory for a copy of the packet", "", "dev_map_enqueue_clone"),
+    errno.ENOSPC: Reason(
+        "ENOSPC",
+        "the queue of the target CPU is full",
+        "A longer queue in the cpumap, or more CPUs",
+        "cpu_map_generic_redirect, kernel/bpf/cpumap.c",
+    ),
+}
+_SOCKETS: dict[int, Reason] = {
+    errno.EINVAL: Reason(
+        "EINVAL", "the AF_XDP socket is bound to another queue or interface",
+        "The map's index must be the queue that the packet came in on", _XSK,
+    ),
+    errno.ENXIO: Reason("ENXIO", "the AF_XDP socket is not bound (any more)", "", _XSK),
+    errno.ENOSPC: Reason("ENOSPC", "the packet is longer than a frame of the AF_XDP socket", "", _XSK),
+    errno.ENOBUFS: Reason(
+        "ENOBUFS", "the AF_XDP socket's receive ring is full", "Its program reads too slowly",
+        "__xsk_rcv_zc, net/xdp/xsk.c",
+    ),
+    errno.ENOMEM: Reason(
+        "ENOMEM", "the AF_XDP socket's fill ring is empty", "Its program gives frames back too slowly",
+        "__xsk_rcv, net/xdp/xsk.c",
+    ),
+}  # fmt: skip
+_SENDING: dict[int, Reason] = {
+    errno.ENXIO: Reason("ENXIO", *_NO_XMIT, "ndo_xdp_xmit of the target's driver"),
+    errno.ENETDOWN: Reason(
+        "ENETDOWN", "the target interface is down, or resets", "", "ndo_xdp_xmit of the target's driver"
+    ),
+}
+_QUEUE = "the send queue was full, or the other end takes no packet so long"
+_EXCEPTIONS: dict[int, Reason] = {
+    Action.ABORTED: Reason(
+        "XDP_ABORTED",
+        "a program gave up on the packet",
+        "The chain's counters say which slot returned A",
+        "trace_xdp_exception in the driver",
+    ),
+    Action.TX: Reason(
+        "XDP_TX",
+        "the driver could not send the packet back",
+        *_NO_XMIT[1:],
+        "trace_xdp_exception in the driver",
+    ),
+    Action.REDIRECT: Reason(
+        "XDP_REDIRECT",
+        "the driver could not redirect the packet",
+        "The failed redirects say why",
+        "trace_xdp_exception in the driver",
+    ),
+}
+
+
+def reason(place: Place) -> Reason:
+    """Why packets were lost at a place."""
+    if place.kind is Kind.EXCEPTION:
+        found = _EXCEPTIONS.get(place.code)
+        if found is not None:
+            return found
+        if place.code in Action.__members__.values():
+            return Reason(Action(place.code).xdp_name, "the driver could not do it")
+        return Reason(f"code {place.code & 0xFFFFFFFF}", "no XDP action: the packet is dropped")
+    if place.kind is Kind.CPUMAP_ENQUEUE:
+        return Reason(
+            "",
+            "the queue of the target CPU was full",
+            "A longer queue in the cpumap, or more CPUs",
+            "bq_flush_to_queue, kernel/bpf/cpumap.c",
+        )
+    if place.kind is Kind.CPUMAP_KTHREAD:
+        return Reason(
+            "", "no memory for the packet on the target CPU", "", "cpu_map_kthread_run, kernel/bpf/cpumap.c"
+        )
+    number = place.errno
+    if place.kind in (Kind.BULK_TX, Kind.DEVMAP_XMIT):
+        if not number:
+            words = _QUEUE
+            if place.kind is Kind.DEVMAP_XMIT:
+                words += "; or the devmap's own program dropped them"
+            return Reason("", words, "", "bq_xmit_all, kernel/bpf/devmap.c")
+        table = _SENDING
+    else:
+        table = {**_REDIRECTS, **_SOCKETS} if place.map_type == XSKMAP else _REDIRECTS
+    if number in table:
+        return table[number]
+    if number in errno.errorcode:
+        return Reason(errno.errorcode[number], os.strerror(number).lower())
+    return Reason(f"error {number}", "the kernel's reason is not known here")

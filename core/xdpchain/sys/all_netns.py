@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which XDP programs run, in all network namespaces that can be reached from here.
+
+The kernel lists interfaces a namespace at a time, and keeps no list of namespaces. Each is held by a process
+or thread in it, by a mount, or by an open descriptor; all of them show in /proc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from xdpchain.errors import XdpChainError
+
+from . import netns
+from .netlink import Netlink
+
+__all__ = ["Sighting", "namespaces", "xdp_programs"]
+
+PROC = Path("/proc")
+NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The prog ids on all XDP hooks that were seen.
+
+    ``complete``: there can be no others. It is false in a PID namespace of its own (a container), from where
+    others' namespaces don't show, and when one that shows could not be entered.
+    """
+
+    programs: frozenset[int]
+    complete: bool
+
+
+def xdp_programs() -> Sighting:
+    """Look into every namespace. Takes a few ms, and about 1 ms more for each namespace."""
+    found: set[int] = set()
+    complete = _sees_all_processes()
+    seen: set[int] = set()
+    for path in _paths():
+        try:
+            inode = os.stat(path).st_ino
+            if inode in seen:
+                continue
+            found |= netns.run_at(path, _hooks)
+            seen.add(inode)
+        except (FileNotFoundError, ProcessLookupError):  # the process, and with it this way in, is gone
+            continue
+        except (OSError, XdpChainError):
+            complete = False
+    return Sighting(frozenset(found), complete)
+
+
+def namespaces() -> frozenset[int] | None:
+    """The inode numbers of all network namespaces; None where not all can be seen. Enters none."""
+    if not _sees_all_processes():
+        return None
+    found = set()
+    for path in _paths():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.add(os.stat(path).st_ino)
+    return frozenset(found)
+
+
+def _hooks() -> set[int]:
+    with Netlink() as netlink:
+        return {one.prog_id for link in netlink.links() for one in link.xdp}
+
+
+def _sees_all_processes() -> bool:
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
+    except OSError:
+        return False
+
+
+def _paths() -> Iterator[str]:
+    """Every way into a network namespace, many of them into the same."""
+    yield str(netns.OWN)
+    nsfs = netns.OWN.stat().st_dev
+    mounts: set[str] = set()
+    for process in PROC.iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            tasks = os.listdir(process / "task")
+            mounted = os.readlink(process / "ns/mnt")
+        except OSError:  # gone, or a kernel thread of another owner
+            continue
+        for task in tasks:
+            yield f"{process}/task/{task}/ns/net"
+        yield from _descriptors(process, nsfs)
+        if mounted not in mounts:
+            mounts.add(mounted)
+            yield from _mounted(process)
+
+
+def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
+    try:
+        numbers = os.listdir(process / "fd")
+    except OSError:
+        return
+    for number in numbers:
+        path = f"{process}/fd/{number}"
+        try:
+            # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
+            if os.stat(path).st_dev == nsfs and _is_network(path):
+                yield path
+        except OSError:
+            continue
+
+
+def _is_network(path: str) -> bool:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return fcntl.ioctl(fd, NS_GET_NSTYPE) == netns.CLONE_NEWNET
+    finally:
+        os.close(fd)
+
+
+def _mounted(process: Path) -> Iterator[str]:
+    """The namespaces that are mounted somewhere in the process's mount namespace, as `ip netns` does."""
+    try:
+        lines = (process / "mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if after.startswith("nsfs ") and fields[3].startswith("net:["):
+            place = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])
+            yield f"{process}/root{place}"

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where packets come from: the built-in set for an interface, one's own ssh connection, or a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_address, ip_interface
+from itertools import islice
+
+from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
+from xdpchain.model.chain import Interface
+from xdpchain.sys.netlink import LinkInfo, NeighborEntry, Netlink
+from xdpchain.trial.own_connection import own_interfaces, ssh_connection, way_back
+
+from .builtin import builtin
+from .describe import describe
+from .frames import Host
+from .hexdump import read_hex
+from .packet import Packet
+from .pcap import is_capture, read_capture
+from .ssh import Ends, ssh_packets
+
+__all__ = ["BUILTIN", "MOST", "OWN", "Supply", "builtin_packets", "own_packets", "packets_of", "read_packets"]
+
+BUILTIN = "builtin"
+OWN = "ssh"
+STDIN = "-"
+
+MOST = 10_000
+"""Packets taken of one file; a trial of both sides takes about 0.2 ms for each."""
+LARGEST = 1 << 26
+"""Bytes of a file that are read."""
+
+ANYWHERE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
+"""Addresses that no host has (RFC 5737, RFC 3849): the way to them is the default route."""
+UNKNOWN_MAC = Host.number(254).mac
+
+
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """Packets, and remarks on what they lack."""
+
+    packets: tuple[Packet, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def plus(self, other: Supply) -> Supply:
+        return Supply((*self.packets, *other.packets), (*self.notes, *other.notes))
+
+
+def packets_of(source: str, interface: Interface) -> Supply:
+    """The packets of ``builtin`` (with one's own ssh connection's, where that comes in here), of ``ssh``
+    (those alone), or of a file; ``-`` is standard input.
+
+    Raises NotFound, PermissionDenied, InvalidInput.
+    """
+    if source == BUILTIN:
+        return builtin_packets(interface).plus(own_packets(interface) or Supply())
+    if source == OWN:
+        supply = own_packets(interface)
+        if supply is None:
+            raise NotFound(
+                f"no ssh connection of yours comes in through {interface}",
+                "SSH_CONNECTION names none that does",
+                f"Use {BUILTIN}, or a file",
+            )
+        return supply
+    data, name = _read(source)
+    return read_packets(data[:LARGEST], name, whole=len(data) <= LARGEST)
+
+
+def read_packets(data: bytes, name: str, *, whole: bool = True) -> Supply:
+    """The packets of a capture (pcap, pcapng) or of a hex dump, the first `MOST` of them; not ``whole``: the
+    data are a file's beginning, so what they end in is left out. Raises InvalidInput.
+    """
+    packets: list[Packet] = []
+    more = not whole
+    try:
+        for one in islice(_packets(data, name), MOST + 1):
+            packets.append(one)
+    except InvalidInput:
+        if whole or not packets:
+            raise
+    if packets and not whole and not is_capture(data):
+        packets.pop()  # who knows how it went on
+    if len(packets) > MOST:
+        del packets[MOST:]
+        more = True
+    if not packets:
+        raise InvalidInput(f"{name} has no packets")
+    return Supply(tuple(packets), (f"{name}: the first {len(packets)} packets, of more",) if more else ())
+
+
+def _packets(data: bytes, name: str) -> Iterator[Packet]:
+    if is_capture(data):
+        for captured in read_capture(data, name):
+            yield Packet(describe(captured.data), captured.data, length=captured.length)
+        return
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput(
+            f"{name} can't be read", "it is neither pcap, nor pcapng, nor text in hex"
+        ) from None
+    for frame in read_hex(text, name):
+        yield Packet(describe(frame), frame)
+
+
+def builtin_packets(interface: Interface) -> Supply:
+    """The built-in set, to the interface's own addresses from a neighbour's, as far as it has any."""
+    with Netlink(interface.netns) as netlink:
+        link = netlink.link(interface.ifindex)
+        addresses = [ip_interface(text) for text in netlink.addresses(interface.ifindex)]
+        neighbors = netlink.neighbors(interface.ifindex)
+        gateways = {version: _gateway(netlink, interface, version) for version in (4, 6)}
+    near, peer = _hosts(link, addresses, neighbors, gateways)
+    missing = [
+        f"IPv{version}"
+        for version, made_up in ((4, near.ipv4 == Host.number(1).ipv4), (6, near.ipv6 == Host.number(1).ipv6))
+        if made_up
+    ]
+    note = f"{interface.name} has no {' or '.join(missing)} address: such packets go to one that is made up"
+    return Supply(builtin(near, peer), (note,) if missing else ())
+
+
+def own_packets(interface: Interface) -> Supply | None:
+    """The packets of this session's ssh connection as they come in through the interface; None where they
+    don't. Raises what `own_interfaces` raises.
+    """
+    connection = ssh_connection()
+    if connection is None or interface.ifindex not in own_interfaces(interface.netns):
+        return None
+    with Netlink(interface.netns) as netlink:
+        link = netlink.link(interface.ifindex)
+        way = way_back(connection, netlink)
+        carrier = netlink.link(way.ifindex)
+        hop = way.gateway or connection.client
+        known = _mac_of(netlink.neighbors(way.ifindex), hop)
+        # A VLAN's packets are tagged in the device below, unless that takes the tag off for itself.
+        vlan = _vlan(netlink, carrier, interface.ifindex)
+        strips = vlan is not None and any(
+            one.name == "rx-vlan-hw-parse" and one.on for one in netlink.offloads(interface.ifindex)
+        )
+    mac = _mac(carrier.address) or _mac(link.address) or bytes(6)
+    local = link.kind is None and mac == bytes(6)
+    ends = Ends(
+        connection.client,
+        connection.client_port,
+        connection.server,
+        connection.server_port,
+        mac,
+        known or (bytes(6) if local else UNKNOWN_MAC),
+    )
+    packets = ssh_packets(ends, vlan)
+    if strips:
+        packets += ssh_packets(ends)
+    note = f"the MAC of {hop}, from which your ssh packets come, is not known: theirs is made up"
+    return Supply(packets, () if known or local else (note,))
+
+
+def _vlan(netlink: Netlink, carrier: LinkInfo, ifindex: int) -> int | None:
+    """The VLAN in which packets for ``carrier`` come in through the device ``ifindex``."""
+    while carrier.ifindex != ifindex:
+        if carrier.vlan is not None:
+            return carrier.vlan
+        if not carrier.lower:
+            return None
+        carrier = netlink.link(carrier.lower)
+    return None
+
+
+def _gateway(netlink: Netlink, interface: Interface, version: int) -> str | None:
+    try:
+        way = netlink.way(ANYWHERE[version], None)
+    except XdpChainError:
+        return None
+    return way.gateway if way.ifindex == interface.ifindex else None
+
+
+def _hosts(
+    link: LinkInfo,
+    addresses: list[IPv4Interface | IPv6Interface],
+    neighbors: tuple[NeighborEntry, ...],
+    gateways: dict[int, str | None],
+) -> tuple[Host, Host]:
+    """The interface, and the one from which its packets come: the gateway, a neighbour, or one made up."""
+    made_up = Host.number(1), Host.number(2)
+    fours = [one for one in addresses if isinstance(one, IPv4Interface)]
+    sixes = [one for one in addresses if isinstance(one, IPv6Interface)]
+    sixes.sort(key=lambda one: one.is_link_local)
+    four = fours[0].ip if fours else made_up[0].ipv4
+    six = sixes[0].ip if sixes else made_up[0].ipv6
+    near = Host(_mac(link.address) or made_up[0].mac, four, six)
+    peer4 = _neighbor(gateways[4], neighbors, 4) or (_beside(fours[0]) if fours else made_up[1].ipv4)
+    peer6 = _neighbor(gateways[6], neighbors, 6) or (_beside(sixes[0]) if sixes else made_up[1].ipv6)
+    assert isinstance(peer4, IPv4Address)
+    assert isinstance(peer6, IPv6Address)
+    mac = _mac_of(neighbors, str(peer4)) or _mac_of(neighbors, str(peer6)) or UNKNOWN_MAC
+    return near, Host(mac, peer4, peer6)
+
+
+def _neighbor(
+    gateway: str | None, neighbors: tuple[NeighborEntry, ...], version: int
+) -> IPv4Address | IPv6Address | None:
+    if gateway is not None and ip_address(gateway).version == version:
+        return ip_address(gateway)
+    for one in neighbors:
+        address = ip_address(one.address)
+        if address.version == version and not address.is_multicast:
+            return address
+    return None
+
+
+def _beside(own: IPv4Interface | IPv6Interface) -> IPv4Address | IPv6Address:
+    """Another address of the same network, where there is one."""
+    after = own.ip + 1
+    return after if after in own.network else own.ip - 1
+
+
+def _mac_of(neighbors: tuple[NeighborEntry, ...], address: str) -> bytes | None:
+    wanted = ip_address(address)
+    return next((_mac(one.mac) for one in neighbors if ip_address(one.address) == wanted), None)
+
+
+def _mac(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text.replace(":", ""))
+
+
+def _read(source: str) -> tuple[bytes, str]:
+    """The bytes of a file, one more than `LARGEST` at most, and what to call it. Raises NotFound,
+    PermissionDenied, InvalidInput.
+    """
+    if source == STDIN:
+        data = sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b""
+        name = "standard input"
+    else:
+        name = source
+        try:
+            with open(source, "rb") as file:
+                data = file.read(LARGEST + 1)
+        except FileNotFoundError:
+            raise NotFound(
+                f"there is no file {source}", "", f"Give a capture, a hex dump, or {BUILTIN}"
+            ) from None
+        except PermissionError as error:
+            raise PermissionDenied(f"{source} can't be read", error.strerror or "") from None
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise InvalidInput(f"{source} can't be read", why) from None
+    return data, name

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trial runs: packets through a chain that is attached to nothing (BPF_PROG_TEST_RUN).
+
+A tail-call chain is linked as one, any other statically: the contract is the same. It works on copies of all
+maps, so a running chain's state is neither changed nor counted. What a trial can't know: where a redirect
+would end (XDP_REDIRECT is reported as the verdict, nothing is sent), and what a card writes into a packet's
+metadata.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from xdpchain.errors import InvalidInput
+from xdpchain.linkage.linkable_slots import Part
+from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.tailcall import TailcallLinker
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain, Interface, Linkage
+from xdpchain.model.counts import CounterReader, SlotCounts
+from xdpchain.model.manifest import Author
+from xdpchain.model.running import Device, Running
+from xdpchain.observe.counters import DispatcherCounters
+from xdpchain.sys import bpf
+from xdpchain.sys.clones import MapTooLarge
+
+from .packets.packet import SHORTEST
+
+__all__ = ["MapTooLarge", "Trial", "TrialReport", "TrialRow", "run_trial"]
+
+NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One packet's way: what each slot returned (None: it did not run), the verdict (an int where it is no
+    action), the packet afterwards, and the mean time of a run in ns.
+    """
+
+    frame: bytes
+    slots: tuple[Action | int | None, ...]
+    verdict: Action | int
+    frame_out: bytes
+    ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialReport:
+    """All packets' ways, in the order in which they were given."""
+
+    rows: tuple[TrialRow, ...]
+
+
+class Trial:
+    """A chain linked on copies of its maps, through which packets can be sent, one after the other; what one
+    changes in the copies, the next finds.
+    """
+
+    def __init__(self, chain: Chain) -> None:
+        """Raises InvalidInput for an empty chain, and what the linkage and the kernel refuse."""
+        if not chain.slots:
+            raise InvalidInput("an empty chain can't be tried")
+        self.chain = chain
+        linkage = Linkage.TAILCALL if chain.linkage is Linkage.TAILCALL else Linkage.STATIC
+        linker = (TailcallLinker if linkage is Linkage.TAILCALL else StaticLinker)(cloning=True)
+        candidate = replace(chain, linkage=linkage, counters=True)
+        nothing = Author("", 0, "trial", 0.0)
+        with contextlib.ExitStack() as held:
+            built = linker.build(candidate, NOWHERE, nothing)
+            held.callback(built.close)
+            self.parts: Sequence[Part] = built.parts
+            rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
+            self._reader: CounterReader = held.enter_context(
+                DispatcherCounters(built.counters_map or 0, rows)
+            )
+            self._counted = self._reader.read()
+            self._program = built.program
+            self._held = held.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def run(self, frame: bytes, *, repeat: int = 1, ingress: int = 0) -> TrialRow:
+        """One packet of at least 14 bytes; again ``repeat`` times for its timing. ``ingress`` is the ifindex,
+        in this thread's network namespace, that it seems to come in on (see `bpf.prog_test_run`).
+
+        Raises InvalidInput for a frame that is too short, and what the kernel refuses.
+        """
+        if len(frame) < SHORTEST:
+            raise InvalidInput(f"a frame of {len(frame)} bytes can't be tried", f"{SHORTEST} are the least")
+        try:
+            run = bpf.prog_test_run(self._program, frame, ingress=ingress)
+            before, after = self._counted, self._reader.read()
+            self._counted = after
+            if repeat > 1:
+                ns = bpf.prog_test_run(self._program, frame, repeat, ingress).ns
+                self._counted = self._reader.read()
+            else:
+                ns = run.ns
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the trial can't be run") from error
+        slots = tuple(_returned(after.slots[s.key].since(before.slots[s.key])) for s in self.chain.slots)
+        return TrialRow(frame, slots, _action(run.code), run.data, ns)
+
+    def timed(self, frame: bytes, repeat: int) -> bpf.TestRun:
+        """The same packet ``repeat`` times, for its mean time alone. Each run finds what the one before it
+        left of the packet.
+        """
+        try:
+            found = bpf.prog_test_run(self._program, frame, repeat)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the trial can't be run") from error
+        self._counted = self._reader.read()
+        return found
+
+
+def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> TrialReport:
+    """Run ``frames`` (Ethernet, at least 14 bytes each) through ``chain``, each ``repeat`` times for its
+    timing. Raises as `Trial` does.
+    """
+    with Trial(chain) as trial:
+        return TrialReport(tuple(trial.run(frame, repeat=repeat) for frame in frames))
+
+
+def _returned(counts: SlotCounts) -> Action | int | None:
+    return next((_action(code) for code, packets in enumerate(counts.packets) if packets), None)
+
+
+def _action(code: int) -> Action | int:
+    return Action(code) if code in Action.__members__.values() else code

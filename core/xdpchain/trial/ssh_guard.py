@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Would a change cut the ssh connection that it is made over? Its packets are tried before it is made.
+
+A packet is lost where its verdict is no longer XDP_PASS, or where it is passed on to another address, port or
+MAC than before. What the chain that runs does to it counts for nothing then: the connection lives, so where a
+trial says that its packets are lost already, the trial is wrong, and nothing is concluded from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
+
+from .packets.describe import flow
+from .packets.packet import Packet
+from .packets.sources import own_packets
+from .packets.ssh import PREFIX
+from .whatif import Outcome, Side, what_if
+
+__all__ = ["ConnectionLost", "Judgement", "Lost", "judge", "refusal"]
+
+
+class ConnectionLost(XdpChainError):
+    """The change would cut the operator's own ssh connection. Nothing was changed."""
+
+    exit_code = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A packet of one's own connection that would not arrive: its name, what would become of it, and the
+    component that decides that ("" where that is not known).
+    """
+
+    packet: str
+    verdict: Action | int
+    by: str
+
+    @property
+    def fate(self) -> str:
+        """What becomes of it, and by whose doing."""
+        name = self.verdict.xdp_name if isinstance(self.verdict, Action) else f"code {self.verdict}"
+        what = "rewritten for another receiver" if self.verdict is Action.PASS else name
+        return what + (f" by {self.by}" if self.by else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a change does to one's own connection. ``unchecked``: why that could not be tried, in words; then
+    ``lost`` is empty.
+    """
+
+    where: str
+    lost: tuple[Lost, ...] = ()
+    unchecked: str = ""
+
+    @property
+    def text(self) -> str:
+        """What would be lost, in words."""
+        fates: dict[str, list[str]] = {}
+        for one in self.lost:
+            fates.setdefault(one.fate, []).append(one.packet.removeprefix(PREFIX))
+        return "; ".join(f"{', '.join(names)}: {fate}" for fate, names in fates.items())
+
+
+def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> Judgement | None:
+    """Try one's own ssh packets on a candidate; None where the connection does not come in through the
+    interface. ``adopts`` is as for `whatif.what_if`. Raises nothing that the kernel or the linkage refuse:
+    that is ``unchecked``.
+    """
+    where = running.interface.name
+    try:
+        supply = own_packets(running.interface)
+        if supply is None:
+            return None
+        if not candidate.slots or candidate == running.chain:
+            return Judgement(where)
+        tried = what_if(running, candidate, supply.packets, adopts=adopts)
+    except XdpChainError as error:
+        return Judgement(where, unchecked=str(error))
+    if tried.new.why:
+        return Judgement(where, unchecked=tried.new.why)
+    lost, wrong = [], []
+    for one in tried.crossings:
+        if one.new.verdict is None:
+            return Judgement(where, unchecked=f"{one.packet.name}: {one.new.why}")
+        if _arrives(one.packet, one.new, tried.new):
+            continue
+        if one.old.verdict is not None and not _arrives(one.packet, one.old, tried.old):
+            wrong.append(one.packet.name)
+            continue
+        lost.append(Lost(one.packet.name, one.new.verdict, _decider(one.new, tried.new)))
+    if wrong and not lost:
+        why = "what runs now would lose them too, by the trial's account, and does not"
+        return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")
+    return Judgement(where, tuple(lost))
+
+
+def refusal(judgement: Judgement) -> ConnectionLost:
+    """The error that says what the change would do to the connection, and the ways to make it all the
+    same.
+    """
+    return ConnectionLost(
+        f"this would cut your own ssh connection, which comes in through {judgement.where}",
+        judgement.text,
+        "With --confirm 60 it is made and takes itself back; --even-if-ssh-dies makes it for good",
+    )
+
+
+def _arrives(packet: Packet, outcome: Outcome, side: Side) -> bool:
+    """Whether the network stack gets the packet, with the addresses that it came with."""
+    if outcome.verdict is Action.REDIRECT:
+        last = _last(outcome, side)
+        return last is not None and last in side.to_stack
+    return outcome.verdict is Action.PASS and flow(outcome.data) == flow(packet.data)
+
+
+def _decider(outcome: Outcome, side: Side) -> str:
+    last = _last(outcome, side)
+    if outcome.verdict is Action.PASS and len(outcome.slots) > 1:
+        return ""  # any of those that ran may have rewritten it
+    return "" if last is None else f"slot {last} ({side.slots[last]})"
+
+
+def _last(outcome: Outcome, side: Side) -> int | None:
+    """The last slot that ran and has a say."""
+    ran = [i for i, code in enumerate(outcome.slots) if code is not None and i not in side.shadow]
+    return ran[-1] if ran else None

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The time of a whole chain, by the kernel's BPF statistics (kernel 5.8 on, commit d46edd671a14).
+
+The kernel then reads its clock before and after each run of each BPF program on the machine, for as long as
+somebody holds the descriptor. It counts runs that it begins itself: an XDP program on its hook with all that
+it calls, which is the whole chain in every linkage. Components of a freplace or tail-call chain have no
+statistics of their own, for the kernel does not begin them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import time
+from dataclasses import dataclass
+
+from xdpchain.closing import Closing
+from xdpchain.errors import NotFound
+from xdpchain.model.running import Running
+from xdpchain.sys import bpf
+
+__all__ = ["LookingCost", "RunTime", "RunTimes"]
+
+EMPTY = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
+PACKET = bytes(64)
+ROUNDS, REPEAT = 3, 50_000
+WHAT = "the kernel's BPF statistics can't be had"
+
+
+@dataclass(frozen=True, slots=True)
+class LookingCost:
+    """What it costs to look, measured on this machine with an empty program: ``extra_ns`` is added to each
+    run of each BPF program meanwhile, and ``clock_ns`` of that are in what the kernel reports.
+    """
+
+    extra_ns: int
+    clock_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunTime:
+    """Packets (``runs``) and the ns that they took, since the beginning and since the reading before."""
+
+    seconds: float
+    runs: int
+    ns: int
+    last_seconds: float
+    last_runs: int
+    last_ns: int
+
+    @property
+    def mean_ns(self) -> float | None:
+        """Of the packets since the reading before; None without packets."""
+        return self.last_ns / self.last_runs if self.last_runs else None
+
+    @property
+    def rate(self) -> float:
+        """Packets a second since the reading before."""
+        return self.last_runs / self.last_seconds if self.last_seconds > 0 else 0.0
+
+    @property
+    def share(self) -> float:
+        """The part of one CPU's time that they took since the reading before."""
+        return self.last_ns / (self.last_seconds * 1e9) if self.last_seconds > 0 else 0.0
+
+
+class RunTimes(Closing):
+    """Holds the statistics on until it is closed. Not for several threads at once."""
+
+    def __init__(self, running: Running) -> None:
+        """Begin now; takes some 100 ms for measuring what it costs. Raises NotFound (nothing runs there, or
+        it is gone), PermissionDenied, Unsupported.
+        """
+        if running.hook is None:
+            raise _nothing(running)
+        with contextlib.ExitStack() as held:
+            try:
+                self.cost = _begin(held)
+            except bpf.BpfError as error:
+                raise bpf.refusal(error, WHAT, "They take kernel 5.8 and root") from error
+            self._program: bpf.Fd | None = None
+            self._number = 0
+            self._before, self._start = (0, 0), (0, 0)
+            self._runs = self._ns = 0
+            self.follow(running)
+            held.callback(self._let_go)
+            self._held = held.pop_all()
+        self._begun = self._at = time.monotonic()
+
+    def follow(self, running: Running) -> None:
+        """Turn to the program that runs there now, if it is another. Raises NotFound."""
+        hook = running.hook
+        if hook is None:
+            raise _nothing(running)
+        if hook.prog_id == self._number:
+            return
+        try:
+            program = bpf.prog_by_id(hook.prog_id)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"program {hook.prog_id} is gone", "Look again") from error
+        self._gather()
+        self._let_go()
+        self._program, self._number = program, hook.prog_id
+        self._before = _counted(program)
+
+    def read(self) -> RunTime:
+        """What the packets took until now."""
+        earlier = self._start
+        self._gather()
+        now = time.monotonic()
+        self._start = (self._runs, self._ns)
+        elapsed, self._at = now - self._at, now
+        runs, ns = self._runs - earlier[0], self._ns - earlier[1]
+        return RunTime(now - self._begun, self._runs, self._ns, elapsed, runs, ns)
+
+    def _gather(self) -> None:
+        if self._program is not None:
+            counted = _counted(self._program)
+            self._runs += counted[0] - self._before[0]
+            self._ns += counted[1] - self._before[1]
+            self._before = counted
+
+    def _let_go(self) -> None:
+        program, self._program = self._program, None
+        if program is not None:
+            program.close()
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def _nothing(running: Running) -> NotFound:
+    return NotFound(f"There is no chain to time on {running.interface}", "no XDP program runs there")
+
+
+def _begin(held: contextlib.ExitStack) -> LookingCost:
+    """Switch the statistics on, and measure what that costs. Raises BpfError."""
+    with bpf.prog_load(bpf.ProgType.XDP, EMPTY, name="xdptui_empty") as empty:
+        plain = _fastest(empty)
+        held.enter_context(bpf.enable_statistics())
+        timed = _fastest(empty)
+        info = bpf.prog_info(empty)
+    clock = round(info.run_time_ns / info.run_count) if info.run_count else 0
+    return LookingCost(max(0, timed - plain), clock)
+
+
+def _counted(program: bpf.Fd) -> tuple[int, int]:
+    info = bpf.prog_info(program)
+    return info.run_count, info.run_time_ns
+
+
+def _fastest(program: bpf.Fd) -> int:
+    """Nanoseconds a run, of the round that was disturbed least."""
+    return min(bpf.prog_test_run(program, PACKET, REPEAT).ns for _ in range(ROUNDS))

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs on the hooks of all network namespaces are found, whatever keeps a namespace alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from xdpchain.sys import all_netns, bpf
+from xdpchain.sys.netlink import Netlink
+from xdpchain.testing.playground import LET_PASS, Playground
+
+
+@pytest.fixture
+def attached(playground: Playground) -> Iterator[int]:
+    """The id of a program on the playground's interface."""
+    with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="let_pass") as program:
+        with Netlink(playground.netns) as netlink:
+            netlink.attach_xdp(playground.ifindex, program, "native", None)
+        yield bpf.prog_info(program).id
+
+
+def nameless(playground: Playground) -> None:
+    subprocess.run(["ip", "netns", "del", playground.netns], check=True)
+
+
+def test_in_a_named_namespace(attached: int) -> None:
+    seen = all_netns.xdp_programs()
+    assert attached in seen.programs
+    assert seen.complete is (os.stat("/proc/self/ns/pid").st_ino == all_netns.INITIAL_PID_NAMESPACE)
+
+
+def test_in_one_that_a_descriptor_holds(playground: Playground, attached: int) -> None:
+    held = os.open(f"/run/netns/{playground.netns}", os.O_RDONLY)
+    try:
+        nameless(playground)
+        assert attached in all_netns.xdp_programs().programs
+    finally:
+        os.close(held)
+
+
+def test_in_one_that_a_process_holds(playground: Playground, attached: int) -> None:
+    inside = ["nsenter", f"--net=/run/netns/{playground.netns}", "sh", "-c", "echo in; exec sleep 60"]
+    with subprocess.Popen(inside, stdout=subprocess.PIPE) as sleeper:
+        assert sleeper.stdout is not None
+        sleeper.stdout.readline()
+        nameless(playground)
+        assert attached in all_netns.xdp_programs().programs
+        sleeper.send_signal(signal.SIGKILL)
+
+
+def test_in_a_container_not_all_can_be_seen(monkeypatch: pytest.MonkeyPatch, root: None) -> None:
+    monkeypatch.setattr(all_netns, "INITIAL_PID_NAMESPACE", 1)
+    assert not all_netns.xdp_programs().complete
