@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import open_map
 from xdpchain.model.chain import Chain, Interface, Slot

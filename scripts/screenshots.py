@@ -21,7 +21,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.objects.components import load_component

@@ -22,7 +22,7 @@ from tests.unit.test_classic import EXPRESSIONS
 from xdpchain.change.confirm.deciding import roll_back
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping

@@ -12,6 +12,7 @@ from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Owner, Running
 
+from .journal.entries import Moment
 from .lint import Warning, lint
 
 __all__ = ["Change", "ChangeKind", "Plan", "changes_between", "make_plan"]
@@ -59,7 +60,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
-    on in the candidate's first slot.
+    on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
     """
 
     running: Running
@@ -68,6 +69,7 @@ class Plan:
     steps: tuple[str, ...]
     warnings: tuple[Warning, ...]
     adopts: int | None = None
+    restores: Moment | None = None
 
     @property
     def empty(self) -> bool:
@@ -75,9 +77,12 @@ class Plan:
         return not self.changes
 
 
-def make_plan(running: Running, candidate: Chain, *, adopts: int | None = None) -> Plan:
+def make_plan(
+    running: Running, candidate: Chain, *, adopts: int | None = None, restores: Moment | None = None
+) -> Plan:
     """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
-    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced.
+    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
+    of an undo (`journal.undoing.undo_of`).
 
     Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
     for a mode that the running chain can't be moved to in one step, or has routes that can't be had.
@@ -110,7 +115,7 @@ def make_plan(running: Running, candidate: Chain, *, adopts: int | None = None) 
         changes = tuple(_adopting(running, candidate, change) for change in changes)
     steps = _steps(running, candidate, adopted) if changes else ()
     warnings = lint(candidate, running)
-    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None)
+    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
