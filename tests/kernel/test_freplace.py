@@ -336,12 +336,17 @@ def test_an_edit_that_makes_sense_anyway_is_made_anew(
             change(playground, running.chain.retune(0, priority=len(tried)))
         return running.chain.add(Slot.of(new(samples, "pass")))
 
-    running = edit(playground.ifname, playground.netns, add).running
+    running = edit(playground.ifname, add, netns=playground.netns).running
     assert names_of(running) == ["xdp_firewall", "xdp_pass"]
     assert len(set(tried)) == 4
     monkeypatch.setattr("xdpchain.editing.apply", lost)
     with pytest.raises(RaceLost):
-        edit(playground.ifname, playground.netns, lambda r: r.chain.remove([0]), tries=2)  # type: ignore[union-attr]
+        edit(
+            playground.ifname,
+            lambda running: running.chain.remove([0]),  # type: ignore[union-attr]
+            netns=playground.netns,
+            tries=2,
+        )
 
 
 def lost(*_: object, **__: object) -> Running:
