@@ -41,7 +41,7 @@ from xdpchain.sys.pcap import compile_expression, run_offline
 from xdpchain.testing.frames import NEAR, PEER, scripted, tcp_syn, udp
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import NOWHERE
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 PASS_ON = ActionSet.parse("P")
 SCRIPTED = "ether proto 0x88b5"

@@ -25,7 +25,8 @@ from xdpchain.spec.targets import Missing, Target, namespaces, targets
 from xdpchain.spec.values import Spec, is_glob
 from xdptui.commands.spec_report import Result, State
 from xdptui.commands.whatif import Attempt, Tried
-from xdptui.outcome import Talk, printable
+from xdptui.outcome import Talk
+from xdptui.words.printable import printable
 
 __all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_wanted"]
 

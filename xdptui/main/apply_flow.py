@@ -10,16 +10,16 @@ from xdpchain.change.plan import Change, ChangeKind, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.model.chain import Mode
 from xdpchain.model.running import Running
+from xdptui.main.flow import Flow
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
-from xdptui.screens.feed import Feed
-from xdptui.screens.flow import Flow
 from xdptui.view.session import CONFIRM_SECONDS, Session
 from xdptui.widgets.chain_table import ChainTable
+from xdptui.workers.feed import Feed
 
 if TYPE_CHECKING:
     from xdpchain.trial.ssh_guard import Judgement
-    from xdptui.replay.feed import RecordedFeed
+    from xdptui.workers.replay.feed import RecordedFeed
 
 __all__ = ["ApplyFlow", "questions"]
 

@@ -7,7 +7,7 @@ import asyncio
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
-from xdptui.screens.apply_flow import ApplyFlow
+from xdptui.main.apply_flow import ApplyFlow
 
 __all__ = ["UndoFlow"]
 
