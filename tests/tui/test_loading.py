@@ -33,7 +33,7 @@ async def open_object(driver: Driver, path: Path, key: str = "l") -> None:
 
 
 async def apply_and_wait(driver: Driver) -> None:
-    await driver.press("a")
+    await driver.apply()
     await driver.until(lambda: driver.session.state in (State.RUNNING, State.FREE) and not driver.dialog())
 
 
@@ -146,7 +146,7 @@ async def test_a_program_that_the_verifier_refuses(playground: Playground, sampl
         await open_object(driver, samples / "refused.o")
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Failure))
         assert "Traceback" not in driver.text()
         assert not driver.app.screen.query_one("#detail").display
@@ -192,12 +192,12 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
         await driver.answer("remove")
         await driver.until(lambda: driver.session.changes == 1)
         assert "removed, not yet applied" in "\n".join(driver.lines("chain"))
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         await driver.press("enter")
         await driver.until(lambda: not driver.dialog())
         assert look_at(playground).identity == before.identity
-        await driver.press("a")
+        await driver.apply()
         await driver.answer("yes")
         await driver.until(lambda: driver.session.state is State.RUNNING)
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
@@ -209,7 +209,7 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
         await driver.press("u", "a")
         await driver.answer("remove")
         await driver.until(lambda: driver.session.changes == 2)
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         yes = driver.app.screen.query_one("#yes", Button)
         await driver.type("wrong")
@@ -217,7 +217,7 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
         await driver.press("enter", "enter")
         await driver.until(lambda: not driver.dialog())
         assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         await driver.type(playground.ifname)
         await driver.answer("yes")

@@ -27,11 +27,13 @@ from xdptui.main.replay_flow import ReplayFlow
 from xdptui.main.save_flow import SaveFlow
 from xdptui.main.undo_flow import UndoFlow
 from xdptui.view.keys import KEYS
+from xdptui.view.layout import PANES
 from xdptui.view.session import Session
 from xdptui.widgets.chain_table import ChainTable
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.pane import Pane
 from xdptui.widgets.repaint import ThriftyCompositor
 from xdptui.workers.alarm import Alarm, Alarmed
 from xdptui.workers.feed import Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
@@ -75,7 +77,7 @@ class MainScreen(Screen[None]):
             else Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.desk.session.selected)
         )
         self.edit = EditFlow(self.desk)
-        self.apply = ApplyFlow(self.desk, self._catch_up)
+        self.apply = ApplyFlow(self.desk, self.meter, self._catch_up)
         self.confirm = ConfirmFlow(self.desk, self._catch_up)
         self.look = LookFlow(self.desk, netns, replay)
         self.browse = BrowseFlow(self.desk, self.panes, self.meter)
@@ -139,7 +141,14 @@ class MainScreen(Screen[None]):
         await self.run_action("app.quit" if action == "quit" else f"act({action!r})")
 
     def _let_go(self) -> None:
-        if not self.panes.chain.cancel_drag():
+        """Escape: first what is held, then what has the screen alone, the filter, the edits."""
+        if self.panes.chain.cancel_drag():
+            return
+        if self.panes.wish.zoomed:
+            self.panes.wished(self.panes.wish.zooming(self.panes.wish.zoomed))
+        elif self.session.needle:
+            self.panes.close_filter(clear=True)
+        else:
             self.apply.drop()
 
     def _refresh(self) -> None:
@@ -150,6 +159,9 @@ class MainScreen(Screen[None]):
 
     def _changed(self, before: Session) -> None:
         self.panes.show()
+        began = before.selected == self.session.selected and self.session.edit and not before.chain.slots
+        if self.session.surveyed and (not before.surveyed or (began and self.session.chain.slots)):
+            self.panes.focus_first()
         if self.session.selected != before.selected and self.meter.lacks(self.session.running):
             self.feed.ask()
 
@@ -222,6 +234,21 @@ class MainScreen(Screen[None]):
     @on(InterfaceTable.Picked)
     def _interface_picked(self, event: InterfaceTable.Picked) -> None:
         self.desk.put(self.session.select(event.ifindex))
+
+    @on(InterfaceTable.Sorted)
+    def _heading_picked(self, event: InterfaceTable.Sorted) -> None:
+        self.browse.sort_by(event.order)
+
+    @on(Pane.Dragged)
+    def _border_dragged(self, event: Pane.Dragged) -> None:
+        shown = [pane for pane in PANES if self.query_one(f"#{pane}").display]
+        place = shown.index(event.pane.id or "")
+        if place:  # the heading is the border to the pane above
+            self.panes.wished(self.panes.wish.grown(shown[place - 1], event.rows))
+
+    @on(Pane.Zoomed)
+    def _heading_doubled(self, event: Pane.Zoomed) -> None:
+        self.panes.wished(self.panes.wish.zooming(event.pane.id or ""))
 
     @on(ChainTable.Picked)
     def _slot_picked(self, event: ChainTable.Picked) -> None:

@@ -47,7 +47,6 @@ class UndoFlow(Controller):
         from xdpchain.change.journal.undoing import NothingToUndo, undo_of
         from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
-        from xdptui.screens.plan import PlanDialog
 
         try:
             found = await asyncio.to_thread(undo_of, running)
@@ -59,5 +58,4 @@ class UndoFlow(Controller):
             self._desk.fail(error, "Not undone")
             return
         remarks = (f"this takes back {found.what}", *(f"lost: {what}" for what in found.lost))
-        if await self._desk.ask(PlanDialog(plan, remarks=remarks)):
-            await self._apply.carry_out(plan)
+        await self._apply.propose(plan, remarks=remarks)

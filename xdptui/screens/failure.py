@@ -32,8 +32,8 @@ class Failure(Dialog[None]):
     ]
     heading = "It failed"
 
-    def __init__(self, error: BaseException, heading: str = "") -> None:
-        super().__init__(classes="-danger")
+    def __init__(self, error: BaseException, heading: str = "", *, detailed: bool = False) -> None:
+        super().__init__(classes="-danger -detailed" if detailed else "-danger")
         if isinstance(error, XdpChainError):
             self._what, self._why, self._todo = error.what, error.why, error.todo
             self._detail = error.detail

@@ -36,7 +36,22 @@ KEYS: tuple[Key, ...] = (
     Key("right", "→", "pick(1)", "action to the right", GROUPS[0]),
     Key("tab,shift+tab", "tab", "other_pane", "interfaces ⇄ chain", GROUPS[0], "pane", 11),
     Key("slash", "/", "filter", "filter the interfaces", GROUPS[0], "filter", 13),
-    Key("s", "s", "sort", "sort the interfaces: index, name, owner, traffic", GROUPS[0], "sort", 15),
+    Key(
+        "s",
+        "s",
+        "sort",
+        "sort the interfaces by the next column (or click its heading)",
+        GROUPS[0],
+        "sort",
+        15,
+    ),
+    Key("I", "I", "invert", "sort the other way round", GROUPS[0]),
+    Key("1", "1", "hide('interfaces')", "hide the interfaces, or show them", GROUPS[0]),
+    Key("2", "2", "hide('waterfall')", "hide the waterfall, or show it", GROUPS[0]),
+    Key("3", "3", "hide('inspector')", "hide the facts of the slot, or show them", GROUPS[0]),
+    Key("0", "0", "zoom", "the pane alone, or all panes (or double-click its heading)", GROUPS[0]),
+    Key("plus", "+", "grow(1)", "make the pane larger (or drag the heading below it)", GROUPS[0]),
+    Key("minus", "-", "grow(-1)", "make the pane smaller", GROUPS[0]),
     Key("l", "l", "load", "load a program from an object file", GROUPS[1], "load", 3, True),
     Key("u", "u", "unload", "unload one, several or all", GROUPS[1], "unload", 6, True),
     Key("o", "o", "replace", "replace the program by a new object, maps kept", GROUPS[1], "object", 14, True),
@@ -112,8 +127,8 @@ KEYS: tuple[Key, ...] = (
 
 REPLAYABLE = frozenset(
     (
-        "cursor", "pick", "other_pane", "filter", "sort", "numbers", "freeze", "help", "command_palette",
-        "quit",
+        "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
+        "freeze", "help", "command_palette", "quit",
         "flip", "events", "replay_step", "replay_leap",
     )
 )  # fmt: skip

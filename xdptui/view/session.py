@@ -26,12 +26,16 @@ CONFIRM_SECONDS = 60.0
 
 
 class Order(StrEnum):
-    """How the interfaces are sorted."""
+    """By which column the interfaces are sorted; INDEX is the kernel's own order."""
 
     INDEX = "index"
     NAME = "name"
+    LINK = "link"
+    MODE = "mode"
     OWNER = "owner"
+    CHAIN = "chain"
     TRAFFIC = "traffic"
+    DRIVER = "driver"
 
 
 class Shown(StrEnum):
@@ -101,6 +105,7 @@ class Session:
     action: Action = Action.PASS
     needle: str = ""
     order: Order = Order.INDEX
+    reverse: bool = False
     shown: Shown = Shown.PACKET_RATE
     frozen: bool = False
     missing: tuple[str, ...] = ()
@@ -203,13 +208,21 @@ class Session:
         """The interfaces that pass the filter, sorted."""
         words = self.needle.lower().split()
         found = [r for r in self.runnings if all(word in _haystack(r) for word in words)]
-        return tuple(sorted(found, key=self._sort_key()))
+        return tuple(sorted(found, key=self._sort_key(), reverse=self.reverse))
 
     def _sort_key(self) -> Callable[[Running], tuple[float | str, ...]]:
         if self.order is Order.NAME:
             return lambda r: (r.interface.name,)
+        if self.order is Order.LINK:
+            return lambda r: (not r.device.up, r.interface.name)
+        if self.order is Order.MODE:
+            return lambda r: (str(r.mode or "~"), r.interface.name)
         if self.order is Order.OWNER:
             return lambda r: (str(r.owner or "~"), r.interface.name)
+        if self.order is Order.CHAIN:
+            return lambda r: (-len(running_chain(r) or ()), not r.hooks, r.interface.name)
+        if self.order is Order.DRIVER:
+            return lambda r: (r.device.driver or "~", r.interface.name)
         if self.order is Order.TRAFFIC:
             return lambda r: (-self.traffic.get(r.interface.ifindex, 0.0), float(r.interface.ifindex))
         return lambda r: (float(r.interface.ifindex),)
