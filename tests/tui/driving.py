@@ -103,11 +103,7 @@ class Driver:
         """Apply the candidate; past its plan, where there are warnings."""
         await self.press("a")
         main = self.app.main
-        await self.until(
-            lambda: (
-                self.dialog(PlanDialog) or self.dialog(Confirm) or self.dialog(Applying) or not main.desk.busy
-            )
-        )
+        await self.until(lambda: self.dialog() or not main.desk.busy)
         if self.dialog(PlanDialog):
             await self.press("a")
 

@@ -15,7 +15,7 @@ from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.questions import questions
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
-from xdptui.view.session import CONFIRM_SECONDS, Session
+from xdptui.view.session import Session
 from xdptui.view.traffic_effects import traffic_effects
 from xdptui.workers.meter import Meter
 
@@ -103,7 +103,7 @@ class ApplyFlow(Controller):
         where = plan.running.interface.name
         confirm = self.session.confirm
         if waits and self.session.waits.get(plan.running.interface.ifindex, True):
-            confirm = CONFIRM_SECONDS
+            confirm = self.session.patience
         own = plan.running.interface.ifindex in self.session.own
         judged = await self._judge(plan) if own else None
         text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)

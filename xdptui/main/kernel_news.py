@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from xdpchain.model.chain import Linkage
 from xdptui.main.confirm_flow import ConfirmFlow
 from xdptui.main.desk import Controller, Desk
 from xdptui.main.panes import Panes
@@ -17,7 +18,8 @@ __all__ = ["KernelNews"]
 
 
 class KernelNews(Controller):
-    """``wanted`` names the interface to select at first. ``count`` reads the counters and shows them."""
+    """``wanted`` names the interface to select at first, ``linkage`` what new chains get (auto: what this
+    kernel offers first). ``count`` reads the counters and shows them."""
 
     def __init__(
         self,
@@ -26,11 +28,12 @@ class KernelNews(Controller):
         meter: Meter,
         confirm: ConfirmFlow,
         wanted: str | None,
+        linkage: str,
         count: Callable[[], None],
     ) -> None:
         super().__init__(desk)
         self._panes, self._meter, self._confirm = panes, meter, confirm
-        self._wanted, self._count = wanted, count
+        self._wanted, self._linkage, self._count = wanted, linkage, count
         self._unreadable = False
         self._held_back = Surveyed((), ())
 
@@ -93,7 +96,15 @@ class KernelNews(Controller):
         self._desk.put(replace(self.session, own=event.own))
 
     def defaults(self, event: Defaults) -> None:
-        self._desk.put(replace(self.session, linkage=event.linkage, linkage_why=event.why))
+        linkage, why = event.linkage, event.why
+        freplace = Linkage.FREPLACE
+        if self._linkage == freplace and linkage is not freplace:
+            self._desk.notify(
+                f"{why}. New chains get {linkage} linkage", title="freplace is not available here"
+            )
+        elif self._linkage != "auto":
+            linkage, why = Linkage(self._linkage), "as set in config.toml"
+        self._desk.put(replace(self.session, linkage=linkage, linkage_why=why))
 
     def taken_back(self, event: TakenBack) -> None:
         self._desk.notify(

@@ -14,6 +14,7 @@ from xdptui.view.chain_lines import ChainView
 from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.layout import Layout, Wish, share
 from xdptui.view.notes import chain_note, empty_list, matches, waterfall_note
+from xdptui.view.notices import unread
 from xdptui.view.session import State
 from xdptui.view.time_line import TimeView
 from xdptui.view.traffic import caption, traffic
@@ -52,6 +53,8 @@ class Panes:
         self.filter.display = False
         self.time.display = self.keys.replaying = replaying
         self.layout: Layout | None = None
+        self.recording = False
+        """Whether a recording is being made."""
         self.wish = Wish()
         """What the user made of the panes."""
         self.trouble = ""
@@ -63,7 +66,9 @@ class Panes:
         """Show the whole session."""
         session = self._desk.session
         self._arrange()
-        self.banner.present(session, countdown(session.running))
+        self.banner.present(
+            session, countdown(session.running), recording=self.recording, unread=unread(self._desk.notices)
+        )
         self.keys.present(
             read_only=session.read_only or session.running is None,
             candidate=session.changes > 0,
@@ -80,7 +85,10 @@ class Panes:
 
     def show_countdown(self) -> None:
         """Show how long a change still waits."""
-        self.banner.present(self._desk.session, countdown(self._desk.session.running))
+        session = self._desk.session
+        self.banner.present(
+            session, countdown(session.running), recording=self.recording, unread=unread(self._desk.notices)
+        )
 
     def show_time(self, view: TimeView | None) -> None:
         """Show where a replay stands."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.running import Owner, Running
-from xdptui.view.cells import Cell, Line, left, right
+from xdptui.view.cells import Cell, Line, left, right, size_of
 from xdptui.view.session import Order
 from xdptui.words.numbers import short
 
@@ -140,6 +140,6 @@ def interface_line(view: InterfaceView, width: int, here: bool, focused: bool) -
         right(short(view.rate), rate, "num" if view.rate else "zero") if rate else Cell(""),
         left(f" {device.driver or '-'}", driver, "plain"),
     ]
-    used = sum(len(cell.text) for cell in cells)
+    used = sum(size_of(cell.text) for cell in cells)
     cells.append(left(f" {shown}" if features else "", width - used, "label"))
     return Line(tuple(cells), "" if not here else "cursor" if focused else "blurred")

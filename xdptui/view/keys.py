@@ -79,7 +79,7 @@ KEYS: tuple[Key, ...] = (
     Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
     Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
-    Key("L", "L", "relink", "static, tailcall or freplace linkage for the chain", GROUPS[1], edits=True),
+    Key("L", "L", "relink", "linkage of the chain: what exists here, and why not", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),
@@ -107,6 +107,9 @@ KEYS: tuple[Key, ...] = (
         "events",
         20,
     ),
+    Key("ctrl+r", "ctrl+r", "record", "record all interfaces into a file; again: end", GROUPS[3]),
+    Key("Y", "Y", "copy", "copy the slot, the interface or the screen; save it", GROUPS[3]),
+    Key("h", "h", "history", "history: who changed what; undo from there", GROUPS[3], "history", 19),
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
     Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),
@@ -129,7 +132,7 @@ REPLAYABLE = frozenset(
     (
         "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
         "freeze", "help", "command_palette", "quit",
-        "flip", "events", "replay_step", "replay_leap",
+        "flip", "events", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""

@@ -94,7 +94,7 @@ class Session:
 
     ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words. ``own`` are the interfaces
     that carry the operator's own connection; ``waits`` says where the operator chose whether a change has to
-    be confirmed.
+    be confirmed, and ``confirm_seconds`` is the setting: how long they all wait (0: only one's own do).
     """
 
     runnings: tuple[Running, ...] = ()
@@ -115,6 +115,7 @@ class Session:
     traffic: Mapping[int, float] = field(default_factory=dict)
     own: frozenset[int] = frozenset()
     waits: Mapping[int, bool] = field(default_factory=dict)
+    confirm_seconds: float = 0
 
     # What is looked at
 
@@ -170,9 +171,15 @@ class Session:
     @property
     def confirm(self) -> float | None:
         """Seconds in which a change of the selected interface has to be confirmed; None: it need not be."""
-        if self.selected is None or not self.waits.get(self.selected, self.selected in self.own):
+        usual = self.selected in self.own or self.confirm_seconds > 0
+        if self.selected is None or not self.waits.get(self.selected, usual):
             return None
-        return CONFIRM_SECONDS
+        return self.patience
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which a change that waits has to be confirmed."""
+        return self.confirm_seconds or CONFIRM_SECONDS
 
     @property
     def read_only(self) -> bool:
