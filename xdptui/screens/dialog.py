@@ -12,7 +12,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Button, Static
+from textual.widgets import Button, OptionList, Static
+
+from xdptui.screens.key_words import key_lines
+from xdptui.widgets.row_list import RowList
 
 __all__ = ["Dialog", "button", "paragraph"]
 
@@ -72,6 +75,7 @@ class Dialog(ModalScreen[Answer]):
         Binding("escape,q,ctrl+q,ctrl+c", "back", "Back", show=False),
         Binding("left", "app.focus_previous", show=False),
         Binding("right", "app.focus_next", show=False),
+        Binding("question_mark,f1", "keys", show=False),
     ]
 
     heading: str = ""
@@ -119,6 +123,19 @@ class Dialog(ModalScreen[Answer]):
 
     def action_back(self) -> None:
         self.finish(self.dismissed())
+
+    def action_keys(self) -> None:
+        """The keys that work here."""
+        from xdptui.screens.dialog_keys import DialogKeys
+
+        bound = [
+            (binding.key, binding.action)
+            for node in (self.focused, self)
+            if node is not None
+            for _, binding in node._bindings
+            if node is self or isinstance(node, RowList | OptionList)
+        ]
+        self.app.push_screen(DialogKeys(self.heading, key_lines(bound)))
 
     def finish(self, result: Answer | None) -> None:
         """Answer, once; if another dialog covers this one, when that one is gone, for Textual takes away

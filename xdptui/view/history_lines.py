@@ -19,7 +19,7 @@ WORDS = {
     Kind.ROLLBACK: "rolled back",
     Kind.OVERTAKEN: "overtaken",
 }
-NUMBER, WHEN, KIND = 4, 15, 12
+NUMBER, WHEN, KIND = 4, 17, 12
 
 
 def _when(at: float) -> str:

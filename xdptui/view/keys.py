@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["GROUPS", "KEYS", "Key", "hints"]
+__all__ = ["GROUPS", "KEYS", "Key", "hints", "works"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +153,13 @@ NEED_SLOTS = (
 )
 
 
+def works(key: Key, *, read_only: bool, replaying: bool) -> bool:
+    """Whether a key does anything in a mode."""
+    if replaying:
+        return key.action.partition("(")[0] in REPLAYABLE
+    return not key.action.startswith("replay") and not (read_only and key.edits)
+
+
 def hints(
     width: int,
     *,
@@ -172,8 +179,7 @@ def hints(
         key
         for key in KEYS
         if key.rank
-        and (key.action.partition("(")[0] in REPLAYABLE if replaying else not key.action.startswith("replay"))
-        and not (read_only and key.edits and not (replaying and key.action == "flip"))
+        and works(key, read_only=read_only, replaying=replaying)
         and (candidate or key.action not in ("drop", "apply"))
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
