@@ -23,6 +23,7 @@ from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
+from xdptui.screens.linkage import LinkageDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.policy import PolicyDialog
 from xdptui.screens.priority import PriorityDialog
@@ -291,15 +292,25 @@ async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, 
         await driver.until(lambda: driver.session.linkage_why)
         assert driver.session.linkage is linkage
         await driver.press("L")
+        await driver.until(lambda: driver.dialog(LinkageDialog))
+        await driver.press("t")
+        await driver.until(lambda: not driver.dialog())
         assert driver.session.chain.linkage is Linkage.TAILCALL
         assert driver.session.changes == 1
+        assert "static → tailcall" in driver.lines("banner")[0]
         await driver.press("L")
+        await driver.until(lambda: driver.dialog(LinkageDialog))
+        await driver.press("f")
         if linkage is Linkage.FREPLACE:
+            await driver.until(lambda: not driver.dialog())
             assert driver.session.chain.linkage is Linkage.FREPLACE
             assert driver.session.changes == 1
         else:
-            assert driver.session.changes == 0
+            assert "not available" in driver.text()
             assert any(why in notice.message for notice in driver.app._notifications)
+            await driver.press("s")
+            await driver.until(lambda: not driver.dialog())
+            assert driver.session.changes == 0
 
 
 async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: Path) -> None:
@@ -361,4 +372,6 @@ async def test_buttons_stay_in_sight_where_there_is_little_room(
     async with driving(playground.netns, playground.ifname, size=(60, 15)) as driver:
         await driver.press("D", "J", "p")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        await driver.until(lambda: "Apply (a)" in driver.text() and "Back (esc)" in driver.text())
+        await driver.until(
+            lambda: "Apply with 1 warning (a)" in driver.text() and "Back (esc)" in driver.text()
+        )

@@ -17,6 +17,7 @@ from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.globals_form import GlobalsForm
 from xdptui.screens.load import LoadDialog
+from xdptui.screens.plan import PlanDialog
 from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import State
@@ -146,14 +147,18 @@ async def test_a_program_that_the_verifier_refuses(playground: Playground, sampl
         await open_object(driver, samples / "refused.o")
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())
-        await driver.apply()
-        await driver.until(lambda: driver.dialog(Failure))
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(PlanDialog))  # for there is a warning
+        await driver.until(lambda: "It can't be applied" in driver.text())
         assert "Traceback" not in driver.text()
-        assert not driver.app.screen.query_one("#detail").display
+        assert driver.app.screen.query_one("#apply", Button).disabled
+        await driver.press("a")
+        assert driver.dialog(PlanDialog), "what the verifier refuses can't be applied"
         await driver.press("d")
+        await driver.until(lambda: driver.dialog(Failure))
         assert driver.app.screen.query_one("#detail").display
         assert driver.label("#detail").strip(), "the verifier's own words"
-        await driver.press("escape")
+        await driver.press("escape", "escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1, "the candidate is kept, to be mended"
     assert look_at(playground).identity == before.identity
@@ -185,7 +190,10 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("down", "u")
         await driver.until(lambda: driver.dialog(UnloadDialog))
-        await driver.press("enter")
+        assert "Remove 1 of 3 (u)" in driver.text()
+        await driver.press("down", "space")  # the list has the focus
+        await driver.until(lambda: "Remove 2 of 3 (u)" in driver.text())
+        await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 0
         await driver.press("u")

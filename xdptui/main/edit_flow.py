@@ -185,8 +185,8 @@ class EditFlow(Controller):
     def _missing(self, linkage: Linkage) -> str:
         """Why the candidate can't be linked so, in words; empty where nothing speaks against it."""
         session = self.session
-        if linkage is Linkage.FREPLACE and session.linkage is not Linkage.FREPLACE:
-            return session.linkage_why
+        if linkage is Linkage.FREPLACE and session.freplace_missing:
+            return session.freplace_missing
         base = session.edit.base if session.edit else session.running
         if base is None:
             return "there is no interface"

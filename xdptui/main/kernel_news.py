@@ -104,7 +104,8 @@ class KernelNews(Controller):
             )
         elif self._linkage != "auto":
             linkage, why = Linkage(self._linkage), "as set in config.toml"
-        self._desk.put(replace(self.session, linkage=linkage, linkage_why=why))
+        missing = "" if event.linkage is freplace else event.why
+        self._desk.put(replace(self.session, linkage=linkage, linkage_why=why, freplace_missing=missing))
 
     def taken_back(self, event: TakenBack) -> None:
         self._desk.notify(

@@ -57,6 +57,7 @@ class Dialog(ModalScreen[Answer]):
         #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold reverse; }
+        Button:disabled { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }

@@ -178,11 +178,7 @@ class PlanDialog(Dialog[bool]):
         """The kernel does not take this candidate: say so first, and take the button away."""
         self._refused = error
         self.add_class("-danger")
-        lines = [
-            Content.assemble(
-                ("✗ ", "bold $error"), (f"This candidate can't be applied: {error.what}", "$error")
-            )
-        ]
+        lines = [Content.assemble(("✗ ", "bold $error"), (f"It can't be applied: {error.what}", "$error"))]
         if error.why:
             lines.append(Content(f"  {error.why}"))
         if error.todo:

@@ -92,7 +92,8 @@ class Edit:
 class Session:
     """The selected interface is named by its ifindex, the selected slot by its place in the chain shown.
 
-    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words. ``own`` are the interfaces
+    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words; ``freplace_missing`` is why
+    freplace linkage can't be had here (empty: it can). ``own`` are the interfaces
     that carry the operator's own connection; ``waits`` says where the operator chose whether a change has to
     be confirmed, and ``confirm_seconds`` is the setting: how long they all wait (0: only one's own do).
     """
@@ -112,6 +113,7 @@ class Session:
     replaying: bool = False
     linkage: Linkage = Linkage.STATIC
     linkage_why: str = ""
+    freplace_missing: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
     own: frozenset[int] = frozenset()
     waits: Mapping[int, bool] = field(default_factory=dict)

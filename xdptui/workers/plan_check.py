@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdpchain.errors import PermissionDenied, XdpChainError
+from xdpchain.errors import InvalidInput, KernelRefused, PermissionDenied, Unsupported, XdpChainError
 from xdpchain.model.chain import Linkage
 
 if TYPE_CHECKING:
@@ -70,8 +70,10 @@ def check_plan(plan: Plan) -> PlanCheck:
     findings = findings_of(plan)
     try:
         note = link_candidate(plan)
-    except XdpChainError as error:
+    except (KernelRefused, Unsupported, InvalidInput) as error:
         return PlanCheck(error, findings=findings)
+    except XdpChainError as error:  # what runs is another by now: applying will say so
+        return PlanCheck(None, f"not tried: {error}", findings)
     from xdpchain.trial.packets.sources import BUILTIN, packets_of
     from xdpchain.trial.whatif import what_if
     from xdptui.words.whatif_words import summary
