@@ -63,6 +63,30 @@ def bpf_filesystem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def lasting_mounts(bpf_filesystem: None) -> Iterator[None]:
+    """In a mount namespace of this run alone, a process outside of our session that stays in it, as a machine
+    has one: else what is pinned would end with us, and is refused.
+    """
+    from xdpchain.sys import bpffs, mount_lifetime
+
+    if os.geteuid() != 0 or not mount_lifetime.ends_with_us(bpffs.find()):
+        yield
+        return
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.close(write)
+        os.read(read, 1)  # until the run ends, however it ends
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(read)
+    yield
+    os.close(write)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A journal for this run alone."""
     folder = tmp_path_factory.mktemp("state")

@@ -17,17 +17,18 @@ import contextlib
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.errors import InvalidInput, XdpChainError
-from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange, State
+from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 from xdpchain.sys import all_netns, blobs, bpf, bpffs
+from xdpchain.sys.boot_clock import boot_clock
 
 __all__ = [
     "ARMED",
+    "Found",
     "armed_programs",
     "boot_clock",
     "claim",
@@ -35,7 +36,6 @@ __all__ = [
     "discard",
     "forget_settled",
     "make_decision",
-    "noted",
     "open_held",
     "read_armed",
     "read_settled",
@@ -49,11 +49,6 @@ RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
 ARMED, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
-
-
-def boot_clock() -> float:
-    """Seconds since boot, time asleep included (CLOCK_BOOTTIME): nobody can set this clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 # The decision: a hash map of one element, for the kernel lets exactly one writer insert it.
@@ -116,35 +111,35 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
     return locked
 
 
-def noted(inode: int) -> frozenset[int]:
-    """The ifindexes of a network namespace of which there may be something to read here."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError, XdpChainError):
-        root = bpffs.find() / _ROOT
-        for kind in (ARMED, SETTLED):
-            with contextlib.suppress(OSError):
-                names = (name.split("-") for name in os.listdir(root / kind))
-                found |= {int(name[1]) for name in names if name[0] == str(inode)}
-    return frozenset(found)
-
-
-def read_armed(inode: int, ifindex: int, hook: int | None) -> PendingChange | None:
-    """The armed change of an interface, whose hook holds the program ``hook``; None: there is none, or it is
-    a leftover that means nothing any more, or we may not know.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An armed change as its pins have it: what was decided (None: nothing yet), and whether its guardian
+    lives.
     """
-    try:
-        directory = _directory(inode, ifindex)
-        if not directory.is_dir():
-            return None
-        with bpf.obj_get(str(directory / RECORD)) as fd:
-            armed = PendingChange.decode(blobs.read(fd))
-        guarded = _guarded(directory)
-    except (OSError, XdpChainError):
-        return None
-    if hook != armed.new:
-        state = State.MAKING if hook == armed.old else State.OVERTAKEN
-        return replace(armed, state=state) if guarded else None
-    return armed if guarded else replace(armed, state=State.UNGUARDED)
+
+    change: PendingChange
+    decision: Decision | None
+    guarded: bool
+
+
+def read_armed() -> tuple[Found, ...]:
+    """All armed changes, of all network namespaces; without those that can't be read."""
+    found = []
+    for directory, change in _records():
+        with (
+            contextlib.suppress(OSError, XdpChainError, ValueError),
+            bpf.obj_get(str(directory / DECISION)) as decision,
+        ):
+            if bpf.map_info(decision).id == change.decision:
+                found.append(Found(change, decided(decision), _guarded(directory)))
+    return tuple(found)
+
+
+def _records() -> Iterator[tuple[Path, PendingChange]]:
+    with contextlib.suppress(OSError, XdpChainError):
+        for directory in sorted((bpffs.find() / _ROOT / ARMED).iterdir()):
+            with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
+                yield directory, PendingChange.decode(blobs.read(fd))
 
 
 @contextlib.contextmanager
@@ -175,12 +170,10 @@ def remove_armed(armed: PendingChange) -> None:
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
     """The directories, and what they say, of all armed changes whose guardian was killed."""
     found = []
-    with contextlib.suppress(OSError, XdpChainError):
-        for directory in sorted((bpffs.find() / _ROOT / ARMED).iterdir()):
-            with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
-                armed = PendingChange.decode(blobs.read(fd))
-                if not _guarded(directory):
-                    found.append((directory, armed))
+    for directory, change in _records():
+        with contextlib.suppress(OSError):
+            if not _guarded(directory):
+                found.append((directory, change))
     return tuple(found)
 
 
@@ -188,22 +181,17 @@ def armed_programs() -> frozenset[int]:
     """The prog ids of all chains that an armed change may go back to, or go on with: nothing of theirs is
     stale.
     """
-    found: set[int] = set()
-    with contextlib.suppress(OSError, XdpChainError):
-        for directory in (bpffs.find() / _ROOT / ARMED).iterdir():
-            with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
-                armed = PendingChange.decode(blobs.read(fd))
-                found |= {number for number in (armed.old, armed.new) if number is not None}
-    return frozenset(found)
+    ends = ((change.old, change.new) for _, change in _records())
+    return frozenset(prog_id for pair in ends for prog_id in pair if prog_id is not None)
 
 
 # What became of the last one
 
 
-def write_settled(armed: PendingChange, settled: ConfirmOutcome) -> None:
-    """Leave word of what became of it, as far as that is possible."""
+def write_settled(inode: int, ifindex: int, settled: ConfirmOutcome) -> None:
+    """Leave word of what became of the change of this interface, as far as that is possible."""
     with contextlib.suppress(OSError, XdpChainError):
-        path = _settled(armed.inode, armed.ifindex)
+        path = _settled(inode, ifindex)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with blobs.make("xdptui_settled", settled.encode()) as fd:
             path.unlink(missing_ok=True)
@@ -211,16 +199,19 @@ def write_settled(armed: PendingChange, settled: ConfirmOutcome) -> None:
         _forget_old_news()
 
 
-def read_settled(inode: int, ifindex: int) -> ConfirmOutcome | None:
-    """What became of the last armed change of an interface; None: there was none since the last change."""
-    try:
-        path = _settled(inode, ifindex)
-        if not path.exists():
-            return None
-        with bpf.obj_get(str(path)) as fd:
-            return ConfirmOutcome.decode(blobs.read(fd))
-    except (OSError, XdpChainError):
-        return None
+def read_settled(inode: int) -> dict[int, ConfirmOutcome]:
+    """What became of the last armed change of each interface of a network namespace, by ifindex; without
+    those where there was none since the last change.
+    """
+    found = {}
+    with contextlib.suppress(OSError, XdpChainError):
+        for path in (bpffs.find() / _ROOT / SETTLED).iterdir():
+            of, _, ifindex = path.name.partition("-")
+            if of != str(inode) or not ifindex.isdecimal():
+                continue
+            with contextlib.suppress(OSError, XdpChainError), bpf.obj_get(str(path)) as fd:
+                found[int(ifindex)] = ConfirmOutcome.decode(blobs.read(fd))
+    return found
 
 
 def _forget_old_news() -> None:

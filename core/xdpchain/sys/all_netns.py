@@ -11,20 +11,20 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.errors import XdpChainError
 
 from . import netns
+from .namespaces import is_initial
 from .netlink import Netlink
 
-__all__ = ["Sighting", "namespaces", "xdp_programs"]
+__all__ = ["Sighting", "namespaces", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
-INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +42,46 @@ class Sighting:
 def xdp_programs() -> Sighting:
     """Look into every namespace. Takes a few ms, and about 1 ms more for each namespace."""
     found: set[int] = set()
-    complete = _sees_all_processes()
+
+    def look() -> bool:
+        with Netlink() as netlink:
+            found.update(one.prog_id for link in netlink.links() for one in link.xdp)
+        return False
+
+    complete = visit(look)
+    return Sighting(frozenset(found), complete)
+
+
+def visit(call: Callable[[], bool]) -> bool:
+    """Call inside each network namespace that can be reached, until ``call`` answers True. Returns whether
+    there can be no other namespaces than those in which it was called.
+    """
+    complete = is_initial("pid") is True
     seen: set[int] = set()
     for path in _paths():
         try:
             inode = os.stat(path).st_ino
             if inode in seen:
                 continue
-            found |= netns.run_at(path, _hooks)
+            if netns.run_at(path, call):
+                return False
             seen.add(inode)
         except (FileNotFoundError, ProcessLookupError):  # the process, and with it this way in, is gone
             continue
         except (OSError, XdpChainError):
             complete = False
-    return Sighting(frozenset(found), complete)
+    return complete
 
 
 def namespaces() -> frozenset[int] | None:
     """The inode numbers of all network namespaces; None where not all can be seen. Enters none."""
-    if not _sees_all_processes():
+    if not is_initial("pid"):
         return None
     found = set()
     for path in _paths():
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             found.add(os.stat(path).st_ino)
     return frozenset(found)
-
-
-def _hooks() -> set[int]:
-    with Netlink() as netlink:
-        return {one.prog_id for link in netlink.links() for one in link.xdp}
-
-
-def _sees_all_processes() -> bool:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
-    except OSError:
-        return False
 
 
 def _paths() -> Iterator[str]:
