@@ -28,7 +28,7 @@ from xdpchain.observe.recording import Counted, Header, Reading, Writer
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.commands.replay import DEMO
-from xdptui.meter import Meter, open_missing
+from xdptui.workers.meter import Meter, open_missing
 
 SAMPLES = Path(__file__).resolve().parent.parent / "build" / "samples"
 CHAIN = ("firewall", "ratelimit", "monitor")

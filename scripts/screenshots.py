@@ -32,7 +32,7 @@ from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO
-from xdptui.replay import Replay
+from xdptui.workers.replay import Replay
 
 HERE = Path(__file__).resolve().parent.parent
 ELSEWHERE = Path("/mnt")  # where this directory appears in the pictures, in a mount namespace of our own

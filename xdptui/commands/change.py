@@ -17,13 +17,13 @@ from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import require_capabilities
 from xdptui.commands.edits import EDITS, Edit, Proposal
 from xdptui.commands.options import seconds
-from xdptui.commands.readings import totals
 from xdptui.commands.whatif import Tried, trying
 from xdptui.outcome import ExitCode, Talk, write
 from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
+from xdptui.workers.readings import totals
 
 __all__ = ["findings_of", "run", "try_out"]
 
@@ -72,8 +72,8 @@ def _apply(
     trouble: list[str] = []
     plan, now = edit(
         options.interface,
-        options.netns,
         make,
+        netns=options.netns,
         progress=talk.step,
         tries=TRIES if change.repeatable else 1,
         confirm=waits,

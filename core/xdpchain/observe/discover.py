@@ -65,7 +65,8 @@ def look(name: str, netns: str | None = None) -> Running:
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
-            return (_settled(netlink.link(name), netns, netlink, netlink.xdp_features()),)
+            link = netlink.link(name)
+            return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
 
         return with_pending(namespaces.inode(netns), read)[0]
 
