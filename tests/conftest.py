@@ -53,7 +53,7 @@ def bpf_filesystem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
         return
     directory = tmp_path_factory.mktemp("bpffs")
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(directory)], check=True)
+    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(directory)], check=True)
     os.environ["LIBXDP_BPFFS"] = str(directory)
     try:
         yield

@@ -21,7 +21,7 @@ def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A BPF filesystem that nobody else has pins in, for both editors."""
     path = tmp_path / "bpffs"
     path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], check=True)
+    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(path)], check=True)
     monkeypatch.setenv("LIBXDP_BPFFS", str(path))
     try:
         yield path
