@@ -35,6 +35,13 @@ def why_no_freplace() -> str | None:
     return f"this kernel refuses programs of type EXT ({reason}): run it in the lab, tests/vm/run"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("XDPTUI_SOAK") != "1":
+        waits = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=waits)
+        items[:] = [item for item in items if item not in waits]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("vm") and (reason := why_no_freplace()):
         pytest.skip(reason)
@@ -78,13 +85,11 @@ def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture(scope="session", autouse=True)
-def lasting_mounts(bpf_filesystem: None) -> Iterator[None]:
-    """In a mount namespace of this run alone, a process outside of our session that stays in it, as a machine
-    has one: else what is pinned would end with us, and is refused.
+def lasting_mounts(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Among the mounts of this run, a process outside of our session, as a machine has them: else what is
+    pinned there would end with us, and is refused.
     """
-    from xdpchain.sys import bpffs, mount_lifetime
-
-    if os.geteuid() != 0 or not mount_lifetime.ends_with_us(bpffs.find()):
+    if WHY_NOT_ISOLATED in pytestconfig.stash:
         yield
         return
     read, write = os.pipe()
