@@ -277,7 +277,7 @@ def test_an_interface_that_moved_is_decided_where_it_is(
         assert nothing_left()
 
 
-def test_an_interface_whose_namespace_went_away_under_it_is_gone(samples: Path, no_leftovers: None) -> None:
+def test_an_interface_whose_namespace_went_away_under_it_is_gone(samples: Path, root: None) -> None:
     with Playground() as playground, no_guardian_survives(playground):
         change(playground, chain_of(samples, "firewall"))
         new = arm(playground, chain_of(samples, "drop"), SOON)
