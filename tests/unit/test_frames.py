@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.testing.frames import NEAR, PEER, scripted
 from xdpchain.trial.packets import frames
 from xdpchain.trial.packets.builtin import builtin
@@ -144,7 +145,7 @@ def test_tcpdump_finds_every_frame_whole_and_every_checksum_right(tmp_path: Path
         frames.udp(PEER, NEAR, 9, payload=b"even", version=6),
         frames.tcp_syn(PEER, NEAR, 22),
         frames.tcp_syn(PEER, NEAR, 22, version=6),
-        *(packet.data for packet in builtin(NEAR, PEER)),
+        *(packet.data for packet in builtin(NEAR, PEER, ETHERNET)),
         *(packet.data for packet in ssh_packets(SSH4)),
         *(packet.data for packet in ssh_packets(SSH6, vlan=7)),
     ]
