@@ -367,7 +367,9 @@ def test_a_change_that_does_not_cut_it_says_what_goes(cli: CommandLine) -> None:
     assert same.code == 0
 
 
-def test_a_check_that_fails_is_not_a_check_that_passed(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_fails_is_not_a_check_that_passed(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from xdpchain.errors import KernelRefused
     from xdpchain.trial import whatif
 

@@ -14,7 +14,7 @@ from xdpchain.bytecode.classic import HEAD, Classic, translate, unpack
 from xdpchain.errors import InvalidInput
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.sys.pcap import compile_expression, run_offline
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 EXPRESSIONS = [
     "",

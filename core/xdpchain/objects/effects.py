@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program does beside returning a verdict, as far as its object file tells: what a slot in shadow does
+all the same. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from xdpchain.bytecode.opcodes import Helper
+from xdpchain.errors import InvalidInput, NotFound
+
+__all__ = ["Effects", "effects_of"]
+
+WRITING = (
+    Helper.XDP_ADJUST_HEAD,
+    Helper.XDP_ADJUST_META,
+    Helper.XDP_ADJUST_TAIL,
+    Helper.XDP_STORE_BYTES,
+    Helper.DYNPTR_WRITE,
+)
+REDIRECTING = (Helper.REDIRECT, Helper.REDIRECT_MAP)
+TELLING = (
+    Helper.PERF_EVENT_OUTPUT,
+    Helper.RINGBUF_OUTPUT,
+    Helper.RINGBUF_SUBMIT,
+    Helper.RINGBUF_SUBMIT_DYNPTR,
+)
+
+READING_KFUNCS = (
+    "bpf_xdp_metadata_rx_", "bpf_dynptr_from_xdp", "bpf_dynptr_adjust", "bpf_dynptr_is_", "bpf_dynptr_size",
+    "bpf_dynptr_clone", "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_rcu_read_", "bpf_iter_",
+    "bpf_xdp_ct_lookup", "bpf_ct_release", "bpf_xdp_get_xfrm_state", "bpf_xdp_xfrm_state_release",
+)  # fmt: skip
+"""Beginnings of the names of kernel functions that leave the packet and the system as they are."""
+
+READ_SLICE = "bpf_dynptr_slice"  # bpf_dynptr_slice_rdwr is another one
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """``writes``: how it changes the packet: the helpers that it calls, and "stores" where it may store into
+    it directly. ``redirects`` and ``tells``: helpers that choose where a packet goes, or report to user
+    space. ``kernel``: functions of the kernel that may change something. ``pinned``: maps that it shares by
+    name with whoever wants. ``unsure``: it is too long for a search for stores.
+    """
+
+    writes: tuple[str, ...] = ()
+    redirects: tuple[str, ...] = ()
+    tells: tuple[str, ...] = ()
+    kernel: tuple[str, ...] = ()
+    pinned: tuple[str, ...] = ()
+    unsure: bool = False
+
+    def __bool__(self) -> bool:
+        return self != Effects()
+
+
+@lru_cache(maxsize=64)
+def effects_of(data: bytes, program: str) -> Effects | None:
+    """What a program of the object file ``data`` does, with all that it calls or tail-calls; None if that
+    can't be read.
+    """
+    from xdpchain.bytecode.packet_writes import Code, TooLong, writes_packet
+
+    from .elf import Elf
+    from .objfile import ObjectFile
+    from .objrefs import Function, References, read_functions
+
+    def name(one: Function) -> str:
+        return f"{one.section}:{one.start}"
+
+    try:
+        source, elf = ObjectFile.parse(data), Elf.parse(data)
+        functions = read_functions(elf)
+        wanted = {program, *source.program(program).callees}
+        entries = [one for one in functions if one.name in wanted and one.section_name != ".text"]
+        graph = References(elf, functions, {one.name for one in source.maps})
+        helpers = frozenset().union(*(graph.helpers(one) for one in entries))
+        used = {name for entry in entries for name in graph.maps(entry)}
+        kfuncs = frozenset().union(*(graph.kfuncs(one) for one in entries))
+        code = {
+            name(one): Code(
+                bytes(elf.sections[one.section].data[one.start : one.start + one.size]),
+                {at: name(target) for at, target in graph.sites(one).items()},
+            )
+            for entry in entries
+            for one in graph.reached(entry)
+        }
+    except (InvalidInput, NotFound):
+        return None
+    changing = sorted(n for n in kfuncs if n != READ_SLICE and not n.startswith(READING_KFUNCS))
+    writes = [helper.function for helper in WRITING if helper in helpers]
+    unsure = False
+    try:
+        if writes_packet(code, [name(one) for one in entries]):
+            writes.insert(0, "stores")
+    except (InvalidInput, TooLong):
+        unsure = True
+    return Effects(
+        tuple(writes),
+        tuple(helper.function for helper in REDIRECTING if helper in helpers),
+        tuple(helper.function for helper in TELLING if helper in helpers),
+        tuple(changing),
+        tuple(one.name for one in source.maps if one.pinning and one.name in used),
+        unsure,
+    )

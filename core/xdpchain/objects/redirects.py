@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a component redirects packets, and by what, as far as its code and its maps tell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from xdpchain.bytecode.opcodes import Helper
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.model.chain import Component
+
+__all__ = ["RedirectUse", "redirect_use"]
+
+TO_DEVICES = ("devmap", "devmap_hash")
+ELSEWHERE = ("cpumap", "xskmap")
+
+
+@dataclass(frozen=True, slots=True)
+class RedirectUse:
+    """``devices``: names of the device maps it refers to; ``others``: of its cpumaps and xskmaps;
+    ``anywhere``: it calls bpf_redirect(), so that its targets can't be known. False where it does nothing
+    of all that, or where nothing is known.
+    """
+
+    devices: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    anywhere: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.devices or self.others or self.anywhere)
+
+
+def redirect_use(component: Component, types: Mapping[int, str]) -> RedirectUse:
+    """What is known of a component; ``types`` are those of running maps by id, as bpftool spells them."""
+    found = {ref.name: types[ref.id] for ref in component.maps if ref.id in types}
+    data = component.object.data if component.object else None
+    anywhere = False
+    if data is not None:
+        declared = _declared(data)
+        found |= {name: declared[name] for name in component.uses if name in declared}
+        anywhere = Helper.REDIRECT in _helpers(data, component.name)
+    return RedirectUse(
+        tuple(sorted(name for name, kind in found.items() if kind in TO_DEVICES)),
+        tuple(sorted(name for name, kind in found.items() if kind in ELSEWHERE)),
+        anywhere,
+    )
+
+
+@lru_cache(maxsize=64)
+def _declared(data: bytes) -> dict[str, str]:
+    """The type of each map of an object file, by name."""
+    from .objfile import ObjectFile  # plans are made of what runs too, where nothing reads an object file
+
+    try:
+        return {one.name: one.type_name for one in ObjectFile.parse(data).maps}
+    except InvalidInput:
+        return {}
+
+
+@lru_cache(maxsize=64)
+def _helpers(data: bytes, program: str) -> frozenset[int]:
+    """The helpers that a program and the functions it calls ask the kernel for, by number."""
+    from .elf import Elf
+    from .objfile import ObjectFile
+    from .objrefs import References, read_functions
+
+    try:
+        source = ObjectFile.parse(data)
+        elf = Elf.parse(data)
+        functions = read_functions(elf)
+        reached = {program, *source.program(program).callees}
+        graph = References(elf, functions, {one.name for one in source.maps})
+        return frozenset().union(*(graph.helpers(one) for one in functions if one.name in reached))
+    except (InvalidInput, NotFound):
+        return frozenset()

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a candidate to what runs: plan, questions, apply; and the ways to drop a candidate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from xdpchain.change.plan import Change, Plan, make_plan
+from xdpchain.errors import Cancelled, RaceLost, XdpChainError
+from xdpchain.model.chain import Mode
+from xdpchain.model.running import Running
+from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.questions import questions
+from xdptui.screens.applying import Applying
+from xdptui.screens.confirm import Confirm
+from xdptui.view.session import CONFIRM_SECONDS, Session
+
+if TYPE_CHECKING:
+    from xdpchain.trial.ssh_guard import Judgement
+
+__all__ = ["ApplyFlow"]
+
+
+class ApplyFlow(Controller):
+    """Plan, apply, drop. ``done`` is called after each attempt, to catch up with what happened meanwhile."""
+
+    def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
+        super().__init__(desk)
+        self._done = done
+
+    @property
+    def actions(self) -> Actions:
+        return {
+            "plan": self.plan,
+            "apply": self.apply,
+            "drop": self.drop,
+        }
+
+    def _made(self) -> Plan | None:
+        edit = self.session.edit
+        if edit is None or not edit.changes:
+            return None
+        from xdpchain.change.kernel_warnings import with_kernel_warnings
+
+        try:
+            return with_kernel_warnings(make_plan(edit.base, edit.candidate))
+        except XdpChainError as error:
+            self._desk.fail(error, "This candidate can't be applied")
+            return None
+
+    def plan(self) -> None:
+        if self.session.changes:
+            self._desk.begin(self._plan_flow())
+        else:
+            self._desk.notify("No changes: there is nothing to plan", timeout=3)
+
+    async def _plan_flow(self) -> None:
+        if self.session.stale:
+            await self._resolve_stale()
+            return
+        plan = self._made()
+        if plan is None:
+            return
+        from xdptui.screens.plan import PlanDialog
+
+        refusal = f"Read-only: {self.session.read_only_why}" if self.session.read_only else ""
+        if await self._desk.ask(PlanDialog(plan, refusal)):
+            await self.carry_out(plan)
+
+    def apply(self) -> None:
+        if not self.session.changes:
+            self._desk.notify("No changes: there is nothing to apply", timeout=3)
+        elif self._desk.editable():
+            self._desk.begin(self._apply_flow())
+
+    async def _apply_flow(self) -> None:
+        if self.session.stale:
+            await self._resolve_stale()
+            return
+        plan = self._made()
+        if plan is not None:
+            await self.carry_out(plan)
+
+    async def carry_out(self, plan: Plan, *, waits: bool = False) -> None:
+        """``waits``: to be confirmed, unless it was said that changes here need not be (w)."""
+        where = plan.running.interface.name
+        confirm = self.session.confirm
+        if waits and self.session.waits.get(plan.running.interface.ifindex, True):
+            confirm = CONFIRM_SECONDS
+        own = plan.running.interface.ifindex in self.session.own
+        judged = await self._judge(plan) if own else None
+        text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)
+        if text:
+            heading = "Your own connection" if own else "Remove programs"
+            dialog = Confirm(heading, text, yes, "Keep as it is", demand=demand)
+            if not await self._desk.ask(dialog):
+                return
+        self._desk.applying = True
+        try:
+            outcome = await self._desk.ask(Applying(plan, confirm))
+        finally:
+            self._desk.applying = False
+        assert outcome is not None  # this dialog goes with an outcome only
+        if not isinstance(outcome, Exception):
+            self._desk.put(self.session.applied(outcome))
+            waits = outcome.armed is not None
+            self._desk.notify(
+                f"{where}: {'waits to be confirmed: C keeps it' if waits else 'applied'}", timeout=4
+            )
+        elif isinstance(outcome, Cancelled):
+            self._desk.notify(f"{where}: cancelled, nothing was changed", severity="warning")
+        else:
+            self._desk.fail(
+                outcome, "Somebody else was faster" if isinstance(outcome, RaceLost) else "Not applied"
+            )
+        self._done()
+
+    async def _judge(self, plan: Plan) -> Judgement | None:
+        """Try the operator's own ssh packets on the candidate, in a thread."""
+        from xdpchain.trial.ssh_guard import judge
+
+        return await asyncio.to_thread(judge, plan.running, plan.candidate, adopts=plan.adopts)
+
+    async def _resolve_stale(self) -> None:
+        session = self.session
+        edit, running = session.edit, session.running
+        if edit is None or running is None:
+            return
+        from xdptui.screens.stale import StaleDialog
+
+        answer = await self._desk.ask(StaleDialog(running, _theirs(session), edit.changes))
+        session = self.session
+        if answer == "drop":
+            self._desk.put(session.dropped())
+        elif answer == "rebase":
+            rebased, lost = session.rebased()
+            self._desk.put(rebased)
+            if lost:
+                self._desk.notify("\n".join(lost), title="Not carried over", severity="warning", timeout=10)
+            else:
+                self._desk.notify("Your changes are made again on what runs now", timeout=4)
+
+    def drop(self) -> None:
+        session = self.session
+        if session.running is None or session.changes <= 1:
+            self._desk.put(session.dropped())
+        else:
+            self._desk.begin(self._drop_flow(session, session.running))
+
+    async def _drop_flow(self, session: Session, running: Running) -> None:
+        dialog = Confirm(
+            "Drop the candidate",
+            (
+                f"{session.changes} changes to {running.interface.name} will be forgotten.",
+                "What runs is not touched.",
+            ),
+            "Drop",
+            "Keep",
+        )
+        if not await self._desk.ask(dialog):
+            return
+        self._desk.put(self.session.dropped())
+
+
+def _theirs(session: Session) -> tuple[Change, ...]:
+    edit, running = session.edit, session.running
+    assert edit is not None
+    assert running is not None
+    if running.chain is None or edit.base.chain is None or running.mode is Mode.OFFLOAD:
+        return ()
+    try:
+        return make_plan(edit.base, running.chain).changes
+    except XdpChainError:
+        return ()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes that wait to be confirmed: keep them, roll them back, and whether the next one waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.running import Running
+from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.view.session import CONFIRM_SECONDS
+from xdptui.widgets.banner import Armed
+
+__all__ = ["ConfirmFlow", "countdown"]
+
+BUT = {State.UNGUARDED: "UNGUARDED", State.OVERTAKEN: "OVERTAKEN", State.MAKING: "IN THE MAKING"}
+
+
+def countdown(running: Running | None) -> Armed | None:
+    """What the banner says of a change that waits."""
+    if running is None or running.armed is None:
+        return None
+    from xdpchain.observe.pending_pins import boot_clock  # late: a replay runs where there is no BPF
+
+    return Armed(round(running.armed.seconds_left(boot_clock())), BUT.get(running.armed.state, ""))
+
+
+class ConfirmFlow(Controller):
+    """Confirm or roll back the change that waits on the selected interface. ``done`` is called after it."""
+
+    def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
+        super().__init__(desk)
+        self._done = done
+
+    @property
+    def actions(self) -> Actions:
+        return {
+            "wait": self.wait,
+            "keep": self.keep,
+            "back_out": self.back_out,
+        }
+
+    def wait(self) -> None:
+        session = self.session
+        if session.selected is None or not self._desk.editable():
+            return
+        on = session.confirm is None
+        self._desk.put(replace(session, waits={**session.waits, session.selected: on}))
+        waits = f"changes wait {CONFIRM_SECONDS:.0f} s to be confirmed"
+        self._desk.notify(waits if on else "changes are final at once", timeout=3)
+
+    def keep(self) -> None:
+        self._decide(keep=True)
+
+    def back_out(self) -> None:
+        self._decide(keep=False)
+
+    def _decide(self, *, keep: bool) -> None:
+        running = self.session.running
+        if running is None or running.armed is None:
+            self._desk.notify("No change waits to be confirmed", timeout=3)
+        elif self._desk.editable():
+            self._desk.beside(self._carry_out(running, keep))
+
+    async def _carry_out(self, running: Running, keep: bool) -> None:
+        from xdpchain.change.confirm.deciding import confirm, roll_back
+
+        where = running.interface
+        try:
+            await asyncio.to_thread(confirm if keep else roll_back, where.name, where.netns)
+        except XdpChainError as error:
+            self._desk.fail(error, "Not decided")
+        except Exception as error:  # shown to the user, in words
+            self._desk.fail(error)
+        self._done()
+
+    def tell_settled(self, before: tuple[Running, ...], now: tuple[Running, ...]) -> None:
+        """Say what became of changes that waited."""
+        waited = {r.interface.ifindex for r in before if r.armed is not None}
+        for running in now:
+            settled = running.settled
+            if running.interface.ifindex in waited and running.armed is None and settled is not None:
+                kept = settled.outcome is Outcome.CONFIRMED
+                self._desk.notify(
+                    settled.text,
+                    title=str(running.interface),
+                    severity="information" if kept else "warning",
+                    timeout=4 if kept else 15,
+                )

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Edits of the candidate: what each key and each mouse gesture does to it; the kernel is not touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain, Linkage
+from xdptui.main.desk import Actions, Controller
+
+# The dialogs are imported when they are asked for: the first screen should stand at once.
+
+__all__ = ["EditFlow"]
+
+
+class EditFlow(Controller):
+    """The edits, each a new candidate."""
+
+    @property
+    def actions(self) -> Actions:
+        return {
+            "move": self.move,
+            "flip": self.flip,
+            "flip_action": self.flip_action,
+            "routes": self.routes,
+            "policy": self.policy,
+            "shadow": self.shadow,
+            "priority": self.priority,
+            "counters": self.counters,
+            "relink": self.relink,
+        }
+
+    def edit(self, make: Callable[[Chain], Chain], slot: int | None = None) -> None:
+        if not self._desk.editable():
+            return
+        try:
+            chain = make(self.session.chain)
+        except XdpChainError as error:
+            self._desk.fail(error, "That edit is not possible")
+            return
+        self._desk.put(self.session.edited(chain, slot))
+
+    # Order
+
+    def move(self, by: int) -> None:
+        here = self.session.slot
+        there = here + by
+        if self._desk.needs_slot() and 0 <= there < len(self.session.chain):
+            self.edit(lambda chain: chain.move(here, there), there)
+
+    def move_to(self, source: int, target: int) -> None:
+        """Put a slot in another's place."""
+        self.edit(lambda chain: chain.move(source, target), target)
+
+    # Actions
+
+    def flip(self) -> None:
+        self.toggle(self.session.slot, self.session.action)
+
+    def flip_action(self, letter: str) -> None:
+        self.toggle(self.session.slot, Action.parse(letter))
+
+    def toggle(self, slot: int, action: Action) -> None:
+        if not self._desk.needs_slot():
+            return
+        self._desk.put(replace(self.session.at_slot(slot), action=action))
+        self.edit(lambda chain: chain.retune(slot, actions=chain.slots[slot].actions.toggle(action)), slot)
+
+    # Routes
+
+    def routes(self) -> None:
+        if not self._desk.needs_slot() or not self._desk.editable():
+            return
+        if self.session.chain.linkage is Linkage.FREPLACE:
+            self._desk.notify(
+                "A dispatcher that libxdp's tools can read knows only to go on or to return. "
+                "Move the chain to static or tailcall linkage first (L)",
+                title="freplace linkage has no routes",
+                timeout=8,
+            )
+            return
+        self._desk.begin(self._routes_flow())
+
+    async def _routes_flow(self) -> None:
+        chain, index = self.session.chain, self.session.slot
+        from xdptui.screens.routes import RoutesDialog
+
+        routed = await self._desk.ask(RoutesDialog(chain, index, self.session.action))
+        if routed is None or not self._desk.still_has(chain.slots[index].key):
+            return
+        slot, here = routed.slots[index], {one.key for one in self.session.chain}
+        routes = tuple(route for route in slot.routes if route.target in here)
+        self.edit(lambda now: now.with_routes(now.position(slot.key), routes))
+
+    # Policy
+
+    def policy(self) -> None:
+        if not self._desk.needs_slot() or not self._desk.editable():
+            return
+        if self.session.chain.linkage is not Linkage.STATIC:
+            self._desk.notify(
+                "Only a dispatcher of ours sees a verdict before it counts. "
+                "Move the chain to static linkage (L)",
+                title=f"{self.session.chain.linkage} linkage keeps no policies",
+                timeout=8,
+            )
+            return
+        self._desk.begin(self._policy_flow())
+
+    async def _policy_flow(self) -> None:
+        slot, index = self.session.chain.slots[self.session.slot], self.session.slot
+        from xdptui.screens.policy import PolicyDialog
+
+        decided = await self._desk.ask(PolicyDialog(slot, index))
+        if decided is not None and self._desk.still_has(slot.key):
+            self.edit(lambda chain: chain.police(chain.position(slot.key), decided[0]))
+
+    # Shadow
+
+    def shadow(self) -> None:
+        slot = self.session.slot
+        if self._desk.needs_slot():
+            self.edit(lambda chain: chain.retune(slot, shadow=not chain.slots[slot].shadow), slot)
+
+    # Priority
+
+    def priority(self) -> None:
+        if self._desk.needs_slot() and self._desk.editable():
+            self._desk.begin(self._priority_flow())
+
+    async def _priority_flow(self) -> None:
+        chain, index = self.session.chain, self.session.slot
+        key = chain.slots[index].key
+        from xdptui.screens.priority import PriorityDialog
+
+        value = await self._desk.ask(PriorityDialog(chain, index))
+        if value is None or not self._desk.still_has(key):
+            return
+        self.edit(lambda chain: chain.retune(chain.position(key), priority=value))
+        if self._desk.still_has(key):
+            self._desk.put(self.session.at_slot(self.session.chain.position(key)))
+
+    # Counters
+
+    def counters(self) -> None:
+        if not self.session.chain.slots:
+            self._desk.notify("There is no chain yet", severity="warning")
+            return
+        if self.session.chain.linkage is Linkage.FREPLACE:
+            self._desk.notify(
+                "A freplace chain has no counters of its own: it is counted while you look", timeout=5
+            )
+            return
+        self.edit(lambda chain: replace(chain, counters=not chain.counters))
+
+    # Linkage
+
+    def relink(self) -> None:
+        if not self.session.chain.slots:
+            self._desk.notify("There is no chain yet", severity="warning")
+            return
+        if not self._desk.editable():
+            return
+        cycle = [Linkage.STATIC, Linkage.TAILCALL, Linkage.FREPLACE]
+        wanted = cycle[(cycle.index(self.session.chain.linkage) + 1) % len(cycle)]
+        if wanted is Linkage.FREPLACE and self.session.linkage is not Linkage.FREPLACE:
+            wanted = Linkage.STATIC
+            self._desk.notify(
+                self.session.linkage_why, title="freplace does not work here", severity="warning", timeout=8
+            )
+        self.edit(lambda chain: chain.relink(wanted))

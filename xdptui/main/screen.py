@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The main screen: interfaces, the selected chain, its waterfall. It owns the desk and the controllers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import events, on
+from textual.actions import parse
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Input
+
+from xdptui.main.adopt_flow import AdoptFlow
+from xdptui.main.apply_flow import ApplyFlow
+from xdptui.main.browse_flow import BrowseFlow
+from xdptui.main.confirm_flow import ConfirmFlow
+from xdptui.main.desk import Actions, Desk
+from xdptui.main.edit_flow import EditFlow
+from xdptui.main.kernel_news import KernelNews
+from xdptui.main.load_flow import LoadFlow
+from xdptui.main.look_flow import LookFlow
+from xdptui.main.panes import Panes
+from xdptui.main.replay_flow import ReplayFlow
+from xdptui.main.save_flow import SaveFlow
+from xdptui.main.undo_flow import UndoFlow
+from xdptui.view.keys import KEYS
+from xdptui.view.session import Session
+from xdptui.widgets.chain_table import ChainTable
+from xdptui.widgets.filter_line import FilterLine
+from xdptui.widgets.interface_table import InterfaceTable
+from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.repaint import ThriftyCompositor
+from xdptui.workers.alarm import Alarm, Alarmed
+from xdptui.workers.feed import Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
+from xdptui.workers.meter import Meter
+
+if TYPE_CHECKING:
+    from xdptui.workers.replay import Replay
+    from xdptui.workers.replay.feed import RecordedFeed
+
+__all__ = ["MainScreen"]
+
+PERIOD = 1.0
+"""Seconds between two looks at the counters."""
+SECOND_LOOK = 0.3
+"""Seconds until the second look, for a rate needs two: so the first screen soon says something."""
+
+
+class MainScreen(Screen[None]):
+    """``interface`` names the one to select at first; ``replay`` takes the place of the kernel."""
+
+    ALLOW_SELECT = False
+    DEFAULT_CSS = "MainScreen { layout: vertical; overflow: hidden; background: $background; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding(key.keys, f"act({key.action!r})", key.text, show=False)
+        for key in KEYS
+        if key.action != "quit"
+    ]
+
+    def __init__(
+        self, netns: str | None = None, interface: str | None = None, replay: Replay | None = None
+    ) -> None:
+        super().__init__()
+        self._compositor = ThriftyCompositor()
+        self.meter = replay.meter if replay else Meter()
+        self.desk = Desk(self, replace(Session(), replaying=replay is not None), self._changed)
+        self.panes = Panes(self, self.desk, self.meter, replaying=replay is not None)
+        self.alarm = Alarm(netns, self.post_message)
+        self.feed: Feed | RecordedFeed = (
+            replay.feed(self.post_message)
+            if replay
+            else Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.desk.session.selected)
+        )
+        self.edit = EditFlow(self.desk)
+        self.apply = ApplyFlow(self.desk, self._catch_up)
+        self.confirm = ConfirmFlow(self.desk, self._catch_up)
+        self.look = LookFlow(self.desk, netns, replay)
+        self.browse = BrowseFlow(self.desk, self.panes, self.meter)
+        self.replay = ReplayFlow(self.desk, replay, self._moved, self._show_time)
+        self.news = KernelNews(self.desk, self.panes, self.meter, self.confirm, interface, self._count_anew)
+        self._actions: Actions = {
+            "refresh": self._refresh,
+            "command_palette": lambda: self.app.action_command_palette(),
+        }
+        for controller in (
+            self.edit,
+            LoadFlow(self.desk, self.edit),
+            self.apply,
+            UndoFlow(self.desk, self.apply),
+            AdoptFlow(self.desk, self.apply),
+            self.confirm,
+            SaveFlow(self.desk),
+            self.look,
+            self.browse,
+            self.replay,  # last: space plays where there is a recording
+        ):
+            self._actions.update(controller.actions)
+        self._actions["drop"] = self._let_go
+
+    @property
+    def session(self) -> Session:
+        return self.desk.session
+
+    def compose(self) -> ComposeResult:
+        panes = self.panes
+        yield from (panes.banner, panes.time, panes.filter, panes.interfaces, panes.chain)
+        yield from (panes.waterfall, panes.inspector, panes.keys)
+
+    def on_mount(self) -> None:
+        self.panes.chain.focus()
+        self.run_worker(self.feed.run, thread=True, group="feed", exit_on_error=False)
+        if not self.session.replaying:
+            self.run_worker(self.alarm.run, thread=True, group="alarm", exit_on_error=False)
+        self.set_interval(PERIOD, self.count)
+        self.panes.show()
+
+    def on_unmount(self) -> None:
+        self.alarm.end()
+        self.meter.close()
+
+    # Keys
+
+    def action_act(self, action: str) -> None:
+        """Do what a key stands for, as the table of keys writes it: ``move(1)``."""
+        _, name, arguments = parse(action)
+        self._actions[name](*arguments)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action != "act":
+            return super().check_action(action, parameters)
+        # Keys typed ahead of a dialog that is about to open are not meant for the chain behind it.
+        return not self.desk.busy and not self.replay.refuses(str(parameters[0]).partition("(")[0])
+
+    async def act(self, action: str) -> None:
+        """Do what a key stands for, from elsewhere: a click on its hint, the palette."""
+        await self.run_action("app.quit" if action == "quit" else f"act({action!r})")
+
+    def _let_go(self) -> None:
+        if not self.panes.chain.cancel_drag():
+            self.apply.drop()
+
+    def _refresh(self) -> None:
+        self.feed.ask()
+        self.desk.notify("read anew", timeout=1)
+
+    # What is shown
+
+    def _changed(self, before: Session) -> None:
+        self.panes.show()
+        if self.session.selected != before.selected and self.meter.lacks(self.session.running):
+            self.feed.ask()
+
+    def count(self) -> None:
+        """Once a second: read the counters that are on the screen, show what they say."""
+        replay = self.replay.replay
+        if replay is None:
+            self._count()
+            return
+        if replay.player.tick(PERIOD):
+            self._moved()
+        self._show_time()
+
+    def _count(self) -> None:
+        self.panes.count()
+        if any(running.armed is not None for running in self.session.runnings):
+            # Who confirms it elsewhere makes no event; and its deadline may be over.
+            self.panes.show_countdown()
+            self.feed.ask()
+        if not self.session.frozen and not self.panes.chain.dragging:
+            self.panes.show_tables()
+
+    def _count_anew(self) -> None:
+        self.count()
+        self.set_timer(SECOND_LOOK, self.count)
+
+    def _moved(self) -> None:
+        if self.replay.replay is not None and self.replay.replay.turned():
+            self.feed.ask()
+        self._count()
+
+    def _show_time(self) -> None:
+        self.panes.show_time(self.replay.time_view())
+
+    def _catch_up(self) -> None:
+        self.news.catch_up()
+        self.feed.ask()
+
+    def on_resize(self, event: events.Resize) -> None:
+        self.panes.show()
+
+    # What the workers say
+
+    def on_surveyed(self, event: Surveyed) -> None:
+        self.news.surveyed(event)
+        if self.replay.replay is not None:
+            self._count()
+            self._show_time()
+
+    def on_alarmed(self, event: Alarmed) -> None:
+        self.news.alarmed(event)
+
+    def on_look_failed(self, event: LookFailed) -> None:
+        self.news.look_failed(event)
+
+    def on_capabilities(self, event: Capabilities) -> None:
+        self.news.capabilities(event)
+
+    def on_own(self, event: Own) -> None:
+        self.news.own(event)
+
+    def on_defaults(self, event: Defaults) -> None:
+        self.news.defaults(event)
+
+    def on_taken_back(self, event: TakenBack) -> None:
+        self.news.taken_back(event)
+
+    # What the mouse says
+
+    @on(InterfaceTable.Picked)
+    def _interface_picked(self, event: InterfaceTable.Picked) -> None:
+        self.desk.put(self.session.select(event.ifindex))
+
+    @on(ChainTable.Picked)
+    def _slot_picked(self, event: ChainTable.Picked) -> None:
+        if isinstance(event, ChainTable.Toggled):
+            self.edit.toggle(event.slot, event.action or self.session.action)
+            return
+        self.desk.put(self.session.at_slot(event.slot))
+        if isinstance(event, ChainTable.Opened):
+            self.look.details()
+        elif isinstance(event, ChainTable.PriorityAsked):
+            self.edit.priority()
+
+    @on(ChainTable.Moved)
+    def _slot_moved(self, event: ChainTable.Moved) -> None:
+        self.edit.move_to(event.source, event.target)
+
+    @on(KeyBar.Pressed)
+    def _hint_pressed(self, event: KeyBar.Pressed) -> None:
+        self.call_later(self.act, event.action)
+
+    # The filter
+
+    @on(Input.Changed, "#filter")
+    def _filtered(self, event: Input.Changed) -> None:
+        self.browse.filter(event.value)
+
+    @on(FilterLine.Closed)
+    def _filter_closed(self, event: FilterLine.Closed) -> None:
+        self.panes.close_filter(clear=event.clear)
