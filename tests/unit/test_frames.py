@@ -164,7 +164,7 @@ def test_tcpdump_finds_every_frame_whole_and_every_checksum_right(tmp_path: Path
                 (Inside("ipip", *FOUR),),
                 (Inside("esp", *FOUR, ident=0x1234),),
                 (Inside("esp", *FOUR, ident=0x1235, port=4500, remote_port=4500),),
-                (Inside("ipip", *FOUR), LINK, Inside("vxlan", **FOUR, ident=6)),
+                (Inside("ipip", *FOUR), LINK, Inside("vxlan", *FOUR, ident=6)),
                 (Inside("wireguard", *FOUR, port=51820, remote_port=51821),),
             )
             for packet in ssh_packets(SSH4, (*around, LINK))
