@@ -166,12 +166,12 @@ class ApplyFlow(Controller):
 
     async def _drop_flow(self, session: Session, running: Running) -> None:
         dialog = Confirm(
-            "Drop the candidate",
+            "Discard the candidate",
             (
-                f"{session.changes} changes to {running.interface.name} will be forgotten.",
+                f"{session.changes} changes to {running.interface.name} will be discarded.",
                 "What runs is not touched.",
             ),
-            "Drop",
+            "Discard",
             "Keep",
         )
         if not await self._desk.ask(dialog):

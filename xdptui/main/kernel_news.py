@@ -66,7 +66,7 @@ class KernelNews(Controller):
             self._desk.notify(f"{', '.join(gone)} is gone, and its candidate with it", severity="warning")
         if session.stale and not before.stale and session.changes:
             self._desk.notify(
-                "Another editor changed the chain under your candidate. p: see how, rebase or drop",
+                "Another editor changed the chain under your candidate. p: see how, rebase or discard",
                 title=str(session.running.interface) if session.running else "",
                 severity="warning",
                 timeout=10,

@@ -34,7 +34,7 @@ class UndoFlow(Controller):
         if session.edit is not None and session.edit.history.past:
             self._desk.put(session.undone())
         elif session.changes:
-            self._desk.notify("Nothing to undo in this candidate (esc drops it)", timeout=3)
+            self._desk.notify("Nothing to undo in this candidate (esc discards it)", timeout=3)
         elif session.running is not None and self._desk.editable():
             self._desk.begin(self._undo_flow(session.running))
 

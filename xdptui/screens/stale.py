@@ -80,7 +80,7 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         yield button("Keep looking", "keep")
         if self._rebasable:
             yield button("Rebase (b)", "rebase", "primary")
-        yield button("Drop mine (d)", "drop", "error")
+        yield button("Discard mine (d)", "drop", "error")
 
     def action_answer(self, answer: Literal["drop", "rebase"]) -> None:
         if answer == "drop" or self._rebasable:

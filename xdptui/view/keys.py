@@ -90,7 +90,7 @@ KEYS: tuple[Key, ...] = (
     Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
     Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
     Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 24),
-    Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
+    Key("escape", "esc", "drop", "discard the candidate; first what else is open", GROUPS[2], "discard", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
     Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
