@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from textwrap import wrap
 from typing import ClassVar
 
 from textual import on
@@ -20,7 +22,7 @@ __all__ = ["HelpScreen"]
 
 TWO_COLUMNS = 118
 """Columns of the terminal from which on the help stands side by side."""
-FRAME = 6
+FRAME, GAP, LABEL = 8, 2, 12
 
 
 class HelpScreen(Dialog[None]):
@@ -73,22 +75,14 @@ class HelpScreen(Dialog[None]):
         if not blocks:
             self.query_one("#lines", Static).update(Content(f"No key and no sign matches {self._needle!r}."))
             return
-        lines = [line for block in blocks for line in block]
-        if not wide:
-            self.query_one("#lines", Static).update(Content("\n").join(_content(line) for line in lines))
-            return
-        half = (width - 2) // 2
-        middle = _middle([len(block) for block in blocks])
-        left = [line for block in blocks[:middle] for line in block]
-        right = [line for block in blocks[middle:] for line in block]
+        half = (width - GAP) // 2 if wide else width
+        columns = [[row for line in block for row in _rows(line, half)] for block in blocks]
+        middle = _middle([len(column) for column in columns]) if wide else len(columns)
+        left = [row for column in columns[:middle] for row in column]
+        right = [row for column in columns[middle:] for row in column]
         rows = []
-        for i in range(max(len(left), len(right))):
-            one = _content(left[i]) if i < len(left) else Content("")
-            two = _content(right[i]) if i < len(right) else Content("")
-            one = one.truncate(half, ellipsis=True)
-            rows.append(
-                Content.assemble(one, " " * (half - one.cell_length + 2), two.truncate(half, ellipsis=True))
-            )
+        for one, two in zip_longest(left, right, fillvalue=Content("")):
+            rows.append(Content.assemble(one, " " * (half - one.cell_length + GAP), two) if right else one)
         self.query_one("#lines", Static).update(Content("\n").join(rows))
 
     def action_filter(self) -> None:
@@ -123,12 +117,16 @@ class HelpScreen(Dialog[None]):
             self.finish(None)
 
 
-def _content(line: tuple[str, str]) -> Content:
-    """A heading, where there are no words beside it."""
+def _rows(line: tuple[str, str], width: int) -> list[Content]:
+    """A line in as many rows as it takes; a heading, where there are no words beside the label."""
     label, words = line
     if not words:
-        return Content.styled(label, "bold $primary")
-    return Content.assemble((f"  {label:<12}", "bold"), words)
+        return [Content.styled(label, "bold $primary")]
+    texts = wrap(words, max(10, width - LABEL - 3), break_on_hyphens=False)
+    return [
+        Content.assemble((f"  {label if i == 0 else '':<{LABEL}} ", "bold"), text)
+        for i, text in enumerate(texts)
+    ]
 
 
 def _middle(sizes: list[int]) -> int:

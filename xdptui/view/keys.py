@@ -40,7 +40,7 @@ KEYS: tuple[Key, ...] = (
         "s",
         "s",
         "sort",
-        "sort the interfaces by the next column (or click its heading)",
+        "sort by the next column (or click a heading)",
         GROUPS[0],
         "sort",
         15,

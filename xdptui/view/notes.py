@@ -32,7 +32,7 @@ def matches(session: Session) -> str:
     """What the filter does to the list; empty where there is none."""
     if not session.needle:
         return ""
-    return f"{len(session.visible)} of {len(session.runnings)} match {session.needle.strip()!r}"
+    return f"filter: {len(session.visible)} of {len(session.runnings)}"
 
 
 def chain_note(session: Session) -> str:
