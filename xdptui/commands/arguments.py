@@ -335,6 +335,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
         "--global", metavar="NAME=VALUE", dest="globals", action="append",
         help="start a global variable with another value; more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--map-entries", metavar="NAME=N", action="append",
+        help="create a map with N entries, not the number in the object; more than once: several",
+    )  # fmt: skip
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
