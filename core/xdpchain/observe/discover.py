@@ -116,6 +116,8 @@ def _device(
         rx=(link.stats.rx_packets, link.stats.rx_bytes),
         tx=(link.stats.tx_packets, link.stats.tx_bytes),
         address=link.address,
+        arphrd=link.arphrd,
+        kind=link.kind,
     )
 
 
