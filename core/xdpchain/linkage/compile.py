@@ -259,11 +259,11 @@ def explain(
             except LoadFailed as verbose:
                 log = verbose.log or log
         if error.errno != errno.EPERM or log.strip():
-            refused = read_log(log)
+            said = read_log(log)
             return KernelRefused(
                 f"the verifier refuses {error.program} of {label}",
-                refused.why,
-                refused.advice or "Read the verifier's log in the details, then fix the program",
+                said.why,
+                said.advice or "Read the verifier's log in the details, then fix the program",
                 detail="\n".join(log.rstrip().splitlines()[-40:]),
             )
     refused = bpf.refusal(error, f"{label} can't be loaded", log=error.messages)
