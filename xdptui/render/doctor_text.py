@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from xdpchain.doctor import Finding, Level
+from xdptui.advice import worded
 from xdptui.outcome import printable
 
 __all__ = ["MARKS", "document", "groups", "summary", "text"]
@@ -39,7 +40,7 @@ def text(found: Sequence[Finding]) -> str:
             lines.append(f"  {MARKS[finding.level]:5} {printable(finding.what)}")
             if finding.level is not Level.OK:
                 lines += [f"{INDENT}{printable(part)}" for part in (finding.why,) if part]
-                lines += [f"{INDENT}fix: {printable(part)}" for part in (finding.fix,) if part]
+                lines += [f"{INDENT}fix: {printable(part)}" for part in (worded(finding.fix),) if part]
     return "\n".join([*lines, summary(found)])
 
 
@@ -63,7 +64,7 @@ def document(found: Sequence[Finding]) -> dict[str, Any]:
                 "interface": finding.interface,
                 "what": finding.what,
                 "why": finding.why,
-                "fix": finding.fix,
+                "fix": worded(finding.fix),
             }
             for finding in found
         ],

@@ -17,6 +17,7 @@ from xdpchain.model.paths import route_texts
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdptui.advice import worded
 from xdptui.outcome import printable
 from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.following_text import following_line
@@ -64,6 +65,8 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
         rows.append((shown, "", printable(hook.name) or "-", hook.mode.value, str(hook.prog_id), tag, whose))
     if running.note:
         rows.append(f"    {printable(running.note)}")
+        if todo := worded(running.todo, running.interface.netns):
+            rows.append(f"      {printable(todo)}")
     rows += _waiting(running, now)
     chain = running.chain or running.shown or Chain()
     for slot in chain:

@@ -12,6 +12,7 @@ from textual.widgets import Button, OptionList
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Mode, Slot
 from xdpchain.model.running import Running
+from xdptui.advice import worded
 from xdptui.screens.dialog import button
 from xdptui.screens.load import Choice, LoadDialog
 
@@ -75,7 +76,9 @@ class AdoptDialog(LoadDialog):
             return
         outcome = event.outcome
         if isinstance(outcome, XdpChainError):
-            self._findings = (Finding("error", f"{outcome.what}: {outcome.why}", outcome.todo),)
+            self._findings = (
+                Finding("error", f"{outcome.what}: {outcome.why}", worded(outcome.todo, keys=True)),
+            )
         else:
             self.adoption, self._component = outcome, outcome.component
             self._findings = tuple(Finding("ok", note) for note in outcome.notes)

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 
 from textual.screen import Screen
 
+from xdptui.advice import worded
 from xdptui.screens.failure import Failure
 from xdptui.view.session import Session, State
 
@@ -61,7 +62,8 @@ class Flow(Screen[None]):
             self.notify(f"Read-only: {session.read_only_why}", severity="warning")
             return False
         if session.state in (State.FOREIGN, State.VIEW):
-            adopt = ". i adopts the program" * (session.state is State.FOREIGN)
-            self.notify(f"This hook can't be edited: {running.note}{adopt}", severity="warning")
+            todo = worded(running.todo, running.interface.netns, keys=True)
+            why = ". ".join(filter(None, (f"This hook can't be edited: {running.note}", todo)))
+            self.notify(why, severity="warning")
             return False
         return True

@@ -21,6 +21,7 @@ from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
+from xdptui.advice import worded
 from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.failure import Failure
 from xdptui.screens.object_files import ObjectFiles
@@ -257,7 +258,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             try:
                 findings = tuple(check_component(component, running, mode))
             except XdpChainError as error:
-                findings = (Finding("error", f"{error.what}: {error.why}", error.todo),)
+                findings = (Finding("error", f"{error.what}: {error.why}", worded(error.todo, keys=True)),)
             self.post_message(self.Judged(ticket, findings))
 
         self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)

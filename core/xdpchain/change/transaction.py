@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import Cancelled, NotFound, NotOurs, RaceLost, XdpChainError
 from xdpchain.linkage import Built, Linker
 from xdpchain.linkage.freplace import FreplaceLinker
@@ -37,7 +38,7 @@ __all__ = ["LOCK_TIMEOUT", "TRIES", "apply", "edit"]
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
-TURNED = "its actions or routes were changed since, in its program arrays; `xdptui log` says by whom"
+TURNED = "its actions or routes were changed since, in its program arrays"
 
 TRIES = 10
 """How often `edit` makes a change anew that lost a race: as often as libxdp does."""
@@ -179,11 +180,11 @@ def _unchanged(plan: Plan) -> Running:
         raise RaceLost(
             f"{interface} does not run what this change was made from",
             author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED,
-            "Look at the chain as it is now, and make the change again",
+            advise(Do.LOOK_AT_LOG, on=interface) | advise(Do.READ_AGAIN),
             detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
         )
     if not now.editable and plan.adopts is None:  # its pins were removed meanwhile
-        raise NotOurs(f"{interface} can't be changed any more", now.note)
+        raise NotOurs(f"{interface} can't be changed any more", now.note, now.todo)
     return now
 
 

@@ -7,11 +7,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.change.stale import stale_pins
 from xdpchain.errors import XdpChainError
+from xdpchain.model.commands import quote
+from xdpchain.model.naming import some
 from xdpchain.sys import bpf, bpffs
 
-from .finding import Finding, Topic, error, info, ok, warn
+from .finding import AS_ROOT, Finding, Topic, error, info, ok, warn
 
 __all__ = ["examine_storage"]
 
@@ -26,7 +29,7 @@ def examine_storage() -> tuple[Finding, ...]:
                 Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
                 "Without it there is no freplace linkage, and chains of libxdp, or with program arrays, "
                 "can't be edited",
-                f"mount -t bpf bpf {os.environ.get('LIBXDP_BPFFS') or bpffs.DEFAULT_MOUNT}",
+                advise(Do.MOUNT_BPFFS, os.environ.get("LIBXDP_BPFFS") or bpffs.DEFAULT_MOUNT),
             ),
         )  # fmt: skip
     return (
@@ -42,12 +45,12 @@ def _writable(path: Path) -> Iterator[Finding]:
     if read_only:
         yield error(
             Topic.BPFFS, "bpffs.writable", f"{path} is mounted read-only",
-            "Chains with pins can't be changed", f"mount -o remount,rw {path}",
+            "Chains with pins can't be changed", f"mount -o remount,rw {quote(str(path))}",
         )  # fmt: skip
     elif not os.access(path, os.W_OK | os.X_OK):
         yield warn(
             Topic.BPFFS, "bpffs.writable", f"this process may not write into {path}",
-            "Chains with pins can't be changed, and those of libxdp can't be read", "Run it as root",
+            "Chains with pins can't be changed, and those of libxdp can't be read", AS_ROOT,
         )  # fmt: skip
     else:
         yield ok(Topic.BPFFS, "bpffs.writable", f"{path} can be written to")
@@ -63,7 +66,7 @@ def _several(path: Path) -> Iterator[Finding]:
     others = [str(one) for device, one in devices.items() if device != os.stat(path).st_dev]
     if others:
         yield info(
-            Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {', '.join(sorted(others))}",
+            Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {some(sorted(others))}",
             "Tools that use another one don't see each other's pins: a chain of theirs looks like a chain "
             "whose pins are lost",
             "Set LIBXDP_BPFFS to the one that all tools use",
@@ -76,7 +79,13 @@ def _stale() -> Iterator[Finding]:
         found = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
         why = "Pins that nobody uses keep programs and maps in memory"
-        yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, "Run it as root")
+        yield info(
+            Topic.BPFFS,
+            check,
+            f"stale pins were not looked for: {refused}",
+            why,
+            AS_ROOT,
+        )
         return
     for one in found:
         what = f"stale pins in {one.path}: {one.why}"
@@ -84,6 +93,6 @@ def _stale() -> Iterator[Finding]:
         if one.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
-            yield info(Topic.BPFFS, check, what, why, "xdptui clean --force, if nobody uses them")
+            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force`, if nobody uses them")
     if not found:
         yield ok(Topic.BPFFS, check, "no stale pins")

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange, State
 from xdpchain.sys import all_netns, blobs, bpf, bpffs
@@ -111,7 +112,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
         with contextlib.suppress(OSError):
             _remove(making)
         if isinstance(error, OSError):
-            raise bpf.refusal(error, "the rollback can't be armed", "Try without --confirm") from error
+            raise bpf.refusal(error, "the rollback can't be armed", advise(Do.GO_WITHOUT_CONFIRM)) from error
         raise
     return locked
 
