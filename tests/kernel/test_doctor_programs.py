@@ -26,7 +26,7 @@ from xdpchain.model.chain import Chain, Linkage
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.playground import Playground
-from xdptui.advice import worded
+from xdptui.words.advice import worded
 
 ROOT = Path(__file__).parents[2]
 BPF_XDP = 37

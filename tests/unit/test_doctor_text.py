@@ -22,8 +22,9 @@ from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slo
 from xdpchain.model.commands import Commands
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.observe.owner_evidence import Evidence, Held, judge
-from xdptui.advice import worded
 from xdptui.render import doctor_text
+from xdptui.words.advice import worded
+from xdptui.words.doctor_words import summary
 
 ROOT = Path(__file__).parents[2]
 FEATURES = frozenset({"basic", "redirect", "ndo-xmit", "rx-sg"})
@@ -303,7 +304,7 @@ def test_findings_as_text() -> None:
     assert lines[5] == "interface a\\x1b[1m:"
     assert "interface b:" in lines
     assert lines[-1] == "1 error, 1 warning, 1 note"
-    assert doctor_text.summary(FINDINGS[:1]) == "all is fine"
+    assert summary(FINDINGS[:1]) == "all is fine"
 
 
 def test_findings_as_a_document() -> None:

@@ -15,7 +15,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
-from xdptui.advice import worded
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample, SlotCounts

@@ -12,9 +12,9 @@ from textual.widgets import Button, OptionList
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Mode, Slot
 from xdpchain.model.running import Running
-from xdptui.advice import worded
 from xdptui.screens.dialog import button
 from xdptui.screens.load import Choice, LoadDialog
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.change.adoption import Adoption

@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Button
 
 from xdpchain.errors import XdpChainError
-from xdptui.advice import worded
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.words.advice import worded
 
 __all__ = ["Failure"]
 

@@ -21,7 +21,6 @@ from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
-from xdptui.advice import worded
 from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.failure import Failure
 from xdptui.screens.object_files import ObjectFiles
@@ -29,6 +28,7 @@ from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.change.checks import Finding

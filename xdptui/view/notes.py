@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from xdptui.advice import worded
 from xdptui.view.session import Session
+from xdptui.words.advice import worded
 
 __all__ = ["chain_note", "empty_list", "waterfall_note"]
 

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which linkage a chain gets, and why."""
+
+from __future__ import annotations
+
+from xdpchain.errors import Unsupported
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.running import Running
+
+from .probe import default_linkage, probe_freplace, probe_tailcall
+
+__all__ = ["chain_of", "choose"]
+
+
+def chain_of(running: Running) -> Chain:
+    """The chain to edit: the one that runs, or an empty one in the linkage that this kernel is best at.
+
+    Where somebody else's program runs it is empty, too; a plan made of that raises NotOurs.
+    """
+    return running.chain or Chain(linkage=default_linkage()[0])
+
+
+def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage, str]:
+    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words.
+
+    ``auto`` keeps that of the chain that runs, unless the choice is to be made ``anew``. Raises Unsupported
+    for one that does not work here.
+    """
+    if asked == "auto":
+        if running.chain is not None and not anew:
+            return running.chain.linkage, "as the chain that runs"
+        return default_linkage()
+    linkage = Linkage(asked)
+    if linkage is Linkage.FREPLACE and running.linkage is not Linkage.FREPLACE:
+        probed = probe_freplace()
+        if not probed.works:
+            raise Unsupported(
+                "freplace linkage does not work here",
+                probed.reason,
+                "Use --linkage static, which needs nothing of the kind",
+                detail=probed.detail,
+            )
+    if linkage is Linkage.TAILCALL and running.linkage is not Linkage.TAILCALL:
+        tail = probe_tailcall()
+        if not tail.works:
+            raise Unsupported("tailcall linkage does not work here", tail.reason, "Use --linkage static")
+    return linkage, "asked for"

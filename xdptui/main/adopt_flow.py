@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adopt somebody else's program into a chain: from the object file to the swap."""
+
+from __future__ import annotations
+
+import asyncio
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.running import Owner, Running
+from xdptui.main.apply_flow import ApplyFlow
+
+__all__ = ["AdoptFlow"]
+
+
+class AdoptFlow(ApplyFlow):
+    """The key ``i`` on an interface with a program that is not part of a chain."""
+
+    last_directory: str | None
+
+    def action_adopt(self) -> None:
+        session = self.session
+        running = session.running
+        if running is None or running.owner is not Owner.FOREIGN:
+            self.notify("i takes a single program of somebody else into a chain; here is none", timeout=4)
+        elif session.read_only:
+            self.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
+        else:
+            self.begin(self._adopt_flow(running))
+
+    async def _adopt_flow(self, running: Running) -> None:
+        from xdpchain.change.adoption import check_adoptable
+        from xdpchain.change.kernel_warnings import with_kernel_warnings
+        from xdpchain.change.plan import make_plan
+        from xdptui.screens.adopt import AdoptDialog
+        from xdptui.screens.plan import PlanDialog
+
+        try:
+            await asyncio.to_thread(check_adoptable, running)  # it may look for who holds it
+        except XdpChainError as error:
+            self.fail(error, "Not adopted")
+            return
+        dialog = AdoptDialog(running, self.last_directory)
+        choice = await self.app.push_screen_wait(dialog)
+        self.last_directory = dialog.directory
+        adoption = dialog.adoption
+        if choice is None or adoption is None:
+            return
+        chain = adoption.candidate(choice.slot, choice.mode, self.session.linkage)
+        try:
+            plan = with_kernel_warnings(make_plan(running, chain, adopts=adoption.program))
+        except XdpChainError as error:
+            self.fail(error, "Not adopted")
+            return
+        if await self.app.push_screen_wait(PlanDialog(plan, remarks=adoption.notes)):
+            await self._apply(plan, waits=True)

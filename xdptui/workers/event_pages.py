@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages of the screen of events: what each holds while it is shown, and what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeAlias
+
+from xdpchain.errors import NotFound
+from xdpchain.model.running import Running
+from xdptui.words.packet_events import packet_event_lines
+
+__all__ = ["PAGES", "Page", "Render", "open_page"]
+
+Render: TypeAlias = Callable[[int], list[list[tuple[str, str]]]]
+"""A reading that is made into lines of a given width: a list of texts with their styles for each."""
+
+EVENTS, ACCOUNT, TIME = "events", "account", "time"
+PAGES = (EVENTS, ACCOUNT, TIME)
+LAST_EVENTS = 12
+SEARCH = 5
+"""Readings until what runs is looked at anew."""
+
+
+class Page:
+    """Held by one thread; closing lets go of everything."""
+
+    def read(self) -> Render:
+        """Raises what the engine raises."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_page(page: str, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> Page:
+    """Begin to hold what a page takes, for as long as ``ended`` says no. Raises what the engine raises."""
+    return _PAGES[page](netns, running, ended)
+
+
+class _Events(Page):
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
+        from xdptui.workers.listening import Listening
+
+        self._running = running
+        self._listening = Listening(netns, running.interface.ifindex if running else None)
+        self._readings = 0
+
+    def read(self) -> Render:
+        if self._running is not None and self._readings % SEARCH == 0:
+            self._listening.follow([_again(self._running)])
+        self._readings += 1
+        found = self._listening.read()
+        return lambda width: [
+            [(f"since {found.seconds:.0f} s", "")],
+            *packet_event_lines(found, width, LAST_EVENTS),
+        ]
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+class _Account(Page):
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
+        from xdpchain.observe.account import Accounting
+
+        self._running = _one(running)
+        self._accounting = Accounting(self._running)
+
+    def read(self) -> Render:
+        from xdptui.words.reconcile_lines import reconcile_lines  # late: a replay runs where there is no BPF
+
+        self._accounting.follow(_again(self._running))
+        account, deaf = self._accounting.read(), self._accounting.deaf
+        return lambda _: [[(f"since {account.seconds:.0f} s", "")], *reconcile_lines(account, deaf)]
+
+    def close(self) -> None:
+        self._accounting.close()
+
+
+class _Time(Page):
+    """The first reading is of the whole chain alone; then the slots are timed, which takes a moment."""
+
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
+        from xdptui.workers.timing import Timing
+
+        self._timing = Timing(_one(running), ended)
+
+    def read(self) -> Render:
+        from xdptui.words.time_lines import time_lines
+
+        found = self._timing.read()
+        return lambda width: time_lines(found, width)
+
+    def close(self) -> None:
+        self._timing.close()
+
+
+def _one(running: Running | None) -> Running:
+    if running is None:
+        raise NotFound("This page is of one interface", "none is selected", "Select one")
+    return running
+
+
+def _again(running: Running) -> Running:
+    """What runs there now."""
+    from xdpchain.observe.discover import look
+
+    return look(running.interface.name, running.interface.netns)
+
+
+_PAGES: dict[str, Callable[[str | None, Running | None, Callable[[], bool]], Page]] = {
+    EVENTS: _Events,
+    ACCOUNT: _Account,
+    TIME: _Time,
+}

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker that watches the kernel: it looks when something happened, and tells the screen what it saw."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+from textual.message import Message
+from textual.worker import get_current_worker
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
+from xdptui.words.advice import worded
+from xdptui.workers.meter import Identity, Opened, open_missing
+
+__all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
+
+NAP = 0.2
+"""Seconds between looks at whether the program ends; a thread can't be interrupted."""
+NOBODY = 0
+"""No interface's ifindex."""
+
+
+class Surveyed(Message):
+    """The interfaces as they are now, and counters opened on the way."""
+
+    def __init__(self, runnings: tuple[Running, ...], opened: tuple[Opened, ...]) -> None:
+        super().__init__()
+        self.runnings, self.opened = runnings, opened
+
+
+class LookFailed(Message):
+    """The kernel could not be read."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+class Capabilities(Message):
+    """What is missing for edits; empty when all is there."""
+
+    def __init__(self, missing: tuple[tuple[str, str, str], ...]) -> None:
+        super().__init__()
+        self.missing = missing
+
+
+class Own(Message):
+    """The interfaces that carry the operator's own connection."""
+
+    def __init__(self, own: frozenset[int]) -> None:
+        super().__init__()
+        self.own = own
+
+
+class Defaults(Message):
+    """What a new chain gets here, and why."""
+
+    def __init__(self, linkage: Linkage, why: str) -> None:
+        super().__init__()
+        self.linkage, self.why = linkage, why
+
+
+class TakenBack(Message):
+    """The plain dispatcher runs again where somebody had followed packets and was killed."""
+
+    def __init__(self, interface: str) -> None:
+        super().__init__()
+        self.interface = interface
+
+
+class Feed:
+    """Runs in a thread; ``post`` hands messages to the screen, ``known`` says which counters are open."""
+
+    def __init__(
+        self,
+        netns: str | None,
+        post: Callable[[Message], object],
+        known: Callable[[], frozenset[Identity]],
+        looked_at: Callable[[], int | None],
+    ) -> None:
+        self._netns, self._post, self._known, self._looked_at = netns, post, known, looked_at
+        self._asked = threading.Event()
+        self._tried: set[int] = set()
+
+    def ask(self) -> None:
+        """Look again now."""
+        self._asked.set()
+
+    def run(self) -> None:
+        """The worker's body: returns when the worker is cancelled."""
+        worker = get_current_worker()
+        first = True
+        while not worker.is_cancelled:
+            try:
+                self._look()
+                if first:
+                    first = False
+                    self._capabilities()
+                    self._own()
+                self._watch(lambda: worker.is_cancelled)
+            except Exception as error:  # told to the user; the next look may succeed
+                self._post(LookFailed(error))
+                for _ in range(10):
+                    if worker.is_cancelled or self._asked.wait(NAP):
+                        break
+                self._asked.clear()
+
+    def _watch(self, ended: Callable[[], bool]) -> None:
+        from xdpchain.observe.events import Watch
+
+        with Watch(self._netns) as events:
+            self._look()
+            while not ended():
+                if events.wait(NAP) or self._asked.is_set():
+                    self._asked.clear()
+                    self._look()
+
+    def _look(self) -> None:
+        from xdpchain.observe.discover import survey
+
+        runnings = survey(self._netns)
+        self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
+
+        for running in runnings:
+            self._take_back(running)
+
+    def _take_back(self, running: Running) -> None:
+        """Put the plain dispatcher back where nobody follows packets any more; tried once."""
+        left = running.following is not None and not running.following.alive
+        if not left or running.hook is None or running.hook.prog_id in self._tried:
+            return
+        from xdpchain.follow import take_back_left_over
+
+        self._tried.add(running.hook.prog_id)
+        with contextlib.suppress(XdpChainError):  # the banner says that it is there; `clean` will say why
+            if take_back_left_over(running).following is None:
+                self._post(TakenBack(str(running.interface)))
+
+    def _own(self) -> None:
+        from xdpchain.trial.own_connection import own_interfaces
+
+        if own := own_interfaces(self._netns):
+            self._post(Own(own))
+
+    def _capabilities(self) -> None:
+        from xdpchain.observe.permissions import missing_capabilities
+
+        missing = missing_capabilities()
+        self._post(Capabilities(tuple((c.name, c.why, worded(c.todo, keys=True)) for c in missing)))
+        if not missing:
+            from xdpchain.linkage.probe import default_linkage
+
+            self._post(Defaults(*default_linkage()))

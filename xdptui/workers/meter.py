@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The open counters of all chains, and the last reading of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpchain.model.running import Running
+from xdptui.words.rates import Reading, Trends, between
+
+if TYPE_CHECKING:
+    from xdpchain.observe.counters import CounterReader, Sample
+
+__all__ = ["Meter", "Opened", "open_missing"]
+
+Identity = tuple[int, tuple[int, ...], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Counters opened by a worker: a reader (None where nothing counts), or why there is none.
+
+    ``traced``: counted from outside, for as long as the reader is open; ``cost`` is what that adds to a
+    packet that passes all slots, in ns, as measured on this machine.
+    """
+
+    identity: Identity
+    reader: CounterReader | None
+    why: str = ""
+    traced: bool = False
+    cost: int | None = None
+
+
+def is_traced(running: Running) -> bool:
+    """Whether counting there means attaching a tracer, since the chain has no counters of its own."""
+    return bool(running.hooks) and running.counters_map is None
+
+
+def open_missing(
+    runnings: Iterable[Running], known: frozenset[Identity], trace_only: int | None = None
+) -> tuple[Opened, ...]:
+    """Open the counters of chains that are not ``known`` yet; for a worker, since attaching may take long.
+
+    A tracer, where one is needed, is attached only on the interface with ifindex ``trace_only``, if given.
+    """
+    from xdpchain.errors import XdpChainError
+    from xdpchain.observe.counters import open_counters
+
+    found = []
+    for running in runnings:
+        if not running.hooks or running.identity in known:
+            continue
+        traced = is_traced(running)
+        if traced and trace_only not in (None, running.interface.ifindex):
+            continue  # packets pay for a tracer: only while somebody looks
+        try:
+            reader = open_counters(running)
+            found.append(
+                Opened(running.identity, reader, "", traced, _cost(running) if reader and traced else None)
+            )
+        except XdpChainError as error:
+            found.append(Opened(running.identity, None, str(error)))
+    return tuple(found)
+
+
+def _cost(running: Running) -> int | None:
+    from xdpchain.errors import XdpChainError
+    from xdpchain.observe.trace import counting_cost
+
+    try:
+        cost = counting_cost(running)
+    except XdpChainError:
+        return None
+    return cost.extra_ns if cost else None
+
+
+class Meter:
+    """Counters by ifindex: readers are adopted and closed here; ``read`` makes no system call."""
+
+    def __init__(self) -> None:
+        self._open: dict[int, Opened] = {}
+        self._last: dict[int, Sample] = {}
+        self._readings: dict[int, Reading] = {}
+        self._trends: dict[int, Trends] = {}
+        self.known: frozenset[Identity] = frozenset()
+        """Identities of the chains whose counters are open, or known to be closed; a worker may read it."""
+
+    def sync(
+        self, runnings: Iterable[Running], opened: Iterable[Opened], trace_only: int | None = None
+    ) -> None:
+        """Adopt what a worker opened; let go of chains that are gone, and of tracers of other interfaces than
+        ``trace_only`` if it is given.
+        """
+        here = {running.interface.ifindex: running for running in runnings}
+        for one in opened:
+            index = one.identity[0]
+            running = here.get(index)
+            if running is None or running.identity != one.identity:
+                _close(one)
+                continue
+            if index in self._open:
+                _close(self._open[index])
+            self._open[index] = one
+        for index in list(self._open):
+            running = here.get(index)
+            left = self._open[index].traced and trace_only not in (None, index)
+            if left or running is None or running.identity != self._open[index].identity:
+                _close(self._open.pop(index))
+                if left or running is None or not running.hooks:
+                    # The samples outlive a swap, since slots keep their rows, but not an emptied hook.
+                    self._last.pop(index, None)
+                    self._readings.pop(index, None)
+                    self._trends.pop(index, None)
+        self.known = frozenset(opened.identity for opened in self._open.values())
+
+    def read(self, ifindex: int) -> Reading | None:
+        """Look at one interface's counters now; None where nothing counts."""
+        opened = self._open.get(ifindex)
+        if opened is None or opened.reader is None:
+            self._readings.pop(ifindex, None)
+            return None
+        sample = opened.reader.read()
+        reading = between(self._last.get(ifindex), sample)
+        self._last[ifindex] = sample
+        self._readings[ifindex] = reading
+        self._trends.setdefault(ifindex, Trends()).add(reading)
+        return reading
+
+    def sample(self, ifindex: int) -> Sample | None:
+        """The counters as they were at the last `read`; None where nothing counts."""
+        return self._last.get(ifindex) if ifindex in self._readings else None
+
+    def last(self, ifindex: int | None) -> Reading | None:
+        return self._readings.get(ifindex) if ifindex is not None else None
+
+    def trends(self, ifindex: int | None) -> Mapping[str, tuple[float, ...]]:
+        trends = self._trends.get(ifindex) if ifindex is not None else None
+        return trends.all() if trends else {}
+
+    def rate(self, ifindex: int) -> float | None:
+        """Packets per second through a chain, None if that is not known."""
+        reading = self._readings.get(ifindex)
+        return reading.verdict_rates.all_packets if reading and reading.verdict_rates else None
+
+    def rates(self) -> dict[int, float]:
+        """All known rates by ifindex."""
+        return {index: rate for index in self._readings if (rate := self.rate(index)) is not None}
+
+    def lacks(self, running: Running | None) -> bool:
+        """Whether a tracer would have to be attached to count there."""
+        return running is not None and is_traced(running) and running.identity not in self.known
+
+    def cost(self, ifindex: int | None) -> int | None:
+        """What counting adds to a packet there, in ns; None if not known, or the chain counts itself."""
+        opened = self._open.get(ifindex) if ifindex is not None else None
+        return opened.cost if opened else None
+
+    def why(self, ifindex: int | None) -> str:
+        """Why nothing counts there, where the engine gave a reason."""
+        opened = self._open.get(ifindex) if ifindex is not None else None
+        return opened.why if opened else ""
+
+    def close(self) -> None:
+        for opened in self._open.values():
+            _close(opened)
+        self._open.clear()
+
+
+def _close(opened: Opened) -> None:
+    if opened.reader is not None:
+        opened.reader.close()

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ran, as the live feed would have told it; and all that a replay is made of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from textual.message import Message
+
+from xdpchain.model.running import Running
+from xdpchain.observe.recording import Recording
+from xdptui.workers.feed import Surveyed
+from xdptui.workers.replay.events import RecordedEvents
+from xdptui.workers.replay.meter import RecordedMeter
+from xdptui.workers.replay.player import Player
+
+__all__ = ["RecordedFeed", "Replay"]
+
+
+class RecordedFeed:
+    """Tells what ran where the player stands, whenever it is asked."""
+
+    def __init__(self, recording: Recording, player: Player, post: Callable[[Message], object]) -> None:
+        self._recording, self._player, self._post = recording, player, post
+
+    def ask(self) -> None:
+        self._post(Surveyed(self._recording.runnings(self._player.number), ()))
+
+    def run(self) -> None:
+        """The worker's body: there is nothing to wait for."""
+        self.ask()
+
+
+class Replay:
+    """A recording with a player: in place of the kernel."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.player = Player(recording)
+        self.meter = RecordedMeter(recording, self.player)
+        self._revision = recording.revision(0)
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.recording.path)
+
+    @property
+    def at(self) -> float:
+        """The time of day of the reading shown, in seconds since 1970."""
+        return self.recording.reading(self.player.number).at
+
+    def feed(self, post: Callable[[Message], object]) -> RecordedFeed:
+        return RecordedFeed(self.recording, self.player, post)
+
+    def events(self, running: Running | None) -> RecordedEvents:
+        """The page of what became of packets."""
+        return RecordedEvents(self.recording, self.player, running)
+
+    def turned(self) -> bool:
+        """Whether something else ran than when this was asked last."""
+        before, self._revision = self._revision, self.recording.revision(self.player.number)
+        return before != self._revision
