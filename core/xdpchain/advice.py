@@ -42,6 +42,8 @@ class Do(Enum):
     MOVE_PINNED_MAP = auto()  # the pin's path
     SET_IN_MAP = auto()
     LOWER_MTU = auto()  # bytes
+    BUILD_FOR_FRAGMENTS = auto()
+    USE_STATIC = auto()  # of programs that can't be traced
     BRING_UP = auto()
 
     LOOK = auto()

@@ -33,6 +33,8 @@ WORDS: dict[Do, str] = {
     Do.MOVE_PINNED_MAP: "Pin it elsewhere ({0}); or remove the pin, if nobody needs that map (`{1}`)",
     Do.SET_IN_MAP: "`{0}` sets it in the running map",
     Do.LOWER_MTU: "Lower the MTU (`{0}`)",
+    Do.BUILD_FOR_FRAGMENTS: "Use programs that take fragments (SEC xdp.frags)",
+    Do.USE_STATIC: "Static linkage needs no tracing: a chain of it is counted and followed without",
     Do.BRING_UP: "Bring it up (`{0}`)",
     Do.LOOK: "Look at it with `{0}`",
     Do.LOOK_AT_LOG: "`{0}` says who changed what",

@@ -38,7 +38,7 @@ __all__ = ["Outside"]
 
 ENTER, LEFT, LAST = "xdptui_enter", "xdptui_left_", "xdptui_verdict"
 WHAT = "packets can't be followed here"
-TODO = advise(Do.RELINK, "static")
+TODO = advise(Do.USE_STATIC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ __all__ = ["Aim", "Function", "attach", "count_targets", "entry_function", "expl
 
 PROGRAM = "xdptui_count_"
 CONTEXT = "xdp_md"
-_STATIC = advise(Do.RELINK, "static")
+_STATIC = advise(Do.USE_STATIC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def attach_refused(
 def _mtu_too_large(
     what: str, refusal: Refusal, link: LinkInfo, peer: tuple[LinkInfo, str | None] | None
 ) -> MtuTooLarge:
-    words, generic = refusal.words, advise(Do.CHOOSE_GENERIC)
+    words, generic = refusal.words, advise(Do.CHOOSE_GENERIC) | advise(Do.BUILD_FOR_FRAGMENTS)
     if "peer" not in words.lower():
         why = f"{words} (its MTU is {link.mtu})"
         return MtuTooLarge(
