@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from xdpchain.advice import SINGLE_BUFFER_MTU
-from xdpchain.bytecode.effects import Effects, effects_of
-from xdpchain.bytecode.redirects import redirect_use
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
 from xdpchain.model.naming import some
 from xdpchain.model.paths import RETURN, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
+from xdpchain.objects.effects import Effects, effects_of
+from xdpchain.objects.redirects import redirect_use
 
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
 
