@@ -235,7 +235,7 @@ def test_whose_program_it_is(given: Evidence, who: str) -> None:
 @pytest.mark.parametrize(
     ("given", "how", "fix"),
     [
-        (evidence(), "by netlink", "if you have its object file, `xdptui adopt eth7 OBJ`"),
+        (evidence(), "by netlink", "If you have its object file, `xdptui adopt eth7 OBJ`"),
         (replace(evidence(), adoptable=False), "by netlink", "with the tool that put it there"),
         (evidence(link_id=5), "bpf_link 5", "Find its owner first"),
         (

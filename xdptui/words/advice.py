@@ -56,7 +56,7 @@ WORDS: dict[Do, str] = {
 KEYS: dict[Do, str] = {
     Do.LOAD: "Press l to load a program",
     Do.ADD: "Press l to add a program to the chain",
-    Do.ADOPT: "If you have its object file, press i: it becomes a chain's first slot",
+    Do.ADOPT: "Press i to adopt it, with its object file",
     Do.CHOOSE_LINKAGE: "Press L and choose {names} linkage",
     Do.RELINK: "Press L and choose {names} linkage",
     Do.CHOOSE_GENERIC: "Choose generic mode: slower, but it works with every driver and MTU",

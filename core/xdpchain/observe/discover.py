@@ -260,7 +260,7 @@ def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
     if hook.link_id is not None:
         how, todo = f"a bpf_link (id {hook.link_id}) holds it", advise(Do.ASK_OWNER)
     else:
-        how, todo = "it was attached by netlink", advise(Do.ASK_OWNER) | advise(Do.ADOPT, on=device.interface)
+        how, todo = "it was attached by netlink", advise(Do.ADOPT, on=device.interface) | advise(Do.ASK_OWNER)
     note = f"it is no dispatcher, but a single program of somebody else; {how}"
     return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note, todo=todo)
 

@@ -157,4 +157,4 @@ def _way_out(evidence: Evidence) -> str | Advice:
         return advise(Do.FIND_OWNER)
     if not evidence.adoptable:
         return advise(Do.ASK_OWNER)
-    return advise(Do.FIND_OWNER) | Advice(Do.ADOPT, evidence.interface, evidence.netns)
+    return Advice(Do.ADOPT, evidence.interface, evidence.netns) | advise(Do.FIND_OWNER)

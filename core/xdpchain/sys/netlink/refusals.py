@@ -121,7 +121,7 @@ def _mtu_too_large(
         return MtuTooLarge(what, why, generic, detail=refusal.detail)
     other, netns = peer
     where = f" in namespace {netns}" if netns else ""
-    why = f"{words} (the MTU of its other end, {other.name}{where}, is {other.mtu})"
+    why = f"{words} (of its other end, {other.name}{where}, the MTU is {other.mtu})"
     lower = Advice(Do.LOWER_MTU, other.name, netns or "", (MOST_MTU,))
     return MtuTooLarge(what, why, lower | generic, detail=refusal.detail)
 
