@@ -35,6 +35,13 @@ def why_no_freplace() -> str | None:
     return f"this kernel refuses programs of type EXT ({reason}): run it in the lab, tests/vm/run"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("XDPTUI_SOAK") != "1":
+        waits = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=waits)
+        items[:] = [item for item in items if item not in waits]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("vm") and (reason := why_no_freplace()):
         pytest.skip(reason)

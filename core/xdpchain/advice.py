@@ -25,7 +25,6 @@ class Do(Enum):
     LIST_INTERFACES = auto()
     LIST_NETNS = auto()
     REMOVE_NETNS_FILE = auto()  # the namespace's name
-    MOUNT_BPFFS = auto()  # the mount point
     SWITCH_JIT_ON = auto()
 
     LOAD = auto()

@@ -18,6 +18,7 @@ import pytest
 from xdpchain.bytecode.instructions import LET_PASS as PASS
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied
 from xdpchain.sys import bpf, bpffs
+from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and BPF take root")
 
@@ -51,7 +52,7 @@ def test_a_missing_mount_is_said_with_what_to_do(unmounted: Path) -> None:
         with pytest.raises(bpffs.BpffsMissing) as caught:
             ask()
         assert str(unmounted) in caught.value.what
-        assert f"mount -t bpf bpf {unmounted}" in caught.value.todo
+        assert f"mount -t bpf -o mode=0700 bpf '{unmounted}'" in caught.value.todo
         assert "--mount-bpffs" in caught.value.todo
 
 
@@ -310,7 +311,7 @@ def test_a_directory_left_behind_is_not_taken_over(root: Path, pin: Callable[[Pa
     pin(old.path / "prog0-prog")
     with pytest.raises(NotOurs) as caught:
         bpffs.make_dispatch_dir(5, 6)
-    assert "xdptui clean" in caught.value.todo
+    assert "xdptui clean" in worded(caught.value.todo)
     assert bpffs.pins(old) == ("prog0-prog",)
 
 

@@ -329,7 +329,7 @@ def test_the_bpf_filesystem_is_unmounted(guarded: Playground, samples: Path, tmp
     old = change(guarded, chain_of(samples, "firewall"))
     (tmp_path / "bpf").mkdir()
     script = (
-        f"mount -t bpf bpf {tmp_path / 'bpf'} && export LIBXDP_BPFFS={tmp_path / 'bpf'} && "
+        f"mount -t bpf -o mode=0700 bpf {tmp_path / 'bpf'} && export LIBXDP_BPFFS={tmp_path / 'bpf'} && "
         f"{' '.join(map(_quoted, child(guarded, samples / 'drop.o')))} && umount -l {tmp_path / 'bpf'}"
     )
     subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-c", script], check=True)

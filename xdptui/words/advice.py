@@ -17,7 +17,6 @@ WORDS: dict[Do, str] = {
     Do.LIST_INTERFACES: "`{0}` shows the interfaces",
     Do.LIST_NETNS: "`{0}` shows the namespaces",
     Do.REMOVE_NETNS_FILE: "Remove the file with `{0}`, or add the namespace again",
-    Do.MOUNT_BPFFS: "Mount it (`{0}`), or run xdptui with {1}",
     Do.SWITCH_JIT_ON: "Run `{0}`, then load it again",
     Do.LOAD: "`{0}` loads a program",
     Do.ADD: "`{0}` adds a program to the chain",

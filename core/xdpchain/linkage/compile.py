@@ -26,6 +26,8 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
 
+from .map_pins import pinned_map
+
 __all__ = [
     "Compiled",
     "Target",
@@ -191,7 +193,7 @@ def shape(
             one.reuse(reuse[name])
         elif path:
             try:
-                with bpf.obj_get(path) as pinned:
+                with pinned_map(path) as pinned:
                     _check_shape(component, one, pinned)
                     with clone_map(pinned)[0] if isolated else pinned.duplicate() as shared:
                         one.reuse(shared)

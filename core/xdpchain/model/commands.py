@@ -85,8 +85,6 @@ class Commands:
                 return (_line(("ip", "netns", "list")),)
             case Do.REMOVE_NETNS_FILE:
                 return (_line(("ip", "netns", "del", args[0])),)
-            case Do.MOUNT_BPFFS:
-                return (_line(("mount", "-t", "bpf", "-o", "mode=0700", "bpf", args[0])), "--mount-bpffs")
             case Do.SWITCH_JIT_ON:
                 return ("sysctl -w net.core.bpf_jit_enable=1",)
             case Do.LOAD | Do.ADD:

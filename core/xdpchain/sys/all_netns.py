@@ -8,10 +8,12 @@ or thread in it, by a mount, or by an open descriptor; all of them show in /proc
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from .netlink import Netlink
 __all__ = ["Sighting", "namespaces", "xdp_programs"]
 
 PROC = Path("/proc")
+_GONE = (FileNotFoundError, ProcessLookupError)
+"""The process, the descriptor or the mount, and with it this way into a namespace."""
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
@@ -46,12 +50,11 @@ def xdp_programs() -> Sighting:
     seen: set[int] = set()
     for path in _paths():
         try:
-            inode = os.stat(path).st_ino
-            if inode in seen:
-                continue
-            found |= netns.run_at(path, _hooks)
-            seen.add(inode)
-        except (FileNotFoundError, ProcessLookupError):  # the process, and with it this way in, is gone
+            with _namespace(path) as (fd, inode):
+                if inode not in seen:
+                    found |= netns.run_at(f"/proc/self/fd/{fd}", _hooks)
+                    seen.add(inode)
+        except _GONE:
             continue
         except (OSError, XdpChainError):
             complete = False
@@ -64,9 +67,34 @@ def namespaces() -> frozenset[int] | None:
         return None
     found = set()
     for path in _paths():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found.add(os.stat(path).st_ino)
+        with contextlib.suppress(*_GONE), _namespace(path) as (_, inode):
+            found.add(inode)
     return frozenset(found)
+
+
+@contextmanager
+def _namespace(path: str) -> Iterator[tuple[int, int]]:
+    """A descriptor of the network namespace behind a path, and its inode number.
+
+    What a path of /proc leads to may be something else by now: a descriptor's number is used again, and
+    `ip netns` leaves a plain file for a moment before it mounts and after it unmounts. So look before it is
+    opened, which may wait (a pipe) or do something (a device). Raises FileNotFoundError where there is no
+    such namespace any more, ProcessLookupError, and OSError.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        status = os.fstat(place)
+        if status.st_dev != netns.OWN.stat().st_dev:
+            raise FileNotFoundError(errno.ENOENT, "no namespace is there any more", path)
+        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+    try:
+        if fcntl.ioctl(fd, NS_GET_NSTYPE) != netns.CLONE_NEWNET:
+            raise FileNotFoundError(errno.ENOENT, "a namespace of another type", path)
+        yield fd, status.st_ino
+    finally:
+        os.close(fd)
 
 
 def _hooks() -> set[int]:
@@ -98,8 +126,10 @@ def _paths() -> Iterator[str]:
             yield f"{process}/task/{task}/ns/net"
         yield from _descriptors(process, nsfs)
         if mounted not in mounts:
-            mounts.add(mounted)
             yield from _mounted(process)
+            with contextlib.suppress(OSError):  # it ended meanwhile: the next process there is asked again
+                if os.readlink(process / "ns/mnt") == mounted:
+                    mounts.add(mounted)
 
 
 def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
@@ -109,20 +139,10 @@ def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
         return
     for number in numbers:
         path = f"{process}/fd/{number}"
-        try:
-            # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
-            if os.stat(path).st_dev == nsfs and _is_network(path):
+        # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_dev == nsfs:
                 yield path
-        except OSError:
-            continue
-
-
-def _is_network(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return fcntl.ioctl(fd, NS_GET_NSTYPE) == netns.CLONE_NEWNET
-    finally:
-        os.close(fd)
 
 
 def _mounted(process: Path) -> Iterator[str]:

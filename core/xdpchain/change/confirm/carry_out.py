@@ -9,7 +9,6 @@ undo what somebody else did meanwhile.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping
 
@@ -20,6 +19,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, Pen
 from xdpchain.observe.pending_pins import OLD, remove_armed, write_settled
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.trusted_directory import Untrusted
 
 __all__ = ["carry_out", "old_chain", "on_hook", "pins_missing"]
 
@@ -38,10 +38,9 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
         try:
             held[OLD] = undo.enter_context(bpf.prog_by_id(program))
             if dispatch:
-                directory = _dispatch_dir(ifindex, program)
-                for name in bpffs.pins(directory):
-                    fd = undo.enter_context(bpf.obj_get(str(directory.path / name)))
-                    held[name] = fd
+                with bpffs.open_dispatch_dir(bpffs.dispatch_dir(ifindex, program)) as directory:
+                    for name in directory.names():
+                        held[name] = undo.enter_context(directory.get(name))
         except OSError as error:
             raise bpf.refusal(error, "the chain that runs can't be kept for a rollback") from error
         undo.pop_all()
@@ -138,12 +137,12 @@ def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> None:
         return
     # If that fails: better the old chain without its pins than the new one. The guardian holds its links.
     with contextlib.suppress(OSError, XdpChainError):
-        directory = _dispatch_dir(armed.ifindex, armed.old)
-        directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = set(os.listdir(directory.path))
-        for name, fd in held.items():
-            if name.startswith("prog") and name not in there:
-                bpf.obj_pin(fd, str(directory.path / name))
+        place = bpffs.dispatch_dir(armed.ifindex, armed.old)
+        with bpffs.open_dispatch_dir(place, make=True) as directory:
+            there = directory.names()
+            for name, fd in held.items():
+                if name.startswith("prog") and name not in there:
+                    directory.pin(name, fd)
 
 
 def pins_missing(armed: PendingChange) -> bool:
@@ -151,21 +150,17 @@ def pins_missing(armed: PendingChange) -> bool:
     if not armed.old_pins.dispatch or armed.old is None:
         return False
     try:
-        return not _dispatch_dir(armed.ifindex, armed.old).path.is_dir()
+        with bpffs.open_dispatch_dir(bpffs.dispatch_dir(armed.ifindex, armed.old)):
+            return False
     except (OSError, XdpChainError):
         return True
 
 
 def _remove_pins(armed: PendingChange, program: int | None, pins: Pins) -> None:
     # What can't be removed is left to the next change, or to `clean`.
-    with contextlib.suppress(NotOurs, KernelRefused, bpffs.BpffsMissing):
+    with contextlib.suppress(NotOurs, KernelRefused, Untrusted, bpffs.BpffsMissing):
         if pins.dispatch and program is not None:
-            bpffs.remove_dispatch_dir(_dispatch_dir(armed.ifindex, program))
+            bpffs.remove_dispatch_dir(bpffs.dispatch_dir(armed.ifindex, program))
     with contextlib.suppress(OSError):
         for number in pins.arrays:
             remove_array_pins(number)
-
-
-def _dispatch_dir(ifindex: int, program: int) -> bpffs.DispatchDir:
-    path = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{program}"
-    return bpffs.DispatchDir(path, ifindex, program)

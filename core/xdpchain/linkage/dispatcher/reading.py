@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.advice import Advice, Do, advise
+from xdpchain.errors import PermissionDenied
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode, Slot
 from xdpchain.model.running import Owner
 from xdpchain.sys import bpf, bpffs
@@ -61,9 +62,10 @@ def read_chain(
     try:
         shades = can_shade(config, found.ours)
         slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=shades)
-    except bpffs.BpffsMissing as error:
-        return only_shown(_linked(found, config), f"its components' pins can't be read. {error}", error.todo)
-    except bpf.BpfError as error:
+    except (bpffs.BpffsMissing, PermissionDenied) as error:
+        note = f"its components' pins can't be read. {error.what}: {error.why}"
+        return only_shown(_linked(found, config), note, error.todo)
+    except OSError as error:
         note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
         return only_shown(_linked(found, config), note)
     except PinsMissing:
