@@ -19,6 +19,7 @@ from pathlib import Path
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
@@ -104,6 +105,7 @@ def compile_component(
                 stack=_stack_depths(opened.log(program)),
                 verified=info.verified_instructions,
                 jited=info.jited_len,
+                lines=tuple(map(LineRecord._make, program.line_info())),
             )
             used = {name for _, name in references}
             refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)

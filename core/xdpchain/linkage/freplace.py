@@ -20,6 +20,7 @@ from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
 from .arrays import pin_arrays, release_arrays, remove_array_pins
@@ -56,6 +57,7 @@ class FreplaceChain:
         self._undo: list[Callable[[], object]] = []
 
     def pin(self) -> None:
+        require_lasting(bpffs.find(), "a dispatcher's links", "use --linkage static")
         directory = bpffs.make_dispatch_dir(self._ifindex, bpf.prog_info(self.program).id)
         self._undo.append(lambda: bpffs.remove_dispatch_dir(directory))
         try:

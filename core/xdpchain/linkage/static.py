@@ -20,6 +20,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
@@ -187,7 +188,7 @@ def _link(
     licences = [part.slot.component.licence for part in parts]
     odd = [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
-    def load(code: bytes, moved: Mapping[int, int], **options: int) -> bpf.Fd:
+    def load(code: bytes, moved: Mapping[int, int], **options: Any) -> bpf.Fd:
         records = [(moved[at], number) for at, number in functions if at in moved]
         with bpf.btf_load(btf) as btf_fd:
             return bpf.prog_load(

@@ -24,6 +24,7 @@ from pathlib import Path
 from xdpchain.advice import Do, advise
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied, Unsupported, XdpChainError
 
+from .mount_lifetime import made_here
 from .trusted_directory import TrustedDirectory, Untrusted
 
 __all__ = [
@@ -180,6 +181,7 @@ def mount() -> Path:
             raise Unsupported(what, "this kernel has none (CONFIG_BPF_SYSCALL)", detail=detail)
         todo = "Make the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
         raise KernelRefused(what, os.strerror(code), todo, detail=detail)
+    made_here(path)
     return path
 
 
