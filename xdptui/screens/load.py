@@ -29,6 +29,7 @@ from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.change.checks import Finding
@@ -270,7 +271,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             try:
                 findings = tuple(check_component(component, running, mode))
             except XdpChainError as error:
-                findings = (Finding("error", f"{error.what}: {error.why}", error.todo),)
+                findings = (Finding("error", f"{error.what}: {error.why}", worded(error.todo, keys=True)),)
             self.post_message(self.Judged(ticket, findings))
 
         self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
