@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.chaincall import main_stack, own_tail_calls
 from xdpchain.bytecode.inlining import Inlined, inlined
@@ -286,7 +287,7 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
     verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
-    todo = "Use freplace or tailcall linkage, where each component has a stack and limits of its own"
+    todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
             f"the components share the dispatcher's stack of 512 bytes ({verdict}); alone they use: {stacks}"
