@@ -15,6 +15,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.maps import Change, Entry, Shape
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.words.advice import worded
 
 __all__ = ["MapEdit", "WriteConfirm"]
 
@@ -86,7 +87,7 @@ class MapEdit(Dialog[Change | None]):
         if isinstance(found, Change):
             self.finish(found)
             return
-        lines = [f"{found.what}: {found.why}" if found.why else found.what, found.todo]
+        lines = [f"{found.what}: {found.why}" if found.why else found.what, worded(found.todo, keys=True)]
         self.query_one("#trouble", Static).update(Content("\n".join(filter(None, lines))))
         wrong_key = self._entry is None and "key" in found.what
         self.set_focus(self.query_one("#key" if wrong_key else "#value"))

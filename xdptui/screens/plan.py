@@ -16,6 +16,7 @@ from xdpchain.change.plan import Change, ChangeKind, Plan
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.facts import finding_text
+from xdptui.words.advice import worded
 from xdptui.workers.plan_check import PlanCheck, check_plan
 
 __all__ = ["PlanDialog"]
@@ -182,7 +183,7 @@ class PlanDialog(Dialog[bool]):
         if error.why:
             lines.append(Content(f"  {error.why}"))
         if error.todo:
-            lines.append(Content(f"  {error.todo}"))
+            lines.append(Content(f"  {worded(error.todo, keys=True)}"))
         if error.detail:
             lines.append(Content.styled("  Press d for the verifier's log", "bold"))
         shown = self.query_one("#trouble", Static)
