@@ -177,8 +177,8 @@ def command_parser() -> argparse.ArgumentParser:
     for name, (build, summary) in CHANGES.items():
         _confirmed(_add(changing, name, build, summary, changing=True), name)
     _add(commands, "save", _save, "write down what runs, as a spec for apply and plan")
-    _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
-    _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
+    _add(commands, "confirm", _decide, "confirm a pending change: keep it")
+    _add(commands, "rollback", _decide, "roll back a pending change now")
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
