@@ -14,13 +14,17 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from typing import Any
 
+from xdpchain.decoding import ID, fields
 from xdpchain.errors import InvalidInput
 
 __all__ = ["LinkableProgram"]
 
 MAGIC = b"XDPU"
 VERSION = 1
+MOST_HEAD, MOST_REFERENCES = 16 << 20, 1 << 20
+"""Bytes of the head, and references to maps: a program has at most a million instructions."""
 _HEADER = struct.Struct("<4sIIIII")
 
 
@@ -73,16 +77,23 @@ class LinkableProgram:
                 at += length
             if at > len(data):
                 raise InvalidInput("a component's linkable form is cut short")
-            head = json.loads(parts[0])
+            head = fields(parts[0], "a component's linkable form", most=MOST_HEAD)
             return cls(
                 instructions=parts[1],
                 functions=tuple(struct.iter_unpack("<II", parts[2])),
                 btf=parts[3],
-                references=tuple((int(index), str(name)) for index, name in head["references"]),
-                frags=bool(head["frags"]),
-                stack=tuple(int(depth) for depth in head["stack"]),
-                verified=int(head["verified"]),
-                jited=int(head["jited"]),
+                references=tuple(map(_reference, head.list("references", most=MOST_REFERENCES))),
+                frags=head.flag("frags"),
+                stack=head.integers("stack", most=256),
+                verified=head.integer("verified"),
+                jited=head.integer("jited"),
             )
-        except (struct.error, ValueError, KeyError, TypeError) as error:
+        except struct.error as error:
             raise InvalidInput("a component's linkable form can't be read", str(error)) from None
+
+
+def _reference(value: Any) -> tuple[int, str]:
+    match value:
+        case [int(index), str(name)] if 0 <= index <= ID:
+            return index, name
+    raise InvalidInput("a component's linkable form can't be read", "a map reference is none")

@@ -36,6 +36,8 @@ EMPTIED = (
     "the next change links the chain anew, as does `xdptui relink --linkage tailcall`"
 )
 STATIC_VERSION = 3
+MOST_NOTED = 1 << 20
+"""Bytes of a manifest."""
 TRIES = 10
 """How often a chain is read anew when it changes meanwhile."""
 
@@ -89,7 +91,7 @@ def _settled(
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program while we looked."""
     for _ in range(TRIES):
-        running = _running(_device(link, netns, netlink, features), link)
+        running = _readable(_device(link, netns, netlink, features), link)
         if running.chain is not None or not running.hooks:
             break
         # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
@@ -117,6 +119,15 @@ def _device(
         tx=(link.stats.tx_packets, link.stats.tx_bytes),
         address=link.address,
     )
+
+
+def _readable(device: Device, link: LinkInfo) -> Running:
+    """The same for programs that say of themselves what can't be true: they cost one row, not the view."""
+    try:
+        return _running(device, link)
+    except XdpChainError as error:
+        hooks = tuple(Hook(Mode(attached.mode), attached.prog_id, "?", "") for attached in link.xdp)
+        return Running(device, hooks, Owner.FOREIGN, note=f"what runs there can't be read: {error}")
 
 
 def _running(device: Device, link: LinkInfo) -> Running:
@@ -202,7 +213,7 @@ def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
             with bpf.map_by_id(number) as fd:
                 info = bpf.map_info(fd)
                 if info.name == MANIFEST and info.type == bpf.MapType.ARRAY and info.max_entries == 1:
-                    return Manifest.decode(blobs.read(fd))
+                    return Manifest.decode(blobs.read(fd, MOST_NOTED))
         except bpf.BpfError as error:
             raise InvalidInput("the chain's manifest can't be read", str(error)) from error
     return None
@@ -214,9 +225,9 @@ def _following(map_ids: tuple[int, ...]) -> Following | None:
         with bpf.map_by_id(map_ids[-1]) as fd:
             if bpf.map_info(fd).name != FOLLOWED[:15]:
                 return None
-            found = Following.decode(blobs.read(fd))
+            found = Following.decode(blobs.read(fd, MOST_NOTED))
         with bpf.map_by_id(found.state_map) as state:
-            beat = bpf.map_lookup(state, bytes(4), bpf.map_info(state).value_size)
+            beat = blobs.read(state, MOST_NOTED)
     except (bpf.BpfError, InvalidInput):
         return None
     return replace(found, alive=found.lives(int.from_bytes(beat[:8], "little"), time.monotonic_ns()))

@@ -11,21 +11,21 @@ from pathlib import Path
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 
+from .bounds import MOST_BYTES
+
 __all__ = ["STDIN", "read_text", "write_file"]
 
 STDIN = "-"
-MOST = 1 << 20
-"""Bytes of a spec that are read."""
 
 
 def read_text(path: str) -> str:
     """The text of a spec. Raises NotFound, PermissionDenied, InvalidInput."""
     try:
         if path == STDIN:
-            data = sys.stdin.buffer.read(MOST + 1)
+            data = sys.stdin.buffer.read(MOST_BYTES + 1)
         else:
             with open(path, "rb") as file:
-                data = file.read(MOST + 1)
+                data = file.read(MOST_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise NotFound(f"the spec {path} can't be read", error.strerror or "") from None
     except PermissionError as error:
@@ -33,8 +33,8 @@ def read_text(path: str) -> str:
     except (OSError, ValueError, AttributeError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise InvalidInput(f"the spec {path} can't be read", why) from None
-    if len(data) > MOST:
-        raise InvalidInput(f"{path} is no spec", f"it has more than {MOST} bytes")
+    if len(data) > MOST_BYTES:
+        raise InvalidInput(f"{path} is too large for a spec", f"it has more than {MOST_BYTES} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as error:

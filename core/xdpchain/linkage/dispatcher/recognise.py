@@ -24,6 +24,8 @@ __all__ = ["Recognised", "btf_of", "recognise"]
 
 BPF_F_RDONLY_PROG = 1 << 7
 BPFMAN_PRIORITY = 50
+MOST_CONFIG = 4096
+"""Bytes of a configuration, of any version that there may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         return Recognised(info.id, ours=ours, trouble=f"it has {len(map_ids)} maps instead of one")
     with bpf.map_by_id(map_ids[0]) as fd:
         shape = bpf.map_info(fd)
-        if shape.key_size != 4 or shape.max_entries != 1 or not shape.flags & BPF_F_RDONLY_PROG:
+        plain = (shape.type, shape.key_size, shape.max_entries) == (bpf.MapType.ARRAY, 4, 1)
+        if not plain or shape.value_size > MOST_CONFIG or not shape.flags & BPF_F_RDONLY_PROG:
             return Recognised(info.id, ours=ours, trouble="its map is no configuration")
         block = bpf.map_lookup(fd, bytes(4), shape.value_size)
     declared = read_metadata_version(btf, "xdp_metadata", "dispatcher_version")

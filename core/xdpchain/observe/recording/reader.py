@@ -13,15 +13,13 @@ from typing import Final
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.running import Running
 
-from .lines import Happened, Header, Reading, Revision, header_in, line_in
+from .lines import LONGEST, Happened, Header, Reading, Revision, header_in, line_in
 from .writer import older_part
 
 __all__ = ["Recording"]
 
 MOST_BYTES: Final = 1 << 30
 MOST_TOLD: Final = 200
-LONGEST: Final = 16 << 20
-"""Bytes of a line."""
 
 
 @dataclass(frozen=True, slots=True)
