@@ -32,6 +32,11 @@ _TEXT: Final = ".text"
 _CONTEXT: Final = "xdp_md"
 
 
+MAX_BTF: Final = 4 << 20
+MAX_BTF_TYPES: Final = 1 << 16
+"""Of an object file: each type is checked, which takes some 30 µs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramSpec:
     """A program of an object file.
@@ -190,10 +195,18 @@ def _why(error: InvalidInput) -> str:
     return error.why if error.what == generic else f"{error.what}: {error.why}"
 
 
+def _large_btf(has: str, most: str) -> InvalidInput:
+    return bad_object(f"its BTF has {has}, and no more than {most} are read")
+
+
 def _parse(data: bytes, path: str | None) -> ObjectFile:
     elf = Elf.parse(data)
     raw_btf = elf.section(".BTF")
+    if raw_btf is not None and len(raw_btf.data) > MAX_BTF:
+        raise _large_btf(f"{len(raw_btf.data)} bytes", f"{MAX_BTF} bytes")
     btf = Btf.parse(raw_btf.data) if raw_btf is not None else None
+    if btf is not None and btf.type_count > MAX_BTF_TYPES:
+        raise _large_btf(f"{btf.type_count} types", f"{MAX_BTF_TYPES} types")
     if btf is not None:
         btf.check()
     functions = read_functions(elf)

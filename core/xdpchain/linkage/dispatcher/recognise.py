@@ -13,7 +13,7 @@ from struct import unpack_from
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import MAX_SLOTS
-from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.runconfig_btf import read_metadata_version
 from xdpchain.sys import bpf
 
@@ -24,6 +24,8 @@ __all__ = ["Recognised", "btf_of", "recognise"]
 
 BPF_F_RDONLY_PROG = 1 << 7
 BPFMAN_PRIORITY = 50
+MOST_BTF = 4 << 20
+"""Bytes of a program's BTF: others load them, and 256 are kept."""
 MOST_CONFIG = 4096
 """Bytes of a configuration, of any version that there may be."""
 
@@ -83,4 +85,7 @@ def _bpfmans(block: bytes, config: DispatcherConfig) -> bool:
 @lru_cache(maxsize=256)
 def btf_of(number: int) -> Btf:
     """The BTF with this id (the kernel gives no id twice). Raises BpfError, BtfError."""
-    return Btf.parse(bpf.btf_raw(number))
+    raw = bpf.btf_raw(number)
+    if len(raw) > MOST_BTF:
+        raise BtfError(f"it has {len(raw)} bytes, and no more than {MOST_BTF} are read")
+    return Btf.parse(raw)
