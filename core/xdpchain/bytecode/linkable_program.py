@@ -6,7 +6,8 @@ static or tail-call chain carries the unit of each of its components, so that an
 splicing: no object file is opened, no component verified by itself, once it runs.
 
 Encoded: a header of magic, version and four lengths (little endian u32), then the JSON head, instructions,
-func_info records (8 bytes each) and BTF.
+func_info records (8 bytes each) and BTF; behind these, as many bytes of line_info records (16 each) as the
+head says. Releases that knew no line_info wrote none, and ignore what stands there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any
 
 from xdpchain.decoding import ID, fields
 from xdpchain.errors import InvalidInput
+
+from .weaving import LineRecord
 
 __all__ = ["LinkableProgram"]
 
@@ -33,9 +36,9 @@ class LinkableProgram:
     """Instructions of one component, its functions as (instruction index, BTF type id), its BTF, its map
     references.
 
-    ``functions`` is empty for an object without BTF. ``stack`` is the verifier's account of the stack in
-    bytes a frame, ``verified`` the number of instructions it walked, ``jited`` the size of the machine
-    code, when it was loaded alone.
+    ``functions`` is empty for an object without BTF; ``lines`` are its source lines, with strings of its
+    BTF. ``stack`` is the verifier's account of the stack in bytes a frame, ``verified`` the number of
+    instructions it walked, ``jited`` the size of the machine code, when it was loaded alone.
     """
 
     instructions: bytes
@@ -46,8 +49,10 @@ class LinkableProgram:
     stack: tuple[int, ...] = ()
     verified: int = 0
     jited: int = 0
+    lines: tuple[LineRecord, ...] = ()
 
     def encode(self) -> bytes:
+        lines = b"".join(struct.pack("<IIII", *record) for record in self.lines)
         head = json.dumps(
             {
                 "references": self.references,
@@ -55,12 +60,13 @@ class LinkableProgram:
                 "stack": self.stack,
                 "verified": self.verified,
                 "jited": self.jited,
+                "line_info": len(lines),
             },
             separators=(",", ":"),
         ).encode()
         records = b"".join(struct.pack("<II", *record) for record in self.functions)
         parts = (head, self.instructions, records, self.btf)
-        return _HEADER.pack(MAGIC, VERSION, *map(len, parts)) + b"".join(parts)
+        return _HEADER.pack(MAGIC, VERSION, *map(len, parts)) + b"".join((*parts, lines))
 
     @classmethod
     def decode(cls, data: bytes) -> LinkableProgram:
@@ -78,6 +84,9 @@ class LinkableProgram:
             if at > len(data):
                 raise InvalidInput("a component's linkable form is cut short")
             head = fields(parts[0], "a component's linkable form", most=MOST_HEAD)
+            length = head.integer("line_info", most=len(data)) if "line_info" in head else 0
+            if at + length > len(data):
+                raise InvalidInput("a component's linkable form is cut short")
             return cls(
                 instructions=parts[1],
                 functions=tuple(struct.iter_unpack("<II", parts[2])),
@@ -87,6 +96,7 @@ class LinkableProgram:
                 stack=head.integers("stack", most=256),
                 verified=head.integer("verified"),
                 jited=head.integer("jited"),
+                lines=tuple(map(LineRecord._make, struct.iter_unpack("<IIII", data[at : at + length]))),
             )
         except struct.error as error:
             raise InvalidInput("a component's linkable form can't be read", str(error)) from None

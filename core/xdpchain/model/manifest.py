@@ -179,6 +179,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "maps": {ref.name: ref.id for ref in component.maps},
         "unit": component.unit_map,
         **({"globals": [_global_out(one) for one in component.globals]} if component.globals else {}),
+        **({"map_entries": dict(component.map_entries)} if component.map_entries else {}),
         "object": source
         and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
     }
@@ -204,6 +205,7 @@ def _slot_in(document: Fields) -> Slot:
         maps=tuple(MapRef(name, maps.integer(name, most=ID)) for name in maps),
         unit_map=document.integer_or_none("unit", most=ID),
         globals=tuple(_global_in(one) for one in document.list("globals", most=MANY, default=())),
+        map_entries=_entries_in(document.fields_or_none("map_entries")),
         object=None if source is None else _object_in(source),
     )
     policy = document.fields_or_none("policy")
@@ -217,6 +219,10 @@ def _slot_in(document: Fields) -> Slot:
         None if policy is None else _policy_in(policy),
         document.integer_or_none("program", most=ID),
     )
+
+
+def _entries_in(document: Fields | None) -> tuple[tuple[str, int], ...]:
+    return tuple((name, document.integer(name, most=ID)) for name in document) if document else ()
 
 
 def _object_in(document: Fields) -> ObjectRef:

@@ -6,8 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xdpchain.advice import Advice
+
 from .chain import Chain, Interface, Linkage, Mode
 from .following import Following
+from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
 from .pending_change import ConfirmOutcome, PendingChange
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
@@ -20,6 +23,8 @@ class Owner(StrEnum):
     LIBXDP = "libxdp"
     BPFMAN = "bpfman"
     FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+    """It can't be read, so nobody is said to own it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +32,8 @@ class Device:
     """Facts about the device that matter to XDP.
 
     ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
-    ``rx``/``tx`` are (packets, bytes) as the interface itself counts them.
+    ``rx``/``tx`` are (packets, bytes) as the interface itself counts them. ``arphrd`` and ``kind``
+    (rtnetlink's, None for hardware) say how its packets begin (`link_layer`).
     """
 
     interface: Interface
@@ -39,6 +45,12 @@ class Device:
     rx: tuple[int, int] = (0, 0)
     tx: tuple[int, int] = (0, 0)
     address: str | None = None
+    arphrd: int = ARPHRD_ETHER
+    kind: str | None = None
+
+    @property
+    def layer(self) -> LinkLayer:
+        return link_layer(self.arphrd, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +77,10 @@ class Running:
     """One interface and what runs on it.
 
     ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
-    for the operator); ``shown`` is that chain as far as it is known, for the eye alone. ``hooks`` has more
-    than one element where native and offloaded programs run at once. ``armed`` is a change that rolls back
-    unless it is confirmed, ``settled`` what became of the last one, until the next change.
+    for the operator, and ``todo`` what helps); ``shown`` is that chain as far as it is known, for the eye
+    alone. ``hooks`` has more than one element where native and offloaded programs run at once. ``armed`` is
+    a change that rolls back unless it is confirmed, ``settled`` what became of the last one, until the next
+    change.
     ``replaces_prog_id`` is the id of the program whose place the one on the hook took without changing
     anything, as that does which records the way of packets: ``following`` says for whom. ``arrays`` are the
     map ids of a tail-call chain's program arrays, one a slot; none where the kernel emptied them.
@@ -87,6 +100,7 @@ class Running:
     replaces_prog_id: int | None = None
     following: Following | None = None
     arrays: tuple[int, ...] = ()
+    todo: str | Advice = ""
 
     @property
     def interface(self) -> Interface:

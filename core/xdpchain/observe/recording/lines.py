@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from xdpchain.advice import Do, advise
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS
@@ -139,7 +140,7 @@ def header_in(line: bytes, where: str) -> Header:
             )
     except InvalidInput:
         raise InvalidInput(
-            f"{where} is no recording", "it does not begin as one", "`xdptui record FILE` makes one"
+            f"{where} is no recording", "it does not begin as one", advise(Do.RECORD)
         ) from None
     raise InvalidInput(
         f"{where} can't be replayed",

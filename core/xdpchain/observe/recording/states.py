@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 
 from xdpchain.decoding import ID, Fields
 from xdpchain.model.chain import MAX_SLOTS, Chain, Interface, Linkage, Mode
+from xdpchain.model.link_layer import ARPHRD_ETHER
 from xdpchain.model.manifest import Author, Manifest, chain_in
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 
@@ -51,6 +52,8 @@ def running_out(running: Running) -> Document:
             "driver": device.driver,
             "features": None if device.features is None else sorted(device.features),
             "address": device.address,
+            "arphrd": device.arphrd,
+            "kind": device.kind,
             "rx": {"packets": device.rx[0], "bytes": device.rx[1]},
             "tx": {"packets": device.tx[0], "bytes": device.tx[1]},
         },
@@ -99,6 +102,8 @@ def _device_in(document: Fields, where: Interface) -> Device:
         (rx.integer("packets"), rx.integer("bytes")),
         (tx.integer("packets"), tx.integer("bytes")),
         document.text_or_none("address"),
+        document.integer("arphrd", most=0xFFFF) if "arphrd" in document else ARPHRD_ETHER,
+        document.text_or_none("kind"),
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Final
 
 from xdpchain import files
+from xdpchain.advice import Do, advise
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.model.running import Running
@@ -59,9 +60,7 @@ class Writer(Closing):
                 os.unlink(older_part(path))
             self._begin(overwrite=overwrite)
         except FileExistsError:
-            raise InvalidInput(
-                f"{path} exists already", todo="Give another name, or --force to write over it"
-            ) from None
+            raise InvalidInput(f"{path} exists already", todo=advise(Do.OVERWRITE)) from None
         except OSError as error:
             raise _refused(f"{path} can't be written", error) from error
 

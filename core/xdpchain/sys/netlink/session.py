@@ -11,13 +11,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, SupportsIndex, TypeVar
 
+from xdpchain.advice import Advice, Do
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
 from . import ethtool
 from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from .refusals import Attempt, attach_refused
-from .transport import NETLINK_GENERIC, NETLINK_ROUTE, Refusal, Transport
+from .transport import NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_XFRM, Refusal, Transport
+from .tunnels import (
+    IpsecPolicy,
+    IpsecState,
+    WireguardPeer,
+    decode_forwarding,
+    decode_ipsec_policy,
+    decode_ipsec_state,
+    decode_wireguard,
+    encode_get_forwarding,
+    encode_get_ipsec,
+    encode_get_wireguard,
+)
 
 __all__ = ["Netlink"]
 
@@ -80,6 +93,40 @@ class Netlink:
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
         return next(codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
 
+    def peer(self, link: LinkInfo) -> tuple[LinkInfo, str | None] | None:
+        """The other end of a pair (veth, netkit), and the name of its namespace (None: the process's own);
+        None where it is in a namespace without a name, or is no pair.
+        """
+        if not link.peer_ifindex:
+            return None
+        if link.peer_netnsid is None:
+            try:
+                return self.link(link.peer_ifindex), self.netns
+            except NotFound:
+                return None
+        places = (*((None,) if self.netns is not None else ()), *namespaces.names())
+        for name in places:
+            try:
+                with namespaces.opened(name) as fd:
+                    if self._nsid(fd) != link.peer_netnsid:
+                        continue
+                    with Netlink(name) as there:
+                        return there.link(link.peer_ifindex), name
+            except XdpChainError:  # it went away meanwhile, or can't be entered
+                continue
+        return None
+
+    def _nsid(self, fd: int) -> int | None:
+        from . import codec
+
+        try:
+            replies = self._route.exchange(codec.encode_get_nsid(fd))
+        except Refusal:
+            return None
+        return next(
+            (codec.decode_nsid(message) for kind, message in replies if kind == codec.RTM_NEWNSID), None
+        )
+
     def route(self, destination: str, source: str) -> int:
         """The ifindex by which packets from ``source``, an address of ours, go to ``destination``.
 
@@ -127,6 +174,47 @@ class Netlink:
             raise _unexpected("Can't read the neighbour table", refusal) from refusal
         found = (codec.decode_neighbor(message) for kind, message in replies if kind == codec.RTM_NEWNEIGH)
         return tuple(entry for index, entry in found if index == ifindex and entry is not None)
+
+    def forwarding(self, ifindex: int) -> tuple[tuple[str, str], ...]:
+        """The remotes of a VXLAN device's forwarding database: (MAC, address); 00:00:00:00:00:00 is for
+        whatever else.
+        """
+        try:
+            replies = self._route.exchange(encode_get_forwarding(ifindex))
+        except Refusal as refusal:
+            raise _unexpected("Can't read the forwarding database", refusal) from refusal
+        found = (decode_forwarding(message) for _, message in replies)
+        return tuple((mac, remote) for index, mac, remote in found if index == ifindex and mac and remote)
+
+    def wireguard(self, ifindex: int) -> tuple[int | None, tuple[WireguardPeer, ...]]:
+        """The UDP port that a WireGuard device listens on, and its peers. Takes CAP_NET_ADMIN."""
+        from . import codec
+
+        try:
+            replies = self._generic.exchange(codec.encode_get_family("wireguard"))
+            family = codec.decode_family_id(replies[0][1])
+            replies = self._generic.exchange(encode_get_wireguard(family, ifindex))
+        except Refusal as refusal:
+            raise _unexpected("Can't read WireGuard's peers", refusal) from refusal
+        ports, peers = zip(*(decode_wireguard(message[20:]) for _, message in replies), strict=True)
+        return next((port for port in ports if port), None), tuple(peer for some in peers for peer in some)
+
+    def ipsec(self) -> tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]]:
+        """IPsec's policies for what comes in by ESP, and its states; none where the kernel has no IPsec, or
+        has not loaded it. Takes CAP_NET_ADMIN.
+        """
+        transport = namespaces.run(self.netns, _open_xfrm)
+        if transport is None:
+            return (), ()
+        try:
+            found = [transport.exchange(encode_get_ipsec(states=states)) for states in (False, True)]
+        except Refusal as refusal:
+            raise _unexpected("Can't read IPsec's policies", refusal) from refusal
+        finally:
+            transport.close()
+        policies = (decode_ipsec_policy(message[16:]) for _, message in found[0])
+        states = (decode_ipsec_state(message[16:]) for _, message in found[1])
+        return tuple(one for one in policies if one), tuple(one for one in states if one)
 
     def attach_xdp(
         self, ifindex: int, prog_fd: SupportsIndex, mode: XdpMode, expected_fd: SupportsIndex | None
@@ -205,25 +293,26 @@ class Netlink:
                 f"Can't ask for the {what} of interface {ifindex}", Refusal(error.errno or 0, "")
             ) from error
 
-    def _circumstances(self, ifindex: int) -> tuple[LinkInfo | None, frozenset[str] | None]:
+    def _circumstances(
+        self, ifindex: int
+    ) -> tuple[LinkInfo | None, frozenset[str] | None, tuple[LinkInfo, str | None] | None]:
         """What explains a refusal, as far as it can still be known."""
         try:
             link = self.link(ifindex)
         except NotFound:
-            return None, None
+            return None, None, None
         try:
             features = self.xdp_features(ifindex)
         except XdpChainError:
             features = None
-        return link, None if features is None else features.get(ifindex)
+        return link, None if features is None else features.get(ifindex), self.peer(link)
 
     def _unknown(self, which: int | str, refusal: Refusal) -> NotFound:
         place = f" in network namespace {self.netns}" if self.netns else ""
-        command = f"ip -n {self.netns} link" if self.netns else "ip link"
         return NotFound(
             f"No interface {which}{place}",
             "it does not exist (any more)",
-            f"`{command}` shows the interfaces",
+            Advice(Do.LIST_INTERFACES, netns=self.netns),
             detail=refusal.detail,
         )
 
@@ -235,6 +324,16 @@ def _open() -> tuple[Transport, Transport]:
     except BaseException:
         route.close()
         raise
+
+
+def _open_xfrm() -> Transport | None:
+    """None where the kernel does not listen: asking would load the module that does."""
+    try:
+        lines = Path("/proc/thread-self/net/netlink").read_text().splitlines()
+        listens = any(line.split()[1] == str(NETLINK_XFRM) for line in lines[1:])
+        return Transport(NETLINK_XFRM) if listens else None
+    except OSError:
+        return None
 
 
 def _possible(which: int | str) -> bool:
