@@ -39,7 +39,7 @@ SEC("xdp") int drop_outer(struct xdp_md *ctx)
 		return 2;
 	if (data[12] == 0x08 && data[13] == 0x00 && data[23] == PROTOCOL)
 		return !PORT || (data[36] << 8 | data[37]) == PORT ? 1 : 2;
-	if (data[12] == 0x86 && data[13] == 0xdd && (data[20] == PROTOCOL || data[20] == 60))
+	if (data[12] == 0x86 && data[13] == 0xdd && (data[20] == 60 ? data[54] : data[20]) == PROTOCOL)
 		return !PORT || (data[56] << 8 | data[57]) == PORT ? 1 : 2;
 	return 2;
 }
@@ -79,7 +79,7 @@ def tunnel(ground: Playground, words: str) -> None:
         assert made.returncode == 0, made.stderr
 
 
-def wireguard(ground: Playground) -> None:
+def wireguard(ground: Playground, folder: Path) -> None:
     """Keys and peers of both sides."""
 
     def run(namespace: str | None, *words: str, given: str = "") -> str:
@@ -89,10 +89,11 @@ def wireguard(ground: Playground) -> None:
     private = [run(None, "wg", "genkey") for _ in range(2)]
     public = [run(None, "wg", "pubkey", given=key) for key in private]
     for number, (namespace, endpoint) in enumerate(((ground.netns, PEER4), (ground.peer_netns, NEAR4))):
+        key = folder / f"key{number}"
+        key.write_text(private[number])
         run(
-            namespace, "wg", "set", "tun1", "listen-port", "51820", "private-key", "/dev/stdin",
+            namespace, "wg", "set", "tun1", "listen-port", "51820", "private-key", str(key),
             "peer", public[1 - number], "allowed-ips", "0.0.0.0/0", "endpoint", f"{endpoint}:51820",
-            given=private[number],
         )  # fmt: skip
 
 
@@ -183,10 +184,10 @@ def test_the_device_below_a_tunnel(
 
 @LAB
 def test_the_device_below_wireguard(
-    ground: Playground, monkeypatch: pytest.MonkeyPatch, dropping: Callable[[int, int], Slot], samples: Path
+    ground: Playground, monkeypatch: pytest.MonkeyPatch, dropping: Callable[[int, int], Slot], tmp_path: Path
 ) -> None:
     tunnel(ground, "wireguard")
-    wireguard(ground)
+    wireguard(ground, tmp_path)
     near = addressed(ground)
 
     def carries(frame: bytes, *_: int) -> bool:
