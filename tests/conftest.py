@@ -85,6 +85,28 @@ def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.fixture(scope="session", autouse=True)
+def lasting_mounts(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Among the mounts of this run, a process outside of our session, as a machine has them: else what is
+    pinned there would end with us, and is refused.
+    """
+    if WHY_NOT_ISOLATED in pytestconfig.stash:
+        yield
+        return
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.close(write)
+        os.read(read, 1)  # until the run ends, however it ends
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(read)
+    yield
+    os.close(write)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A journal for this run alone."""
     folder = tmp_path_factory.mktemp("state")

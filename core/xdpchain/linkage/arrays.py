@@ -18,6 +18,7 @@ from pathlib import Path
 from xdpchain.errors import XdpChainError
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.grace import wait_for_packets
+from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
 __all__ = ["components_in", "pin_arrays", "release_arrays", "remove_array_pins", "stale_array_pins"]
@@ -29,6 +30,10 @@ def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
     """Pin ``arrays`` (by map id) for the program with id ``program``. Raises BpffsMissing, Untrusted,
     KernelRefused.
     """
+    if not arrays:
+        return
+    # Without pins the kernel would empty them: what follows a tail call would not run any more.
+    require_lasting(bpffs.find(), "program arrays", "use --linkage static, for programs without tail calls")
     try:
         with bpffs.open_below(DIRECTORY, str(program), make=True) as directory:
             for map_id, fd in arrays.items():

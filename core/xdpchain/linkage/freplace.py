@@ -13,12 +13,14 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
 from .arrays import pin_arrays, release_arrays, remove_array_pins
@@ -55,6 +57,7 @@ class FreplaceChain:
         self._undo: list[Callable[[], object]] = []
 
     def pin(self) -> None:
+        require_lasting(bpffs.find(), "a dispatcher's links", "use --linkage static")
         directory = bpffs.make_dispatch_dir(self._ifindex, bpf.prog_info(self.program).id)
         self._undo.append(lambda: bpffs.remove_dispatch_dir(directory))
         try:
@@ -152,7 +155,7 @@ def _explained() -> Iterator[None]:
         probed = probe_freplace()
         if probed.works:
             raise
-        what, todo = "freplace linkage can't be used", "Use static linkage"
+        what, todo = "freplace linkage can't be used", advise(Do.CHOOSE_LINKAGE, "static", "tailcall")
         raise LinkRefused(what, probed.reason, todo, detail=probed.detail) from error
 
 
@@ -164,4 +167,6 @@ def _attach(extension: Extension, dispatcher: bpf.Fd, function: int) -> bpf.Fd:
 
 
 def _refused(name: str, error: bpf.BpfError) -> XdpChainError:
-    return bpf.refusal(error, f"{name} can't be attached to the dispatcher", "Use static linkage")
+    return bpf.refusal(
+        error, f"{name} can't be attached to the dispatcher", advise(Do.CHOOSE_LINKAGE, "static")
+    )

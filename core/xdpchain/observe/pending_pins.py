@@ -18,18 +18,20 @@ import errno
 import fcntl
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
-from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange, State
+from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 from xdpchain.sys import all_netns, blobs, bpf, bpffs
+from xdpchain.sys.boot_clock import boot_clock
 from xdpchain.sys.trusted_directory import TrustedDirectory
 
 __all__ = [
     "ARMED",
+    "Found",
     "armed_programs",
     "boot_clock",
     "claim",
@@ -37,7 +39,6 @@ __all__ = [
     "discard",
     "forget_settled",
     "make_decision",
-    "noted",
     "open_held",
     "read_armed",
     "read_settled",
@@ -52,11 +53,6 @@ BPF_NOEXIST = 1
 ARMED, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
 _ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
-
-
-def boot_clock() -> float:
-    """Seconds since boot, time asleep included (CLOCK_BOOTTIME): nobody can set this clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 # The decision: a hash map of one element, for the kernel lets exactly one writer insert it.
@@ -118,35 +114,39 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
         if locked >= 0:
             os.close(locked)
         if isinstance(error, OSError):
-            raise bpf.refusal(error, "the rollback can't be armed", "Try without --confirm") from error
+            raise bpf.refusal(error, "the rollback can't be armed", advise(Do.GO_WITHOUT_CONFIRM)) from error
         raise
     return locked
 
 
-def noted(inode: int) -> frozenset[int]:
-    """The ifindexes of a network namespace of which there may be something to read here."""
-    found: set[int] = set()
-    for kind in (ARMED, SETTLED):
-        with contextlib.suppress(OSError, XdpChainError), _opened(kind) as directory:
-            places = map(_place, directory.names())
-            found |= {place[1] for place in places if place is not None and place[0] == inode}
-    return frozenset(found)
-
-
-def read_armed(inode: int, ifindex: int, hook: int | None) -> PendingChange | None:
-    """The armed change of an interface, whose hook holds the program ``hook``; None: there is none, or it is
-    a leftover that means nothing any more, or we may not know.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An armed change as its pins have it: what was decided (None: nothing yet), and whether its guardian
+    lives.
     """
-    try:
-        with _opened(ARMED, _name(inode, ifindex)) as directory:
-            armed = _record(directory)
-            guarded = _guarded(directory)
-    except (OSError, XdpChainError):
-        return None
-    if hook != armed.new:
-        state = State.MAKING if hook == armed.old else State.OVERTAKEN
-        return replace(armed, state=state) if guarded else None
-    return armed if guarded else replace(armed, state=State.UNGUARDED)
+
+    change: PendingChange
+    decision: Decision | None
+    guarded: bool
+
+
+def read_armed() -> tuple[Found, ...]:
+    """All armed changes, of all network namespaces; without those that can't be read."""
+    return tuple(found for _, found in _all_armed())
+
+
+def _all_armed() -> list[tuple[Path, Found]]:
+    """Each armed change that can be read, and its directory."""
+    found = []
+    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
+        for name in parent.names():
+            with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
+                change = _record(directory)
+                with directory.get(DECISION) as decision:
+                    if bpf.map_info(decision).id == change.decision:
+                        said = Found(change, decided(decision), _guarded(directory))
+                        found.append((directory.path, said))
+    return found
 
 
 @contextlib.contextmanager
@@ -178,47 +178,42 @@ def remove_armed(armed: PendingChange) -> None:
 
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
     """The directories, and what they say, of all armed changes whose guardian was killed."""
-    return tuple((path, armed) for path, armed, guarded in _all_armed() if not guarded)
+    return tuple((path, found.change) for path, found in _all_armed() if not found.guarded)
 
 
 def armed_programs() -> frozenset[int]:
     """The prog ids of all chains that an armed change may go back to, or go on with: nothing of theirs is
     stale.
     """
-    ends = ((armed.old, armed.new) for _, armed, _ in _all_armed())
+    ends = ((found.change.old, found.change.new) for found in read_armed())
     return frozenset(prog_id for pair in ends for prog_id in pair if prog_id is not None)
-
-
-def _all_armed() -> list[tuple[Path, PendingChange, bool]]:
-    """Each armed change that can be read: its directory, and whether it is guarded."""
-    found = []
-    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
-        for name in parent.names():
-            with contextlib.suppress(OSError, XdpChainError), parent.child(name) as directory:
-                found.append((directory.path, _record(directory), _guarded(directory)))
-    return found
 
 
 # What became of the last one
 
 
-def write_settled(armed: PendingChange, settled: ConfirmOutcome) -> None:
-    """Leave word of what became of it, as far as that is possible."""
+def write_settled(inode: int, ifindex: int, settled: ConfirmOutcome) -> None:
+    """Leave word of what became of the change of this interface, as far as that is possible."""
     with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED, make=True) as directory:
-        name = _name(armed.inode, armed.ifindex)
+        name = _name(inode, ifindex)
         with blobs.make("xdptui_settled", settled.encode()) as fd:
             directory.unlink(name)
             directory.pin(name, fd)
         _forget_old_news(directory)
 
 
-def read_settled(inode: int, ifindex: int) -> ConfirmOutcome | None:
-    """What became of the last armed change of an interface; None: there was none since the last change."""
-    try:
-        with _opened(SETTLED) as directory, directory.get(_name(inode, ifindex)) as fd:
-            return ConfirmOutcome.decode(blobs.read(fd))
-    except (OSError, XdpChainError):
-        return None
+def read_settled(inode: int) -> dict[int, ConfirmOutcome]:
+    """What became of the last armed change of each interface of a network namespace, by ifindex; without
+    those where there was none since the last change.
+    """
+    found = {}
+    with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED) as directory:
+        for name in directory.names():
+            place = _place(name)
+            if place is not None and place[0] == inode:
+                with contextlib.suppress(OSError, XdpChainError), directory.get(name) as fd:
+                    found[place[1]] = ConfirmOutcome.decode(blobs.read(fd))
+    return found
 
 
 def _forget_old_news(directory: TrustedDirectory) -> None:

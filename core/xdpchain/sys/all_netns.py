@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +20,15 @@ from pathlib import Path
 from xdpchain.errors import XdpChainError
 
 from . import netns
+from .namespaces import is_initial
 from .netlink import Netlink
 
-__all__ = ["Sighting", "namespaces", "xdp_programs"]
+__all__ = ["Sighting", "namespaces", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
 """The process, the descriptor or the mount, and with it this way into a namespace."""
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
-INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,35 @@ class Sighting:
 def xdp_programs() -> Sighting:
     """Look into every namespace. Takes a few ms, and about 1 ms more for each namespace."""
     found: set[int] = set()
+
+    def look() -> bool:
+        with Netlink() as netlink:
+            found.update(one.prog_id for link in netlink.links() for one in link.xdp)
+        return False
+
+    complete = visit(look)
+    return Sighting(frozenset(found), complete)
+
+
+def visit(call: Callable[[], bool]) -> bool:
+    """Call inside each network namespace that can be reached, until ``call`` answers True. Returns whether
+    there can be no other namespaces than those in which it was called.
+    """
     complete = _sees_all_processes()
     seen: set[int] = set()
     for path in _paths():
         try:
             with _namespace(path) as (fd, inode):
-                if inode not in seen:
-                    found |= netns.run_at(f"/proc/self/fd/{fd}", _hooks)
-                    seen.add(inode)
+                if inode in seen:
+                    continue
+                if netns.run_at(f"/proc/self/fd/{fd}", call):
+                    return False
+                seen.add(inode)
         except _GONE:
             continue
         except (OSError, XdpChainError):
             complete = False
-    return Sighting(frozenset(found), complete)
+    return complete
 
 
 def namespaces() -> frozenset[int] | None:
@@ -97,16 +113,8 @@ def _namespace(path: str) -> Iterator[tuple[int, int]]:
         os.close(fd)
 
 
-def _hooks() -> set[int]:
-    with Netlink() as netlink:
-        return {one.prog_id for link in netlink.links() for one in link.xdp}
-
-
 def _sees_all_processes() -> bool:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
-    except OSError:
-        return False
+    return is_initial("pid") is True
 
 
 def _paths() -> Iterator[str]:

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
@@ -16,9 +17,9 @@ from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.pending_pins import DECISION, claim, open_held
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.netlink import Netlink
 
 from .carry_out import carry_out
+from .whereabouts import place_of
 
 __all__ = ["NotArmed", "confirm", "roll_back"]
 
@@ -53,7 +54,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     armed = running.armed
     if armed is None or armed.state is State.MAKING:
         raise _not_armed(running)
-    with open_held(armed) as held, Netlink(netns) as netlink:
+    with open_held(armed) as held, place_of(running.interface) as place:
         if not held:
             raise _not_armed(look(name, netns))
         try:
@@ -61,7 +62,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the decision can't be made") from error
         with _lock():
-            settled = carry_out(armed, decision, held, netlink)
+            settled = carry_out(armed, decision, held, place)
     now = look(name, netns)
     if decision is not wanted:
         raise NotArmed(
@@ -81,7 +82,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
         raise KernelRefused(
             f"{now.interface} does not run what it ran before",
             author_of(now),
-            "Look at it with `xdptui status`",
+            advise(Do.LOOK, on=now.interface),
         )
     return now
 

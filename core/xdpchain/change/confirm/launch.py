@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import KernelRefused
 from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import bpf
@@ -87,7 +88,7 @@ class Guardian:
                 self._start(scoped=False)
                 answer = self._answer(START_TIMEOUT)
             if not answer.isdigit():
-                raise _failed("it does not start")
+                raise _failed(answer.decode(errors="replace") or "it does not start")
             self.pid = int(answer)
         return self.pid
 
@@ -151,5 +152,5 @@ def _failed(why: str) -> KernelRefused:
     return KernelRefused(
         "the rollback can't be armed",
         f"its guardian process can't be started: {why}",
-        "Nothing was changed. Try again, or without --confirm",
+        advise(Do.GO_WITHOUT_CONFIRM),
     )

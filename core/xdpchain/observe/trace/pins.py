@@ -23,6 +23,7 @@ from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.all_netns import xdp_programs
 from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import TrustedDirectory
 
 from .fexit import count_targets
@@ -92,6 +93,7 @@ def trace_on(running: Running) -> tuple[int, ...]:
     if not targets(running):
         why = "it counts by itself, or was told not to" if running.hooks else "no XDP program runs there"
         raise Unsupported(f"{running.interface} can't be traced", why)
+    require_lasting(bpffs.find(), "counters", "look with `xdptui watch`, which counts while it runs")
     with bpffs.lock():
         return _pin(running)
 
