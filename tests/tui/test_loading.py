@@ -213,14 +213,16 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
         await driver.answer("remove")
         await driver.until(lambda: driver.session.changes == 1)
         assert "removed, not yet applied" in "\n".join(driver.lines("chain"))
-        await driver.apply()
-        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(PlanDialog) or driver.dialog(Confirm))
         await driver.press("enter")
         await driver.until(lambda: not driver.dialog())
         assert look_at(playground).identity == before.identity
-        await driver.apply()
-        await driver.answer("yes")
-        await driver.until(lambda: driver.session.state is State.RUNNING)
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(PlanDialog) or driver.dialog(Confirm))
+        # The plan names what is removed, so it is the only question; without warnings there is no plan.
+        await driver.press("a" if driver.dialog(PlanDialog) else "y")
+        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
 
 

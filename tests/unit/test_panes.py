@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpchain.model.chain import Interface
+from xdpchain.model.running import Device, Running
 from xdptui.view.help_lines import LEGEND, Mode, help_blocks
-from xdptui.view.interface_lines import COLUMNS, column_at, heading
+from xdptui.view.interface_lines import (
+    COLUMNS,
+    LONGEST,
+    InterfaceView,
+    column_at,
+    heading,
+    interface_line,
+)
 from xdptui.view.keys import KEYS
 from xdptui.view.layout import PANES, Layout, Wish, share
 from xdptui.view.session import Order
@@ -71,6 +81,14 @@ def test_columns_are_where_their_headings_are() -> None:
     for name, column in zip(names, COLUMNS, strict=True):
         assert column_at(80, line.index(name)) is column
     assert column_at(80, 79) is None
+
+
+@pytest.mark.parametrize("width", [200, 120, 80, 72, 60, 47, 30, 20])
+def test_the_longest_name_of_an_interface_is_whole(width: int) -> None:
+    name = "enp129s0f1np1v9"
+    assert len(name) == LONGEST
+    running = Running(Device(Interface(name, 7), True, "up", 1500, "ixgbe", None))
+    assert name in interface_line(InterfaceView(running), width, True, True).text
 
 
 def test_help_has_only_keys_that_work_and_can_be_searched() -> None:

@@ -78,7 +78,7 @@ class ApplyFlow(Controller):
         base, reading = plan.running.chain, self._meter.last(plan.running.interface.ifindex)
         traffic = traffic_effects(base, plan.candidate, reading) if base and reading else ()
         if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic)):
-            await self.carry_out(plan, waits=waits)
+            await self.carry_out(plan, waits=waits, seen=True)
 
     def apply(self) -> None:
         if not self.session.changes:
@@ -98,8 +98,10 @@ class ApplyFlow(Controller):
         else:
             await self.carry_out(plan)
 
-    async def carry_out(self, plan: Plan, *, waits: bool = False) -> None:
-        """``waits``: to be confirmed, unless it was said that changes here need not be (w)."""
+    async def carry_out(self, plan: Plan, *, waits: bool = False, seen: bool = False) -> None:
+        """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``seen``: the
+        plan was shown, which names what is removed; after that only what must be typed is asked for.
+        """
         where = plan.running.interface.name
         confirm = self.session.confirm
         if waits and self.session.waits.get(plan.running.interface.ifindex, True):
@@ -107,7 +109,7 @@ class ApplyFlow(Controller):
         own = plan.running.interface.ifindex in self.session.own
         judged = await self._judge(plan) if own else None
         text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)
-        if text:
+        if text and (demand or not seen):
             heading = "Your own connection" if own else "Remove programs"
             dialog = Confirm(heading, text, yes, "Keep as it is", demand=demand)
             if not await self._desk.ask(dialog):

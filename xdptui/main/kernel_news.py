@@ -10,6 +10,7 @@ from xdpchain.model.chain import Linkage
 from xdptui.main.confirm_flow import ConfirmFlow
 from xdptui.main.desk import Controller, Desk
 from xdptui.main.panes import Panes
+from xdptui.words.numbers import short
 from xdptui.workers.alarm import Alarmed
 from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own, Surveyed, TakenBack
 from xdptui.workers.meter import Meter
@@ -73,6 +74,10 @@ class KernelNews(Controller):
             )
 
     def alarmed(self, event: Alarmed) -> None:
+        names = {r.interface.ifindex: str(r.interface) for r in self.session.runnings}
+        for ifindex in event.lost.keys() - self._panes.lost.keys():
+            text = f"{short(event.lost[ifindex])} packets were lost after their program. x says why"
+            self._desk.noticed(names.get(ifindex, f"ifindex {ifindex}"), text, serious=True)
         self._panes.lost = event.lost
         if not self.session.frozen:
             self._panes.show_tables()

@@ -57,7 +57,7 @@ class Failure(Dialog[None]):
             yield paragraph(self._detail, id="detail", classes="gap")
 
     def buttons(self) -> ComposeResult:
-        yield button("Close", "close")
+        yield button("Close (esc)", "close")
         if self._detail:
             yield button("Details (d)", "more")
 

@@ -23,7 +23,7 @@ LABELS = {
     "greater_than_sign": ">",
 }
 WORDS = {
-    "accept": "add it",
+    "accept": "what the main button does",
     "again": "run again, from zero",
     "all": "mark all or none",
     "answer": "answer",
@@ -47,6 +47,7 @@ WORDS = {
     "other": "the other pane",
     "page": "page up, page down",
     "remove": "remove what is marked",
+    "reset": "as the object says",
     "scroll": "scroll",
     "sort": "sort by the next column (or click the heading)",
     "step": "row above, row below",
@@ -58,6 +59,7 @@ WORDS = {
     "what_if": "what if: packets before and after",
     "why": "why",
     "write": "write to a file",
+    "yes": "go on",
 }
 """By action; an action that has no words here is left out."""
 

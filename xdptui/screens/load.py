@@ -150,14 +150,14 @@ class LoadDialog(ObjectFiles[Choice | None]):
                 yield paragraph("", id="modenote")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
+        yield button("Cancel (esc)", "cancel")
         variables = button("Globals (ctrl+g)", "globals")
         variables.disabled = True
         yield variables
         trial = button("Try it (ctrl+t)", "trial")
         trial.disabled = True
         yield trial
-        add = button("Replace" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
+        add = button("Replace (ctrl+s)" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
         add.disabled = True
         yield add
 

@@ -317,6 +317,12 @@ class MapsScreen(Dialog[None]):
             self._needle = event.value
             self._ask()
 
+    def action_back(self) -> None:
+        if self._needle:  # escape lets go of the filter first
+            self.on_filter_line_closed(FilterLine.Closed(clear=True))
+        else:
+            super().action_back()
+
     def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
         line = self.query_one("#needle", FilterLine)
         if event.clear:

@@ -77,7 +77,7 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         return self._target.editable
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep looking", "keep")
+        yield button("Keep looking (esc)", "keep")
         if self._rebasable:
             yield button("Rebase (b)", "rebase", "primary")
         yield button("Discard mine (d)", "drop", "error")
