@@ -40,7 +40,7 @@ KEYS: tuple[Key, ...] = (
         "s",
         "s",
         "sort",
-        "sort by the next column (or click a heading)",
+        "sort the interfaces by the next column, or click one",
         GROUPS[0],
         "sort",
         15,
