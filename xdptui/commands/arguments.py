@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "features": "xdptui.commands.features",
     "verdicts": "xdptui.commands.verdicts",
     "watch": "xdptui.commands.watch",
+    "why": "xdptui.commands.why",
     "record": "xdptui.commands.record",
     "replay": "xdptui.commands.replay",
     "export": "xdptui.commands.export",
@@ -184,6 +185,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "verdicts", _verdicts, "what a program can return, and which lines decide it (no root)")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "why", _why, "which lines of source decided what became of the packets")
     _add(commands, "record", _record, "keep what runs and what it counts in a file")
     _add(commands, "replay", _replay, "look at a recording, on any machine")
     _add(commands, "export", _export, "counters for Prometheus")
@@ -484,6 +486,14 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    _readings(parser)
+
+
+def _why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
+    parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
 
 
