@@ -26,6 +26,7 @@ class Do(Enum):
     LIST_NETNS = auto()
     REMOVE_NETNS_FILE = auto()  # the namespace's name
     SWITCH_JIT_ON = auto()
+    MOUNT_SYSFS = auto()
 
     LOAD = auto()
     ADD = auto()

@@ -18,6 +18,7 @@ WORDS: dict[Do, str] = {
     Do.LIST_NETNS: "`{0}` shows the namespaces",
     Do.REMOVE_NETNS_FILE: "Remove the file with `{0}`, or add the namespace again",
     Do.SWITCH_JIT_ON: "Run `{0}`, then load it again",
+    Do.MOUNT_SYSFS: "Mount it (`{0}`)",
     Do.LOAD: "`{0}` loads a program",
     Do.ADD: "`{0}` adds a program to the chain",
     Do.ADOPT: "If you have its object file, `{0}` makes it a chain's first slot",

@@ -87,6 +87,8 @@ class Commands:
                 return (_line(("ip", "netns", "del", args[0])),)
             case Do.SWITCH_JIT_ON:
                 return ("sysctl -w net.core.bpf_jit_enable=1",)
+            case Do.MOUNT_SYSFS:
+                return ("mount -t sysfs sysfs /sys",)
             case Do.LOAD | Do.ADD:
                 return (here.xdptui("load", interface, "OBJ"),)
             case Do.ADOPT:
