@@ -207,8 +207,8 @@ def _opened() -> _Library:
 
 
 def possible_cpus() -> int:
-    """CPUs that may ever come up: the elements of a per-CPU value. libbpf reads them from /sys; without it the
-    kernel is asked by a map. Raises Unsupported.
+    """CPUs that may ever come up: the elements of a per-CPU value. libbpf reads them from /sys; without that
+    the kernel is asked by a map. Raises Unsupported.
     """
     found = int(library().libbpf_num_possible_cpus())
     if found > 0:

@@ -57,6 +57,7 @@ class Entry:
     """One change: who made it, in words what, and the state before and after.
 
     ``seconds``: it had to be confirmed in so many. ``restores``: the state that an undo went back to.
+    ``device``: the interface at that time, as the cookie of its namespace and its ifindex (None: not known).
     ``number`` counts an interface's entries from 1; 0 until it is stored.
     """
 
@@ -68,6 +69,7 @@ class Entry:
     seconds: float | None = None
     restores: Moment | None = None
     number: int = 0
+    device: tuple[int, int] | None = None
 
     def encode(self) -> bytes:
         document = {
@@ -78,6 +80,7 @@ class Entry:
             "after": _moment_out(self.after, self.author),
             "changes": self.changes,
             "seconds": self.seconds,
+            "device": self.device,
             "restores": self.restores and {"program": self.restores.program, "boot": self.restores.boot},
         }
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -99,9 +102,19 @@ class Entry:
                 document["seconds"],
                 restores and _moment_in(restores),
                 number,
+                _device_in(document.get("device")),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("an entry of the journal can't be read", repr(error)) from None
+
+
+def _device_in(device: Any) -> tuple[int, int] | None:
+    if device is None:
+        return None
+    cookie, ifindex = device
+    if not isinstance(cookie, int) or not isinstance(ifindex, int):
+        raise TypeError("device")
+    return cookie, ifindex
 
 
 def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
