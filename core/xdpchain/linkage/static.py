@@ -39,13 +39,14 @@ from xdpchain.sys import blobs, bpf, shipped
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
 
 from .arrays import remove_array_pins
-from .compile import compile_component, verifier_verdict
+from .compile import compile_component
 from .counting import COUNTERS, counters_for
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind, bind_metadata
 from .policing import VIOLATIONS, encode_policies, ring_for
 from .tap import FILTER, HELPERS, Tap
+from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
 
@@ -284,7 +285,7 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
-    verdict = verifier_verdict(log)
+    verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
