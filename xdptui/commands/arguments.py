@@ -113,7 +113,8 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         # The leaves alone: argparse can't mix where subcommands follow. It calls back while it mixes.
-        if self._mixing or self._subparsers is not None:
+        # Nor after --, where the rest are no options.
+        if self._mixing or self._subparsers is not None or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:

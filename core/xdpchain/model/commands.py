@@ -110,7 +110,10 @@ class Commands:
             case Do.MOVE_PINNED_MAP:
                 return ("-p DIR", _line(("rm", args[0])))
             case Do.SET_IN_MAP:
-                return (here.xdptui("map", interface, "SLOT", "MAP", "KEY=VALUE"),)
+                options = ("--set", "KEY=VALUE", "--yes")
+                return (here.xdptui("map", interface, "SLOT", "MAP", options=options),)
+            case Do.REPLACE:
+                return (here.xdptui("replace", interface, "SLOT", "OBJ"),)
             case Do.LOWER_MTU:
                 return (here.ip("link", "set", "dev", interface, "mtu", args[0]),)
             case Do.BRING_UP:
@@ -125,6 +128,8 @@ class Commands:
                 return (here.xdptui("rollback", interface),)
             case Do.GO_WITHOUT_CONFIRM:
                 return ("--confirm",)
+            case Do.CONFIRM_OR_INSIST:
+                return ("--confirm 60", "--even-if-ssh-dies")
             case Do.CLEAN:
                 return (here.xdptui("clean", *((interface,) if advice.interface else ())),)
             case Do.REMAKE:
