@@ -236,12 +236,9 @@ class _Help(argparse.Action):
 
 class _Version(argparse.Action):
     def __call__(self, *_: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
+        from xdptui.version import version
 
-        try:
-            write(f"xdptui {version('xdptui')}")
-        except PackageNotFoundError:  # run from a source tree
-            write("xdptui (not installed)")
+        write(f"xdptui {version()}")
         raise SystemExit(0)
 
 
