@@ -38,7 +38,7 @@ from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, m
 
 from .arrays import remove_array_pins
 from .compile import compile_component, verifier_verdict
-from .counting import COUNTERS, counters_for
+from .counting import COUNTERS, OwnCounters, counters_for, row_layout
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind, bind_metadata
@@ -74,15 +74,19 @@ class StaticLinker:
     def build(self, candidate: Chain, running: Running, author: Author) -> BuiltChain:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
-            counters = counters_for(candidate, running, held)
+            chain = replace(candidate, slots=tuple(part.slot for part in parts))
+            counters: OwnCounters | None = None
+            if candidate.counters:
+                counters = counters_for(row_layout(chain), running, held)
             ring = ring_for(candidate, running, held)
-            program, chain = _link(candidate, parts, counters, ring, self._tap, held)
-            number = bpf.map_info(counters).id if counters is not None else None
-            manifest = Manifest(chain, author, number, self._replaces_prog_id)
-            chain = bind_metadata(program, manifest, parts, held)
+            program = _link(candidate, parts, counters.fd if counters else None, ring, self._tap, held)
+            manifest = Manifest(chain, author, replaces_prog_id=self._replaces_prog_id)
+            chain, counting = bind_metadata(
+                program, manifest, parts, held, counters=counters, running=running
+            )
             if self._tap is not None:
                 _mark(program, self._tap.mark, held)
-            return BuiltChain(program, chain, number, parts, held.pop_all())
+            return BuiltChain(program, chain, running, counters, counting, parts, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
@@ -135,7 +139,7 @@ def _link(
     ring: bpf.Fd | None,
     tap: Tap | None,
     held: contextlib.ExitStack,
-) -> tuple[bpf.Fd, Chain]:
+) -> bpf.Fd:
     routed = is_routed(candidate)
     dispatcher = _dispatcher(counters is not None, routed, ring is not None, tap is not None)
     unit = dispatcher.unit
@@ -216,7 +220,7 @@ def _link(
             except bpf.BpfError as again:
                 log = again.log
             raise _refused(error, log, odd, parts) from error
-    return held.enter_context(program), replace(candidate, slots=tuple(part.slot for part in parts))
+    return held.enter_context(program)
 
 
 MOST_STEPS = 100_000

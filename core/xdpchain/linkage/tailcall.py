@@ -31,7 +31,7 @@ from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATI
 
 from .arrays import remove_array_pins
 from .compile import verifier_verdict
-from .counting import ROW_SIZE, counters_for
+from .counting import ROW_SIZE, counters_for, row_layout
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind_metadata
 from .prog_array_entries import end_of, fill, make_array, set_row
@@ -58,7 +58,9 @@ class TailcallLinker:
         table = successors(candidate)
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
-            counters = counters_for(candidate, running, held)
+            chain = replace(candidate, slots=tuple(part.slot for part in parts))
+            own = counters_for(row_layout(chain), running, held) if candidate.counters else None
+            counters = own.fd if own else None
             frags = all(part.slot.component.frags for part in parts)
             arrays, programs = [], []
             for i, part in enumerate(parts):
@@ -76,10 +78,10 @@ class TailcallLinker:
                 replace(part.slot, program=bpf.prog_info(program).id)
                 for part, program in zip(parts, programs, strict=False)
             )
-            number = bpf.map_info(counters).id if counters is not None else None
-            chain = replace(candidate, slots=slots)
-            chain = bind_metadata(programs[0], Manifest(chain, author, number), parts, held, arrays)
-            return BuiltChain(programs[0], chain, number, parts, held.pop_all(), arrays)
+            manifest = Manifest(replace(chain, slots=slots), author)
+            first = programs[0]
+            chain, counts = bind_metadata(first, manifest, parts, held, arrays, counters=own, running=running)
+            return BuiltChain(first, chain, running, own, counts, parts, held.pop_all(), arrays)
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:

@@ -29,6 +29,11 @@ EXTENDED = 2
 without.
 """
 
+COUNTED = 3
+"""The format of a chain whose counters are described (`counting`): before, they were rows of one map that was
+handed on.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Author:
@@ -48,7 +53,8 @@ class Manifest:
     """A chain as its dispatcher carries it. ``replaces_prog_id``: the id of the program whose place this one
     took, and which did the same (None: it is a state of its own). ``arrays`` are the map ids of a tail-call
     chain's program arrays, one a slot: what they hold is what the chain does, and may be newer than what
-    this says.
+    this says. ``counters_map`` is the id of the map that the chain counts in, ``counts_map`` that of the
+    description of its counters (`counting.Counting`), None where they are rows of ``counters_map``.
     """
 
     chain: Chain
@@ -56,10 +62,12 @@ class Manifest:
     counters_map: int | None = None
     replaces_prog_id: int | None = None
     arrays: tuple[int, ...] = ()
+    counts_map: int | None = None
 
     def encode(self) -> bytes:
+        extended = any(s.routes or s.shadow or s.policy for s in self.chain)
         document: dict[str, Any] = {
-            "format": EXTENDED if any(s.routes or s.shadow or s.policy for s in self.chain) else FORMAT,
+            "format": COUNTED if self.counts_map is not None else EXTENDED if extended else FORMAT,
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
             "counters": self.counters_map,
@@ -75,6 +83,8 @@ class Manifest:
             document["stands_for"] = self.replaces_prog_id
         if self.arrays:
             document["arrays"] = self.arrays
+        if self.counts_map is not None:
+            document["counts"] = self.counts_map
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -82,10 +92,10 @@ class Manifest:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
         try:
             document = json.loads(data.rstrip(b"\0"))
-            if document["format"] not in (FORMAT, EXTENDED):
+            if document["format"] not in (FORMAT, EXTENDED, COUNTED):
                 raise InvalidInput(
                     "the chain's manifest can't be read",
-                    f"it has format {document['format']}, this reads up to {EXTENDED}",
+                    f"it has format {document['format']}, this reads up to {COUNTED}",
                     "Use the xdptui that made the chain, or a newer one",
                 )  # fmt: skip
             chain = Chain(
@@ -96,7 +106,8 @@ class Manifest:
             )
             author = Author(**document["author"])
             arrays = tuple(int(number) for number in document.get("arrays", ()))
-            return cls(chain, author, document["counters"], document.get("stands_for"), arrays)
+            stands_for, counts = document.get("stands_for"), document.get("counts")
+            return cls(chain, author, document["counters"], stands_for, arrays, counts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("the chain's manifest can't be read", repr(error)) from None
 

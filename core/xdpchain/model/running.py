@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .chain import Chain, Interface, Linkage, Mode
+from .counting import Counting
 from .following import Following
 from .pending_change import ConfirmOutcome, PendingChange
 
@@ -71,6 +72,10 @@ class Running:
     ``replaces_prog_id`` is the id of the program whose place the one on the hook took without changing
     anything, as that does which records the way of packets: ``following`` says for whom. ``arrays`` are the
     map ids of a tail-call chain's program arrays, one a slot; none where the kernel emptied them.
+
+    ``counters_map`` names the counting of a chain that counts by itself, by the id of the map that it began
+    with: it stays the same for as long as counts go on, through edits. ``counting`` is where the counts are
+    now.
     """
 
     device: Device
@@ -87,6 +92,7 @@ class Running:
     replaces_prog_id: int | None = None
     following: Following | None = None
     arrays: tuple[int, ...] = ()
+    counting: Counting | None = None
 
     @property
     def interface(self) -> Interface:

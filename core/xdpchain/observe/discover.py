@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
+from xdpchain.linkage.counting import COUNTS, row_layout
 from xdpchain.linkage.dispatcher.attached import author_of_component
 from xdpchain.linkage.dispatcher.reading import read_chain
 from xdpchain.linkage.dispatcher.recognise import Recognised, recognise
 from xdpchain.linkage.prog_array_entries import read_table
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode
+from xdpchain.model.counting import Counting, Source
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import adjusted
@@ -149,6 +151,10 @@ def _running(device: Device, link: LinkInfo) -> Running:
         note = f"its program arrays can't be read: {error}"
         linkage = carried.chain.linkage
         return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
+    try:
+        counting = _counting(carried, maps)
+    except (bpf.BpfError, XdpChainError) as error:
+        return Running(device, tuple(hooks), Owner.XDPTUI, chain.linkage, note=str(error), shown=chain)
     return Running(
         device,
         tuple(hooks),
@@ -156,11 +162,12 @@ def _running(device: Device, link: LinkInfo) -> Running:
         chain.linkage,
         DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
         chain,
-        carried.counters_map,
+        counting.origin if counting is not None else None,
         replaces_prog_id=carried.replaces_prog_id,
         following=_following(maps),
         note=EMPTIED if carried.arrays and not arrays else "",
         arrays=arrays,
+        counting=counting,
     )
 
 
@@ -176,6 +183,28 @@ def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
     with contextlib.ExitStack() as held:
         table = read_table([held.enter_context(bpf.map_by_id(n)) for n in carried.arrays], programs)
     return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
+
+
+def _counting(carried: Manifest, map_ids: tuple[int, ...]) -> Counting | None:
+    """Where the counts of the chain are; None if it does not count. Raises BpfError, InvalidInput."""
+    own = carried.counters_map
+    if own is None:
+        return None
+    if carried.counts_map is None:  # as earlier versions count
+        counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
+    else:
+        with bpf.map_by_id(carried.counts_map) as fd:
+            counting = Counting.decode(blobs.read(fd))
+    # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
+    later = []
+    for number in reversed(map_ids):
+        with bpf.map_by_id(number) as fd:
+            name = bpf.map_info(fd).name
+            if name == COUNTS and number != carried.counts_map:
+                later.append(Counting.decode(blobs.read(fd)))
+        if name == MANIFEST:
+            break
+    return counting.joined(later)
 
 
 def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
@@ -210,10 +239,14 @@ def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
 def _following(map_ids: tuple[int, ...]) -> Following | None:
     """For whom the program records the way of packets: the mark that was bound after the manifest."""
     try:
-        with bpf.map_by_id(map_ids[-1]) as fd:
-            if bpf.map_info(fd).name != FOLLOWED[:15]:
-                return None
-            found = Following.decode(blobs.read(fd))
+        for number in reversed(map_ids):
+            with bpf.map_by_id(number) as fd:
+                name = bpf.map_info(fd).name
+                if name == FOLLOWED[:15]:
+                    found = Following.decode(blobs.read(fd))
+                    break
+                if name == MANIFEST:
+                    return None
         with bpf.map_by_id(found.state_map) as state:
             beat = bpf.map_lookup(state, bytes(4), bpf.map_info(state).value_size)
     except (bpf.BpfError, InvalidInput):

@@ -73,10 +73,8 @@ class Trial:
             built = linker.build(candidate, NOWHERE, nothing)
             held.callback(built.close)
             self.parts: Sequence[Part] = built.parts
-            rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
-            self._reader: CounterReader = held.enter_context(
-                DispatcherCounters(built.counters_map or 0, rows)
-            )
+            assert built.counting is not None
+            self._reader: CounterReader = held.enter_context(DispatcherCounters(built.counting, built.chain))
             self._counted = self._reader.read()
             self._program = built.program
             self._held = held.pop_all()

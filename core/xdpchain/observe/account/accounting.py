@@ -55,7 +55,8 @@ class Accounting(Closing):
                     running.note or "its chain counts nothing",
                     "`xdptui set IF --counters` lets it count",
                 )
-            self._reader = held.enter_context(reader)
+            self._reader = reader
+            held.callback(lambda: self._reader.close())
             self._listener: Listener | None = None
             self.deaf = ""
             """Why failures are not listened to, "" if they are."""
@@ -86,7 +87,7 @@ class Accounting(Closing):
         """Go on with what runs now, after the chain was edited. Raises RaceLost if its counters are others
         than before: begin anew then.
         """
-        if running.identity == self._running.identity:
+        if (running.identity, running.counting) == (self._running.identity, self._running.counting):
             return
         if running.counters_map is None or running.counters_map != self._running.counters_map:
             raise RaceLost(
@@ -94,7 +95,10 @@ class Accounting(Closing):
                 "another program runs there now, with counters of its own",
                 "Begin again",
             )
-        self._running = running
+        reader = open_counters(running)
+        assert reader is not None
+        self._reader.close()
+        self._reader, self._running = reader, running
 
     def _read(self) -> Reading:
         for _ in range(TRIES):
