@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import open_map
 from xdpchain.model.chain import Chain, Interface, Slot
@@ -28,7 +28,7 @@ from xdpchain.observe.recording import Counted, Header, Reading, Writer
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.commands.replay import DEMO
-from xdptui.meter import Meter, open_missing
+from xdptui.workers.meter import Meter, open_missing
 
 SAMPLES = Path(__file__).resolve().parent.parent / "build" / "samples"
 CHAIN = ("firewall", "ratelimit", "monitor")

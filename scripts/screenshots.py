@@ -21,7 +21,7 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.objects.components import load_component
@@ -32,7 +32,7 @@ from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO
-from xdptui.replay import Replay
+from xdptui.workers.replay import Replay
 
 HERE = Path(__file__).resolve().parent.parent
 ELSEWHERE = Path("/mnt")  # where this directory appears in the pictures, in a mount namespace of our own

@@ -16,15 +16,15 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from xdptui.main.screen import MainScreen
 from xdptui.outcome import DEBUG, debugging
 from xdptui.screens.confirm import Confirm
-from xdptui.screens.main import MainScreen
 from xdptui.screens.palette import Palette
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from xdptui.view.keys import KEYS
 
 if TYPE_CHECKING:
-    from xdptui.replay import Replay
+    from xdptui.workers.replay import Replay
 
 __all__ = ["XdpTui", "run"]
 

@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import TextIO
 
 from xdpchain.errors import XdpChainError
+from xdptui.words.printable import printable
 
 __all__ = [
     "DEBUG",
@@ -25,7 +26,6 @@ __all__ = [
     "UsageError",
     "debugging",
     "error_document",
-    "printable",
     "run",
     "write",
 ]
@@ -77,11 +77,6 @@ class UsageError(XdpChainError):
     """A command line that was not understood."""
 
     exit_code = ExitCode.USAGE
-
-
-def printable(text: str) -> str:
-    """``text`` without anything that would steer a terminal: interface and file names can hold escapes."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @dataclass(frozen=True, slots=True)

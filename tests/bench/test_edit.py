@@ -20,7 +20,7 @@ import pytest
 from tests.bench.rounds import alternate
 from tests.kernel.chains import chain_of, change, look_at
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.observe.permissions import RETURN_PASS
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import Netlink

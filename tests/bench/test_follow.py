@@ -21,7 +21,7 @@ from xdpchain.model.manifest import Author
 from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import NOWHERE
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 pytestmark = pytest.mark.bench
 

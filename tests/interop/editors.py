@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.interop.libxdp import Loader
-from xdpchain.change.transaction import edit
+from xdpchain.editing import edit
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Running
@@ -93,7 +93,7 @@ class Ours:
                 chain = Chain(chain.slots, chain.linkage, mode)
             return change(chain)
 
-        return edit(self._ifname, self._playground.netns, candidate)
+        return edit(self._ifname, self._playground.netns, candidate).running
 
     def slot(self, one: Program) -> Slot:
         component = load_component(str(self._samples / f"{one.file}.o"), name=one.name)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.kernel.chains import look_at
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
 from xdpchain.model.running import Running
@@ -47,6 +47,7 @@ from xdpchain.model.chain import Chain, Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.change.plan import make_plan
+from xdpchain import editing
 from xdpchain.change import transaction
 ifname, netns, sample, seconds = sys.argv[1:5]
 running = look(ifname, netns)
@@ -55,7 +56,7 @@ plan = make_plan(running, chain.add(Slot.of(load_component(sample))))
 def stop(*_): os.kill(os.getpid(), signal.SIGSTOP)
 def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
 {prepare}
-transaction.apply(plan, confirm=float(seconds), progress=locals().get("progress"))
+editing.apply(plan, confirm=float(seconds), progress=locals().get("progress"))
 {after}
 """
 

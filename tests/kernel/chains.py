@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Running

@@ -26,7 +26,7 @@ from xdpchain.change.adoption import adoption_of
 from xdpchain.change.confirm.deciding import confirm
 from xdpchain.change.journal.undoing import NothingToUndo, undo_of
 from xdpchain.change.plan import Plan, make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, RaceLost
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import why_no_freplace
 from tests.kernel.command_line import COMMAND, CommandLine
-from xdpchain.change import transaction
+from xdpchain import editing
 from xdpchain.testing.playground import Playground
 from xdptui.cli import main
 
@@ -181,7 +181,7 @@ def test_somebody_elses_program_is_shown_and_left_alone(cli: CommandLine) -> Non
 
 def _beaten_once(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> list[int]:
     """Let another process load a component right before each change of ours: the first time only."""
-    real = transaction.apply
+    real = editing.apply
     calls: list[int] = []
 
     def apply(*args: Any, **kwargs: Any) -> Any:
@@ -190,7 +190,7 @@ def _beaten_once(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> list[int]
             cli.process("load", cli.interface, cli.sample("monitor"), check=True, capture_output=True)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(transaction, "apply", apply)
+    monkeypatch.setattr(editing, "apply", apply)
     return calls
 
 

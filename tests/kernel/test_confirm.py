@@ -29,7 +29,7 @@ from tests.kernel.test_state import all_contents
 from xdpchain.change.confirm.deciding import NotArmed, confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean, stale_pins
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, KernelRefused, RaceLost
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.pending_change import Decision, Outcome, State

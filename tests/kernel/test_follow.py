@@ -22,7 +22,7 @@ from tests.unit.test_classic import EXPRESSIONS
 from xdpchain.change.confirm.deciding import roll_back
 from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
 from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping
@@ -41,7 +41,7 @@ from xdpchain.sys.pcap import compile_expression, run_offline
 from xdpchain.testing.frames import NEAR, PEER, scripted, tcp_syn, udp
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import NOWHERE
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 PASS_ON = ActionSet.parse("P")
 SCRIPTED = "ether proto 0x88b5"

@@ -23,7 +23,7 @@ from xdpchain.objects.components import load_component
 from xdpchain.sys.pcap import compile_expression, run_offline
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 PASS_ON = ActionSet.parse("P")
 PATIENCE = 60.0

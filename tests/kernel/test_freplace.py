@@ -16,10 +16,9 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.objects.compile import compile_text
-from xdpchain.change import transaction
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean
-from xdpchain.change.transaction import apply, edit
+from xdpchain.editing import apply, edit
 from xdpchain.errors import Cancelled, KernelRefused, LinkRefused, RaceLost
 from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
 from xdpchain.linkage.dispatcher.emit import function_ids, load_dispatcher
@@ -337,10 +336,10 @@ def test_an_edit_that_makes_sense_anyway_is_made_anew(
             change(playground, running.chain.retune(0, priority=len(tried)))
         return running.chain.add(Slot.of(new(samples, "pass")))
 
-    running = edit(playground.ifname, playground.netns, add)
+    running = edit(playground.ifname, playground.netns, add).running
     assert names_of(running) == ["xdp_firewall", "xdp_pass"]
     assert len(set(tried)) == 4
-    monkeypatch.setattr(transaction, "apply", lost)
+    monkeypatch.setattr("xdpchain.editing.apply", lost)
     with pytest.raises(RaceLost):
         edit(playground.ifname, playground.netns, lambda r: r.chain.remove([0]), tries=2)  # type: ignore[union-attr]
 

@@ -175,7 +175,7 @@ def test_it_is_stopped_while_it_holds_the_lock(
     guarded: Playground, samples: Path, victims: list[subprocess.Popen[bytes]]
 ) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
-    stop = "transaction.Recording.write = stop"  # after the swap, before the lock is given back
+    stop = "editing.Journal.after = stop"  # after the swap, before the lock is given back
     victims.append(subprocess.Popen(child(guarded, samples / "drop.o", stop)))
     armed_on(guarded)
     assert settled_on(guarded).outcome is Outcome.ROLLED_BACK

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
-from xdpchain.change.kernel_warnings import forewarn
+from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.objects.components import load_component
@@ -22,7 +22,7 @@ from xdpchain.testing.playground import Playground
 
 
 def planned(playground: Playground, candidate: Chain) -> Plan:
-    return forewarn(make_plan(look_at(playground), candidate))
+    return with_kernel_warnings(make_plan(look_at(playground), candidate))
 
 
 def texts(plan: Plan, word: str) -> list[str]:

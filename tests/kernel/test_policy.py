@@ -18,8 +18,8 @@ from xdpchain.observe.violations import open_violations
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import run_trial
-from xdptui.listening import Listening
-from xdptui.render.mishaps_text import mishaps_table
+from xdptui.words.packet_event_documents import packet_events_table
+from xdptui.workers.listening import Listening
 
 PASS_ON = ActionSet.parse("P")
 FIREWALL = ActionSet.parse("PD")
@@ -150,7 +150,7 @@ def test_breaches_are_told_among_the_events(playground: Playground, samples: Pat
         assert found.fresh == 2
         assert found.events[0].head == (scripted(b"\3\2") + b"0").hex()
         (line,) = [
-            line for line in mishaps_table(found, 120).splitlines() if "forbidden to scripted_0" in line
+            line for line in packet_events_table(found, 120).splitlines() if "forbidden to scripted_0" in line
         ]
         assert "2 × XDP_TX" in line
         # Another chain takes its place: the reports of the one before are not lost.

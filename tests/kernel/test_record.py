@@ -22,8 +22,8 @@ from xdpchain.observe.recording import Recording
 from xdpchain.testing import frames
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
-from xdptui.render.mishaps_text import mishaps_of
-from xdptui.replay import Replay
+from xdptui.words.packet_event_documents import read_packet_events
+from xdptui.workers.replay import Replay
 
 UDP = frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))
 
@@ -161,7 +161,7 @@ def test_what_became_of_packets_is_recorded_too(
     assert recording.happened(0) == ()
     replay = Replay(recording)
     replay.player.step(last)
-    found = mishaps_of([one.told for one in recording.happened(last)])
+    found = read_packet_events([one.told for one in recording.happened(last)])
     assert sum(row.lost for row in found.lost) == 6
     assert sum(one.lost for one in found.events if one.via != "scripted_0") == 6
     assert [one.name for one in found.events if one.via == "scripted_0"] == ["code 7"] * 2
@@ -171,7 +171,8 @@ def test_what_became_of_packets_is_recorded_too(
     assert "XDP_ABORTED" in shown
     # It stands where it happened: before the second time, there was the first alone.
     early = next(n for n in range(len(recording)) if recording.happened(n))
-    assert sum(row.lost for row in mishaps_of([one.told for one in recording.happened(early)]).lost) <= 4
+    told = read_packet_events([one.told for one in recording.happened(early)])
+    assert sum(row.lost for row in told.lost) <= 4
 
 
 def test_without_events(cli: CommandLine, playground: Playground, samples: Path, tmp_path: Path) -> None:

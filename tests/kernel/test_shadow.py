@@ -159,7 +159,7 @@ def test_what_was_rolled_back_is_forgotten(playground: Playground, samples: Path
 
 @linkages
 def test_from_one_linkage_to_itself_by_undo(playground: Playground, samples: Path, linkage: Linkage) -> None:
-    from xdpchain.change.journal.undoing import undo
+    from xdpchain.editing import undo
 
     first = change(playground, shaded(samples, linkage, 1))
     change(playground, (first.chain or Chain()).retune(1, shadow=False))

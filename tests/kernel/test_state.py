@@ -26,7 +26,7 @@ FRESH_PROCESS = """
 import json, sys
 from xdpchain.observe.discover import look
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 running = look(sys.argv[1], sys.argv[2])
 found = [[s.name, s.priority, s.actions.names(), s.id, s.key] for s in running.chain.slots]
 chain = running.chain.move(2, 0)
@@ -137,7 +137,7 @@ def test_tail_calls_work_on_after_the_process_that_built_the_chain_is_gone(
         "from xdpchain.objects.components import load_component\n"
         "from xdpchain.observe.discover import look\n"
         "from xdpchain.change.plan import make_plan\n"
-        "from xdpchain.change.transaction import apply\n"
+        "from xdpchain.editing import apply\n"
         "running = look(sys.argv[1], sys.argv[2])\n"
         "chain = Chain(linkage=Linkage(sys.argv[4]))\n"
         "apply(make_plan(running, chain.add(Slot.of(load_component(sys.argv[3])))))\n"

@@ -23,9 +23,9 @@ from tests.objects.compile import compile_text
 from tests.stress.holdings import holdings, pin_paths
 from xdpchain.change import stale
 from xdpchain.change.confirm.deciding import roll_back
-from xdpchain.change.journal.undoing import history, undo
+from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply, undo
 from xdpchain.errors import LinkRefused, RaceLost
 from xdpchain.linkage.prog_array_entries import set_row
 from xdpchain.model.actions import Action, ActionSet

@@ -17,7 +17,7 @@ from tests.kernel.chains import chain_of, change, look_at, run_through
 from tests.stress.holdings import holdings
 from xdpchain.change import transaction
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import (
     Busy,
     Cancelled,

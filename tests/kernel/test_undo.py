@@ -19,9 +19,9 @@ from tests.kernel.test_state import all_contents, eventually_gone
 from xdpchain.change.confirm.deciding import roll_back
 from xdpchain.change.journal import store
 from xdpchain.change.journal.entries import Kind
-from xdpchain.change.journal.undoing import NothingToUndo, history, undo, undo_of
+from xdpchain.change.journal.undoing import NothingToUndo, history, undo_of
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply, undo
 from xdpchain.errors import Busy, NotFound, NotOurs
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.running import Running
@@ -156,7 +156,7 @@ def test_a_change_of_libxdp_is_taken_back(guarded: Playground, samples: Path) ->
     assert old.chain is not None
     # What libxdp does to a chain: another dispatcher with fewer of its components, and not a word to us.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("xdpchain.change.transaction.Recording.write", lambda *_: "")
+        patch.setattr("xdpchain.change.journal.recording.Journal.after", lambda *_: "")
         other = change(guarded, old.chain.remove([0]))
     assert "not made with xdptui" in undo_of(other).what
     assert shown(undone(guarded)) == shown(old)

@@ -23,7 +23,7 @@ from tests.stress.children import private_mounts, run_cli
 from tests.stress.holdings import Holdings, holdings
 from tests.stress.scale import scaled
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import (
     InvalidInput,
     KernelRefused,

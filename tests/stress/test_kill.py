@@ -17,7 +17,7 @@ from tests.stress.holdings import holdings
 from tests.stress.scale import LAB, SOAK, scaled
 from tests.stress.syscalls import Call, changes_something, run_until
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Running

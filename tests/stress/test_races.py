@@ -17,7 +17,7 @@ from tests.stress.holdings import holdings
 from tests.stress.scale import scaled
 from xdpchain.change import transaction
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.objects.components import load_component

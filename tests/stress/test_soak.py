@@ -20,7 +20,7 @@ from tests.stress.children import Outcome, run_cli
 from tests.stress.holdings import Holdings, holdings, resident_bytes
 from tests.stress.scale import LAB, scaled
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.objects.components import keep_maps, load_component

@@ -13,7 +13,7 @@ from textual.pilot import Pilot
 from textual.widget import Widget
 
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component

@@ -13,7 +13,7 @@ from tests.kernel.arming import no_guardian_survives
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.change.confirm.deciding import confirm, roll_back
 from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.change.plan import Plan
-from xdpchain.change.transaction import apply
+from xdpchain.editing import apply
 from xdpchain.linkage.probe import default_linkage
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
@@ -272,7 +272,7 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
 
         return apply(plan, progress=wait, cancelled=cancelled)
 
-    monkeypatch.setattr("xdpchain.change.transaction.apply", held_up)
+    monkeypatch.setattr("xdpchain.editing.apply", held_up)
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("J", "a")
         await driver.until(lambda: driver.dialog(Applying) and "•" in driver.label("#steps"))

@@ -19,9 +19,9 @@ from xdptui.screens.globals_form import GlobalsForm
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
-from xdptui.trial_frames import NAMED_FRAMES
 from xdptui.view.session import State
 from xdptui.widgets.mode_choice import ModeChoice
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 
 async def open_object(driver: Driver, path: Path, key: str = "l") -> None:

@@ -18,8 +18,8 @@ from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO
-from xdptui.meter import Opened
-from xdptui.replay import Replay
+from xdptui.workers.meter import Opened
+from xdptui.workers.replay import Replay
 
 PANES = ("interfaces", "chain", "waterfall")
 BACK, ON, MINUTE_BACK, MINUTE_ON = (

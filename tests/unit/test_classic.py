@@ -13,7 +13,7 @@ from tests.unit.ebpf import run_filter
 from xdpchain.bytecode.classic import HEAD, Classic, translate, unpack
 from xdpchain.errors import InvalidInput
 from xdpchain.sys.pcap import compile_expression, run_offline
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 EXPRESSIONS = [
     "",

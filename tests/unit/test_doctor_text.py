@@ -22,6 +22,7 @@ from xdpchain.model.commands import Commands
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.observe.owner_evidence import Evidence, Held, judge
 from xdptui.render import doctor_text
+from xdptui.words.doctor_words import summary
 
 ROOT = Path(__file__).parents[2]
 FEATURES = frozenset({"basic", "redirect", "ndo-xmit", "rx-sg"})
@@ -284,7 +285,7 @@ def test_findings_as_text() -> None:
     assert lines[5] == "interface a\\x1b[1m:"
     assert "interface b:" in lines
     assert lines[-1] == "1 error, 1 warning, 1 note"
-    assert doctor_text.summary(FINDINGS[:1]) == "all is fine"
+    assert summary(FINDINGS[:1]) == "all is fine"
 
 
 def test_findings_as_a_document() -> None:

@@ -13,9 +13,10 @@ from xdpchain.follow.followed import Change, Followed, Step, View, changes
 from xdpchain.follow.pcapng import file_header, packet_blocks, way
 from xdpchain.sys import pcap
 from xdpchain.trial.packets.describe import describe
-from xdptui.render.follow_text import change_lines, change_text, packet_document, packet_text
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.render.follow_text import packet_document, packet_text
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head
+from xdptui.words.follow_words import change_lines, change_text
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 FRAME = next(frame for name, frame in NAMED_FRAMES if "ICMP echo" in name and frame[12:14] == b"\x08\x00")
 

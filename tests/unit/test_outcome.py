@@ -9,7 +9,8 @@ from typing import NoReturn
 import pytest
 
 from xdpchain import errors
-from xdptui.outcome import Talk, UsageError, printable, run
+from xdptui.outcome import Talk, UsageError, run
+from xdptui.words.printable import printable
 
 ERRORS = [
     (errors.KernelRefused, 1),

@@ -32,9 +32,9 @@ from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.observe.recording import LEAST_SIZE, Counted, Happened, Header, Reading, Recording, Writer
 from xdpchain.observe.recording.states import running_in, running_out
 from xdptui.commands.record import size
-from xdptui.render.mishaps_text import mishaps_document, mishaps_of
-from xdptui.replay.player import Player
-from xdptui.view.mishaps import mishap_lines
+from xdptui.words.packet_event_documents import packet_events_document, read_packet_events
+from xdptui.words.packet_events import packet_event_lines
+from xdptui.workers.replay.player import Player
 
 HEADER = Header("", 0, 1000.0, 1.0, "here", None, "test")
 
@@ -304,9 +304,9 @@ def test_what_became_of_packets_stands_where_it_happened(tmp_path: Path) -> None
                 writer.happened(Happened(1000.0 + second, float(second), TOLD))
     recording = Recording(str(path))
     assert [len(recording.happened(number)) for number in range(6)] == [0, 0, 1, 1, 2, 2]
-    found = mishaps_of([one.told for one in recording.happened(5)])
+    found = read_packet_events([one.told for one in recording.happened(5)])
     assert (found.lost[0].lost, len(found.events), found.fresh, found.untold) == (2, 2, 1, 1)
-    assert mishaps_document(found) | {"events": TOLD["events"]} == TOLD
+    assert packet_events_document(found) | {"events": TOLD["events"]} == TOLD
 
 
 @given(
@@ -320,8 +320,8 @@ def test_what_became_of_packets_stands_where_it_happened(tmp_path: Path) -> None
     st.sampled_from(["rows", "events", "seconds", "untold"]),
 )
 def test_damaged_words_are_left_out(value: object, where: str) -> None:
-    found = mishaps_of([TOLD | {where: value}])
-    assert mishap_lines(found, 80)
+    found = read_packet_events([TOLD | {where: value}])
+    assert packet_event_lines(found, 80)
 
 
 # -- anywhere ------------------------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ from xdpchain.observe.recording import Recording
 from xdptui import cli
 from xdptui.app import XdpTui
 from xdptui.commands.replay import DEMO
-from xdptui.replay import Replay
+from xdptui.workers.replay import Replay
 async def main():
     app = XdpTui(replay=Replay(Recording(str(DEMO))))
     async with app.run_test(size=(80, 24)) as pilot:

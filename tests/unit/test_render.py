@@ -17,7 +17,7 @@ from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.quantities import octets
 from xdptui.render.status_table import status_table
 from xdptui.render.watch_text import reading_document, reading_table
-from xdptui.view.rates import between
+from xdptui.words.rates import between
 
 DEVICE = Device(Interface("eth0", 2), True, "up", 1500, "veth", frozenset(("basic", "redirect", "bit-9")))
 FREE = Running(DEVICE)

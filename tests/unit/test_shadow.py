@@ -20,12 +20,12 @@ from xdpchain.model.paths import successors
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Device, Hook, Owner, Running
 from xdpchain.model.shadow import would_have
-from xdptui.render.shadow_text import shadow_line
 from xdptui.view.marks import count
-from xdptui.view.numbers import share
-from xdptui.view.rates import Rates
 from xdptui.view.rebase import rebase
 from xdptui.view.waterfall import flow
+from xdptui.words.numbers import share
+from xdptui.words.rates import Rates
+from xdptui.words.shadow_text import shadow_line
 
 
 def chain_of(*names: str) -> Chain:

@@ -10,11 +10,11 @@ from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
 from xdptui.view.interface_lines import InterfaceView, interface_line
 from xdptui.view.interface_lines import heading as interface_heading
-from xdptui.view.rates import Rates, Reading
 from xdptui.view.session import Session, Shown
 from xdptui.view.waterfall import flow
 from xdptui.view.waterfall_lines import waterfall_lines
 from xdptui.widgets.banner import banner_line
+from xdptui.words.rates import Rates, Reading
 
 
 def slot(name: str, priority: int, number: int) -> Slot:

@@ -19,11 +19,11 @@ from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
 from xdptui.view.inspector_lines import inspector_lines
 from xdptui.view.keys import KEYS, hints, short_label
 from xdptui.view.layout import share
-from xdptui.view.rates import Rates, Reading
 from xdptui.view.session import Session, Shown
 from xdptui.view.waterfall import flow
 from xdptui.view.waterfall_lines import waterfall_lines
 from xdptui.widgets.banner import Armed, banner_line
+from xdptui.words.rates import Rates, Reading
 
 LONG = "a_component_with_a_name_that_no_column_can_hold"
 

@@ -13,9 +13,9 @@ from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.runconfig import RunConfig
 from xdptui.view.history import History
-from xdptui.view.numbers import bar, percent, short, sparkline
-from xdptui.view.rates import Rates, Trends, between
 from xdptui.view.waterfall import flow
+from xdptui.words.numbers import bar, percent, short, sparkline
+from xdptui.words.rates import Rates, Trends, between
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from xdpchain.change.plan import moved
+from xdpchain.change.plan import ChangeKind, changes_between
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
-from xdptui.view.marks import count, removed, symbol, toggled
+from xdptui.view.marks import count, removed, symbols, toggled
 from xdptui.view.rebase import rebase
 from xdptui.view.session import Order, Session, State
 
@@ -156,6 +156,10 @@ def test_rebase_carries_moves_additions_and_the_counters_flag() -> None:
     assert [s.name for s in chain] == ["c", "a", "n", "b", "m"]
 
 
+def moved(old: Chain, new: Chain) -> frozenset[str]:
+    return frozenset(change.key for change in changes_between(old, new) if change.kind is ChangeKind.MOVE)
+
+
 def test_marks() -> None:
     candidate = THREE.move(0, 2).remove([0]).add(slot("n", 5))
     assert removed(THREE, candidate) == (THREE.slots[1],)
@@ -171,12 +175,14 @@ def test_marks() -> None:
     assert count(None, THREE) == 3
     assert count(THREE, replace(THREE, counters=False)) == 1
     base = THREE.slots[0]
-    assert symbol(None, base, False) == "+"
-    assert symbol(base, base, False) == " "
-    assert symbol(base, base, True) == "↕"
-    assert symbol(base, replace(base, component=Component("z")), True) == "≠"
+    assert symbols(None, THREE)[base.key] == "+"
+    assert base.key not in symbols(THREE, THREE)
+    assert symbols(THREE, THREE.move(0, 2))[base.key] == "↕"
+    other_object = replace(base, component=Component("z"))
+    assert symbols(THREE, replace(THREE, slots=(*THREE.slots[1:], other_object)))[base.key] == "≠"
     retuned = replace(base, config=RunConfig(11, base.actions))
-    assert symbol(base, retuned, False) == "~"
+    assert symbols(THREE, replace(THREE, slots=(retuned, *THREE.slots[1:])))[base.key] == "~"
+    assert symbols(THREE, candidate)[THREE.slots[1].key] == "-"
     other = replace(base, config=RunConfig(10, ActionSet.of(Action.DROP)))
     assert list(toggled(base, other)) == [Action.DROP, Action.PASS]
     assert not toggled(None, other)

@@ -13,8 +13,9 @@ from xdpchain.trial.packets.packet import Packet
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.render import documents
-from xdptui.render.whatif_text import bytes_text, letters, mark, rewriting_text, summary, whatif_text
+from xdptui.render.whatif_text import whatif_text
 from xdptui.view.whatif_lines import detail_lines, packet_line
+from xdptui.words.whatif_words import bytes_text, letters, mark, rewriting_text, summary
 
 PASS, DROP, TX, REDIRECT, ABORTED = Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED
 DATA = bytes(range(60))

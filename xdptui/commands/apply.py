@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from xdpchain.change.confirm.arming import LEAST
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.observe.discover import interfaces
-from xdpchain.spec.targets import Missing, Target
+from xdpchain.spec.targets import Missing
 from xdptui.commands.options import seconds
+from xdptui.commands.service import serve
 from xdptui.commands.spec_report import Result, State, report_document, report_text, summary
-from xdptui.commands.wanted import Wanted, apply_target, awaited, plan_target, read_wanted
-from xdptui.commands.whatif import Attempt, Tried, trying
+from xdptui.commands.targets import carry_out, planned
+from xdptui.commands.wanted import awaited, read_wanted
+from xdptui.commands.whatif import trying
 from xdptui.outcome import ExitCode, Talk, write
 
-__all__ = ["carry_out", "planned", "run"]
+__all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
@@ -32,8 +34,6 @@ def run(options: Namespace) -> int:
     only_plan = options.command == "plan"
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
     if options.follow:
-        from xdptui.commands.service import serve
-
         return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
@@ -59,42 +59,6 @@ def _absent(one: Missing) -> XdpChainError:
         return error
     todo = "Name it as a glob if it may be missing, or wait for it with --wait SECONDS"
     return NotFound(f"there is no interface {one}", todo=todo)
-
-
-def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None = None) -> Result:
-    """What is to be done on one interface; with ``attempt`` the candidate is tried, too."""
-    from xdptui.commands.change import try_out
-
-    try:
-        plan, notes = plan_target(wanted, target)
-        tried = Tried()
-        if attempt is not None and not plan.empty:
-            notes = (*notes, *filter(None, [try_out(plan, talk)]))
-            tried = attempt(plan.running, plan.candidate)
-    except XdpChainError as error:
-        return Result(target.name, target.netns, State.FAILED, target=target, error=error)
-    state = State.UNCHANGED if plan.empty else State.WOULD_CHANGE
-    named = (target.name, target.netns)
-    return Result(*named, state, target=target, plan=plan, notes=notes, tried=tried, now=plan.running)
-
-
-def carry_out(
-    wanted: Wanted,
-    results: list[Result],
-    talk: Talk,
-    attempts: Callable[[], Attempt],
-    *,
-    confirm: float | None,
-    keep_going: bool,
-) -> None:
-    """Change what is to be changed, in order; after a failure only with ``keep_going``. Each result takes the
-    place of the plan that it comes from.
-    """
-    for i, one in enumerate(results):
-        if one.state is State.WOULD_CHANGE and one.target is not None:
-            results[i] = apply_target(wanted, one, talk, confirm, attempts())
-            if results[i].error is not None and not keep_going:
-                return
 
 
 def _exit_code(results: Sequence[Result], only_plan: bool) -> int:

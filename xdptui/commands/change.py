@@ -8,24 +8,22 @@ from argparse import Namespace
 
 from xdpchain.change.checks import Finding, check_component
 from xdpchain.change.confirm.arming import LEAST
-from xdpchain.change.kernel_warnings import forewarn, surroundings
-from xdpchain.change.lint import Surroundings
-from xdpchain.change.plan import Plan, make_plan
+from xdpchain.change.kernel_warnings import with_kernel_warnings
+from xdpchain.change.plan import Plan
 from xdpchain.errors import PermissionDenied
-from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import require_capabilities
-from xdptui.commands.edits import EDITS, Edit
+from xdptui.commands.edits import EDITS, Edit, Proposal
 from xdptui.commands.options import seconds
-from xdptui.commands.readings import totals
 from xdptui.commands.whatif import Tried, trying
 from xdptui.outcome import ExitCode, Talk, write
 from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
+from xdptui.workers.readings import totals
 
 __all__ = ["findings_of", "run", "try_out"]
 
@@ -51,44 +49,38 @@ def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
     running = look(options.interface, options.netns)
     if not running.editable:
         require_capabilities()  # what can't be read looks like somebody else's
-    candidate, notes = edit.make(running)
-    return forewarn(_plan(running, candidate, edit)), notes
+    proposal = edit.make(running)
+    return with_kernel_warnings(proposal.plan(running)), proposal.notes
 
 
 def _apply(
-    options: Namespace, edit: Edit, talk: Talk, waits: float | None
+    options: Namespace, change: Edit, talk: Talk, waits: float | None
 ) -> tuple[Plan, tuple[str, ...], Running, Tried]:
-    from xdpchain.change import transaction
+    from xdpchain.editing import TRIES, edit
 
-    made: list[tuple[Running, Chain, tuple[str, ...], Surroundings, Tried]] = []
     attempt = trying(options, talk, only_plan=False)
+    proposal: Proposal | None = None
+    tried = Tried()
 
-    def change(running: Running) -> Chain:
-        candidate, notes = edit.make(running)
-        plan = _plan(running, candidate, edit)  # what can't be changed at all need not be tried
-        tried = attempt(running, candidate, plan.adopts)
-        made.append((running, candidate, notes, surroundings(running, candidate), tried))
-        return candidate
+    def make(running: Running) -> Plan:
+        nonlocal proposal, tried
+        proposal = change.make(running)
+        plan = proposal.plan(running)  # what can't be changed at all need not be tried
+        tried = attempt(running, plan.candidate, plan.adopts)
+        return with_kernel_warnings(plan)
 
     trouble: list[str] = []
-    tries = transaction.TRIES if edit.repeatable else 1
-    now = transaction.edit(
+    plan, now = edit(
         options.interface,
         options.netns,
-        change,
+        make,
         progress=talk.step,
-        tries=tries,
+        tries=TRIES if change.repeatable else 1,
         confirm=waits,
-        restores=edit.restores,
-        adopts=edit.adopts,
         warn=trouble.append,
     )
-    running, candidate, notes, around, tried = made[-1]
-    return forewarn(_plan(running, candidate, edit), around), (*notes, *trouble), now, tried
-
-
-def _plan(running: Running, candidate: Chain, edit: Edit) -> Plan:
-    return make_plan(running, candidate, adopts=edit.adopts() if edit.adopts else None)
+    assert proposal is not None
+    return plan, (*proposal.notes, *trouble), now, tried
 
 
 def try_out(plan: Plan, talk: Talk) -> str:

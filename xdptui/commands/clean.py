@@ -11,7 +11,8 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.permissions import require_capabilities
-from xdptui.outcome import printable, write
+from xdptui.outcome import write
+from xdptui.words.printable import printable
 
 __all__ = ["run"]
 

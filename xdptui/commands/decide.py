@@ -8,10 +8,11 @@ from argparse import Namespace
 
 from xdpchain.change.confirm.deciding import confirm, roll_back
 from xdpchain.observe.pending_pins import boot_clock
-from xdptui.commands.readings import totals
-from xdptui.outcome import printable, write
+from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.plan_text import running_text
+from xdptui.words.printable import printable
+from xdptui.workers.readings import totals
 
 __all__ = ["run"]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xdpchain.change.journal.entries import Moment
 from xdpchain.change.journal.undoing import Undo, undo_of
+from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
@@ -36,17 +36,34 @@ COUNTED_FROM_OUTSIDE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
-    """``make`` turns what runs into the candidate and remarks. ``repeatable``: it means the same on another
-    chain (it names no slot by number), so a lost race may be run again. ``restores``: for the journal, the
-    state that an undo goes back to. ``adopts``: the prog id of somebody else's program that may be replaced.
-    Both are asked after ``make``.
+class Proposal:
+    """What an edit makes of a chain: the candidate, and remarks. An adoption or an undo says more; an undo
+    holds the maps that it brings back, so keep it until the candidate runs.
     """
 
-    make: Callable[[Running], tuple[Chain, tuple[str, ...]]]
+    candidate: Chain
+    notes: tuple[str, ...] = ()
+    adoption: Adoption | None = None
+    undo: Undo | None = None
+
+    def plan(self, running: Running) -> Plan:
+        """How ``running`` becomes the candidate. Raises what `make_plan` raises."""
+        return make_plan(
+            running,
+            self.candidate,
+            adopts=self.adoption.program if self.adoption else None,
+            restores=self.undo.restores if self.undo else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """``make`` turns what runs into a proposal. ``repeatable``: it means the same on another chain (it names
+    no slot by number), so a lost race may be run again.
+    """
+
+    make: Callable[[Running], Proposal]
     repeatable: bool
-    restores: Callable[[], Moment | None] | None = None
-    adopts: Callable[[], int | None] | None = None
 
 
 def _load(given: Namespace) -> Edit:
@@ -62,7 +79,7 @@ def _load(given: Namespace) -> Edit:
     if remark:
         notes = (*notes, remark)
 
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         linkage, why = choose(given.linkage, running)
         chain = (running.chain or Chain()).relink(linkage)
         if mode is not None:
@@ -78,7 +95,7 @@ def _load(given: Namespace) -> Edit:
             chain = chain.add(slot, None if at is None else at + i)
         for slot in slots:
             chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
-        return chain, tuple(said)
+        return Proposal(chain, tuple(said))
 
     return Edit(make, repeatable=at is None and not _numbered(routes))
 
@@ -100,15 +117,17 @@ def _unload(given: Namespace) -> Edit:
         raise UsageError(why, todo="`xdptui unload IF SLOT...`, `--id ID`, or `--all`")
     ids = [values.number(text, "program id") for text in given.ids or ()]
 
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         chain = running.chain
         if given.all:
-            return replace(chain or Chain(), slots=()), ()
+            return Proposal(replace(chain or Chain(), slots=()))
         if ids:
             _editable(running)
-            return (chain or Chain()).remove([_with_id(running, number) for number in ids]), ()
+            return Proposal((chain or Chain()).remove([_with_id(running, number) for number in ids]))
         _editable(running)
-        return (chain or Chain()).remove([values.slot(chain, s, running.interface) for s in given.slots]), ()
+        return Proposal(
+            (chain or Chain()).remove([values.slot(chain, s, running.interface) for s in given.slots])
+        )
 
     return Edit(make, repeatable=not any(text.isdecimal() for text in given.slots))
 
@@ -116,8 +135,6 @@ def _unload(given: Namespace) -> Edit:
 def _editable(running: Running) -> None:
     """Let a plan say whose program it is, before the search for slots says that there are none."""
     if not running.editable:
-        from xdpchain.change.plan import make_plan
-
         make_plan(running, Chain())  # raises NotOurs
 
 
@@ -135,13 +152,13 @@ def _with_id(running: Running, number: int) -> int:
 
 
 def _move(given: Namespace) -> Edit:
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         _editable(running)
         where = running.interface
         source = values.slot(running.chain, given.slot, where)
         target = values.slot(running.chain, given.to, where)
         assert running.chain is not None
-        return running.chain.move(source, target), ()
+        return Proposal(running.chain.move(source, target))
 
     return Edit(make, repeatable=False)
 
@@ -160,7 +177,7 @@ def _set(given: Namespace) -> Edit:
     if not tunes and given.slot is not None:
         raise UsageError("counters belong to the whole chain", todo="Leave the slot out")
 
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         _editable(running)
         chain = running.chain
         if tunes:
@@ -174,7 +191,7 @@ def _set(given: Namespace) -> Edit:
             raise NotFound(f"no chain runs on {running.interface}")
         if given.counters is not None and chain.linkage is Linkage.FREPLACE:
             raise Unsupported("counters can't be switched here", COUNTED_FROM_OUTSIDE)
-        return chain if given.counters is None else replace(chain, counters=given.counters), ()
+        return Proposal(chain if given.counters is None else replace(chain, counters=given.counters))
 
     repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
     return Edit(make, repeatable=repeatable)
@@ -183,7 +200,7 @@ def _set(given: Namespace) -> Edit:
 def _replace(given: Namespace) -> Edit:
     read = new_version(given.object, given.name, given.section, given.pin_path, given.globals or ())
 
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         _editable(running)
         index = values.slot(running.chain, given.slot, running.interface)
         assert running.chain is not None
@@ -192,14 +209,16 @@ def _replace(given: Namespace) -> Edit:
         same = old.object is not None and new.object is not None and old.object.sha256 == new.object.sha256
         same = same and (old.name, old.section, old.globals) == (new.name, new.section, new.globals)
         if same and not given.fresh_maps:
-            return running.chain, (f"slot {index} runs this version of {old.name} already",)
-        return running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
+            return Proposal(running.chain, (f"slot {index} runs this version of {old.name} already",))
+        return Proposal(
+            running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
+        )
 
     return Edit(make, repeatable=not given.slot.isdecimal())
 
 
 def _relink(given: Namespace) -> Edit:
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         _editable(running)
         if running.chain is None:
             raise NotFound(f"no chain runs on {running.interface}", todo="Load one with --linkage")
@@ -207,7 +226,7 @@ def _relink(given: Namespace) -> Edit:
         chain = running.chain.relink(linkage)
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
-        return chain, (f"{linkage} linkage: {why}",)
+        return Proposal(chain, (f"{linkage} linkage: {why}",))
 
     return Edit(make, repeatable=True)
 
@@ -215,12 +234,10 @@ def _relink(given: Namespace) -> Edit:
 def _adopt(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     source = programs_of(given.object)
-    found: list[Adoption] = []
 
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         from xdpchain.change.adoption import adoption_of, check_adoptable
 
-        found.clear()
         check_adoptable(running)
         adoption = adoption_of(
             running, source, name=given.name, section=given.section, pin_root=given.pin_path
@@ -233,22 +250,19 @@ def _adopt(given: Namespace) -> Edit:
             chain = _version(chain, given)
         elif given.counters is not None:
             chain = replace(chain, counters=given.counters)
-        found.append(adoption)
-        return chain, (*adoption.notes, f"{linkage} linkage: {why}")
+        return Proposal(chain, (*adoption.notes, f"{linkage} linkage: {why}"), adoption=adoption)
 
-    return Edit(make, repeatable=False, adopts=lambda: found[0].program if found else None)
+    return Edit(make, repeatable=False)
 
 
 def _undo(_: Namespace) -> Edit:
-    found: list[Undo] = []
-
-    def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
+    def make(running: Running) -> Proposal:
         _editable(running)
-        found[:] = [undo_of(running)]
-        lost = [f"lost: {what}" for what in found[0].lost]
-        return found[0].candidate, (f"this takes back {found[0].what}", *lost)
+        found = undo_of(running)
+        lost = [f"lost: {what}" for what in found.lost]
+        return Proposal(found.candidate, (f"this takes back {found.what}", *lost), undo=found)
 
-    return Edit(make, repeatable=False, restores=lambda: found[0].restores if found else None)
+    return Edit(make, repeatable=False)
 
 
 EDITS: dict[str, Callable[[Namespace], Edit]] = {

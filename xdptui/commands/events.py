@@ -11,9 +11,9 @@ from argparse import Namespace
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdptui.commands.in_place import due, screen_for
-from xdptui.listening import Listening
 from xdptui.outcome import write
-from xdptui.render.mishaps_text import mishaps_document, mishaps_table
+from xdptui.words.packet_event_documents import packet_events_document, packet_events_table
+from xdptui.workers.listening import Listening
 
 __all__ = ["run"]
 
@@ -33,9 +33,9 @@ def run(options: Namespace) -> int:
         for _ in readings:
             reading = listening.read()
             if options.json:
-                screen.show(json.dumps(mishaps_document(reading), separators=(",", ":")))
+                screen.show(json.dumps(packet_events_document(reading), separators=(",", ":")))
             else:
-                screen.show(mishaps_table(reading, min(shutil.get_terminal_size().columns, 120)))
+                screen.show(packet_events_table(reading, min(shutil.get_terminal_size().columns, 120)))
             if time.monotonic() - searched >= SEARCH:
                 searched = _search(listening, chosen, options.netns)
     return 0

@@ -11,8 +11,9 @@ from xdpchain.change.journal.recording import moment_of
 from xdpchain.change.journal.undoing import history
 from xdpchain.observe.discover import author_of, look
 from xdptui.commands.options import amount
-from xdptui.outcome import printable, write
+from xdptui.outcome import write
 from xdptui.render.log_text import log_document, log_text
+from xdptui.words.printable import printable
 
 __all__ = ["run"]
 

@@ -24,8 +24,9 @@ from xdpchain.maps import (
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdptui.commands import options as values
-from xdptui.outcome import UsageError, printable, write
+from xdptui.outcome import UsageError, write
 from xdptui.render.maps_text import entries_table, maps_table
+from xdptui.words.printable import printable
 
 __all__ = ["run"]
 

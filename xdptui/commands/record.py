@@ -20,10 +20,10 @@ from xdpchain.observe.events import Watch
 from xdpchain.observe.recording import DEFAULT_SIZE, LEAST_SIZE, Counted, Happened, Header, Reading, Writer
 from xdptui.commands import options as values
 from xdptui.commands.ending import until_told
-from xdptui.listening import Listening
-from xdptui.meter import Meter, open_missing
 from xdptui.outcome import Talk, write
-from xdptui.render.mishaps_text import mishaps_document
+from xdptui.words.packet_event_documents import packet_events_document
+from xdptui.workers.listening import Listening
+from xdptui.workers.meter import Meter, open_missing
 
 __all__ = ["run", "size"]
 
@@ -99,7 +99,7 @@ class _Events:
         """A document, if something happened since the last one."""
         if self._listening is None:
             return None
-        told = mishaps_document(self._listening.read())
+        told = packet_events_document(self._listening.read())
         for what in ("rows", "events"):
             told[what] = [one for one in told[what] if self._meant(one)]
         rows = [{name: value for name, value in row.items() if "rate" not in name} for row in told["rows"]]

@@ -33,14 +33,14 @@ def run(options: Namespace) -> int:
     if not _is_terminal():
         raise UsageError("a replay needs a terminal", todo="`xdptui replay FILE --json` prints its readings")
     from xdptui import app
-    from xdptui.replay import Replay
+    from xdptui.workers.replay import Replay
 
     return app.run(interface=options.interface, replay=Replay(recording))
 
 
 def _lines(recording: Recording) -> int:
     from xdptui.render.watch_text import reading_document
-    from xdptui.replay import Replay
+    from xdptui.workers.replay import Replay
 
     replay = Replay(recording)
     for number in range(len(recording)):

@@ -22,8 +22,8 @@ from xdpchain.errors import XdpChainError
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import Target, namespaces, targets
-from xdptui.commands.apply import carry_out, planned
 from xdptui.commands.spec_report import Result, report_line, report_text
+from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import Wanted, read_wanted
 from xdptui.commands.whatif import trying
 from xdptui.outcome import ExitCode, Talk, UsageError, write

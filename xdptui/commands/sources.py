@@ -12,7 +12,7 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Component, Slot
 from xdpchain.objects.components import component_of, programs_of
 from xdpchain.objects.objfile import ObjectFile
-from xdptui.outcome import printable
+from xdptui.words.printable import printable
 
 __all__ = ["new_version", "slots_of"]
 

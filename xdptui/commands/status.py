@@ -8,10 +8,10 @@ from argparse import Namespace
 
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.pending_pins import boot_clock
-from xdptui.commands.readings import totals
 from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.status_table import status_table
+from xdptui.workers.readings import totals
 
 __all__ = ["run"]
 

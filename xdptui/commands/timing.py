@@ -10,7 +10,7 @@ from argparse import Namespace
 from xdpchain.observe.discover import look
 from xdptui.commands.in_place import due, screen_for
 from xdptui.render.time_text import time_document, time_table
-from xdptui.timing import Timing
+from xdptui.workers.timing import Timing
 
 __all__ = ["run"]
 

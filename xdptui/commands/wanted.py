@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from xdpchain.change.kernel_warnings import forewarn, surroundings
+from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Component
@@ -25,7 +25,8 @@ from xdpchain.spec.values import Spec, is_glob
 from xdptui.commands.linkage import choose
 from xdptui.commands.spec_report import Result, State
 from xdptui.commands.whatif import Attempt, Tried
-from xdptui.outcome import Talk, printable
+from xdptui.outcome import Talk
+from xdptui.words.printable import printable
 
 __all__ = ["Wanted", "apply_target", "awaited", "plan_target", "read_wanted"]
 
@@ -87,7 +88,7 @@ def plan_target(wanted: Wanted, target: Target) -> tuple[Plan, tuple[str, ...]]:
     """What is to be done on one interface, and remarks. Raises what `make_plan` and `choose` raise."""
     running = look(target.name, target.netns)
     made, notes = _change(wanted, target)(running)
-    return forewarn(make_plan(running, made)), notes
+    return with_kernel_warnings(make_plan(running, made)), notes
 
 
 def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, tuple[str, ...]]]:
@@ -116,27 +117,27 @@ def apply_target(
     wanted: Wanted, planned: Result, talk: Talk, confirm: float | None, attempt: Attempt
 ) -> Result:
     """Make an interface run what the spec says, after ``attempt``, and tell how that went."""
-    from xdpchain.change import transaction
+    from xdpchain.editing import edit
 
     target = planned.target
     assert target is not None
     talk.step(f"{target}: begin")
     change = _change(wanted, target)
-    made: list[tuple[Plan, Tried]] = []
+    tried = Tried()
     troubles: list[str] = []
 
-    def make(running: Running) -> Chain:
+    def make(running: Running) -> Plan:
+        nonlocal tried
         chain, _ = change(running)
-        plan = forewarn(make_plan(running, chain), surroundings(running, chain))
-        made.append((plan, Tried() if plan.empty else attempt(running, chain)))
-        return chain
+        plan = with_kernel_warnings(make_plan(running, chain))
+        tried = Tried() if plan.empty else attempt(running, chain)
+        return plan
 
     try:
-        now = transaction.edit(
+        plan, now = edit(
             target.name, target.netns, make, progress=talk.step, confirm=confirm, warn=troubles.append
         )
     except XdpChainError as error:
         return replace(planned, state=State.FAILED, error=error, troubles=tuple(troubles))
-    plan, tried = made[-1]
     state = State.UNCHANGED if plan.empty else State.CHANGED
     return replace(planned, state=state, plan=plan, tried=tried, now=now, troubles=tuple(troubles))

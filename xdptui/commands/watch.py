@@ -14,8 +14,8 @@ from xdpchain.observe.discover import look, survey
 from xdpchain.observe.events import Watch
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
-from xdptui.meter import Meter, open_missing
 from xdptui.render.watch_text import reading_document, reading_table
+from xdptui.workers.meter import Meter, open_missing
 
 __all__ = ["run"]
 

@@ -14,9 +14,9 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
-from xdptui.commands.readings import counts_already
 from xdptui.export.metrics import METRICS, SECONDS, UP, Metric, Value, values
-from xdptui.meter import Meter, open_missing
+from xdptui.workers.meter import Meter, open_missing
+from xdptui.workers.readings import counts_already
 
 __all__ = ["ChainCollector"]
 

@@ -7,7 +7,7 @@ import time
 
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
 from xdpchain.model.running import Running
-from xdptui.outcome import printable
+from xdptui.words.printable import printable
 
 __all__ = ["armed_line", "command", "settled_line"]
 

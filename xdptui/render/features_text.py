@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.running import Device
-from xdptui.outcome import printable
+from xdptui.words.printable import printable
 
 if TYPE_CHECKING:
     from xdpchain.linkage.probe import TailcallProbe

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from xdpchain.model.following import Following
 from xdpchain.model.running import Running
-from xdptui.outcome import printable
 from xdptui.render.armed_text import command
+from xdptui.words.printable import printable
 
 __all__ = ["following_line"]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from xdpchain.change.journal.entries import Entry, Kind, Moment
 from xdpchain.model.chain import Chain
-from xdptui.outcome import printable
 from xdptui.render.documents import routes
+from xdptui.words.printable import printable
 
 __all__ = ["log_document", "log_text"]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from xdpchain.change.plan import Plan
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
-from xdptui.outcome import printable
+from xdptui.words.printable import printable
 
 __all__ = ["outcome_text", "plan_text", "running_text"]
 

@@ -17,11 +17,11 @@ from xdpchain.model.paths import route_texts
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
-from xdptui.outcome import printable
 from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.following_text import following_line
 from xdptui.render.quantities import octets
-from xdptui.render.shadow_text import shadow_line
+from xdptui.words.printable import printable
+from xdptui.words.shadow_text import shadow_line
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample, SlotCounts

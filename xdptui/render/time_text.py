@@ -7,8 +7,8 @@ from typing import Any
 
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Interface
-from xdptui.outcome import printable
-from xdptui.view.time_lines import Times, time_lines
+from xdptui.words.printable import printable
+from xdptui.words.time_lines import Times, time_lines
 
 __all__ = ["time_document", "time_table"]
 

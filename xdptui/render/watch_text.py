@@ -7,9 +7,9 @@ from typing import Any
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
-from xdptui.outcome import printable
-from xdptui.view.numbers import UNKNOWN, short
-from xdptui.view.rates import Rates, Reading
+from xdptui.words.numbers import UNKNOWN, short
+from xdptui.words.printable import printable
+from xdptui.words.rates import Rates, Reading
 
 __all__ = ["reading_document", "reading_table"]
 

@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.message import Message
 from textual.widgets import Button, Static
 
-from xdpchain.change.journal.entries import Moment
 from xdpchain.change.plan import Plan
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button, paragraph
@@ -37,12 +36,11 @@ class Applying(Dialog[Outcome]):
             super().__init__()
             self.outcome = outcome
 
-    def __init__(self, plan: Plan, confirm: float | None = None, restores: Moment | None = None) -> None:
+    def __init__(self, plan: Plan, confirm: float | None = None) -> None:
         super().__init__()
         self.heading = f"Applying to {plan.running.interface.name}"
         self._plan = plan
         self._confirm = confirm
-        self._restores = restores
         self._trouble: list[str] = []
         self._stop = threading.Event()
         self._steps: list[str] = []
@@ -58,7 +56,7 @@ class Applying(Dialog[Outcome]):
         self.run_worker(self._work, thread=True, group="apply", exit_on_error=False)
 
     def _work(self) -> None:
-        from xdpchain.change.transaction import apply
+        from xdpchain.editing import apply
 
         outcome: Outcome
         try:
@@ -67,7 +65,6 @@ class Applying(Dialog[Outcome]):
                 progress=lambda text: self._say(self.Step(text)),
                 cancelled=self._stop.is_set,
                 confirm=self._confirm,
-                restores=self._restores,
                 warn=self._trouble.append,
             )
         except Exception as error:  # shown to the user, in words

@@ -89,8 +89,8 @@ class DoctorScreen(Dialog[None]):
         return self.query_one("#findings", Static)
 
     def _show(self) -> None:
-        from xdptui.render.doctor_text import summary
         from xdptui.view.doctor_lines import doctor_lines
+        from xdptui.words.doctor_words import summary
 
         lines = [[(summary(self._found), "bold")], [("", "")]]
         lines += doctor_lines(self._found, everything=self._everything)

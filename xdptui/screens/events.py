@@ -14,9 +14,9 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
-from xdptui.live import PAGES, Page, Render, open_page
-from xdptui.repaint import ThriftyCompositor
 from xdptui.screens.dialog import Dialog, button
+from xdptui.widgets.repaint import ThriftyCompositor
+from xdptui.workers.event_pages import PAGES, Page, Render, open_page
 
 __all__ = ["EventsScreen"]
 

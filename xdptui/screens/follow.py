@@ -19,10 +19,10 @@ from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
-from xdptui.packet_follower import Began, Ended, Followings, FollowMessage, Packets, Progress
 from xdptui.screens.dialog import Dialog, button
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head
 from xdptui.widgets.row_list import RowList
+from xdptui.workers.packet_follower import Began, Ended, Followings, FollowMessage, Packets, Progress
 
 __all__ = ["FollowScreen"]
 

@@ -17,7 +17,6 @@ from textual.widgets import Button, Input, Static
 
 from xdpchain.maps import Change, Cursor, Entry, MapSummary, Shape, cpu_text
 from xdpchain.model.running import Running
-from xdptui.map_reader import Entries, Listed, Looked, MapReader, Planned, Trouble, Written
 from xdptui.screens.dialog import Dialog, button
 from xdptui.screens.failure import Failure
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
@@ -25,6 +24,7 @@ from xdptui.view.cells import Cell
 from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.row_list import RowList
+from xdptui.workers.map_reader import Entries, Listed, Looked, MapReader, Planned, Trouble, Written
 
 __all__ = ["MapsScreen"]
 

@@ -17,8 +17,8 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from xdpchain.errors import XdpChainError
-from xdptui.object_paths import Entry, complete, siblings, split, usual_places
 from xdptui.screens.dialog import Dialog, paragraph
+from xdptui.screens.object_paths import Entry, complete, siblings, split, usual_places
 
 __all__ = ["ObjectFiles"]
 

@@ -108,7 +108,7 @@ class PlanDialog(Dialog[bool]):
     def _try(self) -> None:
         from xdpchain.trial.packets.sources import BUILTIN, packets_of
         from xdpchain.trial.whatif import what_if
-        from xdptui.render.whatif_text import summary
+        from xdptui.words.whatif_words import summary
 
         plan = self.plan
         try:

@@ -15,7 +15,7 @@ from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.screens.failure import Failure
-from xdptui.trial_frames import NAMED_FRAMES
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 if TYPE_CHECKING:
     from xdpchain.trial.run import TrialReport

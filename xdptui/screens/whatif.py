@@ -20,8 +20,8 @@ from textual.widgets.option_list import Option
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
-from xdptui.object_paths import complete
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.object_paths import complete
 
 if TYPE_CHECKING:
     from xdpchain.trial.whatif import Crossing, WhatIf
@@ -150,7 +150,7 @@ class WhatIfScreen(Dialog[None]):
             text = str(error) if isinstance(error, XdpChainError) else f"{type(error).__name__}: {error}"
             self._show(Content.styled(text, "$error"))
             return
-        from xdptui.render.whatif_text import arranged, summary
+        from xdptui.words.whatif_words import arranged, summary
 
         self._tried, self._notes = event.found, event.notes
         self._rows = arranged(event.found)

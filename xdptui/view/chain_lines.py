@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xdpchain.change.plan import moved
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.shadow import would_have
 from xdptui.view.cells import Cell, Line, clip, left, right
-from xdptui.view.marks import symbol, toggled
-from xdptui.view.numbers import share, short, sparkline
-from xdptui.view.rates import Rates, Reading
+from xdptui.view.marks import symbols, toggled
 from xdptui.view.session import Shown
+from xdptui.words.numbers import share, short, sparkline
+from xdptui.words.rates import Rates, Reading
 
 __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 
@@ -140,12 +139,12 @@ def heading(cols: Columns, shown: Shown, two: bool) -> Line:
 def slot_lines(view: ChainView, cols: Columns, two: bool) -> list[list[Line]]:
     """For each slot its lines (one, or two if ``two``), then one line for each removed slot."""
     base = {slot.key: slot for slot in view.base or ()}
-    went = moved(view.base, view.chain) if view.candidate and view.base else frozenset()
+    marks = symbols(view.base, view.chain) if view.candidate else {}
     groups = []
     for i, slot in enumerate(view.slots):
         here = i == view.cursor
         tone = "" if not here else "drag" if view.drag else "cursor" if view.focused else "blurred"
-        mark = symbol(base.get(slot.key), slot, slot.key in went) if view.candidate else " "
+        mark = marks.get(slot.key, " ")
         lines = [Line(_first(view, cols, i, slot, base.get(slot.key), mark, here, two), tone)]
         if two:
             lines.append(Line(_second(view, cols, slot), tone))

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdpchain.doctor import Finding, Level
-from xdptui.outcome import printable
-from xdptui.render.doctor_text import MARKS, groups
+from xdptui.words.doctor_words import MARKS, groups
+from xdptui.words.printable import printable
 
 __all__ = ["Part", "doctor_lines"]
 

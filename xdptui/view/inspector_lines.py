@@ -9,10 +9,10 @@ from xdpchain.model.paths import route_texts
 from xdpchain.model.policy import Policy
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
-from xdptui.render.shadow_text import shadow_line
 from xdptui.view.cells import Cell, Line, clip, left
-from xdptui.view.numbers import share
-from xdptui.view.rates import Reading
+from xdptui.words.numbers import share
+from xdptui.words.rates import Reading
+from xdptui.words.shadow_text import shadow_line
 
 __all__ = ["inspector_lines"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xdpchain.model.running import Owner, Running
 from xdptui.view.cells import Cell, Line, left, right
-from xdptui.view.numbers import short
+from xdptui.words.numbers import short
 
 __all__ = ["InterfaceView", "heading", "interface_line", "ownership"]
 

@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a candidate differs from the chain that it was made from, slot by slot. Pure."""
+"""What of a candidate differs from the chain that it was made from, as the plan says, slot by slot. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from xdpchain.change.plan import moved
+from xdpchain.change.plan import ChangeKind, changes_between
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Slot
 
-__all__ = ["count", "removed", "symbol", "toggled"]
+__all__ = ["count", "removed", "symbols", "toggled"]
+
+
+def symbols(base: Chain | None, candidate: Chain) -> dict[str, str]:
+    """One character by slot key for what happens to each slot that differs, as in a plan: ``+ - ≠ ↕ ~``."""
+    found: dict[str, str] = {}
+    for change in changes_between(base, candidate):
+        if change.key:
+            found.setdefault(change.key, change.symbol)  # a plan names the weightiest change of a slot first
+    return found
 
 
 def removed(base: Chain | None, candidate: Chain) -> tuple[Slot, ...]:
@@ -23,25 +30,8 @@ def toggled(base: Slot | None, slot: Slot) -> ActionSet:
     return ActionSet(base.actions.mask ^ slot.actions.mask) if base else ActionSet()
 
 
-def symbol(base: Slot | None, slot: Slot, has_moved: bool) -> str:
-    """One character for what happens to a slot, as in a plan: ``+ ≠ ↕ ~``, or a blank."""
-    if base is None:
-        return "+"
-    if base.component != slot.component:
-        return "≠"
-    if has_moved:
-        return "↕"
-    settings = [(one.config, one.routes, one.shadow, one.policy) for one in (base, slot)]
-    return " " if settings[0] == settings[1] else "~"
-
-
 def count(base: Chain | None, candidate: Chain) -> int:
     """How many things differ: slots, whatever differs about each, and what concerns the chain as a whole."""
-    old = base or replace(candidate, slots=())
-    before = {slot.key: slot for slot in old}
-    away = moved(old, candidate)
-    found = len(removed(old, candidate))
-    found += sum(symbol(before.get(slot.key), slot, slot.key in away) != " " for slot in candidate)
-    if old.slots and candidate.slots:
-        found += (old.linkage is not candidate.linkage) + (old.counters != candidate.counters)
-    return found
+    changes = changes_between(base, candidate)
+    whole = sum(change.kind is ChangeKind.CHAIN for change in changes)
+    return whole + len({change.key for change in changes if change.key})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
+from functools import cached_property
 
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
@@ -66,7 +67,7 @@ class State(Enum):
     ARMED = "ARMED"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Edit:
     """A candidate under work: what it was made from, and its versions."""
 
@@ -77,7 +78,7 @@ class Edit:
     def candidate(self) -> Chain:
         return self.history.present
 
-    @property
+    @cached_property
     def changes(self) -> int:
         """How many slots (and chain-wide settings) differ; 0 when the candidate is what runs."""
         return count(self.base.chain, self.candidate)

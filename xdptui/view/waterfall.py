@@ -10,7 +10,7 @@ from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.paths import RETURN, successors
-from xdptui.view.rates import Rates
+from xdptui.words.rates import Rates
 
 __all__ = ["OTHER", "Flow", "Stage", "flow"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from xdpchain.model.actions import Action
 from xdptui.view.cells import Cell, Line, left, right
-from xdptui.view.numbers import bar, percent, short
 from xdptui.view.waterfall import Flow, Stage
+from xdptui.words.numbers import bar, percent, short
 
 __all__ = ["OUTCOMES", "rows_needed", "waterfall_lines"]
 

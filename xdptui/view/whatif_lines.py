@@ -6,8 +6,8 @@ from __future__ import annotations
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
-from xdptui.outcome import printable
-from xdptui.render.whatif_text import bytes_text, fitted, letters, mark, verdicts
+from xdptui.words.printable import printable
+from xdptui.words.whatif_words import bytes_text, fitted, letters, mark, verdicts
 
 __all__ = ["Part", "detail_lines", "heading", "packet_line"]
 

@@ -81,7 +81,6 @@ class CellGrid(Widget):
         .cell--cursor { text-style: bold; }
         .cell--drag { text-style: reverse; }
         .cell--on-A, .cell--bar-A { color: ansi_magenta; }
-        .cell--state-running { background: ansi_green; color: ansi_black; text-style: reverse; }
         .cell--state-free, .cell--state-foreign { background: ansi_default; text-style: reverse; }
         .cell--state-candidate { background: ansi_default; color: ansi_yellow; text-style: bold reverse; }
         .cell--state-stale, .cell--state-armed {

@@ -9,8 +9,8 @@ from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.running import Running
 from xdptui.view.cells import Line, left
 from xdptui.view.inspector_lines import inspector_lines
-from xdptui.view.rates import Reading
 from xdptui.widgets.cell_grid import CellGrid
+from xdptui.words.rates import Reading
 
 __all__ = ["Inspector"]
 

@@ -20,7 +20,7 @@ from xdpchain.sys.pinned import find_pins
 from .lint import MapFact, Neighbour, Surroundings, lint
 from .plan import Plan
 
-__all__ = ["forewarn", "surroundings"]
+__all__ = ["kernel_context", "with_kernel_warnings"]
 
 COUNTED = 10_000
 """Elements of a map that are counted at most; of a larger one the number is not told."""
@@ -29,16 +29,16 @@ UNLISTED = {"queue", "stack", "ringbuf", "user_ringbuf", "bloom_filter", "perf_e
 """Map types without keys that could be counted."""
 
 
-def forewarn(plan: Plan, around: Surroundings | None = None) -> Plan:
+def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan:
     """The same plan, with its warnings made again in knowledge of the kernel. Changes nothing, raises
     nothing: what can't be read is left unsaid. ``around`` is what was looked at before the plan was applied.
     """
     if around is None:
-        around = surroundings(plan.running, plan.candidate)
+        around = kernel_context(plan.running, plan.candidate)
     return replace(plan, warnings=lint(plan.candidate, plan.running, around))
 
 
-def surroundings(running: Running, candidate: Chain) -> Surroundings:
+def kernel_context(running: Running, candidate: Chain) -> Surroundings:
     """The maps that leave the running chain, device maps of what stays, and the other interfaces if the
     candidate redirects; and what slots in shadow do beside their verdict.
     """

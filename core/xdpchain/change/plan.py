@@ -12,9 +12,10 @@ from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Owner, Running
 
+from .journal.entries import Moment
 from .lint import Warning, lint
 
-__all__ = ["Change", "ChangeKind", "Plan", "make_plan", "moved"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "make_plan"]
 
 
 class ChangeKind(StrEnum):
@@ -42,11 +43,14 @@ SYMBOLS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference, in words; ``name`` is the component's, empty for a change of the whole chain."""
+    """One difference, in words. ``name`` is the component's and ``key`` the slot's; a change of the whole
+    chain has neither.
+    """
 
     kind: ChangeKind
     name: str
     text: str
+    key: str = ""
 
     @property
     def symbol(self) -> str:
@@ -56,7 +60,7 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
-    on in the candidate's first slot.
+    on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
     """
 
     running: Running
@@ -65,6 +69,7 @@ class Plan:
     steps: tuple[str, ...]
     warnings: tuple[Warning, ...]
     adopts: int | None = None
+    restores: Moment | None = None
 
     @property
     def empty(self) -> bool:
@@ -72,9 +77,12 @@ class Plan:
         return not self.changes
 
 
-def make_plan(running: Running, candidate: Chain, *, adopts: int | None = None) -> Plan:
+def make_plan(
+    running: Running, candidate: Chain, *, adopts: int | None = None, restores: Moment | None = None
+) -> Plan:
     """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
-    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced.
+    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
+    of an undo (`journal.undoing.undo_of`).
 
     Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
     for a mode that the running chain can't be moved to in one step, or has routes that can't be had.
@@ -100,14 +108,14 @@ def make_plan(running: Running, candidate: Chain, *, adopts: int | None = None) 
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
     check_routes(candidate)
     _check_policies(candidate)
-    changes = _changes(running.chain or replace(candidate, slots=()), candidate)
+    changes = changes_between(running.chain, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
     if adopted:
         changes = tuple(_adopting(running, candidate, change) for change in changes)
     steps = _steps(running, candidate, adopted) if changes else ()
     warnings = lint(candidate, running)
-    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None)
+    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
@@ -116,9 +124,8 @@ def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
         return change
     kept = ", ".join(ref.name for ref in first.component.maps)
     maps = f", with its maps {kept}" if kept else ""
-    return Change(
-        ChangeKind.ADOPT, change.name, f"program {hook.prog_id} (tag {hook.tag}) → {change.text}{maps}"
-    )
+    text = f"program {hook.prog_id} (tag {hook.tag}) → {change.text}{maps}"
+    return Change(ChangeKind.ADOPT, change.name, text, change.key)
 
 
 def _check_policies(chain: Chain) -> None:
@@ -139,25 +146,28 @@ def _check_policies(chain: Chain) -> None:
         )
 
 
-def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
+def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
+    """What differs, slot by slot and of the chain as a whole. ``base`` is None where nothing runs."""
+    old = base or replace(new, slots=())
     before = {slot.key: slot for slot in old.slots}
     after = {slot.key: slot for slot in new.slots}
     found: list[Change] = []
     for i, slot in enumerate(old.slots):
         if slot.key not in after:
-            found.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}"))
-    away = moved(old, new)
+            found.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}", slot.key))
+    away = _moved(old, new)
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
             text = ", ".join((f"slot {i}", _config(slot), *more))
-            found.append(Change(ChangeKind.ADD, slot.name, text))
+            found.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
             continue
         was = before[slot.key]
         if was.component != slot.component:
-            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot)))
+            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot), slot.key))
         if slot.key in away:
-            found.append(Change(ChangeKind.MOVE, slot.name, f"slot {old.position(slot.key)} → slot {i}"))
+            where = f"slot {old.position(slot.key)} → slot {i}"
+            found.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
         retuned = []
         if was.priority != slot.priority:
             retuned.append(f"priority {was.priority} → {slot.priority}")
@@ -169,7 +179,7 @@ def _changes(old: Chain, new: Chain) -> tuple[Change, ...]:
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
-            found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned)))
+            found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned), slot.key))
     if old.slots and new.slots:
         if old.linkage is not new.linkage:
             found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
@@ -215,7 +225,7 @@ def _replaced(was: Slot, now: Slot) -> str:
     return f"{name}object {hash_of(was)} → {hash_of(now)}, {maps}"
 
 
-def moved(old: Chain, new: Chain) -> frozenset[str]:
+def _moved(old: Chain, new: Chain) -> frozenset[str]:
     """The keys of the slots that moved: the fewest that explain the order of ``new``, and among several such
     choices rather those whose priority changed, since a move gives the moved slot another one.
     """

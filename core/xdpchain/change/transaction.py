@@ -10,9 +10,10 @@ the new one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
-from xdpchain.errors import Cancelled, NotFound, NotOurs, RaceLost, XdpChainError
+from xdpchain.errors import Cancelled, NotFound, NotOurs, RaceLost
 from xdpchain.linkage import Built, Linker
 from xdpchain.linkage.freplace import FreplaceLinker
 from xdpchain.linkage.static import StaticLinker
@@ -26,21 +27,16 @@ from xdpchain.sys import bpf, bpffs, netns
 
 from .author import current_author
 from .confirm.arming import Arming, make_way
-from .journal.entries import Moment
-from .journal.recording import Recording
-from .plan import Plan, make_plan
+from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
 
-__all__ = ["LOCK_TIMEOUT", "TRIES", "apply", "edit"]
+__all__ = ["LOCK_TIMEOUT", "Change", "Hook", "apply"]
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
 TURNED = "its actions or routes were changed since, in its program arrays; `xdptui log` says by whom"
-
-TRIES = 10
-"""How often `edit` makes a change anew that lost a race: as often as libxdp does."""
 
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
     Linkage.STATIC: StaticLinker,
@@ -49,29 +45,39 @@ LINKERS: dict[Linkage, Callable[[], Linker]] = {
 }
 
 
+class Change(NamedTuple):
+    """A change under way. ``now`` is what runs before it; ``confirm`` is how many seconds the change waits to
+    be confirmed (None: it is final).
+    """
+
+    plan: Plan
+    now: Running
+    confirm: float | None
+
+
+class Hook(Protocol):
+    """What goes along with a change, under its lock. It is called for one change only."""
+
+    def before(self, change: Change) -> Running | None:
+        """Called before anything is built. Returns what runs now, if this changed it; an error ends the
+        change, and nothing was done.
+        """
+
+    def after(self, change: Change, after: Running) -> str:
+        """Called when ``after`` runs. Returns what went wrong, in words; it never fails the change."""
+
+
 def apply(
     plan: Plan,
     *,
+    hooks: Sequence[Hook] = (),
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
     confirm: float | None = None,
-    restores: Moment | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Running:
-    """Make the plan's candidate run, and return what runs then.
-
-    ``progress`` is told each step before it begins; when ``cancelled`` answers True before the swap,
-    nothing is changed and Cancelled is raised. Raises RaceLost if what runs is not what the plan was made
-    from (``detail`` says who changed it), Busy if another editor holds the lock, and whatever the linkage,
-    the kernel or the driver refuses; PermissionDenied names what this process lacks. After any error the
-    interface runs what it ran.
-
-    With ``confirm``, the old chain is kept, and comes back after so many seconds, whatever becomes of this
-    process, unless `xdpchain.change.confirm.confirm` is called before; the answer's ``armed`` says so. While
-    a change waits for that, another one raises Busy. ``restores`` is for the journal: the state that an undo
-    goes back to. ``warn`` is told what went wrong beside the change (a journal that can't be written).
-    """
+    """Make the plan's candidate run, and return what runs then (`xdpchain.editing.apply`)."""
     if plan.empty:
         return plan.running
     require_capabilities()
@@ -81,94 +87,34 @@ def apply(
         tell("compare with what runs")
         now = _unchanged(plan)
         make_way(now)
-        if confirm is not None and now.following is not None:
-            from xdpchain.follow.inside import take_back  # it needs libpcap and more
-
-            now = take_back(now)  # what may be gone back to must not be a chain that records
-        hook = now.hook
-        sweep(interface.ifindex, hook.prog_id if hook else None)
-        recording = Recording(plan, now, restores)
+        for hook in hooks:
+            now = hook.before(Change(plan, now, confirm)) or now
+        change = Change(plan, now, confirm)
+        sweep(interface.ifindex, now.hook.prog_id if now.hook else None)
         arming = None
         if confirm is not None:
             tell("start the guardian of the rollback")
             arming = held.enter_context(Arming(confirm, now))
         # A change that waits to be confirmed needs an old program to go back to.
-        turn = in_place(now, plan.candidate) if arming is None else None
+        update = in_place(now, plan.candidate) if arming is None else None
         try:
-            if turn is not None:
-                _turn(turn, plan.candidate, tell, cancelled)
+            if update is not None:
+                _update_row(update, plan.candidate, tell, cancelled)
             else:
                 _put(interface, now, plan.candidate, tell, cancelled, arming)
         except NotFound:
             _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
             raise
         forget_settled(netns.inode(interface.netns), interface.ifindex)
-        if now.chain is not None and arming is None and turn is None:
+        if now.chain is not None and arming is None and update is None:
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
         after = look(interface.name, interface.netns)
-        troubles = (recording.write(after, confirm), _count_on(after))
+        troubles = [hook.after(change, after) for hook in hooks]
     for trouble in filter(None, troubles):
         if warn is not None:
             warn(trouble)
     return after
-
-
-def _count_on(running: Running) -> str:
-    """Let counters that were pinned on the interface follow the change; what went wrong, in words, if any.
-
-    The chain runs already: its counters are no reason to fail.
-    """
-    from xdpchain.observe.trace import retrace
-
-    try:
-        retrace(running)
-    except XdpChainError as error:
-        return f"the change is done, but the pinned counters did not follow: {error}"
-    return ""
-
-
-def edit(
-    name: str,
-    netns: str | None,
-    change: Callable[[Running], Chain],
-    *,
-    adopts: Callable[[], int | None] | None = None,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
-    tries: int = TRIES,
-    confirm: float | None = None,
-    restores: Callable[[], Moment | None] | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Running:
-    """Apply a change that makes sense whatever runs there ("add this component"), and return what runs then.
-
-    ``change`` makes the candidate of what runs; it is asked again when another editor was faster (libxdp
-    does not hold the lock while it attaches, and retries in the same way), at most ``tries`` times. Raises
-    what ``change``, `plan.make_plan` and `apply` raise; RaceLost after the last try. ``confirm``, ``warn``
-    and ``restores`` are as for `apply`; the last is asked after ``change`` was, and so is ``adopts`` (as for
-    `plan.make_plan`).
-    """
-    require_capabilities()  # what can't be read looks like somebody else's
-    for left in reversed(range(tries)):
-        running = look(name, netns)
-        candidate = change(running)
-        plan = make_plan(running, candidate, adopts=adopts() if adopts else None)
-        try:
-            return apply(
-                plan,
-                progress=progress,
-                cancelled=cancelled,
-                lock_timeout=lock_timeout,
-                confirm=confirm,
-                restores=restores() if restores else None,
-                warn=warn,
-            )
-        except RaceLost:
-            if not left:
-                raise
-    raise ValueError(f"{tries} tries are none")
 
 
 def _unchanged(plan: Plan) -> Running:
@@ -224,14 +170,14 @@ def _put(
             raise
 
 
-def _turn(
-    turn: RowUpdate, candidate: Chain, tell: Callable[[str], None], cancelled: Callable[[], bool] | None
+def _update_row(
+    update: RowUpdate, candidate: Chain, tell: Callable[[str], None], cancelled: Callable[[], bool] | None
 ) -> None:
     """Make the candidate run by one update of a program array."""
     if cancelled is not None and cancelled():
         raise Cancelled("the change was cancelled", "nothing was changed")
-    tell(f"set one row of the program array of {candidate.slots[turn.slot].name} (slot {turn.slot})")
-    turn.apply()
+    tell(f"set one row of the program array of {candidate.slots[update.slot].name} (slot {update.slot})")
+    update.apply()
 
 
 def _linker(linkage: Linkage) -> Linker:

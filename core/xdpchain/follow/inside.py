@@ -38,7 +38,7 @@ class Inside(Tapping):
     """The recording chain of an interface, swapped in (see `Tapping`)."""
 
     def __init__(self, running: Running, filter: Filter, expression: str, lock_timeout: float) -> None:
-        """Swap it in. Raises what `transaction.apply` does; nothing was changed then."""
+        """Swap it in. Raises what `editing.apply` does; nothing was changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
         with contextlib.ExitStack() as held:

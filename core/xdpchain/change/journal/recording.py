@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable
 
 from xdpchain.change.author import current_author
-from xdpchain.change.plan import Plan
+from xdpchain.change.transaction import Change
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Chain, ObjectRef
@@ -17,7 +17,7 @@ from xdpchain.sys import netns
 from .entries import Entry, Kind, Moment
 from .store import append, boot_id, has_object, interface_folder, keep_object
 
-__all__ = ["Recording", "moment_of"]
+__all__ = ["Journal", "moment_of"]
 
 
 def moment_of(running: Running) -> Moment:
@@ -26,33 +26,32 @@ def moment_of(running: Running) -> Moment:
     return Moment(programs[0] if programs else None, boot_id(), running.chain)
 
 
-class Recording:
-    """One change on its way into the journal. Nothing here ever fails the change."""
+class Journal:
+    """Writes a change into the journal (a `transaction.Hook`). Nothing here ever fails the change."""
 
-    def __init__(self, plan: Plan, now: Running, restores: Moment | None = None) -> None:
-        self._changes = tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in plan.changes)
-        self._before = now
-        self._restores = restores
+    def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
-        # The maps that carry object files go with the old chain.
-        with contextlib.suppress(OSError, XdpChainError):
-            self._objects = _objects((now.chain, plan.candidate))
 
-    def write(self, after: Running, seconds: float | None) -> str:
+    def before(self, change: Change) -> None:
+        """Read the object files: the maps that carry them go with the old chain."""
+        with contextlib.suppress(OSError, XdpChainError):
+            self._objects = _objects((change.now.chain, change.plan.candidate))
+
+    def after(self, change: Change, after: Running) -> str:
         """Append the change, and its object files; returns what went wrong, empty if nothing did."""
         where = after.interface
+        plan = change.plan
         try:
             for sha256, data in self._objects.items():
                 keep_object(sha256, data)
-            kind = Kind.CHANGE if self._restores is None else Kind.UNDO
             entry = Entry(
-                kind,
+                Kind.CHANGE if plan.restores is None else Kind.UNDO,
                 current_author(),
-                moment_of(self._before),
+                moment_of(change.now),
                 moment_of(after),
-                self._changes,
-                seconds,
-                self._restores,
+                tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in plan.changes),
+                change.confirm,
+                plan.restores,
             )
             append(interface_folder(where.name, netns.inode(where.netns)), entry)
         except (OSError, XdpChainError) as error:

@@ -12,22 +12,18 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from xdpchain.change.plan import make_plan
-from xdpchain.change.transaction import LOCK_TIMEOUT, apply
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, Slot
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
-from xdpchain.observe.discover import look
-from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, netns
 
 from .entries import Entry, Moment, past_with_changes
 from .recording import moment_of
 from .store import boot_id, entries, interface_folder, object_data
 
-__all__ = ["NothingToUndo", "Undo", "history", "undo", "undo_of"]
+__all__ = ["NothingToUndo", "Undo", "history", "undo_of"]
 
 
 class NothingToUndo(NotFound):
@@ -36,7 +32,7 @@ class NothingToUndo(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """An undo: the ``candidate``, the state that it ``restores`` (for `transaction.apply`), in words
+    """An undo: the ``candidate``, the state that it ``restores`` (for `plan.make_plan`), in words
     ``what`` it takes back, and what is ``lost`` of the state of those components. ``held`` are descriptors of
     what is not lost, so keep this until the candidate is applied.
     """
@@ -85,33 +81,6 @@ def undo_of(running: Running) -> Undo:
     keeping = _Keeping(here=target.boot == boot_id())
     candidate, lost = _restored(target.chain, running, keeping)
     return Undo(candidate, target, what, lost, tuple(keeping.held))
-
-
-def undo(
-    name: str,
-    namespace: str | None = None,
-    *,
-    progress: Callable[[str], None] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
-    confirm: float | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Running:
-    """Swap back to the chain before, and return what runs then. Undone again, it goes one further back.
-
-    Raises what `undo_of`, `plan.make_plan` and `transaction.apply` raise.
-    """
-    require_capabilities()
-    running = look(name, namespace)
-    found = undo_of(running)
-    plan = make_plan(running, found.candidate)
-    return apply(
-        plan,
-        progress=progress,
-        lock_timeout=lock_timeout,
-        confirm=confirm,
-        restores=found.restores,
-        warn=warn,
-    )
 
 
 def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[Moment, ...]:

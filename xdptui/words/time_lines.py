@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from xdptui.outcome import printable
-from xdptui.view.numbers import UNKNOWN, bar, short
+from xdptui.words.numbers import UNKNOWN, bar, short
+from xdptui.words.printable import printable
 
 if TYPE_CHECKING:
     from xdpchain.trial.timing import LookingCost, RunTime, SlotTimes

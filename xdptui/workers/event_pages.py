@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from xdpchain.errors import NotFound
 from xdpchain.model.running import Running
-from xdptui.view.mishaps import mishap_lines
+from xdptui.words.packet_events import packet_event_lines
 
 __all__ = ["PAGES", "Page", "Render", "open_page"]
 
@@ -49,7 +49,7 @@ def open_page(page: str, netns: str | None, running: Running | None, ended: Call
 
 class _Events(Page):
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
-        from xdptui.listening import Listening
+        from xdptui.workers.listening import Listening
 
         self._running = running
         self._listening = Listening(netns, running.interface.ifindex if running else None)
@@ -62,7 +62,7 @@ class _Events(Page):
         found = self._listening.read()
         return lambda width: [
             [(f"since {found.seconds:.0f} s", "")],
-            *mishap_lines(found, width, LAST_EVENTS),
+            *packet_event_lines(found, width, LAST_EVENTS),
         ]
 
     def close(self) -> None:
@@ -77,11 +77,11 @@ class _Account(Page):
         self._accounting = Accounting(self._running)
 
     def read(self) -> Render:
-        from xdptui.view.account_lines import account_lines  # late: a replay runs where there is no BPF
+        from xdptui.words.reconcile_lines import reconcile_lines  # late: a replay runs where there is no BPF
 
         self._accounting.follow(_again(self._running))
         account, deaf = self._accounting.read(), self._accounting.deaf
-        return lambda _: [[(f"since {account.seconds:.0f} s", "")], *account_lines(account, deaf)]
+        return lambda _: [[(f"since {account.seconds:.0f} s", "")], *reconcile_lines(account, deaf)]
 
     def close(self) -> None:
         self._accounting.close()
@@ -91,12 +91,12 @@ class _Time(Page):
     """The first reading is of the whole chain alone; then the slots are timed, which takes a moment."""
 
     def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
-        from xdptui.timing import Timing
+        from xdptui.workers.timing import Timing
 
         self._timing = Timing(_one(running), ended)
 
     def read(self) -> Render:
-        from xdptui.view.time_lines import time_lines
+        from xdptui.words.time_lines import time_lines
 
         found = self._timing.read()
         return lambda width: time_lines(found, width)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
 from xdpchain.observe.recording import Recording
-from xdptui.meter import Meter, Opened
-from xdptui.replay.player import Player
-from xdptui.view.rates import TREND_SECONDS, Reading, Trends, between
+from xdptui.words.rates import TREND_SECONDS, Reading, Trends, between
+from xdptui.workers.meter import Meter, Opened
+from xdptui.workers.replay.player import Player
 
 __all__ = ["RecordedMeter"]
 

@@ -10,10 +10,10 @@ from textual.message import Message
 
 from xdpchain.model.running import Running
 from xdpchain.observe.recording import Recording
-from xdptui.replay.events import RecordedEvents
-from xdptui.replay.meter import RecordedMeter
-from xdptui.replay.player import Player
-from xdptui.screens.feed import Surveyed
+from xdptui.workers.feed import Surveyed
+from xdptui.workers.replay.events import RecordedEvents
+from xdptui.workers.replay.meter import RecordedMeter
+from xdptui.workers.replay.player import Player
 
 __all__ = ["RecordedFeed", "Replay"]
 

@@ -6,21 +6,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from xdpchain.change.journal.entries import Moment
 from xdpchain.change.plan import Change, ChangeKind, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.model.chain import Mode
 from xdpchain.model.running import Running
+from xdptui.main.flow import Flow
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
-from xdptui.screens.feed import Feed
-from xdptui.screens.flow import Flow
 from xdptui.view.session import CONFIRM_SECONDS, Session
 from xdptui.widgets.chain_table import ChainTable
+from xdptui.workers.feed import Feed
 
 if TYPE_CHECKING:
     from xdpchain.trial.ssh_guard import Judgement
-    from xdptui.replay.feed import RecordedFeed
+    from xdptui.workers.replay.feed import RecordedFeed
 
 __all__ = ["ApplyFlow", "questions"]
 
@@ -89,10 +88,10 @@ class ApplyFlow(Flow):
         edit = self.session.edit
         if edit is None or not edit.changes:
             return None
-        from xdpchain.change.kernel_warnings import forewarn
+        from xdpchain.change.kernel_warnings import with_kernel_warnings
 
         try:
-            return forewarn(make_plan(edit.base, edit.candidate))
+            return with_kernel_warnings(make_plan(edit.base, edit.candidate))
         except XdpChainError as error:
             self.fail(error, "This candidate can't be applied")
             return None
@@ -140,10 +139,8 @@ class ApplyFlow(Flow):
         if plan is not None:
             await self._apply(plan)
 
-    async def _apply(self, plan: Plan, *, waits: bool = False, restores: Moment | None = None) -> None:
-        """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``restores`` is
-        for the journal (`transaction.apply`).
-        """
+    async def _apply(self, plan: Plan, *, waits: bool = False) -> None:
+        """``waits``: to be confirmed, unless it was said that changes here need not be (w)."""
         where = plan.running.interface.name
         confirm = self.session.confirm
         if waits and self.session.waits.get(plan.running.interface.ifindex, True):
@@ -158,7 +155,7 @@ class ApplyFlow(Flow):
                 return
         self.applying = True
         try:
-            outcome = await self.app.push_screen_wait(Applying(plan, confirm, restores))
+            outcome = await self.app.push_screen_wait(Applying(plan, confirm))
         finally:
             self.applying = False
         if not isinstance(outcome, Exception):

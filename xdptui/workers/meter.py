@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpchain.model.running import Running
-from xdptui.view.rates import Reading, Trends, between
+from xdptui.words.rates import Reading, Trends, between
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import CounterReader, Sample

@@ -7,7 +7,7 @@ import asyncio
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
-from xdptui.screens.apply_flow import ApplyFlow
+from xdptui.main.apply_flow import ApplyFlow
 
 __all__ = ["UndoFlow"]
 
@@ -33,13 +33,13 @@ class UndoFlow(ApplyFlow):
     async def _undo_flow(self, running: Running) -> None:
         """Back to the chain before, by the journal: shown as a plan first."""
         from xdpchain.change.journal.undoing import NothingToUndo, undo_of
-        from xdpchain.change.kernel_warnings import forewarn
+        from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
         from xdptui.screens.plan import PlanDialog
 
         try:
             found = await asyncio.to_thread(undo_of, running)
-            plan = forewarn(make_plan(running, found.candidate))
+            plan = with_kernel_warnings(make_plan(running, found.candidate, restores=found.restores))
         except NothingToUndo as error:
             self.notify(f"{error.what}: {error.why}", timeout=4)
             return
@@ -48,4 +48,4 @@ class UndoFlow(ApplyFlow):
             return
         remarks = (f"this takes back {found.what}", *(f"lost: {what}" for what in found.lost))
         if await self.app.push_screen_wait(PlanDialog(plan, remarks=remarks)):
-            await self._apply(plan, restores=found.restores)
+            await self._apply(plan)

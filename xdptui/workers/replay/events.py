@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from xdpchain.model.running import Running
 from xdpchain.observe.recording import Recording
-from xdptui.live import LAST_EVENTS, Page, Render
-from xdptui.render.mishaps_text import mishaps_of
-from xdptui.replay.player import Player
-from xdptui.view.mishaps import Happened, Told, mishap_lines
+from xdptui.words.packet_event_documents import read_packet_events
+from xdptui.words.packet_events import Happened, Told, packet_event_lines
+from xdptui.workers.event_pages import LAST_EVENTS, Page, Render
+from xdptui.workers.replay.player import Player
 
 __all__ = ["RecordedEvents"]
 
@@ -24,7 +24,7 @@ class RecordedEvents(Page):
 
     def read(self) -> Render:
         number = self._player.number
-        found = mishaps_of([one.told for one in self._recording.happened(number)])
+        found = read_packet_events([one.told for one in self._recording.happened(number)])
         found = replace(
             found,
             lost=tuple(filter(self._meant, found.lost)),
@@ -32,7 +32,7 @@ class RecordedEvents(Page):
             events=tuple(filter(self._meant, found.events)),
         )
         head = f"in the first {self._recording.time(number):.0f} s of the recording"
-        return lambda width: [[(head, "")], *mishap_lines(found, width, LAST_EVENTS)]
+        return lambda width: [[(head, "")], *packet_event_lines(found, width, LAST_EVENTS)]
 
     def close(self) -> None:
         return

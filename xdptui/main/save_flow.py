@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Interface
+from xdptui.main.flow import Flow
 from xdptui.screens.confirm import Confirm
-from xdptui.screens.flow import Flow
 from xdptui.view.session import State
 
 if TYPE_CHECKING:

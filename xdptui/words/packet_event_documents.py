@@ -7,20 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, TypeVar
 
-from xdptui.view.mishaps import Happened, Mishaps, Told, mishap_lines
+from xdptui.words.packet_events import Happened, PacketEvents, Told, packet_event_lines
 
 T = TypeVar("T", Happened, Told)
 
-__all__ = ["mishaps_document", "mishaps_of", "mishaps_table"]
+__all__ = ["packet_events_document", "packet_events_table", "read_packet_events"]
 
 
-def mishaps_table(found: Mishaps, width: int) -> str:
+def packet_events_table(found: PacketEvents, width: int) -> str:
     """The tables and the last events."""
-    lines = ("".join(text for text, _ in parts).rstrip() for parts in mishap_lines(found, width))
+    lines = ("".join(text for text, _ in parts).rstrip() for parts in packet_event_lines(found, width))
     return "\n".join((f"in {found.seconds:.1f} s", *lines))
 
 
-def mishaps_document(found: Mishaps) -> dict[str, Any]:
+def packet_events_document(found: PacketEvents) -> dict[str, Any]:
     """A line of JSON; ``events`` are those that are new since the line before."""
     rows = dict.fromkeys((*found.lost, *found.sent))
     return {
@@ -34,15 +34,15 @@ def mishaps_document(found: Mishaps) -> dict[str, Any]:
     }
 
 
-def mishaps_of(documents: Sequence[Mapping[str, Any]]) -> Mishaps:
-    """Read what `mishaps_document` made, oldest first: the rows of the last one, the events of all.
+def read_packet_events(documents: Sequence[Mapping[str, Any]]) -> PacketEvents:
+    """Read what `packet_events_document` made, oldest first: the rows of the last one, the events of all.
 
     What can't be read is left out.
     """
     last = documents[-1] if documents else {}
     rows = _read(Told, last.get("rows"))
     events = [event for one in documents for event in _read(Happened, one.get("events"))]
-    return Mishaps(
+    return PacketEvents(
         at=_number(last.get("at")),
         seconds=_number(last.get("seconds")),
         lost=tuple(sorted((row for row in rows if row.lost), key=lambda row: -row.lost)),

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xdpchain.model.shadow import WouldHave
-from xdptui.view.numbers import share
+from xdptui.words.numbers import share
 
 __all__ = ["shadow_line"]
 

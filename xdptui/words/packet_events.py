@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from xdptui.outcome import printable
-from xdptui.view.numbers import short
+from xdptui.words.numbers import short
+from xdptui.words.printable import printable
 
-__all__ = ["Happened", "Mishaps", "Told", "mishap_lines"]
+__all__ = ["Happened", "PacketEvents", "Told", "packet_event_lines"]
 
 Part = tuple[str, str]
 """A text and its style, in Textual's words."""
@@ -73,7 +73,7 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Mishaps:
+class PacketEvents:
     """A reading: since ``seconds``. The last ``fresh`` of the events are new. ``untold`` events were counted
     but not told, ``unplaced`` packets found no row, ``missed`` calls the kernel skipped.
     """
@@ -99,7 +99,7 @@ def because(name: str, words: str) -> str:
     return printable(f"{name}: {words}" if name else words)
 
 
-def mishap_lines(found: Mishaps, width: int = 80, events: int = 8) -> list[list[Part]]:
+def packet_event_lines(found: PacketEvents, width: int = 80, events: int = 8) -> list[list[Part]]:
     """A list of parts for each line, at most ``width`` wide but for names."""
     lines: list[list[Part]] = [_head("Lost", "packets", "/s", width)]
     lines += _lost(found.lost, width) or [[("  nothing", DIM)]]
@@ -143,7 +143,7 @@ def _sent(rows: Iterable[Told], width: int) -> list[list[Part]]:
     return lines
 
 
-def _events(found: Mishaps, most: int, width: int) -> list[list[Part]]:
+def _events(found: PacketEvents, most: int, width: int) -> list[list[Part]]:
     """The newest first; what came several times in a row takes one line."""
     lines: list[list[Part]] = []
     newest: Happened | None = None
@@ -167,7 +167,7 @@ def _event(one: Happened, times: int, width: int) -> list[Part]:
     return [(f"  {clock} ", DIM), (text if len(text) <= room else text[: room - 1] + "…", "")]
 
 
-def _missing(found: Mishaps) -> Sequence[str]:
+def _missing(found: PacketEvents) -> Sequence[str]:
     texts = []
     if found.untold:
         texts.append(f"{found.untold} more events came too fast to be told one by one; all are counted")

@@ -13,7 +13,7 @@ from textual.worker import get_current_worker
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
-from xdptui.meter import Identity, Opened, open_missing
+from xdptui.workers.meter import Identity, Opened, open_missing
 
 __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
 

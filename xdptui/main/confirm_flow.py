@@ -11,11 +11,11 @@ from textual.message import Message
 from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import Outcome, State
 from xdpchain.model.running import Running
-from xdptui.screens.flow import Flow
+from xdptui.main.flow import Flow
 from xdptui.view.session import CONFIRM_SECONDS
 from xdptui.widgets.banner import Armed
 
-__all__ = ["DecideFlow", "countdown"]
+__all__ = ["ConfirmFlow", "countdown"]
 
 BUT = {State.UNGUARDED: "UNGUARDED", State.OVERTAKEN: "OVERTAKEN", State.MAKING: "IN THE MAKING"}
 
@@ -29,7 +29,7 @@ def countdown(running: Running | None) -> Armed | None:
     return Armed(round(running.armed.seconds_left(boot_clock())), BUT.get(running.armed.state, ""))
 
 
-class DecideFlow(Flow):
+class ConfirmFlow(Flow):
     """Confirm or roll back the change that waits on the selected interface."""
 
     class Decided(Message):
@@ -73,7 +73,7 @@ class DecideFlow(Flow):
             outcome = error
         self.post_message(self.Decided(outcome))
 
-    def on_decide_flow_decided(self, event: Decided) -> None:
+    def on_confirm_flow_decided(self, event: Decided) -> None:
         if isinstance(event.outcome, XdpChainError):
             self.fail(event.outcome, "Not decided")
         elif isinstance(event.outcome, Exception):

@@ -23,7 +23,7 @@ from xdpchain.observe.tracepoints.happenings import (
     decode_tallies,
 )
 from xdpchain.observe.tracepoints.reasons import reason
-from xdptui.view.mishaps import Happened, Mishaps, Told, mishap_lines
+from xdptui.words.packet_events import Happened, PacketEvents, Told, packet_event_lines
 
 PLACE = struct.pack("=IiIIiIIIIi", 2, -errno.ENETDOWN, 7, 8, 9, 10, 14, 11, 12, 13)
 
@@ -94,14 +94,15 @@ def told(**fields: object) -> Told:
     return Told(**{**values, "interface": "eth0", "tracepoint": "xdp_exception", **fields})  # type: ignore[arg-type]
 
 
-def text(found: Mishaps, width: int = 76) -> list[str]:
-    return ["".join(part for part, _ in line).rstrip() for line in mishap_lines(found, width)]
+def text(found: PacketEvents, width: int = 76) -> list[str]:
+    return ["".join(part for part, _ in line).rstrip() for line in packet_event_lines(found, width)]
 
 
 @pytest.mark.parametrize("width", [60, 76, 114])
 def test_lines_fit(width: int) -> None:
     long = told(target="x" * 40, name="ENETDOWN", words="why " * 40, todo="do " * 50, lost=3, via="m" * 16)
-    found = Mishaps(0.0, 1.0, (long,), (told(sent=4, target="eth1", target_sent=4),), unplaced=3, untold=2)
+    sent = told(sent=4, target="eth1", target_sent=4)
+    found = PacketEvents(0.0, 1.0, (long,), (sent,), unplaced=3, untold=2)
     assert all(len(line) <= width for line in text(found, width)[:-2])
 
 
@@ -109,7 +110,7 @@ def test_events_that_repeat_take_one_line() -> None:
     def happened(at: float, name: str, lost: int = 1) -> Happened:
         return Happened(at, "eth0", "", "", name, "words", lost)
 
-    found = Mishaps(
+    found = PacketEvents(
         0.0, 1.0, events=(happened(1.0, "A"), happened(2.0, "B", 3), happened(2.5, "B"), happened(3.0, "A"))
     )
     lines = text(found)
@@ -123,12 +124,12 @@ def test_events_that_repeat_take_one_line() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    lines = "\n".join(text(Mishaps(0.0, 1.0, untold=1, unplaced=2, missed=3)))
+    lines = "\n".join(text(PacketEvents(0.0, 1.0, untold=1, unplaced=2, missed=3)))
     assert "1 more events" in lines
     assert "2 packets found no row" in lines
     assert "skipped 3 calls" in lines
 
 
 def test_names_cannot_steer_the_terminal() -> None:
-    found = Mishaps(0.0, 1.0, (told(interface="e\x1b[2J", name="X", words="w", lost=1),))
+    found = PacketEvents(0.0, 1.0, (told(interface="e\x1b[2J", name="X", words="w", lost=1),))
     assert "\x1b" not in "\n".join(text(found))

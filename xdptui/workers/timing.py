@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
-from xdptui.view.time_lines import Times
+from xdptui.words.time_lines import Times
 
 if TYPE_CHECKING:
     from xdpchain.trial.timing import SlotTimes
@@ -50,7 +50,7 @@ class Timing(Closing):
 
     def _time(self) -> None:
         from xdpchain.trial.timing import slot_times
-        from xdptui.trial_frames import NAMED_FRAMES
+        from xdptui.workers.trial_frames import NAMED_FRAMES
 
         if self._running.chain is None:
             self._why = self._running.note or "what runs there is no chain that can be taken apart"

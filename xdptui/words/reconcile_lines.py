@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from xdpchain.observe.account.balance import Account, Line
 from xdpchain.observe.account.drivers import Failure
-from xdptui.view.numbers import UNKNOWN
+from xdptui.words.numbers import UNKNOWN
 
-__all__ = ["account_lines", "conclusion"]
+__all__ = ["conclusion", "reconcile_lines"]
 
 Part = tuple[str, str]
 """A text and its style, in Textual's words."""
@@ -16,7 +16,7 @@ DIM, HEAD, BAD, GOOD = "$foreground 65%", "bold $primary", "bold $error", "$succ
 WHAT, NUMBER = 14, 15
 
 
-def account_lines(account: Account, deaf: str = "") -> list[list[Part]]:
+def reconcile_lines(account: Account, deaf: str = "") -> list[list[Part]]:
     """A list of parts for each line. ``deaf`` says why failures are not listened to, if so."""
     head = f"{'':{WHAT}}{'the chain':>{NUMBER}}{'the device':>{NUMBER}}"
     lines: list[list[Part]] = [[(head, HEAD)]]

@@ -8,15 +8,15 @@ from typing import Any
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Interface
 from xdpchain.observe.account.balance import Account
-from xdptui.outcome import printable
-from xdptui.view.account_lines import account_lines
+from xdptui.words.printable import printable
+from xdptui.words.reconcile_lines import reconcile_lines
 
 __all__ = ["account_document", "account_table"]
 
 
 def account_table(interface: Interface, account: Account, deaf: str) -> str:
     """The table, what it comes to, and what there is to say of it."""
-    lines = ("".join(text for text, _ in parts).rstrip() for parts in account_lines(account, deaf))
+    lines = ("".join(text for text, _ in parts).rstrip() for parts in reconcile_lines(account, deaf))
     return "\n".join((printable(f"{interface}, in {account.seconds:.1f} s"), *map(printable, lines)))
 
 

@@ -14,23 +14,17 @@ from textual.widgets import Input
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Chain
-from xdptui.meter import Meter
-from xdptui.repaint import ThriftyCompositor
-from xdptui.screens.adopt_flow import AdoptFlow
-from xdptui.screens.alarm import Alarm, Alarmed
-from xdptui.screens.decide_flow import DecideFlow, countdown
-from xdptui.screens.edit_flow import EditFlow
-from xdptui.screens.feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
-from xdptui.screens.replay_flow import ReplayFlow
-from xdptui.screens.save_flow import SaveFlow
-from xdptui.screens.undo_flow import UndoFlow
+from xdptui.main.adopt_flow import AdoptFlow
+from xdptui.main.confirm_flow import ConfirmFlow, countdown
+from xdptui.main.edit_flow import EditFlow
+from xdptui.main.replay_flow import ReplayFlow
+from xdptui.main.save_flow import SaveFlow
+from xdptui.main.undo_flow import UndoFlow
 from xdptui.view.chain_lines import ChainView
 from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.keys import KEYS
 from xdptui.view.layout import Layout, share
 from xdptui.view.notes import chain_note, empty_list, waterfall_note
-from xdptui.view.numbers import short
-from xdptui.view.rates import Reading
 from xdptui.view.session import Session, Shown, State, running_chain
 from xdptui.view.waterfall import flow
 from xdptui.widgets.banner import Banner
@@ -39,12 +33,18 @@ from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.inspector import Inspector
 from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.repaint import ThriftyCompositor
 from xdptui.widgets.time_bar import TimeBar
 from xdptui.widgets.waterfall import Waterfall
+from xdptui.words.numbers import short
+from xdptui.words.rates import Reading
+from xdptui.workers.alarm import Alarm, Alarmed
+from xdptui.workers.feed import NOBODY, Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
+from xdptui.workers.meter import Meter
 
 if TYPE_CHECKING:
-    from xdptui.replay import Replay
-    from xdptui.replay.feed import RecordedFeed
+    from xdptui.workers.replay import Replay
+    from xdptui.workers.replay.feed import RecordedFeed
 
 __all__ = ["MainScreen"]
 
@@ -54,7 +54,7 @@ EMPTY_ROWS = 3
 """Rows for saying why there is no interface to list."""
 
 
-class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, DecideFlow, SaveFlow):
+class MainScreen(ReplayFlow, EditFlow, UndoFlow, AdoptFlow, ConfirmFlow, SaveFlow):
     """``interface`` names the one to select at first; ``replay`` takes the place of the kernel."""
 
     ALLOW_SELECT = False

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from xdptui.screens.flow import Flow
+from xdptui.main.flow import Flow
 from xdptui.view.keys import KEYS, REPLAYABLE
 from xdptui.view.time_line import TimeView
 
 if TYPE_CHECKING:
-    from xdptui.replay import Replay
+    from xdptui.workers.replay import Replay
 
 __all__ = ["ReplayFlow"]
 

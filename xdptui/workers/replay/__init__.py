@@ -3,6 +3,6 @@
 
 from __future__ import annotations
 
-from xdptui.replay.feed import Replay
+from xdptui.workers.replay.feed import Replay
 
 __all__ = ["Replay"]

@@ -11,7 +11,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
-from xdptui.screens.flow import Flow
+from xdptui.main.flow import Flow
 from xdptui.widgets.chain_table import ChainTable
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import asyncio
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Owner, Running
-from xdptui.screens.apply_flow import ApplyFlow
+from xdptui.main.apply_flow import ApplyFlow
 
 __all__ = ["AdoptFlow"]
 
@@ -29,7 +29,7 @@ class AdoptFlow(ApplyFlow):
 
     async def _adopt_flow(self, running: Running) -> None:
         from xdpchain.change.adoption import check_adoptable
-        from xdpchain.change.kernel_warnings import forewarn
+        from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
         from xdptui.screens.adopt import AdoptDialog
         from xdptui.screens.plan import PlanDialog
@@ -47,7 +47,7 @@ class AdoptFlow(ApplyFlow):
             return
         chain = adoption.candidate(choice.slot, choice.mode, self.session.linkage)
         try:
-            plan = forewarn(make_plan(running, chain, adopts=adoption.program))
+            plan = with_kernel_warnings(make_plan(running, chain, adopts=adoption.program))
         except XdpChainError as error:
             self.fail(error, "Not adopted")
             return

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from xdpchain.closing import Closing
 from xdpchain.model.actions import Action
 from xdpchain.model.running import Running
-from xdptui.view.mishaps import Happened, Mishaps, Told
+from xdptui.words.packet_events import Happened, PacketEvents, Told
 
 if TYPE_CHECKING:
     from xdpchain.observe.tracepoints import Event, Row, Sample
@@ -75,7 +75,7 @@ class Listening(Closing):
             if opened is not None:
                 self._breaches[ifindex] = (opened, running)
 
-    def read(self) -> Mishaps:
+    def read(self) -> PacketEvents:
         """What happened so far. Raises what the engine raises."""
         every = self._listener.read()
         sample = every.about(
@@ -89,7 +89,7 @@ class Listening(Closing):
         self._recent.extend(sorted(happened, key=lambda one: one.at))
         sent = self._transmitted.read()
         rows = tuple(self._told(row, before, sample.at, sent) for row in sample.rows)
-        return Mishaps(
+        return PacketEvents(
             at=time.time(),
             seconds=sample.at - self._begun,
             lost=tuple(sorted((row for row in rows if row.lost), key=lambda row: -row.lost)),

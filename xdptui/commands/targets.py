@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a spec asks of each interface: planned, and carried out. `apply` does it once, the service again and
+again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from xdpchain.errors import XdpChainError
+from xdpchain.spec.targets import Target
+from xdptui.commands.change import try_out
+from xdptui.commands.spec_report import Result, State
+from xdptui.commands.wanted import Wanted, apply_target, plan_target
+from xdptui.commands.whatif import Attempt, Tried
+from xdptui.outcome import Talk
+
+__all__ = ["carry_out", "planned"]
+
+
+def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None = None) -> Result:
+    """What is to be done on one interface; with ``attempt`` the candidate is tried, too."""
+    try:
+        plan, notes = plan_target(wanted, target)
+        tried = Tried()
+        if attempt is not None and not plan.empty:
+            notes = (*notes, *filter(None, [try_out(plan, talk)]))
+            tried = attempt(plan.running, plan.candidate)
+    except XdpChainError as error:
+        return Result(target.name, target.netns, State.FAILED, target=target, error=error)
+    state = State.UNCHANGED if plan.empty else State.WOULD_CHANGE
+    named = (target.name, target.netns)
+    return Result(*named, state, target=target, plan=plan, notes=notes, tried=tried, now=plan.running)
+
+
+def carry_out(
+    wanted: Wanted,
+    results: list[Result],
+    talk: Talk,
+    attempts: Callable[[], Attempt],
+    *,
+    confirm: float | None,
+    keep_going: bool,
+) -> None:
+    """Change what is to be changed, in order; after a failure only with ``keep_going``. Each result takes the
+    place of the plan that it comes from.
+    """
+    for i, one in enumerate(results):
+        if one.state is State.WOULD_CHANGE and one.target is not None:
+            results[i] = apply_target(wanted, one, talk, confirm, attempts())
+            if results[i].error is not None and not keep_going:
+                return
