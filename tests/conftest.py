@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests import own_mounts
+
 if TYPE_CHECKING:
     from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[1]
 BPF_PROG_TYPE_EXT = 28
+WHY_NOT_ISOLATED = pytest.StashKey[str]()
 
 
 @functools.cache
@@ -37,29 +40,41 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(reason)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Everything that the tests do happens among mounts of this run's own, where root allows that."""
+    try:
+        own_mounts.enter()
+    except own_mounts.CannotIsolate as error:
+        config.stash[WHY_NOT_ISOLATED] = str(error)
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    why = config.stash.get(WHY_NOT_ISOLATED, None)
+    return f"kernel tests are skipped: {why}" if why else "mounts: of this run's own"
+
+
 @pytest.fixture(scope="session")
-def root() -> None:
+def root(pytestconfig: pytest.Config) -> None:
     """Skips without root: only root makes namespaces and loads programs."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
+    if why := pytestconfig.stash.get(WHY_NOT_ISOLATED, None):
+        pytest.skip(why)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def bpf_filesystem(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A BPF filesystem for this run alone, where the machine has none mounted."""
+@pytest.fixture
+def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A BPF filesystem in which nothing but this test has pins, whatever earlier ones left; the engine and
+    libxdp use it.
+    """
     from xdpchain.sys import bpffs
 
-    if os.geteuid() != 0 or os.environ.get("LIBXDP_BPFFS") or bpffs.is_bpffs(bpffs.DEFAULT_MOUNT):
-        yield
-        return
-    directory = tmp_path_factory.mktemp("bpffs")
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(directory)], check=True)
-    os.environ["LIBXDP_BPFFS"] = str(directory)
+    path = tmp_path / "bpffs"
+    path.mkdir()
+    monkeypatch.setenv("LIBXDP_BPFFS", str(path))
+    bpffs.mount()
     try:
-        yield
+        yield path
     finally:
-        del os.environ["LIBXDP_BPFFS"]
-        subprocess.run(["umount", str(directory)], check=True)
+        subprocess.run(["umount", str(path)], check=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,16 +90,8 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ["XDPTUI_STATE"] = before
 
 
-@pytest.fixture(scope="session")
-def no_leftovers(root: None) -> None:
-    """Playgrounds of earlier runs that were killed are removed, once."""
-    from xdpchain.testing.playground import remove_leftovers
-
-    remove_leftovers()
-
-
 @pytest.fixture
-def playground(no_leftovers: None) -> Iterator[Playground]:
+def playground(root: None) -> Iterator[Playground]:
     """One interface under test: ``.ifname`` in ``.netns``, and ``.send(frames)`` sends to it.
 
     A test that needs more links, another MTU or a peer that takes XDP frames makes its own Playground(...).

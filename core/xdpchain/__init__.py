@@ -1,2 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine of xdptui: chains of XDP programs on one network interface."""
+"""Chains of XDP programs on one network interface: see what runs, change it atomically, count, try packets.
+
+    from xdpchain import Slot, chain_of, edit, load_component
+
+    firewall = Slot.of(load_component("firewall.o"))
+    plan, running = edit("eth0", lambda running: chain_of(running).add(firewall))
+
+These names are the public interface; docs/api.md teaches them, and everything else may change. Errors are
+in `xdpchain.errors` (`XdpChainError` is the root of all), a playground for tests in `xdpchain.testing`.
+Each name is imported when it is first used: ``import xdpchain`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xdpchain.change.confirm.deciding import confirm, roll_back
+    from xdpchain.change.plan import make_plan
+    from xdpchain.editing import apply, edit, undo
+    from xdpchain.linkage.choice import chain_of
+    from xdpchain.model.actions import Action, ActionSet
+    from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+    from xdpchain.objects.components import load_component
+    from xdpchain.observe.counters import open_counters
+    from xdpchain.observe.discover import look, survey
+    from xdpchain.trial.run import run_trial
+
+__all__ = [
+    "Action",
+    "ActionSet",
+    "Chain",
+    "Linkage",
+    "Mode",
+    "Slot",
+    "apply",
+    "chain_of",
+    "confirm",
+    "edit",
+    "load_component",
+    "look",
+    "make_plan",
+    "open_counters",
+    "roll_back",
+    "run_trial",
+    "survey",
+    "undo",
+]
+
+_HOMES = {
+    "change.confirm.deciding": ("confirm", "roll_back"),
+    "change.plan": ("make_plan",),
+    "editing": ("apply", "edit", "undo"),
+    "linkage.choice": ("chain_of",),
+    "model.actions": ("Action", "ActionSet"),
+    "model.chain": ("Chain", "Linkage", "Mode", "Slot"),
+    "objects.components": ("load_component",),
+    "observe.counters": ("open_counters",),
+    "observe.discover": ("look", "survey"),
+    "trial.run": ("run_trial",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

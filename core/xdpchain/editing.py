@@ -70,9 +70,9 @@ def apply(
 
 def edit(
     name: str,
-    netns: str | None,
     change: Callable[[Running], Chain | Plan],
     *,
+    netns: str | None = None,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
@@ -80,7 +80,7 @@ def edit(
     confirm: float | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Edited:
-    """Apply a change that makes sense whatever runs there ("add this component").
+    """Apply a change that makes sense whatever the interface ``name`` runs ("add this component").
 
     ``change`` makes the candidate of what runs, or a plan of its own (`make_plan`); it is asked again when
     another editor was faster (libxdp does not hold the lock while it attaches, and retries in the same way),

@@ -26,7 +26,7 @@ NOISE = 1.3
 """Rounds of the same thing differ by so much on a machine that does other things too."""
 
 
-def test_redirected_packets(no_leftovers: None) -> None:
+def test_redirected_packets(root: None) -> None:
     """A round without a listener, then one with each kind; each round anew, so that all meet the same
     machine.
     """

@@ -49,7 +49,7 @@ def test_first_paint(playground: Playground, samples: Path) -> None:
     assert taken["first paint"].median <= FIRST_PAINT_S
 
 
-def test_a_hundred_interfaces_at_one_hertz(no_leftovers: None, samples: Path) -> None:
+def test_a_hundred_interfaces_at_one_hertz(root: None, samples: Path) -> None:
     with Playground(links=LINKS) as playground:
         run_chain(playground, samples, *NAMES)
         with (

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +15,8 @@ from xdpchain.testing.playground import Playground  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
-def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A BPF filesystem that nobody else has pins in, for both editors."""
-    path = tmp_path / "bpffs"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], check=True)
-    monkeypatch.setenv("LIBXDP_BPFFS", str(path))
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
+def one_bpffs_for_both_editors(own_bpffs: Path) -> None:
+    """Without pins of anybody else."""
 
 
 @pytest.fixture

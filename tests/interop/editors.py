@@ -93,7 +93,7 @@ class Ours:
                 chain = Chain(chain.slots, chain.linkage, mode)
             return change(chain)
 
-        return edit(self._ifname, self._playground.netns, candidate).running
+        return edit(self._ifname, candidate, netns=self._playground.netns).running
 
     def slot(self, one: Program) -> Slot:
         component = load_component(str(self._samples / f"{one.file}.o"), name=one.name)

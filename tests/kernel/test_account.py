@@ -31,7 +31,7 @@ MIXED = [scripted(bytes([code])) for code, n in ((0, 1), (1, 2), (2, 4), (3, 8),
 
 
 @pytest.fixture
-def net(no_leftovers: None) -> Iterator[Playground]:
+def net(root: None) -> Iterator[Playground]:
     with Playground(links=2, peer_takes_xdp=True) as made:
         yield made
 
@@ -105,7 +105,7 @@ def test_the_target_of_redirects_has_an_account_too(net: Playground, samples: Pa
     assert (account.sent_for_others, account.unsent_for_others, account.tx_packets) == (5, 0, 5)
 
 
-def test_a_peer_that_takes_nothing_back(no_leftovers: None, samples: Path) -> None:
+def test_a_peer_that_takes_nothing_back(root: None, samples: Path) -> None:
     with Playground() as net:
         running = change(net, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
         with Accounting(running) as accounting:

@@ -20,7 +20,7 @@ from xdpchain.testing.playground import Playground
 
 
 @pytest.fixture
-def cli(no_leftovers: None, capsys: pytest.CaptureFixture[str], samples: Path) -> Iterator[CommandLine]:
+def cli(root: None, capsys: pytest.CaptureFixture[str], samples: Path) -> Iterator[CommandLine]:
     with Playground(links=2, peer_takes_xdp=True) as net:
         yield CommandLine(net, capsys, samples)
 

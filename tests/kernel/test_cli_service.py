@@ -155,7 +155,7 @@ def test_a_failure_is_tried_again(playground: Playground, file: Path, samples: P
     assert err.count("is not replaced") == 1, "said once, not at each try"
 
 
-def test_a_namespace_that_comes_later(no_leftovers: None, file: Path, samples: Path, tmp_path: Path) -> None:
+def test_a_namespace_that_comes_later(root: None, file: Path, samples: Path, tmp_path: Path) -> None:
     made = Playground()
     with made:
         where, name = made.netns, made.ifname

@@ -305,7 +305,7 @@ def test_dry_run_changes_nothing(cli: CommandLine, file: Path, objects: Path) ->
 
 
 @pytest.fixture
-def three(no_leftovers: None) -> Iterator[Playground]:
+def three(root: None) -> Iterator[Playground]:
     with Playground(links=3) as made:
         yield made
 

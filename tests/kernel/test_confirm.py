@@ -169,7 +169,7 @@ def test_a_chain_that_was_taken_off_comes_back(guarded: Playground, samples: Pat
     assert (now.hook, now.chain) == (old.hook, old.chain)
 
 
-def test_two_interfaces_wait_independently(no_leftovers: None, samples: Path) -> None:
+def test_two_interfaces_wait_independently(root: None, samples: Path) -> None:
     with Playground(links=2) as playground, no_guardian_survives(playground):
         old = [change(playground, chain_of(samples, "firewall"), link) for link in (0, 1)]
         arm(playground, chain_of(samples, "drop"), LATER, link=0)
@@ -280,7 +280,7 @@ def test_the_next_change_rolls_back_what_is_overdue(guarded: Playground, samples
     assert nothing_left()
 
 
-def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(no_leftovers: None, samples: Path) -> None:
+def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(root: None, samples: Path) -> None:
     with Playground() as playground:
         old = change(playground, chain_of(samples, "firewall"))
         new = arm(playground, chain_of(samples, "drop"), LATER)

@@ -22,7 +22,7 @@ import pytest
 from xdpchain.sys import netns
 from xdpchain.testing import names
 
-pytestmark = pytest.mark.usefixtures("no_leftovers", "samples")
+pytestmark = pytest.mark.usefixtures("root", "samples")
 
 DEMO = [sys.executable, "-m", "xdptui.demo"]
 ENVIRONMENT = {

@@ -78,7 +78,7 @@ class Fleet:
 
 
 @pytest.fixture
-def fleet(no_leftovers: None, samples: Path, tmp_path: Path) -> Iterator[Fleet]:
+def fleet(root: None, samples: Path, tmp_path: Path) -> Iterator[Fleet]:
     with ExitStack() as held:
         hosts = {name: held.enter_context(Playground()) for name in ("one", "two")}
         made = Fleet(tmp_path, hosts)

@@ -182,7 +182,7 @@ def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples:
     assert sorted(path.name for path in stale_array_pins()) in ([], [str(running.hook.prog_id)])  # type: ignore[union-attr]
 
 
-def test_packets_in_fragments(no_leftovers: None, samples: Path) -> None:
+def test_packets_in_fragments(root: None, samples: Path) -> None:
     """Of a jumbo frame the length is known, and the first part is shown."""
     with Playground(mtu=9000) as playground:
         running = change(playground, chain_of(samples, "frags"))

@@ -6,9 +6,7 @@ when a change fails. The contract of all linkages is in test_contract, libxdp's 
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,22 +33,9 @@ from xdpchain.sys.netlink import Netlink
 from xdpchain.testing import frames
 from xdpchain.testing.playground import LET_PASS, Playground
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("own_bpffs")]
 
 FREPLACE = Linkage.FREPLACE
-
-
-@pytest.fixture(autouse=True)
-def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A BPF filesystem that nobody else has pins in."""
-    path = tmp_path / "bpffs"
-    path.mkdir()
-    monkeypatch.setenv("LIBXDP_BPFFS", str(path))
-    bpffs.mount()
-    try:
-        yield path
-    finally:
-        subprocess.run(["umount", str(path)], check=True)
 
 
 def slots_of(running: Running) -> tuple[Slot, ...]:
@@ -217,7 +202,7 @@ def test_pointer_movers_in_company(playground: Playground, samples: Path) -> Non
     assert run_through(running, frame).data[16:20] == b"\x81\x00\x00\x05"
 
 
-def test_fragments(samples: Path, no_leftovers: None) -> None:
+def test_fragments(samples: Path, root: None) -> None:
     """With an MTU of 9000 veth takes a chain only if it takes fragments, and that is all of them or none."""
     with Playground(mtu=9000) as wide:
         chain = Chain(linkage=FREPLACE)
@@ -336,12 +321,17 @@ def test_an_edit_that_makes_sense_anyway_is_made_anew(
             change(playground, running.chain.retune(0, priority=len(tried)))
         return running.chain.add(Slot.of(new(samples, "pass")))
 
-    running = edit(playground.ifname, playground.netns, add).running
+    running = edit(playground.ifname, add, netns=playground.netns).running
     assert names_of(running) == ["xdp_firewall", "xdp_pass"]
     assert len(set(tried)) == 4
     monkeypatch.setattr("xdpchain.editing.apply", lost)
     with pytest.raises(RaceLost):
-        edit(playground.ifname, playground.netns, lambda r: r.chain.remove([0]), tries=2)  # type: ignore[union-attr]
+        edit(
+            playground.ifname,
+            lambda running: running.chain.remove([0]),  # type: ignore[union-attr]
+            netns=playground.netns,
+            tries=2,
+        )
 
 
 def lost(*_: object, **__: object) -> Running:

@@ -313,7 +313,7 @@ def test_the_interface_is_renamed(guarded: Playground, samples: Path) -> None:
     came_back(guarded, old)
 
 
-def test_the_name_of_the_namespace_is_deleted(no_leftovers: None, samples: Path) -> None:
+def test_the_name_of_the_namespace_is_deleted(root: None, samples: Path) -> None:
     with Playground() as playground, no_guardian_survives(playground), netns.opened(playground.netns) as fd:
         old = change(playground, chain_of(samples, "firewall"))
         arm(playground, chain_of(samples, "drop"))
@@ -340,7 +340,7 @@ def test_the_bpf_filesystem_is_unmounted(guarded: Playground, samples: Path, tmp
     assert (now.hook, now.chain) == (old.hook, old.chain)
 
 
-def test_the_old_chain_is_refused_at_first(no_leftovers: None, samples: Path) -> None:
+def test_the_old_chain_is_refused_at_first(root: None, samples: Path) -> None:
     """The MTU is raised meanwhile, beyond what a chain without frags can take."""
     with Playground() as playground, no_guardian_survives(playground):
 

@@ -17,7 +17,7 @@ from xdpchain.testing.errors import PlaygroundError
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground, leftovers, remove, remove_leftovers
 
-pytestmark = pytest.mark.usefixtures("no_leftovers")
+pytestmark = pytest.mark.usefixtures("root")
 
 
 def attach(

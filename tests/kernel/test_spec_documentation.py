@@ -28,7 +28,7 @@ def example() -> str:
 
 
 def test_the_example_is_applied(
-    capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path, no_leftovers: None
+    capsys: pytest.CaptureFixture[str], samples: Path, tmp_path: Path, root: None
 ) -> None:
     (tmp_path / "objects").mkdir()
     for name in ("firewall", "ratelimit", "two"):

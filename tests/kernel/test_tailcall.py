@@ -300,7 +300,7 @@ def test_components_of_all_shapes(
     assert run_through(change(playground, chain), bytes(64)).code == Action.DROP
 
 
-def test_packets_in_fragments_are_counted_whole(no_leftovers: None, samples: Path) -> None:
+def test_packets_in_fragments_are_counted_whole(root: None, samples: Path) -> None:
     with Playground(mtu=9000) as playground:
         chain = chain_of(samples, "frags", linkage=TAILCALL)
         again = Slot.of(load_component(str(samples / "frags.o")), 60)
@@ -420,7 +420,7 @@ def test_what_another_program_put_into_a_row_is_not_taken_for_ours(
         assert found.shown is not None
 
 
-def test_a_chain_whose_interface_went_leaves_pins_that_are_cleaned(samples: Path, no_leftovers: None) -> None:
+def test_a_chain_whose_interface_went_leaves_pins_that_are_cleaned(samples: Path, root: None) -> None:
     with Playground() as playground:
         running = change(playground, chain_of(samples, "firewall", "monitor", linkage=TAILCALL))
         assert running.hook is not None

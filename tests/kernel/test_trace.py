@@ -189,7 +189,7 @@ def test_a_single_foreign_program_is_counted(net: Playground, samples: Path, mod
     assert sample.verdict == sample.slots[FOREIGN]
 
 
-def test_one_program_on_several_interfaces_is_counted_for_each(no_leftovers: None, samples: Path) -> None:
+def test_one_program_on_several_interfaces_is_counted_for_each(root: None, samples: Path) -> None:
     with Playground(links=2) as one, Playground() as other, pinned_program(samples / "scripted.o") as pin:
         attach_pinned(one, pin)
         attach_pinned(one, pin, link=1)
@@ -223,7 +223,7 @@ def test_packets_that_a_bond_gets_from_below_are_counted(net: Playground, sample
 LENGTHS = (60, 4000, 8000, 9014)
 
 
-def test_bytes_in_fragments_count(no_leftovers: None, samples: Path) -> None:
+def test_bytes_in_fragments_count(root: None, samples: Path) -> None:
     if not takes_frags():
         pytest.skip("this kernel has no XDP with fragments")
     with Playground(mtu=9000) as net, pinned_program(samples / "frags.o") as pin:
@@ -233,7 +233,7 @@ def test_bytes_in_fragments_count(no_leftovers: None, samples: Path) -> None:
             assert tracer.read().verdict == counts(*((PASS, length) for length in LENGTHS))
 
 
-def test_bytes_in_fragments_count_in_a_chain(no_leftovers: None, samples: Path) -> None:
+def test_bytes_in_fragments_count_in_a_chain(root: None, samples: Path) -> None:
     if not takes_frags():
         pytest.skip("this kernel has no XDP with fragments")
     with Playground(mtu=9000) as net, unloading(net):

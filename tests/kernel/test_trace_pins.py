@@ -144,7 +144,7 @@ def test_a_foreign_program_is_pinned_too(net: Playground, samples: Path) -> None
         trace_off(look_at(net))
 
 
-def test_chains_on_two_interfaces_are_pinned_apart(no_leftovers: None) -> None:
+def test_chains_on_two_interfaces_are_pinned_apart(root: None) -> None:
     with Playground(links=2) as net, unloading(net):
         for link in (0, 1):
             load(net, 0, 1, link=link)

@@ -30,7 +30,7 @@ NATIVE_AND_GENERIC = pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC]
 
 
 @pytest.fixture
-def net(no_leftovers: None) -> Iterator[Playground]:
+def net(root: None) -> Iterator[Playground]:
     """xdp0, where packets come in, and xdp1, where they may go, whose peer takes them."""
     with Playground(links=2, peer_takes_xdp=True) as made:
         yield made
@@ -186,7 +186,7 @@ def test_what_the_target_drops_when_it_sends(net: Playground, listener: Listener
     assert "the other end takes no packet so long" in str(reason(sample.events[0].row.place))
 
 
-def test_a_target_that_takes_no_xdp_frames(no_leftovers: None) -> None:
+def test_a_target_that_takes_no_xdp_frames(root: None) -> None:
     with Playground(links=2) as net, listen(netns=netns.inode(net.netns)) as listener:
         redirecting(net, "by_ifindex")
         net.send([to_ifindex(net.links[1].ifindex)] * 6)

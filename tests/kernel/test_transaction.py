@@ -246,7 +246,7 @@ def test_no_silent_fallback_to_generic_mode(playground: Playground, samples: Pat
         make_plan(running, replace(running.chain, mode=Mode.NATIVE))
 
 
-def test_a_large_mtu_without_fragments_is_refused(no_leftovers: None, samples: Path) -> None:
+def test_a_large_mtu_without_fragments_is_refused(root: None, samples: Path) -> None:
     with Playground(mtu=9000) as playground:
         with pytest.raises(Unsupported, match="MTU"):
             change(playground, chain_of(samples, "pass"))
@@ -254,7 +254,7 @@ def test_a_large_mtu_without_fragments_is_refused(no_leftovers: None, samples: P
         assert change(playground, chain_of(samples, "frags")).mode is Mode.NATIVE
 
 
-def test_two_interfaces_keep_to_themselves(no_leftovers: None, samples: Path) -> None:
+def test_two_interfaces_keep_to_themselves(root: None, samples: Path) -> None:
     with Playground(links=2) as playground:
         first = change(playground, chain_of(samples, "drop"), link=0)
         second = change(playground, chain_of(samples, "firewall", "monitor"), link=1)

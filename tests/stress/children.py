@@ -17,11 +17,9 @@ from typing import Any
 
 from xdptui import cli
 
-__all__ = ["CAPABILITIES", "Outcome", "call", "drop", "forking", "private_mounts", "run_cli", "without_root"]
+__all__ = ["CAPABILITIES", "Outcome", "call", "drop", "forking", "run_cli", "without_root"]
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
-CLONE_NEWNS = 0x00020000
-MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 NOBODY = 65534
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -129,9 +127,3 @@ def without_root() -> None:
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
-
-
-def private_mounts() -> None:
-    """A mount namespace in which mounts and unmounts stay."""
-    if _libc.unshare(CLONE_NEWNS) or _libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
-        raise OSError(ctypes.get_errno(), "unshare")

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import own_mounts
 from tests.kernel.chains import change, look_at
 from tests.kernel.test_contract import LINKAGES
 from tests.objects.compile import compile_text
-from tests.stress.children import private_mounts, run_cli
+from tests.stress.children import run_cli
 from tests.stress.holdings import Holdings, holdings
 from tests.stress.scale import scaled
 from xdpchain.change.plan import make_plan
@@ -322,7 +323,7 @@ def test_an_interface_that_vanishes_halfway(
 @pytest.mark.parametrize("linkage", LINKAGES)
 @pytest.mark.parametrize("device", ["lo", "a bridge", "a large MTU"])
 def test_devices_without_native_mode(
-    no_leftovers: None,
+    root: None,
     samples: Path,
     own_bpffs: Path,
     linkage: Linkage,
@@ -372,14 +373,11 @@ def test_no_bpf_filesystem(
         place = scene.bpffs
 
     def prepare() -> None:
-        private_mounts()
+        own_mounts.unshare()
         os.environ["LIBXDP_BPFFS"] = str(place)
-        # What is locked then: not where this machine's own programs look.
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/xdp"], check=True) if made else None
         if where == "not mounted":
             subprocess.run(["umount", str(scene.bpffs)], check=True)
 
-    made = os.path.isdir("/run/xdp")
     with scene.unchanged():
         for name in ("tailcalls", "mark") if scene.linkage is Linkage.FREPLACE else ("tailcalls",):
             done = run_cli(*scene.load(samples / f"{name}.o"), prepare=prepare)
@@ -389,8 +387,6 @@ def test_no_bpf_filesystem(
             assert "BPF filesystem" in done.err
             assert "ount" in done.err
             assert "Remove it" not in done.err
-    if not made and os.path.isdir("/run/xdp"):
-        os.rmdir("/run/xdp")
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

@@ -17,7 +17,7 @@ from xdptui.screens.events import EventsScreen
 
 
 @pytest.fixture
-def net(no_leftovers: None) -> Iterator[Playground]:
+def net(root: None) -> Iterator[Playground]:
     with Playground(links=2, peer_takes_xdp=True) as made:
         yield made
 

@@ -72,8 +72,8 @@ def _apply(
     trouble: list[str] = []
     plan, now = edit(
         options.interface,
-        options.netns,
         make,
+        netns=options.netns,
         progress=talk.step,
         tries=TRIES if change.repeatable else 1,
         confirm=waits,

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from xdpchain.change.journal.undoing import Undo, undo_of
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.routes import parse_routes
 from xdpchain.model.running import Running
 from xdpchain.objects.components import keep_maps, programs_of
 from xdptui.commands import options as values
-from xdptui.commands.linkage import choose
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
 

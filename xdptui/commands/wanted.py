@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
+from xdpchain.linkage.choice import choose
 from xdpchain.model.chain import Chain, Component
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
@@ -22,7 +23,6 @@ from xdpchain.spec.objects import Objects
 from xdpchain.spec.reading import parse
 from xdpchain.spec.targets import Missing, Target, namespaces, targets
 from xdpchain.spec.values import Spec, is_glob
-from xdptui.commands.linkage import choose
 from xdptui.commands.spec_report import Result, State
 from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk
@@ -135,7 +135,12 @@ def apply_target(
 
     try:
         plan, now = edit(
-            target.name, target.netns, make, progress=talk.step, confirm=confirm, warn=troubles.append
+            target.name,
+            make,
+            netns=target.netns,
+            progress=talk.step,
+            confirm=confirm,
+            warn=troubles.append,
         )
     except XdpChainError as error:
         return replace(planned, state=State.FAILED, error=error, troubles=tuple(troubles))

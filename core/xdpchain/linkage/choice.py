@@ -4,11 +4,20 @@
 from __future__ import annotations
 
 from xdpchain.errors import Unsupported
-from xdpchain.linkage.probe import default_linkage, probe_freplace, probe_tailcall
-from xdpchain.model.chain import Linkage
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
 
-__all__ = ["choose"]
+from .probe import default_linkage, probe_freplace, probe_tailcall
+
+__all__ = ["chain_of", "choose"]
+
+
+def chain_of(running: Running) -> Chain:
+    """The chain to edit: the one that runs, or an empty one in the linkage that this kernel is best at.
+
+    Where somebody else's program runs it is empty, too; a plan made of that raises NotOurs.
+    """
+    return running.chain or Chain(linkage=default_linkage()[0])
 
 
 def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage, str]:

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mounts of one test run's own: its BPF filesystem, named network namespaces, lock and state folder.
+
+What other runs, other chains and `xdptui clean` on this machine keep there is not to be seen from here, nor
+what we make from there; and all of it is gone with the last process of the run, however that ended. Programs,
+maps and processes have no such walls: tests ask about their own by descriptor, pin and interface.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from pathlib import Path
+
+__all__ = ["CannotIsolate", "enter", "unshare"]
+
+CLONE_NEWNS = 0x00020000
+MS_REC, MS_SLAVE = 0x4000, 1 << 19
+MNT_DETACH = 2
+
+OWN = (
+    ("bpf", "/sys/fs/bpf", 0o700),
+    ("tmpfs", "/run/netns", 0o755),
+    ("tmpfs", "/run/xdp", 0o700),
+    ("tmpfs", "/var/lib/xdptui", 0o700),
+)
+"""Type, place and mode of what is mounted; folders that are missing are made."""
+
+ELSEWHERE = ("LIBXDP_BPFFS", "LIBXDP_BPFFS_AUTOMOUNT", "XDPTUI_STATE")
+"""Variables that would lead out of here."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.umount2.argtypes = [ctypes.c_char_p, ctypes.c_int]
+
+
+class CannotIsolate(Exception):
+    """This process can't have mounts of its own; the text says why."""
+
+
+def enter() -> None:
+    """Take this process, and all that it will start, there. Raises CannotIsolate, and OSError for a mount.
+
+    Threads that run already would stay outside, so there must be none.
+    """
+    if os.geteuid() != 0:
+        raise CannotIsolate("needs root")
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise CannotIsolate("the test run has threads already, which would keep this machine's mounts")
+    try:
+        unshare()
+    except OSError as error:
+        raise CannotIsolate(
+            f"needs root that may mount (CAP_SYS_ADMIN): unshare says {error.strerror}"
+        ) from error
+    # Our copies of these would keep alive what others remove.
+    for place in reversed(_mounted("bpf", "nsfs")):
+        _libc.umount2(os.fsencode(place), MNT_DETACH)  # fails for one that another mount hides
+    for kind, place, mode in OWN:
+        if kind != "bpf":
+            Path(place).mkdir(mode=mode, parents=True, exist_ok=True)
+        options = f"mode={mode:04o}".encode()
+        _checked(_libc.mount(kind.encode(), place.encode(), kind.encode(), 0, options), place)
+    for name in ELSEWHERE:
+        os.environ.pop(name, None)
+
+
+def unshare() -> None:
+    """Mounts and unmounts of this process stay its own from now on; those of the machine still come in.
+    Raises OSError.
+    """
+    _checked(_libc.unshare(CLONE_NEWNS), "unshare")
+    _checked(_libc.mount(None, b"/", None, MS_REC | MS_SLAVE, None), "/")
+
+
+def _mounted(*kinds: str) -> list[str]:
+    """Where filesystems of these types are mounted, in the order of mounting."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split(" ")[0] in kinds:
+            place = before.split(" ")[4]
+            found.append(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), place))
+    return found
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), what)
