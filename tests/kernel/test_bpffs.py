@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import threading
@@ -16,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from xdpchain.bytecode.instructions import LET_PASS as PASS
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied
 from xdpchain.sys import bpf, bpffs
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and BPF take root")
 
 CORE = Path(bpffs.__file__).parents[2]
-PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from xdpchain.bytecode.effects import effects_of
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.objects.components import load_component
+from xdpchain.objects.effects import effects_of
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.testing.frames import NEAR, PEER, arp_request, scripted, udp
 from xdpchain.trial.run import run_trial

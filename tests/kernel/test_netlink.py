@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from xdpchain.bytecode.instructions import LET_PASS as PASS
 from xdpchain.errors import Busy, KernelRefused, NotFound, PermissionDenied, RaceLost, Unsupported
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import (
@@ -38,7 +39,6 @@ from xdpchain.sys.netlink.transport import Transport
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and XDP take root")
 
 CORE = Path(netns.__file__).parents[2]
-PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
 BPF_F_XDP_HAS_FRAGS = 1 << 5
 BPF_XDP = 37  # enum bpf_attach_type
 

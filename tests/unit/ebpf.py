@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import struct
 
+from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import instructions
 
 __all__ = ["run_filter"]
@@ -12,7 +13,7 @@ __all__ = ["run_filter"]
 MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
 MEMORY, STACK = 0x10000, 0x20000
 STACK_SIZE = 512
-SIZES = {0x00: "I", 0x08: "H", 0x10: "B"}
+SIZES = {op.W: "I", op.H: "H", op.B: "B"}
 
 
 class Outside(Exception):
@@ -35,70 +36,70 @@ def run_filter(code: bytes, memory: bytes) -> int:
         length = struct.calcsize(SIZES[size])
         if at >= MEMORY and at + length <= MEMORY + len(memory):
             return int(struct.unpack_from("=" + SIZES[size], memory, at - MEMORY)[0])
-        if at in stack and size == 0x00:
+        if at in stack and size == op.W:
             return stack[at]
         raise Outside(hex(at))
 
     index = 0
     while True:
         one = program[index]
-        kind, signed = one.code & 7, one.immediate
+        kind, signed = one.code & op.CLASS, one.immediate
         index += 1
-        if kind == 1:
-            registers[one.target] = load(value(one.source) + one.offset, one.code & 0x18)
-        elif kind in (2, 3):
+        if kind == op.LDX:
+            registers[one.target] = load(value(one.source) + one.offset, one.code & op.SIZE)
+        elif kind in (op.ST, op.STX):
             at = value(one.target) + one.offset
             if not STACK <= at <= STACK + STACK_SIZE - 4:
                 raise Outside(hex(at))
-            stack[at] = (signed if kind == 2 else value(one.source)) & MASK32
-        elif kind in (4, 7):
-            wide = kind == 7
+            stack[at] = (signed if kind == op.ST else value(one.source)) & MASK32
+        elif kind in (op.ALU, op.ALU64):
+            wide = kind == op.ALU64
             mask = MASK64 if wide else MASK32
-            if one.code & 0xF0 == 0xD0:
+            if one.code & op.OPERATION == op.END:
                 size = signed // 8
                 registers[one.target] = int.from_bytes(
                     (value(one.target) & ((1 << signed) - 1)).to_bytes(size, "little"), "big"
                 )
             else:
-                source = value(one.source) if one.code & 8 else signed
-                before = 0 if one.code & 0xF0 == 0xB0 else value(one.target) & mask
-                registers[one.target] = _alu(one.code & 0xF0, before, source & mask, mask)
+                source = value(one.source) if one.code & op.X else signed
+                before = 0 if one.code & op.OPERATION == op.MOV else value(one.target) & mask
+                registers[one.target] = _alu(one.code & op.OPERATION, before, source & mask, mask)
         else:
-            operation = one.code & 0xF0
-            if operation == 0x90:
+            operation = one.code & op.OPERATION
+            if one.code == op.EXIT:
                 return value(0) & MASK32
-            mask = MASK64 if kind == 5 else MASK32
-            source = (value(one.source) if one.code & 8 else signed) & mask
-            if operation == 0 or _jumps(operation, value(one.target) & mask, source):
+            mask = MASK64 if kind == op.JMP else MASK32
+            source = (value(one.source) if one.code & op.X else signed) & mask
+            if operation == op.JA or _jumps(operation, value(one.target) & mask, source):
                 index += one.offset
 
 
 def _alu(operation: int, a: int, b: int, mask: int) -> int:
     bits = mask.bit_length() - 1
     match operation:
-        case 0x00:
+        case op.ADD:
             result = a + b
-        case 0x10:
+        case op.SUB:
             result = a - b
-        case 0x20:
+        case op.MUL:
             result = a * b
-        case 0x30:
+        case op.DIV:
             result = a // b if b else 0
-        case 0x40:
+        case op.OR:
             result = a | b
-        case 0x50:
+        case op.AND:
             result = a & b
-        case 0x60:
+        case op.LSH:
             result = a << (b & bits)
-        case 0x70:
+        case op.RSH:
             result = a >> (b & bits)
-        case 0x80:
+        case op.NEG:
             result = -a
-        case 0x90:
+        case op.MOD:
             result = a % b if b else a
-        case 0xA0:
+        case op.XOR:
             result = a ^ b
-        case 0xB0:
+        case op.MOV:
             result = b
         case _:
             raise AssertionError(hex(operation))
@@ -107,5 +108,6 @@ def _alu(operation: int, a: int, b: int, mask: int) -> int:
 
 def _jumps(operation: int, a: int, b: int) -> bool:
     return {
-        0x10: a == b, 0x20: a > b, 0x30: a >= b, 0x40: bool(a & b), 0x50: a != b, 0xA0: a < b, 0xB0: a <= b
+        op.JEQ: a == b, op.JGT: a > b, op.JGE: a >= b, op.JSET: bool(a & b), op.JNE: a != b,
+        op.JLT: a < b, op.JLE: a <= b,
     }[operation]  # fmt: skip

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.objects.compile import compile_text
-from xdpchain.bytecode.effects import Effects, effects_of
 from xdpchain.change.lint import Surroundings, lint
 from xdpchain.model.chain import Chain, Component, MapRef, Slot
 from xdpchain.objects.components import component_of, load_component
+from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.objfile import ObjectFile
 
 HEAD = """

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.objects.compile import compile_text
-from xdpchain.bytecode.redirects import redirect_use
 from xdpchain.change.lint import MapFact, Neighbour, Surroundings, Warning, lint
 from xdpchain.change.plan import make_plan
 from xdpchain.model.actions import ActionSet
@@ -17,6 +16,7 @@ from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, M
 from xdpchain.model.running import Device, Hook, Owner, Running
 from xdpchain.objects.components import component_of, keep_maps, load_component
 from xdpchain.objects.objfile import ObjectFile
+from xdpchain.objects.redirects import redirect_use
 
 FEATURES = frozenset({"basic", "redirect", "ndo-xmit", "rx-sg"})
 DEVICE = Device(Interface("eth7", 7), True, "up", 1500, "veth", FEATURES)

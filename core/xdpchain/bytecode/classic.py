@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput
 
-from .instructions import Instruction
+from . import opcodes as op
+from .assembler import Assembly
+from .opcodes import FRAME
 
 __all__ = ["HEAD", "Classic", "Filter", "translate", "unpack"]
 
@@ -28,29 +30,23 @@ HEAD = 256
 
 LENGTH_AT, CAPTURED_AT, BYTES_AT = 0, 4, 8
 MEMORY_WORDS = 16
-LONGEST_JUMP = (1 << 15) - 1
+LONGEST = 1 << 15
+"""Instructions of a translated filter: it runs for every packet."""
 
 # Registers: r0 is the result and a scratch register, r1 another.
-SCRATCH, OFFSET, PACKET, A, X, CAPTURED, FRAME = 0, 1, 6, 7, 8, 9, 10
+SCRATCH, OFFSET, PACKET, A, X, CAPTURED = 0, 1, 6, 7, 8, 9
 
+# The classic machine's own. Its sizes and operations are those of its successor.
 LOAD, LOAD_X, STORE, STORE_X, ALU, JUMP, RETURN, MISC = range(8)
 IMMEDIATE, ABSOLUTE, INDIRECT, MEMORY, LENGTH, HEADER_LENGTH = 0x00, 0x20, 0x40, 0x60, 0x80, 0xA0
-SIZES = {0x00: 4, 0x08: 2, 0x10: 1}
+SIZES = {size: op.BYTES[size] for size in (op.W, op.H, op.B)}
 FROM_X = 0x08
 
-ADD, SUB, MUL, DIV, OR, AND, LSH, RSH, NEG, MOD, XOR = range(0, 0xB0, 0x10)
-JA, JEQ, JGT, JGE, JSET = range(0, 0x50, 0x10)
 RETURN_A = 0x10
 TXA = 0x80
 
-ALU32, ALU64, JMP, JMP32 = 0x04, 0x07, 0x05, 0x06
-MOVE, END = 0xB0, 0xD0
-REGISTER = 0x08
-JLT, JLE, EXIT = 0xA0, 0xB0, 0x90
-# Memory accesses by their size in bytes: eBPF keeps the classic size codes, and adds one of eight bytes.
-LOAD_OF = {1: 0x71, 2: 0x69, 4: 0x61}
-STORE_WORD, STORE_ZERO_WORD = 0x63, 0x62
-TO_BIG_ENDIAN = 0x08
+LOAD_OF = {1: op.LDX_B, 2: op.LDX_H, 4: op.LDX_W}
+TO_BIG_ENDIAN = op.X
 
 
 class Classic(NamedTuple):
@@ -73,164 +69,140 @@ class Filter:
     beyond: tuple[int, ...] = ()
 
 
-class _Out:
-    """eBPF instructions with jumps to places that are not known yet: a place is a classic index, or FAIL."""
-
-    def __init__(self) -> None:
-        self.code: list[Instruction] = []
-        self.starts: dict[int, int] = {}
-        self._jumps: list[tuple[int, int]] = []
-
-    def __call__(self, code: int, target: int = 0, source: int = 0, offset: int = 0, k: int = 0) -> None:
-        signed = (k & 0xFFFFFFFF) - (1 << 32) if k & 0x80000000 else k & 0xFFFFFFFF
-        self.code.append(Instruction(code, target, source, offset, signed))
-
-    def jump(self, to: int, code: int = JMP | JA, target: int = 0, source: int = 0, k: int = 0) -> None:
-        self._jumps.append((len(self.code), to))
-        self(code, target, source, 0, k)
-
-    def fail(self) -> None:
-        """Never match from here. Put as a question, so that what follows can be reached, for the verifier."""
-        self.jump(FAIL, JMP | JLE, CAPTURED, k=HEAD)
-
-    def jumps_to(self, place: int) -> bool:
-        return any(to == place for _, to in self._jumps)
-
-    def assemble(self) -> bytes:
-        for index, to in self._jumps:
-            distance = self.starts[to] - index - 1
-            if distance > LONGEST_JUMP:
-                raise InvalidInput("the filter is too long", "it jumps further than an instruction can say")
-            self.code[index] = self.code[index]._replace(offset=distance)
-        return b"".join(one.encode() for one in self.code)
-
-
 FAIL = -1
 
 
 def translate(program: Sequence[Classic]) -> Filter:
     """Translate a classic program. Raises InvalidInput for what is none."""
     _check(program)
-    out = _Out()
+    out = Assembly()
     needs, beyond = 0, set[int]()
-    out(ALU64 | MOVE | REGISTER, PACKET, OFFSET)
-    out(LOAD_OF[4], CAPTURED, PACKET, CAPTURED_AT)
+    out.put(op.MOV64_REG, PACKET, OFFSET)
+    out.put(LOAD_OF[4], CAPTURED, PACKET, CAPTURED_AT)
     for register in (A, X):
-        out(ALU32 | MOVE, register)
+        out.put(op.MOV32_IMM, register)
     for word in sorted({one.k for one in program if _uses_memory(one)}):
-        out(STORE_ZERO_WORD, FRAME, 0, _slot(word))
+        out.put(op.ST_W, FRAME, 0, _slot(word))
     for index, one in enumerate(program):
-        out.starts[index] = len(out.code)
+        out.label(index)
         needs = max(needs, _one(out, index, one, beyond))
-    if out.jumps_to(FAIL):  # the verifier refuses what can't be reached
-        out.starts[FAIL] = len(out.code)
-        out(ALU32 | MOVE, SCRATCH)
-        out(JMP | EXIT)
-    return Filter(out.assemble(), needs, tuple(sorted(beyond)))
+    if out.uses(FAIL):  # the verifier refuses what can't be reached
+        out.label(FAIL)
+        out.put(op.MOV32_IMM, SCRATCH)
+        out.put(op.EXIT)
+    if len(out) > LONGEST:
+        raise InvalidInput("the filter is too long", f"{len(out)} instructions, and {LONGEST} are taken")
+    return Filter(out.image(), needs, tuple(sorted(beyond)))
 
 
-def _one(out: _Out, index: int, one: Classic, beyond: set[int]) -> int:
+def _fail(out: Assembly) -> None:
+    """Never match from here. Put as a question, so that what follows can be reached, for the verifier."""
+    out.jump(FAIL, op.JLE_IMM, CAPTURED, HEAD)
+
+
+def _one(out: Assembly, index: int, one: Classic, beyond: set[int]) -> int:
     """Translate one instruction; returns up to which byte it looks at the packet."""
-    kind = one.code & 7
+    kind = one.code & op.CLASS
     if kind in (LOAD, LOAD_X):
         return _load(out, one, A if kind == LOAD else X, beyond)
     if kind in (STORE, STORE_X):
-        out(STORE_WORD, FRAME, A if kind == STORE else X, _slot(one.k))
+        out.put(op.STX_W, FRAME, A if kind == STORE else X, _slot(one.k))
     elif kind == ALU:
-        _arithmetic(out, one.code & 0xF0, bool(one.code & FROM_X), one.k)
+        _arithmetic(out, one.code & op.OPERATION, bool(one.code & FROM_X), one.k)
     elif kind == JUMP:
         _jump(out, index, one)
     elif kind == RETURN:
         if one.code & 0x18 == RETURN_A:
-            out(ALU32 | MOVE | REGISTER, SCRATCH, A)
+            out.put(op.MOV32_REG, SCRATCH, A)
         else:
-            out(ALU32 | MOVE, SCRATCH, k=one.k)
-        out(JMP | EXIT)
+            out.put(op.MOV32_IMM, SCRATCH, immediate=one.k)
+        out.put(op.EXIT)
     elif one.code & 0xF8 == TXA:
-        out(ALU32 | MOVE | REGISTER, A, X)
+        out.put(op.MOV32_REG, A, X)
     else:
-        out(ALU32 | MOVE | REGISTER, X, A)
+        out.put(op.MOV32_REG, X, A)
     return 0
 
 
-def _load(out: _Out, one: Classic, register: int, beyond: set[int]) -> int:
+def _load(out: Assembly, one: Classic, register: int, beyond: set[int]) -> int:
     mode, size = one.code & 0xE0, SIZES[one.code & 0x18]
     if mode == IMMEDIATE:
-        out(ALU32 | MOVE, register, k=one.k)
+        out.put(op.MOV32_IMM, register, immediate=one.k)
     elif mode == MEMORY:
-        out(LOAD_OF[4], register, FRAME, _slot(one.k))
+        out.put(LOAD_OF[4], register, FRAME, _slot(one.k))
     elif mode == LENGTH:
-        out(LOAD_OF[4], register, PACKET, LENGTH_AT)
+        out.put(LOAD_OF[4], register, PACKET, LENGTH_AT)
     elif mode == INDIRECT:
         # As 64 bits: an offset that would wrap around lies beyond the end, as it does for libpcap.
-        out(ALU64 | MOVE | REGISTER, OFFSET, X)
+        out.put(op.MOV64_REG, OFFSET, X)
         if one.k > HEAD - size:
-            out.fail()
+            _fail(out)
             return 0
-        out(ALU64 | ADD, OFFSET, k=one.k)
-        out.jump(FAIL, JMP | JGT, OFFSET, k=HEAD - size)
-        out(ALU64 | MOVE | REGISTER, SCRATCH, OFFSET)
-        out(ALU64 | ADD, SCRATCH, k=size)
-        out.jump(FAIL, JMP | JGT | REGISTER, SCRATCH, CAPTURED)
-        out(ALU64 | ADD | REGISTER, OFFSET, PACKET)
+        out.put(op.ADD64_IMM, OFFSET, immediate=one.k)
+        out.jump(FAIL, op.JMP | op.JGT, OFFSET, immediate=HEAD - size)
+        out.put(op.MOV64_REG, SCRATCH, OFFSET)
+        out.put(op.ADD64_IMM, SCRATCH, immediate=size)
+        out.jump(FAIL, op.JMP | op.JGT | op.X, SCRATCH, source=CAPTURED)
+        out.put(op.ADD64_REG, OFFSET, PACKET)
         _packet(out, register, OFFSET, BYTES_AT, size)
         return HEAD
     else:
         end = one.k + size
         if end > HEAD:
             beyond.add(one.k)
-            out.fail()
+            _fail(out)
             return 0
-        out.jump(FAIL, JMP | JLT, CAPTURED, k=end)
+        out.jump(FAIL, op.JMP | op.JLT, CAPTURED, immediate=end)
         _packet(out, register, PACKET, BYTES_AT + one.k, size)
         if mode == HEADER_LENGTH:
-            out(ALU32 | AND, X, k=0xF)
-            out(ALU32 | LSH, X, k=2)
+            out.put(op.ALU | op.AND, X, immediate=0xF)
+            out.put(op.ALU | op.LSH, X, immediate=2)
         return end
     return 0
 
 
-def _packet(out: _Out, register: int, base: int, offset: int, size: int) -> None:
-    out(LOAD_OF[size], register, base, offset)
+def _packet(out: Assembly, register: int, base: int, offset: int, size: int) -> None:
+    out.put(LOAD_OF[size], register, base, offset)
     if size > 1:
-        out(ALU32 | END | TO_BIG_ENDIAN, register, k=8 * size)
+        out.put(op.ALU | op.END | TO_BIG_ENDIAN, register, immediate=8 * size)
 
 
-def _arithmetic(out: _Out, operation: int, from_x: bool, k: int) -> None:
-    if operation == NEG:
-        out(ALU32 | NEG, A)
+def _arithmetic(out: Assembly, operation: int, from_x: bool, k: int) -> None:
+    if operation == op.NEG:
+        out.put(op.ALU | op.NEG, A)
     elif not from_x:
-        if operation in (LSH, RSH) and k > 31:
-            out(ALU32 | MOVE, A)
-        elif operation in (DIV, MOD) and not k:
-            out.fail()
+        if operation in (op.LSH, op.RSH) and k > 31:
+            out.put(op.MOV32_IMM, A)
+        elif operation in (op.DIV, op.MOD) and not k:
+            _fail(out)
         else:
-            out(ALU32 | operation, A, k=k)
-    elif operation in (LSH, RSH):
+            out.put(op.ALU | operation, A, immediate=k)
+    elif operation in (op.LSH, op.RSH):
         # eBPF takes the shift modulo 32, libpcap shifts everything out.
-        out(JMP32 | JLT, X, 0, 2, 32)
-        out(ALU32 | MOVE, A)
-        out(JMP | JA, offset=1)
-        out(ALU32 | operation | REGISTER, A, X)
+        out.put(op.JMP32 | op.JLT, X, 0, 2, 32)
+        out.put(op.MOV32_IMM, A)
+        out.put(op.GOTO, offset=1)
+        out.put(op.ALU | operation | op.X, A, X)
     else:
-        if operation in (DIV, MOD):
-            out.jump(FAIL, JMP32 | JEQ, X)
-        out(ALU32 | operation | REGISTER, A, X)
+        if operation in (op.DIV, op.MOD):
+            out.jump(FAIL, op.JMP32 | op.JEQ, X)
+        out.put(op.ALU | operation | op.X, A, X)
 
 
-def _jump(out: _Out, index: int, one: Classic) -> None:
-    operation = one.code & 0xF0
-    if operation == JA:
+def _jump(out: Assembly, index: int, one: Classic) -> None:
+    operation = one.code & op.OPERATION
+    if operation == op.JA:
         out.jump(index + 1 + one.k)
         return
-    code = JMP32 | operation | (REGISTER if one.code & FROM_X else 0)
-    out.jump(index + 1 + one.if_true, code, A, X if one.code & FROM_X else 0, one.k)
+    from_x = one.code & FROM_X
+    code = op.JMP32 | operation | (op.X if from_x else op.K)
+    out.jump(index + 1 + one.if_true, code, A, one.k, source=X if from_x else 0)
     if one.if_false:
         out.jump(index + 1 + one.if_false)
 
 
 def _uses_memory(one: Classic) -> bool:
-    kind = one.code & 7
+    kind = one.code & op.CLASS
     return kind in (STORE, STORE_X) or (kind in (LOAD, LOAD_X) and one.code & 0xE0 == MEMORY)
 
 
@@ -240,12 +212,18 @@ def _slot(word: int) -> int:
 
 LOADS = {size | mode for size in SIZES for mode in (ABSOLUTE, INDIRECT)} | {IMMEDIATE, MEMORY, LENGTH}
 LOADS_X = {IMMEDIATE, MEMORY, LENGTH, HEADER_LENGTH | 0x10}
+ARITHMETIC = (op.ADD, op.SUB, op.MUL, op.DIV, op.OR, op.AND, op.LSH, op.RSH, op.MOD, op.XOR)
+COMPARISONS = (op.JEQ, op.JGT, op.JGE, op.JSET)
 KNOWN = (
     {LOAD | rest for rest in LOADS}
     | {LOAD_X | rest for rest in LOADS_X}
-    | {STORE, STORE_X, RETURN, RETURN | RETURN_A, MISC, MISC | TXA, ALU | NEG, JUMP | JA}
-    | {ALU | operation | source for operation in (*range(0, NEG, 0x10), MOD, XOR) for source in (0, FROM_X)}
-    | {JUMP | operation | source for operation in (JEQ, JGT, JGE, JSET) for source in (0, FROM_X)}
+    | {STORE, STORE_X, RETURN, RETURN | RETURN_A, MISC, MISC | TXA, ALU | op.NEG, JUMP | op.JA}
+    | {
+        ALU | operation | source
+        for operation in (*range(0, op.NEG, 0x10), op.MOD, op.XOR)
+        for source in (0, FROM_X)
+    }
+    | {JUMP | operation | source for operation in (op.JEQ, op.JGT, op.JGE, op.JSET) for source in (0, FROM_X)}
 )
 
 
@@ -255,8 +233,8 @@ def _check(program: Sequence[Classic]) -> None:
             raise InvalidInput("the filter can't be translated", f"instruction {one.code:#x} is not known")
         if _uses_memory(one) and one.k >= MEMORY_WORDS:
             raise InvalidInput("the filter can't be translated", f"it has no word {one.k}")
-        if one.code & 7 == JUMP:
-            distances = (one.k,) if one.code & 0xF0 == JA else (one.if_true, one.if_false)
+        if one.code & op.CLASS == JUMP:
+            distances = (one.k,) if one.code & op.OPERATION == op.JA else (one.if_true, one.if_false)
             if index + 1 + max(distances) >= len(program):
                 raise InvalidInput("the filter can't be translated", "it jumps out of itself")
     if not program or program[-1].code & 7 != RETURN:

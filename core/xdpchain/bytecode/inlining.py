@@ -14,18 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .instructions import CALL, PSEUDO_CALL, SIZE, Instruction, base_register, names_function
+from . import opcodes as op
+from .instructions import Instruction, base_register, decode, encode, names_function
+from .opcodes import FRAME, STACK
 
 __all__ = ["Inlined", "inlined"]
 
-EXIT, JUMP = 0x95, 0x05
-MOVE, ADD_CONSTANT = 0xBF, 0x07
-LOAD, STORE = 0x79, 0x7B
-FRAME, STACK = 10, 512
 SAVED = range(6, 10)
 
-CLASS, ATOMIC = 7, 0xC3  # the class of an instruction; an atomic operation (with the size's bits masked out)
-WRITES = (0, 1, 4, 7)  # the classes that write to their target register: loads and arithmetic
+WRITES = (op.LD, op.LDX, op.ALU, op.ALU64)  # the classes that write to their target register
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +39,7 @@ def inlined(image: bytes, starts: Sequence[int], bodies: Mapping[int, int]) -> I
     ``starts`` are the indices of all functions. None where it can't be: the frame would be too large, the
     jumps too long, or somebody else refers to one of the functions.
     """
-    lines = [Instruction.decode(image, at) for at in range(len(image) // SIZE)]
+    lines = list(decode(image))
     ordered = sorted(starts)
     ends = dict(zip(ordered, (*ordered[1:], len(lines)), strict=True))
     main = lines[: ends[0]]
@@ -64,15 +61,15 @@ def inlined(image: bytes, starts: Sequence[int], bodies: Mapping[int, int]) -> I
             return None
         call = calls[start]
         out[call] = _jump(call, len(out))
-        out += [Instruction(STORE, FRAME, register, place, 0) for register, place in places]
+        out += [Instruction(op.STX_DW, FRAME, register, place, 0) for register, place in places]
         origin += [-1] * (len(out) - len(origin))
         end = len(out) + len(body)
-        out += [_jump(len(out) + i, end) if one.code == EXIT else one for i, one in enumerate(body)]
+        out += [_jump(len(out) + i, end) if one.code == op.EXIT else one for i, one in enumerate(body)]
         origin += range(start, ends[start])
-        out += [Instruction(LOAD, register, FRAME, place, 0) for register, place in places]
+        out += [Instruction(op.LDX_DW, register, FRAME, place, 0) for register, place in places]
         out.append(_jump(len(out), call + 1))
         origin += [-1] * (len(out) - len(origin))
-    if -lowest > STACK or any(one.code == JUMP and abs(one.offset) >= 1 << 15 for one in out):
+    if -lowest > STACK or any(one.code == op.GOTO and abs(one.offset) >= 1 << 15 for one in out):
         return None
     moved = {0: 0}
     for start in ordered[1:]:
@@ -86,26 +83,26 @@ def inlined(image: bytes, starts: Sequence[int], bodies: Mapping[int, int]) -> I
             if target is None:
                 return None
             out[at] = one._replace(immediate=target - at - 1)
-    return Inlined(b"".join(one.encode() for one in out), moved)
+    return Inlined(encode(out), moved)
 
 
 def _is_call(one: Instruction) -> bool:
-    return one.code == CALL and one.source == PSEUDO_CALL
+    return one.code == op.CALL and one.source == op.CALL_FUNCTION
 
 
 def _leaves(one: Instruction) -> bool:
     """Whether another one than the next may follow."""
-    return one.code & CLASS in (5, 6)
+    return one.code & op.CLASS in (op.JMP, op.JMP32)
 
 
 def _jump(at: int, to: int) -> Instruction:
-    return Instruction(JUMP, 0, 0, to - at - 1, 0)
+    return Instruction(op.GOTO, 0, 0, to - at - 1, 0)
 
 
 def _written(body: Sequence[Instruction]) -> set[int]:
     """The registers that it may write to; an atomic operation gives back the old value in its source."""
-    targets = {one.target for one in body if one.code & CLASS in WRITES}
-    return targets | {one.source for one in body if one.code & 0xE7 == ATOMIC}
+    targets = {one.target for one in body if one.code & op.CLASS in WRITES}
+    return targets | {one.source for one in body if one.code & (op.MODE | op.CLASS) == op.ATOMIC | op.STX}
 
 
 def _deepen(main: Sequence[Instruction], by: int) -> tuple[list[Instruction], int] | None:
@@ -120,7 +117,7 @@ def _deepen(main: Sequence[Instruction], by: int) -> tuple[list[Instruction], in
             place = at + 1
             while place < len(main) and main[place].target != one.target and not _leaves(main[place]):
                 place += 1
-            if one.code != MOVE or place == len(main) or main[place].code != ADD_CONSTANT:
+            if one.code != op.MOV64_REG or place == len(main) or main[place].code != op.ADD64_IMM:
                 return None
             out[place] = main[place]._replace(immediate=main[place].immediate - by)
             lowest = min(lowest, out[place].immediate)

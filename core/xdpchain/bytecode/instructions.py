@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """BPF instructions as bytes: reading them, and splicing components behind a dispatcher. Pure.
 
-An instruction has 8 bytes: opcode, registers (source in the high half), offset, immediate. Calls of
+An instruction has 8 bytes: opcode, registers (source in the high half, on little-endian machines), offset,
+immediate. Calls of
 subprograms and addresses of functions are relative to the instruction, so a component can be appended as it
 is; only the dispatcher's calls are pointed anew.
 """
@@ -9,36 +10,43 @@ is; only the dispatcher's calls are pointed anew.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput
 
+from . import opcodes as op
+
 __all__ = [
+    "LET_PASS",
     "Instruction",
     "Linked",
     "base_register",
+    "decode",
+    "encode",
     "function_starts",
     "instructions",
+    "jump_target",
     "map_references",
     "module_calls",
     "names_function",
     "patch_maps",
     "splice",
+    "successors",
+    "whole",
 ]
 
 SIZE = 8
-CALL = 0x85
-LOAD_64 = 0x18  # the one instruction of two parts
-MOVE = 0xB7
-PSEUDO_CALL = 1
-PSEUDO_KFUNC = 2
-PSEUDO_MAP_FD = 1
-PSEUDO_MAP_VALUE = 2
-PSEUDO_FUNC = 4
+_LINE = struct.Struct("=BBhi")
+_LITTLE = sys.byteorder == "little"
 
-LOAD_FROM, STORE_TO = 1, (2, 3)  # classes of instructions
+
+def _registers(byte: int) -> tuple[int, int]:
+    """Target and source; which half of the byte is which depends on the byte order."""
+    return (byte & 15, byte >> 4) if _LITTLE else (byte >> 4, byte & 15)
 
 
 class Instruction(NamedTuple):
@@ -53,22 +61,51 @@ class Instruction(NamedTuple):
     @classmethod
     def decode(cls, image: bytes, index: int) -> Instruction:
         """The instruction at an index of an image."""
-        code, registers, offset, immediate = struct.unpack_from("=BBhi", image, index * SIZE)
-        return cls(code, registers & 15, registers >> 4, offset, immediate)
+        code, registers, offset, immediate = _LINE.unpack_from(image, index * SIZE)
+        target, source = _registers(registers)
+        return cls(code, target, source, offset, immediate)
 
     def encode(self) -> bytes:
-        return struct.pack("=BBhi", self.code, self.target | self.source << 4, self.offset, self.immediate)
+        registers = self.target | self.source << 4 if _LITTLE else self.target << 4 | self.source
+        return _LINE.pack(self.code, registers, self.offset, self.immediate)
+
+
+@lru_cache(maxsize=32)
+def decode(image: bytes) -> tuple[Instruction, ...]:
+    """All instructions of an image by index, decoded once for all who look at it; the second half of a 64-bit
+    load stands as an instruction of its own. Raises InvalidInput.
+    """
+    if len(image) % SIZE:
+        raise InvalidInput(f"{len(image)} bytes are no BPF instructions")
+    lines = []
+    for code, registers, offset, immediate in _LINE.iter_unpack(image):
+        lines.append(Instruction(code, *_registers(registers), offset, immediate))
+    return tuple(lines)
+
+
+def encode(lines: Iterable[Instruction]) -> bytes:
+    """The image that these instructions are."""
+    return b"".join(line.encode() for line in lines)
+
+
+LET_PASS = encode((Instruction(op.MOV64_IMM, 0, 0, 0, 2), Instruction(op.EXIT, 0, 0, 0, 0)))
+"""The smallest XDP program: it returns XDP_PASS."""
+
+
+def whole(lines: Sequence[Instruction]) -> Iterator[tuple[int, Instruction]]:
+    """(index, instruction); the second half of a 64-bit load is passed over."""
+    index, count = 0, len(lines)
+    while index < count:
+        line = lines[index]
+        yield index, line
+        index += 2 if line.code == op.LD_IMM64 else 1
 
 
 def instructions(image: bytes) -> Iterator[tuple[int, Instruction]]:
-    """(index, instruction); the second half of a 64-bit load is passed over. Raises InvalidInput."""
-    if len(image) % SIZE:
-        raise InvalidInput(f"{len(image)} bytes are no BPF instructions")
-    index, count = 0, len(image) // SIZE
-    while index < count:
-        one = Instruction.decode(image, index)
-        yield index, one
-        index += 2 if one.code == LOAD_64 else 1
+    """(index, instruction) of an image; the second half of a 64-bit load is passed over. Raises
+    InvalidInput.
+    """
+    return whole(decode(image))
 
 
 def map_references(image: bytes) -> tuple[tuple[int, int], ...]:
@@ -76,7 +113,7 @@ def map_references(image: bytes) -> tuple[tuple[int, int], ...]:
     return tuple(
         (index, one.immediate)
         for index, one in instructions(image)
-        if one.code == LOAD_64 and one.source in (PSEUDO_MAP_FD, PSEUDO_MAP_VALUE)
+        if one.code == op.LD_IMM64 and one.source in (op.IMM_MAP, op.IMM_MAP_VALUE)
     )
 
 
@@ -84,26 +121,42 @@ def function_starts(image: bytes) -> tuple[int, ...]:
     """Where functions begin: at 0, and wherever a call or a function's address points."""
     starts = {0}
     for index, one in instructions(image):
-        if (one.code, one.source) in ((CALL, PSEUDO_CALL), (LOAD_64, PSEUDO_FUNC)):
+        if names_function(one):
             starts.add(index + one.immediate + 1)
     return tuple(sorted(starts))
 
 
 def names_function(one: Instruction) -> bool:
     """Whether an instruction calls a function of the same program, or takes its address."""
-    return (one.code, one.source) in ((CALL, PSEUDO_CALL), (LOAD_64, PSEUDO_FUNC))
+    return (one.code, one.source) in ((op.CALL, op.CALL_FUNCTION), (op.LD_IMM64, op.IMM_FUNCTION))
+
+
+def jump_target(index: int, line: Instruction) -> int:
+    """Where a jump at an index leads when it is taken."""
+    return index + 1 + (line.immediate if line.code == op.GOTOL else line.offset)
+
+
+def successors(index: int, line: Instruction) -> tuple[int, ...]:
+    """The instructions of the same function that may come next; the one behind a jump first."""
+    if line.code == op.EXIT:
+        return ()
+    if not op.is_jump(line.code):
+        return (index + (2 if line.code == op.LD_IMM64 else 1),)
+    target = jump_target(index, line)
+    return (target,) if op.is_goto(line.code) else (index + 1, target)
 
 
 def base_register(one: Instruction) -> int | None:
     """The register that an instruction's address is relative to."""
-    kind = one.code & 7
-    return one.source if kind == LOAD_FROM else one.target if kind in STORE_TO else None
+    if one.code & op.CLASS == op.LDX:
+        return one.source
+    return one.target if op.is_store(one.code) else None
 
 
 def module_calls(image: bytes) -> bool:
     """Whether the code calls functions of a kernel module, which an image can't carry along."""
     return any(
-        one.code == CALL and one.source == PSEUDO_KFUNC and one.offset for _, one in instructions(image)
+        one.code == op.CALL and one.source == op.CALL_KFUNC and one.offset for _, one in instructions(image)
     )
 
 
@@ -154,12 +207,12 @@ def splice(
     for start, moved in kept.items():
         end = moved + ends[start] - start
         for index, one in instructions(bytes(body[moved * SIZE : end * SIZE])):
-            if one.code != CALL or one.source != PSEUDO_CALL:
+            if one.code != op.CALL or one.source != op.CALL_FUNCTION:
                 continue
             target = targets.get(start + index + one.immediate + 1)
             if target is not None:
                 new = one._replace(immediate=target - (moved + index) - 1)
             else:
-                new = Instruction(MOVE, 0, 0, 0, 0)
+                new = Instruction(op.MOV64_IMM, 0, 0, 0, 0)
             body[(moved + index) * SIZE : (moved + index + 1) * SIZE] = new.encode()
     return Linked(bytes(body) + b"".join(filter(None, components)), tuple(places), kept)

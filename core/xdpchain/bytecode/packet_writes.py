@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .instructions import Instruction, instructions
+from . import opcodes as op
+from .instructions import Instruction, instructions, successors
 
 __all__ = ["Code", "TooLong", "writes_packet"]
 
@@ -29,15 +30,6 @@ function's stack. OUTSIDE: into a caller's.
 """
 
 FIELDS = {0: PACKET, 4: END, 8: PACKET}  # struct xdp_md: data, data_end, data_meta
-
-LD, LDX, ST, STX, ALU, JMP, JMP32, ALU64 = range(8)
-DOUBLE = 0x18
-MODE_ATOMIC = 0xC0
-ADD, SUB, MOV = 0x00, 0x10, 0xB0
-CALL, EXIT, JA = 0x80, 0x90, 0x00
-LOAD_64 = 0x18
-PSEUDO_CALL = 1
-CALLING_BACK = (164, 181, 209)  # bpf_for_each_map_elem, bpf_loop, bpf_user_ringbuf_drain
 
 
 class TooLong(Exception):
@@ -141,7 +133,7 @@ class _Search:
             if one is None:
                 continue
             after = self._step(name, states[at], one, targets.get(at))
-            for place in _next(at, one):
+            for place in successors(at, one):
                 known = states.get(place)
                 joined = after if known is None else known.join(after)
                 if joined != known:
@@ -149,28 +141,28 @@ class _Search:
                     pending.append(place)
 
     def _step(self, name: str, state: State, one: Instruction, target: str | None) -> State:
-        kind, operation = one.code & 7, one.code & 0xF0
-        if one.code == LOAD_64:
+        kind, operation = one.code & op.CLASS, one.code & op.OPERATION
+        if one.code == op.LD_IMM64:
             if target is not None:  # a callback
                 self._give(target, (NOTHING, *(Value(OUTSIDE, None),) * 4))
             return state.put(one.target, NOTHING)
-        if kind == ALU64:
+        if kind == op.ALU64:
             return state.put(one.target, _computed(state, one, operation))
-        if kind == ALU:
+        if kind == op.ALU:
             return state.put(one.target, NOTHING)
-        if kind == LDX:
+        if kind == op.LDX:
             return state.put(one.target, self._loaded(state, one))
-        if kind in (ST, STX):
+        if kind in (op.ST, op.STX):
             return self._stored(state, one)
-        if kind == JMP and operation == CALL:
+        if one.code == op.CALL:
             return self._called(state, one, target)
-        if kind == JMP and operation == EXIT:
+        if one.code == op.EXIT:
             self._return(name, state.registers[0])
         return state
 
     def _loaded(self, state: State, one: Instruction) -> Value:
         source = state.registers[one.source]
-        whole = one.code & DOUBLE == DOUBLE
+        whole = one.code & op.SIZE == op.DW
         value = NOTHING
         if source.holds & CONTEXT and one.offset in FIELDS:
             value = value.join(Value(FIELDS[one.offset], None))
@@ -188,8 +180,8 @@ class _Search:
         base = state.registers[one.target]
         if base.holds & PACKET:
             self._found = True
-        atomic = one.code & 7 == STX and one.code & 0xE0 == MODE_ATOMIC
-        kept = one.code & 7 == STX and one.code & DOUBLE == DOUBLE and not atomic
+        atomic = one.code & (op.CLASS | op.MODE) == op.STX | op.ATOMIC
+        kept = one.code & (op.CLASS | op.SIZE) == op.STX | op.DW and not atomic
         value = state.registers[one.source] if kept else NOTHING
         if base.holds & OUTSIDE and value.holds:
             self._share(value.holds)
@@ -202,7 +194,7 @@ class _Search:
                 stack[base.at + one.offset] = value
             state = State(state.registers, stack)
         # An atomic operation may leave the old value in a register: never a pointer.
-        return state.put(one.source, NOTHING) if atomic and one.immediate & 1 else state
+        return state.put(one.source, NOTHING) if atomic and one.immediate & op.FETCH else state
 
     def _share(self, holds: int) -> None:
         # A frame is another function's to whoever reads it from there.
@@ -213,12 +205,12 @@ class _Search:
 
     def _called(self, state: State, one: Instruction, target: str | None) -> State:
         result, given = NOTHING, state.registers[1:6]
-        known = one.source == 0 and one.immediate not in CALLING_BACK
+        known = one.source == 0 and one.immediate not in op.CALLING_BACK
         if not known and any(value.holds & FRAME for value in given):
             # Somebody else will read our stack. Helpers that call nobody back read bytes, and no pointers.
             for word in state.stack.values():
                 self._share(word.holds)
-        if one.source == PSEUDO_CALL and target is not None:
+        if one.source == op.CALL_FUNCTION and target is not None:
             self._give(target, tuple(map(_handed, given)))
             result = self._returned.get(target, NOTHING)
         return State((result, *(NOTHING,) * 5, *state.registers[6:]), state.stack)
@@ -238,26 +230,15 @@ def _handed(value: Value) -> Value:
 
 
 def _computed(state: State, one: Instruction, operation: int) -> Value:
-    register = bool(one.code & 8)
+    register = bool(one.code & op.X)
     own, other = state.registers[one.target], state.registers[one.source] if register else NOTHING
-    if operation == MOV:
+    if operation == op.MOV:
         return other if register else NOTHING
-    if operation not in (ADD, SUB):
+    if operation not in (op.ADD, op.SUB):
         return NOTHING
     if not register and own.holds == FRAME and own.at is not None:
-        return Value(FRAME, own.at + (one.immediate if operation == ADD else -one.immediate))
-    if operation == SUB and own.holds & (PACKET | END) and other.holds & (PACKET | END):
+        return Value(FRAME, own.at + (one.immediate if operation == op.ADD else -one.immediate))
+    if operation == op.SUB and own.holds & (PACKET | END) and other.holds & (PACKET | END):
         return NOTHING  # a length
     holds = own.holds | other.holds
     return Value(holds, None if holds else 0)
-
-
-def _next(at: int, one: Instruction) -> tuple[int, ...]:
-    kind, operation = one.code & 7, one.code & 0xF0
-    if kind not in (JMP, JMP32) or operation == CALL:
-        return (at + (2 if one.code == LOAD_64 else 1),)
-    if operation == EXIT:
-        return ()
-    if operation == JA:
-        return (at + 1 + (one.immediate if kind == JMP32 else one.offset),)
-    return at + 1, at + 1 + one.offset

@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .instructions import CALL, PSEUDO_KFUNC, instructions
+from . import opcodes as op
+from .instructions import instructions
+from .opcodes import Helper
 
 __all__ = ["TO_DEVICES", "Traits", "Where", "only_to_stack", "redirect_words", "traits", "words"]
 
-CLOCKS = frozenset({5, 118, 125, 160, 208})  # ktime_get_ns, jiffies64, …boot_ns, …coarse_ns, …tai_ns
-RANDOM = 7  # get_prandom_u32
-TAIL_CALL = 12
-REDIRECT = 23
-PERF_EVENT = 25
-ADJUST_META = 54
-FIB_LOOKUP = 69
-LOAD_WORD = 0x61  # BPF_LDX | BPF_MEM | BPF_W
+CLOCKS = frozenset(
+    {
+        Helper.KTIME_GET_NS,
+        Helper.JIFFIES64,
+        Helper.KTIME_GET_BOOT_NS,
+        Helper.KTIME_GET_COARSE_NS,
+        Helper.KTIME_GET_TAI_NS,
+    }
+)
 CTX_INGRESS, CTX_QUEUE = 12, 16  # offsets in struct xdp_md
 
 NO_ELEMENTS = {"queue", "stack", "bloom_filter", "stack_trace"}
@@ -64,11 +67,11 @@ def traits(code: bytes) -> Traits:
     helpers = set()
     functions = ingress = queue = False
     for _, one in instructions(code):
-        if one.code == CALL and one.source == 0:
+        if one.code == op.CALL and one.source == op.CALL_HELPER:
             helpers.add(one.immediate)
-        elif one.code == CALL and one.source == PSEUDO_KFUNC:
+        elif one.code == op.CALL and one.source == op.CALL_KFUNC:
             functions = True
-        elif one.code == LOAD_WORD:
+        elif one.code == op.LDX_W:
             ingress |= one.offset == CTX_INGRESS
             queue |= one.offset == CTX_QUEUE
     return Traits(frozenset(helpers), functions, ingress, queue)
@@ -79,13 +82,13 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
     the interface itself, not on the loopback device.
     """
     found = []
-    if has.helpers & CLOCKS and RANDOM in has.helpers:
+    if has.helpers & CLOCKS and Helper.GET_PRANDOM_U32 in has.helpers:
         found.append(f"{where} reads a clock and random numbers: at another time it may decide otherwise")
     elif has.helpers & CLOCKS:
         found.append(f"{where} reads a clock: at another time, or pace of packets, it may decide otherwise")
-    elif RANDOM in has.helpers:
+    elif Helper.GET_PRANDOM_U32 in has.helpers:
         found.append(f"{where} reads random numbers: the next time it may decide otherwise")
-    if TAIL_CALL in has.helpers and not where.filled:
+    if Helper.TAIL_CALL in has.helpers and not where.filled:
         found.append(
             f"{where} tail-calls what was put into its program array at run time: not followed, the trial "
             "goes on as if the array were empty"
@@ -95,11 +98,11 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
             f"{where} calls functions of the kernel; those for a card's metadata (hash, timestamp, VLAN tag) "
             "have nothing to tell in a trial"
         )
-    if ADJUST_META in has.helpers:
+    if Helper.XDP_ADJUST_META in has.helpers:
         found.append(f"{where} hands metadata on to the network stack, which a trial does not show")
-    if PERF_EVENT in has.helpers:
+    if Helper.PERF_EVENT_OUTPUT in has.helpers:
         found.append(f"{where} sends events to a reader: in a trial nobody gets them")
-    if not arrived and (has.ingress or FIB_LOOKUP in has.helpers):
+    if not arrived and (has.ingress or Helper.FIB_LOOKUP in has.helpers):
         found.append(f"{where} may look at the interface that a packet came in on: here that was lo")
     if has.queue:
         found.append(f"{where} may look at the receive queue: in a trial it is always 0")
@@ -115,7 +118,7 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
 def only_to_stack(where: Where, has: Traits) -> bool:
     """Whether what the component redirects can only go to another CPU, and on to the network stack."""
     kinds = set(where.maps.values())
-    return "cpumap" in kinds and not kinds & {*TO_DEVICES, "xskmap"} and REDIRECT not in has.helpers
+    return "cpumap" in kinds and not kinds & {*TO_DEVICES, "xskmap"} and Helper.REDIRECT not in has.helpers
 
 
 def redirect_words(where: Where, has: Traits) -> str:
@@ -128,7 +131,7 @@ def redirect_words(where: Where, has: Traits) -> str:
             targets.append(f"to another CPU by its map {name}, and on to the network stack")
         elif kind == "xskmap":
             targets.append(f"to a process's AF_XDP socket by its map {name}")
-    if REDIRECT in has.helpers:
+    if Helper.REDIRECT in has.helpers:
         targets.append("to an interface that it chooses itself")
     where_to = ", or ".join(targets) or "somewhere"
     return f"{where} redirects {where_to}: whether packets arrive there is not known"

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from xdpchain.bytecode.effects import Effects, effects_of
-from xdpchain.bytecode.redirects import TO_DEVICES, redirect_use
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Chain, Component, Mode
 from xdpchain.model.running import Running
+from xdpchain.objects.effects import Effects, effects_of
+from xdpchain.objects.redirects import TO_DEVICES, redirect_use
 from xdpchain.sys import bpf
 from xdpchain.sys.device_maps import device_targets
 from xdpchain.sys.netlink import Netlink

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from xdpchain.bytecode.effects import Effects, effects_of
-from xdpchain.bytecode.redirects import redirect_use
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
 from xdpchain.model.paths import RETURN, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
+from xdpchain.objects.effects import Effects, effects_of
+from xdpchain.objects.redirects import redirect_use
 
 from .checks import SINGLE_BUFFER_MTU
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from xdpchain.bytecode import opcodes as op
+from xdpchain.bytecode.instructions import LET_PASS, Instruction, encode
 from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.linkage.dispatcher.config import DispatcherConfig, SlotConfig
 from xdpchain.linkage.dispatcher.emit import MAIN, function_ids, load_dispatcher, takes_frags
@@ -29,25 +30,16 @@ __all__ = ["examine_kernel"]
 BPF_TRACE_FEXIT = 25
 BPF_XDP = 37
 BPF_F_MMAPABLE = 1 << 10
-BPF_FUNC_LOOP = 181
 LOOPBACK = 1  # its ifindex in every namespace
 PACKET = bytes(64)
 ENOTSUPP = 524
 NEWER = "Only a newer kernel helps"
 
 
-def _code(*instructions: tuple[int, int, int, int]) -> bytes:
-    """(operation, registers, offset, immediate) each."""
-    return b"".join(struct.pack("=BBhi", *one) for one in instructions)
-
-
-EXIT = (0x95, 0, 0, 0)
-RETURN_PASS = _code((0xB7, 0, 0, 2), EXIT)
-RETURN_0 = _code((0xB7, 0, 0, 0), EXIT)
-# Two functions: the first calls the second, which returns XDP_PASS. Which half of the byte the source
-# register is depends on the byte order.
-PSEUDO_CALL = 0x10 if sys.byteorder == "little" else 0x01
-CALLS = _code((0x85, PSEUDO_CALL, 0, 1), EXIT) + RETURN_PASS
+EXIT = Instruction(op.EXIT, 0, 0, 0, 0)
+RETURN_0 = encode((Instruction(op.MOV64_IMM, 0, 0, 0, 0), EXIT))
+# Two functions: the first calls the second, which returns XDP_PASS.
+CALLS = encode((Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 1), EXIT)) + LET_PASS
 # struct btf_header, one 4-byte integer type, and its name
 SMALLEST_BTF = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, 16, 16, 5) + struct.pack(
     "=IIII", 1, 1 << 24, 4, 32
@@ -72,7 +64,7 @@ class _Attempt:
 
 
 def _xdp() -> bpf.Fd:
-    return bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="xdptui_probe")
+    return bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdptui_probe")
 
 
 def _array(flags: int = 0) -> bpf.Fd:
@@ -142,7 +134,7 @@ def _raw_tracepoint() -> None:
 
 
 def _loop() -> None:
-    code = _code((0x85, 0, 0, BPF_FUNC_LOOP), EXIT)
+    code = encode((Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.LOOP), EXIT))
     try:
         bpf.prog_load(bpf.ProgType.XDP, code, name="xdptui_probe", log_level=1).close()
     except bpf.BpfError as refused:

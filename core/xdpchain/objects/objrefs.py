@@ -8,23 +8,20 @@ Documentation/bpf/standardization/instruction-set.rst.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from xdpchain.bytecode import opcodes as op
+from xdpchain.bytecode.instructions import SIZE, Instruction, decode
 
 from .elf import SHF_EXECINSTR, Elf, Section, Symbol, bad_object, readable
 from .objmaps import KCONFIG, MapSpec, is_data_section
 
 __all__ = ["INSN_SIZE", "Function", "References", "reached_programs", "read_functions"]
 
-INSN_SIZE: Final = 8
+INSN_SIZE: Final = SIZE
 MAX_FUNCTIONS: Final = 1 << 12
-_CALL: Final = 0x85
-_LOAD_IMM64: Final = 0x18
-_HELPER_CALL: Final = 0
-_PSEUDO_CALL: Final = 1
-_HOST: Final = sys.byteorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +134,13 @@ class References:
         return order
 
     def _helpers(self, function: Function) -> Iterator[int]:
-        code = self._elf.sections[function.section].data
-        for offset in range(function.start, function.start + function.size, INSN_SIZE):
-            if code[offset] == _CALL and _source(code[offset + 1]) == _HELPER_CALL:
-                yield _immediate(code, offset)
+        for line in self._code(function):
+            if line.code == op.CALL and line.source == op.CALL_HELPER:
+                yield line.immediate
+
+    def _code(self, function: Function) -> tuple[Instruction, ...]:
+        section = self._elf.sections[function.section].data
+        return decode(bytes(section[function.start : function.start + function.size]))
 
     def _of(self, function: Function) -> _Direct:
         found = self._direct.get(function)
@@ -149,41 +149,38 @@ class References:
         return found
 
     def _read(self, function: Function) -> _Direct:
-        code = self._elf.sections[function.section].data
-        end = function.start + function.size
+        code, end = self._code(function), function.start + function.size
         maps: dict[str, None] = {}
         calls: dict[int, tuple[int, int]] = {}
         kfuncs: dict[str, None] = {}
         relocated = set()
         for one in self._elf.relocations_within(function.section, function.start, end):
             relocated.add(one.offset)
-            if one.offset % INSN_SIZE or one.offset + INSN_SIZE > len(code):
+            if one.offset % INSN_SIZE:
                 raise bad_object(f"a relocation in its function {function.name!r} is not at an instruction")
-            operation, immediate = code[one.offset], _immediate(code, one.offset)
+            line = code[(one.offset - function.start) // INSN_SIZE]
+            operation, immediate = line.code, line.immediate
             symbol = one.symbol
             if symbol.section < 0:  # outside of the object: also kernel symbols, which are no maps
                 if symbol.name in self._configuration:
                     maps[KCONFIG] = None
-                elif operation == _CALL:
+                elif operation == op.CALL:
                     kfuncs[symbol.name] = None
                 continue
             target = self._elf.sections[symbol.section]
-            if operation == _CALL:
+            if operation == op.CALL:
                 # clang: imm -1 for a global function, the instruction's number less one for a static one
                 calls[one.offset] = symbol.section, symbol.value + (immediate + 1) * INSN_SIZE
-            elif operation == _LOAD_IMM64 and target.flags & SHF_EXECINSTR:
+            elif operation == op.LD_IMM64 and target.flags & SHF_EXECINSTR:
                 calls[one.offset] = symbol.section, symbol.value + immediate
-            elif operation == _LOAD_IMM64 and target.name == ".maps":
+            elif operation == op.LD_IMM64 and target.name == ".maps":
                 maps[self._map(self._maps_at.get((symbol.section, symbol.value), ""), function)] = None
-            elif operation == _LOAD_IMM64 and is_data_section(target.name):
+            elif operation == op.LD_IMM64 and is_data_section(target.name):
                 maps[self._map(target.name, function)] = None
-        operations = bytes(code[function.start : end : INSN_SIZE])
-        at = operations.find(_CALL)
-        while at >= 0:
-            offset = function.start + at * INSN_SIZE
-            if _source(code[offset + 1]) == _PSEUDO_CALL and offset not in relocated:
-                calls[offset] = function.section, offset + (_immediate(code, offset) + 1) * INSN_SIZE
-            at = operations.find(_CALL, at + 1)
+        for index, line in enumerate(code):
+            offset = function.start + index * INSN_SIZE
+            if line.code == op.CALL and line.source == op.CALL_FUNCTION and offset not in relocated:
+                calls[offset] = function.section, offset + (line.immediate + 1) * INSN_SIZE
         sites = tuple((at, self._functions[key]) for at, key in calls.items() if key in self._functions)
         return _Direct(tuple(maps), tuple(dict.fromkeys(one for _, one in sites)), sites, tuple(kfuncs))
 
@@ -191,15 +188,6 @@ class References:
         if name not in self._maps:
             raise bad_object(f"its function {function.name!r} refers to a map that it does not have")
         return name
-
-
-def _source(registers: int) -> int:
-    """The source register: its half of the byte depends on the byte order."""
-    return registers >> 4 if _HOST == "little" else registers & 0xF
-
-
-def _immediate(code: memoryview, offset: int) -> int:
-    return int.from_bytes(code[offset + 4 : offset + 8], _HOST, signed=True)
 
 
 def reached_programs(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import subprocess
 import time
 from collections.abc import Iterable
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.errors import PermissionDenied
 from xdpchain.sys import bpf, netns
 
@@ -35,7 +35,6 @@ BURST = 64  # well below the 256 frames that a veth queue holds
 ARRIVAL_TIMEOUT = 5.0  # seconds
 
 BPF_XDP = 37  # the attach type of a bpf_link that holds an XDP program
-LET_PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ under it without its object file. Where that was given, and proved to be the sam
 from __future__ import annotations
 
 import contextlib
-import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.bytecode.trial_limits import (
     TO_DEVICES,
     Traits,
@@ -46,7 +46,6 @@ PAGE = 3520
 what the kernel keeps at the end.
 """
 
-LET_PASS = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
 LOST = (Action.DROP, Action.ABORTED)
 
 

@@ -10,10 +10,10 @@ statistics of their own, for the kernel does not begin them.
 from __future__ import annotations
 
 import contextlib
-import struct
 import time
 from dataclasses import dataclass
 
+from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound
 from xdpchain.model.running import Running
@@ -21,7 +21,6 @@ from xdpchain.sys import bpf
 
 __all__ = ["LookingCost", "RunTime", "RunTimes"]
 
-EMPTY = struct.pack("<BBhi", 0xB7, 0, 0, 2) + struct.pack("<BBhi", 0x95, 0, 0, 0)  # r0 = XDP_PASS; exit
 PACKET = bytes(64)
 ROUNDS, REPEAT = 3, 50_000
 WHAT = "the kernel's BPF statistics can't be had"
@@ -135,7 +134,7 @@ def _nothing(running: Running) -> NotFound:
 
 def _begin(held: contextlib.ExitStack) -> LookingCost:
     """Switch the statistics on, and measure what that costs. Raises BpfError."""
-    with bpf.prog_load(bpf.ProgType.XDP, EMPTY, name="xdptui_empty") as empty:
+    with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdptui_empty") as empty:
         plain = _fastest(empty)
         held.enter_context(bpf.enable_statistics())
         timed = _fastest(empty)

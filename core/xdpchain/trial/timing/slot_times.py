@@ -13,13 +13,12 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.errors import Cancelled
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
 from xdpchain.sys import bpf
 from xdpchain.trial.run import Trial
-
-from .run_time import EMPTY
 
 __all__ = ["FrameTime", "SlotTimes", "slot_times"]
 
@@ -75,7 +74,7 @@ def slot_times(
         ]
         if not cuts:
             Trial(chain)  # says why not
-        empty = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, EMPTY, name="xdptui_empty"))
+        empty = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdptui_empty"))
         found = []
         for name, frame in frames:
             if cancelled():

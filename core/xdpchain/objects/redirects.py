@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from xdpchain.bytecode.opcodes import Helper
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Component
 
@@ -14,7 +15,6 @@ __all__ = ["RedirectUse", "redirect_use"]
 
 TO_DEVICES = ("devmap", "devmap_hash")
 ELSEWHERE = ("cpumap", "xskmap")
-BPF_FUNC_REDIRECT = 23  # bpf_redirect(): to an ifindex that the program itself chooses
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def redirect_use(component: Component, types: Mapping[int, str]) -> RedirectUse:
     if data is not None:
         declared = _declared(data)
         found |= {name: declared[name] for name in component.uses if name in declared}
-        anywhere = BPF_FUNC_REDIRECT in _helpers(data, component.name)
+        anywhere = Helper.REDIRECT in _helpers(data, component.name)
     return RedirectUse(
         tuple(sorted(name for name, kind in found.items() if kind in TO_DEVICES)),
         tuple(sorted(name for name, kind in found.items() if kind in ELSEWHERE)),
@@ -51,9 +51,7 @@ def redirect_use(component: Component, types: Mapping[int, str]) -> RedirectUse:
 @lru_cache(maxsize=64)
 def _declared(data: bytes) -> dict[str, str]:
     """The type of each map of an object file, by name."""
-    from xdpchain.objects.objfile import (
-        ObjectFile,
-    )  # plans are made of what runs too, where nothing reads an object file
+    from .objfile import ObjectFile  # plans are made of what runs too, where nothing reads an object file
 
     try:
         return {one.name: one.type_name for one in ObjectFile.parse(data).maps}
@@ -64,9 +62,9 @@ def _declared(data: bytes) -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _helpers(data: bytes, program: str) -> frozenset[int]:
     """The helpers that a program and the functions it calls ask the kernel for, by number."""
-    from xdpchain.objects.elf import Elf
-    from xdpchain.objects.objfile import ObjectFile
-    from xdpchain.objects.objrefs import References, read_functions
+    from .elf import Elf
+    from .objfile import ObjectFile
+    from .objrefs import References, read_functions
 
     try:
         source = ObjectFile.parse(data)

@@ -8,16 +8,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from xdpchain.bytecode.opcodes import Helper
 from xdpchain.errors import InvalidInput, NotFound
 
 __all__ = ["Effects", "effects_of"]
 
-# enum bpf_func_id of the kernel's uapi/linux/bpf.h.
-WRITING = {44: "bpf_xdp_adjust_head", 54: "bpf_xdp_adjust_meta", 65: "bpf_xdp_adjust_tail",
-           190: "bpf_xdp_store_bytes", 202: "bpf_dynptr_write"}  # fmt: skip
-REDIRECTING = {23: "bpf_redirect", 51: "bpf_redirect_map"}
-TELLING = {25: "bpf_perf_event_output", 130: "bpf_ringbuf_output", 132: "bpf_ringbuf_submit",
-           199: "bpf_ringbuf_submit_dynptr"}  # fmt: skip
+WRITING = (
+    Helper.XDP_ADJUST_HEAD,
+    Helper.XDP_ADJUST_META,
+    Helper.XDP_ADJUST_TAIL,
+    Helper.XDP_STORE_BYTES,
+    Helper.DYNPTR_WRITE,
+)
+REDIRECTING = (Helper.REDIRECT, Helper.REDIRECT_MAP)
+TELLING = (
+    Helper.PERF_EVENT_OUTPUT,
+    Helper.RINGBUF_OUTPUT,
+    Helper.RINGBUF_SUBMIT,
+    Helper.RINGBUF_SUBMIT_DYNPTR,
+)
 
 READING_KFUNCS = (
     "bpf_xdp_metadata_rx_", "bpf_dynptr_from_xdp", "bpf_dynptr_adjust", "bpf_dynptr_is_", "bpf_dynptr_size",
@@ -53,11 +62,11 @@ def effects_of(data: bytes, program: str) -> Effects | None:
     """What a program of the object file ``data`` does, with all that it calls or tail-calls; None if that
     can't be read.
     """
-    from xdpchain.objects.elf import Elf
-    from xdpchain.objects.objfile import ObjectFile
-    from xdpchain.objects.objrefs import Function, References, read_functions
+    from xdpchain.bytecode.packet_writes import Code, TooLong, writes_packet
 
-    from .packet_writes import Code, TooLong, writes_packet
+    from .elf import Elf
+    from .objfile import ObjectFile
+    from .objrefs import Function, References, read_functions
 
     def name(one: Function) -> str:
         return f"{one.section}:{one.start}"
@@ -82,7 +91,7 @@ def effects_of(data: bytes, program: str) -> Effects | None:
     except (InvalidInput, NotFound):
         return None
     changing = sorted(n for n in kfuncs if n != READ_SLICE and not n.startswith(READING_KFUNCS))
-    writes = [word for number, word in WRITING.items() if number in helpers]
+    writes = [helper.function for helper in WRITING if helper in helpers]
     unsure = False
     try:
         if writes_packet(code, [name(one) for one in entries]):
@@ -91,8 +100,8 @@ def effects_of(data: bytes, program: str) -> Effects | None:
         unsure = True
     return Effects(
         tuple(writes),
-        tuple(word for number, word in REDIRECTING.items() if number in helpers),
-        tuple(word for number, word in TELLING.items() if number in helpers),
+        tuple(helper.function for helper in REDIRECTING if helper in helpers),
+        tuple(helper.function for helper in TELLING if helper in helpers),
         tuple(changing),
         tuple(one.name for one in source.maps if one.pinning and one.name in used),
         unsure,
