@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program's main function with its ways unfolded: as many exits as it has return codes. Pure.
 
-Compilers let many ways meet before one exit, each with its code in a register. Here such a way keeps a copy of
-what follows for itself, so that the exit that it comes to knows its code, and can be a jump to wherever that leads.
+Compilers let many ways meet before one exit, each with its code in a register. Here such a way keeps a copy
+of what follows for itself, so that the exit that it comes to knows its code, and can be a jump to wherever
+that leads.
 
-It is a walk over a graph of (instruction, what is known there of the values that may become the code). What is
-known: constants, and what a comparison with one tells. Only 32 bits count, as for the kernel. Values are followed
-through registers, and through the stack where no pointer to it exists. Where the copies become too many, less is
-remembered; a code that is not known costs a test, never a mistake.
+It is a walk over a graph of (instruction, what is known there of the values that may become the code). What
+is known: constants, and what a comparison with one tells. Only 32 bits count, as for the kernel. Values are
+followed through registers, and through the stack where no pointer to it exists. Where the copies become too
+many, less is remembered; a code that is not known costs a test, never a mistake.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 from . import opcodes as op
 from .assembler import Assembly
-from .instructions import Instruction, jump_target, names_function, successors, whole
+from .instructions import Instruction, names_function, successors, whole
 
 __all__ = ["Unfolded", "lay_out", "reads_context", "unfold"]
 
@@ -32,15 +33,15 @@ Node = tuple[int, Known]
 RESULT: Place = (0, 0)
 EVERYWHERE = 1 << 30
 REACHES = (EVERYWHERE, 48, 12, 3)
-"""So many instructions before an exit something is remembered, at most; the first that makes no more copies than
-`_allowed` is taken.
+"""So many instructions before an exit something is remembered, at most; the first that makes no more copies
+than `_allowed` is taken.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
-    """``ways`` leads from each node to those that may come next, as `successors` orders them. ``codes`` are the
-    return codes, 32 bits each; None among them: one that is not known.
+    """``ways`` leads from each node to those that may come next, as `successors` orders them. ``codes`` are
+    the return codes, 32 bits each; None among them: one that is not known.
     """
 
     lines: Sequence[Instruction]
@@ -69,9 +70,9 @@ def lay_out(
     function_label: Callable[[int], Hashable],
     origins: dict[int, int],
 ) -> None:
-    """Append it. In the place of an exit is a jump to ``exit_label`` of its code, with the code still in r0; calls and
-    addresses of functions refer to ``function_label`` of where they begin. ``origins`` gets the old index of each
-    new instruction.
+    """Append it. In the place of an exit is a jump to ``exit_label`` of its code, with the code still in
+    r0; calls and addresses of functions refer to ``function_label`` of where they begin. ``origins`` gets
+    the old index of each new instruction.
     """
     lines, ways, mark = unfolded.lines, unfolded.ways, object()
 

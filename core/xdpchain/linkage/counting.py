@@ -121,15 +121,23 @@ class OwnCounters:
     fresh: bool
 
 
-def counters_for(layout: Layout, running: Running, held: contextlib.ExitStack) -> OwnCounters:
-    """The running chain's map, if what it counts means the same, or a new one of one element a CPU."""
+def counters_for(
+    layout: Layout, running: Running, held: contextlib.ExitStack, *, elements: int
+) -> OwnCounters:
+    """The running chain's map, if what it counts means the same, or a new one. ``elements`` is 1 for a map
+    that a program addresses directly, or else the number of CPUs.
+    """
+    size = layout.stride * possible_cpus() // elements
     counting = running.counting
     if counting is not None and counting.own is not None and counting.own_layout == layout:
         try:
-            return OwnCounters(held.enter_context(bpf.map_by_id(counting.own)), counting.own, layout, False)
+            fd = held.enter_context(bpf.map_by_id(counting.own))
+            info = bpf.map_info(fd)
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the running chain's counters can't be opened") from error
-    fd = held.enter_context(_create(layout.stride, possible_cpus()))
+        if (info.value_size, info.max_entries) == (size, elements):
+            return OwnCounters(fd, info.id, layout, False)
+    fd = held.enter_context(_create(size, elements))
     return OwnCounters(fd, bpf.map_info(fd).id, layout, True)
 
 

@@ -27,7 +27,7 @@ from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import RETURN, row_changed, successors
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
 
 from .arrays import remove_array_pins
 from .compile import verifier_verdict
@@ -59,7 +59,9 @@ class TailcallLinker:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
-            own = counters_for(row_layout(chain), running, held) if candidate.counters else None
+            own = None
+            if candidate.counters:
+                own = counters_for(row_layout(chain), running, held, elements=possible_cpus())
             counters = own.fd if own else None
             frags = all(part.slot.component.frags for part in parts)
             arrays, programs = [], []

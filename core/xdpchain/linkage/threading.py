@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The instructions of a static chain: its slots' main functions, threaded into one. Pure.
 
-Where a component's return code is known at an exit (`unfolding`), the exit is a jump to where that code leads: the
-next slot, another one, or the end. Nothing is returned, and nothing tested. Only a code that is not known is looked
-at. A way that has to be counted or reported leads over a few instructions that do that.
+Where a component's return code is known at an exit (`unfolding`), the exit is a jump to where that code
+leads: the next slot, another one, or the end. Nothing is returned, and nothing tested. Only a code that is
+not known is looked at. A way that has to be counted or reported leads over a few instructions that do that.
 
     slot 0 ─ XDP_PASS ──────────────▶ slot 1 ─ XDP_PASS ──▶ count, return XDP_PASS
        └──── XDP_DROP ─▶ count, return  └───── not known ─▶ which? ─▶ …
 
-All share one frame. The context is kept below the stacks of the components, which need theirs one after the other;
-nobody's registers have to be kept, for nothing of ours is in any. A component that can't be a part of it is called.
+All share one frame. The context is kept below the stacks of the components, which need theirs one after the
+other; nobody's registers have to be kept, for nothing of ours is in any. A component that can't be a part
+of it is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -41,7 +42,9 @@ ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, O
 
 
 class Form(StrEnum):
-    """What became of a static chain's components: their exits are jumps, or tests as well, or they are called."""
+    """What became of a static chain's components: their exits are jumps, or tests as well, or they are
+    called.
+    """
 
     THREADED = "threaded"
     INLINED = "inlined"
@@ -50,8 +53,8 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A component: its code, with this process's map descriptors, the stack of its main function in bytes, and that
-    function unfolded (None: it is called).
+    """A component: its code, with this process's map descriptors, the stack of its main function in bytes,
+    and that function unfolded (None: it is called).
     """
 
     code: bytes
@@ -61,8 +64,8 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Functions:
-    """Code that is no component, whose functions are called by name: where each begins. ``replaced`` are functions
-    for which others come, by where they began.
+    """Code that is no component, whose functions are called by name: where each begins. ``replaced`` are
+    functions for which others come, by where they began.
     """
 
     code: bytes
@@ -72,8 +75,8 @@ class Functions:
 
 @dataclass(frozen=True, slots=True)
 class CountInto:
-    """The descriptor of the map of counters, bytes and number of its CPUs, and which counter a way has by slot and
-    kind.
+    """The descriptor of the map of counters, bytes and number of its CPUs, and which counter a way has by
+    slot and kind.
     """
 
     map: int
@@ -84,8 +87,8 @@ class CountInto:
 
 @dataclass(frozen=True, slots=True)
 class Threaded:
-    """``assembled.labels`` has where functions begin: (owner, old index), the owner being a slot's index or the name of
-    some `Functions`. ``origins``: (owner, old index) of instructions by index.
+    """``assembled.labels`` has where functions begin: (owner, old index), the owner being a slot's index or
+    the name of some `Functions`. ``origins``: (owner, old index) of instructions by index.
     """
 
     assembled: Assembled
@@ -102,7 +105,8 @@ def thread(
     follow: Functions | None = None,
     report: tuple[Functions, Sequence[int]] | None = None,
 ) -> Threaded | None:
-    """One program of them; ``ways`` by slot and kind. ``report`` also has the number by which a slot is reported.
+    """One program of them; ``ways`` by slot and kind. ``report`` also has the number by which a slot is
+    reported.
 
     None where the stack is too small for all that is in it.
     """
@@ -128,8 +132,9 @@ class _Threading:
         self.depth = -self._followed if follow is not None else -self._context
         self._out = Assembly()
         self._origins: dict[int, tuple[Hashable, int]] = {}
-        self._wanted: list[Hashable] = []
-        self._done: set[Hashable] = set()
+        self._wanted: list[tuple[Hashable, Callable[[], None]]] = []
+        self._known: set[Hashable] = set()
+        self._entered: set[int] = set()
 
     def threaded(self) -> Threaded:
         out = self._out
@@ -139,22 +144,26 @@ class _Threading:
             self._call("follow", self._follow.starts["follow_begin"])
             out.put(op.STX_DW, op.FRAME, 0, self._followed)
             self._load_context()
-        self._want(("slot", 0))
+        self._enter(0)
         while self._wanted:
-            label = self._wanted.pop()
+            label, place = self._wanted.pop()
             out.label(label)
-            self._PLACE[label[0]](self, *label[1:])  # type: ignore[index]
+            place()
         for owner, code, replaced in self._pieces():
             self._functions(owner, code, replaced)
-        slots = frozenset(label[1] for label in self._done if label[0] == "slot")  # type: ignore[index]
-        return Threaded(out.assemble(), self._origins, slots)
+        return Threaded(out.assemble(), self._origins, frozenset(self._entered))
 
-    def _want(self, label: Hashable) -> Hashable:
+    def _want(self, label: Hashable, place: Callable[[], None]) -> Hashable:
         """This label, which will be placed."""
-        if label not in self._done:
-            self._done.add(label)
-            self._wanted.append(label)
+        if label not in self._known:
+            self._known.add(label)
+            self._wanted.append((label, place))
         return label
+
+    def _enter(self, index: int) -> Hashable:
+        """The label of a slot's beginning."""
+        self._entered.add(index)
+        return self._want(("slot", index), lambda: self._slot(index))
 
     def _slot(self, index: int) -> None:
         member = self._members[index]
@@ -181,21 +190,22 @@ class _Threading:
         if len(kinds) == 1:
             (kind,) = kinds
             return self._way(self._ways[index, kind])
-        return self._want(("which", index))
+        return self._want(("which", index), lambda: self._which(index))
 
     def _way(self, way: Way) -> Hashable:
         """The label of a way: where it leads, unless there is something to do before."""
         key = way.slot, way.kind
         counted = self._counting is not None and key in self._counting.counters
         if counted or self._follow is not None or (way.forbidden and self._report is not None):
-            return self._want(("way", *key))
+            return self._want(("way", *key), lambda: self._take(way))
         return self._destination(way)
 
     def _destination(self, way: Way) -> Hashable:
         if 0 <= way.to < len(self._members):
-            return self._want(("slot", way.to))
+            return self._enter(way.to)
         own = way.verdict is None or (way.verdict == way.kind and way.to == RETURN)
-        return self._want(("return", None if own else way.verdict))
+        verdict = None if own else way.verdict
+        return self._want(("return", verdict), lambda: self._return(verdict))
 
     def _which(self, index: int) -> None:
         """The code is in r0, and nobody knows it."""
@@ -206,24 +216,24 @@ class _Threading:
                 self._out.jump(label, JEQ32, 0, UNREPLACED if kind > OTHER else kind)
         self._out.jump(rest)
 
-    def _take(self, index: int, kind: int) -> None:
+    def _take(self, way: Way) -> None:
         """What has to be done on a way."""
-        way, out = self._ways[index, kind], self._out
-        self._out.put(op.MOV64_REG, CODE, 0)
+        out = self._out
+        out.put(op.MOV64_REG, CODE, 0)
         if self._follow is not None:
-            self._tell(index + 1)
-        if self._counting is not None and (index, kind) in self._counting.counters:
-            self._count(self._counting, self._counting.counters[index, kind])
+            self._tell(way.slot + 1)
+        if self._counting is not None and (way.slot, way.kind) in self._counting.counters:
+            self._count(self._counting, self._counting.counters[way.slot, way.kind])
         if way.forbidden and self._report is not None:
             functions, numbers = self._report
             self._load_context()
-            out.put(op.MOV64_IMM, 2, 0, 0, numbers[index])
+            out.put(op.MOV64_IMM, 2, 0, 0, numbers[way.slot])
             out.put(op.MOV64_REG, 3, CODE)
             self._call("report", functions.starts["report_violation"])
         if 0 <= way.to < len(self._members):
-            out.jump(self._want(("slot", way.to)))
+            out.jump(self._enter(way.to))
             return
-        if way.verdict is not None and way.verdict != kind:
+        if way.verdict is not None and way.verdict != way.kind:
             out.put(op.MOV64_IMM, CODE, 0, 0, way.verdict)
         if self._follow is not None:
             self._tell(VERDICT)
@@ -255,7 +265,9 @@ class _Threading:
             out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
             out.put(op.MOV64_REG, LENGTH, 0)
         out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
-        out.jump(never, JGT, 0, into.cpus - 1)  # the map has room for every CPU, but the verifier does not know
+        out.jump(
+            never, JGT, 0, into.cpus - 1
+        )  # the map has room for every CPU, but the verifier does not know
         out.put(op.MUL64_IMM, 0, 0, 0, into.stride)
         out.put(op.LD_IMM64, 1, op.IMM_MAP_VALUE, 0, into.map)
         out.put(0, 0, 0, 0, counter * COUNTER)
@@ -282,13 +294,14 @@ class _Threading:
 
     def _pieces(self) -> list[tuple[Hashable, bytes, Mapping[int, bytes]]]:
         """Code whose functions are part of the program."""
-        pieces: list[tuple[Hashable, bytes, Mapping[int, bytes]]] = [
-            (index, member.code, {}) for index, member in enumerate(self._members) if ("slot", index) in self._done
-        ]
+        pieces: list[tuple[Hashable, bytes, Mapping[int, bytes]]] = []
+        pieces += [(index, self._members[index].code, {}) for index in sorted(self._entered)]
         if self._follow is not None:
             pieces.append(("follow", self._follow.code, self._follow.replaced))
-        if self._report is not None and self._out.uses(("report", self._report[0].starts["report_violation"])):
-            pieces.append(("report", self._report[0].code, {}))
+        if self._report is not None:
+            functions, _ = self._report
+            if self._out.uses(("report", functions.starts["report_violation"])):
+                pieces.append(("report", functions.code, {}))
         return pieces
 
     def _functions(self, owner: Hashable, code: bytes, replaced: Mapping[int, bytes]) -> None:
@@ -309,8 +322,6 @@ class _Threading:
                     out.refer((owner, at + lines[at].immediate + 1), lines[at])
                 else:
                     out.add([lines[at]])
-
-    _PLACE = {"slot": _slot, "which": _which, "way": _take, "return": _return}
 
 
 assert len(ORDER) + 1 == len(KINDS)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways of packets through a chain as a graph: what each slot's return codes lead to, and which of these ways
-have to be counted so that all are known. Pure.
+"""The ways of packets through a chain as a graph: what each slot's return codes lead to, and which of these
+ways have to be counted so that all are known. Pure.
 
-What enters a slot leaves it, so not every way needs a counter (Ball and Larus, "Optimally profiling and tracing
-programs", 1994). Here a way goes uncounted only where its number is the *sum* of others: it is the only one into the
-next slot, or the only one out of its own. A difference would save a counter more where several ways meet; but while
-packets are between two counters it could fall, and who reads it would take that for a restart. The ways out of
-the chain are counted in most chains, and nothing else: one addition a packet.
+What enters a slot leaves it, so not every way needs a counter (Ball and Larus, "Optimally profiling and
+tracing programs", 1994). Here a way goes uncounted only where its number is the *sum* of others: it is the
+only one into the next slot, or the only one out of its own. A difference would save a counter more where
+several ways meet; but while packets are between two counters it could fall, and who reads it would take
+that for a restart. The ways out of the chain are counted in most chains, and nothing else: one addition a
+packet.
 
 A sum of bytes is right only where the slot that is summed over leaves the packet's length as it is.
 """
@@ -31,16 +32,17 @@ UNREPLACED = 31
 
 NEXT = CODES
 KINDS = range(CODES + 1)
-"""The return codes that may lead to different places: the actions, any other code (`routes.OTHER`), and 31."""
+"""The return codes that may lead to different places: the actions, any other code (`routes.OTHER`), and 31.
+"""
 
 CACHE_LINE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where a slot's return code of one kind leads: to the slot ``to``; to the end if that is the chain's length;
-    or out of the chain (`paths.RETURN`). ``verdict`` is what the chain returns then, None for the code itself.
-    ``forbidden``: the slot's policy reports it.
+    """Where a slot's return code of one kind leads: to the slot ``to``; to the end if that is the chain's
+    length; or out of the chain (`paths.RETURN`). ``verdict`` is what the chain returns then, None for the
+    code itself. ``forbidden``: the slot's policy reports it.
     """
 
     slot: int
@@ -94,7 +96,8 @@ def counted_ways(
 ) -> tuple[dict[tuple[int, int], int], Layout]:
     """Which ways have a counter, by slot and kind, and what these counters tell.
 
-    ``possible`` are each slot's kinds of codes; ``keeps_length`` says which slots never change the packet's length.
+    ``possible`` are each slot's kinds of codes; ``keeps_length`` says which slots never change the packet's
+    length.
     """
     ways = ways_of(chain)
     out: list[list[Way]] = [[] for _ in chain]

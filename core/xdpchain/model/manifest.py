@@ -55,6 +55,8 @@ class Manifest:
     chain's program arrays, one a slot: what they hold is what the chain does, and may be newer than what
     this says. ``counters_map`` is the id of the map that the chain counts in, ``counts_map`` that of the
     description of its counters (`counting.Counting`), None where they are rows of ``counters_map``.
+    ``form`` says what a static chain's components became in its program, ``form_reason`` why not what costs
+    less.
     """
 
     chain: Chain
@@ -63,6 +65,8 @@ class Manifest:
     replaces_prog_id: int | None = None
     arrays: tuple[int, ...] = ()
     counts_map: int | None = None
+    form: str = ""
+    form_reason: str = ""
 
     def encode(self) -> bytes:
         extended = any(s.routes or s.shadow or s.policy for s in self.chain)
@@ -85,6 +89,8 @@ class Manifest:
             document["arrays"] = self.arrays
         if self.counts_map is not None:
             document["counts"] = self.counts_map
+        if self.form:
+            document["form"] = [self.form, self.form_reason]
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -107,7 +113,8 @@ class Manifest:
             author = Author(**document["author"])
             arrays = tuple(int(number) for number in document.get("arrays", ()))
             stands_for, counts = document.get("stands_for"), document.get("counts")
-            return cls(chain, author, document["counters"], stands_for, arrays, counts)
+            form, reason = map(str, document.get("form", ("", "")))
+            return cls(chain, author, document["counters"], stands_for, arrays, counts, form, reason)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput("the chain's manifest can't be read", repr(error)) from None
 
