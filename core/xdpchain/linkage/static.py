@@ -85,6 +85,7 @@ class StaticLinker:
             linking = _Linking(chain, parts, running, self._tap, held)
             made = linking.load()
             program, counters = held.enter_context(made.program), linking.counters
+            _hold_maps(program, parts, made.entered)
             manifest = Manifest(
                 chain,
                 author,
@@ -134,11 +135,12 @@ def component_prototype() -> tuple[bytes, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A linked program, in which form, and why in none that costs less."""
+    """A linked program, in which form, why in none that costs less, and the slots that codes lead to."""
 
     program: bpf.Fd
     form: Form
     reason: str
+    entered: frozenset[int]
 
 
 class _Linking:
@@ -177,9 +179,9 @@ class _Linking:
     def load(self) -> _Made:
         """Raises an XdpChainError."""
         called = ", ".join(part.slot.name for part in self._called)
-        forms = [Form.CALLS] if len(self._called) == len(self._parts) else list(Form)
+        forms = [Form.CALLS] if len(self._called) == len(self._parts) else list(FORMS)
         total = sum(part.unit.verified for part in self._parts)
-        reason = f"makes tail calls: {called}" if called else ""
+        reason = f"called, since it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
             forms = [Form.CALLS]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
@@ -190,12 +192,13 @@ class _Linking:
                 continue
             btf, records = self._described()
             try:
-                return _Made(self._load(threaded, btf, records), form, reason)
+                return _Made(self._load(threaded, btf, records), form, reason, threaded.slots)
             except bpf.BpfError as error:
                 log = self._log(threaded, btf, records)
                 if form is forms[-1]:
                     raise _refused(error, log, self._odd(), self._parts) from error
-                reason = f"{form}: {verifier_verdict(log)}" if log else f"{form}: {error}"
+                why = verifier_verdict(log) if log else str(error)
+                reason = f"not {form}: the verifier says {why}"
         raise LinkRefused("these components can't be linked statically", reason, todo=OTHERS)
 
     def _threaded(self, form: Form) -> Threaded | None:
@@ -302,6 +305,9 @@ class _Linking:
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
 
+FORMS: Sequence[Form] = tuple(Form)
+"""What is tried, in this order."""
+
 MOST_STEPS = 100_000
 """Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
 function each of the ways through one multiplies those through the next.
@@ -313,6 +319,18 @@ OTHERS = "Use freplace or tailcall linkage, where each component has a stack and
 GPL_COMPATIBLE = frozenset(
     ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
 )
+
+
+def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) -> None:
+    """Let the program hold the maps of slots that are not in it, for no code leads there: they are the
+    chain's.
+    """
+    try:
+        for index, part in enumerate(parts):
+            for fd in () if index in entered else part.maps.values():
+                bpf.prog_bind_map(program, fd)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
 
 
 def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:

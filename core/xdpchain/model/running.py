@@ -75,7 +75,9 @@ class Running:
 
     ``counters_map`` names the counting of a chain that counts by itself, by the id of the map that it began
     with: it stays the same for as long as counts go on, through edits. ``counting`` is where the counts are
-    now.
+    now. ``form`` says what the components of a
+    static chain became in its one program (`threaded`, `inlined`, `calls`), ``form_reason`` why not what
+    costs less.
     """
 
     device: Device
@@ -93,6 +95,8 @@ class Running:
     following: Following | None = None
     arrays: tuple[int, ...] = ()
     counting: Counting | None = None
+    form: str = ""
+    form_reason: str = ""
 
     @property
     def interface(self) -> Interface:

@@ -168,6 +168,8 @@ def _running(device: Device, link: LinkInfo) -> Running:
         note=EMPTIED if carried.arrays and not arrays else "",
         arrays=arrays,
         counting=counting,
+        form=carried.form,
+        form_reason=carried.form_reason,
     )
 
 
