@@ -73,17 +73,17 @@ class XdpTui(App[None]):
             )
         for theme in (DARK, LIGHT, SIXTEEN):
             yield SystemCommand(f"Theme {theme.name}", "change the colours", self._wears(theme.name))
-        yield SystemCommand("Quit", "key q", self._does("app.quit"))
+        yield SystemCommand("Quit", "key q", self._does("quit"))
 
     def action_command_palette(self) -> None:
         """The palette, over the main screen only: its commands are the main screen's, and a dialog that it
         covered could not go when it is done.
         """
-        if self.screen is self.main and not self.main.busy:
+        if self.screen is self.main and not self.main.desk.busy:
             self.push_screen(Palette(id="--command-palette"))
 
     def _does(self, action: str) -> Callable[[], object]:
-        return lambda: self.main.call_later(self.main.run_action, action)
+        return lambda: self.main.call_later(self.main.act, action)
 
     def _wears(self, name: str) -> Callable[[], None]:
         def wear() -> None:
@@ -93,7 +93,7 @@ class XdpTui(App[None]):
 
     async def action_quit(self) -> None:
         """Quit; asks first if a candidate would be lost."""
-        self.main.begin(self._quit_flow())
+        self.main.desk.begin(self._quit_flow())
 
     def on_mount(self) -> None:
         # Ended by a signal, the terminal is still given back as it was. Not possible outside the main thread.

@@ -112,7 +112,7 @@ class Driver:
         """Where a slot's first line is on the screen, at its name or at a column of the table."""
         table = self.table
         cols = columns(table.size.width)
-        each = 2 if self.app.main._shares and self.app.main._shares.lines == 2 else 1
+        each = 2 if self.app.main.panes.layout and self.app.main.panes.layout.lines == 2 else 1
         x = cols.toggles_at - 4 if column is None else column
         return table.region.x + x, table.region.y + 1 + slot * each
 

@@ -64,7 +64,7 @@ async def test_the_plan_says_what_state_is_lost(playground: Playground, samples:
     playground.send([udp(PEER, NEAR, 53)])
     async with driving(playground.netns, playground.ifname, size=(120, 40)) as driver:
         await driver.until(lambda: driver.session.chain.slots)
-        driver.app.main.put(driver.session.edited(driver.session.chain.remove([0])))
+        driver.app.main.desk.put(driver.session.edited(driver.session.chain.remove([0])))
         await driver.press("p")
         await driver.until(lambda: driver.dialog(PlanDialog))
         assert "buckets (lru_hash, 1 entries)" in driver.text().replace("\n", " ")

@@ -304,7 +304,7 @@ async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, 
 async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: Path) -> None:
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
-        driver.app.main.put(replace(driver.session, action=Action.DROP))
+        driver.app.main.desk.put(replace(driver.session, action=Action.DROP))
         await driver.press("g")
         await driver.until(lambda: driver.dialog(RoutesDialog))
         assert "XDP_DROP      → returned" in driver.text()

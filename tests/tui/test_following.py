@@ -130,7 +130,7 @@ async def test_a_candidate_survives_it(playground: Playground, three: Running) -
     """Following is no change of the chain: edits that wait are not stale."""
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.until(lambda: driver.session.chain.slots)
-        driver.app.main.put(driver.session.edited(driver.session.chain.remove([0])))
+        driver.app.main.desk.put(driver.session.edited(driver.session.chain.remove([0])))
         await begun(driver, "")
         await driver.press("escape")
         await driver.until(lambda: look_at(playground).hook == three.hook)

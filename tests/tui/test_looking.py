@@ -248,8 +248,8 @@ async def test_only_what_differs_is_painted(playground: Playground, samples: Pat
         await driver.pilot.pause(1.5)
         grids = list(main.query(CellGrid))
         before = {grid.id: grid.painted for grid in grids}
-        main.show()
-        main.show()
+        main.panes.show()
+        main.panes.show()
         assert {grid.id: grid.painted for grid in grids} == before, "the same again must paint nothing"
         playground.send([frames.udp(PEER, NEAR, 9)])
         main.count()
@@ -307,11 +307,11 @@ async def test_keys_typed_ahead_of_a_dialog_do_nothing_behind_it(
         for keys in ("qa", "aq", "pa", "ulaq", "question", "aaaa", "eaqaup"):
             for key in keys:
                 driver.app.simulate_key(key)
-            await driver.until(lambda: not driver.app.main.applying)
+            await driver.until(lambda: not driver.app.main.desk.applying)
             for _ in range(6):
                 if driver.dialog():
                     await driver.press("escape")
-            await driver.until(lambda: len(driver.app.screen_stack) == 1 and not driver.app.main.busy)
+            await driver.until(lambda: len(driver.app.screen_stack) == 1 and not driver.app.main.desk.busy)
             if not driver.session.changes:
                 await driver.press("J")
         assert driver.app.screen is driver.app.main
@@ -332,12 +332,12 @@ async def test_any_keys_at_all_leave_a_whole_chain(
             driver.app.simulate_key(dice.choice(keys))
             if dice.random() < 0.3:
                 await driver.pilot.pause(0.01)
-        await driver.until(lambda: not driver.app.main.applying)
+        await driver.until(lambda: not driver.app.main.desk.applying)
         assert driver.app._exception is None
         for _ in range(12):
             if driver.app.screen is not driver.app.main:
                 await driver.press("escape")
-        await driver.until(lambda: driver.app.screen is driver.app.main and not driver.app.main.busy)
+        await driver.until(lambda: driver.app.screen is driver.app.main and not driver.app.main.desk.busy)
         await driver.press("f" if driver.session.frozen else "x")
         await driver.until(
             lambda: (

@@ -77,8 +77,7 @@ async def test_the_same_sample_looks_the_same(
         meter.read(where.ifindex)
         meter.read = meter.last  # type: ignore[method-assign]
         await driver.press("f")  # what was read stays on the screen
-        driver.app.main._show_interfaces()
-        driver.app.main._show_chain()
+        driver.app.main.panes.show_tables()
         for unit in range(4):
             for pane in PANES:
                 live[str(unit), pane] = driver.lines(pane)
@@ -105,7 +104,7 @@ async def test_back_and_forth() -> None:
         assert "PLAY" in bar()
         await driver.press("space")
         assert "PAUSE" in bar()
-        player = driver.app.main.replay.player  # type: ignore[union-attr]
+        player = driver.app.main.replay.replay.player  # type: ignore[union-attr]
         player.step(-player.number)
         await driver.press(ON, ON, ON)
         assert player.number == 3
@@ -129,7 +128,7 @@ async def test_back_and_forth() -> None:
 
 async def test_it_plays_by_itself() -> None:
     async with replaying(DEMO) as driver:
-        player = driver.app.main.replay.player  # type: ignore[union-attr]
+        player = driver.app.main.replay.replay.player  # type: ignore[union-attr]
         await driver.until(lambda: player.number >= 2)
         assert "xdp_firewall" in driver.text()
 

@@ -116,13 +116,13 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
         await driver.until(lambda: driver.dialog(PlanDialog))
         await driver.until(lambda: "your own ssh connection's packets are among" in driver.label("#packets"))
         await driver.press("escape")
-        await driver.until(lambda: not driver.dialog() and not driver.app.main.busy)
+        await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
         await driver.press("a")
         await driver.until(lambda: driver.dialog(Confirm))
         assert "It would cut it" in driver.text()
         assert "rolls back by itself" in driver.text()
         await driver.press("escape")
-        await driver.until(lambda: not driver.dialog() and not driver.app.main.busy)
+        await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
 
         await driver.press("w", "a")  # not to wait
         await driver.until(lambda: driver.dialog(Confirm))

@@ -8,24 +8,35 @@ import asyncio
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Owner, Running
 from xdptui.main.apply_flow import ApplyFlow
+from xdptui.main.desk import Actions, Controller, Desk
 
 __all__ = ["AdoptFlow"]
 
 
-class AdoptFlow(ApplyFlow):
+class AdoptFlow(Controller):
     """The key ``i`` on an interface with a program that is not part of a chain."""
 
-    last_directory: str | None
+    def __init__(self, desk: Desk, apply: ApplyFlow) -> None:
+        super().__init__(desk)
+        self._apply = apply
 
-    def action_adopt(self) -> None:
+    @property
+    def actions(self) -> Actions:
+        return {
+            "adopt": self.adopt,
+        }
+
+    def adopt(self) -> None:
         session = self.session
         running = session.running
         if running is None or running.owner is not Owner.FOREIGN:
-            self.notify("i takes a single program of somebody else into a chain; here is none", timeout=4)
+            self._desk.notify(
+                "i takes a single program of somebody else into a chain; here is none", timeout=4
+            )
         elif session.read_only:
-            self.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
+            self._desk.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
         else:
-            self.begin(self._adopt_flow(running))
+            self._desk.begin(self._adopt_flow(running))
 
     async def _adopt_flow(self, running: Running) -> None:
         from xdpchain.change.adoption import check_adoptable
@@ -37,11 +48,11 @@ class AdoptFlow(ApplyFlow):
         try:
             await asyncio.to_thread(check_adoptable, running)  # it may look for who holds it
         except XdpChainError as error:
-            self.fail(error, "Not adopted")
+            self._desk.fail(error, "Not adopted")
             return
-        dialog = AdoptDialog(running, self.last_directory)
-        choice = await self.app.push_screen_wait(dialog)
-        self.last_directory = dialog.directory
+        dialog = AdoptDialog(running, self._desk.directory)
+        choice = await self._desk.ask(dialog)
+        self._desk.directory = dialog.directory
         adoption = dialog.adoption
         if choice is None or adoption is None:
             return
@@ -49,7 +60,7 @@ class AdoptFlow(ApplyFlow):
         try:
             plan = with_kernel_warnings(make_plan(running, chain, adopts=adoption.program))
         except XdpChainError as error:
-            self.fail(error, "Not adopted")
+            self._desk.fail(error, "Not adopted")
             return
-        if await self.app.push_screen_wait(PlanDialog(plan, remarks=adoption.notes)):
-            await self._apply(plan, waits=True)
+        if await self._desk.ask(PlanDialog(plan, remarks=adoption.notes)):
+            await self._apply.carry_out(plan, waits=True)

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import replace
-
-from textual import work
-from textual.message import Message
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import Outcome, State
 from xdpchain.model.running import Running
-from xdptui.main.flow import Flow
+from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.view.session import CONFIRM_SECONDS
 from xdptui.widgets.banner import Armed
 
@@ -29,60 +28,54 @@ def countdown(running: Running | None) -> Armed | None:
     return Armed(round(running.armed.seconds_left(boot_clock())), BUT.get(running.armed.state, ""))
 
 
-class ConfirmFlow(Flow):
-    """Confirm or roll back the change that waits on the selected interface."""
+class ConfirmFlow(Controller):
+    """Confirm or roll back the change that waits on the selected interface. ``done`` is called after it."""
 
-    class Decided(Message):
-        """The engine carried a decision out, or refused."""
+    def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
+        super().__init__(desk)
+        self._done = done
 
-        def __init__(self, outcome: Running | Exception) -> None:
-            super().__init__()
-            self.outcome = outcome
+    @property
+    def actions(self) -> Actions:
+        return {
+            "wait": self.wait,
+            "keep": self.keep,
+            "back_out": self.back_out,
+        }
 
-    def action_wait(self) -> None:
+    def wait(self) -> None:
         session = self.session
-        if session.selected is None or not self.editable():
+        if session.selected is None or not self._desk.editable():
             return
         on = session.confirm is None
-        self.put(replace(session, waits={**session.waits, session.selected: on}))
+        self._desk.put(replace(session, waits={**session.waits, session.selected: on}))
         waits = f"changes wait {CONFIRM_SECONDS:.0f} s to be confirmed"
-        self.notify(waits if on else "changes are final at once", timeout=3)
+        self._desk.notify(waits if on else "changes are final at once", timeout=3)
 
-    def action_keep(self) -> None:
+    def keep(self) -> None:
         self._decide(keep=True)
 
-    def action_back_out(self) -> None:
+    def back_out(self) -> None:
         self._decide(keep=False)
 
     def _decide(self, *, keep: bool) -> None:
         running = self.session.running
         if running is None or running.armed is None:
-            self.notify("No change waits to be confirmed", timeout=3)
-        elif self.editable():
-            self._carry_out(running, keep)
+            self._desk.notify("No change waits to be confirmed", timeout=3)
+        elif self._desk.editable():
+            self._desk.beside(self._carry_out(running, keep))
 
-    @work(thread=True, group="decide", exit_on_error=False)
-    def _carry_out(self, running: Running, keep: bool) -> None:
+    async def _carry_out(self, running: Running, keep: bool) -> None:
         from xdpchain.change.confirm.deciding import confirm, roll_back
 
         where = running.interface
-        outcome: Running | Exception
         try:
-            outcome = (confirm if keep else roll_back)(where.name, where.netns)
+            await asyncio.to_thread(confirm if keep else roll_back, where.name, where.netns)
+        except XdpChainError as error:
+            self._desk.fail(error, "Not decided")
         except Exception as error:  # shown to the user, in words
-            outcome = error
-        self.post_message(self.Decided(outcome))
-
-    def on_confirm_flow_decided(self, event: Decided) -> None:
-        if isinstance(event.outcome, XdpChainError):
-            self.fail(event.outcome, "Not decided")
-        elif isinstance(event.outcome, Exception):
-            self.fail(event.outcome)
-        self.after_apply()
-
-    def after_apply(self) -> None:
-        """Catch up with what happened meanwhile."""
-        raise NotImplementedError
+            self._desk.fail(error)
+        self._done()
 
     def tell_settled(self, before: tuple[Running, ...], now: tuple[Running, ...]) -> None:
         """Say what became of changes that waited."""
@@ -91,7 +84,7 @@ class ConfirmFlow(Flow):
             settled = running.settled
             if running.interface.ifindex in waited and running.armed is None and settled is not None:
                 kept = settled.outcome is Outcome.CONFIRMED
-                self.notify(
+                self._desk.notify(
                     settled.text,
                     title=str(running.interface),
                     severity="information" if kept else "warning",

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from xdptui.main.flow import Flow
+from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.view.keys import KEYS, REPLAYABLE
 from xdptui.view.time_line import TimeView
 
@@ -17,39 +18,55 @@ __all__ = ["ReplayFlow"]
 _ASKING = frozenset(key.action.partition("(")[0] for key in KEYS) - REPLAYABLE
 
 
-class ReplayFlow(Flow):
-    """``replay`` is None where the kernel itself is looked at."""
+class ReplayFlow(Controller):
+    """``replay`` is None where the kernel itself is looked at. ``moved`` shows the reading that the player
+    stands at, ``shown`` where that is.
+    """
 
-    replay: Replay | None = None
+    def __init__(
+        self, desk: Desk, replay: Replay | None, moved: Callable[[], None], shown: Callable[[], None]
+    ) -> None:
+        super().__init__(desk)
+        self.replay = replay
+        self._moved, self._shown = moved, shown
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if self.replay is not None and action in _ASKING:
-            self.notify("This is a recording: it can be looked at, and nothing else", timeout=3)
+    @property
+    def actions(self) -> Actions:
+        steps: Actions = {"replay_step": self.step, "replay_leap": self.leap}
+        return steps if self.replay is None else {**steps, "flip": self.play_or_pause}
+
+    def refuses(self, action: str) -> bool:
+        """Whether an action would ask or change a kernel that is not there; says so."""
+        if self.replay is None or action not in _ASKING:
             return False
-        return super().check_action(action, parameters)
+        self._desk.notify("This is a recording: it can be looked at, and nothing else", timeout=3)
+        return True
 
-    def action_replay_step(self, by: int) -> None:
-        if self._replays() and self.replay is not None and self.replay.player.step(by):
-            self.replay_moved()
-        self.show_time()
+    def step(self, by: int) -> None:
+        if self.replay is None:
+            self._only_in_a_replay()
+        elif self.replay.player.step(by):
+            self._moved()
+        self._shown()
 
-    def action_replay_leap(self, seconds: int) -> None:
-        if self._replays() and self.replay is not None and self.replay.player.leap(seconds):
-            self.replay_moved()
-        self.show_time()
+    def leap(self, seconds: int) -> None:
+        if self.replay is None:
+            self._only_in_a_replay()
+        elif self.replay.player.leap(seconds):
+            self._moved()
+        self._shown()
+
+    def _only_in_a_replay(self) -> None:
+        self._desk.notify("Only in a replay: xdptui replay FILE", timeout=3)
 
     def play_or_pause(self) -> None:
         if self.replay is not None:
             self.replay.player.toggle()
-            self.replay_moved()
-            self.show_time()
-
-    def _replays(self) -> bool:
-        if self.replay is None:
-            self.notify("Only in a replay: xdptui replay FILE", timeout=3)
-        return self.replay is not None
+            self._moved()
+            self._shown()
 
     def time_view(self) -> TimeView | None:
+        """Where the player stands; None where nothing is replayed."""
         replay = self.replay
         if replay is None:
             return None
@@ -63,11 +80,3 @@ class ReplayFlow(Flow):
             player.playing,
             recording.revisions,
         )
-
-    def replay_moved(self) -> None:
-        """Show the reading that the player stands at."""
-        raise NotImplementedError
-
-    def show_time(self) -> None:
-        """Show where the player stands."""
-        raise NotImplementedError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Interface
-from xdptui.main.flow import Flow
+from xdptui.main.desk import Actions, Controller
 from xdptui.screens.confirm import Confirm
 from xdptui.view.session import State
 
@@ -20,25 +20,31 @@ if TYPE_CHECKING:
 __all__ = ["SaveFlow"]
 
 
-class SaveFlow(Flow):
+class SaveFlow(Controller):
     """Asks for a path, and never replaces a file unasked."""
 
-    def action_save(self) -> None:
+    @property
+    def actions(self) -> Actions:
+        return {
+            "save": self.save,
+        }
+
+    def save(self) -> None:
         session = self.session
         if session.running is None:
-            self.notify("There is no interface to save", severity="warning")
+            self._desk.notify("There is no interface to save", severity="warning")
         elif session.state in (State.FOREIGN, State.VIEW):
-            self.notify(f"This hook can't be saved: {session.running.note}", severity="warning")
+            self._desk.notify(f"This hook can't be saved: {session.running.note}", severity="warning")
         else:
             what = "What runs is written down."
             if session.changes:
                 what = "The candidate is written down, which does not run yet."
-            self.begin(self._save_flow(session.running.interface, session.chain, what))
+            self._desk.begin(self._save_flow(session.running.interface, session.chain, what))
 
     async def _save_flow(self, where: Interface, chain: Chain, what: str) -> None:
         from xdptui.screens.save import SaveDialog
 
-        to = await self.app.push_screen_wait(SaveDialog(where.name, what))
+        to = await self._desk.ask(SaveDialog(where.name, what))
         if to is None:
             return
         replace = await self._may_replace(to.path)
@@ -47,12 +53,12 @@ class SaveFlow(Flow):
         try:
             made = await asyncio.to_thread(_save, where, chain, to, replace)
         except XdpChainError as error:
-            self.fail(error, "Not saved")
+            self._desk.fail(error, "Not saved")
             return
         more = f", with {len(made.files)} object files" if made.files else ""
-        self.notify(f"{to.path}{more}", title=f"{where.name} is written down", timeout=5)
+        self._desk.notify(f"{to.path}{more}", title=f"{where.name} is written down", timeout=5)
         for warning in made.warnings:
-            self.notify(warning, severity="warning", timeout=15)
+            self._desk.notify(warning, severity="warning", timeout=15)
 
     async def _may_replace(self, path: str) -> bool | None:
         """Whether to replace what is in the file: a spec is updated. None: hands off."""
@@ -66,11 +72,11 @@ class SaveFlow(Flow):
         except XdpChainError:
             lines = (path, "It is no spec. What is in it now is lost.")
             question = Confirm("Replace the file?", lines, "Replace it", "Keep it")
-            answer = await self.app.push_screen_wait(question)
+            answer = await self._desk.ask(question)
             return True if answer is True else None
         lines = (path, "This interface's entry is updated; the others stay as they are, and so do comments.")
         question = Confirm("Update the file?", lines, "Update it", "Keep it", danger=False)
-        answer = await self.app.push_screen_wait(question)
+        answer = await self._desk.ask(question)
         return False if answer is True else None
 
 

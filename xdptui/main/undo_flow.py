@@ -8,27 +8,39 @@ import asyncio
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
+from xdptui.main.desk import Actions, Controller, Desk
 
 __all__ = ["UndoFlow"]
 
 
-class UndoFlow(ApplyFlow):
+class UndoFlow(Controller):
     """The keys ``z`` and ``Z``."""
 
-    def action_undo(self) -> None:
+    def __init__(self, desk: Desk, apply: ApplyFlow) -> None:
+        super().__init__(desk)
+        self._apply = apply
+
+    @property
+    def actions(self) -> Actions:
+        return {
+            "undo": self.undo,
+            "redo": self.redo,
+        }
+
+    def undo(self) -> None:
         session = self.session
         if session.edit is not None and session.edit.history.past:
-            self.put(session.undone())
+            self._desk.put(session.undone())
         elif session.changes:
-            self.notify("Nothing to undo in this candidate (esc drops it)", timeout=3)
-        elif session.running is not None and self.editable():
-            self.begin(self._undo_flow(session.running))
+            self._desk.notify("Nothing to undo in this candidate (esc drops it)", timeout=3)
+        elif session.running is not None and self._desk.editable():
+            self._desk.begin(self._undo_flow(session.running))
 
-    def action_redo(self) -> None:
+    def redo(self) -> None:
         if self.session.edit is None or not self.session.edit.history.future:
-            self.notify("Nothing to redo", timeout=2)
+            self._desk.notify("Nothing to redo", timeout=2)
         else:
-            self.put(self.session.redone())
+            self._desk.put(self.session.redone())
 
     async def _undo_flow(self, running: Running) -> None:
         """Back to the chain before, by the journal: shown as a plan first."""
@@ -41,11 +53,11 @@ class UndoFlow(ApplyFlow):
             found = await asyncio.to_thread(undo_of, running)
             plan = with_kernel_warnings(make_plan(running, found.candidate, restores=found.restores))
         except NothingToUndo as error:
-            self.notify(f"{error.what}: {error.why}", timeout=4)
+            self._desk.notify(f"{error.what}: {error.why}", timeout=4)
             return
         except XdpChainError as error:
-            self.fail(error, "Not undone")
+            self._desk.fail(error, "Not undone")
             return
         remarks = (f"this takes back {found.what}", *(f"lost: {what}" for what in found.lost))
-        if await self.app.push_screen_wait(PlanDialog(plan, remarks=remarks)):
-            await self._apply(plan)
+        if await self._desk.ask(PlanDialog(plan, remarks=remarks)):
+            await self._apply.carry_out(plan)

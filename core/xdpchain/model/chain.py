@@ -9,7 +9,7 @@ that sorts it there.
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -139,7 +139,7 @@ class Component:
 
 
 def _fresh_key() -> str:
-    return "new:" + secrets.token_hex(4)
+    return "new:" + os.urandom(4).hex()
 
 
 @dataclass(frozen=True, slots=True)

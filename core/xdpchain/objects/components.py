@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import replace
 
 from xdpchain.errors import InvalidInput, LinkRefused
@@ -76,7 +75,7 @@ def component_of(
         callees=program.callees,
         uses=tuple(sorted({name for one in reachable for name in one.maps})),
         pin_root=pin_root,
-        instance=instance or secrets.token_hex(4),
+        instance=instance or os.urandom(4).hex(),
         instructions=program.insn_count,
     )
 

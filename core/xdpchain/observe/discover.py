@@ -65,7 +65,8 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
 def look(name: str, netns: str | None = None) -> Running:
     """One interface and what it runs. Raises NotFound."""
     with Netlink(netns) as netlink:
-        found = _settled(netlink.link(name), netns, netlink, netlink.xdp_features())
+        link = netlink.link(name)
+        found = _settled(link, netns, netlink, netlink.xdp_features(link.ifindex))
         return _waiting([found], netns)[0]
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Netlink messages to and from our values, through pyroute2: the only module that imports it.
 
-pyroute2 has no type hints: nothing of it leaves this module. Importing it takes about 0.1 s, so this module
-is imported inside the functions that need it.
+pyroute2 has no type hints: nothing of it leaves this module. Importing it takes a while, so this module is
+imported inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import socket
 import struct
 from typing import Any
 
-from pyroute2.netlink import ctrlmsg, genlmsg, nlmsgerr
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from .messages_only import messages_only
+
+with messages_only("pyroute2"):
+    from pyroute2.netlink import ctrlmsg, genlmsg, nlmsgerr
+    from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from .links import LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
 
@@ -155,9 +158,11 @@ def decode_route(data: bytes) -> Way | None:
     return None if found is None else Way(int(found), gateway)
 
 
-def encode_get_addresses() -> bytearray:
-    """Dump the addresses of all devices of the namespace."""
-    return _encode(ifaddrmsg(), _RTM_GETADDR, _NLM_F_DUMP)
+def encode_get_addresses(ifindex: int) -> bytearray:
+    """Dump the addresses of a device; a kernel before 4.20, without strict checking, dumps those of all."""
+    message = ifaddrmsg()
+    message["index"] = ifindex
+    return _encode(message, _RTM_GETADDR, _NLM_F_DUMP)
 
 
 def decode_address(data: bytes) -> tuple[int, str]:
@@ -171,9 +176,11 @@ def decode_address(data: bytes) -> tuple[int, str]:
     return message["index"], f"{address}/{message['prefixlen']}"
 
 
-def encode_get_neighbors() -> bytearray:
-    """Dump the neighbour tables of the namespace."""
-    return _encode(ndmsg(), _RTM_GETNEIGH, _NLM_F_DUMP)
+def encode_get_neighbors(ifindex: int) -> bytearray:
+    """Dump the neighbour table of a device (kernel 4.4 on; an older one dumps those of all)."""
+    message = ndmsg()
+    message["attrs"] = [["NDA_IFINDEX", ifindex]]
+    return _encode(message, _RTM_GETNEIGH, _NLM_F_DUMP)
 
 
 def decode_neighbor(data: bytes) -> tuple[int, NeighborEntry | None]:
@@ -195,11 +202,14 @@ def encode_get_family(name: str) -> bytearray:
     return _encode(message, _GENL_ID_CTRL, _NLM_F_ACK)
 
 
-def encode_get_xdp_features(family: int) -> bytearray:
-    """Dump what the drivers of all devices of the namespace can do with XDP."""
+def encode_get_xdp_features(family: int, ifindex: int | None) -> bytearray:
+    """Ask what the driver of one device, or of all in the namespace, can do with XDP."""
     message = _NetdevMessage()
     message["cmd"], message["version"] = _NETDEV_CMD_DEV_GET, 1
-    return _encode(message, family, _NLM_F_DUMP)
+    if ifindex is None:
+        return _encode(message, family, _NLM_F_DUMP)
+    message["attrs"] = [["NETDEV_A_DEV_IFINDEX", ifindex]]
+    return _encode(message, family, _NLM_F_ACK)
 
 
 def decode_link(data: bytes) -> LinkInfo:

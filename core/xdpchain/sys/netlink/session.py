@@ -111,7 +111,7 @@ class Netlink:
         from . import codec
 
         try:
-            replies = self._route.exchange(codec.encode_get_addresses())
+            replies = self._route.exchange(codec.encode_get_addresses(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't list the addresses", refusal) from refusal
         found = (codec.decode_address(message) for kind, message in replies if kind == codec.RTM_NEWADDR)
@@ -122,7 +122,7 @@ class Netlink:
         from . import codec
 
         try:
-            replies = self._route.exchange(codec.encode_get_neighbors())
+            replies = self._route.exchange(codec.encode_get_neighbors(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read the neighbour table", refusal) from refusal
         found = (codec.decode_neighbor(message) for kind, message in replies if kind == codec.RTM_NEWNEIGH)
@@ -152,8 +152,9 @@ class Netlink:
             attempt = Attempt(ifindex, mode, detach=new < 0, expected_id=expected_id)
             raise attach_refused(refusal, attempt, *self._circumstances(ifindex)) from refusal
 
-    def xdp_features(self) -> dict[int, frozenset[str]] | None:
-        """What each driver can do with XDP, by ifindex; None where the kernel can't tell.
+    def xdp_features(self, ifindex: int | None = None) -> dict[int, frozenset[str]] | None:
+        """What the driver of one device, or of each, can do with XDP, by ifindex; None where the kernel can't
+        tell. A device that is gone is not in the answer.
 
         The netdev generic netlink family is from kernel 6.3 (d3d854fd6a1d). The names are those of
         Documentation/netlink/specs/netdev.yaml: basic, redirect, ndo-xmit, xsk-zerocopy, hw-offload, rx-sg,
@@ -168,8 +169,10 @@ class Netlink:
                     return None
                 replies = self._generic.exchange(codec.encode_get_family("netdev"))
                 Netlink._netdev_family = family = codec.decode_family_id(replies[0][1])
-            replies = self._generic.exchange(codec.encode_get_xdp_features(family))
+            replies = self._generic.exchange(codec.encode_get_xdp_features(family, ifindex))
         except Refusal as refusal:
+            if refusal.code == errno.ENODEV:
+                return {}
             if refusal.code in (errno.ENOENT, errno.EOPNOTSUPP):
                 Netlink._netdev_missing = True
                 return None
@@ -209,7 +212,7 @@ class Netlink:
         except NotFound:
             return None, None
         try:
-            features = self.xdp_features()
+            features = self.xdp_features(ifindex)
         except XdpChainError:
             features = None
         return link, None if features is None else features.get(ifindex)

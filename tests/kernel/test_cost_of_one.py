@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What concerns one interface costs the same among few and among many: counted in calls and messages, not in
+seconds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.chains import chain_of, change, look_at
+from tests.kernel.command_line import CommandLine
+from xdpchain.editing import edit
+from xdpchain.model.chain import Slot
+from xdpchain.objects.components import load_component
+from xdpchain.sys.bpf import call
+from xdpchain.sys.netlink.transport import Transport
+from xdpchain.testing.playground import Playground
+
+FEW, MANY = 2, 120
+
+
+def cost(act: Callable[[], object]) -> Counter[str]:
+    """The calls of bpf(2), the requests over netlink, and the messages that these brought back."""
+    made: Counter[str] = Counter()
+    with pytest.MonkeyPatch.context() as patch:
+        bpf_call, exchange = call.bpf_call, Transport.exchange
+
+        def counted_call(command: call.Command, attr: bytes) -> tuple[int, bytes]:
+            made[f"bpf {command.name}"] += 1
+            return bpf_call(command, attr)
+
+        def counted_exchange(self: Transport, request: bytearray) -> list[tuple[int, bytes]]:
+            replies = exchange(self, request)
+            made["netlink requests"] += 1
+            made["netlink messages"] += len(replies)
+            return replies
+
+        for module in ("call", "programs", "maps", "links"):
+            patch.setattr(f"xdpchain.sys.bpf.{module}.bpf_call", counted_call, raising=False)
+        patch.setattr(Transport, "exchange", counted_exchange)
+        act()
+    return made
+
+
+def all_costs(samples: Path, links: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Counter[str]]:
+    with Playground(links=links) as playground:
+        cli = CommandLine(playground, capsys, samples)
+        for link in range(links):  # each has a chain, so that a look at one too many shows
+            change(playground, chain_of(samples, "pass"), link)
+        one = Slot.of(load_component(str(samples / "counter.o")))
+        look_at(playground)  # asks once for what is the same for all: the netdev family
+        return {
+            "look": cost(lambda: look_at(playground)),
+            "edit": cost(
+                lambda: edit(
+                    playground.ifname,
+                    lambda running: running.chain.add(one),  # type: ignore[union-attr]
+                    netns=playground.netns,
+                )
+            ),
+            "status": cost(lambda: cli.ok("status", playground.ifname)),
+            "plan": cost(lambda: cli("plan", "move", playground.ifname, "0", "1")),
+            "set": cost(lambda: cli.ok("set", playground.ifname, "0", "-A", "PASS,DROP")),
+            "unload": cost(lambda: cli.ok("unload", playground.ifname, "--all")),
+        }
+
+
+def test_one_interface_costs_the_same_among_many(
+    samples: Path, no_leftovers: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = all_costs(samples, FEW, capsys)
+    assert few["look"]["netlink messages"] == few["look"]["netlink requests"] > 0
+    many = all_costs(samples, MANY, capsys)
+    for what, made in few.items():
+        assert many[what] == made, what
+
+
+def test_a_change_looks_three_times(playground: Playground, samples: Path) -> None:
+    """To plan, under the lock, and at what came of it; and each look asks for one link and its features."""
+    change(playground, chain_of(samples, "pass"))
+    one_look = cost(lambda: look_at(playground))["netlink requests"]
+    one = Slot.of(load_component(str(samples / "counter.o")))
+    made = cost(
+        lambda: edit(
+            playground.ifname,
+            lambda running: running.chain.add(one),  # type: ignore[union-attr]
+            netns=playground.netns,
+        )
+    )
+    assert made["netlink requests"] == 3 * one_look + 1  # and the swap

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the controllers share: the session and the one way to change it, dialogs, and words to the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, TypeVar
+
+from textual.screen import Screen
+
+from xdptui.screens.failure import Failure
+from xdptui.view.session import Session, State
+
+if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
+__all__ = ["Actions", "Controller", "Desk"]
+
+Answer = TypeVar("Answer")
+
+Actions = dict[str, Callable[..., object]]
+"""What a controller does, by the name of the action in the table of keys."""
+
+
+class Desk:
+    """``shown`` is called with the session before, whenever it has changed."""
+
+    def __init__(self, screen: Screen[None], session: Session, shown: Callable[[Session], None]) -> None:
+        self.session = session
+        self.busy = False
+        """Whether a dialog is open or about to be: until it has been answered, nothing else begins."""
+        self.applying = False
+        """Whether a change of ours is under way: what the kernel shows meanwhile is our doing."""
+        self.directory: str | None = None
+        """Where the last object file was chosen."""
+        self._screen, self._shown = screen, shown
+
+    def put(self, session: Session) -> None:
+        """The one place where the session changes."""
+        if session is self.session:
+            return
+        before, self.session = self.session, session
+        self._shown(before)
+
+    # Dialogs
+
+    def begin(self, flow: Coroutine[None, None, None]) -> None:
+        """Run a flow of dialogs, unless another one is under way."""
+        if self.busy:
+            flow.close()
+            return
+        self.busy = True
+        self._screen.run_worker(self._to_its_end(flow), group="flow", exit_on_error=True)
+
+    async def _to_its_end(self, flow: Coroutine[None, None, None]) -> None:
+        try:
+            await flow
+        finally:
+            self.busy = False
+
+    def beside(self, work: Coroutine[None, None, None]) -> None:
+        """Run work that opens no dialog; the keys go on working meanwhile."""
+        self._screen.run_worker(work, group="beside", exit_on_error=True)
+
+    async def ask(self, dialog: Screen[Answer]) -> Answer | None:
+        """Show a dialog and wait for its answer. Only within a flow."""
+        return await self._screen.app.push_screen_wait(dialog)
+
+    def open(self, screen: Screen[None]) -> None:
+        """Show a screen over the main screen."""
+        self._screen.app.push_screen(screen)
+
+    # Words
+
+    def notify(
+        self,
+        text: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+    ) -> None:
+        """Say something that needs no answer."""
+        self._screen.notify(text, title=title, severity=severity, timeout=timeout)
+
+    def fail(self, error: BaseException, heading: str = "") -> None:
+        """Say what failed, why, and what to do."""
+        self.open(Failure(error, heading))
+
+    # Whether something can be done, and if not, why
+
+    def editable(self) -> bool:
+        """Whether the selected chain may be edited; says why not if it may not."""
+        session = self.session
+        running = session.running
+        if running is None:
+            self.notify("There is no interface to edit", severity="warning")
+            return False
+        if session.read_only:
+            self.notify(f"Read-only: {session.read_only_why}", severity="warning")
+            return False
+        if session.state in (State.FOREIGN, State.VIEW):
+            adopt = ". i adopts the program" * (session.state is State.FOREIGN)
+            self.notify(f"This hook can't be edited: {running.note}{adopt}", severity="warning")
+            return False
+        return True
+
+    def needs_slot(self) -> bool:
+        """Whether there is a slot under the cursor; says so if there is none."""
+        if self.session.current is None:
+            self.notify("There is no slot: press l to load a program", severity="warning")
+            return False
+        return True
+
+    def still_has(self, key: str) -> bool:
+        """Whether a slot is still there after a dialog; says so if it went away."""
+        if any(slot.key == key for slot in self.session.chain):
+            return True
+        self.notify("That slot is no longer there", severity="warning")
+        return False
+
+    def still_at(self, ifindex: int) -> bool:
+        """Whether the interface that a dialog was about is still there; it is selected again if so."""
+        if any(r.interface.ifindex == ifindex for r in self.session.runnings):
+            self.put(self.session.select(ifindex))
+            return True
+        self.notify("That interface is gone", severity="warning")
+        return False
+
+
+class Controller:
+    """A part of what the keys do. ``actions`` are those that it carries out."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @property
+    def session(self) -> Session:
+        return self._desk.session
+
+    @property
+    def actions(self) -> Actions:
+        raise NotImplementedError

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the workers say of the kernel, as changes of the session and words to the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from xdptui.main.confirm_flow import ConfirmFlow
+from xdptui.main.desk import Controller, Desk
+from xdptui.main.panes import Panes
+from xdptui.workers.alarm import Alarmed
+from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own, Surveyed, TakenBack
+from xdptui.workers.meter import Meter
+
+__all__ = ["KernelNews"]
+
+
+class KernelNews(Controller):
+    """``wanted`` names the interface to select at first. ``count`` reads the counters and shows them."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        panes: Panes,
+        meter: Meter,
+        confirm: ConfirmFlow,
+        wanted: str | None,
+        count: Callable[[], None],
+    ) -> None:
+        super().__init__(desk)
+        self._panes, self._meter, self._confirm = panes, meter, confirm
+        self._wanted, self._count = wanted, count
+        self._unreadable = False
+        self._held_back = Surveyed((), ())
+
+    def catch_up(self) -> None:
+        """Hear what was held back while a change of ours was under way."""
+        held, self._held_back = self._held_back, Surveyed((), ())
+        if held.runnings:
+            self.surveyed(held)
+
+    def surveyed(self, event: Surveyed) -> None:
+        if self._desk.applying:
+            # Half-way through a change of ours, that is no news of another editor's.
+            self._held_back = Surveyed(event.runnings, (*self._held_back.opened, *event.opened))
+            return
+        self._panes.trouble = ""
+        before = self.session
+        self._meter.sync(event.runnings, event.opened, before.selected or NOBODY)
+        session = before.surveyed_as(event.runnings)
+        if self._wanted is not None:
+            for running in event.runnings:
+                if running.interface.name == self._wanted:
+                    session = session.select(running.interface.ifindex)
+            self._wanted = None
+        self._confirm.tell_settled(before.runnings, event.runnings)
+        gone = [r.interface.name for r in before.unsaved if r.interface.ifindex not in session.edits]
+        self._desk.put(session)
+        if event.opened:
+            self._count()
+        if gone:
+            self._desk.notify(f"{', '.join(gone)} is gone, and its candidate with it", severity="warning")
+        if session.stale and not before.stale and session.changes:
+            self._desk.notify(
+                "Another editor changed the chain under your candidate. p: see how, rebase or drop",
+                title=str(session.running.interface) if session.running else "",
+                severity="warning",
+                timeout=10,
+            )
+
+    def alarmed(self, event: Alarmed) -> None:
+        self._panes.lost = event.lost
+        if not self.session.frozen:
+            self._panes.show_tables()
+
+    def look_failed(self, event: LookFailed) -> None:
+        self._panes.trouble = str(event.error)
+        self._panes.show()
+        if not self._unreadable and self.session.surveyed:
+            self._desk.notify(str(event.error), title="The kernel can't be read", severity="error")
+        self._unreadable = True
+
+    def capabilities(self, event: Capabilities) -> None:
+        self._desk.put(replace(self.session, missing=tuple(name for name, _, _ in event.missing)))
+        if event.missing:
+            name, why, todo = event.missing[0]
+            self._desk.notify(
+                f"{name} is missing: {why}. {todo}", title="Read-only", severity="warning", timeout=10
+            )
+
+    def own(self, event: Own) -> None:
+        self._desk.put(replace(self.session, own=event.own))
+
+    def defaults(self, event: Defaults) -> None:
+        self._desk.put(replace(self.session, linkage=event.linkage, linkage_why=event.why))
+
+    def taken_back(self, event: TakenBack) -> None:
+        self._desk.notify(
+            f"{event.interface}: the packet follower was killed; the normal dispatcher is running again",
+            timeout=5,
+        )

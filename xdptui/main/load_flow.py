@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs that come into the candidate, take another's place there, and leave it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Chain
+from xdpchain.model.running import Running
+from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.edit_flow import EditFlow
+
+if TYPE_CHECKING:
+    from xdptui.screens.load import Choice
+
+__all__ = ["LoadFlow"]
+
+
+class LoadFlow(Controller):
+    """The keys ``l``, ``o`` and ``u``."""
+
+    def __init__(self, desk: Desk, edit: EditFlow) -> None:
+        super().__init__(desk)
+        self._edit = edit
+
+    @property
+    def actions(self) -> Actions:
+        return {
+            "load": self.load,
+            "replace": self.replace,
+            "unload": self.unload,
+        }
+
+    def load(self) -> None:
+        if self.session.running is not None and self._desk.editable():
+            self._desk.begin(self._load_flow(self.session.running))
+
+    async def _load_flow(self, running: Running) -> None:
+        from xdptui.screens.load import LoadDialog
+
+        dialog = LoadDialog(
+            running, self.session.chain, directory=self._desk.directory, linkage_why=self.session.linkage_why
+        )
+        choice = await self._desk.ask(dialog)
+        self._desk.directory = dialog.directory
+        if choice is None or not self._desk.still_at(running.interface.ifindex):
+            return
+        self._edit.edit(lambda chain: _with_mode(chain, choice).add(choice.slot, choice.at))
+        if any(slot.key == choice.slot.key for slot in self.session.chain):
+            self._desk.put(self.session.at_slot(self.session.chain.position(choice.slot.key)))
+
+    def replace(self) -> None:
+        if self.session.running is not None and self._desk.editable() and self._desk.needs_slot():
+            self._desk.begin(self._replace_flow(self.session.running))
+
+    async def _replace_flow(self, running: Running) -> None:
+        from xdptui.screens.load import LoadDialog
+
+        current = self.session.chain.slots[self.session.slot]
+        dialog = LoadDialog(
+            running, self.session.chain, directory=self._desk.directory, replaces=self.session.slot
+        )
+        choice = await self._desk.ask(dialog)
+        self._desk.directory = dialog.directory
+        if (
+            choice is None
+            or not self._desk.still_at(running.interface.ifindex)
+            or not self._desk.still_has(current.key)
+        ):
+            return
+        from xdpchain.objects.components import keep_maps
+
+        component = choice.slot.component
+        if current.id is not None:
+            try:
+                component = keep_maps(component, current.component)
+            except XdpChainError as error:
+                self._desk.fail(error, "It can't take the program's place")
+                return
+        self._edit.edit(lambda chain: chain.substitute(chain.position(current.key), component))
+
+    def unload(self) -> None:
+        if self.session.running is not None and self._desk.editable() and self._desk.needs_slot():
+            self._desk.begin(self._unload_flow(self.session.running))
+
+    async def _unload_flow(self, running: Running) -> None:
+        chain = self.session.chain
+        from xdptui.screens.unload import UnloadDialog
+
+        dialog = UnloadDialog(chain, self.session.slot, running.interface.name)
+        chosen = await self._desk.ask(dialog)
+        if not chosen or not self._desk.still_at(running.interface.ifindex):
+            return
+        keys = {chain.slots[i].key for i in chosen}
+        self._edit.edit(lambda now: now.remove([i for i, slot in enumerate(now) if slot.key in keys]))
+
+
+def _with_mode(chain: Chain, choice: Choice) -> Chain:
+    return chain if chain.slots else replace(chain, mode=choice.mode)

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The screens that show more: details, maps, events, packets, the doctor, help. None changes a chain."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.view.session import running_chain
+
+if TYPE_CHECKING:
+    from xdptui.workers.replay import Replay
+
+# The screens are imported when they are asked for: the first one should stand at once.
+
+__all__ = ["LookFlow"]
+
+
+class LookFlow(Controller):
+    """Opens screens on the selected interface of ``netns``, or of a recording."""
+
+    def __init__(self, desk: Desk, netns: str | None, replay: Replay | None) -> None:
+        super().__init__(desk)
+        self._netns, self._replay = netns, replay
+
+    @property
+    def actions(self) -> Actions:
+        return {
+            "details": self.details,
+            "what_if": self.what_if,
+            "maps": self.maps,
+            "events": self.events,
+            "follow": self.follow,
+            "doctor": self.doctor,
+            "help": self.help,
+        }
+
+    def help(self) -> None:
+        from xdptui.screens.help import HelpScreen
+
+        self._desk.open(HelpScreen())
+
+    def doctor(self) -> None:
+        from xdptui.screens.doctor import DoctorScreen
+
+        running = self.session.running
+        self._desk.open(DoctorScreen(self._netns, running.interface.name if running else None))
+
+    def details(self) -> None:
+        running, slot = self.session.running, self.session.current
+        if running is None or slot is None:
+            self._desk.notify("There is no slot to look into", timeout=2)
+            return
+        was = next((s for s in self.session.base or () if s.key == slot.key), None)
+        from xdptui.screens.details import DetailsScreen
+
+        self._desk.open(DetailsScreen(running, slot, was))
+
+    def what_if(self) -> None:
+        session = self.session
+        running = session.edit.base if session.edit is not None else session.running
+        if running is None:
+            self._desk.notify("There is no interface to try packets on", timeout=2)
+            return
+        from xdptui.screens.whatif import WhatIfScreen
+
+        self._desk.open(WhatIfScreen(running, session.chain, changes=session.changes > 0))
+
+    def follow(self) -> None:
+        running = self.session.running
+        if running is None or not running.hooks:
+            self._desk.notify("No program runs there: there is nothing to follow", severity="warning")
+            return
+        from xdptui.screens.follow import FollowScreen
+
+        self._desk.open(FollowScreen(running))
+
+    def events(self) -> None:
+        from xdptui.screens.events import EventsScreen
+
+        recorded = self._replay.events(self.session.running) if self._replay else None
+        self._desk.open(EventsScreen(self._netns, self.session.running, recorded))
+
+    def maps(self) -> None:
+        session = self.session
+        running, current = session.running, session.current
+        if running is None or not running.hooks:
+            self._desk.notify("No program runs there", severity="warning")
+            return
+        place, name = None, running.hooks[0].name
+        if chain := running_chain(running):
+            keys = [slot.key for slot in chain]
+            if current is None or current.key not in keys:
+                self._desk.notify(
+                    "That program does not run yet: it has no maps before it is applied", timeout=4
+                )
+                return
+            place, name = keys.index(current.key), current.name
+        from xdptui.screens.maps import MapsScreen
+
+        hook, key = running.hooks[0].prog_id, session.slot_key
+        ifindex = running.interface.ifindex
+
+        def runs() -> bool:
+            now = next((r for r in self.session.runnings if r.interface.ifindex == ifindex), None)
+            if place is None or now is None:
+                return now is not None and any(program.prog_id == hook for program in now.hooks)
+            return any(slot.key == key for slot in running_chain(now) or ())
+
+        missing = ", ".join(session.missing)
+        self._desk.open(MapsScreen(running, place, name, read_only=missing, runs=runs))

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The panes of the main screen: how they share the rows, and what each is shown of the session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from textual.screen import Screen
+
+from xdptui.main.confirm_flow import countdown
+from xdptui.main.desk import Desk
+from xdptui.view.chain_lines import ChainView
+from xdptui.view.interface_lines import InterfaceView
+from xdptui.view.layout import Layout, share
+from xdptui.view.notes import chain_note, empty_list, waterfall_note
+from xdptui.view.session import State
+from xdptui.view.time_line import TimeView
+from xdptui.view.traffic import caption, traffic
+from xdptui.widgets.banner import Banner
+from xdptui.widgets.chain_table import ChainTable
+from xdptui.widgets.filter_line import FilterLine
+from xdptui.widgets.inspector import Inspector
+from xdptui.widgets.interface_table import InterfaceTable
+from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.time_bar import TimeBar
+from xdptui.widgets.waterfall import Waterfall
+from xdptui.words.rates import Reading
+from xdptui.workers.meter import Meter
+
+__all__ = ["Panes"]
+
+EMPTY_ROWS = 3
+"""Rows for saying why there is no interface to list."""
+
+
+class Panes:
+    """Hands every widget its part of the session; they repaint what differs. The widgets are in the order in
+    which they stand on the screen.
+    """
+
+    def __init__(self, screen: Screen[None], desk: Desk, meter: Meter, *, replaying: bool) -> None:
+        self._screen, self._desk, self._meter = screen, desk, meter
+        self.banner = Banner(id="banner")
+        self.time = TimeBar(id="time")
+        self.filter = FilterLine(id="filter")
+        self.interfaces = InterfaceTable(id="interfaces")
+        self.chain = ChainTable(id="chain")
+        self.waterfall = Waterfall(id="waterfall")
+        self.inspector = Inspector(id="inspector")
+        self.keys = KeyBar(id="keys")
+        self.filter.display = False
+        self.time.display = self.keys.replaying = replaying
+        self.layout: Layout | None = None
+        self.trouble = ""
+        """Why the interfaces can't be read, if so."""
+        self.lost: Mapping[int, int] = {}
+        """Packets lost, by ifindex, where some were lost a moment ago."""
+
+    def show(self) -> None:
+        """Show the whole session."""
+        session = self._desk.session
+        self._arrange()
+        self.banner.present(session, countdown(session.running))
+        self.keys.present(
+            read_only=session.read_only or session.running is None,
+            candidate=session.changes > 0,
+            slots=len(session.chain) > 0,
+            armed=session.running is not None and session.running.armed is not None,
+            foreign=session.state is State.FOREIGN,
+        )
+        self.show_tables()
+
+    def show_tables(self) -> None:
+        """Show what is counted."""
+        self._show_interfaces()
+        self._show_chain()
+
+    def show_countdown(self) -> None:
+        """Show how long a change still waits."""
+        self.banner.present(self._desk.session, countdown(self._desk.session.running))
+
+    def show_time(self, view: TimeView | None) -> None:
+        """Show where a replay stands."""
+        if view is not None:
+            self.time.present(view)
+
+    def _arrange(self) -> None:
+        session = self._desk.session
+        height = self._screen.size.height - self.filter.display - self.time.display
+        rows = len(session.chain) + len(session.removed)
+        layout = share(height, len(session.visible) or EMPTY_ROWS, rows)
+        if layout == self.layout:
+            return
+        self.layout = layout
+        for pane, size in (
+            (self.banner, layout.banner),
+            (self.interfaces, layout.interfaces),
+            (self.chain, layout.chain),
+            (self.waterfall, layout.waterfall),
+            (self.inspector, layout.inspector),
+            (self.keys, layout.keys),
+        ):
+            pane.display = size > 0
+            pane.styles.height = max(1, size)
+
+    def _show_interfaces(self) -> None:
+        session, meter = self._desk.session, self._meter
+        unsaved = {running.interface.ifindex for running in session.unsaved}
+        views = [
+            InterfaceView(
+                running,
+                running.interface.ifindex in unsaved,
+                meter.rate(running.interface.ifindex),
+                running.interface.ifindex in self.lost,
+            )
+            for running in session.visible
+        ]
+        self.interfaces.present(views, session.selected, empty_list(session, self.trouble))
+
+    def _show_chain(self) -> None:
+        session, meter = self._desk.session, self._meter
+        index = session.selected
+        reading = meter.last(index)
+        view = ChainView(
+            chain=session.chain,
+            base=session.base,
+            removed=session.removed,
+            candidate=session.changes > 0,
+            reading=reading,
+            trends=meter.trends(index),
+            slot=session.slot,
+            action=session.action,
+            shown=session.shown,
+        )
+        two = self.layout is not None and self.layout.lines == 2
+        self.chain.present(view, chain_note(session), two=two, movable=not session.read_only)
+        lost = self.lost.get(index) if index is not None else None
+        note = waterfall_note(session, meter.why(index), reading is not None)
+        self.waterfall.present(traffic(session, reading), caption(session, meter.cost(index), lost), note)
+        self._show_slot(reading)
+
+    def _show_slot(self, reading: Reading | None) -> None:
+        session = self._desk.session
+        was = next((slot for slot in session.base or () if slot.key == session.slot_key), None)
+        base = session.edit.base if session.edit else session.running
+        self.inspector.present(session.chain, session.current, was, base, reading)
+
+    def count(self) -> None:
+        """Read the counters of the interfaces that are on the screen."""
+        session, meter = self._desk.session, self._meter
+        if session.selected is not None:
+            meter.read(session.selected)
+        visible = session.visible
+        for place in self.interfaces.shown_rows:
+            index = visible[place].interface.ifindex if place < len(visible) else session.selected
+            if index is not None and index != session.selected:
+                meter.read(index)
+
+    # Focus
+
+    def focus_other(self) -> None:
+        """From the interfaces to the chain, and back."""
+        back = self.interfaces.has_focus or not self.interfaces.display
+        self._screen.set_focus(self.chain if back else self.interfaces)
+
+    def open_filter(self) -> None:
+        self.filter.display = True
+        self.filter.focus()
+        self.show()
+
+    def close_filter(self, *, clear: bool) -> None:
+        if clear:
+            self.filter.value = ""
+        self.filter.display = bool(self.filter.value)
+        self._screen.set_focus(self.interfaces)
+        self.show()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to ask before a plan is applied. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdpchain.change.plan import ChangeKind, Plan
+
+if TYPE_CHECKING:
+    from xdpchain.trial.ssh_guard import Judgement
+
+__all__ = ["questions"]
+
+CUT = "cut it"
+"""What must be typed to cut one's own connection without a way back."""
+
+
+def questions(
+    plan: Plan, *, own: bool = False, confirm: float | None = None, judged: Judgement | None = None
+) -> tuple[tuple[str, ...], str, str]:
+    """What to ask before a plan is applied: the text, what the yes button says, and what must be typed.
+
+    ``own``: the interface carries the operator's own connection, and ``judged`` says what became of it in a
+    trial. Empty text where nothing can be lost.
+    """
+    text, yes, demand = _removals(plan)
+    if not own:
+        return text, yes, demand
+    where = plan.running.interface.name
+    cut: tuple[str, ...] = ()
+    if judged is not None and judged.lost:
+        if confirm is None:
+            lines = (
+                f"This would cut your own ssh connection through {where}.",
+                f"Of its packets, tried on the candidate: {judged.text}.",
+                "There will be no way back from here. w lets the change wait to be confirmed instead.",
+            )
+            return (*lines, *text), "Cut it", CUT
+        cut = (f"It would cut it: {judged.text}.",)
+    elif judged is not None and judged.unchecked:
+        cut = (f"Whether it cuts it could not be tried: {judged.unchecked}.",)
+    back = "There will be no way back if that cuts it: w lets the change wait to be confirmed."
+    if confirm is not None:
+        back = f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back by itself."
+    return (f"Your own connection comes in through {where}.", *cut, back, *text), yes or "Apply", where
+
+
+def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
+    gone = [change.name for change in plan.changes if change.kind is ChangeKind.REMOVE]
+    where = plan.running.interface.name
+    if not gone:
+        return (), "", ""
+    if not plan.candidate.slots:
+        text = (
+            f"{where} will run no XDP program any more.",
+            f"Removed: {', '.join(gone)}. {_whose(gone)} maps and what is in them go too.",
+        )
+        return text, "Remove all", where
+    text = (
+        f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
+        f"Removed: {', '.join(gone)}. {_whose(gone)} maps and what is in them go too; the rest runs on.",
+    )
+    return text, "Apply", ""
+
+
+def _whose(gone: list[str]) -> str:
+    return "Its" if len(gone) == 1 else "Their"

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the waterfall shows of a reading, and the caption above it. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.model.chain import Chain
+from xdptui.view.session import Session, Shown, running_chain
+from xdptui.view.waterfall import Flow, flow
+from xdptui.words.numbers import short
+from xdptui.words.rates import Reading
+
+__all__ = ["caption", "traffic"]
+
+
+def traffic(session: Session, reading: Reading | None) -> Flow | None:
+    """What becomes of the packets of the selected interface; None where that is not known (yet)."""
+    if reading is None or session.running is None:
+        return None
+    chain = running_chain(session.running) or Chain()
+    if session.shown in (Shown.PACKETS, Shown.BYTES):
+        return flow(chain, reading.totals, reading.verdict_totals)
+    if reading.verdict_rates is None:
+        return None
+    return flow(chain, reading.rates, reading.verdict_rates)
+
+
+def caption(session: Session, cost: int | None, lost: int | None) -> str:
+    """``cost`` is what counting adds to a packet, in ns; ``lost`` packets were lost a moment ago."""
+    what = "packets in total" if session.shown in (Shown.PACKETS, Shown.BYTES) else "packets/s"
+    if session.changes:
+        what += " of what runs"
+    if lost:
+        return f"! {short(lost)} lost, x: why · {what}"
+    if cost is not None:
+        return f"counting adds {cost} ns a packet · {what}"
+    return what
