@@ -138,7 +138,8 @@ class _Threading:
 
     def threaded(self) -> Threaded:
         out = self._out
-        if len(self._members) > 1 or self._counting or self._follow or self._report:
+        later = any(self._reads(index) for index in range(1, len(self._members)))
+        if later or self._counting or self._follow or self._report:
             out.put(op.STX_DW, op.FRAME, 1, self._context)
         if self._follow is not None:
             self._call("follow", self._follow.starts["follow_begin"])
@@ -167,8 +168,7 @@ class _Threading:
 
     def _slot(self, index: int) -> None:
         member = self._members[index]
-        reads = member.unfolded is None or reads_context(member.unfolded.lines)
-        if index and reads:
+        if index and self._reads(index):
             self._load_context()
         if member.unfolded is None:
             self._call(index, 0)
@@ -183,6 +183,11 @@ class _Threading:
             origins,
         )
         self._origins |= {at: (index, old) for at, old in origins.items()}
+
+    def _reads(self, index: int) -> bool:
+        """Whether a slot looks at the context."""
+        unfolded = self._members[index].unfolded
+        return unfolded is None or reads_context(unfolded.lines)
 
     def _exit(self, index: int, code: int | None) -> Hashable:
         """The label of what comes after a slot that returned a code."""

@@ -132,7 +132,7 @@ class Counting:
             document = json.loads(data.rstrip(b"\0"))
             if document["format"] != FORMAT:
                 raise ValueError(f"format {document['format']}, this reads {FORMAT}")
-            own = document["own"]
+            own, (packets, octets) = document["own"], document["verdict"]
             return cls(
                 _natural(document["origin"]),
                 None if own is None else _natural(own),
@@ -141,7 +141,7 @@ class Counting:
                     (str(key), bool(shadow)): SlotCounts(_row(packets), _row(octets))
                     for key, shadow, packets, octets in _at_most(MAX_SLOTS, document["slots"])
                 },
-                SlotCounts(*map(_row, document["verdict"])),
+                SlotCounts(_row(packets), _row(octets)),
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             why = f"its description of them can't be read: {error}"
