@@ -4,12 +4,13 @@
 VENV    := .venv
 PYTHON  ?= python3
 KERNELS ?= 5.10 6.1 6.12
+LONG_KERNELS := $(if $(filter command environment,$(firstword $(origin KERNELS))),$(KERNELS),$(KERNELS) newest)
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo,)
 
 export VENV PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev bpf demo test test-vm check bench screenshots wheel clean
+.PHONY: help setup dev bpf demo test test-vm test-long check bench screenshots wheel clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,7 +36,10 @@ test: dev  ## install what is missing, run all tests (ARGS="-k name" narrows)
 test-vm: dev  ## the tests in stock kernels under emulation (KERNELS="5.10 6.1 6.12")
 	@tests/vm/run $(KERNELS) $(ARGS)
 
-check: dev  ## lint, types, import contracts
+test-long: dev  ## soak and stress whole, and every kernel: hours (KERNELS="5.10 6.1 6.12 newest")
+	@KERNELS="$(LONG_KERNELS)" scripts/test-long $(ARGS)
+
+check: dev  ## lint, format, types, import contracts, shell scripts, links and commands of the documents
 	@scripts/check
 
 bench: dev  ## measure what the chains cost

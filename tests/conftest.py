@@ -35,6 +35,13 @@ def why_no_freplace() -> str | None:
     return f"this kernel refuses programs of type EXT ({reason}): run it in the lab, tests/vm/run"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if os.environ.get("XDPTUI_SOAK") != "1":
+        waits = [item for item in items if item.get_closest_marker("long")]
+        config.hook.pytest_deselected(items=waits)
+        items[:] = [item for item in items if item not in waits]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("vm") and (reason := why_no_freplace()):
         pytest.skip(reason)
@@ -75,6 +82,28 @@ def own_bpffs(root: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         yield path
     finally:
         subprocess.run(["umount", str(path)], check=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lasting_mounts(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Among the mounts of this run, a process outside of our session, as a machine has them: else what is
+    pinned there would end with us, and is refused.
+    """
+    if WHY_NOT_ISOLATED in pytestconfig.stash:
+        yield
+        return
+    read, write = os.pipe()
+    if not (child := os.fork()):
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.close(write)
+        os.read(read, 1)  # until the run ends, however it ends
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(read)
+    yield
+    os.close(write)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,7 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.change.transaction import LOCK_TIMEOUT, Change
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.model.chain import Chain
+from xdpchain.model.pending_change import State
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.permissions import require_capabilities
@@ -108,8 +109,15 @@ def edit(
                 ),
             )
         except RaceLost:
-            if not tries:
+            if not tries or _on_trial(running):
                 raise
+
+
+def _on_trial(running: Running) -> bool:
+    """Whether a change was waiting to be confirmed. Who lost a race to its rollback has to look again: the
+    edit was made for another chain.
+    """
+    return running.armed is not None and running.armed.state in (State.ARMED, State.UNGUARDED)
 
 
 def undo(

@@ -17,6 +17,7 @@ from xdpchain.follow import compile_filter, follow
 from xdpchain.follow.tapping import Tapping
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import Tap, make_maps
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.model.manifest import Author
 from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
@@ -49,7 +50,7 @@ def recording(
     samples: Path, expression: str, held: contextlib.ExitStack, granted: int
 ) -> tuple[bpf.Fd, _Unattached]:
     """A chain that records, attached to nothing."""
-    filter = compile_filter(expression)
+    filter = compile_filter(expression, ETHERNET)
     maps = make_maps()
     for fd in maps.values():
         held.callback(fd.close)

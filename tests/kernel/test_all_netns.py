@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +58,32 @@ def test_in_one_that_a_process_holds(playground: Playground, attached: int) -> N
 def test_in_a_container_not_all_can_be_seen(monkeypatch: pytest.MonkeyPatch, root: None) -> None:
     monkeypatch.setattr(all_netns, "INITIAL_PID_NAMESPACE", 1)
     assert not all_netns.xdp_programs().complete
+
+
+def test_what_is_no_namespace_any_more_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, attached: int, playground: Playground, tmp_path: Path
+) -> None:
+    """A look at /proc takes a while: what a path led to when it was listed may be something else by now."""
+    os.mkfifo(tmp_path / "pipe")  # to open one waits for a writer
+    (tmp_path / "file").touch()
+    paths = [f"{tmp_path}/{name}" for name in ("file", "pipe", "nothing")]
+    paths += ["/proc/self/ns/mnt", f"/run/netns/{playground.netns}"]
+    monkeypatch.setattr(all_netns, "_paths", lambda: iter(paths))
+    monkeypatch.setattr(all_netns, "_sees_all_processes", lambda: True)
+    assert all_netns.xdp_programs() == all_netns.Sighting(frozenset({attached}), True)
+    assert all_netns.namespaces() == {os.stat(paths[-1]).st_ino}
+
+
+def test_namespaces_that_come_and_go_hide_none(attached: int) -> None:
+    """A look beside others' work is complete, or live pins would seem stale, and stale ones uncertain."""
+    there = all_netns.xdp_programs().complete
+    name = f"come-and-go-{os.getpid()}"
+    churn = f"for i in $(seq 60); do ip netns add {name}; ip netns del {name}; done"
+    with subprocess.Popen(["sh", "-c", churn]) as others:
+        deadline = time.monotonic() + 60
+        while others.poll() is None:
+            assert time.monotonic() < deadline
+            seen = all_netns.xdp_programs()
+            assert attached in seen.programs
+            assert seen.complete is there
+    assert others.returncode == 0

@@ -51,7 +51,7 @@ def test_a_missing_mount_is_said_with_what_to_do(unmounted: Path) -> None:
         with pytest.raises(bpffs.BpffsMissing) as caught:
             ask()
         assert str(unmounted) in caught.value.what
-        assert f"mount -t bpf bpf {unmounted}" in caught.value.todo
+        assert f"mount -t bpf -o mode=0700 bpf '{unmounted}'" in caught.value.todo
         assert "--mount-bpffs" in caught.value.todo
 
 

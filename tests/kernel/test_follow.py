@@ -31,6 +31,7 @@ from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tap import Tap, make_maps
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage, Mode, Slot
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.model.manifest import Author
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.running import Running
@@ -464,8 +465,8 @@ def test_the_kernel_filters_as_libpcap_does(root: None, samples: Path) -> None:
     frames += [frame[:length] for frame in frames for length in (14, 15, 23, 24, 34, 37, 38, 54)]
     frames += [frame.ljust(1400, b"\1") for frame in frames[:3]]
     for expression in EXPRESSIONS:
-        filter = compile_filter(expression)
-        classic = compile_expression(expression)
+        filter = compile_filter(expression, ETHERNET)
+        classic = compile_expression(expression, ETHERNET.dlt)
         maps = make_maps()
         tap = Tap(filter.instructions, filter.needs, maps, b"mark")
         built = StaticLinker(tap=tap).build(chain_of(samples, "pass"), NOWHERE, Author("", 0, "test", 0.0))
@@ -486,7 +487,7 @@ def test_the_kernel_filters_as_libpcap_does(root: None, samples: Path) -> None:
 
 def test_silent_when_nobody_is_there(root: None, samples: Path) -> None:
     """Without a sign of life nothing is followed after some seconds, and with the next one it goes on."""
-    filter = compile_filter("")
+    filter = compile_filter("", ETHERNET)
     maps = make_maps()
     tap = Tap(filter.instructions, filter.needs, maps, b"mark")
     built = StaticLinker(tap=tap).build(chain_of(samples, "pass"), NOWHERE, Author("", 0, "test", 0.0))

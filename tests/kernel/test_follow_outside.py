@@ -19,6 +19,7 @@ from xdpchain.errors import PermissionDenied, Unsupported
 from xdpchain.follow import Change, follow
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage, Slot
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import load_component
 from xdpchain.sys.pcap import compile_expression, run_offline
 from xdpchain.testing.frames import scripted
@@ -57,7 +58,7 @@ def test_the_filter_says_what_libpcap_says(playground: Playground, samples: Path
     running = change(playground, chain_of(samples, "pass", "monitor", linkage=Linkage.FREPLACE))
     frames = [frame for _, frame in NAMED_FRAMES]
     for expression in ["", "icmp", "udp port 53", "ip6", EXPRESSIONS[-1]]:
-        classic = compile_expression(expression)
+        classic = compile_expression(expression, ETHERNET.dlt)
         wanted = [frame for frame in frames if run_offline(classic, frame[:256], len(frame))]
         with follow(running, expression, count=None) as follower:
             playground.send(frames)

@@ -328,8 +328,10 @@ def test_the_bpf_filesystem_is_unmounted(guarded: Playground, samples: Path, tmp
     """In a mount namespace of its own, so that nobody else loses theirs."""
     old = change(guarded, chain_of(samples, "firewall"))
     (tmp_path / "bpf").mkdir()
+    stays = "setsid -f sleep 20 </dev/null >/dev/null 2>&1"  # else nothing is armed on such a mount
     script = (
-        f"mount -t bpf bpf {tmp_path / 'bpf'} && export LIBXDP_BPFFS={tmp_path / 'bpf'} && "
+        f"mount -t bpf -o mode=0700 bpf {tmp_path / 'bpf'} && export LIBXDP_BPFFS={tmp_path / 'bpf'} && "
+        f"{stays} && "
         f"{' '.join(map(_quoted, child(guarded, samples / 'drop.o')))} && umount -l {tmp_path / 'bpf'}"
     )
     subprocess.run(["unshare", "--mount", "--propagation", "private", "bash", "-c", script], check=True)

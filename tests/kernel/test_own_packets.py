@@ -17,6 +17,7 @@ from tests.kernel.command_line import CommandLine
 from tests.objects.compile import compile_text
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Interface, Slot
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import load_component
 from xdpchain.sys import bpf, netns
 from xdpchain.testing.playground import Playground
@@ -167,7 +168,7 @@ def test_behind_a_gateway_they_come_from_its_mac(ground: Playground, monkeypatch
     monkeypatch.setenv("SSH_CONNECTION", f"198.51.100.5 50022 {NEAR4} 22")
     supply = packets_of("ssh", Interface("xdp0", ground.ifindex, ground.netns))
     assert {packet.data[6:12].hex(":") for packet in supply.packets} == {"02:78:64:70:00:02"}
-    assert describe(supply.packets[0].data) == "TCP 198.51.100.5:50022 > 22 ACK"
+    assert describe(supply.packets[0].data, ETHERNET) == "TCP 198.51.100.5:50022 > 22 ACK"
     ip(ground.netns, f"neigh del {PEER4} dev xdp0")
     unknown = packets_of("ssh", Interface("xdp0", ground.ifindex, ground.netns))
     assert f"the MAC of {PEER4}" in unknown.notes[0]
@@ -366,7 +367,9 @@ def test_a_change_that_does_not_cut_it_says_what_goes(cli: CommandLine) -> None:
     assert same.code == 0
 
 
-def test_a_check_that_fails_stops_nothing(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_fails_is_not_a_check_that_passed(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from xdpchain.errors import KernelRefused
     from xdpchain.trial import whatif
 
@@ -374,9 +377,14 @@ def test_a_check_that_fails_stops_nothing(cli: CommandLine, monkeypatch: pytest.
         raise KernelRefused("it can't be tried", "of a fault that was put here")
 
     monkeypatch.setattr(whatif, "Trial", refuse)
-    done = cli("load", cli.interface, cli.sample("drop"))
+    words = ("load", cli.interface, cli.sample("drop"))
+    refused = cli(*words)
+    assert refused.code == 8
+    assert "is not checked: it can't be tried: of a fault that was put here" in refused.err
+    assert cli.status()["programs"] == []
+    done = cli(*words, "--even-if-ssh-dies")
     assert done.code == 0
-    assert "could not be tried: it can't be tried: of a fault that was put here" in done.err
+    assert "is not checked: it can't be tried: of a fault that was put here" in done.err
 
 
 def test_the_matrix_on_the_command_line(cli: CommandLine, tmp_path: Path) -> None:
@@ -433,4 +441,4 @@ def test_names_of_packets_match_what_is_tried(own: Playground) -> None:
         "your ssh: ACK",
         "your ssh: SYN to connect again",
     ]
-    assert all(isinstance(packet, Packet) and flow(packet.data) for packet in supply.packets[-3:])
+    assert all(isinstance(packet, Packet) and flow(packet.data, ETHERNET) for packet in supply.packets[-3:])

@@ -60,7 +60,7 @@ def shell(tmp_path: Path) -> Shell:
     (tmp_path / "pins").mkdir()
 
     def run(script: str) -> subprocess.CompletedProcess[str]:
-        mounted = f"pins={tmp_path}/pins; mount -t bpf bpf $pins && {{ {script}; }}"
+        mounted = f"pins={tmp_path}/pins; mount -t bpf -o mode=0700 bpf $pins && {{ {script}; }}"
         return subprocess.run(["unshare", "--mount", "sh", "-c", mounted], capture_output=True, text=True)
 
     return run

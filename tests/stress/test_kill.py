@@ -5,18 +5,22 @@ change leaves nothing behind of the one that was killed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests import own_mounts
 from tests.kernel.chains import change, look_at, run_through
 from tests.kernel.test_contract import LINKAGES
+from tests.stress.children import forking
 from tests.stress.holdings import holdings
 from tests.stress.scale import LAB, SOAK, scaled
 from tests.stress.syscalls import Call, changes_something, run_until
 from xdpchain.change.plan import make_plan
+from xdpchain.change.stale import clean
 from xdpchain.editing import apply
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
@@ -97,6 +101,48 @@ def test_killed_at_each_system_call(
 ) -> None:
     if mode is Mode.GENERIC and name != "an edit" and not SOAK:
         pytest.skip("the swap alone differs in generic mode")
+    kill_everywhere(playground, samples, own_bpffs, linkage, name, mode, STRIDE)
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_killed_beside_what_others_do(
+    playground: Playground, samples: Path, own_bpffs: Path, linkage: Linkage
+) -> None:
+    """Namespaces come and go, and somebody cleans up, with a BPF filesystem of their own."""
+    with others_at_work():
+        kill_everywhere(playground, samples, own_bpffs, linkage, "an edit", Mode.NATIVE, 16 * STRIDE)
+
+
+@contextmanager
+def others_at_work() -> Iterator[None]:
+    """Another run on this machine: its namespaces come and go, and it cleans up what is not certain, too."""
+
+    def work() -> None:
+        own_mounts.enter()
+        while True:
+            with Playground():
+                assert clean(force=True) == ()
+
+    others = forking.Process(target=work, daemon=True)
+    others.start()
+    try:
+        yield
+        assert others.is_alive(), "the others found something to remove"
+    finally:
+        others.kill()
+        others.join()
+
+
+def kill_everywhere(
+    playground: Playground,
+    samples: Path,
+    own_bpffs: Path,
+    linkage: Linkage,
+    name: str,
+    mode: Mode,
+    stride: int,
+) -> None:
+    """Kill the edit at every ``stride``-th call that counts."""
     edit = EDITS[name]
     listener = playground.listen()
     empty = Chain(linkage=linkage, mode=mode)
@@ -124,7 +170,7 @@ def test_killed_at_each_system_call(
     assert marks_now(playground, listener) == edit.new
     finished = holdings(playground, own_bpffs).counts
     seen: dict[str, int] = {}
-    for stop in range(0, len(calls), STRIDE):
+    for stop in range(0, len(calls), stride):
         running = restart()
         assert holdings(playground, own_bpffs).counts == started
         made, code = run_until(body, stop, counted)
@@ -147,7 +193,7 @@ def test_killed_at_each_system_call(
             change_and_back(playground, now, samples, linkage)
         assert marks_now(playground, listener) == edit.new, where
         assert holdings(playground, own_bpffs).counts == finished, where
-    assert set(seen) == {edit.old, edit.new} or len(calls) // STRIDE < 30, (
+    assert set(seen) == {edit.old, edit.new} or len(calls) // stride < 30, (
         "the kills hit both sides of the swap"
     )
     print(f"{linkage} {mode}, {name}: killed at {len(calls)} calls, outcome {seen}")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.unit.ebpf import run_filter
 from xdpchain.bytecode.classic import HEAD, Classic, translate, unpack
 from xdpchain.errors import InvalidInput
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.sys.pcap import compile_expression, run_offline
 from xdptui.workers.trial_frames import NAMED_FRAMES
 
@@ -67,7 +68,7 @@ def agree(classic: bytes, frame: bytes) -> bool:
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_expressions_on_packets_of_all_kinds(expression: str) -> None:
-    classic = compile_expression(expression)
+    classic = compile_expression(expression, ETHERNET.dlt)
     frames = [frame for _, frame in NAMED_FRAMES]
     for frame in frames:
         agree(classic, frame)
@@ -79,7 +80,7 @@ def test_expressions_on_packets_of_all_kinds(expression: str) -> None:
 def test_the_expressions_tell_packets_apart() -> None:
     """Else the test above would show nothing."""
     matched = {
-        expression: [agree(compile_expression(expression), frame) for _, frame in NAMED_FRAMES]
+        expression: [agree(compile_expression(expression, ETHERNET.dlt), frame) for _, frame in NAMED_FRAMES]
         for expression in EXPRESSIONS
     }
     assert all(matched[""])
@@ -91,7 +92,7 @@ def test_the_expressions_tell_packets_apart() -> None:
 @settings(deadline=None)
 @given(st.sampled_from(EXPRESSIONS), st.binary(max_size=300))
 def test_expressions_on_any_bytes(expression: str, frame: bytes) -> None:
-    agree(compile_expression(expression), frame)
+    agree(compile_expression(expression, ETHERNET.dlt), frame)
 
 
 WORD = st.integers(0, (1 << 32) - 1)
@@ -156,7 +157,7 @@ def test_any_program_on_any_bytes(program: list[Classic], frame: bytes) -> None:
 
 def test_what_it_needs_and_what_lies_beyond() -> None:
     def known(expression: str) -> tuple[int, tuple[int, ...]]:
-        found = translate(unpack(compile_expression(expression)))
+        found = translate(unpack(compile_expression(expression, ETHERNET.dlt)))
         return found.needs, found.beyond
 
     assert known("") == (0, ())
@@ -191,5 +192,5 @@ def test_too_long_a_filter() -> None:
 @pytest.mark.parametrize("expression", ["host and host", "port no-such-name", "(", "port 99999", "\0"])
 def test_words_for_a_bad_expression(expression: str) -> None:
     with pytest.raises(InvalidInput, match="can't be read") as caught:
-        compile_expression(expression)
+        compile_expression(expression, ETHERNET.dlt)
     assert caught.value.why

@@ -11,6 +11,7 @@ import pytest
 from xdpchain.errors import Unsupported
 from xdpchain.follow.followed import Change, Followed, Step, View, changes
 from xdpchain.follow.pcapng import file_header, packet_blocks, way
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.sys import pcap
 from xdpchain.trial.packets.describe import describe
 from xdptui.render.follow_text import packet_document, packet_text
@@ -38,7 +39,7 @@ ODD = packet(step("esc\x1b[31m", 77, FRAME, FRAME + b"!"), verdict=77)
 
 def test_a_line_and_what_changed_below() -> None:
     first, second, *rest = packet_text(SHORT).splitlines()
-    assert first == f"  1 {describe(FRAME)}, {len(FRAME)} B"
+    assert first == f"  1 {describe(FRAME, ETHERNET)}, {len(FRAME)} B"
     assert second == "    a PASS 120 ns → b DROP ✂ 120 ns = DROP"
     assert rest == ["      ✂ b: byte 22: 40 → 3f"]
     wide = packet_text(SHORT, 120).splitlines()
@@ -90,7 +91,7 @@ def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def test_blocks_of_a_file() -> None:
-    assert [kind for kind, _ in blocks(file_header("eth0", ["a", "b"]))] == [0x0A0D0D0A, 1, 1, 1]
+    assert [kind for kind, _ in blocks(file_header("eth0", ["a", "b"], ETHERNET))] == [0x0A0D0D0A, 1, 1, 1]
     found = [body for _, body in blocks(packet_blocks(SHORT, ["key a", "key b"]))]
     interfaces = [struct.unpack_from("=5I", body) for body in found]
     assert [one[0] for one in interfaces] == [0, 2], "as it came in, and as slot 1 left it"
@@ -110,7 +111,7 @@ def test_without_libpcap_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     pcap._library.cache_clear()
     try:
         with pytest.raises(Unsupported, match="is not installed") as caught:
-            pcap.compile_expression("icmp")
+            pcap.compile_expression("icmp", ETHERNET.dlt)
         assert "libpcap0.8" in caught.value.todo
     finally:
         pcap._library.cache_clear()

@@ -6,24 +6,30 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.testing.frames import NEAR, PEER, scripted
 from xdpchain.trial.packets import frames
 from xdpchain.trial.packets.builtin import builtin
 from xdpchain.trial.packets.frames import Host
 from xdpchain.trial.packets.ssh import Ends, ssh_packets
+from xdpchain.trial.packets.wrapping import Ethernet, Inside, Tag
 
 PORTS = st.integers(0, 0xFFFF)
 HOSTS = st.integers(1, 254).map(Host.number)
 PAYLOADS = st.binary(max_size=64)
 VERSIONS = st.sampled_from([4, 6])
-SSH4 = Ends("192.0.2.9", 50022, "192.0.2.1", 22, NEAR.mac, PEER.mac)
-SSH6 = Ends("2001:db8::9", 65535, "2001:db8::1", 2222, NEAR.mac, PEER.mac)
+SSH4 = Ends("192.0.2.9", 50022, "192.0.2.1", 22)
+SSH6 = Ends("2001:db8::9", 65535, "2001:db8::1", 2222)
+LINK = Ethernet(NEAR.mac, PEER.mac)
+FOUR = ("203.0.113.9", "203.0.113.1")
+SIX = ("2001:db8:1::9", "2001:db8:1::1")
 
 
 def network_layer(frame: bytes) -> tuple[int, bytes, bytes]:
@@ -144,9 +150,26 @@ def test_tcpdump_finds_every_frame_whole_and_every_checksum_right(tmp_path: Path
         frames.udp(PEER, NEAR, 9, payload=b"even", version=6),
         frames.tcp_syn(PEER, NEAR, 22),
         frames.tcp_syn(PEER, NEAR, 22, version=6),
-        *(packet.data for packet in builtin(NEAR, PEER)),
-        *(packet.data for packet in ssh_packets(SSH4)),
-        *(packet.data for packet in ssh_packets(SSH6, vlan=7)),
+        *(packet.data for packet in builtin(NEAR, PEER, ETHERNET)),
+        *(packet.data for packet in ssh_packets(SSH4, (LINK,))),
+        *(packet.data for packet in ssh_packets(SSH6, (LINK, Tag(7)))),
+        *(packet.data for packet in ssh_packets(replace(SSH4, mosh=True), (LINK,))),
+        *(
+            packet.data
+            for around in (
+                (LINK, Inside("vxlan", *FOUR, ident=7, port=4789)),
+                (LINK, Inside("geneve", *SIX, ident=8, port=6081)),
+                (Inside("gre", *FOUR, ident=9, numbered=True),),
+                (LINK, Inside("ip6gretap", *SIX, limited=True)),
+                (Inside("ipip", *FOUR),),
+                (Inside("esp", *FOUR, ident=0x1234),),
+                (Inside("esp", *FOUR, ident=0x1235, port=4500, remote_port=4500),),
+                (Inside("ipip", *FOUR), LINK, Inside("vxlan", *FOUR, ident=6)),
+                (Inside("wireguard", *FOUR, port=51820, remote_port=51821),),
+            )
+            for packet in ssh_packets(SSH4, (*around, LINK))
+        ),
+        *(packet.data for packet in ssh_packets(SSH6, (Inside("sit", *FOUR), LINK))),
     ]
     capture = tmp_path / "frames.pcap"
     with capture.open("wb") as file:
@@ -164,6 +187,11 @@ def test_tcpdump_finds_every_frame_whole_and_every_checksum_right(tmp_path: Path
         "A? example.com. 1/0/0 example.com. A 192.0.2.80", "192.0.2.2.443 > 192.0.2.1.40000: Flags [S.]",
         "192.0.2.9.50022 > 192.0.2.1.22: Flags [P.]", "192.0.2.9.50023 > 192.0.2.1.22: Flags [S]",
         "2001:db8::9.65535 > 2001:db8::1.2222: Flags [.]", "2001:db8::9.49152 > 2001:db8::1.2222: Flags [S]",
+        "192.0.2.9.50022 > 192.0.2.1.22: Flags [P.]",
+        "VXLAN, flags [I] (0x08), vni 7",
+        "Geneve, Flags [none], vni 0x8", "GREv0, Flags [key present, sequence#",
+        "DSTOPT", "ESP(spi=0x00001234,seq=0x1), length", "UDP-encap: ESP(spi=0x00001235,seq=0x1)",
+        "vni 6", "203.0.113.9.51821 > 203.0.113.1.51820: [udp sum ok]", "proto IPIP (4)", "proto IPv6 (41)",
         "mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7", "class 0x48",
     ):  # fmt: skip
         assert word in shown

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Interface
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.testing.frames import NEAR, PEER, tcp_syn, udp
 from xdpchain.trial.packets import sources
 from xdpchain.trial.packets.builtin import builtin
@@ -24,7 +25,7 @@ from xdpchain.trial.packets.hexdump import read_hex
 from xdpchain.trial.packets.pcap import is_capture, read_capture
 from xdpchain.trial.packets.rewriting import Rewriting, compare
 
-FRAMES = [packet.data for packet in builtin(NEAR, PEER)]
+FRAMES = [packet.data for packet in builtin(NEAR, PEER, ETHERNET)]
 FRAME = st.binary(min_size=14, max_size=200)
 ORDERS = st.sampled_from("<>")
 
@@ -53,8 +54,12 @@ def enhanced(order: str, frame: bytes, index: int = 0, length: int | None = None
     return block(order, 6, struct.pack(f"{order}IIIII", index, 0, 0, len(frame), wire) + frame)
 
 
+def key(frame: bytes) -> object:
+    return flow(frame, ETHERNET)
+
+
 def frames_of(data: bytes) -> list[bytes]:
-    return [one.data for one in read_capture(data, "it")]
+    return [one.data for one in read_capture(data, "it", ETHERNET)]
 
 
 @given(st.lists(FRAME, max_size=5), ORDERS, st.sampled_from([0xA1B2C3D4, 0xA1B23C4D]))
@@ -84,12 +89,12 @@ def test_pcapng_with_interfaces_of_several_kinds() -> None:
     data += block("<", 2, struct.pack("<HHIIII", 2, 0, 0, 0, 60, 60) + FRAMES[2][:60])
     assert frames_of(data) == [FRAMES[0], FRAMES[1], FRAMES[2][:60]]
     simple = section(">") + described(">", snap=20) + block(">", 3, struct.pack(">I", 60) + FRAMES[0][:20])
-    assert list(read_capture(simple, "it")) == [(FRAMES[0][:20], 60)]
+    assert list(read_capture(simple, "it", ETHERNET)) == [(FRAMES[0][:20], 60)]
 
 
 def test_what_a_capture_left_out_is_known() -> None:
     data = pcap([]) + struct.pack("<IIII", 0, 0, 60, 1514) + FRAMES[0][:60]
-    supply = sources.read_packets(data, "it")
+    supply = sources.read_packets(data, "it", ETHERNET)
     assert supply.packets[0].cut
     assert supply.packets[0].length == 1514
 
@@ -120,7 +125,7 @@ def test_a_frame_check_sequence_is_no_part_of_the_frame() -> None:
 def test_what_can_not_be_read(data: bytes, why: str) -> None:
     assert is_capture(data)
     with pytest.raises(InvalidInput) as caught:
-        sources.read_packets(data, "it")
+        sources.read_packets(data, "it", ETHERNET)
     assert why in str(caught.value)
 
 
@@ -139,7 +144,7 @@ def test_damage_is_an_error_and_nothing_else(whole: bytes, draw: st.DataObject) 
         data[draw.draw(st.integers(0, len(data) - 1))] = draw.draw(st.integers(0, 255))
     del data[draw.draw(st.integers(0, len(data))) :]
     try:
-        found = sources.read_packets(bytes(data), "it")
+        found = sources.read_packets(bytes(data), "it", ETHERNET)
     except InvalidInput:
         return
     assert found.packets
@@ -148,8 +153,8 @@ def test_damage_is_an_error_and_nothing_else(whole: bytes, draw: st.DataObject) 
 @given(st.binary(max_size=300))
 def test_any_bytes(data: bytes) -> None:
     try:
-        for packet in sources.read_packets(data, "it").packets:
-            flow(packet.data)
+        for packet in sources.read_packets(data, "it", ETHERNET).packets:
+            flow(packet.data, ETHERNET)
     except InvalidInput:
         pass
 
@@ -159,7 +164,7 @@ def test_any_bytes(data: bytes) -> None:
 def test_what_wireshark_writes(kind: str, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(pcap(FRAMES, ">"))
     subprocess.run(["editcap", "-F", kind, tmp_path / "in", tmp_path / "out"], check=True)
-    supply = sources.read_packets((tmp_path / "out").read_bytes(), "out")
+    supply = sources.read_packets((tmp_path / "out").read_bytes(), "out", ETHERNET)
     assert [packet.data for packet in supply.packets] == FRAMES
 
 
@@ -220,7 +225,7 @@ def test_what_tcpdump_and_wireshark_print(tmp_path: Path) -> None:
 )
 def test_hex_that_is_none(text: str, why: str) -> None:
     with pytest.raises(InvalidInput) as caught:
-        sources.read_packets(text.encode(), "it")
+        sources.read_packets(text.encode(), "it", ETHERNET)
     assert why in str(caught.value)
 
 
@@ -233,10 +238,10 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_only_so_many_packets_of_a_file() -> None:
-    supply = sources.read_packets(pcap([bytes(14)] * (sources.MOST + 1)), "it")
+    supply = sources.read_packets(pcap([bytes(14)] * (sources.MOST + 1)), "it", ETHERNET)
     assert len(supply.packets) == sources.MOST
     assert supply.notes == ("it: the first 10000 packets, of more",)
-    assert sources.read_packets(pcap([bytes(14)] * sources.MOST), "it").notes == ()
+    assert sources.read_packets(pcap([bytes(14)] * sources.MOST), "it", ETHERNET).notes == ()
 
 
 @pytest.mark.parametrize("form", [pcap, lambda frames: "\n".join(f.hex() for f in frames).encode()])
@@ -255,7 +260,7 @@ def test_only_the_beginning_of_a_large_file(
 
 
 def test_packets_in_words() -> None:
-    words = [describe(frame) for frame in FRAMES]
+    words = [describe(frame, ETHERNET) for frame in FRAMES]
     assert words[0] == "ARP 192.0.2.1 asked by 192.0.2.2"
     assert words[1] == "ARP reply from 192.0.2.2"
     assert words[4] == "ICMP echo request from 192.0.2.2"
@@ -263,23 +268,23 @@ def test_packets_in_words() -> None:
     assert words[12] == "ICMPv6 neighbor solicitation from 2001:db8::2"
     assert words[18] == "UDP [2001:db8::2]:40000 > 9"
     assert words[19] == "ethertype 0x88b5"
-    assert describe(tagged(FRAMES[0], 7)) == "VLAN 7 ARP 192.0.2.1 asked by 192.0.2.2"
+    assert describe(tagged(FRAMES[0], 7), ETHERNET) == "VLAN 7 ARP 192.0.2.1 asked by 192.0.2.2"
 
 
 @given(st.binary(max_size=120))
 def test_words_for_any_frame(frame: bytes) -> None:
-    assert describe(frame)
-    flow(frame)
+    assert describe(frame, ETHERNET)
+    flow(frame, ETHERNET)
 
 
 def test_what_a_receiver_goes_by() -> None:
     frame = tcp_syn(PEER, NEAR, 22)
-    assert flow(frame) == flow(frame + b"padding")
-    assert flow(frame) == flow(frame[:22] + b"\x05" + frame[23:])  # the TTL
-    assert flow(frame) != flow(tcp_syn(PEER, NEAR, 23))
-    assert flow(frame) != flow(b"\x02" * 6 + frame[6:])
-    assert flow(frame) != flow(tagged(frame, 1))
-    assert flow(udp(PEER, NEAR, 9, payload=b"a")) != flow(udp(PEER, NEAR, 9, payload=b"b"))
+    assert key(frame) == key(frame + b"padding")
+    assert key(frame) == key(frame[:22] + b"\x05" + frame[23:])  # the TTL
+    assert key(frame) != key(tcp_syn(PEER, NEAR, 23))
+    assert key(frame) != key(b"\x02" * 6 + frame[6:])
+    assert key(frame) != key(tagged(frame, 1))
+    assert key(udp(PEER, NEAR, 9, payload=b"a")) != key(udp(PEER, NEAR, 9, payload=b"b"))
 
 
 def test_bytes_that_changed() -> None:

@@ -119,7 +119,7 @@ class _Output:
             self._file = sys.stdout.buffer
         elif options.write is not None:
             self._file = held.enter_context(_opened(options.write))
-        self._put(file_header(running.interface.name, [slot.name for slot in chain]))
+        self._put(file_header(running.interface.name, [slot.name for slot in chain], running.device.layer))
 
     def packet(self, packet: Followed) -> None:
         self._put(packet_blocks(packet, self._slots))

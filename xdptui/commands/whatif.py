@@ -62,12 +62,10 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
 
 
 def guard(found: Judgement, talk: Talk, *, waits: bool, anyway: bool, only_plan: bool = False) -> None:
-    """Refuse a change that would cut one's own ssh connection, unless it takes itself back (``waits``), or
-    was asked for (``anyway``). Raises ConnectionLost. A check that failed stops nothing, and says so.
+    """Refuse a change that would cut one's own ssh connection, or of which that can't be told, unless it
+    takes itself back (``waits``), or was asked for (``anyway``). Raises ConnectionLost.
     """
-    if found.unchecked:
-        talk.warn(f"what becomes of your own ssh connection could not be tried: {found.unchecked}")
-    if found.lost:
+    if found.lost or found.unchecked:
         error = refusal(found)
         if not (waits or anyway or only_plan):
             raise error

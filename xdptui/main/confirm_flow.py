@@ -16,7 +16,12 @@ from xdptui.widgets.banner import Armed
 
 __all__ = ["ConfirmFlow", "countdown"]
 
-BUT = {State.UNGUARDED: "UNGUARDED", State.OVERTAKEN: "OVERTAKEN", State.MAKING: "IN THE MAKING"}
+BUT = {
+    State.UNGUARDED: "UNGUARDED",
+    State.OVERTAKEN: "OVERTAKEN",
+    State.MAKING: "IN THE MAKING",
+    State.SETTLING: "SETTLING",
+}
 
 
 def countdown(running: Running | None) -> Armed | None:

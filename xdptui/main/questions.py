@@ -39,7 +39,10 @@ def questions(
             return (*lines, *text), "Cut it", CUT
         cut = (f"It would cut it: {judged.text}.",)
     elif judged is not None and judged.unchecked:
-        cut = (f"Whether it cuts it could not be tried: {judged.unchecked}.",)
+        cut = (f"Whether this cuts it is not checked: {judged.unchecked}.",)
+        if confirm is None:
+            last = "There will be no way back if it does. w lets the change wait to be confirmed instead."
+            return (f"Your own connection comes in through {where}.", *cut, last, *text), "Apply", CUT
     back = "There will be no way back if that cuts it: w lets the change wait to be confirmed."
     if confirm is not None:
         back = f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back by itself."

@@ -20,12 +20,14 @@ def command(word: str, running: Running) -> str:
 
 
 def armed_line(armed: PendingChange, running: Running, now: float) -> str:
-    """One line; ``now`` is in seconds of CLOCK_BOOTTIME."""
+    """One line; ``now`` is in seconds of `sys.boot_clock`."""
     back = f"program {armed.old}" if armed.old is not None else "no program"
     by = printable(str(armed.author))
     choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` goes back now"
     if armed.state is State.MAKING:
         return f"a change is being made that will have to be confirmed; by {by}"
+    if armed.state is State.SETTLING:
+        return f"a change that waited to be confirmed is being settled; by {by}"
     if armed.state is State.OVERTAKEN:
         ends = f"`{command('confirm', running)}` ends the waiting"
         return f"ARMED, but another tool changed the chain since, which will be left alone; {ends}; by {by}"

@@ -20,7 +20,7 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 
 def what(packet: Followed) -> str:
     """``ICMP echo request from 192.0.2.1, 98 B``: a packet as it came in."""
-    return f"{printable(describe(packet.entry.head))}, {packet.entry.length} B"
+    return f"{printable(describe(packet.entry.head, packet.layer))}, {packet.entry.length} B"
 
 
 def packet_text(packet: Followed, width: int = WIDTH) -> str:
@@ -54,7 +54,7 @@ def packet_document(packet: Followed) -> dict[str, Any]:
         "at": packet.time / 1e9,
         "ifindex": packet.ifindex,
         "cpu": packet.cpu,
-        "what": describe(packet.entry.head),
+        "what": describe(packet.entry.head, packet.layer),
         "length": packet.entry.length,
         "head": packet.entry.head.hex(),
         "slots": [

@@ -214,7 +214,8 @@ class FollowScreen(Dialog[None]):
         path = Path(f"follow-{name}-{time.strftime('%Y%m%d-%H%M%S')}.pcapng")
         chain = self._target.chain or self._target.shown or ()
         keys = [slot.key for slot in chain]
-        header = file_header(self._target.interface.name, [slot.name for slot in chain])
+        names = [slot.name for slot in chain]
+        header = file_header(self._target.interface.name, names, self._target.device.layer)
         try:
             with path.open("xb") as file:
                 file.write(header)

@@ -46,7 +46,7 @@ def packet_cells(packet: Followed, width: int) -> tuple[Cell, ...]:
     return (
         right(str(packet.number), NUMBER, "index"),
         Cell("  "),
-        left(describe(packet.entry.head), name, "name"),
+        left(describe(packet.entry.head, packet.layer), name, "name"),
         right(str(packet.entry.length), LENGTH, "num"),
         *way,
         Cell(" " * room),
@@ -71,7 +71,7 @@ def detail_lines(packet: Followed, width: int) -> list[Parts]:
     changed bytes marked.
     """
     lines: list[Parts] = [
-        [(f"{describe(packet.entry.head)}, {packet.entry.length} bytes", "name")],
+        [(f"{describe(packet.entry.head, packet.layer)}, {packet.entry.length} bytes", "name")],
         [(f"     {'came in':<18}{packet.entry.length:>6} B", "")],
     ]
     for number, step in enumerate(packet.steps):

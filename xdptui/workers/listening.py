@@ -151,6 +151,7 @@ class Listening(Closing):
         told = []
         for one in found:
             policy = policies.get(one.slot)
+            what = describe(one.head, running.device.layer)
             code = one.code.xdp_name if isinstance(one.code, Action) else f"code {one.code}"
             allowed = f", which may return {policy.may}" if policy else ""
             told.append(
@@ -160,7 +161,7 @@ class Listening(Closing):
                     target="",
                     via=one.name,
                     name=code,
-                    words=f"forbidden to {one.name or 'a slot that is gone'}{allowed}: {describe(one.head)}",
+                    words=f"forbidden to {one.name or 'a slot that is gone'}{allowed}: {what}",
                     lost=1,
                     head=one.head.hex(),
                 )

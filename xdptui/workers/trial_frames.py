@@ -5,6 +5,7 @@ documentation.
 
 from __future__ import annotations
 
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.trial.packets.builtin import builtin
 from xdpchain.trial.packets.frames import Host
 
@@ -23,6 +24,6 @@ KINDS = (
 )
 
 NAMED_FRAMES: tuple[tuple[str, bytes], ...] = tuple(
-    (one.name, one.data) for one in builtin(Host.number(1), Host.number(2)) if one.name in KINDS
+    (one.name, one.data) for one in builtin(Host.number(1), Host.number(2), ETHERNET) if one.name in KINDS
 )
 """Name and bytes of each frame, from the Ethernet header on."""

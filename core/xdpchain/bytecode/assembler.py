@@ -72,6 +72,17 @@ class Assembly:
         """The next instruction is called ``name``."""
         self._labels[name] = len(self._lines)
 
+    def include(self, fragment: Assembly, *, keep: type) -> None:
+        """Another assembly's instructions. Its labels are its own, but for those of the type ``keep``."""
+        scope = object()
+
+        def scoped(label: Hashable | None) -> Hashable | None:
+            return label if label is None or isinstance(label, keep) else (scope, label)
+
+        for name, index in fragment._labels.items():
+            self._labels[scoped(name)] = len(self._lines) + index
+        self._lines += [(line, scoped(label)) for line, label in fragment._lines]
+
     def uses(self, label: Hashable) -> bool:
         """Whether anything refers to a label so far."""
         return any(used == label for _, used in self._lines)

@@ -22,6 +22,7 @@ from xdpchain.linkage.arrays import components_in, release_arrays, remove_array_
 from xdpchain.linkage.dispatcher.recognise import recognise
 from xdpchain.observe.pending_pins import ARMED, armed_programs, discard, unguarded
 from xdpchain.sys import all_netns, bpf, bpffs
+from xdpchain.sys.trusted_directory import Untrusted
 
 __all__ = ["StalePins", "clean", "stale_pins", "sweep"]
 
@@ -153,6 +154,6 @@ def _remove(stale: StalePins) -> StalePins:
     try:
         bpffs.remove_dispatch_dir(directory)
         release_arrays(components)
-    except (NotOurs, KernelRefused) as error:
+    except (NotOurs, KernelRefused, Untrusted) as error:
         return StalePins(stale.path, stale.program, f"{stale.why}; {error.why}", certain=False)
     return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)

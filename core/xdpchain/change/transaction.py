@@ -122,9 +122,12 @@ def _unchanged(plan: Plan) -> Running:
     interface = plan.running.interface
     now = look(interface.name, interface.netns)
     if now.identity != plan.running.identity:
+        why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
+        if plan.running.armed is not None and now.settled is not None:
+            why = f"{now.settled.outcome.text} meanwhile; {why}"
         raise RaceLost(
             f"{interface} does not run what this change was made from",
-            author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED,
+            why,
             "Look at the chain as it is now, and make the change again",
             detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
         )

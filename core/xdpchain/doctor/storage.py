@@ -9,6 +9,8 @@ from pathlib import Path
 
 from xdpchain.change.stale import stale_pins
 from xdpchain.errors import XdpChainError
+from xdpchain.linkage.arrays import DIRECTORY as ARRAYS
+from xdpchain.observe.trace.pins import SUBDIRECTORY as TRACES
 from xdpchain.sys import bpf, bpffs
 
 from .finding import Finding, Topic, error, info, ok, warn
@@ -26,12 +28,13 @@ def examine_storage() -> tuple[Finding, ...]:
                 Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
                 "Without it there is no freplace linkage, and chains of libxdp, or with program arrays, "
                 "can't be edited",
-                f"mount -t bpf bpf {os.environ.get('LIBXDP_BPFFS') or bpffs.DEFAULT_MOUNT}",
+                bpffs.mount_command(),
             ),
         )  # fmt: skip
     return (
         ok(Topic.BPFFS, "bpffs.mounted", f"the BPF filesystem is on {path}"),
         *_writable(path),
+        *_private(),
         *_several(path),
         *_stale(),
     )
@@ -51,6 +54,20 @@ def _writable(path: Path) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield ok(Topic.BPFFS, "bpffs.writable", f"{path} can be written to")
+
+
+def _private() -> Iterator[Finding]:
+    check = "bpffs.private"
+    why = "Somebody else could put links and pins there for root to follow: changes that need it are refused"
+    try:
+        found = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
+    except XdpChainError as failed:
+        yield info(Topic.BPFFS, check, f"who may write to it was not checked: {failed}", why, failed.todo)
+        return
+    for refused in found:
+        yield warn(Topic.BPFFS, check, f"{refused.what}: {refused.why}", why, refused.command)
+    if not found:
+        yield ok(Topic.BPFFS, check, "only root may write to it")
 
 
 def _several(path: Path) -> Iterator[Finding]:
@@ -76,7 +93,8 @@ def _stale() -> Iterator[Finding]:
         found = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
         why = "Pins that nobody uses keep programs and maps in memory"
-        yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, "Run it as root")
+        todo = refused.todo if isinstance(refused, XdpChainError) else "Run it as root"
+        yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, todo)
         return
     for one in found:
         what = f"stale pins in {one.path}: {one.why}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdpchain.model.link_layer import ETHERNET, LinkLayer
+
 __all__ = ["Change", "Followed", "Step", "View", "changes"]
 
 
@@ -50,7 +52,7 @@ class Step:
 class Followed:
     """A packet's way: ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` what the dispatcher
     returned; ``ns`` the time from the entry to the verdict, recording included; ``clock_ns`` what one reading
-    of the clock took.
+    of the clock took; ``layer`` is how it begins.
     """
 
     number: int
@@ -62,6 +64,7 @@ class Followed:
     verdict: int
     ns: int
     clock_ns: int
+    layer: LinkLayer = ETHERNET
 
     @property
     def final(self) -> View:

@@ -12,6 +12,7 @@ from typing import Self
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, Unsupported
 from xdpchain.model.chain import Linkage
+from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys.pcap import compile_expression
@@ -35,12 +36,20 @@ BEAT = 0.5
 """Seconds between two signs of life: given by a thread, for who reads the packets may be slow."""
 
 
-def compile_filter(expression: str) -> Filter:
-    """A filter in tcpdump's syntax (pcap-filter(7)); the empty one takes every packet.
+def compile_filter(expression: str, layer: LinkLayer) -> Filter:
+    """A filter in tcpdump's syntax (pcap-filter(7)), for packets of a device of that layer; the empty one
+    takes every packet.
 
-    Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing.
+    Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing, and where it is not known
+    how packets begin on the device.
     """
-    return translate(unpack(compile_expression(expression)))
+    if expression and not layer.known:
+        raise Unsupported(
+            f"the filter {expression!r} can't be used",
+            f"how packets begin on this interface ({layer.name}) is not known",
+            "Follow all packets, without a filter",
+        )
+    return translate(unpack(compile_expression(expression, layer.dlt)))
 
 
 class Follower:
@@ -61,14 +70,15 @@ class Follower:
             raise InvalidInput(f"{rate} packets a second can't be followed", f"it takes 1 to {MOST_RATE}")
         if count is not None and count < 1:
             raise InvalidInput(f"{count} packets can't be followed", "it takes at least one")
-        self.filter = compile_filter(expression)
+        layer = running.device.layer
+        self.filter = compile_filter(expression, layer)
         self.count, self.rate = count, rate
         self.ended = ""
         self.followed = 0
         self._tapping = _tapping(running, self.filter, expression, lock_timeout)
         self._stopped = threading.Event()
         clock = time.time_ns() - time.monotonic_ns()
-        self._assembly = Assembly(running.interface.ifindex, self._tapping.slots, clock)
+        self._assembly = Assembly(running.interface.ifindex, self._tapping.slots, clock, layer)
         self._granted = 0.0
         self._at = time.monotonic()
         self._closed = False

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from xdpchain.model.actions import Action
+from xdpchain.model.link_layer import LinkLayer
 
 from .followed import Change, Followed, Step, View
 
@@ -20,7 +21,6 @@ __all__ = ["code_name", "file_header", "packet_blocks", "way"]
 SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 BYTE_ORDER = 0x1A2B3C4D
 LENGTH_UNKNOWN = 0xFFFFFFFFFFFFFFFF
-LINKTYPE_ETHERNET = 1
 SNAPLEN = 256
 END, COMMENT = 0, 1
 USER_APPLICATION = 4  # of the section
@@ -34,7 +34,7 @@ MOST = 0xFFFF & ~3
 Option = tuple[int, bytes]
 
 
-def file_header(interface: str, slots: Sequence[str]) -> bytes:
+def file_header(interface: str, slots: Sequence[str], layer: LinkLayer) -> bytes:
     """What the file begins with: the section, the interface, and one more for each slot, by name."""
     fixed = struct.pack("=IHHQ", BYTE_ORDER, 1, 0, LENGTH_UNKNOWN)
     blocks = [_block(SECTION, fixed, [(USER_APPLICATION, b"xdptui")])]
@@ -46,7 +46,7 @@ def file_header(interface: str, slots: Sequence[str]) -> bytes:
             (DESCRIPTION, description.encode()),
             (RESOLUTION, bytes([NANOSECONDS])),
         ]
-        blocks.append(_block(INTERFACE, struct.pack("=HHI", LINKTYPE_ETHERNET, 0, SNAPLEN), options))
+        blocks.append(_block(INTERFACE, struct.pack("=HHI", layer.link_type, 0, SNAPLEN), options))
     return b"".join(blocks)
 
 

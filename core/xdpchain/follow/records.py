@@ -12,6 +12,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from xdpchain.model.link_layer import ETHERNET, LinkLayer
+
 from .followed import Followed, Step, View, changes
 
 __all__ = ["Assembly", "Record"]
@@ -56,6 +58,7 @@ class Assembly:
     ifindex: int
     slots: Mapping[int, tuple[str, str]]
     clock: int
+    layer: LinkLayer = ETHERNET
     lost: int = 0
     _number: int = 0
     _open: dict[int, list[Record]] = field(default_factory=dict)
@@ -110,4 +113,5 @@ class Assembly:
             last.code,
             last.at - first.at,
             first.ns,
+            self.layer,
         )

@@ -12,69 +12,76 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from xdpchain.errors import XdpChainError
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.grace import wait_for_packets
+from xdpchain.sys.mount_lifetime import require_lasting
+from xdpchain.sys.trusted_directory import Untrusted
 
 __all__ = ["components_in", "pin_arrays", "release_arrays", "remove_array_pins", "stale_array_pins"]
 
 DIRECTORY = "xdptui"
 
 
-def _root() -> Path:
-    return bpffs.find() / DIRECTORY
-
-
 def pin_arrays(program: int, arrays: Mapping[int, bpf.Fd]) -> None:
-    """Pin ``arrays`` (by map id) for the program with id ``program``. Raises BpffsMissing,
+    """Pin ``arrays`` (by map id) for the program with id ``program``. Raises BpffsMissing, Untrusted,
     KernelRefused.
     """
-    directory = _root() / str(program)
+    if not arrays:
+        return
+    # Without pins the kernel would empty them: what follows a tail call would not run any more.
+    require_lasting(bpffs.find(), "program arrays", "use --linkage static, for programs without tail calls")
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for number, fd in arrays.items():
-            bpf.obj_pin(fd, str(directory / str(number)))
+        with bpffs.open_below(DIRECTORY, str(program), make=True) as directory:
+            for map_id, fd in arrays.items():
+                directory.pin(str(map_id), fd)
     except OSError as error:
-        raise bpf.refusal(error, f"program arrays can't be pinned in {directory}") from error
+        where = bpffs.find() / DIRECTORY / str(program)
+        raise bpf.refusal(error, f"program arrays can't be pinned in {where}") from error
 
 
 def remove_array_pins(program: int) -> None:
     """Remove the pins of one program, if it has any, when no packet is on its way through it any more."""
+    name = str(program)
     try:
-        directory = _root() / str(program)
-        names = [name for name in os.listdir(directory) if _is_id(name)]
-        if names and _lives(program):
-            # A packet that came in before the swap would find the arrays empty.
-            wait_for_packets()
-        for name in names:
-            (directory / name).unlink(missing_ok=True)
-        directory.rmdir()
-    except (bpffs.BpffsMissing, FileNotFoundError):
+        with bpffs.open_below(DIRECTORY) as parent:
+            with parent.child(name) as directory:
+                pins = [pin for pin in directory.names() if _is_id(pin)]
+                if pins and _lives(program):
+                    # A packet that came in before the swap would find the arrays empty.
+                    wait_for_packets()
+                for pin in pins:
+                    directory.unlink(pin)
+            parent.rmdir(name)
+    except (bpffs.BpffsMissing, Untrusted, FileNotFoundError):
         pass
     except OSError as error:
-        if error.errno != errno.ENOTEMPTY:  # somebody else put something there: it is theirs
+        if error.errno not in (errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR):  # somebody else's: it is theirs
             raise
 
 
 def stale_array_pins() -> tuple[Path, ...]:
     """Directories whose program is gone: left by a process that was killed, or by a foreign hand."""
     try:
-        names = os.listdir(_root())
-    except (bpffs.BpffsMissing, FileNotFoundError, PermissionError):
+        with bpffs.open_below(DIRECTORY) as directory:
+            path, names = directory.path, directory.names()
+    except (XdpChainError, FileNotFoundError, NotADirectoryError, PermissionError):
         return ()
-    return tuple(_root() / name for name in sorted(names) if _is_id(name) and not _lives(int(name)))
+    return tuple(path / name for name in names if _is_id(name) and not _lives(int(name)))
 
 
 def components_in(directories: Iterable[bpffs.DispatchDir]) -> set[int]:
     """The prog ids of the components that are pinned there, by themselves or by a link."""
     found = set()
-    for directory in directories:
-        for name in bpffs.pins(directory):
-            with contextlib.suppress(bpf.BpfError), bpf.obj_get(os.fspath(directory.path / name)) as fd:
-                found.add(bpf.prog_info(fd).id if name.endswith("-prog") else bpf.link_info(fd).prog_id)
+    for dispatcher in directories:
+        gone = contextlib.suppress(FileNotFoundError, NotADirectoryError, Untrusted)
+        with gone, bpffs.open_dispatch_dir(dispatcher) as directory:
+            for name in directory.names():
+                with contextlib.suppress(bpf.BpfError, Untrusted), directory.get(name) as fd:
+                    found.add(bpf.prog_info(fd).id if name.endswith("-prog") else bpf.link_info(fd).prog_id)
     return found
 
 
@@ -88,7 +95,7 @@ def release_arrays(components: Iterable[int]) -> None:
 
 
 def _is_id(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
+    return name.isascii() and name.isdecimal() and len(name) <= 10
 
 
 def _lives(program: int) -> bool:

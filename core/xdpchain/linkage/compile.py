@@ -18,12 +18,15 @@ from pathlib import Path
 
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
+
+from .map_pins import pinned_map
 
 __all__ = [
     "Compiled",
@@ -101,6 +104,7 @@ def compile_component(
                 stack=_stack_depths(opened.log(program)),
                 verified=info.verified_instructions,
                 jited=info.jited_len,
+                lines=tuple(map(LineRecord._make, program.line_info())),
             )
             used = {name for _, name in references}
             refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)
@@ -190,7 +194,7 @@ def shape(
             one.reuse(reuse[name])
         elif path:
             try:
-                with bpf.obj_get(path) as pinned:
+                with pinned_map(path) as pinned:
                     _check_shape(component, one, pinned)
                     with clone_map(pinned)[0] if isolated else pinned.duplicate() as shared:
                         one.reuse(shared)

@@ -19,6 +19,8 @@ from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+from xdpchain.sys.mount_lifetime import require_lasting
+from xdpchain.sys.trusted_directory import Untrusted
 
 from .arrays import pin_arrays, release_arrays, remove_array_pins
 from .compile import Target
@@ -54,12 +56,14 @@ class FreplaceChain:
         self._undo: list[Callable[[], object]] = []
 
     def pin(self) -> None:
+        require_lasting(bpffs.find(), "a dispatcher's links", "use --linkage static")
         directory = bpffs.make_dispatch_dir(self._ifindex, bpf.prog_info(self.program).id)
         self._undo.append(lambda: bpffs.remove_dispatch_dir(directory))
         try:
-            for i, (extension, link) in enumerate(zip(self._extensions, self._links, strict=True)):
-                bpf.obj_pin(link, str(directory.path / f"prog{i}-link"))
-                bpf.obj_pin(extension.program, str(directory.path / f"prog{i}-prog"))
+            with bpffs.open_dispatch_dir(directory) as opened:
+                for i, (extension, link) in enumerate(zip(self._extensions, self._links, strict=True)):
+                    opened.pin(f"prog{i}-link", link)
+                    opened.pin(f"prog{i}-prog", extension.program)
         except OSError as error:
             raise bpf.refusal(error, f"the chain can't be pinned in {directory.path}") from error
         for extension in self._extensions:
@@ -115,11 +119,9 @@ class FreplaceLinker:
             return
         # The change is made: pins that can't be removed are left to `clean`, and are no reason to report
         # failure.
-        with contextlib.suppress(NotOurs, KernelRefused, bpffs.BpffsMissing):
-            path = bpffs.find() / bpffs.SUBDIRECTORY
-            number, ifindex = running.dispatcher.id, running.interface.ifindex
-            name = path / f"dispatch-{ifindex}-{number}"
-            bpffs.remove_dispatch_dir(bpffs.DispatchDir(name, ifindex, number))
+        with contextlib.suppress(NotOurs, KernelRefused, Untrusted, bpffs.BpffsMissing):
+            directory = bpffs.dispatch_dir(running.interface.ifindex, running.dispatcher.id)
+            bpffs.remove_dispatch_dir(directory)
         release_arrays(s.component.id for s in running.chain.slots if s.component.callees and s.component.id)
 
 

@@ -17,15 +17,18 @@ import contextlib
 import errno
 import re
 import struct
+from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
 from xdpchain.bytecode.instructions import decode, function_starts, instructions, patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
+from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component
 from xdpchain.model.flow import counted_ways, kind_of, ways_of
@@ -143,6 +146,34 @@ class _Made:
     entered: frozenset[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """BTF; the types of functions by (owner, old index); and the source lines of each owner's instructions.
+    """
+
+    btf: bytes
+    functions: Mapping[Hashable, int]
+    lines: Mapping[Hashable, Sequence[LineRecord]]
+
+    def functions_of(self, threaded: Threaded) -> dict[int, int]:
+        """The types of a program's functions by index, in order."""
+        labels = threaded.assembled.labels
+        placed = {labels[name]: number for name, number in self.functions.items() if name in labels}
+        return dict(sorted((placed | {0: self.functions["main"]}).items()))
+
+    def lines_of(self, threaded: Threaded) -> list[LineRecord]:
+        """Where each source line begins in it."""
+        found: list[LineRecord] = []
+        starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
+        for index, (owner, at) in sorted(threaded.origins.items()):
+            place = bisect_right(starts.get(owner, []), at) - 1
+            if place >= 0:
+                line = self.lines[owner][place]
+                if not found or found[-1] != line._replace(insn=found[-1].insn):
+                    found.append(line._replace(insn=index))
+        return found
+
+
 class _Linking:
     """One chain on its way into one program, in whichever form the kernel takes."""
 
@@ -190,11 +221,11 @@ class _Linking:
             if threaded is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
                 continue
-            btf, records = self._described()
+            described = self._described()
             try:
-                return _Made(self._load(threaded, btf, records), form, reason, threaded.slots)
+                return _Made(self._load(threaded, described), form, reason, threaded.slots)
             except bpf.BpfError as error:
-                log = self._log(threaded, btf, records)
+                log = self._log(threaded, described)
                 if form is forms[-1]:
                     raise _refused(error, log, self._odd(), self._parts) from error
                 why = verifier_verdict(log) if log else str(error)
@@ -243,10 +274,9 @@ class _Linking:
         code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
-    def _described(self) -> tuple[bytes, dict[Hashable, int]]:
-        """BTF, and the types of functions by (owner, old index): each part's own, shifted; each component's
-        main made a global function with the dispatcher's prototype, whatever its author called the type of
-        its argument.
+    def _described(self) -> _Described:
+        """What the kernel is told of it. Each part's own types are shifted; each component's main is a global
+        function with the dispatcher's prototype, whatever its author called the type of its argument.
         """
         donor, main, prototype = component_prototype()
         units: list[tuple[Hashable, LinkableProgram]] = list(enumerate(part.unit for part in self._parts))
@@ -262,24 +292,24 @@ class _Linking:
             for at in function_starts(part.unit.instructions)[1:]
         ]
         functions += [(f"{self._parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
-        merged = merge_btf([donor, *(unit.btf for _, unit in units if unit.btf)], functions)
-        shifts = iter(merged.shifts[1:])
+        types = [unit.btf for _, unit in units if unit.btf]
+        merged = merge_btf([donor, *types], functions, strings=any(unit.lines for _, unit in units))
+        shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
+        lines: dict[Hashable, tuple[LineRecord, ...]] = {}
         for owner, unit in units:
-            shift = next(shifts) if unit.btf else 0
+            shift, strings = next(shifts) if unit.btf else (0, 0)
+            lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
         records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return merged.data, records
+        return _Described(merged.data, records, lines)
 
-    def _load(
-        self, threaded: Threaded, btf: bytes, records: Mapping[Hashable, int], **options: int
-    ) -> bpf.Fd:
-        labels = threaded.assembled.labels
-        placed = {labels[name]: number for name, number in records.items() if name in labels}
-        placed[0] = records["main"]
+    def _load(self, threaded: Threaded, described: _Described, **options: Any) -> bpf.Fd:
+        functions = described.functions_of(threaded)
+        lines = complete_lines(described.lines_of(threaded), functions)
         odd = self._odd()
-        with bpf.btf_load(btf) as btf_fd:
+        with bpf.btf_load(described.btf) as btf_fd:
             return bpf.prog_load(
                 bpf.ProgType.XDP,
                 threaded.assembled.image,
@@ -288,13 +318,14 @@ class _Linking:
                 attach_type=ATTACH_TYPE_XDP,
                 flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
                 btf_fd=btf_fd.fileno(),
-                func_info=b"".join(struct.pack("<II", *record) for record in sorted(placed.items())),
+                func_info=b"".join(struct.pack("<II", *record) for record in functions.items()),
+                line_info=b"".join(struct.pack("<IIII", *record) for record in lines),
                 **options,
             )
 
-    def _log(self, threaded: Threaded, btf: bytes, records: Mapping[Hashable, int]) -> str:
+    def _log(self, threaded: Threaded, described: _Described) -> str:
         try:
-            self._load(threaded, btf, records, log_level=1, log_size=1 << 24).close()
+            self._load(threaded, described, log_level=1, log_size=1 << 24).close()
         except bpf.BpfError as error:
             return error.log
         return ""

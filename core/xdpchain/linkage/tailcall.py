@@ -20,7 +20,16 @@ import struct
 from dataclasses import dataclass, replace
 
 from xdpchain.bytecode import instructions
-from xdpchain.bytecode.chaincall import Counting, Epilogue, end_of_chain, own_tail_calls, woven, wrapped
+from xdpchain.bytecode.chaincall import (
+    Counting,
+    Epilogue,
+    end_of_chain,
+    main_length,
+    own_tail_calls,
+    woven,
+    wrapped,
+)
+from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.manifest import Author, Manifest
@@ -139,11 +148,12 @@ def _counting(counters: bpf.Fd | None, row: int, frags: bool) -> Counting | None
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """A slot's program, ready to load: instructions, BTF, func_info records."""
+    """A slot's program, ready to load: instructions, BTF, func_info and line_info records."""
 
     code: bytes
     btf: bytes
     functions: tuple[tuple[int, int], ...]
+    lines: tuple[LineRecord, ...]
 
 
 def _image(part: Part, after: Epilogue) -> _Image:
@@ -157,7 +167,11 @@ def _image(part: Part, after: Epilogue) -> _Image:
     except InvalidInput as error:
         raise _refusal(part, f"{error}, and the chain call needs up to 32 more of the 512") from error
     functions = tuple((at and at + moved, number) for at, number in unit.functions)
-    return _Image(code, unit.btf if functions else b"", functions)
+    end = main_length(unit.instructions)
+    lines = tuple(
+        one._replace(insn=one.insn and one.insn + (1 if one.insn < end else moved)) for one in unit.lines
+    )
+    return _Image(code, unit.btf if functions else b"", functions, lines if functions else ())
 
 
 def _wrapped(part: Part, code: bytes, after: Epilogue) -> _Image:
@@ -171,27 +185,33 @@ def _wrapped(part: Part, code: bytes, after: Epilogue) -> _Image:
     if not part.unit.functions:
         named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts[1:]]
     btfs = [donor, part.unit.btf] if part.unit.functions else [donor]
-    merged = merge_btf(btfs, named)
+    merged = merge_btf(btfs, named, strings=bool(part.unit.lines))
     if part.unit.functions:
         others = [number + merged.shifts[1] for _, number in part.unit.functions[1:]]
     else:
         others = list(merged.functions[1:])
     numbers = [merged.functions[0], *others]
     placed = ((start + at, number) for at, number in zip(starts, numbers, strict=True))
-    return _Image(whole, merged.data, ((0, main), *placed))
+    functions = ((0, main), *placed)
+    lines: tuple[LineRecord, ...] = ()
+    if part.unit.functions and part.unit.lines:
+        shifted = [one.moved(start, merged.strings[1]) for one in part.unit.lines]
+        lines = complete_lines(shifted, (at for at, _ in functions))
+    return _Image(whole, merged.data, functions, lines)
 
 
 def _load(part: Part, after: Epilogue, frags: bool) -> bpf.Fd:
     made = _image(part, after)
     records = b"".join(struct.pack("<II", *record) for record in made.functions)
+    lines = b"".join(struct.pack("<IIII", *record) for record in made.lines)
     name, licence = part.slot.name, part.slot.component.licence
     try:
         with bpf.btf_load(made.btf) if made.btf else contextlib.nullcontext() as btf:
             number = btf.fileno() if btf else 0
             try:
-                return _prog_load(made.code, name, licence, frags, number, records)
+                return _prog_load(made.code, name, licence, frags, number, records, lines)
             except bpf.BpfError as error:
-                log = _reasoning(made.code, name, licence, frags, number, records)
+                log = _reasoning(made.code, name, licence, frags, number, records, lines)
                 raise _explained(part, error, log) from error
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"the types of {name} can't be loaded") from error
@@ -204,6 +224,7 @@ def _prog_load(
     frags: bool,
     btf: int = 0,
     records: bytes = b"",
+    lines: bytes = b"",
     *,
     log_size: int = 0,
 ) -> bpf.Fd:
@@ -217,15 +238,18 @@ def _prog_load(
         flags=BPF_F_XDP_HAS_FRAGS if frags else 0,
         btf_fd=btf,
         func_info=records,
+        line_info=lines,
         log_level=1 if log_size else 0,
         log_size=log_size,
     )
 
 
-def _reasoning(code: bytes, name: str, licence: str, frags: bool, btf: int, records: bytes) -> str:
+def _reasoning(
+    code: bytes, name: str, licence: str, frags: bool, btf: int, records: bytes, lines: bytes
+) -> str:
     """The verifier's words on a program that it refused."""
     try:
-        _prog_load(code, name, licence, frags, btf, records, log_size=1 << 24).close()
+        _prog_load(code, name, licence, frags, btf, records, lines, log_size=1 << 24).close()
     except bpf.BpfError as error:
         return error.log
     return ""

@@ -23,12 +23,14 @@ class State(StrEnum):
 
     ``making``: it is armed, and not swapped in yet. ``unguarded``: its guardian was killed, so nothing rolls
     it back by itself. ``overtaken``: what runs now is neither chain; the rollback will leave that alone.
+    ``settling``: it was decided, and that is being carried out; nothing waits any more.
     """
 
     MAKING = "making"
     ARMED = "armed"
     UNGUARDED = "unguarded"
     OVERTAKEN = "overtaken"
+    SETTLING = "settling"
 
 
 class Decision(IntEnum):
@@ -74,7 +76,7 @@ class Pins:
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """A change that runs, and is rolled back at ``deadline`` (seconds of CLOCK_BOOTTIME) unless confirmed.
+    """A change that runs, and is rolled back at ``deadline`` (`sys.boot_clock`) unless confirmed.
 
     ``old`` and ``new`` are the prog ids before and after it, None where the hook is empty. ``inode`` is that
     of the network namespace in which ``ifindex`` counts; ``decision`` the id of the map that takes the
@@ -98,8 +100,23 @@ class PendingChange:
     state: State = State.ARMED
 
     def seconds_left(self, now: float) -> float:
-        """Until the rollback, at least 0; ``now`` is in seconds of CLOCK_BOOTTIME."""
+        """Until the rollback, at least 0; ``now`` is in seconds of `sys.boot_clock`."""
         return max(0.0, self.deadline - now)
+
+    def state_on(self, hook: int | None, decision: Decision | None, *, guarded: bool) -> State | None:
+        """How it stands where ``hook`` is the prog id on the interface's hook; None if it means nothing any
+        more (a leftover).
+        """
+        if hook == self.new:
+            if decision in (Decision.CONFIRM, Decision.CALL_OFF):
+                return State.SETTLING
+            return State.ARMED if guarded else State.UNGUARDED
+        if not guarded:
+            return None
+        if hook != self.old:
+            return State.OVERTAKEN
+        # The old chain runs: not swapped in yet, or swapped back already.
+        return State.MAKING if decision is None else State.SETTLING
 
     def encode(self) -> bytes:
         document = {
@@ -148,6 +165,7 @@ class PendingChange:
 class ConfirmOutcome:
     """What became of an armed change: ``runs`` is the prog id found on the hook afterwards (None: none),
     ``at`` seconds since 1970, ``author`` who made the change, ``detail`` what else there is to say.
+    ``decision`` names the change: `PendingChange.decision` (0: written by an xdptui that did not say).
     """
 
     outcome: Outcome
@@ -157,6 +175,11 @@ class ConfirmOutcome:
     new: int | None
     author: Author
     detail: str = ""
+    decision: int = 0
+
+    def ends(self, change: PendingChange) -> bool:
+        """Whether it says how exactly this change ended. A rollback that failed is tried again."""
+        return self.decision == change.decision and self.outcome is not Outcome.FAILED
 
     @property
     def text(self) -> str:
@@ -173,6 +196,7 @@ class ConfirmOutcome:
             "new": self.new,
             "author": _author_out(self.author),
             "detail": self.detail,
+            "decision": self.decision,
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -189,6 +213,7 @@ class ConfirmOutcome:
                 document["new"],
                 Author(**document["author"]),
                 str(document["detail"]),
+                int(document.get("decision", 0)),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InvalidInput("the outcome of a rollback can't be read", repr(error)) from None

@@ -9,6 +9,7 @@ from enum import StrEnum
 from .chain import Chain, Interface, Linkage, Mode
 from .counting import Counting
 from .following import Following
+from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
 from .pending_change import ConfirmOutcome, PendingChange
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
@@ -28,7 +29,8 @@ class Device:
     """Facts about the device that matter to XDP.
 
     ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
-    ``rx``/``tx`` are (packets, bytes) as the interface itself counts them.
+    ``rx``/``tx`` are (packets, bytes) as the interface itself counts them. ``arphrd`` and ``kind``
+    (rtnetlink's, None for hardware) say how its packets begin (`link_layer`).
     """
 
     interface: Interface
@@ -40,6 +42,12 @@ class Device:
     rx: tuple[int, int] = (0, 0)
     tx: tuple[int, int] = (0, 0)
     address: str | None = None
+    arphrd: int = ARPHRD_ETHER
+    kind: str | None = None
+
+    @property
+    def layer(self) -> LinkLayer:
+        return link_layer(self.arphrd, self.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
@@ -27,7 +26,7 @@ from xdpchain.sys import blobs, bpf
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkInfo, Netlink
 
-from .pending_pins import noted, read_armed, read_settled
+from .pending_state import with_pending
 
 __all__ = ["author_of", "interfaces", "look", "manifest_of", "survey"]
 
@@ -47,12 +46,13 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
     namespace.
     """
     with Netlink(netns) as netlink:
-        features = netlink.xdp_features()
-        found = (
-            _settled(link, netns, netlink, features)
-            for link in sorted(netlink.links(), key=lambda link: link.ifindex)
-        )
-        return _waiting(found, netns)
+
+        def read() -> tuple[Running, ...]:
+            features = netlink.xdp_features()
+            links = sorted(netlink.links(), key=lambda link: link.ifindex)
+            return tuple(_settled(link, netns, netlink, features) for link in links)
+
+        return with_pending(namespaces.inode(netns), read)
 
 
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
@@ -65,25 +65,12 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
 def look(name: str, netns: str | None = None) -> Running:
     """One interface and what it runs. Raises NotFound."""
     with Netlink(netns) as netlink:
-        link = netlink.link(name)
-        found = _settled(link, netns, netlink, netlink.xdp_features(link.ifindex))
-        return _waiting([found], netns)[0]
 
+        def read() -> tuple[Running, ...]:
+            link = netlink.link(name)
+            return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
 
-def _waiting(found: Iterable[Running], netns: str | None) -> tuple[Running, ...]:
-    """The same with the changes that wait to be confirmed, and what became of those that did."""
-    inode = namespaces.inode(netns)
-    ours = noted(inode)
-    return tuple(_with_armed(one, inode) if one.interface.ifindex in ours else one for one in found)
-
-
-def _with_armed(running: Running, inode: int) -> Running:
-    ifindex, hook = running.interface.ifindex, running.hook
-    number = hook.prog_id if hook else None
-    settled = read_settled(inode, ifindex)
-    if settled is not None and settled.runs != number:  # something else happened since
-        settled = None
-    return replace(running, armed=read_armed(inode, ifindex, number), settled=settled)
+        return with_pending(namespaces.inode(netns), read)[0]
 
 
 def _settled(
@@ -118,6 +105,8 @@ def _device(
         rx=(link.stats.rx_packets, link.stats.rx_bytes),
         tx=(link.stats.tx_packets, link.stats.tx_bytes),
         address=link.address,
+        arphrd=link.arphrd,
+        kind=link.kind,
     )
 
 

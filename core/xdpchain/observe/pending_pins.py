@@ -17,17 +17,20 @@ import contextlib
 import errno
 import fcntl
 import os
-import time
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from xdpchain.errors import InvalidInput, XdpChainError
-from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange, State
+from xdpchain.errors import XdpChainError
+from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 from xdpchain.sys import all_netns, blobs, bpf, bpffs
+from xdpchain.sys.boot_clock import boot_clock
+from xdpchain.sys.trusted_directory import TrustedDirectory
 
 __all__ = [
     "ARMED",
+    "Found",
     "armed_programs",
     "boot_clock",
     "claim",
@@ -35,7 +38,6 @@ __all__ = [
     "discard",
     "forget_settled",
     "make_decision",
-    "noted",
     "open_held",
     "read_armed",
     "read_settled",
@@ -49,11 +51,7 @@ RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
 ARMED, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
-
-
-def boot_clock() -> float:
-    """Seconds since boot, time asleep included (CLOCK_BOOTTIME): nobody can set this clock."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+_ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
 
 
 # The decision: a hash map of one element, for the kernel lets exactly one writer insert it.
@@ -92,59 +90,62 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
     """Pin the record and ``held``, by name. Returns a descriptor of the directory that holds the flock; close
     it, or hand it on. Take the lock first. Raises BpffsMissing, KernelRefused, PermissionDenied.
     """
-    making, final = _making(armed), _directory(armed.inode, armed.ifindex)
+    making, final = _making(armed), _name(armed.inode, armed.ifindex)
     locked = -1
     try:
-        _remove(making)
-        _remove(final)  # of an interface that had the same ifindex, in a namespace that had the same inode
-        making.mkdir(mode=0o700, parents=True)
-        with blobs.make("xdptui_armed", armed.encode()) as record:
-            bpf.obj_pin(record, str(making / RECORD))
-        for name, fd in held.items():
-            bpf.obj_pin(fd, str(making / name))
-        locked = os.open(making, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        making.rename(final)
+        with _opened(ARMED, make=True) as parent:
+            try:
+                _remove(parent, making)
+                _remove(parent, final)  # of an interface of that ifindex, in a namespace of that inode
+                with parent.make_child(making, exist_ok=False) as directory:
+                    with blobs.make("xdptui_armed", armed.encode()) as record:
+                        directory.pin(RECORD, record)
+                    for name, fd in held.items():
+                        directory.pin(name, fd)
+                    locked = directory.descriptor()
+                fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                parent.rename(making, final)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    _remove(parent, making)
+                raise
     except BaseException as error:
         if locked >= 0:
             os.close(locked)
-        with contextlib.suppress(OSError):
-            _remove(making)
         if isinstance(error, OSError):
             raise bpf.refusal(error, "the rollback can't be armed", "Try without --confirm") from error
         raise
     return locked
 
 
-def noted(inode: int) -> frozenset[int]:
-    """The ifindexes of a network namespace of which there may be something to read here."""
-    found: set[int] = set()
-    with contextlib.suppress(OSError, XdpChainError):
-        root = bpffs.find() / _ROOT
-        for kind in (ARMED, SETTLED):
-            with contextlib.suppress(OSError):
-                names = (name.split("-") for name in os.listdir(root / kind))
-                found |= {int(name[1]) for name in names if name[0] == str(inode)}
-    return frozenset(found)
-
-
-def read_armed(inode: int, ifindex: int, hook: int | None) -> PendingChange | None:
-    """The armed change of an interface, whose hook holds the program ``hook``; None: there is none, or it is
-    a leftover that means nothing any more, or we may not know.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An armed change as its pins have it: what was decided (None: nothing yet), and whether its guardian
+    lives.
     """
-    try:
-        directory = _directory(inode, ifindex)
-        if not directory.is_dir():
-            return None
-        with bpf.obj_get(str(directory / RECORD)) as fd:
-            armed = PendingChange.decode(blobs.read(fd))
-        guarded = _guarded(directory)
-    except (OSError, XdpChainError):
-        return None
-    if hook != armed.new:
-        state = State.MAKING if hook == armed.old else State.OVERTAKEN
-        return replace(armed, state=state) if guarded else None
-    return armed if guarded else replace(armed, state=State.UNGUARDED)
+
+    change: PendingChange
+    decision: Decision | None
+    guarded: bool
+
+
+def read_armed() -> tuple[Found, ...]:
+    """All armed changes, of all network namespaces; without those that can't be read."""
+    return tuple(found for _, found in _all_armed())
+
+
+def _all_armed() -> list[tuple[Path, Found]]:
+    """Each armed change that can be read, and its directory."""
+    found = []
+    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
+        for name in parent.names():
+            with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
+                change = _record(directory)
+                with directory.get(DECISION) as decision:
+                    if bpf.map_info(decision).id == change.decision:
+                        said = Found(change, decided(decision), _guarded(directory))
+                        found.append((directory.path, said))
+    return found
 
 
 @contextlib.contextmanager
@@ -152,10 +153,12 @@ def open_held(armed: PendingChange) -> Iterator[dict[str, bpf.Fd]]:
     """What is pinned of exactly this armed change, by name; closed at the end. Empty if it is gone."""
     with contextlib.ExitStack() as stack:
         held: dict[str, bpf.Fd] = {}
-        with contextlib.suppress(OSError, XdpChainError):
-            directory = _directory(armed.inode, armed.ifindex)
-            for name in sorted(os.listdir(directory)):
-                held[name] = stack.enter_context(bpf.obj_get(str(directory / name)))
+        with (
+            contextlib.suppress(OSError, XdpChainError),
+            _opened(ARMED, _name(armed.inode, armed.ifindex)) as directory,
+        ):
+            for name in directory.names():
+                held[name] = stack.enter_context(directory.get(name))
         mine = DECISION in held and bpf.map_info(held[DECISION]).id == armed.decision
         yield held if mine else {}
 
@@ -165,106 +168,107 @@ def remove_armed(armed: PendingChange) -> None:
     with open_held(armed) as held:
         if not held:
             return
-    with contextlib.suppress(OSError, XdpChainError):
+    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
         making = _making(armed)
-        _remove(making)
-        _directory(armed.inode, armed.ifindex).rename(making)
-        _remove(making)
+        _remove(parent, making)
+        parent.rename(_name(armed.inode, armed.ifindex), making)
+        _remove(parent, making)
 
 
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
     """The directories, and what they say, of all armed changes whose guardian was killed."""
-    found = []
-    with contextlib.suppress(OSError, XdpChainError):
-        for directory in sorted((bpffs.find() / _ROOT / ARMED).iterdir()):
-            with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
-                armed = PendingChange.decode(blobs.read(fd))
-                if not _guarded(directory):
-                    found.append((directory, armed))
-    return tuple(found)
+    return tuple((path, found.change) for path, found in _all_armed() if not found.guarded)
 
 
 def armed_programs() -> frozenset[int]:
     """The prog ids of all chains that an armed change may go back to, or go on with: nothing of theirs is
     stale.
     """
-    found: set[int] = set()
-    with contextlib.suppress(OSError, XdpChainError):
-        for directory in (bpffs.find() / _ROOT / ARMED).iterdir():
-            with contextlib.suppress(OSError, InvalidInput), bpf.obj_get(str(directory / RECORD)) as fd:
-                armed = PendingChange.decode(blobs.read(fd))
-                found |= {number for number in (armed.old, armed.new) if number is not None}
-    return frozenset(found)
+    ends = ((found.change.old, found.change.new) for found in read_armed())
+    return frozenset(prog_id for pair in ends for prog_id in pair if prog_id is not None)
 
 
 # What became of the last one
 
 
-def write_settled(armed: PendingChange, settled: ConfirmOutcome) -> None:
-    """Leave word of what became of it, as far as that is possible."""
-    with contextlib.suppress(OSError, XdpChainError):
-        path = _settled(armed.inode, armed.ifindex)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def write_settled(inode: int, ifindex: int, settled: ConfirmOutcome) -> None:
+    """Leave word of what became of the change of this interface, as far as that is possible."""
+    with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED, make=True) as directory:
+        name = _name(inode, ifindex)
         with blobs.make("xdptui_settled", settled.encode()) as fd:
-            path.unlink(missing_ok=True)
-            bpf.obj_pin(fd, str(path))
-        _forget_old_news()
+            directory.unlink(name)
+            directory.pin(name, fd)
+        _forget_old_news(directory)
 
 
-def read_settled(inode: int, ifindex: int) -> ConfirmOutcome | None:
-    """What became of the last armed change of an interface; None: there was none since the last change."""
-    try:
-        path = _settled(inode, ifindex)
-        if not path.exists():
-            return None
-        with bpf.obj_get(str(path)) as fd:
-            return ConfirmOutcome.decode(blobs.read(fd))
-    except (OSError, XdpChainError):
-        return None
+def read_settled(inode: int) -> dict[int, ConfirmOutcome]:
+    """What became of the last armed change of each interface of a network namespace, by ifindex; without
+    those where there was none since the last change.
+    """
+    found = {}
+    with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED) as directory:
+        for name in directory.names():
+            place = _place(name)
+            if place is not None and place[0] == inode:
+                with contextlib.suppress(OSError, XdpChainError), directory.get(name) as fd:
+                    found[place[1]] = ConfirmOutcome.decode(blobs.read(fd))
+    return found
 
 
-def _forget_old_news() -> None:
+def _forget_old_news(directory: TrustedDirectory) -> None:
     """Remove what is told of namespaces that are gone: the kernel gives their numbers to others."""
     here = all_netns.namespaces()
-    for path in (bpffs.find() / _ROOT / SETTLED).iterdir():
-        inode = path.name.partition("-")[0]
-        if here is not None and inode.isdecimal() and int(inode) not in here:
-            path.unlink(missing_ok=True)
+    for name in directory.names():
+        place = _place(name)
+        if here is not None and place is not None and place[0] not in here:
+            directory.unlink(name)
 
 
 def forget_settled(inode: int, ifindex: int) -> None:
     """The next change has made it old news."""
-    with contextlib.suppress(OSError, XdpChainError):
-        _settled(inode, ifindex).unlink(missing_ok=True)
+    with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED) as directory:
+        directory.unlink(_name(inode, ifindex))
 
 
-def _directory(inode: int, ifindex: int) -> Path:
-    return bpffs.find() / _ROOT / ARMED / f"{inode}-{ifindex}"
-
-
-def _making(armed: PendingChange) -> Path:
-    return _directory(armed.inode, armed.ifindex).with_name(f"making-{armed.inode}-{armed.ifindex}")
-
-
-def _settled(inode: int, ifindex: int) -> Path:
-    return bpffs.find() / _ROOT / SETTLED / f"{inode}-{ifindex}"
-
-
-def discard(directory: Path) -> None:
+def discard(path: Path) -> None:
     """Remove one of `unguarded`."""
-    with contextlib.suppress(OSError):
-        _remove(directory)
+    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
+        _remove(parent, path.name)
 
 
-def _remove(directory: Path) -> None:
+def _opened(*names: str, make: bool = False) -> contextlib.AbstractContextManager[TrustedDirectory]:
+    return bpffs.open_below(_ROOT, *names, make=make)
+
+
+def _name(inode: int, ifindex: int) -> str:
+    return f"{inode}-{ifindex}"
+
+
+def _place(name: str) -> tuple[int, int] | None:
+    """Inode and ifindex by the name of an entry; None for one that is not ours."""
+    match = _ENTRY.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def _making(armed: PendingChange) -> str:
+    return f"making-{_name(armed.inode, armed.ifindex)}"
+
+
+def _record(directory: TrustedDirectory) -> PendingChange:
+    with directory.get(RECORD) as fd:
+        return PendingChange.decode(blobs.read(fd))
+
+
+def _remove(parent: TrustedDirectory, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(directory):
-            (directory / name).unlink(missing_ok=True)
-        directory.rmdir()
+        with parent.child(name) as directory:
+            for pin in directory.names():
+                directory.unlink(pin)
+        parent.rmdir(name)
 
 
-def _guarded(directory: Path) -> bool:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _guarded(directory: TrustedDirectory) -> bool:
+    fd = directory.descriptor()
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,23 +8,27 @@ or thread in it, by a mount, or by an open descriptor; all of them show in /proc
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.errors import XdpChainError
 
 from . import netns
+from .namespaces import is_initial
 from .netlink import Netlink
 
-__all__ = ["Sighting", "namespaces", "xdp_programs"]
+__all__ = ["Sighting", "namespaces", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
+_GONE = (FileNotFoundError, ProcessLookupError)
+"""The process, the descriptor or the mount, and with it this way into a namespace."""
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
-INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO of linux/proc_ns.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +46,35 @@ class Sighting:
 def xdp_programs() -> Sighting:
     """Look into every namespace. Takes a few ms, and about 1 ms more for each namespace."""
     found: set[int] = set()
+
+    def look() -> bool:
+        with Netlink() as netlink:
+            found.update(one.prog_id for link in netlink.links() for one in link.xdp)
+        return False
+
+    complete = visit(look)
+    return Sighting(frozenset(found), complete)
+
+
+def visit(call: Callable[[], bool]) -> bool:
+    """Call inside each network namespace that can be reached, until ``call`` answers True. Returns whether
+    there can be no other namespaces than those in which it was called.
+    """
     complete = _sees_all_processes()
     seen: set[int] = set()
     for path in _paths():
         try:
-            inode = os.stat(path).st_ino
-            if inode in seen:
-                continue
-            found |= netns.run_at(path, _hooks)
-            seen.add(inode)
-        except (FileNotFoundError, ProcessLookupError):  # the process, and with it this way in, is gone
+            with _namespace(path) as (fd, inode):
+                if inode in seen:
+                    continue
+                if netns.run_at(f"/proc/self/fd/{fd}", call):
+                    return False
+                seen.add(inode)
+        except _GONE:
             continue
         except (OSError, XdpChainError):
             complete = False
-    return Sighting(frozenset(found), complete)
+    return complete
 
 
 def namespaces() -> frozenset[int] | None:
@@ -64,21 +83,38 @@ def namespaces() -> frozenset[int] | None:
         return None
     found = set()
     for path in _paths():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found.add(os.stat(path).st_ino)
+        with contextlib.suppress(*_GONE), _namespace(path) as (_, inode):
+            found.add(inode)
     return frozenset(found)
 
 
-def _hooks() -> set[int]:
-    with Netlink() as netlink:
-        return {one.prog_id for link in netlink.links() for one in link.xdp}
+@contextmanager
+def _namespace(path: str) -> Iterator[tuple[int, int]]:
+    """A descriptor of the network namespace behind a path, and its inode number.
+
+    What a path of /proc leads to may be something else by now: a descriptor's number is used again, and
+    `ip netns` leaves a plain file for a moment before it mounts and after it unmounts. So look before it is
+    opened, which may wait (a pipe) or do something (a device). Raises FileNotFoundError where there is no
+    such namespace any more, ProcessLookupError, and OSError.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        status = os.fstat(place)
+        if status.st_dev != netns.OWN.stat().st_dev:
+            raise FileNotFoundError(errno.ENOENT, "no namespace is there any more", path)
+        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
+    try:
+        if fcntl.ioctl(fd, NS_GET_NSTYPE) != netns.CLONE_NEWNET:
+            raise FileNotFoundError(errno.ENOENT, "a namespace of another type", path)
+        yield fd, status.st_ino
+    finally:
+        os.close(fd)
 
 
 def _sees_all_processes() -> bool:
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino == INITIAL_PID_NAMESPACE
-    except OSError:
-        return False
+    return is_initial("pid") is True
 
 
 def _paths() -> Iterator[str]:
@@ -98,8 +134,10 @@ def _paths() -> Iterator[str]:
             yield f"{process}/task/{task}/ns/net"
         yield from _descriptors(process, nsfs)
         if mounted not in mounts:
-            mounts.add(mounted)
             yield from _mounted(process)
+            with contextlib.suppress(OSError):  # it ended meanwhile: the next process there is asked again
+                if os.readlink(process / "ns/mnt") == mounted:
+                    mounts.add(mounted)
 
 
 def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
@@ -109,20 +147,10 @@ def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
         return
     for number in numbers:
         path = f"{process}/fd/{number}"
-        try:
-            # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
-            if os.stat(path).st_dev == nsfs and _is_network(path):
+        # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
+        with contextlib.suppress(OSError):
+            if os.stat(path).st_dev == nsfs:
                 yield path
-        except OSError:
-            continue
-
-
-def _is_network(path: str) -> bool:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return fcntl.ioctl(fd, NS_GET_NSTYPE) == netns.CLONE_NEWNET
-    finally:
-        os.close(fd)
 
 
 def _mounted(process: Path) -> Iterator[str]:

@@ -3,7 +3,7 @@
 
 Everything lives in ``<bpffs>/xdp``: a directory ``dispatch-<ifindex>-<program id>`` for each dispatcher, with
 the pins of its slots, and the directory itself is what editors lock. LIBXDP_BPFFS names the mount to use,
-LIBXDP_BPFFS_AUTOMOUNT=1 allows to mount it.
+LIBXDP_BPFFS_AUTOMOUNT=1 allows to mount it. What lies below is reached through `TrustedDirectory` only.
 """
 
 from __future__ import annotations
@@ -13,25 +13,35 @@ import errno
 import fcntl
 import os
 import re
+import shlex
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied, Unsupported, XdpChainError
 
+from .mount_lifetime import made_here
+from .trusted_directory import TrustedDirectory, Untrusted
+
 __all__ = [
     "BpffsMissing",
     "DispatchDir",
+    "directory_of",
+    "dispatch_dir",
     "dispatch_dirs",
+    "distrusted",
     "find",
     "is_bpffs",
     "lock",
     "make_dispatch_dir",
     "mount",
+    "mount_command",
     "mounts",
+    "open_below",
+    "open_dispatch_dir",
     "pins",
     "remove_dispatch_dir",
 ]
@@ -41,8 +51,10 @@ FALLBACK_LOCK = Path("/run/xdp")  # what libxdp locks where there is no bpffs
 SUBDIRECTORY = "xdp"
 
 _DISPATCH_DIR = re.compile(r"dispatch-([1-9][0-9]*)-([1-9][0-9]*)")
+DISPATCH_DIR = "dispatch-{}-{}"  # ifindex, prog id
 _SLOT_PIN = re.compile(r"prog[0-9]-(?:link|prog)")  # ten slots
 _RETRY_S = (0.005, 0.05)  # how long to wait between two tries for the lock: at first, and at most
+_REMOVALS = 8  # how often the lock's directory may be removed just when it was made
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
@@ -86,9 +98,68 @@ def find() -> Path:
     raise _missing(path)
 
 
+def distrusted(*names: str) -> tuple[Untrusted, ...]:
+    """Why changes may be refused: who else may write to the BPF filesystem, or to its directories ``names``.
+
+    Raises BpffsMissing, PermissionDenied.
+    """
+    found: dict[str, Untrusted] = {}
+    for checked in ((), *((name,) for name in names)):
+        try:
+            with open_below(*checked) as directory:
+                directory.check_private()
+        except FileNotFoundError:
+            continue
+        except Untrusted as refused:
+            found[refused.what] = refused
+        except OSError as error:
+            raise _refused(f"Can't look at {find().joinpath(*checked)}", error) from error
+    return tuple(found.values())
+
+
+def mount_command(path: Path | None = None) -> str:
+    """What mounts it for root alone; without the mode, anybody could make directories in it."""
+    return f"mount -t bpf -o mode=0700 bpf {shlex.quote(os.fspath(path or _wanted()))}"
+
+
 def mounts() -> tuple[Path, ...]:
     """Where BPF filesystems are mounted in this mount namespace, in the order of mounting."""
     return tuple(dict.fromkeys(Path(place) for _, place in _bpf_mounts()))
+
+
+@contextmanager
+def open_below(*names: str, make: bool = False) -> Iterator[TrustedDirectory]:
+    """The directory ``<bpffs>/<name>/...``, checked at each step; made, where ``make`` says so.
+
+    Raises BpffsMissing, Untrusted, PermissionDenied, and FileNotFoundError without ``make``.
+    """
+    with _open(find(), names, make=make) as directory:
+        yield directory
+
+
+@contextmanager
+def directory_of(path: Path, *, make: bool = False) -> Iterator[TrustedDirectory]:
+    """The directory that a pin's path names, in whichever BPF filesystem it lies; as `open_below`."""
+    directory = Path(os.path.normpath(path)).parent
+    roots = [root for root in (_wanted(), *reversed(mounts())) if directory.is_relative_to(root)]
+    root = next((root for root in roots if is_bpffs(root)), None)
+    if root is None:
+        raise _missing(directory)
+    with _open(root, directory.relative_to(root).parts, make=make) as opened:
+        yield opened
+
+
+@contextmanager
+def _open(root: Path, names: Iterable[str], *, make: bool) -> Iterator[TrustedDirectory]:
+    with ExitStack() as held:
+        try:
+            directory = held.enter_context(TrustedDirectory.open(root))
+            for name in names:
+                step = directory.make_child(name) if make else directory.child(name)
+                directory = held.enter_context(step)
+        except PermissionError as error:
+            raise _denied(f"Can't open {root.joinpath(*names)}", error) from error
+        yield directory
 
 
 def mount() -> Path:
@@ -109,6 +180,7 @@ def mount() -> Path:
             raise Unsupported(what, "this kernel has none (CONFIG_BPF_SYSCALL)", detail=detail)
         todo = "Make the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
         raise KernelRefused(what, os.strerror(code), todo, detail=detail)
+    made_here(path)
     return path
 
 
@@ -121,12 +193,18 @@ def lock(timeout: float | None = 10.0) -> Iterator[Path]:
     The kernel drops it when the process ends, however it ends. Two threads of this process exclude each other
     as well, so don't nest it. Waits at most ``timeout`` seconds (None: for ever).
 
-    Raises Busy (naming the holder as far as it can be known) and PermissionDenied.
+    Raises Busy (naming the holder as far as it can be known), PermissionDenied, and Untrusted where others
+    may make or change that directory.
     """
-    path = _lock_directory()
-    fd = _locked(path, None if timeout is None else time.monotonic() + timeout)
+    parent, name = _lock_place()
+    deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        yield path
+        with TrustedDirectory.open(parent) as above:
+            fd = _locked(above, name, deadline)
+    except OSError as error:
+        raise _refused(f"Can't lock {parent / name}", error) from error
+    try:
+        yield parent / name
     finally:
         os.close(fd)
 
@@ -136,17 +214,30 @@ def dispatch_dirs() -> tuple[DispatchDir, ...]:
 
     Raises BpffsMissing and PermissionDenied.
     """
-    directory = find() / SUBDIRECTORY
     try:
-        names = os.listdir(directory)
+        with open_below(SUBDIRECTORY) as directory:
+            path, names = directory.path, directory.names()
     except FileNotFoundError:
         return ()
-    except PermissionError as error:
-        raise _denied(f"Can't list {directory}", error) from error
+    except OSError as error:
+        raise _refused(f"Can't list {find() / SUBDIRECTORY}", error) from error
     matches = (_DISPATCH_DIR.fullmatch(name) for name in names)
     return tuple(
-        sorted(DispatchDir(directory / match[0], int(match[1]), int(match[2])) for match in matches if match)
+        sorted(DispatchDir(path / match[0], int(match[1]), int(match[2])) for match in matches if match)
     )
+
+
+def dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
+    """Where the pins of a dispatcher are, or would be. Raises BpffsMissing."""
+    path = find() / SUBDIRECTORY / DISPATCH_DIR.format(ifindex, prog_id)
+    return DispatchDir(path, ifindex, prog_id)
+
+
+@contextmanager
+def open_dispatch_dir(directory: DispatchDir, *, make: bool = False) -> Iterator[TrustedDirectory]:
+    """The pin directory of a dispatcher, as `open_below` opens it."""
+    with open_below(SUBDIRECTORY, directory.path.name, make=make) as opened:
+        yield opened
 
 
 def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
@@ -154,11 +245,10 @@ def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
 
     Raises NotOurs when there is one already: a dispatcher of the same id that is gone left it behind.
     """
-    parent = find() / SUBDIRECTORY
-    made = DispatchDir(parent / f"dispatch-{ifindex}-{prog_id}", ifindex, prog_id)
+    made = dispatch_dir(ifindex, prog_id)
     try:
-        parent.mkdir(mode=0o700, exist_ok=True)
-        made.path.mkdir(mode=0o700)
+        with open_below(SUBDIRECTORY, make=True) as parent:
+            parent.make_child(made.path.name, exist_ok=False).close()
     except FileExistsError as error:
         raise NotOurs(
             f"Can't make {made.path}",
@@ -172,13 +262,14 @@ def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
 
 
 def pins(directory: DispatchDir) -> tuple[str, ...]:
-    """The names in a pin directory, sorted; empty if it is gone. Raises PermissionDenied."""
+    """The names in a pin directory, sorted; empty if it is gone. Raises PermissionDenied, Untrusted."""
     try:
-        return tuple(sorted(os.listdir(directory.path)))
+        with open_dispatch_dir(directory) as opened:
+            return opened.names()
     except FileNotFoundError:
         return ()
-    except PermissionError as error:
-        raise _denied(f"Can't list {directory.path}", error) from error
+    except OSError as error:
+        raise _refused(f"Can't list {directory.path}", error) from error
 
 
 def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
@@ -189,44 +280,31 @@ def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
     symbolic link, and nothing outside of ``<bpffs>/xdp``. A directory that is gone is fine. Killed in
     between, it leaves fewer pins, and the same call removes the rest.
 
-    Raises NotOurs, before anything is removed, when something else is in there; PermissionDenied;
+    Raises NotOurs, before anything is removed, when something else is in there; Untrusted, PermissionDenied;
     KernelRefused.
     """
     what = f"Can't remove {directory.path}"
-    parent, name = find() / SUBDIRECTORY, directory.path.name
-    if directory.path.parent != parent or not _DISPATCH_DIR.fullmatch(name):
-        raise NotOurs(what, f"it is no dispatcher's pin directory in {parent}")
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    path, name = find() / SUBDIRECTORY, directory.path.name
+    if directory.path.parent != path or not _DISPATCH_DIR.fullmatch(name):
+        raise NotOurs(what, f"it is no dispatcher's pin directory in {path}")
     names: tuple[str, ...] = ()
     try:
-        parent_fd = os.open(parent, flags)
-    except FileNotFoundError:
-        return names
-    except OSError as error:
-        raise _refused(what, error) from error
-    try:
-        fd = os.open(name, flags, dir_fd=parent_fd)
-        try:
-            names = _slot_pins(what, fd, parent_fd)
-            for one in names:
-                _unlink(one, fd)
-        finally:
-            os.close(fd)
-        os.rmdir(name, dir_fd=parent_fd)
+        with open_below(SUBDIRECTORY) as parent:
+            with parent.child(name) as opened:
+                names = _slot_pins(what, opened)
+                for pin in names:
+                    opened.unlink(pin)
+            parent.rmdir(name)
     except FileNotFoundError:  # somebody else removed it
         pass
     except OSError as error:
         raise _refused(what, error) from error
-    finally:
-        os.close(parent_fd)
     return names
 
 
-def _slot_pins(what: str, fd: int, parent_fd: int) -> tuple[str, ...]:
-    names = tuple(sorted(os.listdir(fd)))
-    strange = [name for name in names if not (_SLOT_PIN.fullmatch(name) and _is_pin(name, fd))]
-    if os.fstat(fd).st_dev != os.fstat(parent_fd).st_dev:
-        raise NotOurs(what, "another filesystem is mounted there", "Unmount it first")
+def _slot_pins(what: str, directory: TrustedDirectory) -> tuple[str, ...]:
+    names = directory.names()
+    strange = [name for name in names if not (_SLOT_PIN.fullmatch(name) and directory.holds_file(name))]
     if strange:
         raise NotOurs(
             what,
@@ -236,27 +314,13 @@ def _slot_pins(what: str, fd: int, parent_fd: int) -> tuple[str, ...]:
     return names
 
 
-def _is_pin(name: str, directory_fd: int) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(name, dir_fd=directory_fd, follow_symlinks=False).st_mode)
-    except FileNotFoundError:  # gone by now: no obstacle
-        return True
-
-
-def _unlink(name: str, directory_fd: int) -> None:
-    try:
-        os.unlink(name, dir_fd=directory_fd)
-    except FileNotFoundError:  # somebody else was faster
-        pass
-
-
 def _wanted() -> Path:
     return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
 
 
 def _missing(path: Path) -> BpffsMissing:
     others = sorted({mounted for _, mounted in _bpf_mounts()})
-    todo = f"Mount it (`mount -t bpf bpf {path}`), or run xdptui with --mount-bpffs"
+    todo = f"Mount it (`{mount_command(path)}`), or run xdptui with --mount-bpffs"
     if others:
         todo += f"; or name the mount to use in LIBXDP_BPFFS (there is {', '.join(others)})"
     return BpffsMissing(f"No BPF filesystem on {path}", "it is not mounted in this mount namespace", todo)
@@ -273,43 +337,40 @@ def _bpf_mounts() -> list[tuple[str, str]]:
     return found
 
 
-def _lock_directory() -> Path:
+def _lock_place() -> tuple[Path, str]:
     try:
-        path = find() / SUBDIRECTORY
+        return find(), SUBDIRECTORY
     except BpffsMissing:
-        path = FALLBACK_LOCK
-    return path
+        return FALLBACK_LOCK.parent, FALLBACK_LOCK.name
 
 
-def _locked(path: Path, deadline: float | None) -> int:
+def _locked(parent: TrustedDirectory, name: str, deadline: float | None) -> int:
     pause, longest = _RETRY_S
     while True:
-        fd = _open_lock(path)
-        try:
-            while not _try_lock(fd, wait=deadline is None):
-                left = (deadline or 0) - time.monotonic()
-                if left <= 0:
-                    raise _busy(path, fd)
-                time.sleep(min(pause, left))
-                pause = min(pause * 2, longest)
-            if _same(fd, path):
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # removed, and perhaps made anew, while we waited: others lock the new one
+        with _made(parent, name) as directory:
+            fd = directory.descriptor()
+            try:
+                while not _try_lock(fd, wait=deadline is None):
+                    left = (deadline or 0) - time.monotonic()
+                    if left <= 0:
+                        raise _busy(directory.path, fd)
+                    time.sleep(min(pause, left))
+                    pause = min(pause * 2, longest)
+                if directory.is_at(parent):
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # removed, and perhaps made anew, while we waited: others lock the new one
 
 
-def _open_lock(path: Path) -> int:
-    while True:
+def _made(parent: TrustedDirectory, name: str) -> TrustedDirectory:
+    for _ in range(_REMOVALS):
         try:
-            path.mkdir(mode=0o700, exist_ok=True)
-            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            if not path.parent.is_dir():  # else it was removed between the two calls
-                raise _refused(f"Can't lock {path}", error) from error
-        except OSError as error:
-            raise _refused(f"Can't lock {path}", error) from error
+            return parent.make_child(name)
+        except FileNotFoundError:  # removed between its two steps
+            continue
+    return parent.make_child(name)
 
 
 def _try_lock(fd: int, *, wait: bool) -> bool:
@@ -320,26 +381,20 @@ def _try_lock(fd: int, *, wait: bool) -> bool:
     return True
 
 
-def _same(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 def _busy(path: Path, fd: int) -> Busy:
-    holder = _holder(os.fstat(fd))
+    locked = os.fstat(fd)
+    holder = _holder(locked)
+    todo = "Try again when it is done"
     if holder is None:
         who = "another program"
     elif holder == os.getpid():
         who = "another task of this program"
     else:
-        who = f"{_command(holder)} (pid {holder})"
+        who, is_root = _process(holder)
+        if not is_root and locked.st_mode & 0o077:
+            todo += f"; `chmod 0700 {shlex.quote(os.fspath(path))}` keeps other users from holding the lock"
     return Busy(
-        "XDP chains can't be changed now",
-        f"{who} is editing them",
-        "Try again when it is done",
-        detail=f"flock on {path} is held",
+        "XDP chains can't be changed now", f"{who} is editing them", todo, detail=f"flock on {path} is held"
     )
 
 
@@ -353,11 +408,15 @@ def _holder(locked: os.stat_result) -> int | None:
     return None
 
 
-def _command(pid: int) -> str:
+def _process(pid: int) -> tuple[str, bool]:
+    """A process in words, and whether it is root's; a process names itself as it likes."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+        uid = os.stat(f"/proc/{pid}").st_uid
     except OSError:
-        return "another program"
+        return f"another program (pid {pid})", True
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return f"{name} (pid {pid})" if uid == 0 else f"{name} (pid {pid}, uid {uid})", uid == 0
 
 
 def _refused(what: str, error: OSError) -> XdpChainError:

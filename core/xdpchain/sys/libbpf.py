@@ -148,6 +148,7 @@ class _Library:
         self.lock = threading.RLock()
         self.messages: list[str] = []
         self.func_info: dict[int, bytes] = {}
+        self.line_info: dict[int, bytes] = {}
         self._vsnprintf = ctypes.CDLL(None).vsnprintf
         self._vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
         self._keep: list[Any] = [_PRINT(self._print), _PREPARE(self._prepare)]
@@ -171,13 +172,21 @@ class _Library:
         return 0
 
     def _prepare(self, program: int, options: Any, _cookie: int) -> int:
-        # struct bpf_prog_load_opts: func_info at 56, its count at 64, its record size at 68 (libbpf 1.0 on).
-        raw = ctypes.string_at(options, 72)
-        at, count, size = struct.unpack_from("<QII", raw, 56)
-        self.func_info[program] = (
-            b"".join(ctypes.string_at(at + i * size, 8) for i in range(count)) if at and count else b""
-        )
+        # struct bpf_prog_load_opts: func_info at 56, its count at 64, its record size at 68;
+        # line_info likewise from 72 on (libbpf 1.0 on).
+        raw = ctypes.string_at(options, 88)
+        self.func_info[program] = _records(raw, 56, 8)
+        self.line_info[program] = _records(raw, 72, 16)
         return 0
+
+
+def _records(options: bytes, field: int, length: int) -> bytes:
+    """The first ``length`` bytes of each record of a table: its address, count and record size at a field."""
+    at, count, size = struct.unpack_from("<QII", options, field)
+    if not at or not count:
+        return b""
+    table = ctypes.string_at(at, count * size)
+    return b"".join(table[i * size : i * size + length] for i in range(count))
 
 
 _opening = threading.Lock()
@@ -297,6 +306,12 @@ class ObjectProgram:
         """
         return tuple(struct.iter_unpack("<II", library().func_info.get(self.handle, b"")))
 
+    def line_info(self) -> tuple[tuple[int, int, int, int], ...]:
+        """``struct bpf_line_info`` of the program, with strings of its object's BTF; () for an object without
+        line information.
+        """
+        return tuple(struct.iter_unpack("<IIII", library().line_info.get(self.handle, b"")))
+
     def set_autoload(self, load: bool) -> None:
         library().bpf_program__set_autoload(self.handle, load)
 
@@ -401,6 +416,7 @@ class Object:
         if self._handle:
             for program in self.programs():
                 self._lib.func_info.pop(program.handle, None)
+                self._lib.line_info.pop(program.handle, None)
             handle, self._handle = self._handle, None
             self._lib.bpf_object__close(handle)
 
@@ -420,21 +436,26 @@ class Object:
 @dataclass(frozen=True, slots=True)
 class MergedBtf:
     """BTF made of several: the bytes, what was added to each part's type ids, and the ids of the added
-    functions.
+    functions. ``strings``: what was added to the offsets of each part's strings, if they came along:
+    line_info refers to some that no type names.
     """
 
     data: bytes
     shifts: tuple[int, ...]
     functions: tuple[int, ...]
+    strings: tuple[int, ...] = ()
 
 
 FUNC_STATIC, FUNC_GLOBAL = 0, 1
 
 
-def merge_btf(parts: list[bytes], functions: list[tuple[str, int, int]]) -> MergedBtf:
+def merge_btf(
+    parts: list[bytes], functions: list[tuple[str, int, int]], *, strings: bool = False
+) -> MergedBtf:
     """Append BTF blobs to one another (``btf__add_btf``) and add functions.
 
-    ``functions`` are (name, linkage, id of a prototype in the merged BTF). Raises InvalidInput.
+    ``functions`` are (name, linkage, id of a prototype in the merged BTF). With ``strings``, all strings of
+    the parts come along. Raises InvalidInput.
     """
     lib = library()
     merged = lib.btf__new_empty()
@@ -457,9 +478,27 @@ def merge_btf(parts: list[bytes], functions: list[tuple[str, int, int]]) -> Merg
         ]
         size = c_uint32()
         at = lib.btf__raw_data(merged, ctypes.byref(size))
-        return MergedBtf(ctypes.string_at(at, size.value), tuple(shifts), tuple(added))
+        data = ctypes.string_at(at, size.value)
+        data, places = _append_strings(data, parts) if strings else (data, ())
+        return MergedBtf(data, tuple(shifts), tuple(added), places)
     finally:
         lib.btf__free(merged)
+
+
+def _append_strings(merged: bytes, parts: list[bytes]) -> tuple[bytes, tuple[int, ...]]:
+    """The merged BTF with the strings of all parts behind its own, which are its last section."""
+    # struct btf_header: its length at 4, then offset and length of types and of strings.
+    length, _, _, start, size = struct.unpack_from("<IIIII", merged, 4)
+    tables, places, added = [merged[: length + start + size]], {}, 0
+    for part in parts:
+        if part not in places:
+            part_length, _, _, part_start, part_size = struct.unpack_from("<IIIII", part, 4)
+            places[part] = size + added
+            tables.append(part[part_length + part_start : part_length + part_start + part_size])
+            added += part_size
+    data = bytearray(b"".join(tables))
+    struct.pack_into("<I", data, 20, size + added)
+    return bytes(data), tuple(places[part] for part in parts)
 
 
 def _check(result: int, what: str) -> int:

@@ -17,7 +17,6 @@ from xdpchain.errors import InvalidInput, Unsupported
 __all__ = ["compile_expression", "run_offline"]
 
 LIBRARIES = ("libpcap.so.0.8", "libpcap.so.1")  # Debian's name of it, and everybody else's
-DLT_EN10MB = 1
 SNAPLEN = 65535
 NETMASK_UNKNOWN = 0xFFFFFFFF
 ERROR_SIZE = 256
@@ -65,8 +64,8 @@ def _library() -> Any:
     )
 
 
-def compile_expression(expression: str) -> bytes:
-    """The filter as classic BPF for Ethernet frames (``struct bpf_insn``s, 8 bytes each).
+def compile_expression(expression: str, dlt: int) -> bytes:
+    """The filter as classic BPF for packets of a link type (``struct bpf_insn``s, 8 bytes each).
 
     Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing.
     """
@@ -74,7 +73,7 @@ def compile_expression(expression: str) -> bytes:
         raise InvalidInput("the filter can't be read", "it has a NUL character in it")
     lib = _library()
     with _lock:
-        handle = lib.pcap_open_dead(DLT_EN10MB, SNAPLEN)
+        handle = lib.pcap_open_dead(dlt, SNAPLEN)
         if not handle:
             raise MemoryError
         try:

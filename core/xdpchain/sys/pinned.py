@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 from . import bpf, bpffs
@@ -12,7 +14,10 @@ from . import bpf, bpffs
 __all__ = ["Pins", "find_pins"]
 
 LIMIT = 4096
-"""Pins that are opened at most: 20 ms."""
+"""Pins and directories that are looked at, at most: 20 ms."""
+
+DEPTH = 16
+"""Directories in each other that are looked into."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,42 +40,77 @@ def find_pins() -> Pins:
     """Open every pin, and ask what it is. Changes nothing."""
     found: dict[str, dict[int, tuple[str, ...]]] = {kind: {} for _, kind in KINDS}
     complete = True
-    for count, path in enumerate(_paths()):
-        if path is None or count >= LIMIT:
-            complete = False
-            if path is not None:
+    with contextlib.closing(_paths()) as paths:
+        for count, pin in enumerate(paths):
+            if pin is None:
+                complete = False
+            if count >= LIMIT:
+                complete = False
                 break
-            continue
-        what = _identify(path)
-        if what is not None:
-            kind, number = what
-            found[kind][number] = (*found[kind].get(number, ()), path)
+            what = pin and _identify(pin[1])
+            if pin and what:
+                path = pin[0]
+                kind, object_id = what
+                found[kind][object_id] = (*found[kind].get(object_id, ()), path)
     return Pins(found["programs"], found["links"], found["maps"], complete)
 
 
-def _paths() -> Iterator[str | None]:
-    """Every file, None for a directory that may not be read. The same filesystem is walked once."""
-    unreadable: list[OSError] = []
+def _paths() -> Generator[tuple[str, int] | None, None, None]:
+    """The path of every file and directory, and a descriptor of it that is closed after use; None for a
+    directory that may not be read, or is too deep. Each filesystem is walked once, no link is followed.
+    """
     seen: set[int] = set()
     for mount in bpffs.mounts():
         try:
             device = os.stat(mount).st_dev
         except OSError:  # under another mount
             continue
-        if device in seen:
-            continue
-        seen.add(device)
-        for directory, _, names in os.walk(mount, onerror=unreadable.append):
-            for name in names:
-                yield f"{directory}/{name}"
-            while unreadable:
-                unreadable.pop()
-                yield None
+        if device not in seen:
+            seen.add(device)
+            yield from _walk(os.fspath(mount), None, 0)
 
 
-def _identify(path: str) -> tuple[str, int] | None:
+def _walk(path: str, parent: int | None, depth: int) -> Generator[tuple[str, int] | None, None, None]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
-        with bpf.obj_get(path) as fd, open(f"/proc/self/fdinfo/{fd.fileno()}") as info:
+        if parent is None:
+            directory = os.open(path, flags)
+        else:
+            directory = os.open(os.path.basename(path), flags | os.O_NOFOLLOW, dir_fd=parent)
+    except FileNotFoundError:  # gone
+        return
+    except OSError:
+        yield None
+        return
+    try:
+        for name in os.listdir(directory):
+            yield from _entry(f"{path}/{name}", name, directory, depth)
+    finally:
+        os.close(directory)
+
+
+def _entry(path: str, name: str, directory: int, depth: int) -> Generator[tuple[str, int] | None, None, None]:
+    try:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:  # gone
+        return
+    try:
+        yield path, fd
+        if not stat.S_ISDIR(os.fstat(fd).st_mode):
+            return
+        if depth < DEPTH:
+            yield from _walk(path, directory, depth + 1)
+        else:
+            yield None
+    finally:
+        os.close(fd)
+
+
+def _identify(pin: int) -> tuple[str, int] | None:
+    try:
+        if not stat.S_ISREG(os.fstat(pin).st_mode):
+            return None
+        with bpf.obj_get(f"/proc/self/fd/{pin}") as fd, open(f"/proc/self/fdinfo/{fd.fileno()}") as info:
             lines = dict(line.split(":", 1) for line in info if ":" in line)
     except OSError:  # gone, or no BPF object
         return None

@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which interfaces carry the ssh connection that this process was started over.
+"""Which connections the operator works over, and the interfaces that carry them.
 
-sshd names both ends in SSH_CONNECTION (client address and port, server address and port). sudo takes that out
-of the environment, so that of our parents is read as well. The interface is the one by which the kernel would
-answer the client, and the devices under it (of a VLAN, bond, bridge...).
+They are the union of what can be known:
+
+- SSH_CONNECTION, in which sshd names both ends: of our environment, and (for sudo takes it out) of our
+  ancestors', whether the kernel still knows of that connection or not;
+- the established TCP connections whose sockets our ancestors hold, and the port of a mosh-server among them;
+- where no ancestor holds one (a pane of tmux, whose sshd is nobody's parent): all established connections
+  that an sshd holds, or to a port where one listens;
+- where one of these comes from this machine itself (a tunnel made with ``ssh -R``, a relay): the connections
+  of the process at its other end.
+
+The kernel is asked in the namespace of the interface, and in those of our ancestors. The interface is the
+one by which the kernel would answer the client, and all below it (`arrivals`).
 """
 
 from __future__ import annotations
@@ -12,21 +21,28 @@ import ipaddress
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from xdpchain.errors import XdpChainError
-from xdpchain.sys.netlink import LinkInfo, Netlink, Way
+from xdpchain.sys import socket_owners
+from xdpchain.sys.netlink import Netlink, Socket, list_sockets, list_sockets_at
+from xdpchain.sys.socket_owners import Process
 
-__all__ = ["SshConnection", "own_interfaces", "ssh_connection", "way_back"]
+from .arrivals import Arrival, Arrivals
+
+__all__ = ["MOST", "OwnConnections", "SshConnection", "arrivals_of", "own_connections", "own_interfaces"]
 
 VARIABLE = "SSH_CONNECTION"
-PROC = Path("/proc")
+SSHD = ("sshd", "sshd-session", "sshd-auth", "dropbear")
+MOSH = "mosh-server"
+MOST = 128
+"""Connections that are guarded."""
 
 
 @dataclass(frozen=True, slots=True)
 class SshConnection:
-    """Both ends of an ssh connection: addresses in the kernel's spelling, and TCP ports. ``zone`` is the
-    interface of link-local addresses, by name or number.
+    """Both ends of a connection: addresses in the kernel's spelling, and ports. ``zone`` is the interface of
+    link-local addresses, by name or number. ``outbound``: it was made from here. ``mosh``: UDP, as mosh has
+    it.
     """
 
     client: str
@@ -34,80 +50,216 @@ class SshConnection:
     server: str
     server_port: int
     zone: str | None = None
+    outbound: bool = False
+    mosh: bool = False
 
     @classmethod
     def parse(cls, text: str) -> SshConnection | None:
         """What sshd writes into SSH_CONNECTION; None for anything else."""
         try:
             client, client_port, server, server_port = text.split()
-            ends = [_address(one) for one in (client, server)]
+            ends = [_address(end) for end in (client, server)]
             zone = server.partition("%")[2] or client.partition("%")[2] or None
             return cls(ends[0], int(client_port), ends[1], int(server_port), zone)
         except ValueError:
             return None
 
-
-def ssh_connection() -> SshConnection | None:
-    """The connection of this session; None if there is none, or we may not know."""
-    for text in _variables():
-        if (found := SshConnection.parse(text)) is not None:
-            return found
-    return None
+    @property
+    def ends(self) -> tuple[str, int, str, int]:
+        """Who it is with, whatever its other properties."""
+        return self.client, self.client_port, self.server, self.server_port
 
 
-def own_interfaces(netns: str | None = None) -> frozenset[int]:
-    """The ifindexes in a network namespace that carry our own connection; empty if it does not end there.
+@dataclass(frozen=True, slots=True)
+class OwnConnections:
+    """Connections that end in a namespace, the likeliest first. ``doubts`` are others that can't be told, a
+    sentence each.
+    """
+
+    connections: tuple[SshConnection, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+def own_connections(netns: str | None = None) -> OwnConnections:
+    """The operator's connections, as far as they may end in a network namespace.
 
     Raises NotFound for an unknown namespace, PermissionDenied.
     """
-    connection = ssh_connection()
-    if connection is None:
-        return frozenset()
-    with Netlink(netns) as netlink:
-        try:
-            way = way_back(connection, netlink)
-        except XdpChainError:  # the server's address is none of this namespace's
-            return frozenset()
-        return _with_lower(way.ifindex, netlink.links())
+    line = tuple(socket_owners.ancestors())
+    named = _named(line)
+    doubts: dict[str, None] = {}
+    try:
+        here = list_sockets(netns)
+        certain = _certain(line, here, netns)
+    except XdpChainError as error:
+        with Netlink(netns):  # what is wrong with the namespace is not a doubt
+            pass
+        why = error.why or error.what
+        return OwnConnections(named[:1], (f"the kernel does not tell which connections live: {why}",))
+    found = dict.fromkeys(named[:1])
+    live = {_of(one).ends for one in here if one.state == "established"}
+    found |= dict.fromkeys(one for one in named[1:] if one.ends in live)
+    found |= dict.fromkeys(_held(line, here, named, doubts))
+    every: tuple[Process, ...] = ()
+    if not certain or any(_local(one, here) for one in found):
+        every = tuple(socket_owners.processes())
+    if not certain:
+        found |= dict.fromkeys(_served(here, every, named))
+    found |= dict.fromkeys(_relayed(tuple(found), here, every))
+    connections = tuple(_distinct(found))
+    if len(connections) > MOST:
+        doubts[f"{len(connections)} ssh connections may be yours, of which {MOST} are tried"] = None
+    return OwnConnections(connections[:MOST], tuple(doubts))
 
 
-def way_back(connection: SshConnection, netlink: Netlink) -> Way:
-    """How the kernel would answer the client. Raises NotFound where the connection does not end in the
-    namespace.
+def own_interfaces(netns: str | None = None) -> frozenset[int]:
+    """The ifindexes in a network namespace that carry our own connections; empty if none ends there.
+
+    Raises NotFound for an unknown namespace, PermissionDenied.
     """
-    zone = connection.zone
-    through = netlink.link(int(zone) if zone.isdecimal() else zone).ifindex if zone else None
-    return netlink.way(connection.client, connection.server, through)
-
-
-def _with_lower(ifindex: int, links: Sequence[LinkInfo]) -> frozenset[int]:
-    """A device and all under it, through which its packets come."""
-    by_index = {link.ifindex: link for link in links}
     found: set[int] = set()
-    new = {ifindex}
-    while new:
-        found |= new
-        under = {link.lower for one in new if (link := by_index.get(one)) and link.lower}
-        under |= {link.ifindex for link in links if link.master in new}
-        new = under - found
+    known = own_connections(netns)
+    with Netlink(netns) as netlink:
+        arrivals = Arrivals(netlink)
+        for connection in known.connections:
+            found |= {one.ifindex for one in arrivals_of(connection, arrivals)}
     return frozenset(found)
 
 
-def _variables() -> Iterator[str]:
-    if text := os.environ.get(VARIABLE):
-        yield text
-    pid = os.getppid()
-    while pid > 1:
+def arrivals_of(connection: SshConnection, arrivals: Arrivals) -> tuple[Arrival, ...]:
+    """Where a connection's packets come in; nothing where it does not end in the namespace."""
+    netlink, zone = arrivals.netlink, connection.zone
+    try:
+        through = netlink.link(int(zone) if zone.isdecimal() else zone).ifindex if zone else None
+        way = netlink.way(connection.client, connection.server, through)
+    except XdpChainError:  # the server's address is none of this namespace's
+        return ()
+    return arrivals.of(way, connection.client, connection.server, "UDP" if connection.mosh else "TCP")
+
+
+def _named(line: Sequence[Process]) -> tuple[SshConnection, ...]:
+    """What SSH_CONNECTION says, ours first, then our ancestors'."""
+    texts = [os.environ.get(VARIABLE), *(process.variable(VARIABLE) for process in line)]
+    found = (SshConnection.parse(text) for text in texts if text)
+    return tuple(dict.fromkeys(one for one in found if one is not None))
+
+
+def _certain(line: Sequence[Process], here: Sequence[Socket], netns: str | None) -> bool:
+    """Whether an ancestor holds a connection, in this namespace or in one of the ancestors'."""
+    held = frozenset().union(*(process.inodes for process in line))
+    if not held:
+        return False
+    places = {}
+    for process in line:
         try:
-            pairs = (PROC / str(pid) / "environ").read_bytes().split(b"\0")
-            status = (PROC / str(pid) / "stat").read_text()
+            path = f"/proc/{process.pid}/ns/net"
+            places[os.stat(path).st_ino] = path
         except OSError:
-            return
-        for pair in pairs:
-            name, _, value = pair.partition(b"=")
-            if name == VARIABLE.encode():
-                yield value.decode(errors="replace")
-        pid = int(status.rpartition(")")[2].split()[1])
+            continue
+    sockets = list(here) if netns is not None else []
+    for path in places.values():
+        try:
+            sockets += list_sockets_at(path)
+        except (OSError, XdpChainError):
+            continue
+    moshes = frozenset().union(*(process.inodes for process in line if process.command == MOSH))
+    return any(
+        one.inode in moshes or (one.inode in held and one.protocol == "TCP" and one.state == "established")
+        for one in (*here, *sockets)
+    )
+
+
+def _held(
+    line: Sequence[Process], here: Sequence[Socket], named: Sequence[SshConnection], doubts: dict[str, None]
+) -> Iterator[SshConnection]:
+    """The connections whose sockets our ancestors hold."""
+    held = frozenset().union(*(process.inodes for process in line))
+    listening = {one.local_port for one in here if one.state == "listening"}
+    for one in here:
+        if one.inode in held and one.protocol == "TCP" and one.state == "established":
+            yield _of(one, outbound=one.local_port not in listening and one.remote_port < one.local_port)
+    for process in line:
+        if process.command != MOSH:
+            continue
+        client = SshConnection.parse(process.variable(VARIABLE) or "") or (named[0] if named else None)
+        for one in here:
+            if one.inode not in process.inodes or one.protocol != "UDP":
+                continue
+            if client is None:
+                doubts[f"mosh-server listens on UDP port {one.local_port}, and its client is not known"] = (
+                    None
+                )
+            else:
+                yield SshConnection(
+                    client.client, 60001, client.server, one.local_port, client.zone, mosh=True
+                )
+
+
+def _served(
+    here: Sequence[Socket], every: Sequence[Process], named: Sequence[SshConnection]
+) -> Iterator[SshConnection]:
+    """All established connections that an sshd holds, or to a port where one listens."""
+    held = frozenset().union(*(process.inodes for process in every if process.command in SSHD))
+    listening = {one.local_port for one in here if one.state == "listening"}
+    ports = {one.local_port for one in here if one.state == "listening" and one.inode in held}
+    # Where other users' descriptors can't be read: the ports where ssh is known to be.
+    ports |= listening & {22, *(one.server_port for one in named)}
+    for one in here:
+        if (
+            one.protocol == "TCP"
+            and one.state == "established"
+            and (one.inode in held or one.local_port in ports)
+        ):
+            yield _of(one, outbound=one.local_port not in ports and one.local_port not in listening)
+
+
+def _relayed(
+    found: Sequence[SshConnection], here: Sequence[Socket], every: Sequence[Process]
+) -> Iterator[SshConnection]:
+    """The connections of the processes at the other ends of those that come from this machine itself."""
+    waiting, seen = list(found), set(found)
+    ours = {one.local for one in here}
+    while waiting:
+        connection = waiting.pop()
+        other = _local(connection, here)
+        if other is None:
+            continue
+        holders = [process for process in every if other.inode in process.inodes]
+        inodes = frozenset().union(*(process.inodes for process in holders))
+        for one in here:
+            if one.inode not in inodes or one.state != "established" or one is other:
+                continue
+            new = _of(one, outbound=True)
+            if new not in seen and (one.remote not in ours or _local(new, here) is not None):
+                seen.add(new)
+                waiting.append(new)
+                yield new
+
+
+def _local(connection: SshConnection, here: Sequence[Socket]) -> Socket | None:
+    """The socket at the other end of a connection, where that is here as well."""
+    for one in here:
+        ends = one.remote, one.remote_port, one.local, one.local_port
+        if ends == (connection.server, connection.server_port, connection.client, connection.client_port):
+            return one
+    return None
+
+
+def _distinct(found: dict[SshConnection, None]) -> Iterator[SshConnection]:
+    """Each pair of ends once."""
+    seen = set()
+    for one in found:
+        if (one.ends, one.mosh) not in seen:
+            seen.add((one.ends, one.mosh))
+            yield one
+
+
+def _of(one: Socket, *, outbound: bool = False) -> SshConnection:
+    link_local = ipaddress.ip_address(one.remote).is_link_local and one.ifindex
+    zone = str(one.ifindex) if link_local else None
+    return SshConnection(
+        one.remote, one.remote_port, one.local, one.local_port, zone, outbound, one.protocol == "UDP"
+    )
 
 
 def _address(text: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Would a change cut the ssh connection that it is made over? Its packets are tried before it is made.
+"""Would a change cut a connection that the operator works over? Its packets are tried before it is made.
 
 A packet is lost where its verdict is no longer XDP_PASS, or where it is passed on to another address, port or
 MAC than before. What the chain that runs does to it counts for nothing then: the connection lives, so where a
@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
+from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 
 from .packets.describe import flow
+from .packets.own import own_traffic
 from .packets.packet import Packet
-from .packets.sources import own_packets
 from .packets.ssh import PREFIX
 from .whatif import Outcome, Side, what_if
 
@@ -50,8 +51,8 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a change does to one's own connection. ``unchecked``: why that could not be tried, in words; then
-    ``lost`` is empty.
+    """What a change does to one's own connections. ``unchecked``: why that, or a part of it, could not be
+    tried, in words; then ``lost`` is empty.
     """
 
     where: str
@@ -68,18 +69,21 @@ class Judgement:
 
 
 def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> Judgement | None:
-    """Try one's own ssh packets on a candidate; None where the connection does not come in through the
-    interface. ``adopts`` is as for `whatif.what_if`. Raises nothing that the kernel or the linkage refuse:
-    that is ``unchecked``.
+    """Try one's own ssh packets on a candidate; None where no connection of one's own is known, or thought,
+    to come in through the interface. ``adopts`` is as for `whatif.what_if`. Raises nothing that the kernel
+    or the linkage refuse: that is ``unchecked``.
     """
-    where = running.interface.name
+    where, layer = running.interface.name, running.device.layer
     try:
-        supply = own_packets(running.interface)
-        if supply is None:
+        own = own_traffic(running.interface)
+        if not own.packets and not own.doubts:
             return None
         if not candidate.slots or candidate == running.chain:
             return Judgement(where)
-        tried = what_if(running, candidate, supply.packets, adopts=adopts)
+        doubts = "; ".join(own.doubts)
+        if not own.packets:
+            return Judgement(where, unchecked=doubts)
+        tried = what_if(running, candidate, own.packets, adopts=adopts)
     except XdpChainError as error:
         return Judgement(where, unchecked=str(error))
     if tried.new.why:
@@ -88,22 +92,28 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
     for one in tried.crossings:
         if one.new.verdict is None:
             return Judgement(where, unchecked=f"{one.packet.name}: {one.new.why}")
-        if _arrives(one.packet, one.new, tried.new):
+        if _arrives(one.packet, one.new, tried.new, layer):
             continue
-        if one.old.verdict is not None and not _arrives(one.packet, one.old, tried.old):
+        if one.old.verdict is not None and not _arrives(one.packet, one.old, tried.old, layer):
             wrong.append(one.packet.name)
             continue
         lost.append(Lost(one.packet.name, one.new.verdict, _decider(one.new, tried.new)))
     if wrong and not lost:
         why = "what runs now would lose them too, by the trial's account, and does not"
         return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")
-    return Judgement(where, tuple(lost))
+    return Judgement(where, tuple(lost), "" if lost else doubts)
 
 
 def refusal(judgement: Judgement) -> ConnectionLost:
-    """The error that says what the change would do to the connection, and the ways to make it all the
-    same.
+    """The error that says what the change would do to the connection, or that this is not known, and the ways
+    to make it all the same.
     """
+    if judgement.unchecked and not judgement.lost:
+        return ConnectionLost(
+            f"whether this would cut your own ssh connection, through {judgement.where}, is not checked",
+            judgement.unchecked,
+            "With --confirm 60 it is made and takes itself back; --even-if-ssh-dies makes it for good",
+        )
     return ConnectionLost(
         f"this would cut your own ssh connection, which comes in through {judgement.where}",
         judgement.text,
@@ -111,12 +121,12 @@ def refusal(judgement: Judgement) -> ConnectionLost:
     )
 
 
-def _arrives(packet: Packet, outcome: Outcome, side: Side) -> bool:
+def _arrives(packet: Packet, outcome: Outcome, side: Side, layer: LinkLayer) -> bool:
     """Whether the network stack gets the packet, with the addresses that it came with."""
     if outcome.verdict is Action.REDIRECT:
         last = _last(outcome, side)
         return last is not None and last in side.to_stack
-    return outcome.verdict is Action.PASS and flow(outcome.data) == flow(packet.data)
+    return outcome.verdict is Action.PASS and flow(outcome.data, layer) == flow(packet.data, layer)
 
 
 def _decider(outcome: Outcome, side: Side) -> str:

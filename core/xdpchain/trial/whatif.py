@@ -6,6 +6,8 @@ each in the order given, so a packet finds what those before it left in the copi
 rate limit counts them all). What runs is neither changed nor counted. An interface on which nothing runs
 passes every packet.
 
+On a device whose packets begin in a way that nobody tried (`link_layer`), none is tried.
+
 A program of somebody else can't be tried: running it as it is would change its maps, and copies can't be put
 under it without its object file. Where that was given, and proved to be the same (`adoption`), it can.
 """
@@ -158,7 +160,11 @@ def what_if(
 
     Raises PermissionDenied where nothing can be tried at all, NotFound if the interface's namespace is gone.
     """
-    interface = running.interface
+    interface, layer = running.interface, running.device.layer
+    if not layer.known:
+        side = Side(why=f"not checked: how packets begin on {interface.name} ({layer.name}) is not known")
+        crossings = tuple(Crossing(one, Outcome(why=side.why), Outcome(why=side.why)) for one in packets)
+        return WhatIf(interface, side, side, crossings, (side.why,))
     with contextlib.ExitStack() as held:
         old, new = _side(_runs(running, candidate, adopts), held, running), _side(candidate, held)
         arrived = netns.run(interface.netns, lambda: _takes(interface.ifindex))

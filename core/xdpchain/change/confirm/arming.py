@@ -24,10 +24,12 @@ from xdpchain.observe.pending_pins import (
     write_armed,
 )
 from xdpchain.sys import bpf, bpffs, netns
-from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.mount_lifetime import require_lasting
 
 from .carry_out import carry_out, old_chain
+from .isolation import require_freedom
 from .launch import Guardian
+from .whereabouts import place_of
 
 __all__ = ["LEAST", "MOST", "Arming", "make_way"]
 
@@ -36,6 +38,14 @@ LEAST, MOST = 1.0, 86400.0
 
 OVERDUE = 5.0
 """Seconds after the deadline from which a guardian that did nothing will not do it any more."""
+
+
+MOOT = {
+    State.OVERTAKEN: Decision.CONFIRM,
+    State.MAKING: Decision.CALL_OFF,
+    State.SETTLING: Decision.CALL_OFF,  # it is decided already, and that stands
+}
+"""What is decided of an armed change that stands in the way of the next one, and means nothing any more."""
 
 
 class Arming:
@@ -56,7 +66,10 @@ class Arming:
         self._decision: bpf.Fd | None = None
 
     def __enter__(self) -> Self:
-        bpffs.find()  # without it nobody could confirm: say so before anything is built
+        # What would break the promise is said before anything is built.
+        require_freedom()
+        path, instead = bpffs.find(), "make the change without --confirm"
+        require_lasting(path, "a change that waits to be confirmed", instead)
         self._held.enter_context(self._guardian)
         return self
 
@@ -139,7 +152,7 @@ def make_way(running: Running) -> None:
         return
     late = boot_clock() - armed.deadline
     overdue = late > (0 if armed.state is State.UNGUARDED else OVERDUE)
-    moot = {State.OVERTAKEN: Decision.CONFIRM, State.MAKING: Decision.CALL_OFF}.get(armed.state)
+    moot = MOOT.get(armed.state)
     if moot is None and not overdue:
         left = f"it rolls back in {armed.seconds_left(boot_clock()):.0f} s"
         if armed.state is State.UNGUARDED:
@@ -149,10 +162,10 @@ def make_way(running: Running) -> None:
             f"made by {armed.author}; {left}",
             "Confirm it (`xdptui confirm`) or roll it back (`xdptui rollback`) first",
         )
-    with open_held(armed) as held, Netlink(running.interface.netns) as netlink:
+    with open_held(armed) as held, place_of(running.interface) as place:
         if not held:
             return
-        settled = carry_out(armed, claim(held[DECISION], moot or Decision.ROLL_BACK), held, netlink)
+        settled = carry_out(armed, claim(held[DECISION], moot or Decision.ROLL_BACK), held, place)
     if settled is not None:
         note_settled(armed, settled)
     if moot is None:

@@ -9,24 +9,19 @@ undo what somebody else did meanwhile.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping
 
 from xdpchain.errors import KernelRefused, NotFound, NotOurs, RaceLost, XdpChainError
 from xdpchain.linkage.arrays import remove_array_pins
-from xdpchain.model.chain import Mode
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange, Pins
 from xdpchain.observe.pending_pins import OLD, remove_armed, write_settled
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.trusted_directory import Untrusted
 
-__all__ = ["carry_out", "old_chain", "on_hook", "pins_missing"]
+from .whereabouts import Place
 
-
-def on_hook(netlink: Netlink, ifindex: int, mode: Mode) -> int | None:
-    """The prog id on the hook; None: none, in this mode. Raises NotFound."""
-    return netlink.link(ifindex).program(mode.value)
+__all__ = ["carry_out", "old_chain", "pins_missing"]
 
 
 def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd]:
@@ -38,10 +33,9 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
         try:
             held[OLD] = undo.enter_context(bpf.prog_by_id(program))
             if dispatch:
-                directory = _dispatch_dir(ifindex, program)
-                for name in bpffs.pins(directory):
-                    fd = undo.enter_context(bpf.obj_get(str(directory.path / name)))
-                    held[name] = fd
+                with bpffs.open_dispatch_dir(bpffs.dispatch_dir(ifindex, program)) as directory:
+                    for name in directory.names():
+                        held[name] = undo.enter_context(directory.get(name))
         except OSError as error:
             raise bpf.refusal(error, "the chain that runs can't be kept for a rollback") from error
         undo.pop_all()
@@ -49,26 +43,27 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
 
 
 def carry_out(
-    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], netlink: Netlink
+    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], place: Place
 ) -> ConfirmOutcome | None:
-    """Carry out ``decision``; ``held`` keeps the old chain alive until this returns. Take the lock first.
+    """Carry out ``decision`` where the interface is now; ``held`` keeps the old chain alive until this
+    returns. Take the lock first.
 
     Returns what became of it; None if there was nothing to do, for it had not taken effect. Raises what the
     kernel refuses; then nothing was changed, and it may be tried again.
     """
     if decision is Decision.ROLL_BACK:
-        settled = _roll_back(armed, held, netlink)
+        settled = _roll_back(armed, held, place)
     else:
-        settled = _let_go(armed, decision, netlink)
+        settled = _let_go(armed, decision, place)
     if settled is not None:
-        write_settled(armed, settled)
+        write_settled(place.inode, place.ifindex, settled)
     remove_armed(armed)
     return settled
 
 
-def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlink) -> ConfirmOutcome | None:
+def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place) -> ConfirmOutcome | None:
     try:
-        found = on_hook(netlink, armed.ifindex, armed.mode)
+        found = place.on_hook(armed.mode)
     except NotFound:
         return _gone(armed)
     if found == armed.old:  # it never took effect, or somebody was here before
@@ -81,28 +76,30 @@ def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlin
             raise NotFound(
                 f"the chain that ran on {armed.ifname} before is gone", "nothing holds its program any more"
             )
-        _restore_pins(armed, held)
+        _restore_pins(armed, held, place.ifindex)
     try:
         with contextlib.ExitStack() as stack:
             expected = stack.enter_context(bpf.prog_by_id(armed.new)) if armed.new is not None else None
             old = held[OLD].fileno() if armed.old is not None else -1
-            netlink.attach_xdp(armed.ifindex, old, armed.mode.value, expected)
+            place.netlink.attach_xdp(place.ifindex, old, armed.mode.value, expected)
     except RaceLost:
-        return _overtaken(armed, on_hook(netlink, armed.ifindex, armed.mode))
+        return _overtaken(armed, place.on_hook(armed.mode))
     except NotFound:
         return _gone(armed)
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"the program that {armed.ifname} runs can't be named") from error
-    now = on_hook(netlink, armed.ifindex, armed.mode)
+    now = place.on_hook(armed.mode)
     if now != armed.old:
         return _overtaken(armed, now)
     _remove_pins(armed, armed.new, armed.new_pins)
+    if place.ifindex != armed.ifindex:  # its pins have another name there
+        _remove_pins(armed, armed.old, Pins(armed.old_pins.dispatch))
     return _settled(armed, Outcome.ROLLED_BACK, now)
 
 
-def _let_go(armed: PendingChange, decision: Decision, netlink: Netlink) -> ConfirmOutcome | None:
+def _let_go(armed: PendingChange, decision: Decision, place: Place) -> ConfirmOutcome | None:
     try:
-        found = on_hook(netlink, armed.ifindex, armed.mode)
+        found = place.on_hook(armed.mode)
     except NotFound:
         return _gone(armed)
     if found == armed.old and found != armed.new:
@@ -129,43 +126,43 @@ def _gone(armed: PendingChange) -> ConfirmOutcome:
 
 
 def _settled(armed: PendingChange, outcome: Outcome, runs: int | None) -> ConfirmOutcome:
-    return ConfirmOutcome(outcome, time.time(), runs, armed.old, armed.new, armed.author)
+    return ConfirmOutcome(
+        outcome, time.time(), runs, armed.old, armed.new, armed.author, decision=armed.decision
+    )
 
 
-def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> None:
-    """Pin a dispatcher's links again where another tool cleared them away."""
+def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd], ifindex: int) -> None:
+    """Pin a dispatcher's links again where another tool cleared them away, or where the interface has got
+    another ifindex.
+    """
     if not armed.old_pins.dispatch or armed.old is None:
         return
     # If that fails: better the old chain without its pins than the new one. The guardian holds its links.
     with contextlib.suppress(OSError, XdpChainError):
-        directory = _dispatch_dir(armed.ifindex, armed.old)
-        directory.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        there = set(os.listdir(directory.path))
-        for name, fd in held.items():
-            if name.startswith("prog") and name not in there:
-                bpf.obj_pin(fd, str(directory.path / name))
+        place = bpffs.dispatch_dir(ifindex, armed.old)
+        with bpffs.open_dispatch_dir(place, make=True) as directory:
+            there = directory.names()
+            for name, fd in held.items():
+                if name.startswith("prog") and name not in there:
+                    directory.pin(name, fd)
 
 
-def pins_missing(armed: PendingChange) -> bool:
+def pins_missing(armed: PendingChange, ifindex: int) -> bool:
     """Whether the chain to go back to is a dispatcher whose components nothing holds but the caller."""
     if not armed.old_pins.dispatch or armed.old is None:
         return False
     try:
-        return not _dispatch_dir(armed.ifindex, armed.old).path.is_dir()
+        with bpffs.open_dispatch_dir(bpffs.dispatch_dir(ifindex, armed.old)):
+            return False
     except (OSError, XdpChainError):
         return True
 
 
 def _remove_pins(armed: PendingChange, program: int | None, pins: Pins) -> None:
     # What can't be removed is left to the next change, or to `clean`.
-    with contextlib.suppress(NotOurs, KernelRefused, bpffs.BpffsMissing):
+    with contextlib.suppress(NotOurs, KernelRefused, Untrusted, bpffs.BpffsMissing):
         if pins.dispatch and program is not None:
-            bpffs.remove_dispatch_dir(_dispatch_dir(armed.ifindex, program))
+            bpffs.remove_dispatch_dir(bpffs.dispatch_dir(armed.ifindex, program))
     with contextlib.suppress(OSError):
         for number in pins.arrays:
             remove_array_pins(number)
-
-
-def _dispatch_dir(ifindex: int, program: int) -> bpffs.DispatchDir:
-    path = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{program}"
-    return bpffs.DispatchDir(path, ifindex, program)

@@ -16,9 +16,9 @@ from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.pending_pins import DECISION, claim, open_held
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.netlink import Netlink
 
 from .carry_out import carry_out
+from .whereabouts import place_of
 
 __all__ = ["NotArmed", "confirm", "roll_back"]
 
@@ -53,7 +53,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     armed = running.armed
     if armed is None or armed.state is State.MAKING:
         raise _not_armed(running)
-    with open_held(armed) as held, Netlink(netns) as netlink:
+    with open_held(armed) as held, place_of(running.interface) as place:
         if not held:
             raise _not_armed(look(name, netns))
         try:
@@ -61,7 +61,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the decision can't be made") from error
         with _lock():
-            settled = carry_out(armed, decision, held, netlink)
+            settled = carry_out(armed, decision, held, place)
     now = look(name, netns)
     if decision is not wanted:
         raise NotArmed(

@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -23,11 +22,13 @@ from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange
 from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, open_held, write_settled
-from xdpchain.sys import bpf, bpffs
+from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.netlink import Netlink, codec
 
-from .carry_out import carry_out, on_hook, pins_missing
+from .carry_out import carry_out, pins_missing
+from .isolation import Confined, ignore_signals, leave_cgroup, lift_limits
 from .report import Report
+from .whereabouts import Place, at_place
 
 __all__ = ["main"]
 
@@ -47,44 +48,48 @@ NAME = b"xdptui-guardian"  # the kernel keeps 15 characters
 PR_SET_NAME = 15
 MCL_CURRENT = 1
 CLONE_NEWNET = 0x40000000
-IGNORED = (
-    signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE, signal.SIGALRM,
-    signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGXFSZ,
-)  # fmt: skip
-
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(number: int) -> None:
     """Take over what is entrusted through the socket with this descriptor, and watch over it to the end."""
     sock = socket.socket(fileno=number)
-    _detach()
+    try:
+        _detach()
+    except Confined as error:
+        sock.send(str(error).encode())
+        return
     sock.send(str(os.getpid()).encode())
     entrusted = _entrusted(sock)
     if entrusted is None:  # the change failed before it came to that
         return
-    armed, held, netns = entrusted
-    if _libc.setns(netns, CLONE_NEWNET) != 0:
+    armed, held, namespace = entrusted
+    if _libc.setns(namespace, CLONE_NEWNET) != 0:
         sock.send(f"the network namespace can't be entered: {os.strerror(ctypes.get_errno())}".encode())
         return
     with Netlink() as netlink:
         report = Report(armed)
-        _rehearse(armed, held, netlink)
+        home = Place(netlink, armed.ifindex, armed.inode)
+        _rehearse(armed, held, home)
         _libc.mlockall(MCL_CURRENT)  # refused: then we live with page faults
         sock.send(b"ready")
         with sock:
-            _watch(armed, held, netlink, report, sock)
+            _watch(armed, held, home, report, sock)
 
 
 def _detach() -> None:
-    """Leave the session and the parent; be nobody's child, and no target of what kills a session."""
+    """Leave the session, the parent and the control group; be nobody's child, and no target of what kills a
+    session or a service. Raises Confined.
+    """
+    starter = os.getppid()
     if os.fork():
         os._exit(0)
     with contextlib.suppress(OSError):  # started through systemd-run, we may lead our session already
         os.setsid()
     os.chdir("/")
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
+    lift_limits()
+    leave_cgroup(starter)
     _libc.prctl(PR_SET_NAME, NAME, 0, 0, 0)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("-1000")
@@ -108,22 +113,28 @@ def _entrusted(sock: socket.socket) -> tuple[PendingChange, dict[str, bpf.Fd], i
 _LOADED = codec  # pyroute2, which is loaded late elsewhere: here it counts against nobody's deadline
 
 
-def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlink) -> None:
+def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Place) -> None:
     """Do once whatever loads a module when it is first done: later, it may not be there any more."""
-    on_hook(netlink, armed.ifindex, armed.mode)
+    home.on_hook(armed.mode)
     decided(held[DECISION])
     with contextlib.suppress(XdpChainError):
-        netlink.xdp_features()
+        home.netlink.xdp_features()
     with contextlib.suppress(XdpChainError):  # a change that no kernel makes: no such interface
-        netlink.attach_xdp(0x7FFFFFFF, -1, armed.mode.value, held[DECISION])
-    pins_missing(armed)
+        home.netlink.attach_xdp(0x7FFFFFFF, -1, armed.mode.value, held[DECISION])
+    all_netns.visit(_links)
+    pins_missing(armed, home.ifindex)
     with open_held(armed):
         pass
     time.strftime("%c").encode("ascii", "replace")
 
 
+def _links() -> bool:
+    with Netlink() as netlink:
+        return bool(netlink.links())
+
+
 def _watch(
-    armed: PendingChange, held: Mapping[str, bpf.Fd], netlink: Netlink, report: Report, sock: socket.socket
+    armed: PendingChange, held: Mapping[str, bpf.Fd], home: Place, report: Report, sock: socket.socket
 ) -> None:
     while (decision := decided(held[DECISION])) is None:
         left = armed.deadline - boot_clock()
@@ -136,48 +147,58 @@ def _watch(
         with open_held(armed) as there:
             if not there:  # carried out already; what runs since then is nobody's business here
                 return
-    _await_swap(armed, netlink, sock)
-    settled = _carry_out(armed, decision, held, netlink, report)
-    if settled is not None and settled.outcome is not Outcome.CONFIRMED:
-        report.write(settled)
-        note_settled(armed, settled)
-    if settled is not None and settled.outcome is Outcome.ROLLED_BACK:
-        _linger(armed, netlink)
+    _await_swap(armed, home, sock)
+    _settle(armed, decision, held, home, report)
 
 
-def _await_swap(armed: PendingChange, netlink: Netlink, sock: socket.socket) -> None:
+def _await_swap(armed: PendingChange, home: Place, sock: socket.socket) -> None:
     """Who armed the change may have been stopped just before the swap, and go on when the time is over: stay
     until it has made it, or ended.
     """
     with contextlib.suppress(XdpChainError):
-        if on_hook(netlink, armed.ifindex, armed.mode) == armed.old:
+        if home.on_hook(armed.mode) == armed.old:
             with contextlib.suppress(OSError):
                 sock.recv(1)
 
 
-def _carry_out(
-    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], netlink: Netlink, report: Report
-) -> ConfirmOutcome | None:
+def _settle(
+    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], home: Place, report: Report
+) -> None:
+    """Carry the decision out where the interface is; try again until the kernel takes it."""
+
+    def carry(place: Place) -> None:
+        with _lock():
+            settled = carry_out(armed, decision, held, place)
+        if settled is not None and settled.outcome is not Outcome.CONFIRMED:
+            report.write(settled)
+            note_settled(armed, settled)
+        if settled is not None and settled.outcome is Outcome.ROLLED_BACK:
+            _linger(armed, place)
+
     give_up = boot_clock() + GIVE_UP
     told = False
     while True:
         try:
-            with _lock():
-                return carry_out(armed, decision, held, netlink)
+            return at_place(armed, home, carry)
         except XdpChainError as error:
-            runs = None
-            with contextlib.suppress(XdpChainError):
-                runs = on_hook(netlink, armed.ifindex, armed.mode)
-            failed = ConfirmOutcome(
-                Outcome.FAILED, time.time(), runs, armed.old, armed.new, armed.author, f"{error}; tried again"
-            )
             if not told:
-                report.write(failed)
-                write_settled(armed, failed)
                 told = True
+                _tell_failure(armed, home, report, f"{error}; tried again")
             if boot_clock() > give_up:
-                return failed
+                _tell_failure(armed, home, report, f"{error}; given up")
+                return None
         time.sleep(RETRY)
+
+
+def _tell_failure(armed: PendingChange, home: Place, report: Report, why: str) -> None:
+    runs = None
+    with contextlib.suppress(XdpChainError):
+        runs = home.on_hook(armed.mode)
+    failed = ConfirmOutcome(
+        Outcome.FAILED, time.time(), runs, armed.old, armed.new, armed.author, why, armed.decision
+    )
+    report.write(failed)
+    write_settled(home.inode, home.ifindex, failed)
 
 
 @contextlib.contextmanager
@@ -189,11 +210,11 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _linger(armed: PendingChange, netlink: Netlink) -> None:
+def _linger(armed: PendingChange, place: Place) -> None:
     """Hold a dispatcher's links for as long as it runs, if they could not be pinned again."""
-    while pins_missing(armed):
+    while pins_missing(armed, place.ifindex):
         try:
-            if on_hook(netlink, armed.ifindex, armed.mode) != armed.old:
+            if place.on_hook(armed.mode) != armed.old:
                 return
         except NotFound:
             return

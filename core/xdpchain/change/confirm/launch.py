@@ -87,7 +87,7 @@ class Guardian:
                 self._start(scoped=False)
                 answer = self._answer(START_TIMEOUT)
             if not answer.isdigit():
-                raise _failed("it does not start")
+                raise _failed(answer.decode(errors="replace") or "it does not start")
             self.pid = int(answer)
         return self.pid
 

@@ -56,20 +56,21 @@ def slots_by_pins(
 
     As in libxdp, the programs' pins make the chain: a component without a link does not run, but the next
     edit attaches it again. ``shades``: whether the dispatcher has slots in shadow (`can_shade`). Raises
-    PinsMissing, BpffsMissing, BpfError.
+    PinsMissing, BpffsMissing, Untrusted, PermissionDenied, BpfError.
     """
-    directory = bpffs.find() / bpffs.SUBDIRECTORY / f"dispatch-{ifindex}-{dispatcher}"
+    place = bpffs.dispatch_dir(ifindex, dispatcher)
     numbers, unlinked = [], set()
-    for index in range(len(config.slots)):
-        if not (directory / f"prog{index}-link").exists():
-            unlinked.add(index)
-        try:
-            with bpf.obj_get(str(directory / f"prog{index}-prog")) as program:
-                numbers.append(bpf.prog_info(program).id)
-        except bpf.BpfError as error:
-            if error.errno == errno.ENOENT:
-                raise PinsMissing(f"{directory} lacks the pin of the program in slot {index}") from None
-            raise
+    try:
+        with bpffs.open_dispatch_dir(place) as directory:
+            for index in range(len(config.slots)):
+                if not directory.holds_file(f"prog{index}-link"):
+                    unlinked.add(index)
+                with directory.get(f"prog{index}-prog") as program:
+                    numbers.append(bpf.prog_info(program).id)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise PinsMissing(f"{place.path} lacks the pin of the program in slot {len(numbers)}") from None
+        raise
     return _slots(numbers, config, dispatcher, shades), frozenset(unlinked)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdpchain.errors import PermissionDenied
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Owner
 from xdpchain.sys import bpf, bpffs
@@ -50,9 +51,9 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
     try:
         shades = can_shade(config, found.ours)
         slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=shades)
-    except bpffs.BpffsMissing as error:
+    except (bpffs.BpffsMissing, PermissionDenied) as error:
         return only_shown(_linked(found, config), f"its components' pins can't be read. {error}")
-    except bpf.BpfError as error:
+    except OSError as error:
         note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
         return only_shown(_linked(found, config), note)
     except PinsMissing:

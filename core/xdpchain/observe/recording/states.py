@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode
+from xdpchain.model.link_layer import ARPHRD_ETHER
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 
@@ -45,6 +46,8 @@ def running_out(running: Running) -> Document:
             "driver": device.driver,
             "features": None if device.features is None else sorted(device.features),
             "address": device.address,
+            "arphrd": device.arphrd,
+            "kind": device.kind,
             "rx": {"packets": device.rx[0], "bytes": device.rx[1]},
             "tx": {"packets": device.tx[0], "bytes": device.tx[1]},
         },
@@ -72,6 +75,8 @@ def running_in(document: Document) -> Running:
             (int(device["rx"]["packets"]), int(device["rx"]["bytes"])),
             (int(device["tx"]["packets"]), int(device["tx"]["bytes"])),
             _text(device["address"]),
+            int(device.get("arphrd", ARPHRD_ETHER)),
+            _text(device.get("kind")),
         ),
         tuple(
             Hook(Mode(one["mode"]), int(one["id"]), str(one["name"]), str(one["tag"]), _number(one["link"]))

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from xdpchain.errors import Unsupported, XdpChainError
 from xdpchain.linkage.counting import ROWS, clear_rows, counter_layout, make_counters
@@ -25,6 +23,8 @@ from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.all_netns import xdp_programs
 from xdpchain.sys.libbpf import possible_cpus
+from xdpchain.sys.mount_lifetime import require_lasting
+from xdpchain.sys.trusted_directory import TrustedDirectory
 
 from .fexit import count_targets
 from .targets import VERDICT, Place, place_of, targets
@@ -54,18 +54,22 @@ class Pinned:
 def open_pinned(ifindex: int, inode: int) -> Pinned | None:
     """The pinned counters of an interface; None if there are none, or none that we can read."""
     try:
-        directory = _directory(ifindex, inode)
-        counters = bpf.obj_get(str(directory / COUNTERS))
+        with bpffs.open_below(SUBDIRECTORY, _name(ifindex, inode)) as directory:
+            return _opened(directory)
     except (OSError, XdpChainError):
         return None
+
+
+def _opened(directory: TrustedDirectory) -> Pinned | None:
+    counters = directory.get(COUNTERS)
     info = bpf.map_info(counters)
     if (info.value_size, info.max_entries) != (counter_layout()[0], possible_cpus()):
         counters.close()
         return None
     links = {}
-    for number, (row, path) in _links(directory).items():
+    for prog_id, (row, pin) in _links(directory).items():
         with contextlib.suppress(bpf.BpfError):  # unpinned meanwhile
-            links[number] = row, bpf.obj_get(str(path))
+            links[prog_id] = row, directory.get(pin)
     return Pinned(info.id, counters, links)
 
 
@@ -89,6 +93,7 @@ def trace_on(running: Running) -> tuple[int, ...]:
     if not targets(running):
         why = "it counts by itself, or was told not to" if running.hooks else "no XDP program runs there"
         raise Unsupported(f"{running.interface} can't be traced", why)
+    require_lasting(bpffs.find(), "counters", "look with `xdptui watch`, which counts while it runs")
     with bpffs.lock():
         return _pin(running)
 
@@ -106,10 +111,10 @@ def trace_off(running: Running) -> bool:
     Raises BpffsMissing, PermissionDenied, Busy.
     """
     place = place_of(running)
-    with bpffs.lock():
-        directory = _directory(running.interface.ifindex, place.netns)
-        there = directory.is_dir()
-        _remove(directory)
+    name = _name(running.interface.ifindex, place.netns)
+    with bpffs.lock(), _parent() as parent:
+        there = parent is not None and _remove(parent, name)
+        _remove_if_empty()
     return there
 
 
@@ -119,73 +124,77 @@ def sweep_traces(*, dry_run: bool = False) -> tuple[str, ...]:
     A program that may run where we can't look is left alone. Raises PermissionDenied, Busy.
     """
     try:
-        parent = bpffs.find() / SUBDIRECTORY
+        bpffs.find()
     except bpffs.BpffsMissing:
         return ()
     removed: list[str] = []
-    with bpffs.lock():
-        names = sorted(os.listdir(parent)) if parent.is_dir() else []
-        directories = [parent / name for name in names if _DIRECTORY.fullmatch(name)]
-        running = _alive() if directories else None
-        for directory in directories:
-            links = _links(directory)
-            stale = [
-                path for number, (_, path) in links.items() if running is not None and number not in running
-            ]
-            removed += map(str, stale)
-            if dry_run:
-                continue
-            for path in stale:
-                path.unlink(missing_ok=True)
-            if len(stale) == len(links):
-                _remove(directory)
+    with bpffs.lock(), _parent() as parent:
+        if parent is None:
+            return ()
+        names = [name for name in parent.names() if _DIRECTORY.fullmatch(name)]
+        running = _alive() if names else None
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), parent.child(name) as directory:
+                links = _links(directory)
+                stale = [
+                    pin for number, (_, pin) in links.items() if running is not None and number not in running
+                ]
+                removed += [str(directory.path / pin) for pin in stale]
+                if dry_run:
+                    continue
+                for pin in stale:
+                    directory.unlink(pin)
+                if len(stale) == len(links):
+                    _remove(parent, name)
+        _remove_if_empty()
     return tuple(removed)
 
 
 def _pin(running: Running) -> tuple[int, ...]:
     place = place_of(running)
-    directory = _directory(running.interface.ifindex, place.netns)
+    name = _name(running.interface.ifindex, place.netns)
     wanted = {target.prog_id: target.key for target in targets(running)}
     if not wanted:
-        _remove(directory)
+        _remove_whole(name)
         return ()
-    with contextlib.ExitStack() as undo:
-        pinned = _complete(directory, wanted, place, undo)
-        undo.pop_all()
+    try:
+        with bpffs.open_below(SUBDIRECTORY, make=True) as parent, contextlib.ExitStack() as undo:
+            pinned = _complete(parent, name, wanted, place, undo)
+            undo.pop_all()
+    except OSError as error:
+        where = bpffs.find() / SUBDIRECTORY / name
+        raise bpf.refusal(error, f"counters can't be pinned in {where}") from error
     return pinned
 
 
 def _complete(
-    directory: Path, wanted: dict[int, str], place: Place, undo: contextlib.ExitStack
+    parent: TrustedDirectory, name: str, wanted: dict[int, str], place: Place, undo: contextlib.ExitStack
 ) -> tuple[int, ...]:
-    pinned = _links(directory)
-    for number, (_, path) in list(pinned.items()):
-        if number not in wanted:
-            path.unlink(missing_ok=True)
-            del pinned[number]
-    existing = open_pinned(*_numbers(directory))
-    if existing is not None:
-        existing.close()
+    existing = None
+    with contextlib.suppress(FileNotFoundError), parent.child(name) as old:
+        for prog_id, (_, pin) in _links(old).items():
+            if prog_id not in wanted:
+                old.unlink(pin)
+        with contextlib.suppress(FileNotFoundError):
+            existing = _opened(old)
+    if existing is None:
+        _remove(parent, name)
     else:
-        _remove(directory)
-        pinned = {}
-    try:
-        directory.parent.mkdir(mode=0o700, exist_ok=True)
-        directory.mkdir(mode=0o700, exist_ok=True)
+        existing.close()
+    with parent.make_child(name) as directory:
         if existing is None:
-            undo.callback(_remove, directory)
+            undo.callback(_remove_whole, name)
             with make_counters() as fresh:
-                bpf.obj_pin(fresh, str(directory / COUNTERS))
-        with bpf.obj_get(str(directory / COUNTERS)) as counters:
+                directory.pin(COUNTERS, fresh)
+        pinned = _links(directory)
+        with directory.get(COUNTERS) as counters:
             _attach_missing(directory, counters, {n: k for n, k in wanted.items() if n not in pinned},
                             {row for row, _ in pinned.values()}, place, undo)  # fmt: skip
-    except OSError as error:
-        raise bpf.refusal(error, f"counters can't be pinned in {directory}") from error
-    return tuple(sorted(_links(directory)))
+        return tuple(sorted(_links(directory)))
 
 
 def _attach_missing(
-    directory: Path,
+    directory: TrustedDirectory,
     counters: bpf.Fd,
     missing: dict[int, str],
     taken: set[int],
@@ -198,9 +207,9 @@ def _attach_missing(
     links = count_targets(rows, counters, place)
     try:
         for number, link in links.items():
-            path = directory / f"row{rows[number]}-prog{number}"
-            bpf.obj_pin(link, str(path))
-            undo.callback(path.unlink, missing_ok=True)
+            pin = f"row{rows[number]}-prog{number}"
+            directory.pin(pin, link)
+            undo.callback(_unpin, directory.path.name, pin)
     finally:
         for link in links.values():
             link.close()
@@ -224,33 +233,57 @@ def _alive() -> frozenset[int] | None:
     return seen.programs | attached
 
 
-def _directory(ifindex: int, inode: int) -> Path:
-    return bpffs.find() / SUBDIRECTORY / f"{ifindex}-{inode}"
+def _name(ifindex: int, inode: int) -> str:
+    return f"{ifindex}-{inode}"
 
 
-def _numbers(directory: Path) -> tuple[int, int]:
-    ifindex, _, inode = directory.name.partition("-")
-    return int(ifindex), int(inode)
+@contextlib.contextmanager
+def _parent() -> Iterator[TrustedDirectory | None]:
+    """Where all pinned counters are; None if there are none."""
+    with contextlib.ExitStack() as held:
+        try:
+            parent = held.enter_context(bpffs.open_below(SUBDIRECTORY))
+        except FileNotFoundError:
+            parent = None
+        yield parent
 
 
-def _links(directory: Path) -> dict[int, tuple[int, Path]]:
-    """Row and path of the pinned links, by prog id."""
+def _links(directory: TrustedDirectory) -> dict[int, tuple[int, str]]:
+    """Row and name of the pinned links, by prog id."""
+    found = (_LINK.fullmatch(name) for name in directory.names())
+    return {int(match[2]): (int(match[1]), match[0]) for match in found if match}
+
+
+def _unpin(name: str, pin: str) -> None:
+    with contextlib.suppress(FileNotFoundError), bpffs.open_below(SUBDIRECTORY, name) as directory:
+        directory.unlink(pin)
+
+
+def _remove_whole(name: str) -> None:
+    with _parent() as parent:
+        if parent is not None:
+            _remove(parent, name)
+    _remove_if_empty()
+
+
+def _remove_if_empty() -> None:
+    with contextlib.suppress(OSError), bpffs.open_below() as root:
+        root.rmdir(SUBDIRECTORY)
+
+
+def _remove(parent: TrustedDirectory, name: str) -> bool:
+    """Remove a directory with our pins; nothing else that lies in it, nor then itself. Returns whether it was
+    there.
+    """
     try:
-        names = os.listdir(directory)
-    except OSError:
-        return {}
-    found = ((_LINK.fullmatch(name), directory / name) for name in sorted(names))
-    return {int(match[2]): (int(match[1]), path) for match, path in found if match}
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory with our pins; nothing else that lies in it, nor then itself."""
-    for _, path in _links(directory).values():
-        path.unlink(missing_ok=True)
-    (directory / COUNTERS).unlink(missing_ok=True)
-    try:
-        directory.rmdir()
-        directory.parent.rmdir()
+        with parent.child(name) as directory:
+            for _, pin in _links(directory).values():
+                directory.unlink(pin)
+            directory.unlink(COUNTERS)
+        parent.rmdir(name)
+    except FileNotFoundError:
+        return False
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
-            raise bpf.refusal(error, f"{directory} can't be removed") from error
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise bpf.refusal(error, f"{parent.path / name} can't be removed") from error
+    return True

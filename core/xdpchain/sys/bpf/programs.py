@@ -71,13 +71,14 @@ def prog_load(
     flags: int = 0,
     btf_fd: int = 0,
     func_info: bytes = b"",
+    line_info: bytes = b"",
     attach_btf_id: int = 0,
     attach_fd: int = 0,
     log_level: int = 0,
     log_size: int = 1 << 16,
 ) -> Fd:
-    """Load a program from final instructions. ``func_info`` has 8-byte records. Raises BpfError with the
-    log.
+    """Load a program from final instructions. ``func_info`` has records of 8 bytes, ``line_info`` of 16.
+    Raises BpfError with the log.
     """
     raise_memlock()
     memory = Memory()
@@ -100,9 +101,9 @@ def prog_load(
         8 if func_info else 0,
         memory.at(func_info),
         len(func_info) // 8,
-        0,
-        0,
-        0,
+        16 if line_info else 0,
+        memory.at(line_info),
+        len(line_info) // 16,
         attach_btf_id,
         attach_fd,
     )

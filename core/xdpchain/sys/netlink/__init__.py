@@ -11,10 +11,15 @@ from .events import LinkChanges, LinkEvents
 from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
 from .refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
 from .session import Netlink
+from .sockets import Socket, list_sockets, list_sockets_at
+from .tunnels import TUNNELS, IpsecPolicy, IpsecState, Tunnel, WireguardPeer
 
 __all__ = [
+    "TUNNELS",
     "Channels",
     "HookBusy",
+    "IpsecPolicy",
+    "IpsecState",
     "LinkChanges",
     "LinkEvents",
     "LinkInfo",
@@ -25,7 +30,12 @@ __all__ = [
     "Netlink",
     "NoNativeXdp",
     "Offload",
+    "Socket",
+    "Tunnel",
     "Way",
+    "WireguardPeer",
     "XdpAttachment",
     "XdpMode",
+    "list_sockets",
+    "list_sockets_at",
 ]

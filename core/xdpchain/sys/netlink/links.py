@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from .tunnels import Tunnel
+
 __all__ = [
     "Channels",
     "LinkInfo",
@@ -56,7 +58,8 @@ class LinkInfo:
     that the index belongs to (None: this one). ``xdp`` is in the order native, generic, offload; more than
     one entry means native or generic beside offload. ``master`` is the bridge, bond or team that it belongs
     to, ``slave_kind`` what that is; ``lower`` the device underneath a VLAN, macvlan and the like; ``vlan``
-    the number of a VLAN device.
+    the number of a VLAN device. ``arphrd`` is the type of the device (ARPHRD_*), by which its packets begin;
+    ``tunnel`` says how a device of one of the kinds `TUNNELS` wraps packets.
     """
 
     ifindex: int
@@ -77,6 +80,8 @@ class LinkInfo:
     slave_kind: str | None = None
     lower: int | None = None
     vlan: int | None = None
+    arphrd: int = 1
+    tunnel: Tunnel | None = None
 
     def program(self, mode: XdpMode) -> int | None:
         """The id of the program that runs in that mode."""
@@ -85,10 +90,13 @@ class LinkInfo:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How packets to a destination leave: by which interface, and to which gateway (None: straight)."""
+    """How packets to a destination leave: by which interface, to which gateway (None: straight), and from
+    which address of ours, as far as the route says.
+    """
 
     ifindex: int
     gateway: str | None
+    source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,19 @@ from xdpchain.sys import netns as namespaces
 from . import ethtool
 from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from .refusals import Attempt, attach_refused
-from .transport import NETLINK_GENERIC, NETLINK_ROUTE, Refusal, Transport
+from .transport import NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_XFRM, Refusal, Transport
+from .tunnels import (
+    IpsecPolicy,
+    IpsecState,
+    WireguardPeer,
+    decode_forwarding,
+    decode_ipsec_policy,
+    decode_ipsec_state,
+    decode_wireguard,
+    encode_get_forwarding,
+    encode_get_ipsec,
+    encode_get_wireguard,
+)
 
 __all__ = ["Netlink"]
 
@@ -128,6 +140,47 @@ class Netlink:
         found = (codec.decode_neighbor(message) for kind, message in replies if kind == codec.RTM_NEWNEIGH)
         return tuple(entry for index, entry in found if index == ifindex and entry is not None)
 
+    def forwarding(self, ifindex: int) -> tuple[tuple[str, str], ...]:
+        """The remotes of a VXLAN device's forwarding database: (MAC, address); 00:00:00:00:00:00 is for
+        whatever else.
+        """
+        try:
+            replies = self._route.exchange(encode_get_forwarding(ifindex))
+        except Refusal as refusal:
+            raise _unexpected("Can't read the forwarding database", refusal) from refusal
+        found = (decode_forwarding(message) for _, message in replies)
+        return tuple((mac, remote) for index, mac, remote in found if index == ifindex and mac and remote)
+
+    def wireguard(self, ifindex: int) -> tuple[int | None, tuple[WireguardPeer, ...]]:
+        """The UDP port that a WireGuard device listens on, and its peers. Takes CAP_NET_ADMIN."""
+        from . import codec
+
+        try:
+            replies = self._generic.exchange(codec.encode_get_family("wireguard"))
+            family = codec.decode_family_id(replies[0][1])
+            replies = self._generic.exchange(encode_get_wireguard(family, ifindex))
+        except Refusal as refusal:
+            raise _unexpected("Can't read WireGuard's peers", refusal) from refusal
+        ports, peers = zip(*(decode_wireguard(message[20:]) for _, message in replies), strict=True)
+        return next((port for port in ports if port), None), tuple(peer for some in peers for peer in some)
+
+    def ipsec(self) -> tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]]:
+        """IPsec's policies for what comes in by ESP, and its states; none where the kernel has no IPsec, or
+        has not loaded it. Takes CAP_NET_ADMIN.
+        """
+        transport = namespaces.run(self.netns, _open_xfrm)
+        if transport is None:
+            return (), ()
+        try:
+            found = [transport.exchange(encode_get_ipsec(states=states)) for states in (False, True)]
+        except Refusal as refusal:
+            raise _unexpected("Can't read IPsec's policies", refusal) from refusal
+        finally:
+            transport.close()
+        policies = (decode_ipsec_policy(message[16:]) for _, message in found[0])
+        states = (decode_ipsec_state(message[16:]) for _, message in found[1])
+        return tuple(one for one in policies if one), tuple(one for one in states if one)
+
     def attach_xdp(
         self, ifindex: int, prog_fd: SupportsIndex, mode: XdpMode, expected_fd: SupportsIndex | None
     ) -> None:
@@ -235,6 +288,16 @@ def _open() -> tuple[Transport, Transport]:
     except BaseException:
         route.close()
         raise
+
+
+def _open_xfrm() -> Transport | None:
+    """None where the kernel does not listen: asking would load the module that does."""
+    try:
+        lines = Path("/proc/thread-self/net/netlink").read_text().splitlines()
+        listens = any(line.split()[1] == str(NETLINK_XFRM) for line in lines[1:])
+        return Transport(NETLINK_XFRM) if listens else None
+    except OSError:
+        return None
 
 
 def _possible(which: int | str) -> bool:

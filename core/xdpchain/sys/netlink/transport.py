@@ -19,10 +19,11 @@ from collections.abc import Iterator
 
 from xdpchain.errors import Busy, KernelRefused
 
-__all__ = ["NETLINK_GENERIC", "NETLINK_ROUTE", "Refusal", "Transport", "messages"]
+__all__ = ["NETLINK_GENERIC", "NETLINK_ROUTE", "NETLINK_XFRM", "Refusal", "Transport", "messages"]
 
 NETLINK_ROUTE = 0
 NETLINK_GENERIC = 16
+NETLINK_XFRM = 6
 
 _SOL_NETLINK = 270
 _NETLINK_EXT_ACK = 11

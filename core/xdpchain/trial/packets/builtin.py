@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The built-in set: a packet of each kind that a host can't do without, and that XDP programs tell apart.
 
-They are what the interface receives, so their destination is its own address where it has one.
+They are what the interface receives, so their destination is its own address where it has one. On devices
+that carry bare IP there are fewer: no ARP, no neighbour discovery, no frames of other protocols.
 """
 
 from __future__ import annotations
+
+from xdpchain.model.link_layer import LinkLayer, Start
 
 from .frames import (
     ACK,
@@ -16,6 +19,7 @@ from .frames import (
     dns_response,
     ethernet,
     icmp_echo,
+    ip_of,
     neighbor_advertisement,
     neighbor_solicitation,
     router_advertisement,
@@ -31,9 +35,11 @@ LEAST = 60
 
 ETH_P_LOCAL_EXPERIMENT = 0x88B5
 PING = bytes(range(0x10, 0x40))
+ETHERNET_ONLY = ("ARP", "DHCP", "ICMPv6 neighbor", "no protocol")
+"""With what the names of packets begin that only devices with link-layer addresses receive."""
 
 
-def builtin(near: Host, peer: Host) -> tuple[Packet, ...]:
+def builtin(near: Host, peer: Host, layer: LinkLayer) -> tuple[Packet, ...]:
     """What ``peer`` sends to ``near``, the interface, in an order that could happen."""
     found = (
         ("ARP request", arp_request(peer, near)),
@@ -57,4 +63,8 @@ def builtin(near: Host, peer: Host) -> tuple[Packet, ...]:
         ("IPv6 UDP to port 9", udp(peer, near, 9, payload=bytes(18), version=6)),
         ("no protocol we know", ethernet(peer, near, ETH_P_LOCAL_EXPERIMENT, bytes(46))),
     )
+    if layer.start is Start.IP:
+        return tuple(
+            Packet(name, ip_of(frame)) for name, frame in found if not name.startswith(ETHERNET_ONLY)
+        )
     return tuple(Packet(name, frame.ljust(LEAST, b"\0")) for name, frame in found)

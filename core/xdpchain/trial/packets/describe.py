@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a frame is, in a few words: for captured packets, which have no names. Pure."""
+"""What a packet is, in a few words: for captured packets, which have no names. Pure."""
 
 from __future__ import annotations
 
 import struct
 from ipaddress import IPv4Address, IPv6Address
+
+from xdpchain.model.link_layer import LinkLayer, Start
 
 __all__ = ["describe", "flow"]
 
@@ -20,9 +22,13 @@ ICMPV6 = {
 FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x10, "ACK"))
 
 
-def describe(frame: bytes) -> str:
-    """For example "TCP 192.0.2.9:50022 > 22 SYN": whence, to which port, and what it is."""
-    kind, payload, vlan = _network(frame)
+def describe(frame: bytes, layer: LinkLayer) -> str:
+    """For example "TCP 192.0.2.9:50022 > 22 SYN": whence, to which port, and what it is. ``layer`` is that of
+    the device that the packet is on.
+    """
+    if not layer.known:
+        return f"a packet of {layer.name}"
+    kind, payload, vlan = _network(frame, layer)
     tag = f"VLAN {vlan} " if vlan is not None else ""
     if kind == 0x0806 and len(payload) >= 28:
         sender, target = IPv4Address(payload[14:18]), IPv4Address(payload[24:28])
@@ -30,6 +36,8 @@ def describe(frame: bytes) -> str:
         return f"{tag}ARP {'reply from' if operation == 2 else f'{target} asked by'} {sender}"
     found = _transport(kind, payload)
     if found is None:
+        if layer.start is Start.IP and not kind:
+            return "no IP packet"
         return f"{tag}{ETHERTYPES.get(kind, f'ethertype {kind:#06x}')}"
     protocol, source, _, segment = found
     if protocol in (6, 17) and len(segment) >= 8:
@@ -43,11 +51,11 @@ def describe(frame: bytes) -> str:
     return f"{tag}{what} {words}{' ' * bool(words)}from {source}"
 
 
-def flow(frame: bytes) -> tuple[object, ...] | None:
-    """What a receiver goes by: destination MAC, VLAN, addresses, protocol, and for TCP and UDP the ports and
-    what follows them but for checksums; None for what is no whole IP packet.
+def flow(frame: bytes, layer: LinkLayer) -> tuple[object, ...] | None:
+    """What a receiver goes by: destination MAC (if there is any), VLAN, addresses, protocol, and for TCP and
+    UDP the ports and what follows them but for checksums; None for what is no whole IP packet.
     """
-    kind, payload, vlan = _network(frame)
+    kind, payload, vlan = _network(frame, layer)
     found = _transport(kind, payload)
     if found is None:
         return None
@@ -56,7 +64,8 @@ def flow(frame: bytes) -> tuple[object, ...] | None:
         segment = segment[:16] + bytes(2) + segment[18:]
     elif protocol == 17 and len(segment) >= 8:
         segment = segment[:6] + bytes(2) + segment[8:]
-    return frame[:6], vlan, source, destination, protocol, segment
+    mac = frame[:6] if layer.start is Start.ETHERNET else b""
+    return mac, vlan, source, destination, protocol, segment
 
 
 def _flags(segment: bytes) -> str:
@@ -64,8 +73,10 @@ def _flags(segment: bytes) -> str:
     return f" {found}" if found else ""
 
 
-def _network(frame: bytes) -> tuple[int, bytes, int | None]:
-    """Ethertype, what follows it, and the (outermost) VLAN."""
+def _network(frame: bytes, layer: LinkLayer) -> tuple[int, bytes, int | None]:
+    """Ethertype (0: none), what follows it, and the (outermost) VLAN."""
+    if layer.start is Start.IP:
+        return {4: 0x0800, 6: 0x86DD}.get(frame[0] >> 4, 0) if frame else 0, frame, None
     vlan, at = None, 12
     while at + 2 <= len(frame):
         kind = int.from_bytes(frame[at : at + 2], "big")

@@ -25,6 +25,8 @@ __all__ = [
     "dns_response",
     "ethernet",
     "icmp_echo",
+    "ip",
+    "ip_of",
     "neighbor_advertisement",
     "neighbor_solicitation",
     "router_advertisement",
@@ -89,6 +91,11 @@ def ethernet(source: Host, destination: Host, ethertype: int, payload: bytes = b
     return destination.mac + source.mac + struct.pack("!H", ethertype) + payload
 
 
+def ip_of(frame: bytes) -> bytes:
+    """The IP packet in a frame without tags, as it is where no Ethernet header is."""
+    return frame[14:]
+
+
 def arp_request(source: Host, wanted: Host) -> bytes:
     """Who has the IPv4 address of ``wanted``? Sent to everyone."""
     payload = struct.pack("!HHBBH", 1, ETH_P_IP, 6, 4, 1)
@@ -122,7 +129,7 @@ def udp(
     sum_ = _transport_checksum(source, destination, IPPROTO_UDP, header + payload, version)
     # 0 means "no checksum" in UDP; its other form, all ones, means 0 (RFC 768)
     segment = header[:6] + struct.pack("!H", sum_ or 0xFFFF) + payload
-    return _ip(source, destination, IPPROTO_UDP, segment, version)
+    return ip(source, destination, IPPROTO_UDP, segment, version)
 
 
 def tcp(
@@ -149,7 +156,7 @@ def tcp(
     segment = header + options + payload
     sum_ = _transport_checksum(source, destination, IPPROTO_TCP, segment, version)
     segment = segment[:16] + struct.pack("!H", sum_) + segment[18:]
-    return _ip(source, destination, IPPROTO_TCP, segment, version, service)
+    return ip(source, destination, IPPROTO_TCP, segment, version, service)
 
 
 def tcp_syn(
@@ -202,7 +209,7 @@ def icmp_echo(
         return _icmpv6(source, destination, 129 if reply else 128, rest)
     kind = 0 if reply else 8
     sum_ = checksum(struct.pack("!BBH", kind, 0, 0) + rest)
-    return _ip(source, destination, IPPROTO_ICMP, struct.pack("!BBH", kind, 0, sum_) + rest, 4)
+    return ip(source, destination, IPPROTO_ICMP, struct.pack("!BBH", kind, 0, sum_) + rest, 4)
 
 
 def neighbor_solicitation(source: Host, wanted: Host) -> bytes:
@@ -239,7 +246,7 @@ def _link_local(mac: bytes) -> IPv6Address:
 def _icmpv6(source: Host, destination: Host, kind: int, rest: bytes) -> bytes:
     header = struct.pack("!BBH", kind, 0, 0)
     sum_ = _transport_checksum(source, destination, IPPROTO_ICMPV6, header + rest, 6)
-    return _ip(source, destination, IPPROTO_ICMPV6, struct.pack("!BBH", kind, 0, sum_) + rest, 6)
+    return ip(source, destination, IPPROTO_ICMPV6, struct.pack("!BBH", kind, 0, sum_) + rest, 6)
 
 
 def _transport_checksum(
@@ -252,9 +259,10 @@ def _transport_checksum(
     return checksum(addresses + struct.pack("!II", len(segment), protocol) + segment)
 
 
-def _ip(
+def ip(
     source: Host, destination: Host, protocol: int, payload: bytes, version: Version, service: int = 0
 ) -> bytes:
+    """An IP packet of that protocol, in its frame. ``service`` is the whole TOS or traffic class byte."""
     if version == 4:
         do_not_fragment, ttl = 0x4000, 64
         first = struct.pack("!BBHHHBB", 0x45, service, 20 + len(payload), 0, do_not_fragment, ttl, protocol)

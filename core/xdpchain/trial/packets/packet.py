@@ -8,12 +8,13 @@ from dataclasses import dataclass
 __all__ = ["SHORTEST", "Packet"]
 
 SHORTEST = 14
-"""Bytes of an Ethernet header, the least that the kernel tries."""
+"""Bytes of an Ethernet header, the least that the kernel tries, on whatever device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """An Ethernet frame from its header on, without the frame check sequence. ``own``: it is one of the
+    """What an XDP program finds of a packet: an Ethernet frame without the frame check sequence, or on
+    devices without such a header an IP packet (`link_layer`). ``own``: it is one of the
     operator's own ssh connection. ``length`` is the frame's length on the wire where a capture kept less.
     """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out of capture files: pcap and pcapng. Pure.
+"""Packets out of capture files: pcap and pcapng. Pure.
 
 Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times are not read, for a trial has none.
 Both are read here rather than by a library: what PyPI has either knows one section and one interface of a
@@ -14,12 +14,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput
+from xdpchain.model.link_layer import LinkLayer, Start
 
 __all__ = ["Captured", "is_capture", "read_capture"]
 
-ETHERNET = 1
 LINK_TYPES = {
     0: "BSD loopback",
+    1: "Ethernet",
+    12: "raw IP",
+    14: "raw IP",
     101: "raw IP",
     105: "802.11",
     108: "OpenBSD loopback",
@@ -29,6 +32,10 @@ LINK_TYPES = {
     229: "raw IPv6",
     276: "Linux cooked v2, of `-i any`",
 }
+TO_IP = {12: 0, 14: 0, 101: 0, 228: 0, 229: 0, 113: 16, 276: 20, 0: 4, 108: 4}
+"""Bytes before the IP header, by link type, where nothing else than IP is wanted: libpcap captures on many
+devices that carry bare IP as Linux cooked.
+"""
 
 PCAP = {0xA1B2C3D4: "microseconds", 0xA1B23C4D: "nanoseconds"}
 MODIFIED = {0xA1B2CD34, 0xA1B2C3CD}
@@ -51,7 +58,7 @@ class Captured(NamedTuple):
 
 @dataclass
 class _Link:
-    """An interface of a section: is it Ethernet, and how many bytes of check sequence end its frames."""
+    """An interface of a section: its link type, and how many bytes of check sequence end its frames."""
 
     kind: int
     snap: int = 0
@@ -74,22 +81,22 @@ def is_capture(data: bytes) -> bool:
     )
 
 
-def read_capture(data: bytes, name: str) -> Iterator[Captured]:
-    """The Ethernet frames of a capture file, in order.
+def read_capture(data: bytes, name: str, layer: LinkLayer) -> Iterator[Captured]:
+    """The packets of a capture file that could come in on a device of that layer, in order.
 
-    Raises InvalidInput, perhaps after some frames: for a file that is cut short or damaged, and for another
-    link type than Ethernet.
+    Raises InvalidInput, perhaps after some packets: for a file that is cut short or damaged, and for link
+    types that don't go with the device's.
     """
     for begin, how in COMPRESSED.items():
         if data.startswith(begin):
             raise InvalidInput(f"{name} can't be read", f"it is compressed ({how})", "Unpack it first")
     if data[:4] == struct.pack("<I", SECTION):
-        yield from _pcapng(data, name)
+        yield from _pcapng(data, name, layer)
         return
     for order in "<>":
         magic = struct.unpack_from(f"{order}I", data.ljust(4, b"\0"))[0]
         if magic in PCAP:
-            yield from _pcap(data, order, name)
+            yield from _pcap(data, order, name, layer)
             return
         if magic in MODIFIED:
             raise InvalidInput(
@@ -99,13 +106,15 @@ def read_capture(data: bytes, name: str) -> Iterator[Captured]:
     raise InvalidInput(f"{name} is no capture", "it begins as neither pcap nor pcapng does")
 
 
-def _pcap(data: bytes, order: str, name: str) -> Iterator[Captured]:
+def _pcap(data: bytes, order: str, name: str, layer: LinkLayer) -> Iterator[Captured]:
     if len(data) < 24:
         raise _cut_short(name, "in its header")
     link = struct.unpack_from(f"{order}I", data, 20)[0]
     # The upper bits say whether frames carry their check sequence, and how many 16-bit words it has.
     check = (link >> 28) * 2 if link & 0x04000000 else 0
-    _ethernet(link & 0xFFFF, name)
+    kind = link & 0xFFFF
+    if not _fits(kind, layer):
+        raise _other(kind, name, layer)
     at, number = 24, 0
     while at < len(data):
         number += 1
@@ -117,11 +126,11 @@ def _pcap(data: bytes, order: str, name: str) -> Iterator[Captured]:
         at += 16
         if at + kept > len(data):
             raise _cut_short(name, f"in packet {number}")
-        yield _captured(data[at : at + kept], length, check)
+        yield from _captured(data[at : at + kept], length, check, kind, layer)
         at += kept
 
 
-def _pcapng(data: bytes, name: str) -> Iterator[Captured]:
+def _pcapng(data: bytes, name: str, layer: LinkLayer) -> Iterator[Captured]:
     section = _Section("<")
     at, number, others = 0, 0, set()
     packets = 0
@@ -144,13 +153,13 @@ def _pcapng(data: bytes, name: str) -> Iterator[Captured]:
             section.links.append(_interface(body, section.order, name, number))
         elif kind in (OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET):
             link, kept, wire = _block_packet(kind, body, section, name, number)
-            if link.kind != ETHERNET:
+            if not _fits(link.kind, layer):
                 others.add(link.kind)
                 continue
             packets += 1
-            yield _captured(kept, wire, link.check)
+            yield from _captured(kept, wire, link.check, link.kind, layer)
     if others and not packets:
-        _ethernet(min(others), name)
+        raise _other(min(others), name, layer)
 
 
 def _order(data: bytes, at: int, name: str) -> str:
@@ -200,20 +209,36 @@ def _block_packet(
     return link, body[at : at + kept], length
 
 
-def _captured(kept: bytes, length: int, check: int) -> Captured:
-    """Without the check sequence, as far as it was kept."""
-    length = max(length, len(kept)) - check
-    return Captured(kept[: max(length, 0)], max(length, 0))
+def _captured(kept: bytes, length: int, check: int, kind: int, layer: LinkLayer) -> Iterator[Captured]:
+    """Without the check sequence, as far as it was kept, and as the device would show it."""
+    length = max(max(length, len(kept)) - check, 0)
+    kept = kept[:length]
+    if layer.start is Start.IP:
+        skip = TO_IP[kind]
+        kept, length = kept[skip:], max(length - skip, 0)
+        if not kept or kept[0] >> 4 not in (4, 6):
+            return  # of `-i any`: ARP and the like
+    yield Captured(kept, length)
 
 
-def _ethernet(kind: int, name: str) -> None:
-    if kind != ETHERNET:
-        what = LINK_TYPES.get(kind, f"number {kind}")
-        raise InvalidInput(
+def _fits(kind: int, layer: LinkLayer) -> bool:
+    """Whether packets of that link type can be tried on a device of that layer."""
+    return kind in TO_IP if layer.start is Start.IP else kind == layer.link_type
+
+
+def _other(kind: int, name: str, layer: LinkLayer) -> InvalidInput:
+    what = LINK_TYPES.get(kind, f"number {kind}")
+    if layer.start is Start.ETHERNET:
+        return InvalidInput(
             f"{name} can't be tried",
             f"its packets are no Ethernet frames (link type {what})",
             "Capture on one Ethernet interface: tcpdump -i IF -w FILE",
         )
+    return InvalidInput(
+        f"{name} can't be tried",
+        f"packets on this interface are {layer.name}, those of the file are of another link type ({what})",
+        "Capture on the interface itself: tcpdump -i IF -w FILE",
+    )
 
 
 def _cut_short(name: str, where: str) -> InvalidInput:

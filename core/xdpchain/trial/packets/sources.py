@@ -11,16 +11,16 @@ from itertools import islice
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied, XdpChainError
 from xdpchain.model.chain import Interface
+from xdpchain.model.link_layer import LinkLayer, link_layer
 from xdpchain.sys.netlink import LinkInfo, NeighborEntry, Netlink
-from xdpchain.trial.own_connection import own_interfaces, ssh_connection, way_back
 
 from .builtin import builtin
 from .describe import describe
 from .frames import Host
 from .hexdump import read_hex
+from .own import own_traffic
 from .packet import Packet
 from .pcap import is_capture, read_capture
-from .ssh import Ends, ssh_packets
 
 __all__ = ["BUILTIN", "MOST", "OWN", "Supply", "builtin_packets", "own_packets", "packets_of", "read_packets"]
 
@@ -62,22 +62,23 @@ def packets_of(source: str, interface: Interface) -> Supply:
         if supply is None:
             raise NotFound(
                 f"no ssh connection of yours comes in through {interface}",
-                "SSH_CONNECTION names none that does",
+                "neither SSH_CONNECTION nor the kernel's list of sockets has one that does",
                 f"Use {BUILTIN}, or a file",
             )
         return supply
     data, name = _read(source)
-    return read_packets(data[:LARGEST], name, whole=len(data) <= LARGEST)
+    return read_packets(data[:LARGEST], name, _layer(interface), whole=len(data) <= LARGEST)
 
 
-def read_packets(data: bytes, name: str, *, whole: bool = True) -> Supply:
-    """The packets of a capture (pcap, pcapng) or of a hex dump, the first `MOST` of them; not ``whole``: the
+def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True) -> Supply:
+    """The packets of a capture (pcap, pcapng) or of a hex dump, the first `MOST` of them, for a device of
+    that layer; not ``whole``: the
     data are a file's beginning, so what they end in is left out. Raises InvalidInput.
     """
     packets: list[Packet] = []
     more = not whole
     try:
-        for one in islice(_packets(data, name), MOST + 1):
+        for one in islice(_packets(data, name, layer), MOST + 1):
             packets.append(one)
     except InvalidInput:
         if whole or not packets:
@@ -92,10 +93,10 @@ def read_packets(data: bytes, name: str, *, whole: bool = True) -> Supply:
     return Supply(tuple(packets), (f"{name}: the first {len(packets)} packets, of more",) if more else ())
 
 
-def _packets(data: bytes, name: str) -> Iterator[Packet]:
+def _packets(data: bytes, name: str, layer: LinkLayer) -> Iterator[Packet]:
     if is_capture(data):
-        for captured in read_capture(data, name):
-            yield Packet(describe(captured.data), captured.data, length=captured.length)
+        for captured in read_capture(data, name, layer):
+            yield Packet(describe(captured.data, layer), captured.data, length=captured.length)
         return
     try:
         text = data.decode()
@@ -104,7 +105,13 @@ def _packets(data: bytes, name: str) -> Iterator[Packet]:
             f"{name} can't be read", "it is neither pcap, nor pcapng, nor text in hex"
         ) from None
     for frame in read_hex(text, name):
-        yield Packet(describe(frame), frame)
+        yield Packet(describe(frame, layer), frame)
+
+
+def _layer(interface: Interface) -> LinkLayer:
+    with Netlink(interface.netns) as netlink:
+        link = netlink.link(interface.ifindex)
+    return link_layer(link.arphrd, link.kind)
 
 
 def builtin_packets(interface: Interface) -> Supply:
@@ -121,53 +128,15 @@ def builtin_packets(interface: Interface) -> Supply:
         if made_up
     ]
     note = f"{interface.name} has no {' or '.join(missing)} address: such packets go to one that is made up"
-    return Supply(builtin(near, peer), (note,) if missing else ())
+    return Supply(builtin(near, peer, link_layer(link.arphrd, link.kind)), (note,) if missing else ())
 
 
 def own_packets(interface: Interface) -> Supply | None:
-    """The packets of this session's ssh connection as they come in through the interface; None where they
-    don't. Raises what `own_interfaces` raises.
+    """The packets of one's own connections as they come in through the interface; None where none is known
+    to. Raises what `own_traffic` raises.
     """
-    connection = ssh_connection()
-    if connection is None or interface.ifindex not in own_interfaces(interface.netns):
-        return None
-    with Netlink(interface.netns) as netlink:
-        link = netlink.link(interface.ifindex)
-        way = way_back(connection, netlink)
-        carrier = netlink.link(way.ifindex)
-        hop = way.gateway or connection.client
-        known = _mac_of(netlink.neighbors(way.ifindex), hop)
-        # A VLAN's packets are tagged in the device below, unless that takes the tag off for itself.
-        vlan = _vlan(netlink, carrier, interface.ifindex)
-        strips = vlan is not None and any(
-            one.name == "rx-vlan-hw-parse" and one.on for one in netlink.offloads(interface.ifindex)
-        )
-    mac = _mac(carrier.address) or _mac(link.address) or bytes(6)
-    local = link.kind is None and mac == bytes(6)
-    ends = Ends(
-        connection.client,
-        connection.client_port,
-        connection.server,
-        connection.server_port,
-        mac,
-        known or (bytes(6) if local else UNKNOWN_MAC),
-    )
-    packets = ssh_packets(ends, vlan)
-    if strips:
-        packets += ssh_packets(ends)
-    note = f"the MAC of {hop}, from which your ssh packets come, is not known: theirs is made up"
-    return Supply(packets, () if known or local else (note,))
-
-
-def _vlan(netlink: Netlink, carrier: LinkInfo, ifindex: int) -> int | None:
-    """The VLAN in which packets for ``carrier`` come in through the device ``ifindex``."""
-    while carrier.ifindex != ifindex:
-        if carrier.vlan is not None:
-            return carrier.vlan
-        if not carrier.lower:
-            return None
-        carrier = netlink.link(carrier.lower)
-    return None
+    own = own_traffic(interface)
+    return Supply(own.packets, (*own.notes, *own.doubts)) if own.packets else None
 
 
 def _gateway(netlink: Netlink, interface: Interface, version: int) -> str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets of an ssh connection as they come in from its client. Pure.
+"""The packets of an ssh connection (or mosh's) as they come in from its other end. Pure.
 
 They look as Linux and OpenSSH send them: IPv4 with "don't fragment", TCP timestamps, DSCP AF21 once the
 session is interactive (OpenSSH 7.8 on; none before), which the first segment does not have. Sequence numbers,
@@ -9,11 +9,13 @@ the window, and the hops that were counted off the TTL are not known, and made u
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from .frames import ACK, PSH, SYN, Host, Version, tagged, tcp
+from .frames import ACK, PSH, SYN, Host, Version, ip_of, tcp, udp
 from .packet import Packet
+from .wrapping import Wrapping, words, wrapped
 
 __all__ = ["PREFIX", "Ends", "ssh_packets"]
 
@@ -26,54 +28,62 @@ SYN_OPTIONS = struct.pack("!BBHBBBBIIBBBB", 2, 4, 1460, 4, 2, 8, 10, 1, 0, 1, 3,
 """Largest segment, selective acknowledgements, timestamps, window scale."""
 KEYSTROKE = bytes(36)
 """The size of a packet that carries one key: length, padding, and an authentication tag."""
+MOSH = bytes(60)
+"""About the size of mosh's packets: a number, a tag, and what is encrypted."""
+NOWHERE = bytes(6)
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Both ends of the connection; addresses of one version, in text. ``gateway_mac`` is who hands the
-    client's packets to the interface: the client itself, or the gateway.
+    """Both ends of the connection; addresses of one version, in text. ``outbound``: it was made from here, so
+    that nobody connects again from there. ``mosh``: UDP, as mosh has it.
     """
 
     client: str
     client_port: int
     server: str
     server_port: int
-    mac: bytes
-    gateway_mac: bytes
+    outbound: bool = False
+    mosh: bool = False
 
 
-def ssh_packets(ends: Ends, vlan: int | None = None) -> tuple[Packet, ...]:
-    """A key that is pressed, an acknowledgement of what was shown, and the first packet of a new connection.
-    With ``vlan``, in that VLAN.
+def ssh_packets(ends: Ends, wrappings: Sequence[Wrapping], name: str = "") -> tuple[Packet, ...]:
+    """A key that is pressed, an acknowledgement of what was shown, and the first packet of a new connection,
+    within what lies around them on the device. ``name`` goes after the packets' own.
     """
-    client, near = _host(ends.client, ends.gateway_mac), _host(ends.server, ends.mac)
+    found = tuple((kind, wrapped(ip_of(frame), wrappings)) for kind, frame in _frames(ends))
+    after = name + words(wrappings)
+    return tuple(Packet(f"{PREFIX}{kind}{after}", data, own=True) for kind, data in found)
+
+
+def _frames(ends: Ends) -> tuple[tuple[str, bytes], ...]:
+    client, near = _host(ends.client), _host(ends.server)
     version: Version = 6 if ":" in ends.client else 4
-    # Another port than the connection has, of those that clients take (RFC 6335, 8.1.2).
-    again = ends.client_port + 1 if 49152 <= ends.client_port < 65535 else 49152
     port, to, peer = ends.client_port, ends.server_port, 1 << 20
-    found = (
+    if ends.mosh:
+        return (("mosh", udp(client, near, to, source_port=port, payload=MOSH, version=version)),)
+    live = (
         (
-            f"{PREFIX}data",
+            "data",
             tcp(client, near, to, PSH | ACK, source_port=port, sequence=peer, acknowledges=peer,
                 options=TIMESTAMPS, payload=KEYSTROKE, service=AF21, version=version),
         ),
         (
-            f"{PREFIX}ACK",
+            "ACK",
             tcp(client, near, to, ACK, source_port=port, sequence=peer + len(KEYSTROKE), acknowledges=peer,
                 options=TIMESTAMPS, service=AF21, version=version),
         ),
-        (
-            f"{PREFIX}SYN to connect again",
-            tcp(client, near, to, SYN, source_port=again, options=SYN_OPTIONS, version=version),
-        ),
     )  # fmt: skip
-    if vlan is None:
-        return tuple(Packet(name, frame, own=True) for name, frame in found)
-    return tuple(Packet(f"{name}, VLAN {vlan}", tagged(frame, vlan), own=True) for name, frame in found)
+    if ends.outbound:
+        return live
+    # Another port than the connection has, of those that clients take (RFC 6335, 8.1.2).
+    again = port + 1 if 49152 <= port < 65535 else 49152
+    first = tcp(client, near, to, SYN, source_port=again, options=SYN_OPTIONS, version=version)
+    return (*live, ("SYN to connect again", first))
 
 
-def _host(address: str, mac: bytes) -> Host:
+def _host(address: str) -> Host:
     found = ip_address(address)
     if isinstance(found, IPv4Address):
-        return Host(mac, found, IPv6Address("::"))
-    return Host(mac, IPv4Address("0.0.0.0"), found)
+        return Host(NOWHERE, found, IPv6Address("::"))
+    return Host(NOWHERE, IPv4Address("0.0.0.0"), found)

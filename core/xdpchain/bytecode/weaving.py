@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting instructions into a program, anywhere; all that refers to a place moves along. Pure.
+
+A fragment is an `Assembly` of its own: its labels are its own, and `At` leads to an instruction of the
+program. It can be put before an instruction, so that all who come there run it; on one edge, so that only
+those run it who go that way; or in place of an instruction.
+
+What moves: jumps of all kinds (gotol and may_goto too), calls of functions and their addresses, the records
+of functions and source lines, references to maps. Where a jump does not reach any more, it goes over a
+trampoline (see `assembler`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xdpchain.errors import InvalidInput
+
+from . import opcodes as op
+from .assembler import Assembly
+from .flow_graph import FlowGraph
+from .instructions import Instruction, encode, jump_target, names_function
+
+__all__ = ["At", "LineRecord", "Weave", "Woven", "complete_lines"]
+
+
+class At(NamedTuple):
+    """A label: an instruction of the program that is woven into, by its index there."""
+
+    insn: int
+
+
+class LineRecord(NamedTuple):
+    """``struct bpf_line_info``: which source line an instruction and those behind it come from. ``file`` and
+    ``text`` are offsets of strings of the program's BTF; ``place`` is the line's number and column as
+    ``line << 10 | column``.
+    """
+
+    insn: int
+    file: int
+    text: int
+    place: int
+
+    def moved(self, instructions: int, strings: int) -> LineRecord:
+        """The record in a program whose instructions and strings stand behind those of others."""
+        return LineRecord(self.insn + instructions, self.file + strings, self.text + strings, self.place)
+
+
+@dataclass(frozen=True, slots=True)
+class Woven:
+    """The program that came out. ``entries``: where whoever jumped to an old index arrives, ``moved``: where
+    that instruction is itself; both have one more element, for the end.
+    """
+
+    lines: tuple[Instruction, ...]
+    entries: tuple[int, ...]
+    moved: tuple[int, ...]
+
+    @property
+    def image(self) -> bytes:
+        return encode(self.lines)
+
+    def functions(self, records: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+        """func_info records (index, type id), moved along."""
+        return tuple((self.entries[at], type_id) for at, type_id in records)
+
+    def references(self, references: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
+        """(index, map) of instructions that name maps, moved along."""
+        return tuple((self.moved[at], name) for at, name in references)
+
+    def line_records(self, records: Iterable[LineRecord]) -> tuple[LineRecord, ...]:
+        """line_info records, moved along: what was put before an instruction counts as a part of its line."""
+        found: dict[int, LineRecord] = {}
+        for record in records:
+            at = self.entries[record.insn]
+            found[at] = record._replace(insn=at)
+        return tuple(found[at] for at in sorted(found))
+
+
+class Weave:
+    """Collects what is to be put where, and does it."""
+
+    def __init__(self, graph: FlowGraph) -> None:
+        self._graph = graph
+        self._before: dict[int, list[Assembly]] = {}
+        self._instead: dict[int, Assembly] = {}
+        self._edges: dict[tuple[int, int], list[Assembly]] = {}
+
+    def before(self, index: int, fragment: Assembly) -> None:
+        """All who come to an instruction run the fragment first; fragments run in the order given."""
+        self._before.setdefault(index, []).append(fragment)
+
+    def instead(self, index: int, fragment: Assembly) -> None:
+        """The fragment in place of an instruction; what comes after it is up to the fragment."""
+        self._instead[index] = fragment
+
+    def on_edge(self, source: int, target: int, fragment: Assembly) -> None:
+        """Those who go from one instruction to another in one step run the fragment in between."""
+        if target not in self._graph.successors(source):
+            raise InvalidInput(f"no way leads from instruction {source} to {target}")
+        self._edges.setdefault((source, target), []).append(fragment)
+
+    def finish(self, *, gotol: bool = False) -> Woven:
+        """Put all together. With ``gotol``, far jumps are made with it."""
+        graph, out = self._graph, Assembly()
+        lines = graph.lines
+        own: list[tuple[str, int]] = []
+        for function in graph.functions:
+            pads: list[tuple[int, int]] = []
+            at = function.start
+            while at < function.end:
+                line = lines[at]
+                width = 2 if line.code == op.LD_IMM64 else 1
+                out.label(At(at))
+                self._put(out, self._before.get(at, ()))
+                if op.is_goto(line.code):
+                    self._put(out, self._edges.get((at, jump_target(at, line)), ()))
+                for half in range(width):
+                    own.append(("own", at + half))
+                    out.label(own[-1])
+                    if half:
+                        out.label(At(at + half))
+                        out.add(lines[at + half : at + half + 1])
+                    elif at in self._instead:
+                        self._put(out, (self._instead[at],))
+                    else:
+                        self._refer(out, at, line, pads)
+                if not op.is_goto(line.code):
+                    self._put(out, self._edges.get((at, at + width), ()))
+                at += width
+            for source, target in pads:
+                out.label(("pad", source, target))
+                self._put(out, self._edges[source, target])
+                out.jump(At(target))
+        out.label(At(len(lines)))
+        done = out.assemble(gotol=gotol)
+        count = len(lines)
+        return Woven(
+            done.lines,
+            tuple(done.labels[At(at)] for at in range(count + 1)),
+            (*(done.labels["own", at] for at in range(count)), len(done.lines)),
+        )
+
+    def _refer(self, out: Assembly, at: int, line: Instruction, pads: list[tuple[int, int]]) -> None:
+        """One instruction of the program, with what it refers to as a label."""
+        if names_function(line):
+            out.refer(At(at + line.immediate + 1), line)
+        elif op.is_jump(line.code):
+            target = jump_target(at, line)
+            if not op.is_goto(line.code) and (at, target) in self._edges:
+                pads.append((at, target))
+                out.refer(("pad", at, target), line)
+            else:
+                out.refer(At(target), line)
+        else:
+            out.add((line,))
+
+    def _put(self, out: Assembly, fragments: Sequence[Assembly]) -> None:
+        for fragment in fragments:
+            out.include(fragment, keep=At)
+
+
+def complete_lines(records: Sequence[LineRecord], starts: Iterable[int]) -> tuple[LineRecord, ...]:
+    """The records, with one of no line for each function that has none at its first instruction: the kernel
+    takes all functions or none (check_btf_line).
+    """
+    if not records:
+        return ()
+    known = {record.insn: record for record in records}
+    for start in starts:
+        known.setdefault(start, LineRecord(start, 0, 0, 0))
+    return tuple(known[at] for at in sorted(known))

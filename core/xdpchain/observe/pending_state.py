@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What waits to be confirmed on an interface, or what became of it: one of the two, never both.
+
+The kernel keeps it in three places: the hook, the pins of the armed change, and word of its end. Whoever
+carries a decision out changes them one after the other. They are read as one state: all three are read, and
+read again until the pins before and after the hook agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
+from xdpchain.model.running import Running
+
+from .pending_pins import Found, read_armed, read_settled
+
+__all__ = ["with_pending"]
+
+TRIES = 10
+"""How often everything is read again because a change was settled meanwhile."""
+
+
+def with_pending(inode: int, read: Callable[[], tuple[Running, ...]]) -> tuple[Running, ...]:
+    """What ``read`` finds in the network namespace with this inode, with what waits there and what became of
+    the changes before.
+    """
+    before = _Snapshot.take(inode)
+    for _ in range(TRIES):
+        found = read()
+        after = _Snapshot.take(inode)
+        if after == before:
+            break
+        before = after
+    return tuple(after.of(running) for running in found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The pins: armed changes of all network namespaces, and the ends of those of one."""
+
+    inode: int
+    armed: tuple[Found, ...]
+    settled: Mapping[int, ConfirmOutcome]
+
+    @classmethod
+    def take(cls, inode: int) -> _Snapshot:
+        return cls(inode, read_armed(), read_settled(inode))
+
+    def of(self, running: Running) -> Running:
+        if not self.armed and not self.settled:
+            return running
+        ifindex = running.interface.ifindex
+        hook = running.hook.prog_id if running.hook else None
+        settled = self.settled.get(ifindex)
+        if settled is not None and settled.runs != hook:  # something else happened since
+            settled = None
+        armed = self._armed(ifindex, hook)
+        if armed is None or (settled is not None and settled.ends(armed)):
+            return replace(running, armed=None, settled=settled)
+        mine = settled is not None and settled.decision == armed.decision
+        return replace(running, armed=armed, settled=settled if mine else None)
+
+    def _armed(self, ifindex: int, hook: int | None) -> PendingChange | None:
+        for found in self.armed:
+            change = found.change
+            here = (change.inode, change.ifindex) == (self.inode, ifindex)
+            # An interface that moved to another namespace is known by its program: no id is given twice.
+            if here or (change.inode != self.inode and change.new == hook is not None):
+                state = change.state_on(hook, found.decision, guarded=found.guarded)
+                return None if state is None else replace(change, state=state)
+        return None

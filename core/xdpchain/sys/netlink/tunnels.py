@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel says about tunnels: how devices of these kinds wrap packets, WireGuard's peers, and IPsec's
+policies. Frozen values, and the decoders of messages that pyroute2 does not know. Pure.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+__all__ = [
+    "TUNNELS",
+    "IpsecPolicy",
+    "IpsecState",
+    "Tunnel",
+    "WireguardPeer",
+    "attributes",
+    "decode_forwarding",
+    "decode_ipsec_policy",
+    "decode_ipsec_state",
+    "decode_tunnel",
+    "decode_wireguard",
+    "encode_get_forwarding",
+    "encode_get_ipsec",
+    "encode_get_wireguard",
+]
+
+TUNNELS = frozenset(
+    {
+        "bareudp", "erspan", "fou", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre", "ip6gretap",
+        "ip6tnl", "ipip", "l2tp", "ovpn", "sit", "vti", "vti6", "vxlan", "wireguard", "xfrm",
+    }
+)  # fmt: skip
+"""Kinds of devices whose packets come in wrapped in other packets, through another device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """How a tunnel device wraps packets: addresses of the outer packets (None: any, or several), ``ident``
+    (VXLAN's and Geneve's network, GRE's key), the UDP port at our end, and the device that it is bound to.
+    ``external``: each packet's remote is chosen elsewhere (routes, a switch), and not told.
+    ``numbered``: GRE packets carry sequence numbers. ``limited``: IPv6 packets carry an option that limits
+    encapsulation, as Linux sends them.
+    """
+
+    local: str | None = None
+    remote: str | None = None
+    ident: int | None = None
+    port: int | None = None
+    through: int | None = None
+    external: bool = False
+    numbered: bool = False
+    limited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WireguardPeer:
+    """A peer: where its packets come from (None: it was not heard of), and the networks behind it."""
+
+    endpoint: tuple[str, int] | None
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecPolicy:
+    """An IPsec policy for what comes in: packets from ``source`` to ``destination`` (``protocol`` 0: any)
+    come in ESP from ``outer_source`` to ``outer_destination`` (None, None: between the same addresses).
+    """
+
+    source: IPv4Network | IPv6Network
+    destination: IPv4Network | IPv6Network
+    protocol: int
+    outer_source: str | None
+    outer_destination: str | None
+
+    def covers(self, source: str, destination: str, protocol: int) -> bool:
+        """Whether it is about packets between these addresses."""
+        ends = (ip_address(source), self.source), (ip_address(destination), self.destination)
+        return self.protocol in (0, protocol) and all(
+            one.version == net.version and one in net for one, net in ends
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IpsecState:
+    """An IPsec state (security association) for ESP between two addresses: its SPI, and the UDP port at the
+    receiver where ESP comes in UDP.
+    """
+
+    source: str
+    destination: str
+    spi: int
+    port: int | None
+
+
+# include/uapi/linux/if_tunnel.h, if_link.h: attribute numbers by what they say
+_VXLAN = {
+    1: "ident", 2: "remote", 3: "through", 4: "local", 15: "port", 16: "remote", 17: "local", 25: "external",
+}  # fmt: skip
+_GENEVE = {1: "ident", 2: "remote", 7: "remote", 5: "port", 6: "external"}
+_GRE = {
+    1: "through", 2: "flags", 4: "key", 6: "local", 7: "remote", 13: "flags6", 14: "encap", 18: "external",
+}  # fmt: skip
+_IPTUN = {1: "through", 2: "local", 3: "remote", 8: "flags6", 15: "encap", 19: "external"}
+_VTI = {1: "through", 4: "local", 5: "remote"}
+_XFRM = {1: "through", 2: "ident", 3: "external"}
+_NAMES = {
+    "vxlan": _VXLAN, "geneve": _GENEVE, "gre": _GRE, "gretap": _GRE, "ip6gre": _GRE, "ip6gretap": _GRE,
+    "ipip": _IPTUN, "sit": _IPTUN, "ip6tnl": _IPTUN, "vti": _VTI, "vti6": _VTI, "xfrm": _XFRM,
+}  # fmt: skip
+_GRE_KEY, _GRE_SEQUENCE = 0x2000, 0x1000
+_IP6_IGNORES_LIMIT = 0x1
+_NO_ADDRESS = ("0.0.0.0", "::")
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes of a netlink message or of a nested one: (number, value)."""
+    at = 0
+    while at + 4 <= len(data):
+        length, kind = struct.unpack_from("=HH", data, at)
+        if not 4 <= length <= len(data) - at:
+            return
+        yield kind & 0x3FFF, data[at + 4 : at + length]
+        at += (length + 3) & ~3
+
+
+def decode_tunnel(kind: str, data: bytes) -> Tunnel:
+    """IFLA_INFO_DATA of a tunnel device. What is said of encapsulation in UDP (fou, gue) makes it
+    ``external``: where such packets come in is not told.
+    """
+    names = _NAMES.get(kind)
+    if names is None:
+        return Tunnel(external=kind != "wireguard")
+    found: dict[str, bytes] = {}
+    for number, value in attributes(data):
+        name = names.get(number)
+        if name is not None and not (name in ("local", "remote") and _address(value) in (None, *_NO_ADDRESS)):
+            found[name] = value
+    flags = _big(found.get("flags")) or 0
+    external = "external" in found and (found["external"] in (b"",) or any(found["external"]))
+    six = kind in ("ip6tnl", "ip6gre", "ip6gretap")
+    key = _big(found.get("key")) if flags & _GRE_KEY else None
+    return Tunnel(
+        local=_address(found.get("local")),
+        remote=_address(found.get("remote")),
+        ident=_native(found.get("ident")) if "ident" in found else key,
+        port=_big(found.get("port")),
+        through=_native(found.get("through")) or None,
+        external=external or bool(_native(found.get("encap"))),
+        numbered=bool(flags & _GRE_SEQUENCE),
+        limited=six and not (_native(found.get("flags6")) or 0) & _IP6_IGNORES_LIMIT,
+    )
+
+
+def decode_wireguard(data: bytes) -> tuple[int | None, tuple[WireguardPeer, ...]]:
+    """(listening port, peers) of a WG_CMD_GET_DEVICE answer, after its generic netlink header."""
+    port, peers = None, []
+    for number, value in attributes(data):
+        if number == 6:  # WGDEVICE_A_LISTEN_PORT
+            port = _native(value)
+        elif number == 8:  # WGDEVICE_A_PEERS
+            peers += [_peer(body) for _, body in attributes(value)]
+    return port, tuple(peers)
+
+
+def _peer(body: bytes) -> WireguardPeer:
+    endpoint: tuple[str, int] | None = None
+    networks: list[IPv4Network | IPv6Network] = []
+    for number, value in attributes(body):
+        if number == 4:  # WGPEER_A_ENDPOINT: a sockaddr
+            family, port = struct.unpack_from("=H", value)[0], struct.unpack_from("!H", value, 2)[0]
+            raw = value[4:8] if family == socket.AF_INET else value[8:24]
+            endpoint = (_address(raw) or "", port)
+        elif number == 9:  # WGPEER_A_ALLOWEDIPS
+            for _, entry in attributes(value):
+                fields = dict(attributes(entry))
+                address = _address(fields.get(2))
+                if address is not None and fields.get(3):
+                    networks.append(ip_network(f"{address}/{fields[3][0]}", strict=False))
+    return WireguardPeer(endpoint, tuple(networks))
+
+
+_SELECTOR = 56  # struct xfrm_selector
+_TEMPLATE = 64  # struct xfrm_user_tmpl
+_POLICY = 168  # struct xfrm_userpolicy_info
+_STATE = 224  # struct xfrm_usersa_info
+_TUNNEL_MODE = 1
+_GETSA, _GETPOLICY = 0x12, 0x15
+_RTM_GETNEIGH = 30
+_REQUEST_AND_DUMP = 0x301
+_ESP = 50
+
+
+def decode_ipsec_policy(body: bytes) -> IpsecPolicy | None:
+    """An XFRM_MSG_NEWPOLICY message after its header; None for one that is not for ESP that comes in, or
+    belongs to a device (an XFRM interface's).
+    """
+    if len(body) < _POLICY or body[160] != 0 or body[161] != 0:  # XFRM_POLICY_IN, XFRM_POLICY_ALLOW
+        return None
+    family = struct.unpack_from("=H", body, 40)[0]
+    fields = dict(attributes(body[_POLICY:]))
+    template = fields.get(5, b"")
+    if len(template) < _TEMPLATE or template[20] != _ESP or any(fields.get(31, b"")):
+        return None
+    outer_family = struct.unpack_from("=H", template, 24)[0]
+    tunnel = template[48] == _TUNNEL_MODE
+    return IpsecPolicy(
+        _network(family, body[16:32], body[43]),
+        _network(family, body[0:16], body[42]),
+        body[44],
+        str(_of(outer_family, template[28:44])) if tunnel else None,
+        str(_of(outer_family, template[0:16])) if tunnel else None,
+    )
+
+
+def decode_ipsec_state(body: bytes) -> IpsecState | None:
+    """An XFRM_MSG_NEWSA message after its header; None for what is no ESP."""
+    if len(body) < _STATE or body[76] != _ESP:
+        return None
+    family = struct.unpack_from("=H", body, 212)[0]
+    spi = struct.unpack_from("!I", body, 72)[0]
+    encapsulation = dict(attributes(body[_STATE:])).get(4, b"")
+    port = struct.unpack_from("!H", encapsulation, 4)[0] if len(encapsulation) >= 6 else None
+    return IpsecState(str(_of(family, body[80:96])), str(_of(family, body[56:72])), spi, port)
+
+
+def encode_get_ipsec(*, states: bool) -> bytearray:
+    """Dump the policies, or the states."""
+    return _message(_GETSA, bytes(24)) if states else _message(_GETPOLICY, bytes(64))
+
+
+def encode_get_wireguard(family: int, ifindex: int) -> bytearray:
+    """Ask generic netlink's family "wireguard" for a device (WG_CMD_GET_DEVICE)."""
+    return _message(family, struct.pack("=BBHHHI", 0, 1, 0, 8, 1, ifindex))
+
+
+def encode_get_forwarding(ifindex: int) -> bytearray:
+    """Dump a device's forwarding database (struct ndmsg)."""
+    return _message(_RTM_GETNEIGH, struct.pack("=BxxxiHBB", socket.AF_BRIDGE, ifindex, 0, 0, 0))
+
+
+def decode_forwarding(message: bytes) -> tuple[int, str, str | None]:
+    """(ifindex, MAC, remote) of an RTM_NEWNEIGH message of family AF_BRIDGE; "" and None where it has
+    none.
+    """
+    fields = dict(attributes(message[28:]))
+    return struct.unpack_from("=i", message, 20)[0], fields.get(2, b"").hex(":"), _address(fields.get(1))
+
+
+def _message(kind: int, body: bytes) -> bytearray:
+    return bytearray(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST_AND_DUMP, 0, 0) + body)
+
+
+def _of(family: int, raw: bytes) -> IPv4Address | IPv6Address:
+    return IPv4Address(raw[:4]) if family == socket.AF_INET else IPv6Address(raw)
+
+
+def _network(family: int, raw: bytes, length: int) -> IPv4Network | IPv6Network:
+    return ip_network(f"{_of(family, raw)}/{length}", strict=False)
+
+
+def _address(raw: bytes | None) -> str | None:
+    return str(ip_address(raw)) if raw is not None and len(raw) in (4, 16) else None
+
+
+def _native(raw: bytes | None) -> int | None:
+    return int.from_bytes(raw, sys.byteorder) if raw else None
+
+
+def _big(raw: bytes | None) -> int | None:
+    return int.from_bytes(raw, "big") if raw else None

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which processes hold which sockets, and who a process's ancestors are: proc(5)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Process", "ancestors", "process_of", "processes"]
+
+PROC = Path("/proc")
+SOCKET = re.compile(r"socket:\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process: its command (at most 15 bytes), the inodes of the sockets that it holds (``readable``: they
+    could be looked at), and its environment as far as that may be read.
+    """
+
+    pid: int
+    command: str
+    inodes: frozenset[int]
+    readable: bool
+    environment: tuple[bytes, ...] = ()
+
+    def variable(self, name: str) -> str | None:
+        """The value of an environment variable, as the process began with it."""
+        begin = name.encode() + b"="
+        return next(
+            (one[len(begin) :].decode(errors="replace") for one in self.environment if one.startswith(begin)),
+            None,
+        )
+
+
+def ancestors() -> Iterator[Process]:
+    """Our parent, its parent and so on, without the first process of the PID namespace."""
+    pid = os.getppid()
+    while pid > 1:
+        found = process_of(pid)
+        if found is None:
+            return
+        yield found
+        try:
+            status = (PROC / str(pid) / "stat").read_text(errors="replace")
+        except OSError:
+            return
+        pid = int(status.rpartition(")")[2].split()[1])
+
+
+def processes() -> Iterator[Process]:
+    """All processes that show, without their environments."""
+    for name in os.listdir(PROC):
+        if name.isdigit() and (found := process_of(int(name), environment=False)) is not None:
+            yield found
+
+
+def process_of(pid: int, *, environment: bool = True) -> Process | None:
+    """A process; None if it is gone."""
+    where = PROC / str(pid)
+    try:
+        command = (where / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return None
+    inodes, readable = set(), True
+    try:
+        for name in os.listdir(where / "fd"):
+            try:
+                found = SOCKET.fullmatch(os.readlink(where / "fd" / name))
+            except FileNotFoundError:  # closed meanwhile
+                continue
+            if found:
+                inodes.add(int(found[1]))
+    except OSError:
+        readable = False
+    pairs: tuple[bytes, ...] = ()
+    if environment:
+        try:
+            pairs = tuple((where / "environ").read_bytes().split(b"\0"))
+        except OSError:
+            pairs = ()
+    return Process(pid, command, frozenset(inodes), readable, pairs)

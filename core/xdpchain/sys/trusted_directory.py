@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Directories that nobody but root and this user may write to, held by descriptor.
+
+Whatever root trusts, pins or removes below a BPF filesystem goes through here. Each directory is opened in
+its parent, by name, without following a link, and its owner and mode are checked on the descriptor: what is
+checked is what is used, however the names are changed meanwhile.
+
+A directory with the sticky bit (mode 1777, as `mount -t bpf` gives without options) is good for what root
+keeps there already, for nobody else can rename or remove that. Nothing new is made in it: another user may
+have taken the name before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from xdpchain.errors import InvalidInput, NotOurs, PermissionDenied
+
+from . import bpf
+
+__all__ = ["TrustedDirectory", "Untrusted"]
+
+_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_OTHERS_WRITE = 0o022
+_MODE = 0o700
+
+
+class Untrusted(PermissionDenied):
+    """Others may write to a directory, or own what lies in it. Nothing was changed.
+
+    ``command`` mends it; ``todo`` says it in a sentence.
+    """
+
+    command = ""
+
+
+class TrustedDirectory:
+    """One directory; ``path`` is only for messages. Use it in ``with``, or close it.
+
+    Operations raise OSError as the system calls do. Those that change something raise Untrusted where others
+    may write to it, and NotOurs where another filesystem is mounted on it.
+    """
+
+    __slots__ = ("_fd", "_mounted_over", "_shared", "path")
+
+    def __init__(self, fd: int, path: Path, parent: TrustedDirectory | None = None) -> None:
+        """Takes ``fd`` over (an O_PATH descriptor). Raises Untrusted."""
+        self._fd = fd
+        self.path = path
+        try:
+            found = os.fstat(fd)
+            self._shared = bool(found.st_mode & _OTHERS_WRITE)
+            self._mounted_over = parent is not None and found.st_dev != os.fstat(parent._fd).st_dev
+            if not _is_ours(found):
+                raise _of_another(path, found, parent)
+            if self._shared and not found.st_mode & stat.S_ISVTX:
+                raise _writable(path, found)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """A directory by its path, which the operator chose: links on the way there are followed.
+
+        The directories above it on the same filesystem are checked as well: who may write to one of them
+        can put another directory in its place. Raises Untrusted, OSError.
+        """
+        fd = os.open(path, _FLAGS)
+        try:
+            _check_above(fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
+        return cls(fd, path)
+
+    def child(self, name: str) -> Self:
+        """The directory of this name in it. Raises Untrusted, FileNotFoundError, and NotADirectoryError
+        for anything else, a link included.
+        """
+        fd = os.open(_plain(name), _FLAGS | os.O_NOFOLLOW, dir_fd=self._fd)
+        return type(self)(fd, self.path / name, self)
+
+    def make_child(self, name: str, *, exist_ok: bool = True) -> Self:
+        """As `child`, made (mode 0700) if it is not there. Raises FileExistsError without ``exist_ok``."""
+        if exist_ok:
+            try:
+                return self.child(name)
+            except FileNotFoundError:
+                pass
+        self._check_private(name)
+        try:
+            os.mkdir(_plain(name), _MODE, dir_fd=self._fd)
+        except FileExistsError:
+            if not exist_ok:
+                raise
+        return self.child(name)
+
+    def check_private(self) -> None:
+        """Raises Untrusted where others may make names in it, be it with the sticky bit."""
+        if self._shared:
+            raise _writable(self.path, os.fstat(self._fd))
+
+    def names(self) -> tuple[str, ...]:
+        """What lies in it, sorted."""
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+        try:
+            return tuple(sorted(os.listdir(fd)))
+        finally:
+            os.close(fd)
+
+    def descriptor(self) -> int:
+        """A new descriptor of it for flock(2); the caller closes it."""
+        return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+
+    def is_at(self, parent: TrustedDirectory) -> bool:
+        """Whether its name in ``parent`` still leads here."""
+        try:
+            there = os.stat(self.path.name, dir_fd=parent._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(os.fstat(self._fd), there)
+
+    def holds_file(self, name: str) -> bool:
+        """Whether something of this name lies in it that is neither a directory nor a link."""
+        try:
+            found = os.stat(_plain(name), dir_fd=self._fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(found.st_mode)
+
+    def get(self, name: str) -> bpf.Fd:
+        """The BPF object that is pinned there. Raises Untrusted for a pin of another user, BpfError."""
+        try:
+            fd = os.open(_plain(name), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        except OSError as error:
+            raise bpf.BpfError(error.errno or errno.EIO, bpf.Command.OBJ_GET) from None
+        try:
+            found = os.fstat(fd)
+            if stat.S_ISLNK(found.st_mode):
+                raise bpf.BpfError(errno.ELOOP, bpf.Command.OBJ_GET)
+            if not _is_ours(found):
+                raise _of_another(self.path / name, found, self)
+            # By the descriptor, for BPF_OBJ_GET follows links, with BPF_F_PATH_FD (kernel 6.5) too.
+            return bpf.obj_get(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+
+    def pin(self, name: str, fd: bpf.Fd) -> None:
+        """Pin an object there; BpfError (EEXIST) if the name is taken, be it by a link."""
+        self._check_private(name)
+        # BPF_OBJ_PIN makes the last name itself and follows nothing there. The descriptor stands for the
+        # directory on every kernel, where BPF_F_PATH_FD takes 6.5.
+        bpf.obj_pin(fd, f"/proc/self/fd/{self._fd}/{_plain(name)}")
+
+    def unlink(self, name: str) -> None:
+        """Remove a pin, or a link itself; fine if it is gone. Raises IsADirectoryError."""
+        self._check_same_filesystem()
+        try:
+            os.unlink(_plain(name), dir_fd=self._fd)
+        except FileNotFoundError:
+            pass
+
+    def rmdir(self, name: str) -> None:
+        """Remove an empty directory."""
+        self._check_same_filesystem()
+        os.rmdir(_plain(name), dir_fd=self._fd)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename within it."""
+        self._check_private(new)
+        os.rename(_plain(old), _plain(new), src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_same_filesystem(self) -> None:
+        if self._mounted_over:
+            what, todo = f"Can't change {self.path}", f"`umount {_quoted(self.path)}`"
+            raise NotOurs(what, "another filesystem is mounted there", todo)
+
+    def _check_private(self, name: str) -> None:
+        self._check_same_filesystem()
+        if self._shared:
+            raise _writable(self.path, os.fstat(self._fd), name)
+
+
+def _check_above(fd: int, path: Path) -> None:
+    here = os.dup(fd)
+    try:
+        while True:
+            below = os.fstat(here)
+            upper = os.open("..", _FLAGS, dir_fd=here)
+            os.close(here)
+            here, path = upper, path.parent
+            found = os.fstat(here)
+            if found.st_dev != below.st_dev or os.path.samestat(found, below):
+                return
+            if not _is_ours(found):
+                raise _of_another(path, found, None)
+            if found.st_mode & _OTHERS_WRITE and not found.st_mode & stat.S_ISVTX:
+                raise _writable(path, found)
+    finally:
+        os.close(here)
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    return found.st_uid in (0, os.geteuid())
+
+
+def _plain(name: str) -> str:
+    """A name that leads nowhere else."""
+    if not name or "/" in name or "\0" in name or name in (".", ".."):
+        raise InvalidInput(f"{name!r} is not a name in a directory")
+    return name
+
+
+def _writable(path: Path, found: os.stat_result, name: str = "") -> Untrusted:
+    command = f"chmod 0700 {_quoted(path)}"
+    todo = f"Run `{command}`"
+    if os.path.ismount(path):
+        todo += ", and have it mounted with `-o mode=0700` from now on"
+    what = f"Can't make {path / name}" if name else f"Can't trust {path}"
+    why = f"others may write to {path if name else 'it'} (mode {stat.S_IMODE(found.st_mode):04o})"
+    return _untrusted(what, why, todo, command)
+
+
+def _of_another(path: Path, found: os.stat_result, parent: TrustedDirectory | None) -> Untrusted:
+    command = f"chown 0:0 {_quoted(path)} && chmod 0700 {_quoted(path)}"
+    if parent is not None:
+        # Names on a BPF filesystem have no dots.
+        command = f"mv -T {_quoted(path)} {_quoted(path)}-of-uid-{found.st_uid}"
+        if parent._shared:
+            command = f"chmod 0700 {_quoted(parent.path)} && {command}"
+    why = f"it belongs to uid {found.st_uid}, who may have put anything there"
+    return _untrusted(f"Can't trust {path}", why, f"Run `{command}`", command)
+
+
+def _untrusted(what: str, why: str, todo: str, command: str) -> Untrusted:
+    error = Untrusted(what, why, todo)
+    error.command = command
+    return error
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(os.fspath(path))

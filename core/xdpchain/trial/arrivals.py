@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the packets of a connection come in, and in what: the device of its route, and all devices below it,
+with link-layer headers, VLAN tags and tunnels as they lie around the packets there.
+
+A tunnel's packets are followed to the device of the route to its remote, as often as tunnels lie in tunnels.
+Where the kernel does not tell a tunnel's remote, that is said: the packets may come in anywhere then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.link_layer import Start, link_layer
+from xdpchain.sys.netlink import (
+    TUNNELS,
+    IpsecPolicy,
+    IpsecState,
+    LinkInfo,
+    NeighborEntry,
+    Netlink,
+    Tunnel,
+    Way,
+)
+
+from .packets.frames import Host
+from .packets.wrapping import Ethernet, Inside, Tag, Wrapping
+
+__all__ = ["Arrival", "Arrivals"]
+
+UNKNOWN_MAC = Host.number(254).mac
+NO_MAC = bytes(6)
+DEEPEST = 8
+"""Tunnels in tunnels, at most."""
+MOST_REMOTES = 32
+"""Remotes of one tunnel that are followed."""
+PROTOCOLS = {"TCP": 6, "UDP": 17}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Packets come in on the device with this ifindex, within ``wrappings`` (the innermost first). ``note``
+    says what of these is made up.
+    """
+
+    ifindex: int
+    wrappings: tuple[Wrapping, ...]
+    note: str = ""
+
+
+@dataclass
+class Arrivals:
+    """Looks for them in one network namespace; the kernel is asked for its devices once. ``doubts`` are
+    places that packets come from and that can't be told, a sentence each.
+    """
+
+    netlink: Netlink
+    doubts: dict[str, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._links = {link.ifindex: link for link in self.netlink.links()}
+        self._neighbors: dict[int, tuple[NeighborEntry, ...]] = {}
+        self._ipsec: tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]] | None = None
+
+    def of(self, way: Way, source: str, destination: str, protocol: str) -> tuple[Arrival, ...]:
+        """Of packets from ``source`` to ``destination``, which is ours; ``way`` is that to ``source``."""
+        found = self._routed(way, source, destination, (), 0, PROTOCOLS[protocol])
+        return tuple(dict.fromkeys(found))
+
+    def _routed(
+        self,
+        way: Way,
+        source: str,
+        destination: str,
+        around: tuple[Wrapping, ...],
+        depth: int,
+        protocol: int,
+    ) -> Iterator[Arrival]:
+        """Packets whose (outermost) IP header has these addresses."""
+        if depth > DEEPEST:
+            self.doubts[f"tunnels lie in one another more than {DEEPEST} deep"] = None
+            return
+        device = self._links.get(way.ifindex)
+        if device is None:
+            return
+        covered = [] if protocol == 50 else self._policies(source, destination, protocol)
+        for policy in covered:
+            remote, local = policy.outer_source or source, policy.outer_destination or destination
+            for inside in self._security(remote, local):
+                if (outer := self._way(remote, local, None)) is not None:
+                    yield from self._routed(outer, remote, local, (*around, inside), depth + 1, 50)
+        if covered:
+            return
+        note = ""
+        if link_layer(device.arphrd).start is Start.ETHERNET:
+            hop = way.gateway or source
+            mac = _mac(device.address) or NO_MAC
+            known = self._mac_of(way.ifindex, hop)
+            local_only = device.kind is None and mac == NO_MAC
+            if known is None and not local_only:
+                note = f"the MAC of {hop}, from which your ssh packets come, is not known: theirs is made up"
+            sender = known or (NO_MAC if local_only else UNKNOWN_MAC)
+            around = (*around, Ethernet(mac, sender))
+        yield from self._on(device, around, note, depth)
+
+    def _on(
+        self,
+        device: LinkInfo,
+        around: tuple[Wrapping, ...],
+        note: str,
+        depth: int,
+        seen: frozenset[int] = frozenset(),
+    ) -> Iterator[Arrival]:
+        """On a device, and on those below it."""
+        if device.ifindex in seen:
+            return
+        seen |= {device.ifindex}
+        yield Arrival(device.ifindex, around, note)
+        if device.tunnel is not None or device.kind in TUNNELS:
+            yield from self._below_tunnel(device, around, depth)
+        elif device.lower and (lower := self._links.get(device.lower)) is not None:
+            if device.vlan is None:
+                yield from self._on(lower, around, note, depth, seen)
+            else:
+                yield from self._on(lower, (*around, Tag(device.vlan)), note, depth, seen)
+                if self._strips(lower):
+                    yield from self._on(lower, around, note, depth, seen)
+        for port in self._links.values():
+            if port.master == device.ifindex:
+                yield from self._on(port, around, note, depth, seen)
+
+    def _strips(self, lower: LinkInfo) -> bool:
+        """Whether a device takes VLAN tags off before XDP programs see its packets."""
+        return any(one.name == "rx-vlan-hw-parse" and one.on for one in self.netlink.offloads(lower.ifindex))
+
+    # Tunnels
+
+    def _below_tunnel(self, device: LinkInfo, around: tuple[Wrapping, ...], depth: int) -> Iterator[Arrival]:
+        tunnel = device.tunnel or Tunnel()
+        insides = self._insides(device, tunnel, around)
+        reached = False
+        for inside in insides:
+            way = self._way(inside.remote, inside.local or None, tunnel.through)
+            if way is None:
+                continue
+            local = inside.local or way.source
+            if not local:
+                continue
+            reached = True
+            told = replace(inside, local=local)
+            outer = 17 if inside.kind in ("vxlan", "geneve", "wireguard") else 0
+            yield from self._routed(way, inside.remote, local, (*around, told), depth + 1, outer)
+        if not reached:
+            name = device.kind or "tunnel"
+            what = f"your connection comes in through {device.name} ({name})"
+            self.doubts[f"{what}, and the kernel does not tell where that tunnel's packets come in"] = None
+
+    def _insides(self, device: LinkInfo, tunnel: Tunnel, around: tuple[Wrapping, ...]) -> list[Inside]:
+        """The ways in which a tunnel's packets may come in; the address at our end is "" where the route says
+        it.
+        """
+        kind, local = device.kind or "", tunnel.local or ""
+        if tunnel.external:
+            return []
+        if kind == "wireguard":
+            return self._wireguard(device)
+        if kind in ("vti", "vti6", "xfrm"):
+            return self._esp_of(tunnel)
+        remotes = [] if tunnel.remote is None or ip_address(tunnel.remote).is_multicast else [tunnel.remote]
+        if kind == "vxlan":
+            sender = next((one.source.hex(":") for one in around[::-1] if isinstance(one, Ethernet)), "")
+            try:
+                known = self.netlink.forwarding(device.ifindex)
+            except XdpChainError:
+                known = ()
+            exact = [remote for mac, remote in known if mac == sender]
+            remotes = exact or list(dict.fromkeys([*remotes, *(remote for _, remote in known)]))
+            remotes = [one for one in remotes if not ip_address(one).is_multicast]
+        if len(remotes) > MOST_REMOTES:
+            self.doubts[f"{device.name} has {len(remotes)} remotes, of which {MOST_REMOTES} are tried"] = None
+        return [
+            Inside(kind, remote, local, tunnel.ident, tunnel.port, None, tunnel.numbered, tunnel.limited)
+            for remote in remotes[:MOST_REMOTES]
+        ]
+
+    def _wireguard(self, device: LinkInfo) -> list[Inside]:
+        try:
+            port, peers = self.netlink.wireguard(device.ifindex)
+        except XdpChainError:
+            return []
+        return [
+            Inside("wireguard", peer.endpoint[0], "", None, port, peer.endpoint[1])
+            for peer in peers
+            if peer.endpoint is not None
+        ]
+
+    def _esp_of(self, tunnel: Tunnel) -> list[Inside]:
+        """Of a VTI device, whose addresses are those of the packets; an XFRM interface's are its states'."""
+        if tunnel.remote and tunnel.local:
+            return self._security(tunnel.remote, tunnel.local)
+        states = [one for one in self._policy_base()[1] if self._is_ours(one.destination)]
+        return [_esp(one) for one in states]
+
+    # IPsec
+
+    def _policy_base(self) -> tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]]:
+        if self._ipsec is None:
+            try:
+                self._ipsec = self.netlink.ipsec()
+            except XdpChainError as error:
+                self.doubts[
+                    f"whether IPsec carries your connection is not known: {error.why or error.what}"
+                ] = None
+                self._ipsec = (), ()
+        return self._ipsec
+
+    def _policies(self, source: str, destination: str, protocol: int) -> list[IpsecPolicy]:
+        return [one for one in self._policy_base()[0] if one.covers(source, destination, protocol)]
+
+    def _security(self, remote: str, local: str) -> list[Inside]:
+        states = [one for one in self._policy_base()[1] if (one.source, one.destination) == (remote, local)]
+        return [_esp(one) for one in states] or [Inside("esp", remote, local)]
+
+    # What the kernel knows
+
+    def _is_ours(self, address: str) -> bool:
+        return any(
+            text.partition("/")[0] == address
+            for ifindex in self._links
+            for text in self.netlink.addresses(ifindex)
+        )
+
+    def _way(self, remote: str, local: str | None, through: int | None) -> Way | None:
+        try:
+            return self.netlink.way(remote, local, through)
+        except XdpChainError:
+            return None
+
+    def _mac_of(self, ifindex: int, address: str) -> bytes | None:
+        wanted = ip_address(address)
+        if ifindex not in self._neighbors:
+            self._neighbors[ifindex] = self.netlink.neighbors(ifindex)
+        entries = self._neighbors[ifindex]
+        return next((_mac(one.mac) for one in entries if ip_address(one.address) == wanted), None)
+
+
+NO_MAC = bytes(6)
+
+
+def _esp(state: IpsecState) -> Inside:
+    return Inside("esp", state.source, state.destination, state.spi, state.port)
+
+
+def _mac(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text.replace(":", ""))

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What lies around a packet where it comes in: link-layer headers, VLAN tags, tunnels. Pure.
+
+What a tunnel encrypts is replaced by bytes of the same length: nobody but the receiver could read them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TypeAlias
+
+from .frames import Host, Version, ip, tagged, udp
+
+__all__ = ["Ethernet", "Inside", "Tag", "Wrapping", "esp", "words", "wrapped"]
+
+NOWHERE = bytes(6)
+GRE_KEY, GRE_SEQUENCE = 0x2000, 0x1000
+TRANSPARENT_BRIDGING = 0x6558
+ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
+IPIP, IPV6, GRE, ESP, DESTINATION_OPTIONS = 4, 41, 47, 50, 60
+SCRAMBLED = bytes((0x9D, 0x3B, 0xE4, 0x72, 0x58, 0xC1, 0x0F, 0xA6))
+
+
+@dataclass(frozen=True, slots=True)
+class Ethernet:
+    """An Ethernet header."""
+
+    destination: bytes
+    source: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """An 802.1Q tag."""
+
+    vlan: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """A tunnel of rtnetlink's ``kind`` ("esp" for IPsec) from ``remote`` to ``local``. ``ident`` is the
+    network, key or SPI, ``port`` the UDP port at our end, ``remote_port`` the one at the other.
+    """
+
+    kind: str
+    remote: str
+    local: str
+    ident: int | None = None
+    port: int | None = None
+    remote_port: int | None = None
+    numbered: bool = False
+    limited: bool = False
+
+
+Wrapping: TypeAlias = Ethernet | Tag | Inside
+
+
+def wrapped(packet: bytes, wrappings: Sequence[Wrapping]) -> bytes:
+    """An IP packet with what lies around it, the innermost first."""
+    frame = False
+    for around in wrappings:
+        if isinstance(around, Ethernet):
+            kind = ETH_P_IPV6 if packet[0] >> 4 == 6 else ETH_P_IP
+            packet = around.destination + around.source + struct.pack("!H", kind) + packet
+            frame = True
+        elif isinstance(around, Tag):
+            packet = tagged(packet, around.vlan)
+        else:
+            packet = _inside(packet, around, frame)
+            frame = False
+    return packet
+
+
+def words(wrappings: Sequence[Wrapping]) -> str:
+    """What to add to a packet's name: ", VLAN 7", ", in vxlan 7 from 192.0.2.9"."""
+    found = []
+    for around in wrappings:
+        if isinstance(around, Tag):
+            found.append(f", VLAN {around.vlan}")
+        elif isinstance(around, Inside):
+            number = "" if around.ident is None or around.kind == "esp" else f" {around.ident}"
+            name = around.kind.upper() if around.kind in ("esp", "gre") else around.kind
+            found.append(f", in {name}{number} from {around.remote}")
+    return "".join(found)
+
+
+def esp(inner: bytes, spi: int) -> bytes:
+    """An ESP packet (RFC 4303) around what can't be read."""
+    return struct.pack("!II", spi, 1) + _scrambled(8 + (len(inner) + 17) // 16 * 16 + 16)
+
+
+def _inside(inner: bytes, around: Inside, frame: bool) -> bytes:
+    """The outer packet, from its IP header on."""
+    six = not frame and inner[0] >> 4 == 6
+    kind = around.kind
+    if kind == "vxlan":
+        head = struct.pack("!II", 0x08000000, (around.ident or 0) << 8)
+        return _udp(around, head + inner, 4789)
+    if kind == "geneve":
+        return _udp(
+            around, struct.pack("!HHI", 0, TRANSPARENT_BRIDGING, (around.ident or 0) << 8) + inner, 6081
+        )
+    if kind == "wireguard":
+        return _udp(
+            around, struct.pack("<IIQ", 4, 1, 1) + _scrambled((len(inner) + 15) // 16 * 16 + 16), 51820
+        )
+    if kind == "esp":
+        packet = esp(inner, around.ident or 256)
+        return _ip(around, ESP, packet) if around.port is None else _udp(around, packet, 4500)
+    if kind in ("gre", "gretap", "ip6gre", "ip6gretap"):
+        flags = GRE_KEY * (around.ident is not None) | GRE_SEQUENCE * around.numbered
+        protocol = TRANSPARENT_BRIDGING if frame else ETH_P_IPV6 if six else ETH_P_IP
+        head = struct.pack("!HH", flags, protocol)
+        head += b"" if around.ident is None else struct.pack("!I", around.ident)
+        head += struct.pack("!I", 1) if around.numbered else b""
+        return _ip(around, GRE, head + inner)
+    return _ip(around, IPV6 if six else IPIP, inner)  # ipip, sit, ip6tnl
+
+
+def _udp(around: Inside, payload: bytes, port: int) -> bytes:
+    remote, local, version = _ends(around)
+    return udp(
+        remote,
+        local,
+        around.port or port,
+        source_port=around.remote_port or 52345,
+        payload=payload,
+        version=version,
+    )[14:]
+
+
+def _ip(around: Inside, protocol: int, payload: bytes) -> bytes:
+    remote, local, version = _ends(around)
+    if around.limited and version == 6:
+        # Tunnel encapsulation limit (RFC 2473): 4 more, and padding.
+        payload = bytes((protocol, 0, 4, 1, 4, 1, 1, 0)) + payload
+        protocol = DESTINATION_OPTIONS
+    return ip(remote, local, protocol, payload, version)[14:]
+
+
+def _ends(around: Inside) -> tuple[Host, Host, Version]:
+    remote, local = _host(around.remote), _host(around.local)
+    return remote, local, 6 if ip_address(around.remote).version == 6 else 4
+
+
+def _host(address: str) -> Host:
+    found = ip_address(address)
+    if isinstance(found, IPv4Address):
+        return Host(NOWHERE, found, IPv6Address("::"))
+    return Host(NOWHERE, IPv4Address("0.0.0.0"), found)
+
+
+def _scrambled(length: int) -> bytes:
+    return (SCRAMBLED * (length // len(SCRAMBLED) + 1))[:length]
