@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "rollback": "xdptui.commands.decide",
     "log": "xdptui.commands.log",
     "features": "xdptui.commands.features",
+    "verdicts": "xdptui.commands.verdicts",
     "watch": "xdptui.commands.watch",
     "record": "xdptui.commands.record",
     "replay": "xdptui.commands.replay",
@@ -181,6 +182,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
+    _add(commands, "verdicts", _verdicts, "what a program can return, and which lines decide it (no root)")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
     _add(commands, "record", _record, "keep what runs and what it counts in a file")
     _add(commands, "replay", _replay, "look at a recording, on any machine")
@@ -464,6 +466,14 @@ def _features(parser: argparse.ArgumentParser) -> None:
 
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+
+
+def _verdicts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("object", metavar="OBJ", help="an object file; it is read, never loaded")
+    parser.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="names", action="append",
+        help="this program; more than once: several (default: all XDP programs)",
+    )  # fmt: skip
 
 
 def _watch(parser: argparse.ArgumentParser) -> None:

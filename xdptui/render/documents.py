@@ -15,6 +15,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample, SlotCounts
@@ -53,6 +54,7 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "counters": running.counters_map is not None,
         "editable": running.editable,
         "note": running.note,
+        "todo": worded(running.todo, where.netns),
         "armed": running.armed and _armed(running.armed, now),
         "settled": running.settled and _settled(running.settled),
         "following": running.following and _following(running.following),

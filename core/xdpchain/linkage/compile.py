@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
@@ -230,7 +231,7 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd) -> No
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",
             f"its shape changed: {odd}",
-            "Use --fresh-maps to start with empty maps, which loses what they hold",
+            advise(Do.START_WITH_FRESH_MAPS),
         )
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
 from xdpchain.bytecode.instructions import decode, function_starts, instructions, patch_maps
@@ -230,7 +231,8 @@ class _Linking:
                     raise _refused(error, log, self._odd(), self._parts) from error
                 why = verifier_verdict(log) if log else str(error)
                 reason = f"not {form}: the verifier says {why}"
-        raise LinkRefused("these components can't be linked statically", reason, todo=OTHERS)
+        todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
+        raise LinkRefused("these components can't be linked statically", reason, todo)
 
     def _threaded(self, form: Form) -> Threaded | None:
         follow = self._follow()
@@ -344,8 +346,6 @@ MOST_STEPS = 100_000
 function each of the ways through one multiplies those through the next.
 """
 
-OTHERS = "Use freplace or tailcall linkage, where each component has a stack and limits of its own"
-
 # What license_is_gpl_compatible() of the kernel's linux/license.h accepts.
 GPL_COMPATIBLE = frozenset(
     ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
@@ -392,7 +392,7 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
     verdict = verifier_verdict(log)
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
-    todo = OTHERS
+    todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
             f"the components share the dispatcher's stack of 512 bytes ({verdict}); alone they use: {stacks}"

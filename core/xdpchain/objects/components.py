@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, LinkRefused
 from xdpchain.model.chain import Component, MapRef, ObjectRef
 
@@ -101,7 +102,7 @@ def keep_maps(new: Component, running: Component) -> Component:
         raise InvalidInput(
             f"{names} of {new.name} can't be given a value",
             f"the component that runs hands on its {', '.join(lost)}",
-            "Set it in the running map (xdptui map), or begin with empty maps (--fresh-maps)",
+            advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
     kept = (one for one in running.maps if not _constant(one) or (same and one.name not in given))
     return replace(new, maps=tuple(kept))

@@ -25,7 +25,7 @@ from xdpchain.sys import blobs, bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 
 from .config import EVERY_CODE, DispatcherConfig, SlotConfig
-from .emit import slot_function
+from .emit import MAIN
 from .recognise import btf_of
 from .shadow import read_note
 
@@ -103,13 +103,17 @@ def slots_by_links(
             return None
         if info.type == bpf.LINK_TRACING and info.target == dispatcher:
             attached[info.target_btf_id] = info.prog_id
-    count = len(config.slots)
-    shadows = [shades and placed.actions == EVERY_CODE for placed in config.slots]
-    names = [slot_function(i, count, shadow=shadow) for i, shadow in enumerate(shadows)]
-    places = [functions.get(name, 0) for name in names]
-    here = [i for i, place in enumerate(places) if place in attached]
-    found = replace(config, slots=tuple(config.slots[i] for i in here))
-    return _slots([attached[places[i]] for i in here], found, dispatcher, shades)
+    # A single component has taken the place of the main function (libxdp), or of the first stub (bpfman).
+    stubs = [f"prog{i}" for i in range(len(config.slots))]
+    places = [[MAIN, stubs[0]] if len(stubs) == 1 else [stub] for stub in stubs]
+    runs = [
+        next((attached[functions[name]] for name in names if functions.get(name) in attached), None)
+        for names in places
+    ]
+    found = replace(
+        config, slots=tuple(s for s, one in zip(config.slots, runs, strict=True) if one is not None)
+    )
+    return _slots([one for one in runs if one is not None], found, dispatcher, shades)
 
 
 def author_of_component(program: int) -> Author | None:
