@@ -130,7 +130,9 @@ def test_a_slot_that_comes_back_begins_anew(playground: Playground, samples: Pat
     gone = change(playground, chain_in(first).remove([0]))
     playground.send([scripted(b"\1\2")] * 4)
     assert packets(gone) == [(0, 0, 4, 0, 0, 0), (0, 3, 4, 0, 0, 0)]
-    again = change(playground, chain_in(first))
+    fresh = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).slots[0]
+    back = replace(fresh, key=chain_in(first).slots[0].key)
+    again = change(playground, replace(chain_in(gone), slots=(back, *chain_in(gone).slots)))
     assert packets(again) == [(0,) * CODES, (0, 0, 4, 0, 0, 0), (0, 3, 4, 0, 0, 0)]
 
 
