@@ -329,11 +329,6 @@ def test_maps_of_what_it_tail_calls_go_on(playground: Playground, tmp_path: Path
 # The command line
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(
     playground: Playground, counting: Path, samples: Path
 ) -> None:

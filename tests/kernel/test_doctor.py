@@ -36,11 +36,6 @@ def has(playground: Playground, check: str) -> bool:
     return any(f.check == check and f.level is not Level.OK for f in found)
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 # The machine
 
 

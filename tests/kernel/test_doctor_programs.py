@@ -64,11 +64,6 @@ def somebody(playground: Playground, how: str) -> Iterator[subprocess.Popen[str]
         child.communicate()
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 # Somebody else's program
 
 

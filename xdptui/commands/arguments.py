@@ -178,8 +178,8 @@ def command_parser() -> argparse.ArgumentParser:
     for name, (build, summary) in CHANGES.items():
         _confirmed(_add(changing, name, build, summary, changing=True), name)
     _add(commands, "save", _save, "write down what runs, as a spec for apply and plan")
-    _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
-    _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
+    _add(commands, "confirm", _decide, "confirm a pending change: keep it")
+    _add(commands, "rollback", _decide, "roll back a pending change now")
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "verdicts", _verdicts, "what a program can return, and which lines decide it (no root)")
@@ -336,6 +336,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--global", metavar="NAME=VALUE", dest="globals", action="append",
         help="start a global variable with another value; more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--map-entries", metavar="NAME=N", action="append",
+        help="create a map with N entries, not the number in the object; more than once: several",
     )  # fmt: skip
 
 

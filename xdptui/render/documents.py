@@ -137,6 +137,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "frags": component.frags,
         "object": source and {"path": source.path, "sha256": source.sha256, "size": source.size},
         "globals": {one.name: one.text for one in component.globals},
+        "map_entries": dict(component.map_entries),
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
         "key": one.key,
     }

@@ -48,7 +48,7 @@ from xdpchain.sys.libbpf import (
 )
 
 from .arrays import remove_array_pins
-from .compile import compile_component, verifier_verdict
+from .compile import compile_component
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import MAIN
 from .linkable_slots import Part, gather_parts
@@ -56,6 +56,7 @@ from .linked import BuiltChain, bind, bind_metadata
 from .policing import VIOLATIONS, ring_for
 from .tap import FILTER, Tap
 from .threading import CountInto, Form, Functions, Member, Threaded, thread
+from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
 
@@ -229,7 +230,7 @@ class _Linking:
                 log = self._log(threaded, described)
                 if form is forms[-1]:
                     raise _refused(error, log, self._odd(), self._parts) from error
-                why = verifier_verdict(log) if log else str(error)
+                why = read_log(log).why if log else str(error)
                 reason = f"not {form}: the verifier says {why}"
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
         raise LinkRefused("these components can't be linked statically", reason, todo)
@@ -390,7 +391,7 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
-    verdict = verifier_verdict(log)
+    verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
