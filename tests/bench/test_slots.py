@@ -38,30 +38,36 @@ pytestmark = pytest.mark.bench
 LENGTHS = (1, 2, 5, 10)
 PACKET = frames.tcp_syn(frames.PEER, frames.NEAR, 80).ljust(64, b"\0")
 REPEAT = 300_000
-ROUNDS = 15
+ROUNDS = 25
 
 EMPTY_TARGET = 1.5
 """Ten empty slots with counters, over one of them alone."""
 
-BRANCH_TARGET = 11.5
-"""Ten slots of a program with a branch, with counters, over that program alone, both less an empty program.
+BRANCH_TARGET = 1.75
+"""Ten slots of a program with branches on the packet, with counters, over one program that has them all,
+written by hand, both less an empty program. (Over that program alone is no measure: its branches hide
+behind the call of it.)
 """
 
 REAL_TARGET = 1.1
 """A chain of real programs, over the sum of what they take alone, each less an empty program."""
 
-BRANCH = """
+STEP = """
+	asm volatile("%0 = *(u32 *)(%2 + 0); %1 = *(u32 *)(%2 + 4)" : "=&r"(eth), "=&r"(end) : "r"(ctx));
+	if ((void *)(eth + 1) > end)
+		return XDP_DROP;
+	if (eth->h_proto == 0x9999)
+		return XDP_TX;
+"""
+BRANCHES = """
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <bpf/bpf_helpers.h>
 SEC("xdp") int branches(struct xdp_md *ctx)
 {
-	struct ethhdr *eth = (void *)(long)ctx->data;
-
-	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
-		return XDP_DROP;
-	if (eth->h_proto == 0x9999)
-		return XDP_TX;
+	struct ethhdr *eth;
+	void *end;
+	%s
 	return XDP_PASS;
 }
 char _license[] SEC("license") = "GPL";
@@ -111,15 +117,21 @@ def told(program: bpf.Fd) -> Callable[[], float]:
     return lambda: float(bpf.prog_test_run(program, PACKET, REPEAT).ns)
 
 
+def branching(path: Path, steps: int) -> Slot:
+    """A program that looks at the packet so many times, and passes it."""
+    file = path / f"branches_{steps}.o"
+    file.write_bytes(compile_text(BRANCHES % (STEP * steps), *INCLUDE))
+    return Slot.of(load_component(str(file)), 10)
+
+
 def show(taken: dict[tuple[str, int], Timing]) -> None:
-    print(f"\n{'ns a packet':<28}{'median':>8}  middle half")
+    print(f"\n{'ns a packet':<28}{'lowest':>8}  middle half")
     for (kind, length), timing in taken.items():
-        print(f"{kind:<20}{length or '':>6}  {timing.median:8.1f}  {timing.low:.1f} to {timing.high:.1f}")
+        print(f"{kind:<20}{length or '':>6}  {timing.least:8.1f}  {timing.low:.1f} to {timing.high:.1f}")
 
 
-def test_empty_slots_and_slots_with_a_branch(root: None, samples: Path, tmp_path: Path) -> None:
-    path = tmp_path / "branches.o"
-    path.write_bytes(compile_text(BRANCH, *INCLUDE))
+def test_empty_slots_and_slots_with_branches(root: None, samples: Path, tmp_path: Path) -> None:
+    branch, by_hand = branching(tmp_path, 1), branching(tmp_path, 10)
     with contextlib.ExitStack() as held:
         empty = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="empty"))
         programs = {("empty", 0): empty}
@@ -131,18 +143,20 @@ def test_empty_slots_and_slots_with_a_branch(root: None, samples: Path, tmp_path
                 programs[kind, length] = built(chain, held).program
                 chain = Chain(linkage=Linkage.STATIC, counters=counters)
                 for place in range(length):
-                    chain = chain.add(Slot.of(load_component(str(path)), 10 + place))
-                linked = built(chain, held)
-                programs[f"branch, {kind}", length] = linked.program
-        programs["branch, alone", 0] = alone(linked.parts[0], held)
+                    chain = chain.add(replace(branch, key=f"branch {place}"))
+                programs[f"branches, {kind}", length] = built(chain, held).program
+        hand = built(Chain(linkage=Linkage.STATIC, counters=False).add(by_hand), held)
+        programs["branches, by hand", 10] = alone(hand.parts[0], held)
         taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
         whole = alternate({"ten": told(programs["counting", 10]), "one": told(empty)}, ROUNDS)
     show(taken)
-    least = taken["empty", 0].low
-    empty_ratio = whole["ten"].low / whole["one"].low
-    branch_ratio = (taken["branch, counting", 10].low - least) / (taken["branch, alone", 0].low - least)
+    empty_ratio = whole["ten"].least / whole["one"].least
+    above = {name: timing.least - taken["empty", 0].least for name, timing in taken.items()}
+    branch_ratio = above["branches, counting", 10] / above["branches, by hand", 10]
     print(f"ten empty slots with counters over one alone: {empty_ratio:.2f} (target {EMPTY_TARGET})")
-    print(f"ten slots with a branch and counters over one alone: {branch_ratio:.1f} (target {BRANCH_TARGET})")
+    print(
+        f"ten slots with branches and counters over one by hand: {branch_ratio:.2f} (target {BRANCH_TARGET})"
+    )
     assert empty_ratio <= EMPTY_TARGET
     assert branch_ratio <= BRANCH_TARGET
 
@@ -175,8 +189,8 @@ def test_real_programs_in_threes(root: None, samples: Path) -> None:
         programs["chain", 3] = linked.program
         taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
     show(taken)
-    least = taken["empty", 0].low
-    parts = sum(taken[part.slot.name, 0].low - least for part in linked.parts)
-    ratio = (taken["chain", 3].low - least) / parts
+    least = taken["empty", 0].least
+    parts = sum(taken[part.slot.name, 0].least - least for part in linked.parts)
+    ratio = (taken["chain", 3].least - least) / parts
     print(f"the chain over the sum of its programs: {ratio:.2f} (target {REAL_TARGET})")
     assert ratio <= REAL_TARGET
