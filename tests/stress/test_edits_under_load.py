@@ -208,8 +208,7 @@ def counts_of(running: Running) -> dict[str, SlotCounts]:
 
 
 def none_fell(before: dict[str, SlotCounts], now: dict[str, SlotCounts]) -> dict[str, SlotCounts]:
-    """The later counts: of what goes on, none is smaller than it was, while packets flow and through edits.
-    """
+    """The later counts: of what goes on, none is smaller than it was, also through edits."""
     for key in before.keys() & now.keys():
         assert min((*now[key].since(before[key]).packets, *now[key].since(before[key]).bytes)) >= 0
     return now

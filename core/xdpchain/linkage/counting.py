@@ -216,7 +216,7 @@ class CountedMap:
         self._map = mmap.mmap(
             counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=mmap.PROT_READ
         )
-        self._plans: dict[tuple[SlotKey, ...], list[_Sum]] = {}
+        self._plans: dict[tuple[SlotKey, ...], tuple[list[_Sum], list[int]]] = {}
 
     def read(self, slots: tuple[SlotKey, ...]) -> list[SlotCounts]:
         """What the chain returned, and what each of these slots did, summed over CPUs; zero for a slot that
@@ -226,14 +226,18 @@ class CountedMap:
         if plan is None:
             nothing: Terms = ((),) * CODES
             terms = (self._layout.verdict, *(self._layout.slots.get(slot, nothing) for slot in slots))
-            plan = self._plans[slots] = [_Sum(some, self._words.size // 8) for some in terms]
+            # In many chains all slots are told by the same counters.
+            unique = list(dict.fromkeys(terms))
+            sums = [_Sum(some, self._words.size // 8) for some in unique]
+            plan = self._plans[slots] = sums, [unique.index(some) for some in terms]
         # One reading a CPU, as far as the last counter: far cheaper than one a counter.
         first, *others = self._starts
         total = self._words.unpack_from(self._map, first)
         for start in others:
             total = tuple(map(add, total, self._words.unpack_from(self._map, start)))
         total = (*total, 0)
-        return [one.of(total) for one in plan]
+        found = [one.of(total) for one in plan[0]]
+        return [found[which] for which in plan[1]]
 
     def close(self) -> None:
         self._map.close()

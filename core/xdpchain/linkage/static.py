@@ -150,8 +150,7 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """BTF; the types of functions by (owner, old index); and the source lines of each owner's instructions.
-    """
+    """BTF, the types of functions by (owner, old index), and the source lines of each owner."""
 
     btf: bytes
     functions: Mapping[Hashable, int]

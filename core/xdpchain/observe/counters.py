@@ -41,7 +41,8 @@ class DispatcherCounters:
         self._keys = tuple(slot.key for slot in chain)
         self._slots = tuple(map(slot_key, chain))
         # What can't change any more.
-        self._base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
+        base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
+        self._base = base if any(row.total_packets for row in base) else None
         self._maps: list[CountedMap] = []
         with contextlib.ExitStack() as held:
             for source in counting.sources:
@@ -55,9 +56,10 @@ class DispatcherCounters:
             self._held = held.pop_all()
 
     def read(self) -> Sample:
-        rows = self._base
-        for counted in self._maps:
-            rows = [row.plus(more) for row, more in zip(rows, counted.read(self._slots), strict=True)]
+        first, *others = (counted.read(self._slots) for counted in self._maps)
+        rows = first if self._base is None else _sums(self._base, first)
+        for more in others:
+            rows = _sums(rows, more)
         verdict, *counts = rows
         return Sample(time.monotonic(), dict(zip(self._keys, counts, strict=True)), verdict)
 
@@ -71,6 +73,10 @@ class DispatcherCounters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sums(rows: list[SlotCounts], more: list[SlotCounts]) -> list[SlotCounts]:
+    return [row.plus(other) for row, other in zip(rows, more, strict=True)]
 
 
 def open_counters(running: Running) -> CounterReader | None:
