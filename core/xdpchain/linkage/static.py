@@ -20,7 +20,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from xdpchain.advice import Do, advise
@@ -371,7 +371,13 @@ def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:
 
 
 def _unfolded(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded:
-    return unfold(decode(unit.instructions)[: main_length(unit.instructions)], reach=reach)
+    return _unfolded_main(unit.instructions, reach)
+
+
+@lru_cache(maxsize=64)
+def _unfolded_main(code: bytes, reach: int) -> Unfolded:
+    """For an edit in a process that lives on: most of a chain's components are what they were."""
+    return unfold(decode(code)[: main_length(code)], reach=reach)
 
 
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)
