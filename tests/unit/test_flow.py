@@ -148,12 +148,14 @@ def test_a_description_is_read_as_it_was_written() -> None:
         {"maps": [{"id": 1, "stride": 1 << 30, "slots": [], "verdict": [[0]] * 6}]},
         {"slots": [["a", False, [0] * 6, [1 << 64] * 6]]},
         {"verdict": [[0] * 6]},
+        {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, 1, 2]], "verdict": [[0]] * 6}]},
+        {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, [[0]] * 6, 2]], "verdict": [[0]] * 6}]},
         {"maps": 3},
     ],
 )
 def test_what_others_wrote_is_not_believed(change: dict[str, object]) -> None:
     document = json.loads(COUNTING.encode()) | change
-    with pytest.raises(InvalidInput, match="counters can't be read"):
+    with pytest.raises(InvalidInput, match="counters"):
         Counting.decode(json.dumps(document).encode())
 
 

@@ -135,7 +135,8 @@ def counters_for(
             info = bpf.map_info(fd)
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the running chain's counters can't be opened") from error
-        if (info.value_size, info.max_entries) == (size, elements):
+        shape = (info.name, info.type, info.value_size, info.max_entries)
+        if shape == (COUNTERS, bpf.MapType.ARRAY, size, elements):
             return OwnCounters(fd, info.id, layout, False)
     fd = held.enter_context(_create(size, elements))
     return OwnCounters(fd, bpf.map_info(fd).id, layout, True)

@@ -12,10 +12,11 @@ Every number is a sum of counters, never a difference (`Layout`), so that none c
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
 from .chain import Slot
@@ -23,11 +24,15 @@ from .counts import CODES, SlotCounts
 
 __all__ = ["COUNTER", "Counting", "Layout", "Source", "Terms", "slot_key"]
 
+T = TypeVar("T")
+
+WHAT = "the description of the chain's counters"
+
 FORMAT = 1
 COUNTER = 16
 """Bytes of a counter: packets, then bytes, 64 bits each."""
 
-MAX_STRIDE, MAX_SOURCES, MAX_SLOTS = 1 << 16, 64, 256
+MAX_STRIDE, MAX_SOURCES, MAX_SLOTS = 1 << 16, 256, 256
 
 Terms = tuple[tuple[int, ...], ...]
 """For each return code (`counts.CODES`) the indices of the counters whose sum is the number of packets."""
@@ -128,58 +133,60 @@ class Counting:
     @classmethod
     def decode(cls, data: bytes) -> Counting:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
-        try:
-            document = json.loads(data.rstrip(b"\0"))
-            if document["format"] != FORMAT:
-                raise ValueError(f"format {document['format']}, this reads {FORMAT}")
-            own, (packets, octets) = document["own"], document["verdict"]
-            return cls(
-                _natural(document["origin"]),
-                None if own is None else _natural(own),
-                tuple(map(_source_in, _at_most(MAX_SOURCES, document["maps"]))),
-                {
-                    (str(key), bool(shadow)): SlotCounts(_row(packets), _row(octets))
-                    for key, shadow, packets, octets in _at_most(MAX_SLOTS, document["slots"])
-                },
-                SlotCounts(_row(packets), _row(octets)),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            why = f"its description of them can't be read: {error}"
-            raise InvalidInput("the chain's counters can't be read", why) from None
+        document = fields(data.rstrip(b"\0"), WHAT)
+        if document.integer("format") != FORMAT:
+            raise _invalid(f"format {document.integer('format')}, this reads {FORMAT}")
+        rows = document.list("slots", most=MAX_SLOTS)
+        return cls(
+            document.integer("origin", most=ID),
+            document.integer_or_none("own", most=ID),
+            tuple(map(_source_in, document.objects("maps", most=MAX_SOURCES))),
+            dict(_slot_in(row, _counts_in) for row in rows),
+            _counts_in(document.list("verdict", most=2)),
+        )
 
 
-def _source_in(document: Mapping[str, Any]) -> Source:
-    stride = _natural(document["stride"])
-    if not 0 < stride <= MAX_STRIDE or stride % 8:
-        raise ValueError(f"a stride of {stride} bytes")
-    slots = {
-        (str(key), bool(shadow)): _terms_in(terms, stride)
-        for key, shadow, terms in _at_most(MAX_SLOTS, document["slots"])
-    }
-    return Source(_natural(document["id"]), Layout(stride, slots, _terms_in(document["verdict"], stride)))
+def _source_in(document: Fields) -> Source:
+    stride = document.integer("stride", least=8, most=MAX_STRIDE)
+    if stride % 8:
+        raise _invalid(f"a stride of {stride} bytes")
+
+    def terms_in(value: list[Any]) -> Terms:
+        match value:
+            case [[*terms]] if len(terms) == CODES and all(map(_is_numbers, terms)):
+                pass
+            case _:
+                raise _invalid("no counters of six codes")
+        if any((index + 1) * COUNTER > stride for some in terms for index in some):
+            raise _invalid("a counter outside its map")
+        return tuple(map(tuple, terms))
+
+    slots = dict(_slot_in(row, terms_in) for row in document.list("slots", most=MAX_SLOTS))
+    verdict = terms_in([document.list("verdict", most=CODES)])
+    return Source(document.integer("id", most=ID), Layout(stride, slots, verdict))
 
 
-def _terms_in(document: Any, stride: int) -> Terms:
-    terms = tuple(tuple(map(_natural, _at_most(MAX_STRIDE, some))) for some in _at_most(CODES, document))
-    if len(terms) != CODES or any((index + 1) * COUNTER > stride for some in terms for index in some):
-        raise ValueError("a counter outside its map")
-    return terms
+def _slot_in(row: Any, content: Callable[[list[Any]], T]) -> tuple[SlotKey, T]:
+    match row:
+        case [str(key), bool(shadow), *rest] if len(rest) in (1, 2):
+            return (key, shadow), content(rest)
+    raise _invalid("no counts of a slot")
 
 
-def _at_most(most: int, document: Any) -> list[Any]:
-    if not isinstance(document, list) or len(document) > most:
-        raise ValueError(f"a list of at most {most} was expected")
-    return document
+def _counts_in(value: list[Any]) -> SlotCounts:
+    match value:
+        case [packets, octets] if all(_is_numbers(row) and len(row) == CODES for row in (packets, octets)):
+            return SlotCounts(tuple(packets), tuple(octets))
+    raise _invalid("no packets and bytes of six codes")
 
 
-def _natural(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError(f"{str(value)[:40]} is no count")
-    return value
+def _is_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_STRIDE
+        and all(type(number) is int and 0 <= number < 1 << 64 for number in value)
+    )
 
 
-def _row(document: Any) -> tuple[int, ...]:
-    row = tuple(map(_natural, _at_most(CODES, document)))
-    if len(row) != CODES:
-        raise ValueError(f"{len(row)} codes")
-    return row
+def _invalid(why: str) -> InvalidInput:
+    return InvalidInput(f"{WHAT} can't be read", why)
