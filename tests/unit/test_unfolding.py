@@ -36,6 +36,10 @@ def load(register: int, at: int) -> Instruction:
     return Instruction(op.LDX_B, register, 1, at, 0)
 
 
+def helper(number: int) -> Instruction:
+    return Instruction(op.CALL, 0, op.CALL_HELPER, 0, number)
+
+
 def laid_out(unfolded: Unfolded) -> bytes:
     """With exits that return the known code, whatever is in r0."""
     out, codes = Assembly(), set()
@@ -59,8 +63,11 @@ def functions(draw: st.DrawFn) -> list[Instruction]:
     length = draw(st.integers(1, 25))
     lines = [put(register, draw(st.integers(0, 4))) for register in KEPT]
     lines += [Instruction(op.ST_W, op.FRAME, 0, -4, draw(st.integers(0, 4)))]
-    register, value = st.sampled_from(KEPT), st.sampled_from((0, 1, 2, 3, 31, -1))
     kinds = ("put", "copy", "load", "spill", "fill", "jump", "jump", "goto", "add", "exit")
+    if draw(st.booleans()):
+        lines.append(Instruction(op.MOV64_REG, 2, op.FRAME, 0, 0))
+        kinds += ("through", "through")
+    register, value = st.sampled_from(KEPT), st.sampled_from((0, 1, 2, 3, 31, -1))
     for at in range(length):
         left = length - at
         kind, target, other = draw(st.sampled_from(kinds)), draw(register), draw(register)
@@ -74,6 +81,8 @@ def functions(draw: st.DrawFn) -> list[Instruction]:
             lines.append(Instruction(op.STX_W, op.FRAME, target, -4, 0))
         elif kind == "fill":
             lines.append(Instruction(op.LDX_W, target, op.FRAME, -4, 0))
+        elif kind == "through":
+            lines.append(Instruction(op.STX_W, 2, target, draw(st.sampled_from((-4, -8))), 0))
         elif kind == "jump":
             code = draw(st.sampled_from((op.JEQ, op.JNE, op.JGT))) | draw(st.sampled_from((op.JMP, op.JMP32)))
             lines.append(jump(code, target, draw(value) & 0x7FFFFFFF, draw(st.integers(0, left - 1))))
@@ -116,8 +125,21 @@ def test_codes_are_known_through_copies_the_stack_and_comparisons() -> None:
     # What overlaps it, or may come by a pointer, is not known.
     assert codes(put(6, 2), spill, Instruction(op.ST_B, op.FRAME, 0, -2, 0), fill, EXIT) == {None}
     pointer = Instruction(op.MOV64_REG, 2, op.FRAME, 0, 0)
-    assert codes(pointer, put(6, 2), spill, fill, EXIT) == {None}
-    call = Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.KTIME_GET_NS)
+    further = Instruction(op.ALU64 | op.ADD, 2, 0, 0, -4)
+    through = Instruction(op.STX_W, 2, 7, 0, 0)
+    assert codes(pointer, put(6, 2), spill, through, fill, EXIT) == {None}
+    assert codes(pointer, put(6, 2), spill, Instruction(op.STX_DW, 1, 2, 0, 0), fill, EXIT) == {None}
+    key = (put(6, 2), spill, pointer, further)
+    assert codes(*key, helper(op.Helper.MAP_LOOKUP_ELEM), fill, EXIT) == {2}, "it reads its key"
+    assert codes(*key, helper(op.Helper.FIB_LOOKUP), fill, EXIT) == {None}
+    assert codes(*key, Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 1), fill, EXIT) == {None}
+    assert codes(*key, helper(op.Helper.KTIME_GET_NS), helper(op.Helper.FIB_LOOKUP), fill, EXIT) == {None}
+    elsewhere = (*key, put(2, 0), helper(op.Helper.FIB_LOOKUP), fill, EXIT)
+    assert codes(*elsewhere) == {2}, "no pointer is given to it"
+    kept = (*key, Instruction(op.MOV64_REG, 8, 2, 0, 0), helper(op.Helper.MAP_LOOKUP_ELEM))
+    assert codes(*kept, fill, EXIT) == {2}
+    assert codes(*kept, Instruction(op.STX_W, 8, 7, 0, 0), fill, EXIT) == {None}
+    call = helper(op.Helper.KTIME_GET_NS)
     assert codes(put(0, 2), call, EXIT) == {None}
     assert codes(put(6, 2), call, copy(0, 6), EXIT) == {2}
     atomic = Instruction(op.STX | op.ATOMIC | op.W, 1, 0, 0, op.CMPXCHG)

@@ -7,8 +7,8 @@ that leads.
 
 It is a walk over a graph of (instruction, what is known there of the values that may become the code). What
 is known: constants, and what a comparison with one tells. Only 32 bits count, as for the kernel. Values are
-followed through registers, and through the stack where no pointer to it exists. Where the copies become too
-many, less is remembered; a code that is not known costs a test, never a mistake.
+followed through registers, and through the stack as far as no pointer to it may have changed them. Where
+the copies become too many, less is remembered; a code that is not known costs a test, never a mistake.
 """
 
 from __future__ import annotations
@@ -31,6 +31,21 @@ Node = tuple[int, Known]
 """An instruction's index, and what is known when it is reached."""
 
 RESULT: Place = (0, 0)
+
+READING = frozenset(
+    (
+        op.Helper.MAP_LOOKUP_ELEM,
+        2,  # bpf_map_update_elem
+        3,  # bpf_map_delete_elem
+        6,  # bpf_trace_printk
+        op.Helper.PERF_EVENT_OUTPUT,
+        28,  # bpf_csum_diff
+        op.Helper.RINGBUF_OUTPUT,
+        op.Helper.XDP_STORE_BYTES,
+    )
+)
+"""Helpers that only read what is on the stack, wherever a pointer to it is given to them."""
+
 EVERYWHERE = 1 << 30
 REACHES = (EVERYWHERE, 48, 12, 3)
 """So many instructions before an exit something is remembered, at most; the first that makes no more copies
@@ -161,12 +176,17 @@ class _Tracking:
     def __init__(self, lines: Sequence[Instruction]) -> None:
         self._lines = lines
         self._whole = dict(whole(lines))
-        self._stack = not any(_points_to_stack(line) for line in self._whole.values())
         before: dict[int, list[int]] = {at: [] for at in self._whole}
         for at, line in self._whole.items():
             for following in successors(at, line):
                 before[following].append(at)
         self._before = before
+        self._pointers = self._stack_pointers()
+        # A pointer that lies in memory may come from anywhere.
+        self._stack = not any(
+            line.code & op.CLASS == op.STX and line.source in self._pointers[at]
+            for at, line in self._whole.items()
+        )
         self._live = self._liveness()
         self._distance = self._distances()
 
@@ -189,7 +209,7 @@ class _Tracking:
         at, known = node
         line = self._whole[at]
         values = dict(known)
-        self._carry_out(line, values)
+        self._carry_out(at, line, values)
         found = []
         for place, following in enumerate(successors(at, line)):
             here = values | _learned(line, taken=place == 1)
@@ -197,10 +217,10 @@ class _Tracking:
             found.append((following, tuple(sorted((p, here[p]) for p in live if p in here))))
         return found
 
-    def _carry_out(self, line: Instruction, values: dict[Place, int]) -> None:
+    def _carry_out(self, at: int, line: Instruction, values: dict[Place, int]) -> None:
         source = self._source(line)
         value = source if isinstance(source, int) or source is None else values.get(source)
-        for place in self._written(line, values):
+        for place in self._written(at, line, values):
             values.pop(place, None)
         target = self._target(line)
         if target is not None and value is not None:
@@ -226,11 +246,15 @@ class _Tracking:
             return line.immediate & 0xFFFFFFFF if kind == op.ST else (line.source, 0)
         return None
 
-    def _written(self, line: Instruction, places: Mapping[Place, object] | set[Place]) -> list[Place]:
-        """Those of these places that hold something else afterwards."""
+    def _written(
+        self, at: int, line: Instruction, places: Mapping[Place, object] | set[Place]
+    ) -> list[Place]:
+        """Those of these places that may hold something else afterwards."""
         kind = line.code & op.CLASS
         if line.code == op.CALL or (kind == op.LD and line.code != op.LD_IMM64):
-            return [place for place in places if place[1] == 0 and place[0] <= 5]
+            reads = line.source == op.CALL_HELPER and line.immediate in READING
+            given = not reads and any(1 <= register <= 5 for register in self._pointers[at])
+            return [place for place in places if (given if place[1] else place[0] <= 5)]
         if kind in (op.LD, op.LDX, op.ALU, op.ALU64):
             return [place for place in places if place == (line.target, 0)]
         if kind not in (op.ST, op.STX):
@@ -241,7 +265,29 @@ class _Tracking:
         if line.target == op.FRAME:
             low, high = line.offset, line.offset + op.BYTES[line.code & op.SIZE]
             changed += [p for p in places if p[1] and p[0] < high and low < p[0] + p[1]]
+        elif line.target in self._pointers[at]:
+            changed += [p for p in places if p[1]]
         return changed
+
+    def _stack_pointers(self) -> dict[int, frozenset[int]]:
+        """The registers that may point to the stack, before each instruction."""
+        found = {at: frozenset((op.FRAME,)) for at in self._whole}
+        waiting = list(self._whole)
+        while waiting:
+            at = waiting.pop()
+            line = self._whole[at]
+            kind, pointers = line.code & op.CLASS, found[at]
+            if line.code == op.CALL:
+                pointers -= frozenset(range(6))
+            elif kind in (op.ALU, op.ALU64) and line.code & op.X and line.source in pointers:
+                pointers |= {line.target}
+            elif kind in (op.LD, op.LDX) or (kind in (op.ALU, op.ALU64) and _sets(line)):
+                pointers -= {line.target}
+            for following in successors(at, line):
+                if not pointers <= found[following]:
+                    found[following] |= pointers
+                    waiting.append(following)
+        return found
 
     def _liveness(self) -> dict[int, frozenset[Place]]:
         """What may become the code, before each instruction."""
@@ -255,7 +301,7 @@ class _Tracking:
             at = waiting.pop()
             line = self._whole[at]
             after = set().union(*(live[following] for following in successors(at, line)))
-            now = after - set(self._written(line, after))
+            now = after - set(self._written(at, line, after))
             source = self._source(line)
             if self._target(line) in after and isinstance(source, tuple):
                 now.add(source)
@@ -279,12 +325,9 @@ class _Tracking:
         return {at: found.get(at, EVERYWHERE) for at in self._whole}
 
 
-def _points_to_stack(line: Instruction) -> bool:
-    """Whether it makes a pointer to the stack, through which anything there may be changed unseen."""
-    kind = line.code & op.CLASS
-    if kind in (op.ALU, op.ALU64):
-        return bool(line.code & op.X) and line.source == op.FRAME
-    return kind == op.STX and line.source == op.FRAME
+def _sets(line: Instruction) -> bool:
+    """Whether arithmetic forgets what was in its target."""
+    return line.code & op.OPERATION == op.MOV
 
 
 def _on_stack(line: Instruction) -> Place | None:
