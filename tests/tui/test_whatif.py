@@ -119,14 +119,15 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
         await driver.until(lambda: "your own ssh connection's packets are among" in driver.label("#packets"))
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         assert "It would cut it" in driver.text()
         assert "rolls back by itself" in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
 
-        await driver.press("w", "a")  # not to wait
+        await driver.press("w")  # not to wait
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         text = driver.text()
         assert "This would cut your own ssh connection through xdp0." in text
@@ -166,7 +167,8 @@ async def test_a_candidate_that_spares_it_asks_as_before(own: Playground, sample
     run_chain(own, samples, "monitor", "firewall")
     async with driving(own.netns, own.ifname) as driver:
         await driver.until(lambda: driver.session.own)
-        await driver.press("J", "a")
+        await driver.press("J")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         text = driver.text()
         assert "Your own connection comes in through xdp0." in text

@@ -66,7 +66,7 @@ ADOPT_CONFIRM = "60"
 VALUE_OPTIONS = ("--netns",)
 """Options with a value that may stand before the command."""
 
-USAGE = """xdptui [IF] [--netns NAME]
+USAGE = """xdptui [IF] [--netns NAME] [--no-mouse]
        xdptui COMMAND ... [--json] [--netns NAME] [-v]"""
 
 DESCRIPTION = """\
@@ -163,6 +163,7 @@ def terminal_parser() -> argparse.ArgumentParser:
     """What may be written without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
     parser.add_argument("interface", metavar="IF", nargs="?")
+    parser.add_argument("--no-mouse", dest="mouse", action="store_false")
     _common(parser, top=True)
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
