@@ -39,7 +39,7 @@ def block(cli: CommandLine) -> None:
     cli.ok("map", cli.interface, "xdp_firewall", "blocked", "--set", rule, "--yes")
 
 
-@pytest.mark.parametrize("linkage", ["static", "tailcall"])
+@pytest.mark.parametrize("linkage", ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
 def test_the_line_that_dropped_and_how_many_packets(cli: CommandLine, linkage: str) -> None:
     cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("pass"), "--linkage", linkage)
     block(cli)
