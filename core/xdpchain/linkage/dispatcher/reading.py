@@ -14,9 +14,9 @@ from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Owner
 from xdpchain.sys import bpf, bpffs
 
-from .attached import PinsMissing, can_shade, slots_by_links, slots_by_pins
+from .attached import PinsMissing, replaces_main, slots_by_links, slots_by_pins
 from .config import EVERY_CODE, DispatcherConfig
-from .emit import function_ids
+from .emit import beyond_pass, function_ids
 from .installed import EMITTED
 from .recognise import Recognised
 
@@ -45,23 +45,35 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
         note = f"it is a dispatcher, but {found.trouble}: only the tool that made it can change it"
         return Reading(owner, note=note)
 
+    with bpf.prog_by_id(found.id) as program:
+        functions = function_ids(program)
+    alone = replaces_main(ifindex, found.id, config, functions, ours=found.ours)
+
+    def chain_of(slots: Sequence[Slot]) -> Chain:
+        bare = alone and len(slots) == 1 and beyond_pass(config.slots[0])
+        return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=found.version, bare=bare)
+
     def only_shown(slots: Sequence[Slot] | None, note: str) -> Reading:
-        return Reading(owner, None, _chain(slots or (), mode, found.version), note)
+        return Reading(owner, None, chain_of(slots or ()), note)
+
+    def linked() -> tuple[Slot, ...] | None:
+        with contextlib.suppress(bpf.BpfError):
+            return slots_by_links(found.id, config, functions, shades=not alone)
+        return None
 
     try:
-        shades = can_shade(config, found.ours)
-        slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=shades)
+        slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=not alone)
     except (bpffs.BpffsMissing, PermissionDenied) as error:
-        return only_shown(_linked(found, config), f"its components' pins can't be read. {error}")
+        return only_shown(linked(), f"its components' pins can't be read. {error}")
     except OSError as error:
         note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
-        return only_shown(_linked(found, config), note)
+        return only_shown(linked(), note)
     except PinsMissing:
-        linked = _linked(found, config)
+        there = linked()
         if found.bpfman or any(BPFMAN_PINS.glob(f"dispatcher_*_{ifindex}_*")):
             owner = Owner.BPFMAN
-            return only_shown(linked, "bpfman made and manages this chain: change it with bpfman")
-        return only_shown(linked, _without_pins(ifname, linked, len(config.slots)))
+            return only_shown(there, "bpfman made and manages this chain: change it with bpfman")
+        return only_shown(there, _without_pins(ifname, there, len(config.slots)))
     if found.version not in EMITTED:
         note = (
             f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited. "
@@ -71,19 +83,18 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note)
-    notes = (_unlinked(slots, unlinked), _unshaded(slots, config))
-    return Reading(owner, _chain(slots, mode, found.version), note="; ".join(filter(None, notes)))
+    chain = chain_of(slots)
+    notes = (_unlinked(slots, unlinked), _unshaded(slots, config) or _bare(chain))
+    return Reading(owner, chain, note="; ".join(filter(None, notes)))
 
 
-def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
-    return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version)
-
-
-def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...] | None:
-    with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(found.id) as program:
-        shades = can_shade(config, found.ours)
-        return slots_by_links(found.id, config, function_ids(program), shades=shades)
-    return None
+def _bare(chain: Chain) -> str:
+    if not chain.bare:
+        return ""
+    return (
+        f"{chain.slots[0].name} has taken the dispatcher's place, as libxdp has it with a single program: what it "
+        "returns is the verdict, whatever its actions. Any change made here puts it behind the dispatcher"
+    )
 
 
 def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
