@@ -66,7 +66,7 @@ def test_xdp_loader_edits_a_lone_component_behind_the_dispatcher(
     loader.load(samples / "counter.o")
     two = agreed(playground)
     assert two.chain is not None
-    assert [slot.id for slot in two.chain][0] == first
+    assert two.chain.slots[0].id == first
     loader.unload(two.chain.slots[1].id or 0)
     left = look_at(playground)  # libxdp's way again
     assert left.chain is not None
