@@ -92,8 +92,8 @@ def _bare(chain: Chain) -> str:
     if not chain.bare:
         return ""
     return (
-        f"{chain.slots[0].name} has taken the dispatcher's place, as libxdp has it with a single program: what "
-        "it returns is the verdict, whatever its actions. Any change made here puts it behind the dispatcher"
+        f"{chain.slots[0].name} has taken the dispatcher's place, as libxdp has it with a single program: "
+        "its code is the verdict, whatever its actions. Any change made here puts it behind the dispatcher"
     )
 
 
