@@ -78,8 +78,8 @@ def compile_component(
     if THROW in kernel_calls(data, component.name):
         raise LinkRefused(
             f"{component.name} can't be linked into a chain",
-            "it calls bpf_throw, which leaves the whole program: no later slot would run, and the packet would "
-            "not be counted",
+            "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
+            "count the packet",
             "Use freplace linkage, where it ends that slot alone; or return the code instead of throwing it",
         )
     frags = component.frags if frags is None else frags
