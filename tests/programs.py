@@ -44,7 +44,8 @@ def programs(draw: st.DrawFn, *, map_fd: int | None = None) -> bytes:
         out.put(op.MOV32_IMM, 0, immediate=draw(st.sampled_from(CODES)))
     out.put(op.EXIT)
     for function in range(functions):
-        _function(draw, out, function)
+        if out.uses(("function", function)):
+            _function(draw, out, function)
     return out.image()
 
 
@@ -120,7 +121,7 @@ def _block(
 
 
 def _function(draw: st.DrawFn, out: Assembly, function: int) -> None:
-    """A code for the byte in r1; the first may call the second."""
+    """A code for the byte in r1."""
     out.label(("function", function))
     out.put(op.MOV64_IMM, 0, immediate=draw(st.sampled_from(CODES)))
     out.jump(("out", function), op.JMP | op.JGT, 1, draw(st.integers(0, 255)))

@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import TextIO
 
 from xdpchain.errors import XdpChainError
+from xdptui.words.advice import worded
 from xdptui.words.printable import printable
 
 __all__ = [
@@ -85,6 +86,7 @@ class Talk:
 
     json: bool = False
     verbose: bool = False
+    netns: str | None = None
 
     @classmethod
     def of(cls, arguments: list[str]) -> Talk:
@@ -93,6 +95,7 @@ class Talk:
         return cls(
             not {"--json", "--jsonl"}.isdisjoint(given),
             any(word == "--verbose" or (word[:2] == "-v" and not word.strip("-v")) for word in given),
+            _value_of("--netns", given),
         )
 
     def warn(self, text: str) -> None:
@@ -108,11 +111,11 @@ class Talk:
     def failed(self, error: XdpChainError) -> None:
         """What failed, why, and what to do, in that order."""
         if self.json:
-            _say(json.dumps({"error": error_document(error)}))
+            _say(json.dumps({"error": error_document(error, self.netns)}))
             return
         lines = [f"xdptui: {printable(f'{error.what}: {error.why}' if error.why else error.what)}"]
-        if error.todo:
-            lines.append(f"  {printable(error.todo)}")
+        if todo := worded(error.todo, self.netns):
+            lines.append(f"  {printable(todo)}")
         if error.detail and self.verbose:
             lines += ["  The kernel's words:", *(f"    {printable(x)}" for x in error.detail.splitlines())]
         elif error.detail:
@@ -120,12 +123,24 @@ class Talk:
         _say("\n".join(lines))
 
 
-def error_document(error: XdpChainError) -> dict[str, str | int]:
+def _value_of(option: str, given: list[str]) -> str | None:
+    """The last value of an option, as argparse would find it."""
+    found = None
+    for place, word in enumerate(given):
+        if word == option:
+            found = given[place + 1] if place + 1 < len(given) else None
+        elif word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def error_document(error: XdpChainError, netns: str | None = None) -> dict[str, str | int]:
+    """An error for scripts; ``netns`` is the namespace that the command looks into."""
     return {
         "kind": type(error).__name__,
         "what": error.what,
         "why": error.why,
-        "todo": error.todo,
+        "todo": worded(error.todo, netns),
         "detail": error.detail,
         "exit_code": int(error.exit_code),
     }

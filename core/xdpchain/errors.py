@@ -8,6 +8,8 @@ the verifier's last lines). A class stands for one thing that a caller may want 
 
 from __future__ import annotations
 
+from .advice import Advice
+
 __all__ = [
     "Busy",
     "Cancelled",
@@ -24,13 +26,13 @@ __all__ = [
 
 
 class XdpChainError(Exception):
-    """What failed (``what``), why (``why``), what to do (``todo``), and the kernel's own words
-    (``detail``).
+    """What failed (``what``), why (``why``), what to do (``todo``: words, or the kind of advice, which the
+    faces put into words), and the kernel's own words (``detail``).
     """
 
     exit_code = 1
 
-    def __init__(self, what: str, why: str = "", todo: str = "", *, detail: str = "") -> None:
+    def __init__(self, what: str, why: str = "", todo: str | Advice = "", *, detail: str = "") -> None:
         super().__init__(what)
         self.what = what
         self.why = why
@@ -45,7 +47,7 @@ class XdpChainError(Exception):
         return (_revive, (type(self), self.what, self.why, self.todo, self.detail))
 
 
-def _revive(kind: type[XdpChainError], what: str, why: str, todo: str, detail: str) -> XdpChainError:
+def _revive(kind: type[XdpChainError], what: str, why: str, todo: str | Advice, detail: str) -> XdpChainError:
     return kind(what, why, todo, detail=detail)
 
 

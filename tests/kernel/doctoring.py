@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Iterable
 
 from xdpchain.doctor import Finding, examine
 from xdpchain.testing.playground import Playground
+from xdptui.words.advice import worded
 
-__all__ = ["RETURN_PASS", "diagnosed", "do", "one"]
+__all__ = ["RETURN_PASS", "commands_of", "diagnosed", "do", "heed", "one"]
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -24,6 +26,17 @@ def one(found: Iterable[Finding], check: str, interface: str | None = None) -> F
 def diagnosed(playground: Playground, check: str, link: int = 0) -> Finding:
     name = playground.links[link].ifname
     return one(examine(playground.netns, name), check, name)
+
+
+def commands_of(finding: Finding) -> list[str]:
+    """The commands that a finding recommends: those in backticks, or the whole of it."""
+    told = worded(finding.fix)
+    return re.findall("`(.*?)`", told) or [told]
+
+
+def heed(finding: Finding) -> None:
+    """Do what comes first."""
+    do(commands_of(finding)[0])
 
 
 def do(command: str) -> None:

@@ -40,6 +40,7 @@ from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.packet import Packet
 from xdpchain.trial.whatif import what_if
+from xdptui.words.advice import worded
 
 linkages = pytest.mark.parametrize("linkage", LINKAGES)
 
@@ -205,7 +206,7 @@ def test_confirmed_it_stays_and_undo_knows_its_limit(playground: Playground, cou
         apply(plan_of(look_at(playground), counting), confirm=LATER)
         with pytest.raises(NothingToUndo) as waiting:
             undo_of(look_at(playground))
-        assert "xdptui rollback" in waiting.value.todo
+        assert "xdptui rollback" in worded(waiting.value.todo)
         after = confirm(playground.ifname, playground.netns)
         assert after.chain is not None
         with pytest.raises(NothingToUndo, match="only the id is known"):
@@ -284,7 +285,7 @@ def test_nothing_else_may_be_replaced_by_saying_adopt(playground: Playground, co
             make_plan(running, chain, adopts=12345678)
         with pytest.raises(NotOurs) as refused:
             make_plan(running, chain)
-        assert f"xdptui adopt {playground.ifname} OBJ" in refused.value.todo
+        assert f"xdptui adopt {playground.ifname} OBJ" in worded(refused.value.todo)
 
 
 TAIL = """
@@ -326,11 +327,6 @@ def test_maps_of_what_it_tail_calls_go_on(playground: Playground, tmp_path: Path
 
 
 # The command line
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(

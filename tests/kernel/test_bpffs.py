@@ -18,6 +18,7 @@ import pytest
 from xdpchain.bytecode.instructions import LET_PASS as PASS
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied
 from xdpchain.sys import bpf, bpffs
+from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and BPF take root")
 
@@ -310,7 +311,7 @@ def test_a_directory_left_behind_is_not_taken_over(root: Path, pin: Callable[[Pa
     pin(old.path / "prog0-prog")
     with pytest.raises(NotOurs) as caught:
         bpffs.make_dispatch_dir(5, 6)
-    assert "xdptui clean" in caught.value.todo
+    assert "xdptui clean" in worded(caught.value.todo)
     assert bpffs.pins(old) == ("prog0-prog",)
 
 

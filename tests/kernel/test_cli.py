@@ -12,16 +12,10 @@ import pytest
 from tests.kernel.command_line import CommandLine
 from xdpchain.sys import bpffs
 from xdpchain.testing.frames import NEAR, PEER, arp_request, scripted, udp
-from xdpchain.testing.playground import Playground
 
 FRAMES = [udp(PEER, NEAR, 53)] * 6 + [arp_request(PEER, NEAR)] * 4
 
 ACTIONS = ("XDP_ABORTED", "XDP_DROP", "XDP_PASS", "XDP_TX", "XDP_REDIRECT")
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def fits(value: Any, shape: Any) -> bool:

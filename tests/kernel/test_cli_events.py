@@ -61,7 +61,10 @@ def test_lines_of_json(cli: CommandLine) -> None:
     sent = next(row for row in last["rows"] if row["sent"])
     assert (sent["tracepoint"], sent["target_sent"], sent["interface"]) == ("xdp_devmap_xmit", 5, "xdp0")
     down = next(row for row in last["rows"] if row["name"] == "ENETDOWN")
-    assert (down["via"], down["todo"]) == ("ports[2]", "ip link set dev xdp1 up")
+    assert (down["via"], down["todo"]) == (
+        "ports[2]",
+        f"Bring it up (`ip -n {cli.playground.netns} link set dev xdp1 up`)",
+    )
     assert down["lost_rate"] == 0
     assert (last["untold"], last["unplaced"], last["missed"]) == (0, 0, 0)
 

@@ -16,15 +16,9 @@ import pytest
 from tests.conftest import why_no_freplace
 from tests.kernel.command_line import COMMAND, CommandLine
 from xdpchain import editing
-from xdpchain.testing.playground import Playground
 from xdptui.cli import main
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ PATIENCE = 20.0
 
 
 @pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
-@pytest.fixture
 def three(playground: Playground, samples: Path) -> Running:
     return change(playground, scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC))
 

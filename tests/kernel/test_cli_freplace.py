@@ -5,23 +5,16 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from tests.kernel.command_line import CommandLine
 from xdpchain.testing.frames import NEAR, PEER, udp
-from xdpchain.testing.playground import Playground
 from xdptui.commands import in_place
 
 pytestmark = pytest.mark.vm
 
 FRAMES = [udp(PEER, NEAR, 53)] * 10
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def xdp_loader(cli: CommandLine, *words: str) -> str:

@@ -5,17 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.kernel.command_line import CommandLine
 from tests.kernel.loaders import attach_pinned, pinned_program
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def test_the_list(cli: CommandLine) -> None:

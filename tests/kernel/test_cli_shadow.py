@@ -5,16 +5,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.kernel.command_line import CommandLine
 from xdpchain.testing.frames import scripted
-from xdpchain.testing.playground import Playground
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 def test_loaded_in_shadow_looked_at_and_armed(cli: CommandLine) -> None:

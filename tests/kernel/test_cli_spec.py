@@ -28,11 +28,6 @@ FRAMES = [udp(PEER, NEAR, 53)] * 5
 
 
 @pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
-@pytest.fixture
 def objects(tmp_path: Path, samples: Path) -> Path:
     """Object files of this test's own, to be changed and taken away."""
     folder = tmp_path / "objects"

@@ -38,6 +38,7 @@ from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
+from xdptui.words.advice import worded
 
 FRAME = frames.udp(frames.PEER, frames.NEAR, 9)
 DROP, PASS = 1, 2
@@ -190,7 +191,7 @@ def test_a_waiting_change_comes_first(guarded: Playground, samples: Path) -> Non
     for seconds in (None, 5.0):
         with pytest.raises(Busy, match="waits to be confirmed") as caught:
             apply(make_plan(look_at(guarded), new.chain.remove([0])), confirm=seconds)
-        assert "xdptui rollback" in caught.value.todo
+        assert "xdptui rollback" in worded(caught.value.todo)
     assert look_at(guarded).hook == new.hook
     confirm(guarded.ifname, guarded.netns)
     change(guarded, new.chain.remove([0]))

@@ -19,7 +19,7 @@ import pytest
 from tests.conftest import why_no_freplace
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import COMMAND, CommandLine
-from tests.kernel.doctoring import RETURN_PASS, diagnosed, do, one
+from tests.kernel.doctoring import RETURN_PASS, commands_of, diagnosed, do, heed, one
 from xdpchain.change.stale import clean
 from xdpchain.doctor import Level, Topic, examine
 from xdpchain.errors import NotFound
@@ -34,11 +34,6 @@ ROOT = Path(__file__).parents[2]
 def has(playground: Playground, check: str) -> bool:
     found = examine(playground.netns, playground.ifname)
     return any(f.check == check and f.level is not Level.OK for f in found)
-
-
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
 
 
 # The machine
@@ -145,7 +140,7 @@ def test_a_bpf_filesystem_that_may_not_be_written_to(
         monkeypatch.setenv("LIBXDP_BPFFS", str(tmp_path))
         finding = one(examine(None, "lo"), "bpffs.writable")
         assert finding.level is Level.ERROR
-        do(finding.fix)
+        heed(finding)
         assert one(examine(None, "lo"), "bpffs.writable").level is Level.OK
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
@@ -202,7 +197,8 @@ def test_queues_for_the_other_processors(playground: Playground) -> None:
     finding = diagnosed(playground, "interface.queues")
     if finding.level is Level.OK:
         pytest.skip(f"nothing to say with {os.cpu_count()} CPU")
-    do(finding.fix)
+    for command in commands_of(finding):
+        do(command)
     assert diagnosed(playground, "interface.queues").level is Level.OK
 
 
@@ -218,7 +214,7 @@ def test_jumbo_frames_want_a_chain_that_takes_fragments(samples: Path) -> None:
         do(f"ip -n {playground.netns} link set dev {playground.ifname} mtu 9000")
         finding = diagnosed(playground, "interface.mtu")
         assert (finding.level, "xdp_pass" in finding.what) == (Level.WARN, True), finding
-        do(finding.fix.split(", or ")[0])
+        heed(finding)
         assert diagnosed(playground, "interface.mtu").level is Level.OK
 
 
@@ -234,7 +230,7 @@ def test_the_other_end_of_a_veth_in_the_same_namespace(playground: Playground, s
         ifindex = netlink.link("vz0").ifindex
         with pytest.raises(MtuTooLarge):
             netlink.attach_xdp(ifindex, program, "native", None)
-        do(finding.fix)
+        heed(finding)
         netlink.attach_xdp(ifindex, program, "native", None)
     target = one(examine(playground.netns, "vz1"), "interface.program")
     assert target.level is Level.OK

@@ -27,11 +27,6 @@ UDP = frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))
 Series = dict[tuple[str, ...], float]
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 def parsed(text: str) -> Series:
     """By name and the values of the labels that tests look at."""
     made: Series = {}

@@ -35,6 +35,7 @@ from xdpchain.sys.netlink import (
     codec,
 )
 from xdpchain.sys.netlink.transport import Transport
+from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and XDP take root")
 
@@ -167,7 +168,7 @@ def test_unknown_links_get_an_error_that_helps(nl: Netlink, space: str, which: i
     with pytest.raises(NotFound) as caught:
         nl.link(which)
     assert space in caught.value.what
-    assert caught.value.todo == f"`ip -n {space} link` shows the interfaces"
+    assert worded(caught.value.todo) == f"`ip -n {space} link` shows the interfaces"
 
 
 def test_a_name_that_is_no_utf8_is_shown_escaped(space: str, nl: Netlink) -> None:
@@ -346,7 +347,7 @@ def test_a_program_on_a_bridge_shuts_its_ports(
     with pytest.raises(HookBusy) as caught:
         nl.attach_xdp(nl.link("left").ifindex, program(), "native", None)
     assert "upper device" in caught.value.why
-    assert "bridge" in caught.value.todo
+    assert "bridge" in worded(caught.value.todo)
 
 
 def test_packets_too_large_for_a_program_without_frags(
@@ -357,7 +358,8 @@ def test_packets_too_large_for_a_program_without_frags(
     index = nl.link("left").ifindex
     with pytest.raises(MtuTooLarge, match="MTU is 9000") as caught:
         nl.attach_xdp(index, program(), "native", None)
-    assert "frags" in caught.value.todo
+    assert "frags" in worded(caught.value.todo)
+    assert "generic mode" in worded(caught.value.todo), "which works with any MTU"
     assert "MTU" in caught.value.detail
     nl.attach_xdp(index, program(BPF_F_XDP_HAS_FRAGS), "native", None)
 
@@ -368,7 +370,7 @@ def test_a_driver_without_native_xdp(nl: Netlink, program: Callable[..., bpf.Fd]
         nl.attach_xdp(index, program(), "native", None)
     assert isinstance(caught.value, Unsupported)
     assert caught.value.detail.startswith("EOPNOTSUPP: ")
-    assert "generic" in caught.value.todo
+    assert "generic" in worded(caught.value.todo)
     assert nl.link(index).xdp == ()  # no silent fallback
     nl.attach_xdp(index, program(), "generic", None)
 

@@ -15,6 +15,7 @@ import pytest
 
 from xdpchain.errors import NotFound, PermissionDenied
 from xdpchain.sys import netns
+from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making network namespaces takes root")
 
@@ -45,7 +46,7 @@ def test_a_file_that_is_no_namespace_is_neither_listed_nor_entered() -> None:
         assert path.name not in netns.names()
         with pytest.raises(netns.NetnsError, match="only a file") as caught:
             netns.run(path.name, own)
-        assert "ip netns del" in caught.value.todo
+        assert "ip netns del" in worded(caught.value.todo)
     finally:
         path.unlink()
 
@@ -104,7 +105,7 @@ def test_unknown_names_get_an_error_that_helps(name: str, space: str) -> None:
         netns.run(name, own)
     assert isinstance(caught.value, NotFound)
     assert repr(name) in caught.value.what
-    assert space in caught.value.todo  # the names that there are
+    assert space in worded(caught.value.todo)  # the names that there are
 
 
 def test_no_descriptor_is_left_open(space: str) -> None:

@@ -28,11 +28,6 @@ from xdptui.workers.replay import Replay
 UDP = frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 def begun(path: Path) -> Recording:
     """The recording, once it has a reading."""
     for _ in range(200):

@@ -25,6 +25,7 @@ from xdpchain.observe.tracepoints import listener as listening
 from xdpchain.sys import bpf, netns
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
+from xdptui.words.advice import worded
 
 NATIVE_AND_GENERIC = pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 
@@ -197,7 +198,7 @@ def test_a_target_that_takes_no_xdp_frames(root: None) -> None:
         assert row.place.errno == (errno.EOPNOTSUPP if row.place.kind is Kind.REDIRECT_ERR else errno.ENXIO)
         assert row.target == "xdp1"
         assert "the target's driver takes no XDP frames now" in str(reason(row.place))
-        assert "veth" in reason(row.place).todo
+        assert "veth" in worded(reason(row.place).todo)
 
 
 def test_a_program_that_never_said_where_to(net: Playground, listener: Listener, samples: Path) -> None:

@@ -147,7 +147,7 @@ def adopt(scene: Scene, path: Path | str) -> None:
 
 
 def explained(error: XdpChainError) -> bool:
-    return bool(error.what.strip()) and bool(error.why.strip() or error.todo.strip())
+    return bool(error.what.strip()) and bool(error.why.strip() or error.todo)
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:

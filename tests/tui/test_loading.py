@@ -79,6 +79,19 @@ async def test_overrides_of_priority_actions_and_place(playground: Playground, s
     assert str(chain.slots[1].actions) == "XDP_ABORTED,XDP_DROP,XDP_PASS"
 
 
+async def test_the_dialog_says_what_a_program_can_return_and_where(
+    playground: Playground, samples: Path
+) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await open_object(driver, samples / "firewall.o")
+        await driver.until(lambda: "passes in 9 places, drops in 1 place" in driver.label("#facts"))
+        assert "bpf_map_lookup_elem(&blocked" not in driver.label("#facts")
+        await driver.press("ctrl+l")
+        await driver.until(lambda: "if (!bpf_map_lookup_elem(&blocked, &key))" in driver.label("#facts"))
+        await driver.press("ctrl+l")
+        await driver.until(lambda: "bpf_map_lookup_elem(&blocked" not in driver.label("#facts"))
+
+
 async def test_trial_says_what_each_slot_did(playground: Playground, samples: Path) -> None:
     before = run_chain(playground, samples, "pass")
     async with driving(playground.netns, playground.ifname) as driver:

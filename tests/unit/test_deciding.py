@@ -62,12 +62,25 @@ def test_a_common_tail_returns_a_variable_from_the_stack() -> None:
     assert found.edges == {Edge(1, 3): {PASS}, Edge(1, 2): {DROP}, Edge(6, 8): {ABORTED}}
 
 
-def test_a_slot_that_a_pointer_may_reach_is_not_trusted() -> None:
+@pytest.mark.parametrize(
+    ("helper", "expected"),
+    [(op.Helper.FIB_LOOKUP, Source.COMPUTED), (op.Helper.MAP_LOOKUP_ELEM, PASS)],
+)
+def test_a_slot_that_is_written_through_a_pointer_is_not_trusted(helper: int, expected: int | Source) -> None:
     out = Assembly()
     out.put(op.ST_DW, op.FRAME, 0, -8, PASS)
     out.put(op.MOV64_REG, 2, op.FRAME)
     out.put(op.ADD64_IMM, 2, immediate=-8)
-    out.put(op.CALL, immediate=op.Helper.MAP_LOOKUP_ELEM)
+    out.put(op.CALL, immediate=helper)
+    out.put(op.LDX_DW, 0, op.FRAME, -8)
+    out.put(op.EXIT)
+    assert decisions(out.image()).undecided == {expected}
+
+
+def test_slots_that_overlap_change_one_another() -> None:
+    out = Assembly()
+    out.put(op.ST_DW, op.FRAME, 0, -8, PASS)
+    out.put(op.ST_B, op.FRAME, 0, -5, 1)
     out.put(op.LDX_DW, 0, op.FRAME, -8)
     out.put(op.EXIT)
     assert decisions(out.image()).undecided == {Source.COMPUTED}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from xdpchain.advice import Do, advise
 from xdpchain.doctor import Finding, Level, Topic
 from xdpchain.doctor.device import examine_device
 from xdpchain.doctor.drivers import SOURCES
@@ -22,6 +23,7 @@ from xdpchain.model.commands import Commands
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.observe.owner_evidence import Evidence, Held, judge
 from xdptui.render import doctor_text
+from xdptui.words.advice import worded
 from xdptui.words.doctor_words import summary
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +128,7 @@ def test_the_table_of_drivers_has_its_sources_in_the_docs() -> None:
 def test_commands_are_for_the_namespace() -> None:
     finding = of(examine_device(facts("ena", queues=Queues(8, 8, 8, 8)), AWAY), "interface.xdp-queues")
     assert finding.fix == "ip netns exec blue ethtool -L eth7 combined 4"
-    assert AWAY.ip("link set dev a up") == "ip -n blue link set dev a up"
+    assert AWAY.ip("link", "set", "dev", "a", "up") == "ip -n blue link set dev a up"
     assert AWAY.xdptui("clean") == "xdptui clean --netns blue"
     assert Commands("a b").ip("link") == "ip -n 'a b' link"
 
@@ -179,7 +181,7 @@ def test_both_ends_of_a_veth() -> None:
     pair = facts(running=on, kind="veth", peer=Peer("far", 9000))
     found = examine_device(pair, HERE)
     assert "ethtool -K far gro on" in of(found, "interface.redirect-target").fix
-    assert of(found, "interface.peer-mtu").fix == "ip link set dev far mtu 3498"
+    assert of(found, "interface.peer-mtu").fix.startswith("`ip link set dev far mtu 3498`; or generic mode")
     capable = replace(pair, running=ours(chain(True), device("veth")))
     assert checks(examine_device(capable, HERE)) == set()
 
@@ -217,6 +219,9 @@ def evidence(name: str = "theirs", **more: object) -> Evidence:
         (evidence(pins=("/run/bpfman/fs/prog_7",)), "bpfman"),
         (evidence("xsk_def_prog", maps=("xsks_map",)), "AF_XDP"),
         (evidence("xdpfilt_dny_all"), "xdp-filter"),
+        (evidence("bf_prog", link_id=4), "bpfilter"),
+        (evidence(pins=("/sys/fs/bpf/bpfilter/mine/bf_link",)), "bpfilter"),
+        (evidence("xdp_dispatcher", pins=("/sys/fs/bpf/bpfman/xdp/dispatcher_1_2_link",)), "bpfman"),
         (evidence(held=(Held(77, "lbd", "program"),)), "lbd (pid 77)"),
         (evidence(maps=("cilium",)), ""),
         (evidence(), ""),
@@ -230,18 +235,24 @@ def test_whose_program_it_is(given: Evidence, who: str) -> None:
 @pytest.mark.parametrize(
     ("given", "how", "fix"),
     [
-        (evidence(), "by netlink", "ip link set dev eth7 xdpdrv off"),
-        (evidence(), "by netlink", "xdptui adopt eth7 OBJ (OBJ is its object file"),
-        (replace(evidence(), mode=Mode.GENERIC), "by netlink", "ip link set dev eth7 xdpgeneric off"),
-        (evidence(link_id=5), "bpf_link 5", "bpftool link detach id 5"),
-        (evidence(link_id=5, link_pins=("/sys/fs/bpf/x",)), "pinned at /sys/fs/bpf/x", "rm /sys/fs/bpf/x"),
+        (evidence(), "by netlink", "If you have its object file, `xdptui adopt eth7 OBJ`"),
+        (replace(evidence(), adoptable=False), "by netlink", "with the tool that put it there"),
+        (evidence(link_id=5), "bpf_link 5", "Find its owner first"),
+        (
+            evidence(link_id=5, link_pins=("/sys/fs/bpf/x",)),
+            "pinned at /sys/fs/bpf/x",
+            "Find its owner first",
+        ),
         (evidence(link_id=5, held=(Held(77, "lbd", "link"),)), "bpf_link 5", "systemctl status 77"),
     ],
 )
-def test_what_removes_it(given: Evidence, how: str, fix: str) -> None:
+def test_who_can_change_it(given: Evidence, how: str, fix: str) -> None:
+    """It runs, so nothing that is advised detaches it."""
     verdict = judge(given, HERE)
+    told = worded(verdict.fix)
     assert how in verdict.how
-    assert fix in verdict.fix
+    assert fix in told
+    assert not re.search(r"\b(off|detach|rm)\b", told)
 
 
 def test_a_process_is_named_once() -> None:
@@ -261,9 +272,17 @@ def test_the_program_on_the_hook() -> None:
     lost = Running(device(), (hook,), Owner.LIBXDP, Linkage.FREPLACE, note="its pins are gone")
     (unread,) = examine_hook(lost, None, AWAY)
     assert unread.level is Level.ERROR
-    assert "nsenter --net=/run/netns/blue xdp-loader unload eth7 --all" in unread.fix
-    (bpfman,) = examine_hook(replace(lost, owner=Owner.BPFMAN), None, HERE)
+    assert "Read the chain again" in worded(unread.fix)
+    old = replace(lost, todo=advise(Do.REMAKE, on=lost.interface), note="version 1")
+    (remade,) = examine_hook(old, evidence("xdp_dispatcher"), AWAY)
+    assert remade.level is Level.ERROR
+    assert "nsenter --net=/run/netns/blue xdp-loader unload eth7 --all" in worded(remade.fix, "blue")
+    (bpfman,) = examine_hook(replace(lost, owner=Owner.BPFMAN), evidence("xdp_dispatcher"), HERE)
     assert bpfman.level is Level.WARN
+    unknown = Running(device(), (Hook(Mode.NATIVE, 9, "?", ""),), Owner.UNKNOWN, note="it can't be read")
+    (finding,) = examine_hook(replace(unknown, todo=advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN")), None, HERE)
+    assert (finding.level, worded(finding.fix, root=False)) == (Level.WARN, "Run it as root (sudo)")
+    assert "CAP_SYS_ADMIN" in worded(finding.fix, root=True), "root already: sudo would not help"
     (fine,) = examine_hook(ours(chain(True), device()), None, HERE)
     assert fine.what == "our chain of 1 slot runs (static linkage)"
 

@@ -96,7 +96,7 @@ CHAIN = Chain(
             Component(
                 "filter", ObjectRef("ab" * 32, 1234, "/a/filter.o", 77), "xdp", RunConfig(10), True, "GPL",
                 ("callee",), ("rules", ".bss"), "/sys/fs/bpf/x", "1f", 42, "00ff", 99, 12,
-                (MapRef("rules", 5), MapRef(".bss", 6)), 78,
+                (MapRef("rules", 5), MapRef(".bss", 6)), 78, map_entries=(("rules", 9),),
             ),
             RunConfig(20, ActionSet.parse("PD")),
             "new:1",

@@ -535,13 +535,25 @@ def test_a_licence_that_is_no_text() -> None:
     refused_source(PASS + 'char licence[] SEC("license") = "GPL\\x1b[31m";', "licence")
 
 
-def test_broken_btf() -> None:
-    data = compile_text(PRELUDE + PASS)
+def with_broken_btf(data: bytes) -> bytes:
     section = elf.Elf.parse(data).section(".BTF")
     assert section is not None
-    at = data.index(bytes(section.data))
-    error = refused(patched(data, at + 2, "B", 9), "version 9")
+    return patched(data, data.index(bytes(section.data)) + 2, "B", 9)
+
+
+def test_broken_btf_where_maps_need_it() -> None:
+    error = refused(with_broken_btf(compile_file(EVERYTHING)), "version 9")
     assert "BTF" in str(error)
+
+
+def test_broken_btf_that_nothing_needs() -> None:
+    """libbpf warns, and loads it without types."""
+    found = ObjectFile.parse(with_broken_btf(compile_text(PRELUDE + PASS)))
+    assert "version 9" in found.btf_flaw
+    assert not found.has_btf
+    assert [one.name for one in found.xdp_programs()] == [
+        one.name for one in ObjectFile.parse(compile_text(PRELUDE + PASS)).xdp_programs()
+    ]
 
 
 def test_errors_say_which_file(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def component(slot: SlotSpec) -> Component | None:
         pin_root=slot.pin_path,
         instance=f"fresh{next(numbers)}",
         globals=tuple(GlobalValue(name, ".rodata", 0, text.encode(), text) for name, text in slot.globals),
+        map_entries=slot.map_entries,
     )
 
 
@@ -111,6 +112,7 @@ slot_specs = st.builds(
     pin_path=st.sampled_from((None, None, "/pins")),
     instance=labels,
     globals=st.sampled_from(((), (("limit", "1"),), (("limit", "2"),))),
+    map_entries=st.sampled_from(((), (), (("senders", 5),))),
 )
 specs = st.builds(
     InterfaceSpec,
@@ -197,7 +199,7 @@ def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Run
     def facts(one: SlotSpec) -> tuple[object, ...]:
         priority = DECLARED.priority if one.priority is None else one.priority
         returned = DECLARED.actions if one.actions is None else one.actions
-        return one.program, one.sha256, one.pin_path, priority, returned.mask, one.globals
+        return one.program, one.sha256, one.pin_path, priority, returned.mask, one.globals, one.map_entries
 
     wanted = sorted(map(repr, map(facts, spec.slots)))
     assert sorted(repr(facts(one)) for one in spec_of(made, "eth0").slots) == wanted
@@ -387,7 +389,7 @@ def test_interfaces_that_run_the_same_are_one_entry() -> None:
 WRITTEN = {
     Chain: {"slots", "linkage", "mode", "counters", "dispatcher_version"},
     Slot: {"component", "config", "routes", "shadow", "policy"},
-    Component: {"name", "object", "section", "pin_root", "instance", "globals", "tag"},
+    Component: {"name", "object", "section", "pin_root", "instance", "globals", "map_entries", "tag"},
 }
 FOUND_AGAIN = {
     Slot: {"key", "row", "program"},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.spec.places import place_of
@@ -39,6 +39,9 @@ loadable = st.builds(
     policy=st.none() | policies,
     globals=st.dictionaries(texts, texts | st.integers(0, 10**20).map(str), max_size=3).map(
         lambda values: tuple(sorted(values.items()))
+    ),
+    map_entries=st.dictionaries(texts, st.integers(1, MOST_ENTRIES), max_size=3).map(
+        lambda entries: tuple(sorted(entries.items()))
     ),
     pin_path=st.none() | texts,
     instance=st.none() | texts,
@@ -151,6 +154,7 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
         SLOT + 'policy = { may = [], otherwise = "drop" }\n', (5, 1), "policy"),
     "a policy's slip": (SLOT + 'policy = { may = ["XDP_PASS"], other = "drop" }\n', (5, 1), "policy"),
     "globals that are a list": (SLOT + "globals = [1]\n", (5, 1), "globals"),
+    "a map without entries": (SLOT + "map_entries = { a = 0 }\n", (5, 1), "map_entries"),
     "a fraction": (SLOT + "globals = { a = 1.5 }\n", (5, 1), "globals"),
     "a route of no code": (SLOT + 'routes = { XDP_MAYBE = "x" }\n', (5, 1), "routes"),
     "a code twice": (SLOT + 'routes = { XDP_DROP = "x", DROP = "y" }\n', (5, 1), "routes"),

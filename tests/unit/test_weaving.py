@@ -82,6 +82,27 @@ def test_an_edge_is_passed_by_those_alone_who_go_that_way() -> None:
         weave.on_edge(0, 4, mark(9))
 
 
+def test_a_functions_entry_is_passed_once_a_call() -> None:
+    # 0: call 3; 1: if r0 == 5 goto 0; 2: exit; 3: r0 += 1; 4: if r0 == 5 goto 3; 5: exit
+    code = image(
+        Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 2), Instruction(op.JEQ_IMM, 0, 0, -2, 5), EXIT,
+        Instruction(op.ADD64_IMM, 0, 0, 0, 1), Instruction(op.JEQ_IMM, 0, 0, -2, 5), EXIT,
+    )  # fmt: skip
+    weave = Weave(flow_of(code))
+    weave.at_entry(0, mark(1))
+    weave.at_entry(3, mark(2))
+    woven = weave.finish()
+    assert jump_target(2, woven.lines[2]) == 1
+    assert 1 + woven.lines[1].immediate + 1 == 4
+    assert woven.lines[4].immediate == 2
+    assert jump_target(6, woven.lines[6]) == 5
+    assert woven.functions([(0, 1), (3, 2)]) == ((0, 1), (4, 2))
+    assert [one.insn for one in woven.line_records([LineRecord(0, 0, 0, 1), LineRecord(3, 0, 0, 1)])] == [
+        0,
+        4,
+    ]
+
+
 def test_jumps_of_all_kinds_move() -> None:
     code = image(
         Instruction(op.MAY_GOTO, 0, 0, 3, 0),

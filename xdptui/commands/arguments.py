@@ -39,7 +39,9 @@ COMMANDS: dict[str, str] = {
     "rollback": "xdptui.commands.decide",
     "log": "xdptui.commands.log",
     "features": "xdptui.commands.features",
+    "verdicts": "xdptui.commands.verdicts",
     "watch": "xdptui.commands.watch",
+    "why": "xdptui.commands.why",
     "record": "xdptui.commands.record",
     "replay": "xdptui.commands.replay",
     "export": "xdptui.commands.export",
@@ -177,11 +179,13 @@ def command_parser() -> argparse.ArgumentParser:
     for name, (build, summary) in CHANGES.items():
         _confirmed(_add(changing, name, build, summary, changing=True), name)
     _add(commands, "save", _save, "write down what runs, as a spec for apply and plan")
-    _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
-    _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
+    _add(commands, "confirm", _decide, "confirm a pending change: keep it")
+    _add(commands, "rollback", _decide, "roll back a pending change now")
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
+    _add(commands, "verdicts", _verdicts, "what a program can return, and which lines decide it (no root)")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "why", _why, "which lines of source decided what became of the packets")
     _add(commands, "record", _record, "keep what runs and what it counts in a file")
     _add(commands, "replay", _replay, "look at a recording, on any machine")
     _add(commands, "export", _export, "counters for Prometheus")
@@ -335,6 +339,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
         "--global", metavar="NAME=VALUE", dest="globals", action="append",
         help="start a global variable with another value; more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--map-entries", metavar="NAME=N", action="append",
+        help="create a map with N entries, not the number in the object; more than once: several",
+    )  # fmt: skip
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
@@ -466,10 +474,26 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
 
 
+def _verdicts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("object", metavar="OBJ", help="an object file; it is read, never loaded")
+    parser.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="names", action="append",
+        help="this program; more than once: several (default: all XDP programs)",
+    )  # fmt: skip
+
+
 def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    _readings(parser)
+
+
+def _why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
+    parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
 
 

@@ -72,7 +72,14 @@ def _load(given: Namespace) -> Edit:
     mode, remark = values.mode(given.mode)
     at = None if given.at is None else values.place(given.at)
     slots, notes = slots_of(
-        given.objects, given.names, given.section, given.pin_path, priority, actions, given.globals or ()
+        given.objects,
+        given.names,
+        given.section,
+        given.pin_path,
+        priority,
+        actions,
+        given.globals or (),
+        values.map_entries(given.map_entries),
     )
     policy = values.policy(given.may, given.otherwise)
     slots = tuple(replace(slot, shadow=given.shadow, policy=policy) for slot in slots)
@@ -198,7 +205,14 @@ def _set(given: Namespace) -> Edit:
 
 
 def _replace(given: Namespace) -> Edit:
-    read = new_version(given.object, given.name, given.section, given.pin_path, given.globals or ())
+    read = new_version(
+        given.object,
+        given.name,
+        given.section,
+        given.pin_path,
+        given.globals or (),
+        values.map_entries(given.map_entries),
+    )
 
     def make(running: Running) -> Proposal:
         _editable(running)
@@ -207,7 +221,9 @@ def _replace(given: Namespace) -> Edit:
         old = running.chain.slots[index].component
         new, notes = read(old.name)
         same = old.object is not None and new.object is not None and old.object.sha256 == new.object.sha256
-        same = same and (old.name, old.section, old.globals) == (new.name, new.section, new.globals)
+        same = same and all(
+            getattr(old, part) == getattr(new, part) for part in ("name", "section", "globals", "map_entries")
+        )
         if same and not given.fresh_maps:
             return Proposal(running.chain, (f"slot {index} runs this version of {old.name} already",))
         return Proposal(

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
@@ -24,6 +24,21 @@ def number(text: str, what: str, hint: str = "") -> int:
     if not text.isascii() or not text.isdecimal() or len(text) > 20:
         raise InvalidInput(f"{text!r} is no {what}", "it takes a whole number", hint)
     return int(text)
+
+
+def map_entries(given: Sequence[str] | None) -> dict[str, int]:
+    """``NAME=N``, each map once."""
+    entries: dict[str, int] = {}
+    for text in given or ():
+        name, equals, count = text.partition("=")
+        if not (name and equals):
+            raise InvalidInput(
+                f"--map-entries {text!r} can't be read", "it takes NAME=N, such as senders=65536"
+            )
+        if name in entries:
+            raise InvalidInput(f"map {name} is given two numbers of entries")
+        entries[name] = amount(count, "number of map entries")
+    return entries
 
 
 def amount(text: str, what: str) -> int:

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.maps.globals import globals_of, variable_named, with_globals
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Component, Slot
-from xdpchain.objects.components import component_of, programs_of
+from xdpchain.objects.components import component_of, programs_of, with_map_entries
 from xdpchain.objects.objfile import ObjectFile
 from xdptui.words.printable import printable
 
@@ -27,9 +27,11 @@ def slots_of(
     priority: int | None,
     actions: ActionSet | None,
     globals: Sequence[str] = (),
+    map_entries: Mapping[str, int] = {},
 ) -> tuple[tuple[Slot, ...], Notes]:
     """New slots for each program of each object; names, section, priority and actions hold for all of them,
-    values of global variables for those that have the variable. Raises NotFound where none has.
+    values of global variables and numbers of map entries for those that have the variable or map. Raises
+    NotFound where none has.
 
     Programs of one object share their maps. The remarks say which program was taken where an object has
     several.
@@ -45,6 +47,7 @@ def slots_of(
             if name is None:
                 notes += _taken(source, component)
     components = _with_globals(read, globals, shared=len(names or ()) > 1)
+    components = _with_map_entries(components, [source for _, source in read], map_entries)
     return tuple(Slot.of(component, priority, actions) for component in components), tuple(notes)
 
 
@@ -71,6 +74,20 @@ def _with_globals(
     ]
 
 
+def _with_map_entries(
+    components: Sequence[Component], sources: Sequence[ObjectFile], entries: Mapping[str, int]
+) -> list[Component]:
+    """A map of that name in any of the objects is meant; where it is in none, the first says what it has."""
+    has = [{one.name for one in source.maps} for source in sources]
+    for name in entries:
+        if not any(name in names for names in has):
+            sources[0].map(name)  # raises NotFound
+    return [
+        with_map_entries(component, source, ((n, entries[n]) for n in entries.keys() & names))
+        for component, source, names in zip(components, sources, has, strict=True)
+    ]
+
+
 def _taken(source: ObjectFile, component: Component) -> list[str]:
     programs = source.xdp_programs()
     if len(programs) < 2:
@@ -82,7 +99,12 @@ def _taken(source: ObjectFile, component: Component) -> list[str]:
 
 
 def new_version(
-    path: str, name: str | None, section: str | None, pin_root: str | None, globals: Sequence[str] = ()
+    path: str,
+    name: str | None,
+    section: str | None,
+    pin_root: str | None,
+    globals: Sequence[str] = (),
+    map_entries: Mapping[str, int] = {},
 ) -> Callable[[str], tuple[Component, Notes]]:
     """Reads the object; the answer gives its program for a slot whose component has a name: the one asked
     for, or else that of the same name, or else its only one.
@@ -105,6 +127,7 @@ def new_version(
 
     def program(old: str) -> tuple[Component, Notes]:
         component, notes = chosen(old)
+        component = with_map_entries(component, source, map_entries.items())
         return with_globals(component, source, globals), notes
 
     return program

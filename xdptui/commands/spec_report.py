@@ -146,6 +146,6 @@ def _result(one: Result) -> dict[str, Any]:
         "warnings": list(one.warnings),
         "what_if": tried.matrix and documents.what_if(tried.matrix, tried.notes),
         "ssh": tried.own and documents.own_connection(tried.own),
-        "error": None if one.error is None else error_document(one.error),
+        "error": None if one.error is None else error_document(one.error, one.netns),
         "running": None if one.now is None else documents.interface(one.now, totals(one.now), boot_clock()),
     }

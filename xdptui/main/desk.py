@@ -10,6 +10,7 @@ from textual.screen import Screen
 
 from xdptui.screens.failure import Failure
 from xdptui.view.session import Session, State
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
@@ -100,8 +101,9 @@ class Desk:
             self.notify(f"Read-only: {session.read_only_why}", severity="warning")
             return False
         if session.state in (State.FOREIGN, State.VIEW):
-            adopt = ". i adopts the program" * (session.state is State.FOREIGN)
-            self.notify(f"This hook can't be edited: {running.note}{adopt}", severity="warning")
+            todo = worded(running.todo, running.interface.netns, keys=True)
+            why = ". ".join(filter(None, (f"This hook can't be edited: {running.note}", todo)))
+            self.notify(why, severity="warning")
             return False
         return True
 

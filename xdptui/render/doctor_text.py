@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xdpchain.doctor import Finding, Level
+from xdptui.words.advice import worded
 from xdptui.words.doctor_words import MARKS, groups, summary
 from xdptui.words.printable import printable
 
@@ -26,7 +27,7 @@ def text(found: Sequence[Finding]) -> str:
             lines.append(f"  {MARKS[finding.level]:5} {printable(finding.what)}")
             if finding.level is not Level.OK:
                 lines += [f"{INDENT}{printable(part)}" for part in (finding.why,) if part]
-                lines += [f"{INDENT}fix: {printable(part)}" for part in (finding.fix,) if part]
+                lines += [f"{INDENT}fix: {printable(part)}" for part in (worded(finding.fix),) if part]
     return "\n".join([*lines, summary(found)])
 
 
@@ -42,7 +43,7 @@ def document(found: Sequence[Finding]) -> dict[str, Any]:
                 "interface": finding.interface,
                 "what": finding.what,
                 "why": finding.why,
-                "fix": finding.fix,
+                "fix": worded(finding.fix),
             }
             for finding in found
         ],

@@ -15,6 +15,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample, SlotCounts
@@ -51,6 +52,7 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "counters": running.counters_map is not None,
         "editable": running.editable,
         "note": running.note,
+        "todo": worded(running.todo, where.netns),
         "armed": running.armed and _armed(running.armed, now),
         "settled": running.settled and _settled(running.settled),
         "following": running.following and _following(running.following),
@@ -133,6 +135,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "frags": component.frags,
         "object": source and {"path": source.path, "sha256": source.sha256, "size": source.size},
         "globals": {one.name: one.text for one in component.globals},
+        "map_entries": dict(component.map_entries),
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
         "key": one.key,
     }

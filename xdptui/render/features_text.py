@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.running import Device
+from xdptui.words.advice import worded
 from xdptui.words.printable import printable
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def machine_text(linkage: tuple[str, str], tailcall: TailcallProbe, missing: Seq
     if not missing:
         lines.append("  permission: chains can be edited")
     for one in missing:
-        lines += [f"  missing: {one.name}: {one.why}", f"    {one.todo}"]
+        lines += [f"  missing: {one.name}: {one.why}", f"    {worded(one.todo)}"]
     return "\n".join(lines)
 
 
@@ -86,5 +87,5 @@ def machine_document(
     return {
         "linkage": {"default": linkage[0], "why": linkage[1]},
         "tailcall": {"works": tailcall.works, "functions": tailcall.functions, "why": tailcall.reason},
-        "missing": [{"name": one.name, "why": one.why, "todo": one.todo} for one in missing],
+        "missing": [{"name": one.name, "why": one.why, "todo": worded(one.todo)} for one in missing],
     }

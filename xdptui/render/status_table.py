@@ -20,6 +20,7 @@ from xdpchain.model.shadow import would_have
 from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.following_text import following_line
 from xdptui.render.quantities import octets
+from xdptui.words.advice import worded
 from xdptui.words.printable import printable
 from xdptui.words.shadow_text import shadow_line
 
@@ -64,6 +65,8 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
         rows.append((shown, "", printable(hook.name) or "-", hook.mode.value, str(hook.prog_id), tag, whose))
     if running.note:
         rows.append(f"    {printable(running.note)}")
+        if todo := worded(running.todo, running.interface.netns):
+            rows.append(f"      {printable(todo)}")
     rows += _waiting(running, now)
     chain = running.chain or running.shown or Chain()
     for slot in chain:

@@ -14,6 +14,7 @@ from xdpchain.model.chain import Chain, Mode, Slot
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import button
 from xdptui.screens.load import Choice, LoadDialog
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.change.adoption import Adoption
@@ -75,7 +76,9 @@ class AdoptDialog(LoadDialog):
             return
         outcome = event.outcome
         if isinstance(outcome, XdpChainError):
-            self._findings = (Finding("error", f"{outcome.what}: {outcome.why}", outcome.todo),)
+            self._findings = (
+                Finding("error", f"{outcome.what}: {outcome.why}", worded(outcome.todo, keys=True)),
+            )
         else:
             self.adoption, self._component = outcome, outcome.component
             self._findings = tuple(Finding("ok", note) for note in outcome.notes)

@@ -12,6 +12,7 @@ from textual.widgets import Button
 
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.words.advice import worded
 
 __all__ = ["Failure"]
 
@@ -35,7 +36,8 @@ class Failure(Dialog[None]):
     def __init__(self, error: BaseException, heading: str = "") -> None:
         super().__init__(classes="-danger")
         if isinstance(error, XdpChainError):
-            self._what, self._why, self._todo = error.what, error.why, error.todo
+            self._what, self._why = error.what, error.why
+            self._todo = worded(error.todo, keys=True)
             self._detail = error.detail
         else:
             self._what = "Something failed that should not have"

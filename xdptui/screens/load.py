@@ -21,6 +21,7 @@ from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
+from xdptui.render.verdicts_text import verdict_facts
 from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.failure import Failure
 from xdptui.screens.object_files import ObjectFiles
@@ -28,10 +29,12 @@ from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
+from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
     from xdpchain.change.checks import Finding
     from xdpchain.maps.globals import GlobalVariable
+    from xdpchain.objects.verdicts import ProgramVerdicts
 
 __all__ = ["Choice", "LoadDialog"]
 
@@ -77,6 +80,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+g", "globals", show=False),
         Binding("ctrl+t", "trial", show=False),
+        Binding("ctrl+l", "lines", show=False),
         Binding("ctrl+s", "accept", show=False),
     ]
 
@@ -86,6 +90,13 @@ class LoadDialog(ObjectFiles[Choice | None]):
         def __init__(self, ticket: int, findings: tuple[Finding, ...]) -> None:
             super().__init__()
             self.ticket, self.findings = ticket, findings
+
+    class Verdicts(Message):
+        """What the program of the ``ticket``-th choice can return; None: that can't be read."""
+
+        def __init__(self, ticket: int, found: ProgramVerdicts | None) -> None:
+            super().__init__()
+            self.ticket, self.found = ticket, found
 
     def __init__(
         self,
@@ -104,6 +115,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self._variables: tuple[GlobalVariable, ...] = ()
         self._findings: tuple[Finding, ...] | None = None
         self._error: XdpChainError | None = None
+        self._verdicts: ProgramVerdicts | None = None
+        self._lines = False
         self._ticket = 0
         where = running.interface
         self.heading = (
@@ -228,7 +241,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         from xdpchain.objects.components import component_of
 
         assert self._object is not None
-        self._findings = None
+        self._findings = self._verdicts = None
         try:
             self._component = component_of(self._object, name=name)
             self._variables = globals_of(self._object, name)
@@ -250,6 +263,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             return
         self._ticket += 1
         ticket, running, mode = self._ticket, self._target, self._mode
+        self._ask_verdicts(ticket, component)
 
         def work() -> None:
             from xdpchain.change.checks import Finding, check_component
@@ -257,10 +271,37 @@ class LoadDialog(ObjectFiles[Choice | None]):
             try:
                 findings = tuple(check_component(component, running, mode))
             except XdpChainError as error:
-                findings = (Finding("error", f"{error.what}: {error.why}", error.todo),)
+                findings = (Finding("error", f"{error.what}: {error.why}", worded(error.todo, keys=True)),)
             self.post_message(self.Judged(ticket, findings))
 
         self.run_worker(work, thread=True, group="judge", exclusive=True, exit_on_error=False)
+
+    def _ask_verdicts(self, ticket: int, component: Component) -> None:
+        """Ask what it can return, and where; the answer comes as a message."""
+        data = component.object.data if component.object is not None else None
+        if data is None:
+            return
+
+        def work() -> None:
+            from xdpchain.objects.verdicts import verdicts_of
+
+            try:
+                found = verdicts_of(data, component.name)
+            except XdpChainError:
+                found = None
+            self.post_message(self.Verdicts(ticket, found))
+
+        self.run_worker(work, thread=True, group="verdicts", exclusive=True, exit_on_error=False)
+
+    def on_load_dialog_verdicts(self, event: Verdicts) -> None:
+        if event.ticket == self._ticket:
+            self._verdicts = event.found
+            self._show()
+
+    def action_lines(self) -> None:
+        """Show the lines that decide the verdicts, or hide them."""
+        self._lines = not self._lines
+        self._show()
 
     def on_load_dialog_judged(self, event: Judged) -> None:
         if event.ticket == self._ticket:
@@ -288,6 +329,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif self._object is not None and self._component is not None:
             spec = self._object.program(self._component.name)
             facts += [Content(line) for line in program_facts(self._object, spec)]
+            if self._verdicts is not None and self._verdicts.name == spec.name:
+                facts += [Content(line) for line in verdict_facts(self._verdicts, lines=self._lines)]
             if self._component.globals:
                 given = ", ".join(f"{one.name} = {one.text}" for one in self._component.globals)
                 facts.append(Content.styled(f"globals given: {given}", "$accent"))

@@ -36,6 +36,9 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if slot.component.globals:
         given = ", ".join(f"{one.name} = {one.text}" for one in slot.component.globals)
         rows.append(("  globals given", given))
+    if slot.component.map_entries:
+        sizes = ", ".join(f"{name} {entries}" for name, entries in slot.component.map_entries)
+        rows.append(("  map entries", sizes))
     if slot.shadow:
         rows.append(("  shadow", "it runs and is counted; the chain goes on whatever it returns"))
     if was is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdpchain.doctor import Finding, Level
+from xdptui.words.advice import worded
 from xdptui.words.doctor_words import MARKS, groups
 from xdptui.words.printable import printable
 
@@ -39,5 +40,7 @@ def doctor_lines(found: Sequence[Finding], *, everything: bool) -> list[list[Par
             )
             if one.level is not Level.OK:
                 lines += [[(INDENT + printable(text), "$foreground 75%")] for text in (one.why,) if text]
-                lines += [[(f"{INDENT}fix: ", "bold"), (printable(text), "")] for text in (one.fix,) if text]
+                lines += [
+                    [(f"{INDENT}fix: ", "bold"), (printable(text), "")] for text in (worded(one.fix),) if text
+                ]
     return lines

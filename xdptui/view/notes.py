@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from xdpchain.model.running import Owner
 from xdptui.view.session import Session
+from xdptui.words.advice import worded
 
 __all__ = ["chain_note", "empty_list", "waterfall_note"]
 
@@ -29,11 +29,9 @@ def chain_note(session: Session) -> str:
         hook = running.hook
         assert hook is not None
         what = f"{hook.name} (id {hook.prog_id}, tag {hook.tag or '?'}) holds the hook"
-        if running.owner is Owner.FOREIGN and not session.read_only:
-            # First what can be done: there may be no room for the rest.
-            adopt = "Press i to adopt it, with its object file; or remove it with the tool that put it there"
-            return f"{what}. {adopt}: {running.note}."
-        return f"{what}: {running.note}. It is left alone; remove it with the tool that put it there."
+        todo = worded(running.todo, running.interface.netns, keys=not session.read_only)
+        # First what can be done: there may be no room for the rest.
+        return ". ".join(filter(None, (what, todo, f"{running.note[:1].upper()}{running.note[1:]}"))) + "."
     if not session.chain.slots:
         if session.removed:
             return "The candidate is empty: applying it frees the hook."

@@ -13,6 +13,7 @@ from textual.worker import get_current_worker
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
+from xdptui.words.advice import worded
 from xdptui.workers.meter import Identity, Opened, open_missing
 
 __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
@@ -149,7 +150,7 @@ class Feed:
         from xdpchain.observe.permissions import missing_capabilities
 
         missing = missing_capabilities()
-        self._post(Capabilities(tuple((c.name, c.why, c.todo) for c in missing)))
+        self._post(Capabilities(tuple((c.name, c.why, worded(c.todo, keys=True)) for c in missing)))
         if not missing:
             from xdpchain.linkage.probe import default_linkage
 

@@ -7,11 +7,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xdpchain.advice import Advice
 from xdpchain.closing import Closing
 from xdpchain.model.actions import Action
 from xdpchain.model.running import Running
+from xdptui.words.advice import worded
 from xdptui.words.packet_events import Happened, PacketEvents, Told
 
 if TYPE_CHECKING:
@@ -119,7 +122,7 @@ class Listening(Closing):
             program_name=names.program(place.prog) if place.prog else "",
             name=why.name if why else "",
             words=why.words if why else "",
-            todo=why.todo.replace("NAME", row.target or "NAME") if why else "",
+            todo=_todo(why.todo, names.target_interface(row)) if why else "",
             source=why.source if why else "",
             times=row.tally.times,
             sent=row.tally.sent,
@@ -172,3 +175,9 @@ class Listening(Closing):
         for reader, _ in self._breaches.values():
             reader.close()
         self._held.close()
+
+
+def _todo(todo: str | Advice, target: tuple[str, str | None] | None) -> str:
+    if isinstance(todo, Advice) and target is not None:
+        todo = replace(todo, interface=target[0], netns=target[1])
+    return worded(todo)

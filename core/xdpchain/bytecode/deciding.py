@@ -9,8 +9,8 @@ decides.
 XDP_ABORTED is the code of errors ("the look-up can't fail"): it is left out of the sets, unless it is what
 comes out. Otherwise a program would seem undecided until the null check of its last look-up.
 
-Followed are registers, slots of 4 and 8 bytes of the stack that nothing else overlaps and to which no
-pointer can lead, and calls of functions of the program, each call by itself. Known are constants, and what
+Followed are registers, slots of 4 and 8 bytes of the stack that nothing can write to through a pointer, and
+calls of functions of the program, each call by itself. Known are constants, and what
 comparisons with constants tell. Where the states become too many, they are joined: less is then known (an
 edge is missed, and its code is told by a later one or at the exit), but nothing wrong.
 """
@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 from . import opcodes as op
@@ -93,6 +92,8 @@ def decisions(image: bytes, *, calls: bool = True) -> Decisions:
 MOST_ALIKE = 64
 """States of one instruction beyond which they are joined."""
 MOST_STATES = 30_000
+DEEPEST_CALLS = 8
+"""The kernel's limit (MAX_CALL_FRAMES)."""
 MOST_VALUES = 16
 """Values of a place beyond which it counts as computed."""
 
@@ -124,6 +125,18 @@ class _Places:
         if base_register(line) != op.FRAME or line.code & op.MODE not in (op.MEM, op.MEMSX):
             return None
         return self.slots.get((line.offset, op.BYTES[line.code & op.SIZE]))
+
+    def overwritten(self, line: Instruction) -> list[int]:
+        """The places of slots that a store changes in part, or in a way that is not followed."""
+        if not op.is_store(line.code) or line.target != op.FRAME:
+            return []
+        low, high = line.offset, line.offset + op.BYTES[line.code & op.SIZE]
+        own = self.slot(line)
+        return [
+            place
+            for (start, size), place in self.slots.items()
+            if start < high and low < start + size and place != own
+        ]
 
     def liveness(self, entered: Mapping[int, int]) -> dict[int, int]:
         """The places, as bits, whose values may become the code before each instruction; ``entered``: those
@@ -169,6 +182,8 @@ class _Places:
             return now | 1 << slot if slot is not None and after >> line.target & 1 else now
         if op.is_store(line.code):
             slot = self.slot(line)
+            for place in self.overwritten(line):
+                after &= ~(1 << place)
             if slot is not None and after >> slot & 1:
                 return after & ~(1 << slot) | (1 << line.source if kind == op.STX else 0)
             if line.code & op.MODE == op.ATOMIC:
@@ -177,34 +192,52 @@ class _Places:
 
 
 def _slots(lines: Mapping[int, Instruction]) -> dict[tuple[int, int], int]:
-    """The slots (offset, bytes) that only plain loads and stores of that size touch, and their places."""
+    """The slots (offset, bytes) that plain loads and stores are about and no pointer leads to, and their
+    places. Slots may overlap: what is stored in one changes the other.
+    """
     touched: set[tuple[int, int]] = set()
-    spoiled: set[tuple[int, int]] = set()
-    addresses = 0
+    lowest = 0
     ordered = list(lines.items())
-    for n, (_, line) in enumerate(ordered):
+    for place, (_, line) in enumerate(ordered):
         kind = line.code & op.CLASS
-        if base_register(line) == op.FRAME:
+        if base_register(line) == op.FRAME and line.code & op.MODE in (op.MEM, op.MEMSX):
             size = op.BYTES[line.code & op.SIZE]
-            plain = line.code & op.MODE in (op.MEM, op.MEMSX) and size >= 4
-            (touched if plain else spoiled).add((line.offset, size))
+            if size >= 4:
+                touched.add((line.offset, size))
         copies = kind in (op.ALU, op.ALU64) and line.code & op.X and line.source == op.FRAME
         if copies or (kind == op.STX and line.source == op.FRAME):
-            # An address: the frame pointer is copied, and a constant added to the copy at once. What lies
-            # above it may be part of what it is the address of.
-            following = ordered[n + 1][1] if n + 1 < len(ordered) else None
-            known = (
-                line.code == op.MOV64_REG
-                and following is not None
-                and (following.code, following.target) == (op.ADD64_IMM, line.target)
-            )
-            addresses = min(addresses, following.immediate if known and following else -op.STACK)
-    for (low, size), (other, other_size) in pairwise(sorted(touched | spoiled)):
-        if low + size > other:
-            spoiled |= {(low, size), (other, other_size)}
-    clean = sorted(touched - spoiled)
-    lowest = addresses if addresses else 1
-    return {one: _SLOTS + n for n, one in enumerate(one for one in clean if one[0] + one[1] <= lowest)}
+            lowest = min(lowest, _address(ordered, place))
+    safe = sorted(slot for slot in touched if not lowest or slot[0] + slot[1] <= lowest)
+    return {slot: _SLOTS + n for n, slot in enumerate(safe)}
+
+
+def _address(lines: list[tuple[int, Instruction]], place: int) -> int:
+    """The lowest place of the stack that may be written to through a copy of the frame pointer that is made
+    there; 0: none. What lies above an address may be part of what it is the address of.
+    """
+    copy = lines[place][1]
+    if copy.code != op.MOV64_REG or place + 1 == len(lines):
+        return -op.STACK
+    added = lines[place + 1][1]
+    if (added.code, added.target) != (op.ADD64_IMM, copy.target):
+        return -op.STACK
+    for _, line in lines[place + 2 :]:
+        if line.code == op.CALL:
+            reads = line.source == op.CALL_HELPER and line.immediate in READING
+            return 0 if reads and copy.target <= 5 else added.immediate
+        if line.code & op.CLASS in (op.JMP, op.JMP32) or copy.target in (line.source, line.target):
+            break
+    return added.immediate
+
+
+READING = (
+    Helper.MAP_LOOKUP_ELEM,
+    Helper.MAP_UPDATE_ELEM,
+    Helper.MAP_DELETE_ELEM,
+    Helper.PERF_EVENT_OUTPUT,
+    Helper.RINGBUF_OUTPUT,
+)
+"""Helpers that write nothing to where their arguments point."""
 
 
 class _Search:
@@ -216,8 +249,8 @@ class _Search:
         self._live: dict[int, int] = {}
         places = {one.start: _Places(graph, one) for one in graph.functions}
         entered: dict[int, int] = {}
-        # What a function looks at when it is called depends on those that it calls: at most eight deep.
-        for _ in range(len(places) if calls else 1):
+        # What a function looks at when it is called depends on those that it calls.
+        for _ in range(DEEPEST_CALLS + 1 if calls else 1):
             before = dict(entered)
             for start, one in places.items():
                 live = one.liveness(entered if calls else {})
@@ -312,6 +345,7 @@ class _Search:
                 return (((*frames, (at + 1, saved)), target, self._env(target, arguments)),)
         if line.code == op.CALL and (line.source, line.immediate) == (op.CALL_HELPER, Helper.TAIL_CALL):
             self._exits[node] = frozenset((Source.TAIL_CALL,))
+            self._sets[node] = {(at, Source.TAIL_CALL)}
         self._carry_out(node, at, line, values, places)
         found = []
         for taken, following in enumerate(successors(at, line)):
@@ -355,6 +389,8 @@ class _Search:
         elif op.is_store(line.code):
             slot = places.slot(line)
             size = op.BYTES[line.code & op.SIZE]
+            for place in places.overwritten(line):
+                put(place, _COMPUTED, fresh=True)
             if slot is not None:
                 if kind == op.ST:
                     put(
@@ -450,7 +486,7 @@ _LOOK_AHEAD = 2_000
 
 def _recursive(target: int, frames: tuple[Frame, ...], places: Mapping[int, _Places]) -> bool:
     """Whether a function calls itself, which no kernel takes."""
-    return len(frames) >= 8 or any(places[back].start == target for back, _ in frames)
+    return len(frames) >= DEEPEST_CALLS or any(places[back].start == target for back, _ in frames)
 
 
 def _code(value: Code) -> Code:

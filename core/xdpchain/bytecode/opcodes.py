@@ -78,6 +78,8 @@ class Helper(IntEnum):
     """``enum bpf_func_id``, as far as somebody here calls or looks for them. The numbers never change."""
 
     MAP_LOOKUP_ELEM = 1
+    MAP_UPDATE_ELEM = 2
+    MAP_DELETE_ELEM = 3
     KTIME_GET_NS = 5
     GET_PRANDOM_U32 = 7
     GET_SMP_PROCESSOR_ID = 8

@@ -2,8 +2,9 @@
 """Putting instructions into a program, anywhere; all that refers to a place moves along. Pure.
 
 A fragment is an `Assembly` of its own: its labels are its own, and `At` leads to an instruction of the
-program. It can be put before an instruction, so that all who come there run it; on one edge, so that only
-those run it who go that way; or in place of an instruction.
+program. It can be put before an instruction, so that all who come there run it; at a function's entry, so
+that it runs once a call; on one edge, so that only those run it who go that way; or in place of an
+instruction.
 
 What moves: jumps of all kinds (gotol and may_goto too), calls of functions and their addresses, the records
 of functions and source lines, references to maps. Where a jump does not reach any more, it goes over a
@@ -12,7 +13,7 @@ trampoline (see `assembler`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -51,12 +52,14 @@ class LineRecord(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Woven:
     """The program that came out. ``entries``: where whoever jumped to an old index arrives, ``moved``: where
-    that instruction is itself; both have one more element, for the end.
+    that instruction is itself; both have one more element, for the end. ``starts``: where functions begin, by
+    their old start.
     """
 
     lines: tuple[Instruction, ...]
     entries: tuple[int, ...]
     moved: tuple[int, ...]
+    starts: Mapping[int, int]
 
     @property
     def image(self) -> bytes:
@@ -64,7 +67,7 @@ class Woven:
 
     def functions(self, records: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         """func_info records (index, type id), moved along."""
-        return tuple((self.entries[at], type_id) for at, type_id in records)
+        return tuple((self.starts[at], type_id) for at, type_id in records)
 
     def references(self, references: Iterable[tuple[int, str]]) -> tuple[tuple[int, str], ...]:
         """(index, map) of instructions that name maps, moved along."""
@@ -74,7 +77,7 @@ class Woven:
         """line_info records, moved along: what was put before an instruction counts as a part of its line."""
         found: dict[int, LineRecord] = {}
         for record in records:
-            at = self.entries[record.insn]
+            at = self.starts.get(record.insn, self.entries[record.insn])
             found[at] = record._replace(insn=at)
         return tuple(found[at] for at in sorted(found))
 
@@ -85,12 +88,17 @@ class Weave:
     def __init__(self, graph: FlowGraph) -> None:
         self._graph = graph
         self._before: dict[int, list[Assembly]] = {}
+        self._entry: dict[int, list[Assembly]] = {}
         self._instead: dict[int, Assembly] = {}
         self._edges: dict[tuple[int, int], list[Assembly]] = {}
 
     def before(self, index: int, fragment: Assembly) -> None:
         """All who come to an instruction run the fragment first; fragments run in the order given."""
         self._before.setdefault(index, []).append(fragment)
+
+    def at_entry(self, start: int, fragment: Assembly) -> None:
+        """Each call of the function that begins at ``start`` runs the fragment once, before all else."""
+        self._entry.setdefault(start, []).append(fragment)
 
     def instead(self, index: int, fragment: Assembly) -> None:
         """The fragment in place of an instruction; what comes after it is up to the fragment."""
@@ -109,6 +117,8 @@ class Weave:
         own: list[tuple[str, int]] = []
         for function in graph.functions:
             pads: list[tuple[int, int]] = []
+            out.label(("function", function.start))
+            self._put(out, self._entry.get(function.start, ()))
             at = function.start
             while at < function.end:
                 line = lines[at]
@@ -141,12 +151,13 @@ class Weave:
             done.lines,
             tuple(done.labels[At(at)] for at in range(count + 1)),
             (*(done.labels["own", at] for at in range(count)), len(done.lines)),
+            {one.start: done.labels["function", one.start] for one in graph.functions},
         )
 
     def _refer(self, out: Assembly, at: int, line: Instruction, pads: list[tuple[int, int]]) -> None:
         """One instruction of the program, with what it refers to as a label."""
         if names_function(line):
-            out.refer(At(at + line.immediate + 1), line)
+            out.refer(("function", at + line.immediate + 1), line)
         elif op.is_jump(line.code):
             target = jump_target(at, line)
             if not op.is_goto(line.code) and (at, target) in self._edges:

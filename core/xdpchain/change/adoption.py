@@ -15,6 +15,7 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, NotFound, NotOurs, Unsupported
 from xdpchain.linkage.compile import explain, map_key, shape
 from xdpchain.linkage.linkable_slots import kept_maps
@@ -57,14 +58,14 @@ def check_adoptable(running: Running) -> None:
     """
     where, hook = running.interface, running.hook
     if hook is None:
-        raise NotFound(f"no XDP program runs on {where}", todo="`xdptui load` loads one")
+        raise NotFound(f"no XDP program runs on {where}", todo=advise(Do.LOAD, on=where))
     if not hook.tag:
         require_capabilities()  # what can't be read looks like somebody else's
     if running.owner is not Owner.FOREIGN:
         raise InvalidInput(
             f"{where} runs no single program that could be adopted",
             running.note or f"it runs a chain already ({running.owner}'s)",
-            "`xdptui load` adds a program to a chain",
+            advise(Do.ADD, on=where),
         )
     if len(running.hooks) > 1 or hook.mode is Mode.OFFLOAD:
         raise Unsupported(

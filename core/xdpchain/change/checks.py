@@ -9,17 +9,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.model.chain import Component, Mode
 from xdpchain.model.running import Running
 
 __all__ = ["Finding", "check_component"]
 
 Level = Literal["ok", "warn", "error"]
-
-SINGLE_BUFFER_MTU = 3498
-"""The largest MTU of most drivers for programs without fragments: a 4 KiB page less headroom, frame header
-and ``struct skb_shared_info`` (veth_xdp_set's computation on x86-64).
-"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.naming import some
 from xdpchain.model.paths import RETURN, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import redirect_use
-
-from .checks import SINGLE_BUFFER_MTU
 
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
 
@@ -280,13 +280,13 @@ def _targets(i: int, slot: Slot, names: tuple[str, ...], around: Surroundings) -
         here = {one.ifindex for one in around.neighbours}
         found = [deaf[n] for n in sorted(known & deaf.keys())]
         if found:
-            yield Warning(i, f"{slot.name} redirects to {', '.join(found)}: {_NO_XMIT}, packets are lost")
+            yield Warning(i, f"{slot.name} redirects to {some(found)}: {_NO_XMIT}, packets are lost")
         if around.neighbours and (gone := sorted(known - here)):
-            numbers = ", ".join(map(str, gone))
+            numbers = some(gone)
             text = f"{slot.name} redirects to ifindex {numbers}, which is not in this namespace (any more)"
             yield Warning(i, text)
     elif deaf:
-        listed = ", ".join(deaf.values())
+        listed = some(deaf.values())
         where = f"the targets in {', '.join(names)} are not set yet" if names else "its targets are not known"
         yield Warning(i, f"{slot.name} redirects packets, and {where}: {listed} would lose them, {_NO_XMIT}")
 

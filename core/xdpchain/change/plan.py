@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
-from xdpchain.model.running import Owner, Running
+from xdpchain.model.running import Running
 
 from .journal.entries import Moment
 from .lint import Warning, lint
@@ -93,10 +94,7 @@ def make_plan(
         raise NotOurs(
             f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which is not replaced",
             running.note,
-            "Remove it with the tool that put it there, then load again; or, if you have its object file, "
-            f"`xdptui adopt {running.interface.name} OBJ` makes it a chain's first slot"
-            if running.owner is Owner.FOREIGN
-            else "Mend that, or remove the chain with the tool that made it, and load again",
+            running.todo or advise(Do.ASK_OWNER),
         )
     if running.chain is not None and candidate.slots and candidate.mode is not running.chain.mode:
         raise InvalidInput(
@@ -142,13 +140,13 @@ def _check_policies(chain: Chain) -> None:
         raise InvalidInput(
             f"a policy for {who.name} can't be had with {chain.linkage} linkage",
             "only a dispatcher of ours sees a verdict before it counts",
-            "Use --linkage static, or lift the policy (--may any)",
+            advise(Do.CHOOSE_LINKAGE, "static") | advise(Do.LIFT_POLICY),
         )
     if not chain.counters:
         raise InvalidInput(
             f"a policy for {who.name} can't be had without counters",
             "what it forbids is counted there",
-            "Switch the counters on, or lift the policy (--may any)",
+            advise(Do.SWITCH_COUNTERS_ON) | advise(Do.LIFT_POLICY),
         )
 
 

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import Cancelled, NotFound, NotOurs, RaceLost
 from xdpchain.linkage import Built, Linker
 from xdpchain.linkage.freplace import FreplaceLinker
@@ -36,7 +37,7 @@ __all__ = ["LOCK_TIMEOUT", "Change", "Hook", "apply"]
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
-TURNED = "its actions or routes were changed since, in its program arrays; `xdptui log` says by whom"
+TURNED = "its actions or routes were changed since, in its program arrays"
 
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
     Linkage.STATIC: StaticLinker,
@@ -128,11 +129,11 @@ def _unchanged(plan: Plan) -> Running:
         raise RaceLost(
             f"{interface} does not run what this change was made from",
             why,
-            "Look at the chain as it is now, and make the change again",
+            advise(Do.LOOK_AT_LOG, on=interface) | advise(Do.READ_AGAIN),
             detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
         )
     if not now.editable and plan.adopts is None:  # its pins were removed meanwhile
-        raise NotOurs(f"{interface} can't be changed any more", now.note)
+        raise NotOurs(f"{interface} can't be changed any more", now.note, now.todo)
     return now
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xdpchain.change.checks import SINGLE_BUFFER_MTU
+from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.model.chain import Mode
 from xdpchain.model.commands import Commands
+from xdpchain.model.naming import counted, some
 
 from .drivers import driver_needs
 from .facts import Facts
@@ -41,21 +42,22 @@ def _native(facts: Facts, commands: Commands) -> Iterator[Finding]:
         yield info(
             WHERE, check, f"it has generic mode only; it stands on {facts.lower}",
             f"A chain on {facts.lower} sees its packets earlier, and those of all others on it",
-            commands.xdptui(f"load {facts.lower} OBJ"),
+            commands.xdptui("load", facts.lower, "OBJ"),
         )  # fmt: skip
     else:
         judge = warn if facts.running.device.up else info
         yield judge(
             WHERE, check, f"{driver} has no native XDP",
             "Generic mode works with every driver, but slower: the kernel makes a socket buffer first",
-            commands.xdptui(f"load {facts.name} OBJ -m generic"),
+            commands.xdptui("load", facts.name, "OBJ", options=("-m", "generic")),
         )  # fmt: skip
     mode = facts.running.mode
     if mode is Mode.GENERIC and features is not None and "basic" in features:
+        unload = commands.xdptui("unload", facts.name, options=("--all",))
         yield warn(
             WHERE, "interface.mode", f"it runs in generic mode, and {driver} has native XDP",
             "Native mode is several times as fast; there is no atomic step from one mode to another",
-            f"{commands.xdptui(f'unload {facts.name} --all')}, then load the chain again",
+            f"`{unload}`, then load the chain again: nothing runs in between",
         )  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def _mtu(facts: Facts, commands: Commands) -> Iterator[Finding]:
     if device.mtu <= SINGLE_BUFFER_MTU:
         yield ok(WHERE, check, f"{where} fits into one buffer")
         return
-    lower = commands.ip(f"link set dev {facts.name} mtu {SINGLE_BUFFER_MTU}")
+    lower = commands.ip("link", "set", "dev", facts.name, "mtu", str(SINGLE_BUFFER_MTU))
     if device.features is not None and "rx-sg" not in device.features and "basic" in device.features:
         yield warn(
             WHERE, check, f"{where} takes packets in fragments, which {facts.driver} can't hand to XDP",
@@ -90,7 +92,7 @@ def _mtu(facts: Facts, commands: Commands) -> Iterator[Finding]:
             yield warn(
                 WHERE, check, f"{where} takes packets in fragments, which {', '.join(lacking)} can't take",
                 "Larger packets are copied into one piece, or lost; the driver may refuse the next change",
-                f"{lower}, or build them in section xdp.frags",
+                f"`{lower}`, or build them in section xdp.frags",
             )  # fmt: skip
     else:
         yield ok(WHERE, check, f"{where} takes packets in fragments, and the whole chain takes them")
@@ -101,21 +103,36 @@ def _veth(facts: Facts, commands: Commands) -> Iterator[Finding]:
         return
     features, peer = facts.running.device.features, facts.peer
     who = peer.name if peer else "its other end"
+    there = Commands(peer.netns) if peer else commands
     if features is not None and "ndo-xmit" not in features:
-        other = commands.ethtool("-K", peer.name if peer else "PEER", "gro on")
-        other += "" if peer else ", where it is"
+        fix = f"Load a program that passes everything on {who}; or switch GRO on there"
+        if peer is not None:
+            fix += f": `{there.ethtool('-K', peer.name, 'gro', 'on')}`"
         yield info(
             WHERE, "interface.redirect-target", "it takes no redirected packets (no ndo-xmit feature)",
             f"A veth sends XDP frames (XDP_TX, redirects) only while {who} has an XDP program, or GRO on",
-            f"Load a program that passes everything on {who}; or {other}",
+            fix,
         )  # fmt: skip
     chain = facts.running.chain
     whole = chain is not None and all(slot.component.frags for slot in chain.slots)
     if peer is not None and peer.mtu > SINGLE_BUFFER_MTU and not whole:
+        lower = there.ip("link", "set", "dev", peer.name, "mtu", str(SINGLE_BUFFER_MTU))
+        generic = commands.xdptui("load", facts.name, "OBJ", options=("-m", "generic"))
         yield warn(
             WHERE, "interface.peer-mtu", f"its other end {peer.name} has MTU {peer.mtu}",
             "veth refuses programs that take no fragments while the sender's packets may need them",
-            commands.ip(f"link set dev {peer.name} mtu {SINGLE_BUFFER_MTU}"),
+            f"`{lower}`; or generic mode: `{generic}`",
+        )  # fmt: skip
+    queues = facts.queues
+    if peer is not None and queues is not None and peer.tx is not None and queues.rx < peer.tx:
+        if peer.tx <= queues.max_rx:
+            fix = commands.ethtool("-L", facts.name, "rx", str(peer.tx))
+        else:
+            fix = there.ethtool("-L", peer.name, "tx", str(queues.rx))
+        yield error(
+            WHERE, "interface.veth-queues",
+            f"it receives with {counted(queues.rx, 'queue')}, its other end {peer.name} sends with {peer.tx}",
+            "veth refuses native XDP where it has fewer queues to receive than the sender has to send", fix,
         )  # fmt: skip
 
 
@@ -123,16 +140,38 @@ def _queues(facts: Facts, commands: Commands) -> Iterator[Finding]:
     queues, check = facts.queues, "interface.queues"
     if queues is None:
         return
-    text = f"{queues.rx} receive queue{'s' * (queues.rx != 1)} for {facts.cpus} CPUs"
+    if queues.rx == 0:
+        yield info(WHERE, check, "it has no receive queue now", "It receives once a process has it open")
+        return
+    text = f"{counted(queues.rx, 'receive queue')} for {counted(facts.cpus, 'CPU')}"
     most = min(queues.max_rx, facts.cpus)
     if queues.rx >= most:
         yield ok(WHERE, check, f"{text}, at most {queues.max_rx}")
         return
-    words = f"combined {most}" if queues.combined else f"rx {most} tx {min(queues.max_tx, facts.cpus)}"
+    if facts.kind == "veth":
+        fix = _more_veth_queues(facts, commands, most)
+    elif queues.combined:
+        fix = commands.ethtool("-L", facts.name, "combined", str(most))
+    else:
+        send = min(queues.max_tx, facts.cpus)
+        fix = commands.ethtool("-L", facts.name, "rx", str(most), *(("tx", str(send)) if send else ()))
     yield info(
-        WHERE, check, text, "A queue's packets are handled by one CPU: the others have nothing to do",
-        commands.ethtool("-L", facts.name, words),
-    )  # fmt: skip
+        WHERE, check, text, "A queue's packets are handled by one CPU: the others have nothing to do", fix
+    )
+
+
+def _more_veth_queues(facts: Facts, commands: Commands, most: int) -> str:
+    """A veth receives in the queues in which its other end sends; more to send there than to receive here
+    would make native mode impossible, so this end comes first.
+    """
+    peer = facts.peer
+    if peer is None or peer.max_tx is None:
+        return ""
+    most = min(most, peer.max_tx)
+    if facts.queues is None or most <= facts.queues.rx:
+        return ""
+    here = commands.ethtool("-L", facts.name, "rx", str(most))
+    return f"`{here}`, then `{Commands(peer.netns).ethtool('-L', peer.name, 'tx', str(most))}`"
 
 
 def _vlan(facts: Facts, commands: Commands) -> Iterator[Finding]:
@@ -140,9 +179,9 @@ def _vlan(facts: Facts, commands: Commands) -> Iterator[Finding]:
     vlans = [upper.name for upper in facts.uppers if upper.kind == "vlan"]
     if vlans and facts.on("rx-vlan-hw-parse") and facts.kind != "veth":
         yield warn(
-            WHERE, "interface.vlan-offload", f"the card takes off the tags of VLANs ({', '.join(vlans)})",
+            WHERE, "interface.vlan-offload", f"the card takes off the tags of VLANs ({some(vlans)})",
             "Components see the packets of all VLANs without a tag, and can't tell them apart",
-            commands.ethtool("-K", facts.name, "rxvlan off"),
+            commands.ethtool("-K", facts.name, "rxvlan", "off"),
         )  # fmt: skip
 
 
@@ -154,15 +193,14 @@ def _stack(facts: Facts, commands: Commands) -> Iterator[Finding]:
             yield error(
                 WHERE, "interface.upper-program", f"{upper.name} ({upper.kind}) above it runs an XDP program",
                 "The kernel takes no program on a device below one that has a program",
-                f"Add to the chain of {upper.name} instead, or empty it: "
-                + commands.xdptui(f"unload {upper.name} --all"),
+                f"Add to the chain of {upper.name} instead: `{commands.xdptui('load', upper.name, 'OBJ')}`",
             )  # fmt: skip
     if master is not None and master.kind in ("bond", "team"):
         yield warn(
             WHERE, "interface.bond", f"it is a port of {master.name} ({master.kind})",
             f"A chain here sees a part of the traffic only; and while it runs here, none can run on "
             f"{master.name}",
-            commands.xdptui(f"load {master.name} OBJ"),
+            commands.xdptui("load", master.name, "OBJ"),
         )  # fmt: skip
     elif master is not None:
         yield info(
@@ -172,12 +210,12 @@ def _stack(facts: Facts, commands: Commands) -> Iterator[Finding]:
         )  # fmt: skip
     if facts.kind == "bond" and facts.ports:
         yield info(
-            WHERE, "interface.bond-ports", f"its ports are {', '.join(facts.ports)}",
+            WHERE, "interface.bond-ports", f"its ports are {some(facts.ports)}",
             "A chain here runs on each of them, so each must have native XDP, and no program of its own; the "
             "bond's mode must be balance-rr, active-backup, balance-xor or 802.3ad",
         )  # fmt: skip
     if facts.uppers:
-        listed = ", ".join(f"{upper.name} ({upper.kind})" for upper in facts.uppers)
+        listed = some(f"{upper.name} ({upper.kind})" for upper in facts.uppers)
         yield info(
             WHERE, "interface.uppers", f"{listed} stand{'s' * (len(facts.uppers) == 1)} on it",
             f"A chain on {name} sees their packets too, as they come from the wire",

@@ -44,7 +44,7 @@ def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if queues.rx >= facts.cpus:
         return None
     most = min(facts.cpus, queues.max_rx)
-    fix = commands.ethtool("-L", facts.name, f"combined {most}")
+    fix = commands.ethtool("-L", facts.name, *f"combined {most}".split())
     if most < facts.cpus:
         fix = f"Redirect to it from CPUs 0 to {most - 1} only (interrupt affinity)"
     return Need(
@@ -75,7 +75,7 @@ def _ena(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     return Need(
         f"{queues.rx} of {queues.max_rx} queues are in use",
         "XDP takes as many queues again to send: at most half of them may be in use",
-        commands.ethtool("-L", facts.name, f"combined {max(1, queues.max_rx // 2)}"),
+        commands.ethtool("-L", facts.name, *f"combined {max(1, queues.max_rx // 2)}".split()),
     )
 
 
@@ -86,7 +86,7 @@ def _gve(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     return Need(
         f"{queues.rx} queues receive, {queues.tx} of at most {queues.max_tx} send",
         "XDP wants as many to receive as to send, and at most half of those that there may be",
-        commands.ethtool("-L", facts.name, f"rx {count} tx {count}"),
+        commands.ethtool("-L", facts.name, *f"rx {count} tx {count}".split()),
     )
 
 
@@ -97,7 +97,7 @@ def _bnxt(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     return Need(
         "its queues receive or send",
         "The driver refuses XDP unless they are combined",
-        commands.ethtool("-L", facts.name, f"rx 0 tx 0 combined {count}"),
+        commands.ethtool("-L", facts.name, *f"rx 0 tx 0 combined {count}".split()),
     )
 
 
@@ -178,7 +178,7 @@ def _merging(
         )  # fmt: skip
         return
     word = "lro" if offload == "rx-lro" else offload
-    fix = commands.ethtool("-K", facts.name, f"{word} off")
+    fix = commands.ethtool("-K", facts.name, *f"{word} off".split())
     if driver == "virtio_net":
         # It switches the offloads off by itself when a program comes, and on again when it goes.
         text = f"{why}the driver switches it off while a program is attached"

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.linkage.dispatcher.installed import installed_version
 from xdpchain.model.commands import Commands
@@ -49,7 +50,9 @@ def _part(topic: Topic, check: str, look_at: Callable[[], Iterable[Finding]]) ->
         return tuple(look_at())
     except (XdpChainError, OSError) as failure:
         what = f"this could not be examined: {failure}"
-        fix = failure.todo if isinstance(failure, XdpChainError) and failure.todo else "Run it as root"
+        fix = (
+            failure.todo if isinstance(failure, XdpChainError) and failure.todo else advise(Do.GET_PERMISSION)
+        )
         return (error(topic, check, what, "What is not examined is not known to be fine", fix),)
 
 

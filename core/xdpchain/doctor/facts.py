@@ -41,10 +41,15 @@ class Upper:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a veth, if it is in the same namespace."""
+    """The other end of a veth, if a command can reach it: in the same namespace, or in one with a name
+    (``netns``; None: the process's own). ``tx``: queues in which it sends, None where that is not known.
+    """
 
     name: str
     mtu: int
+    netns: str | None = None
+    tx: int | None = None
+    max_tx: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Finding", "Level", "Topic", "error", "info", "ok", "warn"]
+from xdpchain.advice import Advice, Do, advise
+
+__all__ = ["AS_ROOT", "Finding", "Level", "Topic", "error", "info", "ok", "warn"]
+
+
+AS_ROOT = advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN", "CAP_NET_ADMIN")
 
 
 class Level(StrEnum):
@@ -43,7 +48,7 @@ class Finding:
     check: str
     what: str
     why: str = ""
-    fix: str = ""
+    fix: str | Advice = ""
     interface: str | None = None
 
 
@@ -51,13 +56,13 @@ def ok(topic: Topic, check: str, what: str) -> Finding:
     return Finding(Level.OK, topic, check, what)
 
 
-def info(topic: Topic, check: str, what: str, why: str = "", fix: str = "") -> Finding:
+def info(topic: Topic, check: str, what: str, why: str = "", fix: str | Advice = "") -> Finding:
     return Finding(Level.INFO, topic, check, what, why, fix)
 
 
-def warn(topic: Topic, check: str, what: str, why: str, fix: str) -> Finding:
+def warn(topic: Topic, check: str, what: str, why: str, fix: str | Advice) -> Finding:
     return Finding(Level.WARN, topic, check, what, why, fix)
 
 
-def error(topic: Topic, check: str, what: str, why: str, fix: str) -> Finding:
+def error(topic: Topic, check: str, what: str, why: str, fix: str | Advice) -> Finding:
     return Finding(Level.ERROR, topic, check, what, why, fix)

@@ -39,7 +39,6 @@ def _facts(
         channels, offloads = None, {}
     master = links.get(link.master) if link.master is not None else None
     lower = links.get(link.lower) if link.lower is not None else None
-    peer = links.get(link.peer_ifindex) if link.peer_ifindex and link.peer_netnsid is None else None
     return Facts(
         running=running,
         cpus=cpus,
@@ -49,10 +48,24 @@ def _facts(
         uppers=tuple(_upper(one) for one in links.values() if one.lower == number != one.ifindex),
         ports=tuple(one.name for one in links.values() if one.master == number),
         lower=lower.name if lower is not None and lower.ifindex != number else None,
-        peer=Peer(peer.name, peer.mtu) if peer is not None else None,
+        peer=_peer(link, netlink),
         queues=_queues(link, channels),
         offloads=offloads,
     )
+
+
+def _peer(link: LinkInfo, netlink: Netlink) -> Peer | None:
+    found = netlink.peer(link) if link.kind == "veth" else None
+    if found is None:
+        return None
+    other, netns = found
+    try:
+        with Netlink(netns) as there:
+            queues = _queues(other, there.channels(other.ifindex))
+    except XdpChainError:
+        queues = None
+    known = (queues.tx, queues.max_tx) if queues is not None else (None, None)
+    return Peer(other.name, other.mtu, netns, *known)
 
 
 def _upper(link: LinkInfo, kind: str | None = None) -> Upper:

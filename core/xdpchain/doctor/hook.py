@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.model.commands import Commands
+from xdpchain.model.naming import counted
 from xdpchain.model.running import Owner, Running
-from xdpchain.observe.owner_evidence import Evidence, judge
+from xdpchain.observe.owner_evidence import Evidence, Verdict, judge
 
-from .finding import Finding, Topic, error, info, ok, warn
+from .finding import Finding, Level, Topic, info, ok, warn
 
 __all__ = ["examine_hook"]
 
@@ -17,58 +19,75 @@ CHECK = "interface.program"
 
 
 def examine_hook(running: Running, evidence: Evidence | None, commands: Commands) -> Iterator[Finding]:
-    """Judge the program on the hook; ``evidence`` is what shows of one that is not ours."""
+    """Judge the program on the hook; ``evidence`` is what shows of one that can't be edited."""
     name, hook = running.interface.name, running.hook
     if hook is None:
         if not running.device.up:
             yield info(
                 Topic.INTERFACE, "interface.down", "it is down",
                 "A chain can be loaded, and waits for packets",
-                commands.ip(f"link set dev {name} up"),
+                commands.ip("link", "set", "dev", name, "up"),
             )  # fmt: skip
         yield ok(Topic.INTERFACE, CHECK, "no XDP program runs")
     elif running.chain is not None:
-        count = len(running.chain)
-        whose = {Owner.XDPTUI: "our", Owner.LIBXDP: "libxdp's"}.get(running.owner or Owner.FOREIGN, "a")
-        text = f"{whose} chain of {count} slot{'s' * (count != 1)} runs ({running.linkage} linkage)"
-        yield ok(Topic.INTERFACE, CHECK, text)
-        if running.following is not None and not running.following.alive:
-            yield warn(
-                Topic.INTERFACE, "interface.followed",
-                f"packets were followed here by {running.following.author}, who is gone",
-                "The chain still runs with the dispatcher that records them, which costs some nanoseconds",
-                commands.xdptui(f"clean {name}"),
-            )  # fmt: skip
-    elif evidence is not None:
-        yield _foreign(running, evidence, commands)
-    elif running.owner is Owner.BPFMAN:
-        yield warn(
-            Topic.INTERFACE, CHECK, "bpfman's chain runs here", "It is shown, and left to bpfman to change",
-            "bpfman list programs, then bpfman unload ID",
-        )  # fmt: skip
+        yield from _chain(running, commands)
+    elif evidence is None:
+        level = Level.WARN if running.owner is Owner.UNKNOWN else Level.ERROR
+        what = f"program {hook.prog_id} ({hook.name}): {running.note}"
+        todo = running.todo or advise(Do.READ_AGAIN)
+        yield Finding(level, Topic.INTERFACE, CHECK, what, "What can't be read is never replaced", todo)
+    elif running.owner is Owner.FOREIGN:
+        yield _program(evidence, commands)
     else:
-        yield error(
-            Topic.INTERFACE, CHECK, f"program {hook.prog_id} ({hook.name}) can't be edited: {running.note}",
-            "What can't be read as a chain is never replaced", _removal(running, commands),
+        yield _dispatcher(running, evidence, commands)
+
+
+def _chain(running: Running, commands: Commands) -> Iterator[Finding]:
+    count = len(running.chain or ())
+    whose = {Owner.XDPTUI: "our", Owner.LIBXDP: "libxdp's"}.get(running.owner or Owner.FOREIGN, "a")
+    text = f"{whose} chain of {counted(count, 'slot')} runs ({running.linkage} linkage)"
+    yield ok(Topic.INTERFACE, CHECK, text)
+    if running.note:
+        yield warn(
+            Topic.INTERFACE, "interface.chain", running.note,
+            "The chain does not do what it was made for",
+            running.todo or "Change the chain in any way: that attaches it anew",
+        )  # fmt: skip
+    if running.following is not None and not running.following.alive:
+        yield warn(
+            Topic.INTERFACE, "interface.followed",
+            f"packets were followed here by {running.following.author}, who is gone",
+            "The chain still runs with the dispatcher that records them, which costs some nanoseconds",
+            advise(Do.CLEAN, on=running.interface),
         )  # fmt: skip
 
 
-def _foreign(running: Running, evidence: Evidence, commands: Commands) -> Finding:
+def _program(evidence: Evidence, commands: Commands) -> Finding:
     verdict = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) is not ours"
+    why = "What is not ours is never replaced: no chain can be loaded here while it runs"
+    return warn(Topic.INTERFACE, CHECK, *_whose(what, why, evidence, verdict), verdict.fix)
+
+
+def _dispatcher(running: Running, evidence: Evidence, commands: Commands) -> Finding:
+    """A chain that is shown, and not edited. What removes it is told only where nothing runs behind it."""
+    verdict = judge(evidence, commands)
+    what = f"program {evidence.prog_id} ({evidence.name}) can't be edited: {running.note}"
+    if running.owner is Owner.BPFMAN:
+        what = "bpfman's chain runs here"
+    what, why = _whose(what, "It is shown, and left to its owner to change", evidence, verdict)
+    fix = running.todo
+    if not fix or (isinstance(fix, Advice) and fix.do in (Do.FIND_OWNER, Do.ASK_OWNER)):
+        fix = verdict.fix if verdict.who else running.todo or advise(Do.FIND_OWNER)
+    level = Level.WARN if verdict.who or running.owner is Owner.BPFMAN else Level.ERROR
+    return Finding(level, Topic.INTERFACE, CHECK, what, why, fix)
+
+
+def _whose(what: str, why: str, evidence: Evidence, verdict: Verdict) -> tuple[str, str]:
     if verdict.who.startswith("of "):
         what += f": it is held {verdict.who.replace('of ', 'by ', 1)}"
     elif verdict.who:
-        what += f", but {verdict.who}"
-    why = "What is not ours is never replaced: no chain can be loaded here while it runs"
+        what += f", but {verdict.who}" if what.endswith("not ours") else f"; it is {verdict.who}"
     if not evidence.complete and not verdict.who:
         why += ". Not all processes and pins could be looked at: somebody may hold it"
-    return warn(Topic.INTERFACE, CHECK, f"{what} ({verdict.how})", why, verdict.fix)
-
-
-def _removal(running: Running, commands: Commands) -> str:
-    name = running.interface.name
-    if running.linkage is not None:
-        unload = commands.xdp_loader(f"unload {name} --all")
-        return f"{unload}; or {commands.ip(f'link set dev {name} xdp off')}, then load the chain again"
-    return commands.ip(f"link set dev {name} xdp off")
+    return f"{what} ({verdict.how})", why

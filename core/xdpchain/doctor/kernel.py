@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import LET_PASS, Instruction, encode
 from xdpchain.errors import PermissionDenied, XdpChainError
@@ -23,7 +24,7 @@ from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import Netlink
 
-from .finding import Finding, Level, Topic, error, info, ok, warn
+from .finding import AS_ROOT, Finding, Level, Topic, error, info, ok, warn
 
 __all__ = ["examine_kernel"]
 
@@ -169,7 +170,7 @@ ATTEMPTS = (
         "kernel.calls", "functions in programs (bpf-to-bpf calls)", _calls, Level.ERROR,
         "Static linkage, and every dispatcher, is made of functions that call each other",
         "Only a newer kernel helps (4.16 on); on some processors calls take the JIT: "
-        "sysctl -w net.core.bpf_jit_enable=1",
+        "`sysctl -w net.core.bpf_jit_enable=1`",
     ),
     _Attempt(
         "kernel.tail-calls", "tail calls from programs with functions", _tail_calls, Level.INFO,
@@ -227,7 +228,7 @@ def examine_kernel() -> tuple[Finding, ...]:
                 info(
                     Topic.KERNEL, "kernel.xdp", "what this kernel can do was not tried: " + what,
                     "Nothing can be loaded with the permissions that this process has",
-                    "Run it as root: sudo xdptui doctor",
+                    AS_ROOT,
                 ),
             )  # fmt: skip
         why = "Nothing works without"
@@ -248,7 +249,13 @@ def _tried(one: _Attempt, capable: bool) -> Finding:
         # With all capabilities a refusal is the kernel's policy, and as good as if it lacked the feature.
         if isinstance(refused, PermissionDenied) or (not capable and _denied(refused)):
             what = f"{one.name}: not tried, it is not permitted"
-            return info(Topic.KERNEL, one.check, what, one.why, "Run it as root: sudo xdptui doctor")
+            return info(
+                Topic.KERNEL,
+                one.check,
+                what,
+                one.why,
+                AS_ROOT,
+            )
         what = f"{one.name}: no, {_reason(refused)}"
         return Finding(one.level, Topic.KERNEL, one.check, what, one.why, one.fix)
     return ok(Topic.KERNEL, one.check, f"{one.name}: yes")
@@ -301,7 +308,7 @@ def _compiled(jited: int) -> Finding:
     return warn(
         Topic.KERNEL, "kernel.jit", "programs are interpreted: the JIT is off",
         "Each packet takes several times as long, and nothing can be traced or replaced",
-        "sysctl -w net.core.bpf_jit_enable=1, then load the chain anew",
+        advise(Do.SWITCH_JIT_ON),
     )  # fmt: skip
 
 

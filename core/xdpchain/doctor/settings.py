@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from .finding import Finding, Topic, info, ok, warn
+from .finding import AS_ROOT, Finding, Topic, info, ok, warn
 
 __all__ = ["examine_settings"]
 
@@ -59,7 +59,7 @@ def _harden() -> Iterator[Finding]:
         yield info(
             Topic.SETTINGS, check, "compiled code is hardened for everybody (net.core.bpf_jit_harden=2)",
             "Constants are blinded in root's programs too: chains run slower, and code can't be listed",
-            "sysctl -w net.core.bpf_jit_harden=1, if only root loads programs",
+            "`sysctl -w net.core.bpf_jit_harden=1`, if only root loads programs",
         )  # fmt: skip
     elif value is not None:
         what = "nobody's" if value == "0" else "other users'"
@@ -109,7 +109,13 @@ def _lockdown() -> Iterator[Finding]:
         return
     except OSError as denied:
         why = "In confidentiality mode the kernel refuses programs that read its memory"
-        yield info(Topic.SETTINGS, check, f"lockdown: not known ({denied.strerror})", why, "Run it as root")
+        yield info(
+            Topic.SETTINGS,
+            check,
+            f"lockdown: not known ({denied.strerror})",
+            why,
+            AS_ROOT,
+        )
         return
     chosen = re.search(r"\[(\w+)\]", text)
     mode = chosen[1] if chosen else "unknown"

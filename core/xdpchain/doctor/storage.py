@@ -10,10 +10,12 @@ from pathlib import Path
 from xdpchain.change.stale import stale_pins
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.arrays import DIRECTORY as ARRAYS
+from xdpchain.model.commands import quote
+from xdpchain.model.naming import some
 from xdpchain.observe.trace.pins import SUBDIRECTORY as TRACES
 from xdpchain.sys import bpf, bpffs
 
-from .finding import Finding, Topic, error, info, ok, warn
+from .finding import AS_ROOT, Finding, Topic, error, info, ok, warn
 
 __all__ = ["examine_storage"]
 
@@ -45,12 +47,12 @@ def _writable(path: Path) -> Iterator[Finding]:
     if read_only:
         yield error(
             Topic.BPFFS, "bpffs.writable", f"{path} is mounted read-only",
-            "Chains with pins can't be changed", f"mount -o remount,rw {path}",
+            "Chains with pins can't be changed", f"mount -o remount,rw {quote(str(path))}",
         )  # fmt: skip
     elif not os.access(path, os.W_OK | os.X_OK):
         yield warn(
             Topic.BPFFS, "bpffs.writable", f"this process may not write into {path}",
-            "Chains with pins can't be changed, and those of libxdp can't be read", "Run it as root",
+            "Chains with pins can't be changed, and those of libxdp can't be read", AS_ROOT,
         )  # fmt: skip
     else:
         yield ok(Topic.BPFFS, "bpffs.writable", f"{path} can be written to")
@@ -80,7 +82,7 @@ def _several(path: Path) -> Iterator[Finding]:
     others = [str(one) for device, one in devices.items() if device != os.stat(path).st_dev]
     if others:
         yield info(
-            Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {', '.join(sorted(others))}",
+            Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {some(sorted(others))}",
             "Tools that use another one don't see each other's pins: a chain of theirs looks like a chain "
             "whose pins are lost",
             "Set LIBXDP_BPFFS to the one that all tools use",
@@ -93,7 +95,7 @@ def _stale() -> Iterator[Finding]:
         found = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
         why = "Pins that nobody uses keep programs and maps in memory"
-        todo = refused.todo if isinstance(refused, XdpChainError) else "Run it as root"
+        todo = (isinstance(refused, XdpChainError) and refused.todo) or AS_ROOT
         yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, todo)
         return
     for one in found:
@@ -102,6 +104,6 @@ def _stale() -> Iterator[Finding]:
         if one.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
-            yield info(Topic.BPFFS, check, what, why, "xdptui clean --force, if nobody uses them")
+            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force`, if nobody uses them")
     if not found:
         yield ok(Topic.BPFFS, check, "no stale pins")

@@ -79,8 +79,8 @@ def compare_dispatcher(running: Running, installed: int | None, commands: Comman
         return
     fix = "Install the libxdp that made the chain"
     if running.chain is not None and installed in EMITTED:
-        words = f"relink {name} --linkage freplace --dispatcher-version {installed}"
-        fix = commands.xdptui(words)
+        options = ("--linkage", "freplace", "--dispatcher-version", str(installed))
+        fix = commands.xdptui("relink", name, options=options)
     what = f"its dispatcher has version {version}, the installed libxdp speaks {installed}"
     if version > installed:
         why = "xdp-loader fails on this interface in everything, even in `unload --all` (EOPNOTSUPP)"

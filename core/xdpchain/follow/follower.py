@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, Unsupported
 from xdpchain.model.chain import Linkage
@@ -186,7 +187,7 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
         raise Unsupported(
             f"packets can't be followed on {interface}",
             "its chain has tailcall linkage, where no program returns to another",
-            "Use static linkage (`xdptui relink`)",
+            advise(Do.RELINK, "static", on=interface),
         )
     return Outside(running, filter)
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.classic import Filter
 from xdpchain.errors import RaceLost, Unsupported
@@ -37,7 +38,7 @@ __all__ = ["Outside"]
 
 ENTER, LEFT, LAST = "xdptui_enter", "xdptui_left_", "xdptui_verdict"
 WHAT = "packets can't be followed here"
-TODO = "Packets through a chain of static linkage can be followed without tracing (`xdptui relink`)"
+TODO = advise(Do.USE_STATIC)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
@@ -28,6 +29,7 @@ from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
 
 from .map_pins import pinned_map
+from .verifier_words import read_log
 
 __all__ = [
     "Compiled",
@@ -38,7 +40,6 @@ __all__ = [
     "map_key",
     "open_maps",
     "shape",
-    "verifier_verdict",
 ]
 
 
@@ -190,13 +191,19 @@ def shape(
     if target is not None:
         main.as_freplace(target.dispatcher, target.function)
     pins: list[tuple[str, str]] = []
+    entries = dict(component.map_entries)
     for one in opened.maps():
         name, path = map_key(one), _pin_path(one, component)
         one.set_pin_path(None)
-        if one.type == bpf.MapType.PROG_ARRAY and name not in component.uses:
-            # libbpf would fill it, with programs that are not wanted here.
+        if one.type == bpf.MapType.STRUCT_OPS or (
+            one.type == bpf.MapType.PROG_ARRAY and name not in component.uses
+        ):
+            # libbpf would fill it with programs that are not wanted here; libbpf 1.1 crashes where programs
+            # that a map of struct_ops names are not loaded.
             one.leave_out()
             continue
+        if name in entries:
+            one.set_max_entries(entries[name])
         if name in reuse:
             _check_shape(component, one, reuse[name])
             one.reuse(reuse[name])
@@ -238,7 +245,7 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd) -> No
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",
             f"its shape changed: {odd}",
-            "Use --fresh-maps to start with empty maps, which loses what they hold",
+            advise(Do.START_WITH_FRESH_MAPS),
         )
 
 
@@ -261,33 +268,17 @@ def explain(
             except LoadFailed as verbose:
                 log = verbose.log or log
         if error.errno != errno.EPERM or log.strip():
+            said = read_log(log)
             return KernelRefused(
                 f"the verifier refuses {error.program} of {label}",
-                verifier_verdict(log),
-                "Its last words are in the details; the program needs mending, the chain is unchanged",
+                said.why,
+                said.advice or "Read the verifier's log in the details, then fix the program",
                 detail="\n".join(log.rstrip().splitlines()[-40:]),
             )
     refused = bpf.refusal(error, f"{label} can't be loaded", log=error.messages)
     if refused.why and error.messages:
         refused.why = f"{refused.why}; libbpf: {_last_line(error.messages)}"
     return refused
-
-
-_INSTRUCTION = re.compile(r"\d+: ")
-# Registers are listed as "R1=ctx(...)" or "R1_w=..."; "R1 invalid mem access" is a verdict.
-_NO_VERDICT = re.compile(
-    r"\s*$|\d+: |;|func#|Validating |from \d+ to|\s*R\d+(_\w*)?=|verification time|stack depth|processed|"
-    r"mark_precise|last_idx|regs=|parent "
-)
-
-
-def verifier_verdict(log: str) -> str:
-    """What a verifier log says is wrong: the line or two after the last instruction that it looked at."""
-    told = log.splitlines()
-    last = max((i for i, line in enumerate(told) if _INSTRUCTION.match(line)), default=-1)
-    said = [line.strip() for line in told[last + 1 :] if not _NO_VERDICT.match(line)]
-    before = [line.strip() for line in told if not _NO_VERDICT.match(line)]
-    return "; ".join(said[:2]) or (before or ["it gave no reason"])[-1]
 
 
 def _last_line(text: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
@@ -163,10 +164,10 @@ def _refused(
 ) -> XdpChainError:
     what = f"{component.name} can't replace a function of a dispatcher"
     if "requires BTF" in error.log:
-        todo = "Build it with clang -g, or use static linkage"
-        return LinkRefused(what, "it has no types (BTF)", todo, detail=error.log)
+        why = "it has no types (BTF), which `clang -g` makes"
+        return LinkRefused(what, why, advise(Do.CHOOSE_LINKAGE, "static"), detail=error.log)
     if component.callees and "failed to initialize slot" in error.messages:
         why = "on this kernel what replaces a function can tail-call no XDP programs"
-        return LinkRefused(what, why, "Use static linkage", detail=error.messages)
+        return LinkRefused(what, why, advise(Do.CHOOSE_LINKAGE, "static"), detail=error.messages)
     path = component.object.path if component.object else None
     return explain(error, component, data, reuse, FRAGS, path or component.name, target)

@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author
@@ -154,7 +155,7 @@ def _explained() -> Iterator[None]:
         probed = probe_freplace()
         if probed.works:
             raise
-        what, todo = "freplace linkage can't be used", "Use static linkage"
+        what, todo = "freplace linkage can't be used", advise(Do.CHOOSE_LINKAGE, "static", "tailcall")
         raise LinkRefused(what, probed.reason, todo, detail=probed.detail) from error
 
 
@@ -166,4 +167,6 @@ def _attach(extension: Extension, dispatcher: bpf.Fd, function: int) -> bpf.Fd:
 
 
 def _refused(name: str, error: bpf.BpfError) -> XdpChainError:
-    return bpf.refusal(error, f"{name} can't be attached to the dispatcher", "Use static linkage")
+    return bpf.refusal(
+        error, f"{name} can't be attached to the dispatcher", advise(Do.CHOOSE_LINKAGE, "static")
+    )

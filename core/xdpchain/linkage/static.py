@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.chaincall import main_stack, own_tail_calls
 from xdpchain.bytecode.inlining import Inlined, inlined
@@ -38,13 +39,14 @@ from xdpchain.sys import blobs, bpf, shipped
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
 
 from .arrays import remove_array_pins
-from .compile import compile_component, verifier_verdict
+from .compile import compile_component
 from .counting import COUNTERS, counters_for
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind, bind_metadata
 from .policing import VIOLATIONS, encode_policies, ring_for
 from .tap import FILTER, HELPERS, Tap
+from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
 
@@ -283,9 +285,9 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
-    verdict = verifier_verdict(log)
+    verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
-    todo = "Use freplace or tailcall linkage, where each component has a stack and limits of its own"
+    todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
             f"the components share the dispatcher's stack of 512 bytes ({verdict}); alone they use: {stacks}"

@@ -39,12 +39,12 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf
 
 from .arrays import remove_array_pins
-from .compile import verifier_verdict
 from .counting import ROW_SIZE, counters_for
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind_metadata
 from .prog_array_entries import end_of, fill, make_array, set_row
 from .static import component_prototype
+from .verifier_words import read_log
 
 __all__ = ["RowUpdate", "TailcallLinker", "in_place"]
 
@@ -254,7 +254,7 @@ def _reasoning(
 def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
     if error.errno == errno.EPERM:
         return bpf.refusal(error, f"{part.slot.name} can't be loaded with its chain call", log=log)
-    verdict = verifier_verdict(log)
+    verdict = read_log(log).verdict
     detail = f"{error}\n" + "\n".join(log.rstrip().splitlines()[-40:])
     if re.search(r"combined stack size|invalid stack|tail_calls are not allowed when call stack", log):
         used = " + ".join(map(str, part.unit.stack)) or "an unknown number of"

@@ -23,6 +23,7 @@ from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 
 __all__ = [
     "MAX_SLOTS",
+    "MOST_ENTRIES",
     "Chain",
     "Component",
     "GlobalValue",
@@ -68,6 +69,10 @@ class Interface:
 
     def __str__(self) -> str:
         return f"{self.name} (netns {self.netns})" if self.netns else self.name
+
+
+MOST_ENTRIES = (1 << 32) - 1
+"""Of a map; what the kernel's memory allows is less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,8 @@ class Component:
     object that it and they refer to, ``pin_root`` the directory for maps that the object wants pinned by
     name (None: the BPF filesystem's root). ``unit_map`` is the map that carries its linkable form
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
-    anew. ``globals`` are values for its global variables, other than the object's own (`globals`).
+    anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
+    ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
     """
 
     name: str
@@ -136,6 +142,7 @@ class Component:
     maps: tuple[MapRef, ...] = ()
     unit_map: int | None = None
     globals: tuple[GlobalValue, ...] = ()
+    map_entries: tuple[tuple[str, int], ...] = ()
 
 
 def _fresh_key() -> str:

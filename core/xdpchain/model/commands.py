@@ -1,34 +1,142 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands to be typed by the operator, in the namespace where they are to work. Pure."""
+"""Commands to be typed by the operator: every one that is printed as advice is spelled here. Pure.
+
+They are for a POSIX shell, but for names with characters that don't print, which take ``$'...'`` (bash, zsh,
+ksh, POSIX 2024). A namespace is a name in /run/netns, or a path such as /proc/PID/ns/net.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Commands"]
+from xdpchain.advice import Advice, Do
+
+__all__ = ["Commands", "quote"]
+
+
+def quote(word: str) -> str:
+    """The word as a shell takes it back, whatever is in it, and as a terminal can show it."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return "\\" + character
+    if character.isprintable():
+        return character
+    # Octal, for it takes three digits at most: a digit that follows is never taken for part of it.
+    return "".join(f"\\{byte:03o}" for byte in character.encode(errors="surrogateescape"))
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(map(quote, words))
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
     """Spells commands for the interfaces of a namespace; None is the caller's own."""
 
-    netns: str | None
+    netns: str | None = None
 
-    def ip(self, words: str) -> str:
+    def ip(self, *words: str) -> str:
         """``ip WORDS``."""
-        return f"ip -n {shlex.quote(self.netns)} {words}" if self.netns else f"ip {words}"
+        if self.netns and "/" not in self.netns:
+            return _line(("ip", "-n", self.netns, *words))
+        return self.inside("ip", *words)
 
-    def ethtool(self, option: str, interface: str, words: str) -> str:
+    def ethtool(self, option: str, interface: str, *words: str) -> str:
         """``ethtool OPTION INTERFACE WORDS``."""
-        where = f"ip netns exec {shlex.quote(self.netns)} " if self.netns else ""
-        return f"{where}ethtool {option} {shlex.quote(interface)} {words}"
+        if self.netns and "/" not in self.netns:
+            return _line(("ip", "netns", "exec", self.netns, "ethtool", option, interface, *words))
+        return self.inside("ethtool", option, interface, *words)
 
-    def xdptui(self, words: str) -> str:
-        """``xdptui WORDS``."""
-        return f"xdptui {words} --netns {shlex.quote(self.netns)}" if self.netns else f"xdptui {words}"
+    def xdptui(self, command: str, *positionals: str, options: Sequence[str] = ()) -> str:
+        """``xdptui COMMAND POSITIONALS OPTIONS``."""
+        after = (*options, *(("--netns", self.netns) if self.netns else ()))
+        if any(word.startswith("-") for word in positionals):
+            return _line(("xdptui", command, *after, "--", *positionals))
+        return _line(("xdptui", command, *positionals, *after))
 
-    def xdp_loader(self, words: str) -> str:
+    def xdp_loader(self, *words: str) -> str:
         """``xdp-loader WORDS``: nsenter keeps /sys as it is, which `ip netns exec` does not."""
-        enter = f"nsenter --net=/run/netns/{shlex.quote(self.netns)} " if self.netns else ""
-        return f"{enter}xdp-loader {words}"
+        return self.inside("xdp-loader", *words)
+
+    def inside(self, *words: str) -> str:
+        """Any command, run in the namespace."""
+        if not self.netns:
+            return _line(words)
+        path = self.netns if "/" in self.netns else f"/run/netns/{self.netns}"
+        return _line(("nsenter", f"--net={path}", *words))
+
+    def of(self, advice: Advice) -> tuple[str, ...]:
+        """The commands that do what is advised (options of the command at hand, where the advice is one);
+        none where there is no command for it.
+        """
+        here = self if advice.netns is None else Commands(advice.netns or None)
+        interface, args = advice.interface or "IF", advice.args
+        match advice.do:
+            case Do.LIST_INTERFACES:
+                return (here.ip("link"),)
+            case Do.LIST_NETNS:
+                return (_line(("ip", "netns", "list")),)
+            case Do.REMOVE_NETNS_FILE:
+                return (_line(("ip", "netns", "del", args[0])),)
+            case Do.SWITCH_JIT_ON:
+                return ("sysctl -w net.core.bpf_jit_enable=1",)
+            case Do.LOAD | Do.ADD:
+                return (here.xdptui("load", interface, "OBJ"),)
+            case Do.ADOPT:
+                return (here.xdptui("adopt", interface, "OBJ"),)
+            case Do.CHOOSE_LINKAGE:
+                return tuple(f"--linkage {one}" for one in args)
+            case Do.RELINK | Do.LINK_ANEW:
+                return (here.xdptui("relink", interface, options=("--linkage", args[0])),)
+            case Do.CHOOSE_GENERIC:
+                return ("-m generic",)
+            case Do.LIFT_POLICY:
+                return ("--may any",)
+            case Do.SWITCH_COUNTERS_ON:
+                return (here.xdptui("set", interface, options=("--counters",)),)
+            case Do.SHADOW_AGAIN:
+                return (here.xdptui("set", interface, args[0], options=("--shadow",)),)
+            case Do.START_WITH_FRESH_MAPS:
+                return ("--fresh-maps",)
+            case Do.MOVE_PINNED_MAP:
+                return ("-p DIR", _line(("rm", args[0])))
+            case Do.SET_IN_MAP:
+                return (here.xdptui("map", interface, "SLOT", "MAP", "KEY=VALUE"),)
+            case Do.LOWER_MTU:
+                return (here.ip("link", "set", "dev", interface, "mtu", args[0]),)
+            case Do.BRING_UP:
+                return (here.ip("link", "set", "dev", interface, "up"),)
+            case Do.LOOK:
+                return (here.xdptui("status", *((interface,) if advice.interface else ())),)
+            case Do.LOOK_AT_LOG:
+                return (here.xdptui("log", interface),)
+            case Do.CONFIRM:
+                return (here.xdptui("confirm", interface),)
+            case Do.ROLL_BACK:
+                return (here.xdptui("rollback", interface),)
+            case Do.GO_WITHOUT_CONFIRM:
+                return ("--confirm",)
+            case Do.CLEAN:
+                return (here.xdptui("clean", *((interface,) if advice.interface else ())),)
+            case Do.REMAKE:
+                return (here.xdp_loader("unload", interface, "--all"),)
+            case Do.DETACH_IDLE:
+                flag = {"generic": "xdpgeneric", "native": "xdpdrv", "offload": "xdpoffload"}[args[0]]
+                return (here.ip("link", "set", "dev", interface, flag, "off"),)
+            case Do.RECORD:
+                return (here.xdptui("record", "FILE"),)
+            case Do.OVERWRITE:
+                return ("--force",)
+            case Do.WRITE_OBJECTS:
+                return ("--objects DIR",)
+            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC:
+                return ()
+            case Do.GET_PERMISSION | Do.READ_AGAIN | Do.FIND_OWNER | Do.ASK_OWNER:
+                return ()

@@ -149,6 +149,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "maps": {ref.name: ref.id for ref in component.maps},
         "unit": component.unit_map,
         **({"globals": [_global_out(one) for one in component.globals]} if component.globals else {}),
+        **({"map_entries": dict(component.map_entries)} if component.map_entries else {}),
         "object": source
         and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
     }
@@ -173,6 +174,7 @@ def _slot_in(document: Mapping[str, Any]) -> Slot:
         maps=tuple(MapRef(name, number) for name, number in document["maps"].items()),
         unit_map=document["unit"],
         globals=tuple(_global_in(one) for one in document.get("globals", ())),
+        map_entries=tuple(document.get("map_entries", {}).items()),
         object=source and ObjectRef(source["sha256"], source["size"], source["path"], source["map"]),
     )
     routes = tuple(

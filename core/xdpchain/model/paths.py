@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
@@ -143,7 +144,7 @@ def check_routes(chain: Chain) -> None:
         raise InvalidInput(
             f"routes of {who.name} can't be had with freplace linkage",
             "a dispatcher that libxdp's tools can read knows only to go on or to return",
-            "Use --linkage static or tailcall, which can",
+            advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
         )
 
 

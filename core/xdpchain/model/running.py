@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from xdpchain.advice import Advice
+
 from .chain import Chain, Interface, Linkage, Mode
 from .following import Following
 from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
@@ -21,6 +23,8 @@ class Owner(StrEnum):
     LIBXDP = "libxdp"
     BPFMAN = "bpfman"
     FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+    """It can't be read, so nobody is said to own it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,10 @@ class Running:
     """One interface and what runs on it.
 
     ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
-    for the operator); ``shown`` is that chain as far as it is known, for the eye alone. ``hooks`` has more
-    than one element where native and offloaded programs run at once. ``armed`` is a change that rolls back
-    unless it is confirmed, ``settled`` what became of the last one, until the next change.
+    for the operator, and ``todo`` what helps); ``shown`` is that chain as far as it is known, for the eye
+    alone. ``hooks`` has more than one element where native and offloaded programs run at once. ``armed`` is
+    a change that rolls back unless it is confirmed, ``settled`` what became of the last one, until the next
+    change.
     ``replaces_prog_id`` is the id of the program whose place the one on the hook took without changing
     anything, as that does which records the way of packets: ``following`` says for whom. ``arrays`` are the
     map ids of a tail-call chain's program arrays, one a slot; none where the kernel emptied them.
@@ -95,6 +100,7 @@ class Running:
     replaces_prog_id: int | None = None
     following: Following | None = None
     arrays: tuple[int, ...] = ()
+    todo: str | Advice = ""
 
     @property
     def interface(self) -> Interface:

@@ -232,6 +232,16 @@ class Btf:
             self._by_name[kind] = index
         return index.get(name, [])
 
+    def text(self, offset: int) -> str:
+        """Any string by its offset, such as a line of source; empty where there is none. Unlike names it may
+        hold anything.
+        """
+        at = offset - self._string_base
+        if at < 0:
+            return self.base.text(offset) if self.base is not None else ""
+        end = self._strings.find(0, at)
+        return self._strings[at : end if end >= 0 else at].decode(errors="replace")
+
     # -- decoding ---------------------------------------------------------------------------------------
 
     def _string(self, offset: int) -> str:

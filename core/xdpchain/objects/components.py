@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, LinkRefused
-from xdpchain.model.chain import Component, MapRef, ObjectRef
+from xdpchain.model.chain import MOST_ENTRIES, Component, MapRef, ObjectRef
 
 from .objfile import ObjectFile, ProgramSpec
 
-__all__ = ["component_of", "keep_maps", "load_component", "programs_of"]
+__all__ = ["component_of", "keep_maps", "load_component", "programs_of", "with_map_entries"]
 
 
 def programs_of(path: str) -> ObjectFile:
@@ -84,6 +86,20 @@ def _listed(programs: tuple[ProgramSpec, ...]) -> str:
     return ", ".join(f"{p.name} (section {p.section})" for p in programs) or "no programs at all"
 
 
+def with_map_entries(
+    component: Component, source: ObjectFile, entries: Iterable[tuple[str, int]]
+) -> Component:
+    """The component with other numbers of entries for maps of its object. Raises NotFound (no such map),
+    InvalidInput (a number that no map can have).
+    """
+    given = dict(entries)
+    for name, count in given.items():
+        source.map(name)
+        if not 1 <= count <= MOST_ENTRIES:
+            raise InvalidInput(f"map {name} can't have {count} entries", f"it takes 1 to {MOST_ENTRIES}")
+    return replace(component, map_entries=tuple(sorted(given.items())))
+
+
 def keep_maps(new: Component, running: Component) -> Component:
     """The new version of a component, to be loaded with the maps of the running one.
 
@@ -101,7 +117,7 @@ def keep_maps(new: Component, running: Component) -> Component:
         raise InvalidInput(
             f"{names} of {new.name} can't be given a value",
             f"the component that runs hands on its {', '.join(lost)}",
-            "Set it in the running map (xdptui map), or begin with empty maps (--fresh-maps)",
+            advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
     kept = (one for one in running.maps if not _constant(one) or (same and one.name not in given))
     return replace(new, maps=tuple(kept))

@@ -11,14 +11,16 @@ import errno
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.runconfig import RunConfig
 
 from . import btf_types as types
-from .btf import Btf
+from .btf import Btf, BtfError
 from .btf_types import Kind
 from .elf import MAX_FILE, Elf, bad_object
 from .objmaps import KCONFIG, MapSpec, Variable, read_maps, read_variables
@@ -27,6 +29,8 @@ from .runconfig_btf import read_run_configs
 from .section_names import UNKNOWN, XDP, classify
 
 __all__ = ["MapSpec", "ObjectFile", "ProgramSpec", "Variable"]
+
+T = TypeVar("T")
 
 _TEXT: Final = ".text"
 _CONTEXT: Final = "xdp_md"
@@ -64,7 +68,8 @@ class ObjectFile:
     """An object file: its bytes, and what they say. ``sha256`` is in hexadecimal, of the whole file.
 
     ``path`` is where it was read from, None for bytes from elsewhere; ``licence`` is empty where it states
-    none.
+    none. ``btf_flaw`` says what is wrong with its BTF, if anything: then ``btf`` is None, and like libbpf we
+    go on without types.
     """
 
     data: bytes = field(repr=False)
@@ -75,6 +80,7 @@ class ObjectFile:
     programs: tuple[ProgramSpec, ...]
     maps: tuple[MapSpec, ...]
     variables: tuple[Variable, ...]
+    btf_flaw: str = ""
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> ObjectFile:
@@ -101,7 +107,7 @@ class ObjectFile:
 
     @property
     def has_btf(self) -> bool:
-        """Whether it has type information."""
+        """Whether it has type information that the kernel takes."""
         return self.btf is not None
 
     @property
@@ -192,22 +198,52 @@ def _why(error: InvalidInput) -> str:
 
 def _parse(data: bytes, path: str | None) -> ObjectFile:
     elf = Elf.parse(data)
-    raw_btf = elf.section(".BTF")
-    btf = Btf.parse(raw_btf.data) if raw_btf is not None else None
-    if btf is not None:
-        btf.check()
+    btf, flaw = _types(elf)
     functions = read_functions(elf)
     maps = read_maps(elf, btf)
+    checked = None if flaw else btf  # what follows types wherever they lead must not meet what is wrong
     return ObjectFile(
         data,
         path,
         hashlib.sha256(data).hexdigest(),
         _licence(elf),
-        btf,
-        _programs(elf, btf, functions, maps),
+        checked,
+        _programs(elf, btf, functions, maps, lenient=bool(flaw)),
         maps,
-        read_variables(elf, btf),
+        read_variables(elf, checked),
+        flaw,
     )
+
+
+def _types(elf: Elf) -> tuple[Btf | None, str]:
+    """The object's BTF as far as it can be read, and what is wrong with it. libbpf needs BTF for maps in
+    ``.maps``; else it warns, and goes on without (bpf_object__init_btf): so do C++ objects, whose members
+    the kernel refuses, and those of GCC 12, whose chars it does.
+    """
+    section = elf.section(".BTF")
+    if section is None:
+        return None, ""
+    try:
+        btf = Btf.parse(section.data)
+    except BtfError as error:
+        if elf.section(".maps") is not None:
+            raise
+        return None, error.why
+    try:
+        btf.check()
+    except BtfError as error:
+        return btf, error.why
+    return btf, ""
+
+
+def _unless_flawed(read: Callable[[], T], default: T, *, lenient: bool) -> T:
+    """What ``read`` finds; of BTF with a flaw, what can't be read is not there."""
+    try:
+        return read()
+    except BtfError:
+        if lenient:
+            return default
+        raise
 
 
 def _licence(elf: Elf) -> str:
@@ -221,7 +257,12 @@ def _licence(elf: Elf) -> str:
 
 
 def _programs(
-    elf: Elf, btf: Btf | None, functions: tuple[Function, ...], maps: tuple[MapSpec, ...]
+    elf: Elf,
+    btf: Btf | None,
+    functions: tuple[Function, ...],
+    maps: tuple[MapSpec, ...],
+    *,
+    lenient: bool,
 ) -> tuple[ProgramSpec, ...]:
     entries = tuple(one for one in functions if _is_entry(one, len(functions)))
     for one in entries:
@@ -239,7 +280,9 @@ def _programs(
             raise bad_object(
                 f"its map {spec.name!r} is initialised with {missing[0]!r}, which it does not have"
             )
-    configs = read_run_configs(btf) if btf is not None else {}
+    configs: dict[str, RunConfig] = {}
+    if btf is not None:
+        configs = _unless_flawed(partial(read_run_configs, btf), configs, lenient=lenient)
     programs = []
     for one in entries:
         says = classify(one.section_name)
@@ -251,7 +294,8 @@ def _programs(
                 says.attach,
                 says.frags,
                 says.autoload,
-                btf is not None and _takes_xdp_md(btf, one.name),
+                btf is not None
+                and _unless_flawed(partial(_takes_xdp_md, btf, one.name), False, lenient=lenient),
                 one.size // INSN_SIZE,
                 configs.get(one.name, RunConfig()),
                 one.name in configs,

@@ -6,10 +6,12 @@ changed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from dataclasses import replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
 from xdpchain.linkage.dispatcher.attached import author_of_component
 from xdpchain.linkage.dispatcher.reading import read_chain
@@ -25,15 +27,13 @@ from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkInfo, Netlink
 
 from .pending_state import with_pending
+from .permissions import missing_privileges
 
 __all__ = ["author_of", "interfaces", "look", "manifest_of", "survey"]
 
 MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
-EMPTIED = (
-    "its program arrays were emptied, for somebody removed their pins: no slot but the first runs; "
-    "the next change links the chain anew, as does `xdptui relink --linkage tailcall`"
-)
+EMPTIED = "its program arrays were emptied, for somebody removed their pins: no slot but the first runs"
 STATIC_VERSION = 3
 TRIES = 10
 """How often a chain is read anew when it changes meanwhile."""
@@ -112,33 +112,36 @@ def _running(device: Device, link: LinkInfo) -> Running:
     if not link.xdp:
         return Running(device)
     hooks = []
-    for attached in link.xdp:
+    for place, attached in enumerate(link.xdp):
         try:
             with bpf.prog_by_id(attached.prog_id) as program:
                 info = bpf.prog_info(program)
                 hooks.append(Hook(Mode(attached.mode), info.id, info.name, info.tag))
                 if len(hooks) == 1:
                     maps = bpf.prog_map_ids(program)
-                    dispatcher = recognise(program, info, maps)
-        except bpf.BpfError as error:
-            # Without CAP_SYS_ADMIN the kernel tells the id of a program and nothing else.
-            hooks.append(Hook(Mode(attached.mode), attached.prog_id, "?", ""))
-            note = f"its program can't be read: {os.strerror(error.errno or 0)}"
-            return Running(device, tuple(hooks), Owner.FOREIGN, note=note)
+                    # A manifest decides before any name: a component of ours may be called like a dispatcher.
+                    carrier = _carrier(maps)
+                    dispatcher = recognise(program, info, maps) if carrier is None else None
+        except (bpf.BpfError, XdpChainError) as error:
+            unread = Hook(Mode(attached.mode), attached.prog_id, "?", "")
+            return _unread(device, (*hooks, unread)[: place + 1], error)
     if dispatcher is not None and len(hooks) == 1:
         return _dispatched(device, tuple(hooks), dispatcher)
-    try:
-        carried = _manifest(maps)
-    except XdpChainError as error:
-        return Running(device, tuple(hooks), Owner.XDPTUI, note=str(error))
-    if carried is None or len(hooks) > 1:
+    if carrier is None or len(hooks) > 1:
         return _foreign(device, tuple(hooks))
+    try:
+        carried = _read_manifest(carrier)
+    except bpf.BpfError as error:
+        return _unread(device, tuple(hooks), error)
+    except XdpChainError as error:
+        return Running(device, tuple(hooks), Owner.XDPTUI, note=str(error), todo=error.todo)
     try:
         chain, arrays = _in_force(carried)
     except (bpf.BpfError, XdpChainError) as error:
         note = f"its program arrays can't be read: {error}"
         linkage = carried.chain.linkage
         return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
+    emptied = bool(carried.arrays) and not arrays
     return Running(
         device,
         tuple(hooks),
@@ -149,9 +152,21 @@ def _running(device: Device, link: LinkInfo) -> Running:
         carried.counters_map,
         replaces_prog_id=carried.replaces_prog_id,
         following=_following(maps),
-        note=EMPTIED if carried.arrays and not arrays else "",
+        note=EMPTIED if emptied else "",
+        todo=advise(Do.LINK_ANEW, Linkage.TAILCALL, on=device.interface) if emptied else "",
         arrays=arrays,
     )
+
+
+def _unread(device: Device, hooks: tuple[Hook, ...], error: OSError | XdpChainError) -> Running:
+    """A program of which nothing can be said: without CAP_SYS_ADMIN the kernel tells its id, and no more."""
+    if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
+        lacking = tuple(one for one in missing_privileges() if one.name == "CAP_SYS_ADMIN")
+        if lacking:
+            note = "its program can't be read: this takes CAP_SYS_ADMIN, which this process lacks"
+            return Running(device, hooks, Owner.UNKNOWN, note=note, todo=lacking[0].todo)
+    why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+    return Running(device, hooks, Owner.UNKNOWN, note=f"its program can't be read: {why}")
 
 
 def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
@@ -170,31 +185,43 @@ def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
 
 def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
     interface = device.interface
-    reading = read_chain(dispatcher, interface.name, interface.ifindex, hooks[0].mode)
+    reading = read_chain(
+        dispatcher, interface, hooks[0].mode, lambda: _xdp_link(interface.ifindex, dispatcher.id)
+    )
     return Running(
         device,
-        hooks,
+        (replace(hooks[0], link_id=reading.link_id), *hooks[1:]),
         reading.owner,
         Linkage.FREPLACE,
         DispatcherInfo(dispatcher.id, dispatcher.version),
         reading.chain,
         note=reading.note,
+        todo=reading.todo,
         shown=reading.shown,
     )
 
 
-def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
-    """The manifest among a program's maps. Raises InvalidInput for one that can't be read."""
+def _carrier(map_ids: tuple[int, ...]) -> int | None:
+    """The id of the map that is a manifest, among a program's maps. Raises BpfError."""
     # It is bound last, so it is found first from the end.
     for number in reversed(map_ids):
-        try:
-            with bpf.map_by_id(number) as fd:
-                info = bpf.map_info(fd)
-                if info.name == MANIFEST and info.type == bpf.MapType.ARRAY and info.max_entries == 1:
-                    return Manifest.decode(blobs.read(fd))
-        except bpf.BpfError as error:
-            raise InvalidInput("the chain's manifest can't be read", str(error)) from error
+        with bpf.map_by_id(number) as fd:
+            info = bpf.map_info(fd)
+            if info.name == MANIFEST and info.type == bpf.MapType.ARRAY and info.max_entries == 1:
+                return number
     return None
+
+
+def _read_manifest(map_id: int) -> Manifest:
+    """Raises BpfError, InvalidInput for one that can't be decoded."""
+    with bpf.map_by_id(map_id) as fd:
+        return Manifest.decode(blobs.read(fd))
+
+
+def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
+    """The manifest among a program's maps. Raises BpfError, InvalidInput for one that can't be decoded."""
+    carrier = _carrier(map_ids)
+    return None if carrier is None else _read_manifest(carrier)
 
 
 def _following(map_ids: tuple[int, ...]) -> Following | None:
@@ -218,13 +245,13 @@ def manifest_of(program: int) -> Manifest | None:
 
 
 def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
-    hook = hooks[0]
-    with_link = _xdp_link(device.interface.ifindex, hook.prog_id)
-    if with_link is not None:
-        hook = Hook(hook.mode, hook.prog_id, hook.name, hook.tag, with_link)
-    how = f"a bpf_link (id {with_link}) holds it" if with_link is not None else "it was attached by netlink"
+    hook = replace(hooks[0], link_id=_xdp_link(device.interface.ifindex, hooks[0].prog_id))
+    if hook.link_id is not None:
+        how, todo = f"a bpf_link (id {hook.link_id}) holds it", advise(Do.ASK_OWNER)
+    else:
+        how, todo = "it was attached by netlink", advise(Do.ADOPT, on=device.interface) | advise(Do.ASK_OWNER)
     note = f"it is no dispatcher, but a single program of somebody else; {how}"
-    return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note)
+    return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note, todo=todo)
 
 
 def _xdp_link(ifindex: int, prog_id: int) -> int | None:
@@ -239,7 +266,7 @@ def _xdp_link(ifindex: int, prog_id: int) -> int | None:
             if (info.type, info.prog_id, info.target) == (bpf.LINK_XDP, prog_id, ifindex):
                 return number
     except bpf.BpfError:
-        pass  # no permission to list links: whether there is one stays unknown
+        pass  # a kernel before 5.8, which has no such links
     return None
 
 

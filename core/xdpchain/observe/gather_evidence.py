@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look for who owns programs that are not ours: their links, pins, maps, and the processes that hold them."""
+"""Look for who owns programs that can't be edited: their links, pins, maps, and who holds them open."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from xdpchain.model.chain import Linkage, Mode
 from xdpchain.model.running import Owner, Running
 from xdpchain.sys import bpf
 from xdpchain.sys.fd_owners import FdOwner, fd_owners
@@ -16,14 +17,16 @@ __all__ = ["evidence_of"]
 
 
 def evidence_of(found: Iterable[Running]) -> dict[int, Evidence]:
-    """What shows of the programs that are not ours, by ifindex. Takes a walk over all processes and pins,
-    if there are any such programs.
+    """What shows of the programs that can't be edited, dispatchers among them, by ifindex. Takes a walk over
+    all processes and pins, if there are any such programs. Of one that can't be read nothing shows.
     """
-    foreign = [one for one in found if one.hooks and one.chain is None and one.owner is Owner.FOREIGN]
+    foreign = [
+        one for one in found if one.hook is not None and one.chain is None and one.hook.tag and _others(one)
+    ]
     if not foreign:
         return {}
     pins = find_pins()
-    programs = {hook.prog_id for one in foreign for hook in one.hooks}
+    programs = {program for one in foreign for program in _programs(one)}
     links = {hook.link_id for one in foreign for hook in one.hooks if hook.link_id is not None}
     holding, complete = fd_owners(programs, links)
     return {one.interface.ifindex: _evidence(one, pins, holding, complete) for one in foreign}
@@ -34,11 +37,11 @@ def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], comple
     held = tuple(
         Held(one.pid, one.command, one.holds)
         for one in holding
-        if one.id == (hook.link_id if one.holds == "link" else hook.prog_id)
+        if (one.id == hook.link_id if one.holds == "link" else one.id in _programs(running))
     )
     names, numbers = _maps(hook.prog_id)
     link_pins = pins.links.get(hook.link_id, ()) if hook.link_id is not None else ()
-    paths = [*link_pins, *pins.programs.get(hook.prog_id, ())]
+    paths = [*link_pins, *(path for one in sorted(_programs(running)) for path in pins.programs.get(one, ()))]
     map_pins = tuple(path for number in numbers for path in pins.maps.get(number, ()))
     return Evidence(
         interface=running.interface.name,
@@ -51,7 +54,20 @@ def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], comple
         pins=(*paths, *map_pins),
         held=held,
         complete=complete and pins.complete,
+        netns=running.interface.netns,
+        adoptable=running.owner is Owner.FOREIGN and hook.mode is not Mode.OFFLOAD,
     )
+
+
+def _others(running: Running) -> bool:
+    """Whether somebody else may have made it: of a chain of ours, without a dispatcher, the note says all."""
+    return running.owner is not Owner.XDPTUI or running.linkage is Linkage.FREPLACE
+
+
+def _programs(running: Running) -> frozenset[int]:
+    """The programs on the hook, and the components behind a dispatcher."""
+    behind = (slot.id for slot in running.shown or ())
+    return frozenset((*(hook.prog_id for hook in running.hooks), *(one for one in behind if one is not None)))
 
 
 def _maps(program: int) -> tuple[tuple[str, ...], tuple[int, ...]]:

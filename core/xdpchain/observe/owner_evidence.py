@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.model.chain import Mode
 from xdpchain.model.commands import Commands
 
@@ -22,8 +23,9 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a program on a hook. ``maps`` are names as the kernel keeps them, ``pins`` paths of
-    the program, its link (``link_pins``) and its maps; ``complete``: all processes and pins were looked at.
+    """What is known of a program on a hook, and of the components behind it, where it is a dispatcher.
+    ``maps`` are names as the kernel keeps them, ``pins`` paths of the programs, the link (``link_pins``) and
+    the maps; ``complete``: all processes and pins were looked at; ``adoptable``: it may become a chain.
     """
 
     interface: str
@@ -36,15 +38,19 @@ class Evidence:
     pins: tuple[str, ...] = ()
     held: tuple[Held, ...] = ()
     complete: bool = True
+    netns: str | None = None
+    adoptable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``who`` in words, empty where it is not known; ``how`` it is attached; and what removes it."""
+    """``who`` in words, empty where it is not known; ``how`` it is attached; and who can change it. It runs,
+    so nothing here detaches it.
+    """
 
     who: str
     how: str
-    fix: str
+    fix: str | Advice
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,11 @@ PRODUCTS = (
         ("xdp_root",), ("root_array", "xdp_root_array"), (),
     ),
     Product(  # bpfman: pins and a dispatcher of its own
-        "bpfman's", "bpfman list programs, then bpfman unload ID", (), (), ("/bpfman/",),
+        "bpfman's", "`bpfman list programs` shows it: change it with bpfman", (), (), ("/bpfman/",),
+    ),
+    Product(  # bpfilter: src/libbpfilter/cgen/handle.h; its pins are in bpfilter/NAME
+        "bpfilter's", "`bfcli ruleset get` shows it: change it with bfcli",
+        ("bf_prog",), (), ("/bpfilter/",),
     ),
     Product(  # xdp-tools: lib/libxdp/xsk_def_xdp_prog.c
         "an AF_XDP application's (its libxdp loaded the default program)",
@@ -89,22 +99,26 @@ PRODUCTS = (
         ("xsk_def_prog", "xsk_prog", "xdp_sock_prog"), ("xsks_map",), (),
     ),
     Product(  # xdp-tools: xdp-filter
-        "xdp-filter's, loaded without a dispatcher", "xdp-filter unload INTERFACE",
+        "xdp-filter's, loaded without a dispatcher", "`XDP_FILTER` removes it",
         ("xdpfilt_",), (), (),
     ),
 )  # fmt: skip
 
 
 def judge(evidence: Evidence, commands: Commands) -> Verdict:
-    """Name the owner as far as it shows, and say what removes the program."""
+    """Name the owner as far as it shows, and say who can change the program."""
     product = next((one for one in PRODUCTS if _marked(one, evidence)), None)
     how = _how(evidence)
     holders = ", ".join(f"{one.command} (pid {one.pid})" for one in _holding(evidence))
     if product is not None:
         who = f"{product.who}; {holders} has it open" if holders else product.who
-        return Verdict(who, how, product.fix.replace("INTERFACE", evidence.interface))
+        return Verdict(
+            who,
+            how,
+            product.fix.replace("XDP_FILTER", commands.inside("xdp-filter", "unload", evidence.interface)),
+        )
     who = f"of {holders}" if holders else ""
-    return Verdict(who, how, _removal(evidence, commands))
+    return Verdict(who, how, _way_out(evidence))
 
 
 def _marked(product: Product, evidence: Evidence) -> bool:
@@ -134,18 +148,13 @@ def _how(evidence: Evidence) -> str:
     return f"held by bpf_link {evidence.link_id}"
 
 
-def _removal(evidence: Evidence, commands: Commands) -> str:
+def _way_out(evidence: Evidence) -> str | Advice:
     held = _holding(evidence)
+    if held:
+        pids = " ".join(str(one.pid) for one in held)
+        return f"It is up to that process: `systemctl status {pids}` names its service"
     if evidence.link_id is not None:
-        if held:
-            pids = " ".join(str(one.pid) for one in held)
-            return f"Stop that process (`systemctl status {pids}` names its service): the link goes with it"
-        if evidence.link_pins:
-            return f"rm {evidence.link_pins[0]}, if you know that its owner is gone"
-        return f"bpftool link detach id {evidence.link_id}"
-    flag = {Mode.GENERIC: "xdpgeneric", Mode.NATIVE: "xdpdrv", Mode.OFFLOAD: "xdpoffload"}[evidence.mode]
-    if evidence.mode is Mode.OFFLOAD:
-        return commands.ip(f"link set dev {evidence.interface} {flag} off")
-    adopt = commands.xdptui(f"adopt {evidence.interface} OBJ")
-    off = commands.ip(f"link set dev {evidence.interface} {flag} off")
-    return f"{adopt} (OBJ is its object file: it becomes a chain's first slot), or {off}"
+        return advise(Do.FIND_OWNER)
+    if not evidence.adoptable:
+        return advise(Do.ASK_OWNER)
+    return Advice(Do.ADOPT, evidence.interface, evidence.netns) | advise(Do.FIND_OWNER)

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 from xdpchain.sys import all_netns, blobs, bpf, bpffs
@@ -113,7 +114,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
         if locked >= 0:
             os.close(locked)
         if isinstance(error, OSError):
-            raise bpf.refusal(error, "the rollback can't be armed", "Try without --confirm") from error
+            raise bpf.refusal(error, "the rollback can't be armed", advise(Do.GO_WITHOUT_CONFIRM)) from error
         raise
     return locked
 

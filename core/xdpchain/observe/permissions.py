@@ -7,10 +7,11 @@ import errno
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import PermissionDenied
 from xdpchain.sys import bpf
 
-__all__ = ["Capability", "missing_capabilities", "require_capabilities"]
+__all__ = ["Capability", "missing_capabilities", "missing_privileges", "require_capabilities"]
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 
@@ -23,7 +24,7 @@ class Capability:
 
     name: str
     why: str
-    todo: str = "Run xdptui as root (sudo xdptui)"
+    todo: str | Advice = ""
 
 
 NEEDED = (
@@ -45,7 +46,7 @@ def missing_capabilities() -> tuple[Capability, ...]:
     CAP_PERFMON, as before kernel 5.8); with all of them present, loading a minimal XDP program is tried,
     for a kernel's policy may forbid it all the same.
     """
-    if missing := _not_held():
+    if missing := missing_privileges():
         return missing
     try:
         bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="xdptui_probe").close()
@@ -66,18 +67,19 @@ def require_capabilities() -> None:
 
     Without CAP_SYS_ADMIN a first chain could still be attached, but nobody could read it back.
     """
-    if missing := _not_held():
+    if missing := missing_privileges():
         raise PermissionDenied(
             "XDP chains can't be changed by this process",
             "; ".join(f"{one.name} is missing: {one.why}" for one in missing),
-            missing[0].todo,
+            advise(Do.GET_PERMISSION, *(one.name for one in missing)),
         )
 
 
-def _not_held() -> tuple[Capability, ...]:
+def missing_privileges() -> tuple[Capability, ...]:
+    """The capabilities that editing takes and this process lacks."""
     held = _effective()
     return tuple(
-        Capability(name, why)
+        Capability(name, why, advise(Do.GET_PERMISSION, name))
         for bit, name, why in NEEDED
         if not held >> bit & 1 and not (bit in (CAP_BPF, CAP_PERFMON) and held >> CAP_SYS_ADMIN & 1)
     )

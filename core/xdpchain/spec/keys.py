@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
 from xdpchain.model.runconfig import RunConfig
@@ -104,6 +104,18 @@ def _globals(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(words.items()))
 
 
+def _map_entries(value: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(value, dict):
+        raise ValueError("takes a table of maps and their numbers of entries, such as { senders = 65536 }")
+    return tuple(sorted((name, _entries(entries)) for name, entries in value.items()))
+
+
+def _entries(value: Any) -> int:
+    if not 1 <= _number(value) <= MOST_ENTRIES:
+        raise ValueError(f"takes 1 to {MOST_ENTRIES} entries for a map")
+    return int(value)
+
+
 def _globals_out(values: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     return {name: int(text) if re.fullmatch("0|[1-9][0-9]{0,17}", text) else text for name, text in values}
 
@@ -181,5 +193,6 @@ SLOT_KEYS: Mapping[str, Key] = {
     "label": Key("label", _text),
     "instance": Key("instance", _text),
     "globals": Key("globals", _globals, _globals_out),
+    "map_entries": Key("map_entries", _map_entries, dict),
     "pin_path": Key("pin_path", _text),
 }

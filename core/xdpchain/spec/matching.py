@@ -126,6 +126,7 @@ class _Matching:
             and wanted.object.sha256 == runs.object.sha256
             and (wanted.name, wanted.pin_root) == (runs.name, runs.pin_root)
             and _given(wanted) == _given(runs)
+            and dict(wanted.map_entries) == dict(runs.map_entries)
         )
 
     def _is_version(self, i: int, j: int) -> bool:

@@ -18,7 +18,7 @@ from xdpchain.errors import InvalidInput, KernelRefused, NotFound
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.maps.globals import globals_of, with_globals
 from xdpchain.model.chain import Chain, Component, ObjectRef
-from xdpchain.objects.components import component_of
+from xdpchain.objects.components import component_of, with_map_entries
 from xdpchain.objects.objfile import ObjectFile
 
 from .files import write_file
@@ -62,7 +62,8 @@ class Objects:
             known = {one.name for one in globals_of(source)}
             given |= {name: text for name, text in shared.items() if name in known}
         texts = [f"{name}={text}" for name, text in sorted(given.items())]
-        return with_globals(made, source, texts, shared=bool(shared))
+        made = with_globals(made, source, texts, shared=bool(shared))
+        return with_map_entries(made, source, slot.map_entries)
 
     def _source(self, slot: SlotSpec, written: str) -> ObjectFile:
         path = os.path.join(self._folder, os.path.expanduser(written))

@@ -11,6 +11,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
+from xdpchain.advice import Advice
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import MAX_SLOTS
 from xdpchain.model.routes import route_name
@@ -50,7 +51,7 @@ class _Reader:
         self._text = text
         self._source = source
 
-    def error(self, path: Path, what: str, why: str = "", todo: str = "") -> InvalidInput:
+    def error(self, path: Path, what: str, why: str = "", todo: str | Advice = "") -> InvalidInput:
         place = place_of(self._text, path)
         where = f"{self._source}, line {place[0]}, column {place[1]}" if place else self._source
         return InvalidInput(f"{where}: {what}", why, todo)
@@ -141,7 +142,7 @@ class _Reader:
         return value
 
 
-def _why(error: ValueError | InvalidInput) -> tuple[str, str]:
+def _why(error: ValueError | InvalidInput) -> tuple[str, str | Advice]:
     if isinstance(error, InvalidInput):
         return f"{error.what}: {error.why}" if error.why else error.what, error.todo
     return f"it {error}", ""

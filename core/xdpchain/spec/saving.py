@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Chain, Interface
 
@@ -84,7 +85,7 @@ def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:
         try:
             text = updated(read_text(path), made.entries, path)
         except (InvalidInput, NotFound) as error:
-            todo = "Choose another file, or replace it (--force)"
+            todo = advise(Do.OVERWRITE)
             raise InvalidInput(f"{path} can't be updated", str(error), todo) from error
     write_file(path, text.encode())
 
@@ -119,7 +120,7 @@ def _check(chains: Iterable[tuple[Interface, Chain | None]]) -> None:
         raise InvalidInput(
             "what runs can't be written down: applying it would be refused",
             "; ".join(found),
-            "The chain carries its object files: have them written out (--objects DIR), for the spec to name",
+            advise(Do.WRITE_OBJECTS),
         )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
@@ -85,7 +86,7 @@ def _unlike(source: str) -> InvalidInput:
     return InvalidInput(
         f"{source} can't be updated",
         "only what is written as [[interface]] and [[interface.slot]] can be changed piece by piece",
-        "Save to another file, or replace it (--force)",
+        advise(Do.OVERWRITE),
     )
 
 

@@ -23,7 +23,8 @@ class SlotSpec:
     Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
     maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
-    variables, by name, as text. ``shadow`` and ``policy`` are as in `chain.Slot`.
+    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow`` and ``policy``
+    are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -37,6 +38,7 @@ class SlotSpec:
     policy: Policy | None = None
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
+    map_entries: tuple[tuple[str, int], ...] = ()
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None

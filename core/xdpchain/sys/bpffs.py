@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied, Unsupported, XdpChainError
 
 from .mount_lifetime import made_here
@@ -253,7 +254,7 @@ def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
         raise NotOurs(
             f"Can't make {made.path}",
             "an earlier dispatcher of the same program id left its pins there",
-            "`xdptui clean` removes pins of dispatchers that don't run any more",
+            advise(Do.CLEAN),
             detail=_words(error),
         ) from error
     except OSError as error:
@@ -427,7 +428,10 @@ def _refused(what: str, error: OSError) -> XdpChainError:
 
 def _denied(what: str, error: OSError) -> PermissionDenied:
     return PermissionDenied(
-        what, "only root may work in the BPF filesystem", "Run it as root (sudo)", detail=_words(error)
+        what,
+        "only root may work in the BPF filesystem",
+        advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"),
+        detail=_words(error),
     )
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import KernelRefused, NotFound, PermissionDenied
 
 __all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run", "run_apart", "run_at"]
@@ -170,7 +171,7 @@ def _open(name: str | None) -> int:
         raise NetnsError(
             f"No network namespace {name!r}",
             f"{RUN_DIR / name} is only a file: the namespace is gone, or mounted elsewhere",
-            f"Remove the file with `ip netns del {name}`, or add the namespace again",
+            advise(Do.REMOVE_NETNS_FILE, name),
         )
     return fd
 
@@ -189,21 +190,17 @@ def _denied(what: str, error: OSError) -> PermissionDenied:
     return PermissionDenied(
         what,
         "it takes CAP_SYS_ADMIN, which this process lacks",
-        "Run it as root (sudo)",
+        advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN"),
         detail=f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}",
     )
 
 
-def _known() -> str:
+def _known() -> str | Advice:
     try:
         there = names()
     except PermissionDenied:
-        return "`ip netns list` shows the names"
-    return (
-        f"There are: {', '.join(there)}"
-        if there
-        else "There are no named namespaces (`ip netns add` makes one)"
-    )
+        return advise(Do.LIST_NETNS)
+    return f"There are: {', '.join(there)}" if there else "There are no named namespaces"
 
 
 def _device(path: Path) -> int | None:

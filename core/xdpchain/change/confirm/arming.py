@@ -8,6 +8,7 @@ import os
 from types import TracebackType
 from typing import Self
 
+from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import Busy, InvalidInput, RaceLost
@@ -160,7 +161,7 @@ def make_way(running: Running) -> None:
         raise Busy(
             f"{running.interface} runs a change that waits to be confirmed",
             f"made by {armed.author}; {left}",
-            "Confirm it (`xdptui confirm`) or roll it back (`xdptui rollback`) first",
+            advise(Do.CONFIRM, on=running.interface) | advise(Do.ROLL_BACK, on=running.interface),
         )
     with open_held(armed) as held, place_of(running.interface) as place:
         if not held:

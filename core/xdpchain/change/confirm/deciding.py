@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
+from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
@@ -81,7 +82,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
         raise KernelRefused(
             f"{now.interface} does not run what it ran before",
             author_of(now),
-            "Look at it with `xdptui status`",
+            advise(Do.LOOK, on=now.interface),
         )
     return now
 

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import KernelRefused
 from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import bpf
@@ -151,5 +152,5 @@ def _failed(why: str) -> KernelRefused:
     return KernelRefused(
         "the rollback can't be armed",
         f"its guardian process can't be started: {why}",
-        "Nothing was changed. Try again, or without --confirm",
+        advise(Do.GO_WITHOUT_CONFIRM),
     )

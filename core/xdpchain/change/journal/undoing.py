@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, Slot
 from xdpchain.model.pending_change import Outcome
@@ -71,11 +72,10 @@ def undo_of(running: Running) -> Undo:
             what = "the removal of the chain, by another tool or a reboot"
     if target.chain is None:
         if target.program is not None:
-            back = "The change still waits: `xdptui rollback` brings that very program back"
             raise NothingToUndo(
                 f"the change on {where} can't be undone",
                 f"program {target.program} ran before it, of which only the id is known",
-                back if running.armed else "",
+                advise(Do.ROLL_BACK, on=where) if running.armed else "",
             )
         return Undo(replace(running.chain or Chain(), slots=()), target, what)
     keeping = _Keeping(here=target.boot == boot_id())

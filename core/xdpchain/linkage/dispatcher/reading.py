@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import PermissionDenied
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.chain import Chain, Interface, Linkage, Mode, Slot
 from xdpchain.model.running import Owner
 from xdpchain.sys import bpf, bpffs
 
@@ -22,28 +23,38 @@ from .recognise import Recognised
 
 __all__ = ["Reading", "read_chain"]
 
-BPFMAN_PINS = Path("/run/bpfman/fs/xdp")
+BPFMAN_PINS = (Path("/run/bpfman/fs/xdp"), Path("/sys/fs/bpf/bpfman/xdp"))
+"""Where bpfman pins its dispatchers and their links, in Rust and in Go."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``chain`` is None where it can't be edited: then ``note`` says why, and ``shown`` is what is known. The
-    note of a chain that can be edited says what is wrong with it.
+    """``chain`` is None where it can't be edited: then ``note`` says why, ``todo`` what helps, ``shown`` is
+    what is known, and ``link_id`` the bpf_link that holds the dispatcher. The note of a chain that can be
+    edited says what is wrong with it.
     """
 
     owner: Owner
     chain: Chain | None = None
     shown: Chain | None = None
     note: str = ""
+    todo: str | Advice = ""
+    link_id: int | None = None
 
 
-def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Reading:
-    """What hangs on the dispatcher that runs on this interface. Raises BpfError when it went away."""
+def read_chain(
+    found: Recognised, where: Interface, mode: Mode, find_link: Callable[[], int | None]
+) -> Reading:
+    """What hangs on the dispatcher that runs ``where``; ``find_link`` looks for the bpf_link that holds it,
+    which is asked only of a chain that can't be edited. Raises BpfError when it went away.
+    """
+    ifindex = where.ifindex
     owner = Owner.XDPTUI if found.ours else Owner.LIBXDP
     config = found.config
     if config is None:
         note = f"it is a dispatcher, but {found.trouble}: only the tool that made it can change it"
-        return Reading(owner, note=note)
+        owner = owner if found.ours else Owner.UNKNOWN
+        return Reading(owner, note=note, todo=advise(Do.FIND_OWNER), link_id=find_link())
 
     with bpf.prog_by_id(found.id) as program:
         functions = function_ids(program)
@@ -53,8 +64,8 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
         bare = alone and len(slots) == 1 and beyond_pass(config.slots[0])
         return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=found.version, bare=bare)
 
-    def only_shown(slots: Sequence[Slot] | None, note: str) -> Reading:
-        return Reading(owner, None, chain_of(slots or ()), note)
+    def only_shown(slots: Sequence[Slot] | None, note: str, todo: str | Advice = "") -> Reading:
+        return Reading(owner, None, chain_of(slots or ()), note, todo, find_link())
 
     def linked() -> tuple[Slot, ...] | None:
         with contextlib.suppress(bpf.BpfError):
@@ -64,28 +75,47 @@ def read_chain(found: Recognised, ifname: str, ifindex: int, mode: Mode) -> Read
     try:
         slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=not alone)
     except (bpffs.BpffsMissing, PermissionDenied) as error:
-        return only_shown(linked(), f"its components' pins can't be read. {error}")
+        note = f"its components' pins can't be read. {error.what}: {error.why}"
+        return only_shown(linked(), note, error.todo)
     except OSError as error:
         note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
         return only_shown(linked(), note)
     except PinsMissing:
-        there = linked()
-        if found.bpfman or any(BPFMAN_PINS.glob(f"dispatcher_*_{ifindex}_*")):
+        there, link = linked(), find_link()
+        if _is_bpfmans(found, ifindex, link):
             owner = Owner.BPFMAN
-            return only_shown(there, "bpfman made and manages this chain: change it with bpfman")
-        return only_shown(there, _without_pins(ifname, there, len(config.slots)))
+            note = "bpfman made and manages this chain: change it with bpfman"
+            return only_shown(there, note, advise(Do.ASK_OWNER))
+        if link is not None:  # libxdp and we attach by netlink
+            owner = owner if found.ours else Owner.UNKNOWN
+            note = (
+                f"a bpf_link (id {link}) holds its dispatcher, so it has an owner: change it with that tool"
+            )
+            return only_shown(there, note, advise(Do.FIND_OWNER))
+        note, idle = _without_pins(there, len(config.slots))
+        todo = advise(Do.DETACH_IDLE, mode.value, on=where) if idle else advise(Do.FIND_OWNER)
+        return only_shown(there, note, todo)
     if found.version not in EMITTED:
-        note = (
-            f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited. "
-            f"Unload it (`xdp-loader unload {ifname} --all`) and load the chain again to edit it here"
-        )
-        return only_shown(slots, note)
+        note = f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited"
+        return only_shown(slots, note, advise(Do.REMAKE, on=where))
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
-        return only_shown(slots, note)
-    chain = chain_of(slots)
-    notes = (_unlinked(slots, unlinked), _unshaded(slots, config) or _bare(chain))
-    return Reading(owner, chain, note="; ".join(filter(None, notes)))
+        return only_shown(slots, note, advise(Do.ASK_OWNER))
+    chain, unshaded = chain_of(slots), _unshaded(slots, config)
+    note = "; ".join(filter(None, (_unlinked(slots, unlinked), unshaded or _bare(chain))))
+    back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""
+    return Reading(owner, chain, note=note, todo=back)
+
+
+def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:
+    """By the priorities in unused slots; without such, by those in all of them under a bpf_link, which libxdp
+    does not use; or by bpfman's pins, where they are in sight.
+    """
+    if found.bpfman or (found.priorities_50 and link is not None):
+        return True
+    return any(
+        any(place.glob(f"dispatcher_*_{ifindex}_{what}")) for place in BPFMAN_PINS for what in ("*", "link")
+    )
 
 
 def _bare(chain: Chain) -> str:
@@ -110,21 +140,15 @@ def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
     names = [slot.name for slot, one in placed if one.actions == EVERY_CODE and not slot.shadow]
     if not names:
         return ""
-    return (
-        f"{names[0]} was in shadow, but another tool left it alone in the chain, where its verdict counts: "
-        "`xdptui set IF 0 --shadow` puts it back"
-    )
+    return f"{names[0]} was in shadow, but another tool left it alone in the chain, where its verdict counts"
 
 
-def _without_pins(ifname: str, linked: Sequence[Slot] | None, count: int) -> str:
+def _without_pins(linked: Sequence[Slot] | None, count: int) -> tuple[str, bool]:
+    """What is known of it, and whether nothing runs behind it."""
     if linked is None:
         still = f"this kernel does not tell which of its {count} components still run"
     elif linked:
         still = f"{len(linked)} of its {count} components still run"
     else:
         still = "none of its components runs any more"
-    return (
-        f"it is a dispatcher whose pins are gone, and {still}. "
-        f"Remove it (`xdp-loader unload {ifname} --all`, or `ip link set dev {ifname} xdp off`) "
-        "and load the chain again"
-    )
+    return f"it is a dispatcher whose pins are gone, and {still}", linked is not None and not linked

@@ -31,7 +31,8 @@ class Recognised:
     """A dispatcher. ``version`` is 0 and ``config`` None where they can't be read, ``trouble`` says why.
 
     ``ours``: it has the mark of our own dispatchers. ``bpfman``: it bears bpfman's hand, which puts priority
-    50 into all ten slots, used or not, where libxdp leaves the unused at zero.
+    50 into all ten slots, used or not, where libxdp leaves the unused at zero. ``priorities_50``: all slots
+    have that priority, which says something of a chain of ten only together with how it is attached.
     """
 
     id: int
@@ -39,6 +40,7 @@ class Recognised:
     config: DispatcherConfig | None = None
     ours: bool = False
     bpfman: bool = False
+    priorities_50: bool = False
     trouble: str = ""
 
 
@@ -68,13 +70,16 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         config = DispatcherConfig.decode(block)
     except InvalidInput as error:
         return Recognised(info.id, version, ours=ours, trouble=error.why or error.what)
-    return Recognised(info.id, version, config, ours, _bpfmans(block, config))
-
-
-def _bpfmans(block: bytes, config: DispatcherConfig) -> bool:
-    priorities = unpack_from(f"={MAX_SLOTS}I", block, 44)
-    unused = priorities[len(config.slots) :]
-    return bool(unused) and all(priority == BPFMAN_PRIORITY for priority in unused)
+    priorities = set(unpack_from(f"={MAX_SLOTS}I", block, 44))
+    unused = unpack_from(f"={MAX_SLOTS}I", block, 44)[len(config.slots) :]
+    return Recognised(
+        info.id,
+        version,
+        config,
+        ours,
+        bpfman=bool(unused) and set(unused) == {BPFMAN_PRIORITY},
+        priorities_50=priorities == {BPFMAN_PRIORITY},
+    )
 
 
 @lru_cache(maxsize=256)

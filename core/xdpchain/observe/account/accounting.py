@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 
+from xdpchain.advice import Do, advise
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound, RaceLost, Unsupported, XdpChainError
 from xdpchain.model.actions import Action
@@ -38,7 +39,9 @@ class Accounting(Closing):
         interface = running.interface
         if not running.hooks:
             raise NotFound(
-                f"there is no account of {interface}", "no XDP program runs there", "`xdptui load` loads one"
+                f"there is no account of {interface}",
+                "no XDP program runs there",
+                advise(Do.LOAD, on=interface),
             )
         with contextlib.ExitStack() as held:
             self._netlink = Netlink(interface.netns)
@@ -53,7 +56,7 @@ class Accounting(Closing):
                 raise Unsupported(
                     f"there is no account of {interface}",
                     running.note or "its chain counts nothing",
-                    "`xdptui set IF --counters` lets it count",
+                    advise(Do.SWITCH_COUNTERS_ON, on=interface) if running.chain else "",
                 )
             self._reader = held.enter_context(reader)
             self._listener: Listener | None = None

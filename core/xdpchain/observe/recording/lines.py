@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.counts import CODES, Sample, SlotCounts
@@ -139,7 +140,7 @@ def header_in(line: bytes, where: str) -> Header:
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         raise InvalidInput(
-            f"{where} is no recording", "it does not begin as one", "`xdptui record FILE` makes one"
+            f"{where} is no recording", "it does not begin as one", advise(Do.RECORD)
         ) from None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.running import Running
 
@@ -187,5 +188,5 @@ def _read(path: str) -> bytes:
         if isinstance(error, PermissionError):
             raise PermissionDenied(f"{path} can't be read", why) from error
         if isinstance(error, FileNotFoundError):
-            raise NotFound(f"{path} can't be read", why, "`xdptui record FILE` makes a recording") from error
+            raise NotFound(f"{path} can't be read", why, advise(Do.RECORD)) from error
         raise InvalidInput(f"{path} can't be read", why) from error

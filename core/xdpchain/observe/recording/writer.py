@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from xdpchain.advice import Do, advise
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.model.running import Running
@@ -60,9 +61,7 @@ class Writer(Closing):
                         os.unlink(old)
             self._begin()
         except FileExistsError:
-            raise InvalidInput(
-                f"{path} exists already", todo="Give another name, or --force to write over it"
-            ) from None
+            raise InvalidInput(f"{path} exists already", todo=advise(Do.OVERWRITE)) from None
         except OSError as error:
             raise _refused(f"{path} can't be written", error) from error
 

@@ -17,6 +17,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import (
     KernelRefused,
     NotFound,
@@ -37,7 +38,7 @@ __all__ = ["Aim", "Function", "attach", "count_targets", "entry_function", "expl
 
 PROGRAM = "xdptui_count_"
 CONTEXT = "xdp_md"
-_STATIC = "Static linkage counts without tracing"
+_STATIC = advise(Do.USE_STATIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def entry_function(program: bpf.Fd) -> Function:
         raise Unsupported(
             what,
             "it is not JIT-compiled, which tracing needs",
-            "sysctl net.core.bpf_jit_enable=1, then load it anew",
+            advise(Do.SWITCH_JIT_ON),
         )
     try:
         functions = bpf.prog_func_info(program)
@@ -186,7 +187,7 @@ def _config(aims: Sequence[Aim], place: Place) -> bytes:
 
 
 def explain(
-    error: bpf.BpfError, what: str = "counting can't be attached", todo: str = _STATIC
+    error: bpf.BpfError, what: str = "counting can't be attached", todo: Advice = _STATIC
 ) -> XdpChainError:
     """The engine's error for a tracing program that was refused."""
     messages = error.messages if isinstance(error, LoadFailed) else ""

@@ -52,6 +52,20 @@ class Names:
             return "all interfaces of the map"
         return "ifindex 0"
 
+    def target_interface(self, row: Row) -> tuple[str, str | None] | None:
+        """The interface where the packets were to go, and its namespace's name; None where it was none, or
+        no command reaches it by a name.
+        """
+        place = row.place
+        if not place.target or place.map_type == CPUMAP or place.kind in (Kind.EXCEPTION, Kind.BULK_TX):
+            return None
+        home = place.target_netns in (0, self.home)
+        namespace = self._namespace if home else self.namespace(place.target_netns)
+        name = row.target or self._interface(place.target_netns, place.target)
+        if name.startswith("ifindex ") or (namespace or "").startswith("net:["):
+            return None
+        return name, namespace
+
     def via(self, row: Row) -> str:
         """The map that named the target, "" without one."""
         place = row.place

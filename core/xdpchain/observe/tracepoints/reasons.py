@@ -11,6 +11,7 @@ import errno
 import os
 from dataclasses import dataclass
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.model.actions import Action
 
 from .happenings import Kind, Place
@@ -29,7 +30,7 @@ class Reason:
 
     name: str
     words: str
-    todo: str = ""
+    todo: str | Advice = ""
     source: str = ""
 
     def __str__(self) -> str:
@@ -52,7 +53,7 @@ _REDIRECTS: dict[int, Reason] = {
         "Fill the entry; or give bpf_redirect_map() an action to return without one",
         _DO_REDIRECT,
     ),
-    errno.ENETDOWN: Reason("ENETDOWN", "the target interface is down", "ip link set dev NAME up", _FORWARD),
+    errno.ENETDOWN: Reason("ENETDOWN", "the target interface is down", advise(Do.BRING_UP), _FORWARD),
     errno.EMSGSIZE: Reason(
         "EMSGSIZE",
         "the packet is longer than the target's MTU allows",

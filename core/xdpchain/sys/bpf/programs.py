@@ -19,6 +19,8 @@ __all__ = [
     "prog_by_id",
     "prog_func_info",
     "prog_info",
+    "prog_instructions",
+    "prog_line_info",
     "prog_load",
     "prog_map_ids",
     "prog_test_run",
@@ -169,6 +171,40 @@ def prog_func_info(fd: Fd | int) -> tuple[tuple[int, int], ...]:
     struct.pack_into("<IQI", ask, 132, 8, ctypes.addressof(room), count)
     read_info(fd, _PROG_INFO, bytes(ask))
     return tuple(struct.iter_unpack("<II", room.raw))
+
+
+def prog_line_info(fd: Fd | int) -> tuple[tuple[int, int, int, int], ...]:
+    """``struct bpf_line_info`` of each line, as the kernel kept them: instruction, offsets of the file's name
+    and of the line's text in the program's BTF, and ``line << 10 | column``.
+    """
+    # struct bpf_prog_info: nr_line_info at 148, line_info at 152, line_info_rec_size at 172.
+    (count,) = struct.unpack_from("<I", read_info(fd, _PROG_INFO), 148)
+    if not count:
+        return ()
+    memory = Memory()
+    room = memory.buffer(16 * count)
+    ask = bytearray(_PROG_INFO)
+    struct.pack_into("<IQ", ask, 148, count, ctypes.addressof(room))
+    struct.pack_into("<I", ask, 172, 16)
+    got = struct.unpack_from("<I", read_info(fd, _PROG_INFO, bytes(ask)), 148)[0]
+    return tuple(struct.iter_unpack("<IIII", room.raw[: 16 * min(got, count)]))
+
+
+def prog_instructions(fd: Fd | int) -> bytes:
+    """The instructions as the verifier left them, addresses masked; empty for who may not see them
+    (CAP_SYS_ADMIN or CAP_PERFMON, and net.core.bpf_jit_harden off).
+    """
+    length = prog_info(fd).xlated_len
+    if not length:
+        return b""
+    memory = Memory()
+    room = memory.buffer(length)
+    ask = bytearray(_PROG_INFO)
+    struct.pack_into("<I", ask, 20, length)  # xlated_prog_len, and at 32 xlated_prog_insns
+    struct.pack_into("<Q", ask, 32, ctypes.addressof(room))
+    raw = read_info(fd, _PROG_INFO, bytes(ask))
+    got, at = struct.unpack_from("<I", raw, 20)[0], struct.unpack_from("<Q", raw, 32)[0]
+    return room.raw[:got] if at else b""
 
 
 def prog_by_id(number: int) -> Fd:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import errno
 import os
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import KernelRefused, NotFound, PermissionDenied, Unsupported, XdpChainError
 
 __all__ = ["refusal"]
 
 
-def refusal(error: OSError, what: str, todo: str = "", *, log: str = "") -> XdpChainError:
+def refusal(error: OSError, what: str, todo: str | Advice = "", *, log: str = "") -> XdpChainError:
     """The engine's error for a refused system call: ``what`` failed, with the kernel's reason and words.
 
     EPERM and EACCES become PermissionDenied unless the verifier spoke, ENOENT NotFound, and what a kernel
@@ -23,7 +24,10 @@ def refusal(error: OSError, what: str, todo: str = "", *, log: str = "") -> XdpC
     why = f"{os.strerror(error.errno or 0)} ({name})"
     if error.errno == errno.EPERM or (error.errno == errno.EACCES and not log):
         return PermissionDenied(
-            what, why, todo or "CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON are needed; run as root", detail=words
+            what,
+            why,
+            todo or advise(Do.GET_PERMISSION, "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"),
+            detail=words,
         )
     if error.errno == errno.ENOENT:
         return NotFound(what, why, todo, detail=words)

@@ -27,12 +27,14 @@ __all__ = [
     "RTM_NEWADDR",
     "RTM_NEWLINK",
     "RTM_NEWNEIGH",
+    "RTM_NEWNSID",
     "RTM_NEWROUTE",
     "ack_text",
     "decode_address",
     "decode_family_id",
     "decode_link",
     "decode_neighbor",
+    "decode_nsid",
     "decode_route",
     "decode_xdp_features",
     "encode_get_addresses",
@@ -40,6 +42,7 @@ __all__ = [
     "encode_get_link",
     "encode_get_links",
     "encode_get_neighbors",
+    "encode_get_nsid",
     "encode_get_route",
     "encode_get_xdp_features",
     "encode_set_xdp",
@@ -49,14 +52,18 @@ RTM_NEWLINK = 16
 RTM_NEWADDR = 20
 RTM_NEWROUTE = 24
 RTM_NEWNEIGH = 28
+RTM_NEWNSID = 88
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
 _RTM_GETADDR = 22
 _RTM_GETROUTE = 26
 _RTM_GETNEIGH = 30
+_RTM_GETNSID = 90
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
 _NETDEV_CMD_DEV_GET = 1  # Documentation/netlink/specs/netdev.yaml, kernel 6.3 on
+
+_NETNSA_NSID, _NETNSA_FD = 1, 3
 
 _NLM_F_REQUEST = 0x1
 _NLM_F_ACK = 0x4
@@ -116,6 +123,26 @@ def encode_get_link(which: int | str) -> bytearray:
         short = len(which.encode()) < _IFNAMSIZ
         message["attrs"] = [["IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", which]]
     return _encode(message, _RTM_GETLINK, _NLM_F_ACK)
+
+
+def encode_get_nsid(fd: int) -> bytearray:
+    """Ask for the id that a namespace, by its descriptor, has here (linux/net_namespace.h)."""
+    body = struct.pack("=B3xHHI", 0, 8, _NETNSA_FD, fd)
+    return bytearray(
+        struct.pack("=IHHII", 16 + len(body), _RTM_GETNSID, _NLM_F_REQUEST | _NLM_F_ACK, 0, 0) + body
+    )
+
+
+def decode_nsid(message: bytes) -> int | None:
+    """None: it has no id here, so nothing here refers to it."""
+    at = 20
+    while at + 8 <= len(message):
+        length, kind = struct.unpack_from("=HH", message, at)
+        if kind == _NETNSA_NSID:
+            number: int = struct.unpack_from("=i", message, at + 4)[0]
+            return number if number >= 0 else None
+        at += max(4, (length + 3) & ~3)
+    return None
 
 
 def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int | None) -> bytearray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
+from xdpchain.advice import SINGLE_BUFFER_MTU, Advice, Do, advise
 from xdpchain.errors import (
     Busy,
     KernelRefused,
@@ -24,7 +25,16 @@ from xdpchain.errors import (
 from .links import LinkInfo, XdpMode
 from .transport import Refusal
 
-__all__ = ["Attempt", "HookBusy", "ModeConflict", "MtuTooLarge", "NoNativeXdp", "attach_refused"]
+__all__ = [
+    "Attempt",
+    "HookBusy",
+    "ModeConflict",
+    "MtuTooLarge",
+    "NoNativeXdp",
+    "attach_refused",
+]
+
+MOST_MTU = str(SINGLE_BUFFER_MTU)
 
 _ENOTSUPP = 524  # the kernel's own, never meant for user space, but some drivers return it
 _OTHER_MODE: dict[XdpMode, XdpMode] = {"native": "generic", "generic": "native"}
@@ -57,27 +67,31 @@ class Attempt:
 
 
 def attach_refused(
-    refusal: Refusal, attempt: Attempt, link: LinkInfo | None, features: frozenset[str] | None
+    refusal: Refusal,
+    attempt: Attempt,
+    link: LinkInfo | None,
+    features: frozenset[str] | None,
+    peer: tuple[LinkInfo, str | None] | None = None,
 ) -> XdpChainError:
-    """The error to raise; ``link`` is the device as it is after the refusal (None: gone)."""
+    """The error to raise; ``link`` is the device as it is after the refusal (None: gone), ``peer`` its other
+    end, if it is a pair, and the name of the namespace that has it.
+    """
     interface = link.name if link else f"interface {attempt.ifindex}"
     what = f"Can't {'remove the XDP program from' if attempt.detach else 'put an XDP program on'} {interface}"
     code, words, detail = refusal.code, refusal.words, refusal.detail
     if code in (errno.EPERM, errno.EACCES):
         return PermissionDenied(
-            what, "it takes CAP_NET_ADMIN, which this process lacks", "Run it as root (sudo)", detail=detail
-        )
-    if code == errno.ENODEV or link is None:
-        return NotFound(what, "it does not exist (any more)", "`ip link` shows the interfaces", detail=detail)
-    if code in (errno.EEXIST, errno.EBUSY):
-        return _occupied(what, refusal, attempt, link)
-    if code == errno.ERANGE or "mtu" in words.lower() or "frags" in words.lower():
-        return MtuTooLarge(
             what,
-            f"{words} (its MTU is {link.mtu})",
-            "Lower the MTU, of a veth's other end too, or use programs with frags support (SEC xdp.frags)",
+            "it takes CAP_NET_ADMIN, which this process lacks",
+            advise(Do.GET_PERMISSION, "CAP_NET_ADMIN"),
             detail=detail,
         )
+    if code == errno.ENODEV or link is None:
+        return NotFound(what, "it does not exist (any more)", advise(Do.LIST_INTERFACES), detail=detail)
+    if code in (errno.EEXIST, errno.EBUSY):
+        return _occupied(what, refusal, attempt, link, interface)
+    if code == errno.ERANGE or "mtu" in words.lower() or "frags" in words.lower():
+        return _mtu_too_large(what, refusal, link, peer)
     if code in (errno.EOPNOTSUPP, _ENOTSUPP) and attempt.mode != "generic":
         never = (
             features is not None and ("basic" if attempt.mode == "native" else "hw-offload") not in features
@@ -87,16 +101,32 @@ def attach_refused(
             f"its driver has no XDP in {attempt.mode} mode"
             if never
             else f"its driver refused {attempt.mode} mode: {words}",
-            "Ask for generic mode (-m generic), which works with every driver but is slower"
-            if never
-            else "Change the device's configuration as the driver asks (ethtool), or ask for generic "
-            "mode (-m generic)",
+            advise(Do.CHOOSE_GENERIC),
             detail=detail,
         )
     return KernelRefused(what, words, "The kernel's log (`dmesg`) may say more", detail=detail)
 
 
-def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo) -> XdpChainError:
+def _mtu_too_large(
+    what: str, refusal: Refusal, link: LinkInfo, peer: tuple[LinkInfo, str | None] | None
+) -> MtuTooLarge:
+    words, generic = refusal.words, advise(Do.CHOOSE_GENERIC) | advise(Do.BUILD_FOR_FRAGMENTS)
+    if "peer" not in words.lower():
+        why = f"{words} (its MTU is {link.mtu})"
+        return MtuTooLarge(
+            what, why, Advice(Do.LOWER_MTU, link.name, None, (MOST_MTU,)) | generic, detail=refusal.detail
+        )
+    if peer is None:
+        why = f"{words} (its other end is in a namespace that has no name here)"
+        return MtuTooLarge(what, why, generic, detail=refusal.detail)
+    other, netns = peer
+    where = f" in namespace {netns}" if netns else ""
+    why = f"{words} (of its other end, {other.name}{where}, the MTU is {other.mtu})"
+    lower = Advice(Do.LOWER_MTU, other.name, netns or "", (MOST_MTU,))
+    return MtuTooLarge(what, why, lower | generic, detail=refusal.detail)
+
+
+def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo, interface: str) -> XdpChainError:
     expected, detail = attempt.expected_id, refusal.detail
     here = link.program(attempt.mode)
     other = _OTHER_MODE.get(attempt.mode)
@@ -112,7 +142,7 @@ def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo) -> 
         return HookBusy(
             what,
             f"program {here} runs there already in {attempt.mode} mode",
-            "Look at it with `xdptui status`; remove it with the tool that put it there",
+            Advice(Do.LOOK, interface) | advise(Do.ASK_OWNER),
             detail=detail,
         )
     if expected is not None and here != expected:
@@ -120,14 +150,14 @@ def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo) -> 
         return RaceLost(
             what,
             f"program {expected} does not run there any more, but {now} does",
-            "Read the chain again and repeat the edit",
+            advise(Do.READ_AGAIN),
             detail=detail,
         )
     if expected is not None and refusal.code == errno.EBUSY:
         return HookBusy(
             what,
             f"program {here} is held by a bpf_link, which only its owner can change",
-            "Remove it with the tool that put it there",
+            advise(Do.ASK_OWNER),
             detail=detail,
         )
     return HookBusy(

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self, SupportsIndex, TypeVar
 
+from xdpchain.advice import Advice, Do
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
@@ -91,6 +92,40 @@ class Netlink:
                 raise self._unknown(which, refusal) from refusal
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
         return next(codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
+
+    def peer(self, link: LinkInfo) -> tuple[LinkInfo, str | None] | None:
+        """The other end of a pair (veth, netkit), and the name of its namespace (None: the process's own);
+        None where it is in a namespace without a name, or is no pair.
+        """
+        if not link.peer_ifindex:
+            return None
+        if link.peer_netnsid is None:
+            try:
+                return self.link(link.peer_ifindex), self.netns
+            except NotFound:
+                return None
+        places = (*((None,) if self.netns is not None else ()), *namespaces.names())
+        for name in places:
+            try:
+                with namespaces.opened(name) as fd:
+                    if self._nsid(fd) != link.peer_netnsid:
+                        continue
+                    with Netlink(name) as there:
+                        return there.link(link.peer_ifindex), name
+            except XdpChainError:  # it went away meanwhile, or can't be entered
+                continue
+        return None
+
+    def _nsid(self, fd: int) -> int | None:
+        from . import codec
+
+        try:
+            replies = self._route.exchange(codec.encode_get_nsid(fd))
+        except Refusal:
+            return None
+        return next(
+            (codec.decode_nsid(message) for kind, message in replies if kind == codec.RTM_NEWNSID), None
+        )
 
     def route(self, destination: str, source: str) -> int:
         """The ifindex by which packets from ``source``, an address of ours, go to ``destination``.
@@ -258,25 +293,26 @@ class Netlink:
                 f"Can't ask for the {what} of interface {ifindex}", Refusal(error.errno or 0, "")
             ) from error
 
-    def _circumstances(self, ifindex: int) -> tuple[LinkInfo | None, frozenset[str] | None]:
+    def _circumstances(
+        self, ifindex: int
+    ) -> tuple[LinkInfo | None, frozenset[str] | None, tuple[LinkInfo, str | None] | None]:
         """What explains a refusal, as far as it can still be known."""
         try:
             link = self.link(ifindex)
         except NotFound:
-            return None, None
+            return None, None, None
         try:
             features = self.xdp_features(ifindex)
         except XdpChainError:
             features = None
-        return link, None if features is None else features.get(ifindex)
+        return link, None if features is None else features.get(ifindex), self.peer(link)
 
     def _unknown(self, which: int | str, refusal: Refusal) -> NotFound:
         place = f" in network namespace {self.netns}" if self.netns else ""
-        command = f"ip -n {self.netns} link" if self.netns else "ip link"
         return NotFound(
             f"No interface {which}{place}",
             "it does not exist (any more)",
-            f"`{command}` shows the interfaces",
+            Advice(Do.LIST_INTERFACES, netns=self.netns),
             detail=refusal.detail,
         )
 

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What helps: the kind of advice and what it is about, as a frozen value.
+
+The engine says what helps; `model.commands` spells the command for it, and each face puts it into words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Protocol
+
+__all__ = ["SINGLE_BUFFER_MTU", "Advice", "Do", "advise"]
+
+SINGLE_BUFFER_MTU = 3498
+"""The largest MTU of most drivers for programs without fragments: a 4 KiB page less headroom, frame header
+and ``struct skb_shared_info`` (veth_xdp_set's computation on x86-64).
+"""
+
+
+class Do(Enum):
+    """The kinds of advice. The comment names the arguments (``args``), where there are any."""
+
+    GET_PERMISSION = auto()  # the capabilities that are missing
+    LIST_INTERFACES = auto()
+    LIST_NETNS = auto()
+    REMOVE_NETNS_FILE = auto()  # the namespace's name
+    SWITCH_JIT_ON = auto()
+
+    LOAD = auto()
+    ADD = auto()
+    ADOPT = auto()
+    CHOOSE_LINKAGE = auto()  # linkages that can, for the change being made
+    RELINK = auto()  # the linkage that can, for the chain that runs
+    LINK_ANEW = auto()  # the linkage that it has
+    CHOOSE_GENERIC = auto()
+    LIFT_POLICY = auto()
+    SWITCH_COUNTERS_ON = auto()
+    SHADOW_AGAIN = auto()  # the slot
+    START_WITH_FRESH_MAPS = auto()
+    MOVE_PINNED_MAP = auto()  # the pin's path
+    SET_IN_MAP = auto()
+    LOWER_MTU = auto()  # bytes
+    BUILD_FOR_FRAGMENTS = auto()
+    USE_STATIC = auto()  # of programs that can't be traced
+    BRING_UP = auto()
+
+    LOOK = auto()
+    LOOK_AT_LOG = auto()
+    READ_AGAIN = auto()
+    CONFIRM = auto()
+    ROLL_BACK = auto()
+    GO_WITHOUT_CONFIRM = auto()
+    CLEAN = auto()
+    REMAKE = auto()  # what libxdp's own loader can remove, and we can't edit
+    DETACH_IDLE = auto()  # the mode: only for a program that is known to do nothing
+    FIND_OWNER = auto()
+    ASK_OWNER = auto()
+
+    RECORD = auto()
+    OVERWRITE = auto()
+    WRITE_OBJECTS = auto()
+
+
+class _Place(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def netns(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What helps, on which interface, and ``otherwise``. ``netns``: its namespace by name or path, ""
+    for the process's own; None stands for that of the command at hand.
+    """
+
+    do: Do
+    interface: str | None = None
+    netns: str | None = None
+    args: tuple[str, ...] = ()
+    otherwise: Advice | None = None
+
+    def __str__(self) -> str:
+        """The kind and what it is about, for a log; what people read is worded by the faces."""
+        about = ", ".join((*((self.interface,) if self.interface else ()), *self.args))
+        words = self.do.name.replace("_", " ").capitalize()
+        said = f"{words}: {about}" if about else words
+        return f"{said}; or {self.otherwise}" if self.otherwise else said
+
+    def __or__(self, other: Advice) -> Advice:
+        last = other if self.otherwise is None else self.otherwise | other
+        return replace(self, otherwise=last)
+
+
+def advise(do: Do, *args: object, on: _Place | None = None) -> Advice:
+    """``do``, with its arguments, ``on`` an interface."""
+    words = tuple(str(one) for one in args)
+    return Advice(do, on.name if on else None, on.netns if on else None, words)

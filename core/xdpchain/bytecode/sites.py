@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verdict sites: the places in a program where its return code is decided, with their source lines. Pure.
+
+A site is the condition after which only one code was possible (`deciding`), or, where no branch decides, the
+return itself. Branches that compilers made of one condition are one site.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from xdpchain.model.actions import ALL_ACTIONS, Action
+
+from . import opcodes as op
+from .deciding import Called, Code, Edge, Source, decisions
+from .flow_graph import flow_of
+
+__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "verdict_sites"]
+
+LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A line of source: its file (the last part of the path), its number, its text. All of it printable."""
+
+    file: str
+    number: int
+    text: str
+
+    @classmethod
+    def clean(cls, file: str, number: int, text: str) -> SourceLine:
+        """From an object file or a program that somebody else made: no control characters, no long text."""
+        return cls(_printable(file.rpartition("/")[2]), number, _printable(text.strip())[:LONGEST_TEXT])
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMap:
+    """Which function and source line each instruction comes from: (first instruction, what), in order."""
+
+    functions: tuple[tuple[int, str], ...] = ()
+    lines: tuple[tuple[int, SourceLine], ...] = ()
+    _starts: list[int] = field(init=False, repr=False, compare=False)
+    _firsts: list[int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_starts", [at for at, _ in self.functions])
+        object.__setattr__(self, "_firsts", [at for at, _ in self.lines])
+
+    def function(self, insn: int) -> str:
+        """The function's name; empty where it is not known."""
+        place = bisect_right(self._starts, insn) - 1
+        return self.functions[place][1] if place >= 0 else ""
+
+    def line(self, insn: int) -> SourceLine | None:
+        """The source line; compilers give some instructions none, which then count to the one before."""
+        function = bisect_right(self._starts, insn) - 1
+        start = self._starts[function] if function >= 0 else 0
+        place = bisect_right(self._firsts, insn) - 1
+        while place >= 0 and self._firsts[place] >= start:
+            if self.lines[place][1].number:
+                return self.lines[place][1]
+            place -= 1
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictSite:
+    """Where one code is decided. ``condition``: after that line only this code was possible; None: no branch
+    decides it. ``returns``: the line that sets the code behind it, where there is one such line. ``insn``:
+    the branch, or what sets the code. ``edges``: the branches, of which each decides.
+    """
+
+    code: Code
+    function: str
+    condition: SourceLine | None
+    returns: SourceLine | None
+    insn: int
+    edges: tuple[Edge, ...] = ()
+
+    @property
+    def line(self) -> SourceLine | None:
+        """What to show: the condition, or the return where there is none."""
+        return self.condition or self.returns
+
+    @property
+    def word(self) -> str:
+        """The code in a word, see `code_word`."""
+        return code_word(self.code)
+
+
+def code_word(code: Code) -> str:
+    """``PASS``, or ``31`` for a number that is no action; ``helper``, ``tail call`` or ``computed``."""
+    if isinstance(code, Called):
+        return "helper"
+    if isinstance(code, Source):
+        return code.value
+    return Action(code).name if code in ALL_ACTIONS else str(code)
+
+
+def verdict_sites(image: bytes, source: SourceMap, *, calls: bool = True) -> tuple[VerdictSite, ...]:
+    """The sites of a program, in the order of its instructions. Without ``calls`` those of its main function
+    alone. Raises InvalidInput for what are no instructions.
+    """
+    found, graph = decisions(image, calls=calls), flow_of(image)
+    grouped: dict[tuple[object, ...], VerdictSite] = {}
+    for edge, codes in sorted(found.edges.items()):
+        for code in sorted(codes, key=str):
+            function, condition = source.function(edge.source), source.line(edge.source)
+            returns = _return_line(source, found.sets.get((edge, code), ()))
+            key = (code, function, condition or edge.source, returns)
+            before = grouped.get(key)
+            if before is None:
+                grouped[key] = VerdictSite(code, function, condition, returns, edge.source, (edge,))
+            else:
+                grouped[key] = VerdictSite(
+                    code, function, condition, returns, before.insn, (*before.edges, edge)
+                )
+    sites = list(grouped.values())
+    for code in sorted(found.undecided, key=str):
+        setting = found.sets.get((None, code), frozenset())
+        exits = [block.end - 1 for block in graph.main.blocks if graph.lines[block.end - 1].code == op.EXIT]
+        line = _return_line(source, setting) or _return_line(source, exits) or _only_line(source, setting)
+        insn = min(setting, default=exits[-1] if exits else 0)
+        sites.append(VerdictSite(code, source.function(insn), None, line, insn))
+    return tuple(sorted(sites, key=lambda site: (site.insn, site.word)))
+
+
+def _only_line(source: SourceMap, insns: Iterable[int]) -> SourceLine | None:
+    lines = {source.line(insn) for insn in insns}
+    return lines.pop() if len(lines) == 1 else None
+
+
+def _return_line(source: SourceMap, insns: Iterable[int]) -> SourceLine | None:
+    """The same if it reads like a return: optimisers set codes early, among instructions of other lines."""
+    line = _only_line(source, insns)
+    return line if line is not None and ("return" in line.text or "XDP_" in line.text) else None
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " if c == "\t" else "?" for c in text)

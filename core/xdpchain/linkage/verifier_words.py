@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the verifier's log tells the author of a program: what is wrong, where, and what to do. Pure.
+
+The log is text of the kernel's about a program of somebody else's: quote it like any other untrusted text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["Refused", "read_log"]
+
+
+class Refused(NamedTuple):
+    """``verdict`` in the kernel's words; the ``line`` of the source that it stopped at ("file.c:47: text", or
+    the text alone on kernels before 6.10, e1a7562f4b81; empty without line info); ``advice`` in a sentence,
+    empty where we have none.
+    """
+
+    verdict: str
+    line: str
+    advice: str
+
+    @property
+    def why(self) -> str:
+        """The verdict, and where."""
+        return f"{self.verdict} (at {self.line})" if self.line else self.verdict
+
+
+_INSTRUCTION = re.compile(r"\d+: ")
+_SOURCE = re.compile(r"; (?P<text>.*?)(?: @ (?P<place>[^@]*:\d+))?$")
+# Registers are listed as "R1=ctx(...)" or "R1_w=..."; "R1 invalid mem access" is a verdict.
+_NO_VERDICT = re.compile(
+    r"\s*$|\d+: |;|func#|Validating |from \d+ to|\s*R\d+(_\w*)?=|verification time|stack depth|processed|"
+    r"mark_precise|last_idx|regs=|parent "
+)
+
+_ADVICE = {
+    r"invalid access to packet": "Check `data + N <= data_end` before the access, N bytes being read",
+    r"invalid mem access '\w*_or_null'": "Compare the pointer with NULL first: a look-up can fail",
+    r"invalid access to map value": "Bound the index or offset by the size of the map's value",
+    r"metadata kfuncs require device-bound": (
+        "It reads a driver's metadata, which takes a program that is bound to one device: xdptui binds none"
+    ),
+    r"R0 !read_ok": "Return a value on every path",
+    r"R\d+ !read_ok": "Set the variable on every path before it is read",
+    r"back-edge from insn": "This kernel allows no loop here: unroll it, or use bpf_loop()",
+    r"infinite loop detected": "Let each turn of the loop change what ends it, up to a constant bound",
+    r"program is too large|too many states|jumps is too complex": (
+        "Put loops into bpf_loop(), or parts into global functions, which are verified once"
+    ),
+    r"combined stack size|(?:write|read) (?:to|from) stack.* off=-(?:5[2-9]\d|[6-9]\d\d|\d{4,})": (
+        "Move large variables from the stack (512 bytes) into a per-CPU map"
+    ),
+    r"(?:read|access) (?:from|to) stack": (
+        "Initialise the whole variable, padding included (`= {}`), before its address is passed on"
+    ),
+    r"unreachable insn": "Remove the code that can't be reached, or compile with -O2",
+    r"min value is negative|unbounded m": (
+        "Make the variable unsigned and bound it (`n &= MASK`) before it is used as a size or offset"
+    ),
+    r"modified ctx ptr": "Read struct xdp_md by its fields, through the pointer that came in",
+    r"invalid bpf_context access": "Use fields of struct xdp_md that this kernel has, and don't write them",
+    r"pointer arithmetic|prohibited": "Don't calculate with that pointer: copy the value that you need",
+    r"cannot call GPL-restricted function": 'Declare the licence: char LICENSE[] SEC("license") = "GPL";',
+    r"unknown func|cannot use helper|helper .* not (?:supported|allowed)": (
+        "XDP programs on this kernel do not have that helper function"
+    ),
+    r"kernel function .* not allowed": "XDP programs on this kernel may not call that kernel function",
+    r"Unreleased reference|reference leak": (
+        "Release on every path what was acquired (a socket, a record of a ring buffer)"
+    ),
+    r"holding a lock|spin_lock": "Give the lock back on every path, and call nothing while it is held",
+    r"misaligned": "Access memory at the alignment of its type",
+    r"R\d+ type=\w+ expected=": "Pass the kind of pointer that the helper takes (stack, packet, map value)",
+}
+
+
+def read_log(log: str) -> Refused:
+    """What a verifier log says is wrong: the line or two after the last instruction that it looked at."""
+    told = log.splitlines()
+    last = max((i for i, line in enumerate(told) if _INSTRUCTION.match(line)), default=-1)
+    said = [line.strip() for line in told[last + 1 :] if not _NO_VERDICT.match(line)]
+    before = [line.strip() for line in told if not _NO_VERDICT.match(line)]
+    verdict = "; ".join(said[:2]) or (before or ["it gave no reason"])[-1]
+    advice = next((words for pattern, words in _ADVICE.items() if re.search(pattern, verdict)), "")
+    return Refused(verdict, _line(told[: last + 1]), advice)
+
+
+def _line(told: list[str]) -> str:
+    for line in reversed(told):
+        found = _SOURCE.match(line)
+        if found:
+            parts = (found["place"] or "").strip(), found["text"].strip()
+            return ": ".join(part for part in parts if part)
+    return ""

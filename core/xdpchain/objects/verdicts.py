@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a program can return, and which lines decide it: asked of an object file before anything is loaded, or
+of the linkable form of what runs. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from xdpchain.bytecode import opcodes as op
+from xdpchain.bytecode.instructions import SIZE, Instruction, decode, encode
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.sites import SourceMap, VerdictSite, verdict_sites
+from xdpchain.bytecode.weaving import LineRecord
+from xdpchain.errors import NotFound
+
+from .btf import Btf
+from .elf import Elf
+from .objrefs import Function, References, read_functions
+from .source_lines import line_table, source_map
+
+__all__ = ["ProgramVerdicts", "sites_of", "sites_of_linkable", "verdicts_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramVerdicts:
+    """A program's name and its sites. ``lined``: it has line information."""
+
+    name: str
+    sites: tuple[VerdictSite, ...]
+    lined: bool
+
+
+def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
+    """The sites of a program of an object file, with those of the functions that it calls. Raises
+    InvalidInput, NotFound.
+    """
+    image, source = _linked(data, name)
+    return ProgramVerdicts(name, verdict_sites(image, source), bool(source.lines))
+
+
+def sites_of(
+    image: bytes,
+    btf: bytes,
+    functions: tuple[tuple[int, int], ...],
+    lines: tuple[LineRecord, ...],
+    *,
+    calls: bool = True,
+) -> tuple[VerdictSite, ...]:
+    """The sites of final instructions, with what func_info and line_info say of them. Raises InvalidInput."""
+    if not btf:
+        return verdict_sites(image, SourceMap(), calls=calls)
+    types = Btf.parse(btf)
+    names = [(at, types.type(type_id).name) for at, type_id in functions]
+    return verdict_sites(image, source_map(types, names, lines), calls=calls)
+
+
+def sites_of_linkable(program: LinkableProgram, *, calls: bool = True) -> tuple[VerdictSite, ...]:
+    """The sites of a component in linkable form. Raises InvalidInput."""
+    return sites_of(program.instructions, program.btf, program.functions, program.lines, calls=calls)
+
+
+@lru_cache(maxsize=16)
+def _linked(data: bytes, name: str) -> tuple[bytes, SourceMap]:
+    """A program with all functions that it calls behind it, as libbpf would put them together."""
+    elf = Elf.parse(data)
+    functions = read_functions(elf)
+    entry = next((one for one in functions if one.name == name), None)
+    if entry is None:
+        raise NotFound(f"there is no program {name!r} in this object file")
+    raw = elf.section(".BTF")
+    btf = Btf.parse(raw.data) if raw is not None else None
+    graph = References(elf, functions, _Any())
+    reached = graph.reached(entry)
+    starts: dict[Function, int] = {}
+    at = 0
+    for one in reached:
+        starts[one] = at
+        at += one.size // SIZE
+    lines: list[Instruction] = []
+    for one in reached:
+        lines += _resolved(elf, graph, one, starts)
+    names = [(start, one.name) for one, start in starts.items()]
+    if btf is None:
+        return encode(lines), SourceMap(tuple(names))
+    table = line_table(elf, btf)
+    records = []
+    for one, start in starts.items():
+        first = one.start // SIZE
+        for record in table.get(one.section_name, ()):
+            if first <= record.insn < first + one.size // SIZE:
+                records.append(record._replace(insn=record.insn - first + start))
+    return encode(lines), source_map(btf, names, records)
+
+
+class _Any:
+    """Every name is that of a map here: what maps there are does not matter."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+def _resolved(
+    elf: Elf, graph: References, function: Function, starts: dict[Function, int]
+) -> list[Instruction]:
+    """A function's instructions, with calls and addresses of functions settled, and what only the loader
+    knows marked as such.
+    """
+    section = elf.sections[function.section].data
+    lines = list(decode(bytes(section[function.start : function.start + function.size])))
+    for one in elf.relocations_within(function.section, function.start, function.start + function.size):
+        at = (one.offset - function.start) // SIZE
+        if lines[at].code == op.LD_IMM64:
+            lines[at] = lines[at]._replace(source=op.IMM_MAP, immediate=0)
+        elif lines[at].code == op.CALL and one.symbol.section < 0:
+            lines[at] = lines[at]._replace(source=op.CALL_KFUNC, immediate=0)
+    for at, target in graph.sites(function).items():
+        distance = starts[target] - (starts[function] + at) - 1
+        source = op.CALL_FUNCTION if lines[at].code == op.CALL else op.IMM_FUNCTION
+        lines[at] = lines[at]._replace(source=source, immediate=distance)
+    return lines

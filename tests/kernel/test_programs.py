@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects as others write them: what libbpf loads, a chain takes, or it is refused with the reason."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.command_line import CommandLine
+from xdpchain.objects.objfile import ObjectFile
+from xdpchain.sys import bpf
+from xdpchain.testing import frames
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+LINKAGES = ("static", "tailcall")
+
+STRUCT_OPS = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+char LICENSE[] SEC("license") = "GPL";
+SEC("struct_ops/half") __u32 half(struct sock *sk) { return 2; }
+SEC("struct_ops/again") __u32 again(struct sock *sk) { return 4; }
+SEC("struct_ops/grow") void grow(struct sock *sk, __u32 ack, __u32 acked) {}
+SEC(".struct_ops") struct tcp_congestion_ops slow = {
+    .ssthresh = (void *)half, .undo_cwnd = (void *)again, .cong_avoid = (void *)grow, .name = "xdptui_slow",
+};
+SEC("xdp") int beside(struct xdp_md *ctx) { return XDP_DROP; }
+"""
+
+METADATA = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *at) __ksym;
+char LICENSE[] SEC("license") = "GPL";
+SEC("xdp") int stamped(struct xdp_md *ctx)
+{
+    __u64 at = 0;
+    return bpf_xdp_metadata_rx_timestamp(ctx, &at) ? XDP_PASS : XDP_DROP;
+}
+"""
+
+UNSIZED = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_HASH); __type(key, __u32); __type(value, __u64); } senders SEC(".maps");
+SEC("xdp") int counts(struct xdp_md *ctx)
+{
+    __u32 key = 1;
+    return bpf_map_lookup_elem(&senders, &key) ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+CPP = """
+struct xdp_md { unsigned data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
+template <class T, int N> struct Counts {
+    T of[N];
+    T sum() const { T all = 0; for (int i = 0; i < N; i++) all += of[i]; return all; }
+};
+namespace verdicts { enum class Code : int { Drop = 1, Pass = 2 }; struct Both { Counts<int, 3> counts; }; }
+extern "C" {
+char LICENSE[] __attribute__((section("license"), used)) = "GPL";
+verdicts::Both both __attribute__((section(".data"))) = {{{1, 2, 3}}};
+__attribute__((section("xdp"), used)) int in_cpp(xdp_md *ctx)
+{
+    volatile verdicts::Both *now = &both;
+    return now->counts.of[0] + now->counts.of[1] == 3 ? (int)verdicts::Code::Drop : 2;
+}
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def vmlinux(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the running kernel's vmlinux.h."""
+    bpftool = shutil.which("bpftool", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    assert bpftool is not None
+    folder = tmp_path_factory.mktemp("vmlinux")
+    command = [bpftool, "btf", "dump", "file", str(VMLINUX), "format", "c"]
+    with (folder / "vmlinux.h").open("w") as file:
+        subprocess.run(command, stdout=file, check=True)
+    return folder
+
+
+def built(folder: Path, source: str, name: str, *flags: str, language: str = "c") -> str:
+    path = folder / f"{name}.{language}"
+    path.write_text(source)
+    headers = [f"-I{one}" for one in Path("/usr/include").glob("*-linux-gnu")]
+    command = [
+        "clang",
+        "-O2",
+        "-g",
+        "-target",
+        "bpf",
+        "-x",
+        {"c": "c", "cc": "c++"}[language],
+        *flags,
+        *headers,
+    ]
+    subprocess.run([*command, "-c", str(path), "-o", str(path.with_suffix(".o"))], check=True)
+    return str(path.with_suffix(".o"))
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_an_xdp_program_beside_struct_ops(
+    cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str
+) -> None:
+    """libbpf 1.1 crashes on such an object, where the programs that its map names are not loaded."""
+    path = built(tmp_path, STRUCT_OPS, "beside", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    cli.ok("load", cli.interface, path, "--linkage", linkage)
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)] * 3)
+    slot = cli.ok("status", cli.interface).json["interfaces"][0]["slots"][0]
+    assert slot["counters"]["XDP_DROP"]["packets"] == 3
+    assert slot["maps"] == []
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
+    """Members like functions lie outside of their struct: libbpf warns, and goes on without types."""
+    path = built(tmp_path, CPP, "in_cpp", language="cc")
+    read = ObjectFile.open(path)
+    assert "lies outside" in read.btf_flaw
+    assert not read.has_btf
+    cli.ok("load", cli.interface, path, "--linkage", linkage)
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)] * 3)
+    slot = cli.ok("status", cli.interface).json["interfaces"][0]["slots"][0]
+    assert slot["counters"]["XDP_DROP"]["packets"] == 3
+
+
+def test_a_program_that_must_be_bound_to_a_device(cli: CommandLine, tmp_path: Path, vmlinux: Path) -> None:
+    path = built(tmp_path, METADATA, "stamped", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    refused = cli("load", cli.interface, path)
+    assert refused.code == 1
+    assert "bound to one device" in refused.err
+    assert cli.ok("status", cli.interface).json["interfaces"][0]["slots"] == []
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_a_map_gets_its_size_at_the_load(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
+    path = built(tmp_path, UNSIZED, "counts")
+    sized = ("--map-entries", "senders=4096")
+    cli.ok("load", cli.interface, path, *sized, "--linkage", linkage)
+
+    def entries() -> int:
+        slot = cli.ok("status", cli.interface).json["interfaces"][0]["slots"][0]
+        assert slot["map_entries"] == {"senders": 4096}
+        with bpf.map_by_id(slot["maps"][0]["id"]) as fd:
+            return bpf.map_info(fd).max_entries
+
+    assert entries() == 4096
+    cli.ok("set", cli.interface, "0", "-P", "7")
+    assert entries() == 4096
+    again = cli("replace", cli.interface, "0", path, *sized)
+    assert again.code == 0
+    saved = cli.ok("save", cli.interface).json["spec"]
+    assert "senders = 4096" in saved
+    cli.ok("unload", cli.interface, "--all")
+    spec = tmp_path / "spec.toml"
+    spec.write_text(saved)
+    cli.ok("apply", str(spec))
+    assert entries() == 4096
+
+
+def test_map_entries_that_can_not_be(cli: CommandLine, tmp_path: Path) -> None:
+    path = built(tmp_path, UNSIZED, "counts")
+    for given, code, words in (
+        ("senders", 7, "NAME=N"),
+        ("senders=0", 7, "at least 1"),
+        ("senders=5000000000", 7, "4294967295"),
+        ("others=5", 5, "senders"),
+    ):
+        refused = cli("load", cli.interface, path, "--map-entries", given)
+        assert refused.code == code, refused.err
+        assert words in refused.err, refused.err

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Woven programs in the kernel: they return what the plain ones do and leave packet and maps the same, and
+the deciding edge that a packet passed last agrees with the code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.programs import programs
+from xdpchain.bytecode import opcodes as op
+from xdpchain.bytecode.assembler import Assembly
+from xdpchain.bytecode.chaincall import main_stack
+from xdpchain.bytecode.deciding import Edge, Source, decisions
+from xdpchain.bytecode.flow_graph import flow_of
+from xdpchain.bytecode.instructions import patch_maps
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.weaving import Weave, Woven, complete_lines
+from xdpchain.linkage.compile import compile_component
+from xdpchain.objects.components import component_of, programs_of
+from xdpchain.objects.verdicts import sites_of_linkable, verdicts_of
+from xdpchain.sys import bpf
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS
+from xdpchain.trial.packets.builtin import builtin
+from xdpchain.trial.packets.frames import Host
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = sorted((ROOT / "build/samples").glob("*.o"))
+FILTERS = sorted(Path("/usr/lib/x86_64-linux-gnu/bpf").glob("xdpfilt_*.o"))
+PACKETS = [packet.data for packet in builtin(Host.number(1), Host.number(2))]
+PLAIN = 0xFF
+
+
+def marked(code: bytes, place: int) -> tuple[Woven, dict[int, Edge]]:
+    """The program with the number of the deciding edge that was passed last in bits 8 to 23 of its result."""
+    graph = flow_of(code)
+    numbers = {edge: n for n, edge in enumerate(sorted(decisions(code, calls=False).edges), 1)}
+    weave = Weave(graph)
+
+    def store(number: int) -> Assembly:
+        out = Assembly()
+        out.put(op.ST_W, op.FRAME, 0, place, number)
+        return out
+
+    weave.at_entry(0, store(PLAIN))
+    for edge, number in numbers.items():
+        weave.on_edge(*edge, store(number))
+    for at in range(graph.main.start, graph.main.end):
+        if graph.lines[at].code == op.EXIT:
+            out = Assembly()
+            out.put(op.LDX_W, 1, op.FRAME, place)
+            out.put(op.ALU64 | op.LSH, 1, immediate=8)
+            out.put(op.ALU64 | op.AND, 0, immediate=0xFF)
+            out.put(op.ALU64 | op.OR | op.X, 0, 1)
+            weave.before(at, out)
+    return weave.finish(), {number: edge for edge, number in numbers.items()}
+
+
+def agrees(code: bytes, edges: dict[int, Edge], verdict: int, result: int) -> bool:
+    """Whether what a marked program returned fits to what the plain one returned."""
+    found = decisions(code, calls=False)
+    number = result >> 8
+    if number == 0:  # another program ended it
+        sources = [*found.edges.values(), found.undecided]
+        return result == verdict and any(Source.TAIL_CALL in codes for codes in sources)
+    can = found.undecided if number == PLAIN else found.last[edges[number]]
+    known = verdict in can or any(not isinstance(one, int) for one in can)
+    return result & 0xFF == verdict and known
+
+
+@pytest.fixture
+def counter() -> Iterator[bpf.Fd]:
+    with bpf.map_create(bpf.MapType.ARRAY, 4, 8, 1, name="woven_counter") as fd:
+        yield fd
+
+
+def value(fd: bpf.Fd) -> int:
+    found = bpf.map_lookup(fd, struct.pack("=I", 0), 8)
+    assert found is not None
+    return int(struct.unpack("=Q", found)[0])
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_generated_programs_do_the_same_when_they_are_woven(counter: bpf.Fd, data: st.DataObject) -> None:
+    code = data.draw(programs(map_fd=counter.fileno()))
+    woven, edges = marked(code, -64)
+    with (
+        bpf.prog_load(bpf.ProgType.XDP, code, name="plain", log_level=1) as plain,
+        bpf.prog_load(bpf.ProgType.XDP, woven.image, name="woven", log_level=1) as marks,
+    ):
+        for packet in PACKETS:
+            before = value(counter)
+            one = bpf.prog_test_run(plain, packet)
+            between = value(counter)
+            other = bpf.prog_test_run(marks, packet)
+            assert agrees(code, edges, one.code, other.code)
+            assert one.data == other.data
+            assert value(counter) - between == between - before
+
+
+def load(unit: LinkableProgram, code: bytes, woven: Woven | None, log: int = 0) -> bpf.Fd:
+    functions = unit.functions if woven is None else woven.functions(unit.functions)
+    lines = unit.lines if woven is None else woven.line_records(unit.lines)
+    lines = complete_lines(lines, (at for at, _ in functions))
+    with contextlib.ExitStack() as held:
+        btf = held.enter_context(bpf.btf_load(unit.btf)).fileno() if functions else 0
+        return bpf.prog_load(
+            bpf.ProgType.XDP,
+            code if woven is None else woven.image,
+            name="woven",
+            attach_type=ATTACH_TYPE_XDP,
+            flags=BPF_F_XDP_HAS_FRAGS if unit.frags else 0,
+            btf_fd=btf,
+            func_info=b"".join(struct.pack("<II", *one) for one in functions),
+            line_info=b"".join(struct.pack("<IIII", *one) for one in lines) if functions else b"",
+            log_level=log,
+            log_size=1 << 20,
+        )
+
+
+@pytest.mark.parametrize("path", [*SAMPLES, *FILTERS], ids=lambda path: path.stem)
+def test_real_programs_do_the_same_when_they_are_woven(path: Path) -> None:
+    source = programs_of(str(path))
+    for spec in source.xdp_programs():
+        component = component_of(source, name=spec.name)
+        if path.stem == "refused":
+            continue  # the verifier takes it in no form
+        compiled = compile_component(component, source.data, {})
+        again = compile_component(component, source.data, {})
+        with contextlib.closing(compiled), contextlib.closing(again):
+            unit = compiled.unit
+            depth = main_stack(unit.instructions, unit.stack[0] if unit.stack else 0)
+            place = -(-(-depth // 8) * 8) - 8
+            if -place > op.STACK:
+                continue
+            codes = [
+                patch_maps(unit.instructions, unit.references, {k: fd.fileno() for k, fd in one.maps.items()})
+                for one in (compiled, again)
+            ]
+            woven, edges = marked(codes[1], place)
+            nothing = Weave(flow_of(codes[0])).finish()
+            with load(unit, codes[0], None) as plain, load(unit, codes[0], nothing) as same:
+                assert bpf.prog_info(plain).tag == bpf.prog_info(same).tag, "nothing was put in"
+            with load(unit, codes[0], None) as plain, load(unit, codes[1], woven) as marks:
+                if unit.lines:
+                    assert bpf.prog_line_info(marks)[0][0] == 0
+                for packet in PACKETS:
+                    one, other = bpf.prog_test_run(plain, packet), bpf.prog_test_run(marks, packet)
+                    assert agrees(codes[1], edges, one.code, other.code), spec.name
+                    assert one.data == other.data
+
+
+@pytest.mark.parametrize("path", [*SAMPLES, *FILTERS], ids=lambda path: path.stem)
+def test_the_sites_of_a_file_are_those_of_what_is_loaded(path: Path) -> None:
+    """Before the load, and of the linkable form."""
+    source = programs_of(str(path))
+    for spec in source.xdp_programs():
+        if path.stem == "refused":
+            continue
+        component = component_of(source, name=spec.name)
+        with contextlib.closing(compile_component(component, source.data, {})) as compiled:
+            linked = sites_of_linkable(compiled.unit)
+        before = verdicts_of(source.data, spec.name)
+        assert [(site.word, site.line) for site in before.sites] == [
+            (site.word, site.line) for site in linked
+        ]
+        if compiled.unit.btf:
+            assert [site.function for site in before.sites] == [site.function for site in linked]

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's advice in words: once for the command line, and where a key does it, for the screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from xdpchain.advice import Advice, Do
+from xdpchain.model.chain import Linkage
+from xdpchain.model.commands import Commands
+
+__all__ = ["KEYS", "WORDS", "worded"]
+
+WORDS: dict[Do, str] = {
+    Do.GET_PERMISSION: "",  # depends on who asks
+    Do.LIST_INTERFACES: "`{0}` shows the interfaces",
+    Do.LIST_NETNS: "`{0}` shows the namespaces",
+    Do.REMOVE_NETNS_FILE: "Remove the file with `{0}`, or add the namespace again",
+    Do.SWITCH_JIT_ON: "Run `{0}`, then load it again",
+    Do.LOAD: "`{0}` loads a program",
+    Do.ADD: "`{0}` adds a program to the chain",
+    Do.ADOPT: "If you have its object file, `{0}` makes it a chain's first slot",
+    Do.CHOOSE_LINKAGE: "Use {all}",
+    Do.RELINK: "`{0}` changes the chain's linkage",
+    Do.LINK_ANEW: "The next change links the chain anew, as does `{0}`",
+    Do.CHOOSE_GENERIC: "Use generic mode ({0}): slower, but it works with every driver and MTU",
+    Do.LIFT_POLICY: "Lift the policy ({0})",
+    Do.SWITCH_COUNTERS_ON: "`{0}` switches the counters on",
+    Do.SHADOW_AGAIN: "`{0}` puts it back into shadow",
+    Do.START_WITH_FRESH_MAPS: "Start with empty maps ({0}): what the old ones hold is lost",
+    Do.MOVE_PINNED_MAP: "Pin it elsewhere ({0}); or remove the pin, if nobody needs that map (`{1}`)",
+    Do.SET_IN_MAP: "`{0}` sets it in the running map",
+    Do.LOWER_MTU: "Lower the MTU (`{0}`)",
+    Do.BUILD_FOR_FRAGMENTS: "Use programs that take fragments (SEC xdp.frags)",
+    Do.USE_STATIC: "Static linkage needs no tracing: a chain of it is counted and followed without",
+    Do.BRING_UP: "Bring it up (`{0}`)",
+    Do.LOOK: "Look at it with `{0}`",
+    Do.LOOK_AT_LOG: "`{0}` says who changed what",
+    Do.READ_AGAIN: "Read the chain again and repeat the edit",
+    Do.CONFIRM: "`{0}` keeps the change that waits",
+    Do.ROLL_BACK: "`{0}` takes the change that waits back",
+    Do.GO_WITHOUT_CONFIRM: "Try without {0}",
+    Do.CLEAN: "`{0}` removes what nobody uses any more",
+    Do.REMAKE: "To edit it here, unload it (`{0}`) and load the chain again: nothing runs in between",
+    Do.DETACH_IDLE: "Nothing runs behind it: remove it with `{0}`",
+    Do.FIND_OWNER: "Find its owner first: it may be in another mount or PID namespace (a container)",
+    Do.ASK_OWNER: "Remove it with the tool that put it there",
+    Do.RECORD: "`{0}` makes a recording",
+    Do.OVERWRITE: "Give another name, or replace it ({0})",
+    Do.WRITE_OBJECTS: "Have its object files written out ({0})",
+}
+"""``{0}``, ``{1}`` are the commands, ``{all}`` all of them as alternatives."""
+
+KEYS: dict[Do, str] = {
+    Do.LOAD: "Press l to load a program",
+    Do.ADD: "Press l to add a program to the chain",
+    Do.ADOPT: "Press i to adopt it, with its object file",
+    Do.CHOOSE_LINKAGE: "Press L and choose {names} linkage",
+    Do.RELINK: "Press L and choose {names} linkage",
+    Do.CHOOSE_GENERIC: "Choose generic mode: slower, but it works with every driver and MTU",
+    Do.LIFT_POLICY: "Press v to lift the policy",
+    Do.SWITCH_COUNTERS_ON: "Press c to switch the counters on",
+    Do.SHADOW_AGAIN: "Press S on the slot to put it back into shadow",
+    Do.SET_IN_MAP: "Press m to set it in the running map",
+    Do.READ_AGAIN: "Press r to read the chain again, and repeat the edit",
+    Do.CONFIRM: "Press C to keep the change that waits",
+    Do.ROLL_BACK: "Press B to take the change that waits back",
+    Do.GO_WITHOUT_CONFIRM: "Press w to make changes that don't wait to be confirmed",
+    Do.OVERWRITE: "Give another name",
+}
+"""The same where the screen has a key for it."""
+
+
+def worded(
+    todo: str | Advice,
+    netns: str | None = None,
+    *,
+    keys: bool = False,
+    root: bool | None = None,
+) -> str:
+    """What to do, as a sentence without its full stop. ``netns`` is the namespace that the command at hand
+    looks into, ``keys``: the reader sits before the screen. Linkages that this kernel refuses are left out.
+    """
+    if isinstance(todo, str):
+        return todo
+    parts: list[str] = []
+    at: Advice | None = todo
+    while at is not None:
+        if said := _one(
+            at, Commands(netns), KEYS if keys else {}, os.geteuid() == 0 if root is None else root
+        ):
+            parts.append(said)
+        at = at.otherwise
+    rest = [one if one[:2].isupper() else one[0].lower() + one[1:] for one in parts[1:]]
+    return "; or ".join([*parts[:1], *rest])
+
+
+def _one(advice: Advice, commands: Commands, keys: Mapping[Do, str], root: bool) -> str:
+    if advice.do is Do.GET_PERMISSION:
+        return _permission(advice.args, root)
+    if advice.do in (Do.CHOOSE_LINKAGE, Do.RELINK):
+        possible = tuple(name for name in advice.args if _works(name))
+        if not possible:
+            return ""
+        advice = Advice(advice.do, advice.interface, advice.netns, possible)
+    spelled = commands.of(advice)
+    words = keys.get(advice.do) or WORDS[advice.do]
+    return words.format(*spelled, all=_listed(spelled), names=_listed(advice.args))
+
+
+def _permission(capabilities: tuple[str, ...], root: bool) -> str:
+    if not root:
+        return "Run it as root (sudo)"
+    which = ", ".join(capabilities) or "the capabilities that are missing"
+    return f"It is root already: let its container or service have {which}"
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else "".join(words)
+
+
+def _works(linkage: str) -> bool:
+    """Whether this kernel takes that linkage: tried, once a process."""
+    from xdpchain.errors import XdpChainError
+    from xdpchain.linkage.probe import probe_freplace, probe_tailcall
+
+    try:
+        if linkage == Linkage.FREPLACE:
+            return probe_freplace().works
+        return linkage != Linkage.TAILCALL or probe_tailcall().works
+    except (XdpChainError, OSError):
+        return False
