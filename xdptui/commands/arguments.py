@@ -583,11 +583,20 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--count", metavar="N", default="10", help="end after so many packets (default 10)"
     )
-    parser.add_argument("--rate", metavar="N", default="100", help="at most so many a second (default 100)")
+    parser.add_argument(
+        "--verdict", metavar="ACTIONS", help="only packets with one of these verdicts: DROP or drop,aborted"
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="N",
+        help="at most so many a second (default 100; 1000 with --verdict, for it "
+        "counts packets with other verdicts, too)",
+    )
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )
