@@ -18,7 +18,7 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,14 +132,18 @@ class Found:
 
 def read_armed() -> tuple[Found, ...]:
     """All armed changes, of all network namespaces; without those that can't be read."""
-    return tuple(found for _, found in _all_armed())
+    return tuple(found for _, found in _all_armed(lambda name: _place(name) is not None))
 
 
-def _all_armed() -> list[tuple[Path, Found]]:
-    """Each armed change that can be read, and its directory."""
+def _all_armed(wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
+    """Each armed change that can be read, and its directory.
+
+    Without the lock, look at none that is in the making: to ask for its flock would be to hold it for a
+    moment, and who arms it does not wait.
+    """
     found = []
     with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
-        for name in parent.names():
+        for name in filter(wanted, parent.names()):
             with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
                 change = _record(directory)
                 with directory.get(DECISION) as decision:
@@ -177,8 +181,10 @@ def remove_armed(armed: PendingChange) -> None:
 
 
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
-    """The directories, and what they say, of all armed changes whose guardian was killed."""
-    return tuple((path, found.change) for path, found in _all_armed() if not found.guarded)
+    """The directories, and what they say, of all armed changes whose guardian was killed, or that were left
+    in the making. Take the lock first.
+    """
+    return tuple((path, found.change) for path, found in _all_armed(bool) if not found.guarded)
 
 
 def armed_programs() -> frozenset[int]:
