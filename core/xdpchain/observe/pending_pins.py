@@ -18,6 +18,7 @@ import errno
 import fcntl
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ __all__ = [
 
 RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
+PAUSES = (0.001,) * 10 + (0.05,) * 20
 ARMED, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
 _ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
@@ -104,7 +106,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
                     for name, fd in held.items():
                         directory.pin(name, fd)
                     locked = directory.descriptor()
-                fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(locked)
                 parent.rename(making, final)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -272,6 +274,18 @@ def _remove(parent: TrustedDirectory, name: str) -> None:
             for pin in directory.names():
                 directory.unlink(pin)
         parent.rmdir(name)
+
+
+def _take(fd: int) -> None:
+    """Take the flock of a directory that was just made: whoever asks whether it is held holds it, for a
+    moment. Raises BlockingIOError.
+    """
+    for pause in PAUSES:
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _guarded(directory: TrustedDirectory) -> bool:
