@@ -392,7 +392,6 @@ WRITTEN = {
     Component: {"name", "object", "section", "pin_root", "instance", "globals", "map_entries", "tag"},
 }
 FOUND_AGAIN = {
-    Chain: {"bare"},
     Slot: {"key", "row", "program"},
     Component: {
         "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps",
