@@ -81,7 +81,7 @@ def compile_component(
             f"{component.name} can't be linked into a chain",
             "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
             "count the packet",
-            "Use freplace linkage, where it ends that slot alone; or return the code instead of throwing it",
+            "Return the code instead of throwing it; or use freplace linkage: there it is its own program",
         )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
