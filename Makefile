@@ -51,7 +51,7 @@ screenshots: setup  ## make the pictures in screenshots/ from the running progra
 
 wheel: setup  ## dist/*.whl, with the BPF objects inside
 	@rm -rf build/lib build/bdist.* $(DIST)/xdptui-*.whl  # setuptools would ship what an earlier build left there
-	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir $(DIST) .
+	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) .
 	@ls $(DIST)/*.whl
 
 pyz: wheel  ## dist/*.pyz: one file, with all Python packages, for `sudo python3 xdptui-VERSION.pyz`
