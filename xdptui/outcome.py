@@ -103,6 +103,11 @@ class Talk:
         if not self.json:
             _say(f"xdptui: warning: {printable(text)}")
 
+    def tell(self, text: str) -> None:
+        """Something that belongs to the answer, and not to what is written down of it."""
+        if not self.json:
+            _say(f"xdptui: {printable(text)}")
+
     def step(self, text: str) -> None:
         """What is being done now."""
         if self.verbose and not self.json:

@@ -72,6 +72,28 @@ def test_lines(cli: CommandLine, three: Running) -> None:
     assert same(look_at(cli.playground), three)
 
 
+@pytest.mark.usefixtures("three", "traffic")
+def test_only_some_verdicts(cli: CommandLine) -> None:
+    """Of three packets, one is dropped by the second slot and one ends in XDP_ABORTED."""
+    words = ("follow", cli.interface, "-c", "1", "--timeout", str(PATIENCE))
+    result = cli(*words, "--verdict", "aborted,drop")
+    assert result.code == 0, result.err
+    assert result.out.count(" = ") == 1
+    assert "= DROP" in result.out
+    assert "ended: 1 packet followed, 1 with other verdicts; as many packets as were asked for" in result.err
+
+
+@pytest.mark.usefixtures("three", "traffic")
+def test_a_verdict_that_nothing_gets(cli: CommandLine) -> None:
+    words = ("follow", cli.interface, "--verdict", "TX", "--timeout", "3")
+    result = cli(*words)
+    assert (result.code, result.out) == (0, "")
+    assert "ended: 0 packets followed, 3 with other verdicts; the time is over (--timeout)" in result.err
+    wrong = cli("follow", cli.interface, "--verdict", "LOST")
+    assert wrong.code == 7
+    assert "'LOST' is no XDP action" in wrong.err
+
+
 @pytest.mark.usefixtures("traffic")
 def test_json_lines(cli: CommandLine, three: Running) -> None:
     result = cli("follow", cli.interface, "-c", "3", "--jsonl")

@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.chains import chain_of, change, look_at
 from tests.kernel.command_line import CommandLine
+from tests.kernel.two_hosts import NEAR4, NEAR6, PEER4, PEER6, connection, introduce, ip, masked
 from tests.objects.compile import compile_text
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Interface, Slot
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import load_component
-from xdpchain.sys import bpf, netns
+from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.describe import describe, flow
 from xdpchain.trial.packets.packet import Packet
@@ -27,119 +26,20 @@ from xdpchain.trial.packets.sources import own_packets, packets_of
 from xdpchain.trial.ssh_guard import Judgement, judge
 from xdpchain.trial.whatif import what_if
 
-NEAR4, PEER4 = "203.0.113.2", "203.0.113.9"
-NEAR6, PEER6 = "2001:db8:77::2", "2001:db8:77::9"
-PORT = 2222
-AF21 = 0x48
-
-
-def ip(namespace: str, *commands: str) -> None:
-    for words in commands:
-        subprocess.run(["ip", "-n", namespace, *words.split()], check=True)
-
-
-def enable_ipv6(namespace: str) -> None:
-    def write() -> None:
-        for name in ("all", "default"):
-            Path(f"/proc/thread-self/root/proc/sys/net/ipv6/conf/{name}/disable_ipv6").write_text("0")
-
-    netns.run(namespace, write)
-
 
 @pytest.fixture
 def ground(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Playground:
     """Two hosts that can talk to each other: addresses and neighbour entries on both sides."""
     monkeypatch.delenv("SSH_CONNECTION", raising=False)
-    for namespace in (playground.netns, playground.peer_netns):
-        enable_ipv6(namespace)
-    sides = (
-        (playground.netns, "xdp0", NEAR4, NEAR6, PEER4, PEER6, "02:78:64:70:00:02"),
-        (playground.peer_netns, "peer0", PEER4, PEER6, NEAR4, NEAR6, "02:78:64:70:00:01"),
-    )
-    for namespace, device, own4, own6, other4, other6, mac in sides:
-        ip(
-            namespace,
-            f"addr add {own4}/24 dev {device}",
-            f"addr add {own6}/64 dev {device} nodad",
-            f"neigh replace {other4} lladdr {mac} dev {device}",
-            f"neigh replace {other6} lladdr {mac} dev {device}",
-        )
+    introduce(playground)
     return playground
-
-
-def connection(playground: Playground, near: str, peer: str) -> tuple[str, list[bytes]]:
-    """A real TCP connection from the peer, as ssh's client would make it: its SSH_CONNECTION, and every
-    packet of it that the interface received.
-    """
-    family = socket.AF_INET6 if ":" in near else socket.AF_INET
-
-    def inside(namespace: str, call: Callable[[], socket.socket]) -> socket.socket:
-        return netns.run(namespace, call)
-
-    def sniff() -> socket.socket:
-        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0003))
-        sock.bind(("xdp0", 0x0003))
-        sock.settimeout(3)
-        return sock
-
-    with (
-        inside(playground.netns, sniff) as sniffer,
-        inside(playground.netns, lambda: socket.create_server((near, PORT), family=family)) as server,
-        inside(playground.peer_netns, lambda: socket.socket(family, socket.SOCK_STREAM)) as client,
-    ):
-        client.settimeout(3)
-        client.connect((near, PORT))
-        accepted, _ = server.accept()
-        with accepted:
-            if family == socket.AF_INET6:
-                client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, AF21)
-            else:
-                client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, AF21)
-            client.send(bytes(36))
-            accepted.recv(36)
-            accepted.send(b"shown")
-            client.recv(5)
-            (source, port), (to, to_port) = client.getsockname()[:2], client.getpeername()[:2]
-            received: list[bytes] = []
-            while len(received) < 4:  # SYN, ACK, data, ACK
-                frame, where = sniffer.recvfrom(4096)
-                if where[2] != socket.PACKET_OUTGOING and struct.pack("!HH", port, to_port) in frame[:60]:
-                    received.append(frame)
-    return f"{source} {port} {to} {to_port}", received
-
-
-def masked(frame: bytes) -> bytes:
-    """Without what nobody can know: the datagram's number, sequence numbers, the window, timestamps' values,
-    the flow label, payload, and the checksums over them.
-    """
-    data = bytearray(frame)
-    six = data[12:14] == b"\x86\xdd"
-    tcp = 14 + (40 if six else 20)
-    if six:
-        data[15] &= 0xF0
-        data[16:18] = bytes(2)
-    else:
-        data[18:20] = data[24:26] = bytes(2)
-    data[tcp + 4 : tcp + 12] = bytes(8)
-    data[tcp + 14 : tcp + 18] = bytes(4)
-    end = tcp + (data[tcp + 12] >> 4) * 4
-    at = tcp + 20
-    while at < end and data[at]:
-        size = 1 if data[at] == 1 else data[at + 1]
-        if data[at] == 8:
-            data[at + 2 : at + 10] = bytes(8)
-        if data[at] in (2, 3):  # its values follow from the route and from memory
-            data[at + 2 : at + size] = bytes(size - 2)
-        at += size
-    data[end:] = bytes(len(data) - end)
-    return bytes(data)
 
 
 @pytest.mark.parametrize(("near", "peer"), [(NEAR4, PEER4), (NEAR6, PEER6)], ids=["IPv4", "IPv6"])
 def test_they_look_like_those_of_a_real_connection(
     ground: Playground, monkeypatch: pytest.MonkeyPatch, near: str, peer: str
 ) -> None:
-    named, received = connection(ground, near, peer)
+    named, received = connection(ground, near)
     monkeypatch.setenv("SSH_CONNECTION", named)
     supply = own_packets(Interface("xdp0", ground.ifindex, ground.netns))
     assert supply is not None

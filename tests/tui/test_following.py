@@ -167,3 +167,16 @@ async def test_somebody_elses_following_shows(playground: Playground, three: Run
             await driver.press("F", "enter")
             await driver.until(lambda: "followed already" in " ".join(driver.text().split()))
             await driver.press("escape")
+
+
+async def test_only_packets_with_a_verdict(playground: Playground, three: Running) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await begun(driver, "")
+        await driver.press("v")
+        await driver.until(lambda: "verdict DROP only" in driver.text())
+        playground.send([scripted(b"\2\2\2"), scripted(b"\2\1\2")])
+        await driver.until(lambda: "P✂D✂" in driver.text())
+        await driver.until(lambda: "1 followed, 1 with other verdicts" in driver.label("#note"))
+        assert "P✂P✂P✂" not in driver.text()
+        assert "DROP (v)" in driver.text()
+        await driver.press("escape")

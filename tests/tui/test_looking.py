@@ -20,6 +20,7 @@ from xdpchain.testing.playground import Playground
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
+from xdptui.screens.why import WhyScreen
 from xdptui.view.keys import KEYS
 from xdptui.view.session import State
 from xdptui.widgets.cell_grid import CellGrid
@@ -374,3 +375,19 @@ async def test_a_hundred_interfaces_are_scrolled_and_filtered(root: None) -> Non
             await driver.press("slash")
             await driver.type("xdp42")
             await driver.until(lambda: len(driver.session.visible) == 1)
+
+
+async def test_the_lines_that_decided_are_shown_with_what_is_counted(
+    playground: Playground, samples: Path
+) -> None:
+    run_chain(playground, samples, "firewall", "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.until(lambda: driver.app.main.meter.last(driver.session.selected) is not None)
+        playground.send([frames.udp(PEER, NEAR, 5)] * 23)
+        await driver.press("b")
+        await driver.until(lambda: driver.dialog(WhyScreen))
+        await driver.until(lambda: "in one of 9 places (counted together):" in driver.label("#reasons"))
+        await driver.until(lambda: "return XDP_PASS;" in driver.label("#reasons"))
+        await driver.until(lambda: driver.label("#reasons").count("23 packets 100%") == 2)
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())

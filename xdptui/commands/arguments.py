@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "features": "xdptui.commands.features",
     "verdicts": "xdptui.commands.verdicts",
     "watch": "xdptui.commands.watch",
+    "why": "xdptui.commands.why",
     "record": "xdptui.commands.record",
     "replay": "xdptui.commands.replay",
     "export": "xdptui.commands.export",
@@ -178,12 +179,13 @@ def command_parser() -> argparse.ArgumentParser:
     for name, (build, summary) in CHANGES.items():
         _confirmed(_add(changing, name, build, summary, changing=True), name)
     _add(commands, "save", _save, "write down what runs, as a spec for apply and plan")
-    _add(commands, "confirm", _decide, "keep a change that waits to be confirmed")
-    _add(commands, "rollback", _decide, "go back now from a change that waits to be confirmed")
+    _add(commands, "confirm", _decide, "confirm a pending change: keep it")
+    _add(commands, "rollback", _decide, "roll back a pending change now")
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "verdicts", _verdicts, "what a program can return, and which lines decide it (no root)")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
+    _add(commands, "why", _why, "which lines of source decided what became of the packets")
     _add(commands, "record", _record, "keep what runs and what it counts in a file")
     _add(commands, "replay", _replay, "look at a recording, on any machine")
     _add(commands, "export", _export, "counters for Prometheus")
@@ -487,6 +489,14 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     _readings(parser)
 
 
+def _why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
+    parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
+    _readings(parser)
+
+
 def _events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
     _readings(parser)
@@ -573,7 +583,15 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-c", "--count", metavar="N", default="10", help="end after so many packets (default 10)"
     )
-    parser.add_argument("--rate", metavar="N", default="100", help="at most so many a second (default 100)")
+    parser.add_argument(
+        "--verdict", metavar="ACTIONS", help="only packets with one of these verdicts: DROP or drop,aborted"
+    )
+    parser.add_argument(
+        "--rate",
+        metavar="N",
+        help="at most so many a second (default 100; 1000 with --verdict, for it "
+        "counts packets with other verdicts, too)",
+    )
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"

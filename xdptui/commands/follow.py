@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from xdpchain.errors import InvalidInput, RaceLost
-from xdpchain.follow import Follower, follow
+from xdpchain.follow import DEFAULT_RATE, SIFTED_RATE, Follower, follow
 from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
+from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdptui.commands import options as values
@@ -26,18 +27,21 @@ from xdptui.render.follow_text import WIDTH, packet_document, packet_text
 __all__ = ["run"]
 
 STANDARD_OUTPUT = "-"
+TIMED_OUT = "the time is over (--timeout)"
 
 
 def run(options: Namespace) -> int:
     """Show packet after packet, until as many came as were asked for, or until interrupted."""
     count = values.amount(options.count, "count")
-    rate = values.amount(options.rate, "rate")
+    verdicts = values.actions(options.verdict) or ActionSet()
+    rate = values.amount(options.rate, "rate") if options.rate else SIFTED_RATE if verdicts else DEFAULT_RATE
     timeout = None if options.timeout is None else values.seconds(options.timeout, "timeout", 0.1)
     talk = Talk(options.json, bool(options.verbose))
     running = look(options.interface, options.netns)
     with contextlib.ExitStack() as held:
         out = _Output(options, running, held)
-        follower = held.enter_context(follow(running, " ".join(options.filter), count=count, rate=rate))
+        expression = " ".join(options.filter)
+        follower = held.enter_context(follow(running, expression, count=count, rate=rate, verdicts=verdicts))
         if follower.remark:
             talk.warn(follower.remark)
         talk.step(
@@ -92,16 +96,21 @@ def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
             "lost": follower.lost,
             "looked_at": tally.looked_at,
             "passed_by": tally.passed_by,
+            "other_verdicts": follower.passed_over,
+            "why": follower.ended or TIMED_OUT,
         }
         if options.write != STANDARD_OUTPUT:
             write(json.dumps({"end": document}))
         return
     if follower.lost:
         talk.warn(f"{follower.lost} more packets matched, but parts of their records were lost")
+    others = f", {follower.passed_over} with other verdicts" if follower.verdicts else ""
     talk.step(
-        f"{tally.looked_at} packets were looked at, {follower.followed} followed; "
+        f"{tally.looked_at} packets were looked at, {follower.followed} followed{others}; "
         f"{tally.passed_by} came while the rate or the count was used up"
     )
+    followed = f"{follower.followed} packet{'s' * (follower.followed != 1)} followed"
+    talk.tell(f"ended: {followed}{others}; {follower.ended or TIMED_OUT}")
 
 
 class _Output:

@@ -9,6 +9,7 @@ from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.view.session import running_chain
 
 if TYPE_CHECKING:
+    from xdptui.workers.meter import Meter
     from xdptui.workers.replay import Replay
 
 # The screens are imported when they are asked for: the first one should stand at once.
@@ -19,8 +20,9 @@ __all__ = ["LookFlow"]
 class LookFlow(Controller):
     """Opens screens on the selected interface of ``netns``, or of a recording."""
 
-    def __init__(self, desk: Desk, netns: str | None, replay: Replay | None) -> None:
+    def __init__(self, desk: Desk, netns: str | None, replay: Replay | None, meter: Meter) -> None:
         super().__init__(desk)
+        self._meter = meter
         self._netns, self._replay = netns, replay
 
     @property
@@ -29,6 +31,7 @@ class LookFlow(Controller):
             "details": self.details,
             "what_if": self.what_if,
             "maps": self.maps,
+            "why": self.why,
             "events": self.events,
             "follow": self.follow,
             "doctor": self.doctor,
@@ -74,6 +77,16 @@ class LookFlow(Controller):
         from xdptui.screens.follow import FollowScreen
 
         self._desk.open(FollowScreen(running))
+
+    def why(self) -> None:
+        running = self.session.running
+        if running is None or not running.hooks:
+            self._desk.notify("No program runs there", severity="warning")
+            return
+        from xdptui.screens.why import WhyScreen
+
+        ifindex = running.interface.ifindex
+        self._desk.open(WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex)))
 
     def events(self) -> None:
         from xdptui.screens.events import EventsScreen

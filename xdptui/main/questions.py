@@ -42,7 +42,7 @@ def questions(
         cut = (f"Whether this cuts it is not checked: {judged.unchecked}.",)
         if confirm is None:
             last = "There will be no way back if it does. w lets the change wait to be confirmed instead."
-            return (f"Your own connection comes in through {where}.", *cut, last, *text), "Apply", CUT
+            return (f"Your own connection may come in through {where}.", *cut, last, *text), "Apply", CUT
     back = "There will be no way back if that cuts it: w lets the change wait to be confirmed."
     if confirm is not None:
         back = f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back by itself."

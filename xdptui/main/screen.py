@@ -77,7 +77,7 @@ class MainScreen(Screen[None]):
         self.edit = EditFlow(self.desk)
         self.apply = ApplyFlow(self.desk, self._catch_up)
         self.confirm = ConfirmFlow(self.desk, self._catch_up)
-        self.look = LookFlow(self.desk, netns, replay)
+        self.look = LookFlow(self.desk, netns, replay, self.meter)
         self.browse = BrowseFlow(self.desk, self.panes, self.meter)
         self.replay = ReplayFlow(self.desk, replay, self._moved, self._show_time)
         self.news = KernelNews(self.desk, self.panes, self.meter, self.confirm, interface, self._count_anew)

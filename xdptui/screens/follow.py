@@ -17,6 +17,7 @@ from textual.widgets import Button, Input, Static
 
 from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
+from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
@@ -32,11 +33,22 @@ STYLES = {
     "on-P": "bold $success", "on-T": "bold $primary", "on-R": "bold $accent",
 }  # fmt: skip
 
+VERDICTS = (
+    ActionSet(),
+    *map(ActionSet.of, (Action.DROP, Action.ABORTED, Action.PASS, Action.TX, Action.REDIRECT)),
+)
+"""Verdicts that packets can be followed to, one at a time; the first means any."""
+
 ADVICE = {
     Linkage.STATIC: "Enter begins: the chain is swapped for one that records, over the same maps, and back "
     "when this closes. Nothing is edited."
 }
 OTHERWISE = "Enter begins, and closing ends it. What runs is not swapped."
+
+
+def names_of(verdicts: ActionSet) -> str:
+    """``DROP``, or ``any``."""
+    return ", ".join(action.name for action in verdicts) or "any"
 
 
 class FollowScreen(Dialog[None]):
@@ -60,6 +72,7 @@ class FollowScreen(Dialog[None]):
         Binding("slash", "filter", show=False),
         Binding("w", "write", show=False),
         Binding("x", "end", show=False),
+        Binding("v", "verdict", show=False),
         Binding("tab,shift+tab", "other", show=False),
     ]
 
@@ -69,6 +82,7 @@ class FollowScreen(Dialog[None]):
         self._followings = Followings(running, self.post_message)
         self._packets: list[Followed] = []
         self._going = False
+        self._expression, self._verdicts = "", VERDICTS[0]
         self._advice = ADVICE.get(running.linkage, OTHERWISE) if running.linkage else OTHERWISE
         self._state, self._trouble, self._tally, self._saved = self._advice, "", "", ""
         self.heading = f"Follow packets on {running.interface.name}"
@@ -86,6 +100,7 @@ class FollowScreen(Dialog[None]):
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
         yield button("Filter (/)", "filter")
+        yield button("Verdict (v)", "verdict")
         yield button("End (x)", "end")
         yield button("Write (w)", "write")
 
@@ -142,12 +157,15 @@ class FollowScreen(Dialog[None]):
     # Following
 
     @on(Input.Submitted, "#expression")
-    def begin(self, event: Input.Submitted) -> None:
+    def submitted(self, event: Input.Submitted) -> None:
+        self._expression = event.value.strip()
+        self._begin()
+
+    def _begin(self) -> None:
         self._trouble, self._state, self._tally, self._saved = "", "beginning…", "", ""
         self._packets, self._going = [], True
-        self.run_worker(
-            self._followings.begin(event.value.strip()), thread=True, group="follow", exit_on_error=False
-        )
+        work = self._followings.begin(self._expression, self._verdicts)
+        self.run_worker(work, thread=True, group="follow", exit_on_error=False)
         self._show()
 
     def _old(self, event: FollowMessage) -> bool:
@@ -157,7 +175,8 @@ class FollowScreen(Dialog[None]):
         if self._old(event):
             return
         what = event.expression or "all packets"
-        self._state = f"FOLLOWING {what}. "
+        only = f", verdict {names_of(self._verdicts)} only" if self._verdicts else ""
+        self._state = f"FOLLOWING {what}{only}. "
         if event.remark:
             self._state += f"Note: {event.remark}. "
         self.set_focus(self.query_one("#packets"))
@@ -177,6 +196,8 @@ class FollowScreen(Dialog[None]):
         if self._old(event):
             return
         self._tally = f"{event.looked_at} packets were looked at, {len(self._packets)} followed"
+        if event.passed_over:
+            self._tally += f", {event.passed_over} with other verdicts"
         if event.lost:
             self._tally += f", {event.lost} lost (their records found no room)"
         self._show()
@@ -196,6 +217,14 @@ class FollowScreen(Dialog[None]):
 
     def action_filter(self) -> None:
         self.set_focus(self.query_one("#expression"))
+
+    def action_verdict(self) -> None:
+        """Go on to the next verdict to follow: what goes on begins again."""
+        self._verdicts = VERDICTS[(VERDICTS.index(self._verdicts) + 1) % len(VERDICTS)]
+        label = names_of(self._verdicts) if self._verdicts else "Verdict"
+        self.query_one("#verdict", Button).label = f"{label} (v)"
+        if self._going:
+            self._begin()
 
     def action_end(self) -> None:
         self._followings.end()
@@ -230,7 +259,12 @@ class FollowScreen(Dialog[None]):
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        acts = {"filter": self.action_filter, "end": self.action_end, "write": self.action_write}
+        acts = {
+            "filter": self.action_filter,
+            "verdict": self.action_verdict,
+            "end": self.action_end,
+            "write": self.action_write,
+        }
         if event.button.id == "close":
             self.finish(None)
         elif event.button.id in acts:

@@ -78,6 +78,7 @@ KEYS: tuple[Key, ...] = (
     Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
+    Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 13),
     Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),

@@ -13,6 +13,7 @@ from textual.message import Message
 
 from xdpchain.errors import RaceLost
 from xdpchain.follow.followed import Followed
+from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 
 __all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress"]
@@ -48,11 +49,13 @@ class Packets(FollowMessage):
 
 
 class Progress(FollowMessage):
-    """How many packets the filter looked at, and how many of those followed were lost."""
+    """How many packets the filter looked at, how many of those followed were lost, and how many had another
+    verdict than those asked for.
+    """
 
-    def __init__(self, number: int, looked_at: int, lost: int) -> None:
+    def __init__(self, number: int, looked_at: int, lost: int, passed_over: int) -> None:
         super().__init__(number)
-        self.looked_at, self.lost = looked_at, lost
+        self.looked_at, self.lost, self.passed_over = looked_at, lost, passed_over
 
 
 class Ended(FollowMessage):
@@ -74,8 +77,10 @@ class Followings:
         self._stop = threading.Event()
         self.number = 0
 
-    def begin(self, expression: str) -> Callable[[], None]:
-        """Work for a thread: follow what matches, after what went before has ended."""
+    def begin(self, expression: str, verdicts: ActionSet) -> Callable[[], None]:
+        """Work for a thread: follow what matches, to one of these verdicts (none: to any), after what went
+        before has ended.
+        """
         self.end()
         stop = self._stop = threading.Event()
         self.number += 1
@@ -84,7 +89,7 @@ class Followings:
         def work() -> None:
             with self._one_at_a_time:
                 try:
-                    why = self._follow(number, expression, stop)
+                    why = self._follow(number, expression, verdicts, stop)
                 except Exception as error:  # shown to the user, in words
                     self._post(Ended(number, "", error))
                 else:
@@ -96,17 +101,19 @@ class Followings:
         """End the following that goes on, soon."""
         self._stop.set()
 
-    def _follow(self, number: int, expression: str, stop: threading.Event) -> str:
-        from xdpchain.follow import Follower, follow
+    def _follow(self, number: int, expression: str, verdicts: ActionSet, stop: threading.Event) -> str:
+        from xdpchain.follow import DEFAULT_RATE, SIFTED_RATE, Follower, follow
         from xdpchain.observe.discover import look
 
         def tell(follower: Follower) -> None:
-            self._post(Progress(number, follower.tally().looked_at, follower.lost))
+            looked_at = follower.tally().looked_at
+            self._post(Progress(number, looked_at, follower.lost, follower.passed_over))
 
         if stop.is_set():
             return ""
         where = self._running.interface
-        with follow(look(where.name, where.netns), expression, count=COUNT) as follower:
+        running, rate = look(where.name, where.netns), SIFTED_RATE if verdicts else DEFAULT_RATE
+        with follow(running, expression, count=COUNT, rate=rate, verdicts=verdicts) as follower:
             self._post(Began(number, expression, follower.remark))
             told = 0.0
             while not stop.wait(POLL):
@@ -121,4 +128,4 @@ class Followings:
             tell(follower)
         if ended and not done:
             raise RaceLost("following ended", ended)
-        return f"{COUNT} packets came" if done else ""
+        return f"{COUNT} packets came, as many as are shown at once" if done else ""

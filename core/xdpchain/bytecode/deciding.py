@@ -92,6 +92,8 @@ def decisions(image: bytes, *, calls: bool = True) -> Decisions:
 MOST_ALIKE = 64
 """States of one instruction beyond which they are joined."""
 MOST_STATES = 30_000
+DEEPEST_CALLS = 8
+"""The kernel's limit (MAX_CALL_FRAMES)."""
 MOST_VALUES = 16
 """Values of a place beyond which it counts as computed."""
 
@@ -247,8 +249,8 @@ class _Search:
         self._live: dict[int, int] = {}
         places = {one.start: _Places(graph, one) for one in graph.functions}
         entered: dict[int, int] = {}
-        # What a function looks at when it is called depends on those that it calls: at most eight deep.
-        for _ in range(len(places) if calls else 1):
+        # What a function looks at when it is called depends on those that it calls.
+        for _ in range(DEEPEST_CALLS + 1 if calls else 1):
             before = dict(entered)
             for start, one in places.items():
                 live = one.liveness(entered if calls else {})
@@ -484,7 +486,7 @@ _LOOK_AHEAD = 2_000
 
 def _recursive(target: int, frames: tuple[Frame, ...], places: Mapping[int, _Places]) -> bool:
     """Whether a function calls itself, which no kernel takes."""
-    return len(frames) >= 8 or any(places[back].start == target for back, _ in frames)
+    return len(frames) >= DEEPEST_CALLS or any(places[back].start == target for back, _ in frames)
 
 
 def _code(value: Code) -> Code:

@@ -56,7 +56,8 @@ class SourceMap:
 
     def line(self, insn: int) -> SourceLine | None:
         """The source line; compilers give some instructions none, which then count to the one before."""
-        start = max((at for at in self._starts if at <= insn), default=0)
+        function = bisect_right(self._starts, insn) - 1
+        start = self._starts[function] if function >= 0 else 0
         place = bisect_right(self._firsts, insn) - 1
         while place >= 0 and self._firsts[place] >= start:
             if self.lines[place][1].number:

@@ -6,13 +6,14 @@ took.
 from __future__ import annotations
 
 from .followed import Change, Followed, Step, View
-from .follower import DEFAULT_RATE, MOST_RATE, Follower, compile_filter, follow
+from .follower import DEFAULT_RATE, MOST_RATE, SIFTED_RATE, Follower, compile_filter, follow
 from .inside import take_back_left_over
 from .tapping import Tally
 
 __all__ = [
     "DEFAULT_RATE",
     "MOST_RATE",
+    "SIFTED_RATE",
     "Change",
     "Followed",
     "Follower",

@@ -12,6 +12,7 @@ from typing import Self
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.errors import InvalidInput, NotFound, NotOurs, Unsupported
+from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
@@ -24,11 +25,14 @@ from .outside import Outside
 from .records import Assembly, Record
 from .tapping import Tally, Tapping
 
-__all__ = ["DEFAULT_RATE", "MOST_RATE", "Follower", "compile_filter", "follow"]
+__all__ = ["DEFAULT_RATE", "MOST_RATE", "SIFTED_RATE", "Follower", "compile_filter", "follow"]
 
-DEFAULT_RATE = 100
+DEFAULT_RATE, SIFTED_RATE = 100, 1000
 MOST_RATE = 10_000
-"""Packets a second: as a default, and at most."""
+"""Packets a second: as a default (where only some verdicts are wanted of them, the second), and at most."""
+
+ANY = ActionSet()
+"""No verdict is asked for: every packet is."""
 
 POLL = 0.02
 """Seconds between two readings of the ring buffer."""
@@ -56,6 +60,7 @@ def compile_filter(expression: str, layer: LinkLayer) -> Filter:
 class Follower:
     """Follows packets until it is closed. Iterating waits for packets and ends when as many came as were
     asked for, when `stop` was called, or when there is nothing to follow any more: ``ended`` then says why.
+    ``passed_over`` counts packets that were followed to another verdict than those asked for.
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Follower:
         count: int | None,
         rate: int,
         lock_timeout: float,
+        verdicts: ActionSet = ANY,
     ) -> None:
         """Use `follow`."""
         if not 1 <= rate <= MOST_RATE:
@@ -73,9 +79,9 @@ class Follower:
             raise InvalidInput(f"{count} packets can't be followed", "it takes at least one")
         layer = running.device.layer
         self.filter = compile_filter(expression, layer)
-        self.count, self.rate = count, rate
+        self.count, self.rate, self.verdicts = count, rate, verdicts
         self.ended = ""
-        self.followed = 0
+        self.followed = self.passed_over = 0
         self._tapping = _tapping(running, self.filter, expression, lock_timeout)
         self._stopped = threading.Event()
         clock = time.time_ns() - time.monotonic_ns()
@@ -119,6 +125,9 @@ class Follower:
         if self._closed or self.ended:
             return []
         found = list(self._assembly.add(map(Record.decode, self._tapping.read())))
+        if self.verdicts:
+            every, found = found, [one for one in found if self._wanted(one)]
+            self.passed_over += len(every) - len(found)
         if self.count is not None:
             found = found[: self.count - self.followed]  # each CPU may have taken one more
         self.followed += len(found)
@@ -131,6 +140,11 @@ class Follower:
                 self.ended = why
         return found
 
+    def _wanted(self, packet: Followed) -> bool:
+        """The kernel takes a code that is no action for XDP_ABORTED."""
+        known = packet.verdict in Action.__members__.values()
+        return (Action(packet.verdict) if known else Action.ABORTED) in self.verdicts
+
     def _refill(self) -> None:
         now = time.monotonic()
         due = (now - self._at) * self.rate
@@ -141,7 +155,7 @@ class Follower:
     def _grant(self, packets: float) -> None:
         self._granted = packets
         most = packets
-        if self.count is not None:
+        if self.count is not None and not self.verdicts:
             most = min(most, self.count + self._assembly.lost)
         self._tapping.grant(int(most))
 
@@ -199,8 +213,11 @@ def follow(
     count: int | None = 10,
     rate: int = DEFAULT_RATE,
     lock_timeout: float = 10.0,
+    verdicts: ActionSet = ANY,
 ) -> Follower:
     """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second.
+    With ``verdicts``, those that the chain gives one of these; as that is known at a packet's end only, the
+    others are recorded as well, and count for the rate.
 
     Under static linkage the chain is swapped for one that records, and back when the follower is closed:
     the same components over the same maps, and no packet is lost. Under freplace linkage, and on a single
@@ -209,4 +226,4 @@ def follow(
     to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
     """
     require_capabilities()
-    return Follower(running, expression, count, rate, lock_timeout)
+    return Follower(running, expression, count, rate, lock_timeout, verdicts)

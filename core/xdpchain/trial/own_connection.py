@@ -29,8 +29,17 @@ from xdpchain.sys.socket_owners import Process
 
 from .arrivals import Arrival, Arrivals
 
-__all__ = ["MOST", "OwnConnections", "SshConnection", "arrivals_of", "own_connections", "own_interfaces"]
+__all__ = [
+    "ARPHRD_LOOPBACK",
+    "MOST",
+    "OwnConnections",
+    "SshConnection",
+    "arrivals_of",
+    "own_connections",
+    "own_interfaces",
+]
 
+ARPHRD_LOOPBACK = 772
 VARIABLE = "SSH_CONNECTION"
 SSHD = ("sshd", "sshd-session", "sshd-auth", "dropbear")
 MOSH = "mosh-server"
@@ -113,7 +122,8 @@ def own_connections(netns: str | None = None) -> OwnConnections:
 
 
 def own_interfaces(netns: str | None = None) -> frozenset[int]:
-    """The ifindexes in a network namespace that carry our own connections; empty if none ends there.
+    """The ifindexes in a network namespace that carry our own connections, or may do so for all that is
+    known; empty if none ends there.
 
     Raises NotFound for an unknown namespace, PermissionDenied.
     """
@@ -121,8 +131,12 @@ def own_interfaces(netns: str | None = None) -> frozenset[int]:
     known = own_connections(netns)
     with Netlink(netns) as netlink:
         arrivals = Arrivals(netlink)
+        every = {link.ifindex for link in netlink.links() if link.arphrd != ARPHRD_LOOPBACK}
+        found |= every if known.doubts else set()
         for connection in known.connections:
+            arrivals.doubts.clear()
             found |= {one.ifindex for one in arrivals_of(connection, arrivals)}
+            found |= every if arrivals.doubts else set()
     return frozenset(found)
 
 

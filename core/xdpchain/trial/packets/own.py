@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from xdpchain.model.chain import Interface
 from xdpchain.sys.netlink import Netlink
 from xdpchain.trial.arrivals import Arrivals
-from xdpchain.trial.own_connection import SshConnection, arrivals_of, own_connections
+from xdpchain.trial.own_connection import ARPHRD_LOOPBACK, SshConnection, arrivals_of, own_connections
 
 from .packet import Packet
 from .ssh import Ends, ssh_packets
 
 __all__ = ["OwnPackets", "own_traffic"]
-
-ARPHRD_LOOPBACK = 772
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdptui why` over what runs, with known packets: which line decided, and how many packets that were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.command_line import CommandLine
+from tests.kernel.loaders import attach_pinned, pinned_program
+from xdpchain.testing import frames
+from xdpchain.testing.frames import NEAR, PEER
+from xdpchain.testing.playground import Playground
+
+SOURCE = Path(__file__).parents[2] / "bpf/samples"
+BLOCKED, OPEN = 137, 41
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
+
+
+def line_of(file: str, text: str) -> int:
+    lines = (SOURCE / file).read_text().splitlines()
+    return next(number for number, line in enumerate(lines, 1) if text in line)
+
+
+def send(cli: CommandLine) -> int:
+    """Known packets for a firewall that blocks UDP port 9; returns the bytes of one."""
+    blocked, open_ = frames.udp(PEER, NEAR, 9), frames.udp(PEER, NEAR, 10)
+    cli.playground.send([blocked] * BLOCKED + [open_] * OPEN)
+    return len(blocked)
+
+
+def block(cli: CommandLine) -> None:
+    rule = "{port=9, protocol=17}=1"
+    cli.ok("map", cli.interface, "xdp_firewall", "blocked", "--set", rule, "--yes")
+
+
+@pytest.mark.parametrize("linkage", ["static", "tailcall"])
+def test_the_line_that_dropped_and_how_many_packets(cli: CommandLine, linkage: str) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("pass"), "--linkage", linkage)
+    block(cli)
+    size = send(cli)
+    document = cli.ok("why", cli.interface, "--interval", "0.1").json
+    assert (document["interface"], document["note"]) == (cli.interface, "")
+    first, second = document["slots"]
+    (drop,) = (site for site in first["sites"] if site["code"] == "DROP")
+    where = line_of("firewall.bpf.c", "if (!bpf_map_lookup_elem(&blocked, &key))")
+    assert (drop["file"], drop["line"], drop["condition"]) == ("firewall.bpf.c", where, True)
+    assert (drop["packets"], drop["bytes"]) == (BLOCKED, BLOCKED * size)
+    # Nine places let packets pass: which of them it was is not counted, and not guessed.
+    passes = [site for site in first["sites"] if site["code"] == "PASS"]
+    assert {site["packets"] for site in passes} == {None}
+    counted = {one["code"]: one["packets"] for one in first["codes"]}
+    assert counted == {"ABORTED": 0, "DROP": BLOCKED, "PASS": OPEN, "TX": 0, "REDIRECT": 0, "other": 0}
+    (only,) = second["sites"]
+    assert (only["code"], only["packets"], only["text"]) == ("PASS", OPEN, "return XDP_PASS;")
+
+
+def test_as_text_for_one_slot_and_one_code(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("pass"), "--linkage", "static")
+    block(cli)
+    send(cli)
+    told = cli("why", cli.interface, "0", "--code", "drop", "--interval", "0.1")
+    assert told.code == 0
+    assert "firewall.bpf.c" in told.out
+    assert "if (!bpf_map_lookup_elem(&blocked, &key))" in told.out
+    assert f"{BLOCKED} packets  77%" in told.out
+    assert "xdp_pass" not in told.out
+    whole = cli("why", cli.interface, "xdp_firewall", "--interval", "0.1").out
+    assert "in one of 9 places (counted together):" in whole
+    assert cli("why", cli.interface, "7").code == 5
+    assert cli("why", cli.interface, "--code", "perhaps").code != 0
+
+
+def test_readings_follow_one_another(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static")
+    told = cli("why", cli.interface, "--watch", "--count", "3", "--interval", "0.1", "--json")
+    assert told.code == 0
+    assert len(told.out.splitlines()) == 3
+
+
+def test_a_program_of_somebody_else_is_read_from_the_kernel(cli: CommandLine, samples: Path) -> None:
+    with pinned_program(samples / "firewall.o") as pin:
+        attach_pinned(cli.playground, pin)
+        (slot,) = cli.ok("why", cli.interface, "--interval", "0.1").json["slots"]
+    where = line_of("firewall.bpf.c", "if (!bpf_map_lookup_elem(&blocked, &key))")
+    assert ("DROP", where) in {(site["code"], site["line"]) for site in slot["sites"]}
+
+
+def test_where_nothing_runs(cli: CommandLine) -> None:
+    assert cli("why", cli.interface, "0").code == 5
+    assert "no program runs" in cli("why", cli.interface, "--interval", "0.1").out
