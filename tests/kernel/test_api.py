@@ -20,7 +20,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{ROOT / 'core'}"}
 
 
-def test_the_examples_run_in_order(samples: Path, no_leftovers: None) -> None:
+def test_the_examples_run_in_order(samples: Path, root: None) -> None:
     """In one process, in a namespace with xdp0 and xdp1, as an operator's script would."""
     script = "\n".join(block for block in BLOCKS if not block.startswith("# "))
     with Playground(links=2) as playground:
@@ -31,7 +31,7 @@ def test_the_examples_run_in_order(samples: Path, no_leftovers: None) -> None:
         assert "xdp_firewall: 0 packets, 0 dropped (0 bytes)" in done.stdout
 
 
-def test_the_fixture_serves_other_projects(samples: Path, tmp_path: Path, no_leftovers: None) -> None:
+def test_the_fixture_serves_other_projects(samples: Path, tmp_path: Path, root: None) -> None:
     """The two files of the last example, as a project of its own."""
     for block in BLOCKS:
         if block.startswith("# "):

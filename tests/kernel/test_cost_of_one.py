@@ -70,7 +70,7 @@ def all_costs(samples: Path, links: int, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_one_interface_costs_the_same_among_many(
-    samples: Path, no_leftovers: None, capsys: pytest.CaptureFixture[str]
+    samples: Path, root: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = all_costs(samples, FEW, capsys)
     assert few["look"]["netlink messages"] == few["look"]["netlink requests"] > 0

@@ -24,6 +24,7 @@ from xdpchain.bytecode.instructions import patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import Weave, Woven, complete_lines
 from xdpchain.linkage.compile import compile_component
+from xdpchain.model.link_layer import ETHERNET
 from xdpchain.objects.components import component_of, programs_of
 from xdpchain.objects.verdicts import sites_of_linkable, verdicts_of
 from xdpchain.sys import bpf
@@ -34,7 +35,7 @@ from xdpchain.trial.packets.frames import Host
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "build/samples").glob("*.o"))
 FILTERS = sorted(Path("/usr/lib/x86_64-linux-gnu/bpf").glob("xdpfilt_*.o"))
-PACKETS = [packet.data for packet in builtin(Host.number(1), Host.number(2))]
+PACKETS = [packet.data for packet in builtin(Host.number(1), Host.number(2), ETHERNET)]
 PLAIN = 0xFF
 
 

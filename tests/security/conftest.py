@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel.command_line import CommandLine
 from xdpchain.sys import bpffs
+from xdpchain.testing.playground import Playground
 
 STRANGER = 65534
 AS_STRANGER = (
@@ -31,6 +33,11 @@ def stranger(root: None) -> Callable[..., subprocess.CompletedProcess[str]]:
         return done
 
     return run
+
+
+@pytest.fixture
+def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    return CommandLine(playground, capsys, samples)
 
 
 @pytest.fixture

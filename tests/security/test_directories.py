@@ -29,11 +29,6 @@ Stranger = Callable[..., subprocess.CompletedProcess[str]]
 Mount = Callable[[str], Path]
 
 
-@pytest.fixture
-def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(playground, capsys, samples)
-
-
 def load(cli: CommandLine, name: str, *words: str) -> Any:
     return cli("load", cli.interface, cli.sample(name), "--linkage", "static", *words)
 

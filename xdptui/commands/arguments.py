@@ -596,6 +596,7 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )

@@ -66,14 +66,18 @@ def address(text: str) -> tuple[str, int]:
 
 
 def _serve(registry: object, host: str, port: int, talk: Talk) -> None:
-    from prometheus_client import start_http_server
+    from prometheus_client import make_wsgi_app
+
+    from xdptui.export.server import ScrapeServer
 
     stop = threading.Event()
     with until_told(stop):
         try:
-            server, thread = start_http_server(port, host, registry)  # type: ignore[arg-type]
+            server = ScrapeServer(host, port, make_wsgi_app(registry))  # type: ignore[arg-type]
         except OSError as error:
             raise _refused(error, host, port) from error
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
         try:
             shown = f"[{host}]" if ":" in host else host
             write(f"http://{shown}:{server.server_port}/metrics (ctrl-C ends it)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import sys
@@ -13,6 +14,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from xdpchain import files
 from xdpchain.errors import InvalidInput, RaceLost
 from xdpchain.follow import DEFAULT_RATE, SIFTED_RATE, Follower, follow
 from xdpchain.follow.followed import Followed
@@ -127,7 +129,7 @@ class _Output:
         if options.write == STANDARD_OUTPUT:
             self._file = sys.stdout.buffer
         elif options.write is not None:
-            self._file = held.enter_context(_opened(options.write))
+            self._file = held.enter_context(_opened(options.write, overwrite=options.force))
         self._put(file_header(running.interface.name, [slot.name for slot in chain], running.device.layer))
 
     def packet(self, packet: Followed) -> None:
@@ -150,8 +152,11 @@ class _Output:
             raise InvalidInput(f"{self._name} can't be written", error.strerror or "") from None
 
 
-def _opened(path: str) -> BinaryIO:
+def _opened(path: str, *, overwrite: bool) -> BinaryIO:
     try:
-        return open(path, "wb")
+        return os.fdopen(files.create(path, overwrite=overwrite, special=True), "wb")
+    except FileExistsError:
+        todo = "Give another name, or --force to write over it"
+        raise InvalidInput(f"{path} exists already", todo=todo) from None
     except OSError as error:
         raise InvalidInput(f"{path} can't be written", error.strerror or "") from None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +16,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from xdpchain import files
 from xdpchain.follow.followed import Followed
 from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import Action, ActionSet
@@ -246,7 +248,7 @@ class FollowScreen(Dialog[None]):
         names = [slot.name for slot in chain]
         header = file_header(self._target.interface.name, names, self._target.device.layer)
         try:
-            with path.open("xb") as file:
+            with os.fdopen(files.create(str(path)), "wb") as file:
                 file.write(header)
                 for packet in self._packets:
                     file.write(packet_blocks(packet, keys))

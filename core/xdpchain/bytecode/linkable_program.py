@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
+from typing import Any
 
+from xdpchain.decoding import ID, fields
 from xdpchain.errors import InvalidInput
 
 from .weaving import LineRecord
@@ -24,6 +26,8 @@ __all__ = ["LinkableProgram"]
 
 MAGIC = b"XDPU"
 VERSION = 1
+MOST_HEAD, MOST_REFERENCES = 16 << 20, 1 << 20
+"""Bytes of the head, and references to maps: a program has at most a million instructions."""
 _HEADER = struct.Struct("<4sIIIII")
 
 
@@ -79,20 +83,27 @@ class LinkableProgram:
                 at += length
             if at > len(data):
                 raise InvalidInput("a component's linkable form is cut short")
-            head = json.loads(parts[0])
-            length = int(head.get("line_info", 0))
-            if length < 0 or at + length > len(data):
+            head = fields(parts[0], "a component's linkable form", most=MOST_HEAD)
+            length = head.integer("line_info", most=len(data)) if "line_info" in head else 0
+            if at + length > len(data):
                 raise InvalidInput("a component's linkable form is cut short")
             return cls(
                 instructions=parts[1],
                 functions=tuple(struct.iter_unpack("<II", parts[2])),
                 btf=parts[3],
-                references=tuple((int(index), str(name)) for index, name in head["references"]),
-                frags=bool(head["frags"]),
-                stack=tuple(int(depth) for depth in head["stack"]),
-                verified=int(head["verified"]),
-                jited=int(head["jited"]),
+                references=tuple(map(_reference, head.list("references", most=MOST_REFERENCES))),
+                frags=head.flag("frags"),
+                stack=head.integers("stack", most=256),
+                verified=head.integer("verified"),
+                jited=head.integer("jited"),
                 lines=tuple(map(LineRecord._make, struct.iter_unpack("<IIII", data[at : at + length]))),
             )
-        except (struct.error, ValueError, KeyError, TypeError) as error:
+        except struct.error as error:
             raise InvalidInput("a component's linkable form can't be read", str(error)) from None
+
+
+def _reference(value: Any) -> tuple[int, str]:
+    match value:
+        case [int(index), str(name)] if 0 <= index <= ID:
+            return index, name
+    raise InvalidInput("a component's linkable form can't be read", "a map reference is none")

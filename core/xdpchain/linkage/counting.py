@@ -11,6 +11,7 @@ import contextlib
 import mmap
 from collections.abc import Sequence
 
+from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
@@ -81,7 +82,14 @@ def counters_for(candidate: Chain, running: Running, held: contextlib.ExitStack)
 
 
 def _opened(number: int) -> bpf.Fd:
+    """The counters that a manifest names, if they are some: they will be written to."""
     try:
-        return bpf.map_by_id(number)
+        fd = bpf.map_by_id(number)
+        info = bpf.map_info(fd)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the running chain's counters can't be opened") from error
+    shape = (info.name, info.type, info.value_size, info.max_entries)
+    if shape != (COUNTERS, bpf.MapType.ARRAY, STRIDE, possible_cpus()):
+        fd.close()
+        raise InvalidInput(f"map {number} can't be the running chain's counters", "it has another shape")
+    return fd

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -133,7 +134,11 @@ def object_bytes(source: ObjectRef) -> bytes:
     if source.map_id is None:
         raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not at hand")
     with _by_id(source.map_id, f"the object file {source.path or source.sha256[:12]}") as fd:
-        return blobs.read(fd)[: source.size]
+        data = blobs.read(fd)[: source.size]
+    if hashlib.sha256(data).hexdigest() != source.sha256:
+        what = f"the object file {source.path or source.sha256[:12]} can't be used"
+        raise InvalidInput(what, f"map {source.map_id} holds something else", "Replace it (`xdptui replace`)")
+    return data
 
 
 def _by_id(number: int, what: str) -> bpf.Fd:

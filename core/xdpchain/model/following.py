@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from xdpchain.decoding import ID, fields
 from xdpchain.errors import InvalidInput
 
-from .manifest import Author
+from .manifest import Author, author_in, author_out
 
 __all__ = ["SILENCE", "Following"]
 
@@ -34,15 +35,9 @@ class Following:
         return now - beat < SILENCE * 1e9
 
     def encode(self) -> bytes:
-        author = self.author
         document = {
             "format": FORMAT,
-            "author": {
-                "user": author.user,
-                "pid": author.pid,
-                "command": author.command,
-                "at": author.at,
-            },
+            "author": author_out(self.author),
             "expression": self.expression,
             "state": self.state_map,
         }
@@ -51,10 +46,9 @@ class Following:
     @classmethod
     def decode(cls, data: bytes) -> Following:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
-        try:
-            document = json.loads(data.rstrip(b"\0"))
-            if document["format"] != FORMAT:
-                raise InvalidInput("the mark of a followed chain can't be read", f"{document['format']}")
-            return cls(Author(**document["author"]), str(document["expression"]), int(document["state"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInput("the mark of a followed chain can't be read", repr(error)) from None
+        what = "the mark of a followed chain"
+        document = fields(data.rstrip(b"\0"), what)
+        if document.integer("format") != FORMAT:
+            raise InvalidInput(f"{what} can't be read", f"format {document.integer('format')}")
+        author = author_in(document.fields("author"))
+        return cls(author, document.text("expression", most=1 << 16), document.integer("state", most=ID))

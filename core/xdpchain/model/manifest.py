@@ -8,20 +8,28 @@ the dispatcher holds every one of them, so the ids stay valid for as long as the
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
-from .actions import Action, ActionSet
-from .chain import Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
+from .actions import ALL_ACTIONS, Action, ActionSet
+from .chain import MAX_SLOTS, Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
 from .policy import Answer, Policy
-from .routes import Route
-from .runconfig import RunConfig
+from .routes import CODES, Route
+from .runconfig import MAX_PRIORITY, RunConfig
 
-__all__ = ["FORMAT", "Author", "Manifest"]
+__all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in"]
+
+WHAT = "the chain's manifest"
+MANY = 4096
+"""Names, maps or values of a component: libbpf's own objects have some dozens."""
+
+MOST_ROW = 20
+"""The last row of a counters map."""
 
 FORMAT = 1
 EXTENDED = 2
@@ -63,12 +71,7 @@ class Manifest:
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
             "counters": self.counters_map,
-            "author": {
-                "user": self.author.user,
-                "pid": self.author.pid,
-                "command": self.author.command,
-                "at": self.author.at,
-            },
+            "author": author_out(self.author),
             "slots": [_slot_out(slot) for slot in self.chain.slots],
         }
         if self.replaces_prog_id is not None:
@@ -80,42 +83,69 @@ class Manifest:
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
-        try:
-            document = json.loads(data.rstrip(b"\0"))
-            if document["format"] not in (FORMAT, EXTENDED):
-                raise InvalidInput(
-                    "the chain's manifest can't be read",
-                    f"it has format {document['format']}, this reads up to {EXTENDED}",
-                    "Use the xdptui that made the chain, or a newer one",
-                )  # fmt: skip
-            chain = Chain(
-                tuple(_slot_in(slot) for slot in document["slots"]),
-                Linkage(document["linkage"]),
-                Mode(document["mode"]),
-                document["counters"] is not None,
-            )
-            author = Author(**document["author"])
-            arrays = tuple(int(number) for number in document.get("arrays", ()))
-            return cls(chain, author, document["counters"], document.get("stands_for"), arrays)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInput("the chain's manifest can't be read", repr(error)) from None
+        document = fields(data.rstrip(b"\0"), WHAT)
+        chain = chain_in(document, counters=document.value("counters") is not None)
+        return cls(
+            chain,
+            author_in(document.fields("author")),
+            document.integer_or_none("counters", most=ID),
+            document.integer_or_none("stands_for", most=ID),
+            document.integers("arrays", most=MAX_SLOTS, greatest=ID, default=()),
+        )
+
+
+def author_out(author: Author) -> dict[str, Any]:
+    return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
+
+
+def author_in(document: Fields) -> Author:
+    """Raises InvalidInput."""
+    return Author(
+        document.text("user"),
+        document.integer("pid", most=ID),
+        document.text("command", most=1 << 16),
+        document.number("at"),
+    )
+
+
+def chain_in(document: Fields, *, counters: bool) -> Chain:
+    """The chain of a manifest, or of what has one in it. Raises InvalidInput."""
+    number = document.integer("format")
+    if number not in (FORMAT, EXTENDED):
+        raise InvalidInput(
+            f"{WHAT} can't be read",
+            f"it has format {number}, this reads up to {EXTENDED}",
+            "Use the xdptui that made the chain, or a newer one",
+        )
+    slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))
+    linkage, mode = document.text("linkage"), document.text("mode")
+    try:
+        return Chain(slots, Linkage(linkage), Mode(mode), counters)
+    except ValueError as error:
+        raise InvalidInput(f"{WHAT} can't be read", str(error)) from None
 
 
 def _config_out(config: RunConfig) -> dict[str, Any]:
     return {"priority": config.priority, "actions": config.actions.names()}
 
 
-def _config_in(document: Mapping[str, Any]) -> RunConfig:
-    return RunConfig(document["priority"], ActionSet.parse(document["actions"]))
+def _config_in(document: Fields) -> RunConfig:
+    return RunConfig(
+        document.integer("priority", most=MAX_PRIORITY),
+        ActionSet.parse(document.texts("actions", most=len(ALL_ACTIONS))),
+    )
 
 
 def _global_out(one: GlobalValue) -> list[Any]:
     return [one.name, one.section, one.offset, one.data.hex(), one.text]
 
 
-def _global_in(document: list[Any]) -> GlobalValue:
-    name, section, offset, data, text = document
-    return GlobalValue(str(name), str(section), int(offset), bytes.fromhex(data), str(text))
+def _global_in(value: Any) -> GlobalValue:
+    match value:
+        case [str(name), str(section), int(offset), str(data), str(text)] if 0 <= offset <= ID:
+            with contextlib.suppress(ValueError):
+                return GlobalValue(name, section, offset, bytes.fromhex(data), text)
+    raise InvalidInput(f"{WHAT} can't be read", "a global variable's value is none")
 
 
 def _slot_out(slot: Slot) -> dict[str, Any]:
@@ -155,41 +185,68 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
     }
 
 
-def _slot_in(document: Mapping[str, Any]) -> Slot:
-    source = document["object"]
+def _slot_in(document: Fields) -> Slot:
+    source = document.fields_or_none("object")
+    maps = document.fields("maps")
     component = Component(
-        name=document["name"],
-        section=document["section"],
-        declared=_config_in(document["declared"]),
-        frags=document["frags"],
-        licence=document["licence"],
-        callees=tuple(document["callees"]),
-        uses=tuple(document["uses"]),
-        pin_root=document["pin_root"],
-        instance=document["instance"],
-        id=document["id"],
-        tag=document["tag"],
-        loaded_at=document["loaded_at"],
-        instructions=document["instructions"],
-        maps=tuple(MapRef(name, number) for name, number in document["maps"].items()),
-        unit_map=document["unit"],
-        globals=tuple(_global_in(one) for one in document.get("globals", ())),
-        map_entries=tuple(document.get("map_entries", {}).items()),
-        object=source and ObjectRef(source["sha256"], source["size"], source["path"], source["map"]),
+        name=document.text("name"),
+        section=document.text("section"),
+        declared=_config_in(document.fields("declared")),
+        frags=document.flag("frags"),
+        licence=document.text("licence"),
+        callees=document.texts("callees", most=MANY),
+        uses=document.texts("uses", most=MANY),
+        pin_root=document.text_or_none("pin_root"),
+        instance=document.text("instance"),
+        id=document.integer_or_none("id", most=ID),
+        tag=document.text_or_none("tag"),
+        loaded_at=document.integer_or_none("loaded_at"),
+        instructions=document.integer_or_none("instructions"),
+        maps=tuple(MapRef(name, maps.integer(name, most=ID)) for name in maps),
+        unit_map=document.integer_or_none("unit", most=ID),
+        globals=tuple(_global_in(one) for one in document.list("globals", most=MANY, default=())),
+        map_entries=_entries_in(document.fields_or_none("map_entries")),
+        object=None if source is None else _object_in(source),
     )
-    routes = tuple(
-        Route(None if code is None else Action(code), str(target))
-        for code, target in document.get("routes", ())
-    )
-    shadow = bool(document.get("shadow", False))  # manifests of earlier versions know no shadow
-    policy = document.get("policy")
+    policy = document.fields_or_none("policy")
     return Slot(
         component,
         _config_in(document),
-        document["key"],
-        document["row"],
-        routes,
-        shadow,
-        policy and Policy(ActionSet.parse(policy["may"]), Answer(policy["otherwise"])),
-        document.get("program"),
+        document.text("key"),
+        document.integer_or_none("row", most=MOST_ROW),
+        tuple(_route_in(value) for value in document.list("routes", most=CODES, default=())),
+        document.flag("shadow", default=False),  # manifests of earlier versions know no shadow
+        None if policy is None else _policy_in(policy),
+        document.integer_or_none("program", most=ID),
     )
+
+
+def _entries_in(document: Fields | None) -> tuple[tuple[str, int], ...]:
+    return tuple((name, document.integer(name, most=ID)) for name in document) if document else ()
+
+
+def _object_in(document: Fields) -> ObjectRef:
+    return ObjectRef(
+        document.text("sha256", most=64),
+        document.integer("size"),
+        document.text_or_none("path"),
+        document.integer_or_none("map", most=ID),
+    )
+
+
+def _route_in(value: Any) -> Route:
+    match value:
+        case [None, str(target)]:
+            return Route(None, target)
+        case [int(code), str(target)] if 0 <= code < len(ALL_ACTIONS):
+            return Route(Action(code), target)
+    raise InvalidInput(f"{WHAT} can't be read", "a route leads from no return code, or nowhere")
+
+
+def _policy_in(document: Fields) -> Policy:
+    may = ActionSet.parse(document.texts("may", most=len(ALL_ACTIONS)))
+    otherwise = document.value("otherwise")
+    try:
+        return Policy(may, Answer(otherwise))
+    except ValueError as error:
+        raise InvalidInput(f"{WHAT} can't be read", str(error)) from None

@@ -6,16 +6,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import TypeVar
 
+from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
-from .chain import Mode
-from .manifest import Author
+from .chain import MAX_SLOTS, Mode
+from .manifest import Author, author_in, author_out
 
 __all__ = ["ConfirmOutcome", "Decision", "Outcome", "PendingChange", "Pins", "State"]
 
 FORMAT = 1
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 class State(StrEnum):
@@ -129,7 +131,7 @@ class PendingChange:
             "new": self.new,
             "deadline": self.deadline,
             "seconds": self.seconds,
-            "author": _author_out(self.author),
+            "author": author_out(self.author),
             "guardian": self.guardian,
             "decision": self.decision,
             "old_pins": [self.old_pins.dispatch, self.old_pins.arrays],
@@ -141,24 +143,21 @@ class PendingChange:
     def decode(cls, data: bytes) -> PendingChange:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
         document = _document(data, "the armed rollback")
-        try:
-            return cls(
-                document["ifname"],
-                int(document["ifindex"]),
-                int(document["inode"]),
-                Mode(document["mode"]),
-                document["old"],
-                document["new"],
-                float(document["deadline"]),
-                float(document["seconds"]),
-                Author(**document["author"]),
-                int(document["guardian"]),
-                int(document["decision"]),
-                _pins(document["old_pins"]),
-                _pins(document["new_pins"]),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInput("the armed rollback can't be read", repr(error)) from None
+        return cls(
+            document.text("ifname"),
+            document.integer("ifindex", most=ID),
+            document.integer("inode"),
+            _one_of(document, "mode", Mode),
+            document.integer_or_none("old", most=ID),
+            document.integer_or_none("new", most=ID),
+            document.number("deadline"),
+            document.number("seconds"),
+            author_in(document.fields("author")),
+            document.integer("guardian", most=ID),
+            document.integer("decision", most=ID),
+            _pins(document, "old_pins"),
+            _pins(document, "new_pins"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +193,7 @@ class ConfirmOutcome:
             "runs": self.runs,
             "old": self.old,
             "new": self.new,
-            "author": _author_out(self.author),
+            "author": author_out(self.author),
             "detail": self.detail,
             "decision": self.decision,
         }
@@ -204,40 +203,45 @@ class ConfirmOutcome:
     def decode(cls, data: bytes) -> ConfirmOutcome:
         """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
         document = _document(data, "the outcome of a rollback")
-        try:
-            return cls(
-                Outcome(document["outcome"]),
-                float(document["at"]),
-                document["runs"],
-                document["old"],
-                document["new"],
-                Author(**document["author"]),
-                str(document["detail"]),
-                int(document.get("decision", 0)),
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise InvalidInput("the outcome of a rollback can't be read", repr(error)) from None
+        return cls(
+            _one_of(document, "outcome", Outcome),
+            document.number("at"),
+            document.integer_or_none("runs", most=ID),
+            document.integer_or_none("old", most=ID),
+            document.integer_or_none("new", most=ID),
+            author_in(document.fields("author")),
+            document.text("detail"),
+            document.integer_or_none("decision", most=ID) or 0,
+        )
 
 
-def _document(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        document = json.loads(data.rstrip(b"\0"))
-        if document["format"] != FORMAT:
-            raise InvalidInput(
-                f"{what} can't be read",
-                f"it has format {document['format']}, this is {FORMAT}",
-                "Use the xdptui that armed it, or a newer one",
-            )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{what} can't be read", repr(error)) from None
-    assert isinstance(document, dict)
+def _document(data: bytes, what: str) -> Fields:
+    document = fields(data.rstrip(b"\0"), what)
+    number = document.integer("format")
+    if number != FORMAT:
+        raise InvalidInput(
+            f"{what} can't be read",
+            f"it has format {number}, this is {FORMAT}",
+            "Use the xdptui that armed it, or a newer one",
+        )
     return document
 
 
-def _author_out(author: Author) -> dict[str, Any]:
-    return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
+def _one_of(document: Fields, name: str, kind: type[_Word]) -> _Word:
+    try:
+        return kind(document.text(name))
+    except ValueError:
+        document.refuse(name, "has a word that is not known here")
 
 
-def _pins(document: Any) -> Pins:
-    dispatch, arrays = document
-    return Pins(bool(dispatch), tuple(int(number) for number in arrays))
+def _pins(document: Fields, name: str) -> Pins:
+    match document.value(name):
+        case [bool(dispatch), [*arrays]] if len(arrays) <= MAX_SLOTS and all(map(_is_id, arrays)):
+            pins = Pins(dispatch, tuple(arrays))
+        case _:
+            document.refuse(name, "are none")
+    return pins
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= ID

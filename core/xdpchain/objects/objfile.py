@@ -36,6 +36,11 @@ _TEXT: Final = ".text"
 _CONTEXT: Final = "xdp_md"
 
 
+MAX_BTF: Final = 4 << 20
+MAX_BTF_TYPES: Final = 1 << 16
+"""Of an object file: each type is checked, which takes some 30 µs."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramSpec:
     """A program of an object file.
@@ -196,6 +201,10 @@ def _why(error: InvalidInput) -> str:
     return error.why if error.what == generic else f"{error.what}: {error.why}"
 
 
+def _large_btf(has: str, most: str) -> InvalidInput:
+    return bad_object(f"its BTF has {has}, and no more than {most} are read")
+
+
 def _parse(data: bytes, path: str | None) -> ObjectFile:
     elf = Elf.parse(data)
     btf, flaw = _types(elf)
@@ -223,12 +232,16 @@ def _types(elf: Elf) -> tuple[Btf | None, str]:
     section = elf.section(".BTF")
     if section is None:
         return None, ""
+    if len(section.data) > MAX_BTF:
+        raise _large_btf(f"{len(section.data)} bytes", f"{MAX_BTF} bytes")
     try:
         btf = Btf.parse(section.data)
     except BtfError as error:
         if elf.section(".maps") is not None:
             raise
         return None, error.why
+    if btf.type_count > MAX_BTF_TYPES:
+        raise _large_btf(f"{btf.type_count} types", f"{MAX_BTF_TYPES} types")
     try:
         btf.check()
     except BtfError as error:

@@ -35,6 +35,8 @@ MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
 EMPTIED = "its program arrays were emptied, for somebody removed their pins: no slot but the first runs"
 STATIC_VERSION = 3
+MOST_NOTED = 1 << 20
+"""Bytes of a manifest."""
 TRIES = 10
 """How often a chain is read anew when it changes meanwhile."""
 
@@ -76,7 +78,7 @@ def _settled(
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program while we looked."""
     for _ in range(TRIES):
-        running = _running(_device(link, netns, netlink, features), link)
+        running = _readable(_device(link, netns, netlink, features), link)
         if running.chain is not None or not running.hooks:
             break
         # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
@@ -106,6 +108,15 @@ def _device(
         arphrd=link.arphrd,
         kind=link.kind,
     )
+
+
+def _readable(device: Device, link: LinkInfo) -> Running:
+    """The same for programs that say of themselves what can't be true: they cost one row, not the view."""
+    try:
+        return _running(device, link)
+    except XdpChainError as error:
+        hooks = tuple(Hook(Mode(attached.mode), attached.prog_id, "?", "") for attached in link.xdp)
+        return _unread(device, hooks, error)
 
 
 def _running(device: Device, link: LinkInfo) -> Running:
@@ -215,7 +226,7 @@ def _carrier(map_ids: tuple[int, ...]) -> int | None:
 def _read_manifest(map_id: int) -> Manifest:
     """Raises BpfError, InvalidInput for one that can't be decoded."""
     with bpf.map_by_id(map_id) as fd:
-        return Manifest.decode(blobs.read(fd))
+        return Manifest.decode(blobs.read(fd, MOST_NOTED))
 
 
 def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
@@ -230,9 +241,9 @@ def _following(map_ids: tuple[int, ...]) -> Following | None:
         with bpf.map_by_id(map_ids[-1]) as fd:
             if bpf.map_info(fd).name != FOLLOWED[:15]:
                 return None
-            found = Following.decode(blobs.read(fd))
+            found = Following.decode(blobs.read(fd, MOST_NOTED))
         with bpf.map_by_id(found.state_map) as state:
-            beat = bpf.map_lookup(state, bytes(4), bpf.map_info(state).value_size)
+            beat = blobs.read(state, MOST_NOTED)
     except (bpf.BpfError, InvalidInput):
         return None
     return replace(found, alive=found.lives(int.from_bytes(beat[:8], "little"), time.monotonic_ns()))

@@ -5,15 +5,14 @@ carries them.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from xdpchain import files
 from xdpchain.errors import InvalidInput, KernelRefused, NotFound
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.maps.globals import globals_of, with_globals
@@ -23,6 +22,9 @@ from xdpchain.objects.objfile import ObjectFile
 
 from .files import write_file
 from .values import SlotSpec
+
+MOST_BYTES = 64 << 20
+"""Of an object file."""
 
 __all__ = ["Objects", "check_file", "write_objects"]
 
@@ -117,9 +119,7 @@ def check_file(path: str | None, sha256: str | None) -> None:
     if path is None:
         raise NotFound("the path of an object file is not known", f"its SHA-256 is {sha256}")
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError(errno.EINVAL, "it is no ordinary file")
-        has = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        has = hashlib.sha256(files.read(path, MOST_BYTES)).hexdigest()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise NotFound(f"the object file {path} can't be read", f"{why}; its SHA-256 was {sha256}") from None
@@ -166,6 +166,6 @@ def _distinct(chains: Iterable[Chain]) -> list[ObjectRef]:
 
 def _has(path: str, data: bytes) -> bool:
     try:
-        return Path(path).read_bytes() == data
+        return files.read(path, len(data)) == data
     except OSError:
         return False

@@ -16,6 +16,7 @@ from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import MAX_SLOTS
 from xdpchain.model.routes import route_name
 
+from .bounds import check_bounds
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
 from .places import Path, place_of
 from .values import FORMAT, InterfaceSpec, SlotSpec, Spec
@@ -28,10 +29,13 @@ _AT = re.compile(r"\(at line (\d+), column (\d+)\)|\(at end of document\)")
 
 def parse(text: str, source: str = "the spec") -> Spec:
     """Read a spec; ``source`` names it in errors. Raises InvalidInput."""
+    check_bounds(text, source)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax(str(error), text, source) from None
+    except ValueError as error:  # a number of more than 4300 digits
+        raise InvalidInput(f"{source} is no TOML", str(error)[:200]) from None
     except RecursionError:
         raise InvalidInput(f"{source} is no TOML", "it is nested too deeply") from None
     return _Reader(text, source).document(document)

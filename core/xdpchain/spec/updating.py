@@ -19,6 +19,7 @@ from tomlkit.exceptions import TOMLKitError
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
+from .bounds import check_bounds
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
 from .places import places_of
 from .reading import parse
@@ -192,12 +193,13 @@ def _with_no_slots(text: str, *, add: bool) -> str:
 
 
 def _opened(text: str, path: Sequence[str | int]) -> tuple[tomlkit.TOMLDocument, MutableMapping[str, Any]]:
+    check_bounds(text, "the spec")
     try:
         document = tomlkit.parse(text)
         table: Any = document
         for step in path:
             table = table[step]
-    except (TOMLKitError, ValueError, KeyError, IndexError) as error:
+    except (TOMLKitError, ValueError, KeyError, IndexError, RecursionError) as error:
         raise InvalidInput("the spec can't be updated", str(error), "Save to another file") from None
     return document, table
 

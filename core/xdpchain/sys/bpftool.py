@@ -3,28 +3,29 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from typing import Any
 
-from xdpchain.errors import KernelRefused, Unsupported
+from xdpchain.decoding import decode
+from xdpchain.errors import InvalidInput, KernelRefused, Unsupported
 
 __all__ = ["ask", "text"]
 
 TIMEOUT = 10.0
+MOST = 16 << 20
+"""Characters of an answer."""
 PLACES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 
 
 def ask(*arguments: str) -> Any:
     """What ``bpftool -j ARGUMENTS`` answers, decoded. Raises Unsupported without bpftool, KernelRefused."""
     output = _run("-j", *arguments)
+    what = f"what bpftool {' '.join(arguments)} says"
     try:
-        return json.loads(output)
-    except ValueError as error:
-        raise KernelRefused(
-            f"bpftool {' '.join(arguments)} gave no JSON", str(error), detail=output[:2000]
-        ) from None
+        return decode(output, what, most=MOST)
+    except InvalidInput as error:
+        raise KernelRefused(error.what, error.why, detail=output[:2000]) from None
 
 
 def text(*arguments: str) -> str:

@@ -52,6 +52,8 @@ def ends_with_us(path: Path) -> bool:
     if not is_initial("pid") and device not in _made:
         return False
     wanted = f"{os.major(device)}:{os.minor(device)}"
+    if is_initial("pid") and _has(1, wanted):  # the machine's own, as a rule; no look at all processes then
+        return False
     family = _family()
     judged: dict[str, bool] = {}
     for pid in (1, *_pids()):

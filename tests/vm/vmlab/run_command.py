@@ -76,10 +76,12 @@ def _python() -> Path:
 
 
 def _select(python: Path, arguments: Sequence[str]) -> _Selection:
-    """Collects here, where it takes a second, and leaves the byte code behind for the guests.
+    """Collects here, where it takes a second, and leaves the byte code behind for the guests, also of what is
+    imported late: there a file takes long to compile.
 
     Raises LabError with pytest's words when the tests can't be collected.
     """
+    subprocess.run([python, "-m", "compileall", "-q", "core", "xdptui"], cwd=_ROOT, check=False)
     with tempfile.NamedTemporaryFile(prefix="xdptui-lab.", suffix=".json") as written:
         search = os.pathsep.join(filter(None, (str(_LAB), os.environ.get("PYTHONPATH"))))
         result = subprocess.run(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import socket
 import sys
@@ -19,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from xdpchain.change.journal.settling import note_settled
+from xdpchain.decoding import fields
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange
 from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, open_held, write_settled
@@ -101,12 +101,12 @@ def _entrusted(sock: socket.socket) -> tuple[PendingChange, dict[str, bpf.Fd], i
     data, numbers, _, _ = socket.recv_fds(sock, 1 << 16, 64)
     if not data:
         return None
-    document = json.loads(data)
+    document = fields(data, "what the guardian is entrusted with")
     for number in numbers:
         os.set_inheritable(number, False)
     # The first two are the directory with our flock, kept until the end, and the network namespace.
-    named = dict(zip(document["held"], numbers[2:], strict=True))
-    armed = PendingChange.decode(document["armed"].encode())
+    named = dict(zip(document.texts("held", most=64), numbers[2:], strict=True))
+    armed = PendingChange.decode(document.text("armed", most=1 << 16).encode())
     return armed, {name: bpf.Fd(number) for name, number in named.items()}, numbers[1]
 
 

@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain
-from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.manifest import Author, Manifest, author_in, author_out, chain_in
 
-__all__ = ["Entry", "Kind", "Moment", "past", "past_with_changes"]
+__all__ = ["MOST_BYTES", "Entry", "Kind", "Moment", "past", "past_with_changes"]
 
 FORMAT = 1
+MOST_BYTES, MOST_CHANGES = 1 << 20, 1000
+"""Of an entry."""
 
 
 class Kind(StrEnum):
@@ -73,7 +76,7 @@ class Entry:
         document = {
             "format": FORMAT,
             "kind": self.kind.value,
-            "author": _author(self.author),
+            "author": author_out(self.author),
             "before": _moment_out(self.before, self.author),
             "after": _moment_out(self.after, self.author),
             "changes": self.changes,
@@ -85,23 +88,25 @@ class Entry:
     @classmethod
     def decode(cls, data: bytes, number: int) -> Entry:
         """Read what `encode` wrote. Raises InvalidInput."""
+        what = "an entry of the journal"
+        document = fields(data, what, most=MOST_BYTES)
+        if document.integer("format") != FORMAT:
+            raise InvalidInput(f"{what} can't be read", f"format {document.integer('format')}")
+        restores = document.fields_or_none("restores")
         try:
-            document = json.loads(data)
-            if document["format"] != FORMAT:
-                raise InvalidInput("an entry of the journal can't be read", f"format {document['format']}")
-            restores = document["restores"]
-            return cls(
-                Kind(document["kind"]),
-                Author(**document["author"]),
-                _moment_in(document["before"]),
-                _moment_in(document["after"]),
-                tuple(str(change) for change in document["changes"]),
-                document["seconds"],
-                restores and _moment_in(restores),
-                number,
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidInput("an entry of the journal can't be read", repr(error)) from None
+            kind = Kind(document.text("kind"))
+        except ValueError as error:
+            raise InvalidInput(f"{what} can't be read", str(error)) from None
+        return cls(
+            kind,
+            author_in(document.fields("author")),
+            _moment_in(document.fields("before")),
+            _moment_in(document.fields("after")),
+            document.texts("changes", most=MOST_CHANGES),
+            document.number_or_none("seconds"),
+            None if restores is None else _moment_in(restores),
+            number,
+        )
 
 
 def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
@@ -140,10 +145,6 @@ def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | N
     return tuple(states)
 
 
-def _author(author: Author) -> dict[str, Any]:
-    return {"user": author.user, "pid": author.pid, "command": author.command, "at": author.at}
-
-
 def _moment_out(moment: Moment, author: Author) -> dict[str, Any]:
     chain = moment.chain
     manifest = None if chain is None else json.loads(Manifest(chain, author).encode())
@@ -156,12 +157,11 @@ def _moment_out(moment: Moment, author: Author) -> dict[str, Any]:
     }
 
 
-def _moment_in(document: dict[str, Any]) -> Moment:
-    chain = None
-    if document.get("chain") is not None:
-        chain = Manifest.decode(json.dumps(document["chain"]).encode()).chain
-        chain = replace(chain, counters=bool(document["counters"]), dispatcher_version=document["version"])
-    program = document["program"]
-    if not (program is None or isinstance(program, int)) or not isinstance(document["boot"], str):
-        raise TypeError("program and boot")
-    return Moment(program, document["boot"], chain)
+def _moment_in(document: Fields) -> Moment:
+    chain, carried = None, document.fields_or_none("chain")
+    if carried is not None:
+        chain = replace(
+            chain_in(carried, counters=document.flag("counters")),
+            dispatcher_version=document.integer_or_none("version", most=ID),
+        )
+    return Moment(document.integer_or_none("program", most=ID), document.text("boot"), chain)

@@ -12,15 +12,14 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+from xdpchain import files
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.sys import netns
 
-from .entries import Entry
+from .entries import MOST_BYTES, Entry
 
 __all__ = [
     "STATE",
@@ -35,6 +34,7 @@ __all__ = [
 
 STATE = "XDPTUI_STATE"
 DEFAULT = "/var/lib/xdptui"
+FILE_MODE, FOLDER_MODE = 0o600, 0o700
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
 
@@ -64,22 +64,20 @@ def entries(folder: Path) -> tuple[Entry, ...]:
     found = []
     for number in _numbers(folder):
         with contextlib.suppress(OSError, InvalidInput):
-            found.append(Entry.decode((folder / f"{number}.json").read_bytes(), number))
+            found.append(Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number))
     return tuple(found)
 
 
 def append(folder: Path, entry: Entry) -> None:
     """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _written(folder, entry.encode()) as made:
-        number = max(_numbers(folder), default=0)
-        while True:
-            number += 1
-            try:
-                os.link(made, folder / f"{number}.json")
-                break
-            except FileExistsError:  # another editor, with another BPF filesystem and so another lock
-                continue
+    data, number = entry.encode(), max(_numbers(folder), default=0)
+    while True:
+        number += 1
+        try:
+            files.put(str(folder / f"{number}.json"), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
+            break
+        except FileExistsError:  # another editor, with another BPF filesystem and so another lock
+            continue
     with contextlib.suppress(OSError):
         for old in _numbers(folder)[:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
@@ -98,9 +96,7 @@ def has_object(sha256: str) -> bool:
 def keep_object(sha256: str, data: bytes) -> None:
     """Store an object file. Raises OSError; then nothing is there."""
     path = _object(sha256)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _written(path.parent, data) as made:
-        os.replace(made, path)
+    files.replace(str(path), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
     with contextlib.suppress(OSError):
         _drop_objects(path.parent)
 
@@ -108,7 +104,7 @@ def keep_object(sha256: str, data: bytes) -> None:
 def object_data(sha256: str) -> bytes:
     """The bytes of an object file, checked against their hash. Raises NotFound."""
     try:
-        data = _object(sha256).read_bytes()
+        data = files.read(_object(sha256), MOST_OBJECT_BYTES)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why) from error
@@ -141,20 +137,11 @@ def _numbers(folder: Path) -> list[int]:
     except OSError:
         return []
     parts = (name.partition(".") for name in names)
-    return sorted(int(stem) for stem, _, end in parts if end == "json" and stem.isdecimal())
-
-
-@contextlib.contextmanager
-def _written(folder: Path, data: bytes) -> Iterator[str]:
-    """A complete file in ``folder`` under a passing name."""
-    fd, name = tempfile.mkstemp(prefix=".writing-", dir=folder)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        yield name
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+    return sorted(
+        int(stem)
+        for stem, _, end in parts
+        if end == "json" and stem.isascii() and stem.isdecimal() and len(stem) < 16
+    )
 
 
 def _drop_interfaces() -> None:

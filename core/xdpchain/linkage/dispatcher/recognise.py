@@ -13,7 +13,7 @@ from struct import unpack_from
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import MAX_SLOTS
-from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.runconfig_btf import read_metadata_version
 from xdpchain.sys import bpf
 
@@ -24,6 +24,10 @@ __all__ = ["Recognised", "btf_of", "recognise"]
 
 BPF_F_RDONLY_PROG = 1 << 7
 BPFMAN_PRIORITY = 50
+MOST_BTF = 4 << 20
+"""Bytes of a program's BTF: others load them, and 256 are kept."""
+MOST_CONFIG = 4096
+"""Bytes of a configuration, of any version that there may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         return Recognised(info.id, ours=ours, trouble=f"it has {len(map_ids)} maps instead of one")
     with bpf.map_by_id(map_ids[0]) as fd:
         shape = bpf.map_info(fd)
-        if shape.key_size != 4 or shape.max_entries != 1 or not shape.flags & BPF_F_RDONLY_PROG:
+        plain = (shape.type, shape.key_size, shape.max_entries) == (bpf.MapType.ARRAY, 4, 1)
+        if not plain or shape.value_size > MOST_CONFIG or not shape.flags & BPF_F_RDONLY_PROG:
             return Recognised(info.id, ours=ours, trouble="its map is no configuration")
         block = bpf.map_lookup(fd, bytes(4), shape.value_size)
     declared = read_metadata_version(btf, "xdp_metadata", "dispatcher_version")
@@ -85,4 +90,7 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
 @lru_cache(maxsize=256)
 def btf_of(number: int) -> Btf:
     """The BTF with this id (the kernel gives no id twice). Raises BpfError, BtfError."""
-    return Btf.parse(bpf.btf_raw(number))
+    raw = bpf.btf_raw(number)
+    if len(raw) > MOST_BTF:
+        raise BtfError(f"it has {len(raw)} bytes, and no more than {MOST_BTF} are read")
+    return Btf.parse(raw)

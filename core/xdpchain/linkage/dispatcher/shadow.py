@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 
+from xdpchain.decoding import ID, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ActionSet
 from xdpchain.sys import blobs, bpf
@@ -31,9 +32,9 @@ def read_note(component: bpf.Fd, dispatcher: int) -> ActionSet | None:
         with bpf.map_by_id(number) as fd:
             if bpf.map_info(fd).name != NOTE:
                 continue
-            with contextlib.suppress(InvalidInput, ValueError, KeyError, TypeError):
-                note = json.loads(blobs.read(fd))
-                made_for, actions = int(note["dispatcher"]), ActionSet(note["actions"])
+            with contextlib.suppress(InvalidInput):
+                note = fields(blobs.read(fd).rstrip(b"\0"), "the note of a slot in shadow")
+                made_for, actions = note.integer("dispatcher", most=ID), ActionSet(note.integer("actions"))
                 # Prog ids rise, and maps are listed in the order in which they were bound.
                 if made_for <= dispatcher and (found is None or made_for >= found[0]):
                     found = made_for, actions

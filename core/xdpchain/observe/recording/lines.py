@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from xdpchain.advice import Do, advise
-from xdpchain.errors import InvalidInput, XdpChainError
+from xdpchain.decoding import ID, Fields, fields
+from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.counts import CODES, Sample, SlotCounts
 from xdpchain.model.running import Running
@@ -25,6 +26,7 @@ from .states import running_in, running_out
 
 __all__ = [
     "FORMAT",
+    "LONGEST",
     "Counted",
     "Happened",
     "Header",
@@ -40,7 +42,11 @@ __all__ = [
 
 FORMAT: Final = 1
 MARK: Final = "xdptui_recording"
-MOST: Final = 1 << 64
+WHAT: Final = "a line of the recording"
+LONGEST: Final = 16 << 20
+"""Bytes of a line."""
+MOST_INTERFACES, MOST_SLOTS = 1 << 16, 32
+"""Of a line, and of an interface: a foreign program has one slot, a chain ten."""
 _NAMES: Final = (*(action.xdp_name for action in ALL_ACTIONS), "other")
 
 
@@ -120,28 +126,27 @@ def header_out(header: Header) -> bytes:
 def header_in(line: bytes, where: str) -> Header:
     """Raises InvalidInput: no recording, or one of a later format."""
     try:
-        document = json.loads(line)
-        number = document[MARK]
-        if number != FORMAT:
-            raise InvalidInput(
-                f"{where} can't be replayed",
-                f"it is a recording of format {number}, and this reads {FORMAT}",
-                "Use the xdptui that made it, or a newer one",
+        document = fields(line, where)
+        number = document.integer(MARK)
+        if number == FORMAT:
+            return Header(
+                document.text("recording"),
+                document.integer("part"),
+                document.number("started"),
+                document.number("interval"),
+                document.text("host", default=""),
+                document.text_or_none("netns"),
+                document.text("made_by", default=""),
             )
-        netns = document.get("netns")
-        return Header(
-            str(document["recording"]),
-            int(document["part"]),
-            float(document["started"]),
-            float(document["interval"]),
-            str(document.get("host", "")),
-            None if netns is None else str(netns),
-            str(document.get("made_by", "")),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except InvalidInput:
         raise InvalidInput(
             f"{where} is no recording", "it does not begin as one", advise(Do.RECORD)
         ) from None
+    raise InvalidInput(
+        f"{where} can't be replayed",
+        f"it is a recording of format {number}, and this reads {FORMAT}",
+        "Use the xdptui that made it, or a newer one",
+    )
 
 
 def revision_out(at: float, elapsed: float, runnings: Sequence[Running]) -> bytes:
@@ -173,36 +178,37 @@ def happened_out(one: Happened) -> bytes:
 
 def line_in(line: bytes) -> Reading | Revision | Happened | None:
     """A line after the header; None for one of another kind. Raises InvalidInput for one that is damaged."""
-    try:
-        document = json.loads(line)
-        at, elapsed = float(document["at"]), float(document["elapsed"])
-        if not (0 <= elapsed < 1e12 and abs(at) < 1e12):
-            raise ValueError("time")
-        if "running" in document:
-            return Revision(at, elapsed, tuple(running_in(one) for one in document["running"]))
-        if "interfaces" in document:
-            counted = (_counted_in(one, elapsed) for one in document["interfaces"])
-            return Reading(at, elapsed, {one.ifindex: one for one in counted})
-        if "happened" in document:
-            return Happened(at, elapsed, dict(document["happened"]))
-        return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, XdpChainError) as error:
-        raise InvalidInput("a line of the recording can't be read", repr(error)) from None
+    document = fields(line, WHAT, most=LONGEST)
+    at, elapsed = document.number("at", most=1e12), document.number("elapsed", most=1e12)
+    if elapsed < 0:
+        document.refuse("elapsed", "is less than 0")
+    if "running" in document:
+        states = document.list("running", most=MOST_INTERFACES)
+        return Revision(at, elapsed, tuple(map(running_in, states)))
+    if "interfaces" in document:
+        found = document.objects("interfaces", most=MOST_INTERFACES)
+        counted = [_counted_in(interface, elapsed) for interface in found]
+        return Reading(at, elapsed, {interface.ifindex: interface for interface in counted})
+    if "happened" in document:
+        return Happened(at, elapsed, dict(document.mapping("happened")))
+    return None
 
 
-def _counted_in(document: dict[str, Any], elapsed: float) -> Counted:
+def _counted_in(document: Fields, elapsed: float) -> Counted:
     sample = None
     if "verdict" in document:
-        slots = {str(one["key"]): _counts_in(one["counters"]) for one in document["slots"]}
-        sample = Sample(elapsed, slots, _counts_in(document["verdict"]))
-    cost, netns = document.get("cost_ns"), document.get("netns")
+        slots = {
+            slot.text("key"): _counts_in(slot.fields("counters"))
+            for slot in document.objects("slots", most=MOST_SLOTS)
+        }
+        sample = Sample(elapsed, slots, _counts_in(document.fields("verdict")))
     return Counted(
-        str(document["name"]),
-        int(document["ifindex"]),
+        document.text("name"),
+        document.integer("ifindex", most=ID),
         sample,
-        str(document.get("note", "")),
-        None if cost is None else int(cost),
-        None if netns is None else str(netns),
+        document.text("note", default=""),
+        document.integer_or_none("cost_ns"),
+        document.text_or_none("netns"),
     )
 
 
@@ -214,14 +220,12 @@ def _counts_out(counts: SlotCounts) -> dict[str, dict[str, int]]:
     }
 
 
-def _counts_in(document: dict[str, dict[str, int]]) -> SlotCounts:
+def _counts_in(document: Fields) -> SlotCounts:
     packets, octets = [0] * CODES, [0] * CODES
     for i, name in enumerate(_NAMES):
-        one = document.get(name)
-        if one is not None:
-            packets[i], octets[i] = int(one["packets"]), int(one["bytes"])
-            if not (0 <= packets[i] < MOST and 0 <= octets[i] < MOST):
-                raise ValueError(name)
+        code = document.fields_or_none(name)
+        if code is not None:
+            packets[i], octets[i] = code.integer("packets"), code.integer("bytes")
     return SlotCounts(tuple(packets), tuple(octets))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,15 +15,14 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.running import Running
 
-from .lines import Happened, Header, Reading, Revision, header_in, line_in
+from .lines import LONGEST, Happened, Header, Reading, Revision, header_in, line_in
 from .writer import older_part
 
 __all__ = ["Recording"]
 
 MOST_BYTES: Final = 1 << 30
+LONGEST_HEADER: Final = 1 << 16
 MOST_TOLD: Final = 200
-LONGEST: Final = 16 << 20
-"""Bytes of a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +180,16 @@ def _read(path: str) -> bytes:
         # Not blocking: opening a FIFO would wait for someone to write into it.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(fd, "rb") as file:
-            if os.fstat(fd).st_size > MOST_BYTES:
-                raise InvalidInput(f"{path} is no recording", "none has so many bytes")
-            return file.read(MOST_BYTES)
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise InvalidInput(f"{path} is no recording", "it is no ordinary file")
+            if found.st_size > MOST_BYTES:
+                raise InvalidInput(
+                    f"{path} can't be replayed", f"it has {found.st_size} bytes; {MOST_BYTES} are read"
+                )
+            header = file.readline(LONGEST_HEADER)
+            header_in(header, path)
+            return header + file.read(MOST_BYTES - len(header))
     except OSError as error:
         why = os.strerror(error.errno or errno.EIO)
         if isinstance(error, PermissionError):

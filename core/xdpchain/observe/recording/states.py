@@ -9,18 +9,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any, Final
+from enum import StrEnum
+from typing import Any, Final, TypeVar
 
-from xdpchain.model.chain import Chain, Interface, Linkage, Mode
+from xdpchain.decoding import ID, Fields
+from xdpchain.model.chain import MAX_SLOTS, Chain, Interface, Linkage, Mode
 from xdpchain.model.link_layer import ARPHRD_ETHER
-from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.manifest import Author, Manifest, chain_in
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 
 __all__ = ["running_in", "running_out"]
 
 NOBODY: Final = Author("", 0, "", 0.0)
 
+MOST_PROGRAMS: Final = 3
+"""Of an interface: one a mode."""
+
 Document = dict[str, Any]
+_Word = TypeVar("_Word", bound=StrEnum)
 
 
 def running_out(running: Running) -> Document:
@@ -59,39 +65,67 @@ def running_out(running: Running) -> Document:
     }
 
 
-def running_in(document: Document) -> Running:
-    """Read what `running_out` wrote. Raises ValueError, KeyError, TypeError, AttributeError, InvalidInput."""
-    device, dispatcher = document["device"], document["dispatcher"]
-    where = Interface(str(document["name"]), int(document["ifindex"]), _text(document["netns"]))
-    features = device["features"]
-    return Running(
-        Device(
-            where,
-            bool(device["up"]),
-            str(device["operstate"]),
-            int(device["mtu"]),
-            _text(device["driver"]),
-            None if features is None else frozenset(str(one) for one in features),
-            (int(device["rx"]["packets"]), int(device["rx"]["bytes"])),
-            (int(device["tx"]["packets"]), int(device["tx"]["bytes"])),
-            _text(device["address"]),
-            int(device.get("arphrd", ARPHRD_ETHER)),
-            _text(device.get("kind")),
-        ),
-        tuple(
-            Hook(Mode(one["mode"]), int(one["id"]), str(one["name"]), str(one["tag"]), _number(one["link"]))
-            for one in document["programs"]
-        ),
-        None if document["owner"] is None else Owner(document["owner"]),
-        None if document["linkage"] is None else Linkage(document["linkage"]),
-        dispatcher and DispatcherInfo(int(dispatcher["id"]), int(dispatcher["version"])),
-        _chain_in(document["chain"]),
-        _number(document["counters_map"]),
-        str(document["note"]),
-        _chain_in(document["shown"]),
-        replaces_prog_id=_number(document.get("stands_for")),
-        arrays=tuple(int(one) for one in document.get("arrays", ())),
+def running_in(value: Any) -> Running:
+    """Read what `running_out` wrote. Raises InvalidInput."""
+    document = Fields(value, "what ran")
+    dispatcher = document.fields_or_none("dispatcher")
+    where = Interface(
+        document.text("name"), document.integer("ifindex", most=ID), document.text_or_none("netns")
     )
+    return Running(
+        _device_in(document.fields("device"), where),
+        tuple(map(_hook_in, document.objects("programs", most=MOST_PROGRAMS))),
+        _word(document, "owner", Owner),
+        _word(document, "linkage", Linkage),
+        None
+        if dispatcher is None
+        else DispatcherInfo(dispatcher.integer("id", most=ID), dispatcher.integer("version", most=ID)),
+        _chain_in(document.fields_or_none("chain")),
+        document.integer_or_none("counters_map", most=ID),
+        document.text("note", most=1 << 16),
+        _chain_in(document.fields_or_none("shown")),
+        replaces_prog_id=document.integer_or_none("stands_for", most=ID),
+        arrays=document.integers("arrays", most=MAX_SLOTS, greatest=ID, default=()),
+    )
+
+
+def _device_in(document: Fields, where: Interface) -> Device:
+    rx, tx = document.fields("rx"), document.fields("tx")
+    features = frozenset(document.texts("features", most=64)) if "features" in document else None
+    return Device(
+        where,
+        document.flag("up"),
+        document.text("operstate"),
+        document.integer("mtu", most=ID),
+        document.text_or_none("driver"),
+        features,
+        (rx.integer("packets"), rx.integer("bytes")),
+        (tx.integer("packets"), tx.integer("bytes")),
+        document.text_or_none("address"),
+        document.integer("arphrd", most=0xFFFF) if "arphrd" in document else ARPHRD_ETHER,
+        document.text_or_none("kind"),
+    )
+
+
+def _hook_in(document: Fields) -> Hook:
+    mode = _word(document, "mode", Mode)
+    if mode is None:
+        document.refuse("mode", "is missing")
+    return Hook(
+        mode,
+        document.integer("id", most=ID),
+        document.text("name"),
+        document.text("tag"),
+        document.integer_or_none("link", most=ID),
+    )
+
+
+def _word(document: Fields, name: str, kind: type[_Word]) -> _Word | None:
+    word = document.text_or_none(name)
+    try:
+        return None if word is None else kind(word)
+    except ValueError:
+        document.refuse(name, "has a word that is not known here")
 
 
 def _chain_out(chain: Chain | None) -> Document | None:
@@ -103,20 +137,8 @@ def _chain_out(chain: Chain | None) -> Document | None:
     return {**manifest, "counters": chain.counters, "version": chain.dispatcher_version}
 
 
-def _chain_in(document: Document | None) -> Chain | None:
+def _chain_in(document: Fields | None) -> Chain | None:
     if document is None:
         return None
-    author = {"user": "", "pid": 0, "command": "", "at": 0.0}
-    manifest = {**document, "author": author, "counters": None}
-    chain = Manifest.decode(json.dumps(manifest).encode()).chain
-    return replace(
-        chain, counters=bool(document["counters"]), dispatcher_version=_number(document.get("version"))
-    )
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _number(value: Any) -> int | None:
-    return None if value is None else int(value)
+    chain = chain_in(document, counters=document.flag("counters"))
+    return replace(chain, dispatcher_version=document.integer_or_none("version", most=ID))

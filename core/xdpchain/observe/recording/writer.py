@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from xdpchain import files
 from xdpchain.advice import Do, advise
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
@@ -55,11 +56,9 @@ class Writer(Closing):
         self._names: dict[str, str] = {}
         self._fd = -1
         try:
-            if overwrite:
-                for old in (path, older_part(path)):
-                    if os.path.lexists(old):
-                        os.unlink(old)
-            self._begin()
+            if overwrite and os.path.lexists(older_part(path)):
+                os.unlink(older_part(path))
+            self._begin(overwrite=overwrite)
         except FileExistsError:
             raise InvalidInput(f"{path} exists already", todo=advise(Do.OVERWRITE)) from None
         except OSError as error:
@@ -86,10 +85,8 @@ class Writer(Closing):
             os.close(self._fd)
             self._fd = -1
 
-    def _begin(self) -> None:
-        # Not through a link that somebody put there: this may run as root, in a directory of everyone's.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-        self._fd = os.open(self.path, flags, 0o644)
+    def _begin(self, *, overwrite: bool = False) -> None:
+        self._fd = files.create(self.path, overwrite=overwrite)
         self._size = 0
         self._write(header_out(self._header))
 

@@ -63,7 +63,8 @@ def open_pinned(ifindex: int, inode: int) -> Pinned | None:
 def _opened(directory: TrustedDirectory) -> Pinned | None:
     counters = directory.get(COUNTERS)
     info = bpf.map_info(counters)
-    if (info.value_size, info.max_entries) != (counter_layout()[0], possible_cpus()):
+    shape = (info.type, info.value_size, info.max_entries)
+    if shape != (bpf.MapType.ARRAY, counter_layout()[0], possible_cpus()):
         counters.close()
         return None
     links = {}

@@ -8,6 +8,7 @@ or without blanks, colons or hyphens between them. Text after ``#`` and empty li
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 
@@ -19,12 +20,19 @@ OFFSET = re.compile(r"\s*(?:0x)?([0-9A-Fa-f]{4,8})(:\s|:$|\s{2,}|$)")
 SEPARATORS = re.compile(r"[\s:\-]+")
 DIGITS = re.compile(r"[0-9A-Fa-f]*")
 SHOWN = 24
+LONGEST = 1 << 20
+"""Characters of a line: a packet has at most 65,535 bytes."""
 
 
 def read_hex(text: str, name: str) -> Iterator[bytes]:
     """The packets of a text. Raises InvalidInput with the number of the line that can't be read."""
     packet = bytearray()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+        if len(line) > LONGEST:
+            raise InvalidInput(
+                f"line {number} of {name} can't be read",
+                f"it has {len(line)} characters, more than {LONGEST}",
+            )
         line = line.partition("#")[0].rstrip()
         if not line:
             continue

@@ -32,6 +32,8 @@ MOST = 10_000
 """Packets taken of one file; a trial of both sides takes about 0.2 ms for each."""
 LARGEST = 1 << 26
 """Bytes of a file that are read."""
+LARGEST_HEX = 1 << 24
+"""Of a hex dump."""
 
 ANYWHERE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
 """Addresses that no host has (RFC 5737, RFC 3849): the way to them is the default route."""
@@ -75,6 +77,8 @@ def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True
     that layer; not ``whole``: the
     data are a file's beginning, so what they end in is left out. Raises InvalidInput.
     """
+    if len(data) > LARGEST_HEX and not is_capture(data):
+        data, whole = data[:LARGEST_HEX], False
     packets: list[Packet] = []
     more = not whole
     try:

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way to write files: whole or not at all, with a mode that no umask loosens, and not through links
+of others.
+
+This runs as root, and writes where it is told, be it a directory in which everybody may make names. A link
+is followed only if it belongs to root or to this user. A file appears under its name by a rename or a link,
+complete and on the disk. What a killed process left (``.writing-…``) is removed by the next write there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+
+__all__ = ["create", "make_folder", "put", "read", "replace"]
+
+FILE_MODE, FOLDER_MODE = 0o644, 0o755
+MOST_LINKS = 40
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITING = ".writing-"
+_LEFT = re.compile(r"\.writing-[0-9a-f]{16}")
+
+
+def replace(path: str, data: bytes, *, mode: int = FILE_MODE, folder_mode: int = FOLDER_MODE) -> None:
+    """Make a file, or put another in its place, which keeps its mode; its folder is made as well. What is no
+    file (a terminal, a pipe) gets the data. Raises OSError.
+    """
+    with _place(path, folder_mode) as (folder, name):
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            found = None
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            _pour(folder, name, found, data, path)
+            return
+        keep = None if found is None else stat.S_IMODE(found.st_mode) & 0o777
+        with _written(folder, data, mode, keep) as made:
+            os.rename(made, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def put(path: str, data: bytes, *, mode: int = FILE_MODE, folder_mode: int = FOLDER_MODE) -> None:
+    """Make a file that is not there yet. Raises FileExistsError, OSError."""
+    with _place(path, folder_mode) as (folder, name), _written(folder, data, mode, None) as made:
+        os.link(made, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
+def create(path: str, *, overwrite: bool = False, special: bool = False, mode: int = FILE_MODE) -> int:
+    """A descriptor of a new, empty file that is written bit by bit, in a folder that is there. What has that
+    name, a link included, is unlinked first with ``overwrite``, and FileExistsError without. ``special``: a
+    terminal or a pipe will do, and a link that leads there. Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_APPEND | os.O_CLOEXEC
+    with _place(path, None, last=special) as (folder, name):
+        if special:
+            with contextlib.suppress(FileNotFoundError):
+                found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode):
+                    return _special(folder, name, found, path)
+        if overwrite:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=folder)
+        return os.open(name, flags, mode, dir_fd=folder)
+
+
+def read(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of an ordinary file, which must not have more than ``most``; nothing else is waited for.
+    Raises OSError.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file", os.fspath(path))
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", os.fspath(path))
+    return data
+
+
+def make_folder(path: str, mode: int = FOLDER_MODE) -> None:
+    """Make a folder and those above it, as far as they are missing. Raises OSError."""
+    with _place(os.path.join(path, "."), mode):
+        pass
+
+
+@contextlib.contextmanager
+def _place(path: str, folder_mode: int | None, *, last: bool = True) -> Iterator[tuple[int, str]]:
+    """The folder that a path leads to, opened, and the last name: with ``last``, links are followed to the
+    end, so it is none then (but one of the kernel's own, in /proc). With a mode, missing folders are made.
+    """
+    here = os.open("/" if path.startswith("/") else ".", _FOLDER & ~os.O_NOFOLLOW)
+    try:
+        rest, links = [part for part in path.split("/") if part], 0
+        if not rest:
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        while True:
+            name = rest.pop(0)
+            if not rest and not last:
+                yield here, name
+                return
+            target = _link(name, here, path)
+            if target is not None and not _is_kernels(here):
+                links += 1
+                if links > MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                rest[:0] = [part for part in target.split("/") if part] or ["."]
+                if target.startswith("/"):
+                    here = _moved(here, os.open("/", _FOLDER))
+                continue
+            if not rest:
+                yield here, name
+                return
+            flags = _FOLDER if target is None else _FOLDER & ~os.O_NOFOLLOW
+            here = _moved(here, _opened(name, flags, here, folder_mode))
+    finally:
+        os.close(here)
+
+
+def _opened(name: str, flags: int, parent: int, folder_mode: int | None) -> int:
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except FileNotFoundError:
+        if folder_mode is None:
+            raise
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, folder_mode, dir_fd=parent)
+    return os.open(name, flags, dir_fd=parent)
+
+
+def _moved(old: int, new: int) -> int:
+    os.close(old)
+    return new
+
+
+def _link(name: str, folder: int, path: str) -> str | None:
+    """Where a link leads; None if the name is none. Raises PermissionError for a link of another user."""
+    try:
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISLNK(found.st_mode):
+            return None
+        _check_owner(found, f"it leads through a link of uid {found.st_uid}", path)
+        return os.readlink("", dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
+def _is_kernels(folder: int) -> bool:
+    """Whether links in there are the kernel's, whose text leads nowhere (/proc/self/fd/1)."""
+    try:
+        proc = os.stat("/proc")
+    except OSError:
+        return False
+    return os.fstat(folder).st_dev == proc.st_dev
+
+
+def _operator() -> set[int]:
+    """Whose links root follows: its own, and those of who called it by sudo."""
+    ours, caller = {0, os.geteuid()}, os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and caller.isascii() and caller.isdecimal():
+        ours.add(int(caller))
+    return ours
+
+
+def _check_owner(found: os.stat_result, why: str, path: str) -> None:
+    if found.st_uid not in _operator():
+        raise PermissionError(errno.EACCES, why, path)
+
+
+def _special(folder: int, name: str, found: os.stat_result, path: str) -> int:
+    """A descriptor of a terminal, a pipe, or what /proc/self/fd names."""
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    _check_owner(found, f"it belongs to uid {found.st_uid}", path)
+    follow = 0 if stat.S_ISLNK(found.st_mode) else os.O_NOFOLLOW
+    # Not blocking: a FIFO that nobody reads would be waited for.
+    fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | follow, dir_fd=folder)
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _pour(folder: int, name: str, found: os.stat_result, data: bytes, path: str) -> None:
+    with open(_special(folder, name, found, path), "wb") as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def _written(folder: int, data: bytes, mode: int, keep: int | None) -> Iterator[str]:
+    """The name in ``folder`` of a complete file, which is gone at the end unless it was renamed."""
+    _sweep(folder)
+    fd, name = _new(folder, mode)
+    try:
+        if keep is not None:
+            os.fchmod(fd, keep)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+        yield name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
+        os.close(fd)
+
+
+def _new(folder: int, mode: int) -> tuple[int, str]:
+    """A new file with a lock on it, which tells others that somebody is at it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        name = _WRITING + secrets.token_hex(8)
+        fd = os.open(name, flags, mode, dir_fd=folder)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(fd).st_nlink:
+                return fd, name
+        os.close(fd)  # taken for a leftover before it was locked
+
+
+def _sweep(folder: int) -> None:
+    """Remove what killed processes left there; nothing of others, nothing that is being written."""
+    with contextlib.suppress(OSError):
+        listed = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            left = [name for name in os.listdir(listed) if _LEFT.fullmatch(name)]
+        finally:
+            os.close(listed)
+        for name in left:
+            with contextlib.suppress(OSError):
+                _remove_leftover(folder, name)
+
+
+def _remove_leftover(folder: int, name: str) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        found = os.fstat(fd)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(fd)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that root writes where others may make names: whole, with a mode, through no link of theirs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.command_line import CommandLine
+from xdpchain import files
+from xdpchain.errors import PermissionDenied
+from xdpchain.spec.files import write_file
+
+Stranger = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def shared(place: Path) -> Path:
+    """A directory like /tmp."""
+    folder = place / "shared"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return folder
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_without_a_umask_nothing_is_loose(place: Path, no_umask: None) -> None:
+    target = place / "a" / "b" / "file"
+    files.replace(str(target), b"1")
+    files.put(str(place / "put"), b"2")
+    os.close(files.create(str(place / "created")))
+    files.make_folder(str(place / "c" / "d"))
+    assert {mode(place / "put"), mode(place / "created"), mode(target)} == {0o644}
+    assert {mode(place / "a"), mode(target.parent), mode(place / "c" / "d")} == {0o755}
+    target.chmod(0o600)
+    files.replace(str(target), b"3")
+    assert (mode(target), target.read_bytes()) == (0o600, b"3")
+    os.umask(0o077)
+    files.put(str(place / "private"), b"")
+    assert mode(place / "private") == 0o600
+
+
+def test_all_that_is_written_by_root_without_a_umask(
+    place: Path, no_umask: None, monkeypatch: pytest.MonkeyPatch, cli: CommandLine
+) -> None:
+    monkeypatch.setenv("XDPTUI_STATE", str(place / "state"))
+    assert cli.load("drop")
+    assert (
+        cli(
+            "save", cli.interface, "-o", str(place / "out" / "s.toml"), "--objects", str(place / "objects")
+        ).code
+        == 0
+    )
+    assert cli("record", str(place / "r"), "--duration", "0.3", "--interval", "0.1").code == 0
+    loose = [path for path in place.rglob("*") if path.lstat().st_mode & 0o022]
+    assert loose == []
+    private = [path for path in (place / "state").rglob("*") if path.stat().st_mode & 0o077]
+    assert private == []
+
+
+@pytest.mark.parametrize("kind", ["link to a file", "link to nothing", "linked folder", "FIFO"])
+def test_nothing_of_others_is_written_through(
+    place: Path, shared: Path, stranger: Stranger, kind: str
+) -> None:
+    victim = place / "victim"
+    victim.mkdir()
+    (victim / "f.o").write_text("precious")
+    target = shared / "f.o"
+    stranger(
+        {
+            "link to a file": f"ln -s {victim}/f.o {target}",
+            "link to nothing": f"ln -s {victim}/new {target}",
+            "linked folder": f"ln -s {victim} {shared}/folder",
+            "FIFO": f"mkfifo -m 0666 {target}",
+        }[kind]
+    )
+    if kind == "linked folder":
+        target = shared / "folder" / "f.o"
+    begun = time.monotonic()
+    with pytest.raises(PermissionDenied, match="uid 65534"):
+        write_file(str(target), b"overwritten")
+    with pytest.raises(OSError, match=r"uid 65534|exists"):
+        files.create(str(target), special=True)
+    assert time.monotonic() - begun < 5
+    assert (victim / "f.o").read_text() == "precious"
+    assert os.listdir(victim) == ["f.o"]
+
+
+def test_save_objects_through_links_of_others(
+    place: Path, shared: Path, stranger: Stranger, cli: CommandLine
+) -> None:
+    victim = place / "victim"
+    victim.mkdir()
+    stranger(f"ln -s {victim} {shared}/objects")
+    cli.load("drop")
+    refused = cli("save", cli.interface, "-o", "-", "--objects", str(shared / "objects"))
+    assert refused.code == 3
+    assert os.listdir(victim) == []
+    (victim / "drop.o").write_text("precious")
+    stranger(f"mkdir {shared}/folder; ln -s {victim}/drop.o {shared}/folder/drop.o")
+    cli("save", cli.interface, "-o", "-", "--objects", str(shared / "folder"))
+    assert (victim / "drop.o").read_text() == "precious"
+
+
+def test_ones_own_links_are_followed(place: Path) -> None:
+    (place / "real").mkdir()
+    (place / "link").symlink_to("real")
+    (place / "real" / "file").write_text("old")
+    (place / "real" / "name").symlink_to("../real/file")
+    files.replace(str(place / "link" / "name"), b"new")
+    assert (place / "real" / "file").read_text() == "new"
+    assert (place / "real" / "name").is_symlink()
+    (place / "a").symlink_to("b")
+    (place / "b").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic links"):
+        files.replace(str(place / "a"), b"")
+
+
+def test_pipes_and_terminals_get_the_data(place: Path) -> None:
+    code = "from xdpchain import files; files.replace('/dev/stdout', b'data')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b"data"
+    fifo = place / "fifo"
+    os.mkfifo(fifo)
+    with pytest.raises(OSError, match="No such device"):
+        files.create(str(fifo), special=True)  # nobody reads, and it does not wait
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(files.create(str(fifo), special=True), "wb") as file:
+        file.write(b"packet")
+    assert os.read(reader, 10) == b"packet"
+    os.close(reader)
+
+
+def test_what_a_killed_process_left_is_swept(place: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from xdpchain import files\n"
+        "def stop(fd): print('writing', flush=True); import time; time.sleep(60)\n"
+        "os.fsync = stop\n"
+        f"files.replace({os.fspath(place / 'file')!r}, b'half')\n"
+    )
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "writing\n"
+    (left,) = place.iterdir()
+    files.replace(str(place / "other"), b"whole")
+    assert left.exists()  # somebody is at it
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    writer.stdout.close()
+    assert left.exists()
+    (place / ".writing-mine").touch()  # not one of ours
+    files.replace(str(place / "other"), b"whole")
+    assert sorted(path.name for path in place.iterdir()) == [".writing-mine", "other"]
+
+
+def test_reading_waits_for_nothing_and_is_bounded(place: Path) -> None:
+    os.mkfifo(place / "fifo")
+    (place / "large").write_bytes(bytes(1001))
+    for name, why in (("fifo", "ordinary"), ("large", "more than 1000"), (".", "directory")):
+        with pytest.raises(OSError, match=why):
+            files.read(place / name, 1000)
+    with pytest.raises(OSError, match="ordinary"):
+        files.read("/dev/zero", 1000)
+    assert len(files.read(place / "large", 1001)) == 1001

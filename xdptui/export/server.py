@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP server of `xdptui export`: whoever may connect can keep a scrape from nobody else.
+
+At most so many connections are open at a time. A new one takes the place of the oldest that has not asked for
+anything yet; where all have, it is closed. Who does not ask, or does not take the answer, is closed in time.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable
+from socketserver import ThreadingMixIn
+from typing import Any, BinaryIO, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+__all__ = ["ANSWER_S", "CONNECTIONS", "REQUEST_BYTES", "REQUEST_S", "ScrapeServer"]
+
+CONNECTIONS: Final = 16
+REQUEST_BYTES: Final = 16 << 10
+REQUEST_S: Final = 5.0
+"""Seconds in which a request has to come, from the first byte to the last."""
+
+ANSWER_S: Final = 30.0
+"""Seconds in which the answer has to be taken."""
+
+_PAUSE_S: Final = 0.1
+_SHORT: Final = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class ScrapeServer(ThreadingMixIn, WSGIServer):
+    """Answers each connection in a thread of its own, one request each. ``serve_forever`` runs it,
+    ``shutdown`` and ``server_close`` end it. Raises OSError, as bind(2) does.
+    """
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, host: str, port: int, app: Callable[..., Any]) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        self.address_family, address = found[0][0], found[0][4]
+        self._lock = threading.Lock()
+        self._waiting: dict[socket.socket, float] = {}
+        self._answered: dict[socket.socket, float] = {}
+        super().__init__((str(address[0]), port), _Handler)
+        self.set_app(app)
+
+    def get_request(self) -> tuple[Any, Any]:
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in _SHORT:  # the connection stays in the queue, so this would be tried at once
+                self._make_room(0)
+                time.sleep(_PAUSE_S)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            full = len(self._waiting) + len(self._answered) >= CONNECTIONS
+        if full and not self._make_room(CONNECTIONS - 1):
+            super().shutdown_request(request)
+            return
+        with self._lock:
+            self._waiting[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def asked(self, connection: Any) -> None:
+        """A whole request came."""
+        with self._lock:
+            if self._waiting.pop(connection, None) is not None:
+                self._answered[connection] = time.monotonic()
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._waiting.pop(request, None)
+            self._answered.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Close who is late; called twice a second."""
+        now = time.monotonic()
+        with self._lock:
+            late = [one for one, since in self._waiting.items() if now - since > REQUEST_S]
+            late += [one for one, since in self._answered.items() if now - since > ANSWER_S]
+            for connection in late:
+                _hang_up(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections that break are nobody's concern."""
+
+    def _make_room(self, most: int) -> bool:
+        """Hang up on the oldest that wait until at most ``most`` connections are left; whether that many are.
+        Their threads see it at once, and end.
+        """
+        with self._lock:
+            while self._waiting and len(self._waiting) + len(self._answered) > most:
+                oldest = next(iter(self._waiting))
+                del self._waiting[oldest]
+                _hang_up(oldest)
+            return len(self._waiting) + len(self._answered) <= most
+
+
+class _Handler(WSGIRequestHandler):
+    server: ScrapeServer
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile: Any = _Limited(self.rfile)
+
+    def parse_request(self) -> bool:
+        whole = super().parse_request()
+        if whole:
+            self.server.asked(self.connection)
+        return whole
+
+    def address_string(self) -> str:
+        return str(self.client_address[0])  # not by asking a name server
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes are not logged."""
+
+
+class _Limited:
+    """A request as it comes in, `REQUEST_BYTES` of it at most."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = REQUEST_BYTES
+        self._begun = False
+
+    def readline(self, size: int = -1) -> bytes:
+        most = self._left + 1
+        line = self._file.readline(most if size < 0 else min(size, most))
+        self._left -= len(line)
+        if self._left < 0:
+            if not self._begun:
+                return b""
+            raise http.client.LineTooLong("header")
+        self._begun = True
+        return line
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+
+def _hang_up(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:  # it is gone
+        pass
