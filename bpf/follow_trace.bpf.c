@@ -84,7 +84,7 @@ SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
 	cpu->left = first;
 	cpu->packet++;
 	cpu->order = 0;
-	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, 0, start, second, ({
+	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, xdp->rxq->queue_index, start, second, ({
 		record->head.length = cpu->head.length;
 		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_HEAD);
 	})))

@@ -122,6 +122,12 @@ async def help_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 0.5)
 
 
+async def history_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 2)
+    await pilot.press("h")
+    await count(pilot, 1)
+
+
 async def events_scene(pilot: Pilot[None]) -> None:
     """On the second interface, from which packets are redirected to the third."""
     ground = STAGE[0]
@@ -208,11 +214,14 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-120x40": ((120, 40), main_scene),
     "main-80x24": ((80, 24), main_scene),
     "candidate-80x24": ((80, 24), candidate_scene),
+    "main-200x50": ((200, 50), main_scene),
     "plan": ((100, 30), plan_scene),
+    "plan-80x24": ((80, 24), plan_scene),
     "what-if": ((100, 30), what_if_scene),
     "load": ((100, 30), load_scene),
     "details": ((100, 34), details_scene),
-    "help": ((90, 50), help_scene),
+    "help": ((140, 48), help_scene),
+    "history": ((100, 24), history_scene),
     "maps": ((100, 24), maps_scene),
     "globals": ((100, 20), globals_scene),
     "replay": ((100, 30), replay_scene),

@@ -9,26 +9,34 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from xdptui.charset import AsciiFilter, wants_ascii
+from xdptui.key_queue import KeyQueue
 from xdptui.main.screen import MainScreen
 from xdptui.outcome import DEBUG, debugging
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.palette import Palette
+from xdptui.settings import CHOICES, Settings, load_settings, save_settings, settings_path
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from xdptui.view.keys import KEYS
 
 if TYPE_CHECKING:
+    from textual.notifications import SeverityLevel
+
     from xdptui.workers.replay import Replay
 
 __all__ = ["XdpTui", "run"]
 
-ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 ENDING_SECONDS = 15.0
 
 
@@ -42,21 +50,39 @@ class XdpTui(App[None]):
     ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+q,ctrl+c", "quit", "Quit", show=False, priority=False),
+        Binding("ctrl+z", "suspend_process", show=False),
+        Binding("ctrl+y", "copy_screen", show=False),
     ]
 
     def __init__(
-        self, netns: str | None = None, interface: str | None = None, replay: Replay | None = None
+        self,
+        netns: str | None = None,
+        interface: str | None = None,
+        replay: Replay | None = None,
+        settings: Settings | None = None,
     ) -> None:
         environ = dict(os.environ)  # before Textual takes NO_COLOR out of it
+        self.settings = settings or Settings()
         # Told at once that colours are the terminal's own, Textual strips them; else it turns them to greys.
         super().__init__(ansi_color=True if "NO_COLOR" in environ else None)
         for theme in (DARK, LIGHT, SIXTEEN):
             self.register_theme(theme)
-        self.theme = choose(environ, self.console.color_system).name
+        self.theme = choose(environ, self.console.color_system, self.settings.theme).name
+        if self.settings.ascii == "always" or (
+            self.settings.ascii == "auto" and settings and wants_ascii(environ)
+        ):
+            self._filters.append(AsciiFilter())
+        self._keys = KeyQueue(self, super().on_event)
         if environ.get("SSH_CONNECTION"):
             self.animation_level = "none"
         self._last_resort: threading.Timer | None = None
-        self.main = MainScreen(netns, interface, replay)
+        self.main = MainScreen(netns, interface, replay, self.settings, copies=self)
+
+    async def on_event(self, event: events.Event) -> None:
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            await self._keys.put(event)
+        else:
+            await super().on_event(event)
 
     def get_default_screen(self) -> Screen[None]:
         return self.main
@@ -71,8 +97,13 @@ class XdpTui(App[None]):
             yield SystemCommand(
                 key.text[0].upper() + key.text[1:], f"key {key.label}", self._does(key.action)
             )
-        for theme in (DARK, LIGHT, SIXTEEN):
-            yield SystemCommand(f"Theme {theme.name}", "change the colours", self._wears(theme.name))
+        for word in CHOICES["theme"]:
+            yield SystemCommand(f"Theme {word}", "change the colours, from now on", self._wears(word))
+        yield SystemCommand(
+            "Copy the screen", "as text, to the clipboard (key ctrl+y)", self.action_copy_screen
+        )
+        yield SystemCommand("Save the screen as SVG", "in the working folder", self._saves(svg=True))
+        yield SystemCommand("Save the screen as text", "in the working folder", self._saves(svg=False))
         yield SystemCommand("Quit", "key q", self._does("quit"))
 
     def action_command_palette(self) -> None:
@@ -85,11 +116,56 @@ class XdpTui(App[None]):
     def _does(self, action: str) -> Callable[[], object]:
         return lambda: self.main.call_later(self.main.act, action)
 
-    def _wears(self, name: str) -> Callable[[], None]:
+    def _wears(self, word: str) -> Callable[[], None]:
         def wear() -> None:
-            self.theme = name
+            self.theme = choose(os.environ, self.console.color_system, word).name
+            self.settings = replace(self.settings, theme=word)
 
         return wear
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Names that others chose are shown as they are; all that is said is remembered."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        self.main.desk.noticed(title, message, serious=severity != "information")
+
+    # Copies
+
+    def screen_text(self) -> str:
+        """What is on the screen, as text."""
+        shown = self.main if isinstance(self.screen, Palette) else self.screen
+        lines = (strip.text.rstrip() for strip in shown._compositor.render_strips())
+        return "\n".join(lines).rstrip() + "\n"
+
+    def action_copy_screen(self) -> None:
+        self.copy(self.screen_text(), "the screen")
+
+    def copy(self, text: str, what: str) -> None:
+        """Put a text on the clipboard of whoever looks at the terminal (OSC 52), and say so."""
+        self.copy_to_clipboard(text)
+        self.notify(f"Copied {what} (if the terminal allows it: OSC 52)", timeout=3)
+
+    def _saves(self, *, svg: bool) -> Callable[[], None]:
+        return lambda: self.save_screen(svg=svg)
+
+    def save_screen(self, *, svg: bool) -> None:
+        """Write the screen into a new file of the working folder."""
+        text = self.export_screenshot(title="xdptui") if svg else self.screen_text()
+        path = os.path.abspath(time.strftime(f"xdptui-%Y%m%d-%H%M%S.{'svg' if svg else 'txt'}"))
+        try:
+            with open(path, "x", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            self.notify(f"{path}: {error.strerror}", title="Not saved", severity="error")
+        else:
+            self.notify(path, title="Saved the screen", timeout=5)
 
     async def action_quit(self) -> None:
         """Quit; asks first if a candidate would be lost."""
@@ -146,17 +222,34 @@ class XdpTui(App[None]):
         return self._exception
 
 
-def run(netns: str | None = None, interface: str | None = None, replay: Replay | None = None) -> int:
-    """Run the terminal program until the user quits.
+def run(
+    netns: str | None = None,
+    interface: str | None = None,
+    replay: Replay | None = None,
+    *,
+    mouse: bool = True,
+) -> int:
+    """Run the terminal program until the user quits. ``mouse`` False leaves the mouse to the terminal.
 
     The exit code is 0; 1 after an internal error; 128 and the signal's number after a signal.
 
     ``netns`` is the name of a network namespace (None: our own), ``interface`` the one to select at first;
     ``replay`` is looked at in place of this machine.
     """
-    app = XdpTui(netns, interface, replay)
-    app.run()
+    path = settings_path(os.environ)
+    settings, trouble = load_settings(path)
+    app = XdpTui(netns, interface, replay, settings)
+    for text in trouble:
+        app.call_later(app.notify, text, title="A setting is not used", severity="warning", timeout=10)
+    app.run(mouse=mouse and settings.mouse)
     app.ended()
+    if path is not None and replay is None:
+        try:
+            after = app.main.settings_now(app.settings)
+            if after != settings:
+                save_settings(path, settings, after)
+        except OSError as failed:
+            print(f"xdptui: the settings can't be saved: {path}: {failed.strerror}", file=sys.stderr)
     error = app.unexpected
     if error is not None:
         print(

@@ -69,7 +69,7 @@ def _terminal(options: Namespace) -> int:
         look(options.interface, options.netns)  # raises NotFound now, in words, and not on a screen
     from xdptui import app
 
-    return app.run(options.netns, options.interface)
+    return app.run(options.netns, options.interface, mouse=options.mouse)
 
 
 def _is_terminal() -> bool:

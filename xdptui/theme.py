@@ -113,11 +113,12 @@ VARIABLES = {
 """What our styles need and a theme of somebody else's doesn't define."""
 
 
-def choose(environ: Mapping[str, str], colour_system: str | None) -> Theme:
-    """The theme for a terminal that says this of itself.
+def choose(environ: Mapping[str, str], colour_system: str | None, wanted: str = "auto") -> Theme:
+    """The theme for a terminal that says this of itself; ``wanted`` is ``auto``, ``dark``, ``light`` or
+    ``16``.
 
     With NO_COLOR, Textual strips the colours of the sixteen-colour theme and leaves bold, dim and reverse.
     """
     if "NO_COLOR" in environ or colour_system in (None, "standard", "windows"):
         return SIXTEEN
-    return DARK
+    return {"light": LIGHT, "16": SIXTEEN}.get(wanted, DARK)

@@ -35,7 +35,7 @@ struct follow_record {
 	__u32 packet; /* number on this CPU */
 	__u32 order;  /* number of the record in its packet: a gap is a record that was lost */
 	__u32 stage;
-	__u32 code;   /* what the slot, or the dispatcher, returned */
+	__u32 code;   /* what the slot, or the dispatcher, returned; at the entry: the RX queue */
 	__s32 moved;  /* by how many bytes the packet's start moved since the stage before */
 	struct follow_head head;
 };

@@ -76,7 +76,7 @@ __attribute__((noinline)) int follow_begin(struct xdp_md *ctx)
 	cpu->left = first;
 	cpu->packet++;
 	cpu->order = 0;
-	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, 0, start, second, ({
+	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, ctx->rx_queue_index, start, second, ({
 		record->head.length = cpu->head.length;
 		record->head.captured = follow_copy(ctx, record->head.bytes, FOLLOW_HEAD);
 	})))

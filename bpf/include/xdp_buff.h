@@ -25,6 +25,7 @@ struct net_device {
 
 struct xdp_rxq_info {
 	struct net_device *dev;
+	__u32 queue_index;
 };
 
 struct xdp_buff {

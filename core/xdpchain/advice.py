@@ -26,6 +26,7 @@ class Do(Enum):
     LIST_NETNS = auto()
     REMOVE_NETNS_FILE = auto()  # the namespace's name
     SWITCH_JIT_ON = auto()
+    MOUNT_SYSFS = auto()
 
     LOAD = auto()
     ADD = auto()
@@ -40,6 +41,7 @@ class Do(Enum):
     START_WITH_FRESH_MAPS = auto()
     MOVE_PINNED_MAP = auto()  # the pin's path
     SET_IN_MAP = auto()
+    REPLACE = auto()
     LOWER_MTU = auto()  # bytes
     BUILD_FOR_FRAGMENTS = auto()
     USE_STATIC = auto()  # of programs that can't be traced
@@ -51,6 +53,7 @@ class Do(Enum):
     CONFIRM = auto()
     ROLL_BACK = auto()
     GO_WITHOUT_CONFIRM = auto()
+    CONFIRM_OR_INSIST = auto()
     CLEAN = auto()
     REMAKE = auto()  # what libxdp's own loader can remove, and we can't edit
     DETACH_IDLE = auto()  # the mode: only for a program that is known to do nothing

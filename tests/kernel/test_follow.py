@@ -517,3 +517,18 @@ def test_silent_when_nobody_is_there(root: None, samples: Path) -> None:
         built.close()
         for fd in maps.values():
             fd.close()
+
+
+def test_the_queue_that_a_packet_came_in_on(playground: Playground, samples: Path) -> None:
+    """Flows are spread over the queues of the pair; each packet says its own."""
+    for namespace, name in ((playground.netns, "xdp0"), (playground.peer_netns, "peer0")):
+        words = ["ip", "netns", "exec", namespace, "ethtool", "-L", name, "rx", "2", "tx", "2"]
+        made = subprocess.run(words, capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"ethtool -L {name}: {made.stderr.strip()}")
+    running = change(playground, scripted_chain(samples, [PASS_ON], Linkage.STATIC))
+    flows = [udp(PEER, NEAR, 9, source_port=40000 + i) for i in range(32)]
+    with follow(running, "udp", count=32, rate=1000) as follower:
+        playground.send(flows)
+        found = collect(follower, 32)
+    assert {packet.queue for packet in found} == {0, 1}

@@ -68,7 +68,7 @@ def test_known_packets_and_an_edit(
         process.wait()
     assert process.returncode == (0 if end != signal.SIGKILL else -signal.SIGKILL)
     if end != signal.SIGKILL:
-        assert "2 times what ran" in out
+        assert "2 snapshots of what ran" in out
     recording = Recording(str(file))
     index = playground.ifindex
     assert passed(recording, 0, index) == 0

@@ -21,11 +21,12 @@ from xdpchain.change.journal import store
 from xdpchain.change.journal.entries import Kind
 from xdpchain.change.journal.undoing import NothingToUndo, history, undo_of
 from xdpchain.change.plan import make_plan
-from xdpchain.editing import apply, undo
+from xdpchain.editing import apply, edit, undo
 from xdpchain.errors import Busy, NotFound, NotOurs
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import keep_maps, load_component
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing import frames
@@ -251,6 +252,52 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(
         stored.write_bytes(b"not what it was")
     with pytest.raises(NotFound, match="not in the journal"):
         undone(guarded)
+
+
+def renamed(playground: Playground, old: str, new: str) -> Running:
+    subprocess.run(["ip", "-n", playground.netns, "link", "set", old, "name", new], check=True)
+    return look(new, playground.netns)
+
+
+def test_history_follows_an_interface_that_is_renamed(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(store.STATE, str(tmp_path))
+    name = guarded.ifname
+    first = change(guarded, chain_of(samples, "firewall", "monitor"))
+    assert first.chain is not None
+    change(guarded, first.chain.remove([0]))
+    now = renamed(guarded, name, "later0")
+    assert [entry.number for entry in history(now)] == [1, 2]
+    back = undo("later0", guarded.netns)
+    assert shown(back) == shown(first)
+    assert [entry.kind for entry in history(back)] == [Kind.CHANGE, Kind.CHANGE, Kind.UNDO]
+    assert history(renamed(guarded, "later0", name))[-1].kind is Kind.UNDO, "and back again"
+    # Another one takes its name: it has no part in that history.
+    renamed(guarded, name, "later1")
+    subprocess.run(
+        ["ip", "-n", guarded.netns, "link", "add", name, "type", "veth", "peer", "name", "other"], check=True
+    )
+    assert history(look(name, guarded.netns)) == ()
+    edit(name, lambda _: chain_of(samples, "pass"), netns=guarded.netns)
+    assert [entry.before.program for entry in history(look(name, guarded.netns))] == [None]
+    assert len(history(look("later1", guarded.netns))) == 3
+
+
+def test_history_follows_an_interface_to_another_namespace(
+    guarded: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(store.STATE, str(tmp_path))
+    first = change(guarded, chain_of(samples, "firewall", "monitor"))
+    assert first.chain is not None
+    second = change(guarded, first.chain.remove([0]))
+    words = ["ip", "-n", guarded.netns, "link", "set", guarded.ifname, "netns", guarded.peer_netns]
+    subprocess.run([*words, "name", "moved0"], check=True)
+    now = look("moved0", guarded.peer_netns)
+    assert now.identity[1] == second.identity[1], "the program goes along"
+    assert [entry.number for entry in history(now)] == [1, 2]
+    assert shown(undo("moved0", guarded.peer_netns)) == shown(first)
+    assert len(history(look("moved0", guarded.peer_netns))) == 3
 
 
 def test_the_journal_is_bounded(

@@ -29,10 +29,11 @@ PORT = 2222
 
 # Takes a name, and runs a command as its child, or waits until its input ends.
 STAND_IN = """
-import ctypes, subprocess, sys
+import ctypes, os, subprocess, sys
+os.setuid(int(sys.argv[2]))
 ctypes.CDLL(None).prctl(15, sys.argv[1].encode())
-if sys.argv[2:]:
-    sys.exit(subprocess.run(sys.argv[2:]).returncode)
+if sys.argv[3:]:
+    sys.exit(subprocess.run(sys.argv[3:]).returncode)
 print("ready", flush=True)
 sys.stdin.read()
 """
@@ -90,10 +91,10 @@ def connected(
 
 
 @contextlib.contextmanager
-def standing_in(name: str, *held: socket.socket) -> Iterator[None]:
+def standing_in(name: str, *held: socket.socket, uid: int = 0) -> Iterator[None]:
     """Another process of that name, no ancestor of ours, that alone holds these sockets."""
     with subprocess.Popen(
-        [sys.executable, "-c", STAND_IN, name],
+        [sys.executable, "-c", STAND_IN, name, str(uid)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[one.fileno() for one in held],
     ) as process:  # fmt: skip
         assert process.stdout is not None
@@ -108,7 +109,7 @@ def asked_below(
     ground: Playground, name: str, *held: socket.socket, environment: dict[str, str] | None = None
 ) -> list[str]:
     """What a process finds whose parent has that name, and holds these sockets."""
-    command = [sys.executable, "-c", STAND_IN, name]
+    command = [sys.executable, "-c", STAND_IN, name, "0"]
     command += [sys.executable, "-c", ASK, str(ROOT / "core"), ground.netns]
     env = {key: value for key, value in os.environ.items() if key != "SSH_CONNECTION"}
     done = subprocess.run(
@@ -161,6 +162,12 @@ def test_an_old_pane_of_tmux(ground: Playground, monkeypatch: pytest.MonkeyPatch
 
 def test_connections_that_no_sshd_has_are_nobody_s(ground: Playground) -> None:
     with connected(ground, NEAR4) as (accepted, server), standing_in("httpd", accepted, server):
+        assert own_connections(ground.netns).connections == ()
+
+
+def test_a_process_of_another_user_is_no_sshd(ground: Playground) -> None:
+    """A name costs nothing: what a stranger holds is not guarded, or strangers could hold up changes."""
+    with connected(ground, NEAR4) as (accepted, server), standing_in("sshd", accepted, server, uid=65534):
         assert own_connections(ground.netns).connections == ()
 
 

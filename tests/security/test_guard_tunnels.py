@@ -300,3 +300,28 @@ def test_devices_below_a_macvlan(
     assert lost is not None
     assert len(lost.lost) == 3
     assert judge(look_at(ground), Chain().add(dropping(17, 0))) == Judgement("xdp0")
+
+
+@LAB
+def test_devices_below_a_vlan_on_a_bond(
+    ground: Playground, monkeypatch: pytest.MonkeyPatch, dropping: Callable[[int, int], Slot]
+) -> None:
+    ip(
+        ground.netns,
+        "link add bond0 type bond mode active-backup",
+        "link set xdp0 down",
+        "link set xdp0 master bond0",
+        "link set bond0 up",
+        "link add link bond0 name bond0.7 type vlan id 7",
+        "link set bond0.7 up",
+        f"addr add {INNER_NEAR}/24 dev bond0.7",
+        f"neigh add {INNER_PEER} lladdr 02:00:00:00:00:99 dev bond0.7",
+    )
+    monkeypatch.setenv("SSH_CONNECTION", f"{INNER_PEER} 50022 {INNER_NEAR} 22")
+    assert len(own_interfaces(ground.netns)) == 3
+    supply = own_packets(where(ground))
+    assert supply is not None
+    tagged = [packet for packet in supply.packets if packet.name.endswith("VLAN 7")]
+    assert len(tagged) == 3
+    assert {packet.data[12:16] for packet in tagged} == {bytes((0x81, 0, 0, 7))}
+    assert judge(look_at(ground), Chain().add(dropping(17, 0))) == Judgement("xdp0")

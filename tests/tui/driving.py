@@ -21,6 +21,7 @@ from xdpchain.observe.discover import look
 from xdpchain.testing.playground import Playground
 from xdptui.app import XdpTui
 from xdptui.screens.dialog import Dialog
+from xdptui.screens.plan import PlanDialog
 from xdptui.view.chain_lines import columns
 from xdptui.view.session import Session
 from xdptui.widgets.cell_grid import CellGrid
@@ -97,6 +98,14 @@ class Driver:
         )
         await self.pilot.click(f"#{id}")
         await self.pilot.pause()
+
+    async def apply(self) -> None:
+        """Apply the candidate; past its plan, where there are warnings."""
+        await self.press("a")
+        main = self.app.main
+        await self.until(lambda: self.dialog() or not main.desk.busy)
+        if self.dialog(PlanDialog):
+            await self.press("a")
 
     async def drag(self, source: int, target: int) -> None:
         """Drag a slot by its name to another place."""

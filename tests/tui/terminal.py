@@ -22,7 +22,11 @@ from typing import Self
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
 START = "import sys; from xdptui.app import run; sys.exit(run(*sys.argv[1:]))"
-BASE = {"PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT}", "LANG": "C.UTF-8"}
+BASE = {
+    "PYTHONPATH": f"{ROOT / 'core'}{os.pathsep}{ROOT}",
+    "LANG": "C.UTF-8",
+    "XDG_CONFIG_HOME": "/nonexistent",  # nobody's settings
+}
 
 
 def environment(more: Mapping[str, str]) -> dict[str, str]:

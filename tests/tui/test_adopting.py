@@ -48,7 +48,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: "the kernel's tag proves" in driver.label("#facts"))
             await driver.answer("add")
             await driver.until(lambda: driver.dialog(PlanDialog))
-            assert "« xdp_counter" in driver.text()
+            assert "« 0 xdp_counter" in driver.text()
             assert look_at(guarded).owner is Owner.FOREIGN
             await driver.press("a")
             await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
@@ -94,7 +94,7 @@ async def test_undo_without_edits_takes_back_the_last_change(playground: Playgro
         # The journal has it for what it is: undone once more, it goes one further back, to the empty hook.
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "- xdp_firewall" in driver.text()
+        assert "- 0 xdp_firewall" in driver.text()
 
 
 async def test_an_edit_is_undone_before_a_change(playground: Playground, samples: Path) -> None:

@@ -37,7 +37,7 @@ async def swapped(driver: Driver) -> None:
     await driver.press("K" if driver.session.slot else "J")
     await driver.press("w")
     await driver.until(lambda: "WAITS 60 s" in driver.lines("banner")[0])
-    await driver.press("a")
+    await driver.apply()
     await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
     await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
 
@@ -74,7 +74,8 @@ async def test_unconfirmed_it_goes_back_and_that_is_said(
     before = run_chain(guarded, samples, "firewall", "monitor")
     monkeypatch.setattr(sessions, "CONFIRM_SECONDS", 2.0)
     async with driving(guarded.netns, guarded.ifname) as driver:
-        await driver.press("J", "w", "a")
+        await driver.press("J", "w")
+        await driver.apply()
         await driver.until(lambda: driver.session.running and driver.session.running.armed)
         await driver.until(lambda: said(driver, "the change was rolled back"))
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
@@ -106,7 +107,7 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
         await driver.until(lambda: driver.session.own)
         await driver.press("J")
         await driver.until(lambda: "WAITS 60 s" in driver.lines("banner")[0])
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         assert "Your own connection comes in" in driver.text()
         assert "rolls back by itself" in driver.text()
@@ -117,7 +118,8 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
         # It can be switched off, and then says what that means.
         await driver.press("C")
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
-        await driver.press("w", "K", "a")
+        await driver.press("w", "K")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         assert "no way back" in driver.text()
         await driver.press("escape")
@@ -129,7 +131,8 @@ async def test_elsewhere_nothing_waits_unasked(guarded: Playground, samples: Pat
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.press("C")
         assert said(driver, "No change waits")
-        await driver.press("J", "a")
+        await driver.press("J")
+        await driver.apply()
         await driver.until(lambda: driver.session.changes == 0 and not driver.dialog(Applying))
     assert look_at(guarded).armed is None
     change(guarded, lambda chain: chain.remove([0]))

@@ -23,6 +23,7 @@ from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
+from xdptui.screens.linkage import LinkageDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.policy import PolicyDialog
 from xdptui.screens.priority import PriorityDialog
@@ -36,7 +37,7 @@ THREE_NAMES = ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
 
 async def applied(driver: Driver) -> None:
     """Apply, and wait until it has happened."""
-    await driver.press("a")
+    await driver.apply()
     await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
 
 
@@ -53,7 +54,7 @@ async def test_drag_plan_apply(playground: Playground, samples: Path) -> None:
         await driver.press("p")
         await driver.until(lambda: driver.dialog(PlanDialog))
         assert "swap it in for program" in driver.text()
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.session.state is State.RUNNING)
     after = look_at(playground)
     assert names(after) == [*THREE_NAMES[1:], "xdp_firewall"]
@@ -221,13 +222,13 @@ async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over
         await driver.until(lambda: driver.session.state is State.STALE)
         assert "STALE" in driver.lines("banner")[0]
         assert len(driver.session.chain) == 3, "the candidate stays visible"
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: "Somebody else changed" in driver.text())
         assert "xdp_monitor" in driver.text()
         await driver.press("enter")  # the harmless button
         await driver.until(lambda: not driver.dialog())
         assert driver.session.state is State.STALE
-        await driver.press("a")
+        await driver.apply()
         await driver.answer("rebase")
         await driver.until(lambda: driver.session.state is State.CANDIDATE)
         assert [s.name for s in driver.session.chain] == THREE_NAMES[:2]
@@ -247,7 +248,7 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
         await driver.pilot.pause(0.5)  # a look that is under way ends
         await driver.press("D")
         theirs = change(playground, lambda chain: chain.remove([2]))
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: "Somebody else was faster" in driver.text())
         assert look_at(playground).identity == theirs.identity
         await driver.press("escape")
@@ -274,7 +275,8 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
 
     monkeypatch.setattr("xdpchain.editing.apply", held_up)
     async with driving(playground.netns, playground.ifname) as driver:
-        await driver.press("J", "a")
+        await driver.press("J")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Applying) and "•" in driver.label("#steps"))
         await driver.press("q")  # calls it off, and does not quit
         assert not driver.app._exit
@@ -290,15 +292,25 @@ async def test_relink_says_why_not_or_makes_a_candidate(playground: Playground, 
         await driver.until(lambda: driver.session.linkage_why)
         assert driver.session.linkage is linkage
         await driver.press("L")
+        await driver.until(lambda: driver.dialog(LinkageDialog))
+        await driver.press("t")
+        await driver.until(lambda: not driver.dialog())
         assert driver.session.chain.linkage is Linkage.TAILCALL
         assert driver.session.changes == 1
+        assert "static → tailcall" in driver.lines("banner")[0]
         await driver.press("L")
+        await driver.until(lambda: driver.dialog(LinkageDialog))
+        await driver.press("f")
         if linkage is Linkage.FREPLACE:
+            await driver.until(lambda: not driver.dialog())
             assert driver.session.chain.linkage is Linkage.FREPLACE
             assert driver.session.changes == 1
         else:
-            assert driver.session.changes == 0
+            assert "not available" in driver.text()
             assert any(why in notice.message for notice in driver.app._notifications)
+            await driver.press("s")
+            await driver.until(lambda: not driver.dialog())
+            assert driver.session.changes == 0
 
 
 async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: Path) -> None:
@@ -328,7 +340,7 @@ async def test_a_route_that_leads_back_is_refused_in_the_plan(playground: Playgr
     routed = change(playground, lambda chain: chain.route(0, Action.DROP, chain.slots[1].key))
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.drag(0, 2)
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: "leads back" in driver.text())
         await driver.press("escape")
     assert look_at(playground).identity == routed.identity
@@ -360,4 +372,6 @@ async def test_buttons_stay_in_sight_where_there_is_little_room(
     async with driving(playground.netns, playground.ifname, size=(60, 15)) as driver:
         await driver.press("D", "J", "p")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        await driver.until(lambda: "Apply (a)" in driver.text() and "Back (esc)" in driver.text())
+        await driver.until(
+            lambda: "Apply with 1 warning (a)" in driver.text() and "Back (esc)" in driver.text()
+        )

@@ -17,6 +17,7 @@ from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.globals_form import GlobalsForm
 from xdptui.screens.load import LoadDialog
+from xdptui.screens.plan import PlanDialog
 from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import State
@@ -33,7 +34,7 @@ async def open_object(driver: Driver, path: Path, key: str = "l") -> None:
 
 
 async def apply_and_wait(driver: Driver) -> None:
-    await driver.press("a")
+    await driver.apply()
     await driver.until(lambda: driver.session.state in (State.RUNNING, State.FREE) and not driver.dialog())
 
 
@@ -160,13 +161,17 @@ async def test_a_program_that_the_verifier_refuses(playground: Playground, sampl
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())
         await driver.press("a")
-        await driver.until(lambda: driver.dialog(Failure))
+        await driver.until(lambda: driver.dialog(PlanDialog))  # for there is a warning
+        await driver.until(lambda: "It can't be applied" in driver.text())
         assert "Traceback" not in driver.text()
-        assert not driver.app.screen.query_one("#detail").display
+        assert driver.app.screen.query_one("#apply", Button).disabled
+        await driver.press("a")
+        assert driver.dialog(PlanDialog), "what the verifier refuses can't be applied"
         await driver.press("d")
+        await driver.until(lambda: driver.dialog(Failure))
         assert driver.app.screen.query_one("#detail").display
         assert driver.label("#detail").strip(), "the verifier's own words"
-        await driver.press("escape")
+        await driver.press("escape", "escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1, "the candidate is kept, to be mended"
     assert look_at(playground).identity == before.identity
@@ -198,7 +203,10 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("down", "u")
         await driver.until(lambda: driver.dialog(UnloadDialog))
-        await driver.press("enter")
+        assert "Remove 1 of 3 (u)" in driver.text()
+        await driver.press("down", "space")  # the list has the focus
+        await driver.until(lambda: "Remove 2 of 3 (u)" in driver.text())
+        await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 0
         await driver.press("u")
@@ -206,13 +214,15 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
         await driver.until(lambda: driver.session.changes == 1)
         assert "removed, not yet applied" in "\n".join(driver.lines("chain"))
         await driver.press("a")
-        await driver.until(lambda: driver.dialog(Confirm))
+        await driver.until(lambda: driver.dialog(PlanDialog) or driver.dialog(Confirm))
         await driver.press("enter")
         await driver.until(lambda: not driver.dialog())
         assert look_at(playground).identity == before.identity
         await driver.press("a")
-        await driver.answer("yes")
-        await driver.until(lambda: driver.session.state is State.RUNNING)
+        await driver.until(lambda: driver.dialog(PlanDialog) or driver.dialog(Confirm))
+        # The plan names what is removed, so it is the only question; without warnings there is no plan.
+        await driver.press("a" if driver.dialog(PlanDialog) else "y")
+        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
 
 
@@ -222,7 +232,7 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
         await driver.press("u", "a")
         await driver.answer("remove")
         await driver.until(lambda: driver.session.changes == 2)
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         yes = driver.app.screen.query_one("#yes", Button)
         await driver.type("wrong")
@@ -230,7 +240,7 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
         await driver.press("enter", "enter")
         await driver.until(lambda: not driver.dialog())
         assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         await driver.type(playground.ifname)
         await driver.answer("yes")

@@ -21,7 +21,7 @@ from xdptui.screens.confirm import Confirm
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
 from xdptui.screens.why import WhyScreen
-from xdptui.view.keys import KEYS
+from xdptui.view.keys import KEYS, works
 from xdptui.view.session import State
 from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.filter_line import FilterLine
@@ -68,11 +68,12 @@ async def test_details(playground: Playground, samples: Path) -> None:
 
 
 async def test_help_names_every_key(playground: Playground) -> None:
-    async with driving(playground.netns, playground.ifname, size=(100, 80)) as driver:
+    async with driving(playground.netns, playground.ifname, size=(100, 100)) as driver:
         await driver.press("question_mark")
         await driver.until(lambda: driver.dialog(HelpScreen))
         text = driver.text()
-        missing = [key.text for key in KEYS if key.text not in text]
+        here = [key for key in KEYS if works(key, read_only=False, replaying=False)]
+        missing = [key.text for key in here if key.text not in text]
         assert not missing
         await driver.press("question_mark")
         await driver.until(lambda: not driver.dialog())

@@ -135,7 +135,7 @@ async def test_it_plays_by_itself() -> None:
 
 async def test_nothing_can_be_edited() -> None:
     async with replaying(DEMO) as driver:
-        assert "RECORDING" in driver.lines("banner")[0]
+        assert "REPLAY" in driver.lines("banner")[0]
         for key in ("l", "u", "J", "D", "e", "a", "p", "m", "enter", "d", "w", "z", "L", "o"):
             await driver.press(key)
             assert driver.app.screen is driver.app.main, key

@@ -29,7 +29,7 @@ async def test_a_slot_goes_into_shadow_and_says_what_it_would_do(
         playground.send([scripted(b"\1\2")] * 3)  # these it drops yet
         await driver.until(lambda: "0     3" in driver.lines("chain")[2])
         assert not any("would drop" in line for line in driver.lines("chain"))
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
         assert [slot.shadow for slot in look_at(playground).chain or ()] == [True, False]
         playground.send([scripted(b"\1\2")] * 3 + [scripted(b"\2\2")] * 197)
@@ -37,6 +37,6 @@ async def test_a_slot_goes_into_shadow_and_says_what_it_would_do(
         await driver.until(lambda: any(words in line for line in driver.lines("inspector")))
         await driver.until(lambda: any("would drop 1.5 %" in line for line in driver.lines("chain")))
         await driver.press("S")
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
         assert [slot.shadow for slot in look_at(playground).chain or ()] == [False, False]

@@ -11,7 +11,9 @@ import pytest
 
 from tests.kernel.arming import no_guardian_survives
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
+from xdpchain.errors import KernelRefused
 from xdpchain.testing.playground import Playground
+from xdpchain.trial import whatif
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
@@ -117,14 +119,15 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
         await driver.until(lambda: "your own ssh connection's packets are among" in driver.label("#packets"))
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
-        await driver.press("a")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         assert "It would cut it" in driver.text()
         assert "rolls back by itself" in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
 
-        await driver.press("w", "a")  # not to wait
+        await driver.press("w")  # not to wait
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         text = driver.text()
         assert "This would cut your own ssh connection through xdp0." in text
@@ -138,11 +141,34 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
     assert names(look_at(own)) == ["xdp_drop", "xdp_monitor"]
 
 
+async def test_what_is_not_checked_takes_as_much(
+    own: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise KernelRefused("it can't be tried", "of a fault that was put here")
+
+    run_chain(own, samples, "monitor", "firewall")
+    async with driving(own.netns, own.ifname) as driver:
+        await driver.until(lambda: driver.session.own)
+        monkeypatch.setattr(whatif, "Trial", refuse)
+        await driver.press("J", "w", "a")
+        await driver.until(lambda: driver.dialog(Confirm))
+        text = " ".join(driver.text().replace("│", " ").split())
+        assert "Whether this cuts it is not checked: it can't be tried: of a fault that was put here." in text
+        await driver.type(own.ifname)
+        assert driver.app.screen.query_one("#yes").disabled, "the interface's name is not enough"
+        await driver.press(*["backspace"] * len(own.ifname))
+        await driver.type("cut it")
+        await driver.answer("yes")
+        await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
+
+
 async def test_a_candidate_that_spares_it_asks_as_before(own: Playground, samples: Path) -> None:
     run_chain(own, samples, "monitor", "firewall")
     async with driving(own.netns, own.ifname) as driver:
         await driver.until(lambda: driver.session.own)
-        await driver.press("J", "a")
+        await driver.press("J")
+        await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         text = driver.text()
         assert "Your own connection comes in through xdp0." in text

@@ -214,3 +214,14 @@ def test_slots_by_number_and_by_name() -> None:
         values.slot(chain, "b", where)
     with pytest.raises(NotFound, match="no slot"):
         values.slot(None, "0", where)
+
+
+def test_the_mouse_may_be_left_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from xdptui import app
+
+    asked: list[bool] = []
+    monkeypatch.setattr(cli, "_is_terminal", lambda: True)
+    monkeypatch.setattr(app, "run", lambda netns, interface, *, mouse: asked.append(mouse) or 0)
+    assert cli.main([]) == 0
+    assert cli.main(["--no-mouse"]) == 0
+    assert asked == [True, False]

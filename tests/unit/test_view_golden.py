@@ -68,9 +68,9 @@ def screen(width: int) -> list[str]:
 
 AT_80 = """\
  xdptui  wan0 native · static · dispatcher 109            CANDIDATE (3 changes)
-  interface      link mode    owner   chain       pkt/s driver   features
-▶*wan0           up   native  xdptui  3 static    1.24k ixgbe    basic redirect…
-  lan0           up   -       free                    - ixgbe    ?
+  interface       link mode    owner   chain       pkt/s driver   features
+▶*wan0            up   native  xdptui  3 static    1.24k ixgbe    basic redirec…
+  lan0            up   -       free                    - ixgbe    ?
    #  prio name           A D P T R       A     D     P     T     R   all  trend
 ▶~ 0    20 xdp_ratelimit  · D*P · ·       0   200 1.00k     0     0 1.20k
                             packets       3     0 2.00M     0     0 2.00M 1.00GB

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -65,7 +66,7 @@ ADOPT_CONFIRM = "60"
 VALUE_OPTIONS = ("--netns",)
 """Options with a value that may stand before the command."""
 
-USAGE = """xdptui [IF] [--netns NAME]
+USAGE = """xdptui [IF] [--netns NAME] [--no-mouse]
        xdptui COMMAND ... [--json] [--netns NAME] [-v]"""
 
 DESCRIPTION = """\
@@ -73,11 +74,33 @@ Chains of XDP programs on a network interface: see them, edit them live.
 Without a command: the terminal program (a plain status table where there is no terminal)."""
 
 
+class _Once(argparse._StoreAction):
+    """A value that may be given once: of two, the last would win without a word."""
+
+    _given_to: weakref.ref[argparse.Namespace] | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string is not None:
+            if self._given_to is not None and self._given_to() is namespace:
+                what = f"{option_string} is given more than once"
+                raise UsageError(what, todo="Give it once: it holds for all")
+            self._given_to = weakref.ref(namespace)
+        super().__call__(parser, namespace, values, option_string)
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is an UsageError, and options may stand between the positional arguments."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_abbrev=False, **kwargs)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
         self._mixing = False
 
     def error(self, message: str) -> NoReturn:
@@ -90,7 +113,8 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         # The leaves alone: argparse can't mix where subcommands follow. It calls back while it mixes.
-        if self._mixing or self._subparsers is not None:
+        # Nor after --, where the rest are no options.
+        if self._mixing or self._subparsers is not None or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
@@ -139,6 +163,7 @@ def terminal_parser() -> argparse.ArgumentParser:
     """What may be written without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
     parser.add_argument("interface", metavar="IF", nargs="?")
+    parser.add_argument("--no-mouse", dest="mouse", action="store_false")
     _common(parser, top=True)
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser

@@ -6,11 +6,9 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
-from xdpchain.change.checks import Finding, check_component
 from xdpchain.change.confirm.arming import LEAST
 from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan
-from xdpchain.errors import PermissionDenied
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
@@ -23,9 +21,10 @@ from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
+from xdptui.workers.plan_check import findings_of, link_candidate
 from xdptui.workers.readings import totals
 
-__all__ = ["findings_of", "run", "try_out"]
+__all__ = ["run", "try_out"]
 
 
 def run(options: Namespace) -> int:
@@ -84,34 +83,9 @@ def _apply(
 
 
 def try_out(plan: Plan, talk: Talk) -> str:
-    """Link the candidate on copies of its maps, attached to nothing: what the kernel refuses is known then.
-
-    Returns a remark. Raises LinkRefused and whatever else applying would raise while it links.
-    """
-    if plan.empty or not plan.candidate.slots:
-        return ""
-    if plan.candidate.linkage == "freplace":
-        return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
-    from xdpchain.trial.run import MapTooLarge, run_trial
-
+    """Link the candidate, attached to nothing, and return a remark. Raises what `link_candidate` raises."""
     talk.step("link the candidate, attach it to nothing")
-    try:
-        run_trial(plan.candidate, ())
-    except (PermissionDenied, MapTooLarge) as error:
-        return f"not tried: {error}"
-    return "tried: the kernel takes the linked chain (it was attached to nothing)"
-
-
-def findings_of(plan: Plan) -> tuple[Finding, ...]:
-    """What speaks against the new components on this interface, each once."""
-    found: dict[Finding, None] = {}
-    kept = {slot.key for slot in plan.running.chain or ()}
-    for slot in plan.candidate.slots:
-        if slot.key not in kept:
-            for finding in check_component(slot.component, plan.running, plan.candidate.mode):
-                if finding.level != "ok":
-                    found[finding] = None
-    return tuple(found)
+    return link_candidate(plan)
 
 
 def _show(

@@ -14,13 +14,13 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.spec.targets import Target
-from xdptui.commands.change import findings_of
 from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
 from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.whatif_text import whatif_text
+from xdptui.workers.plan_check import findings_of
 from xdptui.workers.readings import totals
 
 __all__ = ["Result", "State", "report_document", "report_line", "report_text", "summary"]

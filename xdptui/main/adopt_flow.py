@@ -43,7 +43,6 @@ class AdoptFlow(Controller):
         from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
         from xdptui.screens.adopt import AdoptDialog
-        from xdptui.screens.plan import PlanDialog
 
         try:
             await asyncio.to_thread(check_adoptable, running)  # it may look for who holds it
@@ -62,5 +61,4 @@ class AdoptFlow(Controller):
         except XdpChainError as error:
             self._desk.fail(error, "Not adopted")
             return
-        if await self._desk.ask(PlanDialog(plan, remarks=adoption.notes)):
-            await self._apply.carry_out(plan, waits=True)
+        await self._apply.propose(plan, remarks=adoption.notes, waits=True)

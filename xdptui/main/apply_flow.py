@@ -15,7 +15,9 @@ from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.questions import questions
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
-from xdptui.view.session import CONFIRM_SECONDS, Session
+from xdptui.view.session import Session
+from xdptui.view.traffic_effects import traffic_effects
+from xdptui.workers.meter import Meter
 
 if TYPE_CHECKING:
     from xdpchain.trial.ssh_guard import Judgement
@@ -26,9 +28,9 @@ __all__ = ["ApplyFlow"]
 class ApplyFlow(Controller):
     """Plan, apply, drop. ``done`` is called after each attempt, to catch up with what happened meanwhile."""
 
-    def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
+    def __init__(self, desk: Desk, meter: Meter, done: Callable[[], None]) -> None:
         super().__init__(desk)
-        self._done = done
+        self._meter, self._done = meter, done
 
     @property
     def actions(self) -> Actions:
@@ -61,13 +63,22 @@ class ApplyFlow(Controller):
             await self._resolve_stale()
             return
         plan = self._made()
-        if plan is None:
-            return
+        if plan is not None:
+            refusal = f"Read-only: {self.session.read_only_why}" if self.session.read_only else ""
+            await self.propose(plan, refusal=refusal)
+
+    async def propose(
+        self, plan: Plan, *, refusal: str = "", remarks: tuple[str, ...] = (), waits: bool = False
+    ) -> None:
+        """Show a plan, and carry it out if that is wanted. ``refusal`` is why it can't be; ``waits`` as in
+        `carry_out`.
+        """
         from xdptui.screens.plan import PlanDialog
 
-        refusal = f"Read-only: {self.session.read_only_why}" if self.session.read_only else ""
-        if await self._desk.ask(PlanDialog(plan, refusal)):
-            await self.carry_out(plan)
+        base, reading = plan.running.chain, self._meter.last(plan.running.interface.ifindex)
+        traffic = traffic_effects(base, plan.candidate, reading) if base and reading else ()
+        if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic)):
+            await self.carry_out(plan, waits=waits, seen=True)
 
     def apply(self) -> None:
         if not self.session.changes:
@@ -80,19 +91,25 @@ class ApplyFlow(Controller):
             await self._resolve_stale()
             return
         plan = self._made()
-        if plan is not None:
+        if plan is None:
+            return
+        if plan.warnings:  # nobody applies past a warning without having seen it
+            await self.propose(plan)
+        else:
             await self.carry_out(plan)
 
-    async def carry_out(self, plan: Plan, *, waits: bool = False) -> None:
-        """``waits``: to be confirmed, unless it was said that changes here need not be (w)."""
+    async def carry_out(self, plan: Plan, *, waits: bool = False, seen: bool = False) -> None:
+        """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``seen``: the
+        plan was shown, which names what is removed; after that only what must be typed is asked for.
+        """
         where = plan.running.interface.name
         confirm = self.session.confirm
         if waits and self.session.waits.get(plan.running.interface.ifindex, True):
-            confirm = CONFIRM_SECONDS
+            confirm = self.session.patience
         own = plan.running.interface.ifindex in self.session.own
         judged = await self._judge(plan) if own else None
         text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)
-        if text:
+        if text and (demand or not seen):
             heading = "Your own connection" if own else "Remove programs"
             dialog = Confirm(heading, text, yes, "Keep as it is", demand=demand)
             if not await self._desk.ask(dialog):
@@ -151,12 +168,12 @@ class ApplyFlow(Controller):
 
     async def _drop_flow(self, session: Session, running: Running) -> None:
         dialog = Confirm(
-            "Drop the candidate",
+            "Discard the candidate",
             (
-                f"{session.changes} changes to {running.interface.name} will be forgotten.",
+                f"{session.changes} changes to {running.interface.name} will be discarded.",
                 "What runs is not touched.",
             ),
-            "Drop",
+            "Discard",
             "Keep",
         )
         if not await self._desk.ask(dialog):

@@ -8,7 +8,8 @@ from dataclasses import replace
 from xdpchain.model.actions import ALL_ACTIONS
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.panes import Panes
-from xdptui.view.session import Shown
+from xdptui.view.keys import KEYS
+from xdptui.view.session import Order, Shown
 from xdptui.workers.meter import Meter
 
 __all__ = ["BrowseFlow"]
@@ -29,13 +30,18 @@ class BrowseFlow(Controller):
             "other_pane": self._panes.focus_other,
             "filter": self._panes.open_filter,
             "sort": self.sort,
+            "invert": self.invert,
+            "hide": self.hide,
+            "zoom": self.zoom,
+            "grow": self.grow,
             "numbers": self.numbers,
             "freeze": self.freeze,
         }
 
     def cursor(self, by: int) -> None:
         session = self.session
-        if not self._panes.interfaces.has_focus:
+        # In what the eye is on: a chain without slots has nothing to move in.
+        if not self._panes.interfaces.has_focus and (session.chain.slots or session.removed):
             self._desk.put(session.at_slot(session.slot + by))
             return
         places = [r.interface.ifindex for r in session.visible]
@@ -49,10 +55,35 @@ class BrowseFlow(Controller):
         self._desk.put(replace(self.session, action=ALL_ACTIONS[max(0, min(len(ALL_ACTIONS) - 1, place))]))
 
     def sort(self) -> None:
-        orders = list(type(self.session.order))
-        order = orders[(orders.index(self.session.order) + 1) % len(orders)]
-        self._desk.put(replace(self.session, order=order, traffic=self._meter.rates()))
-        self._desk.notify(f"sorted by {order}", timeout=2)
+        """By the next column."""
+        orders = list(Order)
+        self._sort(orders[(orders.index(self.session.order) + 1) % len(orders)], reverse=False)
+
+    def sort_by(self, order: Order) -> None:
+        """By a column whose heading was clicked; once more: the other way round."""
+        self._sort(order, reverse=order is self.session.order and not self.session.reverse)
+
+    def invert(self) -> None:
+        self._sort(self.session.order, reverse=not self.session.reverse)
+
+    def _sort(self, order: Order, *, reverse: bool) -> None:
+        self._desk.put(replace(self.session, order=order, reverse=reverse, traffic=self._meter.rates()))
+
+    # Panes
+
+    def hide(self, pane: str) -> None:
+        """Hide a pane, or show it again."""
+        self._panes.wished(self._panes.wish.toggled(pane))
+        if pane in self._panes.wish.hidden:
+            key = next(key for key in KEYS if key.action == f"hide({pane!r})")
+            self._desk.notify(f"{pane} hidden: {key.label} shows it again", timeout=3)
+
+    def zoom(self) -> None:
+        self._panes.wished(self._panes.wish.zooming(self._panes.focused))
+
+    def grow(self, rows: int) -> None:
+        """Make the pane with the focus larger or smaller."""
+        self._panes.wished(self._panes.wish.grown(self._panes.focused, rows))
 
     def numbers(self) -> None:
         shown = list(Shown)

@@ -11,7 +11,6 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.pending_change import Outcome, State
 from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
-from xdptui.view.session import CONFIRM_SECONDS
 from xdptui.widgets.banner import Armed
 
 __all__ = ["ConfirmFlow", "countdown"]
@@ -54,8 +53,8 @@ class ConfirmFlow(Controller):
             return
         on = session.confirm is None
         self._desk.put(replace(session, waits={**session.waits, session.selected: on}))
-        waits = f"changes wait {CONFIRM_SECONDS:.0f} s to be confirmed"
-        self._desk.notify(waits if on else "changes are final at once", timeout=3)
+        waits = f"changes roll back unless confirmed within {session.patience:.0f} s"
+        self._desk.notify(waits if on else "changes apply without confirmation", timeout=3)
 
     def keep(self) -> None:
         self._decide(keep=True)

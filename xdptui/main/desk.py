@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from textual.screen import Screen
 
 from xdptui.screens.failure import Failure
+from xdptui.view.notices import KEPT, Notice
 from xdptui.view.session import Session, State
 from xdptui.words.advice import worded
 
@@ -34,6 +37,8 @@ class Desk:
         """Whether a change of ours is under way: what the kernel shows meanwhile is our doing."""
         self.directory: str | None = None
         """Where the last object file was chosen."""
+        self.notices: list[Notice] = []
+        """What was said in passing, the oldest first."""
         self._screen, self._shown = screen, shown
 
     def put(self, session: Session) -> None:
@@ -83,6 +88,17 @@ class Desk:
     ) -> None:
         """Say something that needs no answer."""
         self._screen.notify(text, title=title, severity=severity, timeout=timeout)
+
+    def noticed(self, title: str, text: str, *, serious: bool) -> None:
+        """Remember what was said: a message that vanishes is never the only trace."""
+        self.notices = [*self.notices[1 - KEPT :], Notice(time.time(), title, text, serious)]
+        if serious:
+            self._shown(self.session)
+
+    def read_notices(self) -> None:
+        """The notices have been looked at."""
+        self.notices = [replace(notice, read=True) for notice in self.notices]
+        self._shown(self.session)
 
     def fail(self, error: BaseException, heading: str = "") -> None:
         """Say what failed, why, and what to do."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from xdpchain.change.plan import make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
@@ -14,6 +15,9 @@ from xdptui.main.desk import Actions, Controller
 # The dialogs are imported when they are asked for: the first screen should stand at once.
 
 __all__ = ["EditFlow"]
+
+
+LINKAGES = (Linkage.FREPLACE, Linkage.STATIC, Linkage.TAILCALL)
 
 
 class EditFlow(Controller):
@@ -164,11 +168,30 @@ class EditFlow(Controller):
             return
         if not self._desk.editable():
             return
-        cycle = [Linkage.STATIC, Linkage.TAILCALL, Linkage.FREPLACE]
-        wanted = cycle[(cycle.index(self.session.chain.linkage) + 1) % len(cycle)]
-        if wanted is Linkage.FREPLACE and self.session.linkage is not Linkage.FREPLACE:
-            wanted = Linkage.STATIC
-            self._desk.notify(
-                self.session.linkage_why, title="freplace does not work here", severity="warning", timeout=8
-            )
-        self.edit(lambda chain: chain.relink(wanted))
+        self._desk.begin(self._relink_flow())
+
+    async def _relink_flow(self) -> None:
+        from xdptui.screens.linkage import LinkageDialog, Offer
+
+        session = self.session
+        if session.running is None:
+            return
+        offers = [Offer(linkage, self._missing(linkage)) for linkage in LINKAGES]
+        dialog = LinkageDialog(offers, session.chain.linkage, session.running.interface.name)
+        wanted = await self._desk.ask(dialog)
+        if wanted is not None and wanted is not self.session.chain.linkage:
+            self.edit(lambda chain: chain.relink(wanted))
+
+    def _missing(self, linkage: Linkage) -> str:
+        """Why the candidate can't be linked so, in words; empty where nothing speaks against it."""
+        session = self.session
+        if linkage is Linkage.FREPLACE and session.freplace_missing:
+            return session.freplace_missing
+        base = session.edit.base if session.edit else session.running
+        if base is None:
+            return "there is no interface"
+        try:
+            make_plan(base, session.chain.relink(linkage))
+        except XdpChainError as error:
+            return error.why or error.what
+        return ""

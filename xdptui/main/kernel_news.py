@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from xdpchain.model.chain import Linkage
 from xdptui.main.confirm_flow import ConfirmFlow
 from xdptui.main.desk import Controller, Desk
 from xdptui.main.panes import Panes
+from xdptui.words.numbers import short
 from xdptui.workers.alarm import Alarmed
 from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own, Surveyed, TakenBack
 from xdptui.workers.meter import Meter
@@ -17,7 +19,8 @@ __all__ = ["KernelNews"]
 
 
 class KernelNews(Controller):
-    """``wanted`` names the interface to select at first. ``count`` reads the counters and shows them."""
+    """``wanted`` names the interface to select at first, ``linkage`` what new chains get (auto: what this
+    kernel offers first). ``count`` reads the counters and shows them."""
 
     def __init__(
         self,
@@ -26,11 +29,12 @@ class KernelNews(Controller):
         meter: Meter,
         confirm: ConfirmFlow,
         wanted: str | None,
+        linkage: str,
         count: Callable[[], None],
     ) -> None:
         super().__init__(desk)
         self._panes, self._meter, self._confirm = panes, meter, confirm
-        self._wanted, self._count = wanted, count
+        self._wanted, self._linkage, self._count = wanted, linkage, count
         self._unreadable = False
         self._held_back = Surveyed((), ())
 
@@ -63,13 +67,17 @@ class KernelNews(Controller):
             self._desk.notify(f"{', '.join(gone)} is gone, and its candidate with it", severity="warning")
         if session.stale and not before.stale and session.changes:
             self._desk.notify(
-                "Another editor changed the chain under your candidate. p: see how, rebase or drop",
+                "Another editor changed the chain under your candidate. p: see how, rebase or discard",
                 title=str(session.running.interface) if session.running else "",
                 severity="warning",
                 timeout=10,
             )
 
     def alarmed(self, event: Alarmed) -> None:
+        names = {r.interface.ifindex: str(r.interface) for r in self.session.runnings}
+        for ifindex in event.lost.keys() - self._panes.lost.keys():
+            text = f"{short(event.lost[ifindex])} packets were lost after their program. x says why"
+            self._desk.noticed(names.get(ifindex, f"ifindex {ifindex}"), text, serious=True)
         self._panes.lost = event.lost
         if not self.session.frozen:
             self._panes.show_tables()
@@ -93,7 +101,16 @@ class KernelNews(Controller):
         self._desk.put(replace(self.session, own=event.own))
 
     def defaults(self, event: Defaults) -> None:
-        self._desk.put(replace(self.session, linkage=event.linkage, linkage_why=event.why))
+        linkage, why = event.linkage, event.why
+        freplace = Linkage.FREPLACE
+        if self._linkage == freplace and linkage is not freplace:
+            self._desk.notify(
+                f"{why}. New chains get {linkage} linkage", title="freplace is not available here"
+            )
+        elif self._linkage != "auto":
+            linkage, why = Linkage(self._linkage), "as set in config.toml"
+        missing = "" if event.linkage is freplace else event.why
+        self._desk.put(replace(self.session, linkage=linkage, linkage_why=why, freplace_missing=missing))
 
     def taken_back(self, event: TakenBack) -> None:
         self._desk.notify(

@@ -40,8 +40,10 @@ class LookFlow(Controller):
 
     def help(self) -> None:
         from xdptui.screens.help import HelpScreen
+        from xdptui.view.help_lines import Mode
 
-        self._desk.open(HelpScreen())
+        session = self.session
+        self._desk.open(HelpScreen(Mode(read_only=bool(session.missing), replaying=session.replaying)))
 
     def doctor(self) -> None:
         from xdptui.screens.doctor import DoctorScreen

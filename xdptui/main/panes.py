@@ -9,10 +9,12 @@ from textual.screen import Screen
 
 from xdptui.main.confirm_flow import countdown
 from xdptui.main.desk import Desk
+from xdptui.view.cells import message
 from xdptui.view.chain_lines import ChainView
 from xdptui.view.interface_lines import InterfaceView
-from xdptui.view.layout import Layout, share
-from xdptui.view.notes import chain_note, empty_list, waterfall_note
+from xdptui.view.layout import Layout, Wish, share
+from xdptui.view.notes import chain_note, empty_list, matches, waterfall_note
+from xdptui.view.notices import unread
 from xdptui.view.session import State
 from xdptui.view.time_line import TimeView
 from xdptui.view.traffic import caption, traffic
@@ -51,6 +53,10 @@ class Panes:
         self.filter.display = False
         self.time.display = self.keys.replaying = replaying
         self.layout: Layout | None = None
+        self.recording = False
+        """Whether a recording is being made."""
+        self.wish = Wish()
+        """What the user made of the panes."""
         self.trouble = ""
         """Why the interfaces can't be read, if so."""
         self.lost: Mapping[int, int] = {}
@@ -60,7 +66,9 @@ class Panes:
         """Show the whole session."""
         session = self._desk.session
         self._arrange()
-        self.banner.present(session, countdown(session.running))
+        self.banner.present(
+            session, countdown(session.running), recording=self.recording, unread=unread(self._desk.notices)
+        )
         self.keys.present(
             read_only=session.read_only or session.running is None,
             candidate=session.changes > 0,
@@ -77,7 +85,10 @@ class Panes:
 
     def show_countdown(self) -> None:
         """Show how long a change still waits."""
-        self.banner.present(self._desk.session, countdown(self._desk.session.running))
+        session = self._desk.session
+        self.banner.present(
+            session, countdown(session.running), recording=self.recording, unread=unread(self._desk.notices)
+        )
 
     def show_time(self, view: TimeView | None) -> None:
         """Show where a replay stands."""
@@ -86,9 +97,11 @@ class Panes:
 
     def _arrange(self) -> None:
         session = self._desk.session
-        height = self._screen.size.height - self.filter.display - self.time.display
+        screen = self._screen.size
+        height = screen.height - self.filter.display - self.time.display
         rows = len(session.chain) + len(session.removed)
-        layout = share(height, len(session.visible) or EMPTY_ROWS, rows)
+        note = len(message(chain_note(session), screen.width)) if rows == 0 else 0
+        layout = share(height, len(session.visible) or EMPTY_ROWS, rows, max(1, note), self.wish)
         if layout == self.layout:
             return
         self.layout = layout
@@ -115,7 +128,14 @@ class Panes:
             )
             for running in session.visible
         ]
-        self.interfaces.present(views, session.selected, empty_list(session, self.trouble))
+        self.interfaces.present(
+            views,
+            session.selected,
+            empty_list(session, self.trouble),
+            order=session.order,
+            reverse=session.reverse,
+            matches=matches(session),
+        )
 
     def _show_chain(self) -> None:
         session, meter = self._desk.session, self._meter
@@ -156,7 +176,25 @@ class Panes:
             if index is not None and index != session.selected:
                 meter.read(index)
 
+    def wished(self, wish: Wish) -> None:
+        """Arrange the panes as the user wants them."""
+        self.wish = wish
+        self.show()
+        focused = self._screen.focused
+        if focused is not None and not focused.display:
+            self._screen.set_focus(self.chain if self.chain.display else self.interfaces)
+
+    @property
+    def focused(self) -> str:
+        """The pane that keys are about."""
+        return "interfaces" if self.interfaces.has_focus else "chain"
+
     # Focus
+
+    def focus_first(self) -> None:
+        """At the start: where the eye is. Without a chain to look at, that is the list."""
+        chain = self._desk.session.chain.slots or not self.interfaces.display
+        self._screen.set_focus(self.chain if chain else self.interfaces)
 
     def focus_other(self) -> None:
         """From the interfaces to the chain, and back."""

@@ -17,21 +17,26 @@ from xdptui.main.adopt_flow import AdoptFlow
 from xdptui.main.apply_flow import ApplyFlow
 from xdptui.main.browse_flow import BrowseFlow
 from xdptui.main.confirm_flow import ConfirmFlow
+from xdptui.main.copy_flow import Copies, CopyFlow
 from xdptui.main.desk import Actions, Desk
 from xdptui.main.edit_flow import EditFlow
 from xdptui.main.kernel_news import KernelNews
 from xdptui.main.load_flow import LoadFlow
 from xdptui.main.look_flow import LookFlow
 from xdptui.main.panes import Panes
+from xdptui.main.record_flow import RecordFlow
 from xdptui.main.replay_flow import ReplayFlow
 from xdptui.main.save_flow import SaveFlow
 from xdptui.main.undo_flow import UndoFlow
+from xdptui.settings import Settings
 from xdptui.view.keys import KEYS
-from xdptui.view.session import Session
+from xdptui.view.layout import PANES, Wish
+from xdptui.view.session import Order, Session, Shown
 from xdptui.widgets.chain_table import ChainTable
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.interface_table import InterfaceTable
 from xdptui.widgets.key_bar import KeyBar
+from xdptui.widgets.pane import Pane
 from xdptui.widgets.repaint import ThriftyCompositor
 from xdptui.workers.alarm import Alarm, Alarmed
 from xdptui.workers.feed import Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
@@ -61,13 +66,29 @@ class MainScreen(Screen[None]):
     ]
 
     def __init__(
-        self, netns: str | None = None, interface: str | None = None, replay: Replay | None = None
+        self,
+        netns: str | None = None,
+        interface: str | None = None,
+        replay: Replay | None = None,
+        settings: Settings | None = None,
+        *,
+        copies: Copies,
     ) -> None:
         super().__init__()
         self._compositor = ThriftyCompositor()
+        settings = settings or Settings()
+        self._period = settings.refresh_seconds if replay is None else PERIOD
         self.meter = replay.meter if replay else Meter()
-        self.desk = Desk(self, replace(Session(), replaying=replay is not None), self._changed)
+        session = Session(
+            replaying=replay is not None,
+            shown=Shown(settings.numbers),
+            order=Order(settings.sort),
+            reverse=settings.sort_reversed,
+            confirm_seconds=settings.confirm_seconds,
+        )
+        self.desk = Desk(self, session, self._changed)
         self.panes = Panes(self, self.desk, self.meter, replaying=replay is not None)
+        self.panes.wish = Wish(hidden=frozenset(settings.hidden_panes))
         self.alarm = Alarm(netns, self.post_message)
         self.feed: Feed | RecordedFeed = (
             replay.feed(self.post_message)
@@ -75,12 +96,15 @@ class MainScreen(Screen[None]):
             else Feed(netns, self.post_message, lambda: self.meter.known, lambda: self.desk.session.selected)
         )
         self.edit = EditFlow(self.desk)
-        self.apply = ApplyFlow(self.desk, self._catch_up)
+        self.apply = ApplyFlow(self.desk, self.meter, self._catch_up)
         self.confirm = ConfirmFlow(self.desk, self._catch_up)
         self.look = LookFlow(self.desk, netns, replay, self.meter)
         self.browse = BrowseFlow(self.desk, self.panes, self.meter)
         self.replay = ReplayFlow(self.desk, replay, self._moved, self._show_time)
-        self.news = KernelNews(self.desk, self.panes, self.meter, self.confirm, interface, self._count_anew)
+        self.record = RecordFlow(self.desk, netns, self._show_recording)
+        self.news = KernelNews(
+            self.desk, self.panes, self.meter, self.confirm, interface, settings.linkage, self._count_anew
+        )
         self._actions: Actions = {
             "refresh": self._refresh,
             "command_palette": lambda: self.app.action_command_palette(),
@@ -95,6 +119,8 @@ class MainScreen(Screen[None]):
             SaveFlow(self.desk),
             self.look,
             self.browse,
+            self.record,
+            CopyFlow(self.desk, copies),
             self.replay,  # last: space plays where there is a recording
         ):
             self._actions.update(controller.actions)
@@ -114,11 +140,12 @@ class MainScreen(Screen[None]):
         self.run_worker(self.feed.run, thread=True, group="feed", exit_on_error=False)
         if not self.session.replaying:
             self.run_worker(self.alarm.run, thread=True, group="alarm", exit_on_error=False)
-        self.set_interval(PERIOD, self.count)
+        self.set_interval(self._period, self.count)
         self.panes.show()
 
     def on_unmount(self) -> None:
         self.alarm.end()
+        self.record.end()
         self.meter.close()
 
     # Keys
@@ -139,8 +166,30 @@ class MainScreen(Screen[None]):
         await self.run_action("app.quit" if action == "quit" else f"act({action!r})")
 
     def _let_go(self) -> None:
-        if not self.panes.chain.cancel_drag():
+        """Escape: first what is held, then what has the screen alone, the filter, the edits."""
+        if self.panes.chain.cancel_drag():
+            return
+        if self.panes.wish.zoomed:
+            self.panes.wished(self.panes.wish.zooming(self.panes.wish.zoomed))
+        elif self.session.needle:
+            self.panes.close_filter(clear=True)
+        else:
             self.apply.drop()
+
+    def settings_now(self, settings: Settings) -> Settings:
+        """With what was chosen on this screen."""
+        session = self.session
+        return replace(
+            settings,
+            numbers=session.shown.value,
+            sort=session.order.value,
+            sort_reversed=session.reverse,
+            hidden_panes=tuple(pane for pane in PANES if pane in self.panes.wish.hidden),
+        )
+
+    def _show_recording(self) -> None:
+        self.panes.recording = self.record.recording
+        self.panes.show()
 
     def _refresh(self) -> None:
         self.feed.ask()
@@ -150,6 +199,9 @@ class MainScreen(Screen[None]):
 
     def _changed(self, before: Session) -> None:
         self.panes.show()
+        began = before.selected == self.session.selected and self.session.edit and not before.chain.slots
+        if self.session.surveyed and (not before.surveyed or (began and self.session.chain.slots)):
+            self.panes.focus_first()
         if self.session.selected != before.selected and self.meter.lacks(self.session.running):
             self.feed.ask()
 
@@ -222,6 +274,21 @@ class MainScreen(Screen[None]):
     @on(InterfaceTable.Picked)
     def _interface_picked(self, event: InterfaceTable.Picked) -> None:
         self.desk.put(self.session.select(event.ifindex))
+
+    @on(InterfaceTable.Sorted)
+    def _heading_picked(self, event: InterfaceTable.Sorted) -> None:
+        self.browse.sort_by(event.order)
+
+    @on(Pane.Dragged)
+    def _border_dragged(self, event: Pane.Dragged) -> None:
+        shown = [pane for pane in PANES if self.query_one(f"#{pane}").display]
+        place = shown.index(event.pane.id or "")
+        if place:  # the heading is the border to the pane above
+            self.panes.wished(self.panes.wish.grown(shown[place - 1], event.rows))
+
+    @on(Pane.Zoomed)
+    def _heading_doubled(self, event: Pane.Zoomed) -> None:
+        self.panes.wished(self.panes.wish.zooming(event.pane.id or ""))
 
     @on(ChainTable.Picked)
     def _slot_picked(self, event: ChainTable.Picked) -> None:

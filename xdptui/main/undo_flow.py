@@ -9,6 +9,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
 from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.view.notices import unread
 
 __all__ = ["UndoFlow"]
 
@@ -25,6 +26,7 @@ class UndoFlow(Controller):
         return {
             "undo": self.undo,
             "redo": self.redo,
+            "history": self.history,
         }
 
     def undo(self) -> None:
@@ -32,7 +34,7 @@ class UndoFlow(Controller):
         if session.edit is not None and session.edit.history.past:
             self._desk.put(session.undone())
         elif session.changes:
-            self._desk.notify("Nothing to undo in this candidate (esc drops it)", timeout=3)
+            self._desk.notify("Nothing to undo in this candidate (esc discards it)", timeout=3)
         elif session.running is not None and self._desk.editable():
             self._desk.begin(self._undo_flow(session.running))
 
@@ -42,12 +44,27 @@ class UndoFlow(Controller):
         else:
             self._desk.put(self.session.redone())
 
+    def history(self) -> None:
+        self._desk.begin(self._history_flow())
+
+    async def _history_flow(self) -> None:
+        """What changed, and what was said; back to the chain before, if that is wanted."""
+        from xdptui.screens.history import HistoryScreen
+
+        session, notices = self.session, tuple(self._desk.notices)
+        running = session.running
+        may_undo = running is not None and not session.read_only and not session.changes and running.editable
+        unseen = unread(self._desk.notices) > 0
+        undo = await self._desk.ask(HistoryScreen(running, notices, may_undo=may_undo, messages=unseen))
+        self._desk.read_notices()
+        if undo and running is not None and self._desk.still_at(running.interface.ifindex):
+            await self._undo_flow(self.session.running or running)
+
     async def _undo_flow(self, running: Running) -> None:
         """Back to the chain before, by the journal: shown as a plan first."""
         from xdpchain.change.journal.undoing import NothingToUndo, undo_of
         from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan
-        from xdptui.screens.plan import PlanDialog
 
         try:
             found = await asyncio.to_thread(undo_of, running)
@@ -59,5 +76,4 @@ class UndoFlow(Controller):
             self._desk.fail(error, "Not undone")
             return
         remarks = (f"this takes back {found.what}", *(f"lost: {what}" for what in found.lost))
-        if await self._desk.ask(PlanDialog(plan, remarks=remarks)):
-            await self._apply.carry_out(plan)
+        await self._apply.propose(plan, remarks=remarks)

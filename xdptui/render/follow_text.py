@@ -54,6 +54,7 @@ def packet_document(packet: Followed) -> dict[str, Any]:
         "at": packet.time / 1e9,
         "ifindex": packet.ifindex,
         "cpu": packet.cpu,
+        "queue": packet.queue,
         "what": describe(packet.entry.head, packet.layer),
         "length": packet.entry.length,
         "head": packet.entry.head.hex(),

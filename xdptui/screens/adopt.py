@@ -44,7 +44,7 @@ class AdoptDialog(LoadDialog):
         return False
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
+        yield button("Cancel (esc)", "cancel")
         for label, id, variant in (("Try it (ctrl+t)", "trial", ""), ("Adopt (ctrl+s)", "add", "primary")):
             made = button(label, id, variant or "default")
             made.disabled = True

@@ -49,7 +49,7 @@ class Applying(Dialog[Outcome]):
         yield paragraph("starting", id="steps")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
+        yield button("Cancel (esc)", "cancel")
 
     def on_mount(self) -> None:
         super().on_mount()

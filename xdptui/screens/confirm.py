@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Button, Input
 
@@ -20,6 +23,8 @@ class Confirm(Dialog[bool]):
     Confirm Input { margin: 1 0 0 0; }
     Confirm.-low Input { margin: 0; }
     """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "yes", show=False)]
 
     def __init__(
         self,
@@ -45,8 +50,8 @@ class Confirm(Dialog[bool]):
             yield Input(id="typed", select_on_focus=False)
 
     def buttons(self) -> ComposeResult:
-        yield button(self._no, "no")
-        yes = button(self._yes, "yes", "error")
+        yield button(f"{self._no} (esc)", "no")
+        yes = button(self._yes if self._demand else f"{self._yes} (y)", "yes", "error")
         yes.disabled = bool(self._demand)
         yield yes
 
@@ -55,6 +60,10 @@ class Confirm(Dialog[bool]):
 
     def dismissed(self) -> bool:
         return False
+
+    def action_yes(self) -> None:
+        if not self._demand:
+            self.finish(True)
 
     @on(Input.Changed, "#typed")
     def typed(self, event: Input.Changed) -> None:

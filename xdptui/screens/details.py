@@ -30,7 +30,7 @@ class DetailsScreen(Dialog[None]):
 
     DEFAULT_CSS = """
     DetailsScreen {
-        #box { width: 118; height: 100%; }
+        #box { width: 100%; max-width: 170; height: 100%; }
         #body { height: 1fr; padding: 0; }
         TabbedContent { height: 1fr; }
         TabPane { padding: 1 1 0 1; }

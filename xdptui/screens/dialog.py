@@ -12,7 +12,10 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
-from textual.widgets import Button, Static
+from textual.widgets import Button, OptionList, Static
+
+from xdptui.screens.key_words import key_lines
+from xdptui.widgets.row_list import RowList
 
 __all__ = ["Dialog", "button", "paragraph"]
 
@@ -54,6 +57,7 @@ class Dialog(ModalScreen[Answer]):
         #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold reverse; }
+        Button:disabled { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }
@@ -72,6 +76,9 @@ class Dialog(ModalScreen[Answer]):
         Binding("escape,q,ctrl+q,ctrl+c", "back", "Back", show=False),
         Binding("left", "app.focus_previous", show=False),
         Binding("right", "app.focus_next", show=False),
+        Binding("question_mark,f1", "keys", show=False),
+        Binding("ctrl+s", "accept", show=False),
+        Binding("ctrl+r", "reset", show=False),
     ]
 
     heading: str = ""
@@ -119,6 +126,36 @@ class Dialog(ModalScreen[Answer]):
 
     def action_back(self) -> None:
         self.finish(self.dismissed())
+
+    def action_accept(self) -> None:
+        """What the main button does, if it may be pressed; never one that is marked as dangerous."""
+        for main in self.query("#buttons Button").results(Button):
+            if main.variant == "primary" and not main.disabled:
+                main.press()
+
+    def action_reset(self) -> None:
+        for reset in self.query("#buttons #reset").results(Button):
+            reset.press()
+
+    def action_keys(self) -> None:
+        """The keys that work here."""
+        from xdptui.screens.dialog_keys import DialogKeys
+
+        bound = [
+            (binding.key, binding.action)
+            for node in (self.focused, self)
+            if node is not None
+            for _, binding in node._bindings
+            if (node is self and self._has(binding.action)) or isinstance(node, RowList | OptionList)
+        ]
+        self.app.push_screen(DialogKeys(self.heading, key_lines(bound)))
+
+    def _has(self, action: str) -> bool:
+        """Whether there is a button for what goes by a button."""
+        buttons = self.query("#buttons Button").results(Button)
+        if action == "accept":
+            return any(one.variant == "primary" for one in buttons)
+        return action != "reset" or any(one.id == "reset" for one in buttons)
 
     def finish(self, result: Answer | None) -> None:
         """Answer, once; if another dialog covers this one, when that one is gone, for Textual takes away

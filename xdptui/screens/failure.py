@@ -33,8 +33,8 @@ class Failure(Dialog[None]):
     ]
     heading = "It failed"
 
-    def __init__(self, error: BaseException, heading: str = "") -> None:
-        super().__init__(classes="-danger")
+    def __init__(self, error: BaseException, heading: str = "", *, detailed: bool = False) -> None:
+        super().__init__(classes="-danger -detailed" if detailed else "-danger")
         if isinstance(error, XdpChainError):
             self._what, self._why = error.what, error.why
             self._todo = worded(error.todo, keys=True)
@@ -57,7 +57,7 @@ class Failure(Dialog[None]):
             yield paragraph(self._detail, id="detail", classes="gap")
 
     def buttons(self) -> ComposeResult:
-        yield button("Close", "close")
+        yield button("Close (esc)", "close")
         if self._detail:
             yield button("Details (d)", "more")
 

@@ -92,7 +92,7 @@ class FollowScreen(Dialog[None]):
     def body(self) -> ComposeResult:
         yield Input(
             id="expression", compact=True, select_on_focus=False,
-            placeholder="which packets, in tcpdump's words: icmp and host 192.0.2.7 (empty: all)",
+            placeholder="Filter (tcpdump syntax): icmp and host 192.0.2.7 (empty: all packets)",
         )  # fmt: skip
         yield Static(id="note")
         yield RowList(id="packets")
@@ -134,6 +134,11 @@ class FollowScreen(Dialog[None]):
             lambda row, width: packet_cells(self._packets[row], width),
             empty=waiting,
             head=packet_head,
+            sorts={
+                "bytes": lambda row: self._packets[row].entry.length,
+                "verdict": lambda row: self._packets[row].verdict,
+                "time": lambda row: -self._packets[row].ns,
+            },
         )
         self.query_one("#write", Button).disabled = not self._packets
         self.query_one("#end", Button).disabled = not self._going

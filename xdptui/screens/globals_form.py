@@ -74,8 +74,8 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
         return "Numbers also as 0x…; {a=1} sets members and leaves the others as the object has them."
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
-        yield button("As the object says", "reset")
+        yield button("Cancel (esc)", "cancel")
+        yield button("As the object says (ctrl+r)", "reset")
         yield button("Set (ctrl+s)", "set", "primary")
 
     def first_focus(self) -> Widget | None:

@@ -1,43 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All keys by group, and the words and signs of the screen."""
+"""The keys that work now, by group and searchable, and what the letters, signs and columns mean."""
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from textwrap import wrap
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Button, Static
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
 
-from xdptui.screens.dialog import Dialog, button, paragraph
-from xdptui.view.keys import GROUPS, KEYS
+from xdptui.screens.dialog import Dialog, button
+from xdptui.view.help_lines import Mode, help_blocks
+from xdptui.widgets.filter_line import FilterLine
 
 __all__ = ["HelpScreen"]
 
-SIGNS = (
-    (
-        "A D P T R",
-        "aborted, drop, pass, tx (sent back), redirect: shown where the next program runs after it",
-    ),
-    ("*", "differs from what runs"),
-    ("+ - ↕ ~ ≠", "added, removed, moved, retuned, replaced"),
-    ("≡", "the slot that is being dragged"),
-    ("-", "a number that is not known"),
-)
+TWO_COLUMNS = 118
+"""Columns of the terminal from which on the help stands side by side."""
+FRAME, GAP, LABEL = 8, 2, 12
 
 
 class HelpScreen(Dialog[None]):
-    """Help; any of its keys closes it."""
+    """``mode`` is what the main screen is in; typing after / leaves the lines that have these words."""
 
     DEFAULT_CSS = """
     HelpScreen #box { width: 84; }
-    HelpScreen .section { color: $primary; text-style: bold; margin: 1 0 0 0; }
-    HelpScreen .first { margin: 0; }
+    HelpScreen.-wide #box { width: 160; }
+    HelpScreen #needle { display: none; }
+    HelpScreen #lines { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark", "back", show=False),
+        Binding("slash", "filter", show=False),
         Binding("down,j", "scroll(1)", show=False),
         Binding("up,k", "scroll(-1)", show=False),
         Binding("pagedown,space", "scroll(10)", show=False),
@@ -45,27 +43,93 @@ class HelpScreen(Dialog[None]):
     ]
     heading = "Keys"
 
+    def __init__(self, mode: Mode | None = None) -> None:
+        super().__init__()
+        self._mode = mode or Mode()
+        self._needle = ""
+
     def body(self) -> ComposeResult:
-        for i, group in enumerate(GROUPS):
-            yield paragraph(group, classes="section first" if i == 0 else "section")
-            for key in KEYS:
-                if key.group == group:
-                    yield Static(Content.assemble((f"  {key.label:<12}", "bold"), key.text))
-        yield paragraph("Signs", classes="section")
-        for sign, text in SIGNS:
-            yield Static(Content.assemble((f"  {sign:<12}", "bold"), text))
-        yield paragraph(
-            "Edits change the candidate only; a applies it in one atomic step, and p shows beforehand what "
-            "that will do. The waterfall always shows what runs.",
-            classes="gap dim",
-        )
+        yield FilterLine(id="needle", placeholder="search: words in a key or what it does; esc clears")
+        yield Static(id="lines")
 
     def buttons(self) -> ComposeResult:
+        yield button("Search (/)", "search")
         yield button("Close (esc)", "close")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#close")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._show()
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self._show()
+
+    def _show(self) -> None:
+        wide = self.app.size.width >= TWO_COLUMNS
+        self.set_class(wide, "-wide")
+        width = min(160 if wide else 84, self.app.size.width) - FRAME
+        blocks = help_blocks(self._mode, self._needle)
+        if not blocks:
+            self.query_one("#lines", Static).update(Content(f"No key and no sign matches {self._needle!r}."))
+            return
+        half = (width - GAP) // 2 if wide else width
+        columns = [[row for line in block for row in _rows(line, half)] for block in blocks]
+        middle = _middle([len(column) for column in columns]) if wide else len(columns)
+        left = [row for column in columns[:middle] for row in column]
+        right = [row for column in columns[middle:] for row in column]
+        rows = []
+        for one, two in zip_longest(left, right, fillvalue=Content("")):
+            rows.append(Content.assemble(one, " " * (half - one.cell_length + GAP), two) if right else one)
+        self.query_one("#lines", Static).update(Content("\n").join(rows))
+
+    def action_filter(self) -> None:
+        line = self.query_one("#needle")
+        line.display = True
+        line.focus()
+
+    @on(Input.Changed, "#needle")
+    def typed(self, event: Input.Changed) -> None:
+        self._needle = event.value
+        self._show()
+
+    @on(FilterLine.Closed)
+    def closed(self, event: FilterLine.Closed) -> None:
+        line = self.query_one("#needle", FilterLine)
+        if event.clear:
+            line.value = ""
+        line.display = bool(line.value)
+        self.set_focus(self.query_one("#close"))
+
+    def action_keys(self) -> None:
+        self.finish(None)
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed)
-    def close(self) -> None:
-        self.finish(None)
+    def pressed(self, event: Button.Pressed) -> None:
+        if event.button.id == "search":
+            self.action_filter()
+        else:
+            self.finish(None)
+
+
+def _rows(line: tuple[str, str], width: int) -> list[Content]:
+    """A line in as many rows as it takes; a heading, where there are no words beside the label."""
+    label, words = line
+    if not words:
+        return [Content.styled(label, "bold $primary")]
+    texts = wrap(words, max(10, width - LABEL - 3), break_on_hyphens=False)
+    return [
+        Content.assemble((f"  {label if i == 0 else '':<{LABEL}} ", "bold"), text)
+        for i, text in enumerate(texts)
+    ]
+
+
+def _middle(sizes: list[int]) -> int:
+    """Where to begin the second column, so that both are about as long."""
+    best = min(range(len(sizes) + 1), key=lambda i: max(sum(sizes[:i]), sum(sizes[i:])))
+    return max(1, best)

@@ -150,14 +150,14 @@ class LoadDialog(ObjectFiles[Choice | None]):
                 yield paragraph("", id="modenote")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
+        yield button("Cancel (esc)", "cancel")
         variables = button("Globals (ctrl+g)", "globals")
         variables.disabled = True
         yield variables
         trial = button("Try it (ctrl+t)", "trial")
         trial.disabled = True
         yield trial
-        add = button("Replace" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
+        add = button("Replace (ctrl+s)" if self._replaces is not None else "Add (ctrl+s)", "add", "primary")
         add.disabled = True
         yield add
 
@@ -350,13 +350,16 @@ class LoadDialog(ObjectFiles[Choice | None]):
         problem = self._problem()
         if problem:
             facts.append(Content.styled(problem, "$error"))
+        elif self._component is not None and not _refused(self._findings):
+            facts.append(Content.styled(self._next(), "dim"))
+        elif self._component is not None:
+            facts.append(Content.styled("It can't be added before the ✗ above is mended.", "$error"))
         self.query_one("#facts", Static).update(Content("\n").join(facts))
         usable = self._component is not None and not problem
         for variables in self.query("#globals").results(Button):  # not where a program is adopted
             variables.disabled = not self._variables
         self.query_one("#trial", Button).disabled = not usable
-        refused = any(finding.level == "error" for finding in self._findings or ())
-        self.query_one("#add", Button).disabled = not usable or refused
+        self.query_one("#add", Button).disabled = not usable or _refused(self._findings)
         if self._free:
             note = (
                 "slower, above the driver: only if you ask for it"
@@ -364,6 +367,16 @@ class LoadDialog(ObjectFiles[Choice | None]):
                 else "in the driver"
             )
             self.query_one("#modenote", Static).update(note)
+
+    def _next(self) -> str:
+        """What comes next, and what the field with the focus means."""
+        focused = self.focused.id if self.focused else ""
+        return FIELDS.get(
+            focused or "", "ctrl+s adds it to the candidate; nothing runs before you apply (a)."
+        )
+
+    def on_descendant_focus(self) -> None:
+        self._show()
 
     def _problem(self) -> str:
         """What is wrong with the settings, in words."""
@@ -446,6 +459,19 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self.action_trial()
         elif event.button.id == "add":
             self.action_accept()
+
+
+FIELDS = {
+    "priority": "Priority: slots run in this order, the lowest first. Empty: what the program declares.",
+    "actions": "Continues on: after these verdicts the next slot runs; any other verdict is final.",
+    "at": "Slot: the place in the chain, from 0. Empty: where its priority sorts it.",
+    "mode": "Native runs in the driver; generic works with any driver, and is slower.",
+}
+"""What each field means."""
+
+
+def _refused(findings: tuple[Finding, ...] | None) -> bool:
+    return any(finding.level == "error" for finding in findings or ())
 
 
 def _letters(names: tuple[str, ...]) -> str:

@@ -3,27 +3,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from textual import on
 from textual.app import ComposeResult
+from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Button, Input
+from textual.widgets import Button, Input, Static
 
+from xdpchain.errors import XdpChainError
 from xdpchain.maps import Change, Entry, Shape
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.words.advice import worded
 
 __all__ = ["MapEdit", "WriteConfirm"]
 
 
-class MapEdit(Dialog[tuple[str, str, str | None] | None]):
-    """Answers with key and value as text, and the value that was there to be edited; or None. ``entry`` None:
-    the key is asked for, too.
+Planner = Callable[[str, str, str | None], Awaitable[Change | XdpChainError]]
+"""Key and value as text, and the value that was there to be edited -> what writing that would do."""
+
+
+class MapEdit(Dialog[Change | None]):
+    """Answers with the change, or None. ``entry`` None: the key is asked for, too. What can't be written is
+    said here, and the text stays.
     """
 
-    DEFAULT_CSS = "MapEdit Input { margin: 0 0 1 0; }"
+    DEFAULT_CSS = """
+    MapEdit Input { margin: 0 0 1 0; }
+    MapEdit #trouble { height: auto; }
+    """
 
-    def __init__(self, shape: Shape, entry: Entry | None) -> None:
+    def __init__(self, shape: Shape, entry: Entry | None, plan: Planner) -> None:
         super().__init__()
+        self._plan = plan
         self._shape, self._entry = shape, entry
         self.heading = f"{shape.name}: a new element" if entry is None else f"{shape.name}: a new value"
 
@@ -37,6 +50,7 @@ class MapEdit(Dialog[tuple[str, str, str | None] | None]):
             yield paragraph(f"Now  {self._entry.text(2000)}", classes="gap")
         yield Input(self._initial(), id="value", compact=True, select_on_focus=False)
         yield paragraph(self._hint(), classes="dim")
+        yield paragraph("", id="trouble", classes="bad")
 
     def _initial(self) -> str:
         if self._entry is None or self._entry.cpus:
@@ -52,8 +66,8 @@ class MapEdit(Dialog[tuple[str, str, str | None] | None]):
         return f"Numbers also as 0x…; {{a=1, b=2}} sets members and leaves the others.{each}"
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
-        yield button("Go on", "go", "primary")
+        yield button("Cancel (esc)", "cancel")
+        yield button("Go on (enter)", "go", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#key" if self._entry is None else "#value")
@@ -65,8 +79,18 @@ class MapEdit(Dialog[tuple[str, str, str | None] | None]):
     @on(Input.Submitted, "#value")
     @on(Button.Pressed, "#go")
     def entered(self) -> None:
+        self.run_worker(self._try(), group="try", exclusive=True)
+
+    async def _try(self) -> None:
         key = self.query_one("#key", Input).value if self._entry is None else self._entry.label
-        self.finish((key, self.query_one("#value", Input).value, self._initial() or None))
+        found = await self._plan(key, self.query_one("#value", Input).value, self._initial() or None)
+        if isinstance(found, Change):
+            self.finish(found)
+            return
+        lines = [f"{found.what}: {found.why}" if found.why else found.what, worded(found.todo, keys=True)]
+        self.query_one("#trouble", Static).update(Content("\n".join(filter(None, lines))))
+        wrong_key = self._entry is None and "key" in found.what
+        self.set_focus(self.query_one("#key" if wrong_key else "#value"))
 
     @on(Button.Pressed, "#cancel")
     def cancelled(self) -> None:
@@ -78,10 +102,12 @@ class WriteConfirm(Confirm):
 
     def __init__(self, map_name: str, change: Change) -> None:
         old = "(there is none yet)" if change.old is None else change.old
+        gone = change.new is None
         text = (
             f"{change.label}",
             f"  {old}",
-            f"→ {change.new}",
+            "is deleted" if gone else f"→ {change.new}",
             "The programs that use the map see it at once. It can't be undone here.",
         )
-        super().__init__(f"Write to {map_name}", text, "Write", "Cancel")
+        heading = f"Delete from {map_name}" if gone else f"Write to {map_name}"
+        super().__init__(heading, text, "Delete" if gone else "Write", "Cancel")

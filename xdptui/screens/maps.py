@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -15,7 +16,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
+from xdpchain.errors import XdpChainError
 from xdpchain.maps import Change, Cursor, Entry, MapSummary, Shape, cpu_text
+from xdpchain.maps.values import Plain
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
 from xdptui.screens.failure import Failure
@@ -56,6 +59,8 @@ class MapsScreen(Dialog[None]):
         Binding("slash", "filter", show=False),
         Binding("e", "edit", show=False),
         Binding("n", "new", show=False),
+        Binding("delete,x", "delete", show=False),
+        Binding("greater_than_sign", "following", show=False),
         Binding("r", "again", show=False),
         Binding("tab,shift+tab", "other", show=False),
     ]
@@ -82,7 +87,9 @@ class MapsScreen(Dialog[None]):
         self._needle = ""
         self._note = "reading…"
         self._waiting = False
-        self._target: str | None = None
+        self._planned: asyncio.Future[Change | XdpChainError] | None = None
+        self._held_back: Cursor | None = None
+        """Where the entries go on that are not held."""
         where = f"slot {slot} on " if slot is not None else ""
         self.heading = f"Maps of {name}, {where}{running.interface.name}"
 
@@ -98,7 +105,8 @@ class MapsScreen(Dialog[None]):
         yield button("Close (esc)", "close")
         yield button("Filter (/)", "filter")
         yield button("Edit (e)", "edit")
-        yield button("New (n)", "new")
+        yield button("Add (n)", "new")
+        yield button("Delete (x)", "delete")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#maps")
@@ -123,6 +131,10 @@ class MapsScreen(Dialog[None]):
             lambda row, width: map_cells(self._maps[row], width),
             empty=self._note if not self._maps else "",
             head=lambda width, position: (Cell(" MAP".ljust(width - 9)), Cell(" ENTRIES ")),
+            sorts={
+                "name": lambda row: self._maps[row].shape.name,
+                "entries": lambda row: -(self._maps[row].entries or 0),
+            },
         )
         entries = self.query_one("#entries", RowList)
         keys = key_width(self._entries, entries.size.width)
@@ -135,6 +147,10 @@ class MapsScreen(Dialog[None]):
             head=lambda width, position: entry_head(
                 self._shape, keys, width, position + "+" * bool(self._next)
             ),
+            sorts={
+                "key": lambda row: _sortable(self._entries[row].key),
+                "value": lambda row: _sortable(self._entries[row].value),
+            },
         )
         self._show_facts()
 
@@ -158,6 +174,7 @@ class MapsScreen(Dialog[None]):
         kind = self._shape.type if self._shape else ""
         grows = "hash" in kind or kind in ("lpm_trie", "devmap", "cpumap")
         self.query_one("#new", Button).disabled = closed or not grows
+        self.query_one("#delete", Button).disabled = closed or entry is None or not grows
 
     def _map(self) -> MapSummary | None:
         row = self.query_one("#maps", RowList).row
@@ -220,6 +237,7 @@ class MapsScreen(Dialog[None]):
             self._changed = _changed(before, event.entries)
             self._entries = list(event.entries)
         self._next = event.next if len(self._entries) < MOST else None
+        self._held_back = event.next if self._next is None else None
         self._shape = event.shape
         self._note = event.note
         if event.next is None and not event.more and not self._needle:
@@ -230,7 +248,7 @@ class MapsScreen(Dialog[None]):
                 for one in self._maps
             )
         if event.next is not None and self._next is None:
-            self._note = f"the first {len(self._entries)} entries: / filters them all"
+            self._note = f"{len(self._entries)} entries are shown: > shows the next ones, / filters them all"
         if not self._entries:
             self._note = f"Nothing matches {self._needle!r}." if self._needle else "It is empty."
         self._show()
@@ -266,8 +284,7 @@ class MapsScreen(Dialog[None]):
 
     @on(RowList.Moved, "#entries")
     def another_entry(self, event: RowList.Moved) -> None:
-        last = event.row >= len(self._entries) - 1
-        if last and self._next is not None and self._name is not None and not self._waiting:
+        if event.last and self._next is not None and self._name is not None and not self._waiting:
             self._waiting = True
             self._reader.following(self._name, self._next)
         self._show_facts()
@@ -300,6 +317,12 @@ class MapsScreen(Dialog[None]):
             self._needle = event.value
             self._ask()
 
+    def action_back(self) -> None:
+        if self._needle:  # escape lets go of the filter first
+            self.on_filter_line_closed(FilterLine.Closed(clear=True))
+        else:
+            super().action_back()
+
     def on_filter_line_closed(self, event: FilterLine.Closed) -> None:
         line = self.query_one("#needle", FilterLine)
         if event.clear:
@@ -331,34 +354,64 @@ class MapsScreen(Dialog[None]):
         shape, name = self._shape, self._name
         assert shape is not None
         assert name is not None
-        answer = await self.app.push_screen_wait(MapEdit(shape, entry))
-        if answer is None:
-            return
-        key, value, shown = answer
-        self._target = name
-        self._reader.plan(name, entry.raw_key if entry else None, key, value, shown)
 
-    def on_planned(self, event: Planned) -> None:
-        if not isinstance(event.change, Change):
-            self.app.push_screen(Failure(event.change, "That value can't be written"))
+        async def plan(key: str, value: str, shown: str | None) -> Change | XdpChainError:
+            return await self._planned_by(
+                lambda: self._reader.plan(name, entry.raw_key if entry else None, key, value, shown)
+            )
+
+        change = await self.app.push_screen_wait(MapEdit(shape, entry, plan))
+        if change is None:
             return
-        change = event.change
         if change.new == change.old:
             self.notify("It has that value already", timeout=2)
             return
-        self.run_worker(self._write_flow(change), group="edit", exclusive=True)
+        await self._write(name, change)
 
-    async def _write_flow(self, change: Change) -> None:
-        if self._shape is None or self._target is None:
-            return
-        if await self.app.push_screen_wait(WriteConfirm(self._shape.name, change)):
-            self._reader.write(self._target, change)
+    async def _planned_by(self, ask: Callable[[], None]) -> Change | XdpChainError:
+        """What the reader says of a change that it is asked about."""
+        self._planned = asyncio.get_running_loop().create_future()
+        ask()
+        return await self._planned
+
+    def on_planned(self, event: Planned) -> None:
+        if self._planned is not None and not self._planned.done():
+            self._planned.set_result(event.change)
+
+    def action_delete(self) -> None:
+        entry, name = self._entry(), self._name
+        if entry is not None and name is not None and self._may_write():
+            self.run_worker(self._delete_flow(name, entry), group="edit", exclusive=True)
+
+    async def _delete_flow(self, name: str, entry: Entry) -> None:
+        change = await self._planned_by(lambda: self._reader.removal(name, entry.raw_key))
+        if isinstance(change, Change):
+            await self._write(name, change)
+        else:
+            self.app.push_screen(Failure(change, "It can't be deleted"))
+
+    async def _write(self, name: str, change: Change) -> None:
+        if self._shape is not None and await self.app.push_screen_wait(
+            WriteConfirm(self._shape.name, change)
+        ):
+            self._reader.write(name, change)
+
+    def action_following(self) -> None:
+        """The next entries of a map that is too large to be held at once."""
+        if self._name is not None and self._held_back is not None and not self._waiting:
+            self._waiting = True
+            self._entries, cursor = [], self._held_back
+            self._held_back = None
+            self.query_one("#entries", RowList).row = 0
+            self._reader.following(self._name, cursor)
 
     def on_written(self, event: Written) -> None:
         if event.error is not None:
             self.app.push_screen(Failure(event.error))
         else:
-            self.notify(f"{event.change.label} = {event.change.new}", timeout=3)
+            gone = event.change.new is None
+            text = "deleted" if gone else f"= {event.change.new}"
+            self.notify(f"{event.change.label} {text}", timeout=3)
         self._ask()
 
     @on(Button.Pressed)
@@ -369,7 +422,13 @@ class MapsScreen(Dialog[None]):
             self.run_action_of(event.button.id)
 
     def run_action_of(self, id: str) -> None:
-        {"filter": self.action_filter, "edit": self.action_edit, "new": self.action_new}[id]()
+        acts = {
+            "filter": self.action_filter,
+            "edit": self.action_edit,
+            "new": self.action_new,
+            "delete": self.action_delete,
+        }
+        acts[id]()
 
 
 def _changed(before: dict[bytes, Entry], now: Sequence[Entry]) -> set[bytes]:
@@ -380,3 +439,10 @@ def _changed(before: dict[bytes, Entry], now: Sequence[Entry]) -> set[bytes]:
         if (was := before.get(entry.raw_key)) is not None
         and (was.value, was.cpus) != (entry.value, entry.cpus)
     }
+
+
+def _sortable(value: Plain | None) -> tuple[int, float, str]:
+    """Numbers in their order, then all else by its text."""
+    if isinstance(value, int | float):
+        return 0, value, ""
+    return 1, 0, str(value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: differences, steps and warnings, and the way to apply it."""
+"""The plan: what speaks against it first, then the changes, what they do to traffic, and the steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.change.plan import Change, ChangeKind, Plan
+from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.view.facts import finding_text
+from xdptui.words.advice import worded
+from xdptui.workers.plan_check import PlanCheck, check_plan
 
 __all__ = ["PlanDialog"]
 
@@ -28,115 +32,197 @@ STYLE = {
 }
 
 
-def change_line(change: Change) -> Content:
-    """One difference, its symbol first."""
+def change_line(change: Change, place: int | None = None) -> Content:
+    """One difference, its symbol first; ``place`` tells slots of the same name apart."""
+    who = change.name or "chain"
     return Content.assemble(
         (f" {change.symbol} ", f"bold {STYLE[change.kind]}"),
-        (f"{change.name or 'chain'}", "bold"),
+        (who if place is None else f"{place} {who}", "bold"),
         f"  {change.text}",
     )
 
 
+def place_of(change: Change, plan: Plan) -> int | None:
+    """The slot that a change is about: in the candidate, or where it runs if the candidate lacks it."""
+    for chain in (plan.candidate, plan.running.chain or ()):
+        for i, slot in enumerate(chain):
+            if change.key and slot.key == change.key:
+                return i
+    return None
+
+
 class PlanDialog(Dialog[bool]):
-    """True if the user wants it applied."""
+    """True if the user wants it applied. ``traffic`` says what it does to the packets that flow now."""
 
     DEFAULT_CSS = """
     PlanDialog #box { width: 100; }
+    PlanDialog #body { padding: 0 1 0 1; }
     PlanDialog .section { color: $primary; text-style: bold; margin: 1 0 0 0; }
     PlanDialog .first { margin: 0; }
+    PlanDialog.-low .section { margin: 0; }
+    PlanDialog #trouble { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "apply", show=False),
         Binding("p", "back", show=False),
         Binding("y", "what_if", show=False),
+        Binding("d", "log", show=False),
         Binding("down,j", "scroll(2)", show=False),
         Binding("up,k", "scroll(-2)", show=False),
+        Binding("pagedown", "scroll(10)", show=False),
+        Binding("pageup", "scroll(-10)", show=False),
     ]
 
-    class Tried(Message):
-        """What became of built-in packets, in words; ``why`` they could not be tried on the candidate, and
-        whether packets of the operator's own connection are among those that change.
-        """
+    class Checked(Message):
+        """What the worker found out."""
 
-        def __init__(self, text: str, why: str = "", *, own: bool = False) -> None:
+        def __init__(self, found: PlanCheck) -> None:
             super().__init__()
-            self.text, self.why, self.own = text, why, own
+            self.found = found
 
-    def __init__(self, plan: Plan, refusal: str = "", remarks: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        refusal: str = "",
+        remarks: tuple[str, ...] = (),
+        *,
+        traffic: tuple[str, ...] = (),
+    ) -> None:
         super().__init__()
         self.plan = plan
-        self._remarks = remarks
+        self._remarks, self._traffic = remarks, traffic
         self._refusal = refusal
+        self._refused: XdpChainError | None = None
+        self._warnings = len(plan.warnings)
         self.heading = f"Plan for {plan.running.interface.name}"
+
+    @property
+    def _barred(self) -> bool:
+        """Whether it can't be applied."""
+        return self.plan.empty or bool(self._refusal) or self._refused is not None
 
     def body(self) -> ComposeResult:
         plan = self.plan
+        yield Static("", id="trouble")
+        if self._refusal:
+            yield paragraph(self._refusal, classes="bad")
+        if plan.warnings:
+            yield paragraph(f"Warnings ({len(plan.warnings)})", classes="section first", id="warnings")
+        else:
+            yield paragraph("Warnings: none", classes="first dim", id="warnings")
+        for warning in plan.warnings:
+            where = "" if warning.slot is None else f"slot {warning.slot}: "
+            yield Static(Content.assemble((" ! ", "bold $warning"), where, warning.text))
+        yield Static("", id="findings", classes="gone")
         if plan.empty:
             yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
         else:
-            yield paragraph("Changes", classes="section first")
+            yield paragraph("Changes", classes="section")
             for change in plan.changes:
-                yield Static(change_line(change))
+                yield Static(change_line(change, place_of(change, plan)))
+        for remark in self._remarks:
+            yield paragraph(remark, classes="gap")
+        if self._traffic:
+            yield paragraph("Traffic now", classes="section")
+            for sentence in self._traffic:
+                yield paragraph(f" {sentence}")
+        if not plan.empty:
+            yield paragraph("What if", classes="section")
+            yield paragraph(" linking the candidate, away from the interface…", id="packets", classes="dim")
             yield paragraph("Steps", classes="section")
             for i, step in enumerate(plan.steps, 1):
                 yield paragraph(f" {i}. {step}")
-        for remark in self._remarks:
-            yield paragraph(remark, classes="gap")
-        yield paragraph("Warnings", classes="section")
-        for warning in plan.warnings:
-            yield Static(Content.assemble((" ! ", "bold $warning"), warning.text))
-        if not plan.warnings:
-            yield paragraph(" none", classes="dim")
-        if not plan.empty:
-            yield paragraph("What if", classes="section")
-            yield paragraph(" trying packets, away from the interface…", id="packets", classes="dim")
-        if self._refusal:
-            yield paragraph(self._refusal, classes="gap bad")
 
     def buttons(self) -> ComposeResult:
         yield button("Back (esc)", "back")
         if not self.plan.empty:
             yield button("What if (y)", "whatif")
-        if not self.plan.empty and not self._refusal:
-            yield button("Apply (a)", "apply", "primary")
+        if not self._barred:
+            yield button(self._label, "apply", "primary")
+
+    @property
+    def _label(self) -> str:
+        count = self._warnings
+        return "Apply (a)" if not count else f"Apply with {count} warning{'s' * (count != 1)} (a)"
 
     def on_mount(self) -> None:
         super().on_mount()
+        self.query_one("#findings").display = False
         if not self.plan.empty:
-            self.run_worker(self._try, thread=True, group="whatif", exit_on_error=False)
+            self.run_worker(self._check, thread=True, group="check", exit_on_error=False)
 
-    def _try(self) -> None:
-        from xdpchain.trial.packets.sources import BUILTIN, packets_of
-        from xdpchain.trial.whatif import what_if
-        from xdptui.words.whatif_words import summary
-
-        plan = self.plan
+    def _check(self) -> None:
         try:
-            packets = packets_of(BUILTIN, plan.running.interface).packets
-            tried = what_if(plan.running, plan.candidate, packets, adopts=plan.adopts)
-        except Exception as error:  # a plan needs no trial: shown in its place
-            self.post_message(self.Tried(f"not tried: {error}"))
-        else:
-            own = any(one.packet.own for one in tried.changed)
-            self.post_message(self.Tried(summary(tried), tried.new.why, own=own))
+            found = check_plan(self.plan)
+        except Exception as error:  # applying does without the check: shown in its place
+            found = PlanCheck(packets=f"not tried: {error}")
+        self.post_message(self.Checked(found))
 
-    def on_plan_dialog_tried(self, event: Tried) -> None:
-        parts = [f" {event.text}"]
-        if event.why:
-            parts.append(f"   {event.why}")
-        if event.own:
+    def on_plan_dialog_checked(self, event: Checked) -> None:
+        found = event.found
+        if found.refusal is not None:
+            self._refuse(found.refusal)
+        if found.findings:
+            self._add(found)
+        parts = [f" {found.packets}" if found.packets else " not tried"]
+        parts += [
+            f"   {text}" for text in (found.why, found.note if "not tried" in found.note else "") if text
+        ]
+        if found.own:
             parts.append(" ! your own ssh connection's packets are among those that change")
         shown = self.query_one("#packets", Static)
         shown.update(Content("\n".join(parts)))
         shown.remove_class("dim")
-        shown.set_class(event.own, "warn")
+        shown.set_class(found.own, "warn")
+
+    def _refuse(self, error: XdpChainError) -> None:
+        """The kernel does not take this candidate: say so first, and take the button away."""
+        self._refused = error
+        self.add_class("-danger")
+        lines = [Content.assemble(("✗ ", "bold $error"), (f"It can't be applied: {error.what}", "$error"))]
+        if error.why:
+            lines.append(Content(f"  {error.why}"))
+        if error.todo:
+            lines.append(Content(f"  {worded(error.todo, keys=True)}"))
+        if error.detail:
+            lines.append(Content.styled("  Press d for the verifier's log", "bold"))
+        shown = self.query_one("#trouble", Static)
+        shown.update(Content("\n").join(lines))
+        shown.display = True
+        for apply in self.query("#apply").results(Button):
+            apply.disabled = True
+            apply.label = "Refused by the kernel"
+        self.query_one("#body").scroll_home(animate=False)
+
+    def _add(self, found: PlanCheck) -> None:
+        """What speaks against the new components stands with the warnings."""
+        self._warnings += len(found.findings)
+        lines = []
+        for finding in found.findings:
+            sign, style, text = finding_text(finding)
+            lines.append(Content.assemble((f" {sign} ", f"bold {style}"), text))
+        shown = self.query_one("#findings", Static)
+        shown.update(Content("\n").join(lines))
+        shown.display = True
+        heading = self.query_one("#warnings", Static)
+        heading.update(Content(f"Warnings ({self._warnings})"))
+        heading.set_classes("section first")
+        if self._refused is None:
+            for apply in self.query("#apply").results(Button):
+                apply.label = self._label
 
     def dismissed(self) -> bool:
         return False
 
     def action_apply(self) -> None:
-        if not self.plan.empty and not self._refusal:
+        if not self._barred:
             self.finish(True)
+
+    def action_log(self) -> None:
+        if self._refused is not None and self._refused.detail:
+            from xdptui.screens.failure import Failure
+
+            self.app.push_screen(Failure(self._refused, "This candidate can't be applied", detailed=True))
 
     def action_what_if(self) -> None:
         if not self.plan.empty:
@@ -153,5 +239,7 @@ class PlanDialog(Dialog[bool]):
     def pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "whatif":
             self.action_what_if()
+        elif event.button.id == "apply":
+            self.action_apply()
         else:
-            self.finish(event.button.id == "apply")
+            self.finish(False)

@@ -49,8 +49,8 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
-        yield button("Set", "set", "primary")
+        yield button("Cancel (esc)", "cancel")
+        yield button("Set (ctrl+s)", "set", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#may")

@@ -52,8 +52,8 @@ class RoutesDialog(Dialog[Chain | None]):
                 yield OneOf([words for _, words in self._targets()], id="targets")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
-        yield button("Set", "set", "primary")
+        yield button("Cancel (esc)", "cancel")
+        yield button("Set (ctrl+s)", "set", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#codes")

@@ -46,8 +46,8 @@ class SaveDialog(Dialog[SaveTo | None]):
         yield paragraph("", id="outcome", classes="gap")
 
     def buttons(self) -> ComposeResult:
-        yield button("Cancel", "cancel")
-        yield button("Save", "save", "primary")
+        yield button("Cancel (esc)", "cancel")
+        yield button("Save (ctrl+s)", "save", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#path")

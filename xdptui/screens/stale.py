@@ -77,10 +77,10 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
         return self._target.editable
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep looking", "keep")
+        yield button("Keep looking (esc)", "keep")
         if self._rebasable:
             yield button("Rebase (b)", "rebase", "primary")
-        yield button("Drop mine (d)", "drop", "error")
+        yield button("Discard mine (d)", "drop", "error")
 
     def action_answer(self, answer: Literal["drop", "rebase"]) -> None:
         if answer == "drop" or self._rebasable:

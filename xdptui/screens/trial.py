@@ -60,7 +60,7 @@ class TrialDialog(Dialog[None]):
         )
 
     def buttons(self) -> ComposeResult:
-        yield button("Close", "close")
+        yield button("Close (esc)", "close")
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -22,7 +22,10 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
     """Answers with the indices of the slots to remove, or None."""
 
     DEFAULT_CSS = "UnloadDialog #slots { margin: 1 0; }"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "all", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "all", show=False),
+        Binding("u", "remove", show=False),
+    ]
 
     def __init__(self, chain: Chain, index: int, interface: str) -> None:
         super().__init__(classes="-danger")
@@ -37,11 +40,11 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:
-        yield button("Keep all", "keep")
+        yield button("Keep all (esc)", "keep")
         yield button("Remove", "remove", "error")
 
     def first_focus(self) -> Widget | None:
-        return self.query_one("#keep")
+        return self.query_one(SlotChoice)
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -61,9 +64,16 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
         self.query_one("#outcome", Static).update(text)
         remove = self.query_one("#remove", Button)
         remove.disabled = count == 0
-        remove.label = f"Remove {count}" if count else "Remove"
+        remove.label = f"Remove {count} of {whole} (u)" if count else "Nothing marked"
 
-    @on(Button.Pressed)
-    def answered(self, event: Button.Pressed) -> None:
-        chosen = self.query_one(SlotChoice).marked
-        self.finish(chosen if event.button.id == "remove" and chosen else None)
+    def action_remove(self) -> None:
+        if chosen := self.query_one(SlotChoice).marked:
+            self.finish(chosen)
+
+    @on(Button.Pressed, "#keep")
+    def kept(self) -> None:
+        self.finish(None)
+
+    @on(Button.Pressed, "#remove")
+    def removed(self) -> None:
+        self.action_remove()

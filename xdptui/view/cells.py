@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-__all__ = ["Cell", "Line", "changed", "clip", "left", "message", "right"]
+from rich.cells import cell_len, set_cell_size
+
+__all__ = ["Cell", "Line", "changed", "clip", "left", "message", "right", "size_of"]
 
 
 class Cell(NamedTuple):
@@ -34,25 +36,32 @@ class Line:
 
     @property
     def width(self) -> int:
-        return len(self.text)
+        return size_of(self.text)
+
+
+def size_of(text: str) -> int:
+    """How many columns of a terminal a text takes: some characters take two."""
+    return len(text) if text.isascii() else cell_len(text)
 
 
 def clip(text: str, width: int) -> str:
-    """``text`` in at most ``width`` characters; a cut shows as an ellipsis, control characters as ``?``."""
-    clean = "".join(c if c.isprintable() else "?" for c in text)
-    if len(clean) <= width:
+    """``text`` in at most ``width`` columns; a cut shows as an ellipsis, control characters as ``?``."""
+    clean = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    if size_of(clean) <= width:
         return clean
-    return clean[: width - 1] + "…" if width > 0 else ""
+    return set_cell_size(clean, width - 1).rstrip() + "…" if width > 0 else ""
 
 
 def left(text: str, width: int, style: str = "") -> Cell:
-    """A cell of exactly ``width`` characters, text to the left."""
-    return Cell(clip(text, width).ljust(max(0, width)), style)
+    """A cell of exactly ``width`` columns, text to the left."""
+    shown = clip(text, width)
+    return Cell(shown + " " * max(0, width - size_of(shown)), style)
 
 
 def right(text: str, width: int, style: str = "") -> Cell:
-    """A cell of exactly ``width`` characters, text to the right."""
-    return Cell(clip(text, width).rjust(max(0, width)), style)
+    """A cell of exactly ``width`` columns, text to the right."""
+    shown = clip(text, width)
+    return Cell(" " * max(0, width - size_of(shown)) + shown, style)
 
 
 def message(text: str, width: int, style: str = "note") -> list[Line]:
@@ -78,12 +87,13 @@ def changed(old: Line | None, new: Line) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
     x = 0
     for was, now in zip(old.cells, new.cells, strict=True):
-        if len(was.text) != len(now.text):
+        size = size_of(now.text)
+        if size_of(was.text) != size:
             return whole
         if was != now:
             if found and sum(found[-1]) == x:
-                found[-1] = (found[-1][0], found[-1][1] + len(now.text))
+                found[-1] = (found[-1][0], found[-1][1] + size)
             else:
-                found.append((x, len(now.text)))
-        x += len(now.text)
+                found.append((x, size))
+        x += size
     return found

@@ -20,6 +20,9 @@ __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 TOGGLE = 2
 """Columns of one toggle: its letter, and a star where it differs from what runs."""
 
+LONGEST_NAME = 48
+"""Columns for a name, at most."""
+
 SHADOW = "S"
 """What stands behind the number of a slot in shadow."""
 
@@ -113,6 +116,9 @@ def columns(width: int) -> Columns:
         trend += room - 14
         room = 14
     name = max(1, least_name + room) if room < 0 or number else least_name + room
+    if trend > 40:  # a trend is as good in half the room, a name is not
+        more = min(LONGEST_NAME - name, trend - 40)
+        name, trend = name + more, trend - more
     return Columns(priority, name, toggles, number, total, volume, ident, trend)
 
 

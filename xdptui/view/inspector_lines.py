@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 from xdpchain.change.lint import lint
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.paths import route_texts
 from xdpchain.model.policy import Policy
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
-from xdptui.view.cells import Cell, Line, clip, left
+from xdptui.view.cells import Cell, Line, left
 from xdptui.words.numbers import share
 from xdptui.words.rates import Reading
 from xdptui.words.shadow_text import shadow_line
@@ -30,13 +32,12 @@ def inspector_lines(
     """The slot's facts, a line each, and the chain's warnings first; ``was`` is the slot as it runs,
     ``running`` what the chain is to replace.
     """
-    lines = [
-        Line((Cell(" ! ", "warn"), left(warning.text, width - 3, "warn")))
-        for warning in lint(chain, running)
-        if slot is not None
-    ]
     if slot is None:
-        return lines
+        return []
+    lines: list[Line] = []
+    for warning in lint(chain, running):
+        where = "" if warning.slot is None else f"slot {warning.slot}: "
+        lines += _wrapped(Cell(" ! ", "warn"), where + warning.text, width, "warn")
     component = slot.component
     declared = component.declared
     source = component.object
@@ -58,10 +59,18 @@ def inspector_lines(
     facts.append(("program", f"{loaded}{size}, section {component.section or '?'}, {component.licence}"))
     if component.maps:
         facts.append(("maps", ", ".join(f"{ref.name} ({ref.id})" for ref in component.maps)))
-    return lines + [
-        Line((left(f" {name}", LABEL, "label"), left(clip(text, width - LABEL), width - LABEL, "plain")))
-        for name, text in facts
-    ]
+    for name, text in facts:
+        lines += _wrapped(left(f" {name}", LABEL, "label"), text, width, "plain")
+    return lines
+
+
+def _wrapped(label: Cell, text: str, width: int, style: str) -> list[Line]:
+    """A text beside its label, in as many lines as it takes: guidance is not cut."""
+    size = len(label.text)
+    clean = "".join(c if c.isprintable() else "?" for c in text)
+    rows = wrap(clean, max(8, width - size), break_on_hyphens=False) or [""]
+    blank = Cell(" " * size, label.style)
+    return [Line((label if i == 0 else blank, left(row, width - size, style))) for i, row in enumerate(rows)]
 
 
 def _policy(slot: Slot, policy: Policy, reading: Reading | None) -> str:

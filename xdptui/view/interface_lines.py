@@ -6,10 +6,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.running import Owner, Running
-from xdptui.view.cells import Cell, Line, left, right
+from xdptui.view.cells import Cell, Line, left, right, size_of
+from xdptui.view.session import Order
 from xdptui.words.numbers import short
 
-__all__ = ["InterfaceView", "heading", "interface_line", "ownership"]
+__all__ = ["InterfaceView", "column_at", "heading", "interface_line", "ownership"]
 
 FEATURES = {
     "basic": "basic",
@@ -21,6 +22,12 @@ FEATURES = {
     "ndo-xmit-sg": "xmit-sg",
 }
 """Short names of the kernel's XDP features (enum netdev_xdp_act, kernel 6.3), in its order."""
+
+
+LONGEST = 15
+"""Characters of the longest name that an interface can have (IFNAMSIZ)."""
+UP, DOWN = "▲", "▼"
+COLUMNS = (Order.NAME, Order.LINK, Order.MODE, Order.OWNER, Order.CHAIN, Order.TRAFFIC, Order.DRIVER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +47,35 @@ def _widths(width: int) -> tuple[int, int, int, int, int, int, int, int]:
     if width >= 110:
         fixed = (18, 6, 8, 8, 26, 7, 12)
     elif width >= 72:
-        fixed = (14, 5, 8, 8, 11, 6, 9)
-    elif width >= 46:
-        fixed = (14, 5, 8, 8, 0, 6, 0)
+        fixed = (LONGEST, 5, 8, 8, 11, 6, 9)
+    elif width >= 47:
+        fixed = (LONGEST, 5, 8, 8, 0, 6, 0)
     else:
-        fixed = (max(4, min(14, width - 3)), 5 if width >= 22 else 0, 8 if width >= 30 else 0, 0, 0, 0, 0)
+        link, mode = 5 if width >= 24 else 0, 8 if width >= 32 else 0
+        fixed = (max(4, min(LONGEST, width - 3)), link, mode, 0, 0, 0, 0)
     rest = width - 3 - sum(fixed) - 1
     return (*fixed, rest if rest >= 6 and width >= 72 else 0)
 
 
-def heading(width: int, position: str) -> Line:
-    """The line over the interfaces; ``position`` (such as ``1-4 of 100``) stands at its right end."""
+def heading(width: int, position: str, order: Order = Order.INDEX, reverse: bool = False) -> Line:
+    """The line over the interfaces; ``position`` (such as ``1-4 of 100``) stands at its right end. The column
+    that they are sorted by has a mark for the direction.
+    """
     name, state, mode, owner, chain, rate, driver, features = _widths(width)
+
+    def label(text: str, column: Order) -> str:
+        # The most traffic and the longest chain come first: that is downwards.
+        down = reverse != (column in (Order.TRAFFIC, Order.CHAIN))
+        return text if column is not order else f"{text}{DOWN if down else UP}"
+
     cells = [
-        left("  interface", name + 3),
-        left("link", state),
-        left("mode", mode),
-        left("owner", owner),
-        left("chain", chain),
-        right("pkt/s", rate) if rate else Cell(""),
-        left(" driver", driver),
+        left("  " + label("interface", Order.NAME), name + 3),
+        left(label("link", Order.LINK), state),
+        left(label("mode", Order.MODE), mode),
+        left(label("owner", Order.OWNER), owner),
+        left(label("chain", Order.CHAIN), chain),
+        right(label("pkt/s", Order.TRAFFIC), rate) if rate else Cell(""),
+        left(" " + label("driver", Order.DRIVER), driver),
     ]
     used = sum(len(cell.text) for cell in cells)
     text = f" {'features' if features else ''}"
@@ -70,6 +86,16 @@ def heading(width: int, position: str) -> Line:
         Cell((text + position.rjust(max(0, room - len(text) - 1)) + " ")[: max(0, room)].ljust(room))
     )
     return Line(tuple(cells), "head")
+
+
+def column_at(width: int, x: int) -> Order | None:
+    """The column whose heading stands at ``x``; None where nothing can be sorted by."""
+    name, *rest = _widths(width)
+    for column, size in zip(COLUMNS, (name + 3, *rest), strict=False):
+        if x < size:
+            return column
+        x -= size
+    return None
 
 
 def ownership(running: Running) -> str:
@@ -114,6 +140,6 @@ def interface_line(view: InterfaceView, width: int, here: bool, focused: bool) -
         right(short(view.rate), rate, "num" if view.rate else "zero") if rate else Cell(""),
         left(f" {device.driver or '-'}", driver, "plain"),
     ]
-    used = sum(len(cell.text) for cell in cells)
+    used = sum(size_of(cell.text) for cell in cells)
     cells.append(left(f" {shown}" if features else "", width - used, "label"))
     return Line(tuple(cells), "" if not here else "cursor" if focused else "blurred")

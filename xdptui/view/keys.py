@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["GROUPS", "KEYS", "Key", "hints"]
+__all__ = ["GROUPS", "KEYS", "Key", "hints", "works"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,22 @@ KEYS: tuple[Key, ...] = (
     Key("right", "→", "pick(1)", "action to the right", GROUPS[0]),
     Key("tab,shift+tab", "tab", "other_pane", "interfaces ⇄ chain", GROUPS[0], "pane", 11),
     Key("slash", "/", "filter", "filter the interfaces", GROUPS[0], "filter", 13),
-    Key("s", "s", "sort", "sort the interfaces: index, name, owner, traffic", GROUPS[0], "sort", 15),
+    Key(
+        "s",
+        "s",
+        "sort",
+        "sort the interfaces by the next column, or click one",
+        GROUPS[0],
+        "sort",
+        15,
+    ),
+    Key("I", "I", "invert", "sort the other way round", GROUPS[0]),
+    Key("1", "1", "hide('interfaces')", "hide the interfaces, or show them", GROUPS[0]),
+    Key("2", "2", "hide('waterfall')", "hide the waterfall, or show it", GROUPS[0]),
+    Key("3", "3", "hide('inspector')", "hide the facts of the slot, or show them", GROUPS[0]),
+    Key("0", "0", "zoom", "the pane alone, or all panes (or double-click its heading)", GROUPS[0]),
+    Key("plus", "+", "grow(1)", "make the pane larger (or drag the heading below it)", GROUPS[0]),
+    Key("minus", "-", "grow(-1)", "make the pane smaller", GROUPS[0]),
     Key("l", "l", "load", "load a program from an object file", GROUPS[1], "load", 3, True),
     Key("u", "u", "unload", "unload one, several or all", GROUPS[1], "unload", 6, True),
     Key("o", "o", "replace", "replace the program by a new object, maps kept", GROUPS[1], "object", 14, True),
@@ -64,7 +79,7 @@ KEYS: tuple[Key, ...] = (
     Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
     Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
-    Key("L", "L", "relink", "static, tailcall or freplace linkage for the chain", GROUPS[1], edits=True),
+    Key("L", "L", "relink", "linkage: freplace, static or tailcall, and why not", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),
@@ -75,7 +90,7 @@ KEYS: tuple[Key, ...] = (
     Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
     Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
     Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 24),
-    Key("escape", "esc", "drop", "drop the candidate", GROUPS[2], "drop", 9),
+    Key("escape", "esc", "drop", "discard the candidate; first what else is open", GROUPS[2], "discard", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
     Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 13),
@@ -93,6 +108,9 @@ KEYS: tuple[Key, ...] = (
         "events",
         20,
     ),
+    Key("ctrl+r", "ctrl+r", "record", "record all interfaces into a file; again: end", GROUPS[3]),
+    Key("Y", "Y", "copy", "copy the slot, the interface or the screen; save it", GROUPS[3]),
+    Key("h", "h", "history", "history: who changed what; undo from there", GROUPS[3], "history", 19),
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
     Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),
@@ -113,9 +131,9 @@ KEYS: tuple[Key, ...] = (
 
 REPLAYABLE = frozenset(
     (
-        "cursor", "pick", "other_pane", "filter", "sort", "numbers", "freeze", "help", "command_palette",
-        "quit",
-        "flip", "events", "replay_step", "replay_leap",
+        "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
+        "freeze", "help", "command_palette", "quit",
+        "flip", "events", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""
@@ -134,6 +152,13 @@ NEED_SLOTS = (
     "maps",
     "follow",
 )
+
+
+def works(key: Key, *, read_only: bool, replaying: bool) -> bool:
+    """Whether a key does anything in a mode."""
+    if replaying:
+        return key.action.partition("(")[0] in REPLAYABLE
+    return not key.action.startswith("replay") and not (read_only and key.edits)
 
 
 def hints(
@@ -155,8 +180,7 @@ def hints(
         key
         for key in KEYS
         if key.rank
-        and (key.action.partition("(")[0] in REPLAYABLE if replaying else not key.action.startswith("replay"))
-        and not (read_only and key.edits and not (replaying and key.action == "flip"))
+        and works(key, read_only=read_only, replaying=replaying)
         and (candidate or key.action not in ("drop", "apply"))
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)

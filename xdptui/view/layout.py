@@ -7,16 +7,23 @@ then the key hints, then the banner. The chain is what the program is for, and s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from xdptui.view.waterfall_lines import rows_needed
 
-__all__ = ["Layout", "share"]
+__all__ = ["PANES", "Layout", "Wish", "share"]
+
+PANES = ("interfaces", "chain", "waterfall", "inspector")
+"""The panes that share the rows, from top to bottom."""
 
 LIST = (4, 3, 2)
 """Rows for the interfaces while others lack some, heading included."""
 INSPECTOR = 5
 """The least rows of the pane that says more of the slot under the cursor; it takes what is left over."""
+LEAST = 2
+"""Rows that a pane keeps when others are made larger: its heading and a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,57 @@ class Layout:
     lines: int
 
 
-def share(height: int, interfaces: int, slots: int) -> Layout:
-    """Rows for ``interfaces`` listed and ``slots`` in the chain (rows of removed slots included)."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user made of the panes: those that are ``hidden``, the one that has all the room (``zoomed``,
+    empty: none), and by how many rows the border under a pane was moved.
+    """
+
+    hidden: frozenset[str] = frozenset()
+    zoomed: str = ""
+    moved: Mapping[str, int] = field(default_factory=dict)
+
+    def toggled(self, pane: str) -> Wish:
+        """With a pane hidden, or shown again."""
+        return replace(self, hidden=self.hidden ^ {pane}, zoomed="")
+
+    def zooming(self, pane: str) -> Wish:
+        """With one pane alone, or all of them again."""
+        return replace(self, zoomed="" if self.zoomed == pane else pane)
+
+    def grown(self, pane: str, rows: int) -> Wish:
+        """With the border under a pane moved."""
+        return replace(self, moved={**self.moved, pane: self.moved.get(pane, 0) + rows}, zoomed="")
+
+
+NONE = Wish()
+
+
+def share(height: int, interfaces: int, slots: int, note: int = 1, wish: Wish = NONE) -> Layout:
+    """Rows for ``interfaces`` listed and ``slots`` in the chain (rows of removed slots included); ``note`` is
+    how many lines stand in place of slots where there is none.
+    """
     keys = 1 if height >= 6 else 0
     banner = 1 if height >= 4 else 0
     room = max(1, height - keys - banner)
-    inspects = slots > 0
-    slots = max(1, slots)
+    if slots:
+        layout = _with_slots(room, interfaces, slots)
+    else:
+        layout = _without(room, interfaces, note)
+    return _as_wished(replace(layout, banner=banner, keys=keys), wish)
+
+
+def _without(room: int, interfaces: int, note: int) -> Layout:
+    """Guidance is worth more than the rest of a list."""
+    listed = min(max(2, interfaces + 1), max(2, room - 1 - note)) if room >= 4 else 0
+    chain = min(room - listed, 1 + note)
+    fall = room - listed - chain
+    if fall < LEAST:
+        chain, fall = chain + fall, 0
+    return Layout(0, listed, chain, fall, 0, 0, 1)
+
+
+def _with_slots(room: int, interfaces: int, slots: int) -> Layout:
     most_listed = max(2, interfaces + 1)
     full, middle, short = (rows + 1 for rows in rows_needed(slots))
     # Totals under each slot are worth more than a waterfall with a line for each outcome.
@@ -51,11 +102,30 @@ def share(height: int, interfaces: int, slots: int) -> Layout:
                 more = min(left, most_listed - listed)
                 listed, left = listed + more, left - more
                 # What nobody needs stays with the pane at the bottom, so that the tables above don't float.
-                inspector, fall = (left, fall) if inspects and left >= INSPECTOR else (0, fall + left)
-                return Layout(banner, listed, slots * lines + 1, fall, inspector, keys, lines)
+                inspector, fall = (left, fall) if left >= INSPECTOR else (0, fall + left)
+                return Layout(0, listed, slots * lines + 1, fall, inspector, 0, lines)
     listed = 2 if room >= 6 else 0
     chain = room - listed
     if chain > slots + 1 and listed:
         more = min(chain - slots - 1, most_listed - listed)
         listed, chain = listed + more, chain - more
-    return Layout(banner, listed, chain, 0, 0, keys, 1)
+    return Layout(0, listed, chain, 0, 0, 0, 1)
+
+
+def _as_wished(layout: Layout, wish: Wish) -> Layout:
+    rows = {pane: int(getattr(layout, pane)) for pane in PANES}
+    room = sum(rows.values())
+    if wish.zoomed:
+        rows = {pane: room if pane == wish.zoomed else 0 for pane in PANES}
+    else:
+        for pane in wish.hidden & rows.keys() - {"chain"}:
+            rows[pane] = 0
+        # What a hidden pane had goes to the last one that is shown.
+        last = [pane for pane in PANES if rows[pane]][-1]
+        rows[last] += room - sum(rows.values())
+        shown = [pane for pane in PANES if rows[pane]]
+        for above, below in pairwise(shown):
+            by = max(LEAST - rows[above], min(wish.moved.get(above, 0), rows[below] - LEAST))
+            if rows[above] + by >= LEAST and rows[below] - by >= LEAST:
+                rows[above], rows[below] = rows[above] + by, rows[below] - by
+    return replace(layout, **rows)

@@ -6,7 +6,15 @@ from __future__ import annotations
 from xdptui.view.session import Session
 from xdptui.words.advice import worded
 
-__all__ = ["chain_note", "empty_list", "waterfall_note"]
+__all__ = ["chain_note", "empty_list", "matches", "waterfall_note"]
+
+
+FIRST_STEPS = """\
+1. l  choose an object file (.o): see what it does, try it on packets
+2. p  see the plan: warnings first, then what changes
+3. a  apply it in one atomic step (w before it: it rolls back unless confirmed)
+Nothing changes on the interface before step 3. ? lists all keys."""
+"""What to do where nothing runs yet."""
 
 
 def empty_list(session: Session, trouble: str) -> str:
@@ -16,8 +24,15 @@ def empty_list(session: Session, trouble: str) -> str:
     if not session.surveyed:
         return "reading the interfaces…"
     if session.needle:
-        return f"No interface matches {session.needle!r}. esc in the filter clears it."
+        return f"No interface matches {session.needle!r}. esc clears the filter."
     return "This network namespace has no interface."
+
+
+def matches(session: Session) -> str:
+    """What the filter does to the list; empty where there is none."""
+    if not session.needle:
+        return ""
+    return f"filter: {len(session.visible)} of {len(session.runnings)}"
 
 
 def chain_note(session: Session) -> str:
@@ -37,7 +52,7 @@ def chain_note(session: Session) -> str:
             return "The candidate is empty: applying it frees the hook."
         if session.read_only:
             return f"No XDP program runs on {running.interface.name}."
-        return f"No XDP program runs on {running.interface.name}. Press l to load one."
+        return f"No XDP program runs on {running.interface.name}. Press l to load one.\n{FIRST_STEPS}"
     return ""
 
 
@@ -49,7 +64,7 @@ def waterfall_note(session: Session, why: str, counting: bool) -> str:
     if running is None:
         return ""
     if not running.hooks:
-        return "Once a program runs, this shows the way of the packets through it."
+        return "Packet flow appears here once a program is running."
     if why:
         return f"Nothing counts here: {why}"
     if running.chain is None:

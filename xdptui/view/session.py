@@ -26,12 +26,16 @@ CONFIRM_SECONDS = 60.0
 
 
 class Order(StrEnum):
-    """How the interfaces are sorted."""
+    """By which column the interfaces are sorted; INDEX is the kernel's own order."""
 
     INDEX = "index"
     NAME = "name"
+    LINK = "link"
+    MODE = "mode"
     OWNER = "owner"
+    CHAIN = "chain"
     TRAFFIC = "traffic"
+    DRIVER = "driver"
 
 
 class Shown(StrEnum):
@@ -88,9 +92,10 @@ class Edit:
 class Session:
     """The selected interface is named by its ifindex, the selected slot by its place in the chain shown.
 
-    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words. ``own`` are the interfaces
+    ``linkage`` is what a new chain gets, and ``linkage_why`` the reason in words; ``freplace_missing`` is why
+    freplace linkage can't be had here (empty: it can). ``own`` are the interfaces
     that carry the operator's own connection; ``waits`` says where the operator chose whether a change has to
-    be confirmed.
+    be confirmed, and ``confirm_seconds`` is the setting: how long they all wait (0: only one's own do).
     """
 
     runnings: tuple[Running, ...] = ()
@@ -101,15 +106,18 @@ class Session:
     action: Action = Action.PASS
     needle: str = ""
     order: Order = Order.INDEX
+    reverse: bool = False
     shown: Shown = Shown.PACKET_RATE
     frozen: bool = False
     missing: tuple[str, ...] = ()
     replaying: bool = False
     linkage: Linkage = Linkage.STATIC
     linkage_why: str = ""
+    freplace_missing: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
     own: frozenset[int] = frozenset()
     waits: Mapping[int, bool] = field(default_factory=dict)
+    confirm_seconds: float = 0
 
     # What is looked at
 
@@ -165,9 +173,15 @@ class Session:
     @property
     def confirm(self) -> float | None:
         """Seconds in which a change of the selected interface has to be confirmed; None: it need not be."""
-        if self.selected is None or not self.waits.get(self.selected, self.selected in self.own):
+        usual = self.selected in self.own or self.confirm_seconds > 0
+        if self.selected is None or not self.waits.get(self.selected, usual):
             return None
-        return CONFIRM_SECONDS
+        return self.patience
+
+    @property
+    def patience(self) -> float:
+        """Seconds in which a change that waits has to be confirmed."""
+        return self.confirm_seconds or CONFIRM_SECONDS
 
     @property
     def read_only(self) -> bool:
@@ -203,13 +217,21 @@ class Session:
         """The interfaces that pass the filter, sorted."""
         words = self.needle.lower().split()
         found = [r for r in self.runnings if all(word in _haystack(r) for word in words)]
-        return tuple(sorted(found, key=self._sort_key()))
+        return tuple(sorted(found, key=self._sort_key(), reverse=self.reverse))
 
     def _sort_key(self) -> Callable[[Running], tuple[float | str, ...]]:
         if self.order is Order.NAME:
             return lambda r: (r.interface.name,)
+        if self.order is Order.LINK:
+            return lambda r: (not r.device.up, r.interface.name)
+        if self.order is Order.MODE:
+            return lambda r: (str(r.mode or "~"), r.interface.name)
         if self.order is Order.OWNER:
             return lambda r: (str(r.owner or "~"), r.interface.name)
+        if self.order is Order.CHAIN:
+            return lambda r: (-len(running_chain(r) or ()), not r.hooks, r.interface.name)
+        if self.order is Order.DRIVER:
+            return lambda r: (r.device.driver or "~", r.interface.name)
         if self.order is Order.TRAFFIC:
             return lambda r: (-self.traffic.get(r.interface.ifindex, 0.0), float(r.interface.ifindex))
         return lambda r: (float(r.interface.ifindex),)

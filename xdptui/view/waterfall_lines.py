@@ -22,6 +22,10 @@ STEP = 8
 """A bar is made of cells of this width, so that its growth repaints one of them and not the whole."""
 
 
+SIZES = ((150, 44, 64), (100, 32, 36), (76, 26, 20), (0, 26, 0))
+"""From which width on: the columns for names, and for what ends in a slot."""
+
+
 def rows_needed(slots: int) -> tuple[int, int, int]:
     """Rows of the three forms: a line for everything, the outcomes on one line, two lines in all."""
     return 1 + slots + len(OUTCOMES), 1 + slots + 1, 2
@@ -45,10 +49,7 @@ def _bars(part: float, whole: float, width: int, style: str) -> list[Cell]:
 
 
 def _full(flow: Flow, width: int) -> list[Line]:
-    label = 26 if width < 100 else 32
-    tail = 20 if width < 100 else 36
-    if width < 76:
-        tail = 0
+    label, tail = next(sizes for least, *sizes in SIZES if width >= least)
     room = width - label - 6 - 1 - 5 - 1 - tail
 
     def line(name: Cell, value: float, style: str, note: list[Cell]) -> Line:

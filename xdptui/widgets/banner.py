@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from textual import events
 
-from xdptui.view.cells import Cell, Line, clip
+from xdpchain.model.running import Running
+from xdptui.view.cells import Cell, Line, clip, size_of
 from xdptui.view.session import Session, State
 from xdptui.widgets.cell_grid import CellGrid
 
@@ -33,16 +34,22 @@ class Armed:
     but: str = ""
 
 
-def banner_line(session: Session, width: int, armed: Armed | None = None) -> Line:
+def banner_line(
+    session: Session, width: int, armed: Armed | None = None, *, recording: bool = False, unread: int = 0
+) -> Line:
     """The line, exactly ``width`` wide; the states at its right end are never cut off."""
     badges: list[Cell] = []
     if session.frozen:
         badges += [Cell(" FROZEN ", "state-free"), Cell(" ")]
     if session.replaying:
-        badges += [Cell(" RECORDING ", "state-readonly"), Cell(" ")]
+        badges += [Cell(" REPLAY ", "state-foreign"), Cell(" ")]
     elif session.read_only:
         lacks = f": no {', '.join(session.missing)}" if width >= 100 else ""
         badges += [Cell(clip(f" READ-ONLY{lacks} ", max(11, width // 2)), "state-readonly"), Cell(" ")]
+    if unread:
+        badges += [Cell(f" {unread} unread: h ", "state-foreign"), Cell(" ")]
+    if recording:
+        badges += [Cell(" ● REC ", "state-armed"), Cell(" ")]
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
@@ -56,7 +63,7 @@ def banner_line(session: Session, width: int, armed: Armed | None = None) -> Lin
         if session.confirm is not None:
             badges += [Cell(f" WAITS {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     badges.append(Cell(text, STYLE[state]))
-    used = sum(len(cell.text) for cell in badges)
+    used = sum(size_of(cell.text) for cell in badges)
     room = width - used - 1
     running = session.running
     parts: list[Cell] = []
@@ -65,8 +72,8 @@ def banner_line(session: Session, width: int, armed: Armed | None = None) -> Lin
     if running is not None:
         parts.append(Cell(f" {running.interface.name} ", "name"))
         facts = [str(running.mode)] if running.mode else []
-        if running.linkage:
-            facts.append(f"{running.linkage}{' linkage' if width >= 100 else ''}")
+        if linkage := _linkage(session, running):
+            facts.append(f"{linkage}{' linkage' if width >= 100 else ''}")
         if running.dispatcher:
             facts.append(f"dispatcher {running.dispatcher.id}")
         elif running.hook:
@@ -81,8 +88,17 @@ def banner_line(session: Session, width: int, armed: Armed | None = None) -> Lin
         if room <= 1:
             break
         kept.append(Cell(clip(cell.text, room), cell.style))
-        room -= len(kept[-1].text)
+        room -= size_of(kept[-1].text)
     return Line((*kept, Cell(" " * (room + 1)), *badges), "banner")
+
+
+def _linkage(session: Session, running: Running) -> str:
+    """How the chain is linked; with a candidate of another linkage, both."""
+    now = str(running.linkage or "")
+    if session.edit is None or not session.chain.slots:
+        return now
+    then = str(session.chain.linkage)
+    return then if now in ("", then) else f"{now} → {then}"
 
 
 class Banner(CellGrid):
@@ -94,10 +110,17 @@ class Banner(CellGrid):
         super().__init__(id=id)
         self._session = Session()
         self._armed: Armed | None = None
+        self._recording = False
+        self._unread = 0
 
-    def present(self, session: Session, armed: Armed | None = None) -> None:
-        self._session, self._armed = session, armed
+    def present(
+        self, session: Session, armed: Armed | None = None, *, recording: bool = False, unread: int = 0
+    ) -> None:
+        self._session, self._armed, self._recording, self._unread = session, armed, recording, unread
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
-        self.paint([banner_line(self._session, self.size.width, self._armed)])
+        line = banner_line(
+            self._session, self.size.width, self._armed, recording=self._recording, unread=self._unread
+        )
+        self.paint([line])

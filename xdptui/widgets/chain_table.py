@@ -11,12 +11,12 @@ from textual.message import Message
 from xdpchain.model.actions import Action
 from xdptui.view.cells import Line, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
-from xdptui.widgets.cell_grid import CellGrid
+from xdptui.widgets.pane import Pane
 
 __all__ = ["ChainTable"]
 
 
-class ChainTable(CellGrid, can_focus=True):
+class ChainTable(Pane, can_focus=True):
     """One or two lines a slot. It changes nothing by itself: it says what the user asked for."""
 
     class Picked(Message):

@@ -9,13 +9,13 @@ from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.running import Running
 from xdptui.view.cells import Line, left
 from xdptui.view.inspector_lines import inspector_lines
-from xdptui.widgets.cell_grid import CellGrid
+from xdptui.widgets.pane import Pane
 from xdptui.words.rates import Reading
 
 __all__ = ["Inspector"]
 
 
-class Inspector(CellGrid):
+class Inspector(Pane):
     """Facts of one slot, and the warnings of its chain."""
 
     def __init__(self, *, id: str | None = None) -> None:

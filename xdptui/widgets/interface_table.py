@@ -9,13 +9,14 @@ from textual import events
 from textual.message import Message
 
 from xdptui.view.cells import Line, message
-from xdptui.view.interface_lines import InterfaceView, heading, interface_line
-from xdptui.widgets.cell_grid import CellGrid
+from xdptui.view.interface_lines import InterfaceView, column_at, heading, interface_line
+from xdptui.view.session import Order
+from xdptui.widgets.pane import Pane
 
 __all__ = ["InterfaceTable"]
 
 
-class InterfaceTable(CellGrid, can_focus=True):
+class InterfaceTable(Pane, can_focus=True):
     """One line an interface; the selected one stays in view."""
 
     class Picked(Message):
@@ -25,8 +26,17 @@ class InterfaceTable(CellGrid, can_focus=True):
             super().__init__()
             self.ifindex = ifindex
 
+    class Sorted(Message):
+        """The heading of a column was clicked."""
+
+        def __init__(self, order: Order) -> None:
+            super().__init__()
+            self.order = order
+
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
+        self._order, self._reverse = Order.INDEX, False
+        self._matches = ""
         self._views: Sequence[InterfaceView] = ()
         self._selected: int | None = None
         self._empty = ""
@@ -37,8 +47,20 @@ class InterfaceTable(CellGrid, can_focus=True):
         """Places of the interfaces that are on the screen."""
         return range(self._top, min(len(self._views), self._top + max(0, self.size.height - 1)))
 
-    def present(self, views: Sequence[InterfaceView], selected: int | None, empty: str) -> None:
-        """Show these; ``empty`` is the text for when there are none."""
+    def present(
+        self,
+        views: Sequence[InterfaceView],
+        selected: int | None,
+        empty: str,
+        *,
+        order: Order = Order.INDEX,
+        reverse: bool = False,
+        matches: str = "",
+    ) -> None:
+        """Show these, which are sorted so; ``empty`` is the text for when there are none, ``matches`` says
+        how many a filter left.
+        """
+        self._order, self._reverse, self._matches = order, reverse, matches
         followed = selected != self._selected or len(views) != len(self._views)
         self._views, self._selected, self._empty = views, selected, empty
         self._redraw(follow=followed)
@@ -53,10 +75,10 @@ class InterfaceTable(CellGrid, can_focus=True):
             self._top = max(here - rows + 1, min(self._top, here))
         self._top = max(0, min(self._top, len(self._views) - rows))
         shown = self.shown_rows
-        position = ""
+        position = self._matches
         if len(self._views) > rows > 0:
-            position = f"{shown.start + 1}-{shown.stop} of {len(self._views)}"
-        lines: list[Line] = [heading(width, position)]
+            position = f"{position} {shown.start + 1}-{shown.stop} of {len(self._views)}".lstrip()
+        lines: list[Line] = [heading(width, position, self._order, self._reverse)]
         for i in shown:
             lines.append(interface_line(self._views[i], width, i == here, self.has_focus))
         if not self._views:
@@ -75,7 +97,13 @@ class InterfaceTable(CellGrid, can_focus=True):
     def on_mouse_down(self, event: events.MouseDown) -> None:
         place = self._top + event.y - 1
         if event.button == 1 and event.y > 0 and place < len(self._views):
+            self.focus()
             self.post_message(self.Picked(self._views[place].running.interface.ifindex))
+
+    def on_click(self, event: events.Click) -> None:
+        column = column_at(self.size.width, event.x) if event.y == 0 else None
+        if column is not None and not self.resized_by_mouse:
+            self.post_message(self.Sorted(column))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         self._scroll(3)

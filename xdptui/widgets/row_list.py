@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
@@ -17,10 +17,14 @@ __all__ = ["RowList"]
 
 Maker = Callable[[int, int], tuple[Cell, ...]]
 """(row, width) -> its cells."""
+SortKey = Callable[[int], Any]
+"""A row -> what it is sorted by."""
 
 
 class RowList(CellGrid, can_focus=True):
-    """``present`` hands over how many rows there are and who makes one; the cursor stays where it was."""
+    """``present`` hands over how many rows there are and who makes one; the cursor stays on its row. Rows are
+    named by their place in the data, however they are sorted.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "by(-1)", show=False),
@@ -30,14 +34,16 @@ class RowList(CellGrid, can_focus=True):
         Binding("home,g", "to(0)", show=False),
         Binding("end,G", "to(-1)", show=False),
         Binding("enter", "choose", show=False),
+        Binding("s", "sort", show=False),
+        Binding("I", "invert", show=False),
     ]
 
     class Moved(Message):
-        """The cursor stands on another row, or on the last one once more."""
+        """The cursor stands on another row, or on the ``last`` one shown once more."""
 
-        def __init__(self, rows: RowList, row: int) -> None:
+        def __init__(self, rows: RowList, row: int, last: bool) -> None:
             super().__init__()
-            self.rows, self.row = rows, row
+            self.rows, self.row, self.last = rows, row, last
 
         @property
         def control(self) -> RowList:
@@ -56,12 +62,24 @@ class RowList(CellGrid, can_focus=True):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._count = 0
         self._make: Maker = lambda _row, _width: ()
         self._head: Callable[[int, str], tuple[Cell, ...]] | None = None
+        self._sorts: Mapping[str, SortKey] = {}
+        self._sorted_by = ""
+        self._reverse = False
+        self._order: list[int] = []
         self._empty = ""
         self._top = 0
-        self.row = 0
+        self._place = 0
+
+    @property
+    def row(self) -> int:
+        """The row under the cursor; where there are none, 0."""
+        return self._order[self._place] if self._place < len(self._order) else 0
+
+    @row.setter
+    def row(self, row: int) -> None:
+        self._place = self._order.index(row) if row in self._order else max(0, row)
 
     def present(
         self,
@@ -70,18 +88,29 @@ class RowList(CellGrid, can_focus=True):
         *,
         empty: str = "",
         head: Callable[[int, str], tuple[Cell, ...]] | None = None,
+        sorts: Mapping[str, SortKey] | None = None,
     ) -> None:
         """Show ``count`` rows; ``head`` makes the first line from the width and the position in words,
-        ``empty`` is the text for when there are none.
+        ``empty`` is the text for when there are none, and ``sorts`` are what the rows can be sorted by.
         """
-        self._count, self._make, self._empty, self._head = count, make, empty, head
-        self.row = max(0, min(self.row, count - 1))
+        kept = self.row if self._place < len(self._order) else self._place
+        self._make, self._empty, self._head = make, empty, head
+        self._sorts = sorts or {}
+        self._arrange(count)
+        self.row = max(0, min(kept, count - 1))
         self._redraw()
 
+    def _arrange(self, count: int) -> None:
+        self._order = list(range(count))
+        if key := self._sorts.get(self._sorted_by):
+            self._order.sort(key=key)
+        if self._reverse:
+            self._order.reverse()
+
     @property
-    def shown_rows(self) -> range:
+    def shown_rows(self) -> list[int]:
         """The rows that are on the screen."""
-        return range(self._top, min(self._count, self._top + max(0, self._rows)))
+        return self._order[self._top : self._top + max(0, self._rows)]
 
     @property
     def _rows(self) -> int:
@@ -91,37 +120,66 @@ class RowList(CellGrid, can_focus=True):
         width, rows = self.size.width, self._rows
         if rows <= 0 or width <= 0:
             return
-        self._top = max(self.row - rows + 1, min(self._top, self.row))
-        self._top = max(0, min(self._top, self._count - rows))
+        count = len(self._order)
+        self._top = max(self._place - rows + 1, min(self._top, self._place))
+        self._top = max(0, min(self._top, count - rows))
         shown = self.shown_rows
         lines: list[Line] = []
         if self._head:
-            position = f"{shown.start + 1}-{shown.stop} of {self._count}" if self._count > rows else ""
-            lines.append(Line(self._head(width, position), "head"))
-        for row in shown:
-            tone = "" if row != self.row else "cursor" if self.has_focus else "blurred"
+            lines.append(Line(self._head(width, self._position(rows)), "head"))
+        for place, row in enumerate(shown, self._top):
+            tone = "" if place != self._place else "cursor" if self.has_focus else "blurred"
             lines.append(Line(self._make(row, width), tone))
-        if not self._count:
+        if not count:
             lines += message(self._empty, width)[:rows]
         self.paint(lines)
 
-    def go(self, row: int) -> None:
-        """Put the cursor on a row, as near as there is one."""
-        self.row = max(0, min(row, self._count - 1))
+    def _position(self, rows: int) -> str:
+        count = len(self._order)
+        parts = []
+        if self._sorted_by or self._reverse:
+            parts.append(
+                f"{f'by {self._sorted_by} ' if self._sorted_by else ''}{'▼' if self._reverse else '▲'}"
+            )
+        if count > rows:
+            parts.append(f"{self._top + 1}-{min(count, self._top + rows)} of {count}")
+        return " ".join(parts)
+
+    def go(self, place: int) -> None:
+        """Put the cursor on the row shown at a place, as near as there is one."""
+        last = len(self._order) - 1
+        self._place = max(0, min(place, last))
         self._redraw()
-        self.post_message(self.Moved(self, self.row))
+        self.post_message(self.Moved(self, self.row, self._place >= last))
+
+    def action_sort(self) -> None:
+        """By the next of what the rows can be sorted by; at last in their own order."""
+        names = ["", *self._sorts]
+        here = names.index(self._sorted_by) if self._sorted_by in names else 0
+        self._sorted_by = names[(here + 1) % len(names)]
+        self._resort()
+
+    def action_invert(self) -> None:
+        self._reverse = not self._reverse
+        self._resort()
+
+    def _resort(self) -> None:
+        kept = self.row
+        self._arrange(len(self._order))
+        self.row = kept
+        self._redraw()
 
     def action_by(self, by: int) -> None:
-        self.go(self.row + by)
+        self.go(self._place + by)
 
     def action_page(self, by: int) -> None:
-        self.go(self.row + by * max(1, self._rows - 1))
+        self.go(self._place + by * max(1, self._rows - 1))
 
     def action_to(self, row: int) -> None:
-        self.go(row if row >= 0 else self._count - 1)
+        self.go(row if row >= 0 else len(self._order) - 1)
 
     def action_choose(self) -> None:
-        if self._count:
+        if self._order:
             self.post_message(self.Chosen(self, self.row))
 
     def on_resize(self, event: events.Resize) -> None:
@@ -134,18 +192,22 @@ class RowList(CellGrid, can_focus=True):
         self._redraw()
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        row = self._top + event.y - (1 if self._head else 0)
-        if event.button != 1 or row not in self.shown_rows:
+        place = self._top + event.y - (1 if self._head else 0)
+        if event.button != 1 or event.y >= self.size.height:
             return
-        if row == self.row and self.has_focus:
+        if self._head and event.y == 0:
+            self.action_sort()
+        elif place >= len(self._order):
+            return
+        elif place == self._place and self.has_focus:
             self.action_choose()
         else:
-            self.go(row)
+            self.go(place)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self.go(self.row + 3)
+        self.go(self._place + 3)
         event.stop()
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self.go(self.row - 3)
+        self.go(self._place - 3)
         event.stop()

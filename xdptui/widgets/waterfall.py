@@ -8,12 +8,12 @@ from textual import events
 from xdptui.view.cells import Cell, Line, left, message, right
 from xdptui.view.waterfall import Flow
 from xdptui.view.waterfall_lines import waterfall_lines
-from xdptui.widgets.cell_grid import CellGrid
+from xdptui.widgets.pane import Pane
 
 __all__ = ["Waterfall"]
 
 
-class Waterfall(CellGrid):
+class Waterfall(Pane):
     """Received, after each slot, and the five outcomes; a note where nothing is known."""
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -156,6 +156,17 @@ class MapReader:
 
         self._jobs.put(_Job(name, work))
 
+    def removal(self, name: str, raw_key: bytes) -> None:
+        """Ask what removing a key would do: `Planned`."""
+
+        def work(self: MapReader) -> Message:
+            try:
+                return Planned(self._opened(name).removal(raw_key))
+            except XdpChainError as error:
+                return Planned(error)
+
+        self._jobs.put(_Job(name, work))
+
     def write(self, name: str, change: Change) -> None:
         """Make a change: `Written`."""
 

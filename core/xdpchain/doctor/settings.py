@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from xdpchain.sys.libbpf import kernel_types_missing
+
 from .finding import AS_ROOT, Finding, Topic, info, ok, warn
 
 __all__ = ["examine_settings"]
@@ -31,14 +33,15 @@ def _types() -> Iterator[Finding]:
             readable = file.read(2) in (b"\x9f\xeb", b"\xeb\x9f")
     except OSError:
         readable = False
+    why, helps = kernel_types_missing()
     if readable:
         yield ok(Topic.SETTINGS, "settings.vmlinux-btf", "the kernel's own types (vmlinux BTF) are there")
     else:
         yield warn(
-            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's own types are missing ({KERNEL_TYPES})",
+            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's own types are missing: {why}",
             "Components that read kernel structures (CO-RE) can't be loaded, and nothing can be counted by "
             "fexit",
-            "Boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's and Fedora's have it)",
+            helps or "Boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's and Fedora's have it)",
         )  # fmt: skip
 
 

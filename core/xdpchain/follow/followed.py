@@ -52,7 +52,8 @@ class Step:
 class Followed:
     """A packet's way: ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` what the dispatcher
     returned; ``ns`` the time from the entry to the verdict, recording included; ``clock_ns`` what one reading
-    of the clock took; ``layer`` is how it begins.
+    of the clock took; ``layer`` is how it begins,
+    ``queue`` the RX queue that it came in on.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Followed:
     ns: int
     clock_ns: int
     layer: LinkLayer = ETHERNET
+    queue: int = 0
 
     @property
     def final(self) -> View:

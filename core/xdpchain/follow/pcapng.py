@@ -25,7 +25,7 @@ SNAPLEN = 256
 END, COMMENT = 0, 1
 USER_APPLICATION = 4  # of the section
 NAME, DESCRIPTION, RESOLUTION = 2, 3, 9  # of an interface
-PACKET_ID, VERDICT = 5, 7  # of a packet
+PACKET_ID, QUEUE, VERDICT = 5, 6, 7  # of a packet
 NANOSECONDS = 9
 VERDICT_OF_XDP = 2
 MOST = 0xFFFF & ~3
@@ -56,7 +56,8 @@ def packet_blocks(packet: Followed, slots: Sequence[str]) -> bytes:
     """
     number = struct.pack("=Q", packet.number)
     verdict = bytes([VERDICT_OF_XDP]) + struct.pack("=Q", packet.verdict)
-    options = [(COMMENT, way(packet).encode()), (PACKET_ID, number), (VERDICT, verdict)]
+    queue = struct.pack("=I", packet.queue)
+    options = [(COMMENT, way(packet).encode()), (PACKET_ID, number), (QUEUE, queue), (VERDICT, verdict)]
     blocks = [_packet(0, packet.time, packet.entry, options)]
     at = packet.time
     for step in packet.steps:

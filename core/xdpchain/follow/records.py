@@ -114,4 +114,5 @@ class Assembly:
             last.at - first.at,
             first.ns,
             self.layer,
+            first.code,
         )

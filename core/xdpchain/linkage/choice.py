@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import Unsupported
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
@@ -10,6 +11,8 @@ from xdpchain.model.running import Running
 from .probe import default_linkage, probe_freplace, probe_tailcall
 
 __all__ = ["chain_of", "choose"]
+
+STATIC = advise(Do.CHOOSE_LINKAGE, "static")
 
 
 def chain_of(running: Running) -> Chain:
@@ -37,11 +40,11 @@ def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage
             raise Unsupported(
                 "freplace linkage does not work here",
                 probed.reason,
-                "Use --linkage static, which needs nothing of the kind",
+                advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
                 detail=probed.detail,
             )
     if linkage is Linkage.TAILCALL and running.linkage is not Linkage.TAILCALL:
         tail = probe_tailcall()
         if not tail.works:
-            raise Unsupported("tailcall linkage does not work here", tail.reason, "Use --linkage static")
+            raise Unsupported("tailcall linkage does not work here", tail.reason, STATIC)
     return linkage, "asked for"

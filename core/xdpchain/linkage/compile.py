@@ -20,7 +20,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
-from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, XdpChainError
+from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, PermissionDenied, XdpChainError
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
 from xdpchain.sys import bpf, bpffs
@@ -202,7 +202,7 @@ def shape(
         elif path:
             try:
                 with pinned_map(path) as pinned:
-                    _check_shape(component, one, pinned)
+                    _check_shape(component, one, pinned, path)
                     with clone_map(pinned)[0] if isolated else pinned.duplicate() as shared:
                         one.reuse(shared)
             except bpf.BpfError as error:
@@ -224,7 +224,7 @@ def _pin_path(one: ObjectMap, component: Component) -> str | None:
     return str(root / Path(one.pin_path).name)
 
 
-def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd) -> None:
+def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: str = "") -> None:
     info = bpf.map_info(running)
     has = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
     # The kernel sets BPF_F_RDONLY_PROG on devmaps by itself (0cdbb4b09a06), libbpf frozen sections' flags
@@ -234,6 +234,12 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd) -> No
     if has != wants and wanted.type != 0:
         words = ("type", "key size", "value size", "entries", "flags")
         odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
+        if pin:  # the object names it, not we: a map of that name, of this or another object, is there
+            raise LinkRefused(
+                f"map {map_key(wanted)} of {component.name} can't be shared with the one that is pinned",
+                f"{pin} has another shape: {odd}",
+                advise(Do.MOVE_PINNED_MAP, pin),
+            )
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",
             f"its shape changed: {odd}",
@@ -268,13 +274,34 @@ def explain(
                 detail="\n".join(log.rstrip().splitlines()[-40:]),
             )
     refused = bpf.refusal(error, f"{label} can't be loaded", log=error.messages)
-    if refused.why and error.messages:
-        refused.why = f"{refused.why}; libbpf: {_last_line(error.messages)}"
-    return refused
+    reason = libbpf_reason(error.messages)
+    if not reason:
+        return refused
+    if isinstance(refused, PermissionDenied):
+        refused.why = f"{refused.why}; {reason}"
+        return refused
+    # libbpf gave up before the verifier: its errno says little (ENOENT, where a symbol is not found).
+    return KernelRefused(refused.what, reason, _before_the_verifier(reason), detail=refused.detail)
 
 
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+_NO_REASON = re.compile(
+    r"elf: skipping|failed to load (object|program)|Error in bpf_create_map|permission error|-- (BEGIN|END)|"
+    r"prog '.*': (BPF program load failed|failed to load)|\s*$"
+)
+
+
+def libbpf_reason(messages: str) -> str:
+    """The first thing that libbpf said was wrong, with the map's or symbol's name; "" if it said nothing."""
+    told = (line.strip().removeprefix("libbpf: ") for line in messages.splitlines())
+    return next((line for line in told if not _NO_REASON.match(line)), "")
+
+
+def _before_the_verifier(reason: str) -> str:
+    if "extern" in reason:
+        return "This kernel lacks that symbol: load the module that has it, or declare it __weak and test it"
+    if re.match(r"map '", reason):
+        return "Correct the map's definition: this kernel must take its type, sizes, entries and flags"
+    return ""
 
 
 def _stack_depths(log: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput, LinkRefused
 from xdpchain.model.chain import Chain, Component, ObjectRef, Slot
@@ -137,7 +138,7 @@ def object_bytes(source: ObjectRef) -> bytes:
         data = blobs.read(fd)[: source.size]
     if hashlib.sha256(data).hexdigest() != source.sha256:
         what = f"the object file {source.path or source.sha256[:12]} can't be used"
-        raise InvalidInput(what, f"map {source.map_id} holds something else", "Replace it (`xdptui replace`)")
+        raise InvalidInput(what, f"map {source.map_id} holds something else", advise(Do.REPLACE))
     return data
 
 

@@ -87,6 +87,8 @@ class Commands:
                 return (_line(("ip", "netns", "del", args[0])),)
             case Do.SWITCH_JIT_ON:
                 return ("sysctl -w net.core.bpf_jit_enable=1",)
+            case Do.MOUNT_SYSFS:
+                return ("mount -t sysfs sysfs /sys",)
             case Do.LOAD | Do.ADD:
                 return (here.xdptui("load", interface, "OBJ"),)
             case Do.ADOPT:
@@ -108,7 +110,10 @@ class Commands:
             case Do.MOVE_PINNED_MAP:
                 return ("-p DIR", _line(("rm", args[0])))
             case Do.SET_IN_MAP:
-                return (here.xdptui("map", interface, "SLOT", "MAP", "KEY=VALUE"),)
+                options = ("--set", "KEY=VALUE", "--yes")
+                return (here.xdptui("map", interface, "SLOT", "MAP", options=options),)
+            case Do.REPLACE:
+                return (here.xdptui("replace", interface, "SLOT", "OBJ"),)
             case Do.LOWER_MTU:
                 return (here.ip("link", "set", "dev", interface, "mtu", args[0]),)
             case Do.BRING_UP:
@@ -123,6 +128,8 @@ class Commands:
                 return (here.xdptui("rollback", interface),)
             case Do.GO_WITHOUT_CONFIRM:
                 return ("--confirm",)
+            case Do.CONFIRM_OR_INSIST:
+                return ("--confirm 60", "--even-if-ssh-dies")
             case Do.CLEAN:
                 return (here.xdptui("clean", *((interface,) if advice.interface else ())),)
             case Do.REMAKE:

@@ -42,15 +42,18 @@ TRIES = 10
 
 
 def survey(netns: str | None = None) -> tuple[Running, ...]:
-    """Every interface of a namespace and what it runs, by ifindex. Raises NotFound for an unknown
-    namespace.
+    """Every interface of a namespace and what it runs, by ifindex. What comes or goes while it is read is
+    there at the next reading. Raises NotFound for an unknown namespace.
     """
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
             features = netlink.xdp_features()
-            links = sorted(netlink.links(), key=lambda link: link.ifindex)
-            return tuple(_settled(link, netns, netlink, features) for link in links)
+            found = []
+            for link in netlink.links(settled=False):
+                with contextlib.suppress(NotFound):  # it went away: it is not there
+                    found.append(_settled(link, netns, netlink, features))
+            return tuple(found)
 
         return with_pending(namespaces.inode(netns), read)
 
@@ -58,8 +61,7 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
     """Every interface of a namespace, by ifindex, whatever it runs. Raises NotFound (no such namespace)."""
     with Netlink(netns) as netlink:
-        links = sorted(netlink.links(), key=lambda link: link.ifindex)
-        return tuple(Interface(link.name, link.ifindex, netns) for link in links)
+        return tuple(Interface(link.name, link.ifindex, netns) for link in netlink.links(settled=False))
 
 
 def look(name: str, netns: str | None = None) -> Running:

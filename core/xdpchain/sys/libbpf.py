@@ -21,9 +21,10 @@ from functools import cache
 from types import TracebackType
 from typing import Any
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import InvalidInput, Unsupported
 
-from .bpf import BpfError, Command, Fd, ProgType
+from .bpf import BpfError, Command, Fd, ProgType, cpus_in_a_value
 
 __all__ = [
     "BPF_F_XDP_HAS_FRAGS",
@@ -32,6 +33,7 @@ __all__ = [
     "Object",
     "ObjectMap",
     "ObjectProgram",
+    "kernel_types_missing",
     "merge_btf",
     "possible_cpus",
 ]
@@ -205,8 +207,24 @@ def _opened() -> _Library:
 
 
 def possible_cpus() -> int:
-    """CPUs that may ever come up: the elements of a per-CPU value."""
-    return int(library().libbpf_num_possible_cpus())
+    """CPUs that may ever come up: the elements of a per-CPU value. libbpf reads them from /sys; without that
+    the kernel is asked by a map. Raises Unsupported.
+    """
+    found = int(library().libbpf_num_possible_cpus())
+    if found > 0:
+        return found
+    try:
+        return cpus_in_a_value()
+    except BpfError as error:
+        what = "The number of CPUs can't be known"
+        raise Unsupported(what, "/sys is not mounted", advise(Do.MOUNT_SYSFS), detail=str(error)) from error
+
+
+def kernel_types_missing() -> tuple[str, str | Advice]:
+    """Why the kernel's own types can't be had, and what to do: not every machine has /sys mounted."""
+    if not os.path.isdir("/sys/kernel"):
+        return "the kernel's BTF can't be read, for /sys is not mounted", advise(Do.MOUNT_SYSFS)
+    return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
 
 
 @dataclass(frozen=True, slots=True)

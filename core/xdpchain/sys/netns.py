@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -19,11 +21,12 @@ from typing import TypeVar
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import KernelRefused, NotFound, PermissionDenied
 
-__all__ = ["NetnsError", "inode", "name_of", "names", "opened", "run", "run_apart", "run_at"]
+__all__ = ["NetnsError", "cookie", "inode", "name_of", "names", "opened", "run", "run_apart", "run_at"]
 
 RUN_DIR = Path("/run/netns")
 OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
 CLONE_NEWNET = 0x40000000
+SO_NETNS_COOKIE = 71
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
@@ -67,6 +70,21 @@ def inode(name: str | None = None) -> int:
     """The inode number of the namespace, which tells namespaces apart whatever they are called."""
     with opened(name) as fd:
         return os.fstat(fd).st_ino
+
+
+def cookie(name: str | None = None) -> int | None:
+    """The kernel's number of the namespace, which it gives once a boot, where an inode is used again; None
+    before kernel 5.14 (e8b9eab99232).
+    """
+
+    def ask() -> int | None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as one:
+            try:
+                return int.from_bytes(one.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+            except OSError:
+                return None
+
+    return run(name, ask)
 
 
 def name_of(number: int) -> str | None:

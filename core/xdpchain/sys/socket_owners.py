@@ -17,12 +17,14 @@ SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process: its command (at most 15 bytes), the inodes of the sockets that it holds (``readable``: they
-    could be looked at), and its environment as far as that may be read.
+    """A process: its command (at most 15 bytes; whoever runs it chose that), its real user, the inodes of the
+    sockets that it holds (``readable``: they could be looked at), and its environment as far as that may be
+    read.
     """
 
     pid: int
     command: str
+    uid: int
     inodes: frozenset[int]
     readable: bool
     environment: tuple[bytes, ...] = ()
@@ -63,6 +65,8 @@ def process_of(pid: int, *, environment: bool = True) -> Process | None:
     where = PROC / str(pid)
     try:
         command = (where / "comm").read_text(errors="replace").strip()
+        # Not the directory's owner: that of any process may be root (PR_SET_DUMPABLE).
+        status = (where / "status").read_text(errors="replace")
     except OSError:
         return None
     inodes, readable = set(), True
@@ -82,4 +86,5 @@ def process_of(pid: int, *, environment: bool = True) -> Process | None:
             pairs = tuple((where / "environ").read_bytes().split(b"\0"))
         except OSError:
             pairs = ()
-    return Process(pid, command, frozenset(inodes), readable, pairs)
+    uids = next(line for line in status.splitlines() if line.startswith("Uid:"))
+    return Process(pid, command, int(uids.split()[1]), frozenset(inodes), readable, pairs)

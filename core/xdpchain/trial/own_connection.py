@@ -213,7 +213,9 @@ def _served(
     here: Sequence[Socket], every: Sequence[Process], named: Sequence[SshConnection]
 ) -> Iterator[SshConnection]:
     """All established connections that an sshd holds, or to a port where one listens."""
-    held = frozenset().union(*(process.inodes for process in every if process.command in SSHD))
+    # Root's alone: any user may call a process sshd, and would be guarded by that.
+    daemons = (process for process in every if process.command in SSHD and process.uid == 0)
+    held = frozenset().union(*(process.inodes for process in daemons))
     listening = {one.local_port for one in here if one.state == "listening"}
     ports = {one.local_port for one in here if one.state == "listening" and one.inode in held}
     # Where other users' descriptors can't be read: the ports where ssh is known to be.

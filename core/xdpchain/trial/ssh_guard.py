@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
@@ -112,12 +113,12 @@ def refusal(judgement: Judgement) -> ConnectionLost:
         return ConnectionLost(
             f"whether this would cut your own ssh connection, through {judgement.where}, is not checked",
             judgement.unchecked,
-            "With --confirm 60 it is made and takes itself back; --even-if-ssh-dies makes it for good",
+            advise(Do.CONFIRM_OR_INSIST),
         )
     return ConnectionLost(
         f"this would cut your own ssh connection, which comes in through {judgement.where}",
         judgement.text,
-        "With --confirm 60 it is made and takes itself back; --even-if-ssh-dies makes it for good",
+        advise(Do.CONFIRM_OR_INSIST),
     )
 
 

@@ -60,6 +60,7 @@ class Entry:
     """One change: who made it, in words what, and the state before and after.
 
     ``seconds``: it had to be confirmed in so many. ``restores``: the state that an undo went back to.
+    ``device``: the interface at that time, as the cookie of its namespace and its ifindex (None: not known).
     ``number`` counts an interface's entries from 1; 0 until it is stored.
     """
 
@@ -71,6 +72,7 @@ class Entry:
     seconds: float | None = None
     restores: Moment | None = None
     number: int = 0
+    device: tuple[int, int] | None = None
 
     def encode(self) -> bytes:
         document = {
@@ -81,6 +83,7 @@ class Entry:
             "after": _moment_out(self.after, self.author),
             "changes": self.changes,
             "seconds": self.seconds,
+            "device": self.device and {"netns": self.device[0], "ifindex": self.device[1]},
             "restores": self.restores and {"program": self.restores.program, "boot": self.restores.boot},
         }
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
@@ -92,7 +95,7 @@ class Entry:
         document = fields(data, what, most=MOST_BYTES)
         if document.integer("format") != FORMAT:
             raise InvalidInput(f"{what} can't be read", f"format {document.integer('format')}")
-        restores = document.fields_or_none("restores")
+        restores, device = document.fields_or_none("restores"), document.fields_or_none("device")
         try:
             kind = Kind(document.text("kind"))
         except ValueError as error:
@@ -106,6 +109,7 @@ class Entry:
             document.number_or_none("seconds"),
             None if restores is None else _moment_in(restores),
             number,
+            None if device is None else (device.integer("netns"), device.integer("ifindex", most=ID)),
         )
 
 

@@ -12,10 +12,10 @@ from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Chain, ObjectRef
 from xdpchain.model.running import Running
-from xdpchain.sys import netns
 
 from .entries import Entry, Kind, Moment
-from .store import append, boot_id, has_object, interface_folder, keep_object
+from .store import append, boot_id, has_object, keep_object
+from .whereabouts import bring_along, device_of
 
 __all__ = ["Journal", "moment_of"]
 
@@ -52,8 +52,9 @@ class Journal:
                 tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in plan.changes),
                 change.confirm,
                 plan.restores,
+                device=device_of(where),
             )
-            append(interface_folder(where.name, netns.inode(where.netns)), entry)
+            append(bring_along(change.now), entry)
         except (OSError, XdpChainError) as error:
             why = getattr(error, "strerror", None) or str(error)
             return f"the change is made, but not in the journal ({why}): `undo` may not know of it"

@@ -23,6 +23,7 @@ from .entries import MOST_BYTES, Entry
 
 __all__ = [
     "STATE",
+    "all_folders",
     "append",
     "boot_id",
     "entries",
@@ -59,10 +60,20 @@ def interface_folder(ifname: str, inode: int) -> Path:
     return _root() / "interfaces" / quote(place, safe="") / quote(ifname, safe="")
 
 
-def entries(folder: Path) -> tuple[Entry, ...]:
-    """All entries of an interface, oldest first; those that can't be read are left out."""
+def all_folders() -> tuple[Path, ...]:
+    """Those of all interfaces, the last changed first."""
     found = []
-    for number in _numbers(folder):
+    with contextlib.suppress(OSError):
+        for place in os.scandir(_root() / "interfaces"):
+            if place.is_dir(follow_symlinks=False):
+                found += [(one.stat().st_mtime, Path(one.path)) for one in os.scandir(place.path)]
+    return tuple(path for _, path in sorted(found, reverse=True))
+
+
+def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
+    """The newest entries of an interface, oldest first; those that can't be read are left out."""
+    found = []
+    for number in _numbers(folder)[-newest:]:
         with contextlib.suppress(OSError, InvalidInput):
             found.append(Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number))
     return tuple(found)

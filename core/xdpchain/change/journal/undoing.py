@@ -18,11 +18,12 @@ from xdpchain.model.chain import Chain, Component, Linkage, Slot
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
-from xdpchain.sys import bpf, netns
+from xdpchain.sys import bpf
 
 from .entries import Entry, Moment, past_with_changes
 from .recording import moment_of
-from .store import boot_id, entries, interface_folder, object_data
+from .store import boot_id, entries, object_data
+from .whereabouts import folder_of
 
 __all__ = ["NothingToUndo", "Undo", "history", "undo_of"]
 
@@ -46,9 +47,11 @@ class Undo:
 
 
 def history(running: Running) -> tuple[Entry, ...]:
-    """The journal's entries of an interface, oldest first."""
-    where = running.interface
-    return entries(interface_folder(where.name, netns.inode(where.netns)))
+    """The journal's entries of an interface, oldest first, also of the time when it had another name or was
+    in another namespace.
+    """
+    folder = folder_of(running)
+    return entries(folder) if folder is not None else ()
 
 
 def undo_of(running: Running) -> Undo:

@@ -30,7 +30,7 @@ from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.objects.btf_types import Alias, Func, FuncProto, Pointer, Struct
 from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import bpf, shipped
-from xdpchain.sys.libbpf import LoadFailed, Object, possible_cpus
+from xdpchain.sys.libbpf import LoadFailed, Object, kernel_types_missing, possible_cpus
 
 from .targets import Place
 
@@ -201,7 +201,8 @@ def explain(
             what, "this kernel refuses programs of type TRACING, by its policy (EPERM)", todo, detail=words
         )
     if "valid kernel BTF" in messages:
-        return Unsupported(what, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", todo, detail=words)
+        why, helps = kernel_types_missing()
+        return Unsupported(what, why, helps or todo, detail=words)
     if error.errno in (errno.EOPNOTSUPP, 524):
         return Unsupported(what, "this kernel has no BPF trampolines on this machine", todo, detail=words)
     if re.search(r"(?:unknown|invalid) func", error.log):

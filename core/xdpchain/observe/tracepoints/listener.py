@@ -20,7 +20,7 @@ from xdpchain.closing import Closing
 from xdpchain.errors import PermissionDenied, Unsupported, XdpChainError
 from xdpchain.observe.permissions import missing_capabilities
 from xdpchain.sys import bpf, shipped
-from xdpchain.sys.libbpf import LoadFailed, Object, ObjectProgram, possible_cpus
+from xdpchain.sys.libbpf import LoadFailed, Object, ObjectProgram, kernel_types_missing, possible_cpus
 from xdpchain.sys.ring import Ring
 
 from .happenings import (
@@ -144,7 +144,7 @@ def _explain(error: bpf.BpfError) -> XdpChainError:
     messages = error.messages if isinstance(error, LoadFailed) else ""
     words = "\n".join(part for part in (str(error), error.log.rstrip(), messages.rstrip()) if part)
     if "valid kernel BTF" in messages:
-        return Unsupported(WHAT, "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", detail=words)
+        return Unsupported(WHAT, *kernel_types_missing(), detail=words)
     if error.errno in (errno.EPERM, errno.EACCES) and (missing := missing_capabilities()):
         why = f"this process lacks {', '.join(one.name for one in missing)}"
         return PermissionDenied(WHAT, why, missing[0].todo, detail=words)

@@ -25,6 +25,7 @@ from .links import (
 from .maps import (
     MapInfo,
     MapType,
+    cpus_in_a_value,
     map_by_id,
     map_copy_batch,
     map_create,
@@ -73,6 +74,7 @@ __all__ = [
     "btf_by_id",
     "btf_load",
     "btf_raw",
+    "cpus_in_a_value",
     "enable_statistics",
     "ids",
     "link_by_id",

@@ -16,6 +16,7 @@ from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, raise_mem
 __all__ = [
     "MapInfo",
     "MapType",
+    "cpus_in_a_value",
     "map_by_id",
     "map_copy_batch",
     "map_create",
@@ -87,6 +88,10 @@ class MapInfo(NamedTuple):
     btf_value_type: int
 
 
+MOST_CPUS = 8192
+"""NR_CPUS of the largest kernels."""
+
+
 def map_create(
     kind: int,
     key: int,
@@ -132,6 +137,19 @@ def map_lookup(fd: Fd, key: bytes, size: int) -> bytes:
     attr = struct.pack("<IIQQQ", fd, 0, memory.at(key), ctypes.addressof(value), 0)
     bpf_call(Command.MAP_LOOKUP_ELEM, attr)
     return value.raw
+
+
+def cpus_in_a_value() -> int:
+    """CPUs that may ever come up, as the kernel counts them: it writes so many elements of a per-CPU value.
+    Raises BpfError.
+    """
+    memory = Memory()
+    room = memory.buffer(8 * MOST_CPUS)
+    ctypes.memset(room, 0xFF, len(room))
+    with map_create(MapType.PERCPU_ARRAY, 4, 8, 1, name="xdptui_probe") as fd:
+        attr = struct.pack("<IIQQQ", fd, 0, memory.at(bytes(4)), ctypes.addressof(room), 0)
+        bpf_call(Command.MAP_LOOKUP_ELEM, attr)
+    return (len(room) - len(room.raw.lstrip(b"\0"))) // 8
 
 
 def map_update(fd: Fd, key: bytes, value: bytes, flags: int = 0) -> None:

@@ -68,16 +68,20 @@ class Netlink:
         self._route.close()
         self._generic.close()
 
-    def links(self) -> tuple[LinkInfo, ...]:
-        """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle)."""
+    def links(self, *, settled: bool = True) -> tuple[LinkInfo, ...]:
+        """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle).
+
+        With ``settled`` false, one that comes or goes meanwhile may be missing, and nothing is Busy.
+        """
         from . import codec
 
         try:
-            replies = self._route.exchange(codec.encode_get_links())
+            replies = self._route.exchange(codec.encode_get_links(), settled=settled)
         except Refusal as refusal:
             raise _unexpected("Can't list the interfaces", refusal) from refusal
         found = (codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
-        return tuple(sorted(found, key=lambda link: link.ifindex))
+        by_index = {link.ifindex: link for link in found}
+        return tuple(by_index[ifindex] for ifindex in sorted(by_index))
 
     def link(self, which: int | str) -> LinkInfo:
         """One device, by ifindex, name, or alternative name. Raises NotFound."""

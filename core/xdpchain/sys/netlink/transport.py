@@ -58,6 +58,10 @@ class Refusal(Exception):
 class _Interrupted(Exception):
     """The objects changed while the kernel dumped them: some may be missing."""
 
+    def __init__(self, replies: list[tuple[int, bytes]]) -> None:
+        super().__init__()
+        self.replies = replies
+
 
 class Transport:
     """A netlink socket of the calling thread's namespace. Usable from any thread, one request at a time."""
@@ -83,21 +87,22 @@ class Transport:
         with self._lock:
             self.socket.close()
 
-    def exchange(self, request: bytearray) -> list[tuple[int, bytes]]:
+    def exchange(self, request: bytearray, *, settled: bool = True) -> list[tuple[int, bytes]]:
         """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
         without the ack.
 
         Raises Refusal when the kernel answers with an error, and Busy when a dump was interrupted time and
-        again.
+        again; with ``settled`` false such a dump is returned as it is.
         """
         with self._lock:
             if self.socket.fileno() < 0:
                 raise ValueError("this netlink socket is closed")
-            for _ in range(_DUMP_ATTEMPTS):
+            for attempt in range(1, _DUMP_ATTEMPTS + 1):
                 try:
                     return self._once(request)
-                except _Interrupted:
-                    continue
+                except _Interrupted as interrupted:
+                    if attempt == _DUMP_ATTEMPTS and not settled:
+                        return interrupted.replies
         raise Busy(
             "Can't read the list of interfaces",
             f"it changed {_DUMP_ATTEMPTS} times while it was read",
@@ -120,7 +125,7 @@ class Transport:
                     if kind in (_NLMSG_ERROR, _NLMSG_DONE):
                         _raise_error(message)
                         if interrupted:
-                            raise _Interrupted
+                            raise _Interrupted(replies)
                         return replies
                     replies.append((kind, message))
         except TimeoutError as error:

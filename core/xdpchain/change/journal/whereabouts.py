@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whose history is in which folder. A folder goes by the interface's name, for that survives a reboot; an
+interface that is renamed, or moves to another namespace, takes its history along.
+
+In one boot an interface is known by its ifindex and the cookie of its namespace, and a chain by its prog ids:
+the kernel gives none twice.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Interface
+from xdpchain.model.running import Running
+from xdpchain.sys import netns
+from xdpchain.sys.netlink import Netlink
+
+from .entries import Entry
+from .store import all_folders, boot_id, entries, interface_folder
+
+__all__ = ["bring_along", "device_of", "folder_of"]
+
+Device = tuple[int, int]
+
+NEWEST = 3
+"""Entries that are looked at: the newest one with a device may have a confirmation after it."""
+
+
+def folder_of(running: Running) -> Path | None:
+    """The folder with the history of what runs there, wherever it was when that was written; None where the
+    one of its name is another interface's.
+    """
+    own, device = _own(running)
+    if _knows(own, running, device):
+        return own
+    elsewhere = next((one for one in all_folders() if one != own and _knows(one, running, device)), None)
+    if elsewhere is None and _name_of_another(own, running, device) is not None:
+        return None
+    return elsewhere or own
+
+
+def bring_along(running: Running) -> Path:
+    """The folder to write to, which has the name that the interface has now. What was kept under that name
+    for another interface stays with that. Raises OSError.
+    """
+    own, device = _own(running)
+    found = folder_of(running)
+    if found is None:  # the name was another interface's a moment ago, which was not changed since
+        other = own.with_name(quote(_name_of_another(own, running, device) or "", safe=""))
+        if not other.exists():
+            os.rename(own, other)
+    elif found != own:
+        own.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if own.exists():
+            aside = own.with_name(f".moving-{os.getpid()}")
+            os.rename(own, aside)
+            os.rename(found, own)
+            os.rename(aside, found)
+        else:
+            os.rename(found, own)
+    return own
+
+
+def device_of(where: Interface) -> Device | None:
+    """The interface, as an entry has it."""
+    cookie = netns.cookie(where.netns)
+    return None if cookie is None else (cookie, where.ifindex)
+
+
+def _own(running: Running) -> tuple[Path, Device | None]:
+    where = running.interface
+    return interface_folder(where.name, netns.inode(where.netns)), device_of(where)
+
+
+def _knows(folder: Path, running: Running, device: Device | None) -> bool:
+    boot, program = boot_id(), running.identity[1][:1]
+    return any(_about(entry, boot, program, device) for entry in entries(folder, newest=NEWEST))
+
+
+def _about(entry: Entry, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
+    if entry.after.boot != boot:
+        return False
+    chains = (one.program for one in (entry.before, entry.after) if one.chain is not None)
+    return (device is not None and entry.device == device) or any((one,) == program for one in chains)
+
+
+def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:
+    """The name that the interface whose history this is has now, where that is another one than ours."""
+    boot = boot_id()
+    found = (one for one in entries(folder, newest=NEWEST) if one.after.boot == boot)
+    last = next((one.device for one in reversed(tuple(found)) if one.device is not None), None)
+    if last is None or device is None or last == device or last[0] != device[0]:
+        return None
+    try:
+        with Netlink(running.interface.netns) as netlink:
+            name = netlink.link(last[1]).name
+    except XdpChainError:  # it is gone: an interface that is made anew goes on with the history of its name
+        return None
+    return name if name != running.interface.name else None

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys taken one after the other, however fast they come.
+
+Textual (8.2.8) hands each key to the widget with the focus as it comes. A field takes a letter at once, but a
+key that is bound (backspace, enter) bubbles up to the application before it is looked up; of a burst such as
+``xyz``, backspace, ``q`` the letters are taken first. Here the next key waits until the one before has come
+to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from textual import events
+from textual.app import App
+from textual.message_pump import MessagePump
+
+__all__ = ["KeyQueue"]
+
+PATIENCE = 0.25
+"""Seconds after which the next key is handed out although a widget is still at work on the last one."""
+
+
+class KeyQueue:
+    """``take`` gives one key to Textual."""
+
+    def __init__(self, app: App[None], take: Callable[[events.Key], Awaitable[None]]) -> None:
+        self._app, self._take = app, take
+        self._waiting: deque[events.Key] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def put(self, key: events.Key) -> None:
+        """Hand a key out when those before it are done; at once where there are none."""
+        if self._task is not None and not self._task.done():
+            self._waiting.append(key)
+            return
+        await self._take(key)
+        self._task = asyncio.create_task(self._go_on(), name="keys")
+
+    async def _go_on(self) -> None:
+        await self._settled()
+        while self._waiting and self._app.is_running:
+            with self._app._context():
+                await self._take(self._waiting.popleft())
+            await self._settled()
+
+    async def _settled(self) -> None:
+        """Wait until the key has gone from the widget with the focus up to the application, and what came of
+        it (a message to a dialog) has gone the same way.
+        """
+        for _ in range(2):
+            node: MessagePump | None = self._app.focused or self._screen()
+            while node is not None:
+                await _drained(node)
+                node = node._parent
+
+    def _screen(self) -> MessagePump | None:
+        return self._app.screen if self._app.screen_stack else None
+
+
+async def _drained(node: MessagePump) -> None:
+    done = asyncio.Event()
+    if node.call_later(done.set):
+        try:
+            await asyncio.wait_for(done.wait(), PATIENCE)
+        except TimeoutError:
+            return

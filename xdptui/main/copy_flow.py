@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying what is under the cursor to the clipboard, and the screen to the clipboard or to a file."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.screens.copy import Copyable, CopyDialog
+from xdptui.view.session import Session
+
+__all__ = ["Copies", "CopyFlow", "copyables"]
+
+
+class Copies(Protocol):
+    """What the application does with copies."""
+
+    def copy(self, text: str, what: str) -> None: ...
+    def screen_text(self) -> str: ...
+    def save_screen(self, *, svg: bool) -> None: ...
+
+
+def copyables(session: Session) -> list[Copyable]:
+    """What there is to copy of the selected interface and slot."""
+    found: list[Copyable] = []
+    running, slot = session.running, session.current
+    if slot is not None:
+        ident = f", id {slot.id}" if slot.id is not None else ""
+        row = f"{session.slot} {slot.name}, priority {slot.priority}, continues on {slot.actions}{ident}"
+        found.append(Copyable("n", "name of the slot", slot.name))
+        if slot.id is not None:
+            found.append(Copyable("i", "program id of the slot", str(slot.id)))
+        if slot.component.tag:
+            found.append(Copyable("g", "tag of the slot", slot.component.tag))
+        found.append(Copyable("r", "the row", row))
+    if running is not None:
+        found.append(Copyable("d", "name of the interface", running.interface.name))
+        if running.hook is not None:
+            found.append(Copyable("p", "program id on the hook", str(running.hook.prog_id)))
+    return found
+
+
+class CopyFlow(Controller):
+    """The key that copies."""
+
+    def __init__(self, desk: Desk, copies: Copies) -> None:
+        super().__init__(desk)
+        self._copies = copies
+
+    @property
+    def actions(self) -> Actions:
+        return {"copy": self.copy}
+
+    def copy(self) -> None:
+        self._desk.begin(self._copy_flow(self._copies.screen_text()))
+
+    async def _copy_flow(self, screen: str) -> None:
+        chosen = await self._desk.ask(CopyDialog(copyables(self.session)))
+        if chosen is None:
+            return
+        if chosen.text:
+            self._copies.copy(chosen.text, chosen.text)
+        elif chosen.key == "s":
+            self._copies.copy(screen, "the screen")
+        else:
+            self._copies.save_screen(svg=chosen.key == "v")

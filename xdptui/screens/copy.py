@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What to copy to the clipboard, or to save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, OptionList
+from textual.widgets.option_list import Option
+
+from xdptui.screens.dialog import Dialog, button
+
+__all__ = ["CopyDialog", "Copyable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Copyable:
+    """Something to copy: its ``key``, ``what`` it is, and the ``text`` (empty for the screen)."""
+
+    key: str
+    what: str
+    text: str = ""
+
+
+SCREEN = (
+    Copyable("s", "the screen as text"),
+    Copyable("t", "the screen as text, into a file"),
+    Copyable("v", "the screen as SVG, into a file"),
+)
+
+
+class CopyDialog(Dialog[Copyable | None]):
+    """Answers with what was chosen."""
+
+    DEFAULT_CSS = """
+    CopyDialog OptionList { height: auto; border: none; padding: 0; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = []
+    heading = "Copy"
+
+    def __init__(self, things: Sequence[Copyable]) -> None:
+        super().__init__()
+        self._things = (*things, *SCREEN)
+
+    def body(self) -> ComposeResult:
+        options = OptionList(id="things", compact=True, markup=False)
+        for thing in self._things:
+            shown = f"  {thing.text}" if thing.text else ""
+            options.add_option(
+                Option(Content.assemble((f" {thing.key} ", "bold"), thing.what, (shown, "dim")))
+            )
+        yield options
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#things")
+
+    def on_key(self, event: events.Key) -> None:
+        chosen = next((thing for thing in self._things if thing.key == event.character), None)
+        if chosen is not None:
+            event.stop()
+            self.finish(chosen)
+
+    @on(OptionList.OptionSelected)
+    def selected(self, event: OptionList.OptionSelected) -> None:
+        self.finish(self._things[event.option_index])
+
+    @on(Button.Pressed)
+    def closed(self) -> None:
+        self.finish(None)

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keys of the dialog beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from xdptui.screens.dialog import Dialog, button, paragraph
+
+__all__ = ["DialogKeys"]
+
+
+class DialogKeys(Dialog[None]):
+    """A list of (keys, words)."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,f1", "back", show=False),
+        Binding("down,j", "scroll(1)", show=False),
+        Binding("up,k", "scroll(-1)", show=False),
+    ]
+
+    def __init__(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self.heading = f"Keys: {title}"
+        self._lines = lines
+
+    def body(self) -> ComposeResult:
+        for keys, words in self._lines:
+            yield Static(Content.assemble((f" {keys:<18}", "bold"), words))
+        yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#body").scroll_relative(y=by, animate=False)
+
+    @on(Button.Pressed)
+    def close(self) -> None:
+        self.finish(None)

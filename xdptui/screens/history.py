@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What changed on the interface, by whom, rollbacks included; and what this program said in passing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from xdpchain.model.running import Running
+from xdptui.screens.dialog import Dialog, button
+from xdptui.view.history_lines import (
+    entry_lines,
+    history_cells,
+    history_head,
+    notice_cells,
+    notice_head,
+    notice_lines,
+)
+from xdptui.view.notices import Notice
+from xdptui.widgets.row_list import RowList
+
+if TYPE_CHECKING:
+    from xdpchain.change.journal.entries import Entry
+
+__all__ = ["HistoryScreen"]
+
+
+class HistoryScreen(Dialog[bool]):
+    """True if the last change is to be undone. ``running`` None: there are only messages."""
+
+    DEFAULT_CSS = """
+    HistoryScreen {
+        #box { width: 100%; height: 100%; padding: 0; }
+        #body { height: 1fr; padding: 0; }
+        #rows { height: 2fr; min-height: 3; }
+        #more { height: 1fr; min-height: 2; padding: 0 1; border-top: solid $panel; }
+        #entry { height: auto; }
+        #buttons { margin: 0; }
+        CellGrid { background: $surface; }
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "back", show=False),
+        Binding("n,tab", "turn", show=False),
+        Binding("z", "undo", show=False),
+    ]
+
+    class Told(Message):
+        """The journal's entries, or why they can't be read."""
+
+        def __init__(self, found: tuple[Entry, ...] | Exception) -> None:
+            super().__init__()
+            self.found = found
+
+    def __init__(
+        self, running: Running | None, notices: tuple[Notice, ...], *, may_undo: bool, messages: bool = False
+    ) -> None:
+        super().__init__()
+        self._target, self._may_undo = running, may_undo and running is not None
+        self._notices = notices[::-1]
+        self._entries: tuple[Entry, ...] = ()
+        self._empty = "reading the journal…"
+        self._messages = messages or running is None
+        self.heading = self._title()
+
+    def _title(self) -> str:
+        name = self._target.interface.name if self._target else "no interface"
+        pages = ("changes", "[messages]") if self._messages else ("[changes]", "messages")
+        return f"History of {name}: {' · '.join(pages)}"
+
+    def body(self) -> ComposeResult:
+        yield RowList(id="rows")
+        with VerticalScroll(id="more", can_focus=False):
+            yield Static(id="entry")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+        yield button("Messages (n)", "turn")
+        undo = button("Undo the last change (z)", "undo")
+        undo.disabled = not self._may_undo
+        yield undo
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#rows")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        if self._target is not None:
+            self.run_worker(self._read, thread=True, group="history", exit_on_error=False)
+        self._show()
+
+    def _read(self) -> None:
+        from xdpchain.change.journal.undoing import history
+
+        assert self._target is not None
+        try:
+            self.post_message(self.Told(history(self._target)))
+        except Exception as error:  # shown to the user, in words
+            self.post_message(self.Told(error))
+
+    def on_history_screen_told(self, event: Told) -> None:
+        if isinstance(event.found, Exception):
+            self._empty = str(event.found)
+        else:
+            self._entries = event.found[::-1]
+            self._empty = "The journal has no change of this interface."
+        self._show()
+
+    def _show(self) -> None:
+        rows = self.query_one("#rows", RowList)
+        if self._messages:
+            rows.present(
+                len(self._notices),
+                lambda row, width: notice_cells(self._notices[row], width),
+                empty="Nothing was said yet.",
+                head=notice_head,
+            )
+        else:
+            rows.present(
+                len(self._entries),
+                lambda row, width: history_cells(self._entries[row], width),
+                empty=self._empty,
+                head=history_head,
+                sorts={
+                    "when": lambda row: -self._entries[row].number,
+                    "what": lambda row: self._entries[row].kind,
+                    "by": lambda row: self._entries[row].author.user,
+                },
+            )
+        self._show_one()
+
+    @on(RowList.Moved)
+    def _show_one(self) -> None:
+        row = self.query_one("#rows", RowList).row
+        lines: list[str] = []
+        if self._messages and row < len(self._notices):
+            lines = list(notice_lines(self._notices[row]))
+        elif not self._messages and row < len(self._entries):
+            lines = list(entry_lines(self._entries[row]))
+        self.query_one("#entry", Static).update(Content("\n".join(lines)))
+
+    def dismissed(self) -> bool:
+        return False
+
+    def action_turn(self) -> None:
+        self._messages = (not self._messages and bool(self._target)) or self._target is None
+        self.query_one("#box").border_title = Content(self._title())
+        self.query_one("#turn", Button).label = "Changes (n)" if self._messages else "Messages (n)"
+        self.query_one("#rows", RowList).row = 0
+        self._show()
+
+    def action_undo(self) -> None:
+        if self._may_undo:
+            self.finish(True)
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        acts = {"turn": self.action_turn, "undo": self.action_undo}
+        acts.get(event.button.id or "", self.action_back)()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the candidate is to be linked: what exists here, and why the rest does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, OptionList
+from textual.widgets.option_list import Option
+
+from xdpchain.model.chain import Linkage
+from xdptui.screens.dialog import Dialog, button
+
+__all__ = ["LinkageDialog", "Offer"]
+
+KEYS = {"f": Linkage.FREPLACE, "s": Linkage.STATIC, "t": Linkage.TAILCALL}
+WHAT = {
+    Linkage.FREPLACE: "a dispatcher that libxdp's tools read and edit, too",
+    Linkage.STATIC: "one program: fastest, with counters, routes and policies",
+    Linkage.TAILCALL: "a program array: an edit of one slot swaps one entry",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One linkage, and ``why`` it can't be had (empty: it can)."""
+
+    linkage: Linkage
+    why: str = ""
+
+
+class LinkageDialog(Dialog[Linkage | None]):
+    """Answers with the linkage to take."""
+
+    DEFAULT_CSS = """
+    LinkageDialog #box { width: 90; }
+    LinkageDialog OptionList { height: auto; border: none; padding: 0; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(self, offers: Sequence[Offer], now: Linkage, interface: str) -> None:
+        super().__init__()
+        self._offers, self._now = tuple(offers), now
+        self.heading = f"Linkage of the candidate on {interface}"
+
+    def body(self) -> ComposeResult:
+        options = OptionList(id="offers", compact=True, markup=False)
+        for offer in self._offers:
+            key = next(key for key, linkage in KEYS.items() if linkage is offer.linkage)
+            sign = "●" if offer.linkage is self._now else " "
+            text = f"not available: {offer.why}" if offer.why else WHAT[offer.linkage]
+            prompt = Content.assemble(
+                (f"{sign} {key} ", "bold"), f"{offer.linkage}  ", (text, "$warning" if offer.why else "")
+            )
+            options.add_option(Option(prompt, disabled=bool(offer.why)))
+        yield options
+
+    def buttons(self) -> ComposeResult:
+        yield button("Keep it (esc)", "keep")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#offers")
+
+    def on_key(self, event: events.Key) -> None:
+        wanted = KEYS.get(event.character or "")
+        offer = next((offer for offer in self._offers if offer.linkage is wanted), None)
+        if offer is not None:
+            event.stop()
+            self._take(offer)
+
+    @on(OptionList.OptionSelected)
+    def selected(self, event: OptionList.OptionSelected) -> None:
+        self._take(self._offers[event.option_index])
+
+    def _take(self, offer: Offer) -> None:
+        if offer.why:
+            self.notify(offer.why, title=f"{offer.linkage} is not available", severity="warning", timeout=8)
+        else:
+            self.finish(offer.linkage)
+
+    @on(Button.Pressed)
+    def kept(self) -> None:
+        self.finish(None)

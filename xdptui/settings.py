@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The terminal program's settings: a TOML file of the user's, whose comments and order are kept."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+__all__ = ["CHOICES", "Settings", "load_settings", "save_settings", "settings_path"]
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "theme": ("auto", "dark", "light", "16"),
+    "linkage": ("auto", "static", "tailcall", "freplace"),
+    "ascii": ("auto", "always", "never"),
+    "numbers": ("pkt/s", "packets", "B/s", "bytes"),
+    "sort": ("index", "name", "link", "mode", "owner", "chain", "traffic", "driver"),
+}
+"""What a setting that is a word may be."""
+RANGES: dict[str, tuple[float, float]] = {"confirm_seconds": (0, 86_400), "refresh_seconds": (0.2, 60)}
+PANES = ("interfaces", "waterfall", "inspector")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``confirm_seconds``: changes roll back unless confirmed within that time (0: only where the operator's
+    own connection comes in). ``linkage`` is that of new chains, ``refresh_seconds`` the time between two
+    readings of the counters.
+    """
+
+    theme: str = "auto"
+    confirm_seconds: float = 0
+    linkage: str = "auto"
+    refresh_seconds: float = 1.0
+    mouse: bool = True
+    ascii: str = "auto"
+    numbers: str = "pkt/s"
+    sort: str = "index"
+    sort_reversed: bool = False
+    hidden_panes: tuple[str, ...] = ()
+
+
+def settings_path(environ: Mapping[str, str]) -> Path | None:
+    """Where the file is, None where there is no home."""
+    base = environ.get("XDG_CONFIG_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.config")
+    return Path(base) / "xdptui" / "config.toml" if base else None
+
+
+def load_settings(path: Path | None) -> tuple[Settings, tuple[str, ...]]:
+    """The settings, and in words what of the file could not be used: the default stands in its place."""
+    if path is None:
+        return Settings(), ()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Settings(), ()
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return Settings(), (f"{path} can't be read: {error}",)
+    found = Settings()
+    trouble = []
+    for name, value in document.items():
+        try:
+            found = replace(found, **{name: _checked(name, value)})
+        except ValueError as error:
+            trouble.append(f"{path}: {error}")
+    return found, tuple(trouble)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Raises ValueError, in words."""
+    known = {member.name: member for member in fields(Settings)}
+    if name not in known:
+        raise ValueError(f"there is no setting {name!r}")
+    if name in CHOICES:
+        if value not in CHOICES[name]:
+            raise ValueError(f"{name} is {value!r}, and must be one of {', '.join(CHOICES[name])}")
+    elif name in RANGES:
+        low, high = RANGES[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not low <= value <= high:
+            raise ValueError(f"{name} is {value!r}, and must be a number from {low:g} to {high:g}")
+    elif name == "hidden_panes":
+        if not isinstance(value, list) or not all(pane in PANES for pane in value):
+            raise ValueError(f"{name} is {value!r}, and must be a list of {', '.join(PANES)}")
+        return tuple(value)
+    elif not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, and must be true or false")
+    return value
+
+
+def save_settings(path: Path, before: Settings, after: Settings) -> None:
+    """Write what differs into the file, and leave the rest of it as it is; made if it is not there. Raises
+    OSError.
+    """
+    try:
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        document = tomlkit.document()
+        document.add(tomlkit.comment("Settings of xdptui; docs/terminal.md describes them."))
+    except (UnicodeDecodeError, TOMLKitError):
+        return  # somebody is at work on it: theirs to mend
+    for member in fields(Settings):
+        value = getattr(after, member.name)
+        if value != getattr(before, member.name):
+            document[member.name] = list(value) if isinstance(value, tuple) else value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(tomlkit.dumps(document))
+        if path.exists():
+            os.chmod(name, path.stat().st_mode & 0o7777)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the help shows: the keys that work in a mode, and a legend. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdptui.view.keys import GROUPS, KEYS, Key, works
+
+__all__ = ["LEGEND", "Mode", "help_blocks"]
+
+LEGEND = {
+    "Letters": (
+        ("A D P T R", "aborted, drop, pass, tx (sent back), redirect"),
+        ("A D P T R", "in a slot: shown where the next slot runs after it; a dot: the chain ends there"),
+        ("P2", "after PASS the chain goes on at slot 2 (a route)"),
+        ("S", "the slot is in shadow: it runs and counts, and decides nothing"),
+    ),
+    "Signs": (
+        ("*", "differs from what runs"),
+        ("+ - ↕ ~ ≠ «", "added, removed, moved, retuned, replaced, adopted"),
+        ("▶ ≡", "the cursor; the slot that is being dragged"),
+        ("!", "a warning; in the list: packets were lost after their program"),
+        ("-", "a number that is not known"),
+    ),
+    "Rows": (
+        ("second line", "of a slot: the same counters in the other unit (t), and bytes at the end"),
+        ("received", "packets that came to the chain; → after N: those that went on after slot N"),
+        ("= passed …", "what became of them, as the chain returned it"),
+        ("trend", "packets/s of the last two minutes, the newest at the right"),
+    ),
+    "The mouse": (
+        ("drag", "a slot: moves it; a pane's heading: makes the panes larger or smaller"),
+        ("click", "a letter: toggles it; a heading: sorts; double: zooms the pane, opens the slot"),
+        ("shift+drag", "selects text, as the terminal does it (or start with --no-mouse)"),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """What the main screen is in, as far as it decides which keys work."""
+
+    read_only: bool = False
+    replaying: bool = False
+
+
+def help_blocks(mode: Mode, needle: str = "") -> list[list[tuple[str, str]]]:
+    """Blocks of lines, a heading first; only those lines that have all words of ``needle``."""
+    words = needle.lower().split()
+    blocks: list[tuple[str, list[tuple[str, str]]]] = [
+        (group, [(key.label, _text(key, mode)) for key in KEYS if key.group == group and _works(key, mode)])
+        for group in GROUPS
+    ]
+    blocks += [(heading, list(lines)) for heading, lines in LEGEND.items()]
+    found = []
+    for heading, lines in blocks:
+        kept = [line for line in lines if all(word in " ".join(line).lower() for word in words)]
+        if kept:
+            found.append([(heading, ""), *kept])
+    return found
+
+
+def _works(key: Key, mode: Mode) -> bool:
+    return works(key, read_only=mode.read_only, replaying=mode.replaying)
+
+
+def _text(key: Key, mode: Mode) -> str:
+    return "play or pause" if mode.replaying and key.action == "flip" else key.text

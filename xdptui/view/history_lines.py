@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal of an interface, and what was said, as rows. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from xdpchain.change.journal.entries import Entry, Kind, Moment
+from xdptui.view.cells import Cell, left, right
+from xdptui.view.notices import Notice
+
+__all__ = ["WORDS", "entry_lines", "history_cells", "history_head", "notice_cells", "notice_head"]
+
+WORDS = {
+    Kind.CHANGE: "changed",
+    Kind.UNDO: "undone",
+    Kind.CONFIRM: "confirmed",
+    Kind.ROLLBACK: "rolled back",
+    Kind.OVERTAKEN: "overtaken",
+}
+NUMBER, WHEN, KIND = 4, 17, 12
+
+
+def _when(at: float) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _summary(entry: Entry) -> str:
+    if len(entry.changes) == 1:
+        return entry.changes[0]
+    return f"{len(entry.changes)} changes" if entry.changes else _ran(entry.after)
+
+
+def _ran(moment: Moment) -> str:
+    return "nothing runs" if moment.program is None else f"program {moment.program} runs"
+
+
+def history_head(width: int, position: str) -> tuple[Cell, ...]:
+    """The line above the entries."""
+    rest = max(0, width - NUMBER - WHEN - KIND - 1)
+    who = min(24, rest // 3)
+    return (
+        right("#", NUMBER), left(" when", WHEN), left("what", KIND), left("by", who),
+        left(f"change{f'  {position}' if position else ''}", rest - who), Cell(" "),
+    )  # fmt: skip
+
+
+def history_cells(entry: Entry, width: int) -> tuple[Cell, ...]:
+    """One entry."""
+    rest = max(0, width - NUMBER - WHEN - KIND - 1)
+    who = min(24, rest // 3)
+    style = "warn" if entry.kind in (Kind.ROLLBACK, Kind.OVERTAKEN) else "plain"
+    return (
+        right(str(entry.number), NUMBER, "index"),
+        left(f" {_when(entry.author.at)}", WHEN, "label"),
+        left(WORDS[entry.kind], KIND, style),
+        left(f"{entry.author.user} {entry.author.command}", who, "plain"),
+        left(_summary(entry), rest - who, "name"),
+        Cell(" "),
+    )
+
+
+def entry_lines(entry: Entry) -> tuple[str, ...]:
+    """One entry in full."""
+    waits = f", to be confirmed within {entry.seconds:g} s" if entry.seconds is not None else ""
+    author = entry.author
+    return (
+        f"{WORDS[entry.kind]} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(author.at))}{waits}",
+        f"by {author.user}, pid {author.pid}: {author.command}",
+        f"before: {_ran(entry.before)}; after: {_ran(entry.after)}",
+        *(f"  {change}" for change in entry.changes),
+    )
+
+
+def notice_head(width: int, position: str) -> tuple[Cell, ...]:
+    """The line above the messages."""
+    return (left(" when", WHEN), left(f"message{f'  {position}' if position else ''}", width - WHEN))
+
+
+def notice_cells(notice: Notice, width: int) -> tuple[Cell, ...]:
+    """One message."""
+    text = f"{notice.title}: {notice.text}" if notice.title else notice.text
+    style = "plain" if not notice.serious else "label" if notice.read else "warn"
+    return (left(f" {_when(notice.at)}", WHEN, "label"), left(" ".join(text.split()), width - WHEN, style))
+
+
+def notice_lines(notice: Notice) -> Sequence[str]:
+    """One message in full."""
+    return [line for line in (notice.title, *notice.text.splitlines()) if line]

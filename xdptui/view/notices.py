@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was said in passing, kept until it is read. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KEPT", "Notice", "unread"]
+
+KEPT = 500
+"""Notices that are remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """``at`` is in seconds since 1970; ``serious``: a warning or an error."""
+
+    at: float
+    title: str
+    text: str
+    serious: bool
+    read: bool = False
+
+
+def unread(notices: list[Notice]) -> int:
+    """How many warnings and errors nobody has looked at."""
+    return sum(notice.serious and not notice.read for notice in notices)

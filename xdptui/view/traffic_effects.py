@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a candidate would do to the packets that flow now, from the counters of what runs. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import Action
+from xdpchain.model.chain import Chain
+from xdpchain.model.paths import RETURN, successors
+from xdptui.words.numbers import share, short
+from xdptui.words.rates import Reading
+
+__all__ = ["traffic_effects"]
+
+DOES = {
+    Action.ABORTED: "aborts",
+    Action.DROP: "drops",
+    Action.PASS: "passes",
+    Action.TX: "sends back",
+    Action.REDIRECT: "redirects",
+}
+LEAST = 0.5
+"""Packets a second below which nothing is said."""
+
+
+def traffic_effects(base: Chain, candidate: Chain, reading: Reading) -> tuple[str, ...]:
+    """A sentence for each kind of packet whose way changes for certain: a verdict that ends the chain now and
+    will not, or the reverse. What another order or another program does to packets is not claimed.
+    """
+    if reading.verdict_rates is None:
+        return ()
+    try:
+        before, after = successors(base), successors(candidate)
+    except InvalidInput:
+        return ()
+    received = reading.verdict_rates.all_packets
+    places = {slot.key: i for i, slot in enumerate(candidate)}
+    found = []
+    for i, slot in enumerate(base):
+        rates = reading.rates.get(slot.key)
+        there = places.get(slot.key)
+        if rates is None or (there is not None and candidate.slots[there].component != slot.component):
+            continue
+        for action, does in DOES.items():
+            rate = rates.packets[action]
+            ends = before[i][action] == RETURN
+            if rate < LEAST:
+                continue
+            now = f"slot {i} {slot.name} {does} {short(rate)} packets/s ({share(rate, received)}) now"
+            if there is None:
+                if ends:
+                    found.append(f"{now}; without it, {_decided(candidate, 0)}")
+                continue
+            way = after[there][action]
+            if ends and way != RETURN:
+                found.append(f"{now}; {_decided(candidate, way)}")
+            elif not ends and way == RETURN:
+                what = "that will be the verdict"
+                found.append(f"slot {i} {slot.name} returns {action.name} for {short(rate)} packets/s "
+                             f"({share(rate, received)}) now; {what}")  # fmt: skip
+    return tuple(found)
+
+
+def _decided(candidate: Chain, place: int) -> str:
+    """What becomes of packets that come to this place of the candidate."""
+    if place >= len(candidate):
+        return "these will pass"
+    if place == 0:
+        return "the rest of the chain decides"
+    return f"these will go on to slot {place} {candidate.slots[place].name}"

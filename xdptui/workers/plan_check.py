@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can be known of a plan before it is carried out: whether the kernel takes the candidate, what speaks
+against its new components, and what becomes of packets. Attached to nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xdpchain.errors import InvalidInput, KernelRefused, PermissionDenied, Unsupported, XdpChainError
+from xdpchain.model.chain import Linkage
+
+if TYPE_CHECKING:
+    from xdpchain.change.checks import Finding
+    from xdpchain.change.plan import Plan
+
+__all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanCheck:
+    """``refusal`` is the error with which applying would end, None where the kernel takes the candidate or
+    could not be asked (``note`` says which). ``packets``: what became of the built-in packets, in words, and
+    ``why`` that is not known. ``own``: packets of the operator's own connection are among those that change.
+    """
+
+    refusal: XdpChainError | None = None
+    note: str = ""
+    findings: tuple[Finding, ...] = ()
+    packets: str = ""
+    why: str = ""
+    own: bool = False
+
+
+def link_candidate(plan: Plan) -> str:
+    """Link the candidate on copies of its maps, attached to nothing: what the kernel refuses is known then.
+
+    Returns a remark. Raises LinkRefused and whatever else applying would raise while it links.
+    """
+    if plan.empty or not plan.candidate.slots:
+        return ""
+    if plan.candidate.linkage is Linkage.FREPLACE:
+        return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
+    from xdpchain.trial.run import MapTooLarge, run_trial
+
+    try:
+        run_trial(plan.candidate, ())
+    except (PermissionDenied, MapTooLarge) as error:
+        return f"not tried: {error}"
+    return "tried: the kernel takes the linked chain (it was attached to nothing)"
+
+
+def findings_of(plan: Plan) -> tuple[Finding, ...]:
+    """What speaks against the new components on this interface, each once."""
+    from xdpchain.change.checks import check_component
+
+    found: dict[Finding, None] = {}
+    kept = {slot.key for slot in plan.running.chain or ()}
+    for slot in plan.candidate.slots:
+        if slot.key not in kept:
+            for finding in check_component(slot.component, plan.running, plan.candidate.mode):
+                if finding.level != "ok":
+                    found[finding] = None
+    return tuple(found)
+
+
+def check_plan(plan: Plan) -> PlanCheck:
+    """All of it; takes tens of milliseconds. Raises nothing that the engine raises."""
+    findings = findings_of(plan)
+    try:
+        note = link_candidate(plan)
+    except (KernelRefused, Unsupported, InvalidInput) as error:
+        return PlanCheck(error, findings=findings)
+    except XdpChainError as error:  # what runs is another by now: applying will say so
+        return PlanCheck(None, f"not tried: {error}", findings)
+    from xdpchain.trial.packets.sources import BUILTIN, packets_of
+    from xdpchain.trial.whatif import what_if
+    from xdptui.words.whatif_words import summary
+
+    try:
+        packets = packets_of(BUILTIN, plan.running.interface).packets
+        tried = what_if(plan.running, plan.candidate, packets, adopts=plan.adopts)
+    except (XdpChainError, OSError) as error:
+        return PlanCheck(None, note, findings, f"not tried: {error}")
+    own = any(crossing.packet.own for crossing in tried.changed)
+    return PlanCheck(None, note, findings, summary(tried), tried.new.why, own)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recording what runs and what it counts into a file: the loop of ``xdptui record`` and of the key."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import survey
+from xdpchain.observe.events import Watch
+from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, Reading, Writer
+from xdptui.words.packet_event_documents import packet_events_document
+from xdptui.workers.listening import Listening
+from xdptui.workers.meter import Meter, open_missing
+
+__all__ = ["Recorded", "Wanted", "record"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to record: ``interval`` and ``duration`` (None: until told) are in seconds, ``max_size`` in bytes;
+    no ``interfaces``: all of the namespace. ``events``: also what becomes of packets after their program.
+    """
+
+    file: str
+    netns: str | None = None
+    interfaces: tuple[str, ...] = ()
+    interval: float = 1.0
+    duration: float | None = None
+    max_size: int = DEFAULT_SIZE
+    overwrite: bool = False
+    events: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """How much was written: readings, and how often something else ran."""
+
+    readings: int
+    revisions: int
+
+
+def record(
+    wanted: Wanted, stop: threading.Event, warn: Callable[[str], object] = lambda text: None
+) -> Recorded:
+    """Record until ``stop`` is set or the duration is over. Raises what the engine and the writer raise."""
+    header = Header("", 0, time.time(), wanted.interval, platform.node(), wanted.netns, _version())
+    readings = revisions = 0
+    with (
+        Writer(wanted.file, header, max_size=wanted.max_size, overwrite=wanted.overwrite) as writer,
+        closing(Meter()) as meter,
+        Watch(wanted.netns) as watch,
+        _Events(wanted, warn) as events,
+    ):
+        began = due = time.monotonic()
+        last: tuple[Running, ...] | None = None
+        found = _found(wanted)
+        while True:
+            elapsed = time.monotonic() - began
+            meter.sync(found, open_missing(found, meter.known))
+            steady = tuple(_steady(running) for running in found)
+            if steady != last:
+                writer.running(time.time(), elapsed, found)
+                last, revisions = steady, revisions + 1
+                events.follow(found)
+            writer.reading(_reading(found, meter, elapsed))
+            if (told := events.news()) is not None:
+                writer.happened(Happened(time.time(), elapsed, told))
+            readings += 1
+            over = wanted.duration is not None and elapsed + wanted.interval > wanted.duration
+            if stop.is_set() or over:
+                return Recorded(readings, revisions)
+            due = max(
+                due + wanted.interval, time.monotonic()
+            )  # a slow disk skips readings, no pile builds up
+            again = False
+            while (left := due - time.monotonic()) > 0 and not stop.is_set():
+                again |= watch.wait(min(left, 0.5))
+            if again:
+                found = _found(wanted)
+
+
+class _Events:
+    """What becomes of packets after their program, where that can be heard; otherwise nothing."""
+
+    def __init__(self, wanted: Wanted, warn: Callable[[str], object]) -> None:
+        self._names = frozenset(wanted.interfaces)
+        self._rows: Any = []
+        self._listening: Listening | None = None
+        if wanted.events:
+            try:
+                self._listening = Listening(wanted.netns)
+            except XdpChainError as error:
+                warn(f"events are not recorded: {error}")
+
+    def follow(self, found: tuple[Running, ...]) -> None:
+        if self._listening is not None:
+            self._listening.follow(found)
+
+    def news(self) -> dict[str, Any] | None:
+        """A document, if something happened since the last one."""
+        if self._listening is None:
+            return None
+        told = packet_events_document(self._listening.read())
+        for what in ("rows", "events"):
+            told[what] = [one for one in told[what] if self._meant(one)]
+        rows = [{name: value for name, value in row.items() if "rate" not in name} for row in told["rows"]]
+        if rows == self._rows and not told["events"]:
+            return None
+        self._rows = rows
+        return told
+
+    def _meant(self, one: dict[str, Any]) -> bool:
+        return not self._names or bool(self._names & {one["interface"], one["target"]})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._listening is not None:
+            self._listening.close()
+
+
+def _found(wanted: Wanted) -> tuple[Running, ...]:
+    found = survey(wanted.netns)
+    if not wanted.interfaces:
+        return found
+    return tuple(one for one in found if one.interface.name in wanted.interfaces)
+
+
+def _steady(running: Running) -> Running:
+    """Without what changes all the time, and what is not recorded."""
+    device = replace(running.device, rx=(0, 0), tx=(0, 0))
+    return replace(running, device=device, armed=None, settled=None, following=None)
+
+
+def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> Reading:
+    counted = {}
+    for running in found:
+        if not running.hooks:
+            continue
+        where = running.interface
+        meter.read(where.ifindex)
+        sample = meter.sample(where.ifindex)
+        counted[where.ifindex] = Counted(
+            where.name,
+            where.ifindex,
+            sample,
+            "" if sample else meter.why(where.ifindex),
+            meter.cost(where.ifindex),
+            where.netns,
+        )
+    return Reading(time.time(), elapsed, counted)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return f"xdptui {version('xdptui')}"
+    except PackageNotFoundError:  # run from a source tree
+        return "xdptui"
