@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*words: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=cwd)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=900, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -93,16 +94,14 @@ def test_its_program_runs(deb: Path, tmp_path: Path, samples: Path) -> None:
 
 
 class Tree:
-    """A clean Debian in a folder; what runs in it has mounts of its own, and one BPF filesystem."""
+    """A clean Debian in a folder, with the kernel's filesystems in it."""
 
-    def __init__(self, root: Path, bpf: Path) -> None:
+    def __init__(self, root: Path) -> None:
         self.root = root
-        self._mounts = f"mount -t proc proc {root}/proc; mount -t sysfs sysfs {root}/sys; mount --bind {bpf} {root}/sys/fs/bpf"
 
     def __call__(self, *words: str, netns: str = "") -> str:
-        before: Sequence[str] = ("ip", "netns", "exec", netns) if netns else ()
-        entering = f'{self._mounts}; exec chroot {self.root} "$@"'
-        return run(*before, "unshare", "--mount", "sh", "-ec", entering, "sh", *words)
+        before: Sequence[str] = ("nsenter", f"--net=/run/netns/{netns}") if netns else ()
+        return run(*before, "chroot", str(self.root), "env", "LIBXDP_BPFFS=/sys/fs/bpf", *words)
 
 
 @pytest.fixture
@@ -111,7 +110,15 @@ def tree(own_bpffs: Path, tmp_path: Path) -> Iterator[Tree]:
     sources = next(file for file in SOURCES if os.path.exists(file))
     options = ("--mode=root", "--variant=minbase", "--include=python3,libbpf1")
     run("mmdebstrap", *options, SUITE, str(folder), sources)
-    yield Tree(folder, own_bpffs)
+    with ExitStack() as stack:
+        for path, how in (
+            ("proc", ("-t", "proc", "proc")),
+            ("sys", ("-t", "sysfs", "sysfs")),
+            ("sys/fs/bpf", ("--bind", str(own_bpffs))),
+        ):
+            run("mount", *how, str(folder / path))
+            stack.callback(run, "umount", str(folder / path))
+        yield Tree(folder)
     run("rm", "-rf", "--one-file-system", str(folder))
 
 
