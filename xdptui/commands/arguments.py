@@ -163,8 +163,8 @@ def _is_file(word: str) -> bool:
 def terminal_parser() -> argparse.ArgumentParser:
     """What may be written without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
-    parser.add_argument("interface", metavar="IF", nargs="?")
-    parser.add_argument("--no-mouse", dest="mouse", action="store_false")
+    parser.add_argument("interface", metavar="IF", nargs="?", help="begin on this interface")
+    parser.add_argument("--no-mouse", dest="mouse", action="store_false", help="leave the terminal its mouse")
     _common(parser, top=True)
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
