@@ -50,7 +50,7 @@ screenshots: setup  ## make the pictures in screenshots/ from the running progra
 
 wheel: setup  ## dist/*.whl, with the BPF objects inside
 	@rm -rf build/lib build/bdist.*  # setuptools would ship what an earlier build left there
-	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	@ls dist/*.whl
 
 clean:  ## remove what was built, but not .venv

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,6 +50,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Everything that the tests do happens among mounts of this run's own, where root allows that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a shell: what we start, and send ctrl-C to, would ignore it as well.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         own_mounts.enter()
     except own_mounts.CannotIsolate as error:

@@ -15,14 +15,15 @@ K = TypeVar("K")
 
 @dataclass(frozen=True)
 class Timing:
-    """Median, and the middle half's bounds, of one thing's rounds; the unit is the caller's.
+    """Median, the middle half's bounds, and the lowest of one thing's rounds; the unit is the caller's.
 
-    Few nanoseconds are judged by ``low``: what else a machine does only ever adds to them.
+    Few nanoseconds are judged by ``low`` or ``least``: what else a machine does only ever adds to them.
     """
 
     median: float
     low: float
     high: float
+    least: float
 
     def __str__(self) -> str:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
@@ -41,4 +42,4 @@ def alternate(subjects: Mapping[K, Callable[[], float]], rounds: int) -> dict[K,
 
 def summary(values: list[float]) -> Timing:
     low, _, high = statistics.quantiles(values, n=4)
-    return Timing(statistics.median(values), low, high)
+    return Timing(statistics.median(values), low, high, min(values))

@@ -32,10 +32,9 @@ def test_reading_a_hundred_chains(root: None, samples: Path) -> None:
                 chain_of(samples, *["pass"] * SLOTS), NOWHERE, Author("", 0, "bench", 0.0)
             )
             held.callback(built.close)
-            assert built.counters_map is not None
-            one_map = built.counters_map
-            rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
-            readers.append(held.enter_context(DispatcherCounters(one_map, rows)))
+            assert built.counting is not None
+            one_map = built.counting.origin
+            readers.append(held.enter_context(DispatcherCounters(built.counting, built.chain)))
 
         def read_all() -> float:
             start = time.perf_counter()

@@ -40,9 +40,11 @@ PACKET = bytes(64)
 REPEAT = 300_000
 ROUNDS = 15
 LIVE = 200_000
-SLOT_TARGET_NS = 1.0
-SERIES_NS = (4.7, 5.3)
-"""What a chain call cost in the series of 2019, by its cover letter (other hardware, other mitigations)."""
+BY_HAND_TARGET = 1.3
+"""Ten slots without counters over the tail calls by hand; static chains count, too."""
+
+TWO_TARGET = 1.5
+"""The same of two slots, where a nanosecond is an eighth of all."""
 
 LENGTHS = range(1, 11)
 PASSES = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 2, 0x95, 0, 0, 0)
@@ -108,11 +110,11 @@ def timed(program: bpf.Fd) -> Callable[[], float]:
 
 
 def table(taken: Mapping[str, Timing], baseline: str) -> None:
-    print(f"\n{'ns a packet':<38}{'median':>8}  {'middle half':<16}over the baseline")
+    print(f"\n{'ns a packet':<38}{'lowest':>8}  {'middle half':<16}over the baseline")
     for name, timing in taken.items():
-        over = timing.median - taken[baseline].median
+        over = timing.least / taken[baseline].least
         half = f"{timing.low:.0f} to {timing.high:.0f}"
-        print(f"{name:<38}{timing.median:8.1f}  {half:<16}{over:+.1f}")
+        print(f"{name:<38}{timing.least:8.1f}  {half:<16}{over:.2f}")
 
 
 def test_a_chain_of_two(root: None, samples: Path) -> None:
@@ -120,10 +122,9 @@ def test_a_chain_of_two(root: None, samples: Path) -> None:
         programs = of_two(samples, held)
         taken = alternate({name: timed(program) for name, program in programs.items()}, ROUNDS)
     table(taken, "one program that drops")
-    hand = taken["tail call by hand"].low
-    for name in ("tailcall, wildcard", "tailcall, XDP_PASS", "static"):
-        assert taken[name].low - hand <= 2 * SLOT_TARGET_NS
-        assert taken[name].low - taken["one program that drops"].low < SERIES_NS[0]
+    hand = taken["tail call by hand"].least
+    for name in ("tailcall, wildcard", "tailcall, XDP_PASS", "static", "static, with counters"):
+        assert taken[name].least <= TWO_TARGET * hand
 
 
 def test_chains_of_1_to_10(root: None, samples: Path) -> None:
@@ -140,15 +141,14 @@ def test_chains_of_1_to_10(root: None, samples: Path) -> None:
     print("\nns a packet " + "".join(f"{kind:>18}" for kind in kinds))
     for n in LENGTHS:
         print(f"{n:>4} slots  " + "".join(f"{str_of(taken[kind, n]):>18}" for kind in kinds))
-    slope = {kind: (taken[kind, 10].low - taken[kind, 1].low) / 9 for kind in kinds}
-    print("ns a slot   " + "".join(f"{slope[kind]:18.2f}" for kind in kinds) + "  (of the lower quartiles)")
-    for kind in ("tailcall", "static"):
-        assert slope[kind] - slope["by hand"] <= SLOT_TARGET_NS
-        assert slope[kind] < SERIES_NS[0]
+    ratio = {kind: taken[kind, 10].least / taken["by hand", 10].least for kind in kinds}
+    print("of by hand  " + "".join(f"{ratio[kind]:18.2f}" for kind in kinds) + "  (ten slots, lowest)")
+    for kind in ("tailcall", "static", "static counting"):
+        assert ratio[kind] <= BY_HAND_TARGET
 
 
 def str_of(timing: Timing) -> str:
-    return f"{timing.low:.0f} / {timing.median:.0f}"
+    return f"{timing.least:.0f} / {timing.median:.0f}"
 
 
 def test_real_packets_from_the_kernels_generator(root: None, samples: Path) -> None:

@@ -230,7 +230,7 @@ def test_ctrl_c_ends_watching_quietly(cli: CommandLine) -> None:
     )  # fmt: skip
     assert watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=10)
+    _, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (130, "")
 
 
@@ -242,7 +242,7 @@ def test_a_reader_that_leaves_ends_watching_quietly(cli: CommandLine) -> None:
     )  # fmt: skip
     assert watching.stdout.readline()
     watching.stdout.close()
-    _, err = watching.communicate(timeout=10)
+    _, err = watching.communicate(timeout=60)
     assert (watching.returncode, err) == (141, "")
 
 
@@ -254,7 +254,7 @@ def test_an_interface_that_vanishes_ends_watching(cli: CommandLine) -> None:
     )  # fmt: skip
     assert watching.stdout.readline()
     subprocess.run(["ip", "-n", cli.playground.netns, "link", "del", cli.interface], check=True)
-    _, err = watching.communicate(timeout=10)
+    _, err = watching.communicate(timeout=60)
     assert watching.returncode == 5
     assert cli.interface in err
 

@@ -39,10 +39,12 @@ def block(cli: CommandLine) -> None:
     cli.ok("map", cli.interface, "xdp_firewall", "blocked", "--set", rule, "--yes")
 
 
-@pytest.mark.parametrize("linkage", ["static", "tailcall"])
+@pytest.mark.parametrize("linkage", ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
 def test_the_line_that_dropped_and_how_many_packets(cli: CommandLine, linkage: str) -> None:
     cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("pass"), "--linkage", linkage)
     block(cli)
+    if linkage == "freplace":  # counted from outside, by whoever asks for it
+        cli.ok("trace", "on", cli.interface)
     size = send(cli)
     document = cli.ok("why", cli.interface, "--interval", "0.1").json
     assert (document["interface"], document["note"]) == (cli.interface, "")

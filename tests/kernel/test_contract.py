@@ -75,6 +75,32 @@ def test_verdict_order_and_counters(
     assert after.verdict.since(before.verdict).packets == by_code([w.verdict for w in wanted])
 
 
+def test_one_slot_with_every_action_set(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    for mask in range(1 << len(ALL_ACTIONS)):
+        actions = [ActionSet(mask)]
+        running = change(playground, scripted_chain(samples, actions, linkage))
+        assert running.chain is not None
+        assert not running.chain.bare
+        for code in CODES_TRIED:
+            got = run_through(running, scripted(bytes([code])), arrived=True)
+            assert got.code == expected(actions, [code], linkage).verdict, (str(actions[0]), code)
+            assert got.data[60:] == b"0"
+
+
+@pytest.mark.parametrize("text", ["ADPTR", "D", "none", "P"])
+def test_what_is_left_of_two_slots_keeps_the_contract(
+    playground: Playground, samples: Path, linkage: Linkage, text: str
+) -> None:
+    actions = [ActionSet.parse(text), PASS_ON]
+    two = change(playground, scripted_chain(samples, actions, linkage))
+    assert two.chain is not None
+    left = change(playground, two.chain.remove([1]))
+    assert slots_of(left) == slots_of(two)[:1]
+    for code in CODES_TRIED:
+        want = expected(actions[:1], [code], linkage).verdict
+        assert run_through(left, scripted(bytes([code])), arrived=True).code == want, code
+
+
 def by_code(codes: list[int]) -> tuple[int, ...]:
     counts = [0] * CODES
     for code in codes:

@@ -371,11 +371,16 @@ def test_no_bpffs_no_freplace(
 # Others' dispatchers
 
 
-def test_bpfman_is_shown_and_never_touched(playground: Playground, samples: Path, own_bpffs: Path) -> None:
-    """bpfman's dispatcher: version 2, priority 50 in all ten slots, pins elsewhere."""
-    ours = change(playground, chain_of(samples, "firewall", "monitor", linkage=FREPLACE))
+@pytest.mark.parametrize("names", [("firewall", "monitor"), ("firewall",)], ids=["two", "one"])
+def test_bpfman_is_shown_and_never_touched(
+    playground: Playground, samples: Path, own_bpffs: Path, names: tuple[str, ...]
+) -> None:
+    """bpfman's dispatcher: version 2, priority 50 in all ten slots, pins elsewhere; a single program is
+    attached to prog0, too, whatever its actions.
+    """
+    ours = change(playground, chain_of(samples, *names, linkage=FREPLACE))
     assert ours.hook is not None
-    slots = tuple(SlotConfig(4, 50) for _ in range(2))
+    slots = tuple(SlotConfig(4, 50) for _ in names)
     encoded = bytearray(DispatcherConfig(2, slots).encode())
     for at in range(44, 84, 4):
         encoded[at : at + 4] = (50).to_bytes(4, "little")
@@ -393,7 +398,8 @@ def test_bpfman_is_shown_and_never_touched(playground: Playground, samples: Path
     assert (running.owner, running.chain, running.editable) == (Owner.BPFMAN, None, False)
     assert "bpfman" in running.note
     assert running.shown is not None
-    assert [slot.name for slot in running.shown] == ["xdp_firewall", "xdp_monitor"]
+    assert [slot.name for slot in running.shown] == [f"xdp_{name}" for name in names]
+    assert not running.shown.bare
     assert {slot.priority for slot in running.shown} == {50}
     for link in links:
         link.close()

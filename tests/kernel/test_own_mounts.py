@@ -148,3 +148,14 @@ def test_threads_would_stay_outside() -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_started_in_the_background_ctrl_c_still_reaches_what_the_tests_start(tmp_path: Path) -> None:
+    """A shell without job control has background processes ignore it, and children inherit that."""
+    (tmp_path / "test_other.py").write_text(
+        "import signal\ndef test_other():\n    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-p", "no:cacheprovider", "-c"]
+    command += [str(ROOT / "pyproject.toml"), f"--basetemp={tmp_path / 'base'}", str(tmp_path)]
+    run = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    assert "1 passed" in subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=False).stdout

@@ -17,6 +17,7 @@ from tests.kernel.chains import chain_of, change, look_at, scripted_chain
 from tests.kernel.command_line import CommandLine
 from tests.kernel.tracing import INCLUDE, ON_PASS, ROOT, settled
 from tests.objects.compile import compile_text
+from xdpchain.bytecode.instructions import LET_PASS
 from xdpchain.errors import Cancelled, InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
@@ -97,7 +98,7 @@ def counts_on(program: bpf.Fd) -> bool:
 
 def test_nothing_is_timed_afterwards_also_after_kill_9(playground: Playground, samples: Path) -> None:
     running = change(playground, chain_of(samples, "pass"))
-    with bpf.prog_load(bpf.ProgType.XDP, run_time.EMPTY, name="watched") as watched:
+    with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="watched") as watched:
         if counts_on(watched):
             pytest.skip("somebody else has the kernel's BPF statistics on")
         with RunTimes(running):

@@ -399,7 +399,7 @@ def test_an_edit_does_not_go_on_after_a_rollback(guarded: Playground, samples: P
         return running.chain.remove([0])
 
     with pytest.raises(RaceLost, match="not confirmed in time"):
-        edit(guarded.ifname, guarded.netns, remove_first)  # type: ignore[arg-type]
+        edit(guarded.ifname, remove_first, netns=guarded.netns)  # type: ignore[arg-type]
     assert len(asked) == 1
     assert look_at(guarded).hook == old.hook
 
@@ -416,6 +416,6 @@ def test_an_edit_that_loses_to_the_guardian_says_so(guarded: Playground, samples
         return running.chain.remove([0])
 
     with pytest.raises(RaceLost, match="the change was rolled back meanwhile"):
-        edit(guarded.ifname, guarded.netns, late)  # type: ignore[arg-type]
+        edit(guarded.ifname, late, netns=guarded.netns)  # type: ignore[arg-type]
     assert len(asked) == 1
     assert look_at(guarded).hook == old.hook

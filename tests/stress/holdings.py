@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xdpchain.linkage.counting import COUNTERS, COUNTS
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
@@ -31,12 +32,14 @@ class Holdings:
     links: set[int] = field(default_factory=set)
     pins: tuple[str, ...] = ()
     descriptors: int = 0
+    counters: set[int] = field(default_factory=set)
 
     @property
     def counts(self) -> dict[str, int]:
+        """How many of each. Maps of counters are apart: a chain keeps some of programs that ran before."""
         return {
             "programs": len(self.programs),
-            "maps": len(self.maps),
+            "maps": len(self.maps - self.counters),
             "links": len(self.links),
             "pins": len(self.pins),
             "descriptors": self.descriptors,
@@ -115,6 +118,8 @@ def _take_map(found: Holdings, number: int) -> None:
     except bpf.BpfError:
         return
     found.maps.add(number)
+    if info.name in (COUNTERS, COUNTS):
+        found.counters.add(number)
     take = _take_program if info.type == bpf.MapType.PROG_ARRAY else _take_map
     for each in filter(None, inner):
         take(found, each)

@@ -140,6 +140,8 @@ def edit_at_full_rate(
     chains = [chain_in(running)]
     counter = next(ref for ref in chains[0].slots[0].component.maps if ref.name == "packets")
     verdicts = verdict_of(running)
+    seen_counts = counts_of(running)
+    started = seen_counts.get(chains[0].slots[0].key)
     # Where nothing counts the verdicts, all packets shall pass: then they are counted as they arrive.
     scripts = [ALL_PASS, SOME_DROP] if verdicts is not None else [ALL_PASS]
     device = DeviceCounters(playground.netns)
@@ -150,6 +152,7 @@ def edit_at_full_rate(
             candidate = edited(chain_in(running), samples, chance, linkages)
             running = change(playground, candidate)
             chains.append(chain_in(running))
+            seen_counts = none_fell(seen_counts, counts_of(running))
         sent, arrival = flood.stop()
     assert sent > 20 * EDITS, "packets flowed all the while"
     assert len({slot.key for chain in chains for slot in chain.slots}) > EDITS // 10, "chains did change"
@@ -165,6 +168,9 @@ def edit_at_full_rate(
     if now is not None and verdicts is not None:
         passed, dropped = (now.packets[code] - verdicts.packets[code] for code in (PASS, DROP))
         assert passed + dropped == now.total_packets - verdicts.total_packets == sent
+        last = none_fell(seen_counts, counts_of(running))
+        assert started is not None
+        assert last[chains[0].slots[0].key].total_packets - started.total_packets == sent
         assert arrived == passed
         assert dropped, "some chains dropped"
     else:
@@ -190,6 +196,22 @@ def verdict_of(running: Running) -> SlotCounts | None:
     assert reader is not None
     with reader:
         return reader.read().verdict
+
+
+def counts_of(running: Running) -> dict[str, SlotCounts]:
+    """What is counted now, by slot, and of the chain as a whole under ""."""
+    if running.counters_map is None:
+        return {}
+    with open_counters(running) as reader:  # type: ignore[union-attr]
+        sample = reader.read()
+    return {**sample.slots, "": sample.verdict}
+
+
+def none_fell(before: dict[str, SlotCounts], now: dict[str, SlotCounts]) -> dict[str, SlotCounts]:
+    """The later counts: of what goes on, none is smaller than it was, also through edits."""
+    for key in before.keys() & now.keys():
+        assert min((*now[key].since(before[key]).packets, *now[key].since(before[key]).bytes)) >= 0
+    return now
 
 
 def test_a_mixed_chain_would_be_noticed(samples: Path) -> None:

@@ -22,10 +22,12 @@ from tests.stress.syscalls import Call, changes_something, run_until
 from xdpchain.change.plan import make_plan
 from xdpchain.change.stale import clean
 from xdpchain.editing import apply
+from xdpchain.linkage.counting import FOLD_AT
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
+from xdpchain.observe.counters import open_counters
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.wire import Listener
@@ -181,6 +183,7 @@ def kill_everywhere(
         marks = marks_now(playground, listener)
         seen[marks] = seen.get(marks, 0) + 1
         now = look_at(playground)
+        before = verdicts(now)
         if now.identity == running.identity:
             assert marks == edit.old, where
             assert now.chain == running.chain, where
@@ -191,12 +194,24 @@ def kill_everywhere(
             body()
         else:
             change_and_back(playground, now, samples, linkage)
+        again = verdicts(look_at(playground))
+        assert None in (before, again) or again == before, f"no count was lost, {where}"
         assert marks_now(playground, listener) == edit.new, where
-        assert holdings(playground, own_bpffs).counts == finished, where
+        held = holdings(playground, own_bpffs)
+        assert held.counts == finished, where
+        assert len(held.counters) <= 2 * (FOLD_AT + 2), where
     assert set(seen) == {edit.old, edit.new} or len(calls) // stride < 30, (
         "the kills hit both sides of the swap"
     )
     print(f"{linkage} {mode}, {name}: killed at {len(calls)} calls, outcome {seen}")
+
+
+def verdicts(running: Running) -> int | None:
+    """How many packets the chain has counted in all; None where nothing counts."""
+    if running.counting is None:
+        return None
+    with open_counters(running) as reader:  # type: ignore[union-attr]
+        return reader.read().verdict.total_packets
 
 
 def change_and_back(playground: Playground, now: Running, samples: Path, linkage: Linkage) -> None:

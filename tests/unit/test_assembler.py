@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from xdpchain.bytecode import opcodes as op
@@ -52,7 +52,18 @@ def followed(lines: list[Instruction], at: int) -> int:
 
 
 @pytest.mark.parametrize("gotol", [False, True])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@example(
+    [
+        (74, 21, True),
+        (5, 54, False),
+        (5, 59, True),
+        (15, 79, True),
+        (77, 62, True),
+        (29, 55, True),
+        (71, 0, True),
+    ]
+)  # one trampoline comes to stand right behind another
 @given(st.lists(st.tuples(st.integers(0, 80), st.integers(0, 80), st.booleans()), min_size=1, max_size=30))
 def test_jumps_reach_however_far_they_go(gotol: bool, jumps: list[tuple[int, int, bool]]) -> None:
     """Blocks of 1,000 instructions with jumps at their ends, which lead to the beginning of others."""

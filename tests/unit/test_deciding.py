@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-import pytest
+import contextlib
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.programs import programs
 from xdpchain.bytecode import deciding
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembly
 from xdpchain.bytecode.deciding import Called, Edge, Source, decisions
 from xdpchain.bytecode.instructions import Instruction
+from xdpchain.errors import InvalidInput
 
 ABORTED, DROP, PASS, TX = 0, 1, 2, 3
 
@@ -186,3 +192,15 @@ def test_too_many_states_are_joined_and_never_given_up(count: int) -> None:
     assert codes <= {ABORTED, DROP}
     assert found.joined == (count > 4)
     assert deciding.MOST_STATES == 30_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(programs(), st.data())
+def test_whatever_the_instructions_are_there_is_an_answer(image: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(image)
+    for _ in range(data.draw(st.integers(0, 6))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(InvalidInput):
+        found = decisions(bytes(damaged))
+        assert all(found.edges.values())
+        assert found.edges.keys() <= found.last.keys()

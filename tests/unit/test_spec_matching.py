@@ -392,6 +392,7 @@ WRITTEN = {
     Component: {"name", "object", "section", "pin_root", "instance", "globals", "map_entries", "tag"},
 }
 FOUND_AGAIN = {
+    Chain: {"bare"},
     Slot: {"key", "row", "program"},
     Component: {
         "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps",

@@ -41,6 +41,7 @@ COMMANDS: dict[str, str] = {
     "log": "xdptui.commands.log",
     "features": "xdptui.commands.features",
     "verdicts": "xdptui.commands.verdicts",
+    "test": "xdptui.commands.test",
     "watch": "xdptui.commands.watch",
     "why": "xdptui.commands.why",
     "record": "xdptui.commands.record",
@@ -209,6 +210,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "log", _log, "who changed an interface's chain, when, and what")
     _add(commands, "features", _features, "what the drivers and this machine can do")
     _add(commands, "verdicts", _verdicts, "what a program can return, and which lines decide it (no root)")
+    _add(commands, "test", _test, "packets through a program: what decided each, what none reached")
     _add(commands, "watch", _watch, "live counters, as a table or as JSON lines")
     _add(commands, "why", _why, "which lines of source decided what became of the packets")
     _add(commands, "record", _record, "keep what runs and what it counts in a file")
@@ -505,6 +507,20 @@ def _verdicts(parser: argparse.ArgumentParser) -> None:
         "-n", "--prog-name", metavar="NAME", dest="names", action="append",
         help="this program; more than once: several (default: all XDP programs)",
     )  # fmt: skip
+
+
+def _test(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("object", metavar="OBJ", help="an object file; its program is attached to nothing")
+    parser.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: its first)"
+    )
+    parser.add_argument(
+        "--packets", metavar="PACKETS", nargs="+",
+        help="builtin (the default), or files (pcap, pcapng, hex; - is standard input)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--expect", metavar="FILE", help="lines of NUMBER VERDICT [FILE:LINE]; exit code 1 if one fails"
+    )
 
 
 def _watch(parser: argparse.ArgumentParser) -> None:

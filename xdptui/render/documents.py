@@ -45,6 +45,8 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "mode": _value(running.mode),
         "owner": _value(running.owner),
         "linkage": _value(running.linkage),
+        "form": running.form or None,
+        "form_reason": running.form_reason,
         "dispatcher": running.dispatcher
         and {"id": running.dispatcher.id, "version": running.dispatcher.version},
         "slots": [slot(chain, i, sample) for i in range(len(chain))] if chain else [],

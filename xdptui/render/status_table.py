@@ -67,6 +67,8 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
         rows.append(f"    {printable(running.note)}")
         if todo := worded(running.todo, running.interface.netns):
             rows.append(f"      {printable(todo)}")
+    if running.form_reason:
+        rows.append(f"    {printable(running.form_reason)}")
     rows += _waiting(running, now)
     chain = running.chain or running.shown or Chain()
     for slot in chain:
@@ -101,7 +103,7 @@ def _waiting(running: Running, now: float) -> list[str]:
 def _whose(running: Running) -> str:
     words = [f"by {running.owner}"] if running.owner else []
     if running.linkage:
-        words.append(f"{running.linkage} linkage")
+        words.append(f"{running.linkage} linkage" + f" ({running.form})" * bool(running.form))
     if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there the first slot's program is it
         words.append(f"dispatcher v{running.dispatcher.version}")
     return ", ".join(words)

@@ -46,6 +46,9 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if was is None or was.config != slot.config:
         rows.append(("  candidate", _config(slot.config) + _override(slot.config, details.declared)))
     stack = "+".join(str(depth) for depth in details.stack) if details.stack else None
+    if details.form:
+        reason = f" ({details.form_reason})" if details.form_reason else ""
+        rows.append(("  linked", f"{details.form}{reason}"))
     rows += [
         ("Verifier", ""),
         ("  instructions", _number(details.instructions)),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Meter", "Opened", "open_missing"]
 
-Identity = tuple[int, tuple[int, ...], str]
+Identity = tuple[int, tuple[int, ...], str, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class Opened:
     why: str = ""
     traced: bool = False
     cost: int | None = None
+
+
+def identity(running: Running) -> Identity:
+    """What counts there: another program, or the same with other maps of counters, needs another reader."""
+    return *running.identity, running.counting.maps if running.counting is not None else ()
 
 
 def is_traced(running: Running) -> bool:
@@ -50,7 +55,7 @@ def open_missing(
 
     found = []
     for running in runnings:
-        if not running.hooks or running.identity in known:
+        if not running.hooks or identity(running) in known:
             continue
         traced = is_traced(running)
         if traced and trace_only not in (None, running.interface.ifindex):
@@ -58,10 +63,10 @@ def open_missing(
         try:
             reader = open_counters(running)
             found.append(
-                Opened(running.identity, reader, "", traced, _cost(running) if reader and traced else None)
+                Opened(identity(running), reader, "", traced, _cost(running) if reader and traced else None)
             )
         except XdpChainError as error:
-            found.append(Opened(running.identity, None, str(error)))
+            found.append(Opened(identity(running), None, str(error)))
     return tuple(found)
 
 
@@ -97,7 +102,7 @@ class Meter:
         for one in opened:
             index = one.identity[0]
             running = here.get(index)
-            if running is None or running.identity != one.identity:
+            if running is None or identity(running) != one.identity:
                 _close(one)
                 continue
             if index in self._open:
@@ -106,10 +111,10 @@ class Meter:
         for index in list(self._open):
             running = here.get(index)
             left = self._open[index].traced and trace_only not in (None, index)
-            if left or running is None or running.identity != self._open[index].identity:
+            if left or running is None or identity(running) != self._open[index].identity:
                 _close(self._open.pop(index))
                 if left or running is None or not running.hooks:
-                    # The samples outlive a swap, since slots keep their rows, but not an emptied hook.
+                    # The samples outlive a swap, since counts go on, but not an emptied hook.
                     self._last.pop(index, None)
                     self._readings.pop(index, None)
                     self._trends.pop(index, None)
@@ -150,7 +155,7 @@ class Meter:
 
     def lacks(self, running: Running | None) -> bool:
         """Whether a tracer would have to be attached to count there."""
-        return running is not None and is_traced(running) and running.identity not in self.known
+        return running is not None and is_traced(running) and identity(running) not in self.known
 
     def cost(self, ifindex: int | None) -> int | None:
         """What counting adds to a packet there, in ns; None if not known, or the chain counts itself."""

@@ -162,26 +162,33 @@ class _Placed:
         name = ("trampoline", label, len(known))
         known.append(name)
         place = at + 1 if self.gotol else at + (REACH - _MARGIN) * (1 if target > at else -1)
-        place = self._whole(place)
+        place, landing = self._whole(place)
         self.lines[at] = (line, name)
         jump = Instruction(op.GOTOL if self.gotol else op.GOTO, 0, 0, 0, 0)
+        over = ("over", name)
         pieces: list[tuple[Instruction, Hashable | None]] = [(jump, label)]
-        if _goes_on(self.lines[place - 1][0]):  # else nobody comes by, and the verifier refuses dead code
-            pieces.insert(0, (Instruction(op.GOTO, 0, 0, 1, 0), None))
+        # Where nobody comes by there is nothing to pass over, and the verifier refuses dead code.
+        if landing or _goes_on(self.lines[place - 1][0]):
+            pieces.insert(0, (Instruction(op.GOTO, 0, 0, 0, 0), over))
         for other, index in self.labels.items():
             if index >= place:
                 self.labels[other] = index + len(pieces)
         self.lines[place:place] = pieces
         self.labels[name] = place + len(pieces) - 1
+        self.labels[over] = place + len(pieces)
         return len(pieces) if place <= at else 0
 
-    def _whole(self, place: int) -> int:
-        """The next place that cuts nothing apart: no 64-bit load, and no sequence with jumps of its own."""
+    def _whole(self, place: int) -> tuple[int, bool]:
+        """The next place that cuts nothing apart: no 64-bit load, and no sequence with jumps of its own; and
+        whether such a jump leads there.
+        """
         spans = []
+        targets = set()
         for at, (line, label) in enumerate(self.lines):
             if label is None and _is_short(line):
                 to = at + 1 + line.offset
                 spans.append((min(at, to), max(at + 1, to)))
+                targets.add(to)
         moved = True
         while moved:
             moved = self.lines[place - 1][0].code == op.LD_IMM64
@@ -189,4 +196,4 @@ class _Placed:
             for low, high in spans:
                 if low < place < high:
                     place, moved = high, True
-        return place
+        return place, place in targets

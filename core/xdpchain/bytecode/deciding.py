@@ -517,6 +517,8 @@ def _calculated(line: Instruction, values: Mapping[int, Values]) -> Values:
     if line.code & op.X:
         other = values.get(line.source, _COMPUTED)
     if operation == op.MOV:
+        if line.offset not in (0, 8, 16, 32):
+            return _COMPUTED  # no kernel takes it
         if line.offset:  # sign-extending (kernel 6.6)
             other = _resized(other, line.offset // 8, signed=True)
         return other if wide else _resized(other, 4, signed=False)

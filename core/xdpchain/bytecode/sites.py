@@ -123,6 +123,8 @@ def verdict_sites(image: bytes, source: SourceMap, *, calls: bool = True) -> tup
         setting = found.sets.get((None, code), frozenset())
         exits = [block.end - 1 for block in graph.main.blocks if graph.lines[block.end - 1].code == op.EXIT]
         line = _return_line(source, setting) or _return_line(source, exits) or _only_line(source, setting)
+        if code is Source.TAIL_CALL:
+            line = _only_line(source, setting)
         insn = min(setting, default=exits[-1] if exits else 0)
         sites.append(VerdictSite(code, source.function(insn), None, line, insn))
     return tuple(sorted(sites, key=lambda site: (site.insn, site.word)))

@@ -104,11 +104,17 @@ def make_plan(
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
+    candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(candidate)
     changes = changes_between(running.chain, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
+    if running.chain is not None and running.chain.bare and candidate.linkage is running.linkage:
+        changes += tuple(
+            Change(ChangeKind.CHAIN, "", f"{slot.name} goes behind the dispatcher, whose place it took")
+            for slot in candidate.slots[:1]
+        )
     if adopted:
         changes = tuple(_adopting(running, candidate, change) for change in changes)
     steps = _steps(running, candidate, adopted) if changes else ()

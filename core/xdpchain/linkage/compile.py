@@ -23,6 +23,7 @@ from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, PermissionDenied, XdpChainError
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
+from xdpchain.objects.kernel_calls import THROW, kernel_calls
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
@@ -75,6 +76,13 @@ def compile_component(
     pinned maps. Raises KernelRefused with the verifier's last words, LinkRefused for a map of another
     shape.
     """
+    if THROW in kernel_calls(data, component.name):
+        raise LinkRefused(
+            f"{component.name} can't be linked into a chain",
+            "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
+            "count the packet",
+            "Return the code instead of throwing it; or use freplace linkage: there it is its own program",
+        )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
     with Object(data, component.name) as opened:

@@ -1,31 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The counters map of a counting dispatcher: its layout, who has which row, and how it is handed on.
+"""The counters of a chain that counts by itself: its map, and how the counts of programs before it go on.
 
-Row 0 counts what the dispatcher returned. A slot keeps its row for as long as it is in the chain. There are
-twenty, so a chain of ten can become another chain of ten without two slots sharing one.
+Nothing is ever copied into a map that is counted in. A new program whose counters mean the same takes over
+the map; any other gets one of its own, and a description of where the rest of its counts are
+(`model.counting`): the maps of programs before it, and totals of those that no packet can be counted in any
+more. Before the swap the new map is added to the old program too, so that packets which were counted
+meanwhile are not forgotten when it comes back.
+
+Two layouts. `row_layout` is a row of all codes a slot, in which a slot keeps its row for as long as it is
+in the chain; tail-call chains count so, and chains of earlier versions. The other is made for the ways
+through a static chain (`flow`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import mmap
+import struct
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import add, itemgetter
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain
+from xdpchain.model.counting import COUNTER, Counting, Layout, SlotKey, Source, Terms, slot_key
+from xdpchain.model.counts import CODES, SlotCounts
 from xdpchain.model.running import Running
-from xdpchain.sys import bpf
+from xdpchain.sys import blobs, bpf
+from xdpchain.sys.grace import wait_for_packets
 from xdpchain.sys.libbpf import possible_cpus
 
-__all__ = ["COUNTERS", "ROWS", "assign_rows", "clear_rows", "counter_layout", "counters_for", "make_counters"]
+__all__ = [
+    "COUNTERS",
+    "COUNTS",
+    "ROWS",
+    "ROW_SIZE",
+    "STRIDE",
+    "CountedMap",
+    "OwnCounters",
+    "assign_rows",
+    "clear_rows",
+    "counter_layout",
+    "counters_for",
+    "describe",
+    "make_counters",
+    "row_layout",
+    "share_with",
+]
 
 COUNTERS = "xdptui_counters"
-ROWS, CODES = 21, 6
-ROW_SIZE = CODES * 16
-STRIDE = ROWS * ROW_SIZE + 32
-"""Bytes of one CPU's counters: ``struct cpu_counts`` of bpf/include/counters.h."""
+COUNTS = "xdptui_counts"
+"""The name of the map with the description."""
 
+ROWS = 21
+ROW_SIZE = CODES * COUNTER
+STRIDE = ROWS * ROW_SIZE + 32
+"""Bytes of one CPU's counters in rows: ``struct cpu_counts`` of bpf/include/counters.h."""
+
+CACHE_LINE = 64
 BPF_F_MMAPABLE = 1 << 10
+
+FOLD_AT = 4
+"""So many maps of programs that are gone are added up; fewer are carried on, since that takes no waiting."""
 
 
 def counter_layout() -> tuple[int, int, int]:
@@ -34,27 +70,33 @@ def counter_layout() -> tuple[int, int, int]:
 
 
 def assign_rows(candidate: Chain, running: Running) -> list[int]:
-    """A counters row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is
-    the verdict.
+    """A row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is the verdict.
 
-    A slot that goes into shadow or comes out of it begins anew: what it would have dropped and what it did
-    drop are never mixed.
+    It is a slot's number wherever one is needed for as long as the slot lives. A slot that goes into shadow
+    or comes out of it begins anew: what it would have dropped and what it did drop are never mixed.
     """
-    own = _rows(running)
+    own = {slot_key(slot): slot.row for slot in running.chain or () if slot.row}
     free = iter(sorted(set(range(1, ROWS)) - set(own.values())))
-    return [own.get((slot.key, slot.shadow)) or next(free) for slot in candidate.slots]
+    return [own.get(slot_key(slot)) or next(free) for slot in candidate.slots]
 
 
-def _rows(running: Running) -> dict[tuple[str, bool], int]:
-    return {(s.key, s.shadow): s.row for s in running.chain or () if s.row}
+def row_layout(chain: Chain) -> Layout:
+    """A row for each slot of a chain whose slots have rows, and row 0 for what the chain returned."""
+
+    def terms(row: int) -> Terms:
+        return tuple((row * CODES + code,) for code in range(CODES))
+
+    return Layout(STRIDE, {slot_key(slot): terms(slot.row) for slot in chain if slot.row}, terms(0))
 
 
 def make_counters() -> bpf.Fd:
-    """A new counters map, all zero."""
+    """A new map of rows, all zero."""
+    return _create(STRIDE, possible_cpus())
+
+
+def _create(size: int, entries: int) -> bpf.Fd:
     try:
-        return bpf.map_create(
-            bpf.MapType.ARRAY, 4, STRIDE, possible_cpus(), name=COUNTERS, flags=BPF_F_MMAPABLE
-        )
+        return bpf.map_create(bpf.MapType.ARRAY, 4, size, entries, name=COUNTERS, flags=BPF_F_MMAPABLE)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the counters can't be made") from error
 
@@ -69,27 +111,154 @@ def clear_rows(counters: bpf.Fd, rows: Sequence[int]) -> None:
                 view[start : start + ROW_SIZE] = bytes(ROW_SIZE)
 
 
-def counters_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> bpf.Fd | None:
-    """The counters map: the running chain's, with the rows of new slots emptied, or a new one."""
-    if not candidate.counters:
-        return None
-    if running.counters_map is None:
-        return held.enter_context(make_counters())
-    fd = held.enter_context(_opened(running.counters_map))
-    kept = set(_rows(running).values())
-    clear_rows(fd, [row for row in assign_rows(candidate, running) if row not in kept])
-    return fd
+@dataclass(frozen=True, slots=True)
+class OwnCounters:
+    """The map that a new program counts in. ``fresh``: no other program does."""
+
+    fd: bpf.Fd
+    map_id: int
+    layout: Layout
+    fresh: bool
 
 
-def _opened(number: int) -> bpf.Fd:
-    """The counters that a manifest names, if they are some: they will be written to."""
-    try:
-        fd = bpf.map_by_id(number)
-        info = bpf.map_info(fd)
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, "the running chain's counters can't be opened") from error
-    shape = (info.name, info.type, info.value_size, info.max_entries)
-    if shape != (COUNTERS, bpf.MapType.ARRAY, STRIDE, possible_cpus()):
-        fd.close()
-        raise InvalidInput(f"map {number} can't be the running chain's counters", "it has another shape")
-    return fd
+def counters_for(
+    layout: Layout, running: Running, held: contextlib.ExitStack, *, elements: int
+) -> OwnCounters:
+    """The running chain's map, if what it counts means the same, or a new one. ``elements`` is 1 for a map
+    that a program addresses directly, or else the number of CPUs.
+    """
+    size = layout.stride * possible_cpus() // elements
+    counting = running.counting
+    if counting is not None and counting.own is not None and counting.own_layout == layout:
+        try:
+            fd = held.enter_context(bpf.map_by_id(counting.own))
+            info = bpf.map_info(fd)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the running chain's counters can't be opened") from error
+        shape = (info.name, info.type, info.value_size, info.max_entries)
+        if shape == (COUNTERS, bpf.MapType.ARRAY, size, elements):
+            return OwnCounters(fd, info.id, layout, False)
+    fd = held.enter_context(_create(size, elements))
+    return OwnCounters(fd, bpf.map_info(fd).id, layout, True)
+
+
+def describe(
+    program: bpf.Fd, own: OwnCounters, candidate: Chain, running: Running, held: contextlib.ExitStack
+) -> tuple[Counting, int]:
+    """Hang on the program what its counts are made of, and the maps that they are in; also returns the map
+    id of the description. Raises BpfError, InvalidInput.
+    """
+    source = Source(own.map_id, own.layout)
+    if running.counting is None or running.chain is None:
+        counting = Counting(own.map_id, own.map_id, (source,))
+    else:
+        stays = {slot_key(slot) for slot in candidate} & {slot_key(slot) for slot in running.chain}
+        counting = _folded(running.counting.keeping(stays), running.counting.own)
+        others = tuple(one for one in counting.sources if one.map_id != own.map_id)
+        counting = replace(counting, own=own.map_id, sources=(source, *others))
+        for one in others:
+            with bpf.map_by_id(one.map_id) as fd:
+                bpf.prog_bind_map(program, fd)
+    blob = held.enter_context(blobs.make(COUNTS, counting.encode()))
+    bpf.prog_bind_map(program, blob)
+    return counting, bpf.map_info(blob).id
+
+
+def share_with(running: Running, own: OwnCounters) -> None:
+    """Let the program that runs now know the new one's counters, lest what is counted there is forgotten if
+    it comes back. Harmless if it does not, or if nothing was ever counted. Raises BpfError.
+    """
+    counting, hook = running.counting, running.hook
+    if counting is None or hook is None or not own.fresh:
+        return
+    added = Counting(counting.origin, None, (Source(own.map_id, own.layout),))
+    with bpf.prog_by_id(hook.prog_id) as program, blobs.make(COUNTS, added.encode()) as blob:
+        bpf.prog_bind_map(program, own.fd)
+        bpf.prog_bind_map(program, blob)
+
+
+def _folded(counting: Counting, running_map: int | None) -> Counting:
+    """The same with maps added up that only programs before the running one counted in, where there are
+    many.
+    """
+    older = [source for source in counting.sources if source.map_id != running_map]
+    if len(older) < FOLD_AT:
+        return counting
+    wait_for_packets()  # a packet may still be on its way through the program before this one
+    slots, verdict = dict(counting.slots), counting.verdict
+    for source in older:
+        with bpf.map_by_id(source.map_id) as fd, contextlib.closing(CountedMap(fd, source.layout)) as counted:
+            keys = tuple(source.layout.slots)
+            more, *rows = counted.read(keys)
+        verdict = verdict.plus(more)
+        for key, row in zip(keys, rows, strict=True):
+            slots[key] = slots.get(key, SlotCounts()).plus(row)
+    kept = tuple(source for source in counting.sources if source.map_id == running_map)
+    return replace(counting, sources=kept, slots=slots, verdict=verdict)
+
+
+class CountedMap:
+    """One map of counters in memory, read without a system call. Stays valid after what counts there is
+    gone.
+    """
+
+    def __init__(self, counters: bpf.Fd, layout: Layout) -> None:
+        """Raises OSError, InvalidInput (the map is too small for the layout, or no map of counters)."""
+        info = bpf.map_info(counters)
+        size = info.value_size * info.max_entries
+        words = layout.counters * COUNTER // 8
+        fits = words * 8 <= layout.stride <= size
+        mapped = info.type == bpf.MapType.ARRAY and info.flags & BPF_F_MMAPABLE
+        if not mapped or info.value_size % 8 or not fits:
+            raise InvalidInput(f"map {info.id} can't be read as counters", "it holds something else")
+        self._layout = layout
+        self._starts = range(0, size - layout.stride + 1, layout.stride)
+        self._words = struct.Struct(f"={words}Q")
+        self._map = mmap.mmap(
+            counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=mmap.PROT_READ
+        )
+        self._plans: dict[tuple[SlotKey, ...], tuple[list[_Sum], list[int]]] = {}
+
+    def read(self, slots: tuple[SlotKey, ...]) -> list[SlotCounts]:
+        """What the chain returned, and what each of these slots did, summed over CPUs; zero for a slot that
+        is not counted here.
+        """
+        plan = self._plans.get(slots)
+        if plan is None:
+            nothing: Terms = ((),) * CODES
+            terms = (self._layout.verdict, *(self._layout.slots.get(slot, nothing) for slot in slots))
+            # In many chains all slots are told by the same counters.
+            unique = list(dict.fromkeys(terms))
+            sums = [_Sum(some, self._words.size // 8) for some in unique]
+            plan = self._plans[slots] = sums, [unique.index(some) for some in terms]
+        # One reading a CPU, as far as the last counter: far cheaper than one a counter.
+        first, *others = self._starts
+        total = self._words.unpack_from(self._map, first)
+        for start in others:
+            total = tuple(map(add, total, self._words.unpack_from(self._map, start)))
+        total = (*total, 0)
+        found = [one.of(total) for one in plan[0]]
+        return [found[which] for which in plan[1]]
+
+    def close(self) -> None:
+        self._map.close()
+
+
+class _Sum:
+    """The counts of one row: which words to add. One counter a code, or none, is by far the most frequent."""
+
+    def __init__(self, terms: Terms, nothing: int) -> None:
+        self._terms = [(tuple(2 * i for i in some), tuple(2 * i + 1 for i in some)) for some in terms]
+        simple = all(len(some) < 2 for some in terms)
+        words = [[(pair[kind] or (nothing,))[0] for pair in self._terms] for kind in (0, 1)]
+        self._simple = [itemgetter(*some) for some in words] if simple else None
+
+    def of(self, total: Sequence[int]) -> SlotCounts:
+        if self._simple is not None:
+            packets, octets = self._simple
+            return SlotCounts(packets(total), octets(total))
+        at = total.__getitem__
+        return SlotCounts(
+            tuple(sum(map(at, packets)) for packets, _ in self._terms),
+            tuple(sum(map(at, octets)) for _, octets in self._terms),
+        )

@@ -101,7 +101,7 @@ class FreplaceLinker:
             functions = function_ids(dispatcher)
             extensions, links = [], []
             for i, slot in enumerate(candidate.slots):
-                function = slot_function(i, len(candidate.slots), shadow=slot.shadow)
+                function = slot_function(i, config.slots)
                 with _explained():
                     extension = taken[i] or loader.load(slot, Target(dispatcher, function))
                     link = _attach(extension, dispatcher, functions[function])
@@ -111,7 +111,7 @@ class FreplaceLinker:
                 extensions.append(extension)
                 links.append(link)
             slots = tuple(extension.slot for extension in extensions)
-            chain = replace(candidate, slots=slots, dispatcher_version=config.version)
+            chain = replace(candidate, slots=slots, bare=False, dispatcher_version=config.version)
             ifindex = running.interface.ifindex
             return FreplaceChain(dispatcher, chain, ifindex, extensions, links, held.pop_all())
 

@@ -11,10 +11,13 @@ from dataclasses import replace
 from functools import partial
 
 from xdpchain.model.chain import Chain
+from xdpchain.model.counting import Counting
 from xdpchain.model.manifest import Manifest
+from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 
 from .arrays import pin_arrays, remove_array_pins
+from .counting import OwnCounters, describe, share_with
 from .linkable_slots import Part, object_bytes
 from .map_pins import pin_map
 
@@ -32,15 +35,21 @@ class BuiltChain:
         self,
         program: bpf.Fd,
         chain: Chain,
-        counters_map: int | None,
+        running: Running,
+        counters: OwnCounters | None,
+        counting: Counting | None,
         parts: Sequence[Part],
         release: contextlib.ExitStack,
         arrays: Sequence[bpf.Fd] = (),
     ) -> None:
-        """``arrays`` are program arrays of the linkage's own."""
+        """``running`` is what it is to take the place of; ``arrays`` are program arrays of the linkage's
+        own.
+        """
         self.program = program
         self.chain = chain
-        self.counters_map = counters_map
+        self.counting = counting
+        self._running = running
+        self._counters = counters
         self.parts = parts
         self._arrays = arrays
         self._release = release
@@ -48,6 +57,13 @@ class BuiltChain:
 
     def pin(self) -> None:
         number = bpf.prog_info(self.program).id
+        if self._counters is not None:
+            try:
+                share_with(self._running, self._counters)
+            except bpf.BpfError as error:
+                raise bpf.refusal(
+                    error, "the running chain's counts can't be told of the new ones"
+                ) from error
         held = [*self._arrays, *(fd for part in self.parts for fd in part.maps.values())]
         infos = {fd: bpf.map_info(fd) for fd in held}
         arrays = {info.id: fd for fd, info in infos.items() if info.type == bpf.MapType.PROG_ARRAY}
@@ -72,8 +88,12 @@ def bind_metadata(
     parts: Sequence[Part],
     held: contextlib.ExitStack,
     arrays: Sequence[bpf.Fd] = (),
-) -> Chain:
-    """Hang units, object files and the manifest on the program; return the chain with the map ids.
+    *,
+    counters: OwnCounters | None,
+    running: Running,
+) -> tuple[Chain, Counting | None]:
+    """Hang units, object files, the description of the counters and the manifest on the program; return the
+    chain with the map ids, and where its counts are.
 
     Where slots are programs of their own, linked by ``arrays``, all that they use hangs there as well: what
     the manifest names has to live as long as the manifest.
@@ -96,11 +116,16 @@ def bind_metadata(
         for fd in arrays and (*arrays, *(fd for part in parts for fd in part.maps.values())):
             bpf.prog_bind_map(program, fd)
         numbers = tuple(bpf.map_info(fd).id for fd in arrays)
+        counting = counts_map = own = None
+        if counters is not None:
+            own = counters.map_id
+            counting, counts_map = describe(program, counters, chain, running, held)
+        whole = replace(manifest, chain=chain, counters_map=own, arrays=numbers, counts_map=counts_map)
         # Last, for there it is looked for.
-        bind(program, None, MANIFEST, replace(manifest, chain=chain, arrays=numbers).encode, held)
+        bind(program, None, MANIFEST, whole.encode, held)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the chain's own description can't be stored in the kernel") from error
-    return chain
+    return chain, counting
 
 
 def bind(

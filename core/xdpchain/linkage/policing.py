@@ -1,38 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a dispatcher gets for the policies of its slots: a block of its configuration, and a ring buffer into
-which it reports. The ring goes on from dispatcher to dispatcher, so that a reader misses nothing in an edit.
+"""The ring buffer into which a chain reports what its policies forbid. It goes on from program to program, so
+that a reader misses nothing in an edit.
 """
 
 from __future__ import annotations
 
 import contextlib
 
-from xdpchain.model.chain import MAX_SLOTS, Chain, Slot
+from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
-__all__ = ["VIOLATIONS", "encode_policies", "is_policed", "ring_for", "ring_of"]
+__all__ = ["VIOLATIONS", "is_policed", "ring_for", "ring_of"]
 
 VIOLATIONS = "xdptui_violations"
 RING_SIZE = 1 << 16
-AS_IS = 255
 
 
 def is_policed(chain: Chain) -> bool:
     """Whether anything is forbidden in this chain."""
     return any(slot.policy for slot in chain)
-
-
-def encode_policies(chain: Chain) -> bytes:
-    """Two bytes a slot: the mask of what is forbidden, and the answer."""
-    return b"".join(map(_encode, chain)).ljust(2 * MAX_SLOTS, b"\0")
-
-
-def _encode(slot: Slot) -> bytes:
-    if slot.policy is None:
-        return bytes((0, AS_IS))
-    action = slot.policy.otherwise.action
-    return bytes((slot.policy.forbidden, AS_IS if action is None else action))
 
 
 def ring_of(running: Running) -> bpf.Fd | None:

@@ -62,7 +62,7 @@ def probe_freplace() -> FreplaceProbe:
                 False, "this kernel takes no types (BTF), by which freplace finds what to replace"
             )
         try:
-            _replace(dispatcher, info, slot_function(1, 2))
+            _replace(dispatcher, info, slot_function(1, (slot, slot)))
         except bpf.BpfError as error:
             return FreplaceProbe(False, _why_not(error), f"{error}\n{error.log}".strip())
     return FreplaceProbe(

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Static linkage: the components' instructions are spliced behind the dispatcher's, and load as one
-program.
+"""Static linkage: the components become one program.
 
 Each component was verified by itself when it was first loaded; its unit (instructions, BTF, map references)
-is then all that an edit needs. Their main functions become part of the dispatcher's (`inlining`); where that
-is too much for the verifier, they are global functions, which it judges once each, from an unknown packet,
+is then all that an edit needs. Their main functions are threaded into one (`threading`): an exit is a jump to
+where its code leads. Where the kernel refuses that, exits are tested for their codes (`Form.INLINED`), or, at
+last, the components are global functions, which the verifier judges once each, from an unknown packet,
 instead of once for every path through those before: its work then is the sum of the parts.
 
 What hangs on the program: the manifest, each component's unit, each distinct object file, and the counters
-map, which is handed from one dispatcher to the next.
+with their description (`counting`).
 """
 
 from __future__ import annotations
@@ -17,35 +17,45 @@ import contextlib
 import errno
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from xdpchain.advice import Do, advise
-from xdpchain.bytecode import instructions
-from xdpchain.bytecode.chaincall import main_stack, own_tail_calls
-from xdpchain.bytecode.inlining import Inlined, inlined
+from xdpchain.bytecode import opcodes as op
+from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
+from xdpchain.bytecode.instructions import decode, function_starts, instructions, patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
+from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import LinkRefused, XdpChainError
-from xdpchain.model.chain import MAX_SLOTS, Chain, Component
+from xdpchain.model.chain import Chain, Component
+from xdpchain.model.flow import counted_ways, kind_of, ways_of
 from xdpchain.model.manifest import Author, Manifest
-from xdpchain.model.paths import is_routed, successors
-from xdpchain.model.routes import CODES
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.sys import blobs, bpf, shipped
-from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS, FUNC_GLOBAL, FUNC_STATIC, merge_btf
+from xdpchain.sys.libbpf import (
+    ATTACH_TYPE_XDP,
+    BPF_F_XDP_HAS_FRAGS,
+    FUNC_GLOBAL,
+    FUNC_STATIC,
+    merge_btf,
+    possible_cpus,
+)
 
 from .arrays import remove_array_pins
 from .compile import compile_component
-from .counting import COUNTERS, counters_for
-from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
+from .counting import OwnCounters, counters_for
+from .dispatcher.emit import MAIN
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind, bind_metadata
-from .policing import VIOLATIONS, encode_policies, ring_for
-from .tap import FILTER, HELPERS, Tap
+from .policing import VIOLATIONS, ring_for
+from .tap import FILTER, Tap
+from .threading import CountInto, Form, Functions, Member, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
@@ -55,7 +65,6 @@ FOLLOWED = "xdptui_followed"
 """The mark of a chain that records the way of packets; bound last."""
 
 CONFIG_VERSION = 3
-ATTACH_TYPE_XDP = 37
 
 
 class StaticLinker:
@@ -77,15 +86,24 @@ class StaticLinker:
     def build(self, candidate: Chain, running: Running, author: Author) -> BuiltChain:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
-            counters = counters_for(candidate, running, held)
-            ring = ring_for(candidate, running, held)
-            program, chain = _link(candidate, parts, counters, ring, self._tap, held)
-            number = bpf.map_info(counters).id if counters is not None else None
-            manifest = Manifest(chain, author, number, self._replaces_prog_id)
-            chain = bind_metadata(program, manifest, parts, held)
+            chain = replace(candidate, slots=tuple(part.slot for part in parts))
+            linking = _Linking(chain, parts, running, self._tap, held)
+            made = linking.load()
+            program, counters = held.enter_context(made.program), linking.counters
+            _hold_maps(program, parts, made.entered)
+            manifest = Manifest(
+                chain,
+                author,
+                replaces_prog_id=self._replaces_prog_id,
+                form=made.form,
+                form_reason=made.reason,
+            )
+            chain, counting = bind_metadata(
+                program, manifest, parts, held, counters=counters, running=running
+            )
             if self._tap is not None:
                 _mark(program, self._tap.mark, held)
-            return BuiltChain(program, chain, number, parts, held.pop_all())
+            return BuiltChain(program, chain, running, counters, counting, parts, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
@@ -93,156 +111,240 @@ class StaticLinker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dispatcher:
-    """The dispatcher's unit, where the stubs of its slots begin (and the filter's, if it follows packets) and
-    the functions that stay, and the BTF prototype of a component.
+class _Kit:
+    """Functions of ours that a chain takes along: the object's unit, where they begin, and their names in
+    BTF.
     """
 
     unit: LinkableProgram
-    stubs: tuple[int, ...]
-    helpers: tuple[int, ...]
-    prototype: int
+    starts: Mapping[str, int]
 
 
 @cache
-def _dispatcher(counting: bool, routed: bool, policed: bool, following: bool) -> _Dispatcher:
-    name = "dispatcher_policed" if policed else "dispatcher" + "_routed" * routed + "_counters" * counting
-    name += "_follow" * following
-    if name == "dispatcher":
-        name = f"dispatcher_v{CONFIG_VERSION}"
-    compiled = compile_component(Component("xdp_dispatcher"), shipped.read(name), {})
+def _kit(name: str) -> _Kit:
+    compiled = compile_component(Component("functions"), shipped.read(name), {})
     compiled.close()
     btf = Btf.parse(compiled.unit.btf)
-    names = {}
-    for at, number in compiled.unit.functions:
-        names[btf.type(number).name] = at
-    main = btf.find("xdp_dispatcher", Kind.FUNC)
-    assert isinstance(main, Func)
-    stubs = [names[f"prog{i}"] for i in range(MAX_SLOTS)]
-    helpers = [names[name] for name in HELPERS] if following else []
-    if following:
-        stubs.append(names[FILTER])
-    return _Dispatcher(compiled.unit, tuple(stubs), tuple(helpers), main.prototype)
+    return _Kit(compiled.unit, {btf.type(number).name: at for at, number in compiled.unit.functions})
 
 
+@cache
 def component_prototype() -> tuple[bytes, int, int]:
     """BTF with the dispatcher's main function in it: the blob, the ids of the function and its prototype."""
-    plain = _dispatcher(False, False, False, False)
-    return plain.unit.btf, plain.unit.functions[0][1], plain.prototype
+    compiled = compile_component(Component(MAIN), shipped.read(f"dispatcher_v{CONFIG_VERSION}"), {})
+    compiled.close()
+    main = Btf.parse(compiled.unit.btf).find(MAIN, Kind.FUNC)
+    assert isinstance(main, Func)
+    return compiled.unit.btf, main.id, main.prototype
 
 
-def _link(
-    candidate: Chain,
-    parts: Sequence[Part],
-    counters: bpf.Fd | None,
-    ring: bpf.Fd | None,
-    tap: Tap | None,
-    held: contextlib.ExitStack,
-) -> tuple[bpf.Fd, Chain]:
-    routed = is_routed(candidate)
-    dispatcher = _dispatcher(counters is not None, routed, ring is not None, tap is not None)
-    unit = dispatcher.unit
-    frags = all(part.slot.component.frags for part in parts)
-    config = DispatcherConfig(
-        CONFIG_VERSION,
-        tuple(
-            SlotConfig(mask_of(p.slot), p.slot.priority, BPF_F_XDP_HAS_FRAGS * p.slot.component.frags)
-            for p in parts
-        ),
-        frags,
-    ).encode()
-    if counters is not None:
-        rows = [part.slot.row or 0 for part in parts]
-        config += b"".join(row.to_bytes(4, "little") for row in rows + [0] * (MAX_SLOTS - len(rows)))
-    if routed or ring is not None:
-        ways = [bytes(place % 256 for place in row) for row in successors(candidate)]
-        config += b"".join(ways).ljust(MAX_SLOTS * CODES, b"\0")
-    if ring is not None:
-        config += encode_policies(candidate)
-    config += bytes(-len(config) % 4)  # the compiler's own padding
-    if tap is not None:
-        config += tap.needs.to_bytes(4, "little")
-    try:
-        rodata = held.enter_context(blobs.make("xdptui_config", config))
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, "the dispatcher's configuration can't be made") from error
-    descriptors = {".rodata": rodata.fileno()}
-    if counters is not None:
-        descriptors[COUNTERS] = counters.fileno()
-    if ring is not None:
-        descriptors[VIOLATIONS] = ring.fileno()
-    if tap is not None:
-        descriptors |= {name: fd.fileno() for name, fd in tap.maps.items()}
-    main = instructions.patch_maps(unit.instructions, unit.references, descriptors)
-    codes: list[bytes | None] = [
-        instructions.patch_maps(
-            part.unit.instructions,
-            part.unit.references,
-            {name: fd.fileno() for name, fd in part.maps.items()},
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A linked program, in which form, why in none that costs less, and the slots that codes lead to."""
+
+    program: bpf.Fd
+    form: Form
+    reason: str
+    entered: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """BTF, the types of functions by (owner, old index), and the source lines of each owner."""
+
+    btf: bytes
+    functions: Mapping[Hashable, int]
+    lines: Mapping[Hashable, Sequence[LineRecord]]
+
+    def functions_of(self, threaded: Threaded) -> dict[int, int]:
+        """The types of a program's functions by index, in order."""
+        labels = threaded.assembled.labels
+        placed = {labels[name]: number for name, number in self.functions.items() if name in labels}
+        return dict(sorted((placed | {0: self.functions["main"]}).items()))
+
+    def lines_of(self, threaded: Threaded) -> list[LineRecord]:
+        """Where each source line begins in it."""
+        found: list[LineRecord] = []
+        starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
+        for index, (owner, at) in sorted(threaded.origins.items()):
+            place = bisect_right(starts.get(owner, []), at) - 1
+            if place >= 0:
+                line = self.lines[owner][place]
+                if not found or found[-1] != line._replace(insn=found[-1].insn):
+                    found.append(line._replace(insn=index))
+        return found
+
+
+class _Linking:
+    """One chain on its way into one program, in whichever form the kernel takes."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        parts: Sequence[Part],
+        running: Running,
+        tap: Tap | None,
+        held: contextlib.ExitStack,
+    ) -> None:
+        self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
+        self._frags = all(part.slot.component.frags for part in parts)
+        # One that makes tail calls can't be inlined: what it calls would return to the kernel.
+        self._called = [
+            part for part in parts if own_tail_calls(part.unit.instructions) or not part.unit.stack
+        ]
+        self._unfolded = [None if part in self._called else _unfolded(part.unit) for part in parts]
+        self.counters: OwnCounters | None = None
+        self._counted: dict[tuple[int, int], int] = {}
+        if chain.counters:
+            lengths = [_keeps_length(part) for part in parts]
+            self._counted, layout = counted_ways(chain, self._possible(), lengths)
+            self.counters = counters_for(layout, running, held, elements=1)
+        self._ring = ring_for(chain, running, held)
+
+    def _possible(self) -> list[frozenset[int]]:
+        """Which kinds of codes each slot may return."""
+        return [
+            frozenset(kind for code in (unfolded.codes if unfolded else {None}) for kind in kind_of(code))
+            for unfolded in self._unfolded
+        ]
+
+    def load(self) -> _Made:
+        """Raises an XdpChainError."""
+        called = ", ".join(part.slot.name for part in self._called)
+        forms = [Form.CALLS] if len(self._called) == len(self._parts) else list(FORMS)
+        total = sum(part.unit.verified for part in self._parts)
+        reason = f"called, since it makes tail calls: {called}" if called else ""
+        if total > MOST_STEPS and len(forms) > 1:
+            forms = [Form.CALLS]
+            reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
+        for form in forms:
+            threaded = self._threaded(form)
+            if threaded is None:
+                reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
+                continue
+            described = self._described()
+            try:
+                return _Made(self._load(threaded, described), form, reason, threaded.slots)
+            except bpf.BpfError as error:
+                log = self._log(threaded, described)
+                if form is forms[-1]:
+                    raise _refused(error, log, self._odd(), self._parts) from error
+                why = read_log(log).why if log else str(error)
+                reason = f"not {form}: the verifier says {why}"
+        todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
+        raise LinkRefused("these components can't be linked statically", reason, todo)
+
+    def _threaded(self, form: Form) -> Threaded | None:
+        follow = self._follow()
+        report = None
+        if self._ring is not None:
+            kit = _kit("reporting")
+            code = patched(kit.unit, {VIOLATIONS: self._ring})
+            report = Functions(code, kit.starts), [part.slot.row or 0 for part in self._parts]
+        counting = None
+        if self.counters is not None:
+            stride, cpus = self.counters.layout.stride, possible_cpus()
+            counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
+        members = [self._member(form, *one) for one in zip(self._parts, self._unfolded, strict=True)]
+        return thread(
+            members,
+            ways_of(self._chain),
+            frags=self._frags,
+            counting=counting,
+            follow=follow,
+            report=report,
         )
-        for part in parts
-    ]
-    if tap is not None:
-        codes += [None] * (MAX_SLOTS - len(codes)) + [tap.instructions]
-    linked = instructions.splice(main, dispatcher.stubs, codes, dispatcher.helpers)
-    btf, functions = _describe(dispatcher, parts, linked)
-    licences = [part.slot.component.licence for part in parts]
-    odd = [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
-    def load(code: bytes, moved: Mapping[int, int], **options: Any) -> bpf.Fd:
-        records = [(moved[at], number) for at, number in functions if at in moved]
-        with bpf.btf_load(btf) as btf_fd:
+    def _member(self, form: Form, part: Part, unfolded: Unfolded | None) -> Member:
+        code = patched(part.unit, part.maps)
+        if form is Form.CALLS or unfolded is None:
+            return Member(code, 0, None)
+        if form is Form.INLINED:
+            unfolded = _unfolded(part.unit, reach=0)
+        stack = main_stack(part.unit.instructions, part.unit.stack[0])
+        return Member(code, stack, replace(unfolded, lines=decode(code)[: len(unfolded.lines)]))
+
+    def _follow(self) -> Functions | None:
+        if self._tap is None:
+            return None
+        kit = _kit("following")
+        config = struct.pack("=II", self._tap.needs, self._frags)
+        try:
+            rodata = self._held.enter_context(blobs.make("xdptui_config", config))
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the follower's configuration can't be made") from error
+        code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
+        return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
+
+    def _described(self) -> _Described:
+        """What the kernel is told of it. Each part's own types are shifted; each component's main is a global
+        function with the dispatcher's prototype, whatever its author called the type of its argument.
+        """
+        donor, main, prototype = component_prototype()
+        units: list[tuple[Hashable, LinkableProgram]] = list(enumerate(part.unit for part in self._parts))
+        if self._tap is not None:
+            units.append(("follow", _kit("following").unit))
+        if self._ring is not None:
+            units.append(("report", _kit("reporting").unit))
+        functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in self._parts]
+        bare = [
+            (i, at)
+            for i, part in enumerate(self._parts)
+            if not part.unit.functions
+            for at in function_starts(part.unit.instructions)[1:]
+        ]
+        functions += [(f"{self._parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
+        types = [unit.btf for _, unit in units if unit.btf]
+        merged = merge_btf([donor, *types], functions, strings=any(unit.lines for _, unit in units))
+        shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
+        records: dict[Hashable, int] = {"main": main}
+        lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        for owner, unit in units:
+            shift, strings = next(shifts) if unit.btf else (0, 0)
+            lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
+            records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
+        records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
+        records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
+        return _Described(merged.data, records, lines)
+
+    def _load(self, threaded: Threaded, described: _Described, **options: Any) -> bpf.Fd:
+        functions = described.functions_of(threaded)
+        lines = complete_lines(described.lines_of(threaded), functions)
+        odd = self._odd()
+        with bpf.btf_load(described.btf) as btf_fd:
             return bpf.prog_load(
                 bpf.ProgType.XDP,
-                code,
+                threaded.assembled.image,
                 name=PROGRAM,
                 licence=odd[0] if odd else "GPL",
                 attach_type=ATTACH_TYPE_XDP,
-                flags=BPF_F_XDP_HAS_FRAGS if frags else 0,
+                flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
                 btf_fd=btf_fd.fileno(),
-                func_info=b"".join(struct.pack("<II", *record) for record in records),
+                func_info=b"".join(struct.pack("<II", *record) for record in functions.items()),
+                line_info=b"".join(struct.pack("<IIII", *record) for record in lines),
                 **options,
             )
 
-    program = None
-    if (better := _inlined(parts, linked, functions)) is not None:
-        with contextlib.suppress(bpf.BpfError):  # it may be too much for one function: calls divide the work
-            program = load(better.image, better.moved)
-    if program is None:
-        unmoved = {at: at for at, _ in functions}
+    def _log(self, threaded: Threaded, described: _Described) -> str:
         try:
-            program = load(linked.image, unmoved)
+            self._load(threaded, described, log_level=1, log_size=1 << 24).close()
         except bpf.BpfError as error:
-            log = ""
-            try:
-                load(linked.image, unmoved, log_level=1, log_size=1 << 24).close()
-            except bpf.BpfError as again:
-                log = again.log
-            raise _refused(error, log, odd, parts) from error
-    return held.enter_context(program), replace(candidate, slots=tuple(part.slot for part in parts))
+            return error.log
+        return ""
 
+    def _odd(self) -> list[str]:
+        """Licences that bar functions for GPL programs."""
+        licences = [part.slot.component.licence for part in self._parts]
+        return [licence for licence in licences if licence not in GPL_COMPATIBLE]
+
+
+FORMS: Sequence[Form] = tuple(Form)
+"""What is tried, in this order."""
 
 MOST_STEPS = 100_000
 """Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
 function each of the ways through one multiplies those through the next.
 """
-
-
-def _inlined(
-    parts: Sequence[Part], linked: instructions.Linked, functions: Sequence[tuple[int, int]]
-) -> Inlined | None:
-    """With those components in the dispatcher's main function that can be there. One that makes tail calls
-    can't: what it calls would return to the kernel, instead of the chain.
-    """
-    if sum(part.unit.verified for part in parts) > MOST_STEPS:
-        return None
-    bodies = {
-        start: main_stack(part.unit.instructions, part.unit.stack[0])
-        for start, part in zip(linked.starts, parts, strict=False)
-        if start is not None and part.unit.stack and not own_tail_calls(part.unit.instructions)
-    }
-    return inlined(linked.image, [at for at, _ in functions], bodies) if bodies else None
-
 
 # What license_is_gpl_compatible() of the kernel's linux/license.h accepts.
 GPL_COMPATIBLE = frozenset(
@@ -250,35 +352,44 @@ GPL_COMPATIBLE = frozenset(
 )
 
 
-def _describe(
-    dispatcher: _Dispatcher, parts: Sequence[Part], linked: instructions.Linked
-) -> tuple[bytes, list[tuple[int, int]]]:
-    """BTF and functions (index, type) of the linked program: each part's own, shifted; each component's main
-    made a global function with the dispatcher's prototype, whatever its author called the type of its
-    argument.
+def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) -> None:
+    """Let the program hold the maps of slots that are not in it, for no code leads there: they are the
+    chain's.
     """
-    unit, prototype = dispatcher.unit, dispatcher.prototype
-    starts = linked.starts
-    functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in parts]
-    bare = [(i, at) for i, p in enumerate(parts) if not p.unit.functions
-            for at in instructions.function_starts(p.unit.instructions)[1:]]  # fmt: skip
-    functions += [(f"{parts[i].slot.name}_{at}", FUNC_STATIC, prototype) for i, at in bare]
-    merged = merge_btf([unit.btf, *(p.unit.btf for p in parts if p.unit.btf)], functions)
-    shifts = iter(merged.shifts[1:])
-    records = [(linked.kept[at], number) for at, number in unit.functions if at in linked.kept]
-    spare = dict(zip(bare, merged.functions[len(parts) :], strict=True))
-    for i, (part, start) in enumerate(zip(parts, starts, strict=False)):
-        assert start is not None
-        shift = next(shifts) if part.unit.btf else 0
-        records.append((start, merged.functions[i]))
-        if part.unit.functions:
-            records += [(start + at, number + shift) for at, number in part.unit.functions[1:]]
-        else:
-            records += [(start + at, number) for (j, at), number in spare.items() if j == i]
-    if len(starts) > MAX_SLOTS:  # the filter takes its stub's place, and its type
-        number = dict(unit.functions)[dispatcher.stubs[MAX_SLOTS]]
-        records.append((starts[MAX_SLOTS] or 0, number))
-    return merged.data, records
+    try:
+        for index, part in enumerate(parts):
+            for fd in () if index in entered else part.maps.values():
+                bpf.prog_bind_map(program, fd)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
+
+
+def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:
+    """A unit's instructions with descriptors of this process."""
+    descriptors = {name: fd.fileno() for name, fd in maps.items()}
+    return patch_maps(unit.instructions, unit.references, descriptors)
+
+
+def _unfolded(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded:
+    return _unfolded_main(unit.instructions, reach)
+
+
+@lru_cache(maxsize=64)
+def _unfolded_main(code: bytes, reach: int) -> Unfolded:
+    """For an edit in a process that lives on: most of a chain's components are what they were."""
+    return unfold(decode(code)[: main_length(code)], reach=reach)
+
+
+RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)
+
+
+def _keeps_length(part: Part) -> bool:
+    """Whether a component never changes the length of a packet. Of functions of the kernel nobody knows."""
+    return not any(
+        line.code == op.CALL
+        and (line.source == op.CALL_KFUNC or (line.source == op.CALL_HELPER and line.immediate in RESIZING))
+        for _, line in instructions(part.unit.instructions)
+    )
 
 
 def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[Part]) -> XdpChainError:

@@ -36,10 +36,10 @@ from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import RETURN, row_changed, successors
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf
+from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
 
 from .arrays import remove_array_pins
-from .counting import ROW_SIZE, counters_for
+from .counting import ROW_SIZE, counters_for, row_layout
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind_metadata
 from .prog_array_entries import end_of, fill, make_array, set_row
@@ -67,7 +67,11 @@ class TailcallLinker:
         table = successors(candidate)
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
-            counters = counters_for(candidate, running, held)
+            chain = replace(candidate, slots=tuple(part.slot for part in parts))
+            own = None
+            if candidate.counters:
+                own = counters_for(row_layout(chain), running, held, elements=possible_cpus())
+            counters = own.fd if own else None
             frags = all(part.slot.component.frags for part in parts)
             arrays, programs = [], []
             for i, part in enumerate(parts):
@@ -85,10 +89,10 @@ class TailcallLinker:
                 replace(part.slot, program=bpf.prog_info(program).id)
                 for part, program in zip(parts, programs, strict=False)
             )
-            number = bpf.map_info(counters).id if counters is not None else None
-            chain = replace(candidate, slots=slots)
-            chain = bind_metadata(programs[0], Manifest(chain, author, number), parts, held, arrays)
-            return BuiltChain(programs[0], chain, number, parts, held.pop_all(), arrays)
+            manifest = Manifest(replace(chain, slots=slots), author)
+            first = programs[0]
+            chain, counts = bind_metadata(first, manifest, parts, held, arrays, counters=own, running=running)
+            return BuiltChain(first, chain, running, own, counts, parts, held.pop_all(), arrays)
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from xdpchain.sys import bpf
 
-__all__ = ["FILTER", "HEADS", "HELPERS", "RING", "STATE", "STATE_SIZE", "Tap", "make_maps"]
+__all__ = ["FILTER", "HEADS", "RING", "STATE", "STATE_SIZE", "Tap", "make_maps"]
 
 STATE, HEADS, RING = "xdptui_follow", "xdptui_heads", "xdptui_ring"
 STATE_SIZE, HEAD_SIZE = 192, 328
@@ -19,8 +19,7 @@ RING_SIZE = 1 << 20
 """Bytes: 3,400 records, which is 300 packets through a chain of ten."""
 
 FILTER = "follow_filter"
-HELPERS = ("follow_begin", "follow_step")
-"""Functions of the dispatcher: the filter's stub, and those that stay."""
+"""The stub of bpf/following.bpf.c that the filter takes the place of."""
 
 BPF_F_MMAPABLE = 1 << 10
 

@@ -237,7 +237,9 @@ class Chain:
 
     ``mode`` is the one that was asked for; ``counters`` says whether a static or tail-call chain counts.
     ``dispatcher_version`` is that of libxdp's protocol, under freplace linkage: 2 or 3; None leaves it to
-    what runs, or else to the installed libxdp. Raises InvalidInput for more than ten slots.
+    what runs, or else to the installed libxdp. ``bare`` is a chain that runs, of one component which took
+    the place of the dispatcher, as libxdp has it: what it returns is the verdict, whatever its actions. What
+    is linked here never is. Raises InvalidInput for more than ten slots.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -245,6 +247,7 @@ class Chain:
     mode: Mode = Mode.NATIVE
     counters: bool = True
     dispatcher_version: int | None = None
+    bare: bool = False
 
     def __post_init__(self) -> None:
         if len(self.slots) > MAX_SLOTS:
@@ -274,7 +277,7 @@ class Chain:
         return self.slots[index]
 
     def _with(self, slots: Iterable[Slot]) -> Chain:
-        return replace(self, slots=tuple(slots))
+        return replace(self, slots=tuple(slots), bare=False)
 
     def _replaced(self, index: int, slot: Slot) -> list[Slot]:
         return [*self.slots[:index], slot, *self.slots[index + 1 :]]
@@ -364,7 +367,7 @@ class Chain:
 
     def relink(self, linkage: Linkage) -> Chain:
         """The same slots under another linkage."""
-        return replace(self, linkage=linkage)
+        return replace(self, linkage=linkage, bare=False)
 
 
 def _unrouted(slot: Slot, gone: Set[str]) -> Slot:

@@ -31,10 +31,18 @@ MANY = 4096
 MOST_ROW = 20
 """The last row of a counters map."""
 
+MOST_REASON = 4000
+"""Characters of a reason: a verifier's sentence, and a line of source."""
+
 FORMAT = 1
 EXTENDED = 2
 """The format of a chain with routes, shadow or policies: who knows nothing of them must not take it for one
 without.
+"""
+
+COUNTED = 3
+"""The format of a chain whose counters are described (`counting`): before, they were rows of one map that was
+handed on.
 """
 
 
@@ -56,7 +64,10 @@ class Manifest:
     """A chain as its dispatcher carries it. ``replaces_prog_id``: the id of the program whose place this one
     took, and which did the same (None: it is a state of its own). ``arrays`` are the map ids of a tail-call
     chain's program arrays, one a slot: what they hold is what the chain does, and may be newer than what
-    this says.
+    this says. ``counters_map`` is the id of the map that the chain counts in, ``counts_map`` that of the
+    description of its counters (`counting.Counting`), None where they are rows of ``counters_map``.
+    ``form`` says what a static chain's components became in its program, ``form_reason`` why not what costs
+    less.
     """
 
     chain: Chain
@@ -64,10 +75,14 @@ class Manifest:
     counters_map: int | None = None
     replaces_prog_id: int | None = None
     arrays: tuple[int, ...] = ()
+    counts_map: int | None = None
+    form: str = ""
+    form_reason: str = ""
 
     def encode(self) -> bytes:
+        extended = any(s.routes or s.shadow or s.policy for s in self.chain)
         document: dict[str, Any] = {
-            "format": EXTENDED if any(s.routes or s.shadow or s.policy for s in self.chain) else FORMAT,
+            "format": COUNTED if self.counts_map is not None else EXTENDED if extended else FORMAT,
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
             "counters": self.counters_map,
@@ -78,6 +93,10 @@ class Manifest:
             document["stands_for"] = self.replaces_prog_id
         if self.arrays:
             document["arrays"] = self.arrays
+        if self.counts_map is not None:
+            document["counts"] = self.counts_map
+        if self.form:
+            document |= {"form": self.form, "form_reason": self.form_reason[:MOST_REASON]}
         return json.dumps(document, separators=(",", ":")).encode()
 
     @classmethod
@@ -91,6 +110,9 @@ class Manifest:
             document.integer_or_none("counters", most=ID),
             document.integer_or_none("stands_for", most=ID),
             document.integers("arrays", most=MAX_SLOTS, greatest=ID, default=()),
+            document.integer_or_none("counts", most=ID),
+            document.text("form", default=""),
+            document.text("form_reason", default=""),
         )
 
 
@@ -111,10 +133,10 @@ def author_in(document: Fields) -> Author:
 def chain_in(document: Fields, *, counters: bool) -> Chain:
     """The chain of a manifest, or of what has one in it. Raises InvalidInput."""
     number = document.integer("format")
-    if number not in (FORMAT, EXTENDED):
+    if number not in (FORMAT, EXTENDED, COUNTED):
         raise InvalidInput(
             f"{WHAT} can't be read",
-            f"it has format {number}, this reads up to {EXTENDED}",
+            f"it has format {number}, this reads up to {COUNTED}",
             "Use the xdptui that made the chain, or a newer one",
         )
     slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
 
-from .actions import ALL_ACTIONS, Action
+from .actions import ALL_ACTIONS, Action, ActionSet
 from .chain import Chain, Linkage, Slot
 from .routes import CODES, OTHER, route_name
 
 __all__ = [
     "RETURN",
     "adjusted",
+    "as_it_behaves",
     "check_routes",
     "is_routed",
     "reachable",
@@ -38,10 +39,12 @@ def is_routed(chain: Chain) -> bool:
 def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
     """For each slot, and each of the six codes (the actions, then any other), the index of the slot that runs
     next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned. After a slot in
-    shadow that is always the next one.
+    shadow that is always the next one; after that of a bare chain always `RETURN`.
 
     Raises InvalidInput as `check_routes` does.
     """
+    if chain.bare:
+        return ((RETURN,) * CODES,) * len(chain)
     places = {slot.key: index for index, slot in enumerate(chain)}
     table = []
     for index, slot in enumerate(chain):
@@ -50,6 +53,13 @@ def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
         row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
         table.append((index + 1,) * CODES if slot.shadow else (*row, rest))
     return tuple(table)
+
+
+def as_it_behaves(chain: Chain) -> Chain:
+    """A chain that does the same under every linkage: of a bare one, the component continues on nothing."""
+    if not chain.bare:
+        return chain
+    return chain.retune(0, actions=ActionSet.of(), shadow=False)
 
 
 def adjusted(chain: Chain, table: Sequence[Sequence[int]]) -> Chain:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from xdpchain.advice import Advice
 
 from .chain import Chain, Interface, Linkage, Mode
+from .counting import Counting
 from .following import Following
 from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
 from .pending_change import ConfirmOutcome, PendingChange
@@ -84,6 +85,12 @@ class Running:
     ``replaces_prog_id`` is the id of the program whose place the one on the hook took without changing
     anything, as that does which records the way of packets: ``following`` says for whom. ``arrays`` are the
     map ids of a tail-call chain's program arrays, one a slot; none where the kernel emptied them.
+
+    ``counters_map`` names the counting of a chain that counts by itself, by the id of the map that it began
+    with: it stays the same for as long as counts go on, through edits. ``counting`` is where the counts are
+    now. ``form`` says what the components of a
+    static chain became in its one program (`threaded`, `inlined`, `calls`), ``form_reason`` why not what
+    costs less.
     """
 
     device: Device
@@ -100,6 +107,9 @@ class Running:
     replaces_prog_id: int | None = None
     following: Following | None = None
     arrays: tuple[int, ...] = ()
+    counting: Counting | None = None
+    form: str = ""
+    form_reason: str = ""
     todo: str | Advice = ""
 
     @property

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Per-slot, per-action counters of a running chain, read through mmap: no system call a reading.
 
-A row of the counters has six codes: the five actions, and one for any other return code. A slot keeps its
-row through every edit, so samples of successive chains can be subtracted; the verdict row counts what the
-dispatcher returned. Each number is written by one CPU alone; a reading may fall between a packet's count
-and its bytes.
+There are six codes: the five actions, and one for any other return code. Each number is written by one CPU
+alone; a reading may fall between a packet's count and its bytes. What a chain counted before it was edited
+is part of its counts (`model.counting`), so samples of successive chains can be subtracted.
 
 Static and tail-call chains count by themselves. Where components are linked by freplace, and for a single
 program of somebody else, counting is attached from outside while somebody looks: see `trace`.
@@ -12,15 +11,16 @@ program of somebody else, counting is attached from outside while somebody looks
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping
 from types import TracebackType
 
+from xdpchain.linkage.counting import CountedMap
+from xdpchain.model.chain import Chain
+from xdpchain.model.counting import Counting, slot_key
 from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
-
-from .counter_rows import CounterRows
 
 __all__ = [
     "CODES",
@@ -36,24 +36,35 @@ __all__ = [
 class DispatcherCounters:
     """The counters of a chain that counts by itself."""
 
-    def __init__(self, map_id: int, rows: Mapping[str, int]) -> None:
-        """Map the counters with this map id; ``rows`` tells each slot's row. Raises NotFound,
-        PermissionDenied.
-        """
-        self._slots = tuple(rows)
-        self._order = (0, *rows.values())
-        try:
-            with bpf.map_by_id(map_id) as fd:
-                self._rows = CounterRows(fd)
-        except OSError as error:
-            raise bpf.refusal(error, f"the counters (map {map_id}) can't be read") from error
+    def __init__(self, counting: Counting, chain: Chain) -> None:
+        """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
+        self._keys = tuple(slot.key for slot in chain)
+        self._slots = tuple(map(slot_key, chain))
+        # What can't change any more.
+        base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
+        self._base = base if any(row.total_packets for row in base) else None
+        self._maps: list[CountedMap] = []
+        with contextlib.ExitStack() as held:
+            for source in counting.sources:
+                try:
+                    with bpf.map_by_id(source.map_id) as fd:
+                        counted = CountedMap(fd, source.layout)
+                except OSError as error:
+                    raise bpf.refusal(error, f"the counters (map {source.map_id}) can't be read") from error
+                held.callback(counted.close)
+                self._maps.append(counted)
+            self._held = held.pop_all()
 
     def read(self) -> Sample:
-        verdict, *counts = self._rows.read(self._order)
-        return Sample(time.monotonic(), dict(zip(self._slots, counts, strict=True)), verdict)
+        first, *others = (counted.read(self._slots) for counted in self._maps)
+        rows = first if self._base is None else _sums(self._base, first)
+        for more in others:
+            rows = _sums(rows, more)
+        verdict, *counts = rows
+        return Sample(time.monotonic(), dict(zip(self._keys, counts, strict=True)), verdict)
 
     def close(self) -> None:
-        self._rows.close()
+        self._held.close()
 
     def __enter__(self) -> DispatcherCounters:
         return self
@@ -62,6 +73,10 @@ class DispatcherCounters:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _sums(rows: list[SlotCounts], more: list[SlotCounts]) -> list[SlotCounts]:
+    return [row.plus(other) for row, other in zip(rows, more, strict=True)]
 
 
 def open_counters(running: Running) -> CounterReader | None:
@@ -73,11 +88,11 @@ def open_counters(running: Running) -> CounterReader | None:
     where they were.
 
     Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason,
-    where nothing can be attached.
+    where nothing can be attached; InvalidInput where the chain's own description of its counters can't be
+    read.
     """
-    if running.counters_map is not None and running.chain is not None:
-        rows = {slot.key: slot.row for slot in running.chain.slots if slot.row is not None}
-        return DispatcherCounters(running.counters_map, rows)
+    if running.counting is not None and running.chain is not None:
+        return DispatcherCounters(running.counting, running.chain)
     from .trace import targets, trace  # it takes libbpf, which most callers never need
 
     return trace(running) if targets(running) else None

@@ -57,6 +57,9 @@ class Details:
     """
     alone: bool = False
     """Whether that program runs this component only."""
+    form: str = ""
+    form_reason: str = ""
+    """What the components of a static chain became in its program, and why not what costs less."""
 
     def translated(self) -> str:
         """The component's instructions as the kernel rewrote them. Raises Unsupported, KernelRefused."""
@@ -103,6 +106,8 @@ def describe(running: Running, slot: Slot) -> Details:
         maps=tuple(found for ref in component.maps if (found := _map(ref))),
         program=own if own is not None else shared,
         alone=own is not None,
+        form=running.form,
+        form_reason=running.form_reason,
     )
 
 

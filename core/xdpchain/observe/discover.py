@@ -13,11 +13,13 @@ from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
+from xdpchain.linkage.counting import COUNTS, row_layout
 from xdpchain.linkage.dispatcher.attached import author_of_component
 from xdpchain.linkage.dispatcher.reading import read_chain
 from xdpchain.linkage.dispatcher.recognise import Recognised, recognise
 from xdpchain.linkage.prog_array_entries import read_table
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode
+from xdpchain.model.counting import Counting, Source
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import adjusted
@@ -154,6 +156,10 @@ def _running(device: Device, link: LinkInfo) -> Running:
         note = f"its program arrays can't be read: {error}"
         linkage = carried.chain.linkage
         return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
+    try:
+        counting = _counting(carried, maps)
+    except (bpf.BpfError, XdpChainError) as error:
+        return Running(device, tuple(hooks), Owner.XDPTUI, chain.linkage, note=str(error), shown=chain)
     emptied = bool(carried.arrays) and not arrays
     return Running(
         device,
@@ -162,12 +168,15 @@ def _running(device: Device, link: LinkInfo) -> Running:
         chain.linkage,
         DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
         chain,
-        carried.counters_map,
+        counting.origin if counting is not None else None,
         replaces_prog_id=carried.replaces_prog_id,
         following=_following(maps),
         note=EMPTIED if emptied else "",
         todo=advise(Do.LINK_ANEW, Linkage.TAILCALL, on=device.interface) if emptied else "",
         arrays=arrays,
+        counting=counting,
+        form=carried.form,
+        form_reason=carried.form_reason,
     )
 
 
@@ -194,6 +203,28 @@ def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
     with contextlib.ExitStack() as held:
         table = read_table([held.enter_context(bpf.map_by_id(n)) for n in carried.arrays], programs)
     return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
+
+
+def _counting(carried: Manifest, map_ids: tuple[int, ...]) -> Counting | None:
+    """Where the counts of the chain are; None if it does not count. Raises BpfError, InvalidInput."""
+    own = carried.counters_map
+    if own is None:
+        return None
+    if carried.counts_map is None:  # as earlier versions count
+        counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
+    else:
+        with bpf.map_by_id(carried.counts_map) as fd:
+            counting = Counting.decode(blobs.read(fd, MOST_NOTED))
+    # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
+    later = []
+    for number in reversed(map_ids):
+        with bpf.map_by_id(number) as fd:
+            name = bpf.map_info(fd).name
+            if name == COUNTS and number != carried.counts_map:
+                later.append(Counting.decode(blobs.read(fd, MOST_NOTED)))
+        if name == MANIFEST:
+            break
+    return counting.joined(later)
 
 
 def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
@@ -240,10 +271,14 @@ def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
 def _following(map_ids: tuple[int, ...]) -> Following | None:
     """For whom the program records the way of packets: the mark that was bound after the manifest."""
     try:
-        with bpf.map_by_id(map_ids[-1]) as fd:
-            if bpf.map_info(fd).name != FOLLOWED[:15]:
-                return None
-            found = Following.decode(blobs.read(fd, MOST_NOTED))
+        for number in reversed(map_ids):
+            with bpf.map_by_id(number) as fd:
+                name = bpf.map_info(fd).name
+                if name == FOLLOWED[:15]:
+                    found = Following.decode(blobs.read(fd, MOST_NOTED))
+                    break
+                if name == MANIFEST:
+                    return None
         with bpf.map_by_id(found.state_map) as state:
             beat = blobs.read(state, MOST_NOTED)
     except (bpf.BpfError, InvalidInput):

@@ -18,7 +18,8 @@ import errno
 import fcntl
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,7 @@ __all__ = [
 
 RECORD, DECISION, OLD = "record", "decision", "old"
 BPF_NOEXIST = 1
+PAUSES = (0.001,) * 10 + (0.05,) * 20
 ARMED, SETTLED = "armed", "settled"
 _ROOT = "xdptui"
 _ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
@@ -104,7 +106,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
                     for name, fd in held.items():
                         directory.pin(name, fd)
                     locked = directory.descriptor()
-                fcntl.flock(locked, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _take(locked)
                 parent.rename(making, final)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -132,14 +134,18 @@ class Found:
 
 def read_armed() -> tuple[Found, ...]:
     """All armed changes, of all network namespaces; without those that can't be read."""
-    return tuple(found for _, found in _all_armed())
+    return tuple(found for _, found in _all_armed(lambda name: _place(name) is not None))
 
 
-def _all_armed() -> list[tuple[Path, Found]]:
-    """Each armed change that can be read, and its directory."""
+def _all_armed(wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
+    """Each armed change that can be read, and its directory.
+
+    Without the lock, look at none that is in the making: to ask for its flock would be to hold it for a
+    moment, and who arms it does not wait.
+    """
     found = []
     with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
-        for name in parent.names():
+        for name in filter(wanted, parent.names()):
             with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
                 change = _record(directory)
                 with directory.get(DECISION) as decision:
@@ -177,8 +183,10 @@ def remove_armed(armed: PendingChange) -> None:
 
 
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
-    """The directories, and what they say, of all armed changes whose guardian was killed."""
-    return tuple((path, found.change) for path, found in _all_armed() if not found.guarded)
+    """The directories, and what they say, of all armed changes whose guardian was killed, or that were left
+    in the making. Take the lock first.
+    """
+    return tuple((path, found.change) for path, found in _all_armed(bool) if not found.guarded)
 
 
 def armed_programs() -> frozenset[int]:
@@ -266,6 +274,18 @@ def _remove(parent: TrustedDirectory, name: str) -> None:
             for pin in directory.names():
                 directory.unlink(pin)
         parent.rmdir(name)
+
+
+def _take(fd: int) -> None:
+    """Take the flock of a directory that was just made: whoever asks whether it is held holds it, for a
+    moment. Raises BlockingIOError.
+    """
+    for pause in PAUSES:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(pause)
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _guarded(directory: TrustedDirectory) -> bool:

@@ -8,6 +8,7 @@ do the programs, links and entries of program arrays that nothing else holds, an
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,18 +50,20 @@ def ends_with_us(path: Path) -> bool:
     a filesystem that this process mounted. Raises OSError for a path that is not there.
     """
     device = path.stat().st_dev
-    if not is_initial("pid") and device not in _made:
-        return False
     wanted = f"{os.major(device)}:{os.minor(device)}"
-    if is_initial("pid") and _has(1, wanted):  # the machine's own, as a rule; no look at all processes then
+    if is_initial("pid"):
+        with contextlib.suppress(OSError):
+            if _has(1, wanted):  # the machine itself, as nearly always: no need to look at all processes
+                return False
+    elif device not in _made:
         return False
     family = _family()
     judged: dict[str, bool] = {}
-    for pid in (1, *_pids()):
+    for pid in _pids():
         if pid in family:
             continue
         try:
-            namespace = os.readlink(_PROC / str(pid) / "ns/mnt") if pid != 1 else ""
+            namespace = os.readlink(_PROC / str(pid) / "ns/mnt")
             if namespace not in judged:
                 judged[namespace] = _has(pid, wanted)
         except OSError:  # gone, or a kernel thread

@@ -23,6 +23,7 @@ from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Interface, Linkage
 from xdpchain.model.counts import CounterReader, SlotCounts
 from xdpchain.model.manifest import Author
+from xdpchain.model.paths import as_it_behaves
 from xdpchain.model.running import Device, Running
 from xdpchain.observe.counters import DispatcherCounters
 from xdpchain.sys import bpf
@@ -64,7 +65,7 @@ class Trial:
         """Raises InvalidInput for an empty chain, and what the linkage and the kernel refuse."""
         if not chain.slots:
             raise InvalidInput("an empty chain can't be tried")
-        self.chain = chain
+        self.chain = chain = as_it_behaves(chain)
         linkage = Linkage.TAILCALL if chain.linkage is Linkage.TAILCALL else Linkage.STATIC
         linker = (TailcallLinker if linkage is Linkage.TAILCALL else StaticLinker)(cloning=True)
         candidate = replace(chain, linkage=linkage, counters=True)
@@ -73,10 +74,8 @@ class Trial:
             built = linker.build(candidate, NOWHERE, nothing)
             held.callback(built.close)
             self.parts: Sequence[Part] = built.parts
-            rows = {slot.key: slot.row or 0 for slot in built.chain.slots}
-            self._reader: CounterReader = held.enter_context(
-                DispatcherCounters(built.counters_map or 0, rows)
-            )
+            assert built.counting is not None
+            self._reader: CounterReader = held.enter_context(DispatcherCounters(built.counting, built.chain))
             self._counted = self._reader.read()
             self._program = built.program
             self._held = held.pop_all()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from xdpchain.errors import InvalidInput
+from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.chain import Component, MapRef, Slot
 from xdpchain.model.manifest import Author, Manifest
@@ -25,11 +25,11 @@ from xdpchain.sys import blobs, bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 
 from .config import EVERY_CODE, DispatcherConfig, SlotConfig
-from .emit import MAIN
+from .emit import MAIN, slot_function
 from .recognise import btf_of
 from .shadow import read_note
 
-__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "can_shade", "slots_by_links", "slots_by_pins"]
+__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "replaces_main", "slots_by_links", "slots_by_pins"]
 
 ORIGIN = "xdptui_origin"
 NAME_CUT = 15
@@ -55,8 +55,8 @@ def slots_by_pins(
     """The slots of the dispatcher with this prog id, and the indices of those whose links have no pin.
 
     As in libxdp, the programs' pins make the chain: a component without a link does not run, but the next
-    edit attaches it again. ``shades``: whether the dispatcher has slots in shadow (`can_shade`). Raises
-    PinsMissing, BpffsMissing, Untrusted, PermissionDenied, BpfError.
+    edit attaches it again. ``shades``: whether the dispatcher can have slots in shadow (`replaces_main`).
+    Raises PinsMissing, BpffsMissing, Untrusted, PermissionDenied, BpfError.
     """
     place = bpffs.dispatch_dir(ifindex, dispatcher)
     numbers, unlinked = [], set()
@@ -74,21 +74,43 @@ def slots_by_pins(
     return _slots(numbers, config, dispatcher, shades), frozenset(unlinked)
 
 
-def can_shade(config: DispatcherConfig, ours: bool) -> bool:
-    """Whether a dispatcher can have a component in shadow: with a single one, libxdp lets that take the place
-    of the dispatcher's main function, so that its verdict counts, whatever the configuration says.
+def replaces_main(
+    ifindex: int, dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, ours: bool
+) -> bool:
+    """Whether the dispatcher's only component has taken the place of its main function: then what that
+    returns is the verdict, whatever the configuration says, and it can't be in shadow. libxdp does that with
+    a single component, bpfman doesn't.
+
+    The link says so from kernel 5.13 on (441e8c66b23e); before, it is taken to be as its maker does it.
+    Raises BpfError.
     """
-    return ours or len(config.slots) > 1
+    if len(config.slots) != 1:
+        return False
+    place = _pinned_link(ifindex, dispatcher)
+    if place is None:
+        attached = _attached(dispatcher)
+        if attached is None:
+            return not ours or slot_function(0, config.slots) == MAIN
+        return functions.get(MAIN) in attached
+    return place == functions.get(MAIN)
 
 
-def slots_by_links(
-    dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, shades: bool
-) -> tuple[Slot, ...] | None:
-    """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
-    some are gone.
+def _pinned_link(ifindex: int, dispatcher: int) -> int | None:
+    """The BTF id of the function that the pinned link of slot 0 replaces; None if that can't be read."""
+    with (
+        contextlib.suppress(OSError, XdpChainError),
+        bpffs.open_dispatch_dir(bpffs.dispatch_dir(ifindex, dispatcher)) as directory,
+        directory.get("prog0-link") as link,
+    ):
+        info = bpf.link_info(link)
+        if info.target == dispatcher:
+            return info.target_btf_id
+    return None
 
-    ``functions`` are the dispatcher's BTF ids. Links say what they are attached to from kernel 5.13 on
-    (441e8c66b23e); None where they don't. Raises BpfError.
+
+def _attached(dispatcher: int) -> dict[int, int] | None:
+    """The prog ids that replace functions of a dispatcher, by the functions' BTF ids; None where links don't
+    say what they are attached to. Raises BpfError.
     """
     attached: dict[int, int] = {}
     for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
@@ -103,17 +125,27 @@ def slots_by_links(
             return None
         if info.type == bpf.LINK_TRACING and info.target == dispatcher:
             attached[info.target_btf_id] = info.prog_id
-    # A single component has taken the place of the main function (libxdp), or of the first stub (bpfman).
-    stubs = [f"prog{i}" for i in range(len(config.slots))]
-    places = [[MAIN, stubs[0]] if len(stubs) == 1 else [stub] for stub in stubs]
-    runs = [
-        next((attached[functions[name]] for name in names if functions.get(name) in attached), None)
-        for names in places
-    ]
-    found = replace(
-        config, slots=tuple(s for s, one in zip(config.slots, runs, strict=True) if one is not None)
-    )
-    return _slots([one for one in runs if one is not None], found, dispatcher, shades)
+    return attached
+
+
+def slots_by_links(
+    dispatcher: int, config: DispatcherConfig, functions: dict[str, int], *, shades: bool
+) -> tuple[Slot, ...] | None:
+    """The slots whose components are attached, pinned or not; fewer than the dispatcher has room for when
+    some are gone.
+
+    ``functions`` are the dispatcher's BTF ids. None where links don't say what they are attached to. Raises
+    BpfError.
+    """
+    attached = _attached(dispatcher)
+    if attached is None:
+        return None
+    places = [functions.get(f"prog{i}", 0) for i in range(len(config.slots))]
+    if len(places) == 1 and functions.get(MAIN) in attached:
+        places = [functions[MAIN]]
+    here = [i for i, place in enumerate(places) if place in attached]
+    found = replace(config, slots=tuple(config.slots[i] for i in here))
+    return _slots([attached[places[i]] for i in here], found, dispatcher, shades)
 
 
 def author_of_component(program: int) -> Author | None:

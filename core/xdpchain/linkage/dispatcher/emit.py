@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from functools import cache
 
+from xdpchain.model.actions import Action
 from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
 
-from .config import DispatcherConfig
+from .config import DispatcherConfig, SlotConfig
 
-__all__ = ["MAIN", "function_ids", "load_dispatcher", "slot_function", "takes_frags"]
+__all__ = ["MAIN", "beyond_pass", "function_ids", "load_dispatcher", "slot_function", "takes_frags"]
 
 MAIN = "xdp_dispatcher"
 """The dispatcher's main function, and so the program's name, by which libxdp knows it."""
@@ -21,11 +23,17 @@ MAIN = "xdp_dispatcher"
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
 
-def slot_function(index: int, count: int, *, shadow: bool = False) -> str:
-    """The function that the component in slot ``index`` of ``count`` replaces: alone, it replaces main,
-    unless it is in ``shadow``: in main's place its verdict would count.
+def slot_function(index: int, slots: Sequence[SlotConfig]) -> str:
+    """The function that the component in slot ``index`` replaces. A single one replaces main, as libxdp has
+    it, where that makes no difference: in main's place what it returns is the verdict, so actions beyond
+    XDP_PASS would mean nothing.
     """
-    return MAIN if count == 1 and not shadow else f"prog{index}"
+    return MAIN if len(slots) == 1 and not beyond_pass(slots[0]) else f"prog{index}"
+
+
+def beyond_pass(slot: SlotConfig) -> bool:
+    """Whether the chain goes on after another code than XDP_PASS."""
+    return bool(slot.actions & ~(1 << Action.PASS))
 
 
 @cache

@@ -15,9 +15,9 @@ from xdpchain.model.chain import Chain, Interface, Linkage, Mode, Slot
 from xdpchain.model.running import Owner
 from xdpchain.sys import bpf, bpffs
 
-from .attached import PinsMissing, can_shade, slots_by_links, slots_by_pins
+from .attached import PinsMissing, replaces_main, slots_by_links, slots_by_pins
 from .config import EVERY_CODE, DispatcherConfig
-from .emit import function_ids
+from .emit import beyond_pass, function_ids
 from .installed import EMITTED
 from .recognise import Recognised
 
@@ -56,43 +56,55 @@ def read_chain(
         owner = owner if found.ours else Owner.UNKNOWN
         return Reading(owner, note=note, todo=advise(Do.FIND_OWNER), link_id=find_link())
 
+    with bpf.prog_by_id(found.id) as program:
+        functions = function_ids(program)
+    alone = replaces_main(ifindex, found.id, config, functions, ours=found.ours)
+
+    def chain_of(slots: Sequence[Slot]) -> Chain:
+        bare = alone and len(slots) == 1 and beyond_pass(config.slots[0])
+        return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=found.version, bare=bare)
+
     def only_shown(slots: Sequence[Slot] | None, note: str, todo: str | Advice = "") -> Reading:
-        return Reading(owner, None, _chain(slots or (), mode, found.version), note, todo, find_link())
+        return Reading(owner, None, chain_of(slots or ()), note, todo, find_link())
+
+    def linked() -> tuple[Slot, ...] | None:
+        with contextlib.suppress(bpf.BpfError):
+            return slots_by_links(found.id, config, functions, shades=not alone)
+        return None
 
     try:
-        shades = can_shade(config, found.ours)
-        slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=shades)
+        slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=not alone)
     except (bpffs.BpffsMissing, PermissionDenied) as error:
         note = f"its components' pins can't be read. {error.what}: {error.why}"
-        return only_shown(_linked(found, config), note, error.todo)
+        return only_shown(linked(), note, error.todo)
     except OSError as error:
         note = f"its components' pins can't be read: {os.strerror(error.errno or 0)}"
-        return only_shown(_linked(found, config), note)
+        return only_shown(linked(), note)
     except PinsMissing:
-        linked, link = _linked(found, config), find_link()
+        there, link = linked(), find_link()
         if _is_bpfmans(found, ifindex, link):
             owner = Owner.BPFMAN
             note = "bpfman made and manages this chain: change it with bpfman"
-            return only_shown(linked, note, advise(Do.ASK_OWNER))
+            return only_shown(there, note, advise(Do.ASK_OWNER))
         if link is not None:  # libxdp and we attach by netlink
             owner = owner if found.ours else Owner.UNKNOWN
             note = (
                 f"a bpf_link (id {link}) holds its dispatcher, so it has an owner: change it with that tool"
             )
-            return only_shown(linked, note, advise(Do.FIND_OWNER))
-        note, idle = _without_pins(linked, len(config.slots))
+            return only_shown(there, note, advise(Do.FIND_OWNER))
+        note, idle = _without_pins(there, len(config.slots))
         todo = advise(Do.DETACH_IDLE, mode.value, on=where) if idle else advise(Do.FIND_OWNER)
-        return only_shown(linked, note, todo)
+        return only_shown(there, note, todo)
     if found.version not in EMITTED:
         note = f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited"
         return only_shown(slots, note, advise(Do.REMAKE, on=where))
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note, advise(Do.ASK_OWNER))
-    unshaded = _unshaded(slots, config)
-    note = "; ".join(filter(None, (_unlinked(slots, unlinked), unshaded)))
+    chain, unshaded = chain_of(slots), _unshaded(slots, config)
+    note = "; ".join(filter(None, (_unlinked(slots, unlinked), unshaded or _bare(chain))))
     back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""
-    return Reading(owner, _chain(slots, mode, found.version), note=note, todo=back)
+    return Reading(owner, chain, note=note, todo=back)
 
 
 def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:
@@ -106,15 +118,13 @@ def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:
     )
 
 
-def _chain(slots: Sequence[Slot], mode: Mode, version: int) -> Chain:
-    return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version)
-
-
-def _linked(found: Recognised, config: DispatcherConfig) -> tuple[Slot, ...] | None:
-    with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(found.id) as program:
-        shades = can_shade(config, found.ours)
-        return slots_by_links(found.id, config, function_ids(program), shades=shades)
-    return None
+def _bare(chain: Chain) -> str:
+    if not chain.bare:
+        return ""
+    return (
+        f"{chain.slots[0].name} has taken the dispatcher's place, as libxdp has it with a single program: "
+        "its code is the verdict, whatever its actions. Any change made here puts it behind the dispatcher"
+    )
 
 
 def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:

@@ -58,7 +58,8 @@ class Accounting(Closing):
                     running.note or "its chain counts nothing",
                     advise(Do.SWITCH_COUNTERS_ON, on=interface) if running.chain else "",
                 )
-            self._reader = held.enter_context(reader)
+            self._reader = reader
+            held.callback(lambda: self._reader.close())
             self._listener: Listener | None = None
             self.deaf = ""
             """Why failures are not listened to, "" if they are."""
@@ -89,7 +90,7 @@ class Accounting(Closing):
         """Go on with what runs now, after the chain was edited. Raises RaceLost if its counters are others
         than before: begin anew then.
         """
-        if running.identity == self._running.identity:
+        if (running.identity, running.counting) == (self._running.identity, self._running.counting):
             return
         if running.counters_map is None or running.counters_map != self._running.counters_map:
             raise RaceLost(
@@ -97,7 +98,10 @@ class Accounting(Closing):
                 "another program runs there now, with counters of its own",
                 "Begin again",
             )
-        self._running = running
+        reader = open_counters(running)
+        assert reader is not None
+        self._reader.close()
+        self._reader, self._running = reader, running
 
     def _read(self) -> Reading:
         for _ in range(TRIES):

@@ -22,7 +22,18 @@ from .own import own_traffic
 from .packet import Packet
 from .pcap import is_capture, read_capture
 
-__all__ = ["BUILTIN", "MOST", "OWN", "Supply", "builtin_packets", "own_packets", "packets_of", "read_packets"]
+__all__ = [
+    "BUILTIN",
+    "MOST",
+    "OWN",
+    "Supply",
+    "builtin_packets",
+    "file_packets",
+    "own_packets",
+    "packets_of",
+    "read_packets",
+    "read_source",
+]
 
 BUILTIN = "builtin"
 OWN = "ssh"
@@ -68,8 +79,15 @@ def packets_of(source: str, interface: Interface) -> Supply:
                 f"Use {BUILTIN}, or a file",
             )
         return supply
-    data, name = _read(source)
-    return read_packets(data[:LARGEST], name, _layer(interface), whole=len(data) <= LARGEST)
+    return file_packets(source, _layer(interface))
+
+
+def file_packets(source: str, layer: LinkLayer) -> Supply:
+    """The packets of a file, for a device of that layer; ``-`` is standard input. Raises NotFound,
+    PermissionDenied, InvalidInput.
+    """
+    data, name = read_source(source)
+    return read_packets(data[:LARGEST], name, layer, whole=len(data) <= LARGEST)
 
 
 def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True) -> Supply:
@@ -200,7 +218,7 @@ def _mac(text: str | None) -> bytes | None:
     return None if text is None else bytes.fromhex(text.replace(":", ""))
 
 
-def _read(source: str) -> tuple[bytes, str]:
+def read_source(source: str) -> tuple[bytes, str]:
     """The bytes of a file, one more than `LARGEST` at most, and what to call it. Raises NotFound,
     PermissionDenied, InvalidInput.
     """

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * What a static chain takes along that records the way of packets: follow_begin() and follow_step(), which its main
+ * function calls, and the stub of the filter that user space puts in its place. The program itself stays behind.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+static volatile const struct {
+	__u32 needs; /* bytes of a packet that the filter looks at */
+	__u32 frags; /* a packet may have fragments */
+} config = {};
+
+#define FOLLOW_NEEDS config.needs
+#define FOLLOW_FRAGS config.frags
+#include "follow_packet.h"
+
+SEC("xdp")
+int functions(struct xdp_md *ctx)
+{
+	if (follow_begin(ctx))
+		follow_step(ctx, FOLLOW_VERDICT, XDP_PASS);
+	return XDP_PASS;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

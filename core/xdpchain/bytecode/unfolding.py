@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A program's main function with its ways unfolded: as many exits as it has return codes. Pure.
+
+Compilers let many ways meet before one exit, each with its code in a register. Here such a way keeps a copy
+of what follows for itself, so that the exit that it comes to knows its code, and can be a jump to wherever
+that leads.
+
+It is a walk over a graph of (instruction, what is known there of the values that may become the code). What
+is known: constants, and what a comparison with one tells. Only 32 bits count, as for the kernel. Values are
+followed through registers, and through the stack as far as no pointer to it may have changed them. Where
+the copies become too many, less is remembered; a code that is not known costs a test, never a mistake.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from . import opcodes as op
+from .assembler import Assembly
+from .instructions import Instruction, names_function, successors, whole
+
+__all__ = ["Unfolded", "lay_out", "reads_context", "unfold"]
+
+Place = tuple[int, int]
+"""A register (its number, 0), or a place on the stack (offset below zero, bytes)."""
+
+Known = tuple[tuple[Place, int], ...]
+Node = tuple[int, Known]
+"""An instruction's index, and what is known when it is reached."""
+
+RESULT: Place = (0, 0)
+
+READING = frozenset(
+    (
+        op.Helper.MAP_LOOKUP_ELEM,
+        2,  # bpf_map_update_elem
+        3,  # bpf_map_delete_elem
+        6,  # bpf_trace_printk
+        op.Helper.PERF_EVENT_OUTPUT,
+        28,  # bpf_csum_diff
+        op.Helper.RINGBUF_OUTPUT,
+        op.Helper.XDP_STORE_BYTES,
+    )
+)
+"""Helpers that only read what is on the stack, wherever a pointer to it is given to them."""
+
+EVERYWHERE = 1 << 30
+REACHES = (EVERYWHERE, 48, 12, 3)
+"""So many instructions before an exit something is remembered, at most; the first that makes no more copies
+than `_allowed` is taken.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Unfolded:
+    """``ways`` leads from each node to those that may come next, as `successors` orders them. ``codes`` are
+    the return codes, 32 bits each; None among them: one that is not known.
+    """
+
+    lines: Sequence[Instruction]
+    ways: Mapping[Node, tuple[Node, ...]]
+    codes: frozenset[int | None]
+
+
+def unfold(lines: Sequence[Instruction], *, reach: int = EVERYWHERE) -> Unfolded:
+    """The main function's instructions, which come first in ``lines`` and end where it does. ``reach`` 0
+    remembers nothing.
+    """
+    tracking = _Tracking(lines)
+    for most in (one for one in (*REACHES, 0) if one <= reach):
+        ways = tracking.walk(most, _allowed(len(lines)) if most else EVERYWHERE)
+        if ways is not None:
+            break
+    assert ways is not None
+    ends = [node for node in ways if lines[node[0]].code == op.EXIT]
+    return Unfolded(lines, ways, frozenset(dict(known).get(RESULT) for _, known in ends))
+
+
+def lay_out(
+    unfolded: Unfolded,
+    out: Assembly,
+    exit_label: Callable[[int | None], Hashable],
+    function_label: Callable[[int], Hashable],
+    origins: dict[int, int],
+) -> None:
+    """Append it. In the place of an exit is a jump to ``exit_label`` of its code, with the code still in
+    r0; calls and addresses of functions refer to ``function_label`` of where they begin. ``origins`` gets
+    the old index of each new instruction.
+    """
+    lines, ways, mark = unfolded.lines, unfolded.ways, object()
+
+    def label_of(node: Node) -> Hashable:
+        if lines[node[0]].code == op.EXIT:
+            return exit_label(dict(node[1]).get(RESULT))
+        heapq.heappush(waiting, node)
+        return mark, node
+
+    def straight(node: Node) -> Node:
+        """Where unconditional jumps lead."""
+        seen = set()
+        while op.is_goto(lines[node[0]].code) and node not in seen:
+            seen.add(node)
+            (node,) = ways[node]
+        return node
+
+    waiting: list[Node] = [(0, ())]
+    placed: set[Node] = set()
+    while waiting:
+        node = straight(heapq.heappop(waiting))
+        if node in placed:
+            continue
+        while True:
+            if lines[node[0]].code == op.EXIT or node in placed:
+                out.jump(label_of(node))
+                break
+            placed.add(node)
+            out.label((mark, node))
+            at, line = node[0], lines[node[0]]
+            if not op.is_goto(line.code):  # one that is placed is an endless loop, which no verifier takes
+                origins[len(out)] = at
+            following = [straight(one) for one in ways[node]]
+            if names_function(line):
+                out.refer(function_label(at + line.immediate + 1), line)
+            elif op.is_jump(line.code):
+                out.refer(label_of(following[-1]), line)
+            else:
+                out.add([line])
+            if line.code == op.LD_IMM64:
+                out.add([lines[at + 1]])
+            node = following[0]
+
+
+def reads_context(lines: Sequence[Instruction]) -> bool:
+    """Whether a function may look at the context that it gets in r1."""
+    seen, waiting = set(), [0]
+    while waiting:
+        at = waiting.pop()
+        if at in seen:
+            continue
+        seen.add(at)
+        line = lines[at]
+        if _reads(line, 1):
+            return True
+        if not _overwrites(line, 1):
+            waiting += successors(at, line)
+    return False
+
+
+def _allowed(length: int) -> int:
+    """How many instructions may become of so many."""
+    return 3 * length + 100
+
+
+def _reads(line: Instruction, register: int) -> bool:
+    kind = line.code & op.CLASS
+    if line.code in (op.CALL, op.EXIT):
+        return line.code == op.CALL and 1 <= register <= 5
+    if kind in (op.ALU, op.ALU64):
+        sets = line.code & op.OPERATION == op.MOV
+        return (line.target == register and not sets) or (bool(line.code & op.X) and line.source == register)
+    if kind == op.LD:
+        return line.code != op.LD_IMM64
+    return register in (line.target, line.source) if kind != op.LDX else line.source == register
+
+
+def _overwrites(line: Instruction, register: int) -> bool:
+    kind = line.code & op.CLASS
+    return line.target == register and kind in (op.LD, op.LDX, op.ALU, op.ALU64)
+
+
+class _Tracking:
+    """Which values may become the code, and what each instruction does to them."""
+
+    def __init__(self, lines: Sequence[Instruction]) -> None:
+        self._lines = lines
+        self._whole = dict(whole(lines))
+        before: dict[int, list[int]] = {at: [] for at in self._whole}
+        for at, line in self._whole.items():
+            for following in successors(at, line):
+                before[following].append(at)
+        self._before = before
+        self._pointers = self._stack_pointers()
+        # A pointer that lies in memory may come from anywhere.
+        self._stack = not any(
+            line.code & op.CLASS == op.STX and line.source in self._pointers[at]
+            for at, line in self._whole.items()
+        )
+        self._live = self._liveness()
+        self._distance = self._distances()
+
+    def walk(self, reach: int, most: int) -> dict[Node, tuple[Node, ...]] | None:
+        """The graph from the entry on; None if it has more than ``most`` nodes."""
+        start: Node = (0, ())
+        ways: dict[Node, tuple[Node, ...]] = {}
+        waiting = [start]
+        while waiting:
+            node = waiting.pop()
+            if node in ways:
+                continue
+            if len(ways) >= most:
+                return None
+            ways[node] = tuple(self._next(node, reach))
+            waiting += ways[node]
+        return ways
+
+    def _next(self, node: Node, reach: int) -> list[Node]:
+        at, known = node
+        line = self._whole[at]
+        values = dict(known)
+        self._carry_out(at, line, values)
+        found = []
+        for place, following in enumerate(successors(at, line)):
+            here = values | _learned(line, taken=place == 1)
+            live = self._live[following] if self._distance[following] <= reach else ()
+            found.append((following, tuple(sorted((p, here[p]) for p in live if p in here))))
+        return found
+
+    def _carry_out(self, at: int, line: Instruction, values: dict[Place, int]) -> None:
+        source = self._source(line)
+        value = source if isinstance(source, int) or source is None else values.get(source)
+        for place in self._written(at, line, values):
+            values.pop(place, None)
+        target = self._target(line)
+        if target is not None and value is not None:
+            values[target] = value
+
+    def _target(self, line: Instruction) -> Place | None:
+        """The place that a whole value is put into."""
+        kind = line.code & op.CLASS
+        if kind in (op.ALU, op.ALU64, op.LDX) or line.code == op.LD_IMM64:
+            return line.target, 0
+        return _on_stack(line) if self._stack and kind in (op.ST, op.STX) else None
+
+    def _source(self, line: Instruction) -> Place | int | None:
+        """Where that comes from: another place, a constant, or None (nobody knows)."""
+        kind, code = line.code & op.CLASS, line.code
+        if kind in (op.ALU, op.ALU64) and code & op.OPERATION == op.MOV and line.offset == 0:
+            return (line.source, 0) if code & op.X else line.immediate & 0xFFFFFFFF
+        if code == op.LD_IMM64 and line.source == op.IMM_VALUE:
+            return line.immediate & 0xFFFFFFFF
+        if kind == op.LDX and self._stack:
+            return _on_stack(line)
+        if _on_stack(line) is not None:
+            return line.immediate & 0xFFFFFFFF if kind == op.ST else (line.source, 0)
+        return None
+
+    def _written(
+        self, at: int, line: Instruction, places: Mapping[Place, object] | set[Place]
+    ) -> list[Place]:
+        """Those of these places that may hold something else afterwards."""
+        kind = line.code & op.CLASS
+        if line.code == op.CALL or (kind == op.LD and line.code != op.LD_IMM64):
+            reads = line.source == op.CALL_HELPER and line.immediate in READING
+            given = not reads and any(1 <= register <= 5 for register in self._pointers[at])
+            return [place for place in places if (given if place[1] else place[0] <= 5)]
+        if kind in (op.LD, op.LDX, op.ALU, op.ALU64):
+            return [place for place in places if place == (line.target, 0)]
+        if kind not in (op.ST, op.STX):
+            return []
+        changed = []
+        if line.code & op.MODE == op.ATOMIC:
+            changed = [p for p in places if p in ((line.source, 0), (line.target, 0), RESULT)]
+        if line.target == op.FRAME:
+            low, high = line.offset, line.offset + op.BYTES[line.code & op.SIZE]
+            changed += [p for p in places if p[1] and p[0] < high and low < p[0] + p[1]]
+        elif line.target in self._pointers[at]:
+            changed += [p for p in places if p[1]]
+        return changed
+
+    def _stack_pointers(self) -> dict[int, frozenset[int]]:
+        """The registers that may point to the stack, before each instruction."""
+        found = {at: frozenset((op.FRAME,)) for at in self._whole}
+        waiting = list(self._whole)
+        while waiting:
+            at = waiting.pop()
+            line = self._whole[at]
+            kind, pointers = line.code & op.CLASS, found[at]
+            if line.code == op.CALL:
+                pointers -= frozenset(range(6))
+            elif kind in (op.ALU, op.ALU64) and line.code & op.X and line.source in pointers:
+                pointers |= {line.target}
+            elif kind in (op.LD, op.LDX) or (kind in (op.ALU, op.ALU64) and _sets(line)):
+                pointers -= {line.target}
+            for following in successors(at, line):
+                if not pointers <= found[following]:
+                    found[following] |= pointers
+                    waiting.append(following)
+        return found
+
+    def _liveness(self) -> dict[int, frozenset[Place]]:
+        """What may become the code, before each instruction."""
+        live: dict[int, set[Place]] = {at: set() for at in self._whole}
+        waiting = []
+        for at, line in self._whole.items():
+            if line.code == op.EXIT:
+                live[at].add(RESULT)
+                waiting += self._before[at]
+        while waiting:
+            at = waiting.pop()
+            line = self._whole[at]
+            after = set().union(*(live[following] for following in successors(at, line)))
+            now = after - set(self._written(at, line, after))
+            source = self._source(line)
+            if self._target(line) in after and isinstance(source, tuple):
+                now.add(source)
+            if not now <= live[at]:
+                live[at] |= now
+                waiting += self._before[at]
+        return {at: frozenset(places) for at, places in live.items()}
+
+    def _distances(self) -> dict[int, int]:
+        """Instructions from each one to the next exit."""
+        found = {at: 0 for at, line in self._whole.items() if line.code == op.EXIT}
+        edge = list(found)
+        while edge:
+            following = []
+            for at in edge:
+                for before in self._before[at]:
+                    if before not in found:
+                        found[before] = found[at] + 1
+                        following.append(before)
+            edge = following
+        return {at: found.get(at, EVERYWHERE) for at in self._whole}
+
+
+def _sets(line: Instruction) -> bool:
+    """Whether arithmetic forgets what was in its target."""
+    return line.code & op.OPERATION == op.MOV
+
+
+def _on_stack(line: Instruction) -> Place | None:
+    """The place on the stack that a plain load or store of 4 or 8 bytes is about."""
+    kind = line.code & op.CLASS
+    base = line.source if kind == op.LDX else line.target if kind in (op.ST, op.STX) else None
+    size = op.BYTES[line.code & op.SIZE]
+    plain = base == op.FRAME and line.code & op.MODE == op.MEM and size >= 4
+    return (line.offset, size) if plain else None
+
+
+def _learned(line: Instruction, *, taken: bool) -> dict[Place, int]:
+    """What a comparison for equality with a constant tells of a register."""
+    kind, operation = line.code & op.CLASS, line.code & op.OPERATION
+    if kind not in (op.JMP, op.JMP32) or line.code & op.X or operation not in (op.JEQ, op.JNE):
+        return {}
+    return {(line.target, 0): line.immediate & 0xFFFFFFFF} if taken == (operation == op.JEQ) else {}

@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The instructions of a static chain: its slots' main functions, threaded into one. Pure.
+
+Where a component's return code is known at an exit (`unfolding`), the exit is a jump to where that code
+leads: the next slot, another one, or the end. Nothing is returned, and nothing tested. Only a code that is
+not known is looked at. A way that has to be counted or reported leads over a few instructions that do that.
+
+    slot 0 ─ XDP_PASS ──────────────▶ slot 1 ─ XDP_PASS ──▶ count, return XDP_PASS
+       └──── XDP_DROP ─▶ count, return  └───── not known ─▶ which? ─▶ …
+
+All share one frame. The context is kept below the stacks of the components, which need theirs one after the
+other; nobody's registers have to be kept, for nothing of ours is in any. A component that can't be a part
+of it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from xdpchain.bytecode import opcodes as op
+from xdpchain.bytecode.assembler import Assembled, Assembly
+from xdpchain.bytecode.instructions import Instruction, decode, function_starts, names_function
+from xdpchain.bytecode.unfolding import Unfolded, lay_out, reads_context
+from xdpchain.model.actions import Action
+from xdpchain.model.counting import COUNTER
+from xdpchain.model.flow import KINDS, UNREPLACED, Way, kind_of
+from xdpchain.model.paths import RETURN
+from xdpchain.model.routes import OTHER
+
+__all__ = ["CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
+
+DATA, DATA_END = 0, 4  # of struct xdp_md
+VERDICT = 255  # the stage of bpf/include/follow.h
+CODE, LENGTH = 6, 7  # registers that the stubs of ways use; the component is done with them
+
+JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
+
+ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, OTHER + 1)
+"""The kinds of codes in the order in which they are looked for; what is none of them is `OTHER`."""
+
+
+class Form(StrEnum):
+    """What became of a static chain's components: their exits are jumps, or tests as well, or they are
+    called.
+    """
+
+    THREADED = "threaded"
+    INLINED = "inlined"
+    CALLS = "calls"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A component: its code, with this process's map descriptors, the stack of its main function in bytes,
+    and that function unfolded (None: it is called).
+    """
+
+    code: bytes
+    stack: int
+    unfolded: Unfolded | None
+
+
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """Code that is no component, whose functions are called by name: where each begins. ``replaced`` are
+    functions for which others come, by where they began.
+    """
+
+    code: bytes
+    starts: Mapping[str, int]
+    replaced: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CountInto:
+    """The descriptor of the map of counters, bytes and number of its CPUs, and which counter a way has by
+    slot and kind.
+    """
+
+    map: int
+    stride: int
+    cpus: int
+    counters: Mapping[tuple[int, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Threaded:
+    """``assembled.labels`` has where functions begin: (owner, old index), the owner being a slot's index or
+    the name of some `Functions`. ``origins``: (owner, old index) of instructions by index.
+    """
+
+    assembled: Assembled
+    origins: Mapping[int, tuple[Hashable, int]]
+    slots: frozenset[int]
+
+
+def thread(
+    members: Sequence[Member],
+    ways: Mapping[tuple[int, int], Way],
+    *,
+    frags: bool,
+    counting: CountInto | None = None,
+    follow: Functions | None = None,
+    report: tuple[Functions, Sequence[int]] | None = None,
+) -> Threaded | None:
+    """One program of them; ``ways`` by slot and kind. ``report`` also has the number by which a slot is
+    reported.
+
+    None where the stack is too small for all that is in it.
+    """
+    threading = _Threading(members, ways, frags, counting, follow, report)
+    return None if threading.depth > op.STACK else threading.threaded()
+
+
+class _Threading:
+    def __init__(
+        self,
+        members: Sequence[Member],
+        ways: Mapping[tuple[int, int], Way],
+        frags: bool,
+        counting: CountInto | None,
+        follow: Functions | None,
+        report: tuple[Functions, Sequence[int]] | None,
+    ) -> None:
+        self._members, self._ways, self._frags = members, ways, frags
+        self._counting, self._follow, self._report = counting, follow, report
+        deepest = max((member.stack for member in members if member.unfolded is not None), default=0)
+        self._context = -(-(-deepest // 8) * 8) - 8
+        self._followed = self._context - 8
+        self.depth = -self._followed if follow is not None else -self._context
+        self._out = Assembly()
+        self._origins: dict[int, tuple[Hashable, int]] = {}
+        self._wanted: list[tuple[Hashable, Callable[[], None]]] = []
+        self._known: set[Hashable] = set()
+        self._entered: set[int] = set()
+
+    def threaded(self) -> Threaded:
+        out = self._out
+        later = any(self._reads(index) for index in range(1, len(self._members)))
+        if later or self._counting or self._follow or self._report:
+            out.put(op.STX_DW, op.FRAME, 1, self._context)
+        if self._follow is not None:
+            self._call("follow", self._follow.starts["follow_begin"])
+            out.put(op.STX_DW, op.FRAME, 0, self._followed)
+            self._load_context()
+        self._enter(0)
+        while self._wanted:
+            label, place = self._wanted.pop()
+            out.label(label)
+            place()
+        for owner, code, replaced in self._pieces():
+            self._functions(owner, code, replaced)
+        return Threaded(out.assemble(), self._origins, frozenset(self._entered))
+
+    def _want(self, label: Hashable, place: Callable[[], None]) -> Hashable:
+        """This label, which will be placed."""
+        if label not in self._known:
+            self._known.add(label)
+            self._wanted.append((label, place))
+        return label
+
+    def _enter(self, index: int) -> Hashable:
+        """The label of a slot's beginning."""
+        self._entered.add(index)
+        return self._want(("slot", index), lambda: self._slot(index))
+
+    def _slot(self, index: int) -> None:
+        member = self._members[index]
+        if index and self._reads(index):
+            self._load_context()
+        if member.unfolded is None:
+            self._call(index, 0)
+            self._out.jump(self._exit(index, None))
+            return
+        origins: dict[int, int] = {}
+        lay_out(
+            member.unfolded,
+            self._out,
+            lambda code: self._exit(index, code),
+            lambda start: (index, start),
+            origins,
+        )
+        self._origins |= {at: (index, old) for at, old in origins.items()}
+
+    def _reads(self, index: int) -> bool:
+        """Whether a slot looks at the context."""
+        unfolded = self._members[index].unfolded
+        return unfolded is None or reads_context(unfolded.lines)
+
+    def _exit(self, index: int, code: int | None) -> Hashable:
+        """The label of what comes after a slot that returned a code."""
+        kinds = kind_of(code)
+        if len(kinds) == 1:
+            (kind,) = kinds
+            return self._way(self._ways[index, kind])
+        return self._want(("which", index), lambda: self._which(index))
+
+    def _way(self, way: Way) -> Hashable:
+        """The label of a way: where it leads, unless there is something to do before."""
+        key = way.slot, way.kind
+        counted = self._counting is not None and key in self._counting.counters
+        if counted or self._follow is not None or (way.forbidden and self._report is not None):
+            return self._want(("way", *key), lambda: self._take(way))
+        return self._destination(way)
+
+    def _destination(self, way: Way) -> Hashable:
+        if 0 <= way.to < len(self._members):
+            return self._enter(way.to)
+        own = way.verdict is None or (way.verdict == way.kind and way.to == RETURN)
+        verdict = None if own else way.verdict
+        return self._want(("return", verdict), lambda: self._return(verdict))
+
+    def _which(self, index: int) -> None:
+        """The code is in r0, and nobody knows it."""
+        rest = self._way(self._ways[index, OTHER])
+        for kind in ORDER:
+            label = self._way(self._ways[index, kind])
+            if label != rest:
+                self._out.jump(label, JEQ32, 0, UNREPLACED if kind > OTHER else kind)
+        self._out.jump(rest)
+
+    def _take(self, way: Way) -> None:
+        """What has to be done on a way."""
+        out = self._out
+        out.put(op.MOV64_REG, CODE, 0)
+        if self._follow is not None:
+            self._tell(way.slot + 1)
+        if self._counting is not None and (way.slot, way.kind) in self._counting.counters:
+            self._count(self._counting, self._counting.counters[way.slot, way.kind])
+        if way.forbidden and self._report is not None:
+            functions, numbers = self._report
+            self._load_context()
+            out.put(op.MOV64_IMM, 2, 0, 0, numbers[way.slot])
+            out.put(op.MOV64_REG, 3, CODE)
+            self._call("report", functions.starts["report_violation"])
+        if 0 <= way.to < len(self._members):
+            out.jump(self._enter(way.to))
+            return
+        if way.verdict is not None and way.verdict != way.kind:
+            out.put(op.MOV64_IMM, CODE, 0, 0, way.verdict)
+        if self._follow is not None:
+            self._tell(VERDICT)
+        out.put(op.MOV64_REG, 0, CODE)
+        out.put(op.EXIT)
+
+    def _return(self, verdict: Action | None) -> None:
+        if verdict is not None:
+            self._out.put(op.MOV64_IMM, 0, 0, 0, verdict)
+        self._out.put(op.EXIT)
+
+    def _tell(self, stage: int) -> None:
+        """Record a stage of the packet, if it is followed."""
+        assert self._follow is not None
+        out, past = self._out, object()
+        out.put(op.LDX_DW, 1, op.FRAME, self._followed)
+        out.jump(past, op.JEQ_IMM, 1, 0)
+        self._load_context()
+        out.put(op.MOV64_IMM, 2, 0, 0, stage)
+        out.put(op.MOV64_REG, 3, CODE)
+        self._call("follow", self._follow.starts["follow_step"])
+        out.label(past)
+
+    def _count(self, into: CountInto, counter: int) -> None:
+        """A packet and its length in one counter of this CPU."""
+        out, never = self._out, object()
+        if self._frags:
+            self._load_context()
+            out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
+            out.put(op.MOV64_REG, LENGTH, 0)
+        out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
+        out.jump(
+            never, JGT, 0, into.cpus - 1
+        )  # the map has room for every CPU, but the verifier does not know
+        out.put(op.MUL64_IMM, 0, 0, 0, into.stride)
+        out.put(op.LD_IMM64, 1, op.IMM_MAP_VALUE, 0, into.map)
+        out.put(0, 0, 0, 0, counter * COUNTER)
+        out.put(op.ADD64_REG, 1, 0)
+        if not self._frags:
+            out.put(op.LDX_DW, 2, op.FRAME, self._context)
+            out.put(op.LDX_W, LENGTH, 2, DATA_END)
+            out.put(op.LDX_W, 2, 2, DATA)
+            out.put(op.SUB64_REG, LENGTH, 2)
+        for offset, by in ((0, None), (8, LENGTH)):
+            out.put(op.LDX_DW, 2, 1, offset)
+            if by is None:
+                out.put(op.ADD64_IMM, 2, 0, 0, 1)
+            else:
+                out.put(op.ADD64_REG, 2, by)
+            out.put(op.STX_DW, 1, 2, offset)
+        out.label(never)
+
+    def _load_context(self) -> None:
+        self._out.put(op.LDX_DW, 1, op.FRAME, self._context)
+
+    def _call(self, owner: Hashable, start: int) -> None:
+        self._out.refer((owner, start), Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 0))
+
+    def _pieces(self) -> list[tuple[Hashable, bytes, Mapping[int, bytes]]]:
+        """Code whose functions are part of the program."""
+        pieces: list[tuple[Hashable, bytes, Mapping[int, bytes]]] = []
+        pieces += [(index, self._members[index].code, {}) for index in sorted(self._entered)]
+        if self._follow is not None:
+            pieces.append(("follow", self._follow.code, self._follow.replaced))
+        if self._report is not None:
+            functions, _ = self._report
+            if self._out.uses(("report", functions.starts["report_violation"])):
+                pieces.append(("report", functions.code, {}))
+        return pieces
+
+    def _functions(self, owner: Hashable, code: bytes, replaced: Mapping[int, bytes]) -> None:
+        """All functions of a piece but its main one, unless that is called."""
+        lines, out = decode(code), self._out
+        starts = function_starts(code)
+        for start, end in zip(starts, (*starts[1:], len(lines)), strict=True):
+            called = isinstance(owner, int) and self._members[owner].unfolded is None
+            if start == 0 and not called:
+                continue
+            out.label((owner, start))
+            if start in replaced:
+                out.add(decode(replaced[start]))
+                continue
+            for at in range(start, end):
+                self._origins[len(out)] = owner, at
+                if names_function(lines[at]):
+                    out.refer((owner, at + lines[at].immediate + 1), lines[at])
+                else:
+                    out.add([lines[at]])
+
+
+assert len(ORDER) + 1 == len(KINDS)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a chain's counts lie, and what each counter stands for <-> JSON. Pure.
+
+A program counts into a map that was laid out for it. Its predecessor's map stays as it is: packets may
+still be on their way through that program when the swap is done, and one that was killed must lose nothing.
+So the counts of a chain are a sum: over its own map, over those of programs before it, and over totals of
+what was retired. A frozen description that hangs on the program (`Counting`) says which.
+
+Every number is a sum of counters, never a difference (`Layout`), so that none can fall while packets flow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from xdpchain.decoding import ID, Fields, fields
+from xdpchain.errors import InvalidInput
+
+from .chain import Slot
+from .counts import CODES, SlotCounts
+
+__all__ = ["COUNTER", "Counting", "Layout", "Source", "Terms", "slot_key"]
+
+T = TypeVar("T")
+
+WHAT = "the description of the chain's counters"
+
+FORMAT = 1
+COUNTER = 16
+"""Bytes of a counter: packets, then bytes, 64 bits each."""
+
+MAX_STRIDE, MAX_SOURCES, MAX_SLOTS = 1 << 16, 256, 256
+
+Terms = tuple[tuple[int, ...], ...]
+"""For each return code (`counts.CODES`) the indices of the counters whose sum is the number of packets."""
+
+SlotKey = tuple[str, bool]
+
+
+def slot_key(slot: Slot) -> SlotKey:
+    """What counts belong to: a slot in shadow is another one than the same slot out of it, lest what it
+    dropped is taken for what it would have dropped.
+    """
+    return slot.key, slot.shadow
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the counters of a map stand for: bytes from one CPU's counters to the next, each slot's terms, and
+    those of what the chain returned.
+    """
+
+    stride: int
+    slots: Mapping[SlotKey, Terms]
+    verdict: Terms
+
+    @property
+    def counters(self) -> int:
+        """How many counters of a CPU are named."""
+        named = (index for terms in (*self.slots.values(), self.verdict) for some in terms for index in some)
+        return max(named, default=-1) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A map of counters, by id, and what is in it."""
+
+    map_id: int
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Counting:
+    """Where the counts of a chain are. ``origin`` names the counting: the id of the map that it began with,
+    the same for as long as counts go on. ``own`` is the map that the program writes to (None in what was
+    added to a program afterwards), one of ``sources``. ``slots`` and ``verdict`` are what was counted in maps
+    that are no more.
+    """
+
+    origin: int
+    own: int | None
+    sources: tuple[Source, ...]
+    slots: Mapping[SlotKey, SlotCounts] = field(default_factory=dict)
+    verdict: SlotCounts = field(default_factory=SlotCounts)
+
+    @property
+    def maps(self) -> tuple[int, ...]:
+        """The ids of all maps."""
+        return tuple(source.map_id for source in self.sources)
+
+    @property
+    def own_layout(self) -> Layout | None:
+        return next((source.layout for source in self.sources if source.map_id == self.own), None)
+
+    def keeping(self, slots: Iterable[SlotKey]) -> Counting:
+        """The same without the counts of other slots than these; those of the chain stay whole."""
+        kept = frozenset(slots)
+        sources = (
+            replace(s, layout=replace(s.layout, slots={k: t for k, t in s.layout.slots.items() if k in kept}))
+            for s in self.sources
+        )
+        totals = {key: counts for key, counts in self.slots.items() if key in kept}
+        return replace(self, sources=tuple(sources), slots=totals)
+
+    def joined(self, later: Iterable[Counting]) -> Counting:
+        """With the maps of programs that ran in between, which were added to this one's."""
+        maps = {source.map_id: source for counting in later for source in counting.sources}
+        own = {source.map_id: source for source in self.sources}
+        return replace(self, sources=tuple((maps | own).values()))
+
+    def encode(self) -> bytes:
+        document = {
+            "format": FORMAT,
+            "origin": self.origin,
+            "own": self.own,
+            "maps": [
+                {
+                    "id": source.map_id,
+                    "stride": source.layout.stride,
+                    "slots": [[*key, terms] for key, terms in source.layout.slots.items()],
+                    "verdict": source.layout.verdict,
+                }
+                for source in self.sources
+            ],
+            "slots": [[*key, *counts] for key, counts in self.slots.items()],
+            "verdict": self.verdict,
+        }
+        return json.dumps(document, separators=(",", ":")).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Counting:
+        """Read what `encode` wrote, padding stripped. Raises InvalidInput."""
+        document = fields(data.rstrip(b"\0"), WHAT)
+        if document.integer("format") != FORMAT:
+            raise _invalid(f"format {document.integer('format')}, this reads {FORMAT}")
+        rows = document.list("slots", most=MAX_SLOTS)
+        return cls(
+            document.integer("origin", most=ID),
+            document.integer_or_none("own", most=ID),
+            tuple(map(_source_in, document.objects("maps", most=MAX_SOURCES))),
+            dict(_slot_in(row, _counts_in) for row in rows),
+            _counts_in(document.list("verdict", most=2)),
+        )
+
+
+def _source_in(document: Fields) -> Source:
+    stride = document.integer("stride", least=8, most=MAX_STRIDE)
+    if stride % 8:
+        raise _invalid(f"a stride of {stride} bytes")
+
+    def terms_in(value: list[Any]) -> Terms:
+        match value:
+            case [[*terms]] if len(terms) == CODES and all(map(_is_numbers, terms)):
+                pass
+            case _:
+                raise _invalid("no counters of six codes")
+        if any((index + 1) * COUNTER > stride for some in terms for index in some):
+            raise _invalid("a counter outside its map")
+        return tuple(map(tuple, terms))
+
+    slots = dict(_slot_in(row, terms_in) for row in document.list("slots", most=MAX_SLOTS))
+    verdict = terms_in([document.list("verdict", most=CODES)])
+    return Source(document.integer("id", most=ID), Layout(stride, slots, verdict))
+
+
+def _slot_in(row: Any, content: Callable[[list[Any]], T]) -> tuple[SlotKey, T]:
+    match row:
+        case [str(key), bool(shadow), *rest] if len(rest) in (1, 2):
+            return (key, shadow), content(rest)
+    raise _invalid("no counts of a slot")
+
+
+def _counts_in(value: list[Any]) -> SlotCounts:
+    match value:
+        case [packets, octets] if all(_is_numbers(row) and len(row) == CODES for row in (packets, octets)):
+            return SlotCounts(tuple(packets), tuple(octets))
+    raise _invalid("no packets and bytes of six codes")
+
+
+def _is_numbers(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_STRIDE
+        and all(type(number) is int and 0 <= number < 1 << 64 for number in value)
+    )
+
+
+def _invalid(why: str) -> InvalidInput:
+    return InvalidInput(f"{WHAT} can't be read", why)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of the kernel's own functions (kfuncs) a program of an object file calls. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from .elf import Elf
+from .objfile import ObjectFile
+from .objrefs import References, read_functions
+
+__all__ = ["THROW", "kernel_calls"]
+
+THROW = "bpf_throw"
+"""It ends the whole program from any depth (kernel 6.7 on), past all exits that it was given."""
+
+
+@lru_cache(maxsize=64)
+def kernel_calls(data: bytes, program: str) -> frozenset[str]:
+    """The names of the kernel's functions that the program calls, with all that it calls or tail-calls.
+
+    Raises InvalidInput for an object that can't be read, NotFound for a program that is not in it.
+    """
+    source, elf = ObjectFile.parse(data), Elf.parse(data)
+    functions = read_functions(elf)
+    wanted = {program, *source.program(program).callees}
+    graph = References(elf, functions, {one.name for one in source.maps})
+    entries = [one for one in functions if one.name in wanted and one.section_name != ".text"]
+    return frozenset().union(*(graph.kfuncs(one) for one in entries))

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts go on: through edits that lay the counters out anew, rollbacks, undo, and chains of earlier
+releases; of what left the chain only the chain's own outcome is kept.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import LATER, arm, no_guardian_survives
+from tests.kernel.chains import change, look_at, run_through, scripted_chain
+from xdpchain.change.confirm.deciding import roll_back
+from xdpchain.change.swap import swap
+from xdpchain.linkage import counting
+from xdpchain.linkage.counting import COUNTERS, ROW_SIZE, make_counters
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.counting import Counting, slot_key
+from xdpchain.model.counts import CODES, SlotCounts
+from xdpchain.model.running import Running
+from xdpchain.observe.counters import DispatcherCounters, Sample, open_counters
+from xdpchain.sys import bpf
+from xdpchain.testing.frames import scripted
+from xdpchain.testing.playground import Playground
+
+PASS_ON = ActionSet.parse("P")
+linkages = pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
+
+
+def read(running: Running) -> Sample:
+    with open_counters(running) as reader:  # type: ignore[union-attr]
+        return reader.read()
+
+
+def packets(running: Running) -> list[tuple[int, ...]]:
+    """Of each slot, and in the end of the chain."""
+    sample = read(running)
+    return [*(sample.slots[slot.key].packets for slot in running.chain or ()), sample.verdict.packets]
+
+
+def chain_in(running: Running) -> Chain:
+    assert running.chain is not None
+    return running.chain
+
+
+@pytest.fixture
+def guarded(playground: Playground) -> Iterator[Playground]:
+    with no_guardian_survives(playground):
+        yield playground
+
+
+@linkages
+def test_random_edits_keep_every_count(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    """Known packets between random edits; what is expected is counted here, by the contract alone."""
+    chance = random.Random(linkage.value)
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 3, linkage))
+    expected: dict[tuple[str, bool], list[int]] = {}
+    outcome = [0] * CODES
+    origin = running.counters_map
+    for _ in range(25):
+        script = bytes(chance.choice((1, 2, 2, 2, 3)) for _ in range(10))
+        sent = chance.randrange(1, 4)
+        expected = {slot_key(slot): expected.get(slot_key(slot), [0] * CODES) for slot in chain_in(running)}
+        code = 2
+        for slot in chain_in(running):
+            code = script[int(slot.name.removeprefix("scripted_"))]
+            expected[slot_key(slot)][code] += sent
+            if code not in slot.actions and not slot.shadow:
+                break
+        else:
+            code = 2
+        outcome[code] += sent
+        for _ in range(sent):
+            assert run_through(running, scripted(script)).code == code
+        assert packets(running) == [*map(tuple, expected.values()), tuple(outcome)]
+        running = change(playground, edited(running, samples, chance))
+        assert running.counters_map == origin
+        assert running.counting is not None
+        assert len(running.counting.sources) <= counting.FOLD_AT + 1
+    assert running.counting is not None
+    assert running.counting.verdict.total_packets, "some maps were added up"
+
+
+def edited(running: Running, samples: Path, chance: random.Random) -> Chain:
+    chain = chain_in(running)
+    index = chance.randrange(len(chain))
+    kind = chance.choice(("toggle", "move", "shadow", "add", "remove"))
+    if kind == "move" and len(chain) > 1:
+        return chain.move(index, (index + 1) % len(chain))
+    if kind == "shadow":
+        return chain.retune(index, shadow=not chain.slots[index].shadow)
+    if kind == "remove" and len(chain) > 1:
+        return chain.remove([index])
+    if kind == "add" and len(chain) < 6:
+        number = chance.randrange(10)
+        (slot,) = scripted_chain(samples, [PASS_ON] * 10, chain.linkage).slots[number : number + 1]
+        return chain.add(replace(slot, key=f"{slot.key}{chance.random()}"))
+    actions = chain.slots[index].actions
+    return chain.retune(index, actions=ActionSet.parse("PD") if actions == PASS_ON else PASS_ON)
+
+
+@linkages
+def test_what_is_counted_before_a_rollback_stays(
+    guarded: Playground, samples: Path, linkage: Linkage
+) -> None:
+    old = change(guarded, scripted_chain(samples, [PASS_ON] * 2, linkage))
+    assert guarded.send([scripted(b"\2\2")] * 5) == 5
+    armed = arm(guarded, chain_in(old).move(1, 0).retune(0, actions=ActionSet.parse("PD")), LATER)
+    assert guarded.send([scripted(b"\1\1")] * 7) == 7
+    assert packets(armed) == [(0, 7, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0)]
+    roll_back(guarded.ifname, guarded.netns)
+    back = look_at(guarded)
+    assert back.hook == old.hook
+    assert guarded.send([scripted(b"\1\2")] * 2) == 2
+    assert packets(back) == [(0, 9, 5, 0, 0, 0), (0, 7, 5, 0, 0, 0), (0, 9, 5, 0, 0, 0)]
+    # And through the next edit, though that knows nothing of what was rolled back.
+    edited_again = change(guarded, chain_in(back).retune(1, priority=77))
+    assert packets(edited_again) == packets(back)
+
+
+def test_a_slot_that_comes_back_begins_anew(playground: Playground, samples: Path) -> None:
+    """The chain's own outcome goes on, also of slots that left."""
+    first = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
+    playground.send([scripted(b"\1\2")] * 3)
+    gone = change(playground, chain_in(first).remove([0]))
+    playground.send([scripted(b"\1\2")] * 4)
+    assert packets(gone) == [(0, 0, 4, 0, 0, 0), (0, 3, 4, 0, 0, 0)]
+    fresh = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).slots[0]
+    back = replace(fresh, key=chain_in(first).slots[0].key)
+    again = change(playground, replace(chain_in(gone), slots=(back, *chain_in(gone).slots)))
+    assert packets(again) == [(0,) * CODES, (0, 0, 4, 0, 0, 0), (0, 3, 4, 0, 0, 0)]
+
+
+def test_an_edit_that_counts_the_same_counts_in_the_same_map(playground: Playground, samples: Path) -> None:
+    """So nothing has to be added up, and who reads goes on reading."""
+    first = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
+    with open_counters(first) as reader:  # type: ignore[union-attr]
+        second = change(playground, chain_in(first).retune(1, priority=99))
+        assert second.hook != first.hook
+        assert second.counting == first.counting
+        playground.send([scripted(b"\2\2")] * 3)
+        assert reader.read().verdict.total_packets == 3
+
+
+@linkages
+def test_a_chain_of_an_earlier_release_is_counted_on(
+    playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch, linkage: Linkage
+) -> None:
+    """It has rows in one map, and nothing that describes them."""
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 2, linkage))
+    assert running.counting is not None
+    fixed = make_counters()
+    number = bpf.map_info(fixed).id
+    rows = {slot.key: slot.row or 0 for slot in chain_in(running)}
+    with fixed:
+        block = bytearray(bpf.map_info(fixed).value_size)
+        for row in (0, *rows.values()):
+            at = row * ROW_SIZE + 2 * 16  # XDP_PASS
+            block[at : at + 16] = (5).to_bytes(8, "little") + (300).to_bytes(8, "little")
+        bpf.map_update(fixed, bytes(4), bytes(block))
+        old = Counting(number, number, (counting.Source(number, counting.row_layout(chain_in(running))),))
+        before = replace(running, counting=old, counters_map=number)
+        assert packets(before) == [(0, 0, 5, 0, 0, 0)] * 3
+        with DispatcherCounters(old, chain_in(running)) as reader:
+            assert reader.read().verdict == SlotCounts((0, 0, 5, 0, 0, 0), (0, 0, 300, 0, 0, 0))
+        from xdpchain.linkage.static import StaticLinker
+        from xdpchain.linkage.tailcall import TailcallLinker
+        from xdpchain.model.manifest import Author
+
+        linker = StaticLinker() if linkage is Linkage.STATIC else TailcallLinker()
+        built = linker.build(chain_in(running).move(1, 0), before, Author("", 0, "test", 0.0))
+        try:
+            built.pin()
+            swap(before, built.program, chain_in(running).mode)
+        finally:
+            built.close()
+    now = look_at(playground)
+    assert now.counters_map == number
+    playground.send([scripted(b"\2\2")] * 2)
+    assert packets(now) == [(0, 0, 7, 0, 0, 0)] * 3
+    assert bpf.map_by_id(number).close() is None, "the old map lives as long as it is needed"
+
+
+def test_programs_hold_what_their_counts_are_in(playground: Playground, samples: Path) -> None:
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
+    for _ in range(6):
+        running = change(playground, chain_in(running).move(1, 0))
+        assert running.hook is not None
+        assert running.counting is not None
+        with bpf.prog_by_id(running.hook.prog_id) as program:
+            held = set(bpf.prog_map_ids(program))
+        assert set(running.counting.maps) <= held
+        for map_id in running.counting.maps:
+            with bpf.map_by_id(map_id) as fd:
+                assert bpf.map_info(fd).name == COUNTERS

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which ways through a chain are counted, and that their counters tell all the others; and the description of
+counters as it is written down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
+from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.counting import Counting, Layout, Source, slot_key
+from xdpchain.model.counts import CODES, SlotCounts
+from xdpchain.model.flow import KINDS, Way, counted_ways, kind_of, ways_of
+from xdpchain.model.paths import RETURN
+from xdpchain.model.policy import Answer, Policy
+
+PASS_ON = ActionSet.of(Action.PASS)
+
+
+def chain_of(*actions: ActionSet) -> Chain:
+    chain = Chain(linkage=Linkage.STATIC)
+    for number, some in enumerate(actions):
+        chain = chain.add(Slot.of(Component(f"slot_{number}"), 10 + number, some))
+    return chain
+
+
+action_sets = st.sets(st.sampled_from(ALL_ACTIONS)).map(lambda some: ActionSet.of(*some))
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> Chain:
+    chain = chain_of(*draw(st.lists(action_sets, min_size=1, max_size=6)))
+    for index in range(len(chain)):
+        if draw(st.booleans()) and index + 1 < len(chain):
+            target = draw(st.integers(index + 1, len(chain) - 1))
+            chain = chain.route(index, draw(st.sampled_from((*ALL_ACTIONS, None))), chain.slots[target].key)
+        if draw(st.integers(0, 3)) == 0:
+            chain = chain.retune(index, shadow=True)
+        if draw(st.integers(0, 3)) == 0:
+            may = draw(action_sets.filter(bool))
+            chain = chain.police(index, Policy(may, draw(st.sampled_from(Answer))))
+    return chain
+
+
+@given(chains(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
+    length = len(chain)
+    kinds = st.sets(st.sampled_from(list(KINDS)), min_size=1)
+    possible = data.draw(st.lists(kinds, min_size=length, max_size=length))
+    keeps = data.draw(st.lists(st.booleans(), min_size=length, max_size=length))
+    counters, layout = counted_ways(chain, possible, keeps)
+    assert layout.stride >= layout.counters * 16
+    values: dict[int, list[int]] = defaultdict(lambda: [0, 0])
+    slots = {slot_key(slot): ([0] * CODES, [0] * CODES) for slot in chain}
+    verdict = [0] * CODES, [0] * CODES
+    ways = ways_of(chain)
+    for size in data.draw(st.lists(st.integers(60, 9000), max_size=12)):
+        at = 0
+        while 0 <= at < length:
+            way = ways[at, data.draw(st.sampled_from(sorted(possible[at])))]
+            size += 0 if keeps[at] else data.draw(st.integers(-9, 9))
+            if (at, way.kind) in counters:
+                counter = values[counters[at, way.kind]]
+                counter[0] += 1
+                counter[1] += size
+            row = slots[slot_key(chain.slots[at])]
+            row[0][way.code] += 1
+            row[1][way.code] += size
+            at = way.to
+        code = way.code if way.verdict is None else way.verdict
+        verdict[0][code] += 1
+        verdict[1][code] += size
+    for terms, (packets, octets) in [
+        *((layout.slots[key], row) for key, row in slots.items()),
+        (layout.verdict, verdict),
+    ]:
+        assert [sum(values[i][0] for i in some) for some in terms] == packets
+        assert [sum(values[i][1] for i in some) for some in terms] == octets
+
+
+def counted(chain: Chain, *kinds: set[int], keeps: bool = True) -> set[tuple[int, int]]:
+    return set(counted_ways(chain, kinds, [keeps] * len(chain))[0])
+
+
+def test_most_chains_count_a_packet_once_where_it_leaves() -> None:
+    chain = chain_of(*[PASS_ON] * 3)
+    assert counted(chain, {Action.PASS}, {Action.PASS}, {Action.PASS}) == {(2, Action.PASS)}
+    both = {Action.PASS, Action.DROP}
+    assert counted(chain, both, both, both) == {(0, 1), (1, 1), (2, 1), (2, 2)}
+    # Two ways into a slot are told apart by a counter each; what leaves it by its only way is their sum.
+    chain = chain_of(ActionSet.parse("PD"), PASS_ON)
+    assert counted(chain, both, {Action.PASS}) == {(0, 1), (0, 2)}
+    # Where lengths change, bytes are no sum.
+    assert counted(chain_of(PASS_ON, PASS_ON), both, {Action.PASS}, keeps=False) == {(0, 1), (0, 2), (1, 2)}
+
+
+def test_where_codes_lead() -> None:
+    chain = chain_of(PASS_ON, PASS_ON)
+    ways = ways_of(chain.police(0, Policy(PASS_ON, Answer.DROP)))
+    assert ways[0, Action.PASS] == Way(0, 2, 1)
+    assert ways[0, Action.TX] == Way(0, 3, RETURN, Action.DROP, forbidden=True)
+    assert ways[0, 6] == Way(0, 6, RETURN, Action.DROP, forbidden=True)
+    assert ways[1, Action.PASS] == Way(1, 2, 2, Action.PASS)
+    assert ways[1, Action.TX] == Way(1, 3, RETURN, Action.TX)
+    assert ways[1, 5] == Way(1, 5, RETURN)
+    assert ways[1, 6] == Way(1, 6, 2, Action.PASS)
+    assert [list(kind_of(code)) for code in (2, 31, 7, 0xFFFFFFFF, None)] == [[2], [6], [5], [5], list(KINDS)]
+
+
+TERMS = tuple((code,) for code in range(CODES))
+LAYOUT = Layout(128, {("a", False): TERMS, ("b", True): ((),) * CODES}, TERMS)
+COUNTING = Counting(
+    7, 9, (Source(9, LAYOUT), Source(7, LAYOUT)), {("a", False): SlotCounts((1,) * 6, (2,) * 6)}
+)
+
+
+def test_a_description_is_read_as_it_was_written() -> None:
+    assert Counting.decode(COUNTING.encode() + bytes(3)) == COUNTING
+    assert COUNTING.own_layout == LAYOUT
+    kept = COUNTING.keeping({("b", True)})
+    assert kept.slots == {}
+    assert [set(source.layout.slots) for source in kept.sources] == [{("b", True)}] * 2
+    later = Counting(7, None, (Source(9, replace(LAYOUT, stride=64)), Source(11, LAYOUT)))
+    joined = COUNTING.joined([later])
+    assert {source.map_id: source.layout.stride for source in joined.sources} == {9: 128, 7: 128, 11: 128}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"origin": -1},
+        {"origin": True},
+        {"own": "9"},
+        {"maps": [{}]},
+        {"maps": [{"id": 1, "stride": 8, "slots": [], "verdict": [[0]] * 6}]},
+        {"maps": [{"id": 1, "stride": 64, "slots": [], "verdict": [[4]] * 6}]},
+        {"maps": [{"id": 1, "stride": 64, "slots": [], "verdict": [[0]] * 5}]},
+        {"maps": [{"id": 1, "stride": 1 << 30, "slots": [], "verdict": [[0]] * 6}]},
+        {"slots": [["a", False, [0] * 6, [1 << 64] * 6]]},
+        {"verdict": [[0] * 6]},
+        {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, 1, 2]], "verdict": [[0]] * 6}]},
+        {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, [[0]] * 6, 2]], "verdict": [[0]] * 6}]},
+        {"maps": 3},
+    ],
+)
+def test_what_others_wrote_is_not_believed(change: dict[str, object]) -> None:
+    document = json.loads(COUNTING.encode()) | change
+    with pytest.raises(InvalidInput, match="counters"):
+        Counting.decode(json.dumps(document).encode())
+
+
+@given(st.binary(max_size=60))
+def test_nothing_but_an_error_comes_of_garbage(data: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        Counting.decode(data)
+    with pytest.raises(InvalidInput):
+        Counting.decode(b"[" * 20_000 + data)
