@@ -3,6 +3,7 @@
 
 VENV    := .venv
 PYTHON  ?= python3
+DIST    ?= dist
 KERNELS ?= 5.10 6.1 6.12
 LONG_KERNELS := $(if $(filter command environment,$(firstword $(origin KERNELS))),$(KERNELS),$(KERNELS) newest)
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo,)
@@ -10,7 +11,7 @@ SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo,)
 export VENV PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev bpf demo test test-vm test-long check bench screenshots wheel clean
+.PHONY: help setup dev bpf demo test test-vm test-long check bench screenshots wheel pyz deb share clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,9 +50,24 @@ screenshots: setup  ## make the pictures in screenshots/ from the running progra
 	@$(SUDO) $(VENV)/bin/python scripts/screenshots.py $(ARGS)
 
 wheel: setup  ## dist/*.whl, with the BPF objects inside
-	@rm -rf build/lib build/bdist.*  # setuptools would ship what an earlier build left there
-	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
-	@ls dist/*.whl
+	@rm -rf build/lib build/bdist.* $(DIST)/xdptui-*.whl  # setuptools would ship what an earlier build left there
+	@$(VENV)/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) .
+	@ls $(DIST)/*.whl
+
+pyz: wheel  ## dist/*.pyz: one file, with all Python packages, for `sudo python3 xdptui-VERSION.pyz`
+	@rm -f $(DIST)/xdptui-*.pyz
+	@set -- $(DIST)/xdptui-*.whl && $(VENV)/bin/python scripts/make-pyz "$$1" "$${1%-py3-none-any.whl}.pyz"
+	@ls $(DIST)/*.pyz
+
+deb: dev wheel  ## dist/*.deb: a Debian package, with units, manual page and completions
+	@rm -f $(DIST)/xdptui_*.deb
+	@scripts/make-deb $(DIST)/xdptui-*.whl $(DIST)
+	@ls $(DIST)/*.deb
+
+share: dev  ## dist/share: the manual page, and completions for bash, zsh and fish
+	@rm -rf $(DIST)/share
+	@$(VENV)/bin/python scripts/make-share $(DIST)/share
+	@find $(DIST)/share -type f
 
 clean:  ## remove what was built, but not .venv
 	@$(MAKE) --no-print-directory -C bpf clean

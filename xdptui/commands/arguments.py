@@ -163,8 +163,8 @@ def _is_file(word: str) -> bool:
 def terminal_parser() -> argparse.ArgumentParser:
     """What may be written without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
-    parser.add_argument("interface", metavar="IF", nargs="?")
-    parser.add_argument("--no-mouse", dest="mouse", action="store_false")
+    parser.add_argument("interface", metavar="IF", nargs="?", help="begin on this interface")
+    parser.add_argument("--no-mouse", dest="mouse", action="store_false", help="leave the terminal its mouse")
     _common(parser, top=True)
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
@@ -238,12 +238,9 @@ class _Help(argparse.Action):
 
 class _Version(argparse.Action):
     def __call__(self, *_: object) -> None:
-        from importlib.metadata import PackageNotFoundError, version
+        from xdptui.version import version
 
-        try:
-            write(f"xdptui {version('xdptui')}")
-        except PackageNotFoundError:  # run from a source tree
-            write("xdptui (not installed)")
+        write(f"xdptui {version()}")
         raise SystemExit(0)
 
 

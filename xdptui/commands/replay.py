@@ -9,14 +9,15 @@ import json
 import os
 import sys
 from argparse import Namespace
-from pathlib import Path
+from contextlib import nullcontext
+from importlib.resources import as_file, files
 
 from xdpchain.observe.recording import Recording
 from xdptui.outcome import Talk, UsageError, write
 
 __all__ = ["DEMO", "run"]
 
-DEMO = Path(__file__).resolve().parent.parent / "demo" / "recording.jsonl"
+DEMO = files("xdptui") / "demo" / "recording.jsonl"
 """A chain of three samples on a playground, with an edit and a burst of traffic."""
 
 
@@ -24,7 +25,8 @@ def run(options: Namespace) -> int:
     """Show a recording."""
     if (options.file is None) is not options.demo:
         raise UsageError("say what to replay", todo="`xdptui replay FILE`, or `xdptui replay --demo`")
-    recording = Recording(str(DEMO) if options.demo else options.file)
+    with as_file(DEMO) if options.demo else nullcontext(options.file) as file:
+        recording = Recording(str(file))  # reads it whole, so a file made of one in a zip may go
     if recording.skipped:
         lines = f"{recording.skipped} line{'s' * (recording.skipped != 1)}"
         Talk(options.json, False).warn(f"{recording.path}: {lines} can't be read and left out")

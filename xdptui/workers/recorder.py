@@ -16,6 +16,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdpchain.observe.events import Watch
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, Reading, Writer
+from xdptui.version import version
 from xdptui.words.packet_event_documents import packet_events_document
 from xdptui.workers.listening import Listening
 from xdptui.workers.meter import Meter, open_missing
@@ -51,7 +52,7 @@ def record(
     wanted: Wanted, stop: threading.Event, warn: Callable[[str], object] = lambda text: None
 ) -> Recorded:
     """Record until ``stop`` is set or the duration is over. Raises what the engine and the writer raise."""
-    header = Header("", 0, time.time(), wanted.interval, platform.node(), wanted.netns, _version())
+    header = Header("", 0, time.time(), wanted.interval, platform.node(), wanted.netns, f"xdptui {version()}")
     readings = revisions = 0
     with (
         Writer(wanted.file, header, max_size=wanted.max_size, overwrite=wanted.overwrite) as writer,
@@ -158,12 +159,3 @@ def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> Readin
             where.netns,
         )
     return Reading(time.time(), elapsed, counted)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"xdptui {version('xdptui')}"
-    except PackageNotFoundError:  # run from a source tree
-        return "xdptui"

@@ -3,23 +3,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import pkgutil
 
 from xdpchain.errors import InvalidInput
 
-__all__ = ["path", "read"]
-
-_FOLDER = Path(__file__).resolve().parents[1] / "bpf_objects"
-
-
-def path(name: str) -> Path:
-    """Where ``NAME.o`` lies, whether or not it was built."""
-    return _FOLDER / f"{name}.o"
+__all__ = ["read"]
 
 
 def read(name: str) -> bytes:
-    """The bytes of ``NAME.o``. Raises InvalidInput where it can't be read."""
+    """The bytes of ``NAME.o``, also where the package lies in a zip file. Raises InvalidInput where it can't
+    be read.
+    """
     try:
-        return path(name).read_bytes()
+        found = pkgutil.get_data("xdpchain", f"bpf_objects/{name}.o")
     except OSError as error:
-        raise InvalidInput(f"{name}.o is missing", str(error.strerror), "Build it: make bpf") from None
+        why = error.strerror or "the package does not have it"
+        raise InvalidInput(f"{name}.o is missing", why, "Build it: make bpf") from None
+    assert found is not None  # None is for loaders that can't read at all
+    return found

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file on a machine that has Python and libbpf, and nothing else: no packages, commands or network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+from tests.tui.terminal import Terminal
+from xdpchain.testing.playground import Playground
+from xdptui.version import checked_out
+
+ROOT = Path(__file__).parents[2]
+
+
+class Bare:
+    """Runs the file with the Python that the virtual environment was made from, and nothing around it."""
+
+    def __init__(self, pyz: Path, empty: Path) -> None:
+        (empty / "bin").mkdir()
+        # No compiler along PATH, no pip, bpftool or systemd-run.
+        self.environ = {"PATH": str(empty / "bin"), "HOME": str(empty), "XDG_STATE_HOME": str(empty)}
+        python = os.path.realpath(sys.executable)
+        self.before = ["/usr/bin/unshare", "--net", python, "-I", "-S", str(pyz)]
+        self.folder = empty
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [*self.before, *words],
+            env=self.environ,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def bare(root: None, pyz: Path, tmp_path: Path) -> Bare:
+    return Bare(pyz, tmp_path)
+
+
+def test_it_says_which_commit_it_is(bare: Bare) -> None:
+    commit = checked_out(ROOT)
+    said = bare("--version").split()
+    assert said[0] == "xdptui"
+    assert said[2:] == ([f"({commit[:7]})"] if commit else [])
+
+
+def test_nothing_of_it_is_compiled_for_one_machine(pyz: Path) -> None:
+    names = ZipFile(pyz).namelist()
+    assert not [name for name in names if name.endswith((".so", ".pyd"))]
+    assert "xdpchain/bpf_objects/dispatcher_v2.o" in names
+
+
+def test_it_changes_a_chain_and_its_guardian_takes_the_change_back(
+    bare: Bare, playground: Playground, samples: Path
+) -> None:
+    interface, there = playground.ifname, ("--netns", playground.netns)
+
+    def running() -> Any:
+        return json.loads(bare("status", interface, "--json", *there))["interfaces"][0]
+
+    def names() -> list[str]:
+        return [slot["name"] for slot in running()["slots"]]
+
+    bare("load", interface, str(samples / "firewall.o"), *there)
+    assert names() == ["xdp_firewall"]
+    bare("load", interface, str(samples / "drop.o"), "--confirm", "3", *there)
+    assert sorted(names()) == ["xdp_drop", "xdp_firewall"]
+    end = time.monotonic() + 30
+    while running()["armed"] and time.monotonic() < end:
+        time.sleep(0.3)
+    assert names() == ["xdp_firewall"]
+    assert running()["settled"]["outcome"] == "rolled-back"
+    bare("unload", interface, "--all", *there)
+    assert running()["programs"] == []
+
+
+def test_it_needs_no_kernel_to_say_what_a_program_returns(bare: Bare, samples: Path) -> None:
+    assert "XDP_DROP" in bare("verdicts", str(samples / "drop.o"))
+
+
+def test_its_recording_replays(bare: Bare) -> None:
+    lines = bare("replay", "--demo", "--json").splitlines()
+    assert len(lines) > 10
+    assert {entry["name"] for entry in json.loads(lines[0])["interfaces"]} == {"xdp0"}
+
+
+def test_the_terminal_program_comes_up(bare: Bare) -> None:
+    """A stylesheet within a zip is no file: only the running program shows that it was read."""
+    command = shlex.join([*bare.before, "replay", "--demo"])
+    with Terminal(prefix=["sh", "-c", f"exec {command}"]) as terminal:
+        terminal.await_text("xdp_firewall")
+        terminal.type("q")
+        assert terminal.exit_code() == 0
+
+
+def test_without_libbpf_it_says_what_to_install(bare: Bare, samples: Path) -> None:
+    [library] = {path.resolve() for path in Path("/usr/lib").glob("*/libbpf.so.1")}
+    hidden = f'mount --bind /dev/null {shlex.quote(str(library))} && exec "$@"'
+    bare.before = ["/usr/bin/unshare", "--mount", "/bin/sh", "-ec", hidden, "sh", *bare.before]
+    bare.environ["PATH"] = "/usr/bin:/bin"
+    assert "Install libbpf 1.0 or newer" in bare("load", "lo", str(samples / "pass.o"), code=6)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which xdptui this is: the version, and the commit that it was built from or that is checked out.
+
+Git is not asked: it may not be there, and as root it would refuse a checkout that belongs to somebody else.
+setup.py loads this file by its path, so it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from pathlib import Path
+
+__all__ = ["COMMIT", "checked_out", "version"]
+
+COMMIT = "commit.txt"
+"""Beside this file in what was built, not in a checkout: the commit's whole hash."""
+
+_HASH = re.compile(r"[0-9a-f]{40,64}\Z")
+
+
+def version() -> str:
+    """For people: "0.1.0 (abc1234)", or without the commit where that is not known."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        release = installed("xdptui")
+    except PackageNotFoundError:
+        release = "not installed"
+    commit = _built_from() or checked_out(Path(__file__).parents[1])
+    return f"{release} ({commit[:7]})" if commit else release
+
+
+def checked_out(root: Path) -> str:
+    """The commit whose checkout ``root`` is, as a whole hash; empty where it is none or can't be read."""
+    try:
+        git = root / ".git"
+        if git.is_file():  # a worktree of its own, or a submodule
+            git = root / git.read_text().removeprefix("gitdir:").strip()
+        head = (git / "HEAD").read_text().strip()
+        if head.startswith("ref:"):
+            head = _resolved(git, head.removeprefix("ref:").strip())
+    except (OSError, ValueError):
+        return ""
+    return head if _HASH.match(head) else ""
+
+
+def _built_from() -> str:
+    try:
+        found = pkgutil.get_data("xdptui", COMMIT) or b""
+    except OSError:
+        return ""
+    text = found.decode("ascii", "replace").strip()
+    return text if _HASH.match(text) else ""
+
+
+def _resolved(git: Path, ref: str) -> str:
+    """What a branch points to: a file of its own, or a line among the packed ones."""
+    shared = git
+    if (git / "commondir").is_file():
+        shared = git / (git / "commondir").read_text().strip()
+    for folder in (git, shared):
+        if (folder / ref).is_file():
+            return (folder / ref).read_text().strip()
+    for line in (shared / "packed-refs").read_text().splitlines():
+        commit, _, name = line.partition(" ")
+        if name == ref:
+            return commit
+    return ""
