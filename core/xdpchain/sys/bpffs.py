@@ -429,7 +429,7 @@ def _refused(what: str, error: OSError) -> XdpChainError:
     if error.errno == errno.ENOTDIR and (place := Path(*_lock_place())).is_symlink():
         return KernelRefused(
             what,
-            "it is a link, which is not followed; `ip link` makes one when it loads an object",
+            "it is a link, which is not followed; iproute2 makes one when it loads an object",
             f"Remove the link, not what it leads to: `rm {shlex.quote(os.fspath(place))}`",
             detail=f"it leads to {place.readlink()}",
         )
