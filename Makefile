@@ -11,7 +11,7 @@ SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo,)
 export VENV PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev bpf demo test test-vm test-long check bench screenshots wheel pyz share clean
+.PHONY: help setup dev bpf demo test test-vm test-long check bench screenshots wheel pyz deb share clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,6 +58,11 @@ pyz: wheel  ## dist/*.pyz: one file, with all Python packages, for `sudo python3
 	@rm -f $(DIST)/xdptui-*.pyz
 	@set -- $(DIST)/xdptui-*.whl && $(VENV)/bin/python scripts/make-pyz "$$1" "$${1%-py3-none-any.whl}.pyz"
 	@ls $(DIST)/*.pyz
+
+deb: dev wheel  ## dist/*.deb: a Debian package, with units, manual page and completions
+	@rm -f $(DIST)/xdptui_*.deb
+	@scripts/make-deb $(DIST)/xdptui-*.whl $(DIST)
+	@ls $(DIST)/*.deb
 
 share: dev  ## dist/share: the manual page, and completions for bash, zsh and fish
 	@rm -rf $(DIST)/share

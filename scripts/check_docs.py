@@ -31,6 +31,7 @@ EXAMPLES = {"COMMAND": "undo IF", "FILE": "./FILE", "LINKAGE": "static", "S": "1
 
 SHELL = {"|", ">", ">>", "<", ";", "&&", "||", "&"}
 _LAYOUT = re.compile(r" {2,}")
+_CODE = re.compile(r"[a-z_]+(?:/[a-z_]+)*\.(?:py|[ch]|bpf\.c)")
 _PREFIX = re.compile(r"^(?:\$ )?(?:sudo )?(?:\S*/)?xdptui(?= |$)")
 
 
@@ -72,6 +73,8 @@ def _wrong(root: Path, file: Path, token: Token, targets: set[str]) -> Iterator[
         fence = token.type == "fence"
         commands = [(at + fence, line.strip()) for at, line in enumerate(token.content.splitlines())]
     elif token.type == "code_inline":
+        if _CODE.fullmatch(token.content) and not _is_there(root, token.content):
+            yield 0, f"there is no file `{token.content}`"
         commands = [(0, " ".join(token.content.split()))]
     else:
         return
@@ -84,7 +87,15 @@ def _wrong(root: Path, file: Path, token: Token, targets: set[str]) -> Iterator[
                 yield below, mistake
 
 
-# Links
+# Links and files
+
+
+def _is_there(root: Path, path: str) -> bool:
+    """Whether a source file of the project ends with these folders and this name."""
+    folders = ("core", "xdptui", "bpf", "tests", "scripts")
+    return any(found for folder in folders for found in (root / folder).glob(f"**/{path}")) or (
+        (root / path).exists()
+    )
 
 
 def _dead(root: Path, file: Path, link: str) -> str:

@@ -31,6 +31,7 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.playground import LET_PASS, Playground
+from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.vm
 
@@ -142,7 +143,7 @@ def test_version_1_is_shown_and_not_edited(
     assert running.chain is None
     assert not running.editable
     assert "version 1" in running.note
-    assert "xdp-loader unload" in running.note
+    assert f"xdp-loader unload {playground.ifname} --all" in worded(running.todo)
     assert running.shown is not None
     shown = [(slot.name, slot.priority, slot.actions) for slot in running.shown]
     assert shown == [("two_learn", 7, ActionSet.parse("P")), ("two_enforce", 8, ActionSet.parse("D"))]
@@ -179,8 +180,11 @@ def test_without_pins_a_chain_is_lost(
     assert running.chain is None
     assert running.linkage is Linkage.FREPLACE
     assert "pins are gone" in running.note
-    assert "xdp off" in running.note
     left = 2 if which == "one program" else 0  # a link without its pin is gone, and its component with it
+    # Only where nothing runs behind it is it said how to remove it: components that still run have an owner.
+    off_command = f"ip -n {playground.netns} link set dev {playground.ifname} xdpdrv off"
+    assert (off_command in worded(running.todo)) == (left == 0)
+    assert ("Find its owner" in worded(running.todo)) == (left != 0)
     if kernel() < (5, 13) and left:
         assert "does not tell" in running.note
     else:

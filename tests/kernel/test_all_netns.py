@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from xdpchain.sys import all_netns, bpf
+from xdpchain.sys.namespaces import is_initial
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.playground import LET_PASS, Playground
 
@@ -33,7 +34,7 @@ def nameless(playground: Playground) -> None:
 def test_in_a_named_namespace(attached: int) -> None:
     seen = all_netns.xdp_programs()
     assert attached in seen.programs
-    assert seen.complete is (os.stat("/proc/self/ns/pid").st_ino == all_netns.INITIAL_PID_NAMESPACE)
+    assert seen.complete is is_initial("pid")
 
 
 def test_in_one_that_a_descriptor_holds(playground: Playground, attached: int) -> None:
@@ -56,7 +57,7 @@ def test_in_one_that_a_process_holds(playground: Playground, attached: int) -> N
 
 
 def test_in_a_container_not_all_can_be_seen(monkeypatch: pytest.MonkeyPatch, root: None) -> None:
-    monkeypatch.setattr(all_netns, "INITIAL_PID_NAMESPACE", 1)
+    monkeypatch.setattr(all_netns, "is_initial", lambda kind: False)
     assert not all_netns.xdp_programs().complete
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -331,19 +332,39 @@ def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
         "static",
     ]
 
-    def alone(*more: str) -> subprocess.CompletedProcess[str]:
-        empty = 'mount -t tmpfs tmpfs /sys/fs/bpf && exec "$@"'
-        command = ["unshare", "--mount", "sh", "-c", empty, "sh", *COMMAND, *words, *more]
-        env = {name: value for name, value in os.environ.items() if not name.startswith("LIBXDP")}
-        return subprocess.run(command, capture_output=True, text=True, env=env)
+    empty = "mount -t tmpfs tmpfs /sys/fs/bpf"
+    env = {name: value for name, value in os.environ.items() if not name.startswith("LIBXDP")}
 
-    refused = alone()
+    def among(mounts: Sequence[str], *more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*mounts, *COMMAND, *words, *more], capture_output=True, text=True, env=env, timeout=60
+        )
+
+    ends = ["unshare", "--mount", "sh", "-c", f'{empty} && exec "$@"', "sh"]
+    refused = among(ends, "--mount-bpffs")
     assert refused.returncode == 6, refused.stderr
-    assert "--mount-bpffs" in refused.stderr
-    assert cli.status()["slots"] == []
-    done = alone("--mount-bpffs")
-    assert done.returncode == 0, done.stderr
-    assert [slot["name"] for slot in cli.status()["slots"]] != []
+    assert "mounted for this command" in refused.stderr
+    # Somebody else's mount namespace, which stays.
+    holder = subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", f"{empty} && echo there && exec sleep 60"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"there\n"
+        stays = ["setsid", "--wait", "nsenter", f"--mount=/proc/{holder.pid}/ns/mnt", "--"]
+        refused = among(stays)
+        assert refused.returncode == 6, refused.stderr
+        assert "--mount-bpffs" in refused.stderr
+        assert cli.status()["slots"] == []
+        done = among(stays, "--mount-bpffs")
+        assert done.returncode == 0, done.stderr
+        assert [slot["name"] for slot in cli.status()["slots"]] != []
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
 
 
 def test_the_start_is_cheap(cli: CommandLine) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +34,8 @@ def cost(act: Callable[[], object]) -> Counter[str]:
             made[f"bpf {command.name}"] += 1
             return bpf_call(command, attr)
 
-        def counted_exchange(self: Transport, request: bytearray) -> list[tuple[int, bytes]]:
-            replies = exchange(self, request)
+        def counted_exchange(self: Transport, request: bytearray, **options: Any) -> list[tuple[int, bytes]]:
+            replies = exchange(self, request, **options)
             made["netlink requests"] += 1
             made["netlink messages"] += len(replies)
             return replies

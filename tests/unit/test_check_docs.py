@@ -25,6 +25,8 @@ DOCUMENT = """\
 `xdptui folow`, `xdptui load|unlaod`, `xdptui move IF [SLOT TO]`, `xdptui move [IF`; but
 `xdptui follow`, `xdptui load|unload`, `xdptui move IF SLOT TO`, `xdptui --help`, `xdptui plan FILE`, `xdptui
 watch [IF] [--json]`, `xdptui set IF SLOT --shadow | --no-shadow` are good.
+
+`rooms/here.py` and `here.py` are there, `rooms/gone.py` is not.
 """
 
 FOUND = [
@@ -38,12 +40,15 @@ FOUND = [
     "13: `xdptui load` is refused: the following arguments are required: IF, OBJ",
     "13: `xdptui move IF` is refused: the following arguments are required: SLOT, TO",
     "13: `xdptui move [IF` can't be read: a bracket has no other half",
+    "17: there is no file `rooms/gone.py`",
 ]
 
 
 def test_what_leads_nowhere_or_is_refused_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.md").write_text(DOCUMENT)
     (tmp_path / "good.md").write_text("## There\n\n[back](bad.md) `xdptui status`\n")
+    (tmp_path / "core" / "rooms").mkdir(parents=True)
+    (tmp_path / "core" / "rooms" / "here.py").touch()
     (tmp_path / "Makefile").write_text("demo: setup\n")
     subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
     subprocess.run(["git", "add", "."], cwd=tmp_path, check=True)

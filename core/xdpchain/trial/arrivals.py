@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from ipaddress import ip_address
 
 from xdpchain.errors import XdpChainError
@@ -52,17 +53,21 @@ class Arrival:
 
 @dataclass
 class Arrivals:
-    """Looks for them in one network namespace; the kernel is asked for its devices once. ``doubts`` are
-    places that packets come from and that can't be told, a sentence each.
+    """Looks for them in one network namespace; the kernel is asked for its devices once, and only where
+    there is a connection to look for: there may be thousands. ``doubts`` are places that packets come from
+    and that can't be told, a sentence each.
     """
 
     netlink: Netlink
     doubts: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._links = {link.ifindex: link for link in self.netlink.links()}
         self._neighbors: dict[int, tuple[NeighborEntry, ...]] = {}
         self._ipsec: tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]] | None = None
+
+    @cached_property
+    def _links(self) -> dict[int, LinkInfo]:
+        return {link.ifindex: link for link in self.netlink.links()}
 
     def of(self, way: Way, source: str, destination: str, protocol: str) -> tuple[Arrival, ...]:
         """Of packets from ``source`` to ``destination``, which is ours; ``way`` is that to ``source``."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xdpchain.bytecode.instructions import LET_PASS
@@ -173,9 +173,8 @@ def what_if(
             interface.netns,
             lambda: tuple(Crossing(one, old.send(one, ingress), new.send(one, ingress)) for one in packets),
         )
-        names = _interfaces(interface)
         for one in (old, new):
-            one.survey(names, runs=one is old)
+            one.survey(interface, runs=one is old)
         return WhatIf(interface, old.side, new.side, crossings, _unknown(crossings, old, new, arrived))
 
 
@@ -207,10 +206,10 @@ class _Tried:
             return Outcome(why=f"{error.what}: {error.why}" if error.why else error.what)
         return Outcome(row.slots, row.verdict, row.frame_out)
 
-    def survey(self, names: Mapping[int, str], *, runs: bool) -> None:
+    def survey(self, interface: Interface, *, runs: bool) -> None:
         """Look at what the components ask the kernel for, and where they redirect to."""
         if self.trial is not None:
-            self.places = _places(self.trial, names, runs)
+            self.places = _places(self.trial, interface, runs)
             to_stack = frozenset(where.slot for _, where, has in self.places if only_to_stack(where, has))
             self.side = replace(self.side, to_stack=to_stack)
 
@@ -279,15 +278,17 @@ def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: b
     return tuple(found)
 
 
-def _interfaces(interface: Interface) -> dict[int, str]:
-    try:
-        with Netlink(interface.netns) as netlink:
-            return {link.ifindex: link.name for link in netlink.links()}
-    except XdpChainError:
-        return {}
+def _names(interface: Interface, ifindexes: Iterable[int]) -> Iterator[str]:
+    """What devices of the interface's namespace are called."""
+    with Netlink(interface.netns) as netlink:
+        for ifindex in ifindexes:
+            try:
+                yield netlink.link(ifindex).name
+            except XdpChainError:
+                yield f"interface {ifindex}"
 
 
-def _places(trial: Trial, names: Mapping[int, str], runs: bool) -> list[tuple[str, Where, Traits]]:
+def _places(trial: Trial, interface: Interface, runs: bool) -> list[tuple[str, Where, Traits]]:
     """Each slot's key, what is known of it, and what it does."""
     found = []
     for i, part in enumerate(trial.parts):
@@ -297,7 +298,7 @@ def _places(trial: Trial, names: Mapping[int, str], runs: bool) -> list[tuple[st
                 info = bpf.map_info(fd)
                 kinds[name] = bpf.map_type_name(info.type)
                 if kinds[name] in TO_DEVICES:
-                    devices[name] = [names.get(n, f"interface {n}") for n in device_targets(fd, info)]
+                    devices[name] = list(_names(interface, device_targets(fd, info)))
             except bpf.BpfError:  # no permission to read it: its targets stay unknown
                 continue
         component = part.slot.component
