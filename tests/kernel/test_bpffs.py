@@ -122,6 +122,20 @@ def test_the_lock_is_a_flock_on_the_directory_that_libxdp_locks(root: Path) -> N
     assert not held_elsewhere(path)
 
 
+def test_the_link_that_ip_makes_there_is_named_with_what_mends_it(root: Path) -> None:
+    (root / "tc").mkdir()
+    (root / "xdp").symlink_to(f"{root}/tc/")  # what iproute2 makes before it loads an object
+    for use in (bpffs.dispatch_dirs, lambda: bpffs.lock().__enter__()):
+        with pytest.raises(KernelRefused, match="is a link, which is not followed") as caught:
+            use()
+        command = str(caught.value.todo).split("`")[1]
+        assert command == f"rm '{root}/xdp'"
+    subprocess.run(command, shell=True, check=True)
+    with bpffs.lock() as locked:
+        assert locked == root / "xdp"
+    assert (root / "tc").is_dir()
+
+
 def test_without_a_bpffs_the_fallback_is_locked(unmounted: Path, tmp_path: Path) -> None:
     with bpffs.lock() as path:
         assert path == tmp_path / "fallback"

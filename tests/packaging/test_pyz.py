@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -26,7 +27,8 @@ class Bare:
     """Runs the file with the Python that the virtual environment was made from, and nothing around it."""
 
     def __init__(self, pyz: Path, empty: Path) -> None:
-        (empty / "bin").mkdir()
+        self.pyz = pyz
+        (empty / "bin").mkdir(parents=True)
         # No compiler along PATH, no pip, bpftool or systemd-run.
         self.environ = {"PATH": str(empty / "bin"), "HOME": str(empty), "XDG_STATE_HOME": str(empty)}
         python = os.path.realpath(sys.executable)
@@ -65,7 +67,7 @@ def test_nothing_of_it_is_compiled_for_one_machine(pyz: Path) -> None:
 
 
 def test_it_changes_a_chain_and_its_guardian_takes_the_change_back(
-    bare: Bare, playground: Playground, samples: Path
+    bare: Bare, pyz: Path, tmp_path: Path, playground: Playground, samples: Path
 ) -> None:
     interface, there = playground.ifname, ("--netns", playground.netns)
 
@@ -77,7 +79,9 @@ def test_it_changes_a_chain_and_its_guardian_takes_the_change_back(
 
     bare("load", interface, str(samples / "firewall.o"), *there)
     assert names() == ["xdp_firewall"]
-    bare("load", interface, str(samples / "drop.o"), "--confirm", "3", *there)
+    going = Bare(Path(shutil.copy(pyz, tmp_path / "going.pyz")), tmp_path / "elsewhere")
+    going("load", interface, str(samples / "drop.o"), "--confirm", "3", *there)
+    going.pyz.unlink()  # a guardian has what it needs: the file may be replaced while a change waits
     assert sorted(names()) == ["xdp_drop", "xdp_firewall"]
     end = time.monotonic() + 30
     while running()["armed"] and time.monotonic() < end:

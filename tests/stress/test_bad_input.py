@@ -396,8 +396,8 @@ def test_a_bpf_filesystem_that_is_full_of_strangers(
     """Directories of others beside our pins are no obstacle, and stay."""
     strangers = ["somebody", "xdp/dispatch-x", "xdptui/readme", "xdptui/\u00b2"]
     # No program has such an id, so these look like ours, left behind. What is in the second is not.
-    stale = ["xdp/dispatch-1-99999999999", "xdptui/88888888888"]
-    strangers += ["xdptui/99999999999", "xdptui/99999999999/theirs"]
+    stale = ["xdp/dispatch-1-4294967293", "xdptui/4294967294"]
+    strangers += ["xdptui/4294967293", "xdptui/4294967293/theirs"]
     for name in strangers + stale:
         (scene.bpffs / name).mkdir(parents=True, exist_ok=True)
     assert command(capsys, *scene.load(samples / "tailcalls.o"))[0] == 0

@@ -57,13 +57,6 @@ class BuiltChain:
 
     def pin(self) -> None:
         number = bpf.prog_info(self.program).id
-        if self._counters is not None:
-            try:
-                share_with(self._running, self._counters)
-            except bpf.BpfError as error:
-                raise bpf.refusal(
-                    error, "the running chain's counts can't be told of the new ones"
-                ) from error
         held = [*self._arrays, *(fd for part in self.parts for fd in part.maps.values())]
         infos = {fd: bpf.map_info(fd) for fd in held}
         arrays = {info.id: fd for fd, info in infos.items() if info.type == bpf.MapType.PROG_ARRAY}
@@ -73,6 +66,14 @@ class BuiltChain:
         for part in self.parts:
             for name, path in part.pins:
                 self._undo.append(pin_map(part.maps[name], path))
+        # Last, for a map that is bound to a program stays: a change that can't be pinned leaves none behind.
+        if self._counters is not None:
+            try:
+                share_with(self._running, self._counters)
+            except bpf.BpfError as error:
+                raise bpf.refusal(
+                    error, "the running chain's counts can't be told of the new ones"
+                ) from error
 
     def unpin(self) -> None:
         while self._undo:

@@ -426,6 +426,13 @@ def _process(pid: int) -> tuple[str, bool]:
 def _refused(what: str, error: OSError) -> XdpChainError:
     if error.errno in (errno.EPERM, errno.EACCES):
         return _denied(what, error)
+    if error.errno == errno.ENOTDIR and (place := Path(*_lock_place())).is_symlink():
+        return KernelRefused(
+            what,
+            "it is a link, which is not followed; iproute2 makes one when it loads an object",
+            f"Remove the link, not what it leads to: `rm {shlex.quote(os.fspath(place))}`",
+            detail=f"it leads to {place.readlink()}",
+        )
     return KernelRefused(what, error.strerror or str(error), detail=_words(error))
 
 

@@ -62,6 +62,9 @@ def open_pinned(ifindex: int, inode: int) -> Pinned | None:
 
 
 def _opened(directory: TrustedDirectory) -> Pinned | None:
+    """None where the map is not pinned, or is not one of ours. Raises BpfError, Untrusted."""
+    if not directory.holds_file(COUNTERS):  # a BpfError is no FileNotFoundError, whatever its errno
+        return None
     counters = directory.get(COUNTERS)
     info = bpf.map_info(counters)
     shape = (info.type, info.value_size, info.max_entries)
@@ -182,8 +185,7 @@ def _complete(
         for prog_id, (_, pin) in _links(old).items():
             if prog_id not in wanted:
                 old.unlink(pin)
-        with contextlib.suppress(FileNotFoundError):
-            existing = _opened(old)
+        existing = _opened(old)
     if existing is None:
         _remove(parent, name)
     else:
