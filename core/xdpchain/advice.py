@@ -35,7 +35,7 @@ class Do(Enum):
     RELINK = auto()  # the linkage that can, for the chain that runs
     LINK_ANEW = auto()  # the linkage that it has
     CHOOSE_GENERIC = auto()
-    LIFT_POLICY = auto()
+    LIFT_POLICY = auto()  # the slot
     SWITCH_COUNTERS_ON = auto()
     SHADOW_AGAIN = auto()  # the slot
     START_WITH_FRESH_MAPS = auto()
@@ -83,13 +83,6 @@ class Advice:
     netns: str | None = None
     args: tuple[str, ...] = ()
     otherwise: Advice | None = None
-
-    def __str__(self) -> str:
-        """The kind and what it is about, for a log; what people read is worded by the faces."""
-        about = ", ".join((*((self.interface,) if self.interface else ()), *self.args))
-        words = self.do.name.replace("_", " ").capitalize()
-        said = f"{words}: {about}" if about else words
-        return f"{said}; or {self.otherwise}" if self.otherwise else said
 
     def __or__(self, other: Advice) -> Advice:
         last = other if self.otherwise is None else self.otherwise | other

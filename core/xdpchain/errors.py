@@ -40,8 +40,9 @@ class XdpChainError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
+        """What failed and why, and what to do where that is words: advice gets its own from the faces."""
         text = f"{self.what}: {self.why}" if self.why else self.what
-        return f"{text}. {self.todo}" if self.todo else text
+        return f"{text}. {self.todo}" if self.todo and isinstance(self.todo, str) else text
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_revive, (type(self), self.what, self.why, self.todo, self.detail))

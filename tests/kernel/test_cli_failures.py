@@ -169,7 +169,7 @@ def test_somebody_elses_program_is_shown_and_left_alone(cli: CommandLine) -> Non
         assert refused.error["todo"]
         assert cli("plan", *command).code == 4
     table = cli("status", cli.interface).out
-    assert "by foreign" in table
+    assert "somebody else's" in table
     assert "=>" not in table
     assert cli.status() == entry
 

@@ -578,7 +578,8 @@ def test_others_programs_are_not_written_down(cli: CommandLine, samples: Path, f
 
 def test_an_empty_spec_is_nothing_to_do(cli: CommandLine, file: Path) -> None:
     file.write_text("")
-    assert cli("plan", str(file)).code == 0
+    planned = cli("plan", str(file))
+    assert (planned.code, "names no interface" in planned.err) == (0, True), "said, for it is rarely meant"
     assert cli("apply", str(file), "--json").json["interfaces"] == []
 
 
@@ -616,3 +617,17 @@ def test_what_another_tool_loaded_is_kept_and_not_made(cli: CommandLine, file: P
     cli.ok("unload", cli.interface, "--all")
     cli.ok("apply", str(file))
     assert [slot["name"] for slot in cli.status()["slots"]] == ["xdp_pass", "xdp_firewall", "xdp_monitor"]
+
+
+def test_where_a_spec_is_saved_to(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static")
+    plain = cli("save", cli.interface)
+    assert cli("save", cli.interface, "-o", "-").out == plain.out
+    assert not (tmp_path / "-").exists()
+    missing = cli("save", cli.interface, "-o", str(tmp_path / "missing/x.toml"))
+    assert (missing.code, "there is no directory" in missing.err) == (5, True)
+    assert not (tmp_path / "missing").exists()
+    for words in ((), ("--force",)):
+        refused = cli("save", cli.interface, "-o", str(tmp_path), *words)
+        assert (refused.code, "it is a directory" in refused.err) == (7, True)

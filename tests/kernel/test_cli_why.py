@@ -96,3 +96,11 @@ def test_a_program_of_somebody_else_is_read_from_the_kernel(cli: CommandLine, sa
 def test_where_nothing_runs(cli: CommandLine) -> None:
     assert cli("why", cli.interface, "0").code == 5
     assert "no program runs" in cli("why", cli.interface, "--interval", "0.1").out
+
+
+def test_counters_that_are_off_are_said_to_be(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static", "--no-counters")
+    note = cli.ok("why", cli.interface, "--interval", "0.1").json["note"]
+    on = f"xdptui set {cli.interface} --counters --netns {cli.playground.netns}"
+    assert note == f"its counters are off. `{on}` switches the counters on"
+    assert f"nothing is counted: {note}" in cli("why", cli.interface, "--interval", "0.1").out

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import change, look_at, run_through, scripted_chain
+from xdpchain.advice import Do, advise
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
@@ -81,8 +82,9 @@ def test_the_kernel_remembers_policies_and_lifting_them_leaves_no_code(
 
 def test_what_can_not_keep_a_policy_refuses_it(playground: Playground, samples: Path) -> None:
     chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE).police(0, Policy(FIREWALL))
-    with pytest.raises(InvalidInput, match="static"):
+    with pytest.raises(InvalidInput, match="freplace") as caught:
         make_plan(look_at(playground), chain)
+    assert caught.value.todo == advise(Do.CHOOSE_LINKAGE, "static")
     uncounted = scripted_chain(samples, [PASS_ON], Linkage.STATIC, counters=False).police(0, Policy(FIREWALL))
     with pytest.raises(InvalidInput, match="counters"):
         make_plan(look_at(playground), uncounted)

@@ -357,7 +357,7 @@ def test_the_log_says_who_what_and_when(cli: CommandLine) -> None:
     text = cli("log", cli.interface).out
     assert f"? program {second['after']['program']} became nothing, not with xdptui" in text
     assert "to be confirmed in 60 s" in text
-    assert text.splitlines()[-1].startswith("now: program ")
+    assert text.splitlines()[-1].startswith("program ")
     assert len(cli.ok("log", cli.interface, "--last", "1").json["entries"]) == 1
 
 

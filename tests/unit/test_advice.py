@@ -18,7 +18,7 @@ from xdpchain.model.chain import Interface
 from xdpchain.model.commands import Commands, quote
 from xdptui.commands.arguments import command_parser
 from xdptui.outcome import Talk
-from xdptui.words.advice import KEYS, WORDS, worded
+from xdptui.words.advice import KEYS, WORDS, told, worded
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = {
@@ -26,6 +26,7 @@ ARGUMENTS = {
     Do.CHOOSE_LINKAGE: ("static", "tailcall"),
     Do.RELINK: ("static",),
     Do.LINK_ANEW: ("tailcall",),
+    Do.LIFT_POLICY: ("0",),
     Do.SHADOW_AGAIN: ("0",),
     Do.MOVE_PINNED_MAP: ("/sys/fs/bpf/kept",),
     Do.LOWER_MTU: ("3498",),
@@ -100,9 +101,16 @@ def test_alternatives_and_who_asks() -> None:
     assert worded("Just words") == "Just words"
     assert "sudo" in worded(advise(Do.GET_PERMISSION, "CAP_BPF"), root=False)
     assert worded(advise(Do.GET_PERMISSION, "CAP_BPF"), root=True).endswith("have CAP_BPF")
-    assert str(NotFound("no chain", "none runs", advise(Do.LOAD, on=Interface("e", 3)))) == (
-        "no chain: none runs. Load: e"
-    )
+
+
+def test_advice_has_no_words_but_those_of_the_faces() -> None:
+    """An error that another sentence embeds never shows what the kinds of advice are called."""
+    advised = NotFound("no chain", "none runs", advise(Do.LOAD, on=Interface("e", 3)) | advise(Do.USE_STATIC))
+    assert str(advised) == "no chain: none runs"
+    assert told(advised).startswith("no chain: none runs. `xdptui load e OBJ` loads a program; or static")
+    assert told(advised, keys=True).startswith("no chain: none runs. Press l")
+    assert str(NotFound("no chain", "none runs", "Load one")) == "no chain: none runs. Load one"
+    assert told(NotFound("no chain")) == told(OSError("no chain")) == "no chain"
 
 
 def test_the_command_line_says_which_namespace(capsys: pytest.CaptureFixture[str]) -> None:

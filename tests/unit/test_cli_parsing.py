@@ -13,6 +13,7 @@ import pytest
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Component, Interface, Mode, Slot
+from xdpchain.model.runconfig import MAX_PRIORITY
 from xdptui import cli
 from xdptui.commands import options as values
 from xdptui.commands.arguments import CHANGING, COMMANDS, command_parser, spelled_out
@@ -225,3 +226,20 @@ def test_the_mouse_may_be_left_to_the_terminal(monkeypatch: pytest.MonkeyPatch) 
     assert cli.main([]) == 0
     assert cli.main(["--no-mouse"]) == 0
     assert asked == [True, False]
+
+
+def test_what_may_be_left_out_is_not_asked_for() -> None:
+    for command, missing in (("record", "FILE"), ("unload", "IF")):
+        with pytest.raises(UsageError) as caught:
+            command_parser().parse_args([command])
+        assert caught.value.what == f"the following arguments are required: {missing}"
+    given = command_parser().parse_args(["record", "f"])
+    assert given.interfaces == []
+    assert command_parser().parse_args(["record", "f", "--force", "a", "b"]).interfaces == ["a", "b"]
+
+
+def test_a_priority_says_its_range() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        values.priority("-5")
+    assert "a whole number, 0 or more" in caught.value.why
+    assert f"0 to {MAX_PRIORITY}" in str(caught.value)

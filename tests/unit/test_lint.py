@@ -42,7 +42,8 @@ def said(found: tuple[Warning, ...], words: str) -> list[Warning]:
 @pytest.mark.parametrize(
     ("actions", "slot", "words"),
     [
-        (["none", "P", "P"], 0, "b, c never run"),
+        (["none", "P", "P"], 0, "a always ends the chain: b, c never run"),
+        (["P", "none", "P"], 1, "c never runs"),
         (["PD", "P"], 0, "XDP_DROP: a later slot decides"),
         (["P", "PD"], 1, "XDP_PASS ends the chain"),
         (["P", "PT"], 1, "XDP_TX turns into XDP_PASS"),

@@ -84,3 +84,12 @@ def test_modes_are_not_mixed() -> None:
         make_plan(running(chain), Chain(chain.slots, mode=Mode.GENERIC))
     with pytest.raises(InvalidInput, match="offload"):
         make_plan(Running(DEVICE), Chain(chain.slots, mode=Mode.OFFLOAD))
+
+
+def test_steps_agree_in_number() -> None:
+    chain = loaded("a")
+    steps = make_plan(running(chain), chain.add(Slot.of(Component("b")))).steps
+    assert "keep the maps of 1 running component" in steps
+    assert any(step.startswith("link 2 slots into") for step in steps)
+    (_, first, *_) = make_plan(Running(DEVICE), Chain().add(Slot.of(Component("a")))).steps
+    assert first.startswith("link 1 slot into")

@@ -68,7 +68,7 @@ def test_the_table_without_counts() -> None:
 
 def test_a_foreign_program_and_its_note() -> None:
     table = status_table([(FOREIGN, None)])
-    assert "by foreign" in table
+    assert "somebody else's" in table
     assert "=>" not in table
     assert "\x1b" not in table
 

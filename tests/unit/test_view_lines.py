@@ -204,7 +204,7 @@ def test_no_key_is_bound_twice() -> None:
 def test_inspector_names_overrides_and_warnings() -> None:
     chain = Chain((slot(0, ""), slot(1)))
     text = "\n".join(line.text for line in inspector_lines(chain, chain.slots[0], None, 100))
-    assert "continues on nothing" in text
+    assert "always ends the chain" in text
     assert "declared" in text
     assert "not loaded yet" in text
     assert all(line.width == 100 for line in inspector_lines(chain, chain.slots[0], chain.slots[1], 100))

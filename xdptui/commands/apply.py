@@ -37,6 +37,8 @@ def run(options: Namespace) -> int:
         return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
+    if not wanted.spec.interfaces:
+        talk.warn(f"{wanted.source} names no interface: there is nothing to do")
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
     results = [Result(one.name, one.netns, State.FAILED, error=_absent(one)) for one in missing]

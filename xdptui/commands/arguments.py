@@ -318,7 +318,9 @@ def _load(parser: argparse.ArgumentParser) -> None:
 
 def _unload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument("slots", metavar="SLOT", nargs="*", help="slot numbers, or names of components")
+    parser.add_argument(
+        "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
+    )
     parser.add_argument(
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
@@ -410,7 +412,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interfaces", metavar="IF", nargs="+", help="interfaces, or globs such as 'eth*'")
     parser.add_argument(
         "-o", "--output", metavar="FILE",
-        help="write it there (default: standard output); a spec that is there is updated, its comments stay",
+        help="where to (default, and -: standard output); a spec that is there is updated, its comments stay",
     )  # fmt: skip
     parser.add_argument("--objects", metavar="DIR", help="write the object files out of the kernel, into DIR")
     parser.add_argument("--force", action="store_true", help="replace FILE, whatever is in it")
@@ -557,7 +559,7 @@ def _readings(parser: argparse.ArgumentParser) -> None:
 
 def _record(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="where to (and FILE.1, the part before)")
-    parser.add_argument("interfaces", metavar="IF", nargs="*", help="these interfaces (default: all)")
+    parser.add_argument("interfaces", metavar="IF", nargs="*", default=[], help="these alone (default: all)")
     parser.add_argument(
         "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
     )
@@ -582,7 +584,7 @@ def _replay(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interfaces", metavar="IF", nargs="*", help="these interfaces (default: all)")
+    parser.add_argument("interfaces", metavar="IF", nargs="*", default=[], help="these alone (default: all)")
     parser.add_argument(
         "--listen", metavar="ADDR", default="127.0.0.1:9435",
         help="HOST:PORT, or PORT on this machine alone (default 127.0.0.1:9435)",

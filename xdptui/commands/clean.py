@@ -12,6 +12,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.permissions import require_capabilities
 from xdptui.outcome import write
+from xdptui.words.advice import told
 from xdptui.words.printable import printable
 
 __all__ = ["run"]
@@ -60,7 +61,7 @@ def _taken_back(running: Running, dry_run: bool) -> str:
     try:
         take_back_left_over(running)
     except XdpChainError as error:
-        return str(error)
+        return told(error)
     return ""
 
 

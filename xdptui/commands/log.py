@@ -43,7 +43,7 @@ def run(options: Namespace) -> int:
     what = author_of(running)
     if not _known(found, now):
         what += "; not made with xdptui, or the journal could not be written then"
-    write("\n".join([*lines, printable(f"now: {what}")]))
+    write("\n".join([*lines, printable(what)]))
     return 0
 
 

@@ -13,6 +13,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.permissions import require_capabilities
+from xdpchain.spec.files import STDIN
 from xdpchain.spec.saving import saved, write_spec
 from xdpchain.spec.values import is_glob
 from xdptui.outcome import Talk, write
@@ -24,32 +25,33 @@ def run(options: Namespace) -> int:
     """Write down what some interfaces run."""
     talk = Talk(options.json, bool(options.verbose))
     runnings, warnings = _found(options.interfaces, options.netns)
+    output = None if options.output == STDIN else options.output
     chains = [(running.interface, _chain(running)) for running in runnings]
-    made = saved(chains, objects=options.objects, beside=options.output)
+    made = saved(chains, objects=options.objects, beside=output)
     warnings += made.warnings
     warnings += [
         f"a change of {one.interface} waits to be confirmed: this is what it put there"
         for one in runnings
         if one.armed is not None
     ]
-    if options.output is not None:
-        write_spec(made, options.output, replace=options.force)
+    if output is not None:
+        write_spec(made, output, replace=options.force)
     for warning in warnings:
         talk.warn(warning)
     if options.json:
         document = {
-            "path": options.output,
+            "path": output,
             "interfaces": [{"interface": one.name, "netns": one.netns} for one, _ in chains],
             "objects": list(made.files),
             "warnings": warnings,
             "spec": made.text,
         }
         write(json.dumps(document, indent=2))
-    elif options.output is None:
+    elif output is None:
         write(made.text.rstrip("\n"))
     else:
         names = ", ".join(str(one) for one, _ in chains)
-        write(f"{options.output}: what {names} run{'s' * (len(chains) == 1)}")
+        write(f"{output}: what {names} run{'s' * (len(chains) == 1)}")
         for path in made.files:
             write(f"  object file {path}")
     return 0

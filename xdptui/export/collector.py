@@ -15,6 +15,7 @@ from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdptui.export.metrics import METRICS, SECONDS, UP, Metric, Value, values
+from xdptui.words.advice import told
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.readings import counts_already
 
@@ -48,7 +49,7 @@ class ChainCollector(Collector):
                 self.trouble = ""
             except (XdpChainError, OSError) as error:
                 found.clear()
-                self.trouble = str(error)
+                self.trouble = told(error)
             found.append(Value(UP, (), float(not self.trouble)))
         found.append(Value(SECONDS, (), time.monotonic() - began))
         families = {metric: _family(metric) for metric in METRICS}

@@ -10,6 +10,7 @@ from xdpchain.model.chain import Linkage
 from xdptui.main.confirm_flow import ConfirmFlow
 from xdptui.main.desk import Controller, Desk
 from xdptui.main.panes import Panes
+from xdptui.words.advice import told
 from xdptui.words.numbers import short
 from xdptui.workers.alarm import Alarmed
 from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own, Surveyed, TakenBack
@@ -83,10 +84,12 @@ class KernelNews(Controller):
             self._panes.show_tables()
 
     def look_failed(self, event: LookFailed) -> None:
-        self._panes.trouble = str(event.error)
+        self._panes.trouble = told(event.error, keys=True)
         self._panes.show()
         if not self._unreadable and self.session.surveyed:
-            self._desk.notify(str(event.error), title="The kernel can't be read", severity="error")
+            self._desk.notify(
+                told(event.error, keys=True), title="The kernel can't be read", severity="error"
+            )
         self._unreadable = True
 
     def capabilities(self, event: Capabilities) -> None:

@@ -21,6 +21,7 @@ from xdptui.render.armed_text import armed_line, settled_line
 from xdptui.render.following_text import following_line
 from xdptui.render.quantities import octets
 from xdptui.words.advice import worded
+from xdptui.words.owners import whose
 from xdptui.words.printable import printable
 from xdptui.words.shadow_text import shadow_line
 
@@ -101,7 +102,7 @@ def _waiting(running: Running, now: float) -> list[str]:
 
 
 def _whose(running: Running) -> str:
-    words = [f"by {running.owner}"] if running.owner else []
+    words = [whose(running.owner)] if running.owner else []
     if running.linkage:
         words.append(f"{running.linkage} linkage" + f" ({running.form})" * bool(running.form))
     if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there the first slot's program is it

@@ -8,6 +8,7 @@ from typing import Any
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
 from xdptui.words.numbers import UNKNOWN, short
+from xdptui.words.owners import whose
 from xdptui.words.printable import printable
 from xdptui.words.rates import Rates, Reading
 
@@ -39,7 +40,9 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
 def _head(running: Running) -> str:
     words = [printable(str(running.interface))]
     if running.hook is not None:
-        words.append(f"{running.mode} mode, by {running.owner}")
+        words.append(
+            f"{running.mode} mode, {whose(running.owner)}" if running.owner else f"{running.mode} mode"
+        )
     if running.linkage is not None:
         words.append(f"{running.linkage} linkage")
     return ", ".join(words)

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xdpchain.advice import Do, advise
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
 from xdpchain.observe.reasons import SlotReasons, attribute
 from xdptui.render.verdicts_text import site_document, site_words
+from xdptui.words.advice import worded
 from xdptui.words.numbers import short
 from xdptui.words.printable import printable
 from xdptui.words.rates import Rates, Reading
@@ -76,7 +78,7 @@ def reasons_table(
     """One interface: each slot with its rows."""
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
-        lines.append(f"  nothing is counted: {printable(why or running.note or 'no program runs')}")
+        lines.append(f"  nothing is counted: {printable(_why_not(running, why))}")
     for slot in slots:
         lines.append(f"  slot {slot.index} {printable(slot.name)}")
         if slot.why:
@@ -112,8 +114,18 @@ def why_document(
         "interface": running.interface.name,
         "netns": running.interface.netns,
         "slots": [_slot_document(slot, reading, code) for slot in slots],
-        "note": "" if reading else why or running.note,
+        "note": "" if reading else _why_not(running, why),
     }
+
+
+def _why_not(running: Running, why: str) -> str:
+    """Why nothing is counted there: ``why`` where its counters could not be opened."""
+    if why or running.note:
+        return why or running.note
+    if not running.hooks:
+        return "no program runs"
+    todo = worded(advise(Do.SWITCH_COUNTERS_ON, on=running.interface), running.interface.netns)
+    return f"its counters are off. {todo}"
 
 
 def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None) -> dict[str, Any]:

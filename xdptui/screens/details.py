@@ -18,6 +18,7 @@ from textual.widgets import Button, RichLog, Static, TabbedContent, TabPane
 from xdpchain.model.chain import Slot
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
+from xdptui.words.advice import told
 
 if TYPE_CHECKING:
     from xdpchain.observe.details import Details
@@ -128,7 +129,7 @@ class DetailsScreen(Dialog[None]):
             try:
                 text = make()
             except Exception as error:  # shown to the user, in words
-                text = str(error)
+                text = told(error)
             self.post_message(self.Listed(tab, text))
 
         self.run_worker(work, thread=True, group=tab, exit_on_error=False)

@@ -33,7 +33,7 @@ class DialogKeys(Dialog[None]):
 
     def body(self) -> ComposeResult:
         for keys, words in self._lines:
-            yield Static(Content.assemble((f" {keys:<18}", "bold"), words))
+            yield Static(Content.assemble((f" {keys:<17} ", "bold"), words))
         yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")
 
     def buttons(self) -> ComposeResult:

@@ -25,6 +25,7 @@ from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head
 from xdptui.widgets.row_list import RowList
+from xdptui.words.advice import told
 from xdptui.workers.packet_follower import Began, Ended, Followings, FollowMessage, Packets, Progress
 
 __all__ = ["FollowScreen"]
@@ -215,7 +216,7 @@ class FollowScreen(Dialog[None]):
         self._going = False
         self._state = f"ENDED{f': {event.why}' if event.why else ''}; the chain is as it was. "
         if event.error is not None:
-            self._trouble = str(event.error)
+            self._trouble = told(event.error, keys=True)
             if not self._packets:
                 self.set_focus(self.query_one("#expression"))
         self._show()

@@ -29,7 +29,7 @@ from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
-from xdptui.words.advice import worded
+from xdptui.words.advice import told, worded
 
 if TYPE_CHECKING:
     from xdpchain.change.checks import Finding
@@ -323,7 +323,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def _show(self) -> None:
         facts: list[Content] = []
         if self._error is not None:
-            facts.append(Content.styled(str(self._error), "$error"))
+            facts.append(Content.styled(told(self._error, keys=True), "$error"))
             if self._error.detail:
                 facts.append(Content.styled(self._error.detail, "dim"))
         elif self._object is not None and self._component is not None:

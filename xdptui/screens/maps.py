@@ -27,6 +27,7 @@ from xdptui.view.cells import Cell
 from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.row_list import RowList
+from xdptui.words.advice import told
 from xdptui.workers.map_reader import Entries, Listed, Looked, MapReader, Planned, Trouble, Written
 
 __all__ = ["MapsScreen"]
@@ -268,7 +269,7 @@ class MapsScreen(Dialog[None]):
     def on_trouble(self, event: Trouble) -> None:
         self._waiting = False
         if event.name is None or event.name == self._name:
-            self._note = str(event.error)
+            self._note = told(event.error, keys=True)
             self._entries, self._next = [], None
             self._show()
 

@@ -16,7 +16,7 @@ from xdpchain.change.plan import Change, ChangeKind, Plan
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.facts import finding_text
-from xdptui.words.advice import worded
+from xdptui.words.advice import told, worded
 from xdptui.workers.plan_check import PlanCheck, check_plan
 
 __all__ = ["PlanDialog"]
@@ -155,7 +155,7 @@ class PlanDialog(Dialog[bool]):
         try:
             found = check_plan(self.plan)
         except Exception as error:  # applying does without the check: shown in its place
-            found = PlanCheck(packets=f"not tried: {error}")
+            found = PlanCheck(packets=f"not tried: {told(error)}")
         self.post_message(self.Checked(found))
 
     def on_plan_dialog_checked(self, event: Checked) -> None:

@@ -15,6 +15,7 @@ from xdpchain.model.policy import Answer, Policy
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.one_of import OneOf
+from xdptui.words.advice import told
 
 __all__ = ["PolicyDialog"]
 
@@ -71,7 +72,7 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         try:
             policy = self._policy()
         except InvalidInput as error:
-            text, fits = str(error), False
+            text, fits = told(error, keys=True), False
         else:
             text, fits = f"It {policy}." if policy else "It may return anything.", policy != self._before
         self.query_one("#outcome", Static).update(text)

@@ -22,6 +22,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.screens.object_paths import complete
+from xdptui.words.advice import told
 
 if TYPE_CHECKING:
     from xdpchain.trial.whatif import Crossing, WhatIf
@@ -147,7 +148,8 @@ class WhatIfScreen(Dialog[None]):
         if isinstance(event.found, Exception):
             self._tried, self._rows, self._notes = None, (), ()
             error = event.found
-            text = str(error) if isinstance(error, XdpChainError) else f"{type(error).__name__}: {error}"
+            known = isinstance(error, XdpChainError)
+            text = told(error, keys=True) if known else f"{type(error).__name__}: {error}"
             self._show(Content.styled(text, "$error"))
             return
         from xdptui.words.whatif_words import arranged, summary

@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping
 
 from xdpchain.advice import Advice, Do
+from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
 from xdpchain.model.commands import Commands
 
-__all__ = ["KEYS", "WORDS", "worded"]
+__all__ = ["KEYS", "WORDS", "told", "worded"]
 
 WORDS: dict[Do, str] = {
     Do.GET_PERMISSION: "",  # depends on who asks
@@ -26,7 +27,7 @@ WORDS: dict[Do, str] = {
     Do.RELINK: "`{0}` changes the chain's linkage",
     Do.LINK_ANEW: "The next change links the chain anew, as does `{0}`",
     Do.CHOOSE_GENERIC: "Use generic mode ({0}): slower, but it works with every driver and MTU",
-    Do.LIFT_POLICY: "Lift the policy ({0})",
+    Do.LIFT_POLICY: "Lift the policy (`{0}`)",
     Do.SWITCH_COUNTERS_ON: "`{0}` switches the counters on",
     Do.SHADOW_AGAIN: "`{0}` puts it back into shadow",
     Do.START_WITH_FRESH_MAPS: "Start with empty maps ({0}): what the old ones hold is lost",
@@ -100,6 +101,15 @@ def worded(
     return "; or ".join([*parts[:1], *rest])
 
 
+def told(error: Exception, netns: str | None = None, *, keys: bool = False) -> str:
+    """What failed, why and what to do, on one line; ``netns`` and ``keys`` as for `worded`."""
+    if not isinstance(error, XdpChainError):
+        return str(error)
+    text = f"{error.what}: {error.why}" if error.why else error.what
+    todo = worded(error.todo, netns, keys=keys)
+    return f"{text}. {todo}" if todo else text
+
+
 def _one(advice: Advice, commands: Commands, keys: Mapping[Do, str], root: bool) -> str:
     if advice.do is Do.GET_PERMISSION:
         return _permission(advice.args, root)
@@ -126,7 +136,6 @@ def _listed(words: tuple[str, ...]) -> str:
 
 def _works(linkage: str) -> bool:
     """Whether this kernel takes that linkage: tried, once a process."""
-    from xdpchain.errors import XdpChainError
     from xdpchain.linkage.probe import probe_freplace, probe_tailcall
 
     try:

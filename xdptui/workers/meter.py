@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xdpchain.model.running import Running
+from xdptui.words.advice import told
 from xdptui.words.rates import Reading, Trends, between
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def open_missing(
                 Opened(identity(running), reader, "", traced, _cost(running) if reader and traced else None)
             )
         except XdpChainError as error:
-            found.append(Opened(identity(running), None, str(error)))
+            found.append(Opened(identity(running), None, told(error)))
     return tuple(found)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.errors import InvalidInput, KernelRefused, PermissionDenied, Unsupported, XdpChainError
 from xdpchain.model.chain import Linkage
+from xdptui.words.advice import told
 
 if TYPE_CHECKING:
     from xdpchain.change.checks import Finding
@@ -47,7 +48,7 @@ def link_candidate(plan: Plan) -> str:
     try:
         run_trial(plan.candidate, ())
     except (PermissionDenied, MapTooLarge) as error:
-        return f"not tried: {error}"
+        return f"not tried: {told(error)}"
     return "tried: the kernel takes the linked chain (it was attached to nothing)"
 
 
@@ -73,7 +74,7 @@ def check_plan(plan: Plan) -> PlanCheck:
     except (KernelRefused, Unsupported, InvalidInput) as error:
         return PlanCheck(error, findings=findings)
     except XdpChainError as error:  # what runs is another by now: applying will say so
-        return PlanCheck(None, f"not tried: {error}", findings)
+        return PlanCheck(None, f"not tried: {told(error)}", findings)
     from xdpchain.trial.packets.sources import BUILTIN, packets_of
     from xdpchain.trial.whatif import what_if
     from xdptui.words.whatif_words import summary
@@ -82,6 +83,6 @@ def check_plan(plan: Plan) -> PlanCheck:
         packets = packets_of(BUILTIN, plan.running.interface).packets
         tried = what_if(plan.running, plan.candidate, packets, adopts=plan.adopts)
     except (XdpChainError, OSError) as error:
-        return PlanCheck(None, note, findings, f"not tried: {error}")
+        return PlanCheck(None, note, findings, f"not tried: {told(error)}")
     own = any(crossing.packet.own for crossing in tried.changed)
     return PlanCheck(None, note, findings, summary(tried), tried.new.why, own)

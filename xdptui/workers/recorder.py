@@ -17,6 +17,7 @@ from xdpchain.observe.discover import survey
 from xdpchain.observe.events import Watch
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, Reading, Writer
 from xdptui.version import version
+from xdptui.words.advice import told
 from xdptui.words.packet_event_documents import packet_events_document
 from xdptui.workers.listening import Listening
 from xdptui.workers.meter import Meter, open_missing
@@ -99,7 +100,7 @@ class _Events:
             try:
                 self._listening = Listening(wanted.netns)
             except XdpChainError as error:
-                warn(f"events are not recorded: {error}")
+                warn(f"events are not recorded: {told(error)}")
 
     def follow(self, found: tuple[Running, ...]) -> None:
         if self._listening is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
+from xdptui.words.advice import told
 from xdptui.words.time_lines import Times
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Timing(Closing):
         try:
             self._slots = slot_times(self._running.chain, NAMED_FRAMES, self._cancelled)
         except XdpChainError as error:
-            self._why = str(error)
+            self._why = told(error)
 
     def close(self) -> None:
         self._run_times.close()

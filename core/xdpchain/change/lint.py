@@ -110,7 +110,8 @@ def _unreachable(chain: Chain) -> Iterator[Warning]:
     for i, slot in enumerate(chain.slots[:-1]):
         if not slot.goes_on:
             rest = ", ".join(s.name for s in chain.slots[i + 1 :])
-            yield Warning(i, f"{slot.name} continues on nothing: {rest} never run")
+            never = f"{rest} never run{'s' * (i + 2 == len(chain))}"
+            yield Warning(i, f"{slot.name} always ends the chain: {never}")
             return
 
 
@@ -342,4 +343,5 @@ def _described(ref: MapRef, around: Surroundings) -> str:
         return ref.name
     if fact.elements is None or fact.type in ("array", "percpu_array"):
         return f"{ref.name} ({fact.type})"
-    return f"{ref.name} ({fact.type}, {fact.elements} entries)"
+    entries = "entry" if fact.elements == 1 else "entries"
+    return f"{ref.name} ({fact.type}, {fact.elements} {entries})"

@@ -106,7 +106,7 @@ def make_plan(
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
     candidate = replace(candidate, bare=False)
     check_routes(candidate)
-    _check_policies(candidate)
+    _check_policies(running, candidate)
     changes = changes_between(running.chain, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
@@ -132,21 +132,27 @@ def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
     return Change(ChangeKind.ADOPT, change.name, text, change.key)
 
 
-def _check_policies(chain: Chain) -> None:
+def _check_policies(running: Running, chain: Chain) -> None:
     who = next((slot for slot in chain if slot.policy), None)
     if who is None:
         return
+    where, before = running.interface, running.chain
+    index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
+    lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
     if chain.linkage is not Linkage.STATIC:
+        stays = before is not None and before.linkage is chain.linkage
+        static = advise(Do.RELINK, "static", on=where) if stays else advise(Do.CHOOSE_LINKAGE, "static")
         raise InvalidInput(
             f"a policy for {who.name} can't be had with {chain.linkage} linkage",
             "only a dispatcher of ours sees a verdict before it counts",
-            advise(Do.CHOOSE_LINKAGE, "static") | advise(Do.LIFT_POLICY),
+            static | lift if lift else static,
         )
     if not chain.counters:
+        off = before is not None and not before.counters
         raise InvalidInput(
             f"a policy for {who.name} can't be had without counters",
             "what it forbids is counted there",
-            advise(Do.SWITCH_COUNTERS_ON) | advise(Do.LIFT_POLICY),
+            advise(Do.SWITCH_COUNTERS_ON, on=where) if off else lift or "Leave the counters on",
         )
 
 
@@ -266,8 +272,10 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     if adopted:
         steps = ["load the program of the object file, with the maps that run"]
     if len(candidate.slots) > fresh:
-        steps.append(f"keep the maps of {len(candidate.slots) - fresh} running")
-    steps.append(f"link {len(candidate.slots)} slots into a new dispatcher ({candidate.linkage})")
+        kept = len(candidate.slots) - fresh
+        steps.append(f"keep the maps of {kept} running component{'s' * (kept > 1)}")
+    slots = len(candidate.slots)
+    steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
     if hook:
         steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
     else:

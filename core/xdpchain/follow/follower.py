@@ -11,13 +11,14 @@ from typing import Self
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
-from xdpchain.errors import InvalidInput, NotFound, NotOurs, Unsupported
+from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported, XdpChainError
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys.pcap import compile_expression
+from xdpchain.trial.run import run_trial
 
 from .followed import Followed
 from .inside import Inside
@@ -198,12 +199,24 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
             raise NotOurs(f"packets can't be followed on {interface}", running.note)
         return Inside(running, filter, expression, lock_timeout)
     if running.linkage is Linkage.TAILCALL:
-        raise Unsupported(
-            f"packets can't be followed on {interface}",
-            "its chain has tailcall linkage, where no program returns to another",
-            advise(Do.RELINK, "static", on=interface),
-        )
+        why = "its chain has tailcall linkage, where no program returns to another"
+        refused = _no_static(running)
+        todo = "" if refused else advise(Do.RELINK, "static", on=interface)
+        raise Unsupported(f"packets can't be followed on {interface}", why + refused, todo)
     return Outside(running, filter)
+
+
+def _no_static(running: Running) -> str:
+    """Why the chain can't be linked statically, as the end of a sentence; "" if nothing is known of that."""
+    if running.chain is None:
+        return ""
+    try:
+        run_trial(running.chain.relink(Linkage.STATIC), ())
+    except LinkRefused as error:
+        return f"; and {error.what}: {error.why}"
+    except XdpChainError:
+        pass  # not tried: relink will say
+    return ""
 
 
 def follow(

@@ -100,7 +100,7 @@ class Commands:
             case Do.CHOOSE_GENERIC:
                 return ("-m generic",)
             case Do.LIFT_POLICY:
-                return ("--may any",)
+                return (here.xdptui("set", interface, args[0], options=("--may", "any")),)
             case Do.SWITCH_COUNTERS_ON:
                 return (here.xdptui("set", interface, options=("--counters",)),)
             case Do.SHADOW_AGAIN:

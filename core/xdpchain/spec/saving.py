@@ -75,11 +75,16 @@ def saved(
 
 
 def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:
-    """Make the file; or update it, if it is a spec, so that what is not about these interfaces stays as it
-    is, and so do comments. With ``replace`` it is made anew, whatever is in it.
+    """Make the file, in a folder that is there; or update it, if it is a spec, so that what is not about
+    these interfaces stays as it is, and so do comments. With ``replace`` it is made anew, whatever is in it.
 
-    Raises InvalidInput: it is there and no spec, or can't be written.
+    Raises NotFound: its folder is missing; InvalidInput: it is there and no spec, or can't be written.
     """
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise InvalidInput(f"{path} can't be written", "it is a directory", "Name a file in it")
+    if not os.path.isdir(folder):
+        raise NotFound(f"{path} can't be written", f"there is no directory {folder}", "Make it first")
     text = made.text
     if not replace and os.path.lexists(path) and not _is_stream(path):
         try:

@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from xdpchain.advice import Do, advise
 from xdpchain.errors import Unsupported, XdpChainError
 from xdpchain.linkage.counting import ROWS, clear_rows, counter_layout, make_counters
 from xdpchain.model.running import Running
@@ -95,8 +96,13 @@ def trace_on(running: Running) -> tuple[int, ...]:
     `xdpchain.observe.trace.trace` raises; what it pinned is unpinned then.
     """
     if not targets(running):
-        why = "it counts by itself, or was told not to" if running.hooks else "no XDP program runs there"
-        raise Unsupported(f"{running.interface} can't be traced", why)
+        what = f"{running.interface} can't be traced"
+        if not running.hooks:
+            raise Unsupported(what, "no XDP program runs there")
+        if running.chain is not None and running.counters_map is None:
+            todo = advise(Do.SWITCH_COUNTERS_ON, on=running.interface)
+            raise Unsupported(what, "its chain counts by itself, and its counters are off", todo)
+        raise Unsupported(what, "it counts by itself")
     require_lasting(bpffs.find(), "counters", "look with `xdptui watch`, which counts while it runs")
     with bpffs.lock():
         return _pin(running)

@@ -144,11 +144,8 @@ def builtin_packets(interface: Interface) -> Supply:
         neighbors = netlink.neighbors(interface.ifindex)
         gateways = {version: _gateway(netlink, interface, version) for version in (4, 6)}
     near, peer = _hosts(link, addresses, neighbors, gateways)
-    missing = [
-        f"IPv{version}"
-        for version, made_up in ((4, near.ipv4 == Host.number(1).ipv4), (6, near.ipv6 == Host.number(1).ipv6))
-        if made_up
-    ]
+    has = {address.version for address in addresses}
+    missing = [f"IPv{version}" for version in (4, 6) if version not in has]
     note = f"{interface.name} has no {' or '.join(missing)} address: such packets go to one that is made up"
     return Supply(builtin(near, peer, link_layer(link.arphrd, link.kind)), (note,) if missing else ())
 
