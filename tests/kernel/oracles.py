@@ -20,6 +20,7 @@ from typing import Any
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.objects import btf_types as types
 from xdpchain.objects.btf_types import BtfType
+from xdpchain.sys.libbpf import library
 
 # -- bpftool -------------------------------------------------------------------------------------------------
 
@@ -97,8 +98,8 @@ quiet = PRINTER(lambda level, form, arguments: 0)
 
 @functools.cache
 def libbpf() -> c.CDLL:
+    library()  # what libbpf says goes to one function in a process: let it be the engine's, which is silent
     lib = c.CDLL("libbpf.so.1", use_errno=True)
-    lib.libbpf_set_print(quiet)
     handle, text, number = c.c_void_p, c.c_char_p, c.c_uint32
     signatures: dict[str, tuple[Any, ...]] = {
         "bpf_object__open_file": (handle, text, c.c_void_p),
