@@ -118,7 +118,7 @@ def _readable(device: Device, link: LinkInfo) -> Running:
     """The same for programs that say of themselves what can't be true: they cost one row, not the view."""
     try:
         return _running(device, link)
-    except XdpChainError as error:
+    except (bpf.BpfError, XdpChainError) as error:  # BpfError: what it is made of went away meanwhile
         hooks = tuple(Hook(Mode(attached.mode), attached.prog_id, "?", "") for attached in link.xdp)
         return _unread(device, hooks, error)
 
