@@ -63,6 +63,7 @@ def test_all_that_is_written_by_root_without_a_umask(
 ) -> None:
     monkeypatch.setenv("XDPTUI_STATE", str(place / "state"))
     assert cli.load("drop")
+    files.make_folder(str(place / "out"))
     assert (
         cli(
             "save", cli.interface, "-o", str(place / "out" / "s.toml"), "--objects", str(place / "objects")
