@@ -26,6 +26,7 @@ __all__ = ["run", "split"]
 _ROOT = Path(__file__).resolve().parents[3]
 _LAB = Path(__file__).resolve().parents[1]
 _DEFAULT_KERNEL = "6.1"
+_PYTEST_FAILURES = 1
 _PYTEST_NO_TESTS = 5
 _SECONDS_PER_TEST = "600"
 
@@ -109,27 +110,38 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str]) -> tuple[bool, str]:
-    """Runs the tests in one guest. Returns whether all went well, and the summary."""
+def _run_one(
+    guest: Guest, python: Path, folder: Path, files: int, arguments: Sequence[str]
+) -> tuple[bool, str]:
+    """Runs the tests in one guest, of several `files` one on each processor; what fails there runs once more
+    alone, in a fresh guest. Returns whether all went well, and the summary.
+    """
+    side_by_side = ("-n", str(guest.processors), "--dist", "loadfile") if files > 1 else ()
     results = folder / "junit.xml"
-    results.unlink(missing_ok=True)
     color = "yes" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "no"
     own = [
-        "-m",
-        "vm",
-        f"--color={color}",
-        f"--junitxml={results}",
-        "-o",
-        f"junit_suite_name=vm-{guest.kernel.name}",
+        *("-m", "vm", f"--color={color}", f"--junitxml={results}"),
+        *("-o", f"junit_suite_name=vm-{guest.kernel.name}", "-o", f"cache_dir={folder / 'cache'}"),
     ]
-    outcome = guest.run([str(python), "-m", "pytest", *own, *arguments])
-    times = f"{outcome.seconds:.0f} s, {outcome.boot_seconds:.0f} of them to boot"
-    if outcome.exit_code == _PYTEST_NO_TESTS:
+
+    def run_them(*how: str) -> tuple[int, report.Tally | None, str]:
+        results.unlink(missing_ok=True)
+        outcome = guest.run([str(python), "-m", "pytest", *own, *how, *arguments])
+        times = f"{outcome.seconds:.0f} s, {outcome.boot_seconds:.0f} of them to boot"
+        tally = None if outcome.exit_code == _PYTEST_NO_TESTS else report.read(results)
+        return outcome.exit_code, tally, times
+
+    code, tally, times = run_them(*side_by_side)
+    if tally is None:
         return False, f"no tests, {times}"
-    tally = report.read(results)
-    good = outcome.exit_code == 0 and tally.ran > 0
-    why = "" if good else f"pytest ended with {outcome.exit_code}: " if outcome.exit_code else "no test ran: "
-    return good, f"{why}{tally}, {times}"
+    summary = f"{tally}, {times}"
+    if side_by_side and code == _PYTEST_FAILURES and tally.ran > 0:
+        print("== what failed beside other tests, alone", flush=True)
+        code, alone, times = run_them("--last-failed", "--last-failed-no-failures=none")
+        summary += f"; of these, alone: {alone or 'no tests'}, {times}"
+    good = code == 0 and tally.ran > 0
+    why = "" if good else f"pytest ended with {code}: " if code else "no test ran: "
+    return good, f"{why}{summary}"
 
 
 def run(arguments: list[str]) -> int:
@@ -178,7 +190,9 @@ def run(arguments: list[str]) -> int:
             )
             print(f"== {selection.tests} tests under {guest.kernel.release}", flush=True)
             with locked(folder, f"it tests under kernel {name}"):
-                good, summary = _run_one(guest, python, folder, selection.arguments(extra))
+                good, summary = _run_one(
+                    guest, python, folder, len(selection.files), selection.arguments(extra)
+                )
             name = f"{name} ({guest.kernel.release})"
         except (LabError, OSError) as error:
             print(f"kernel lab: {error}", file=sys.stderr, flush=True)
