@@ -36,6 +36,7 @@ loadable = st.builds(
     priority=st.none() | st.integers(0, MAX_PRIORITY),
     actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
     shadow=st.booleans(),
+    off=st.booleans(),
     policy=st.none() | policies,
     globals=st.dictionaries(texts, texts | st.integers(0, 10**20).map(str), max_size=3).map(
         lambda values: tuple(sorted(values.items()))

@@ -82,7 +82,7 @@ def _load(given: Namespace) -> Edit:
         values.map_entries(given.map_entries),
     )
     policy = values.policy(given.may, given.otherwise)
-    slots = tuple(replace(slot, shadow=given.shadow, policy=policy) for slot in slots)
+    slots = tuple(replace(slot, shadow=given.shadow, off=given.off, policy=policy) for slot in slots)
     if remark:
         notes = (*notes, remark)
 
@@ -174,10 +174,13 @@ def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
     policy = values.policy(given.may, given.otherwise)
-    tunes = bool(routes) or any(one is not None for one in (priority, actions, given.shadow, given.may))
+    tunes = bool(routes) or any(
+        one is not None for one in (priority, actions, given.shadow, given.off, given.may)
+    )
     if not tunes and given.counters is None:
         raise UsageError(
-            "say what to set", todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow or --[no-]counters"
+            "say what to set",
+            todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow, --off, --on or --[no-]counters",
         )
     if tunes and given.slot is None:
         raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
@@ -190,7 +193,7 @@ def _set(given: Namespace) -> Edit:
         if tunes:
             index = values.slot(chain, given.slot, running.interface)
             key = (chain or Chain()).slots[index].key
-            chain = (chain or Chain()).retune(index, priority, actions, given.shadow)
+            chain = (chain or Chain()).retune(index, priority, actions, given.shadow, given.off)
             chain = values.routed(chain, chain.position(key), routes, running.interface)
             if given.may is not None:
                 chain = chain.police(chain.position(key), policy)

@@ -126,6 +126,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "actions": list(one.actions.names()),
         "routes": routes(chain, one),
         "shadow": one.shadow,
+        "off": one.off,
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,

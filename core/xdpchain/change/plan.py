@@ -186,6 +186,8 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
         retuned += _rerouted(old, was, new, slot)
         if was.shadow != slot.shadow:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
+        if was.off != slot.off:
+            retuned.append("on → off" if slot.off else "off → on")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
@@ -222,7 +224,8 @@ def _target(chain: Chain, route: Route) -> str:
 
 def _config(slot: Slot) -> str:
     shadow = ", in shadow" if slot.shadow else ""
-    return f"priority {slot.priority}, continues on {slot.actions}{shadow}"
+    off = ", off" if slot.off else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:

@@ -34,6 +34,7 @@ from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component
 from xdpchain.model.flow import counted_ways, kind_of, ways_of
 from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
@@ -188,11 +189,15 @@ class _Linking:
     ) -> None:
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
         self._frags = all(part.slot.component.frags for part in parts)
+        # What is off is no part of the program, and so no reason for anything.
+        self._on = [part for part in parts if not part.slot.off]
         # One that makes tail calls can't be inlined: what it calls would return to the kernel.
         self._called = [
-            part for part in parts if own_tail_calls(part.unit.instructions) or not part.unit.stack
+            part for part in self._on if own_tail_calls(part.unit.instructions) or not part.unit.stack
         ]
-        self._unfolded = [None if part in self._called else _unfolded(part.unit) for part in parts]
+        self._unfolded = [
+            None if part in self._called or part.slot.off else _unfolded(part.unit) for part in parts
+        ]
         self.counters: OwnCounters | None = None
         self._counted: dict[tuple[int, int], int] = {}
         if chain.counters:
@@ -211,8 +216,8 @@ class _Linking:
     def load(self) -> _Made:
         """Raises an XdpChainError."""
         called = ", ".join(part.slot.name for part in self._called)
-        forms = [Form.CALLS] if len(self._called) == len(self._parts) else list(FORMS)
-        total = sum(part.unit.verified for part in self._parts)
+        forms = [Form.CALLS] if self._on and len(self._called) == len(self._on) else list(FORMS)
+        total = sum(part.unit.verified for part in self._on)
         reason = f"called, since it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
             forms = [Form.CALLS]
@@ -228,7 +233,7 @@ class _Linking:
             except bpf.BpfError as error:
                 log = self._log(threaded, described)
                 if form is forms[-1]:
-                    raise _refused(error, log, self._odd(), self._parts) from error
+                    raise _refused(error, log, self._odd(), self._on) from error
                 why = read_log(log).why if log else str(error)
                 reason = f"not {form}: the verifier says {why}"
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
@@ -250,6 +255,7 @@ class _Linking:
             members,
             ways_of(self._chain),
             frags=self._frags,
+            first=entry(self._chain),
             counting=counting,
             follow=follow,
             report=report,
@@ -334,7 +340,7 @@ class _Linking:
 
     def _odd(self) -> list[str]:
         """Licences that bar functions for GPL programs."""
-        licences = [part.slot.component.licence for part in self._parts]
+        licences = [part.slot.component.licence for part in self._on]
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
 

@@ -15,17 +15,17 @@ A sum of bytes is right only where the slot that is summed over leaves the packe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain
 from .counting import COUNTER, Layout, Terms, slot_key
 from .counts import CODES
-from .paths import RETURN, successors
+from .paths import RETURN, entry, successors
 from .policy import Policy
 from .routes import OTHER
 
-__all__ = ["KINDS", "UNREPLACED", "Way", "counted_ways", "kind_of", "ways_of"]
+__all__ = ["KINDS", "STRAIGHT", "UNREPLACED", "Way", "counted_ways", "kind_of", "ways_of"]
 
 UNREPLACED = 31
 """The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
@@ -57,6 +57,10 @@ class Way:
         return min(self.kind, OTHER)
 
 
+STRAIGHT = Way(-1, Action.PASS, 0, Action.PASS)
+"""The way from the entry to the end, past slots that are all off; it comes out of none of them."""
+
+
 def kind_of(code: int | None) -> Collection[int]:
     """The kinds of a return code of 32 bits; None: it may be any."""
     if code is None:
@@ -65,12 +69,17 @@ def kind_of(code: int | None) -> Collection[int]:
 
 
 def ways_of(chain: Chain) -> dict[tuple[int, int], Way]:
-    """All ways, by slot and kind. Raises InvalidInput as `successors` does."""
-    return {
+    """All ways, by slot and kind; `STRAIGHT` is among them where no slot is on. Raises InvalidInput as
+    `successors` does.
+    """
+    ways = {
         (index, kind): _way(chain, index, kind, row)
         for index, row in enumerate(successors(chain))
         for kind in KINDS
     }
+    if entry(chain) == len(chain):
+        ways[STRAIGHT.slot, STRAIGHT.kind] = replace(STRAIGHT, to=len(chain))
+    return ways
 
 
 def _way(chain: Chain, index: int, kind: int, row: Sequence[int]) -> Way:
@@ -78,7 +87,11 @@ def _way(chain: Chain, index: int, kind: int, row: Sequence[int]) -> Way:
     policy = chain.slots[index].policy
     forbidden = policy is not None and bool(policy.forbidden >> code & 1)
     answer = _answer(policy) if forbidden else None
-    to = index + 1 if kind == NEXT and answer is None else row[code if answer is None else answer]
+    to = (
+        entry(chain, index + 1)
+        if kind == NEXT and answer is None
+        else row[code if answer is None else answer]
+    )
     if to == len(chain):
         return Way(index, kind, to, Action.PASS, forbidden)
     if to != RETURN:
@@ -102,7 +115,9 @@ def counted_ways(
     ways = ways_of(chain)
     out: list[list[Way]] = [[] for _ in chain]
     into: list[list[Way]] = [[] for _ in chain]
-    entered = [True] + [False] * len(chain)
+    entered = [index == entry(chain) for index in range(len(chain) + 1)]
+    if entered[-1]:
+        out.append([ways[STRAIGHT.slot, STRAIGHT.kind]])
     for index in range(len(chain)):
         if entered[index]:
             out[index] = [ways[index, kind] for kind in sorted(possible[index])]

@@ -189,6 +189,7 @@ SLOT_KEYS: Mapping[str, Key] = {
     "actions": Key("actions", _actions, lambda actions: list(actions.names())),
     "routes": Key("routes", _routes, lambda routes: {route_name(code): to for code, to in routes}),
     "shadow": Key("shadow", _flag),
+    "off": Key("off", _flag),
     "policy": Key("policy", _policy, _policy_out),
     "label": Key("label", _text),
     "instance": Key("instance", _text),

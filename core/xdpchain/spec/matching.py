@@ -191,7 +191,14 @@ class _Matching:
     def _tuned(self, i: int, slot: Slot, component: Component) -> Slot:
         wanted = self._wanted[i]
         config = self._config(i, component)
-        return replace(slot, component=component, config=config, shadow=wanted.shadow, policy=wanted.policy)
+        return replace(
+            slot,
+            component=component,
+            config=config,
+            shadow=wanted.shadow,
+            off=wanted.off,
+            policy=wanted.policy,
+        )
 
     def _routed(self, slots: Sequence[Slot]) -> list[Slot]:
         keys = {

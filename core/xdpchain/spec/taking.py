@@ -39,6 +39,7 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
         priority=slot.priority,
         actions=slot.actions,
         shadow=slot.shadow,
+        off=slot.off,
         policy=slot.policy,
         globals=tuple(sorted((one.name, one.text) for one in component.globals)),
         map_entries=tuple(sorted(component.map_entries)),

@@ -23,8 +23,8 @@ class SlotSpec:
     Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
     maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
-    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow`` and ``policy``
-    are as in `chain.Slot`.
+    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow``, ``off``
+    and ``policy`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -35,6 +35,7 @@ class SlotSpec:
     actions: ActionSet | None = None
     routes: tuple[tuple[Action | None, str], ...] = ()
     shadow: bool = False
+    off: bool = False
     policy: Policy | None = None
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
