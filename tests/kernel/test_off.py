@@ -20,6 +20,7 @@ from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 
 linkages = pytest.mark.parametrize("linkage", LINKAGES)
+own_linkages = pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
 
 
 def slots_of(running: Running) -> tuple[Slot, ...]:
@@ -46,7 +47,7 @@ def ran(running: Running, script: bytes = b"\2\2\2") -> str:
     return got.data[60:].decode()
 
 
-@linkages
+@own_linkages
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_it_does_not_run_and_keeps_all_else(
     playground: Playground, samples: Path, linkage: Linkage, place: int
@@ -73,7 +74,7 @@ def test_it_does_not_run_and_keeps_all_else(
     assert ran(on) == "012"
 
 
-@linkages
+@own_linkages
 def test_all_off_passes_everything(playground: Playground, samples: Path, linkage: Linkage) -> None:
     first = change(playground, scripted_chain(samples, [PASS_ON] * 2, linkage))
     off = change(playground, switched(first, scripted_0=True, scripted_1=True))
@@ -89,7 +90,7 @@ def test_all_off_passes_everything(playground: Playground, samples: Path, linkag
     assert empty.hook is None
 
 
-@linkages
+@own_linkages
 def test_a_single_slot(playground: Playground, samples: Path, linkage: Linkage) -> None:
     drops = scripted_chain(samples, [ActionSet.parse("D")], linkage)
     off = change(playground, drops.retune(0, off=True))  # off from the start
@@ -102,7 +103,7 @@ def test_a_single_slot(playground: Playground, samples: Path, linkage: Linkage) 
     assert run_through(on, scripted(b"\1"), arrived=True).code == 2
 
 
-@pytest.mark.parametrize("linkage", [Linkage.STATIC, Linkage.TAILCALL])
+@own_linkages
 def test_counts_stay_and_routes_lead_past_it(playground: Playground, samples: Path, linkage: Linkage) -> None:
     chain = scripted_chain(samples, [PASS_ON] * 4, linkage)
     chain = chain.route(0, Action.DROP, chain.slots[2].key)
@@ -121,7 +122,7 @@ def test_counts_stay_and_routes_lead_past_it(playground: Playground, samples: Pa
         assert sum(reader.read().slots[key].packets) == 4
 
 
-@linkages
+@own_linkages
 def test_in_shadow_and_off(playground: Playground, samples: Path, linkage: Linkage) -> None:
     chain = scripted_chain(samples, [PASS_ON] * 2, linkage).retune(0, shadow=True, off=True)
     off = change(playground, chain)
@@ -147,31 +148,30 @@ def test_roll_back_brings_back_what_was_off(playground: Playground, samples: Pat
 
 
 @pytest.mark.vm
-def test_nothing_is_left_of_a_component_that_was_off(playground: Playground, samples: Path) -> None:
-    """Under freplace it is pinned by the id of its stand-in."""
+def test_under_freplace_it_is_pinned_by_its_stand_in(playground: Playground, samples: Path) -> None:
     before = own_pins()
-    off = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE).retune(0, off=True))
-    (slot, _) = slots_of(off)
+    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE).retune(0, shadow=True)
+    first = slots_of(change(playground, chain))[0]
+    off = change(playground, switched(look_at(playground), scripted_0=True))
+    slot = slots_of(off)[0]
+    assert (kept(slot), slot.shadow, slot.off) == (kept(first), True, True)
     assert own_pins() - before == {f"{slot.program}/{slot.id}"}
-    again = change(playground, switched(off).retune(1, priority=99))
-    assert own_pins() - before == {f"{slots_of(again)[0].program}/{slot.id}"}
+    assert ran(off, b"\1\2") == "1"
+    again = change(playground, switched(off).retune(1, priority=99).retune(0, actions=ActionSet.parse("D")))
+    slot = slots_of(again)[0]
+    assert (slot.id, slot.actions, ran(again, b"\1\2")) == (first.id, ActionSet.parse("D"), "1")
+    assert own_pins() - before == {f"{slot.program}/{slot.id}"}
     on = change(playground, switched(again, scripted_0=False))
     assert own_pins() == before
-    assert slots_of(on)[0].id == slot.id
+    assert (slots_of(on)[0].id, slots_of(on)[0].shadow, ran(on, b"\1\2")) == (first.id, True, "01")
+    # Its pin is removed by somebody: the component is loaded anew, with its maps.
+    slot = slots_of(change(playground, switched(on, scripted_0=True)))[0]
+    (bpffs.find() / "xdptui" / str(slot.program) / str(slot.id)).unlink()
+    on = change(playground, switched(look_at(playground), scripted_0=False))
+    assert (kept(slots_of(on)[0])[3], ran(on)) == (kept(first)[3], "01")
     change(playground, switched(on, scripted_0=True))
     change(playground, Chain())
     assert own_pins() == before
-
-
-@pytest.mark.vm
-def test_its_maps_outlive_its_pin(playground: Playground, samples: Path) -> None:
-    off = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE).retune(0, off=True))
-    slot = slots_of(off)[0]
-    (bpffs.find() / "xdptui" / str(slot.program) / str(slot.id)).unlink()
-    maps = kept(slot)[3]
-    on = change(playground, switched(look_at(playground), scripted_0=False))
-    assert ran(on) == "01"
-    assert kept(slots_of(on)[0])[3] == maps
 
 
 def own_pins() -> set[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.spec.places import place_of
@@ -27,6 +28,10 @@ hashes = st.text(st.sampled_from("0123456789abcdef"), min_size=64, max_size=64)
 policies = st.builds(
     lambda mask, answer: Policy(ActionSet(mask | 0b110), answer), st.integers(0, 31), st.sampled_from(Answer)
 )
+
+map_keys = st.text(st.sampled_from("abc01./:"), min_size=1, max_size=9)
+map_values = st.text(st.sampled_from('ab01"{}[]=,'), min_size=1, max_size=9)
+map_entries = st.dictionaries(map_keys, map_values, min_size=1, max_size=2)
 
 loadable = st.builds(
     SlotSpec,
@@ -43,6 +48,9 @@ loadable = st.builds(
     ),
     map_entries=st.dictionaries(texts, st.integers(1, MOST_ENTRIES), max_size=3).map(
         lambda entries: tuple(sorted(entries.items()))
+    ),
+    entries=st.dictionaries(texts, map_entries, max_size=1).map(
+        lambda maps: tuple(MapEntry(name, key, value) for name in maps for key, value in maps[name].items())
     ),
     pin_path=st.none() | texts,
     instance=st.none() | texts,

@@ -424,6 +424,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
         help="where to (default, and -: standard output); a spec that is there is updated, its comments stay",
     )  # fmt: skip
     parser.add_argument("--objects", metavar="DIR", help="write the object files out of the kernel, into DIR")
+    parser.add_argument("--maps", action="store_true", help="write down what their maps hold, too")
     parser.add_argument("--force", action="store_true", help="replace FILE, whatever is in it")
 
 

@@ -14,6 +14,7 @@ from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.map_entries import by_map
 from xdpchain.model.naming import some
 from xdpchain.model.paths import RETURN, entry, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
@@ -85,6 +86,7 @@ def lint(
         *_order(chain),
         *_twins(chain),
         *_fragments(chain, device),
+        *_fills(chain),
         *_redirects(chain, device, around),
         *(_lost(chain, running, around) if running else ()),
     )
@@ -207,6 +209,14 @@ def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
         if not (slot.shadow or slot.off) and (unknown or redirect_use(slot.component, types)):
             return True
     return False
+
+
+def _fills(chain: Chain) -> Iterator[Warning]:
+    for i, slot in enumerate(chain.slots):
+        live = [name for name in by_map(slot.entries) if any(ref.name == name for ref in slot.component.maps)]
+        if live:
+            what = f"map {', '.join(live)} of {slot.name} is written while it runs"
+            yield Warning(i, f"{what}: neither a rollback nor an undo takes that back")
 
 
 def _order(chain: Chain) -> Iterator[Warning]:

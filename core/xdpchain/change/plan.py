@@ -9,6 +9,7 @@ from enum import StrEnum
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
@@ -28,6 +29,7 @@ class ChangeKind(StrEnum):
     RETUNE = "retune"
     REPLACE = "replace"
     ADOPT = "adopt"
+    FILL = "fill"
     CHAIN = "chain"
 
 
@@ -38,6 +40,7 @@ SYMBOLS = {
     ChangeKind.RETUNE: "~",
     ChangeKind.REPLACE: "≠",
     ChangeKind.ADOPT: "«",
+    ChangeKind.FILL: "=",
     ChangeKind.CHAIN: "*",
 }
 
@@ -76,6 +79,11 @@ class Plan:
     def empty(self) -> bool:
         """True when the candidate is what runs already."""
         return not self.changes
+
+    @property
+    def only_fills(self) -> bool:
+        """Whether nothing changes but what maps of the running chain hold."""
+        return all(change.kind is ChangeKind.FILL for change in self.changes)
 
 
 def make_plan(
@@ -192,6 +200,9 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
             found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned), slot.key))
+    for slot in new.slots:
+        for name, entries in by_map(slot.entries).items():
+            found.append(Change(ChangeKind.FILL, slot.name, f"map {name}: {entries_text(entries)}", slot.key))
     if old.slots and new.slots:
         if old.linkage is not new.linkage:
             found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
@@ -268,6 +279,10 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     if turn is not None:
         name = candidate.slots[turn[0]].name
         return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)
+    filled = sum(len(slot.entries) for slot in candidate)
+    fill = [f"set {filled} map entr{'y' if filled == 1 else 'ies'}"] if filled else []
+    if running.chain == candidate and fill:
+        return tuple(fill)
     fresh = sum(slot.id is None for slot in candidate.slots)
     steps = []
     if fresh:
@@ -279,6 +294,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
         steps.append(f"keep the maps of {kept} running component{'s' * (kept > 1)}")
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
+    steps += fill
     if hook:
         steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
     else:

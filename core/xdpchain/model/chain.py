@@ -17,6 +17,7 @@ from enum import StrEnum
 from xdpchain.errors import InvalidInput, NotFound
 
 from .actions import ALL_ACTIONS, Action, ActionSet
+from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
@@ -158,7 +159,8 @@ class Slot:
     ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
     ``config`` and the routes are those that it will have when it is taken out of shadow.
     ``policy`` says what it may return, where anything is forbidden. A slot that is ``off`` does not run, and
-    keeps all else: what leads to it leads past it.
+    keeps all else: what leads to it leads past it. ``entries`` are what its maps shall hold before it runs;
+    a chain that runs has none, for there the maps say it.
     ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
     that links the chain anew, where the component's id stays. Under freplace linkage it is the program that
     stands in for the component of a slot that is off.
@@ -173,6 +175,7 @@ class Slot:
     policy: Policy | None = None
     program: int | None = field(default=None, compare=False)
     off: bool = False
+    entries: tuple[MapEntry, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:

@@ -93,7 +93,9 @@ class _Matching:
     def slots(self) -> tuple[Slot, ...]:
         slots = self._routed([self._slot(i) for i in range(len(self._wanted))])
         if self._same == {i: i for i in range(len(self._runs))} and tuple(slots) == self._runs:
-            return self._runs  # in whatever order another tool made them run
+            return tuple(  # in whatever order another tool made them run
+                replace(runs, entries=slot.entries) for runs, slot in zip(self._runs, slots, strict=True)
+            )
         # Twins stand as in the file: then the spec alone says what runs, whatever ran before.
         return tuple(sorted(slots, key=lambda slot: (slot.priority, slot.name.encode())))
 
@@ -197,6 +199,7 @@ class _Matching:
             config=config,
             shadow=wanted.shadow,
             off=wanted.off,
+            entries=wanted.entries,
             policy=wanted.policy,
         )
 

@@ -43,6 +43,7 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
         policy=slot.policy,
         globals=tuple(sorted((one.name, one.text) for one in component.globals)),
         map_entries=tuple(sorted(component.map_entries)),
+        entries=slot.entries,
     )
     if component.object is None:
         return replace(config, tag=component.tag)
