@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from xdpchain.model.running import Running
@@ -32,27 +32,26 @@ class ChainMemory:
 
 
 def chain_memory(running: Running) -> ChainMemory:
-    """What is gone meanwhile counts as 0. A map is looked at once. Raises PermissionDenied."""
-    maps: dict[int, int] = {}
+    """What is gone meanwhile counts as 0. Each map is looked at once. Raises PermissionDenied."""
+    maps: dict[int, int | None] = {}
     slots = {}
     for slot in running.chain or running.shown or ():
         refs = {ref.id for ref in slot.component.maps}
-        maps |= {map_id: _bytes(bpf.map_by_id, [map_id]) for map_id in refs - maps.keys()}
-        own = {prog_id for prog_id in (slot.program, slot.component.id) if prog_id is not None}
-        slots[slot.key] = SlotMemory(
-            _bytes(bpf.prog_by_id, own) if own else None, sum(maps[map_id] for map_id in refs)
-        )
-    return ChainMemory(_bytes(bpf.prog_by_id, [hook.prog_id for hook in running.hooks]), slots)
+        maps |= {map_id: _taken(bpf.map_by_id, map_id) for map_id in refs - maps.keys()}
+        # Under static linkage neither is there: what was loaded to be verified went away again.
+        ids = {prog_id for prog_id in (slot.program, slot.component.id) if prog_id is not None}
+        own = [taken for prog_id in ids if (taken := _taken(bpf.prog_by_id, prog_id)) is not None]
+        slots[slot.key] = SlotMemory(sum(own) if own else None, sum(maps[map_id] or 0 for map_id in refs))
+    hooks = sum(_taken(bpf.prog_by_id, hook.prog_id) or 0 for hook in running.hooks)
+    return ChainMemory(hooks, slots)
 
 
-def _bytes(open_by_id: Callable[[int], bpf.Fd], ids: Iterable[int]) -> int:
-    total = 0
-    for number in ids:
-        try:
-            with open_by_id(number) as fd:
-                total += bpf.memory_of(fd)
-        except bpf.BpfError as error:
-            if error.errno == errno.ENOENT:
-                continue
-            raise bpf.refusal(error, f"the memory of {number} can't be read") from error
-    return total
+def _taken(open_by_id: Callable[[int], bpf.Fd], number: int) -> int | None:
+    """None if it is gone."""
+    try:
+        with open_by_id(number) as fd:
+            return bpf.memory_of(fd)
+    except bpf.BpfError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise bpf.refusal(error, "the memory of a chain can't be read") from error
