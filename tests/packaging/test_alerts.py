@@ -55,7 +55,7 @@ def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def case(fires: str | None, *series: tuple[str, str, str]) -> dict[str, Any]:
-    """With these series in place of those of the same names, ``fires`` and nothing else fires at minute 30."""
+    """With these series in place of those of their names, ``fires`` and nothing else fires at minute 30."""
     instead = {name for name, _, _ in series}
     every = [*((name, *rest) for name, rest in QUIET.items() if name not in instead), *series]
     return {
