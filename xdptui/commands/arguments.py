@@ -326,6 +326,9 @@ def _unload(parser: argparse.ArgumentParser) -> None:
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    parser.add_argument(
+        "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
+    )
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
@@ -673,6 +676,7 @@ def _clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="also those that can't be proved stale from here"
     )
+    parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {

@@ -45,6 +45,7 @@ class Proposal:
     notes: tuple[str, ...] = ()
     adoption: Adoption | None = None
     undo: Undo | None = None
+    keep_maps: bool = False
 
     def plan(self, running: Running) -> Plan:
         """How ``running`` becomes the candidate. Raises what `make_plan` raises."""
@@ -53,6 +54,7 @@ class Proposal:
             self.candidate,
             adopts=self.adoption.program if self.adoption else None,
             restores=self.undo.restores if self.undo else None,
+            keep_maps=self.keep_maps,
         )
 
 
@@ -125,16 +127,14 @@ def _unload(given: Namespace) -> Edit:
     ids = [values.number(text, "program id") for text in given.ids or ()]
 
     def make(running: Running) -> Proposal:
-        chain = running.chain
+        chain = running.chain or Chain()
         if given.all:
-            return Proposal(replace(chain or Chain(), slots=()))
-        if ids:
+            left = replace(chain, slots=())
+        else:
             _editable(running)
-            return Proposal((chain or Chain()).remove([_with_id(running, number) for number in ids]))
-        _editable(running)
-        return Proposal(
-            (chain or Chain()).remove([values.slot(chain, s, running.interface) for s in given.slots])
-        )
+            slots = [values.slot(running.chain, text, running.interface) for text in given.slots]
+            left = chain.remove(slots or [_with_id(running, number) for number in ids])
+        return Proposal(left, keep_maps=given.keep_maps)
 
     return Edit(make, repeatable=not any(text.isdecimal() for text in given.slots))
 

@@ -65,6 +65,7 @@ class Change:
 class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
     on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
+    ``keep_maps``: the maps of slots that leave are kept for a while (`linkage.kept_maps`).
     """
 
     running: Running
@@ -74,6 +75,7 @@ class Plan:
     warnings: tuple[Warning, ...]
     adopts: int | None = None
     restores: Moment | None = None
+    keep_maps: bool = False
 
     @property
     def empty(self) -> bool:
@@ -87,7 +89,12 @@ class Plan:
 
 
 def make_plan(
-    running: Running, candidate: Chain, *, adopts: int | None = None, restores: Moment | None = None
+    running: Running,
+    candidate: Chain,
+    *,
+    adopts: int | None = None,
+    restores: Moment | None = None,
+    keep_maps: bool = False,
 ) -> Plan:
     """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
     the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
@@ -126,8 +133,11 @@ def make_plan(
     if adopted:
         changes = tuple(_adopting(running, candidate, change) for change in changes)
     steps = _steps(running, candidate, adopted) if changes else ()
+    if steps and keep_maps:
+        steps = ("pin the maps of the slots that leave, for a week at most", *steps)
     warnings = lint(candidate, running)
-    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores)
+    adopts = adopts if adopted else None
+    return Plan(running, candidate, changes, steps, warnings, adopts, restores, keep_maps)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
