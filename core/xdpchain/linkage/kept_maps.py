@@ -54,9 +54,13 @@ def kept_maps() -> tuple[KeptMap, ...]:
             names = directory.names()
     except (XdpChainError, OSError):
         return ()
-    found = [tuple(map(int, one.groups())) for name in names if (one := _NAME.fullmatch(name))]
-    named = (KeptMap(*numbers[:4], name=_name(numbers[0])) for numbers in found)
-    return tuple(sorted(named, key=lambda one: (-one.since, one.ifindex, one.inode, one.map_id)))
+    found = [_kept(one) for name in names if (one := _NAME.fullmatch(name))]
+    return tuple(sorted(found, key=lambda one: (-one.since, one.ifindex, one.inode, one.map_id)))
+
+
+def _kept(pin: re.Match[str]) -> KeptMap:
+    map_id, since, ifindex, inode = map(int, pin.groups())
+    return KeptMap(map_id, since, ifindex, inode, _name(map_id))
 
 
 def _name(map_id: int) -> str:
