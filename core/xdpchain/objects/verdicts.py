@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import SIZE, Instruction, decode, encode
@@ -20,7 +21,7 @@ from .elf import Elf
 from .objrefs import Function, References, read_functions
 from .source_lines import line_table, source_map
 
-__all__ = ["ProgramVerdicts", "sites_of", "sites_of_linkable", "verdicts_of"]
+__all__ = ["ProgramVerdicts", "sites_name", "sites_of", "sites_of_linkable", "verdicts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,11 @@ def sites_of(
 def sites_of_linkable(program: LinkableProgram, *, calls: bool = True) -> tuple[VerdictSite, ...]:
     """The sites of a component in linkable form. Raises InvalidInput."""
     return sites_of(program.instructions, program.btf, program.functions, program.lines, calls=calls)
+
+
+def sites_name(program: LinkableProgram) -> str:
+    """What stands for a component's sites: the same for the same instructions."""
+    return sha256(program.instructions).hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)
