@@ -9,6 +9,7 @@ from typing import Any
 from xdpchain.follow.followed import Followed, Step
 from xdpchain.follow.pcapng import code_name
 from xdpchain.trial.packets.describe import describe
+from xdptui.render.verdicts_text import site_document, site_words
 from xdptui.words.follow_words import CHANGED, change_lines, duration
 from xdptui.words.printable import printable
 
@@ -33,11 +34,11 @@ def packet_text(packet: Followed, width: int = WIDTH) -> str:
         lines = textwrap.wrap(head, width, subsequent_indent="    ")
         lines += textwrap.wrap(way, width, initial_indent="    ", subsequent_indent="      ")
     for step in packet.steps:
-        for text in change_lines(step):
-            lines += textwrap.wrap(
-                f"{CHANGED} {printable(step.name)}: {text}",
-                width, initial_indent="      ", subsequent_indent="        ",
-            )  # fmt: skip
+        texts = [f"{CHANGED} {printable(step.name)}: {text}" for text in change_lines(step)]
+        if step.site is not None:
+            texts.insert(0, f"{printable(step.name)} {code_name(step.code)}: {site_words(step.site)}")
+        for text in texts:
+            lines += textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="        ")
     return "\n".join(lines).replace(UNBROKEN, " ")
 
 
@@ -65,6 +66,7 @@ def packet_document(packet: Followed) -> dict[str, Any]:
                 "code": step.code,
                 "action": code_name(step.code),
                 "ns": step.ns,
+                "site": site_document(step.site) if step.site is not None else None,
                 "length": step.view.length,
                 "moved": step.moved,
                 "changes": [

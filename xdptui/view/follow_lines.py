@@ -7,6 +7,7 @@ from xdpchain.follow.followed import Followed, Step, changes
 from xdpchain.follow.pcapng import code_name
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.describe import describe
+from xdptui.render.verdicts_text import site_words
 from xdptui.view.cells import Cell, clip, left, right
 from xdptui.words.follow_words import CHANGED, change_lines, duration
 
@@ -99,6 +100,8 @@ def _step(number: int, step: Step, width: int) -> list[Parts]:
             (code_name(step.code), _style(step.code)),
         ]
     ]
+    if step.site is not None:
+        lines.append([(clip(f"       {site_words(step.site)}", width), "line")])
     lines += [[(clip(f"       {CHANGED} {text}", width), "changed")] for text in change_lines(step)]
     return lines
 

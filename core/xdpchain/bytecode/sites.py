@@ -8,7 +8,7 @@ return itself. Branches that compilers made of one condition are one site.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
@@ -17,7 +17,7 @@ from . import opcodes as op
 from .deciding import Called, Code, Edge, Source, decisions
 from .flow_graph import flow_of
 
-__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "verdict_sites"]
+__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "decided", "may_be", "verdict_sites"]
 
 LONGEST_TEXT = 200
 
@@ -89,6 +89,21 @@ class VerdictSite:
     def word(self) -> str:
         """The code in a word, see `code_word`."""
         return code_word(self.code)
+
+
+def may_be(site: VerdictSite, code: int) -> bool:
+    """Whether a site may have decided a code."""
+    return site.code == code or not isinstance(site.code, int)
+
+
+def decided(sites: Sequence[VerdictSite], index: int | None, code: int) -> VerdictSite | None:
+    """The site that decided a code: the one with this index, or else the only one that can have. None: nobody
+    knows which.
+    """
+    if index is not None:
+        return sites[index] if index < len(sites) else None
+    able = [site for site in sites if may_be(site, code)]
+    return able[0] if len(able) == 1 else None
 
 
 def code_word(code: Code) -> str:
