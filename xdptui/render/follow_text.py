@@ -9,9 +9,9 @@ from typing import Any
 from xdpchain.follow.followed import Followed, Step
 from xdpchain.follow.pcapng import code_name
 from xdpchain.trial.packets.describe import describe
-from xdptui.render.verdicts_text import site_document, site_words
 from xdptui.words.follow_words import CHANGED, change_lines, duration
 from xdptui.words.printable import printable
+from xdptui.words.site_words import site_document, site_words
 
 __all__ = ["packet_document", "packet_text", "step_text", "what"]
 

@@ -12,11 +12,11 @@ from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
 from xdpchain.observe.reasons import Share, SlotReasons, shares
-from xdptui.render.verdicts_text import site_document, site_words
 from xdptui.words.advice import worded
 from xdptui.words.numbers import short, sparkline
 from xdptui.words.printable import printable
 from xdptui.words.rates import Reading, Trends
+from xdptui.words.site_words import site_document, site_words
 
 __all__ = ["Reason", "Row", "reason_lines", "reasons_table", "slot_reasons", "why_document"]
 

@@ -31,8 +31,9 @@ from xdptui.workers.packet_follower import Began, Ended, Followings, FollowMessa
 __all__ = ["FollowScreen"]
 
 STYLES = {
-    "name": "bold", "line": "$accent", "index": "$quiet", "label": "$quiet", "title": "bold $primary", "mark": "bold $accent",
-    "changed": "bold $accent", "error": "bold $error", "on-A": "bold $action-a", "on-D": "bold $error",
+    "name": "bold", "index": "$quiet", "label": "$quiet", "title": "bold $primary", "mark": "bold $accent",
+    "line": "$accent", "changed": "bold $accent", "error": "bold $error",
+    "on-A": "bold $action-a", "on-D": "bold $error",
     "on-P": "bold $success", "on-T": "bold $primary", "on-R": "bold $accent",
 }  # fmt: skip
 

@@ -7,9 +7,9 @@ from xdpchain.follow.followed import Followed, Step, changes
 from xdpchain.follow.pcapng import code_name
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.describe import describe
-from xdptui.render.verdicts_text import site_words
 from xdptui.view.cells import Cell, clip, left, right
 from xdptui.words.follow_words import CHANGED, change_lines, duration
+from xdptui.words.site_words import site_words
 
 __all__ = ["detail_lines", "packet_cells", "packet_head"]
 

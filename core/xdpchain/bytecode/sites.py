@@ -17,7 +17,7 @@ from . import opcodes as op
 from .deciding import Called, Code, Edge, Source, decisions
 from .flow_graph import flow_of
 
-__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "decided", "may_be", "verdict_sites"]
+__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
 
 LONGEST_TEXT = 200
 
@@ -91,18 +91,9 @@ class VerdictSite:
         return code_word(self.code)
 
 
-def may_be(site: VerdictSite, code: int) -> bool:
-    """Whether a site may have decided a code."""
-    return site.code == code or not isinstance(site.code, int)
-
-
-def decided(sites: Sequence[VerdictSite], index: int | None, code: int) -> VerdictSite | None:
-    """The site that decided a code: the one with this index, or else the only one that can have. None: nobody
-    knows which.
-    """
-    if index is not None:
-        return sites[index] if index < len(sites) else None
-    able = [site for site in sites if may_be(site, code)]
+def only_site(sites: Sequence[VerdictSite], code: int) -> int | None:
+    """The index of the only site that can have decided a code; None: several can, or none."""
+    able = [n for n, site in enumerate(sites) if site.code == code or not isinstance(site.code, int)]
     return able[0] if len(able) == 1 else None
 
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xdpchain.bytecode.sites import VerdictSite, decided
+from xdpchain.bytecode.sites import VerdictSite, only_site
 from xdpchain.linkage.threading import SITE_SHIFT
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
@@ -107,7 +107,7 @@ class Assembly:
                     one.moved,
                     changes(view, one.view, one.moved),
                     one.view.length - view.length,
-                    decided(self.sites.get(one.stage, ()), one.site, one.code),
+                    self._site(one),
                 )
             )
             view = one.view
@@ -125,3 +125,9 @@ class Assembly:
             self.layer,
             first.code,
         )
+
+    def _site(self, record: Record) -> VerdictSite | None:
+        """Where a slot's code was decided: as the record says, or where it alone can have been."""
+        sites = self.sites.get(record.stage, ())
+        index = record.site if record.site is not None else only_site(sites, record.code)
+        return sites[index] if index is not None and index < len(sites) else None

@@ -89,7 +89,7 @@ class StaticLinker:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
-            linking = _Linking(chain, parts, running, self._tap, held)
+            linking = _Linking(chain, parts, running, self._tap, held, trial=self._cloning)
             made = linking.load()
             program, counters = held.enter_context(made.program), linking.counters
             _hold_maps(program, parts, made.entered)
@@ -187,8 +187,12 @@ class _Linking:
         running: Running,
         tap: Tap | None,
         held: contextlib.ExitStack,
+        *,
+        trial: bool,
     ) -> None:
+        """In a ``trial`` each site is counted by itself, whatever that costs."""
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
+        self._trial = trial
         self._frags = all(part.slot.component.frags for part in parts)
         # One that makes tail calls can't be inlined: what it calls would return to the kernel.
         self._called = [
@@ -216,7 +220,8 @@ class _Linking:
             (sites_name(part.unit) if sited else "", one)
             for part, one in zip(self._parts, possible, strict=True)
         ]
-        self._counted, layout = counted_ways(self._chain, possible, lengths, sites)
+        sums = not self._trial
+        self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
         self.counters = counters_for(layout, self._running, self._held, elements=1)
 
     def load(self) -> _Made:

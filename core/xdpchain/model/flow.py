@@ -110,13 +110,15 @@ def counted_ways(
     possible: Sequence[Collection[int]],
     keeps_length: Sequence[bool],
     sites: Sequence[tuple[str, Sites]] = (),
+    *,
+    sums: bool = True,
 ) -> tuple[dict[tuple[int, int], dict[int | None, int]], Layout]:
     """Which ways have counters, by slot and kind, and in these by site (None: of no site that is told); and
     what the counters tell.
 
     ``possible`` are each slot's kinds of codes; ``keeps_length`` says which slots never change the packet's
     length; ``sites`` are the name of each slot's sites (`Layout.sites`) and which lead to each kind. Without
-    them ways alone are counted.
+    them ways alone are counted. Without ``sums`` each way is counted by itself.
     """
     ways = ways_of(chain)
     out: list[list[Way]] = [[] for _ in chain]
@@ -130,14 +132,16 @@ def counted_ways(
                     into[way.to].append(way)
                     entered[way.to] = True
     counted: list[Way] = []
-    sums: dict[tuple[int, int], list[Way]] = {}
+    summed: dict[tuple[int, int], list[Way]] = {}
     for way in (way for some in reversed(out) for way in some):
         own, to = way.slot, way.to
-        if 0 <= to < len(chain) and keeps_length[to] and len(into[to]) == 1:
-            sums[own, way.kind] = out[to]
+        if not sums:
+            counted.append(way)
+        elif 0 <= to < len(chain) and keeps_length[to] and len(into[to]) == 1:
+            summed[own, way.kind] = out[to]
         # With several ways in, none of these is itself a sum of what goes out.
         elif len(out[own]) == 1 and keeps_length[own] and len(into[own]) > 1:
-            sums[own, way.kind] = into[own]
+            summed[own, way.kind] = into[own]
         else:
             counted.append(way)
     told = _told(counted, sites)
@@ -153,8 +157,7 @@ def counted_ways(
     def terms(way: Way) -> tuple[int, ...]:
         key = way.slot, way.kind
         if key not in found:
-            summed = sums.get(key)
-            parts = [counters[key].values()] if summed is None else map(terms, summed)
+            parts = map(terms, summed[key]) if key in summed else [counters[key].values()]
             found[key] = tuple(sorted(index for part in parts for index in part))
         return found[key]
 
