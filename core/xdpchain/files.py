@@ -18,7 +18,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 
-__all__ = ["create", "make_folder", "put", "read", "replace"]
+__all__ = ["check_private", "create", "make_folder", "put", "reach", "read", "replace"]
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 MOST_LINKS = 40
@@ -83,6 +83,32 @@ def read(path: str | os.PathLike[str], most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes", os.fspath(path))
     return data
+
+
+def reach(path: str) -> int:
+    """An O_PATH descriptor of what a path leads to, through no link of another user. Raises OSError."""
+    with _place(path, None) as (folder, name):
+        follow = 0 if _is_kernels(folder) else os.O_NOFOLLOW
+        return os.open(name, os.O_PATH | os.O_CLOEXEC | follow, dir_fd=folder)
+
+
+def check_private(path: str) -> str:
+    """The path without links in it, along which nobody but root and this user may put anything else: neither
+    into the file nor in its place. Folders above that of the file may have the sticky bit, as /tmp has: who
+    may make names there can't rename or remove ours. Raises PermissionError, OSError.
+    """
+    real = os.path.realpath(path, strict=True)
+    place, folder = real, os.path.dirname(real)
+    while True:
+        found = os.stat(place)
+        _check_owner(found, f"{place} belongs to uid {found.st_uid}", path)
+        sticky = found.st_mode & stat.S_ISVTX and place not in (real, folder)
+        if found.st_mode & 0o022 and not sticky:
+            mode = stat.S_IMODE(found.st_mode)
+            raise PermissionError(errno.EACCES, f"others may write to {place} (mode {mode:04o})", path)
+        if place == "/":
+            return real
+        place = os.path.dirname(place)
 
 
 def make_folder(path: str, mode: int = FOLDER_MODE) -> None:

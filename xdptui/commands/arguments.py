@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import EXIT_CODES, UsageError, write
 
 __all__ = [
@@ -252,8 +253,9 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
 
     group = parser.add_argument_group("everywhere")
     group.add_argument(
-        "--netns", metavar="NAME", default=default(None), help="look into this network namespace"
-    )
+        "--netns", metavar="NAME", type=_netns, default=default(None),
+        help="look into this network namespace: a name (ip netns), a path, or pid:N",
+    )  # fmt: skip
     group.add_argument(
         "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
     )
@@ -267,6 +269,13 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
         help="mount the BPF filesystem where one is needed and missing",
     )
     group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
+
+
+def _netns(text: str) -> str:
+    try:
+        return netns_spelling(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: it {error}") from None
 
 
 def _add(

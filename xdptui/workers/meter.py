@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Meter", "Opened", "open_missing"]
 
-Identity = tuple[int, tuple[int, ...], str, tuple[int, ...]]
+Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)

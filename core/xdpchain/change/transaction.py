@@ -37,6 +37,7 @@ __all__ = ["LOCK_TIMEOUT", "Change", "Hook", "apply"]
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
+ANOTHER_NETNS = "its name, path or process leads to another network namespace now"
 TURNED = "its actions or routes were changed since, in its program arrays"
 
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
@@ -124,7 +125,9 @@ def _unchanged(plan: Plan) -> Running:
     now = look(interface.name, interface.netns)
     if now.identity != plan.running.identity:
         why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
-        if plan.running.armed is not None and now.settled is not None:
+        if now.device.netns_inode != plan.running.device.netns_inode:
+            why = ANOTHER_NETNS
+        elif plan.running.armed is not None and now.settled is not None:
             why = f"{now.settled.outcome.text} meanwhile; {why}"
         raise RaceLost(
             f"{interface} does not run what this change was made from",

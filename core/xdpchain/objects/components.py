@@ -11,14 +11,15 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, LinkRefused
 from xdpchain.model.chain import MOST_ENTRIES, Component, MapRef, ObjectRef
 
+from .object_path import find_object
 from .objfile import ObjectFile, ProgramSpec
 
 __all__ = ["component_of", "keep_maps", "load_component", "programs_of", "with_map_entries"]
 
 
 def programs_of(path: str) -> ObjectFile:
-    """Read an object file. Raises NotFound, InvalidInput."""
-    return ObjectFile.open(path)
+    """Read an object file, by path or by name (`find_object`). Raises NotFound, InvalidInput."""
+    return ObjectFile.open(find_object(path))
 
 
 def load_component(

@@ -16,6 +16,7 @@ from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.netns_spelling import netns_spelling
 
 __all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
 
@@ -143,6 +144,10 @@ def _names(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _netns(value: Any) -> str:
+    return netns_spelling(_text(value))
+
+
 def _one_or_more(names: tuple[str, ...]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
@@ -172,7 +177,7 @@ def _value(one: Linkage | Mode) -> str:
 
 INTERFACE_KEYS: Mapping[str, Key] = {
     "name": Key("names", _names, _one_or_more),
-    "netns": Key("netns", _text),
+    "netns": Key("netns", _netns),
     "linkage": Key("linkage", _linkage, _value),
     "dispatcher_version": Key("dispatcher_version", _version),
     "mode": Key("mode", _mode, _value),
