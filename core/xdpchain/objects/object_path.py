@@ -12,8 +12,8 @@ import os
 import sysconfig
 from collections.abc import Iterator
 
-from xdpchain import files
 from xdpchain.errors import NotFound, PermissionDenied
+from xdpchain.owners import check_private
 
 __all__ = ["find_object"]
 
@@ -52,7 +52,7 @@ def _folders() -> Iterator[str]:
 
 def _trusted(path: str) -> str:
     try:
-        return files.check_private(path)
+        return check_private(path)
     except OSError as error:
         raise PermissionDenied(
             f"{path} is not taken by its name alone",
