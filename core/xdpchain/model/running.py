@@ -14,7 +14,10 @@ from .following import Following
 from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
 from .pending_change import ConfirmOutcome, PendingChange
 
-__all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
+__all__ = ["Device", "DispatcherInfo", "Hook", "Identity", "Owner", "Running"]
+
+Identity = tuple[int, tuple[int, ...], str, int]
+"""What tells one state of an interface from another: `Running.identity`."""
 
 
 class Owner(StrEnum):
@@ -139,7 +142,7 @@ class Running:
         return self.chain is not None and self.linkage is Linkage.TAILCALL and not self.arrays
 
     @property
-    def identity(self) -> tuple[int, tuple[int, ...], str, int]:
+    def identity(self) -> Identity:
         """What an edit expects to find unchanged: the ifindex, the prog ids on the hook (the kernel reuses
         none) or that of the program which the one on the hook stands for, what can change in a chain without
         another program, and the network namespace (what a name, a path or a process leads to may change).
