@@ -300,8 +300,14 @@ def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
 
 
+def _interfaces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface", metavar="IF", help="one interface, or several: eth0,eth1 or 'veth*': on all, or on none"
+    )
+
+
 def _load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
     )
@@ -313,7 +319,10 @@ def _load(parser: argparse.ArgumentParser) -> None:
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
     _config(parser)
     parser.add_argument(
-        "-m", "--mode", metavar="MODE", help="native (default), generic (also: skb); never chosen for you"
+        "-m",
+        "--mode",
+        metavar="MODE",
+        help="native (default), generic (also: skb), or best: native where it works, else generic",
     )
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
@@ -321,12 +330,15 @@ def _load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
     )
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
 
 def _unload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
     )
@@ -337,13 +349,13 @@ def _unload(parser: argparse.ArgumentParser) -> None:
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
 
 
 def _set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
     _config(parser)
     parser.add_argument(
@@ -352,11 +364,15 @@ def _set(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="go on whatever it returns; --no-shadow: let its verdicts count",
     )
+    parser.add_argument(
+        "-m", "--mode", metavar="MODE",
+        help="move the chain to native, generic or best mode; for a moment no program runs",
+    )  # fmt: skip
     _counters(parser)
 
 
 def _replace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
     which = parser.add_mutually_exclusive_group()
@@ -367,6 +383,9 @@ def _replace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
     parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
@@ -381,12 +400,12 @@ def _globals(parser: argparse.ArgumentParser) -> None:
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("object", metavar="OBJ", help="the object file that the program was loaded from")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -400,7 +419,7 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _undo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
@@ -428,7 +447,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
 
 
 def _decide(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _log(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.choice import choose
-from xdpchain.model.chain import Chain, Component
+from xdpchain.model.chain import Chain, Component, WantedMode
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.interface_watch import Presence, names_of
@@ -88,7 +88,14 @@ def plan_target(wanted: Wanted, target: Target) -> tuple[Plan, tuple[str, ...]]:
     """What is to be done on one interface, and remarks. Raises what `make_plan` and `choose` raise."""
     running = look(target.name, target.netns)
     made, notes = _change(wanted, target)(running)
-    return with_kernel_warnings(make_plan(running, made)), notes
+    return with_kernel_warnings(_plan(wanted, target, running, made)), notes
+
+
+def _plan(wanted: Wanted, target: Target, running: Running, chain: Chain) -> Plan:
+    mode = wanted.spec.interfaces[target.entry].mode
+    if mode is WantedMode.BEST and running.chain is not None:  # what runs goes on as it is
+        mode = None
+    return make_plan(running, chain, mode=mode)
 
 
 def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, tuple[str, ...]]]:
@@ -129,7 +136,7 @@ def apply_target(
     def make(running: Running) -> Plan:
         nonlocal tried
         chain, _ = change(running)
-        plan = with_kernel_warnings(make_plan(running, chain))
+        plan = with_kernel_warnings(_plan(wanted, target, running, chain))
         tried = Tried() if plan.empty else attempt(running, chain)
         return plan
 

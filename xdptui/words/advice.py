@@ -26,6 +26,7 @@ WORDS: dict[Do, str] = {
     Do.CHOOSE_LINKAGE: "Use {all}",
     Do.RELINK: "`{0}` changes the chain's linkage",
     Do.LINK_ANEW: "The next change links the chain anew, as does `{0}`",
+    Do.CHANGE_MODE: "`{0}` moves the chain there",
     Do.CHOOSE_GENERIC: "Use generic mode ({0}): slower, but it works with every driver and MTU",
     Do.LIFT_POLICY: "Lift the policy (`{0}`)",
     Do.SWITCH_COUNTERS_ON: "`{0}` switches the counters on",

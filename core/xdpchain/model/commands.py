@@ -97,6 +97,8 @@ class Commands:
                 return tuple(f"--linkage {one}" for one in args)
             case Do.RELINK | Do.LINK_ANEW:
                 return (here.xdptui("relink", interface, options=("--linkage", args[0])),)
+            case Do.CHANGE_MODE:
+                return (here.xdptui("set", interface, options=("--mode", args[0])),)
             case Do.CHOOSE_GENERIC:
                 return ("-m generic",)
             case Do.LIFT_POLICY:

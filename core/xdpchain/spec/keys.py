@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
 from xdpchain.model.runconfig import RunConfig
@@ -159,10 +159,10 @@ def _linkage(value: Any) -> Linkage | None:
     return None if value == AUTO else Linkage(value)
 
 
-def _mode(value: Any) -> Mode:
-    if value not in (Mode.NATIVE.value, Mode.GENERIC.value):
-        raise ValueError("takes native or generic")
-    return Mode(value)
+def _mode(value: Any) -> WantedMode:
+    if value not in [one.value for one in WantedMode]:
+        raise ValueError("takes native, generic or best")
+    return WantedMode(value)
 
 
 def _version(value: Any) -> int:
@@ -171,7 +171,7 @@ def _version(value: Any) -> int:
     return int(value)
 
 
-def _value(one: Linkage | Mode) -> str:
+def _value(one: Linkage | WantedMode) -> str:
     return one.value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Component, Linkage, Slot, WantedMode
 
 from .values import InterfaceSpec, SlotSpec
 
@@ -29,7 +29,7 @@ def spec_of(
     # A freplace dispatcher has no counters to switch; and the version of its protocol is the libxdp's that is
     # installed where the spec is applied.
     counters = chain.counters or chain.linkage is Linkage.FREPLACE
-    return InterfaceSpec((name,), slots, netns, chain.linkage, chain.mode, counters)
+    return InterfaceSpec((name,), slots, netns, chain.linkage, WantedMode(chain.mode.value), counters)
 
 
 def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage, WantedMode
 from xdpchain.model.policy import Policy
 
 __all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
@@ -52,14 +52,15 @@ class SlotSpec:
 @dataclass(frozen=True, slots=True)
 class InterfaceSpec:
     """What each of some interfaces shall run; ``names`` may be globs. ``netns`` None: that of whoever applies
-    it. ``linkage`` None: that of the running chain, or the machine's default.
+    it. ``linkage`` None: that of the running chain, or the machine's default. ``mode`` None: native, and a
+    chain that runs in another one is not moved.
     """
 
     names: tuple[str, ...]
     slots: tuple[SlotSpec, ...] = ()
     netns: str | None = None
     linkage: Linkage | None = None
-    mode: Mode = Mode.NATIVE
+    mode: WantedMode | None = None
     counters: bool = True
     dispatcher_version: int | None = None
 
