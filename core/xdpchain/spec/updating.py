@@ -18,6 +18,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
+from xdpchain.model.chain import WantedMode
 
 from .bounds import check_bounds
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
@@ -124,13 +125,16 @@ def _with_comments(lines: Sequence[str], line: int) -> int:
 
 
 def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
-    """The new entry with the paths of the old one's object files, where they are the same files."""
+    """The new entry with the paths of the old one's object files, where they are the same files, and with the
+    mode that was asked for, where what runs says no other: ``best`` is a wish that both modes fulfil.
+    """
     paths = {slot.sha256: slot.object for slot in old.slots if slot.sha256 and slot.object}
     slots = tuple(
         replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot
         for slot in new.slots
     )
-    return replace(new, slots=slots)
+    kept = new.mode is None or old.mode is WantedMode.BEST
+    return replace(new, slots=slots, mode=old.mode if kept else new.mode)
 
 
 def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes) -> None:
