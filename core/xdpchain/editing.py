@@ -8,6 +8,7 @@ pinned on the interface follow it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
 from xdpchain.change.transaction import LOCK_TIMEOUT, Change
 from xdpchain.errors import RaceLost, XdpChainError
-from xdpchain.model.chain import Chain
+from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
+from xdpchain.model.chain import Chain, Interface
 from xdpchain.model.pending_change import State
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
@@ -89,10 +91,11 @@ def apply_all(
     """
     wanted = list(plans)
     while True:
+        keeping = [_KeepMaps(plan.running.interface) for plan in wanted]
         try:
             found = transaction.apply(
                 wanted,
-                hooks=lambda: (_EndFollowing(), Journal(), _KeepCounting()),
+                hooks=[(_EndFollowing(), keeps, Journal(), _KeepCounting()) for keeps in keeping],
                 share_maps=share_maps,
                 progress=progress,
                 cancelled=cancelled,
@@ -101,8 +104,12 @@ def apply_all(
                 warn=warn,
             )
             return tuple(map(Edited, wanted, found))
-        except transaction.NativeRefused as refused:
-            wanted = [in_generic(one, refused.error) if one is refused.plan else one for one in wanted]
+        except BaseException as error:
+            for keeps in keeping:
+                keeps.look_again()
+            if not isinstance(error, transaction.NativeRefused):
+                raise
+            wanted = [in_generic(one, error.error) if one is error.plan else one for one in wanted]
 
 
 def edit(
@@ -222,6 +229,35 @@ class _EndFollowing:
 
     def after(self, change: Change, after: Running) -> str:
         return ""
+
+
+class _KeepMaps:
+    """Pins the maps of slots that leave, where the plan says so, before anything lets go of them; and keeps
+    no longer what a chain has.
+    """
+
+    def __init__(self, where: Interface) -> None:
+        self._where = where
+        self._kept = False
+
+    def before(self, change: Change) -> None:
+        forget_kept(overdue())
+        if change.plan.keep_maps:
+            stay = {slot.key for slot in change.plan.candidate}
+            self._kept = True
+            leaving = [slot for slot in change.now.chain or () if slot.key not in stay]
+            keep_maps(change.now.interface, leaving)
+
+    def after(self, change: Change, after: Running) -> str:
+        forget_kept({ref.id for slot in after.chain or () for ref in slot.component.maps})
+        return ""
+
+    def look_again(self) -> None:
+        """After a change that failed: whether it took effect or not, what runs now needs no keeping."""
+        if self._kept:
+            with contextlib.suppress(XdpChainError):
+                chain = look(self._where.name, self._where.netns).chain
+                forget_kept({ref.id for slot in chain or () for ref in slot.component.maps})
 
 
 class _KeepCounting:

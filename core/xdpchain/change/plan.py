@@ -9,6 +9,7 @@ from enum import StrEnum
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
@@ -33,6 +34,7 @@ class ChangeKind(StrEnum):
     RETUNE = "retune"
     REPLACE = "replace"
     ADOPT = "adopt"
+    FILL = "fill"
     CHAIN = "chain"
 
 
@@ -43,6 +45,7 @@ SYMBOLS = {
     ChangeKind.RETUNE: "~",
     ChangeKind.REPLACE: "≠",
     ChangeKind.ADOPT: "«",
+    ChangeKind.FILL: "=",
     ChangeKind.CHAIN: "*",
 }
 
@@ -68,6 +71,7 @@ class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
     on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
     ``best``: where native mode is refused, generic will do (`in_generic`).
+    ``keep_maps``: the maps of slots that leave are kept for a while (`linkage.kept_maps`).
     """
 
     running: Running
@@ -78,6 +82,7 @@ class Plan:
     adopts: int | None = None
     restores: Moment | None = None
     best: bool = False
+    keep_maps: bool = False
 
     @property
     def moves_mode(self) -> bool:
@@ -90,6 +95,11 @@ class Plan:
         """True when the candidate is what runs already."""
         return not self.changes
 
+    @property
+    def only_fills(self) -> bool:
+        """Whether nothing changes but what maps of the running chain hold."""
+        return all(change.kind is ChangeKind.FILL for change in self.changes)
+
 
 def make_plan(
     running: Running,
@@ -98,6 +108,7 @@ def make_plan(
     adopts: int | None = None,
     restores: Moment | None = None,
     mode: WantedMode | None = None,
+    keep_maps: bool = False,
 ) -> Plan:
     """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
     the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
@@ -144,21 +155,30 @@ def make_plan(
         )
     if adopted:
         changes = tuple(_adopting(running, candidate, change) for change in changes)
+    steps = _steps(running, candidate, adopted) if changes else ()
+    if steps and keep_maps:
+        steps = ("pin the maps of the slots that leave, for a week at most", *steps)
     warnings = lint(candidate, running)
     if best and candidate.mode is Mode.GENERIC:
         changes, warnings = _generic(changes, warnings, "the driver has no native XDP")
     if moved:
         warnings += (Warning(None, GAP),)
-    steps = _steps(running, candidate, adopted) if changes else ()
-    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores, best)
+    adopts = adopts if adopted else None
+    return Plan(running, candidate, changes, steps, warnings, adopts, restores, best, keep_maps)
 
 
 def in_generic(plan: Plan, error: XdpChainError) -> Plan:
     """What becomes of a plan of the best mode when native mode was refused: the same in generic mode, which
     it says. Raises what `make_plan` raises.
     """
-    chain = replace(plan.candidate, mode=Mode.GENERIC)
-    made = make_plan(plan.running, chain, adopts=plan.adopts, restores=plan.restores, mode=WantedMode.GENERIC)
+    made = make_plan(
+        plan.running,
+        plan.candidate,
+        adopts=plan.adopts,
+        restores=plan.restores,
+        mode=WantedMode.GENERIC,
+        keep_maps=plan.keep_maps,
+    )
     changes, warnings = _generic(made.changes, made.warnings, error.why or error.what)
     return replace(made, changes=changes, warnings=warnings)
 
@@ -236,10 +256,15 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
         retuned += _rerouted(old, was, new, slot)
         if was.shadow != slot.shadow:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
+        if was.off != slot.off:
+            retuned.append("on → off" if slot.off else "off → on")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
             found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned), slot.key))
+    for slot in new.slots:
+        for name, entries in by_map(slot.entries).items():
+            found.append(Change(ChangeKind.FILL, slot.name, f"map {name}: {entries_text(entries)}", slot.key))
     if old.slots and new.slots:
         if old.linkage is not new.linkage:
             found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
@@ -274,7 +299,8 @@ def _target(chain: Chain, route: Route) -> str:
 
 def _config(slot: Slot) -> str:
     shadow = ", in shadow" if slot.shadow else ""
-    return f"priority {slot.priority}, continues on {slot.actions}{shadow}"
+    off = ", off" if slot.off else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:
@@ -317,6 +343,10 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     if turn is not None:
         name = candidate.slots[turn[0]].name
         return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)
+    filled = sum(len(slot.entries) for slot in candidate)
+    fill = [f"set {filled} map entr{'y' if filled == 1 else 'ies'}"] if filled else []
+    if running.chain == candidate and fill:
+        return tuple(fill)
     fresh = sum(slot.id is None for slot in candidate.slots)
     steps = []
     if fresh:
@@ -328,6 +358,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
         steps.append(f"keep the maps of {kept} running component{'s' * (kept > 1)}")
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
+    steps += fill
     if hook and running.chain and candidate.mode is not running.chain.mode:
         steps.append(
             f"take program {hook.prog_id} off {where} ({running.chain.mode} mode): no program runs now"

@@ -14,12 +14,21 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from xdpchain.advice import Do, advise
-from xdpchain.errors import Cancelled, KernelRefused, NotFound, NotOurs, RaceLost, XdpChainError
+from xdpchain.errors import (
+    Cancelled,
+    InvalidInput,
+    KernelRefused,
+    NotFound,
+    NotOurs,
+    RaceLost,
+    XdpChainError,
+)
 from xdpchain.linkage import Built, Linker
 from xdpchain.linkage.freplace import FreplaceLinker
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import RowUpdate, TailcallLinker
 from xdpchain.linkage.tailcall import in_place as row_update
+from xdpchain.maps.filling import Filling
 from xdpchain.model.chain import Chain, Linkage, Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
@@ -89,7 +98,7 @@ class Hook(Protocol):
 def apply(
     plans: Sequence[Plan],
     *,
-    hooks: Callable[[], Sequence[Hook]] = tuple,
+    hooks: Sequence[Sequence[Hook]],
     share_maps: bool = False,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
@@ -98,15 +107,22 @@ def apply(
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Running, ...]:
     """Make the candidates of all plans run, or none, and return what runs then
-    (`xdpchain.editing.apply_all`). ``hooks`` makes the hooks of one plan. Raises NativeRefused, which see.
+    (`xdpchain.editing.apply_all`). ``hooks`` are those of each plan. Raises NativeRefused, which see.
     """
-    parts = [_Part(plan, hooks()) for plan in plans if not plan.empty]
+    parts = [_Part(plan, each) for plan, each in zip(plans, hooks, strict=True) if not plan.empty]
     if not parts:
         return tuple(plan.running for plan in plans)
+    swapped = [part for part in parts if not part.plan.only_fills]
+    if confirm is not None and len(swapped) < len(parts):
+        raise InvalidInput(
+            "map entries alone can't wait to be confirmed",
+            "a rollback brings back programs, not what maps held",
+            "Make this change without a time to confirm in",
+        )
     require_capabilities()
     tell = progress or (lambda step: None)
     # All or none, and old or new, also where this process is killed: then its guardian goes back.
-    whole = len(parts) > 1 or any(part.plan.moves_mode for part in parts)
+    whole = len(swapped) > 1 or any(part.plan.moves_mode for part in parts)
     with bpffs.lock(lock_timeout), contextlib.ExitStack() as held:
         tell("compare with what runs")
         for part in parts:
@@ -114,7 +130,7 @@ def apply(
         arming = None
         if whole or confirm is not None:
             tell("start the guardian of the rollback")
-            where = [part.interface for part in parts]
+            where = [part.interface for part in swapped]
             arming = held.enter_context(Arming(SWAPPING if confirm is None else confirm, where, whole=whole))
         try:
             for part in parts:
@@ -145,10 +161,13 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
     """Pin what outlives us, arm the rollback, and swap everything in; or nothing."""
     try:
         for part in parts:
-            part.pin()
+            with part.named(len(parts)):
+                part.make_ready(tell)
         if arming is not None:
             tell("arm the rollback")
             for part in parts:
+                if part.plan.only_fills:
+                    continue
                 arming.arm(part.now, part.new, part.built.chain if part.built else part.plan.candidate)
         for part in parts:
             if len(parts) > 1 and arming is not None and arming.decided:
@@ -166,8 +185,7 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
             else:
                 arming.call_off()
         for part in parts:
-            if not part.took_effect():
-                part.unpin()
+            part.take_back()
         raise
 
 
@@ -181,6 +199,7 @@ class _Part:
         self.built: Built | None = None
         self._hooks = hooks
         self._update: RowUpdate | None = None
+        self._filling = Filling()
         self._change = Change(plan, plan.running, None, False)
 
     def prepare(self, confirm: float | None, *, armed: bool) -> None:
@@ -198,7 +217,7 @@ class _Part:
         """Make the candidate beside what runs; ``others`` are those that were made for other interfaces."""
         candidate = self.plan.candidate
         self._update = row_update(self.now, candidate) if in_place else None
-        if self._update is not None or not candidate.slots:
+        if self._stays or not candidate.slots:
             return
         candidate = with_shared_maps(candidate, others, every=share_maps)
         tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
@@ -213,15 +232,29 @@ class _Part:
     def _mode(self) -> Mode:
         return (self.built.chain if self.built else self.now.chain or self.plan.candidate).mode
 
-    def pin(self) -> None:
+    @property
+    def _stays(self) -> bool:
+        """Whether the program on the hook stays, and is changed by what its maps hold."""
+        return self._update is not None or self.plan.only_fills
+
+    def make_ready(self, tell: Callable[[str], None]) -> None:
+        """Fill maps, and pin what outlives us."""
+        chain = self.built.chain if self.built else self.now.chain
+        if chain is not None and any(slot.entries for slot in self.plan.candidate):
+            tell("set map entries")
+            self._filling.write(chain, self.plan.candidate, self.interface.netns)
         if self.built is not None:
             self.built.pin()
 
-    def unpin(self) -> None:
-        if self.built is not None:
-            self.built.unpin()
+    def take_back(self) -> None:
+        """What was made ready, unless it runs."""
+        if not self.took_effect():
+            if self.built is not None:
+                self.built.unpin()
+            self._filling.take_back()
 
     def close(self) -> None:
+        self._filling.close()
         if self.built is not None:
             self.built.close()
 
@@ -231,6 +264,7 @@ class _Part:
             name = self.plan.candidate.slots[self._update.slot].name
             tell(f"set one row of the program array of {name} (slot {self._update.slot})")
             self._update.apply()
+        if self._stays:
             return
         tell("swap it in" if self.built else "detach")
         try:
@@ -242,12 +276,12 @@ class _Part:
 
     def took_effect(self) -> bool:
         """Whether it was swapped in after all: an interrupt may come between the swap and its return."""
-        return self._update is None and took_effect(self.interface, self._mode, self.new)
+        return not self._stays and took_effect(self.interface, self._mode, self.new)
 
     def finish(self, tell: Callable[[str], None], *, retire: bool) -> tuple[Running, list[str]]:
         """Let go of what ran, unless it may come back; returns what runs, and what went wrong beside."""
         forget_settled(netns.inode(self.interface.netns), self.interface.ifindex)
-        if self.now.chain is not None and retire and self._update is None:
+        if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
             LINKERS[self.now.chain.linkage]().retire(self.now)
         after = look(self.interface.name, self.interface.netns)

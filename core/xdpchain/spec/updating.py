@@ -125,16 +125,19 @@ def _with_comments(lines: Sequence[str], line: int) -> int:
 
 
 def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
-    """The new entry with the paths of the old one's object files, where they are the same files, and with the
-    mode that was asked for, where what runs says no other: ``best`` is a wish that both modes fulfil.
+    """The new entry with the paths of the old one's object files, where they are the same files; with its map
+    entries, unless new ones are to be written down; and with the mode that was asked for, where what runs
+    says no other: ``best`` is a wish that both modes fulfil.
     """
     paths = {slot.sha256: slot.object for slot in old.slots if slot.sha256 and slot.object}
-    slots = tuple(
-        replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot
-        for slot in new.slots
-    )
+    slots, left = [], list(old.slots)
+    for slot in new.slots:
+        slot = replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot
+        found = _counterpart(slot, left)
+        was = None if found is None else left.pop(found)
+        slots.append(replace(slot, entries=was.entries) if was and not slot.entries else slot)
     kept = new.mode is None or old.mode is WantedMode.BEST
-    return replace(new, slots=slots, mode=old.mode if kept else new.mode)
+    return replace(new, slots=tuple(slots), mode=old.mode if kept else new.mode)
 
 
 def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes) -> None:
