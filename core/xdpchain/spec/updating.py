@@ -149,11 +149,23 @@ def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes)
     for i, slot in enumerate(new.slots):
         found = _counterpart(slot, [one for one, _ in left])
         if found is None:
-            slots.append("[[interface.slot]]\n" + slot_table(slot, notes.get(i, "")).as_string())
+            slots.append(_slot_text(slot, notes.get(i, "")))
         else:
             was, text = left.pop(found)
             slots.append(_retuned(text, was, slot, SLOT_KEYS, ("interface", SLOTS, 0)))
     block.slots = slots
+
+
+def _slot_text(slot: SlotSpec, note: str) -> str:
+    """A slot of an entry, with the headers of its tables."""
+    slots, entries, table = tomlkit.aot(), tomlkit.aot(), tomlkit.table()
+    slots.append(slot_table(slot, note))
+    table.add(SLOTS, slots)
+    entries.append(table)
+    document = tomlkit.document()
+    document.add("interface", entries)
+    text = document.as_string()
+    return text[text.index("[[interface.slot]]") :]
 
 
 def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:
