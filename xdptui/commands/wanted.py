@@ -15,7 +15,8 @@ from xdpchain.linkage.choice import choose
 from xdpchain.maps.filling import differing
 from xdpchain.model.chain import Chain, Component, WantedMode
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import look
+from xdpchain.objects.components import with_shared_maps
+from xdpchain.observe.discover import interfaces, look
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.files import STDIN, read_text
@@ -117,9 +118,20 @@ def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, 
             notes.append(f"a change of {running.interface} waits to be confirmed: it may be rolled back")
         components = wanted.components[target.entry]
         made = candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps)
+        if entry.share_maps:
+            made = with_shared_maps(made, _siblings(wanted, target), every=True)
         return differing(made, target.netns), tuple(notes)
 
     return make
+
+
+def _siblings(wanted: Wanted, target: Target) -> list[Chain]:
+    """What runs on the other interfaces of the target's entry."""
+    there = {target.netns: [one.name for one in interfaces(target.netns)]}
+    found, _ = targets(wanted.spec, there, wanted.netns)
+    others = [one for one in found if one.entry == target.entry and one.name != target.name]
+    chains = (look(one.name, one.netns).chain for one in others)
+    return [chain for chain in chains if chain is not None]
 
 
 def apply_target(

@@ -210,6 +210,7 @@ INTERFACE_KEYS: Mapping[str, Key] = {
     "dispatcher_version": Key("dispatcher_version", _version),
     "mode": Key("mode", _mode, _value),
     "counters": Key("counters", _flag),
+    "share_maps": Key("share_maps", _flag),
 }
 
 SLOT_KEYS: Mapping[str, Key] = {

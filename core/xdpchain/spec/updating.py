@@ -137,7 +137,8 @@ def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
         was = None if found is None else left.pop(found)
         slots.append(replace(slot, entries=was.entries) if was and not slot.entries else slot)
     kept = new.mode is None or old.mode is WantedMode.BEST
-    return replace(new, slots=tuple(slots), mode=old.mode if kept else new.mode)
+    shares = old.share_maps or new.share_maps  # of one interface alone it does not show
+    return replace(new, slots=tuple(slots), mode=old.mode if kept else new.mode, share_maps=shares)
 
 
 def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes) -> None:

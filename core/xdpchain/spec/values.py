@@ -56,7 +56,8 @@ class SlotSpec:
 class InterfaceSpec:
     """What each of some interfaces shall run; ``names`` may be globs. ``netns`` None: that of whoever applies
     it. ``linkage`` None: that of the running chain, or the machine's default. ``mode`` None: native, and a
-    chain that runs in another one is not moved.
+    chain that runs in another one is not moved. ``share_maps``: a program that
+    is loaded gets the maps of the same program on another of the interfaces.
     """
 
     names: tuple[str, ...]
@@ -66,6 +67,7 @@ class InterfaceSpec:
     mode: WantedMode | None = None
     counters: bool = True
     dispatcher_version: int | None = None
+    share_maps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
