@@ -39,7 +39,7 @@ from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import MtuTooLarge, NoNativeXdp
 
 from .author import current_author
-from .confirm.arming import Arming, make_way
+from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
 from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
@@ -131,7 +131,10 @@ def apply(
         if whole or confirm is not None:
             tell("start the guardian of the rollback")
             where = [part.interface for part in swapped]
-            arming = held.enter_context(Arming(SWAPPING if confirm is None else confirm, where, whole=whole))
+            seconds, instead = (
+                (confirm, WITHOUT_CONFIRM) if confirm is not None else (SWAPPING, _apart(swapped))
+            )
+            arming = held.enter_context(Arming(seconds, where, whole=whole, instead=instead))
         try:
             for part in parts:
                 held.callback(part.close)
@@ -155,6 +158,13 @@ def apply(
             if warn is not None:
                 warn(trouble)
     return tuple(done[id(plan)][0] if id(plan) in done else plan.running for plan in plans)
+
+
+def _apart(parts: Sequence[_Part]) -> str:
+    """How to do without a guardian what needs one to be whole."""
+    if len(parts) > 1:
+        return "change one interface at a time"
+    return "unload the chain, and load it in the other mode"
 
 
 def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], None]) -> None:

@@ -40,6 +40,8 @@ __all__ = ["LEAST", "MOST", "Arming", "make_way"]
 LEAST, MOST = 1.0, 86400.0
 """Seconds in which a change may have to be confirmed."""
 
+WITHOUT_CONFIRM = "make the change without --confirm"
+
 OVERDUE = 5.0
 """Seconds after the deadline from which a guardian that did nothing will not do it any more."""
 
@@ -58,16 +60,18 @@ class Arming:
     `arm` each before the first swap. Then `made` when all were swapped in, or `keep` if nobody is asked to
     confirm; `call_off` if none was, `roll_back` if some were.
 
-    ``whole``: where this process ends before it said `made` or `keep`, the guardian rolls back at once.
+    ``instead`` is what to do where no guardian can be had. ``whole``: where this process ends before it said `made` or `keep`, the guardian rolls back at once.
     """
 
-    def __init__(self, seconds: float, where: Sequence[Interface], *, whole: bool) -> None:
+    def __init__(
+        self, seconds: float, where: Sequence[Interface], *, whole: bool, instead: str = WITHOUT_CONFIRM
+    ) -> None:
         if not LEAST <= seconds <= MOST:
             raise InvalidInput(
                 f"a change can't be armed for {seconds:g} seconds", f"it takes {LEAST:g} to {MOST:g}"
             )
         self._seconds = seconds
-        self._whole = whole
+        self._whole, self._instead = whole, instead
         self._missing = len(where)
         self._together = tuple(map(str, where)) if len(where) > 1 else ()
         self._deadline = 0.0
@@ -78,9 +82,10 @@ class Arming:
 
     def __enter__(self) -> Self:
         # What would break the promise is said before anything is built.
-        require_freedom()
-        path, instead = bpffs.find(), "make the change without --confirm"
-        require_lasting(path, "a change that waits to be confirmed", instead)
+        require_freedom(self._instead)
+        waits = self._instead == WITHOUT_CONFIRM
+        what = "a change that waits to be confirmed" if waits else "a change that may be rolled back"
+        require_lasting(bpffs.find(), what, self._instead)
         self._held.enter_context(self._guardian)
         return self
 
