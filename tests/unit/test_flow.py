@@ -125,7 +125,7 @@ COUNTING = Counting(
 
 def test_a_description_is_read_as_it_was_written() -> None:
     assert Counting.decode(COUNTING.encode() + bytes(3)) == COUNTING
-    assert COUNTING.own_layout == LAYOUT
+    assert [source.layout for source in COUNTING.current] == [LAYOUT]
     kept = COUNTING.keeping({("b", True)})
     assert kept.slots == {}
     assert [set(source.layout.slots) for source in kept.sources] == [{("b", True)}] * 2

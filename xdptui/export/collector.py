@@ -66,7 +66,7 @@ class ChainCollector(Collector):
         if self._interfaces:
             runnings = tuple(one for one in runnings if one.interface.name in self._interfaces)
         counting = [one for one in runnings if self._trace or counts_already(one)]
-        self._meter.sync(counting, open_missing(counting, self._meter.known))
+        self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
         read: list[tuple[Running, Sample | None]] = []
         for running in runnings:
             index = running.interface.ifindex

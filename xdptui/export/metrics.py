@@ -116,7 +116,7 @@ def values(read: Iterable[tuple[Running, Sample | None]]) -> Iterator[Value]:
             continue
         yield from _chain(running, where)
         yield Value(COUNTED, where, float(sample is not None))
-        if sample is not None:
+        if sample is not None and sample.verdict is not None:
             yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, where, sample.verdict)
         for place, slot in enumerate(running.chain or running.shown or ()):
             component = slot.component

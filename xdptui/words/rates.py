@@ -37,7 +37,7 @@ class Snapshot(Protocol):
     @property
     def slots(self) -> Mapping[str, Counts]: ...
     @property
-    def verdict(self) -> Counts: ...
+    def verdict(self) -> Counts | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +65,14 @@ class Rates:
 class Reading:
     """What one look at the counters gives: totals, and rates where a look before it allows them.
 
-    ``seconds`` is the time between the two looks, 0.0 after the first.
+    ``seconds`` is the time between the two looks, 0.0 after the first. ``verdict_totals`` are None where what
+    comes out of the chain is not counted.
     """
 
     seconds: float
     totals: Mapping[str, Rates]
     rates: Mapping[str, Rates]
-    verdict_totals: Rates
+    verdict_totals: Rates | None
     verdict_rates: Rates | None
 
 
@@ -94,9 +95,11 @@ def between(before: Snapshot | None, after: Snapshot) -> Reading:
             rate = _rate(earlier, counts, seconds) if earlier is not None else None
             if rate is not None:
                 rates[key] = rate
-        verdict = _rate(before.verdict, after.verdict, seconds)
+        if before.verdict is not None and after.verdict is not None:
+            verdict = _rate(before.verdict, after.verdict, seconds)
     totals = {key: Rates.totals(counts) for key, counts in after.slots.items()}
-    return Reading(seconds, totals, rates, Rates.totals(after.verdict), verdict)
+    end = Rates.totals(after.verdict) if after.verdict is not None else None
+    return Reading(seconds, totals, rates, end, verdict)
 
 
 class Trends:

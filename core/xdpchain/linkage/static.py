@@ -17,19 +17,16 @@ import contextlib
 import errno
 import re
 import struct
-from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
-from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
-from xdpchain.bytecode.instructions import decode, function_starts, instructions, patch_maps
+from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
-from xdpchain.bytecode.weaving import LineRecord, complete_lines
+from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component
 from xdpchain.model.flow import counted_ways, kind_of, ways_of
@@ -53,9 +50,10 @@ from .counting import OwnCounters, counters_for
 from .dispatcher.emit import MAIN
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind, bind_metadata
+from .members import Described, member_of, patched, unfolded_main
 from .policing import VIOLATIONS, ring_for
 from .tap import FILTER, Tap
-from .threading import CountInto, Form, Functions, Member, Threaded, thread
+from .threading import CountInto, Form, Functions, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
@@ -148,33 +146,6 @@ class _Made:
     entered: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """BTF, the types of functions by (owner, old index), and the source lines of each owner."""
-
-    btf: bytes
-    functions: Mapping[Hashable, int]
-    lines: Mapping[Hashable, Sequence[LineRecord]]
-
-    def functions_of(self, threaded: Threaded) -> dict[int, int]:
-        """The types of a program's functions by index, in order."""
-        labels = threaded.assembled.labels
-        placed = {labels[name]: number for name, number in self.functions.items() if name in labels}
-        return dict(sorted((placed | {0: self.functions["main"]}).items()))
-
-    def lines_of(self, threaded: Threaded) -> list[LineRecord]:
-        """Where each source line begins in it."""
-        found: list[LineRecord] = []
-        starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
-        for index, (owner, at) in sorted(threaded.origins.items()):
-            place = bisect_right(starts.get(owner, []), at) - 1
-            if place >= 0:
-                line = self.lines[owner][place]
-                if not found or found[-1] != line._replace(insn=found[-1].insn):
-                    found.append(line._replace(insn=index))
-        return found
-
-
 class _Linking:
     """One chain on its way into one program, in whichever form the kernel takes."""
 
@@ -188,17 +159,14 @@ class _Linking:
     ) -> None:
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
         self._frags = all(part.slot.component.frags for part in parts)
-        # One that makes tail calls can't be inlined: what it calls would return to the kernel.
-        self._called = [
-            part for part in parts if own_tail_calls(part.unit.instructions) or not part.unit.stack
-        ]
-        self._unfolded = [None if part in self._called else _unfolded(part.unit) for part in parts]
+        self._unfolded = [unfolded_main(part.unit) for part in parts]
+        self._called = [p for p, unfolded in zip(parts, self._unfolded, strict=True) if unfolded is None]
         self.counters: OwnCounters | None = None
         self._counted: dict[tuple[int, int], int] = {}
         if chain.counters:
             lengths = [_keeps_length(part) for part in parts]
             self._counted, layout = counted_ways(chain, self._possible(), lengths)
-            self.counters = counters_for(layout, running, held, elements=1)
+            self.counters = counters_for(layout, running.counting, held, elements=1)
         self._ring = ring_for(chain, running, held)
 
     def _possible(self) -> list[frozenset[int]]:
@@ -245,7 +213,7 @@ class _Linking:
         if self.counters is not None:
             stride, cpus = self.counters.layout.stride, possible_cpus()
             counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
-        members = [self._member(form, *one) for one in zip(self._parts, self._unfolded, strict=True)]
+        members = [member_of(part.unit, part.maps, form) for part in self._parts]
         return thread(
             members,
             ways_of(self._chain),
@@ -254,15 +222,6 @@ class _Linking:
             follow=follow,
             report=report,
         )
-
-    def _member(self, form: Form, part: Part, unfolded: Unfolded | None) -> Member:
-        code = patched(part.unit, part.maps)
-        if form is Form.CALLS or unfolded is None:
-            return Member(code, 0, None)
-        if form is Form.INLINED:
-            unfolded = _unfolded(part.unit, reach=0)
-        stack = main_stack(part.unit.instructions, part.unit.stack[0])
-        return Member(code, stack, replace(unfolded, lines=decode(code)[: len(unfolded.lines)]))
 
     def _follow(self) -> Functions | None:
         if self._tap is None:
@@ -276,7 +235,7 @@ class _Linking:
         code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
-    def _described(self) -> _Described:
+    def _described(self) -> Described:
         """What the kernel is told of it. Each part's own types are shifted; each component's main is a global
         function with the dispatcher's prototype, whatever its author called the type of its argument.
         """
@@ -305,11 +264,9 @@ class _Linking:
             records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
         records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return _Described(merged.data, records, lines)
+        return Described(merged.data, records, lines)
 
-    def _load(self, threaded: Threaded, described: _Described, **options: Any) -> bpf.Fd:
-        functions = described.functions_of(threaded)
-        lines = complete_lines(described.lines_of(threaded), functions)
+    def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()
         with bpf.btf_load(described.btf) as btf_fd:
             return bpf.prog_load(
@@ -320,12 +277,12 @@ class _Linking:
                 attach_type=ATTACH_TYPE_XDP,
                 flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
                 btf_fd=btf_fd.fileno(),
-                func_info=b"".join(struct.pack("<II", *record) for record in functions.items()),
-                line_info=b"".join(struct.pack("<IIII", *record) for record in lines),
+                func_info=described.func_info(threaded),
+                line_info=described.line_info(threaded),
                 **options,
             )
 
-    def _log(self, threaded: Threaded, described: _Described) -> str:
+    def _log(self, threaded: Threaded, described: Described) -> str:
         try:
             self._load(threaded, described, log_level=1, log_size=1 << 24).close()
         except bpf.BpfError as error:
@@ -362,22 +319,6 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
                 bpf.prog_bind_map(program, fd)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
-
-
-def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:
-    """A unit's instructions with descriptors of this process."""
-    descriptors = {name: fd.fileno() for name, fd in maps.items()}
-    return patch_maps(unit.instructions, unit.references, descriptors)
-
-
-def _unfolded(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded:
-    return _unfolded_main(unit.instructions, reach)
-
-
-@lru_cache(maxsize=64)
-def _unfolded_main(code: bytes, reach: int) -> Unfolded:
-    """For an edit in a process that lives on: most of a chain's components are what they were."""
-    return unfold(decode(code)[: main_length(code)], reach=reach)
 
 
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)

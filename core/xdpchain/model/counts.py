@@ -57,12 +57,15 @@ class SlotCounts(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A reading: ``at`` on the monotonic clock in seconds, counts by slot key, and the dispatcher's own
-    verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too.
+    verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too. A slot
+    that is not counted is not there, and a verdict that is not counted is None; ``why`` not, where the
+    kernel refused to.
     """
 
     at: float
     slots: Mapping[str, SlotCounts]
-    verdict: SlotCounts
+    verdict: SlotCounts | None
+    why: str = ""
 
 
 class CounterReader(Protocol):
