@@ -214,15 +214,14 @@ def read_counting(carried: Manifest, map_ids: Sequence[int], carrier: str) -> Co
     if carried.counts_map is None:  # as earlier versions count
         counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
     else:
-        with bpf.map_by_id(carried.counts_map) as fd:
-            counting = Counting.decode(blobs.read(fd, MOST_NOTED))
+        counting = blobs.decoded(carried.counts_map, Counting.decode, MOST_NOTED)
     # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
     later = []
     for number in reversed(map_ids):
         with bpf.map_by_id(number) as fd:
             name = bpf.map_info(fd).name
-            if name == COUNTS and number != carried.counts_map:
-                later.append(Counting.decode(blobs.read(fd, MOST_NOTED)))
+        if name == COUNTS and number != carried.counts_map:
+            later.append(blobs.decoded(number, Counting.decode, MOST_NOTED))
         if name == carrier:
             break
     return counting.joined(later)

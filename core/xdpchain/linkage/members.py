@@ -10,21 +10,23 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
-from xdpchain.bytecode.instructions import decode, patch_maps
+from xdpchain.bytecode.instructions import decode, function_starts
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.sys import bpf
 
-from .threading import Form, Member, Threaded
+from .threading import Code, Form, Member, Threaded
 
 __all__ = ["Described", "member_of", "patched", "unfolded_main"]
 
 
-def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:
+def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> Code:
     """A unit's instructions with descriptors of this process."""
-    descriptors = {name: fd.fileno() for name, fd in maps.items()}
-    return patch_maps(unit.instructions, unit.references, descriptors)
+    lines = list(decode(unit.instructions))
+    for index, name in unit.references:
+        lines[index] = lines[index]._replace(immediate=maps[name].fileno())
+    return Code(tuple(lines), function_starts(unit.instructions))
 
 
 def unfolded_main(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded | None:
@@ -49,7 +51,7 @@ def member_of(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form) -> 
     if form is Form.CALLS or unfolded is None:
         return Member(code, 0, None)
     stack = main_stack(unit.instructions, unit.stack[0])
-    return Member(code, stack, replace(unfolded, lines=decode(code)[: len(unfolded.lines)]))
+    return Member(code, stack, replace(unfolded, lines=code.lines[: len(unfolded.lines)]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,12 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
         return tuple(Interface(link.name, link.ifindex, netns) for link in netlink.links(settled=False))
 
 
-def look(name: str, netns: str | None = None) -> Running:
-    """One interface and what it runs. Raises NotFound."""
-    with Netlink(netns) as netlink:
+def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
+    """One interface and what it runs; ``through`` are sockets that are open in its namespace. Raises
+    NotFound.
+    """
+    with contextlib.ExitStack() as held:
+        netlink = through or held.enter_context(Netlink(netns))
 
         def read() -> tuple[Running, ...]:
             link = netlink.link(name)
@@ -237,8 +240,7 @@ def _carrier(map_ids: tuple[int, ...]) -> int | None:
 
 def _read_manifest(map_id: int) -> Manifest:
     """Raises BpfError, InvalidInput for one that can't be decoded."""
-    with bpf.map_by_id(map_id) as fd:
-        return Manifest.decode(blobs.read(fd, MOST_NOTED))
+    return blobs.decoded(map_id, Manifest.decode, MOST_NOTED)
 
 
 def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ __all__ = [
     "has_object",
     "interface_folder",
     "keep_object",
+    "newest_first",
     "object_data",
 ]
 
@@ -72,11 +74,17 @@ def all_folders() -> tuple[Path, ...]:
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
     """The newest entries of an interface, oldest first; those that can't be read are left out."""
-    found = []
-    for number in _numbers(folder)[-newest:]:
-        with contextlib.suppress(OSError, InvalidInput):
-            found.append(Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number))
-    return tuple(found)
+    return tuple(newest_first(folder, newest))[::-1]
+
+
+def newest_first(folder: Path, most: int = MOST_ENTRIES) -> Iterator[Entry]:
+    """The same, newest first, each read when it is asked for."""
+    for number in reversed(_numbers(folder)[-most:]):
+        try:
+            entry = Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number)
+        except (OSError, InvalidInput):
+            continue
+        yield entry
 
 
 def append(folder: Path, entry: Entry) -> None:
