@@ -19,7 +19,7 @@ import re
 import struct
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from xdpchain.advice import Do, advise
@@ -164,7 +164,7 @@ class _Linking:
         self.counters: OwnCounters | None = None
         self._counted: dict[tuple[int, int], int] = {}
         if chain.counters:
-            lengths = [_keeps_length(part) for part in parts]
+            lengths = [_keeps_length(part.unit.instructions) for part in parts]
             self._counted, layout = counted_ways(chain, self._possible(), lengths)
             self.counters = counters_for(layout, running.counting, held, elements=1)
         self._ring = ring_for(chain, running, held)
@@ -324,12 +324,13 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)
 
 
-def _keeps_length(part: Part) -> bool:
+@lru_cache(maxsize=64)
+def _keeps_length(code: bytes) -> bool:
     """Whether a component never changes the length of a packet. Of functions of the kernel nobody knows."""
     return not any(
         line.code == op.CALL
         and (line.source == op.CALL_KFUNC or (line.source == op.CALL_HELPER and line.immediate in RESIZING))
-        for _, line in instructions(part.unit.instructions)
+        for _, line in instructions(code)
     )
 
 

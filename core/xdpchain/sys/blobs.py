@@ -46,8 +46,8 @@ def read(fd: bpf.Fd, most: int = MOST) -> bytes:
 
 
 def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
-    """What the map with this id holds, decoded once: what we made is frozen, and the kernel gives no id twice.
-    Raises BpfError, and what `read` and ``decode`` raise.
+    """What the map with this id holds, decoded once: what we made is frozen, and no id is
+    given twice. Raises BpfError, and what `read` and ``decode`` raise.
     """
     found: T = _decoded(map_id, decode, most)
     return found

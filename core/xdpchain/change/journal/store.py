@@ -20,7 +20,7 @@ from xdpchain import files
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.sys import netns
 
-from .entries import MOST_BYTES, Entry
+from .entries import MOST_BYTES, Entry, Heading
 
 __all__ = [
     "STATE",
@@ -29,9 +29,9 @@ __all__ = [
     "boot_id",
     "entries",
     "has_object",
+    "headings",
     "interface_folder",
     "keep_object",
-    "newest_first",
     "object_data",
 ]
 
@@ -74,17 +74,21 @@ def all_folders() -> tuple[Path, ...]:
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
     """The newest entries of an interface, oldest first; those that can't be read are left out."""
-    return tuple(newest_first(folder, newest))[::-1]
+    found = []
+    for number in _numbers(folder)[-newest:]:
+        with contextlib.suppress(OSError, InvalidInput):
+            found.append(Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number))
+    return tuple(found)
 
 
-def newest_first(folder: Path, most: int = MOST_ENTRIES) -> Iterator[Entry]:
-    """The same, newest first, each read when it is asked for."""
+def headings(folder: Path, most: int) -> Iterator[Heading]:
+    """What the newest entries say of whose they are, newest first, each read when it is asked for."""
     for number in reversed(_numbers(folder)[-most:]):
         try:
-            entry = Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number)
+            heading = Heading.decode(files.read(folder / f"{number}.json", MOST_BYTES))
         except (OSError, InvalidInput):
             continue
-        yield entry
+        yield heading
 
 
 def append(folder: Path, entry: Entry) -> None:

@@ -18,8 +18,8 @@ from xdpchain.model.running import Running
 from xdpchain.sys import netns
 from xdpchain.sys.netlink import Netlink
 
-from .entries import Entry
-from .store import all_folders, boot_id, interface_folder, newest_first
+from .entries import Heading
+from .store import all_folders, boot_id, headings, interface_folder
 
 __all__ = ["bring_along", "device_of", "folder_of"]
 
@@ -85,20 +85,21 @@ def _folder(running: Running) -> Path:
 
 def _knows(folder: Path, running: Running, device: Device | None) -> bool:
     boot, program = boot_id(), running.identity[1][:1]
-    return any(_about(entry, boot, program, device) for entry in newest_first(folder, NEWEST))
+    return any(_about(one, boot, program, device) for one in headings(folder, NEWEST))
 
 
-def _about(entry: Entry, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
-    if entry.after.boot != boot:
+def _about(heading: Heading, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
+    if heading.boot != boot:
         return False
-    chains = (one.program for one in (entry.before, entry.after) if one.chain is not None)
-    return (device is not None and entry.device == device) or any((one,) == program for one in chains)
+    return (device is not None and heading.device == device) or any(
+        (one,) == program for one in heading.programs
+    )
 
 
 def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:
     """The name that the interface whose history this is has now, where that is another one than ours."""
     boot = boot_id()
-    found = (one.device for one in newest_first(folder, NEWEST) if one.after.boot == boot)
+    found = (one.device for one in headings(folder, NEWEST) if one.boot == boot)
     last = next((device for device in found if device is not None), None)
     if last is None or device is None or last == device or last[0] != device[0]:
         return None
