@@ -97,7 +97,7 @@ class Meter:
         self._open: dict[int, Opened] = {}
         self._last: dict[int, Sample] = {}
         self._readings: dict[int, Reading] = {}
-        self._trends: dict[int, Trends] = {}
+        self._trends: dict[int, Trends[str]] = {}
         self.known: frozenset[Known] = frozenset()
         """Identities of the chains whose counters are open, or known to be closed, and whether they are
         traced; a worker may read it.

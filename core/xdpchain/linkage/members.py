@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
-from xdpchain.bytecode.instructions import decode, function_starts
+from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
+from xdpchain.bytecode.instructions import Instruction, decode, function_starts
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
+from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
+from xdpchain.model.flow import code_of, kind_of
+from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.sys import bpf
 
 from .threading import Code, Form, Member, Threaded
 
-__all__ = ["Described", "member_of", "patched", "unfolded_main"]
+__all__ = ["Described", "Exits", "exits_of", "is_called", "member_of", "patched"]
 
 
 def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> Code:
@@ -29,29 +32,55 @@ def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> Code:
     return Code(tuple(lines), function_starts(unit.instructions))
 
 
-def unfolded_main(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded | None:
-    """Its main function unfolded; None where it has to be called: what a function that makes tail calls
-    calls would return to the kernel, if it were inlined.
+def is_called(unit: LinkableProgram) -> bool:
+    """Whether its main function stays one: of one that makes tail calls, what it calls would return to the
+    kernel if it were inlined.
     """
-    if own_tail_calls(unit.instructions) or not unit.stack:
-        return None
-    return _unfolded_main(unit.instructions, reach)
+    return own_tail_calls(unit.instructions) or not unit.stack
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """A component's main function unfolded (None: it is called), and how its exits tell its sites."""
+
+    unfolded: Unfolded | None
+    sites: ExitSites = NOWHERE
+
+    def kinds(self) -> dict[int, frozenset[int | None]]:
+        """Which kinds of codes it may return, and the sites that may decide each."""
+        found: dict[int, set[int | None]] = {}
+        for end in self.unfolded.exits if self.unfolded is not None else (Exit(None),):
+            for kind in kind_of(end.code):
+                code = end.code if end.code is not None else code_of(kind)
+                found.setdefault(kind, set()).add(self.sites.site(end, code))
+        return {kind: frozenset(sites) for kind, sites in found.items()}
 
 
 @lru_cache(maxsize=64)
-def _unfolded_main(code: bytes, reach: int) -> Unfolded:
-    """For an edit in a process that lives on: most of a chain's components are what they were."""
-    return unfold(decode(code)[: main_length(code)], reach=reach)
+def exits_of(unit: LinkableProgram, *, sited: bool) -> Exits:
+    """With what tells its sites apart if ``sited``. For an edit in a process that lives on: most of a chain's
+    components are what they were.
+    """
+    if is_called(unit):
+        return Exits(None)
+    able = exit_sites(sites_of_linkable(unit)) if sited else ()
+    unfolded = unfold(_main(unit), marks=[one.marks for one in able])
+    return Exits(unfolded, next((one for one in able if one.marks == unfolded.marks), NOWHERE))
 
 
-def member_of(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form) -> Member:
+def _main(unit: LinkableProgram) -> Sequence[Instruction]:
+    return decode(unit.instructions)[: main_length(unit.instructions)]
+
+
+def member_of(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exits: Exits) -> Member:
     """A component in one of the forms."""
-    code = patched(unit, maps)
-    unfolded = unfolded_main(unit, reach=0 if form is Form.INLINED else EVERYWHERE)
+    code, unfolded = patched(unit, maps), exits.unfolded
     if form is Form.CALLS or unfolded is None:
         return Member(code, 0, None)
+    if form is Form.INLINED:
+        unfolded = unfold(_main(unit), reach=0)
     stack = main_stack(unit.instructions, unit.stack[0])
-    return Member(code, stack, replace(unfolded, lines=code.lines[: len(unfolded.lines)]))
+    return Member(code, stack, replace(unfolded, lines=code.lines[: len(unfolded.lines)]), exits.sites)
 
 
 @dataclass(frozen=True, slots=True)

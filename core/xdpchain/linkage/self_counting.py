@@ -27,7 +27,7 @@ from xdpchain.sys.libbpf import possible_cpus
 
 from .counting import OwnCounters
 from .dispatcher.emit import takes_frags
-from .members import Described, member_of
+from .members import Described, exits_of, member_of
 from .threading import CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
@@ -37,7 +37,9 @@ STRIDE = 128
 """Bytes of one CPU's counters, one a code: whole cache lines."""
 
 WAYS = {(0, kind): Way(0, kind, RETURN) for kind in KINDS}
-COUNTERS = {(0, kind): min(kind, OTHER) for kind in KINDS}
+COUNTERS: dict[tuple[int, int], dict[int | None, int]] = {
+    (0, kind): {None: min(kind, OTHER)} for kind in KINDS
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def load_counting(
     reason = ""
     for form in Form:
         threaded = thread(
-            [member_of(unit, maps, form)],
+            [member_of(unit, maps, form, exits_of(unit, sited=False))],
             WAYS,
             frags=component.frags and takes_frags(),
             counting=CountInto(counters.fd.fileno(), STRIDE, possible_cpus(), COUNTERS),

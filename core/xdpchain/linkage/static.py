@@ -29,11 +29,12 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component
-from xdpchain.model.flow import counted_ways, kind_of, ways_of
+from xdpchain.model.flow import counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
+from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import blobs, bpf, shipped
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
@@ -50,7 +51,7 @@ from .counting import OwnCounters, counters_for
 from .dispatcher.emit import MAIN
 from .linkable_slots import Part, gather_parts
 from .linked import BuiltChain, bind, bind_metadata
-from .members import Described, member_of, patched, unfolded_main
+from .members import Described, Exits, exits_of, is_called, member_of, patched
 from .policing import VIOLATIONS, ring_for
 from .tap import FILTER, Tap
 from .threading import CountInto, Form, Functions, Threaded, thread
@@ -85,7 +86,7 @@ class StaticLinker:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
-            linking = _Linking(chain, parts, running, self._tap, held)
+            linking = _Linking(chain, parts, running, self._tap, held, trial=self._cloning)
             made = linking.load()
             program, counters = held.enter_context(made.program), linking.counters
             _hold_maps(program, parts, made.entered)
@@ -156,36 +157,56 @@ class _Linking:
         running: Running,
         tap: Tap | None,
         held: contextlib.ExitStack,
+        *,
+        trial: bool,
     ) -> None:
+        """In a ``trial`` each site is counted by itself, whatever that costs."""
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
+        self._trial = trial
         self._frags = all(part.slot.component.frags for part in parts)
-        self._unfolded = [unfolded_main(part.unit) for part in parts]
-        self._called = [p for p, unfolded in zip(parts, self._unfolded, strict=True) if unfolded is None]
+        self._called = [part for part in parts if is_called(part.unit)]
+        self._running = running
         self.counters: OwnCounters | None = None
-        self._counted: dict[tuple[int, int], int] = {}
-        if chain.counters:
-            lengths = [_keeps_length(part.unit.instructions) for part in parts]
-            self._counted, layout = counted_ways(chain, self._possible(), lengths)
-            self.counters = counters_for(layout, running.counting, held, elements=1)
+        self._counted: dict[tuple[int, int], dict[int | None, int]] = {}
+        self._exits: list[Exits] = []
         self._ring = ring_for(chain, running, held)
 
-    def _possible(self) -> list[frozenset[int]]:
-        """Which kinds of codes each slot may return."""
-        return [
-            frozenset(kind for code in (unfolded.codes if unfolded else {None}) for kind in kind_of(code))
-            for unfolded in self._unfolded
+    def _lay_out(self, *, sited: bool) -> None:
+        """Unfold the components, with what tells their verdict sites apart if ``sited``, and make counters
+        for that.
+        """
+        self._exits = [exits_of(part.unit, sited=sited) for part in self._parts]
+        if not self._chain.counters:
+            return
+        lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
+        possible = [one.kinds() for one in self._exits]
+        sites = [
+            (sites_name(part.unit) if sited else "", one)
+            for part, one in zip(self._parts, possible, strict=True)
         ]
+        sums = not self._trial
+        self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
+        self.counters = counters_for(layout, self._running.counting, self._held, elements=1)
 
     def load(self) -> _Made:
         """Raises an XdpChainError."""
         called = ", ".join(part.slot.name for part in self._called)
-        forms = [Form.CALLS] if len(self._called) == len(self._parts) else list(FORMS)
+        sited = self._chain.counters or self._tap is not None
+        forms = (
+            [(Form.CALLS, False)]
+            if len(self._called) == len(self._parts)
+            else [*[(Form.THREADED, True)] * sited, *((form, False) for form in FORMS)]
+        )
         total = sum(part.unit.verified for part in self._parts)
         reason = f"called, since it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
-            forms = [Form.CALLS]
+            forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
-        for form in forms:
+        before: bool | None = None
+        for form, sited in forms:
+            if sited is not before:
+                self._lay_out(sited=sited)
+                before = sited
             threaded = self._threaded(form)
             if threaded is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
@@ -195,10 +216,11 @@ class _Linking:
                 return _Made(self._load(threaded, described), form, reason, threaded.slots)
             except bpf.BpfError as error:
                 log = self._log(threaded, described)
-                if form is forms[-1]:
+                if (form, sited) == forms[-1]:
                     raise _refused(error, log, self._odd(), self._parts) from error
                 why = read_log(log).why if log else str(error)
-                reason = f"not {form}: the verifier says {why}"
+                what = "verdicts are counted by code" if sited else f"not {form}"
+                reason = f"{what}: the verifier says {why}"
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
@@ -213,7 +235,10 @@ class _Linking:
         if self.counters is not None:
             stride, cpus = self.counters.layout.stride, possible_cpus()
             counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
-        members = [member_of(part.unit, part.maps, form) for part in self._parts]
+        members = [
+            member_of(part.unit, part.maps, form, exits)
+            for part, exits in zip(self._parts, self._exits, strict=True)
+        ]
         return thread(
             members,
             ways_of(self._chain),

@@ -18,10 +18,10 @@ from dataclasses import replace
 
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.linkage.counting import CountedMap
+from xdpchain.linkage.counting import CountedMap, sites_sum
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.counting import Counting, slot_key
-from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SlotCounts
+from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
@@ -48,6 +48,15 @@ class DispatcherCounters(Closing):
         # What can't change any more.
         base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
         self._base = base if any(row.total_packets for row in base) else None
+        named = {slot_key(slot): slot.key for slot in chain}
+        # Of a slot whose program was another one before, that one's sites are none of this.
+        self._sited = {
+            (slot, some.name): named[slot]
+            for source in counting.current
+            for slot, some in source.layout.sites.items()
+            if slot in named and some.terms
+        }
+        self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
         self._maps: list[CountedMap] = []
         with contextlib.ExitStack() as held:
             for source in counting.sources:
@@ -66,8 +75,16 @@ class DispatcherCounters(Closing):
         for more in others:
             rows = _sums(rows, more)
         verdict, *counts = rows
-        slots = dict(zip(self._keys, counts, strict=True))
-        return Sample(time.monotonic(), slots, verdict if self._whole else None)
+        by_key = dict(zip(self._keys, counts, strict=True))
+        by_site = self._by_site() if self._sited else {}
+        return Sample(time.monotonic(), by_key, verdict if self._whole else None, by_site)
+
+    def _by_site(self) -> dict[str, SiteCounts]:
+        totals = self._sites
+        for counted in self._maps:
+            more = counted.read_sites()
+            totals = {sited: sites_sum(some, more.get(sited, {})) for sited, some in totals.items()}
+        return {key: totals[sited] for sited, key in self._sited.items()}
 
     def close(self) -> None:
         self._held.close()
@@ -86,7 +103,7 @@ class _Joined(Closing):
         if self._tracer is None:
             return own
         rest = self._tracer.read()
-        return replace(rest, slots={**rest.slots, **own.slots})
+        return replace(rest, slots={**rest.slots, **own.slots}, sites=own.sites)
 
     def close(self) -> None:
         self._own.close()
