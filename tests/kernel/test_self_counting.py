@@ -183,7 +183,8 @@ def test_what_is_not_counted_is_not_zero(net: Playground, samples: Path) -> None
 
 def test_what_cannot_count_is_loaded_as_it_is_and_says_so(net: Playground, samples: Path) -> None:
     running = change(net, chain_of(samples, "hugestack", linkage=FREPLACE))
-    assert "xdp_hugestack is counted while somebody looks: its stack leaves no room" in running.form_reason
+    assert running.form_reason.startswith("xdp_hugestack is counted while somebody looks: ")
+    assert "stack" in running.form_reason.partition(":")[2]
     assert open_counters(running, attach=False) is None
     assert chain_in(running).counters, "it was meant to count"
 
