@@ -36,7 +36,7 @@ from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns
-from xdpchain.sys.netlink import MtuTooLarge, NoNativeXdp
+from xdpchain.sys.netlink import MtuTooLarge, Netlink, NoNativeXdp
 
 from .author import current_author
 from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
@@ -126,6 +126,7 @@ def apply(
     with bpffs.lock(lock_timeout), contextlib.ExitStack() as held:
         tell("compare with what runs")
         for part in parts:
+            part.netlink = held.enter_context(Netlink(part.interface.netns))
             part.prepare(confirm, armed=whole or confirm is not None)
         arming = None
         if whole or confirm is not None:
@@ -146,7 +147,8 @@ def apply(
             _swap(parts, arming, tell)
         except NotFound:
             for part in parts:
-                _unchanged(part.plan)  # what was missing went with the interface, or with the chain: say that
+                # What was missing went with the interface, or with the chain: say that instead.
+                _unchanged(part.plan, part.netlink)
             raise
         if arming is not None and confirm is None:
             arming.keep()
@@ -206,6 +208,7 @@ class _Part:
         self.plan = plan
         self.interface = plan.running.interface
         self.now = plan.running
+        self.netlink: Netlink | None = None
         self.built: Built | None = None
         self._hooks = hooks
         self._update: RowUpdate | None = None
@@ -214,7 +217,7 @@ class _Part:
 
     def prepare(self, confirm: float | None, *, armed: bool) -> None:
         """Look again, and let the hooks make ready. Raises RaceLost, NotOurs, Busy."""
-        self.now = _unchanged(self.plan)
+        self.now = _unchanged(self.plan, self.netlink)
         make_way(self.now)
         for hook in self._hooks:
             self.now = hook.before(Change(self.plan, self.now, confirm, armed)) or self.now
@@ -278,7 +281,7 @@ class _Part:
             return
         tell("swap it in" if self.built else "detach")
         try:
-            swap(self.now, self.built.program if self.built else None, self._mode)
+            swap(self.now, self.built.program if self.built else None, self._mode, self.netlink)
         except (NoNativeXdp, MtuTooLarge, KernelRefused) as error:
             if self.plan.best and self._mode is Mode.NATIVE:
                 raise NativeRefused(self.plan, error) from error
@@ -294,7 +297,7 @@ class _Part:
         if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
             LINKERS[self.now.chain.linkage]().retire(self.now)
-        after = look(self.interface.name, self.interface.netns)
+        after = look(self.interface.name, self.interface.netns, through=self.netlink)
         return after, [hook.after(self._change, after) for hook in self._hooks]
 
     @contextlib.contextmanager
@@ -308,10 +311,10 @@ class _Part:
             raise
 
 
-def _unchanged(plan: Plan) -> Running:
+def _unchanged(plan: Plan, netlink: Netlink | None) -> Running:
     """What runs now, if it is what the plan was made from. Raises RaceLost, NotOurs."""
     interface = plan.running.interface
-    now = look(interface.name, interface.netns)
+    now = look(interface.name, interface.netns, through=netlink)
     if now.identity != plan.running.identity:
         why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
         if now.device.netns_inode != plan.running.device.netns_inode:

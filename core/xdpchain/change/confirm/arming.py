@@ -60,7 +60,8 @@ class Arming:
     `arm` each before the first swap. Then `made` when all were swapped in, or `keep` if nobody is asked to
     confirm; `call_off` if none was, `roll_back` if some were.
 
-    ``instead`` is what to do where no guardian can be had. ``whole``: where this process ends before it said `made` or `keep`, the guardian rolls back at once.
+    ``instead`` is what to do where no guardian can be had. ``whole``: where this process ends before it said
+    `made` or `keep`, the guardian rolls back at once.
     """
 
     def __init__(
