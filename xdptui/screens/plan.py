@@ -19,6 +19,7 @@ from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.facts import finding_text
 from xdptui.view.traffic_effects import sampled_effects
 from xdptui.words.advice import told, worded
+from xdptui.words.plan_words import grouped
 from xdptui.workers.plan_check import PlanCheck, check_plan, sample_plan
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class PlanDialog(Dialog[bool]):
             yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
         else:
             yield paragraph("Changes", classes="section")
-            for change in plan.changes:
+            for change in grouped(plan.changes):
                 yield Static(change_line(change, place_of(change, plan)))
         for remark in self._remarks:
             yield paragraph(remark, classes="gap")
