@@ -354,7 +354,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
                 Content.styled("checking against the interface…", "dim")
             ) if self._findings is None else None
         else:
-            facts.append(Content.styled("Type a path (tab completes it), or choose a file below.", "dim"))
+            listed = self.query_one("#files").has_focus
+            facts.append(Content.styled(BROWSING if listed else TYPING, "dim"))
         for finding in self._findings or ():
             sign, style, text = finding_text(finding)
             facts.append(
@@ -476,6 +477,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif event.button.id == "add":
             self.action_accept()
 
+
+TYPING = "Type a path (tab completes it), or go down to the files (tab)."
+BROWSING = "enter opens it, / finds a name, s sorts (by size, by age), backspace goes up a directory."
 
 FIELDS = {
     "priority": "Priority: slots run in this order, the lowest first. Empty: what the program declares.",

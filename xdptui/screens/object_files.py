@@ -78,6 +78,7 @@ class ObjectFiles(Dialog[Answer]):
         self.directory = directory or os.getcwd()
         self._entries: tuple[Entry, ...] = ()
         self._rows: tuple[Entry, ...] = ()
+        self._listed = ""
 
     def path_line(self) -> ComposeResult:
         """The line with the path."""
@@ -144,18 +145,22 @@ class ObjectFiles(Dialog[Answer]):
     def _list(self) -> None:
         """The directory above, what goes on with the path, and usual places."""
         value = self.query_one("#path", Input).value
+        directory = split(value)[0]
+        files = self.query_one("#files", RowList)
+        if directory != self._listed:
+            files.forget_filter()
+            self._listed = directory
         self._entries = siblings(value)
         places = (Entry(place, True) for place in usual_places())
         rows = self._rows = (Entry(UP, True), *self._entries, *places)
-        files = self.query_one("#files", RowList)
         here = os.path.abspath(os.path.expanduser(value.strip()))
         first = 1 if self._entries else 0
-        files.row = next((i for i, entry in enumerate(rows) if entry.path == here), first)
+        files.row = next((i for i, entry in enumerate(self._entries, 1) if entry.path == here), first)
         now, found = time.time(), len(self._entries)
         files.present(
             len(rows),
             lambda row, width: file_cells(rows[row], width, now, whole=row > found),
-            head=lambda width, position: file_head(split(value)[0], width, position),
+            head=lambda width, position: file_head(directory, width, position),
             sorts={
                 "objects": lambda row: (row > found, not rows[row].directory, rows[row].path),
                 "size": lambda row: (row > found, -(rows[row].size or 0)),

@@ -10,9 +10,9 @@ from xdptui.words.numbers import short
 
 __all__ = ["age", "file_cells", "file_head", "program_cells", "program_head"]
 
-SIZE, AGE = 6, 5
+SIZE, AGE = 6, 6
 PRIORITY, ACTIONS = 6, 8
-UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+UNITS = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 class _File(Protocol):

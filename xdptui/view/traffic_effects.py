@@ -5,13 +5,17 @@ the packets. Pure.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain
 from xdpchain.model.paths import RETURN, successors
-from xdpchain.trial.whatif import Tally, WhatIf
 from xdptui.words.numbers import share, short
 from xdptui.words.rates import Reading
+
+if TYPE_CHECKING:
+    from xdpchain.trial.whatif import Tally, WhatIf
 
 __all__ = ["sampled_effects", "traffic_effects"]
 

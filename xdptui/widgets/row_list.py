@@ -165,11 +165,15 @@ class RowList(CellGrid, can_focus=True):
 
     @property
     def _found(self) -> str:
-        return f"  {len(self._order)} of {self._count}" if self._needle else "  type words; esc clears"
+        return f"  {self._matches}" if self._needle else "  type words; esc clears"
+
+    @property
+    def _matches(self) -> str:
+        return f"{max(0, len(self._order) - self._fixed)} of {self._count - self._fixed}"
 
     def _position(self, rows: int) -> str:
         count = len(self._order)
-        parts = [f"/{self._needle} {len(self._order)} of {self._count}"] if self._needle else []
+        parts = [f"/{self._needle} {self._matches}"] if self._needle else []
         if self._sorted_by or self._reverse:
             parts.append(
                 f"{f'by {self._sorted_by} ' if self._sorted_by else ''}{'▼' if self._reverse else '▲'}"
@@ -216,6 +220,10 @@ class RowList(CellGrid, can_focus=True):
         self.post_message(self.Moved(self, self.row, False))
 
     # The filter
+
+    def forget_filter(self) -> None:
+        """Before other rows are presented, to which its words were not meant."""
+        self._typing, self._needle = False, ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         return action != "search" or self._words is not None  # else the key is the screen's

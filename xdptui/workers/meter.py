@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Meter", "Opened", "open_missing"]
 
+SHORTEST = 0.15
+"""Seconds between two readings below which a rate says more of when one looked than of the traffic."""
+
 Identity = tuple[int, tuple[int, ...], str, tuple[int, ...]]
 
 
@@ -128,6 +131,9 @@ class Meter:
             self._readings.pop(ifindex, None)
             return None
         sample = opened.reader.read()
+        last = self._last.get(ifindex)
+        if last is not None and sample.at - last.at < SHORTEST and ifindex in self._readings:
+            return self._readings[ifindex]
         reading = between(self._last.get(ifindex), sample)
         self._last[ifindex] = sample
         self._readings[ifindex] = reading
