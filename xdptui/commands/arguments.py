@@ -646,6 +646,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
     parser.add_argument(
+        "--path",
+        action="store_true",
+        help="also which lines of source ran in each slot: replayed, packet by packet, on copies of the maps",
+    )
+    parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")

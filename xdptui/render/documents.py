@@ -16,6 +16,7 @@ from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
 from xdptui.words.advice import worded
+from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import Sample, SlotCounts
@@ -215,8 +216,8 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
             "length": len(one.packet.data),
             "own": one.packet.own,
             "differs": one.differs,
-            "old": _outcome(one.old, old),
-            "new": _outcome(one.new, new),
+            "old": _outcome(one.old, tried.old, old),
+            "new": _outcome(one.new, tried.new, new),
         }
         for one in tried.crossings
         for old, new in (one.rewritten,)
@@ -236,6 +237,10 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
         "new": _side(tried.new),
         "summary": tallies,
         "packets": packets,
+        "reached": [
+            [site_document(site) | {"packets": counts.get(n, 0)} for n, site in enumerate(sites)]
+            for sites, counts in zip(tried.new.sites, tried.reached, strict=False)
+        ],
         "not_known": list(tried.unknown),
         "notes": list(notes),
     }
@@ -250,10 +255,12 @@ def own_connection(judged: Judgement) -> Document:
     }
 
 
-def _outcome(one: Outcome, rewriting: Rewriting) -> Document:
+def _outcome(one: Outcome, side: Side, rewriting: Rewriting) -> Document:
+    places = zip(side.sites, one.sites, strict=False)
     return {
         "verdict": _verdict(one.verdict),
         "slots": [_verdict(code) for code in one.slots],
+        "sites": [None if site is None else site_document(sites[site]) for sites, site in places],
         "length": len(one.data),
         "changed": [list(pair) for pair in rewriting.ranges],
         "head": rewriting.head,
