@@ -19,6 +19,7 @@ LABELS = {
     "pageup": "pgup",
     "pagedown": "pgdn",
     "shift+tab": "shift+tab",
+    "copy_row": "copy the row",
     "delete": "del",
     "greater_than_sign": ">",
 }

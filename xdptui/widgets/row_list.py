@@ -42,6 +42,7 @@ class RowList(CellGrid, can_focus=True):
         Binding("s", "sort", show=False),
         Binding("I", "invert", show=False),
         Binding("slash", "search", show=False),
+        Binding("Y", "copy_row", show=False),
     ]
 
     class Moved(Message):
@@ -263,6 +264,13 @@ class RowList(CellGrid, can_focus=True):
     def action_choose(self) -> None:
         if self._order:
             self.post_message(self.Chosen(self, self.row))
+
+    def action_copy_row(self) -> None:
+        """To the clipboard of the terminal, its columns one blank apart."""
+        if self._order:
+            cells = self._make(self.row, self.size.width)
+            self.app.copy_to_clipboard(" ".join("".join(cell.text for cell in cells).split()))
+            self.app.notify("Copied the row (if the terminal allows it: OSC 52)", timeout=3)
 
     def on_resize(self, event: events.Resize) -> None:
         self._redraw()
