@@ -106,6 +106,7 @@ async def test_what_is_selected_with_the_mouse_is_copied(playground: Playground,
     run_chain(playground, samples, "firewall", "monitor")
     async with driving(playground.netns, playground.ifname, (100, 30)) as driver:
         waterfall = driver.app.main.query_one("#waterfall")
+        await driver.until(lambda: "received" in driver.lines("waterfall")[1])
         await driver.pilot.mouse_down(waterfall, offset=(1, 1))
         await driver.pilot.hover(waterfall, offset=(8, 1))
         await driver.pilot.mouse_up(waterfall, offset=(8, 1))
@@ -116,7 +117,7 @@ async def test_what_is_selected_with_the_mouse_is_copied(playground: Playground,
         at = rows.lines[1].text.index("2 changes")
         await driver.pilot.mouse_down(rows, offset=(at, 1))
         await driver.pilot.hover(rows, offset=(at + 8, 1))
-        assert rows.text_selection is not None
+        await driver.until(lambda: rows.text_selection is not None)
         await driver.pilot.mouse_up(rows, offset=(at + 8, 1))
         await driver.until(lambda: driver.app.clipboard == "2 changes")
         await driver.press("Y")
