@@ -232,7 +232,7 @@ class PlanDialog(Dialog[bool]):
         if isinstance(event.found, Exception):
             lines = [f"not sampled: {told(event.found, keys=True)}"]
         else:
-            lines = [*sampled_effects(event.found, self._rate), *event.notes]
+            lines = [*sampled_effects(event.found, self._rate), *event.found.unknown, *event.notes]
         shown = self.query_one("#sampled", Static)
         shown.update(Content("\n".join(f" {line}" for line in lines)))
         shown.set_class(isinstance(event.found, Exception), "dim")
