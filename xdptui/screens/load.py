@@ -375,6 +375,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         usable = self._component is not None and not problem
         for variables in self.query("#globals").results(Button):  # not where a program is adopted
             variables.disabled = not self._variables
+            variables.display = bool(self._variables)  # its room is the others' where there is little
         self.query_one("#trial", Button).disabled = not usable
         self.query_one("#add", Button).disabled = not usable or _refused(self._findings)
         if self._free:

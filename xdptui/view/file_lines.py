@@ -12,6 +12,8 @@ __all__ = ["age", "file_cells", "file_head", "program_cells", "program_head"]
 
 SIZE, AGE = 6, 6
 PRIORITY, ACTIONS = 6, 8
+WIDE = 28
+"""Columns below which names have all the room."""
 UNITS = ((365 * 86400, "y"), (86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -38,17 +40,19 @@ def age(seconds: float) -> str:
 
 def file_head(directory: str, width: int, position: str) -> tuple[Cell, ...]:
     """The line above the files."""
-    room = max(0, width - SIZE - AGE - 1)
+    room = max(0, width - SIZE - AGE - 1) if width >= WIDE else width
     title = f" objects in {directory}" if not position else f" objects  {position}"
     if len(title) > room:
         title = clip(title[:9] + "…" + title[-(room - 10) :], room) if room > 20 else title
+    if width < WIDE:
+        return (left(title, width),)
     return (left(title, room), right("size", SIZE), right("age", AGE), Cell(" "))
 
 
 def file_cells(entry: _File, width: int, now: float, *, whole: bool) -> tuple[Cell, ...]:
     """A file or a directory; ``whole``: by its whole path."""
     text = f"{entry.path}/" if whole else entry.label
-    if entry.size is None or entry.changed is None:
+    if entry.size is None or entry.changed is None or width < WIDE:
         return (left(f" {text}", width),)
     room = max(0, width - SIZE - AGE - 1)
     return (
