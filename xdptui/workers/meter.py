@@ -19,7 +19,7 @@ __all__ = ["Known", "Meter", "Opened", "open_missing"]
 SHORTEST = 0.15
 """Seconds between two readings below which a rate says more of when one looked than of the traffic."""
 
-Identity = tuple[int, tuple[int, ...], str, tuple[int, ...]]
+Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
 Known = tuple[Identity, bool]
 """A chain, and whether it is traced."""
 
