@@ -144,7 +144,7 @@ class Meter:
         last = self._last.get(ifindex)
         if last is not None and sample.at - last.at < SHORTEST and ifindex in self._readings:
             return self._readings[ifindex]
-        reading = between(self._last.get(ifindex), sample)
+        reading = between(last, sample)
         self._last[ifindex] = sample
         self._readings[ifindex] = reading
         self._trends.setdefault(ifindex, Trends()).add(reading)
