@@ -603,6 +603,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+    )
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
