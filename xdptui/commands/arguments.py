@@ -50,6 +50,7 @@ COMMANDS: dict[str, str] = {
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
+    "logs": "xdptui.commands.logs",
     "events": "xdptui.commands.events",
     "account": "xdptui.commands.account",
     "time": "xdptui.commands.timing",
@@ -219,6 +220,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
+    _add(commands, "logs", _logs, "what programs print (bpf_printk), with the slot and the line of source")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
@@ -537,6 +539,16 @@ def _why(parser: argparse.ArgumentParser) -> None:
     _readings(parser)
 
 
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)")
+    parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
+    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
+
+
 def _events(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
     _readings(parser)
@@ -603,6 +615,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+    )
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 

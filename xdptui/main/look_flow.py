@@ -85,10 +85,13 @@ class LookFlow(Controller):
         if running is None or not running.hooks:
             self._desk.notify("No program runs there", severity="warning")
             return
+        from xdpchain.observe.reasons import reasons_of
         from xdptui.screens.why import WhyScreen
 
         ifindex = running.interface.ifindex
-        self._desk.open(WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex)))
+        reasons = self._replay.reasons if self._replay else reasons_of
+        screen = WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex), reasons)
+        self._desk.open(screen)
 
     def events(self) -> None:
         from xdptui.screens.events import EventsScreen

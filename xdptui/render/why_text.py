@@ -11,7 +11,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
-from xdpchain.observe.reasons import Share, SlotReasons, shares
+from xdpchain.observe.site_shares import Share, SlotReasons, shares
 from xdptui.words.advice import worded
 from xdptui.words.numbers import short, sparkline
 from xdptui.words.printable import printable

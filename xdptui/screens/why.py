@@ -20,13 +20,15 @@ from xdptui.screens.dialog import Dialog, button
 from xdptui.words.rates import Reading, Trends
 
 if TYPE_CHECKING:
-    from xdpchain.observe.reasons import SlotReasons
+    from xdpchain.observe.site_shares import SlotReasons
 
 __all__ = ["WhyScreen"]
 
 
 class WhyScreen(Dialog[None]):
-    """``slot_key``: the slot that comes first. ``reading`` gives the newest counters."""
+    """``slot_key``: the slot that comes first. ``reading`` gives the newest counters, ``reasons`` the sites
+    of what runs.
+    """
 
     DEFAULT_CSS = """
     WhyScreen {
@@ -44,8 +46,15 @@ class WhyScreen(Dialog[None]):
             super().__init__()
             self.slots = slots
 
-    def __init__(self, running: Running, slot_key: str | None, reading: Callable[[], Reading | None]) -> None:
+    def __init__(
+        self,
+        running: Running,
+        slot_key: str | None,
+        reading: Callable[[], Reading | None],
+        reasons: Callable[[Running], tuple[SlotReasons, ...]],
+    ) -> None:
         super().__init__()
+        self._reasons = reasons
         self._target, self._slot_key, self._reading = running, slot_key, reading
         self._slots: tuple[SlotReasons, ...] | None = None
         self._trends: Trends[Row] = Trends()
@@ -67,9 +76,7 @@ class WhyScreen(Dialog[None]):
         self.run_worker(self._read, thread=True, group="why", exit_on_error=False)
 
     def _read(self) -> None:
-        from xdpchain.observe.reasons import reasons_of
-
-        self.post_message(self.Read(reasons_of(self._target)))
+        self.post_message(self.Read(self._reasons(self._target)))
 
     def on_why_screen_read(self, event: Read) -> None:
         first = [one for one in event.slots if one.key == self._slot_key]
