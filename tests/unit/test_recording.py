@@ -370,6 +370,9 @@ async def main():
         for key in ("right_square_bracket", "right_curly_bracket", *"lmdpau", "enter", "question_mark"):
             await pilot.press(key)
             await pilot.pause()
+        await pilot.press("escape", "b")
+        await pilot.pause(0.3)
+        assert "no lines are known" in str(app.screen.query_one("#reasons").render()), app.screen
         await pilot.press("escape", "x")
         await pilot.pause(1.5)
         assert app._exception is None

@@ -541,7 +541,9 @@ def _why(parser: argparse.ArgumentParser) -> None:
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)")
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)"
+    )
     parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
     parser.add_argument(

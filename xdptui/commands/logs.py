@@ -32,19 +32,22 @@ def run(options: Namespace) -> int:
     running = look(options.interface, options.netns)
     if running.hook is None:
         raise NotFound(f"nothing prints on {running.interface}", "no XDP program runs there")
-    chosen = None if options.slot is None else _slot(running, options.slot)
+    chain = running.chain or running.shown
+    chosen = None if options.slot is None else values.slot(chain, options.slot, running.interface)
     stop = threading.Event()
     shown = 0
     with Logs() as logs, until_told(stop):
         logs.follow(running)
         if logs.blind:
-            talk.warn("the kernel hides where programs lie (kernel.kptr_restrict): lines of all programs are shown")
+            talk.warn(
+                "the kernel hides where programs lie (kernel.kptr_restrict): lines of all programs are shown"
+            )
         talk.step(f"listening to what programs print on {running.interface}; ctrl-C ends it")
         end = None if timeout is None else time.monotonic() + timeout
         searched = time.monotonic()
         while not stop.wait(POLL) and (end is None or time.monotonic() < end):
             for said in logs.read():
-                if chosen is None or said.slot in (chosen, None):
+                if chosen is None or said.slot is None or said.slot[0] == chosen:
                     _show(said, options.json)
                     shown += 1
                     if shown == count:
@@ -65,15 +68,6 @@ def _again(logs: Logs, running: Running) -> Running:
     if now.identity != running.identity:
         logs.follow(now)
     return now
-
-
-def _slot(running: Running, text: str) -> int:
-    names = [slot.name for slot in running.chain or running.shown or ()] or [str(running.hook and running.hook.name)]
-    for index, name in enumerate(names):
-        if text in (str(index), name):
-            return index
-    there = ", ".join(f"{index} ({name})" for index, name in enumerate(names))
-    raise NotFound(f"there is no slot {text} on {running.interface.name}", f"it has {there}")
 
 
 def _show(said: Said, as_json: bool) -> None:

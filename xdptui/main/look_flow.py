@@ -85,11 +85,13 @@ class LookFlow(Controller):
         if running is None or not running.hooks:
             self._desk.notify("No program runs there", severity="warning")
             return
-        from xdpchain.observe.reasons import reasons_of
         from xdptui.screens.why import WhyScreen
 
         ifindex = running.interface.ifindex
-        reasons = self._replay.reasons if self._replay else reasons_of
+        if self._replay is not None:
+            reasons = self._replay.reasons
+        else:
+            from xdpchain.observe.reasons import reasons_of as reasons
         screen = WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex), reasons)
         self._desk.open(screen)
 

@@ -87,6 +87,8 @@ def reasons_table(
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
         lines.append(f"  nothing is counted: {printable(_why_not(running, why))}")
+    if not slots:
+        lines.append("  no lines are known: what was recorded has none")
     found = [slot_reasons(slot, reading, code) for slot in slots]
     past: Mapping[Row, Sequence[float]] = {}
     if trends is not None:

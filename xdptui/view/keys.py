@@ -133,7 +133,7 @@ REPLAYABLE = frozenset(
     (
         "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
         "freeze", "help", "command_palette", "quit",
-        "flip", "events", "copy", "replay_step", "replay_leap",
+        "flip", "events", "why", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""

@@ -15,8 +15,10 @@ __all__ = ["said_document", "said_text"]
 def said_text(said: Said) -> str:
     """``20:31:07.123  cpu 1  xdp_firewall  firewall.bpf.c:47  blocked port 9``"""
     clock = time.strftime("%H:%M:%S", time.localtime(said.at))
+    who = said.slot[1] if said.slot else "?"
     where = f"{said.line.file}:{said.line.number}" if said.line else "?"
-    return f"{clock}.{int(said.at % 1 * 1000):03}  cpu {said.cpu}  {printable(said.name or '?')}  {where}  {printable(said.text)}"
+    clock = f"{clock}.{int(said.at % 1 * 1000):03}"
+    return "  ".join((clock, f"cpu {said.cpu}", printable(who), where, printable(said.text)))
 
 
 def said_document(said: Said) -> dict[str, Any]:
@@ -24,8 +26,8 @@ def said_document(said: Said) -> dict[str, Any]:
     return {
         "at": said.at,
         "cpu": said.cpu,
-        "slot": said.slot,
-        "name": said.name,
+        "slot": said.slot[0] if said.slot else None,
+        "name": said.slot[1] if said.slot else None,
         "file": said.line.file if said.line else None,
         "line": said.line.number if said.line else None,
         "text": said.text,

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What programs print by bpf_printk(), for as long as somebody listens (bpf/logs.bpf.c).
 
-The kernel's tracepoint is heard directly: no tracing instance is made, nothing has to be mounted, and who reads
-trace_pipe still gets every line. The stack at that moment has an address in the program that printed, which the
-kernel maps to a program and to a line of its source. Lines of programs that are not those asked for are left
-out.
+The kernel's tracepoint is heard directly: no tracing instance is made, nothing has to be mounted, and who
+reads trace_pipe still gets every line. The stack at that moment has an address in the program that printed,
+which the kernel maps to a line of source. What other programs print is left out.
 """
 
 from __future__ import annotations
@@ -42,22 +41,21 @@ _HEAD = struct.Struct(f"=QII{FRAMES}Q")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A line that a program printed: ``at`` in seconds since 1970, the CPU, the text, the index and name of the
-    slot (None: nobody knows which), and the line of source.
+    """What a program printed: ``at`` in seconds since 1970, on which CPU, the text, by which slot (its index
+    and name; None: nobody knows which), and at which line of source.
     """
 
     at: float
     cpu: int
     text: str
-    slot: int | None
-    name: str | None
+    slot: tuple[int, str] | None
     line: SourceLine | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """A program in the kernel's memory: where its functions lie, and its lines by address. ``slot``: what it is
-    alone; None: a whole chain.
+    """A program in the kernel's memory: where its functions lie, and its lines by address. ``slot``: the one
+    that it is; None: it is a whole chain.
     """
 
     functions: tuple[tuple[int, int], ...]
@@ -125,7 +123,11 @@ class Logs(Closing):
     @property
     def lost(self) -> int:
         """Lines for which there was no room."""
-        return sum(struct.unpack(f"={possible_cpus()}Q", bpf.map_lookup(self._lost_map, bytes(4), 8 * possible_cpus())))
+        return sum(
+            struct.unpack(
+                f"={possible_cpus()}Q", bpf.map_lookup(self._lost_map, bytes(4), 8 * possible_cpus())
+            )
+        )
 
     def read(self) -> list[Said]:
         """What was printed since the last time, oldest first."""
@@ -138,9 +140,9 @@ class Logs(Closing):
             if owner is not None:
                 code, line = owner
                 slot = code.slot or (self._owners.get(line) if line is not None else None)
-                found.append(Said(when, cpu, text, *(slot or (None, None)), line))
+                found.append(Said(when, cpu, text, slot, line))
             elif self.blind and self._codes:
-                found.append(Said(when, cpu, text, None, None, None))
+                found.append(Said(when, cpu, text, None, None))
         return found
 
     def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None] | None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, raise_memlock, read_info, text
 
 __all__ = [
+    "JitedCode",
     "ProgInfo",
     "ProgType",
     "TestRun",
@@ -20,7 +21,6 @@ __all__ = [
     "prog_func_info",
     "prog_info",
     "prog_instructions",
-    "JitedCode",
     "prog_jited",
     "prog_line_info",
     "prog_load",
@@ -193,8 +193,8 @@ def prog_line_info(fd: Fd | int) -> tuple[tuple[int, int, int, int], ...]:
 
 
 class JitedCode(NamedTuple):
-    """Where a program lies in the kernel's memory: (address, bytes) of each function; and the addresses of its
-    source lines, in the order of `prog_line_info`.
+    """Where a program lies in the kernel's memory: (address, bytes) of each function; and the addresses of
+    its source lines, in the order of `prog_line_info`.
     """
 
     functions: tuple[tuple[int, int], ...]
@@ -203,8 +203,8 @@ class JitedCode(NamedTuple):
 
 def prog_jited(fd: Fd | int) -> JitedCode:
     """Empty for who may not see addresses (kernel.kptr_restrict, CAP_SYSLOG), and without a JIT."""
-    # struct bpf_prog_info: nr_jited_ksyms at 104, nr_jited_func_lens 108, jited_ksyms 112, jited_func_lens 120,
-    # jited_line_info 160, nr_jited_line_info 168, jited_line_info_rec_size 176.
+    # struct bpf_prog_info: nr_jited_ksyms at 104, nr_jited_func_lens 108, jited_ksyms 112,
+    # jited_func_lens 120, jited_line_info 160, nr_jited_line_info 168, jited_line_info_rec_size 176.
     info = read_info(fd, _PROG_INFO)
     functions, lines = struct.unpack_from("<I", info, 104)[0], struct.unpack_from("<I", info, 168)[0]
     memory = Memory()
