@@ -94,6 +94,7 @@ KEYS: tuple[Key, ...] = (
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
     Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 13),
+    Key("n", "n", "cpus", "packets by CPU: what each one's became", GROUPS[3], "CPUs", 25),
     Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from functools import reduce
 from types import TracebackType
 
 from xdpchain.linkage.counting import CountedMap, sites_sum
@@ -72,6 +73,11 @@ class DispatcherCounters:
         verdict, *counts = rows
         by_key = dict(zip(self._keys, counts, strict=True))
         return Sample(time.monotonic(), by_key, verdict, self._by_site() if self._sited else {})
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        """Without what was counted in maps that are no more, of which nobody knows the CPU."""
+        readings = [counted.read_cpus() for counted in self._maps]
+        return tuple(reduce(SlotCounts.plus, rows) for rows in zip(*readings, strict=True))
 
     def _by_site(self) -> dict[str, SiteCounts]:
         totals = self._sites
