@@ -19,19 +19,38 @@ from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
+    from xdpchain.linkage.kept_maps import KeptMap
+    from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
-__all__ = ["counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
+__all__ = ["beside", "counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
 
 Document = dict[str, Any]
 
 
-def status(entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0) -> Document:
-    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME."""
-    return {"interfaces": [interface(running, sample, now) for running, sample in entries]}
+def status(
+    entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0, kept: Sequence[KeptMap] = ()
+) -> Document:
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of slots
+    that were unloaded.
+    """
+    return {
+        "interfaces": [interface(running, sample, now) for running, sample in entries],
+        "kept_maps": [
+            {
+                "id": one.map_id,
+                "name": one.name,
+                "ifindex": one.ifindex,
+                "netns_inode": one.inode,
+                "seconds": round(now - one.since),
+                "pin": one.pin,
+            }
+            for one in kept
+        ],
+    }
 
 
 def interface(running: Running, sample: Sample | None = None, now: float = 0.0) -> Document:
@@ -73,6 +92,24 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
             "rx": {"packets": device.rx[0], "bytes": device.rx[1]},
             "tx": {"packets": device.tx[0], "bytes": device.tx[1]},
         },
+    }
+
+
+def beside(seen: Beside) -> Document:
+    """``interfaces[].beside`` of ``status IF``."""
+    return {
+        "found": [
+            {
+                "what": one.what,
+                "at": one.at,
+                "name": one.name,
+                "program": one.prog_id,
+                "in_hw": one.in_hw,
+                "text": one.text,
+            }
+            for one in seen.found
+        ],
+        "unseen": list(seen.unseen),
     }
 
 
@@ -127,6 +164,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "actions": list(one.actions.names()),
         "routes": routes(chain, one),
         "shadow": one.shadow,
+        "off": one.off,
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,
