@@ -11,8 +11,8 @@ __all__ = ["site_document", "site_words"]
 
 
 def site_words(site: VerdictSite) -> str:
-    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and which way it went, by the
-    line where that led; without line information the instruction.
+    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and which way it went,
+    by the line where that led; without line information the instruction.
     """
     line = site.line
     if line is None:
