@@ -36,13 +36,18 @@ INCLUDE = [f"-I{path}" for path in Path("/usr/include").glob("*-linux-gnu")]
 PACKET = udp(PEER, NEAR, 9)
 
 
-@pytest.fixture
-def printers(tmp_path: Path) -> Path:
+def compile_printers(tmp_path: Path) -> Path:
+    """``first.o`` and ``second.o``, of a source file each."""
     for name in ("first", "second"):
         (tmp_path / f"{name}.c").write_text(PRINTER % (name, name))
         command = ["clang", "-O2", "-g", "-target", "bpf", *INCLUDE, "-c", f"{name}.c", "-o", f"{name}.o"]
         subprocess.run(command, check=True, cwd=tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def printers(tmp_path: Path) -> Path:
+    return compile_printers(tmp_path)
 
 
 def heard(logs: Logs, count: int) -> list[Said]:

@@ -132,7 +132,7 @@ def test_a_recording_is_read_back(tmp_path: Path) -> None:
 def test_sites_and_their_counts_are_read_back(tmp_path: Path) -> None:
     file = tmp_path / "r"
     line = SourceLine("a.c", 7, "if (x)")
-    sites = (VerdictSite(1, "f", line, line, 9), VerdictSite(Called(51), "f", None, None, 3))
+    sites = (VerdictSite(1, "f", line, line, 9, leads=line), VerdictSite(Called(51), "f", None, None, 3))
     reasons = {3: (SlotReasons(0, "k0", "fw", sites), SlotReasons(1, "k1", "other", (), "no file"))}
     one = reading(4)
     sample = one.counted[3].sample

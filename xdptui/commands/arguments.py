@@ -683,6 +683,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
+    parser.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",
+    )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"

@@ -105,7 +105,7 @@ KEYS: tuple[Key, ...] = (
         "x",
         "x",
         "events",
-        "events: lost packets, account, time",
+        "events: lost packets, account, time, what programs print",
         GROUPS[3],
         "events",
         20,

@@ -78,6 +78,7 @@ def _site_out(site: VerdictSite) -> Document:
         "condition": _line_out(site.condition),
         "returns": _line_out(site.returns),
         "insn": site.insn,
+        "leads": _line_out(site.leads),
     }
 
 
@@ -91,8 +92,9 @@ def _site_in(document: Fields) -> VerdictSite:
         code = Source(word)
     else:
         code = document.integer("code", most=ID)
-    condition, returns = _line_in(document, "condition"), _line_in(document, "returns")
-    return VerdictSite(code, document.text("function"), condition, returns, document.integer("insn", most=ID))
+    condition, returns, leads = (_line_in(document, name) for name in ("condition", "returns", "leads"))
+    insn = document.integer("insn", most=ID)
+    return VerdictSite(code, document.text("function"), condition, returns, insn, leads=leads)
 
 
 def _line_out(line: SourceLine | None) -> list[Any] | None:
