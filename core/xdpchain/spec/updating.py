@@ -146,11 +146,22 @@ def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes)
     for i, slot in enumerate(new.slots):
         found = _counterpart(slot, [one for one, _ in left])
         if found is None:
-            slots.append("[[interface.slot]]\n" + slot_table(slot, notes.get(i, "")).as_string())
+            slots.append(_slot_text(slot, notes.get(i, "")))
         else:
             was, text = left.pop(found)
             slots.append(_retuned(text, was, slot, SLOT_KEYS, ("interface", SLOTS, 0)))
     block.slots = slots
+
+
+def _slot_text(slot: SlotSpec, note: str) -> str:
+    """A slot as it stands in a spec: tables in it have the names that they have there."""
+    document, interfaces, interface, slots = tomlkit.document(), tomlkit.aot(), tomlkit.table(), tomlkit.aot()
+    slots.append(slot_table(slot, note))
+    interface.add(SLOTS, slots)
+    interfaces.append(interface)
+    document.add("interface", interfaces)
+    header, text = "[[interface.slot]]", document.as_string()
+    return text[text.index(header) :]
 
 
 def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:
