@@ -176,7 +176,8 @@ def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> byt
                 }
                 for key, counts in one.sample.slots.items()
             ]
-            entry["verdict"] = _counts_out(one.sample.verdict)
+            if one.sample.verdict is not None:
+                entry["verdict"] = _counts_out(one.sample.verdict)
         if one.note:
             entry["note"] = one.note
         if one.cost is not None:
@@ -218,7 +219,7 @@ def _reasons_in(document: Fields) -> dict[int, tuple[SlotReasons, ...]]:
 
 def _counted_in(document: Fields, elapsed: float) -> Counted:
     sample = None
-    if "verdict" in document:
+    if "slots" in document:
         slots = {
             slot.text("key"): _counts_in(slot.fields("counters"))
             for slot in document.objects("slots", most=MOST_SLOTS)
@@ -228,7 +229,8 @@ def _counted_in(document: Fields, elapsed: float) -> Counted:
             for slot in document.objects("slots", most=MOST_SLOTS)
             if (counts := site_counts_in(slot, "sites"))
         }
-        sample = Sample(elapsed, slots, _counts_in(document.fields("verdict")), sites)
+        verdict = document.fields_or_none("verdict") if "verdict" in document else None
+        sample = Sample(elapsed, slots, None if verdict is None else _counts_in(verdict), sites)
     return Counted(
         document.text("name"),
         document.integer("ifindex", most=ID),
