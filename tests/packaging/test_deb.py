@@ -34,6 +34,8 @@ def test_everything_is_where_debian_looks_for_it(deb: Path) -> None:
         "/usr/share/bash-completion/completions/xdptui",
         "/usr/share/doc/xdptui/changelog.gz",
         "/usr/share/doc/xdptui/copyright",
+        "/usr/share/doc/xdptui/contrib/ansible/roles/xdptui/tasks/main.yml",
+        "/usr/share/doc/xdptui/docs/alerts.yml",
         "/usr/share/doc/xdptui/docs/safety.md",
         "/usr/share/fish/vendor_completions.d/xdptui.fish",
         "/usr/share/man/man8/xdptui.8.gz",

@@ -16,6 +16,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.kernel.chains import look_at
 from tests.packaging.living import serve
 from tests.tui.terminal import Terminal
 from xdpchain.testing.playground import Playground
@@ -100,9 +101,9 @@ def test_it_changes_a_chain_and_its_guardian_takes_the_change_back(
     bare("load", interface, str(samples / "firewall.o"), *there)
     assert names() == ["xdp_firewall"]
     going = Bare(Path(shutil.copy(pyz, tmp_path / "going.pyz")), tmp_path / "elsewhere", bare.python)
-    going("load", interface, str(samples / "drop.o"), "--confirm", "3", *there)
+    going("load", interface, str(samples / "drop.o"), "--confirm", "5", *there)
     going.pyz.unlink()  # a guardian has what it needs: the file may be replaced while a change waits
-    assert sorted(names()) == ["xdp_drop", "xdp_firewall"]
+    assert sorted(slot.name for slot in look_at(playground).chain or ()) == ["xdp_drop", "xdp_firewall"]
     end = time.monotonic() + 30
     while running()["armed"] and time.monotonic() < end:
         time.sleep(0.3)

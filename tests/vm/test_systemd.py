@@ -87,13 +87,15 @@ def test_the_unit_from_boot_to_stop(samples: Path, tmp_path: Path) -> None:
     (tmp_path / "command").write_text(COMMAND.format(**given))
     boot = (
         str(ROOT / "tests/vm/boot"),
+        "--timeout",
+        "400",
         "--systemd",
         str(tmp_path / "before"),
         "6.1",
         "sh",
         str(tmp_path / "command"),
     )
-    done = subprocess.run(boot, capture_output=True, text=True, timeout=880)
+    done = subprocess.run(boot, capture_output=True, text=True, timeout=600)
     said = done.stdout
     print(said)
     assert "first process: systemd\nstate: active\n" in said, said + done.stderr

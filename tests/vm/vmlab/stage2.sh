@@ -44,11 +44,15 @@ $lab/busybox poweroff -f
 END
 
 if [ -n "$systemd" ]; then
-    # The command is a service, and comes last. This machine's own disks are none of the guest's.
+    # The command is a service, and comes last. This machine's own disks are none of the guest's, and its /tmp, which
+    # systemd would empty or cover, has what the command needs.
     rm -f /etc/fstab
     output=$(port xdptui.output)
     units=/run/systemd/system
     mkdir -p "$units/xdptui-lab.target.wants"
+    for unit in systemd-tmpfiles-setup.service systemd-tmpfiles-clean.timer tmp.mount; do
+        ln -s /dev/null "$units/$unit"
+    done
     printf '%s\n' '[Unit]' 'Requires=basic.target network-pre.target xdptui-lab.service' \
         >"$units/xdptui-lab.target"
     printf '%s\n' '[Unit]' 'After=basic.target network-pre.target' '[Service]' 'Type=oneshot' \
