@@ -16,21 +16,41 @@ from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
 from xdptui.words.advice import worded
+from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
+    from xdpchain.linkage.kept_maps import KeptMap
+    from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
-__all__ = ["counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
+__all__ = ["beside", "counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
 
 Document = dict[str, Any]
 
 
-def status(entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0) -> Document:
-    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME."""
-    return {"interfaces": [interface(running, sample, now) for running, sample in entries]}
+def status(
+    entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0, kept: Sequence[KeptMap] = ()
+) -> Document:
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of slots
+    that were unloaded.
+    """
+    return {
+        "interfaces": [interface(running, sample, now) for running, sample in entries],
+        "kept_maps": [
+            {
+                "id": one.map_id,
+                "name": one.name,
+                "ifindex": one.ifindex,
+                "netns_inode": one.inode,
+                "seconds": round(now - one.since),
+                "pin": one.pin,
+            }
+            for one in kept
+        ],
+    }
 
 
 def interface(running: Running, sample: Sample | None = None, now: float = 0.0) -> Document:
@@ -72,6 +92,24 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
             "rx": {"packets": device.rx[0], "bytes": device.rx[1]},
             "tx": {"packets": device.tx[0], "bytes": device.tx[1]},
         },
+    }
+
+
+def beside(seen: Beside) -> Document:
+    """``interfaces[].beside`` of ``status IF``."""
+    return {
+        "found": [
+            {
+                "what": one.what,
+                "at": one.at,
+                "name": one.name,
+                "program": one.prog_id,
+                "in_hw": one.in_hw,
+                "text": one.text,
+            }
+            for one in seen.found
+        ],
+        "unseen": list(seen.unseen),
     }
 
 
@@ -126,6 +164,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "actions": list(one.actions.names()),
         "routes": routes(chain, one),
         "shadow": one.shadow,
+        "off": one.off,
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,
@@ -215,8 +254,8 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
             "length": len(one.packet.data),
             "own": one.packet.own,
             "differs": one.differs,
-            "old": _outcome(one.old, old),
-            "new": _outcome(one.new, new),
+            "old": _outcome(one.old, tried.old, old),
+            "new": _outcome(one.new, tried.new, new),
         }
         for one in tried.crossings
         for old, new in (one.rewritten,)
@@ -236,6 +275,10 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
         "new": _side(tried.new),
         "summary": tallies,
         "packets": packets,
+        "reached": [
+            [site_document(site) | {"packets": counts.get(n, 0)} for n, site in enumerate(sites)]
+            for sites, counts in zip(tried.new.sites, tried.reached, strict=False)
+        ],
         "not_known": list(tried.unknown),
         "notes": list(notes),
     }
@@ -250,10 +293,12 @@ def own_connection(judged: Judgement) -> Document:
     }
 
 
-def _outcome(one: Outcome, rewriting: Rewriting) -> Document:
+def _outcome(one: Outcome, side: Side, rewriting: Rewriting) -> Document:
+    places = zip(side.sites, one.sites, strict=False)
     return {
         "verdict": _verdict(one.verdict),
         "slots": [_verdict(code) for code in one.slots],
+        "sites": [None if site is None else site_document(sites[site]) for sites, site in places],
         "length": len(one.data),
         "changed": [list(pair) for pair in rewriting.ranges],
         "head": rewriting.head,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Policy
 
 __all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
@@ -23,8 +24,8 @@ class SlotSpec:
     Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
     maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
-    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow`` and ``policy``
-    are as in `chain.Slot`.
+    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow``, ``off``,
+    ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -35,6 +36,7 @@ class SlotSpec:
     actions: ActionSet | None = None
     routes: tuple[tuple[Action | None, str], ...] = ()
     shadow: bool = False
+    off: bool = False
     policy: Policy | None = None
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
@@ -42,6 +44,7 @@ class SlotSpec:
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None
+    entries: tuple[MapEntry, ...] = ()
 
     @property
     def name(self) -> str:
