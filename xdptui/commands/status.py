@@ -12,6 +12,7 @@ from xdpchain.linkage.kept_maps import LONGEST, KeptMap, kept_maps
 from xdpchain.observe.beside import beside
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.pending_pins import boot_clock
+from xdpchain.observe.permissions import unseen
 from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.status_table import status_table
@@ -29,11 +30,12 @@ def run(options: Namespace) -> int:
     else:
         found = (look(options.interface, options.netns),)
     entries = [(running, totals(running)) for running in found]
-    kept = kept_maps()
+    kept, hidden = kept_maps(), unseen()
     # Some dozen messages to the kernel: only where one interface is looked at.
     seen = beside(found[0]) if options.interface and (options.json or options.verbose) else None
     if options.json:
         document = documents.status(entries, boot_clock(), kept)
+        document["unseen"] = list(hidden)
         if seen is not None:
             document["interfaces"][0]["beside"] = documents.beside(seen)
         write(json.dumps(document, indent=2))
@@ -42,6 +44,8 @@ def run(options: Namespace) -> int:
     if seen is not None:
         write("\n".join(["    beside XDP:", *(f"      {line}" for line in beside_lines(seen))]))
     _write_kept(kept, boot_clock())
+    for one in hidden:
+        write(f"not seen: {one}")
     return 0
 
 
