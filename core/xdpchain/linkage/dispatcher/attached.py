@@ -16,6 +16,7 @@ from typing import Any
 from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.chain import Component, MapRef, Slot
+from xdpchain.model.labels import Labels
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 from xdpchain.objects.btf import Btf
@@ -27,9 +28,17 @@ from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from .config import EVERY_CODE, DispatcherConfig, SlotConfig
 from .emit import MAIN, slot_function
 from .recognise import btf_of
-from .shadow import read_note
+from .shadow import read_labels, read_note
 
-__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "replaces_main", "slots_by_links", "slots_by_pins"]
+__all__ = [
+    "ORIGIN",
+    "PinsMissing",
+    "author_of_component",
+    "labels_of",
+    "replaces_main",
+    "slots_by_links",
+    "slots_by_pins",
+]
 
 ORIGIN = "xdptui_origin"
 NAME_CUT = 15
@@ -49,6 +58,7 @@ class _Facts:
     author: Author | None
     off: Slot | None = None
     """The slot that it stands in for (`stand_in`)."""
+    labels: Labels = ()
 
 
 def slots_by_pins(
@@ -171,8 +181,18 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
         noted = _noted(number, dispatcher) if everything else None
-        slots.append(Slot(component, _in_force(placed, noted), key, shadow=everything and shades))
+        labels = labels_of(number, dispatcher)
+        slots.append(
+            Slot(component, _in_force(placed, noted), key, shadow=everything and shades, labels=labels)
+        )
     return tuple(slots)
+
+
+def labels_of(component: int, dispatcher: int) -> Labels:
+    """The labels of a component's slot on this dispatcher: noted since, or from when it was loaded."""
+    with bpf.prog_by_id(component) as fd:
+        noted = read_labels(fd, dispatcher)
+    return _facts(component).labels if noted is None else noted
 
 
 def _off(slot: Slot, placed: SlotConfig, key: str, stand_in: int) -> Slot:
@@ -219,7 +239,8 @@ def _facts(number: int) -> _Facts:
         slot = origin.chain.slots[0]
         if slot.off:
             return _Facts(slot.component, slot.key, origin.author, slot)
-        return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin.author)
+        component = replace(slot.component, declared=declared, **known)
+        return _Facts(component, slot.key, origin.author, labels=slot.labels)
     licence = "GPL" if info.gpl else "not GPL-compatible"
     component = Component(name, declared=declared, licence=licence, maps=refs, **known)
     return _Facts(component, f"prog:{number}", None)
