@@ -33,7 +33,7 @@ SINCE = {"netkit": "6.7", "tcx": "6.6"}
 @dataclass(frozen=True, slots=True)
 class Neighbor:
     """Something else on the interface: ``what`` it is ("AF_XDP socket", "netkit program", "tcx program", "tc
-    filter", "qdisc"), ``at`` which place of the interface, its name, its program's id, and what else is known
+    filter"), ``at`` which place of the interface, its name, its program's id, and what else is known
     of it, in words. ``in_hw``: the card does it.
     """
 
@@ -111,13 +111,8 @@ def _name(prog_id: int) -> str:
 def _traffic_control(running: Running) -> Iterable[Neighbor]:
     where = running.interface
     with Netlink(where.netns) as netlink:
-        kinds = netlink.qdiscs(where.ifindex)
-        for kind in kinds:
-            if kind in ("clsact", "ingress"):
-                yield Neighbor("qdisc", "ingress, egress" if kind == "clsact" else kind, kind)
-        places = ("ingress", "egress") if "clsact" in kinds else ("ingress",) if "ingress" in kinds else ()
-        for at in places:
-            for one in netlink.filters(where.ifindex, PARENTS[at]):
+        for at, parent in PARENTS.items():
+            for one in netlink.filters(where.ifindex, parent):
                 yield _filter(at, one)
 
 
