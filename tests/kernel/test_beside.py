@@ -15,7 +15,7 @@ import pytest
 
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine
-from xdpchain.observe.beside import Neighbor, beside
+from xdpchain.observe.beside import Companion, beside
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.bpf.call import bpf_call
 from xdpchain.testing.playground import Playground
@@ -34,7 +34,7 @@ def tc(playground: Playground, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def found(playground: Playground, what: str) -> list[Neighbor]:
+def found(playground: Playground, what: str) -> list[Companion]:
     seen = beside(look_at(playground))
     return [one for one in seen.found if one.what == what]
 
@@ -78,7 +78,7 @@ def test_programs_of_tcx(playground: Playground) -> None:
             assert any(line.startswith("tcx: this kernel") for line in beside(look_at(playground)).unseen)
             pytest.skip("this kernel has no tcx")
         number = bpf.prog_info(program).id
-        assert found(playground, "tcx program") == [Neighbor("tcx program", "ingress", "beside_xdp", number)]
+        assert found(playground, "tcx program") == [Companion("tcx program", "ingress", "beside_xdp", number)]
 
 
 @pytest.fixture
