@@ -17,7 +17,7 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
 from xdpchain.model.labels import checked_labels, parse_labels
 from xdpchain.model.routes import parse_routes
 from xdpchain.model.running import Running
@@ -35,13 +35,14 @@ __all__ = ["EDITS", "Edit"]
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What an edit makes of a chain: the candidate, and remarks. An adoption or an undo says more; an undo
-    holds the maps that it brings back, so keep it until the candidate runs.
+    holds the maps that it brings back, so keep it until the candidate runs. ``mode`` is as for `make_plan`.
     """
 
     candidate: Chain
     notes: tuple[str, ...] = ()
     adoption: Adoption | None = None
     undo: Undo | None = None
+    mode: WantedMode | None = None
     keep_maps: bool = False
 
     def plan(self, running: Running) -> Plan:
@@ -51,6 +52,7 @@ class Proposal:
             self.candidate,
             adopts=self.adoption.program if self.adoption else None,
             restores=self.undo.restores if self.undo else None,
+            mode=self.mode,
             keep_maps=self.keep_maps,
         )
 
@@ -90,8 +92,9 @@ def _load(given: Namespace) -> Edit:
     def make(running: Running) -> Proposal:
         linkage, why = choose(given.linkage, running)
         chain = (running.chain or Chain()).relink(linkage)
-        if mode is not None:
-            chain = replace(chain, mode=mode)
+        if mode is not None and mode is not WantedMode.BEST:
+            chain = replace(chain, mode=Mode(mode.value))
+        best = mode if mode is WantedMode.BEST and running.chain is None else None
         said = [*notes, f"{linkage} linkage: {why}"]
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
@@ -101,7 +104,7 @@ def _load(given: Namespace) -> Edit:
             chain = chain.add(slot, None if at is None else at + i)
         for slot in slots:
             chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
-        return Proposal(chain, tuple(said))
+        return Proposal(chain, tuple(said), mode=best)
 
     return Edit(make, repeatable=at is None and not _numbered(routes))
 
@@ -173,20 +176,21 @@ def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
     policy = values.policy(given.may, given.otherwise)
+    mode, remark = values.mode(given.mode)
     labels = parse_labels(given.labels)
     tunes = bool(routes or labels) or any(
         one is not None for one in (priority, actions, given.shadow, given.off, given.may)
     )
-    if not tunes and given.counters is None:
+    if not tunes and given.counters is None and mode is None:
         raise UsageError(
             "say what to set",
-            todo="-P PRIO, -A ACTIONS, --route, --may, --label, --[no-]shadow, --off, --on, --[no-]counters",
+            todo="-P PRIO, -A ACTIONS, --route, --may, --label, --shadow, --off, --on, --counters or --mode",
         )
     if tunes and bool(given.slot) == bool(given.where):
         why = "say which slot to set" if given.slot is None else "SLOT and --where exclude each other"
         raise UsageError(why, todo="`xdptui set IF SLOT -P PRIO`, or `--where KEY=VALUE` in place of SLOT")
     if not tunes and (given.slot is not None or given.where):
-        raise UsageError("counters belong to the whole chain", todo="Leave the slot out")
+        raise UsageError("counters and the mode belong to the whole chain", todo="Leave the slot out")
 
     def make(running: Running) -> Proposal:
         _editable(running)
@@ -207,7 +211,9 @@ def _set(given: Namespace) -> Edit:
                     chain = chain.label(chain.position(key), labels)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
-        return Proposal(chain if given.counters is None else replace(chain, counters=given.counters))
+        if given.counters is not None:
+            chain = replace(chain, counters=given.counters)
+        return Proposal(chain, (remark,) if remark else (), mode=mode)
 
     repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
     return Edit(make, repeatable=repeatable)
