@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import EXIT_CODES, UsageError, write
 
 __all__ = [
@@ -252,8 +253,9 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
 
     group = parser.add_argument_group("everywhere")
     group.add_argument(
-        "--netns", metavar="NAME", default=default(None), help="look into this network namespace"
-    )
+        "--netns", metavar="NAME", type=_netns, default=default(None),
+        help="look into this network namespace: a name (ip netns), a path, or pid:N",
+    )  # fmt: skip
     group.add_argument(
         "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
     )
@@ -267,6 +269,13 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
         help="mount the BPF filesystem where one is needed and missing",
     )
     group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
+
+
+def _netns(text: str) -> str:
+    try:
+        return netns_spelling(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: it {error}") from None
 
 
 def _add(
@@ -289,10 +298,17 @@ def _add(
 
 def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+    _where(parser, "interfaces that have a slot")
+
+
+def _interfaces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface", metavar="IF", help="one interface, or several: eth0,eth1 or 'veth*': on all, or on none"
+    )
 
 
 def _load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
     )
@@ -304,7 +320,10 @@ def _load(parser: argparse.ArgumentParser) -> None:
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
     _config(parser)
     parser.add_argument(
-        "-m", "--mode", metavar="MODE", help="native (default), generic (also: skb); never chosen for you"
+        "-m",
+        "--mode",
+        metavar="MODE",
+        help="native (default), generic (also: skb), or best: native where it works, else generic",
     )
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
@@ -313,12 +332,15 @@ def _load(parser: argparse.ArgumentParser) -> None:
         "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
     )
     parser.add_argument("--off", action="store_true", help="give it its place and its maps, but don't run it")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
 
 def _unload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
     )
@@ -326,20 +348,22 @@ def _unload(parser: argparse.ArgumentParser) -> None:
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    _where(parser, "the slots")
     parser.add_argument(
         "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
     )
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
 
 
 def _set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    _where(parser, "in place of SLOT: the slots")
     _config(parser)
     parser.add_argument(
         "--shadow",
@@ -355,11 +379,15 @@ def _set(parser: argparse.ArgumentParser) -> None:
         help="don't run it; it keeps its place, id, maps and counts",
     )
     switch.add_argument("--on", dest="off", action="store_const", const=False, help="run it again")
+    parser.add_argument(
+        "-m", "--mode", metavar="MODE",
+        help="move the chain to native, generic or best mode; for a moment no program runs",
+    )  # fmt: skip
     _counters(parser)
 
 
 def _replace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
     which = parser.add_mutually_exclusive_group()
@@ -370,6 +398,9 @@ def _replace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
     parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
@@ -384,12 +415,12 @@ def _globals(parser: argparse.ArgumentParser) -> None:
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("object", metavar="OBJ", help="the object file that the program was loaded from")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -403,7 +434,7 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _undo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
@@ -432,7 +463,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
 
 
 def _decide(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _log(parser: argparse.ArgumentParser) -> None:
@@ -480,8 +511,19 @@ def _config(parser: argparse.ArgumentParser) -> None:
         help="what the component may return; anything else is counted and reported (any: no policy)",
     )  # fmt: skip
     parser.add_argument(
+        "--label", metavar="KEY=VALUE", dest="labels", action="append", default=[],
+        help="a label of the slot (KEY=: take it away); more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
         "--otherwise", choices=("as-is", "drop", "pass"),
         help="with --may: the answer to what is forbidden (default as-is)",
+    )  # fmt: skip
+
+
+def _where(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[],
+        help=f"{what} with this label; more than once: with all of them",
     )  # fmt: skip
 
 
@@ -622,6 +664,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 def _maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's (default: all)")
+    _where(parser, "those of slots")
 
 
 def _map(parser: argparse.ArgumentParser) -> None:

@@ -70,8 +70,8 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "dispatcher": running.dispatcher
         and {"id": running.dispatcher.id, "version": running.dispatcher.version},
         "slots": [slot(chain, i, sample) for i in range(len(chain))] if chain else [],
-        "verdict": counts(sample.verdict) if sample else None,
-        "counters": running.counters_map is not None,
+        "verdict": counts(sample.verdict) if sample and sample.verdict else None,
+        "counters": running.counting is not None,
         "editable": running.editable,
         "note": running.note,
         "todo": worded(running.todo, where.netns),
@@ -122,6 +122,7 @@ def _armed(armed: PendingChange, now: float) -> Document:
         "runs": armed.new,
         "by": _author(armed.author),
         "guardian": armed.guardian,
+        "together": list(armed.together),
     }
 
 
@@ -165,6 +166,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "routes": routes(chain, one),
         "shadow": one.shadow,
         "off": one.off,
+        "labels": dict(one.labels),
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,

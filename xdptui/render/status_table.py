@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
@@ -74,19 +75,29 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
     chain = running.chain or running.shown or Chain()
     for slot in chain:
         rows.append(_slot(slot))
+        if slot.labels:
+            rows.append(f"      labels: {labels_text(slot.labels)}")
         if slot.routes:
             rows.append(f"      routes: {', '.join(map(printable, route_texts(chain, slot)))}")
         if slot.policy:
             rows.append(f"      {slot.policy}")
-        if sample is not None and slot.key in sample.slots:
+        if sample is None:
+            continue
+        if slot.key in sample.slots:
             rows.append(f"      {counted(sample.slots[slot.key])}")
             if slot.shadow and sample.slots[slot.key].total_packets:
                 rows.append(f"      {shadow_line(would_have(slot, sample.slots[slot.key].packets))}")
             if slot.policy and (forbidden := slot.policy.breaches(sample.slots[slot.key].packets)):
                 rows.append(f"      {forbidden:,.0f} times it returned what is forbidden")
+        else:
+            rows.append(f"      {_uncounted(sample)}")
     if sample is not None:
-        rows.append(f"    in the end: {counted(sample.verdict)}")
+        rows.append(f"    in the end: {counted(sample.verdict) if sample.verdict else _uncounted(sample)}")
     return rows
+
+
+def _uncounted(sample: Sample) -> str:
+    return f"not counted: {printable(sample.why)}" if sample.why else "not counted until somebody looks"
 
 
 def _waiting(running: Running, now: float) -> list[str]:

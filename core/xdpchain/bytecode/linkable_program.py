@@ -51,6 +51,10 @@ class LinkableProgram:
     jited: int = 0
     lines: tuple[LineRecord, ...] = ()
 
+    def __hash__(self) -> int:
+        """By what bytes remember: units are keys of what is worked out once."""
+        return hash(self.instructions)
+
     def encode(self) -> bytes:
         lines = b"".join(struct.pack("<IIII", *record) for record in self.lines)
         head = json.dumps(

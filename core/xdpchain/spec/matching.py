@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, WantedMode
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
@@ -45,13 +45,21 @@ def candidate(
         return replace(chain, slots=())
     slots = _Matching(spec, components, chain, fresh_maps).slots()
     freplace = linkage is Linkage.FREPLACE
+    # Of a chain that others loaded there is nothing to switch.
+    switched = not freplace or any(slot.component.object is not None for slot in slots)
     return Chain(
         slots,
         linkage,
-        spec.mode,
-        chain.counters if freplace else spec.counters,
+        _mode(spec, running),
+        spec.counters if switched else chain.counters,
         spec.dispatcher_version if freplace else None,
     )
+
+
+def _mode(spec: InterfaceSpec, running: Running) -> Mode:
+    if spec.mode is WantedMode.BEST:
+        return running.chain.mode if running.chain else Mode.NATIVE
+    return Mode((spec.mode or WantedMode.NATIVE).value)
 
 
 def _given(component: Component) -> frozenset[tuple[str, bytes]]:
@@ -199,6 +207,7 @@ class _Matching:
             config=config,
             shadow=wanted.shadow,
             off=wanted.off,
+            labels=wanted.labels,
             entries=wanted.entries,
             policy=wanted.policy,
         )

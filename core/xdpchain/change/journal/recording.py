@@ -39,11 +39,11 @@ class Journal:
 
     def after(self, change: Change, after: Running) -> str:
         """Append the change, and its object files; returns what went wrong, empty if nothing did."""
-        where = after.interface
         plan = change.plan
         try:
             for sha256, data in self._objects.items():
                 keep_object(sha256, data)
+            device = device_of(after.interface)
             entry = Entry(
                 Kind.CHANGE if plan.restores is None else Kind.UNDO,
                 current_author(),
@@ -52,9 +52,9 @@ class Journal:
                 tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in plan.changes),
                 change.confirm,
                 plan.restores,
-                device=device_of(where),
+                device=device,
             )
-            append(bring_along(change.now), entry)
+            append(bring_along(change.now, device), entry)
         except (OSError, XdpChainError) as error:
             why = getattr(error, "strerror", None) or str(error)
             return f"the change is made, but not in the journal ({why}): `undo` may not know of it"
