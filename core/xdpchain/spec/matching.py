@@ -207,6 +207,7 @@ class _Matching:
             config=config,
             shadow=wanted.shadow,
             off=wanted.off,
+            labels=wanted.labels,
             entries=wanted.entries,
             policy=wanted.policy,
         )
