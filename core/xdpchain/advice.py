@@ -44,6 +44,7 @@ class Do(Enum):
     REPLACE = auto()
     LOWER_MTU = auto()  # bytes
     BUILD_FOR_FRAGMENTS = auto()
+    MEND = auto()  # what to change in the program, as a sentence
     USE_STATIC = auto()  # of programs that can't be traced
     BRING_UP = auto()
 

@@ -42,6 +42,7 @@ ELSEWHERE = {
     Do.ASK_OWNER: "names no command",
     Do.READ_AGAIN: "names no command",
     Do.BUILD_FOR_FRAGMENTS: "names no command",
+    Do.MEND: "names no command",
     Do.USE_STATIC: "names no command; tests/kernel/test_trace_refused.py",
     Do.DETACH_IDLE: "tests/kernel/test_truth.py runs it",
     Do.REMAKE: "libxdp before 1.3 only: tests/interop/test_refusals.py",

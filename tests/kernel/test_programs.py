@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from xdpchain.objects.btf import Btf
 from xdpchain.objects.objfile import ObjectFile
+from xdpchain.observe.discover import look
 from xdpchain.sys import bpf
 from xdpchain.testing import frames
 
@@ -40,6 +43,63 @@ SEC("xdp") int stamped(struct xdp_md *ctx)
     __u64 at = 0;
     return bpf_xdp_metadata_rx_timestamp(ctx, &at) ? XDP_PASS : XDP_DROP;
 }
+"""
+
+OWN_TYPES = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+struct mine { __u64 a; __u32 b; };
+struct other { __u32 c[9]; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); }
+    ids SEC(".maps");
+static __noinline __u32 from_below(void) { return bpf_core_type_id_local(struct other); }
+SEC("xdp") int names_types(struct xdp_md *ctx)
+{
+    struct mine kept = {};
+    struct other unused = {};
+    __u32 key = 0, id = bpf_core_type_id_local(struct mine);
+    bpf_map_update_elem(&ids, &key, &id, 0);
+    key = 1, id = from_below();
+    bpf_map_update_elem(&ids, &key, &id, 0);
+    return kept.a || unused.c[1] ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+LISTED = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#define containing(TYPE, MEMBER) __attribute__((btf_decl_tag("contains:" #TYPE ":" #MEMBER)))
+extern void *bpf_obj_new_impl(__u64 type_id, void *meta) __ksym;
+extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
+extern int bpf_list_push_front_impl(struct bpf_list_head *, struct bpf_list_node *, void *, __u64) __ksym;
+struct item { struct bpf_list_node node; __u64 value; };
+#ifdef IN_MAP
+struct kept { struct bpf_spin_lock lock; struct bpf_list_head items containing(item, node); };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);
+         __type(value, struct kept); } keeps SEC(".maps");
+#endif
+SEC("xdp") int lists(struct xdp_md *ctx)
+{
+    struct item *fresh = bpf_obj_new_impl(bpf_core_type_id_local(struct item), 0);
+    if (!fresh)
+        return XDP_DROP;
+#ifdef IN_MAP
+    __u32 key = 0;
+    struct kept *list = bpf_map_lookup_elem(&keeps, &key);
+    if (list) {
+        bpf_spin_lock(&list->lock);
+        bpf_list_push_front_impl(&list->items, &fresh->node, 0, 0);
+        bpf_spin_unlock(&list->lock);
+        return XDP_PASS;
+    }
+#endif
+    bpf_obj_drop_impl(fresh, 0);
+    return XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
 """
 
 UNSIZED = """
@@ -136,6 +196,39 @@ def test_a_program_that_must_be_bound_to_a_device(cli: CommandLine, tmp_path: Pa
     assert refused.code == 1
     assert "bound to one device" in refused.err
     assert cli.ok("status", cli.interface).json["interfaces"][0]["slots"] == []
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_ids_of_its_own_types_name_them_in_the_chain(
+    cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str
+) -> None:
+    """`bpf_core_type_id_local()`: merged BTF gives the types other ids, and the code must hold those."""
+    path = built(tmp_path, OWN_TYPES, "names_types", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    cli.ok("load", cli.interface, cli.sample("firewall"), path, path, "--linkage", linkage)
+    cli.ok("set", cli.interface, "2", "-P", "99")  # links the stored forms once more
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    running = look(cli.interface, cli.playground.netns)
+    assert running.chain is not None
+    assert running.hook is not None
+    for slot in running.chain.slots[1:]:
+        with bpf.prog_by_id(slot.program or running.hook.prog_id) as program:
+            types = Btf.parse(bpf.btf_raw(bpf.prog_info(program).btf_id))
+        with bpf.map_by_id(slot.component.maps[0].id) as ids:
+            found = [struct.unpack("=I", bpf.map_lookup(ids, struct.pack("=I", key), 4))[0] for key in (0, 1)]
+        assert [types.type(type_id).name for type_id in found] == ["mine", "other"]
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_objects_of_its_own_types(cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str) -> None:
+    """Those that stay within the program can be had; those that maps keep are of the maps' own types."""
+    flags = (f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    path = built(tmp_path, LISTED, "lists", *flags)
+    cli.ok("load", cli.interface, cli.sample("firewall"), path, "--linkage", linkage)
+    cli.ok("unload", cli.interface, "--all")
+    path = built(tmp_path, LISTED, "lists", *flags, "-DIN_MAP")
+    refused = cli("load", cli.interface, cli.sample("firewall"), path, "--linkage", linkage)
+    assert refused.code == 6
+    assert "objects of its own types that lists makes" in refused.err, refused.err
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)

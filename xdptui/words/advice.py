@@ -36,6 +36,7 @@ WORDS: dict[Do, str] = {
     Do.REPLACE: "`{0}` puts a new version in its place",
     Do.LOWER_MTU: "Lower the MTU (`{0}`)",
     Do.BUILD_FOR_FRAGMENTS: "Use programs that take fragments (SEC xdp.frags)",
+    Do.MEND: "{names}",
     Do.USE_STATIC: "Static linkage needs no tracing: a chain of it is counted and followed without",
     Do.BRING_UP: "Bring it up (`{0}`)",
     Do.LOOK: "Look at it with `{0}`",

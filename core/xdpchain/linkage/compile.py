@@ -24,6 +24,7 @@ from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, Permission
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.type_ids import type_id_places
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
@@ -81,7 +82,7 @@ def compile_component(
             f"{component.name} can't be linked into a chain",
             "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
             "count the packet",
-            "Return the code instead of throwing it; or use freplace linkage: there it is its own program",
+            advise(Do.MEND, "Return the code instead of throwing it") | advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
@@ -101,12 +102,20 @@ def compile_component(
                 raise LinkRefused(
                     f"{component.name} can't be linked into a chain",
                     "it calls functions of a kernel module",
-                    "Use freplace linkage",
+                    advise(Do.CHOOSE_LINKAGE, "freplace"),
                 )
             references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
+            functions = program.func_info()
+            places = type_id_places(data, functions)
+            if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
+                raise LinkRefused(
+                    f"{component.name} can't be linked into a chain",
+                    "it holds the id of one of its types where libbpf did not put it",
+                    advise(Do.CHOOSE_LINKAGE, "freplace"),
+                )
             unit = LinkableProgram(
                 instructions=code,
-                functions=program.func_info(),
+                functions=functions,
                 btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
                 references=references,
                 frags=frags,
@@ -114,6 +123,7 @@ def compile_component(
                 verified=info.verified_instructions,
                 jited=info.jited_len,
                 lines=tuple(map(LineRecord._make, program.line_info())),
+                type_ids=tuple(at for at, _ in places),
             )
             used = {name for _, name in references}
             refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)

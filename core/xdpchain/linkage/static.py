@@ -26,12 +26,12 @@ from typing import Any
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
-from xdpchain.bytecode.instructions import decode, function_starts, instructions, patch_maps
+from xdpchain.bytecode.instructions import decode, function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import LinkRefused, XdpChainError
-from xdpchain.model.chain import Chain, Component
+from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import counted_ways, kind_of, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.running import Running
@@ -51,7 +51,7 @@ from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import MAIN
-from .linkable_slots import Part, gather_parts
+from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .policing import VIOLATIONS, ring_for
 from .tap import FILTER, Tap
@@ -150,11 +150,14 @@ class _Made:
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """BTF, the types of functions by (owner, old index), and the source lines of each owner."""
+    """BTF, the types of functions by (owner, old index), the source lines of each owner, and what was added
+    to the ids of its types.
+    """
 
     btf: bytes
     functions: Mapping[Hashable, int]
     lines: Mapping[Hashable, Sequence[LineRecord]]
+    shifts: Mapping[Hashable, int]
 
     def functions_of(self, threaded: Threaded) -> dict[int, int]:
         """The types of a program's functions by index, in order."""
@@ -217,12 +220,12 @@ class _Linking:
         if total > MOST_STEPS and len(forms) > 1:
             forms = [Form.CALLS]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
+        described = self._described()
         for form in forms:
-            threaded = self._threaded(form)
+            threaded = self._threaded(form, described)
             if threaded is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
                 continue
-            described = self._described()
             try:
                 return _Made(self._load(threaded, described), form, reason, threaded.slots)
             except bpf.BpfError as error:
@@ -234,18 +237,21 @@ class _Linking:
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
-    def _threaded(self, form: Form) -> Threaded | None:
+    def _threaded(self, form: Form, described: _Described) -> Threaded | None:
         follow = self._follow()
         report = None
         if self._ring is not None:
             kit = _kit("reporting")
-            code = patched(kit.unit, {VIOLATIONS: self._ring})
+            code = kit.unit.image({VIOLATIONS: self._ring})
             report = Functions(code, kit.starts), [part.slot.row or 0 for part in self._parts]
         counting = None
         if self.counters is not None:
             stride, cpus = self.counters.layout.stride, possible_cpus()
             counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
-        members = [self._member(form, *one) for one in zip(self._parts, self._unfolded, strict=True)]
+        members = [
+            self._member(form, part, unfolded, described.shifts[i])
+            for i, (part, unfolded) in enumerate(zip(self._parts, self._unfolded, strict=True))
+        ]
         return thread(
             members,
             ways_of(self._chain),
@@ -255,8 +261,8 @@ class _Linking:
             report=report,
         )
 
-    def _member(self, form: Form, part: Part, unfolded: Unfolded | None) -> Member:
-        code = patched(part.unit, part.maps)
+    def _member(self, form: Form, part: Part, unfolded: Unfolded | None, shift: int) -> Member:
+        code = part.unit.image(part.maps, shift)
         if form is Form.CALLS or unfolded is None:
             return Member(code, 0, None)
         if form is Form.INLINED:
@@ -273,7 +279,7 @@ class _Linking:
             rodata = self._held.enter_context(blobs.make("xdptui_config", config))
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the follower's configuration can't be made") from error
-        code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
+        code = kit.unit.image({".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
     def _described(self) -> _Described:
@@ -299,13 +305,15 @@ class _Linking:
         shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
         lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        moved: dict[Hashable, int] = {}
         for owner, unit in units:
             shift, strings = next(shifts) if unit.btf else (0, 0)
+            moved[owner] = shift
             lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
         records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return _Described(merged.data, records, lines)
+        return _Described(merged.data, records, lines, moved)
 
     def _load(self, threaded: Threaded, described: _Described, **options: Any) -> bpf.Fd:
         functions = described.functions_of(threaded)
@@ -364,12 +372,6 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
         raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
 
 
-def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:
-    """A unit's instructions with descriptors of this process."""
-    descriptors = {name: fd.fileno() for name, fd in maps.items()}
-    return patch_maps(unit.instructions, unit.references, descriptors)
-
-
 def _unfolded(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded:
     return _unfolded_main(unit.instructions, reach)
 
@@ -401,8 +403,12 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
-            f"the components share the dispatcher's stack of 512 bytes ({verdict}); alone they use: {stacks}"
+            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain takes up to "
+            f"{CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
         )
+        todo = too_deep(parts, Linkage.TAILCALL)
+    elif kept := keeping_own_types(parts, verdict):
+        why, todo = kept, advise(Do.CHOOSE_LINKAGE, "freplace")
     elif "GPL" in verdict and odd:
         why = f"a component's licence is {odd[0]!r}, but functions for GPL programs only are used"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:

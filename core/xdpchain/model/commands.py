@@ -143,7 +143,7 @@ class Commands:
                 return ("--force",)
             case Do.WRITE_OBJECTS:
                 return ("--objects DIR",)
-            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC:
+            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC | Do.MEND:
                 return ()
             case Do.GET_PERMISSION | Do.READ_AGAIN | Do.FIND_OWNER | Do.ASK_OWNER:
                 return ()
