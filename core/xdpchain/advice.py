@@ -56,7 +56,6 @@ class Do(Enum):
     GO_WITHOUT_CONFIRM = auto()
     CONFIRM_OR_INSIST = auto()
     CLEAN = auto()
-    REMAKE = auto()  # what libxdp's own loader can remove, and we can't edit
     DETACH_IDLE = auto()  # the mode: only for a program that is known to do nothing
     FIND_OWNER = auto()
     ASK_OWNER = auto()

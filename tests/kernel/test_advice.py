@@ -45,7 +45,6 @@ ELSEWHERE = {
     Do.MEND: "names no command",
     Do.USE_STATIC: "names no command; tests/kernel/test_trace_refused.py",
     Do.DETACH_IDLE: "tests/kernel/test_truth.py runs it",
-    Do.REMAKE: "libxdp before 1.3 only: tests/interop/test_refusals.py",
     Do.SHADOW_AGAIN: "freplace only: tests/interop/test_shadow.py",
     Do.CONFIRM_OR_INSIST: "options, run in tests/kernel/test_own_connection.py",
     Do.REPLACE: "has places to fill in: tests/unit/test_advice.py parses it",

@@ -114,6 +114,22 @@ SEC("xdp") int counts(struct xdp_md *ctx)
 char LICENSE[] SEC("license") = "GPL";
 """
 
+COUNTS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, %(entries)s); __type(key, __u32);
+         __type(value, %(value)s); } %(map)s SEC(".maps");
+SEC("xdp") int %(name)s(struct xdp_md *ctx)
+{
+    __u32 key = 0;
+    %(value)s *count = bpf_map_lookup_elem(&%(map)s, &key);
+    if (count)
+        *count += %(step)s;
+    return XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
 CPP = """
 struct xdp_md { unsigned data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex; };
 template <class T, int N> struct Counts {
@@ -255,6 +271,70 @@ def test_a_map_gets_its_size_at_the_load(cli: CommandLine, tmp_path: Path, linka
     spec.write_text(saved)
     cli.ok("apply", str(spec))
     assert entries() == 4096
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> tuple[str, str]:
+    """Two objects, each of which counts in a map of its own: the one by 1, the other by 1000."""
+    owner = {"entries": 4, "value": "__u64", "map": "seen", "name": "owner", "step": 1}
+    taker = {"entries": 1, "value": "__u64", "map": "noted", "name": "taker", "step": 1000}
+    return built(tmp_path, COUNTS % owner, "owner"), built(tmp_path, COUNTS % taker, "taker")
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_a_slot_uses_another_ones_map(
+    cli: CommandLine, tmp_path: Path, counting: tuple[str, str], linkage: str
+) -> None:
+    owner, taker = counting
+
+    def seen() -> int:
+        slots = cli.status()["slots"]
+        (shared,) = {one["id"] for slot in slots for one in slot["maps"]}
+        places = {slot["name"]: slot["slot"] for slot in slots}
+        taken = next(slot["shared_maps"] for slot in slots if slot["name"] == "taker")
+        assert taken == {"noted": {"slot": places["owner"], "map": "seen"}}
+        with bpf.map_by_id(shared) as fd:
+            return int.from_bytes(bpf.map_lookup(fd, bytes(4), 8), "little")
+
+    use = ("--use-map", "owner:seen=noted")
+    cli.ok("load", cli.interface, owner, "--linkage", linkage)
+    planned = cli.ok("load", cli.interface, taker, *use, "--dry-run").out
+    assert "its map noted is owner's seen" in planned
+    cli.ok("load", cli.interface, taker, *use)
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
+    cli.ok("set", cli.interface, "taker", "-P", "7")
+    cli.ok("replace", cli.interface, "taker", taker, "--use-map", "owner:seen=noted")
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 2002
+    saved = cli.ok("save", cli.interface).json["spec"]
+    assert 'use_maps = {noted = "owner:seen"}' in saved
+    assert "instance" not in saved
+    spec = tmp_path / "spec.toml"
+    spec.write_text(saved)
+    assert "nothing to change" in cli("apply", str(spec)).out
+    cli.ok("unload", cli.interface, "--all")
+    cli.ok("apply", str(spec))  # the taker stands first, and is loaded after the owner
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
+
+
+def test_maps_that_can_not_be_shared(cli: CommandLine, tmp_path: Path, counting: tuple[str, str]) -> None:
+    owner, taker = counting
+    cli.ok("load", cli.interface, owner, "--linkage", "static")
+    for given, code, words in (
+        ("owner:seen", 7, "SLOT:NAME=NAME"),
+        ("owner:other=noted", 5, "owner has no map 'other': it uses seen"),
+        ("owner:seen=other", 5, "taker has no map 'other': it uses noted"),
+        ("nobody:seen=noted", 5, "nobody"),
+    ):
+        refused = cli("load", cli.interface, taker, "--use-map", given)
+        assert (refused.code, words in refused.err) == (code, True), refused.err
+    narrow = {"entries": 1, "value": "__u32", "map": "noted", "name": "narrow", "step": 1}
+    path = built(tmp_path, COUNTS % narrow, "narrow")
+    refused = cli("load", cli.interface, path, "--use-map", "owner:seen=noted")
+    assert "can't be another slot's map seen: that has another shape: value size 8 → 4" in refused.err
+    assert len(cli.status()["slots"]) == 1
 
 
 def test_map_entries_that_can_not_be(cli: CommandLine, tmp_path: Path) -> None:

@@ -369,6 +369,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
         "--map-entries", metavar="NAME=N", action="append",
         help="create a map with N entries, not the number in the object; more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--use-map", metavar="SLOT:NAME=NAME", action="append",
+        help="use a slot's map in place of one of its own (the name after =); more than once: several",
+    )  # fmt: skip
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdpchain.model.sharing import owners_of
 from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
@@ -138,6 +139,9 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "object": source and {"path": source.path, "sha256": source.sha256, "size": source.size},
         "globals": {one.name: one.text for one in component.globals},
         "map_entries": dict(component.map_entries),
+        "shared_maps": {
+            name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, one).items()
+        },
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
         "key": one.key,
     }

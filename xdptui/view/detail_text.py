@@ -39,6 +39,8 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if slot.component.map_entries:
         sizes = ", ".join(f"{name} {entries}" for name, entries in slot.component.map_entries)
         rows.append(("  map entries", sizes))
+    if slot.component.shares:
+        rows.append(("  others' maps", ", ".join(one.name for one in slot.component.shares)))
     if slot.shadow:
         rows.append(("  shadow", "it runs and is counted; the chain goes on whatever it returns"))
     if was is not None:

@@ -47,7 +47,6 @@ WORDS: dict[Do, str] = {
     Do.GO_WITHOUT_CONFIRM: "Try without {0}",
     Do.CONFIRM_OR_INSIST: "With {0} it is made and takes itself back; {1} makes it for good",
     Do.CLEAN: "`{0}` removes what nobody uses any more",
-    Do.REMAKE: "To edit it here, unload it (`{0}`) and load the chain again: nothing runs in between",
     Do.DETACH_IDLE: "Nothing runs behind it: remove it with `{0}`",
     Do.FIND_OWNER: "Find its owner first: it may be in another mount or PID namespace (a container)",
     Do.ASK_OWNER: "Remove it with the tool that put it there",

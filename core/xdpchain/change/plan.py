@@ -8,10 +8,12 @@ from enum import StrEnum
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs
+from xdpchain.linkage.dispatcher.installed import EMITTED, emitted_version
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import owners_of
 
 from .journal.entries import Moment
 from .lint import Warning, lint
@@ -104,7 +106,7 @@ def make_plan(
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
-    candidate = replace(candidate, bare=False)
+    candidate = replace(candidate, bare=False, dispatcher_version=_version(running, candidate))
     check_routes(candidate)
     _check_policies(running, candidate)
     changes = changes_between(running.chain, candidate)
@@ -120,6 +122,13 @@ def make_plan(
     steps = _steps(running, candidate, adopted) if changes else ()
     warnings = lint(candidate, running)
     return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores)
+
+
+def _version(running: Running, candidate: Chain) -> int | None:
+    """The dispatcher version to emit: a chain of one that nobody emits any more moves to a later one."""
+    asked = candidate.dispatcher_version
+    ours = running.dispatcher is None or asked != running.dispatcher.version or asked in EMITTED
+    return asked if ours else emitted_version()
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
@@ -169,12 +178,14 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
+            more += _sharing(new, slot)
             text = ", ".join((f"slot {i}", _config(slot), *more))
             found.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
             continue
         was = before[slot.key]
         if was.component != slot.component:
-            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot), slot.key))
+            text = ", ".join((_replaced(was, slot), *_sharing(new, slot)))
+            found.append(Change(ChangeKind.REPLACE, slot.name, text, slot.key))
         if slot.key in away:
             where = f"slot {old.position(slot.key)} → slot {i}"
             found.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
@@ -213,6 +224,11 @@ def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]
             gone = f", no longer to {_target(old, before[code])}" if code in before and code in after else ""
             said.append(f"{route_name(code)} {come}{gone}")
     return said
+
+
+def _sharing(chain: Chain, slot: Slot) -> list[str]:
+    owners = owners_of(chain, slot).items()
+    return [f"its map {name} is {chain.slots[place].name}'s {theirs}" for name, (place, theirs) in owners]
 
 
 def _target(chain: Chain, route: Route) -> str:

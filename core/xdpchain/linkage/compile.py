@@ -20,7 +20,14 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
-from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, PermissionDenied, XdpChainError
+from xdpchain.errors import (
+    InvalidInput,
+    KernelRefused,
+    LinkRefused,
+    NotFound,
+    PermissionDenied,
+    XdpChainError,
+)
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
@@ -202,6 +209,9 @@ def shape(
         main.as_freplace(target.dispatcher, target.function)
     pins: list[tuple[str, str]] = []
     entries = dict(component.map_entries)
+    unknown = {one.name for one in component.shares} - {map_key(one) for one in opened.maps()}
+    if unknown:
+        raise NotFound(f"{component.name} has no map {min(unknown)!r} to share")
     for one in opened.maps():
         name, path = map_key(one), _pin_path(one, component)
         one.set_pin_path(None)
@@ -243,12 +253,15 @@ def _pin_path(one: ObjectMap, component: Component) -> str | None:
 
 
 def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: str = "") -> None:
+    theirs = next((one.theirs for one in component.shares if one.name == map_key(wanted)), "")
     info = bpf.map_info(running)
     has = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
     # The kernel sets BPF_F_RDONLY_PROG on devmaps by itself (0cdbb4b09a06), libbpf frozen sections' flags
     # likewise.
     rdonly = 1 << 7
     wants = (*wanted.shape[:4], wanted.shape[4] | has[4] & rdonly)
+    if theirs:  # of how many entries another slot's map has, the object need not know
+        wants = (*wants[:3], info.max_entries, wants[4])
     if has != wants and wanted.type != 0:
         words = ("type", "key size", "value size", "entries", "flags")
         odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
@@ -257,6 +270,12 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: 
                 f"map {map_key(wanted)} of {component.name} can't be shared with the one that is pinned",
                 f"{pin} has another shape: {odd}",
                 advise(Do.MOVE_PINNED_MAP, pin),
+            )
+        if theirs:
+            raise LinkRefused(
+                f"map {map_key(wanted)} of {component.name} can't be another slot's map {theirs}",
+                f"that has another shape: {odd}",
+                advise(Do.MEND, "Build both with one definition of the map"),
             )
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",

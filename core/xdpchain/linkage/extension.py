@@ -24,7 +24,7 @@ from xdpchain.sys.libbpf import LoadFailed, Object
 
 from .compile import Target, explain, main_program, map_key, open_maps, shape
 from .dispatcher.attached import ORIGIN
-from .linkable_slots import kept_maps, object_bytes
+from .linkable_slots import kept_maps, object_bytes, shared_maps
 
 __all__ = ["Extension", "ExtensionLoader"]
 
@@ -55,6 +55,7 @@ class ExtensionLoader:
         self._held = held
         self._author = author
         self._siblings: dict[str, dict[str, bpf.Fd]] = {}
+        self._maps_of: dict[str, Mapping[str, bpf.Fd]] = {}
         self._objects: dict[str, int] = {}
 
     def take(self, slot: Slot) -> Extension | None:
@@ -71,8 +72,10 @@ class ExtensionLoader:
             return None
         if component.object is not None and component.object.map_id is not None:
             self._objects[component.object.sha256] = component.object.map_id
-        if component.instance:
-            self._siblings.setdefault(component.instance, {}).update(self._open(component))
+        if component.instance or component.maps:
+            maps = self._maps_of[slot.key] = self._open(component)
+            if component.instance:
+                self._siblings.setdefault(component.instance, {}).update(maps)
         return Extension(slot, program)
 
     def load(self, slot: Slot, target: Target) -> Extension:
@@ -87,8 +90,10 @@ class ExtensionLoader:
                 "Load it again from its object file",
             )
         siblings = self._siblings.setdefault(component.instance, {}) if component.instance else {}
-        reuse = siblings | kept_maps(component, self._open(component))
+        kept = kept_maps(component, self._open(component))
+        reuse = siblings | kept | shared_maps(component, self._maps_of)
         extension, maps = self._load(slot, object_bytes(component.object), reuse, target)
+        self._maps_of[slot.key] = maps
         siblings.update(maps)
         return self._furnish(extension)
 

@@ -18,6 +18,7 @@ from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenie
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import loading_order
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
@@ -99,8 +100,10 @@ class FreplaceLinker:
             dispatcher = load_dispatcher(config)
             held.callback(dispatcher.close)
             functions = function_ids(dispatcher)
-            extensions, links = [], []
-            for i, slot in enumerate(candidate.slots):
+            extensions: dict[int, Extension] = {}
+            links: dict[int, bpf.Fd] = {}
+            for i in loading_order(candidate.slots):
+                slot = candidate.slots[i]
                 function = slot_function(i, config.slots)
                 with _explained():
                     extension = taken[i] or loader.load(slot, Target(dispatcher, function))
@@ -108,12 +111,13 @@ class FreplaceLinker:
                 held.callback(link.close)
                 if slot.shadow:
                     _note_actions(extension, dispatcher)
-                extensions.append(extension)
-                links.append(link)
-            slots = tuple(extension.slot for extension in extensions)
+                extensions[i], links[i] = extension, link
+            made = [extensions[i] for i in range(len(extensions))]
+            slots = tuple(extension.slot for extension in made)
             chain = replace(candidate, slots=slots, bare=False, dispatcher_version=config.version)
             ifindex = running.interface.ifindex
-            return FreplaceChain(dispatcher, chain, ifindex, extensions, links, held.pop_all())
+            attached = [links[i] for i in range(len(links))]
+            return FreplaceChain(dispatcher, chain, ifindex, made, attached, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is None or running.chain is None:

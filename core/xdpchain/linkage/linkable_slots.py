@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.opcodes import STACK
-from xdpchain.errors import InvalidInput, LinkRefused
+from xdpchain.errors import InvalidInput, LinkRefused, NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, ObjectRef, Slot
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import loading_order
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.clones import clone_map
 
@@ -21,7 +22,16 @@ from .compile import Compiled, compile_component, open_maps
 from .counting import assign_rows
 from .verifier_words import OWN_TYPES
 
-__all__ = ["Part", "gather_parts", "keeping_own_types", "kept_maps", "object_bytes", "too_deep"]
+__all__ = [
+    "CALL_ROOM",
+    "Part",
+    "gather_parts",
+    "keeping_own_types",
+    "kept_maps",
+    "object_bytes",
+    "shared_maps",
+    "too_deep",
+]
 
 
 @dataclass
@@ -44,7 +54,9 @@ def gather_parts(
     """
     gathering = _Gathering(candidate, cloning, held)
     rows = assign_rows(candidate, running)
-    return [gathering.part(slot, row) for slot, row in zip(candidate.slots, rows, strict=True)]
+    slots = candidate.slots
+    parts = {place: gathering.part(slots[place], rows[place]) for place in loading_order(slots)}
+    return [parts[place] for place in range(len(slots))]
 
 
 class _Gathering:
@@ -54,10 +66,16 @@ class _Gathering:
         self._cloning = cloning
         self._held = held
         self._instances: dict[str, dict[str, bpf.Fd]] = {}
+        self._maps_of: dict[str, Mapping[str, bpf.Fd]] = {}
         self._copies: dict[int, bpf.Fd] = {}
         self._partial: set[int] = set()
 
     def part(self, slot: Slot, row: int) -> Part:
+        part = self._part(slot, row)
+        self._maps_of[slot.key] = part.maps
+        return part
+
+    def _part(self, slot: Slot, row: int) -> Part:
         slot = replace(slot, row=row, program=None)
         component = slot.component
         maps = self._maps(component)
@@ -111,7 +129,7 @@ class _Gathering:
         compiled = compile_component(
             component,
             object_bytes(component.object),
-            siblings | kept,
+            siblings | kept | shared_maps(component, self._maps_of),
             frags=self._frags and component.frags,
             isolated=self._cloning,
         )
@@ -153,6 +171,20 @@ def keeping_own_types(parts: Iterable[Part], verdict: str) -> str:
         f"maps keep objects of its own types that {names} makes (bpf_obj_new), and in a chain its types are "
         f"no longer those of the maps ({verdict})"
     )
+
+
+def shared_maps(component: Component, maps_of: Mapping[str, Mapping[str, bpf.Fd]]) -> dict[str, bpf.Fd]:
+    """The maps that a component takes from other slots, whose maps are ``maps_of`` their keys. Raises
+    NotFound.
+    """
+    kept = {ref.name for ref in component.maps}
+    found = {}
+    for one in component.shares:
+        if one.slot in maps_of and one.theirs in maps_of[one.slot]:
+            found[one.name] = maps_of[one.slot][one.theirs]
+        elif one.name not in kept:
+            raise NotFound(f"{component.name} can't use the map {one.theirs}", "its owner does not have it")
+    return found
 
 
 def object_bytes(source: ObjectRef) -> bytes:

@@ -20,6 +20,7 @@ from .actions import ALL_ACTIONS, Action, ActionSet
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
+from .sharing import SharedMap
 
 __all__ = [
     "MAX_SLOTS",
@@ -123,6 +124,7 @@ class Component:
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
     anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
     ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
+    ``shares`` are maps of other slots that it uses in place of its own.
     """
 
     name: str
@@ -143,6 +145,7 @@ class Component:
     unit_map: int | None = None
     globals: tuple[GlobalValue, ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
+    shares: tuple[SharedMap, ...] = ()
 
 
 def _fresh_key() -> str:
@@ -347,6 +350,27 @@ class Chain:
     def police(self, index: int, policy: Policy | None) -> Chain:
         """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
         return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
+
+    def share(self, index: int, name: str, owner: int, theirs: str) -> Chain:
+        """The chain in which the component at ``index``, which is not loaded yet, uses the map ``theirs`` of
+        the slot at ``owner`` in place of its own map ``name``. Raises NotFound, InvalidInput.
+
+        Whether both have one shape shows when it is loaded.
+        """
+        slot, other = self._at(index), self._at(owner)
+        if index == owner:
+            raise InvalidInput(f"{slot.name} can't take its own map {theirs}")
+        if slot.id is not None:
+            raise InvalidInput(f"{slot.name} runs already", "it has its maps", "Load or replace it")
+        for one, wanted in ((slot, name), (other, theirs)):
+            has = [*one.component.uses, *(ref.name for ref in one.component.maps)]
+            maps = sorted({map_name for map_name in has if not map_name.startswith(".")})
+            if wanted not in maps:
+                raise NotFound(f"{one.name} has no map {wanted!r}", f"it uses {', '.join(maps) or 'none'}")
+        kept = (one for one in slot.component.shares if one.name != name)
+        shares = tuple(sorted((*kept, SharedMap(name, other.key, theirs))))
+        component = replace(slot.component, shares=shares)
+        return self._with(self._replaced(index, replace(slot, component=component)))
 
     def substitute(self, index: int, component: Component) -> Chain:
         """The chain with another component in the same slot: its place, config and counters row stay."""

@@ -61,12 +61,8 @@ class Commands:
             return _line(("xdptui", command, *after, "--", *positionals))
         return _line(("xdptui", command, *positionals, *after))
 
-    def xdp_loader(self, *words: str) -> str:
-        """``xdp-loader WORDS``: nsenter keeps /sys as it is, which `ip netns exec` does not."""
-        return self.inside("xdp-loader", *words)
-
     def inside(self, *words: str) -> str:
-        """Any command, run in the namespace."""
+        """Any command, run in the namespace: nsenter keeps /sys as it is, which `ip netns exec` does not."""
         if not self.netns:
             return _line(words)
         path = self.netns if "/" in self.netns else f"/run/netns/{self.netns}"
@@ -132,8 +128,6 @@ class Commands:
                 return ("--confirm 60", "--even-if-ssh-dies")
             case Do.CLEAN:
                 return (here.xdptui("clean", *((interface,) if advice.interface else ())),)
-            case Do.REMAKE:
-                return (here.xdp_loader("unload", interface, "--all"),)
             case Do.DETACH_IDLE:
                 flag = {"generic": "xdpgeneric", "native": "xdpdrv", "offload": "xdpoffload"}[args[0]]
                 return (here.ip("link", "set", "dev", interface, flag, "off"),)

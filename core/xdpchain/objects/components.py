@@ -120,7 +120,11 @@ def keep_maps(new: Component, running: Component) -> Component:
             advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
     kept = (one for one in running.maps if not _constant(one) or (same and one.name not in given))
-    return replace(new, maps=tuple(kept))
+    return replace(
+        new,
+        maps=tuple(kept),
+        shares=new.shares or tuple(one for one in running.shares if one.name in new.uses),
+    )
 
 
 def _constant(one: MapRef) -> bool:

@@ -329,7 +329,10 @@ def author_of(running: Running) -> str:
     except (bpf.BpfError, XdpChainError):
         carried = None
     author = carried.author if carried else _component_author(running)
-    who = f"made by {author}" if author else f"owner: {running.owner}"
+    if author is None and running.owner in (Owner.FOREIGN, Owner.UNKNOWN):
+        who = "who loaded it is not known"
+    else:
+        who = f"made by {author or running.owner}"
     return f"program {hook.prog_id} ({hook.name}) runs there now, {who}"
 
 
