@@ -19,6 +19,7 @@ from xdpchain.testing import frames
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 LINKAGES = ("static", "tailcall")
+EVERY_LINKAGE = (*LINKAGES, pytest.param("freplace", marks=pytest.mark.vm))
 
 STRUCT_OPS = """
 #include "vmlinux.h"
@@ -281,7 +282,7 @@ def counting(tmp_path: Path) -> tuple[str, str]:
     return built(tmp_path, COUNTS % owner, "owner"), built(tmp_path, COUNTS % taker, "taker")
 
 
-@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.parametrize("linkage", EVERY_LINKAGE)
 def test_a_slot_uses_another_ones_map(
     cli: CommandLine, tmp_path: Path, counting: tuple[str, str], linkage: str
 ) -> None:
