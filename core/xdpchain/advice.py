@@ -57,6 +57,7 @@ class Do(Enum):
     CONFIRM_OR_INSIST = auto()
     CLEAN = auto()
     DETACH_IDLE = auto()  # the mode: only for a program that is known to do nothing
+    SHOW_LINK = auto()
     FIND_OWNER = auto()
     ASK_OWNER = auto()
 

@@ -49,6 +49,7 @@ ELSEWHERE = {
     Do.CONFIRM_OR_INSIST: "options, run in tests/kernel/test_own_connection.py",
     Do.REPLACE: "has places to fill in: tests/unit/test_advice.py parses it",
     Do.SET_IN_MAP: "has places to fill in: tests/unit/test_advice.py parses it",
+    Do.SHOW_LINK: "tests/kernel/test_behind.py runs it",
     Do.MOUNT_SYSFS: "run below, in a mount namespace of its own",
     Do.LIST_NETNS: "run below",
     Do.SWITCH_JIT_ON: "run below, where it is on",

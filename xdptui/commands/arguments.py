@@ -55,6 +55,7 @@ COMMANDS: dict[str, str] = {
     "time": "xdptui.commands.timing",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
+    "detach": "xdptui.commands.detach",
     "doctor": "xdptui.commands.doctor",
 }
 """The module of each command."""
@@ -223,6 +224,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
+    _add(commands, "detach", _detach, "say who holds a program by a bpf_link, and take it off")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser
@@ -655,6 +657,13 @@ def _clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="those of one interface (default: all)")
     parser.add_argument(
         "--force", action="store_true", help="also those that can't be proved stale from here"
+    )
+
+
+def _detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "--link", metavar="ID", help="the link that holds the program: take the program off at once"
     )
 
 

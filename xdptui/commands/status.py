@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 
+from xdpchain.observe.behind import programs_behind
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.pending_pins import boot_clock
 from xdptui.outcome import write
@@ -23,8 +24,9 @@ def run(options: Namespace) -> int:
     else:
         found = (look(options.interface, options.netns),)
     entries = [(running, totals(running)) for running in found]
+    behind = {running.interface.ifindex: programs_behind(running) for running in found}
     if options.json:
-        write(json.dumps(documents.status(entries, boot_clock()), indent=2))
+        write(json.dumps(documents.status(entries, boot_clock(), behind), indent=2))
     else:
-        write(status_table(entries, boot_clock()))
+        write(status_table(entries, boot_clock(), behind))
     return 0

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.change.plan import Plan
@@ -19,6 +19,7 @@ from xdpchain.model.sharing import owners_of
 from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
+    from xdpchain.observe.behind import Behind
     from xdpchain.observe.counters import Sample, SlotCounts
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
@@ -29,9 +30,30 @@ __all__ = ["counts", "interface", "own_connection", "plan", "slot", "status", "w
 Document = dict[str, Any]
 
 
-def status(entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0) -> Document:
-    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME."""
-    return {"interfaces": [interface(running, sample, now) for running, sample in entries]}
+def status(
+    entries: Sequence[tuple[Running, Sample | None]],
+    now: float = 0.0,
+    behind: Mapping[int, Sequence[Behind]] = {},
+) -> Document:
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``behind`` what stands behind the programs
+    of an ifindex.
+    """
+    return {
+        "interfaces": [
+            interface(running, sample, now)
+            | {"behind": [_behind(one) for one in behind.get(running.interface.ifindex, ())]}
+            for running, sample in entries
+        ]
+    }
+
+
+def _behind(one: Behind) -> Document:
+    return {
+        "map": {"name": one.map_name, "id": one.map_id, "type": one.kind},
+        "index": one.index,
+        "ifindex": one.ifindex,
+        "program": {"id": one.prog_id, "name": one.name},
+    }
 
 
 def interface(running: Running, sample: Sample | None = None, now: float = 0.0) -> Document:

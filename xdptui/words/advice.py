@@ -48,6 +48,7 @@ WORDS: dict[Do, str] = {
     Do.CONFIRM_OR_INSIST: "With {0} it is made and takes itself back; {1} makes it for good",
     Do.CLEAN: "`{0}` removes what nobody uses any more",
     Do.DETACH_IDLE: "Nothing runs behind it: remove it with `{0}`",
+    Do.SHOW_LINK: "`{0}` says who holds it, and how to take it off without asking them",
     Do.FIND_OWNER: "Find its owner first: it may be in another mount or PID namespace (a container)",
     Do.ASK_OWNER: "Remove it with the tool that put it there",
     Do.RECORD: "`{0}` makes a recording",

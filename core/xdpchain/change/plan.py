@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs
-from xdpchain.linkage.dispatcher.installed import EMITTED, emitted_version
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
@@ -106,10 +105,10 @@ def make_plan(
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
-    candidate = replace(candidate, bare=False, dispatcher_version=_version(running, candidate))
+    candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(running, candidate)
-    changes = changes_between(running.chain, candidate)
+    changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
     if running.chain is not None and running.chain.bare and candidate.linkage is running.linkage:
@@ -124,11 +123,17 @@ def make_plan(
     return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores)
 
 
-def _version(running: Running, candidate: Chain) -> int | None:
-    """The dispatcher version to emit: a chain of one that nobody emits any more moves to a later one."""
-    asked = candidate.dispatcher_version
-    ours = running.dispatcher is None or asked != running.dispatcher.version or asked in EMITTED
-    return asked if ours else emitted_version()
+def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
+    """A dispatcher of a version that nobody makes any more is left behind by any change."""
+    chain, dispatcher = running.chain, running.dispatcher
+    if chain is None or dispatcher is None or not candidate.slots:
+        return ()
+    if not (chain.linkage is candidate.linkage is Linkage.FREPLACE):
+        return ()
+    if chain.dispatcher_version in (None, dispatcher.version):
+        return ()
+    to = candidate.dispatcher_version or chain.dispatcher_version
+    return (Change(ChangeKind.CHAIN, "", f"dispatcher version {dispatcher.version} → {to}"),)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:

@@ -131,6 +131,8 @@ class Commands:
             case Do.DETACH_IDLE:
                 flag = {"generic": "xdpgeneric", "native": "xdpdrv", "offload": "xdpoffload"}[args[0]]
                 return (here.ip("link", "set", "dev", interface, flag, "off"),)
+            case Do.SHOW_LINK:
+                return (here.xdptui("detach", interface),)
             case Do.RECORD:
                 return (here.xdptui("record", "FILE"),)
             case Do.OVERWRITE:

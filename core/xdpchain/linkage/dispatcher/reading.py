@@ -62,7 +62,8 @@ def read_chain(
 
     def chain_of(slots: Sequence[Slot]) -> Chain:
         bare = alone and len(slots) == 1 and beyond_pass(config.slots[0])
-        return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=found.version, bare=bare)
+        version = found.version if found.version in EMITTED else emitted_version()
+        return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version, bare=bare)
 
     def only_shown(slots: Sequence[Slot] | None, note: str, todo: str | Advice = "") -> Reading:
         return Reading(owner, None, chain_of(slots or ()), note, todo, find_link())
