@@ -18,6 +18,9 @@ from xdptui.commands.arguments import COMMANDS, command_parser, positions, spell
 
 __all__ = ["main"]
 
+COMPLETE = "--complete"
+"""What the shells' completions say first (scripts/make-share)."""
+
 AUTOMOUNT = "LIBXDP_BPFFS_AUTOMOUNT"
 
 
@@ -27,6 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == [COMPLETE]:
+        from xdptui.commands import completion
+
+        return completion.run(arguments[1:])
     word = _first_word(arguments)
     if word == "help":
         return _help(arguments)

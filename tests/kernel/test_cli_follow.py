@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.kernel.chains import change, expected, look_at, scripted_chain
+from tests.kernel.chains import chain_of, change, expected, look_at, scripted_chain
 from tests.kernel.command_line import CommandLine
 from tests.kernel.test_follow import left_over, wait_until_it_counts_as_gone
 from xdpchain.model.actions import Action, ActionSet
@@ -254,3 +254,30 @@ def test_the_log_knows_what_a_rollback_of_it_brought_back(cli: CommandLine, thre
     document = cli.ok("log", cli.interface).json
     assert document["running"]["known"] is True
     assert document["running"]["program"] == cli.status()["dispatcher"]["id"]
+
+
+@pytest.mark.usefixtures("traffic")
+def test_the_line_that_decided_and_the_path_to_it(cli: CommandLine, samples: Path) -> None:
+    change(cli.playground, chain_of(samples, "firewall", "pass"))
+    result = cli("follow", cli.interface, "-c", "1", "--path", "--jsonl")
+    assert result.code == 0, result.err
+    first, second = json.loads(result.out.splitlines()[0])["slots"]
+    # It is no IP, which an inlined function of a header finds.
+    assert (first["action"], first["site"]["file"]) == ("PASS", "transport.h")
+    assert first["site"]["condition"]
+    assert (second["site"]["text"], second["path"]["lines"][-1]["text"]) == ("return XDP_PASS;",) * 2
+    path = first["path"]
+    assert (path["replayed"], path["same"], path["why"]) == (True, True, "")
+    ran = [(line["file"], line["line"]) for line in path["lines"]]
+    assert (first["site"]["file"], first["site"]["line"]) in ran
+    assert path["lines"][ran.index((first["site"]["file"], first["site"]["line"]))]["branch"]
+    assert not any("bpf_map_lookup_elem" in line["text"] for line in path["lines"]), "it did not get there"
+
+
+@pytest.mark.usefixtures("traffic")
+def test_a_path_in_words(cli: CommandLine, samples: Path) -> None:
+    change(cli.playground, chain_of(samples, "firewall"))
+    result = cli("follow", cli.interface, "-c", "1", "--path")
+    assert "xdp_firewall PASS: transport.h:" in result.out
+    assert "path through xdp_firewall, replayed on copies of its maps:" in " ".join(result.out.split())
+    assert "→ firewall.bpf.c:" in result.out

@@ -78,6 +78,21 @@ def test_as_text_for_one_slot_and_one_code(cli: CommandLine) -> None:
     assert cli("why", cli.interface, "--code", "perhaps").code != 0
 
 
+def test_each_place_has_its_own_count_where_packets_leave_the_chain(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), "--linkage", "static")
+    block(cli)
+    send(cli)
+    (slot,) = cli.ok("why", cli.interface, "--interval", "0.1").json["slots"]
+    counts = {(site["code"], site["line"]): site["packets"] for site in slot["sites"]}
+    where = line_of("firewall.bpf.c", "if (!bpf_map_lookup_elem(&blocked, &key))")
+    assert counts.pop(("DROP", where)) == BLOCKED
+    assert counts.pop(("PASS", where)) == OPEN, "the same line, the other way"
+    assert set(counts.values()) == {0}
+    told = cli("why", cli.interface, "--watch", "--count", "2", "--interval", "0.1").out
+    assert "counted together" not in told
+    assert f"{OPEN} packets" in told
+
+
 def test_readings_follow_one_another(cli: CommandLine) -> None:
     cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static")
     told = cli("why", cli.interface, "--watch", "--count", "3", "--interval", "0.1", "--json")

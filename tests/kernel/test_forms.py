@@ -87,7 +87,7 @@ def test_what_fits_leaves_no_call_and_what_does_not_stays_a_function(
 
     def refuse(*words: object, **options: object) -> bpf.Fd:
         if (
-            options.get("name") == static.PROGRAM and len(refused) < 4
+            options.get("name") == static.PROGRAM and len(refused) < 6
         ):  # each is asked once more for its reasons
             refused.append(7)
             raise bpf.BpfError(7, bpf.Command.PROG_LOAD, log="0: (b7) r0 = 2\nBPF program is too large\n")

@@ -27,6 +27,7 @@ from xdpchain.trial.packets.frames import icmp_echo
 from xdpchain.trial.packets.packet import Packet
 from xdpchain.trial.packets.sources import builtin_packets
 from xdpchain.trial.whatif import what_if
+from xdptui.render.whatif_text import whatif_text
 
 WEB = Packet("web", tcp_syn(PEER, NEAR, 80))
 SSH = Packet("ssh", tcp_syn(PEER, NEAR, 22))
@@ -406,3 +407,22 @@ def test_frames_of_a_set_are_tried_quickly(playground: Playground, samples: Path
     many = [replace(WEB, data=udp(PEER, NEAR, n % 65535 + 1)) for n in range(500)]
     tried = what_if(look_at(playground), chain_of(samples, "pass", "monitor"), many)
     assert all(one.new.verdict is PASS for one in tried.crossings)
+
+
+def test_the_line_that_decided_before_and_after(playground: Playground, samples: Path) -> None:
+    """And which places of the new chain no packet reached: of slots in the middle too."""
+    running = change(playground, chain_of(samples, "pass"))
+    candidate = chain_of(samples, "firewall", "pass")
+    tried = what_if(running, candidate, [WEB, SSH])
+    web, _ = tried.crossings
+    (old,) = web.old.sites
+    first, second = web.new.sites
+    assert old is not None
+    assert first is not None
+    assert tried.old.sites[0][old].line == tried.new.sites[1][second or 0].line
+    asked = tried.new.sites[0][first]
+    assert asked.word == "PASS"
+    assert asked.line is not None
+    assert "bpf_map_lookup_elem(&blocked, &key)" in asked.line.text
+    assert [dict(one) for one in tried.reached] == [{first: 2}, {0: 2}]
+    assert "xdp_firewall: reached 1 of 10 places, never: " in " ".join(whatif_text(tried).split())

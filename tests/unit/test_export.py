@@ -10,17 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
 from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdptui.commands.arguments import COMMANDS
 from xdptui.commands.export import address
-from xdptui.export.metrics import METRICS, values
+from xdptui.export.map_values import numbers
+from xdptui.export.metrics import LOST_METRICS, MAP_METRICS, METRICS, TIME_METRICS, values
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "docs" / "grafana.json"
+ALERTS = ROOT / "docs" / "alerts.yml"
+EVERY = (*METRICS, *TIME_METRICS, *LOST_METRICS, *MAP_METRICS)
+LABELS = {one.exported: {*one.labels} for one in EVERY}
 
 
 def running(*keys: str, program: int = 70) -> Running:
@@ -86,7 +92,8 @@ def test_what_is_not_counted_says_so() -> None:
 
 
 def test_metric_names_follow_the_rules() -> None:
-    for one in METRICS:
+    assert len(LABELS) == len(EVERY)
+    for one in EVERY:
         assert re.fullmatch(r"(xdp|xdptui)_[a-z_]+", one.name)
         assert not one.name.endswith("_total")
         assert one.help.endswith(".")
@@ -115,7 +122,14 @@ def test_what_is_no_address(text: str) -> None:
         address(text)
 
 
-# -- the dashboard -------------------------------------------------------------------------------------------
+def test_the_numbers_in_a_value() -> None:
+    value = {"packets": 3, "by_port": [{"bytes": 7, "name": "dns"}, {"bytes": 2.5, "name": ""}], "on": True}
+    assert dict(numbers(value)) == {"packets": 3, "by_port[0].bytes": 7, "by_port[1].bytes": 2.5, "on": 1}
+    assert list(numbers(9)) == [("", 9)]
+    assert list(numbers("0a000001")) == list(numbers(None)) == []
+
+
+# -- the dashboard and the alerts ----------------------------------------------------------------------------
 
 
 def dashboard() -> Any:
@@ -129,29 +143,60 @@ def queries(document: Any) -> list[str]:
     return found + [one["expr"] for one in document["annotations"]["list"]]
 
 
-def test_every_metric_that_it_asks_for_is_exported() -> None:
-    names = {one.exported for one in METRICS}
-    asked = set()
-    for query in queries(dashboard()):
-        found = set(re.findall(r"\bxdp(?:tui)?_[a-z_]+", query))
-        assert found, query
-        asked |= found
-    assert asked <= names
-    assert names - asked <= {
+def alerts() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load(ALERTS.read_text())["groups"]
+    return list(group["rules"])
+
+
+def everything_asked() -> list[str]:
+    return queries(dashboard()) + [rule["expr"] for rule in alerts()]
+
+
+def metrics_in(query: str) -> set[str]:
+    return set(re.findall(r"\bxdp(?:tui)?_[a-z_]+", query))
+
+
+def test_every_metric_that_is_asked_for_is_exported() -> None:
+    for query in everything_asked():
+        assert metrics_in(query), query
+        assert metrics_in(query) <= LABELS.keys(), query
+    asked = set().union(*map(metrics_in, queries(dashboard())))
+    assert LABELS.keys() - asked <= {
         "xdp_interface_receive_bytes_total",
         "xdp_interface_transmit_packets_total",
         "xdp_interface_transmit_bytes_total",
     }, "and what is exported is shown"
 
 
-def test_it_asks_for_labels_that_there_are() -> None:
-    labels = {one.exported: {*one.labels} for one in METRICS}
-    for query in queries(dashboard()):
+def test_labels_that_are_asked_for_are_there() -> None:
+    for query in everything_asked():
         for name, selector in re.findall(r"\b(xdp[a-z_]+)\{([^}]*)\}", query):
             for label in re.findall(r"([a-z_]+)(?:=~|=|!=)", selector):
-                assert label in labels[name], query
-        for by in re.findall(r"by \(([^)]*)\)", query):
-            assert {one.strip() for one in by.split(",")} <= set().union(*labels.values()), query
+                assert label in LABELS[name], query
+        there = set().union(*(LABELS[name] for name in metrics_in(query))) | {"instance"}
+        for by in re.findall(r"\b(?:by|on) \(([^)]*)\)", query):
+            assert {one.strip() for one in by.split(",")} <= there, query
+
+
+def test_alerts_say_what_they_know() -> None:
+    rules = alerts()
+    assert {
+        "XdpChangeRolledBack",
+        "XdpForeignProgram",
+        "XdpChainEmptied",
+        "XdpMostDropped",
+        "XdpPacketsLost",
+    } <= {rule["alert"] for rule in rules}
+    for rule in rules:
+        by = re.findall(r"\bby \(([^)]*)\)", rule["expr"])
+        kept = (
+            {one.strip() for one in by[0].split(",")} if by else LABELS[sorted(metrics_in(rule["expr"]))[0]]
+        )
+        said = " ".join(rule["annotations"].values())
+        assert set(re.findall(r"\$labels\.(\w+)", said)) <= kept | {"instance"}, rule["alert"]
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        for command in re.findall(r"`xdptui (\w+)", said):
+            assert command in COMMANDS
 
 
 def test_its_form_is_grafanas() -> None:

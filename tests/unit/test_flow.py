@@ -6,7 +6,7 @@ counters as it is written down.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
 from xdpchain.model.chain import Chain, Component, Linkage, Slot
-from xdpchain.model.counting import Counting, Layout, Source, slot_key
+from xdpchain.model.counting import Counting, Layout, SiteTerms, Source, slot_key
 from xdpchain.model.counts import CODES, SlotCounts
 from xdpchain.model.flow import KINDS, Way, counted_ways, kind_of, ways_of
 from xdpchain.model.paths import RETURN
@@ -57,11 +57,15 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
     kinds = st.sets(st.sampled_from(list(KINDS)), min_size=1)
     possible = data.draw(st.lists(kinds, min_size=length, max_size=length))
     keeps = data.draw(st.lists(st.booleans(), min_size=length, max_size=length))
-    counters, layout = counted_ways(chain, possible, keeps)
+    some = st.sets(st.sampled_from((None, 0, 1, 2)), min_size=1)
+    sites = [("", {kind: data.draw(some) for kind in kinds}) for kinds in possible]
+    counters, layout = counted_ways(chain, possible, keeps, sites)
+    assert counters.keys() == counted_ways(chain, possible, keeps)[0].keys(), "sites cost no more additions"
     assert layout.stride >= layout.counters * 16
     values: dict[int, list[int]] = defaultdict(lambda: [0, 0])
     slots = {slot_key(slot): ([0] * CODES, [0] * CODES) for slot in chain}
     verdict = [0] * CODES, [0] * CODES
+    decided: Counter[tuple[int, int | None, int]] = Counter()
     ways = ways_of(chain)
     for size in data.draw(st.lists(st.integers(60, 9000), max_size=12)):
         at = 0
@@ -69,7 +73,9 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
             way = ways[at, data.draw(st.sampled_from(sorted(possible[at])))]
             size += 0 if keeps[at] else data.draw(st.integers(-9, 9))
             if (at, way.kind) in counters:
-                counter = values[counters[at, way.kind]]
+                site = data.draw(st.sampled_from(sorted(sites[at][1][way.kind], key=str)))
+                decided[at, site, way.code] += 1
+                counter = values[counters[at, way.kind][site]]
                 counter[0] += 1
                 counter[1] += size
             row = slots[slot_key(chain.slots[at])]
@@ -85,6 +91,13 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
     ]:
         assert [sum(values[i][0] for i in some) for some in terms] == packets
         assert [sum(values[i][1] for i in some) for some in terms] == octets
+    for index, slot in enumerate(chain):
+        of_slot = layout.sites.get(slot_key(slot))
+        for (site, code), indices in of_slot.terms.items() if of_slot else ():
+            alone = {kind for kind in possible[index] if min(kind, CODES - 1) == code}
+            if all((index, kind) in counters for kind in alone):
+                assert sum(values[i][0] for i in indices) == decided[index, site, code]
+            assert set(indices) <= set(layout.slots[slot_key(slot)][code])
 
 
 def counted(chain: Chain, *kinds: set[int], keeps: bool = True) -> set[tuple[int, int]]:
@@ -118,20 +131,29 @@ def test_where_codes_lead() -> None:
 
 TERMS = tuple((code,) for code in range(CODES))
 LAYOUT = Layout(128, {("a", False): TERMS, ("b", True): ((),) * CODES}, TERMS)
+SITED = replace(LAYOUT, sites={("a", False): SiteTerms("fw", {(3, 1): (1,), (0, 2): (2, 5)})})
 COUNTING = Counting(
-    7, 9, (Source(9, LAYOUT), Source(7, LAYOUT)), {("a", False): SlotCounts((1,) * 6, (2,) * 6)}
+    7,
+    9,
+    (Source(9, SITED), Source(7, LAYOUT)),
+    {("a", False): SlotCounts((1,) * 6, (2,) * 6)},
+    sites={(("a", False), "fw"): {(3, 1): (4, 400)}},
 )
 
 
 def test_a_description_is_read_as_it_was_written() -> None:
     assert Counting.decode(COUNTING.encode() + bytes(3)) == COUNTING
-    assert COUNTING.own_layout == LAYOUT
+    assert COUNTING.own_layout == SITED
     kept = COUNTING.keeping({("b", True)})
+    assert not kept.sites
     assert kept.slots == {}
     assert [set(source.layout.slots) for source in kept.sources] == [{("b", True)}] * 2
     later = Counting(7, None, (Source(9, replace(LAYOUT, stride=64)), Source(11, LAYOUT)))
     joined = COUNTING.joined([later])
     assert {source.map_id: source.layout.stride for source in joined.sources} == {9: 128, 7: 128, 11: 128}
+
+
+UNSITED = {"id": 1, "stride": 64, "slots": [], "verdict": [[0]] * 6}
 
 
 @pytest.mark.parametrize(
@@ -151,6 +173,20 @@ def test_a_description_is_read_as_it_was_written() -> None:
         {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, 1, 2]], "verdict": [[0]] * 6}]},
         {"maps": [{"id": 1, "stride": 64, "slots": [["a", False, [[0]] * 6, 2]], "verdict": [[0]] * 6}]},
         {"maps": 3},
+        {"sites": [["a", False, "fw", [[0, 6, [1, 2]]]]]},
+        {"sites": [["a", False, "fw", [[0, 1, [1]]]]]},
+        {"sites": [["a", False, 7, []]]},
+        {
+            "maps": [
+                {
+                    "id": 1,
+                    "stride": 64,
+                    "slots": [],
+                    "verdict": [[0]] * 6,
+                    "sites": [["a", False, "", [[0, 1, [4]]]]],
+                }
+            ]
+        },
     ],
 )
 def test_what_others_wrote_is_not_believed(change: dict[str, object]) -> None:

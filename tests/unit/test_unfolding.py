@@ -12,7 +12,7 @@ from tests.unit.ebpf import run_filter
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembly
 from xdpchain.bytecode.instructions import Instruction, encode
-from xdpchain.bytecode.unfolding import Unfolded, lay_out, reads_context, unfold
+from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context, unfold
 
 MEMORY = 8
 KEPT = (0, 6, 7)
@@ -44,9 +44,9 @@ def laid_out(unfolded: Unfolded) -> bytes:
     """With exits that return the known code, whatever is in r0."""
     out, codes = Assembly(), set()
 
-    def exit_label(code: int | None) -> Hashable:
-        codes.add(code)
-        return "exit", code
+    def exit_label(end: Exit) -> Hashable:
+        codes.add(end.code)
+        return "exit", end.code
 
     lay_out(unfolded, out, exit_label, lambda start: ("function", start), {})
     for code in codes:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
@@ -29,6 +29,7 @@ class Sample:
     at: float
     slots: dict[str, Counts]
     verdict: Counts
+    sites: dict[str, dict[tuple[int, int], tuple[int, int]]] = field(default_factory=dict)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,8 @@ def test_json() -> None:
     found = documents.what_if(TRIED, ("a remark",))
     assert [one["differs"] for one in found["packets"]] == [False, None, True, True, True]
     assert found["packets"][1]["new"] == {
-        "verdict": None, "slots": [], "length": 0, "changed": [], "head": 0, "tail": 0, "why": "it can't be",
+        "verdict": None, "slots": [], "sites": [], "length": 0, "changed": [], "head": 0, "tail": 0,
+        "why": "it can't be",
     }  # fmt: skip
     assert found["packets"][2]["new"]["changed"] == [[0, 1]]
     assert found["notes"] == ["a remark"]

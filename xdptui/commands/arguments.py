@@ -598,6 +598,17 @@ def _export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace", action="store_true", help="also count what has no counters of its own (packets pay for it)"
     )
+    parser.add_argument(
+        "--time", action="store_true",
+        help="also how long chains and slots take (the kernel then times every BPF program of the machine)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--events", action="store_true", help="also packets lost after their program returned, by reason"
+    )
+    parser.add_argument(
+        "--map", metavar="SLOT:NAME", dest="maps", action="append",
+        help="also the numbers in this map (256 at most); more than once: several",
+    )  # fmt: skip
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
@@ -639,6 +650,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
         "counts packets with other verdicts, too)",
     )
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--path",
+        action="store_true",
+        help="also which lines of source ran in each slot: replayed, packet by packet, on copies of the maps",
+    )
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )

@@ -12,7 +12,7 @@ import threading
 from argparse import Namespace
 
 from xdpchain.errors import Busy, InvalidInput, PermissionDenied, XdpChainError
-from xdpchain.observe.discover import look
+from xdpchain.observe.discover import look, survey
 from xdptui.commands.ending import until_told
 from xdptui.outcome import Talk, write
 
@@ -25,13 +25,31 @@ def run(options: Namespace) -> int:
     """Answer scrapes until interrupted."""
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from xdptui.export.collector import ChainCollector
+    from xdptui.export.collector import ChainCollector, Source
+    from xdptui.export.lost_packets import LostPackets
+    from xdptui.export.map_values import ChosenMap, MapValues
+    from xdptui.export.run_times import ChainTimes
 
     where, port = address(options.listen)
-    for name in options.interfaces:
-        look(name, options.netns)  # raises NotFound now: later it may come and go
-    collector = ChainCollector(options.netns, options.interfaces, trace=options.trace)
-    with contextlib.closing(collector):
+    chosen = [ChosenMap.parse(text) for text in options.maps or ()]
+    talk = Talk(options.json, bool(options.verbose))
+    if options.interfaces:  # raises NotFound now: later they may come and go
+        runnings = tuple(look(name, options.netns) for name in options.interfaces)
+    else:
+        runnings = survey(options.netns)
+    with contextlib.ExitStack() as held:
+        sources: list[Source] = []
+        if options.time:
+            sources.append(held.enter_context(ChainTimes()))
+        if options.events:
+            sources.append(held.enter_context(LostPackets(options.netns)))
+        if chosen:
+            maps = held.enter_context(MapValues(chosen))
+            for one in maps.absent(runnings):
+                talk.warn(f"no slot has a map {one} now; it is exported once one has")
+            sources.append(maps)
+        collector = ChainCollector(options.netns, options.interfaces, trace=options.trace, sources=sources)
+        held.callback(collector.close)
         registry = CollectorRegistry()
         registry.register(collector)
         if options.once:
@@ -40,7 +58,7 @@ def run(options: Namespace) -> int:
                 raise XdpChainError("The kernel can't be read", collector.trouble)
             write(text.rstrip("\n"))
             return 0
-        _serve(registry, where, port, Talk(options.json, bool(options.verbose)))
+        _serve(registry, where, port, talk)
     return 0
 
 

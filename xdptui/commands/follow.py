@@ -22,9 +22,11 @@ from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
+from xdpchain.trial.replay import replay_packet
 from xdptui.commands import options as values
 from xdptui.outcome import Talk, write
 from xdptui.render.follow_text import WIDTH, packet_document, packet_text
+from xdptui.words.path_words import Paths, arrivals
 
 __all__ = ["run"]
 
@@ -55,7 +57,10 @@ def run(options: Namespace) -> int:
             timer.start()
         ending = held.enter_context(_ending(follower))
         for packet in follower:
-            out.packet(packet)
+            paths = None
+            if options.path:
+                paths = replay_packet(running, [view.head for _, view in arrivals(packet)])
+            out.packet(packet, paths)
     if ending:
         return 128 + ending[0]
     _end(follower, talk, options)
@@ -132,13 +137,13 @@ class _Output:
             self._file = held.enter_context(_opened(options.write, overwrite=options.force))
         self._put(file_header(running.interface.name, [slot.name for slot in chain], running.device.layer))
 
-    def packet(self, packet: Followed) -> None:
+    def packet(self, packet: Followed, paths: Paths | None) -> None:
         self._put(packet_blocks(packet, self._slots))
         if self._lines:
             if self._json:
-                write(json.dumps(packet_document(packet), separators=(",", ":")))
+                write(json.dumps(packet_document(packet, paths), separators=(",", ":")))
             else:
-                write(packet_text(packet, self._width))
+                write(packet_text(packet, self._width, paths))
 
     def _put(self, data: bytes) -> None:
         if self._file is None:

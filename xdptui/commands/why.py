@@ -13,7 +13,8 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.reasons import SlotReasons, reasons_of
 from xdptui.commands.in_place import Lines, due, screen_for
-from xdptui.render.why_text import reasons_table, why_document
+from xdptui.render.why_text import Row, reasons_table, why_document
+from xdptui.words.rates import Trends
 from xdptui.workers.meter import Meter, open_missing
 
 __all__ = ["run"]
@@ -28,6 +29,7 @@ def run(options: Namespace) -> int:
     with closing(Meter()) as meter:
         running = look(options.interface, options.netns)
         slots = _chosen(running, options.slot)
+        trends: Trends[Row] | None = Trends() if options.watch else None
         meter.sync((running,), open_missing((running,), meter.known))
         meter.read(running.interface.ifindex)
         for _ in due(options):
@@ -41,7 +43,7 @@ def run(options: Namespace) -> int:
                 document = why_document(running, slots, reading, why, code)
                 screen.show(json.dumps(document, indent=None if options.watch else 2))
             else:
-                screen.show(reasons_table(running, slots, reading, why, code))
+                screen.show(reasons_table(running, slots, reading, why, code, trends))
     return 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -14,27 +15,44 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
-from xdptui.export.metrics import METRICS, SECONDS, UP, Metric, Value, values
+from xdpchain.observe.memory import chain_memory
+from xdpchain.observe.pending_pins import boot_clock
+from xdptui.export.metrics import METRICS, SECONDS, UP, Metric, Value, memory_values, values
 from xdptui.words.advice import told
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.readings import counts_already
 
-__all__ = ["ChainCollector"]
+__all__ = ["ChainCollector", "Source"]
 
 Family = CounterMetricFamily | GaugeMetricFamily
+
+
+class Source(Protocol):
+    """More about the chains that run, for who asks for it."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]: ...
+
+    def read(self, runnings: Sequence[Running]) -> Iterator[Value]: ...
 
 
 class ChainCollector(Collector):
     """Reads each interface once a scrape; counters stay open between scrapes. Safe for several at once.
 
     ``interfaces``: only these (empty: all); ``trace``: also count, from outside, what has no counters of its
-    own, for as long as this lives.
+    own, for as long as this lives; ``sources``: what else is exported (not closed here).
     """
 
     def __init__(
-        self, netns: str | None = None, interfaces: Collection[str] = (), *, trace: bool = False
+        self,
+        netns: str | None = None,
+        interfaces: Collection[str] = (),
+        *,
+        trace: bool = False,
+        sources: Sequence[Source] = (),
     ) -> None:
         self._netns, self._interfaces, self._trace = netns, frozenset(interfaces), trace
+        self._sources = sources
         self._meter = Meter()
         self._lock = threading.Lock()
         self.trouble = ""
@@ -45,14 +63,15 @@ class ChainCollector(Collector):
         found: list[Value] = []
         with self._lock:
             try:
-                found += values(self._read())
+                found += self._read()
                 self.trouble = ""
             except (XdpChainError, OSError) as error:
                 found.clear()
                 self.trouble = told(error)
             found.append(Value(UP, (), float(not self.trouble)))
         found.append(Value(SECONDS, (), time.monotonic() - began))
-        families = {metric: _family(metric) for metric in METRICS}
+        metrics = (*METRICS, *(metric for source in self._sources for metric in source.metrics))
+        families = {metric: _family(metric) for metric in metrics}
         for one in found:
             families[one.metric].add_metric(one.labels, one.value)
         yield from families.values()
@@ -61,17 +80,21 @@ class ChainCollector(Collector):
         with self._lock:
             self._meter.close()
 
-    def _read(self) -> list[tuple[Running, Sample | None]]:
+    def _read(self) -> Iterator[Value]:
         runnings = survey(self._netns)
         if self._interfaces:
             runnings = tuple(one for one in runnings if one.interface.name in self._interfaces)
         counting = [one for one in runnings if self._trace or counts_already(one)]
         self._meter.sync(counting, open_missing(counting, self._meter.known))
-        read: list[tuple[Running, Sample | None]] = []
+        yield from values(((one, self._sample(one.interface.ifindex)) for one in runnings), boot_clock())
         for running in runnings:
-            index = running.interface.ifindex
-            read.append((running, self._meter.sample(index) if self._meter.read(index) else None))
-        return read
+            if running.hook is not None:
+                yield from memory_values(running, chain_memory(running))
+        for source in self._sources:
+            yield from source.read(runnings)
+
+    def _sample(self, ifindex: int) -> Sample | None:
+        return self._meter.sample(ifindex) if self._meter.read(ifindex) else None
 
 
 def _family(metric: Metric) -> Family:

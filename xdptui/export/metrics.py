@@ -14,10 +14,15 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.chain import Slot
 from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.running import Running
+from xdpchain.observe.memory import ChainMemory
 
-__all__ = ["METRICS", "Metric", "Value", "values"]
+__all__ = [
+    "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Metric", "Value", "memory_values",
+    "slot_labels", "values", "where",
+]  # fmt: skip
 
 _WHERE: Final = ("netns", "interface")
 _SLOT: Final = (*_WHERE, "component", "key")
@@ -82,13 +87,76 @@ SENT: Final = Metric(
 SENT_BYTES: Final = Metric(
     "xdp_interface_transmit_bytes", "counter", "Bytes sent, by the interface's own counter.", _WHERE
 )
+EMPTIED: Final = Metric(
+    "xdp_chain_emptied",
+    "gauge",
+    "1 if the chain's arrays were emptied: only its first slot runs.",
+    _WHERE,
+)
+PENDING: Final = Metric(
+    "xdp_change_pending_seconds",
+    "gauge",
+    "Seconds until an unconfirmed change is rolled back.",
+    (*_WHERE, "state"),
+)
+SETTLED: Final = Metric(
+    "xdp_change_settled_timestamp_seconds",
+    "gauge",
+    "When the last change that had to be confirmed ended, and how; until the next change.",
+    (*_WHERE, "outcome"),
+)
+CHAIN_MEMORY: Final = Metric(
+    "xdp_chain_memory_bytes", "gauge", "Kernel memory of the program on the hook.", _WHERE
+)
+SLOT_MEMORY: Final = Metric(
+    "xdp_slot_memory_bytes",
+    "gauge",
+    "Kernel memory of a slot: its own program, where it has one, and the maps that it uses.",
+    (*_SLOT, "part"),
+)
+CHAIN_RUNS: Final = Metric(
+    "xdp_chain_runs", "counter", "Runs of the program on the hook while the kernel timed them.", _WHERE
+)
+CHAIN_RUN_SECONDS: Final = Metric(
+    "xdp_chain_run_seconds", "counter", "Processor time of these runs, with all slots.", _WHERE
+)
+SLOT_RUN_SECONDS: Final = Metric(
+    "xdp_slot_run_seconds",
+    "gauge",
+    "Processor time of a slot for a packet: the median of test packets.",
+    _SLOT,
+)
+LOST: Final = Metric(
+    "xdp_lost_packets",
+    "counter",
+    "Packets lost after their program returned, by the kernel's reason.",
+    (*_WHERE, "tracepoint", "reason"),
+)
+MAP_VALUE: Final = Metric(
+    "xdp_map_value",
+    "gauge",
+    "A number in a map that --map names.",
+    (*_SLOT, "map", "entry", "member"),
+)
+MAP_COMPLETE: Final = Metric(
+    "xdp_map_complete",
+    "gauge",
+    "1 if all numbers of the map are exported, 0 if it holds more than that.",
+    (*_SLOT, "map"),
+)
 UP: Final = Metric("xdptui_up", "gauge", "1 if the kernel could be read, 0 if not.", ())
 SECONDS: Final = Metric("xdptui_scrape_seconds", "gauge", "How long reading the kernel took.", ())
 
 METRICS: Final = (
     SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, CHAIN_INFO, SLOTS, COUNTED,
-    RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, UP, SECONDS,
+    RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
+    UP, SECONDS,
 )  # fmt: skip
+"""Those that are always there. The others are asked for, by options of `xdptui export`."""
+
+TIME_METRICS: Final = (CHAIN_RUNS, CHAIN_RUN_SECONDS, SLOT_RUN_SECONDS)
+LOST_METRICS: Final = (LOST,)
+MAP_METRICS: Final = (MAP_VALUE, MAP_COMPLETE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,29 +168,41 @@ class Value:
     value: float
 
 
-def values(read: Iterable[tuple[Running, Sample | None]]) -> Iterator[Value]:
-    """The samples of interfaces with what was counted there. Those without a program have no chain."""
+def where(running: Running) -> tuple[str, str]:
+    """The labels of an interface."""
+    return running.interface.netns or "", running.interface.name
+
+
+def slot_labels(running: Running, slot: Slot) -> tuple[str, ...]:
+    """The labels that stay with a slot."""
+    return *where(running), slot.name, slot.key
+
+
+def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> Iterator[Value]:
+    """The samples of interfaces with what was counted there. Those without a program have no chain. ``now``
+    is in seconds of `sys.boot_clock`.
+    """
     for running, sample in read:
-        device, interface = running.device, running.interface
-        where = (interface.netns or "", interface.name)
+        device, place = running.device, where(running)
         for metric, number in (
             (RECEIVED, device.rx[0]),
             (RECEIVED_BYTES, device.rx[1]),
             (SENT, device.tx[0]),
             (SENT_BYTES, device.tx[1]),
         ):
-            yield Value(metric, where, number)
+            yield Value(metric, place, number)
+        yield from _confirmed(running, now)
         if running.hook is None:
             continue
-        yield from _chain(running, where)
-        yield Value(COUNTED, where, float(sample is not None))
+        yield from _chain(running)
+        yield Value(COUNTED, place, float(sample is not None))
         if sample is not None:
-            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, where, sample.verdict)
-        for place, slot in enumerate(running.chain or running.shown or ()):
+            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, sample.verdict)
+        for index, slot in enumerate(running.chain or running.shown or ()):
             component = slot.component
-            labels = (*where, slot.name, slot.key)
+            labels = slot_labels(running, slot)
             shown = (
-                str(place), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
+                str(index), str(slot.priority), "".join(action.letter for action in slot.actions) or "none",
                 str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), component.tag or "",
             )  # fmt: skip
             yield Value(SLOT_INFO, (*labels, *shown), 1)
@@ -131,15 +211,35 @@ def values(read: Iterable[tuple[Running, Sample | None]]) -> Iterator[Value]:
                 yield from _counts(SLOT_PACKETS, SLOT_BYTES, labels, counts)
 
 
-def _chain(running: Running, where: tuple[str, ...]) -> Iterator[Value]:
+def _chain(running: Running) -> Iterator[Value]:
     hook = running.hook
     assert hook is not None
     words = (
         str(running.owner or ""), str(running.linkage or ""), str(running.mode or ""), hook.name,
         str(hook.prog_id), hook.tag,
     )  # fmt: skip
-    yield Value(CHAIN_INFO, (*where, *words), 1)
-    yield Value(SLOTS, where, len(running.chain or running.shown or ()))
+    yield Value(CHAIN_INFO, (*where(running), *words), 1)
+    yield Value(SLOTS, where(running), len(running.chain or running.shown or ()))
+    yield Value(EMPTIED, where(running), float(running.emptied))
+
+
+def _confirmed(running: Running, now: float) -> Iterator[Value]:
+    """A change that waits, and how the last one ended."""
+    if running.armed is not None:
+        labels = (*where(running), running.armed.state.value)
+        yield Value(PENDING, labels, running.armed.seconds_left(now))
+    if running.settled is not None:
+        yield Value(SETTLED, (*where(running), running.settled.outcome.value), running.settled.at)
+
+
+def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
+    """What a chain takes."""
+    yield Value(CHAIN_MEMORY, where(running), memory.programs)
+    for slot in running.chain or running.shown or ():
+        taken, labels = memory.slots[slot.key], slot_labels(running, slot)
+        if taken.programs is not None:
+            yield Value(SLOT_MEMORY, (*labels, "program"), taken.programs)
+        yield Value(SLOT_MEMORY, (*labels, "maps"), taken.maps)
 
 
 def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Value]:

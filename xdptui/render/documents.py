@@ -17,6 +17,7 @@ from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
 from xdpchain.model.sharing import owners_of
 from xdptui.words.advice import worded
+from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
     from xdpchain.observe.behind import Behind
@@ -241,8 +242,8 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
             "length": len(one.packet.data),
             "own": one.packet.own,
             "differs": one.differs,
-            "old": _outcome(one.old, old),
-            "new": _outcome(one.new, new),
+            "old": _outcome(one.old, tried.old, old),
+            "new": _outcome(one.new, tried.new, new),
         }
         for one in tried.crossings
         for old, new in (one.rewritten,)
@@ -262,6 +263,10 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
         "new": _side(tried.new),
         "summary": tallies,
         "packets": packets,
+        "reached": [
+            [site_document(site) | {"packets": counts.get(n, 0)} for n, site in enumerate(sites)]
+            for sites, counts in zip(tried.new.sites, tried.reached, strict=False)
+        ],
         "not_known": list(tried.unknown),
         "notes": list(notes),
     }
@@ -276,10 +281,12 @@ def own_connection(judged: Judgement) -> Document:
     }
 
 
-def _outcome(one: Outcome, rewriting: Rewriting) -> Document:
+def _outcome(one: Outcome, side: Side, rewriting: Rewriting) -> Document:
+    places = zip(side.sites, one.sites, strict=False)
     return {
         "verdict": _verdict(one.verdict),
         "slots": [_verdict(code) for code in one.slots],
+        "sites": [None if site is None else site_document(sites[site]) for sites, site in places],
         "length": len(one.data),
         "changed": [list(pair) for pair in rewriting.ranges],
         "head": rewriting.head,

@@ -10,7 +10,9 @@ from xdpchain.follow.followed import Followed, Step
 from xdpchain.follow.pcapng import code_name
 from xdpchain.trial.packets.describe import describe
 from xdptui.words.follow_words import CHANGED, change_lines, duration
+from xdptui.words.path_words import Paths, arrivals, path_document, path_lines
 from xdptui.words.printable import printable
+from xdptui.words.site_words import site_document, site_words
 
 __all__ = ["packet_document", "packet_text", "step_text", "what"]
 
@@ -23,8 +25,10 @@ def what(packet: Followed) -> str:
     return f"{printable(describe(packet.entry.head, packet.layer))}, {packet.entry.length} B"
 
 
-def packet_text(packet: Followed, width: int = WIDTH) -> str:
-    """A line with the packet and its way (below one another where they don't fit), and its changes below."""
+def packet_text(packet: Followed, width: int = WIDTH, paths: Paths | None = None) -> str:
+    """A line with the packet and its way (below one another where they don't fit), and below for each slot
+    the line that decided, what it changed, and the path through it.
+    """
     head = f"{packet.number:>3} {what(packet)}"
     steps = " → ".join(step_text(step).replace(" ", UNBROKEN) for step in packet.steps) or "no slot"
     way = f"{steps} = {code_name(packet.verdict)}"
@@ -33,11 +37,16 @@ def packet_text(packet: Followed, width: int = WIDTH) -> str:
         lines = textwrap.wrap(head, width, subsequent_indent="    ")
         lines += textwrap.wrap(way, width, initial_indent="    ", subsequent_indent="      ")
     for step in packet.steps:
-        for text in change_lines(step):
-            lines += textwrap.wrap(
-                f"{CHANGED} {printable(step.name)}: {text}",
-                width, initial_indent="      ", subsequent_indent="        ",
-            )  # fmt: skip
+        texts = [f"{CHANGED} {printable(step.name)}: {text}" for text in change_lines(step)]
+        if step.site is not None:
+            texts.insert(0, f"{printable(step.name)} {code_name(step.code)}: {site_words(step.site)}")
+        for text in texts:
+            lines += textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="        ")
+    for slot, (step, view) in enumerate(arrivals(packet) if paths else ()):
+        if paths and slot in paths:
+            first, *rest = path_lines(step, view, paths[slot])
+            lines += textwrap.wrap(first, width, initial_indent="      ", subsequent_indent="        ")
+            lines += [f"        {line}" for line in rest]
     return "\n".join(lines).replace(UNBROKEN, " ")
 
 
@@ -47,7 +56,7 @@ def step_text(step: Step) -> str:
     return f"{printable(step.name)} {code_name(step.code)}{changed} {duration(step.ns)}"
 
 
-def packet_document(packet: Followed) -> dict[str, Any]:
+def packet_document(packet: Followed, paths: Paths | None = None) -> dict[str, Any]:
     """A line of ``follow --json``."""
     return {
         "packet": packet.number,
@@ -65,6 +74,8 @@ def packet_document(packet: Followed) -> dict[str, Any]:
                 "code": step.code,
                 "action": code_name(step.code),
                 "ns": step.ns,
+                "site": site_document(step.site) if step.site is not None else None,
+                **({"path": path_document(step, paths[slot])} if paths and slot in paths else {}),
                 "length": step.view.length,
                 "moved": step.moved,
                 "changes": [
@@ -77,7 +88,7 @@ def packet_document(packet: Followed) -> dict[str, Any]:
                     for one in step.changes
                 ],
             }
-            for step in packet.steps
+            for slot, step in enumerate(packet.steps)
         ],
         "verdict": packet.verdict,
         "verdict_action": code_name(packet.verdict),

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.bytecode.sites import VerdictSite
-from xdptui.render.verdicts_text import site_document, site_words
 from xdptui.words.printable import printable
+from xdptui.words.site_words import site_document, site_words
 
 __all__ = ["Row", "places", "reached_document", "reached_text"]
 

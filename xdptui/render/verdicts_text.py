@@ -8,12 +8,11 @@ from typing import Any
 
 from xdpchain.bytecode.deciding import Called
 from xdpchain.bytecode.opcodes import Helper
-from xdpchain.bytecode.sites import SourceLine, VerdictSite
+from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.objects.verdicts import ProgramVerdicts
+from xdptui.words.site_words import site_document, site_words
 
 __all__ = [
-    "site_document",
-    "site_words",
     "summary",
     "verdict_facts",
     "verdicts_document",
@@ -49,17 +48,6 @@ def summary(sites: Sequence[VerdictSite]) -> str:
     return ", ".join(parts)
 
 
-def site_words(site: VerdictSite) -> str:
-    """``firewall.bpf.c:47  if (blocked)  → return XDP_DROP;``; without line information the instruction."""
-    line = site.line
-    if line is None:
-        return f"{site.function or 'the program'}, instruction {site.insn}"
-    returns = ""
-    if site.condition is not None and site.returns is not None and site.returns != site.condition:
-        returns = f"  → {_elsewhere(site.returns, line)}{site.returns.text}"
-    return f"{line.file}:{line.number}  {line.text}{returns}"
-
-
 def verdicts_text(found: ProgramVerdicts) -> str:
     """A program's sites, a line each, under what they sum up to."""
     lines = [f"{found.name}: {summary(found.sites)}"]
@@ -87,29 +75,7 @@ def verdicts_document(found: Iterable[ProgramVerdicts]) -> dict[str, Any]:
     }
 
 
-def site_document(site: VerdictSite) -> dict[str, Any]:
-    """One site; ``line`` is null without line information, and ``text`` names the instruction then."""
-    line = site.line
-    return {
-        "code": site.word,
-        "function": site.function,
-        "file": line.file if line else None,
-        "line": line.number if line else None,
-        "text": line.text if line else f"instruction {site.insn}",
-        "condition": site.condition is not None or (line is None and bool(site.edges)),
-        "return": _line_document(site.returns),
-    }
-
-
-def _line_document(line: SourceLine | None) -> dict[str, Any] | None:
-    return None if line is None else {"file": line.file, "line": line.number, "text": line.text}
-
-
 def _label(site: VerdictSite) -> str:
     if isinstance(site.code, Called):
         return f"{Helper(site.code.helper).function}()"
     return site.word
-
-
-def _elsewhere(line: SourceLine, shown: SourceLine) -> str:
-    return f"{line.number}  " if line.file == shown.file else f"{line.file}:{line.number}  "

@@ -8,7 +8,17 @@ from textwrap import wrap
 
 from xdpchain.trial.whatif import Crossing, Side, WhatIf
 from xdptui.words.printable import printable
-from xdptui.words.whatif_words import arranged, bytes_text, fitted, letters, mark, summary, verdicts
+from xdptui.words.whatif_words import (
+    arranged,
+    bytes_text,
+    decided_text,
+    fitted,
+    letters,
+    mark,
+    reached_text,
+    summary,
+    verdicts,
+)
 
 __all__ = ["whatif_text"]
 
@@ -34,7 +44,7 @@ def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
     if len(rows) > MOST:
         rest = rows[MOST:]
         lines.append(f"  … and {len(rest)} more, {sum(bool(r.differs) for r in rest)} of them with a change")
-    below = [_slots("old", tried.old), _slots("new", tried.new)]
+    below = [_slots("old", tried.old), _slots("new", tried.new), *reached_text(tried)]
     below += [f"not known: {text}" for text in tried.unknown]
     below += [f"note: {text}" for text in notes]
     lines += [line for text in below for line in _wrapped(f"  {text}")]
@@ -53,7 +63,9 @@ def _details(one: Crossing, tried: WhatIf) -> list[str]:
     found = [f"{name}: {it.why}" for name, it, side in sides if it.why and not side.why]
     if len(found) == 2 and one.old.why == one.new.why:
         found = [one.new.why]
-    return [*found, *bytes_text(one)]
+    # The last slot that ran decided.
+    lines = ((name, decided_text(it, side)[-1:]) for name, it, side in sides if one.differs)
+    return [*found, *(f"{name}: {text}" for name, texts in lines for text in texts), *bytes_text(one)]
 
 
 def _slots(what: str, side: Side) -> str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,95 +11,109 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
-from xdpchain.observe.reasons import SlotReasons, attribute
-from xdptui.render.verdicts_text import site_document, site_words
+from xdpchain.observe.reasons import Share, SlotReasons, shares
 from xdptui.words.advice import worded
-from xdptui.words.numbers import short
+from xdptui.words.numbers import short, sparkline
 from xdptui.words.printable import printable
-from xdptui.words.rates import Rates, Reading
+from xdptui.words.rates import Reading, Trends
+from xdptui.words.site_words import site_document, site_words
 
-__all__ = ["Reason", "reason_lines", "reasons_table", "slot_reasons", "why_document"]
+__all__ = ["Reason", "Row", "reason_lines", "reasons_table", "slot_reasons", "why_document"]
+
+TREND = 12
+"""Cells of a sparkline."""
 
 CODES = [*(action.name for action in ALL_ACTIONS), "other"]
 
 
+Row = tuple[str, Share]
+"""The key of a slot, and which part of its counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A row: a code, how many packets got it, and the sites that can have decided that. One site: it did;
-    several: which of them it was is not counted. ``share`` is of the slot's packets; ``rate`` None: unknown.
+    """A part of a slot's counts: the code, packets and bytes, and the sites that can have decided it. One
+    site: it did; several: which of them it was is not counted; none: the site is not known, as of what was
+    counted before sites were. ``portion`` is of the slot's packets; ``rate`` is None where it is not known.
     """
 
+    row: Row
     code: str
     packets: int
     bytes: int
     rate: float | None
-    share: float
+    portion: float
     sites: tuple[VerdictSite, ...]
 
 
 def slot_reasons(slot: SlotReasons, reading: Reading | None, code: str | None = None) -> list[Reason]:
     """A slot's rows, the most packets first; ``code`` is the name of the only action that is asked for."""
     totals = reading.totals.get(slot.key) if reading else None
-    rates = reading.rates.get(slot.key) if reading else None
-    if totals is None:
+    if reading is None or totals is None:
         return []
-    every = totals.all_packets
-    rows = []
-    for group, parts in _groups(slot.sites, totals):
-        packets, octets = (sum(values[n] for n in parts) for values in (totals.packets, totals.bytes))
-        if not packets:
-            continue
-        rate = sum(rates.packets[n] for n in parts) if rates else None
-        names = " ".join(CODES[n] for n in parts if totals.packets[n])
-        share = packets / every if every else 0.0
-        rows.append(Reason(names, int(packets), int(octets), rate, share, group))
-    rows = [row for row in rows if code is None or code in row.code.split()]
+    counted = reading.sites.get(slot.key, {})
+    packets = shares(slot.sites, totals.packets, {which: some for which, (some, _) in counted.items()})
+    octets = shares(slot.sites, totals.bytes, {which: some for which, (_, some) in counted.items()})
+    speeds = reading.site_rates.get(slot.key, {})
+    rates = reading.rates.get(slot.key)
+    now = None
+    if rates is not None and speeds.keys() == counted.keys():
+        now = shares(slot.sites, rates.packets, {which: some for which, (some, _) in speeds.items()})
+    rows = [
+        Reason(
+            (slot.key, part),
+            CODES[part.code],
+            int(amount),
+            int(octets.get(part, 0)),
+            None if now is None else now.get(part, 0.0),
+            amount / totals.all_packets,
+            tuple(slot.sites[n] for n in part.sites),
+        )
+        for part, amount in packets.items()
+        if code in (None, CODES[part.code])
+    ]
     return sorted(rows, key=lambda row: (-(row.rate or 0), -row.packets))
 
 
-def _groups(
-    sites: Sequence[VerdictSite], totals: Rates
-) -> Iterator[tuple[tuple[VerdictSite, ...], list[int]]]:
-    """Codes (indices) by the sites that can have decided them."""
-    found: dict[tuple[int, ...], list[int]] = {}
-    for code in range(len(CODES)):
-        alone = [1.0 if n == code else 0.0 for n in range(len(CODES))]
-        own, shared = attribute(sites, alone)
-        able = shared[0].sites if shared else tuple(n for n, part in enumerate(own) if part)
-        # A code that one constant site decides is a row of its own.
-        found.setdefault(able or (-1 - code,), []).append(code)
-    for able, codes in found.items():
-        yield tuple(sites[n] for n in able if n >= 0), codes
-
-
 def reasons_table(
-    running: Running, slots: Sequence[SlotReasons], reading: Reading | None, why: str, code: str | None
+    running: Running,
+    slots: Sequence[SlotReasons],
+    reading: Reading | None,
+    why: str,
+    code: str | None,
+    trends: Trends[Row] | None = None,
 ) -> str:
-    """One interface: each slot with its rows."""
+    """One interface: each slot with its rows. ``trends`` gets their rates, and gives sparklines."""
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
         lines.append(f"  nothing is counted: {printable(_why_not(running, why))}")
-    for slot in slots:
+    found = [slot_reasons(slot, reading, code) for slot in slots]
+    past: Mapping[Row, Sequence[float]] = {}
+    if trends is not None:
+        rows = [row for some in found for row in some]
+        trends.note({row.row: row.rate for row in rows if row.rate is not None}, {row.row for row in rows})
+        past = trends.all()
+    for slot, some in zip(slots, found, strict=True):
         lines.append(f"  slot {slot.index} {printable(slot.name)}")
         if slot.why:
             lines.append(f"    its lines are not known: {printable(slot.why)}")
-        rows = slot_reasons(slot, reading, code)
-        for row in rows:
-            lines += [f"    {line}" for line in reason_lines(row)]
-        if reading is not None and not rows:
+        for row in some:
+            lines += [f"    {line}" for line in reason_lines(row, past.get(row.row))]
+        if reading is not None and not some:
             asked = f" {code}" if code else ""
             lines.append(f"    no packet got a verdict{asked} yet")
     return "\n".join(lines)
 
 
-def reason_lines(row: Reason) -> list[str]:
-    """``DROP  136/s  12k packets  8%  firewall.bpf.c:44  if (…)``; several sites a line each below."""
+def reason_lines(row: Reason, past: Sequence[float] | None = None) -> list[str]:
+    """``DROP  136/s  ▂▃█  12k packets  8%  firewall.bpf.c:44  if (…)``; several sites a line each below."""
     rate = f"{short(row.rate)}/s" if row.rate is not None else "–/s"
-    head = f"{row.code:8} {rate:>8} {short(row.packets):>7} packets {row.share:>4.0%}"
+    trend = "" if past is None else f" {sparkline(past, TREND):{TREND}}"
+    head = f"{row.code:8} {rate:>8}{trend} {short(row.packets):>7} packets {row.portion:>4.0%}"
     if len(row.sites) == 1:
         return [f"{head}  {site_words(row.sites[0])}"]
     if not row.sites:
-        return [head]
+        return [f"{head}  in a place that is not known"]
     return [
         f"{head}  in one of {len(row.sites)} places (counted together):",
         *(f"  {site_words(site)}" for site in row.sites),
@@ -131,15 +145,20 @@ def _why_not(running: Running, why: str) -> str:
 def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None) -> dict[str, Any]:
     totals = reading.totals.get(slot.key) if reading else None
     rates = reading.rates.get(slot.key) if reading else None
-    packets = attribute(slot.sites, totals.packets)[0] if totals else (None,) * len(slot.sites)
-    octets = attribute(slot.sites, totals.bytes)[0] if totals else (None,) * len(slot.sites)
-    speeds = attribute(slot.sites, rates.packets)[0] if rates else (None,) * len(slot.sites)
+    rows = slot_reasons(slot, reading)
+    shared = {n for row in rows if len(row.row[1].sites) > 1 for n in row.row[1].sites}
     sites = []
-    for site, count, size, speed in zip(slot.sites, packets, octets, speeds, strict=True):
+    for number, site in enumerate(slot.sites):
         if code is None or site.word in (code, "helper", "computed", "tail call"):
-            known = count is not None
-            numbers = {"packets": _whole(count), "bytes": _whole(size if known else None)}
-            sites.append(site_document(site) | numbers | {"rate": speed if known else None})
+            own = [row for row in rows if row.row[1].sites == (number,)]
+            known = totals is not None and number not in shared
+            speeds = [row.rate for row in own if row.rate is not None]
+            numbers = {
+                "packets": sum(row.packets for row in own) if known else None,
+                "bytes": sum(row.bytes for row in own) if known else None,
+                "rate": sum(speeds, 0.0) if known and rates is not None and len(speeds) == len(own) else None,
+            }
+            sites.append(site_document(site) | numbers)
     return {
         "slot": slot.index,
         "name": slot.name,
@@ -156,7 +175,3 @@ def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None)
         ],
         "why": slot.why,
     }
-
-
-def _whole(amount: float | None) -> int | None:
-    return None if amount is None else int(amount)

@@ -32,7 +32,8 @@ __all__ = ["FollowScreen"]
 
 STYLES = {
     "name": "bold", "index": "$quiet", "label": "$quiet", "title": "bold $primary", "mark": "bold $accent",
-    "changed": "bold $accent", "error": "bold $error", "on-A": "bold $action-a", "on-D": "bold $error",
+    "line": "$accent", "changed": "bold $accent", "error": "bold $error",
+    "on-A": "bold $action-a", "on-D": "bold $error",
     "on-P": "bold $success", "on-T": "bold $primary", "on-R": "bold $accent",
 }  # fmt: skip
 

@@ -15,9 +15,9 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
-from xdptui.render.why_text import reasons_table
+from xdptui.render.why_text import Row, reasons_table
 from xdptui.screens.dialog import Dialog, button
-from xdptui.words.rates import Reading
+from xdptui.words.rates import Reading, Trends
 
 if TYPE_CHECKING:
     from xdpchain.observe.reasons import SlotReasons
@@ -48,6 +48,7 @@ class WhyScreen(Dialog[None]):
         super().__init__()
         self._target, self._slot_key, self._reading = running, slot_key, reading
         self._slots: tuple[SlotReasons, ...] | None = None
+        self._trends: Trends[Row] = Trends()
         self.heading = f"Why: which lines decided on {running.interface.name}"
 
     def body(self) -> ComposeResult:
@@ -77,7 +78,7 @@ class WhyScreen(Dialog[None]):
 
     def _show(self) -> None:
         if self._slots is not None:
-            text = reasons_table(self._target, self._slots, self._reading(), "", None)
+            text = reasons_table(self._target, self._slots, self._reading(), "", None, self._trends)
             self.query_one("#reasons", Static).update(Content(text))
 
     @on(Button.Pressed)

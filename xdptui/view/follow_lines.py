@@ -9,6 +9,7 @@ from xdpchain.model.actions import Action
 from xdpchain.trial.packets.describe import describe
 from xdptui.view.cells import Cell, clip, left, right
 from xdptui.words.follow_words import CHANGED, change_lines, duration
+from xdptui.words.site_words import site_words
 
 __all__ = ["detail_lines", "packet_cells", "packet_head"]
 
@@ -99,6 +100,8 @@ def _step(number: int, step: Step, width: int) -> list[Parts]:
             (code_name(step.code), _style(step.code)),
         ]
     ]
+    if step.site is not None:
+        lines.append([(clip(f"       {site_words(step.site)}", width), "line")])
     lines += [[(clip(f"       {CHANGED} {text}", width), "changed")] for text in change_lines(step)]
     return lines
 

@@ -7,7 +7,7 @@ from xdpchain.model.actions import Action
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.words.printable import printable
-from xdptui.words.whatif_words import bytes_text, fitted, letters, mark, verdicts
+from xdptui.words.whatif_words import bytes_text, decided_text, fitted, letters, mark, verdicts
 
 __all__ = ["Part", "detail_lines", "heading", "packet_line"]
 
@@ -54,8 +54,9 @@ def packet_line(one: Crossing, tried: WhatIf, width: int) -> list[Part]:
 def detail_lines(one: Crossing, tried: WhatIf) -> list[list[Part]]:
     """A packet in detail: slot by slot on both sides, and the bytes that change."""
     lines = [[(printable(one.packet.name), "bold")]]
-    lines.append([("old  ", "bold"), (_way(one.old, tried.old), "")])
-    lines.append([("new  ", "bold"), (_way(one.new, tried.new), "")])
+    for name, outcome, side in (("old", one.old, tried.old), ("new", one.new, tried.new)):
+        lines.append([(f"{name}  ", "bold"), (_way(outcome, side), "")])
+        lines += [[(f"     {text}", "$accent")] for text in decided_text(outcome, side)]
     lines += [[(text, "$warning")] for text in bytes_text(one)]
     old, new = one.rewritten
     if new:

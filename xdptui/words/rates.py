@@ -8,16 +8,21 @@ begin anew, and a difference across that would be a guess.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Container, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
 __all__ = ["CODES", "Counts", "Rates", "Reading", "Snapshot", "Trends", "between"]
+
+K = TypeVar("K", bound=Hashable)
 
 CODES = 6
 """Return codes counted: the five actions, and everything else as the sixth."""
 
 TREND_SECONDS = 120
+
+Which = tuple[int, int]
+"""A verdict site of a slot (its index), and a return code."""
 
 
 class Counts(Protocol):
@@ -38,6 +43,8 @@ class Snapshot(Protocol):
     def slots(self) -> Mapping[str, Counts]: ...
     @property
     def verdict(self) -> Counts: ...
+    @property
+    def sites(self) -> Mapping[str, Mapping[Which, tuple[int, int]]]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +72,8 @@ class Rates:
 class Reading:
     """What one look at the counters gives: totals, and rates where a look before it allows them.
 
-    ``seconds`` is the time between the two looks, 0.0 after the first.
+    ``seconds`` is the time between the two looks, 0.0 after the first. ``sites`` and ``site_rates``: packets
+    and bytes of each verdict site that is counted, by slot.
     """
 
     seconds: float
@@ -73,6 +81,8 @@ class Reading:
     rates: Mapping[str, Rates]
     verdict_totals: Rates
     verdict_rates: Rates | None
+    sites: Mapping[str, Mapping[Which, tuple[int, int]]] = field(default_factory=dict)
+    site_rates: Mapping[str, Mapping[Which, tuple[float, float]]] = field(default_factory=dict)
 
 
 def _rate(before: Counts, after: Counts, seconds: float) -> Rates | None:
@@ -96,22 +106,48 @@ def between(before: Snapshot | None, after: Snapshot) -> Reading:
                 rates[key] = rate
         verdict = _rate(before.verdict, after.verdict, seconds)
     totals = {key: Rates.totals(counts) for key, counts in after.slots.items()}
-    return Reading(seconds, totals, rates, Rates.totals(after.verdict), verdict)
+    sites = _site_rates(before, after, seconds) if before is not None and seconds > 0 else {}
+    return Reading(seconds, totals, rates, Rates.totals(after.verdict), verdict, after.sites, sites)
 
 
-class Trends:
-    """The last two minutes of packets per second, by slot key; the one thing here that changes in place."""
+def _site_rates(
+    before: Snapshot, after: Snapshot, seconds: float
+) -> dict[str, dict[Which, tuple[float, float]]]:
+    found: dict[str, dict[Which, tuple[float, float]]] = {}
+    for key, now in after.sites.items():
+        earlier = before.sites.get(key)
+        if earlier is None:
+            continue
+        changes = {
+            which: tuple(b - a for a, b in zip(earlier.get(which, (0, 0)), counts, strict=True))
+            for which, counts in now.items()
+        }
+        if all(min(change) >= 0 for change in changes.values()):
+            found[key] = {
+                w: (packets / seconds, octets / seconds) for w, (packets, octets) in changes.items()
+            }
+    return found
+
+
+class Trends(Generic[K]):
+    """The last two minutes of packets per second, by slot key or what else has a rate; the one thing here
+    that changes in place.
+    """
 
     def __init__(self) -> None:
-        self._values: dict[str, deque[float]] = {}
+        self._values: dict[K, deque[float]] = {}
 
-    def add(self, reading: Reading) -> None:
-        """Append a reading, and forget slots that are gone."""
-        for key in [k for k in self._values if k not in reading.totals]:
+    def note(self, rates: Mapping[K, float], known: Container[K]) -> None:
+        """Append rates, and forget what is not known any more."""
+        for key in [k for k in self._values if k not in known]:
             del self._values[key]
-        for key, rates in reading.rates.items():
-            self._values.setdefault(key, deque(maxlen=TREND_SECONDS)).append(rates.all_packets)
+        for key, rate in rates.items():
+            self._values.setdefault(key, deque(maxlen=TREND_SECONDS)).append(rate)
 
-    def all(self) -> Mapping[str, tuple[float, ...]]:
-        """Packets per second by slot key, oldest first."""
+    def add(self: Trends[str], reading: Reading) -> None:
+        """Append a reading of slots."""
+        self.note({key: rates.all_packets for key, rates in reading.rates.items()}, reading.totals)
+
+    def all(self) -> Mapping[K, tuple[float, ...]]:
+        """Packets per second, oldest first."""
         return {key: tuple(values) for key, values in self._values.items()}

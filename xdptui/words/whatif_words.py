@@ -6,9 +6,24 @@ from __future__ import annotations
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, Tally, WhatIf
+from xdptui.words.printable import printable
+from xdptui.words.site_words import site_place, site_words
 
-__all__ = ["arranged", "bytes_text", "fitted", "letters", "mark", "rewriting_text", "summary", "verdicts"]
+__all__ = [
+    "arranged",
+    "bytes_text",
+    "decided_text",
+    "fitted",
+    "letters",
+    "mark",
+    "reached_text",
+    "rewriting_text",
+    "summary",
+    "verdicts",
+]
 
+MOST_MISSED = 8
+"""Places of a slot that no packet reached, of which so many are shown."""
 DIDNT_RUN = "·"
 
 
@@ -60,6 +75,29 @@ def verdicts(one: Crossing) -> str:
     if one.old.verdict == one.new.verdict:
         return _name(one.new.verdict)
     return f"{_name(one.old.verdict)} → {_name(one.new.verdict)}"
+
+
+def decided_text(one: Outcome, side: Side) -> list[str]:
+    """Which line decided in each slot that ran, as far as that is known."""
+    return [
+        f"{slot} {printable(name)} {_name(code)}: {site_words(sites[site])}"
+        for slot, (name, code, sites, site) in enumerate(
+            zip(side.slots, one.slots, side.sites, one.sites, strict=False)
+        )
+        if code is not None and site is not None
+    ]
+
+
+def reached_text(tried: WhatIf) -> list[str]:
+    """Which places of what would run the packets reached, slot by slot, and some that none did."""
+    found = []
+    for name, sites, counts in zip(tried.new.slots, tried.new.sites, tried.reached, strict=False):
+        missed = [site for n, site in enumerate(sites) if not counts.get(n)]
+        reached = f"{printable(name)}: reached {len(sites) - len(missed)} of {len(sites)} places"
+        some = "; ".join(f"{one.word} {site_place(one)}" for one in missed[:MOST_MISSED])
+        more = f"; and {len(missed) - MOST_MISSED} more" if len(missed) > MOST_MISSED else ""
+        found.append(f"{reached}, never: {some}{more}" if missed else reached)
+    return found
 
 
 def bytes_text(one: Crossing) -> list[str]:

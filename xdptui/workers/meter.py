@@ -89,7 +89,7 @@ class Meter:
         self._open: dict[int, Opened] = {}
         self._last: dict[int, Sample] = {}
         self._readings: dict[int, Reading] = {}
-        self._trends: dict[int, Trends] = {}
+        self._trends: dict[int, Trends[str]] = {}
         self.known: frozenset[Identity] = frozenset()
         """Identities of the chains whose counters are open, or known to be closed; a worker may read it."""
 

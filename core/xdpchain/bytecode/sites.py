@@ -8,7 +8,7 @@ return itself. Branches that compilers made of one condition are one site.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
@@ -17,7 +17,7 @@ from . import opcodes as op
 from .deciding import Called, Code, Edge, Source, decisions
 from .flow_graph import flow_of
 
-__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "verdict_sites"]
+__all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
 
 LONGEST_TEXT = 200
 
@@ -89,6 +89,12 @@ class VerdictSite:
     def word(self) -> str:
         """The code in a word, see `code_word`."""
         return code_word(self.code)
+
+
+def only_site(sites: Sequence[VerdictSite], code: int) -> int | None:
+    """The index of the only site that can have decided a code; None: several can, or none."""
+    able = [n for n, site in enumerate(sites) if site.code == code or not isinstance(site.code, int)]
+    return able[0] if len(able) == 1 else None
 
 
 def code_word(code: Code) -> str:

@@ -9,19 +9,22 @@ It is a walk over a graph of (instruction, what is known there of the values tha
 is known: constants, and what a comparison with one tells. Only 32 bits count, as for the kernel. Values are
 followed through registers, and through the stack as far as no pointer to it may have changed them. Where
 the copies become too many, less is remembered; a code that is not known costs a test, never a mistake.
+
+A way may also remember which marked edges it passed (`Marks`), so that an exit tells them apart that way.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import opcodes as op
 from .assembler import Assembly
 from .instructions import Instruction, names_function, successors, whole
 
-__all__ = ["Unfolded", "lay_out", "reads_context", "unfold"]
+__all__ = ["Exit", "Marks", "Unfolded", "lay_out", "reads_context", "unfold"]
 
 Place = tuple[int, int]
 """A register (its number, 0), or a place on the stack (offset below zero, bytes)."""
@@ -31,6 +34,12 @@ Node = tuple[int, Known]
 """An instruction's index, and what is known when it is reached."""
 
 RESULT: Place = (0, 0)
+
+Marks = Mapping[tuple[int, int], Sequence[tuple[int, int]]]
+"""What those who go along an edge remember from then on: for each subject (a number) a value."""
+
+_MARK = 16
+"""Marks are kept as what is known of registers from this number on, which no program has."""
 
 READING = frozenset(
     (
@@ -53,39 +62,66 @@ than `_allowed` is taken.
 """
 
 
+class Exit(NamedTuple):
+    """Where the function ends: its return code (32 bits; None: not known), and by subject the marks that were
+    passed.
+    """
+
+    code: int | None
+    marks: tuple[tuple[int, int], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Unfolded:
-    """``ways`` leads from each node to those that may come next, as `successors` orders them. ``codes`` are
-    the return codes, 32 bits each; None among them: one that is not known.
+    """``ways`` leads from each node to those that may come next, as `successors` orders them. ``marks`` are
+    those that are remembered.
     """
 
     lines: Sequence[Instruction]
     ways: Mapping[Node, tuple[Node, ...]]
-    codes: frozenset[int | None]
+    marks: Marks = field(default_factory=dict)
+
+    @property
+    def exits(self) -> frozenset[Exit]:
+        """How the function can end."""
+        return frozenset(_exit(node) for node in self.ways if self.lines[node[0]].code == op.EXIT)
+
+    @property
+    def codes(self) -> frozenset[int | None]:
+        """The return codes; None among them: one that is not known."""
+        return frozenset(one.code for one in self.exits)
 
 
-def unfold(lines: Sequence[Instruction], *, reach: int = EVERYWHERE) -> Unfolded:
+def unfold(lines: Sequence[Instruction], *, reach: int = EVERYWHERE, marks: Sequence[Marks] = ()) -> Unfolded:
     """The main function's instructions, which come first in ``lines`` and end where it does. ``reach`` 0
-    remembers nothing.
+    remembers nothing. Of ``marks`` the first are remembered that cost neither knowledge of codes nor too many
+    copies.
     """
     tracking = _Tracking(lines)
-    for most in (one for one in (*REACHES, 0) if one <= reach):
-        ways = tracking.walk(most, _allowed(len(lines)) if most else EVERYWHERE)
+    allowed = _allowed(len(lines))
+    tries = [(EVERYWHERE, some) for some in marks if some and reach == EVERYWHERE]
+    for most, some in (*tries, *((one, {}) for one in (*REACHES, 0) if one <= reach)):
+        ways = tracking.walk(most, allowed if most else EVERYWHERE, some)
         if ways is not None:
             break
     assert ways is not None
-    ends = [node for node in ways if lines[node[0]].code == op.EXIT]
-    return Unfolded(lines, ways, frozenset(dict(known).get(RESULT) for _, known in ends))
+    return Unfolded(lines, ways, some)
+
+
+def _exit(node: Node) -> Exit:
+    known = dict(node[1])
+    marks = tuple((place[0] - _MARK, value) for place, value in node[1] if place[0] >= _MARK)
+    return Exit(known.get(RESULT), marks)
 
 
 def lay_out(
     unfolded: Unfolded,
     out: Assembly,
-    exit_label: Callable[[int | None], Hashable],
+    exit_label: Callable[[Exit], Hashable],
     function_label: Callable[[int], Hashable],
     origins: dict[int, int],
 ) -> None:
-    """Append it. In the place of an exit is a jump to ``exit_label`` of its code, with the code still in
+    """Append it. In the place of an exit is a jump to its ``exit_label``, with the code still in
     r0; calls and addresses of functions refer to ``function_label`` of where they begin. ``origins`` gets
     the old index of each new instruction.
     """
@@ -93,7 +129,7 @@ def lay_out(
 
     def label_of(node: Node) -> Hashable:
         if lines[node[0]].code == op.EXIT:
-            return exit_label(dict(node[1]).get(RESULT))
+            return exit_label(_exit(node))
         heapq.heappush(waiting, node)
         return mark, node
 
@@ -190,7 +226,7 @@ class _Tracking:
         self._live = self._liveness()
         self._distance = self._distances()
 
-    def walk(self, reach: int, most: int) -> dict[Node, tuple[Node, ...]] | None:
+    def walk(self, reach: int, most: int, marks: Marks) -> dict[Node, tuple[Node, ...]] | None:
         """The graph from the entry on; None if it has more than ``most`` nodes."""
         start: Node = (0, ())
         ways: dict[Node, tuple[Node, ...]] = {}
@@ -201,20 +237,23 @@ class _Tracking:
                 continue
             if len(ways) >= most:
                 return None
-            ways[node] = tuple(self._next(node, reach))
+            ways[node] = tuple(self._next(node, reach, marks))
             waiting += ways[node]
         return ways
 
-    def _next(self, node: Node, reach: int) -> list[Node]:
+    def _next(self, node: Node, reach: int, marks: Marks) -> list[Node]:
         at, known = node
         line = self._whole[at]
-        values = dict(known)
+        values = {place: value for place, value in known if place[0] < _MARK}
+        passed = {place: value for place, value in known if place[0] >= _MARK}
         self._carry_out(at, line, values)
         found = []
         for place, following in enumerate(successors(at, line)):
             here = values | _learned(line, taken=place == 1)
             live = self._live[following] if self._distance[following] <= reach else ()
-            found.append((following, tuple(sorted((p, here[p]) for p in live if p in here))))
+            kept = {p: here[p] for p in live if p in here} | passed
+            kept |= {(_MARK + subject, 0): value for subject, value in marks.get((at, following), ())}
+            found.append((following, tuple(sorted(kept.items()))))
         return found
 
     def _carry_out(self, at: int, line: Instruction, values: dict[Place, int]) -> None:

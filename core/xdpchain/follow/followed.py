@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
 __all__ = ["Change", "Followed", "Step", "View", "changes"]
@@ -46,6 +47,8 @@ class Step:
     changes: tuple[Change, ...]
     resized: int = 0
     """By how many bytes the packet grew (less than 0: shrank)."""
+    site: VerdictSite | None = None
+    """Where its code was decided, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)

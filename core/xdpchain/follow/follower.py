@@ -86,7 +86,8 @@ class Follower:
         self._tapping = _tapping(running, self.filter, expression, lock_timeout)
         self._stopped = threading.Event()
         clock = time.time_ns() - time.monotonic_ns()
-        self._assembly = Assembly(running.interface.ifindex, self._tapping.slots, clock, layer)
+        tapping = self._tapping
+        self._assembly = Assembly(running.interface.ifindex, tapping.slots, clock, layer, tapping.sites)
         self._granted = 0.0
         self._at = time.monotonic()
         self._closed = False

@@ -25,6 +25,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
+from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.observe.discover import author_of, look, manifest_of
 from xdpchain.sys import bpf, bpffs
 
@@ -71,6 +72,7 @@ class Inside(Tapping):
                     raise
             self._watch = HookWatch(self._interface, chain.mode, self.recording)
             self.slots = {i: (slot.key, slot.name) for i, slot in enumerate(chain.slots, 1)}
+            self.sites = {i: sites_of_linkable(part.unit) for i, part in enumerate(self._built.parts, 1)}
             self._held = held.pop_all()
 
     def why_not(self) -> str:

@@ -26,6 +26,7 @@ from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.trace.fexit import Function, entry_function, explain
 from xdpchain.observe.trace.targets import Place, place_of, targets
 from xdpchain.sys import bpf, shipped
@@ -79,6 +80,7 @@ class Outside(Tapping):
             for link in links:
                 held.callback(link.close)
             self.slots = dict(enumerate(slots, 1))
+            self.sites = dict(enumerate((one.sites for one in reasons_of(now)), 1))
             self._held = held.pop_all()
 
     def why_not(self) -> str:

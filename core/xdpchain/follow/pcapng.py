@@ -70,9 +70,12 @@ def packet_blocks(packet: Followed, slots: Sequence[str]) -> bytes:
 
 
 def way(packet: Followed) -> str:
-    """A packet's way in one line: ``firewall PASS 120 ns -> monitor DROP changed 80 ns; verdict DROP``."""
+    """A packet's way in one line: ``firewall PASS 120 ns -> monitor DROP changed 80 ns (monitor.c:12);
+    verdict DROP``.
+    """
     steps = [
         f"{step.name} {code_name(step.code)}{' changed' * bool(step.changes or step.resized)} {step.ns} ns"
+        + (f" ({step.site.line.file}:{step.site.line.number})" if step.site and step.site.line else "")
         for step in packet.steps
     ]
     return "; ".join([" -> ".join(steps) or "no slot", f"verdict {code_name(packet.verdict)}"])

@@ -9,9 +9,11 @@ another one's stages.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from xdpchain.bytecode.sites import VerdictSite, only_site
+from xdpchain.linkage.threading import SITE_SHIFT
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
 from .followed import Followed, Step, View, changes
@@ -25,7 +27,9 @@ _HEAD = struct.Struct("=II")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """``struct follow_record`` of bpf/include/follow.h."""
+    """``struct follow_record`` of bpf/include/follow.h. ``site``: which verdict site decided, where that is
+    known.
+    """
 
     at: int
     ns: int
@@ -36,29 +40,33 @@ class Record:
     code: int
     moved: int
     view: View | None
+    site: int | None = None
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
         """Raises struct.error for what is too short."""
-        at, ns, cpu, packet, order, stage, code, moved = _FIXED.unpack_from(data)
+        at, ns, cpu, packet, order, whole, code, moved = _FIXED.unpack_from(data)
+        stage, site = whole & (1 << SITE_SHIFT) - 1, whole >> SITE_SHIFT
         view = None
         if stage != VERDICT:
             length, captured = _HEAD.unpack_from(data, _FIXED.size)
             start = _FIXED.size + _HEAD.size
             view = View(length, data[start : start + min(captured, length)])
-        return cls(at, ns, cpu, packet, order, stage, code, moved, view)
+        return cls(at, ns, cpu, packet, order, stage, code, moved, view, site - 1 if site else None)
 
 
 @dataclass
 class Assembly:
-    """Puts records together. ``slots`` are (key, name) by stage, ``clock`` is what to add to the records'
-    time to get ns since 1970. ``lost`` counts packets of which a record is missing.
+    """Puts records together. ``slots`` are (key, name) by stage, ``sites`` their verdict sites, ``clock`` is
+    what to add to the records' time to get ns since 1970. ``lost`` counts packets of which a record is
+    missing.
     """
 
     ifindex: int
     slots: Mapping[int, tuple[str, str]]
     clock: int
     layer: LinkLayer = ETHERNET
+    sites: Mapping[int, Sequence[VerdictSite]] = field(default_factory=dict)
     lost: int = 0
     _number: int = 0
     _open: dict[int, list[Record]] = field(default_factory=dict)
@@ -99,6 +107,7 @@ class Assembly:
                     one.moved,
                     changes(view, one.view, one.moved),
                     one.view.length - view.length,
+                    self._site(one),
                 )
             )
             view = one.view
@@ -116,3 +125,9 @@ class Assembly:
             self.layer,
             first.code,
         )
+
+    def _site(self, record: Record) -> VerdictSite | None:
+        """Where a slot's code was decided: as the record says, or where it alone can have been."""
+        sites = self.sites.get(record.stage, ())
+        index = record.site if record.site is not None else only_site(sites, record.code)
+        return sites[index] if index is not None and index < len(sites) else None

@@ -9,9 +9,10 @@ import mmap
 import struct
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.linkage.tap import HEAD_SIZE, HEADS, RING, STATE
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
@@ -40,11 +41,12 @@ def sign_of_life(state: mmap.mmap) -> None:
 
 
 class Tapping(ABC):
-    """A source of records. ``slots`` are (key, name) by stage, ``state`` is shared with the programs that
-    record.
+    """A source of records. ``slots`` are (key, name) by stage, ``sites`` their verdict sites, ``state`` is
+    shared with the programs that record.
     """
 
     slots: Mapping[int, tuple[str, str]]
+    sites: Mapping[int, Sequence[VerdictSite]]
 
     def __init__(self, maps: Mapping[str, bpf.Fd]) -> None:
         self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)

@@ -24,7 +24,7 @@ from operator import add, itemgetter
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain
 from xdpchain.model.counting import COUNTER, Counting, Layout, SlotKey, Source, Terms, slot_key
-from xdpchain.model.counts import CODES, SlotCounts
+from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.grace import wait_for_packets
@@ -46,6 +46,7 @@ __all__ = [
     "make_counters",
     "row_layout",
     "share_with",
+    "sites_sum",
 ]
 
 COUNTERS = "xdptui_counters"
@@ -185,16 +186,29 @@ def _folded(counting: Counting, running_map: int | None) -> Counting:
     if len(older) < FOLD_AT:
         return counting
     wait_for_packets()  # a packet may still be on its way through the program before this one
-    slots, verdict = dict(counting.slots), counting.verdict
+    slots, verdict, sites = dict(counting.slots), counting.verdict, dict(counting.sites)
     for source in older:
         with bpf.map_by_id(source.map_id) as fd, contextlib.closing(CountedMap(fd, source.layout)) as counted:
             keys = tuple(source.layout.slots)
             more, *rows = counted.read(keys)
+            by_site = counted.read_sites()
         verdict = verdict.plus(more)
         for key, row in zip(keys, rows, strict=True):
             slots[key] = slots.get(key, SlotCounts()).plus(row)
+        for named, counts in by_site.items():
+            sites[named] = sites_sum(sites.get(named, {}), counts)
     kept = tuple(source for source in counting.sources if source.map_id == running_map)
-    return replace(counting, sources=kept, slots=slots, verdict=verdict)
+    return replace(counting, sources=kept, slots=slots, verdict=verdict, sites=sites)
+
+
+def sites_sum(some: SiteCounts, more: SiteCounts) -> SiteCounts:
+    """What was counted by site, added up."""
+    nothing = 0, 0
+    found = {}
+    for which in some.keys() | more.keys():
+        (packets, octets), (also, longer) = some.get(which, nothing), more.get(which, nothing)
+        found[which] = packets + also, octets + longer
+    return found
 
 
 class CountedMap:
@@ -218,6 +232,7 @@ class CountedMap:
             counters.fileno(), -(-size // mmap.PAGESIZE) * mmap.PAGESIZE, prot=mmap.PROT_READ
         )
         self._plans: dict[tuple[SlotKey, ...], tuple[list[_Sum], list[int]]] = {}
+        self._last: tuple[int, ...] = (0,) * (words + 1)
 
     def read(self, slots: tuple[SlotKey, ...]) -> list[SlotCounts]:
         """What the chain returned, and what each of these slots did, summed over CPUs; zero for a slot that
@@ -236,9 +251,20 @@ class CountedMap:
         total = self._words.unpack_from(self._map, first)
         for start in others:
             total = tuple(map(add, total, self._words.unpack_from(self._map, start)))
-        total = (*total, 0)
+        self._last = total = (*total, 0)
         found = [one.of(total) for one in plan[0]]
         return [found[which] for which in plan[1]]
+
+    def read_sites(self) -> dict[tuple[SlotKey, str], SiteCounts]:
+        """What was counted by site when `read` looked last, by slot and `SiteTerms.name`: a part of that."""
+        at = self._last.__getitem__
+        return {
+            (slot, some.name): {
+                which: (sum(at(2 * i) for i in terms), sum(at(2 * i + 1) for i in terms))
+                for which, terms in some.terms.items()
+            }
+            for slot, some in self._layout.sites.items()
+        }
 
     def close(self) -> None:
         self._map.close()

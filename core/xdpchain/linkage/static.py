@@ -26,17 +26,19 @@ from typing import Any
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
-from xdpchain.bytecode.instructions import decode, function_starts, instructions
+from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
+from xdpchain.bytecode.instructions import Instruction, decode, function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.unfolding import EVERYWHERE, Unfolded, unfold
+from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
-from xdpchain.model.flow import counted_ways, kind_of, ways_of
+from xdpchain.model.flow import code_of, counted_ways, kind_of, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
+from xdpchain.objects.verdicts import sites_name, sites_of_linkable
 from xdpchain.sys import blobs, bpf, shipped
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
@@ -87,7 +89,7 @@ class StaticLinker:
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
-            linking = _Linking(chain, parts, running, self._tap, held)
+            linking = _Linking(chain, parts, running, self._tap, held, trial=self._cloning)
             made = linking.load()
             program, counters = held.enter_context(made.program), linking.counters
             _hold_maps(program, parts, made.entered)
@@ -188,40 +190,63 @@ class _Linking:
         running: Running,
         tap: Tap | None,
         held: contextlib.ExitStack,
+        *,
+        trial: bool,
     ) -> None:
+        """In a ``trial`` each site is counted by itself, whatever that costs."""
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
+        self._trial = trial
         self._frags = all(part.slot.component.frags for part in parts)
         # One that makes tail calls can't be inlined: what it calls would return to the kernel.
         self._called = [
             part for part in parts if own_tail_calls(part.unit.instructions) or not part.unit.stack
         ]
-        self._unfolded = [None if part in self._called else _unfolded(part.unit) for part in parts]
+        self._running = running
         self.counters: OwnCounters | None = None
-        self._counted: dict[tuple[int, int], int] = {}
-        if chain.counters:
-            lengths = [_keeps_length(part) for part in parts]
-            self._counted, layout = counted_ways(chain, self._possible(), lengths)
-            self.counters = counters_for(layout, running, held, elements=1)
+        self._counted: dict[tuple[int, int], dict[int | None, int]] = {}
+        self._members: list[_Exits] = []
         self._ring = ring_for(chain, running, held)
 
-    def _possible(self) -> list[frozenset[int]]:
-        """Which kinds of codes each slot may return."""
-        return [
-            frozenset(kind for code in (unfolded.codes if unfolded else {None}) for kind in kind_of(code))
-            for unfolded in self._unfolded
+    def _lay_out(self, *, sited: bool) -> None:
+        """Unfold the components, with what tells their verdict sites apart if ``sited``, and make counters
+        for that.
+        """
+        self._members = [
+            _Exits(None) if part in self._called else _unfolded(part.unit, sited=sited)
+            for part in self._parts
         ]
+        if not self._chain.counters:
+            return
+        lengths = [_keeps_length(part) for part in self._parts]
+        possible = [one.kinds() for one in self._members]
+        sites = [
+            (sites_name(part.unit) if sited else "", one)
+            for part, one in zip(self._parts, possible, strict=True)
+        ]
+        sums = not self._trial
+        self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
+        self.counters = counters_for(layout, self._running, self._held, elements=1)
 
     def load(self) -> _Made:
         """Raises an XdpChainError."""
         called = ", ".join(part.slot.name for part in self._called)
-        forms = [Form.CALLS] if len(self._called) == len(self._parts) else list(FORMS)
+        sited = self._chain.counters or self._tap is not None
+        forms = (
+            [(Form.CALLS, False)]
+            if len(self._called) == len(self._parts)
+            else [*[(Form.THREADED, True)] * sited, *((form, False) for form in FORMS)]
+        )
         total = sum(part.unit.verified for part in self._parts)
         reason = f"called, since it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
-            forms = [Form.CALLS]
+            forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
         described = self._described()
-        for form in forms:
+        before: bool | None = None
+        for form, sited in forms:
+            if sited is not before:
+                self._lay_out(sited=sited)
+                before = sited
             threaded = self._threaded(form, described)
             if threaded is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
@@ -230,10 +255,11 @@ class _Linking:
                 return _Made(self._load(threaded, described), form, reason, threaded.slots)
             except bpf.BpfError as error:
                 log = self._log(threaded, described)
-                if form is forms[-1]:
+                if (form, sited) == forms[-1]:
                     raise _refused(error, log, self._odd(), self._parts) from error
                 why = read_log(log).why if log else str(error)
-                reason = f"not {form}: the verifier says {why}"
+                what = "verdicts are counted by code" if sited else f"not {form}"
+                reason = f"{what}: the verifier says {why}"
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
@@ -249,8 +275,8 @@ class _Linking:
             stride, cpus = self.counters.layout.stride, possible_cpus()
             counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
         members = [
-            self._member(form, part, unfolded, described.shifts[i])
-            for i, (part, unfolded) in enumerate(zip(self._parts, self._unfolded, strict=True))
+            self._member(form, part, exits, described.shifts[i])
+            for i, (part, exits) in enumerate(zip(self._parts, self._members, strict=True))
         ]
         return thread(
             members,
@@ -261,14 +287,15 @@ class _Linking:
             report=report,
         )
 
-    def _member(self, form: Form, part: Part, unfolded: Unfolded | None, shift: int) -> Member:
+    def _member(self, form: Form, part: Part, exits: _Exits, shift: int) -> Member:
         code = part.unit.image(part.maps, shift)
+        unfolded = exits.unfolded
         if form is Form.CALLS or unfolded is None:
             return Member(code, 0, None)
         if form is Form.INLINED:
-            unfolded = _unfolded(part.unit, reach=0)
+            unfolded = unfold(_main(part.unit), reach=0)
         stack = main_stack(part.unit.instructions, part.unit.stack[0])
-        return Member(code, stack, replace(unfolded, lines=decode(code)[: len(unfolded.lines)]))
+        return Member(code, stack, replace(unfolded, lines=decode(code)[: len(unfolded.lines)]), exits.sites)
 
     def _follow(self) -> Functions | None:
         if self._tap is None:
@@ -372,14 +399,33 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
         raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
 
 
-def _unfolded(unit: LinkableProgram, *, reach: int = EVERYWHERE) -> Unfolded:
-    return _unfolded_main(unit.instructions, reach)
+@dataclass(frozen=True, slots=True)
+class _Exits:
+    """A component's main function unfolded (None: it is called), and how its exits tell its sites."""
+
+    unfolded: Unfolded | None
+    sites: ExitSites = NOWHERE
+
+    def kinds(self) -> dict[int, frozenset[int | None]]:
+        """Which kinds of codes it may return, and the sites that may decide each."""
+        found: dict[int, set[int | None]] = {}
+        for end in self.unfolded.exits if self.unfolded is not None else (Exit(None),):
+            for kind in kind_of(end.code):
+                code = end.code if end.code is not None else code_of(kind)
+                found.setdefault(kind, set()).add(self.sites.site(end, code))
+        return {kind: frozenset(sites) for kind, sites in found.items()}
 
 
 @lru_cache(maxsize=64)
-def _unfolded_main(code: bytes, reach: int) -> Unfolded:
+def _unfolded(unit: LinkableProgram, *, sited: bool) -> _Exits:
     """For an edit in a process that lives on: most of a chain's components are what they were."""
-    return unfold(decode(code)[: main_length(code)], reach=reach)
+    able = exit_sites(sites_of_linkable(unit)) if sited else ()
+    unfolded = unfold(_main(unit), marks=[one.marks for one in able])
+    return _Exits(unfolded, next((one for one in able if one.marks == unfolded.marks), NOWHERE))
+
+
+def _main(unit: LinkableProgram) -> Sequence[Instruction]:
+    return decode(unit.instructions)[: main_length(unit.instructions)]
 
 
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)

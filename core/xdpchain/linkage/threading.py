@@ -21,18 +21,21 @@ from enum import StrEnum
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembled, Assembly
+from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites
 from xdpchain.bytecode.instructions import Instruction, decode, function_starts, names_function
-from xdpchain.bytecode.unfolding import Unfolded, lay_out, reads_context
+from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
 from xdpchain.model.flow import KINDS, UNREPLACED, Way, kind_of
 from xdpchain.model.paths import RETURN
 from xdpchain.model.routes import OTHER
 
-__all__ = ["CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
+__all__ = ["SITE_SHIFT", "CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
 
 DATA, DATA_END = 0, 4  # of struct xdp_md
 VERDICT = 255  # the stage of bpf/include/follow.h
+SITE_SHIFT = 8
+"""Above a slot's stage stands the number of the site that decided, from 1 on."""
 CODE, LENGTH = 6, 7  # registers that the stubs of ways use; the component is done with them
 
 JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
@@ -54,12 +57,13 @@ class Form(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Member:
     """A component: its code, with this process's map descriptors, the stack of its main function in bytes,
-    and that function unfolded (None: it is called).
+    that function unfolded (None: it is called), and how its exits tell which site decided.
     """
 
     code: bytes
     stack: int
     unfolded: Unfolded | None
+    sites: ExitSites = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,18 @@ class Functions:
 @dataclass(frozen=True, slots=True)
 class CountInto:
     """The descriptor of the map of counters, bytes and number of its CPUs, and which counter a way has by
-    slot and kind.
+    slot and kind, and by site (None: of those that have none of their own).
     """
 
     map: int
     stride: int
     cpus: int
-    counters: Mapping[tuple[int, int], int]
+    counters: Mapping[tuple[int, int], Mapping[int | None, int]]
+
+    def counter(self, way: Way, site: int | None) -> int | None:
+        """None: this way is not counted. Raises KeyError if a site is not expected there."""
+        some = self.counters.get((way.slot, way.kind))
+        return None if some is None else some[site if site in some else None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +181,13 @@ class _Threading:
             self._load_context()
         if member.unfolded is None:
             self._call(index, 0)
-            self._out.jump(self._exit(index, None))
+            self._out.jump(self._exit(index, Exit(None)))
             return
         origins: dict[int, int] = {}
         lay_out(
             member.unfolded,
             self._out,
-            lambda code: self._exit(index, code),
+            lambda end: self._exit(index, end),
             lambda start: (index, start),
             origins,
         )
@@ -189,20 +198,22 @@ class _Threading:
         unfolded = self._members[index].unfolded
         return unfolded is None or reads_context(unfolded.lines)
 
-    def _exit(self, index: int, code: int | None) -> Hashable:
-        """The label of what comes after a slot that returned a code."""
-        kinds = kind_of(code)
+    def _exit(self, index: int, end: Exit) -> Hashable:
+        """The label of what comes after a slot that ended so."""
+        kinds = kind_of(end.code)
         if len(kinds) == 1:
             (kind,) = kinds
-            return self._way(self._ways[index, kind])
-        return self._want(("which", index), lambda: self._which(index))
+            return self._way(self._ways[index, kind], self._members[index].sites.site(end, end.code))
+        return self._want(("which", index, end.marks), lambda: self._which(index, end))
 
-    def _way(self, way: Way) -> Hashable:
+    def _way(self, way: Way, site: int | None) -> Hashable:
         """The label of a way: where it leads, unless there is something to do before."""
-        key = way.slot, way.kind
-        counted = self._counting is not None and key in self._counting.counters
-        if counted or self._follow is not None or (way.forbidden and self._report is not None):
-            return self._want(("way", *key), lambda: self._take(way))
+        counter = self._counting.counter(way, site) if self._counting is not None else None
+        if counter is not None or self._follow is not None or (way.forbidden and self._report is not None):
+            told = site if self._follow is not None else None
+            return self._want(
+                ("way", way.slot, way.kind, counter, told), lambda: self._take(way, counter, told)
+            )
         return self._destination(way)
 
     def _destination(self, way: Way) -> Hashable:
@@ -212,23 +223,25 @@ class _Threading:
         verdict = None if own else way.verdict
         return self._want(("return", verdict), lambda: self._return(verdict))
 
-    def _which(self, index: int) -> None:
+    def _which(self, index: int, end: Exit) -> None:
         """The code is in r0, and nobody knows it."""
-        rest = self._way(self._ways[index, OTHER])
+        sites = self._members[index].sites
+        rest = self._way(self._ways[index, OTHER], sites.site(end, None))
         for kind in ORDER:
-            label = self._way(self._ways[index, kind])
+            code = UNREPLACED if kind > OTHER else kind
+            label = self._way(self._ways[index, kind], sites.site(end, code))
             if label != rest:
-                self._out.jump(label, JEQ32, 0, UNREPLACED if kind > OTHER else kind)
+                self._out.jump(label, JEQ32, 0, code)
         self._out.jump(rest)
 
-    def _take(self, way: Way) -> None:
+    def _take(self, way: Way, counter: int | None, site: int | None) -> None:
         """What has to be done on a way."""
         out = self._out
         out.put(op.MOV64_REG, CODE, 0)
         if self._follow is not None:
-            self._tell(way.slot + 1)
-        if self._counting is not None and (way.slot, way.kind) in self._counting.counters:
-            self._count(self._counting, self._counting.counters[way.slot, way.kind])
+            self._tell(way.slot + 1, site)
+        if self._counting is not None and counter is not None:
+            self._count(self._counting, counter)
         if way.forbidden and self._report is not None:
             functions, numbers = self._report
             self._load_context()
@@ -250,14 +263,14 @@ class _Threading:
             self._out.put(op.MOV64_IMM, 0, 0, 0, verdict)
         self._out.put(op.EXIT)
 
-    def _tell(self, stage: int) -> None:
-        """Record a stage of the packet, if it is followed."""
+    def _tell(self, stage: int, site: int | None = None) -> None:
+        """Record a stage of the packet, and the site that decided it, if it is followed."""
         assert self._follow is not None
         out, past = self._out, object()
         out.put(op.LDX_DW, 1, op.FRAME, self._followed)
         out.jump(past, op.JEQ_IMM, 1, 0)
         self._load_context()
-        out.put(op.MOV64_IMM, 2, 0, 0, stage)
+        out.put(op.MOV64_IMM, 2, 0, 0, stage | (0 if site is None else (site + 1) << SITE_SHIFT))
         out.put(op.MOV64_REG, 3, CODE)
         self._call("follow", self._follow.starts["follow_step"])
         out.label(past)

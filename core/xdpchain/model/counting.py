@@ -12,7 +12,7 @@ Every number is a sum of counters, never a difference (`Layout`), so that none c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -20,9 +20,9 @@ from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
 from .chain import Slot
-from .counts import CODES, SlotCounts
+from .counts import CODES, SiteCounts, SlotCounts
 
-__all__ = ["COUNTER", "Counting", "Layout", "Source", "Terms", "slot_key"]
+__all__ = ["COUNTER", "Counting", "Layout", "SiteTerms", "Source", "Terms", "slot_key"]
 
 T = TypeVar("T")
 
@@ -32,7 +32,8 @@ FORMAT = 1
 COUNTER = 16
 """Bytes of a counter: packets, then bytes, 64 bits each."""
 
-MAX_STRIDE, MAX_SOURCES, MAX_SLOTS = 1 << 16, 256, 256
+MAX_STRIDE, MAX_SOURCES, MAX_SLOTS, MAX_SITES = 1 << 16, 256, 256, 4096
+MAX_NAME = 64
 
 Terms = tuple[tuple[int, ...], ...]
 """For each return code (`counts.CODES`) the indices of the counters whose sum is the number of packets."""
@@ -48,14 +49,25 @@ def slot_key(slot: Slot) -> SlotKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteTerms:
+    """A slot's verdict sites that are counted: the counters of each by the site's index and the return code
+    (`counts.CODES`). They are among those of the code. ``name`` stands for the program whose sites these are.
+    """
+
+    name: str
+    terms: Mapping[tuple[int, int], tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
-    """What the counters of a map stand for: bytes from one CPU's counters to the next, each slot's terms, and
-    those of what the chain returned.
+    """What the counters of a map stand for: bytes from one CPU's counters to the next, each slot's terms,
+    those of what the chain returned, and those of slots' verdict sites.
     """
 
     stride: int
     slots: Mapping[SlotKey, Terms]
     verdict: Terms
+    sites: Mapping[SlotKey, SiteTerms] = field(default_factory=dict)
 
     @property
     def counters(self) -> int:
@@ -76,8 +88,8 @@ class Source:
 class Counting:
     """Where the counts of a chain are. ``origin`` names the counting: the id of the map that it began with,
     the same for as long as counts go on. ``own`` is the map that the program writes to (None in what was
-    added to a program afterwards), one of ``sources``. ``slots`` and ``verdict`` are what was counted in maps
-    that are no more.
+    added to a program afterwards), one of ``sources``. ``slots``, ``verdict`` and ``sites`` (by slot and
+    `SiteTerms.name`) are what was counted in maps that are no more.
     """
 
     origin: int
@@ -85,6 +97,7 @@ class Counting:
     sources: tuple[Source, ...]
     slots: Mapping[SlotKey, SlotCounts] = field(default_factory=dict)
     verdict: SlotCounts = field(default_factory=SlotCounts)
+    sites: Mapping[tuple[SlotKey, str], SiteCounts] = field(default_factory=dict)
 
     @property
     def maps(self) -> tuple[int, ...]:
@@ -98,12 +111,15 @@ class Counting:
     def keeping(self, slots: Iterable[SlotKey]) -> Counting:
         """The same without the counts of other slots than these; those of the chain stay whole."""
         kept = frozenset(slots)
-        sources = (
-            replace(s, layout=replace(s.layout, slots={k: t for k, t in s.layout.slots.items() if k in kept}))
-            for s in self.sources
-        )
+        sources = []
+        for source in self.sources:
+            layout = source.layout
+            terms = {key: some for key, some in layout.slots.items() if key in kept}
+            sites = {key: some for key, some in layout.sites.items() if key in kept}
+            sources.append(replace(source, layout=replace(layout, slots=terms, sites=sites)))
         totals = {key: counts for key, counts in self.slots.items() if key in kept}
-        return replace(self, sources=tuple(sources), slots=totals)
+        by_site = {key: counts for key, counts in self.sites.items() if key[0] in kept}
+        return replace(self, sources=tuple(sources), slots=totals, sites=by_site)
 
     def joined(self, later: Iterable[Counting]) -> Counting:
         """With the maps of programs that ran in between, which were added to this one's."""
@@ -122,11 +138,19 @@ class Counting:
                     "stride": source.layout.stride,
                     "slots": [[*key, terms] for key, terms in source.layout.slots.items()],
                     "verdict": source.layout.verdict,
+                    "sites": [
+                        [*key, some.name, [[*which, terms] for which, terms in some.terms.items()]]
+                        for key, some in source.layout.sites.items()
+                    ],
                 }
                 for source in self.sources
             ],
             "slots": [[*key, *counts] for key, counts in self.slots.items()],
             "verdict": self.verdict,
+            "sites": [
+                [*key, name, [[*which, counts] for which, counts in some.items()]]
+                for (key, name), some in self.sites.items()
+            ],
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -143,6 +167,10 @@ class Counting:
             tuple(map(_source_in, document.objects("maps", most=MAX_SOURCES))),
             dict(_slot_in(row, _counts_in) for row in rows),
             _counts_in(document.list("verdict", most=2)),
+            {
+                (key, name): {which: (packets, octets) for which, (packets, octets) in some}
+                for key, name, some in _sites_in(document, 2, 2)
+            },
         )
 
 
@@ -163,7 +191,36 @@ def _source_in(document: Fields) -> Source:
 
     slots = dict(_slot_in(row, terms_in) for row in document.list("slots", most=MAX_SLOTS))
     verdict = terms_in([document.list("verdict", most=CODES)])
-    return Source(document.integer("id", most=ID), Layout(stride, slots, verdict))
+    sites = {key: SiteTerms(name, dict(some)) for key, name, some in _sites_in(document, 0, MAX_SITES)}
+    indices = (index for some in sites.values() for terms in some.terms.values() for index in terms)
+    if any((index + 1) * COUNTER > stride for index in indices):
+        raise _invalid("a counter outside its map")
+    return Source(document.integer("id", most=ID), Layout(stride, slots, verdict, sites))
+
+
+Numbered = tuple[tuple[int, int], tuple[int, ...]]
+
+
+def _sites_in(document: Fields, least: int, most: int) -> Iterator[tuple[SlotKey, str, list[Numbered]]]:
+    """What is said of slots' sites: for each site and code from ``least`` to ``most`` numbers. Nothing in
+    what earlier releases wrote.
+    """
+    for row in document.list("sites", most=MAX_SLOTS, default=()):
+        match row:
+            case [str(key), bool(shadow), str(name), [*some]] if (
+                len(name) <= MAX_NAME and len(some) <= MAX_SITES
+            ):
+                yield (key, shadow), name, [_numbered_in(value, least, most) for value in some]
+            case _:
+                raise _invalid("no sites of a slot")
+
+
+def _numbered_in(value: Any, least: int, most: int) -> Numbered:
+    match value:
+        case [site, code, numbers] if _is_numbers([site, code]) and _is_numbers(numbers):
+            if code < CODES and site < MAX_STRIDE and least <= len(numbers) <= most:
+                return (site, code), tuple(numbers)
+    raise _invalid("no counters of a site")
 
 
 def _slot_in(row: Any, content: Callable[[list[Any]], T]) -> tuple[SlotKey, T]:

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import add
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from .actions import ALL_ACTIONS, Action
 
-__all__ = ["CODES", "FOREIGN", "CounterReader", "Sample", "SlotCounts"]
+__all__ = ["CODES", "FOREIGN", "CounterReader", "Sample", "SiteCounts", "SlotCounts"]
 
 CODES = len(ALL_ACTIONS) + 1
 """Codes of a row: the actions by number, then all others."""
@@ -54,15 +54,21 @@ class SlotCounts(NamedTuple):
         )
 
 
+SiteCounts = Mapping[tuple[int, int], tuple[int, int]]
+"""By verdict site (its index) and return code: packets, bytes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A reading: ``at`` on the monotonic clock in seconds, counts by slot key, and the dispatcher's own
     verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too.
+    ``sites``: of slots whose verdict sites are counted, the part of their counts that each site has.
     """
 
     at: float
     slots: Mapping[str, SlotCounts]
     verdict: SlotCounts
+    sites: Mapping[str, SiteCounts] = field(default_factory=dict)
 
 
 class CounterReader(Protocol):

@@ -10,22 +10,25 @@ that for a restart. The ways out of the chain are counted in most chains, and no
 packet.
 
 A sum of bytes is right only where the slot that is summed over leaves the packet's length as it is.
+
+A way that is counted has a counter for each verdict site that leads to it, of which a packet adds to one. A
+way that is a sum has none: its packets are known by site only if there is one site.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain
-from .counting import COUNTER, Layout, Terms, slot_key
+from .counting import COUNTER, Layout, SiteTerms, Terms, slot_key
 from .counts import CODES
 from .paths import RETURN, successors
 from .policy import Policy
 from .routes import OTHER
 
-__all__ = ["KINDS", "UNREPLACED", "Way", "counted_ways", "kind_of", "ways_of"]
+__all__ = ["KINDS", "MOST_SITES", "UNREPLACED", "Way", "code_of", "counted_ways", "kind_of", "ways_of"]
 
 UNREPLACED = 31
 """The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
@@ -36,6 +39,12 @@ KINDS = range(CODES + 1)
 """
 
 CACHE_LINE = 64
+
+MOST_SITES = 256
+"""Counters of a chain beyond which a slot's sites share one a code: 16 bytes each on every CPU."""
+
+Sites = Mapping[int, Collection[int | None]]
+"""By kind of code the verdict sites (indices) that may decide it; None: it is not told which did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,11 @@ def kind_of(code: int | None) -> Collection[int]:
     if code is None:
         return KINDS
     return (NEXT,) if code == UNREPLACED else (code if code in ALL_ACTIONS else OTHER,)
+
+
+def code_of(kind: int) -> int | None:
+    """The return code of a kind; None: it is one of many."""
+    return UNREPLACED if kind == NEXT else None if kind == OTHER else kind
 
 
 def ways_of(chain: Chain) -> dict[tuple[int, int], Way]:
@@ -92,12 +106,19 @@ def _answer(policy: Policy | None) -> Action | None:
 
 
 def counted_ways(
-    chain: Chain, possible: Sequence[Collection[int]], keeps_length: Sequence[bool]
-) -> tuple[dict[tuple[int, int], int], Layout]:
-    """Which ways have a counter, by slot and kind, and what these counters tell.
+    chain: Chain,
+    possible: Sequence[Collection[int]],
+    keeps_length: Sequence[bool],
+    sites: Sequence[tuple[str, Sites]] = (),
+    *,
+    sums: bool = True,
+) -> tuple[dict[tuple[int, int], dict[int | None, int]], Layout]:
+    """Which ways have counters, by slot and kind, and in these by site (None: of no site that is told); and
+    what the counters tell.
 
     ``possible`` are each slot's kinds of codes; ``keeps_length`` says which slots never change the packet's
-    length.
+    length; ``sites`` are the name of each slot's sites (`Layout.sites`) and which lead to each kind. Without
+    them ways alone are counted. Without ``sums`` each way is counted by itself.
     """
     ways = ways_of(chain)
     out: list[list[Way]] = [[] for _ in chain]
@@ -110,33 +131,78 @@ def counted_ways(
                 if 0 <= way.to < len(chain):
                     into[way.to].append(way)
                     entered[way.to] = True
-    counters: dict[tuple[int, int], int] = {}
-    sums: dict[tuple[int, int], list[Way]] = {}
+    counted: list[Way] = []
+    summed: dict[tuple[int, int], list[Way]] = {}
     for way in (way for some in reversed(out) for way in some):
         own, to = way.slot, way.to
-        if 0 <= to < len(chain) and keeps_length[to] and len(into[to]) == 1:
-            sums[own, way.kind] = out[to]
+        if not sums:
+            counted.append(way)
+        elif 0 <= to < len(chain) and keeps_length[to] and len(into[to]) == 1:
+            summed[own, way.kind] = out[to]
         # With several ways in, none of these is itself a sum of what goes out.
         elif len(out[own]) == 1 and keeps_length[own] and len(into[own]) > 1:
-            sums[own, way.kind] = into[own]
+            summed[own, way.kind] = into[own]
         else:
-            counters[own, way.kind] = 0
-    counters = {key: index for index, key in enumerate(sorted(counters))}
+            counted.append(way)
+    told = _told(counted, sites)
+    numbers = iter(range(1 << 16))
+    counters = {
+        (way.slot, way.kind): {
+            site: next(numbers) for site in _order(told.get((way.slot, way.kind), (None,)))
+        }
+        for way in sorted(counted, key=lambda way: (way.slot, way.kind))
+    }
     found: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def terms(way: Way) -> tuple[int, ...]:
         key = way.slot, way.kind
         if key not in found:
-            summed = sums.get(key)
-            parts = [(counters[key],)] if summed is None else map(terms, summed)
+            parts = map(terms, summed[key]) if key in summed else [counters[key].values()]
             found[key] = tuple(sorted(index for part in parts for index in part))
         return found[key]
 
     slots = {slot_key(slot): _row((way.code, terms(way)) for way in out[i]) for i, slot in enumerate(chain)}
     ends = (way for some in out for way in some if not 0 <= way.to < len(chain))
     verdict = _row((way.code if way.verdict is None else way.verdict, terms(way)) for way in ends)
-    stride = -(-max(1, len(counters)) * COUNTER // CACHE_LINE) * CACHE_LINE
-    return counters, Layout(stride, slots, verdict)
+    by_site: dict[tuple[str, bool], SiteTerms] = {}
+    for slot, (name, kinds), some in zip(chain, sites, out, strict=False):
+        rows: dict[tuple[int, int], tuple[int, ...]] = {}
+        for way in some:
+            split = counters.get((way.slot, way.kind))
+            if split is None:  # a sum is told by site only where there is but one
+                able = tuple(kinds.get(way.kind, (None,)))
+                parts = {able[0]: terms(way)} if len(able) == 1 else {}
+            else:
+                parts = {site: (index,) for site, index in split.items()}
+            for site, indices in parts.items():
+                if site is not None:
+                    rows[site, way.code] = tuple(sorted((*rows.get((site, way.code), ()), *indices)))
+        by_site[slot_key(slot)] = SiteTerms(name, rows)
+    count = sum(map(len, counters.values()))
+    stride = -(-max(1, count) * COUNTER // CACHE_LINE) * CACHE_LINE
+    return counters, Layout(stride, slots, verdict, by_site)
+
+
+def _told(
+    counted: Iterable[Way], sites: Sequence[tuple[str, Sites]]
+) -> dict[tuple[int, int], Collection[int | None]]:
+    """The sites that get counters of their own, by slot and kind: those of slots with few sites first."""
+    by_slot: dict[int, dict[tuple[int, int], Collection[int | None]]] = {}
+    for way in counted:
+        if way.slot < len(sites):
+            kinds = sites[way.slot][1]
+            by_slot.setdefault(way.slot, {})[way.slot, way.kind] = kinds.get(way.kind, (None,))
+    told: dict[tuple[int, int], Collection[int | None]] = {}
+    left = MOST_SITES
+    for some in sorted(by_slot.values(), key=lambda some: sum(map(len, some.values()))):
+        left -= sum(map(len, some.values()))
+        if left >= 0:
+            told |= some
+    return told
+
+
+def _order(sites: Collection[int | None]) -> list[int | None]:
+    return sorted(sites, key=lambda site: -1 if site is None else site)
 
 
 def _row(found: Iterable[tuple[int, tuple[int, ...]]]) -> Terms:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import SIZE, Instruction, decode, encode
@@ -20,7 +21,14 @@ from .elf import Elf
 from .objrefs import Function, References, read_functions
 from .source_lines import line_table, source_map
 
-__all__ = ["ProgramVerdicts", "sites_of", "sites_of_linkable", "verdicts_of"]
+__all__ = [
+    "ProgramVerdicts",
+    "sites_name",
+    "sites_of",
+    "sites_of_linkable",
+    "source_of_linkable",
+    "verdicts_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +57,29 @@ def sites_of(
     calls: bool = True,
 ) -> tuple[VerdictSite, ...]:
     """The sites of final instructions, with what func_info and line_info say of them. Raises InvalidInput."""
-    if not btf:
-        return verdict_sites(image, SourceMap(), calls=calls)
-    types = Btf.parse(btf)
-    names = [(at, types.type(type_id).name) for at, type_id in functions]
-    return verdict_sites(image, source_map(types, names, lines), calls=calls)
+    return verdict_sites(image, _source(btf, functions, lines), calls=calls)
 
 
 def sites_of_linkable(program: LinkableProgram, *, calls: bool = True) -> tuple[VerdictSite, ...]:
     """The sites of a component in linkable form. Raises InvalidInput."""
-    return sites_of(program.instructions, program.btf, program.functions, program.lines, calls=calls)
+    return verdict_sites(program.instructions, source_of_linkable(program), calls=calls)
+
+
+def source_of_linkable(program: LinkableProgram) -> SourceMap:
+    """Which lines a component's instructions come from. Raises InvalidInput."""
+    return _source(program.btf, program.functions, program.lines)
+
+
+def _source(btf: bytes, functions: tuple[tuple[int, int], ...], lines: tuple[LineRecord, ...]) -> SourceMap:
+    if not btf:
+        return SourceMap()
+    types = Btf.parse(btf)
+    return source_map(types, [(at, types.type(type_id).name) for at, type_id in functions], lines)
+
+
+def sites_name(program: LinkableProgram) -> str:
+    """What stands for a component's sites: the same for the same instructions."""
+    return sha256(program.instructions).hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)

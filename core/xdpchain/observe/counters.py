@@ -15,10 +15,10 @@ import contextlib
 import time
 from types import TracebackType
 
-from xdpchain.linkage.counting import CountedMap
+from xdpchain.linkage.counting import CountedMap, sites_sum
 from xdpchain.model.chain import Chain
 from xdpchain.model.counting import Counting, slot_key
-from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SlotCounts
+from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
@@ -43,6 +43,15 @@ class DispatcherCounters:
         # What can't change any more.
         base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
         self._base = base if any(row.total_packets for row in base) else None
+        layout = counting.own_layout
+        named = {slot_key(slot): slot.key for slot in chain}
+        # Of a slot whose program was another one before, that one's sites are none of this.
+        self._sited = {
+            (slot, some.name): named[slot]
+            for slot, some in (layout.sites.items() if layout is not None else ())
+            if slot in named and some.terms
+        }
+        self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
         self._maps: list[CountedMap] = []
         with contextlib.ExitStack() as held:
             for source in counting.sources:
@@ -61,7 +70,15 @@ class DispatcherCounters:
         for more in others:
             rows = _sums(rows, more)
         verdict, *counts = rows
-        return Sample(time.monotonic(), dict(zip(self._keys, counts, strict=True)), verdict)
+        by_key = dict(zip(self._keys, counts, strict=True))
+        return Sample(time.monotonic(), by_key, verdict, self._by_site() if self._sited else {})
+
+    def _by_site(self) -> dict[str, SiteCounts]:
+        totals = self._sites
+        for counted in self._maps:
+            more = counted.read_sites()
+            totals = {sited: sites_sum(some, more.get(sited, {})) for sited, some in totals.items()}
+        return {key: totals[sited] for sited, key in self._sited.items()}
 
     def close(self) -> None:
         self._held.close()

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why packets get their verdicts: the verdict sites of what runs, and which part of the counts each has.
 
-Counters tell return codes. A code that one site alone decides is that site's; one that several decide is
-theirs together, and which of them it was is not counted.
+Where sites are counted, their numbers are theirs. The rest of a return code's count belongs to the sites
+that can decide it and have no counter: to one that is alone, or to several together, and which of them it
+was is not counted.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import NotFound, XdpChainError
@@ -18,10 +21,10 @@ from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Component, Slot
 from xdpchain.model.counts import CODES, FOREIGN
 from xdpchain.model.running import Running
-from xdpchain.objects.verdicts import sites_of, verdicts_of
-from xdpchain.sys import bpf
+from xdpchain.objects.verdicts import sites_of, sites_of_linkable, verdicts_of
+from xdpchain.sys import blobs, bpf
 
-__all__ = ["Shared", "SlotReasons", "attribute", "reasons_of"]
+__all__ = ["Share", "SlotReasons", "reasons_of", "shares"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,18 @@ class SlotReasons:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What was counted of a return code (`counts.CODES`) that several sites can decide, by their indices."""
+class Share(NamedTuple):
+    """A part of what was counted of a return code (`counts.CODES`), and the sites (indices) that decided it:
+    one; or several, of which nobody knows which; or none, for what was counted before sites were.
+    """
 
     code: int
     sites: tuple[int, ...]
-    amount: float
 
 
 def reasons_of(running: Running) -> tuple[SlotReasons, ...]:
-    """The sites of all slots of what runs, or of a single program of somebody else. Of a component whose
-    object file is at hand they are read from that, of others from what the kernel shows.
+    """The sites of all slots of what runs, or of a single program of somebody else. They are read from what
+    a chain of ours carries with it, else from the object file, else from what the kernel shows.
     """
     chain = running.chain or running.shown
     if chain is not None:
@@ -58,23 +61,27 @@ def reasons_of(running: Running) -> tuple[SlotReasons, ...]:
     return (SlotReasons(0, FOREIGN, hook.name, sites, why),)
 
 
-def attribute(
-    sites: Sequence[VerdictSite], amounts: Sequence[float]
-) -> tuple[tuple[float | None, ...], tuple[Shared, ...]]:
-    """Each site's own part of what was counted by code (None: it has a part of what several share), and what
-    is shared.
+def shares(
+    sites: Sequence[VerdictSite], codes: Sequence[float], counted: Mapping[tuple[int, int], float]
+) -> dict[Share, float]:
+    """Who has which part of what was counted by code; ``counted`` is the part of it that was counted by
+    (site, code). Parts of nothing are left out.
     """
-    own: list[float | None] = [0] * len(sites)
-    shared = []
-    for code, amount in enumerate(amounts):
-        able = tuple(n for n, site in enumerate(sites) if _may_be(site, code))
-        if len(able) == 1 and (before := own[able[0]]) is not None:
-            own[able[0]] = before + amount
-        elif amount:
-            shared.append(Shared(code, able, amount))
-            for n in able:
-                own[n] = None
-    return tuple(own), tuple(shared)
+    found: dict[Share, float] = {}
+    for code, amount in enumerate(codes):
+        own = {site: part for (site, of), part in counted.items() if of == code}
+        for site, part in own.items():
+            if part:
+                found[Share(code, (site,))] = part
+        rest = amount - sum(own.values())
+        if rest > _NOTHING:
+            able = tuple(n for n, site in enumerate(sites) if n not in own and _may_be(site, code))
+            found[Share(code, able)] = rest
+    return found
+
+
+_NOTHING = 1e-6
+"""A rate that is less comes of rounding."""
 
 
 def _may_be(site: VerdictSite, code: int) -> bool:
@@ -83,10 +90,26 @@ def _may_be(site: VerdictSite, code: int) -> bool:
 
 
 def _of_slot(index: int, slot: Slot) -> SlotReasons:
-    sites, why = _from_file(slot.component)
+    sites, why = _linked(slot.component)
+    if not sites:
+        sites, why = _from_file(slot.component)
     if not sites and slot.component.id is not None:
         sites, why = _loaded(slot.component.id)
     return SlotReasons(index, slot.key, slot.name, sites, why)
+
+
+def _linked(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
+    """Of the linkable form, which is what counters count."""
+    if component.unit_map is None:
+        return (), ""
+    try:
+        with bpf.map_by_id(component.unit_map) as fd:
+            return sites_of_linkable(LinkableProgram.decode(blobs.read(fd))), ""
+    except bpf.BpfError as error:
+        refused = bpf.refusal(error, "its linkable form can't be read")
+        return (), refused.why or refused.what
+    except XdpChainError as error:
+        return (), error.why or error.what
 
 
 def _from_file(component: Component) -> tuple[tuple[VerdictSite, ...], str]:

@@ -15,9 +15,9 @@ from typing import Self
 
 from xdpchain.bytecode.deciding import Source
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.site_marks import NO_EDGE, Marked, mark_sites
+from xdpchain.bytecode.site_marks import NO_EDGE, mark_sites
 from xdpchain.bytecode.sites import VerdictSite
-from xdpchain.bytecode.weaving import complete_lines
+from xdpchain.bytecode.weaving import Woven, complete_lines
 from xdpchain.errors import InvalidInput, Unsupported
 from xdpchain.linkage.compile import compile_component
 from xdpchain.linkage.linkable_slots import object_bytes
@@ -28,7 +28,7 @@ from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS
 
 from .packets.packet import SHORTEST
 
-__all__ = ["Ran", "SiteTrial"]
+__all__ = ["Ran", "SiteTrial", "load_woven", "make_cell"]
 
 BPF_F_MMAPABLE = 1 << 10
 UNMARKED = 0xFFFFFFFF
@@ -58,7 +58,7 @@ class SiteTrial:
         with contextlib.ExitStack() as held:
             compiled = compile_component(component, object_bytes(component.object), {}, isolated=True)
             held.callback(compiled.close)
-            self._cell = held.enter_context(_cell())
+            self._cell = held.enter_context(make_cell(8))
             unit = compiled.unit
             code = unit.image(compiled.maps)
             marked = mark_sites(code, unit.stack[0] if unit.stack else 0, self._cell.fileno())
@@ -67,7 +67,7 @@ class SiteTrial:
                     f"which lines of {component.name} decide can't be seen",
                     f"it uses {unit.stack[0]} bytes of stack, which leaves no room for a mark",
                 )
-            self._program = held.enter_context(_load(unit, marked, component))
+            self._program = held.enter_context(load_woven(unit, marked.woven, component))
             self.sites: tuple[VerdictSite, ...] = sites_of_linkable(unit, calls=False)
             self._edges = marked.edges
             self._held = held.pop_all()
@@ -103,22 +103,24 @@ class SiteTrial:
         self.close()
 
 
-def _cell() -> bpf.Fd:
+def make_cell(size: int) -> bpf.Fd:
+    """A map of one element, for marks. Raises KernelRefused and its kin."""
     try:
-        return bpf.map_create(bpf.MapType.ARRAY, 4, 8, 1, name="xdptui_mark", flags=BPF_F_MMAPABLE)
+        return bpf.map_create(bpf.MapType.ARRAY, 4, size, 1, name="xdptui_mark", flags=BPF_F_MMAPABLE)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "the mark's map can't be made") from error
 
 
-def _load(unit: LinkableProgram, marked: Marked, component: Component) -> bpf.Fd:
-    functions = marked.woven.functions(unit.functions)
-    lines = complete_lines(marked.woven.line_records(unit.lines), (at for at, _ in functions))
+def load_woven(unit: LinkableProgram, woven: Woven, component: Component) -> bpf.Fd:
+    """Load a component that leaves marks. Raises KernelRefused and its kin."""
+    functions = woven.functions(unit.functions)
+    lines = complete_lines(woven.line_records(unit.lines), (at for at, _ in functions))
     try:
         with contextlib.ExitStack() as held:
             btf = held.enter_context(bpf.btf_load(unit.btf)).fileno() if functions else 0
             return bpf.prog_load(
                 bpf.ProgType.XDP,
-                marked.woven.image,
+                woven.image,
                 name=component.name,
                 licence=component.licence,
                 attach_type=ATTACH_TYPE_XDP,

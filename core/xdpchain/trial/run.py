@@ -15,16 +15,18 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from xdpchain.bytecode.sites import VerdictSite, only_site
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.linkable_slots import Part
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Interface, Linkage
-from xdpchain.model.counts import CounterReader, SlotCounts
+from xdpchain.model.counts import CounterReader, SiteCounts, SlotCounts
 from xdpchain.model.manifest import Author
 from xdpchain.model.paths import as_it_behaves
 from xdpchain.model.running import Device, Running
+from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.observe.counters import DispatcherCounters
 from xdpchain.sys import bpf
 from xdpchain.sys.clones import MapTooLarge
@@ -39,7 +41,8 @@ NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
 @dataclass(frozen=True, slots=True)
 class TrialRow:
     """One packet's way: what each slot returned (None: it did not run), the verdict (an int where it is no
-    action), the packet afterwards, and the mean time of a run in ns.
+    action), the packet afterwards, the mean time of a run in ns, and for each slot which of its sites
+    (`Trial.sites`) decided (None: it is not known, or it did not run).
     """
 
     frame: bytes
@@ -47,6 +50,7 @@ class TrialRow:
     verdict: Action | int
     frame_out: bytes
     ns: int
+    sites: tuple[int | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Trial:
             self._reader: CounterReader = held.enter_context(DispatcherCounters(built.counting, built.chain))
             self._counted = self._reader.read()
             self._program = built.program
+            self.sites = tuple(sites_of_linkable(part.unit) for part in built.parts)
             self._held = held.pop_all()
 
     def __enter__(self) -> Self:
@@ -108,7 +113,11 @@ class Trial:
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the trial can't be run") from error
         slots = tuple(_returned(after.slots[s.key].since(before.slots[s.key])) for s in self.chain.slots)
-        return TrialRow(frame, slots, _action(run.code), run.data, ns)
+        sites = tuple(
+            _decided(before.sites.get(slot.key, {}), after.sites.get(slot.key, {}), known, code)
+            for slot, known, code in zip(self.chain.slots, self.sites, slots, strict=True)
+        )
+        return TrialRow(frame, slots, _action(run.code), run.data, ns, sites)
 
     def timed(self, frame: bytes, repeat: int) -> bpf.TestRun:
         """The same packet ``repeat`` times, for its mean time alone. Each run finds what the one before it
@@ -132,6 +141,15 @@ def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> Tria
 
 def _returned(counts: SlotCounts) -> Action | int | None:
     return next((_action(code) for code, packets in enumerate(counts.packets) if packets), None)
+
+
+def _decided(
+    before: SiteCounts, after: SiteCounts, sites: Sequence[VerdictSite], code: Action | int | None
+) -> int | None:
+    if code is None:
+        return None
+    counted = (site for (site, _), counts in after.items() if counts != before[site, _])
+    return next(counted, None) if after else only_site(sites, code)
 
 
 def _action(code: int) -> Action | int:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xdpchain.bytecode.instructions import LET_PASS
+from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.trial_limits import (
     TO_DEVICES,
     Traits,
@@ -54,13 +55,15 @@ LOST = (Action.DROP, Action.ABORTED)
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one packet on one side: what each slot returned (None: it did not run), the verdict (an
-    int is a code that is no action; None: not known, and ``why`` says the reason), and its bytes.
+    int is a code that is no action; None: not known, and ``why`` says the reason), and its bytes. ``sites``:
+    which of each slot's places (`Side.sites`) decided; None where that is not known.
     """
 
     slots: tuple[Action | int | None, ...] = ()
     verdict: Action | int | None = None
     data: bytes = b""
     why: str = ""
+    sites: tuple[int | None, ...] = ()
 
     @property
     def gone(self) -> bool:
@@ -96,7 +99,8 @@ class Crossing:
 class Side:
     """A chain as it was tried: the names of its slots, and which of them are in shadow. ``why`` is set where
     it could not be tried at all, ``empty`` where no program runs. ``to_stack`` are the slots that redirect by
-    a cpumap and nothing else: another CPU then hands the packet to the network stack.
+    a cpumap and nothing else: another CPU then hands the packet to the network stack. ``sites``
+    are each slot's verdict sites.
     """
 
     slots: tuple[str, ...] = ()
@@ -104,6 +108,7 @@ class Side:
     why: str = ""
     empty: bool = False
     to_stack: frozenset[int] = frozenset()
+    sites: tuple[tuple[VerdictSite, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +149,16 @@ class WhatIf:
         )
         found = [Tally(*key, count) for key, count in counted.items()]
         return tuple(sorted(found, key=lambda one: (not one.differs, one.differs is None, -one.count)))
+
+    @property
+    def reached(self) -> tuple[Mapping[int, int], ...]:
+        """For each slot of what would run, the sites that packets reached, and how many did."""
+        counts: list[Counter[int]] = [Counter() for _ in self.new.slots]
+        for crossing in self.crossings:
+            for found, site in zip(counts, crossing.new.sites, strict=False):
+                if site is not None:
+                    found[site] += 1
+        return tuple(counts)
 
     @property
     def changed(self) -> tuple[Crossing, ...]:
@@ -204,7 +219,7 @@ class _Tried:
             raise
         except XdpChainError as error:
             return Outcome(why=f"{error.what}: {error.why}" if error.why else error.what)
-        return Outcome(row.slots, row.verdict, row.frame_out)
+        return Outcome(row.slots, row.verdict, row.frame_out, sites=row.sites)
 
     def survey(self, interface: Interface, *, runs: bool) -> None:
         """Look at what the components ask the kernel for, and where they redirect to."""
@@ -242,7 +257,7 @@ def _side(chain: Chain | None, held: contextlib.ExitStack, running: Running | No
         raise
     except XdpChainError as error:
         return _Tried(Side(names, shadow, f"{error.what}: {error.why}" if error.why else error.what))
-    return _Tried(Side(names, shadow), trial, all(slot.component.frags for slot in chain))
+    return _Tried(Side(names, shadow, sites=trial.sites), trial, all(slot.component.frags for slot in chain))
 
 
 def _takes(ifindex: int) -> bool:

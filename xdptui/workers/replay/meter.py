@@ -21,7 +21,7 @@ class RecordedMeter(Meter):
     def __init__(self, recording: Recording, player: Player) -> None:
         super().__init__()
         self._recording, self._player = recording, player
-        self._made: dict[int, tuple[int, Reading | None, Trends]] = {}
+        self._made: dict[int, tuple[int, Reading | None, Trends[str]]] = {}
 
     def sync(
         self, runnings: Iterable[Running], opened: Iterable[Opened], trace_only: int | None = None
@@ -62,7 +62,7 @@ class RecordedMeter(Meter):
         one = self._recording.reading(self._player.number).counted.get(ifindex or 0)
         return one.note if one else ""
 
-    def _at(self, ifindex: int) -> tuple[Reading | None, Trends]:
+    def _at(self, ifindex: int) -> tuple[Reading | None, Trends[str]]:
         number = self._player.number
         made = self._made.get(ifindex)
         if made is None or made[0] != number:
@@ -77,7 +77,7 @@ class RecordedMeter(Meter):
             self._made[ifindex] = made
         return made[1], made[2]
 
-    def _add(self, trends: Trends, ifindex: int, number: int) -> None:
+    def _add(self, trends: Trends[str], ifindex: int, number: int) -> None:
         reading = self._between(ifindex, number)
         if reading is not None:
             trends.add(reading)

@@ -9,7 +9,7 @@ uapi/linux/bpf.h, which only ever grow at the end.
 
 from __future__ import annotations
 
-from .call import BpfError, Command, Fd
+from .call import BpfError, Command, Fd, memory_of
 from .links import (
     LINK_TRACING,
     LINK_XDP,
@@ -96,6 +96,7 @@ __all__ = [
     "map_poke",
     "map_type_name",
     "map_update",
+    "memory_of",
     "obj_get",
     "obj_pin",
     "prog_bind_map",

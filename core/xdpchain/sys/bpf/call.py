@@ -21,6 +21,8 @@ __all__ = [
     "Fd",
     "Memory",
     "bpf_call",
+    "fdinfo",
+    "memory_of",
     "open_by_id",
     "raise_memlock",
     "read_info",
@@ -169,6 +171,18 @@ def read_info(fd: Fd | int, size: int, ask: bytes = b"") -> bytes:
     room = memory.buffer(ask.ljust(size, b"\0"))
     bpf_call(Command.OBJ_GET_INFO_BY_FD, struct.pack("<IIQ", fd, size, ctypes.addressof(room)))
     return room.raw
+
+
+def memory_of(fd: Fd) -> int:
+    """Bytes of kernel memory that a program or map takes, by the kernel's own account."""
+    return int(fdinfo(fd).get("memlock", "0"))
+
+
+def fdinfo(fd: Fd) -> dict[str, str]:
+    """What proc_pid_fdinfo(5) says of a descriptor."""
+    with open(f"/proc/self/fdinfo/{fd.fileno()}") as lines:
+        pairs = (line.partition(":") for line in lines)
+        return {name: value.strip() for name, _, value in pairs}
 
 
 def text(raw: bytes) -> str:

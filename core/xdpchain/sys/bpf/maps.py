@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
-from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, raise_memlock, read_info, text
+from .call import BpfError, Command, Fd, Memory, bpf_call, fdinfo, open_by_id, raise_memlock, read_info, text
 
 __all__ = [
     "MapInfo",
@@ -272,8 +272,7 @@ def map_poke(fd: Fd, offset: int, data: bytes) -> None:
 
 def map_frozen(fd: Fd) -> bool:
     """Whether user space may write to the map no more (`map_freeze`)."""
-    with open(f"/proc/self/fdinfo/{fd.fileno()}") as lines:
-        return any(line.split() == ["frozen:", "1"] for line in lines)
+    return fdinfo(fd).get("frozen") == "1"
 
 
 def map_freeze(fd: Fd) -> None:

@@ -5,7 +5,16 @@ packets over copies of its maps (`slot_times`). Nothing is added to the chain fo
 
 from __future__ import annotations
 
-from .run_time import LookingCost, RunTime, RunTimes
+from .run_time import LookingCost, RunTime, RunTimes, hold_statistics, runs_of
 from .slot_times import FrameTime, SlotTimes, slot_times
 
-__all__ = ["FrameTime", "LookingCost", "RunTime", "RunTimes", "SlotTimes", "slot_times"]
+__all__ = [
+    "FrameTime",
+    "LookingCost",
+    "RunTime",
+    "RunTimes",
+    "SlotTimes",
+    "hold_statistics",
+    "runs_of",
+    "slot_times",
+]

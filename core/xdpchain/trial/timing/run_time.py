@@ -19,11 +19,12 @@ from xdpchain.errors import NotFound
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
 
-__all__ = ["LookingCost", "RunTime", "RunTimes"]
+__all__ = ["LookingCost", "RunTime", "RunTimes", "hold_statistics", "runs_of"]
 
 PACKET = bytes(64)
 ROUNDS, REPEAT = 3, 50_000
 WHAT = "the kernel's BPF statistics can't be had"
+NEEDS = "They take kernel 5.8 and root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,23 @@ class RunTime:
         return self.last_ns / (self.last_seconds * 1e9) if self.last_seconds > 0 else 0.0
 
 
+def hold_statistics() -> bpf.Fd:
+    """The kernel's statistics, on until the descriptor is closed. Raises PermissionDenied, Unsupported."""
+    try:
+        return bpf.enable_statistics()
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, WHAT, NEEDS) from error
+
+
+def runs_of(prog_id: int) -> tuple[int, int] | None:
+    """Runs of a program while statistics were on, and the ns that they took; None if it is gone."""
+    try:
+        with bpf.prog_by_id(prog_id) as program:
+            return _counted(program)
+    except bpf.BpfError:
+        return None
+
+
 class RunTimes(Closing):
     """Holds the statistics on until it is closed. Not for several threads at once."""
 
@@ -76,7 +94,7 @@ class RunTimes(Closing):
             try:
                 self.cost = _begin(held)
             except bpf.BpfError as error:
-                raise bpf.refusal(error, WHAT, "They take kernel 5.8 and root") from error
+                raise bpf.refusal(error, WHAT, NEEDS) from error
             self._program: bpf.Fd | None = None
             self._number = 0
             self._before, self._start = (0, 0), (0, 0)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way of a packet through the source of a slot: it is replayed on copies of the maps, through a program
+that marks its branches (BPF_PROG_TEST_RUN).
+
+It is a replay: maps have changed since the packet came, other packets are not there, and of a packet that was
+captured in part the rest is missing. Its return code says whether it went as the packet did.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdpchain.bytecode.deciding import Edge
+from xdpchain.bytecode.instructions import patch_maps
+from xdpchain.bytecode.path_marks import WAY_SIZE, WayMarks, mark_way, way_of
+from xdpchain.bytecode.sites import SourceLine
+from xdpchain.closing import Closing
+from xdpchain.errors import InvalidInput, Unsupported, XdpChainError
+from xdpchain.linkage.linkable_slots import Part, gather_parts
+from xdpchain.model.running import Running
+from xdpchain.objects.verdicts import source_of_linkable
+from xdpchain.sys import bpf
+
+from .packets.packet import SHORTEST
+from .reached import load_woven, make_cell
+
+__all__ = ["Replay", "Replayed", "ReplayedLine"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedLine:
+    """A line that ran, in its function. ``branch``: there the way depended on a condition; the line that
+    comes next is where it led. ``line`` is None where the program has no line information; ``insn`` then says
+    which instruction began it.
+    """
+
+    function: str
+    line: SourceLine | None
+    insn: int
+    branch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What the replay of a packet through a slot returned, and the lines that ran."""
+
+    code: int
+    lines: tuple[ReplayedLine, ...]
+
+
+class Replay(Closing):
+    """The slots of a running chain of ours over copies of its maps, until it is closed."""
+
+    def __init__(self, running: Running) -> None:
+        """Raises InvalidInput, KernelRefused and its kin, MapTooLarge."""
+        chain = running.chain
+        if chain is None:
+            raise InvalidInput(
+                f"the way through what runs on {running.interface} can't be replayed",
+                running.note or "it is no chain of xdptui",
+            )
+        with contextlib.ExitStack() as held:
+            self._parts = gather_parts(chain, running, held, cloning=True)
+            self._cell = held.enter_context(make_cell(WAY_SIZE))
+            self._loaded: dict[int, tuple[bpf.Fd, WayMarks]] = {}
+            self._held = held.pop_all()
+
+    def run(self, slot: int, packet: bytes) -> Replayed:
+        """A packet as it came to a slot. Raises KernelRefused and its kin, Unsupported."""
+        part = self._parts[slot]
+        if slot not in self._loaded:
+            self._loaded[slot] = self._load(part)
+        program, marks = self._loaded[slot]
+        bpf.map_update(self._cell, bytes(4), bytes(WAY_SIZE))
+        try:
+            ran = bpf.prog_test_run(program, packet.ljust(SHORTEST, b"\0"))
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the replay can't be run") from error
+        passed = marks.passed(bpf.map_lookup(self._cell, bytes(4), WAY_SIZE))
+        return Replayed(ran.code, tuple(_lines(part, marks, passed)))
+
+    def _load(self, part: Part) -> tuple[bpf.Fd, WayMarks]:
+        unit = part.unit
+        code = patch_maps(unit.instructions, unit.references, {n: fd.fileno() for n, fd in part.maps.items()})
+        marks = mark_way(code, unit.stack[0] if unit.stack else 0, self._cell.fileno())
+        if marks is None:
+            raise Unsupported(
+                f"the way through {part.slot.name} can't be seen",
+                f"it uses {unit.stack[0]} bytes of stack, which leaves no room for a mark of each branch",
+            )
+        return self._held.enter_context(load_woven(unit, marks.woven, part.slot.component)), marks
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def replay_packet(running: Running, arrivals: Sequence[bytes]) -> dict[int, Replayed | str]:
+    """The way of one packet, as it came to each slot: by slot its replay, or why there is none."""
+    found: dict[int, Replayed | str] = {}
+    try:
+        with Replay(running) as replay:
+            for slot, data in enumerate(arrivals):
+                try:
+                    found[slot] = replay.run(slot, data)
+                except XdpChainError as error:
+                    found[slot] = error.why or error.what
+    except XdpChainError as error:
+        return dict.fromkeys(range(len(arrivals)), error.why or error.what)
+    return found
+
+
+def _lines(part: Part, marks: WayMarks, passed: frozenset[Edge]) -> list[ReplayedLine]:
+    source = source_of_linkable(part.unit)
+    found: list[ReplayedLine] = []
+    for at, led in way_of(part.unit.instructions, passed):
+        line, function, branch = source.line(at), source.function(at), led is not None
+        last = found[-1] if found else None
+        if last is not None and last.line == line and (line is not None or not (branch or last.branch)):
+            if branch and not last.branch:
+                found[-1] = ReplayedLine(function, line, last.insn, True)
+            continue
+        found.append(ReplayedLine(function, line, at, branch))
+    return found

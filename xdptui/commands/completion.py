@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the shells' completions ask for: ``xdptui --complete KIND WORD...`` prints slots or maps."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from xdpchain.errors import XdpChainError
+from xdpchain.maps import map_refs
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import survey
+from xdptui.outcome import Talk, write
+
+__all__ = ["run"]
+
+PLAIN: Final = re.compile(r"[A-Za-z0-9_.:@+-]+")
+"""What may be offered: bash expands the words that it is given, and others choose these names."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """``arguments``: the kind, and the words of the command line so far. Nothing to offer is no error."""
+    kind, *words = arguments
+    offers: list[str] = []
+    with contextlib.suppress(XdpChainError, OSError):  # no root, or it went away: then nothing is known
+        offers += KINDS[kind](survey(Talk.of(words).netns), words)
+    write("\n".join(dict.fromkeys(offer for offer in offers if PLAIN.fullmatch(offer))))
+    return 0
+
+
+def _slots(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
+    """The slots of the interface that is named, by name and by number."""
+    for running in _named(runnings, words):
+        chain = running.chain or running.shown or ()
+        yield from (slot.name for slot in chain)
+        yield from (str(index) for index, _ in enumerate(chain))
+
+
+def _maps(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
+    """The maps of the slot that is named after the interface."""
+    for running in _named(runnings, words):
+        after = words[words.index(running.interface.name) + 1 :]
+        for index, slot in enumerate(running.chain or running.shown or ()):
+            if slot.name in after or str(index) in after:
+                yield from (ref.name for ref in map_refs(running, index))
+
+
+def _maps_of_slots(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[str]:
+    """SLOT:NAME, of the interfaces that are named, or of all."""
+    for running in list(_named(runnings, words)) or runnings:
+        for index, slot in enumerate(running.chain or running.shown or ()):
+            yield from (f"{slot.name}:{ref.name}" for ref in map_refs(running, index))
+
+
+def _named(runnings: Sequence[Running], words: Sequence[str]) -> Iterator[Running]:
+    return (running for running in runnings if running.interface.name in words)
+
+
+KINDS: Final[dict[str, Callable[[Sequence[Running], Sequence[str]], Iterator[str]]]] = {
+    "slots": _slots,
+    "maps": _maps,
+    "maps-of-slots": _maps_of_slots,
+}

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers out of chosen maps (`xdptui export --map SLOT:NAME`), so many of each map at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from xdpchain.closing import Closing
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.maps import MapTable, Plain, map_refs, open_map
+from xdpchain.model.chain import MapRef, Slot
+from xdpchain.model.running import Running
+from xdptui.export.metrics import MAP_COMPLETE, MAP_METRICS, MAP_VALUE, Value, slot_labels
+
+__all__ = ["MOST_NUMBERS", "ChosenMap", "MapValues", "numbers"]
+
+MOST_NUMBERS: Final = 256
+"""Series that one map can make."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenMap:
+    """A slot, by its number or name, and the name of a map of its."""
+
+    slot: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> ChosenMap:
+        """Raises InvalidInput."""
+        slot, _, name = text.partition(":")
+        if not (slot and name):
+            todo = "Write SLOT:NAME, such as xdp_firewall:blocked; `xdptui maps IF` lists them"
+            raise InvalidInput(f"{text!r} names no map", "it takes a slot and a map", todo)
+        return cls(slot, name)
+
+    def __str__(self) -> str:
+        return f"{self.slot}:{self.name}"
+
+    def found(self, running: Running) -> Iterator[tuple[int, Slot, MapRef]]:
+        """The slots, with their places, and their maps that are meant on an interface."""
+        for index, slot in enumerate(running.chain or running.shown or ()):
+            if self.slot in (str(index), slot.name):
+                for ref in map_refs(running, index):
+                    if ref.name == self.name:
+                        yield index, slot, ref
+
+
+class MapValues(Closing):
+    """Keeps the maps open between scrapes, for as long as their slots run."""
+
+    metrics = MAP_METRICS
+
+    def __init__(self, chosen: Sequence[ChosenMap]) -> None:
+        self._chosen = chosen
+        self._open: dict[tuple[int, str, int], MapTable] = {}
+
+    def read(self, runnings: Sequence[Running]) -> Iterator[Value]:
+        """What they hold now; nothing of a map that can't be browsed. Raises PermissionDenied."""
+        wanted = {
+            (running.interface.ifindex, slot.key, ref.id): (running, index, slot)
+            for running in runnings
+            for chosen in self._chosen
+            for index, slot, ref in chosen.found(running)
+        }
+        for gone in self._open.keys() - wanted.keys():
+            self._open.pop(gone).close()
+        for key, (running, index, slot) in wanted.items():
+            try:
+                if key not in self._open:
+                    self._open[key] = open_map(running, index, str(key[2]))
+            except NotFound:  # it went away meanwhile
+                continue
+            yield from _values(self._open[key], slot_labels(running, slot))
+
+    def absent(self, runnings: Iterable[Running]) -> list[ChosenMap]:
+        """Those that no chain has now."""
+        here = tuple(runnings)
+        return [chosen for chosen in self._chosen if not any(any(chosen.found(one)) for one in here)]
+
+    def close(self) -> None:
+        for table in self._open.values():
+            table.close()
+        self._open.clear()
+
+
+def _values(table: MapTable, labels: tuple[str, ...]) -> Iterator[Value]:
+    labels = (*labels, table.shape.name)
+    entries = [] if table.shape.closed else list(table.entries(MOST_NUMBERS + 1))
+    found = [
+        Value(MAP_VALUE, (*labels, entry.label, member), number)
+        for entry in entries
+        for member, number in islice(numbers(entry.value), MOST_NUMBERS + 1)
+    ]
+    yield from found[:MOST_NUMBERS]
+    whole = not table.shape.closed and max(len(entries), len(found)) <= MOST_NUMBERS
+    yield Value(MAP_COMPLETE, labels, float(whole))
+
+
+def numbers(value: Plain | None, member: str = "") -> Iterator[tuple[str, float]]:
+    """The numbers in a value, by member: ``packets``, ``by_port[2].bytes``; "" for a value that is one. Text,
+    addresses and names of enumerators are none.
+    """
+    match value:
+        case int() | float():
+            yield member, float(value)
+        case dict():
+            for name, inner in value.items():
+                yield from numbers(inner, f"{member}.{name}" if member else name)
+        case list():
+            for i, inner in enumerate(value):
+                yield from numbers(inner, f"{member}[{i}]")

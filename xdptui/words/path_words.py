@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The replayed way of a packet through the source of its slots, in words and for JSON. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xdpchain.follow.followed import Followed, Step, View
+from xdpchain.follow.pcapng import code_name
+from xdpchain.trial.replay import Replayed, ReplayedLine
+from xdptui.words.printable import printable
+
+__all__ = ["Paths", "arrivals", "path_document", "path_lines"]
+
+Paths = Mapping[int, Replayed | str]
+"""By slot of a followed packet: its replay, or why there is none."""
+
+
+def arrivals(packet: Followed) -> Iterator[tuple[Step, View]]:
+    """Each slot that ran, and the packet as it came to it."""
+    view = packet.entry
+    for step in packet.steps:
+        yield step, view
+        view = step.view
+
+
+def path_lines(step: Step, view: View, path: Replayed | str) -> list[str]:
+    """What the replay is worth, then a line for each line that ran; → stands where a condition led on."""
+    if isinstance(path, str):
+        return [f"no path through {printable(step.name)}: {printable(path)}"]
+    same = path.code == step.code
+    doubt = "" if same else f", which returned {code_name(path.code)} instead of {code_name(step.code)}"
+    cut = f", of {len(view.head)} of its {view.length} bytes" if len(view.head) < view.length else ""
+    lines = [f"path through {printable(step.name)}, replayed on copies of its maps{cut}{doubt}:"]
+    came = " "
+    for one in path.lines:
+        lines.append(f"{came} {_place(one)}")
+        came = "→" if one.branch else " "
+    return lines
+
+
+def _place(one: ReplayedLine) -> str:
+    if one.line is None:
+        return f"{one.function or 'the program'}, instruction {one.insn}"
+    return f"{one.line.file}:{one.line.number}  {one.line.text}"
+
+
+def path_document(step: Step, path: Replayed | str) -> dict[str, Any]:
+    """``{"replayed", "same", "code", "lines", "why"}`` of docs/cli.md."""
+    if isinstance(path, str):
+        return {"replayed": False, "same": None, "code": None, "lines": [], "why": path}
+    lines = [
+        {
+            "function": one.function,
+            "file": one.line.file if one.line else None,
+            "line": one.line.number if one.line else None,
+            "text": one.line.text if one.line else f"instruction {one.insn}",
+            "branch": one.branch,
+        }
+        for one in path.lines
+    ]
+    return {"replayed": True, "same": path.code == step.code, "code": path.code, "lines": lines, "why": ""}
