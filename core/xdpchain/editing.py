@@ -8,6 +8,7 @@ pinned on the interface follow it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,7 +18,8 @@ from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.change.transaction import LOCK_TIMEOUT, Change
 from xdpchain.errors import RaceLost, XdpChainError
-from xdpchain.model.chain import Chain
+from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
+from xdpchain.model.chain import Chain, Interface
 from xdpchain.model.pending_change import State
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
@@ -58,15 +60,20 @@ def apply(
     for that, another one raises Busy. ``warn`` is told what went wrong beside the change (a journal that
     can't be written).
     """
-    return transaction.apply(
-        plan,
-        hooks=(_EndFollowing(), Journal(), _KeepCounting()),
-        progress=progress,
-        cancelled=cancelled,
-        lock_timeout=lock_timeout,
-        confirm=confirm,
-        warn=warn,
-    )
+    keeping = _KeepMaps()
+    try:
+        return transaction.apply(
+            plan,
+            hooks=(_EndFollowing(), keeping, Journal(), _KeepCounting()),
+            progress=progress,
+            cancelled=cancelled,
+            lock_timeout=lock_timeout,
+            confirm=confirm,
+            warn=warn,
+        )
+    except BaseException:
+        keeping.look_again(plan.running.interface)
+        raise
 
 
 def edit(
@@ -154,6 +161,34 @@ class _EndFollowing:
 
     def after(self, change: Change, after: Running) -> str:
         return ""
+
+
+class _KeepMaps:
+    """Pins the maps of slots that leave, where the plan says so, before anything lets go of them; and keeps
+    no longer what a chain has.
+    """
+
+    def __init__(self) -> None:
+        self._kept = False
+
+    def before(self, change: Change) -> None:
+        forget_kept(overdue())
+        if change.plan.keep_maps:
+            stay = {slot.key for slot in change.plan.candidate}
+            self._kept = True
+            leaving = [slot for slot in change.now.chain or () if slot.key not in stay]
+            keep_maps(change.now.interface, leaving)
+
+    def after(self, change: Change, after: Running) -> str:
+        forget_kept({ref.id for slot in after.chain or () for ref in slot.component.maps})
+        return ""
+
+    def look_again(self, where: Interface) -> None:
+        """After a change that failed: whether it took effect or not, what runs now needs no keeping."""
+        if self._kept:
+            with contextlib.suppress(XdpChainError):
+                chain = look(where.name, where.netns).chain
+                forget_kept({ref.id for slot in chain or () for ref in slot.component.maps})
 
 
 class _KeepCounting:

@@ -183,7 +183,7 @@ FEATURES = (
     Feature("packets in fragments (`xdp.frags`)", _main("return bpf_xdp_get_buff_len(ctx) ? 2 : 1;", "xdp.frags")),
     Feature(
         "512 bytes of stack, all that there are",
-        _main("volatile char deep[504]; deep[ctx->rx_queue_index & 255] = 1; return deep[3] ? 2 : 1;"),
+        _main("volatile char deep[511]; deep[ctx->rx_queue_index & 255] = 1; return deep[3] ? 2 : 1;"),
         why="the chain needs 16 (static) or up to 32 of them (tailcall)",
     ),
     Feature("no types at all (no `-g`)", _main("return 2;"), flags=("-g0",),

@@ -18,8 +18,8 @@ from xdpchain.model.actions import ALL_ACTIONS, Action, ActionSet
 from xdpchain.model.chain import Chain, Component, Linkage, Slot
 from xdpchain.model.counting import Counting, Layout, SiteTerms, Source, slot_key
 from xdpchain.model.counts import CODES, SlotCounts
-from xdpchain.model.flow import KINDS, Way, counted_ways, kind_of, ways_of
-from xdpchain.model.paths import RETURN
+from xdpchain.model.flow import KINDS, STRAIGHT, Way, counted_ways, kind_of, ways_of
+from xdpchain.model.paths import RETURN, entry
 from xdpchain.model.policy import Answer, Policy
 
 PASS_ON = ActionSet.of(Action.PASS)
@@ -45,6 +45,8 @@ def chains(draw: st.DrawFn) -> Chain:
         if draw(st.integers(0, 3)) == 0:
             chain = chain.retune(index, shadow=True)
         if draw(st.integers(0, 3)) == 0:
+            chain = chain.retune(index, off=True)
+        if draw(st.integers(0, 3)) == 0:
             may = draw(action_sets.filter(bool))
             chain = chain.police(index, Policy(may, draw(st.sampled_from(Answer))))
     return chain
@@ -68,7 +70,12 @@ def test_the_counters_tell_all_ways(chain: Chain, data: st.DataObject) -> None:
     decided: Counter[tuple[int, int | None, int]] = Counter()
     ways = ways_of(chain)
     for size in data.draw(st.lists(st.integers(60, 9000), max_size=12)):
-        at = 0
+        at = entry(chain)
+        if at == length:
+            way = ways[STRAIGHT.slot, STRAIGHT.kind]
+            counter = values[counters[way.slot, way.kind][None]]
+            counter[0] += 1
+            counter[1] += size
         while 0 <= at < length:
             way = ways[at, data.draw(st.sampled_from(sorted(possible[at])))]
             size += 0 if keeps[at] else data.draw(st.integers(-9, 9))

@@ -137,8 +137,8 @@ def test_damaged_manifests_are_refused(data: st.DataObject) -> None:
 
 
 def test_a_newer_manifest_says_so() -> None:
-    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":4')
-    with pytest.raises(InvalidInput, match="format 4"):
+    newer = Manifest(CHAIN, AUTHOR).encode().replace(b'"format":1', b'"format":5')
+    with pytest.raises(InvalidInput, match="format 5"):
         Manifest.decode(newer)
 
 

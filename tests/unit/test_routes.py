@@ -135,10 +135,12 @@ def two_of_the_same_slots(draw: st.DrawFn) -> tuple[Chain, Chain]:
     length = draw(st.integers(1, 5))
     first, second = draw(routed(length)), draw(routed(length))
     keys = dict(zip((s.key for s in second), (s.key for s in first), strict=True))
+    off = draw(st.lists(st.booleans(), min_size=length, max_size=length))
     slots = [
-        replace(s, key=keys[s.key], routes=tuple(replace(r, target=keys[r.target]) for r in s.routes))
-        for s in second
+        replace(s, key=keys[s.key], routes=tuple(replace(r, target=keys[r.target]) for r in s.routes), off=no)
+        for s, no in zip(second, off, strict=True)
     ]
+    first = replace(first, slots=tuple(replace(s, off=no) for s, no in zip(first, off, strict=True)))
     return first, replace(second, slots=tuple(slots))
 
 

@@ -157,6 +157,7 @@ def runnings(draw: st.DrawFn) -> Running:
             replace(
                 one,
                 shadow=draw(st.booleans()),
+                off=draw(st.booleans()),
                 policy=draw(st.sampled_from((None, Policy(ActionSet.parse("PD"))))) if counters else None,
                 routes=tuple(
                     Route(code, draw(st.sampled_from(slots[i + 1 :])).key)
@@ -388,7 +389,7 @@ def test_interfaces_that_run_the_same_are_one_entry() -> None:
 
 WRITTEN = {
     Chain: {"slots", "linkage", "mode", "counters", "dispatcher_version"},
-    Slot: {"component", "config", "routes", "shadow", "policy"},
+    Slot: {"component", "config", "routes", "shadow", "off", "policy", "entries"},
     Component: {
         "name",
         "object",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.spec.places import place_of
@@ -28,6 +29,10 @@ policies = st.builds(
     lambda mask, answer: Policy(ActionSet(mask | 0b110), answer), st.integers(0, 31), st.sampled_from(Answer)
 )
 
+map_keys = st.text(st.sampled_from("abc01./:"), min_size=1, max_size=9)
+map_values = st.text(st.sampled_from('ab01"{}[]=,'), min_size=1, max_size=9)
+map_entries = st.dictionaries(map_keys, map_values, min_size=1, max_size=2)
+
 loadable = st.builds(
     SlotSpec,
     object=texts,
@@ -36,12 +41,16 @@ loadable = st.builds(
     priority=st.none() | st.integers(0, MAX_PRIORITY),
     actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
     shadow=st.booleans(),
+    off=st.booleans(),
     policy=st.none() | policies,
     globals=st.dictionaries(texts, texts | st.integers(0, 10**20).map(str), max_size=3).map(
         lambda values: tuple(sorted(values.items()))
     ),
     map_entries=st.dictionaries(texts, st.integers(1, MOST_ENTRIES), max_size=3).map(
         lambda entries: tuple(sorted(entries.items()))
+    ),
+    entries=st.dictionaries(texts, map_entries, max_size=1).map(
+        lambda maps: tuple(MapEntry(name, key, value) for name in maps for key, value in maps[name].items())
     ),
     pin_path=st.none() | texts,
     instance=st.none() | texts,

@@ -314,6 +314,7 @@ def _load(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
     )
+    parser.add_argument("--off", action="store_true", help="give it its place and its maps, but don't run it")
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
@@ -327,6 +328,9 @@ def _unload(parser: argparse.ArgumentParser) -> None:
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    parser.add_argument(
+        "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
+    )
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
@@ -345,6 +349,14 @@ def _set(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="go on whatever it returns; --no-shadow: let its verdicts count",
     )
+    switch = parser.add_mutually_exclusive_group()
+    switch.add_argument(
+        "--off",
+        action="store_const",
+        const=True,
+        help="don't run it; it keeps its place, id, maps and counts",
+    )
+    switch.add_argument("--on", dest="off", action="store_const", const=False, help="run it again")
     _counters(parser)
 
 
@@ -421,6 +433,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
         help="where to (default, and -: standard output); a spec that is there is updated, its comments stay",
     )  # fmt: skip
     parser.add_argument("--objects", metavar="DIR", help="write the object files out of the kernel, into DIR")
+    parser.add_argument("--maps", action="store_true", help="write down what their maps hold, too")
     parser.add_argument("--force", action="store_true", help="replace FILE, whatever is in it")
 
 
@@ -674,6 +687,7 @@ def _clean(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="also those that can't be proved stale from here"
     )
+    parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
 
 
 def _detach(parser: argparse.ArgumentParser) -> None:
@@ -687,7 +701,10 @@ CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "load": (_load, "add programs to the chain of an interface"),
     "unload": (_unload, "remove programs from the chain of an interface"),
     "move": (_move, "move a slot, with a priority to match"),
-    "set": (_set, "change a slot's priority, actions or shadow, or the chain's counters"),
+    "set": (
+        _set,
+        "change a slot's priority, actions or shadow, switch it off or on, or the chain's counters",
+    ),
     "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
     "relink": (_relink, "move a running chain to another linkage"),
     "adopt": (_adopt, "make somebody else's single program a chain's first slot, its maps kept"),

@@ -8,6 +8,7 @@ from argparse import Namespace
 
 from xdpchain.change.stale import StalePins, clean
 from xdpchain.errors import XdpChainError
+from xdpchain.linkage.kept_maps import forget_kept, kept_maps
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.permissions import require_capabilities
@@ -30,6 +31,9 @@ def run(options: Namespace) -> int:
     left = [one for one in runnings if one.following is not None and not one.following.alive]
     followed = [_taken_back(one, options.dry_run) for one in left]
     found = clean(dry_run=options.dry_run, ifindex=ifindex, force=options.force)
+    kept = tuple(one for one in kept_maps() if options.kept and ifindex in (None, one.ifindex))
+    if not options.dry_run:
+        forget_kept(kept)
     if options.json:
         pins = [
             {
@@ -45,10 +49,23 @@ def run(options: Namespace) -> int:
             {"interface": one.interface.name, "taken_back": not why and not options.dry_run, "why_not": why}
             for one, why in zip(left, followed, strict=True)
         ]
-        write(json.dumps({"dry_run": options.dry_run, "pins": pins, "followed": chains}, indent=2))
+        write(
+            json.dumps(
+                {
+                    "dry_run": options.dry_run,
+                    "pins": pins,
+                    "followed": chains,
+                    "kept_maps": [one.map_id for one in kept],
+                },
+                indent=2,
+            )
+        )
     else:
         lines = [_chain(one, why, options) for one, why in zip(left, followed, strict=True)]
-        write("\n".join([*lines, *(_line(one, options) for one in found)]) or "no stale pins")
+        done = "would be let go of" if options.dry_run else "let go of"
+        lines += [_line(one, options) for one in found]
+        lines += [f"map {one.map_id}, kept from an unloaded slot: {done}" for one in kept]
+        write("\n".join(lines) or "no stale pins")
     return 0
 
 

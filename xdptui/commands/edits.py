@@ -45,6 +45,7 @@ class Proposal:
     notes: tuple[str, ...] = ()
     adoption: Adoption | None = None
     undo: Undo | None = None
+    keep_maps: bool = False
 
     def plan(self, running: Running) -> Plan:
         """How ``running`` becomes the candidate. Raises what `make_plan` raises."""
@@ -53,6 +54,7 @@ class Proposal:
             self.candidate,
             adopts=self.adoption.program if self.adoption else None,
             restores=self.undo.restores if self.undo else None,
+            keep_maps=self.keep_maps,
         )
 
 
@@ -82,7 +84,7 @@ def _load(given: Namespace) -> Edit:
         values.map_entries(given.map_entries),
     )
     policy = values.policy(given.may, given.otherwise)
-    slots = tuple(replace(slot, shadow=given.shadow, policy=policy) for slot in slots)
+    slots = tuple(replace(slot, shadow=given.shadow, off=given.off, policy=policy) for slot in slots)
     uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     if remark:
         notes = (*notes, remark)
@@ -138,16 +140,14 @@ def _unload(given: Namespace) -> Edit:
     ids = [values.number(text, "program id") for text in given.ids or ()]
 
     def make(running: Running) -> Proposal:
-        chain = running.chain
+        chain = running.chain or Chain()
         if given.all:
-            return Proposal(replace(chain or Chain(), slots=()))
-        if ids:
+            left = replace(chain, slots=())
+        else:
             _editable(running)
-            return Proposal((chain or Chain()).remove([_with_id(running, number) for number in ids]))
-        _editable(running)
-        return Proposal(
-            (chain or Chain()).remove([values.slot(chain, s, running.interface) for s in given.slots])
-        )
+            slots = [values.slot(running.chain, text, running.interface) for text in given.slots]
+            left = chain.remove(slots or [_with_id(running, number) for number in ids])
+        return Proposal(left, keep_maps=given.keep_maps)
 
     return Edit(make, repeatable=not any(text.isdecimal() for text in given.slots))
 
@@ -187,10 +187,13 @@ def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
     policy = values.policy(given.may, given.otherwise)
-    tunes = bool(routes) or any(one is not None for one in (priority, actions, given.shadow, given.may))
+    tunes = bool(routes) or any(
+        one is not None for one in (priority, actions, given.shadow, given.off, given.may)
+    )
     if not tunes and given.counters is None:
         raise UsageError(
-            "say what to set", todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow or --[no-]counters"
+            "say what to set",
+            todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow, --off, --on or --[no-]counters",
         )
     if tunes and given.slot is None:
         raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
@@ -203,7 +206,7 @@ def _set(given: Namespace) -> Edit:
         if tunes:
             index = values.slot(chain, given.slot, running.interface)
             key = (chain or Chain()).slots[index].key
-            chain = (chain or Chain()).retune(index, priority, actions, given.shadow)
+            chain = (chain or Chain()).retune(index, priority, actions, given.shadow, given.off)
             chain = values.routed(chain, chain.position(key), routes, running.interface)
             if given.may is not None:
                 chain = chain.police(chain.position(key), policy)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from xdpchain.errors import NotFound, NotOurs
-from xdpchain.model.chain import Chain
+from xdpchain.maps.filling import with_contents
+from xdpchain.model.chain import Chain, Interface
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.permissions import require_capabilities
@@ -27,6 +28,9 @@ def run(options: Namespace) -> int:
     runnings, warnings = _found(options.interfaces, options.netns)
     output = None if options.output == STDIN else options.output
     chains = [(running.interface, _chain(running)) for running in runnings]
+    if options.maps:
+        chains, left_out = _with_contents(chains)
+        warnings += left_out
     made = saved(chains, objects=options.objects, beside=output)
     warnings += made.warnings
     warnings += [
@@ -82,6 +86,20 @@ def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], lis
             "By its name, an interface is written down as one that shall run nothing",
         )
     return list(found.values()), warnings
+
+
+def _with_contents(
+    chains: Sequence[tuple[Interface, Chain | None]],
+) -> tuple[list[tuple[Interface, Chain | None]], list[str]]:
+    """The same with what their maps hold; and which maps are left out."""
+    found: list[tuple[Interface, Chain | None]] = []
+    left_out: list[str] = []
+    for where, chain in chains:
+        if chain is not None:
+            chain, without = with_contents(chain, where.netns)
+            left_out += (f"{where}: not written down: {one}" for one in without)
+        found.append((where, chain))
+    return found, left_out
 
 
 def _chain(running: Running) -> Chain | None:

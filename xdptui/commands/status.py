@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
+from itertools import groupby
 
+from xdpchain.linkage.kept_maps import LONGEST, KeptMap, kept_maps
 from xdpchain.observe.behind import programs_behind
+from xdpchain.observe.beside import beside
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.pending_pins import boot_clock
 from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.status_table import status_table
+from xdptui.words.beside_words import beside_lines
+from xdptui.words.printable import printable
 from xdptui.workers.readings import totals
 
 __all__ = ["run"]
@@ -25,8 +31,25 @@ def run(options: Namespace) -> int:
         found = (look(options.interface, options.netns),)
     entries = [(running, totals(running)) for running in found]
     behind = {running.interface.ifindex: programs_behind(running) for running in found}
+    kept = kept_maps()
+    # Some dozen messages to the kernel: only where one interface is looked at.
+    seen = beside(found[0]) if options.interface and (options.json or options.verbose) else None
     if options.json:
-        write(json.dumps(documents.status(entries, boot_clock(), behind), indent=2))
-    else:
-        write(status_table(entries, boot_clock(), behind))
+        document = documents.status(entries, boot_clock(), kept, behind)
+        if seen is not None:
+            document["interfaces"][0]["beside"] = documents.beside(seen)
+        write(json.dumps(document, indent=2))
+        return 0
+    write(status_table(entries, boot_clock(), behind))
+    if seen is not None:
+        write("\n".join(["    beside XDP:", *(f"      {line}" for line in beside_lines(seen))]))
+    _write_kept(kept, boot_clock())
     return 0
+
+
+def _write_kept(kept: Sequence[KeptMap], now: float) -> None:
+    """Maps of slots that were unloaded together, a line each."""
+    for (since, ifindex, _), some in groupby(kept, key=lambda one: (one.since, one.ifindex, one.inode)):
+        names = ", ".join(f"{printable(one.name)} ({one.map_id})" for one in some)
+        left = (since + LONGEST - now) / 3600
+        write(f"maps of slots unloaded from ifindex {ifindex}, kept for another {left:.0f} h: {names}")

@@ -12,6 +12,7 @@ from xdpchain.change.kernel_warnings import with_kernel_warnings
 from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.choice import choose
+from xdpchain.maps.filling import differing
 from xdpchain.model.chain import Chain, Component
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
@@ -108,7 +109,8 @@ def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, 
         if running.armed is not None:
             notes.append(f"a change of {running.interface} waits to be confirmed: it may be rolled back")
         components = wanted.components[target.entry]
-        return candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps), tuple(notes)
+        made = candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps)
+        return differing(made, target.netns), tuple(notes)
 
     return make
 

@@ -65,6 +65,7 @@ SLOT_INFO: Final = Metric(
     "1, with what may change about a slot: join it by netns, interface, component and key.",
     (*_SLOT, "slot", "priority", "actions", "shadow", "prog_id", "tag"),
 )
+SLOT_ON: Final = Metric("xdp_slot_on", "gauge", "1 if the slot runs, 0 if it is off.", _SLOT)
 CHAIN_INFO: Final = Metric(
     "xdp_chain_info",
     "gauge",
@@ -148,7 +149,7 @@ UP: Final = Metric("xdptui_up", "gauge", "1 if the kernel could be read, 0 if no
 SECONDS: Final = Metric("xdptui_scrape_seconds", "gauge", "How long reading the kernel took.", ())
 
 METRICS: Final = (
-    SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, CHAIN_INFO, SLOTS, COUNTED,
+    SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, SLOT_ON, CHAIN_INFO, SLOTS, COUNTED,
     RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
     UP, SECONDS,
 )  # fmt: skip
@@ -206,6 +207,7 @@ def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> I
                 str(slot.shadow).lower(), "" if slot.id is None else str(slot.id), component.tag or "",
             )  # fmt: skip
             yield Value(SLOT_INFO, (*labels, *shown), 1)
+            yield Value(SLOT_ON, labels, float(not slot.off))
             counts = sample.slots.get(slot.key) if sample else None
             if counts is not None:
                 yield from _counts(SLOT_PACKETS, SLOT_BYTES, labels, counts)

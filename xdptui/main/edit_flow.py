@@ -32,6 +32,7 @@ class EditFlow(Controller):
             "routes": self.routes,
             "policy": self.policy,
             "shadow": self.shadow,
+            "off": self.off,
             "priority": self.priority,
             "counters": self.counters,
             "relink": self.relink,
@@ -128,6 +129,13 @@ class EditFlow(Controller):
         slot = self.session.slot
         if self._desk.needs_slot():
             self.edit(lambda chain: chain.retune(slot, shadow=not chain.slots[slot].shadow), slot)
+
+    # Off and on
+
+    def off(self) -> None:
+        slot = self.session.slot
+        if self._desk.needs_slot():
+            self.edit(lambda chain: chain.retune(slot, off=not chain.slots[slot].off), slot)
 
     # Priority
 

@@ -20,13 +20,15 @@ from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
+    from xdpchain.linkage.kept_maps import KeptMap
     from xdpchain.observe.behind import Behind
+    from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
-__all__ = ["counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
+__all__ = ["beside", "counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
 
 Document = dict[str, Any]
 
@@ -34,17 +36,29 @@ Document = dict[str, Any]
 def status(
     entries: Sequence[tuple[Running, Sample | None]],
     now: float = 0.0,
+    kept: Sequence[KeptMap] = (),
     behind: Mapping[int, Sequence[Behind]] = {},
 ) -> Document:
-    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``behind`` what stands behind the programs
-    of an ifindex.
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of slots
+    that were unloaded, ``behind`` what stands behind the programs of an ifindex.
     """
     return {
         "interfaces": [
             interface(running, sample, now)
             | {"behind": [_behind(one) for one in behind.get(running.interface.ifindex, ())]}
             for running, sample in entries
-        ]
+        ],
+        "kept_maps": [
+            {
+                "id": one.map_id,
+                "name": one.name,
+                "ifindex": one.ifindex,
+                "netns_inode": one.inode,
+                "seconds": round(now - one.since),
+                "pin": one.pin,
+            }
+            for one in kept
+        ],
     }
 
 
@@ -99,6 +113,24 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
     }
 
 
+def beside(seen: Beside) -> Document:
+    """``interfaces[].beside`` of ``status IF``."""
+    return {
+        "found": [
+            {
+                "what": one.what,
+                "at": one.at,
+                "name": one.name,
+                "program": one.prog_id,
+                "in_hw": one.in_hw,
+                "text": one.text,
+            }
+            for one in seen.found
+        ],
+        "unseen": list(seen.unseen),
+    }
+
+
 def _armed(armed: PendingChange, now: float) -> Document:
     return {
         "state": armed.state.value,
@@ -150,6 +182,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "actions": list(one.actions.names()),
         "routes": routes(chain, one),
         "shadow": one.shadow,
+        "off": one.off,
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,

@@ -75,6 +75,7 @@ def _state(moment: Moment) -> dict[str, Any]:
                 "policy": slot.policy and str(slot.policy),
                 "routes": routes(moment.chain or Chain(), slot),
                 "shadow": slot.shadow,
+                "off": slot.off,
                 "sha256": slot.component.object.sha256 if slot.component.object else None,
                 "path": slot.component.object.path if slot.component.object else None,
             }

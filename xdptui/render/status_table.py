@@ -135,6 +135,8 @@ def _slot(slot: Slot) -> Row:
     number = "-" if slot.id is None else str(slot.id)
     name = printable(slot.name)
     actions = f"{slot.actions} (in shadow: goes on after any)" if slot.shadow else str(slot.actions)
+    if slot.off:
+        actions = f"{slot.actions} (off: does not run)"
     return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", actions)
 
 

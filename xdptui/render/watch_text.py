@@ -15,7 +15,7 @@ from xdptui.words.rates import Rates, Reading
 __all__ = ["reading_document", "reading_table"]
 
 NAME = 20
-SHADOW = " (shadow)"
+SHADOW, OFF = " (shadow)", " (off)"
 
 
 def reading_table(running: Running, reading: Reading | None, why: str) -> str:
@@ -31,7 +31,7 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     lines.append(f"  {'':2} {'Program':{NAME}} {'pkt/s':>6} {''.join(codes)} {'B/s':>6} {'packets':>8}")
     for i, slot in enumerate(chain or ()):
         rates, totals = reading.rates.get(slot.key), reading.totals.get(slot.key)
-        lines.append(_row(str(i), slot.name, rates, totals, slot.shadow))
+        lines.append(_row(str(i), slot.name, rates, totals, OFF * slot.off or SHADOW * slot.shadow))
     last = "in the end" if chain or running.hook is None else running.hook.name
     lines.append(_row("", last, reading.verdict_rates, reading.verdict_totals))
     return "\n".join(lines)
@@ -48,10 +48,10 @@ def _head(running: Running) -> str:
     return ", ".join(words)
 
 
-def _row(number: str, name: str, rates: Rates | None, totals: Rates | None, shadow: bool = False) -> str:
+def _row(number: str, name: str, rates: Rates | None, totals: Rates | None, mark: str = "") -> str:
     shown = printable(name)
-    if shadow:  # the mark stays where the name is cut
-        shown = f"{shown[: NAME - len(SHADOW)]}{SHADOW}"
+    if mark:  # it stays where the name is cut
+        shown = f"{shown[: NAME - len(mark)]}{mark}"
     shown = shown[:NAME]
     total = short(totals.all_packets) if totals else UNKNOWN
     if rates is None:
@@ -76,6 +76,7 @@ def reading_document(running: Running, reading: Reading | None, why: str) -> dic
                 "id": slot.id,
                 "key": slot.key,
                 "shadow": slot.shadow,
+                "off": slot.off,
                 "counters": _amounts(totals, whole=True),
                 "rates": _amounts(rates),
             }

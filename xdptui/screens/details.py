@@ -27,7 +27,9 @@ __all__ = ["DetailsScreen"]
 
 
 class DetailsScreen(Dialog[None]):
-    """Tabs: overview, maps, translated code, native code. ``was`` is the running slot, None for a new one."""
+    """Tabs: overview, maps, translated code, native code, and what else sits on the interface. ``was`` is
+    the running slot, None for a new one.
+    """
 
     DEFAULT_CSS = """
     DetailsScreen {
@@ -45,6 +47,7 @@ class DetailsScreen(Dialog[None]):
         Binding("2", "tab('maps')", show=False),
         Binding("3", "tab('translated')", show=False),
         Binding("4", "tab('jited')", show=False),
+        Binding("5", "tab('beside')", show=False),
     ]
 
     class Described(Message):
@@ -55,7 +58,7 @@ class DetailsScreen(Dialog[None]):
             self.details = details
 
     class Listed(Message):
-        """A disassembly, or why there is none."""
+        """The text of a tab, or why there is none."""
 
         def __init__(self, tab: str, text: str) -> None:
             super().__init__()
@@ -78,6 +81,8 @@ class DetailsScreen(Dialog[None]):
                 yield RichLog(id="translated-text", wrap=False, markup=False, highlight=False)
             with TabPane("4 Native code", id="jited"):
                 yield RichLog(id="jited-text", wrap=False, markup=False, highlight=False)
+            with TabPane("5 Beside", id="beside"):
+                yield RichLog(id="beside-text", wrap=True, markup=False, highlight=False)
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
@@ -117,13 +122,15 @@ class DetailsScreen(Dialog[None]):
         self.query_one("#tabs", TabbedContent).active = tab
 
     def _list(self, tab: str) -> None:
-        """Ask for a disassembly the first time that its tab is looked at."""
+        """Ask for what costs more the first time that its tab is looked at."""
         details = self._details
-        if tab not in ("translated", "jited") or details is None or tab in self._asked:
+        if tab not in ("translated", "jited", "beside") or details is None or tab in self._asked:
             return
         self._asked.add(tab)
         make: Callable[[], str] = details.translated if tab == "translated" else details.jited_code
-        self.query_one(f"#{tab}-text", RichLog).write("asking bpftool…")
+        if tab == "beside":
+            make = self._beside
+        self.query_one(f"#{tab}-text", RichLog).write("reading…" if tab == "beside" else "asking bpftool…")
 
         def work() -> None:
             try:
@@ -133,6 +140,12 @@ class DetailsScreen(Dialog[None]):
             self.post_message(self.Listed(tab, text))
 
         self.run_worker(work, thread=True, group=tab, exit_on_error=False)
+
+    def _beside(self) -> str:
+        from xdpchain.observe.beside import beside
+        from xdptui.words.beside_words import beside_lines
+
+        return "\n".join(beside_lines(beside(self._target)))
 
     def on_details_screen_listed(self, event: Listed) -> None:
         log = self.query_one(f"#{event.tab}-text", RichLog)

@@ -26,6 +26,9 @@ LONGEST_NAME = 48
 SHADOW = "S"
 """What stands behind the number of a slot in shadow."""
 
+OFF = "O"
+"""The same of one that is off."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
@@ -164,7 +167,7 @@ def _first(
 ) -> tuple[Cell, ...]:
     pointer = "≡" if here and view.drag else "▶" if here else " "
     cells = [Cell(pointer, "pointer"), Cell(mark, "mark"), right(str(i), 2, "index")]
-    cells.append(Cell(SHADOW if slot.shadow else " ", "mark"))
+    cells.append(Cell(OFF if slot.off else SHADOW if slot.shadow else " ", "mark"))
     if cols.priority:
         differs = view.candidate and was is not None and was.priority != slot.priority
         number = str(slot.priority)

@@ -41,6 +41,8 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
         rows.append(("  map entries", sizes))
     if slot.component.shares:
         rows.append(("  others' maps", ", ".join(one.name for one in slot.component.shares)))
+    if slot.off:
+        rows.append(("  off", "it does not run; its place, maps and counts are kept"))
     if slot.shadow:
         rows.append(("  shadow", "it runs and is counted; the chain goes on whatever it returns"))
     if was is not None:

@@ -14,6 +14,7 @@ LEGEND = {
         ("A D P T R", "aborted, drop, pass, tx (sent back), redirect"),
         ("A D P T R", "in a slot: shown where the next slot runs after it; a dot: the chain ends there"),
         ("P2", "after PASS the chain goes on at slot 2 (a route)"),
+        ("O", "the slot is off: it does not run, and keeps its place and its maps"),
         ("S", "the slot is in shadow: it runs and counts, and decides nothing"),
     ),
     "Signs": (

@@ -41,7 +41,9 @@ def inspector_lines(
     component = slot.component
     declared = component.declared
     source = component.object
-    facts = [("shadow", _shadow(slot, was, reading))] if slot.shadow else []
+    facts = [("off", "it does not run; its place, maps and counts are kept")] if slot.off else []
+    if slot.shadow:
+        facts.append(("shadow", _shadow(slot, was, reading)))
     facts += [
         ("object", (source.path or "from the kernel") if source else "not kept by its loader"),
         ("run config", f"priority {slot.priority}, continues on {slot.actions}"),

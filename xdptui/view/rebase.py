@@ -51,6 +51,8 @@ def _carry(chain: Chain, was: Slot, slot: Slot) -> Chain:
         chain = chain.retune(chain.position(slot.key), actions=slot.actions)
     if slot.shadow != was.shadow:
         chain = chain.retune(chain.position(slot.key), shadow=slot.shadow)
+    if slot.off != was.off:
+        chain = chain.retune(chain.position(slot.key), off=slot.off)
     if slot.policy != was.policy:
         chain = chain.police(chain.position(slot.key), slot.policy)
     if slot.priority != was.priority:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain
-from xdpchain.model.paths import RETURN, successors
+from xdpchain.model.paths import RETURN, entry, successors
 from xdptui.words.rates import Rates
 
 __all__ = ["OTHER", "Flow", "Stage", "flow"]
@@ -24,7 +24,7 @@ class Stage:
 
     ``goes_on`` of the last slot is what the dispatcher turns into XDP_PASS. ``leads``: how much a route takes
     to another slot than the next, by the index of that slot. In ``shadow`` everything goes on, and ``ends``
-    and ``leads`` are what would have been.
+    and ``leads`` are what would have been. One that is ``off`` lets by what goes on after the slot before it.
     """
 
     key: str
@@ -34,6 +34,7 @@ class Stage:
     ends: Mapping[Action, float]
     leads: Mapping[int, float] = field(default_factory=dict)
     shadow: bool = False
+    off: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def flow(chain: Chain, slots: Mapping[str, Rates], verdict: Rates) -> Flow:
 
     A slot without numbers counts as one that saw nothing: it was never reached since counting began.
     """
-    stages = []
+    stages: list[Stage] = []
     for index, (slot, ways) in enumerate(zip(chain, _ways(chain), strict=True)):
         numbers = slots.get(slot.key)
         packets = numbers.packets if numbers else (0.0,) * (OTHER + 1)
@@ -72,7 +73,7 @@ def flow(chain: Chain, slots: Mapping[str, Rates], verdict: Rates) -> Flow:
         goes_on = 0.0
         for code, way in enumerate(ways):
             action = Action.ABORTED if code == OTHER else Action(code)
-            if way == index + 1:
+            if way == entry(chain, index + 1):
                 goes_on += packets[code]
             elif way != RETURN:
                 leads[way] = leads.get(way, 0.0) + packets[code]
@@ -80,6 +81,10 @@ def flow(chain: Chain, slots: Mapping[str, Rates], verdict: Rates) -> Flow:
                 ends[action] = ends.get(action, 0.0) + packets[code]
         if slot.shadow:
             goes_on = sum(packets)
+        if slot.off:
+            goes_on = stages[-1].goes_on if stages else verdict.all_packets
+            stages.append(Stage(slot.key, slot.name, 0.0, goes_on, {}, off=True))
+            continue
         stages.append(Stage(slot.key, slot.name, sum(packets), goes_on, ends, leads, slot.shadow))
     outcomes = {action: verdict.packets[action] for action in ALL_ACTIONS}
     outcomes[Action.ABORTED] += verdict.packets[OTHER]

@@ -80,6 +80,8 @@ def _full(flow: Flow, width: int) -> list[Line]:
 
 def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
     """What leaves the chain in this slot, as far as there is room."""
+    if stage.off:
+        return [left("  off", room, "zero")]
     cells = [Cell("  would " if stage.shadow else "  ")]
     used = start = len(cells[0].text)
     for slot, value in sorted(stage.leads.items(), key=lambda led: -led[1]):

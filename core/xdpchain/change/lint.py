@@ -14,8 +14,9 @@ from xdpchain.advice import SINGLE_BUFFER_MTU
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
+from xdpchain.model.map_entries import by_map
 from xdpchain.model.naming import some
-from xdpchain.model.paths import RETURN, is_routed, reachable, successors
+from xdpchain.model.paths import RETURN, entry, is_routed, reachable, successors
 from xdpchain.model.running import Device, Running
 from xdpchain.objects.effects import Effects, effects_of
 from xdpchain.objects.redirects import redirect_use
@@ -85,6 +86,7 @@ def lint(
         *_order(chain),
         *_twins(chain),
         *_fragments(chain, device),
+        *_fills(chain),
         *_redirects(chain, device, around),
         *(_lost(chain, running, around) if running else ()),
     )
@@ -96,6 +98,8 @@ def _ways(chain: Chain) -> Iterator[Warning]:
     except InvalidInput as error:
         yield Warning(None, str(error))
         return
+    if chain.slots and entry(chain) == len(chain):
+        yield Warning(None, "every slot is off: all packets pass")
     yield from _unreachable(chain)
     yield from _verdicts(chain, ways)
 
@@ -104,13 +108,13 @@ def _unreachable(chain: Chain) -> Iterator[Warning]:
     if is_routed(chain):
         there = reachable(chain)
         for i, slot in enumerate(chain.slots):
-            if i not in there:
+            if i not in there and not slot.off:
                 yield Warning(i, f"{slot.name} never runs: no return code leads to it")
         return
-    for i, slot in enumerate(chain.slots[:-1]):
-        if not slot.goes_on:
-            rest = ", ".join(s.name for s in chain.slots[i + 1 :])
-            never = f"{rest} never run{'s' * (i + 2 == len(chain))}"
+    for i, slot in enumerate(chain.slots):
+        rest = [s.name for s in chain.slots[i + 1 :] if not s.off]
+        if not slot.goes_on and not slot.off and rest:
+            never = f"{', '.join(rest)} never run{'s' * (len(rest) == 1)}"
             yield Warning(i, f"{slot.name} always ends the chain: {never}")
             return
 
@@ -118,7 +122,7 @@ def _unreachable(chain: Chain) -> Iterator[Warning]:
 def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
     end = len(chain)
     for i, slot in enumerate(chain.slots):
-        if slot.shadow:
+        if slot.shadow or slot.off:
             continue  # its verdicts are meant to count for nothing
         goes_on = [action for action in ALL_ACTIONS if ways[i][action] != RETURN]
         lost = [action for action in goes_on if action in (Action.DROP, Action.ABORTED)]
@@ -144,7 +148,7 @@ def _listed(actions: Sequence[Action]) -> str:
 def _shadows(chain: Chain, around: Surroundings) -> Iterator[Warning]:
     """What a slot in shadow does all the same."""
     for i, slot in enumerate(chain.slots):
-        if not slot.shadow:
+        if not slot.shadow or slot.off:
             continue
         shared = _shared(chain, slot)
         for other, names in shared.items():
@@ -165,7 +169,7 @@ def _shared(chain: Chain, slot: Slot) -> dict[str, str]:
     found = {}
     ids = {ref.id: ref.name for ref in slot.component.maps if not ref.name.startswith(_NO_STATE)}
     for other in chain:
-        if other.shadow:
+        if other.shadow or other.off:
             continue
         names = {ids[ref.id] for ref in other.component.maps if ref.id in ids}
         if slot.component.instance and slot.component.instance == other.component.instance:
@@ -202,9 +206,17 @@ def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
     types = {number: fact.type for number, fact in around.maps.items()}
     for slot in chain.slots[index + 1 :]:
         unknown = slot.component.object is None
-        if not slot.shadow and (unknown or redirect_use(slot.component, types)):
+        if not (slot.shadow or slot.off) and (unknown or redirect_use(slot.component, types)):
             return True
     return False
+
+
+def _fills(chain: Chain) -> Iterator[Warning]:
+    for i, slot in enumerate(chain.slots):
+        live = [name for name in by_map(slot.entries) if any(ref.name == name for ref in slot.component.maps)]
+        if live:
+            what = f"map {', '.join(live)} of {slot.name} is written while it runs"
+            yield Warning(i, f"{what}: neither a rollback nor an undo takes that back")
 
 
 def _order(chain: Chain) -> Iterator[Warning]:
@@ -262,7 +274,7 @@ def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Ite
     types = {number: fact.type for number, fact in around.maps.items()}
     for i, slot in enumerate(chain.slots):
         use = redirect_use(slot.component, types)
-        if slot.shadow or not use:
+        if slot.shadow or slot.off or not use:
             continue
         features = device.features if device is not None else None
         if device is not None and features is not None and "redirect" not in features:

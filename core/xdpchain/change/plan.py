@@ -9,6 +9,7 @@ from enum import StrEnum
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
@@ -29,6 +30,7 @@ class ChangeKind(StrEnum):
     RETUNE = "retune"
     REPLACE = "replace"
     ADOPT = "adopt"
+    FILL = "fill"
     CHAIN = "chain"
 
 
@@ -39,6 +41,7 @@ SYMBOLS = {
     ChangeKind.RETUNE: "~",
     ChangeKind.REPLACE: "≠",
     ChangeKind.ADOPT: "«",
+    ChangeKind.FILL: "=",
     ChangeKind.CHAIN: "*",
 }
 
@@ -63,6 +66,7 @@ class Change:
 class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
     on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
+    ``keep_maps``: the maps of slots that leave are kept for a while (`linkage.kept_maps`).
     """
 
     running: Running
@@ -72,15 +76,26 @@ class Plan:
     warnings: tuple[Warning, ...]
     adopts: int | None = None
     restores: Moment | None = None
+    keep_maps: bool = False
 
     @property
     def empty(self) -> bool:
         """True when the candidate is what runs already."""
         return not self.changes
 
+    @property
+    def only_fills(self) -> bool:
+        """Whether nothing changes but what maps of the running chain hold."""
+        return all(change.kind is ChangeKind.FILL for change in self.changes)
+
 
 def make_plan(
-    running: Running, candidate: Chain, *, adopts: int | None = None, restores: Moment | None = None
+    running: Running,
+    candidate: Chain,
+    *,
+    adopts: int | None = None,
+    restores: Moment | None = None,
+    keep_maps: bool = False,
 ) -> Plan:
     """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
     the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
@@ -119,8 +134,11 @@ def make_plan(
     if adopted:
         changes = tuple(_adopting(running, candidate, change) for change in changes)
     steps = _steps(running, candidate, adopted) if changes else ()
+    if steps and keep_maps:
+        steps = ("pin the maps of the slots that leave, for a week at most", *steps)
     warnings = lint(candidate, running)
-    return Plan(running, candidate, changes, steps, warnings, adopts if adopted else None, restores)
+    adopts = adopts if adopted else None
+    return Plan(running, candidate, changes, steps, warnings, adopts, restores, keep_maps)
 
 
 def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
@@ -202,10 +220,15 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
         retuned += _rerouted(old, was, new, slot)
         if was.shadow != slot.shadow:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
+        if was.off != slot.off:
+            retuned.append("on → off" if slot.off else "off → on")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
             found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned), slot.key))
+    for slot in new.slots:
+        for name, entries in by_map(slot.entries).items():
+            found.append(Change(ChangeKind.FILL, slot.name, f"map {name}: {entries_text(entries)}", slot.key))
     if old.slots and new.slots:
         if old.linkage is not new.linkage:
             found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
@@ -243,7 +266,8 @@ def _target(chain: Chain, route: Route) -> str:
 
 def _config(slot: Slot) -> str:
     shadow = ", in shadow" if slot.shadow else ""
-    return f"priority {slot.priority}, continues on {slot.actions}{shadow}"
+    off = ", off" if slot.off else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:
@@ -286,6 +310,10 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     if turn is not None:
         name = candidate.slots[turn[0]].name
         return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)
+    filled = sum(len(slot.entries) for slot in candidate)
+    fill = [f"set {filled} map entr{'y' if filled == 1 else 'ies'}"] if filled else []
+    if running.chain == candidate and fill:
+        return tuple(fill)
     fresh = sum(slot.id is None for slot in candidate.slots)
     steps = []
     if fresh:
@@ -297,6 +325,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
         steps.append(f"keep the maps of {kept} running component{'s' * (kept > 1)}")
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
+    steps += fill
     if hook:
         steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
     else:

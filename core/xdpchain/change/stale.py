@@ -20,6 +20,7 @@ from pathlib import Path
 from xdpchain.errors import KernelRefused, NotOurs
 from xdpchain.linkage.arrays import components_in, release_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.dispatcher.recognise import recognise
+from xdpchain.linkage.kept_maps import forget_kept, overdue
 from xdpchain.observe.pending_pins import ARMED, armed_programs, discard, unguarded
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.trusted_directory import Untrusted
@@ -71,6 +72,7 @@ def clean(
     with bpffs.lock(lock_timeout):
         found = stale_pins(ifindex)
         if not dry_run:
+            forget_kept(overdue())
             found = tuple(_remove(one) if one.certain or force else one for one in found)
     return found if ifindex is not None else (*found, *_counters(dry_run))
 

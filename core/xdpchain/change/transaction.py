@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from xdpchain.advice import Do, advise
-from xdpchain.errors import Cancelled, NotFound, NotOurs, RaceLost
+from xdpchain.errors import Cancelled, InvalidInput, NotFound, NotOurs, RaceLost
 from xdpchain.linkage import Built, Linker
 from xdpchain.linkage.freplace import FreplaceLinker
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import RowUpdate, TailcallLinker, in_place
+from xdpchain.maps.filling import Filling
 from xdpchain.model.chain import Chain, Interface, Linkage
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import author_of, look
@@ -81,6 +82,12 @@ def apply(
     """Make the plan's candidate run, and return what runs then (`xdpchain.editing.apply`)."""
     if plan.empty:
         return plan.running
+    if plan.only_fills and confirm is not None:
+        raise InvalidInput(
+            "map entries alone can't wait to be confirmed",
+            "a rollback brings back programs, not what maps held",
+            "Make this change without a time to confirm in",
+        )
     require_capabilities()
     tell = progress or (lambda step: None)
     interface = plan.running.interface
@@ -98,16 +105,17 @@ def apply(
             arming = held.enter_context(Arming(confirm, now))
         # A change that waits to be confirmed needs an old program to go back to.
         update = in_place(now, plan.candidate) if arming is None else None
+        stays = update is not None or plan.only_fills
         try:
-            if update is not None:
-                _update_row(update, plan.candidate, tell, cancelled)
+            if now.chain is not None and stays:
+                _change_in_place(now.chain, update, plan.candidate, interface, tell, cancelled)
             else:
                 _put(interface, now, plan.candidate, tell, cancelled, arming)
         except NotFound:
             _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
             raise
         forget_settled(netns.inode(interface.netns), interface.ifindex)
-        if now.chain is not None and arming is None and update is None:
+        if now.chain is not None and arming is None and not stays:
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
         after = look(interface.name, interface.netns)
@@ -147,6 +155,7 @@ def _put(
 ) -> None:
     """Build the candidate, arm its rollback, and swap it in; or take off what runs, for an empty one."""
     with contextlib.ExitStack() as held:
+        filling = held.enter_context(Filling())
         built: Built | None = None
         new: int | None = None
         if candidate.slots:
@@ -159,6 +168,7 @@ def _put(
             raise Cancelled("the change was cancelled", "nothing was changed")
         try:
             if built is not None:
+                _fill(filling, built.chain, candidate, interface, tell)
                 built.pin()
             if arming is not None:
                 tell("arm the rollback")
@@ -171,17 +181,41 @@ def _put(
                     arming.call_off()
                 if built is not None:
                     built.unpin()
+                filling.take_back()
             raise
 
 
-def _update_row(
-    update: RowUpdate, candidate: Chain, tell: Callable[[str], None], cancelled: Callable[[], bool] | None
+def _change_in_place(
+    chain: Chain,
+    update: RowUpdate | None,
+    candidate: Chain,
+    interface: Interface,
+    tell: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
 ) -> None:
-    """Make the candidate run by one update of a program array."""
+    """Make the candidate run without another program: by what maps hold, and by one update of a program
+    array.
+    """
     if cancelled is not None and cancelled():
         raise Cancelled("the change was cancelled", "nothing was changed")
-    tell(f"set one row of the program array of {candidate.slots[update.slot].name} (slot {update.slot})")
-    update.apply()
+    with Filling() as filling:
+        _fill(filling, chain, candidate, interface, tell)
+        if update is None:
+            return
+        tell(f"set one row of the program array of {candidate.slots[update.slot].name} (slot {update.slot})")
+        try:
+            update.apply()
+        except BaseException:
+            filling.take_back()
+            raise
+
+
+def _fill(
+    filling: Filling, chain: Chain, candidate: Chain, interface: Interface, tell: Callable[[str], None]
+) -> None:
+    if any(slot.entries for slot in candidate):
+        tell("set map entries")
+        filling.write(chain, candidate, interface.netns)
 
 
 def _linker(linkage: Linkage) -> Linker:

@@ -5,7 +5,8 @@ The kernel empties a program array when user space lets go of it, whatever progr
 (bpf_map_release_uref), so a component with tail calls needs its arrays pinned for as long as its chain
 lives: in ``<bpffs>/xdptui/<prog id>/<map id>``, by the program that uses them, which is the dispatcher under
 static linkage and the component under freplace. Program ids are the whole system's and none is used twice,
-so a directory whose program is gone is stale, and nothing else is.
+so a directory whose program is gone is stale, and nothing else is. A component that is off under freplace is
+kept in the same way, by the prog id of its stand-in (`dispatcher.stand_in`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Chain
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.grace import wait_for_packets
 from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
-__all__ = ["components_in", "pin_arrays", "release_arrays", "remove_array_pins", "stale_array_pins"]
+__all__ = [
+    "components_in",
+    "pin_arrays",
+    "pinned_for",
+    "release_arrays",
+    "remove_array_pins",
+    "stale_array_pins",
+]
 
 DIRECTORY = "xdptui"
 
@@ -50,7 +59,7 @@ def remove_array_pins(program: int) -> None:
         with bpffs.open_below(DIRECTORY) as parent:
             with parent.child(name) as directory:
                 pins = [pin for pin in directory.names() if _is_id(pin)]
-                if pins and _lives(program):
+                if pins and bpf.prog_lives(program):
                     # A packet that came in before the swap would find the arrays empty.
                     wait_for_packets()
                 for pin in pins:
@@ -70,7 +79,7 @@ def stale_array_pins() -> tuple[Path, ...]:
             path, names = directory.path, directory.names()
     except (XdpChainError, FileNotFoundError, NotADirectoryError, PermissionError):
         return ()
-    return tuple(path / name for name in names if _is_id(name) and not _lives(int(name)))
+    return tuple(path / name for name in names if _is_id(name) and not bpf.prog_lives(int(name)))
 
 
 def components_in(directories: Iterable[bpffs.DispatchDir]) -> set[int]:
@@ -90,17 +99,28 @@ def release_arrays(components: Iterable[int]) -> None:
     # Not left to `stale_array_pins`: the kernel lets go of a component some time after its last pin went.
     suspects = set(components)
     if suspects:
-        for gone in suspects - components_in(bpffs.dispatch_dirs()):
+        placed = components_in(bpffs.dispatch_dirs())
+        for gone in suspects - placed - _kept_by(placed):
             remove_array_pins(gone)
+
+
+def pinned_for(chain: Chain) -> set[int]:
+    """The prog ids by which a freplace chain has pins here: components with program arrays, and stand-ins."""
+    arrays = {slot.id for slot in chain if slot.component.callees and slot.id}
+    return arrays | {slot.program for slot in chain if slot.off and slot.program}
+
+
+def _kept_by(programs: Iterable[int]) -> set[int]:
+    """What is pinned by these prog ids; a map's id among them only puts a removal off."""
+    found: set[int] = set()
+    for program in programs:
+        with (
+            contextlib.suppress(XdpChainError, OSError),
+            bpffs.open_below(DIRECTORY, str(program)) as directory,
+        ):
+            found.update(int(name) for name in directory.names() if _is_id(name))
+    return found
 
 
 def _is_id(name: str) -> bool:
     return name.isascii() and name.isdecimal() and len(name) <= 10
-
-
-def _lives(program: int) -> bool:
-    try:
-        bpf.prog_by_id(program).close()
-    except bpf.BpfError as error:
-        return error.errno != errno.ENOENT
-    return True

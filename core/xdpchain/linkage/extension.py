@@ -24,6 +24,7 @@ from xdpchain.sys.libbpf import LoadFailed, Object
 
 from .compile import Target, explain, main_program, map_key, open_maps, shape
 from .dispatcher.attached import ORIGIN
+from .dispatcher.stand_in import load_stand_in
 from .linkable_slots import kept_maps, object_bytes, shared_maps
 
 __all__ = ["Extension", "ExtensionLoader"]
@@ -40,12 +41,14 @@ and the programs of its program arrays have to agree with it.
 class Extension:
     """A loaded component: its slot with the kernel's facts, its program, and, if it was loaded just now, the
     maps to pin: program arrays by map id, and (map, path) for those that the object wants pinned by name.
+    ``kept`` is the component of a slot that is off: ``program`` then stands in for it.
     """
 
     slot: Slot
     program: bpf.Fd
     arrays: dict[int, bpf.Fd] = field(default_factory=dict)
     pins: list[tuple[bpf.Fd, str]] = field(default_factory=list)
+    kept: bpf.Fd | None = None
 
 
 class ExtensionLoader:
@@ -96,6 +99,19 @@ class ExtensionLoader:
         self._maps_of[slot.key] = maps
         siblings.update(maps)
         return self._furnish(extension)
+
+    def switched_off(self, extension: Extension, target: Target) -> Extension:
+        """What stands in for a component that is off, with all that belongs to it. Raises KernelRefused."""
+        slot = extension.slot
+        maps = list(self._open(slot.component).values())
+        source = slot.component.object
+        if source is not None and source.map_id is not None:
+            maps.append(self._held.enter_context(bpf.map_by_id(source.map_id)))
+        program = load_stand_in(slot, target.dispatcher, target.function, maps, self._author)
+        self._held.callback(program.close)
+        extension.kept, extension.program = extension.program, program
+        extension.slot = replace(slot, program=bpf.prog_info(program).id)
+        return extension
 
     def _open(self, component: Component) -> dict[str, bpf.Fd]:
         maps = open_maps(component.maps)

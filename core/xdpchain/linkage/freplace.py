@@ -24,7 +24,7 @@ from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
-from .arrays import pin_arrays, release_arrays, remove_array_pins
+from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
 from .compile import Target
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
@@ -77,6 +77,11 @@ class FreplaceChain:
             # By the component, not the dispatcher: the component outlives dispatchers, libxdp's edits too.
             self._undo.append(lambda: remove_array_pins(number))
             pin_arrays(number, extension.arrays)
+        if extension.kept is not None and extension.slot.program and number is not None:
+            # In the way of arrays: what nobody sees it hang on has to be pinned, and goes with the stand-in.
+            stand_in = extension.slot.program
+            self._undo.append(lambda: remove_array_pins(stand_in))
+            pin_arrays(stand_in, {number: extension.kept})
         for fd, path in extension.pins:
             self._undo.append(pin_map(fd, path))
 
@@ -105,11 +110,14 @@ class FreplaceLinker:
             for i in loading_order(candidate.slots):
                 slot = candidate.slots[i]
                 function = slot_function(i, config.slots)
+                target = Target(dispatcher, function)
                 with _explained():
-                    extension = taken[i] or loader.load(slot, Target(dispatcher, function))
+                    extension = taken[i] or loader.load(slot, target)
+                    if slot.off:
+                        extension = loader.switched_off(extension, target)
                     link = _attach(extension, dispatcher, functions[function])
                 held.callback(link.close)
-                if slot.shadow:
+                if slot.shadow and not slot.off:
                     _note_actions(extension, dispatcher)
                 extensions[i], links[i] = extension, link
             made = [extensions[i] for i in range(len(extensions))]
@@ -127,7 +135,7 @@ class FreplaceLinker:
         with contextlib.suppress(NotOurs, KernelRefused, Untrusted, bpffs.BpffsMissing):
             directory = bpffs.dispatch_dir(running.interface.ifindex, running.dispatcher.id)
             bpffs.remove_dispatch_dir(directory)
-        release_arrays(s.component.id for s in running.chain.slots if s.component.callees and s.component.id)
+        release_arrays(pinned_for(running.chain))
 
 
 def _config(candidate: Chain, running: Running) -> DispatcherConfig:

@@ -30,14 +30,17 @@ def make_array() -> bpf.Fd:
         raise bpf.refusal(error, "a program array can't be made") from error
 
 
-def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Sequence[bpf.Fd]) -> None:
+def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Sequence[bpf.Fd | None]) -> None:
     """Let each slot's codes lead where ``table`` says (`paths.successors`); the last of ``programs`` is the
-    chain's end. Raises BpfError.
+    chain's end, and None stands for a slot that is off. Raises BpfError.
     """
     for index, (array, ways) in enumerate(zip(arrays, table, strict=True)):
-        for row, place in enumerate((*ways, index + 1)):
-            if place != RETURN:
-                set_row(array, row, programs[place])
+        further = (program for program in programs[index + 1 :] if program is not None)
+        for row, program in enumerate(
+            (*(None if way == RETURN else programs[way] for way in ways), next(further))
+        ):
+            if program is not None:
+                set_row(array, row, program)
 
 
 def set_row(array: bpf.Fd, row: int, program: bpf.Fd | None) -> None:

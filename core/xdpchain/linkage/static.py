@@ -35,6 +35,7 @@ from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import code_of, counted_ways, kind_of, ways_of
 from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
@@ -197,9 +198,11 @@ class _Linking:
         self._chain, self._parts, self._tap, self._held = chain, parts, tap, held
         self._trial = trial
         self._frags = all(part.slot.component.frags for part in parts)
+        # What is off is no part of the program, and so no reason for anything.
+        self._on = [part for part in parts if not part.slot.off]
         # One that makes tail calls can't be inlined: what it calls would return to the kernel.
         self._called = [
-            part for part in parts if own_tail_calls(part.unit.instructions) or not part.unit.stack
+            part for part in self._on if own_tail_calls(part.unit.instructions) or not part.unit.stack
         ]
         self._running = running
         self.counters: OwnCounters | None = None
@@ -212,7 +215,7 @@ class _Linking:
         for that.
         """
         self._members = [
-            _Exits(None) if part in self._called else _unfolded(part.unit, sited=sited)
+            _Exits(None) if part in self._called or part.slot.off else _unfolded(part.unit, sited=sited)
             for part in self._parts
         ]
         if not self._chain.counters:
@@ -233,10 +236,10 @@ class _Linking:
         sited = self._chain.counters or self._tap is not None
         forms = (
             [(Form.CALLS, False)]
-            if len(self._called) == len(self._parts)
+            if self._on and len(self._called) == len(self._on)
             else [*[(Form.THREADED, True)] * sited, *((form, False) for form in FORMS)]
         )
-        total = sum(part.unit.verified for part in self._parts)
+        total = sum(part.unit.verified for part in self._on)
         reason = f"called, since it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
@@ -256,7 +259,7 @@ class _Linking:
             except bpf.BpfError as error:
                 log = self._log(threaded, described)
                 if (form, sited) == forms[-1]:
-                    raise _refused(error, log, self._odd(), self._parts) from error
+                    raise _refused(error, log, self._odd(), self._on) from error
                 why = read_log(log).why if log else str(error)
                 what = "verdicts are counted by code" if sited else f"not {form}"
                 reason = f"{what}: the verifier says {why}"
@@ -282,6 +285,7 @@ class _Linking:
             members,
             ways_of(self._chain),
             frags=self._frags,
+            first=entry(self._chain),
             counting=counting,
             follow=follow,
             report=report,
@@ -369,7 +373,7 @@ class _Linking:
 
     def _odd(self) -> list[str]:
         """Licences that bar functions for GPL programs."""
-        licences = [part.slot.component.licence for part in self._parts]
+        licences = [part.slot.component.licence for part in self._on]
         return [licence for licence in licences if licence not in GPL_COMPATIBLE]
 
 

@@ -35,7 +35,7 @@ from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author, Manifest
-from xdpchain.model.paths import RETURN, row_changed, successors
+from xdpchain.model.paths import RETURN, entry, row_changed, successors
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
@@ -75,9 +75,13 @@ class TailcallLinker:
                 own = counters_for(row_layout(chain), running, held, elements=possible_cpus())
             counters = own.fd if own else None
             frags = all(part.slot.component.frags for part in parts)
-            arrays, programs = [], []
+            arrays: list[bpf.Fd] = []
+            programs: list[bpf.Fd | None] = []
             for i, part in enumerate(parts):
                 arrays.append(held.enter_context(make_array()))
+                if part.slot.off:  # its array tells who reads the chain where it would lead
+                    programs.append(None)
+                    continue
                 counting = _counting(counters, part.slot.row or 0, frags)
                 after = Epilogue(arrays[i].fileno(), counting, last=i == len(parts) - 1)
                 programs.append(held.enter_context(_load(part, after, frags)))
@@ -88,11 +92,12 @@ class TailcallLinker:
             except bpf.BpfError as error:
                 raise bpf.refusal(error, "the chain's programs can't be linked") from error
             slots = tuple(
-                replace(part.slot, program=bpf.prog_info(program).id)
+                replace(part.slot, program=None if program is None else bpf.prog_info(program).id)
                 for part, program in zip(parts, programs, strict=False)
             )
             manifest = Manifest(replace(chain, slots=slots), author)
-            first = programs[0]
+            first = programs[entry(candidate)]
+            assert first is not None
             chain, counts = bind_metadata(first, manifest, parts, held, arrays, counters=own, running=running)
             return BuiltChain(first, chain, running, own, counts, parts, held.pop_all(), arrays)
 

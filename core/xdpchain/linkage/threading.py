@@ -26,7 +26,7 @@ from xdpchain.bytecode.instructions import Instruction, decode, function_starts,
 from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
-from xdpchain.model.flow import KINDS, UNREPLACED, Way, kind_of
+from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Way, kind_of
 from xdpchain.model.paths import RETURN
 from xdpchain.model.routes import OTHER
 
@@ -110,16 +110,17 @@ def thread(
     ways: Mapping[tuple[int, int], Way],
     *,
     frags: bool,
+    first: int = 0,
     counting: CountInto | None = None,
     follow: Functions | None = None,
     report: tuple[Functions, Sequence[int]] | None = None,
 ) -> Threaded | None:
-    """One program of them; ``ways`` by slot and kind. ``report`` also has the number by which a slot is
-    reported.
+    """One program of them; ``ways`` by slot and kind, ``first`` the slot that packets come to (the number of
+    members: none). ``report`` also has the number by which a slot is reported.
 
     None where the stack is too small for all that is in it.
     """
-    threading = _Threading(members, ways, frags, counting, follow, report)
+    threading = _Threading(members, ways, frags, first, counting, follow, report)
     return None if threading.depth > op.STACK else threading.threaded()
 
 
@@ -129,11 +130,12 @@ class _Threading:
         members: Sequence[Member],
         ways: Mapping[tuple[int, int], Way],
         frags: bool,
+        first: int,
         counting: CountInto | None,
         follow: Functions | None,
         report: tuple[Functions, Sequence[int]] | None,
     ) -> None:
-        self._members, self._ways, self._frags = members, ways, frags
+        self._members, self._ways, self._frags, self._first = members, ways, frags, first
         self._counting, self._follow, self._report = counting, follow, report
         deepest = max((member.stack for member in members if member.unfolded is not None), default=0)
         self._context = -(-(-deepest // 8) * 8) - 8
@@ -147,14 +149,18 @@ class _Threading:
 
     def threaded(self) -> Threaded:
         out = self._out
-        later = any(self._reads(index) for index in range(1, len(self._members)))
+        later = any(self._reads(index) for index in range(self._first + 1, len(self._members)))
         if later or self._counting or self._follow or self._report:
             out.put(op.STX_DW, op.FRAME, 1, self._context)
         if self._follow is not None:
             self._call("follow", self._follow.starts["follow_begin"])
             out.put(op.STX_DW, op.FRAME, 0, self._followed)
             self._load_context()
-        self._enter(0)
+        if self._first < len(self._members):
+            self._enter(self._first)
+        else:
+            out.put(op.MOV64_IMM, 0, 0, 0, Action.PASS)
+            self._way(self._ways[STRAIGHT.slot, STRAIGHT.kind], None)
         while self._wanted:
             label, place = self._wanted.pop()
             out.label(label)
@@ -177,7 +183,7 @@ class _Threading:
 
     def _slot(self, index: int) -> None:
         member = self._members[index]
-        if index and self._reads(index):
+        if index != self._first and self._reads(index):
             self._load_context()
         if member.unfolded is None:
             self._call(index, 0)
@@ -238,7 +244,7 @@ class _Threading:
         """What has to be done on a way."""
         out = self._out
         out.put(op.MOV64_REG, CODE, 0)
-        if self._follow is not None:
+        if self._follow is not None and way.slot != STRAIGHT.slot:
             self._tell(way.slot + 1, site)
         if self._counting is not None and counter is not None:
             self._count(self._counting, counter)

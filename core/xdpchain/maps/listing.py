@@ -8,7 +8,7 @@ from typing import Final
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
-from xdpchain.model.chain import MapRef
+from xdpchain.model.chain import Component, MapRef
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.sys import blobs, bpf
@@ -16,7 +16,7 @@ from xdpchain.sys.pinned import find_pins
 
 from .table import MapTable, Shape, btf_of
 
-__all__ = ["MapSummary", "map_refs", "maps_of", "open_map"]
+__all__ = ["MapSummary", "definitions_of", "map_refs", "maps_of", "open_map"]
 
 COUNTED: Final = 10_000
 """Elements that are counted at most."""
@@ -92,22 +92,34 @@ def open_map(running: Running, slot: int | None, name: str) -> MapTable:
 
 
 def _definitions(running: Running, slot: int | None) -> Btf | None:
-    """The BTF of the slot's program: of its unit, or of the program itself."""
+    """The BTF of the slot's program."""
     chain = running.chain or running.shown
-    component = chain.slots[slot].component if chain is not None and slot is not None else None
+    if chain is not None and slot is not None:
+        return definitions_of(chain.slots[slot].component)
+    return _btf_of_program(running.hook.prog_id) if running.hook else None
+
+
+def definitions_of(component: Component) -> Btf | None:
+    """The BTF of a loaded component: of its unit, or of its program; None where it can't be had, and the
+    maps' own types must do.
+    """
+    if component.unit_map is None:
+        return _btf_of_program(component.id) if component.id else None
     try:
-        if component is not None and component.unit_map is not None:
-            with bpf.map_by_id(component.unit_map) as fd:
-                raw = LinkableProgram.decode(blobs.read(fd)).btf
-            return Btf.parse(raw) if raw else None
-        number = component.id if component is not None else running.hook and running.hook.prog_id
-        if number:
-            with bpf.prog_by_id(number) as program:
-                info = bpf.prog_info(program)
-            return btf_of(info.btf_id) if info.btf_id else None
-    except (OSError, XdpChainError):  # then the maps' own types must do
-        pass
-    return None
+        with bpf.map_by_id(component.unit_map) as fd:
+            raw = LinkableProgram.decode(blobs.read(fd)).btf
+        return Btf.parse(raw) if raw else None
+    except (OSError, XdpChainError):
+        return None
+
+
+def _btf_of_program(prog_id: int) -> Btf | None:
+    try:
+        with bpf.prog_by_id(prog_id) as program:
+            info = bpf.prog_info(program)
+    except OSError:
+        return None
+    return btf_of(info.btf_id) if info.btf_id else None
 
 
 def _users(running: Running, slot: int | None, ids: set[int]) -> dict[int, list[str]]:

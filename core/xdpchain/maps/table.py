@@ -12,7 +12,7 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import TracebackType
 from typing import Final
@@ -389,6 +389,34 @@ class MapTable:
             label = render(self.shape.key, decode(self.shape.key, raw_key))
             raise NotFound(f"{self.shape.name} has no {label}")
         return Change(entry.label, entry.text(), None, raw_key, b"")
+
+    def reverse(self, change: Change) -> Change:
+        """What takes a change back that is about to be made. Raises KernelRefused and its kind."""
+        try:
+            if change.offset is not None:
+                raw = bpf.map_lookup(self._fd, bytes(4), self._room)
+                raw = raw[change.offset : change.offset + len(change.data)]
+            else:
+                raw = self._lookup(change.raw_key)
+        except FileNotFoundError:
+            return replace(change, old=change.new, new=None, data=b"")
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
+        return replace(change, old=change.new, new=change.old or "", data=raw)
+
+    def meant_entries(self) -> Iterator[Entry]:
+        """The entries that were set: of an array, those that are not all zero."""
+        for entry in self.entries():
+            if self.shape.type != "array" or any(self._lookup(entry.raw_key)):
+                yield entry
+
+    def words_of(self, entry: Entry) -> tuple[str, str]:
+        """Key and value as `key_of` and `change` read them."""
+        if isinstance(entry.value, dict) and self.shape.type in REFERENCES:
+            number = entry.value.get("ifindex", entry.value.get("queue"))
+            name = self._names().get(number) if isinstance(number, int) and "ifindex" in entry.value else None
+            return entry.label, name or str(number)
+        return entry.label, entry.text()
 
     def _must_be_open(self) -> None:
         if self.shape.locked or self.shape.closed:

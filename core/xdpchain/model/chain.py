@@ -17,6 +17,7 @@ from enum import StrEnum
 from xdpchain.errors import InvalidInput, NotFound
 
 from .actions import ALL_ACTIONS, Action, ActionSet
+from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
@@ -160,9 +161,12 @@ class Slot:
     counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code. In
     ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
     ``config`` and the routes are those that it will have when it is taken out of shadow.
-    ``policy`` says what it may return, where anything is forbidden.
+    ``policy`` says what it may return, where anything is forbidden. A slot that is ``off`` does not run, and
+    keeps all else: what leads to it leads past it. ``entries`` are what its maps shall hold before it runs;
+    a chain that runs has none, for there the maps say it.
     ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
-    that links the chain anew, where the component's id stays.
+    that links the chain anew, where the component's id stays. Under freplace linkage it is the program that
+    stands in for the component of a slot that is off.
     """
 
     component: Component
@@ -173,6 +177,8 @@ class Slot:
     shadow: bool = False
     policy: Policy | None = None
     program: int | None = field(default=None, compare=False)
+    off: bool = False
+    entries: tuple[MapEntry, ...] = field(default=(), compare=False)
 
     @property
     def name(self) -> str:
@@ -203,6 +209,7 @@ class Slot:
         actions: ActionSet | None = None,
         *,
         shadow: bool = False,
+        off: bool = False,
     ) -> Slot:
         """A new slot for ``component``; what is not given comes from what the component declares."""
         declared = component.declared
@@ -213,6 +220,7 @@ class Slot:
                 declared.actions if actions is None else actions,
             ),
             shadow=shadow,
+            off=off,
         )
 
 
@@ -316,15 +324,21 @@ class Chain:
         priority: int | None = None,
         actions: ActionSet | None = None,
         shadow: bool | None = None,
+        off: bool | None = None,
     ) -> Chain:
-        """The chain with another priority or other actions at ``index``, in shadow or out of it; sorted
-        again. Raises NotFound.
+        """The chain with another priority or other actions at ``index``, in shadow or out of it, off or on;
+        sorted again. Raises NotFound.
         """
         slot = self._at(index)
         config = RunConfig(
             slot.priority if priority is None else priority, slot.actions if actions is None else actions
         )
-        tuned = replace(slot, config=config, shadow=slot.shadow if shadow is None else shadow)
+        tuned = replace(
+            slot,
+            config=config,
+            shadow=slot.shadow if shadow is None else shadow,
+            off=slot.off if off is None else off,
+        )
         slots = self._replaced(index, tuned)
         return self._with(slots if priority is None else sorted(slots, key=order_key))
 

@@ -18,17 +18,27 @@ way that is a sum has none: its packets are known by site only if there is one s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain
 from .counting import COUNTER, Layout, SiteTerms, Terms, slot_key
 from .counts import CODES
-from .paths import RETURN, successors
+from .paths import RETURN, entry, successors
 from .policy import Policy
 from .routes import OTHER
 
-__all__ = ["KINDS", "MOST_SITES", "UNREPLACED", "Way", "code_of", "counted_ways", "kind_of", "ways_of"]
+__all__ = [
+    "KINDS",
+    "MOST_SITES",
+    "STRAIGHT",
+    "UNREPLACED",
+    "Way",
+    "code_of",
+    "counted_ways",
+    "kind_of",
+    "ways_of",
+]
 
 UNREPLACED = 31
 """The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
@@ -66,6 +76,10 @@ class Way:
         return min(self.kind, OTHER)
 
 
+STRAIGHT = Way(-1, Action.PASS, 0, Action.PASS)
+"""The way from the entry to the end, past slots that are all off; it comes out of none of them."""
+
+
 def kind_of(code: int | None) -> Collection[int]:
     """The kinds of a return code of 32 bits; None: it may be any."""
     if code is None:
@@ -79,12 +93,17 @@ def code_of(kind: int) -> int | None:
 
 
 def ways_of(chain: Chain) -> dict[tuple[int, int], Way]:
-    """All ways, by slot and kind. Raises InvalidInput as `successors` does."""
-    return {
+    """All ways, by slot and kind; `STRAIGHT` is among them where no slot is on. Raises InvalidInput as
+    `successors` does.
+    """
+    ways = {
         (index, kind): _way(chain, index, kind, row)
         for index, row in enumerate(successors(chain))
         for kind in KINDS
     }
+    if entry(chain) == len(chain):
+        ways[STRAIGHT.slot, STRAIGHT.kind] = replace(STRAIGHT, to=len(chain))
+    return ways
 
 
 def _way(chain: Chain, index: int, kind: int, row: Sequence[int]) -> Way:
@@ -92,7 +111,11 @@ def _way(chain: Chain, index: int, kind: int, row: Sequence[int]) -> Way:
     policy = chain.slots[index].policy
     forbidden = policy is not None and bool(policy.forbidden >> code & 1)
     answer = _answer(policy) if forbidden else None
-    to = index + 1 if kind == NEXT and answer is None else row[code if answer is None else answer]
+    to = (
+        entry(chain, index + 1)
+        if kind == NEXT and answer is None
+        else row[code if answer is None else answer]
+    )
     if to == len(chain):
         return Way(index, kind, to, Action.PASS, forbidden)
     if to != RETURN:
@@ -123,7 +146,9 @@ def counted_ways(
     ways = ways_of(chain)
     out: list[list[Way]] = [[] for _ in chain]
     into: list[list[Way]] = [[] for _ in chain]
-    entered = [True] + [False] * len(chain)
+    entered = [index == entry(chain) for index in range(len(chain) + 1)]
+    if entered[-1]:
+        out.append([ways[STRAIGHT.slot, STRAIGHT.kind]])
     for index in range(len(chain)):
         if entered[index]:
             out[index] = [ways[index, kind] for kind in sorted(possible[index])]
@@ -189,7 +214,7 @@ def _told(
     """The sites that get counters of their own, by slot and kind: those of slots with few sites first."""
     by_slot: dict[int, dict[tuple[int, int], Collection[int | None]]] = {}
     for way in counted:
-        if way.slot < len(sites):
+        if 0 <= way.slot < len(sites):
             kinds = sites[way.slot][1]
             by_slot.setdefault(way.slot, {})[way.slot, way.kind] = kinds.get(way.kind, (None,))
     told: dict[tuple[int, int], Collection[int | None]] = {}

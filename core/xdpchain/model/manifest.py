@@ -46,6 +46,9 @@ COUNTED = 3
 handed on.
 """
 
+SWITCHED = 4
+"""The format of a chain with slots that are off, counters described or not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Author:
@@ -81,9 +84,8 @@ class Manifest:
     form_reason: str = ""
 
     def encode(self) -> bytes:
-        extended = any(s.routes or s.shadow or s.policy for s in self.chain)
         document: dict[str, Any] = {
-            "format": COUNTED if self.counts_map is not None else EXTENDED if extended else FORMAT,
+            "format": self._format(),
             "linkage": self.chain.linkage.value,
             "mode": self.chain.mode.value,
             "counters": self.counters_map,
@@ -99,6 +101,13 @@ class Manifest:
         if self.form:
             document |= {"form": self.form, "form_reason": self.form_reason[:MOST_REASON]}
         return json.dumps(document, separators=(",", ":")).encode()
+
+    def _format(self) -> int:
+        if any(slot.off for slot in self.chain):
+            return SWITCHED
+        if self.counts_map is not None:
+            return COUNTED
+        return EXTENDED if any(s.routes or s.shadow or s.policy for s in self.chain) else FORMAT
 
     @classmethod
     def decode(cls, data: bytes) -> Manifest:
@@ -134,10 +143,10 @@ def author_in(document: Fields) -> Author:
 def chain_in(document: Fields, *, counters: bool) -> Chain:
     """The chain of a manifest, or of what has one in it. Raises InvalidInput."""
     number = document.integer("format")
-    if number not in (FORMAT, EXTENDED, COUNTED):
+    if number not in (FORMAT, EXTENDED, COUNTED, SWITCHED):
         raise InvalidInput(
             f"{WHAT} can't be read",
-            f"it has format {number}, this reads up to {COUNTED}",
+            f"it has format {number}, this reads up to {SWITCHED}",
             "Use the xdptui that made the chain, or a newer one",
         )
     slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))
@@ -178,6 +187,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "key": slot.key,
         "row": slot.row,
         "shadow": slot.shadow,
+        **({"off": True} if slot.off else {}),
         **_config_out(slot.config),
         **({"routes": [[route.code, route.target] for route in slot.routes]} if slot.routes else {}),
         **(
@@ -243,6 +253,7 @@ def _slot_in(document: Fields) -> Slot:
         document.flag("shadow", default=False),  # manifests of earlier versions know no shadow
         None if policy is None else _policy_in(policy),
         document.integer_or_none("program", most=ID),
+        document.flag("off", default=False),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "adjusted",
     "as_it_behaves",
     "check_routes",
+    "entry",
     "is_routed",
     "reachable",
     "route_texts",
@@ -39,7 +40,8 @@ def is_routed(chain: Chain) -> bool:
 def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
     """For each slot, and each of the six codes (the actions, then any other), the index of the slot that runs
     next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned. After a slot in
-    shadow that is always the next one; after that of a bare chain always `RETURN`.
+    shadow that is always the next one; after that of a bare chain always `RETURN`. None leads to a slot that
+    is off: the next one that is on takes its place.
 
     Raises InvalidInput as `check_routes` does.
     """
@@ -51,8 +53,16 @@ def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
         routes = {route.code: _place(places, chain, index, route.code, route.target) for route in slot.routes}
         rest = routes.get(None, RETURN)
         row = [routes.get(action, index + 1 if action in slot.actions else rest) for action in ALL_ACTIONS]
-        table.append((index + 1,) * CODES if slot.shadow else (*row, rest))
+        ways = (index + 1,) * CODES if slot.shadow or slot.off else (*row, rest)
+        table.append(tuple(way if way == RETURN else entry(chain, way) for way in ways))
     return tuple(table)
+
+
+def entry(chain: Chain, place: int = 0) -> int:
+    """The first slot that is on from ``place`` on: there a packet begins, or goes on. The chain's length if
+    none is.
+    """
+    return next((i for i in range(place, len(chain)) if not chain.slots[i].off), len(chain))
 
 
 def as_it_behaves(chain: Chain) -> Chain:
@@ -84,7 +94,7 @@ def row_changed(old: Chain, new: Chain) -> tuple[int, int, int] | None:
     """The one code by whose way two tail-call chains differ, as (slot, code, place as in `successors`); None
     if they differ in more, or in something else. Raises InvalidInput as `check_routes` does.
     """
-    slots = [[(slot.key, slot.shadow) for slot in chain] for chain in (old, new)]
+    slots = [[(slot.key, slot.shadow, slot.off) for slot in chain] for chain in (old, new)]
     if old.linkage is not Linkage.TAILCALL or slots[0] != slots[1]:
         return None
     before, after = successors(old), successors(new)
@@ -102,14 +112,22 @@ def _led(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
     chain = chain.route(index, code, None)
     slot = chain.slots[index]
     if code is None:
-        return chain if place == RETURN else chain.route(index, None, chain.slots[place].key)
+        return chain if place == RETURN else _routed(chain, index, None, place)
     actions = slot.actions if code in slot.actions else slot.actions.toggle(code)
-    if place == index + 1:
+    if place == entry(chain, index + 1):
         return chain.retune(index, actions=actions)
     chain = chain.retune(index, actions=actions.toggle(code))
-    if successors(chain)[index][code] == place or not 0 <= place < len(chain):
+    if successors(chain)[index][code] == place:
         return chain
-    return chain.route(index, code, chain.slots[place].key)
+    return _routed(chain, index, code, place)
+
+
+def _routed(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
+    """With a route to a place, as far as there is one: to the end that is a last slot which is off."""
+    target = min(place, len(chain) - 1)
+    if target <= index or entry(chain, target) != place:
+        return chain
+    return chain.route(index, code, chain.slots[target].key)
 
 
 def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None, target: str) -> int:
@@ -160,10 +178,11 @@ def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:
 
 
 def reachable(chain: Chain) -> frozenset[int]:
-    """The slots that some return codes lead to."""
-    if not chain.slots:
+    """The slots that packets or some return codes come to."""
+    first = entry(chain)
+    if first == len(chain):
         return frozenset()
-    table, found, waiting = successors(chain), {0}, [0]
+    table, found, waiting = successors(chain), {first}, [first]
     while waiting:
         for place in table[waiting.pop()]:
             if RETURN < place < len(chain) and place not in found:

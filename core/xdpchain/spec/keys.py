@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.map_entries import MapEntry, by_map
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
 from xdpchain.model.runconfig import RunConfig
@@ -128,6 +130,32 @@ def _use_maps(value: Any) -> tuple[tuple[str, str, str], ...]:
 _USE_MAPS = 'takes a table of maps and whose they are, such as { blocked = "xdp_firewall:denied" }'
 
 
+def _entries_in(value: Any) -> tuple[MapEntry, ...]:
+    what = 'takes [[interface.slot.map]] tables of a name and entries, such as ["10.0.0.1=1"]'
+    if not isinstance(value, list):
+        raise ValueError(what)
+    found: dict[tuple[str, str], MapEntry] = {}
+    for table in value:
+        if not isinstance(table, dict) or table.keys() != {"name", "entries"}:
+            raise ValueError(what)
+        name, entries = _text(table["name"]), table["entries"]
+        if not isinstance(entries, list) or not entries or not all(isinstance(one, str) for one in entries):
+            raise ValueError(what)
+        for text in entries:
+            key, given = assignment(text)
+            if (name, key) in found:
+                raise ValueError(f"sets {key} of {name} twice")
+            found[name, key] = MapEntry(name, key, given)
+    return tuple(found.values())
+
+
+def _entries_out(entries: tuple[MapEntry, ...]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "entries": [f"{one.key}={one.value}" for one in some]}
+        for name, some in by_map(entries).items()
+    ]
+
+
 def _globals_out(values: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     return {name: int(text) if re.fullmatch("0|[1-9][0-9]{0,17}", text) else text for name, text in values}
 
@@ -201,6 +229,7 @@ SLOT_KEYS: Mapping[str, Key] = {
     "actions": Key("actions", _actions, lambda actions: list(actions.names())),
     "routes": Key("routes", _routes, lambda routes: {route_name(code): to for code, to in routes}),
     "shadow": Key("shadow", _flag),
+    "off": Key("off", _flag),
     "policy": Key("policy", _policy, _policy_out),
     "label": Key("label", _text),
     "instance": Key("instance", _text),
@@ -210,4 +239,5 @@ SLOT_KEYS: Mapping[str, Key] = {
         "use_maps", _use_maps, lambda uses: {name: f"{slot}:{theirs}" for name, slot, theirs in uses}
     ),
     "pin_path": Key("pin_path", _text),
+    "map": Key("entries", _entries_in, _entries_out),
 }

@@ -95,7 +95,9 @@ class _Matching:
     def slots(self) -> tuple[Slot, ...]:
         slots = self._routed([self._slot(i) for i in range(len(self._wanted))])
         if self._same == {i: i for i in range(len(self._runs))} and tuple(slots) == self._runs:
-            return self._runs  # in whatever order another tool made them run
+            return tuple(  # in whatever order another tool made them run
+                replace(runs, entries=slot.entries) for runs, slot in zip(self._runs, slots, strict=True)
+            )
         # Twins stand as in the file: then the spec alone says what runs, whatever ran before.
         return tuple(sorted(slots, key=lambda slot: (slot.priority, slot.name.encode())))
 
@@ -203,7 +205,15 @@ class _Matching:
     def _tuned(self, i: int, slot: Slot, component: Component) -> Slot:
         wanted = self._wanted[i]
         config = self._config(i, component)
-        return replace(slot, component=component, config=config, shadow=wanted.shadow, policy=wanted.policy)
+        return replace(
+            slot,
+            component=component,
+            config=config,
+            shadow=wanted.shadow,
+            off=wanted.off,
+            entries=wanted.entries,
+            policy=wanted.policy,
+        )
 
     def _routed(self, slots: Sequence[Slot]) -> list[Slot]:
         keys = {

@@ -39,9 +39,11 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
         priority=slot.priority,
         actions=slot.actions,
         shadow=slot.shadow,
+        off=slot.off,
         policy=slot.policy,
         globals=tuple(sorted((one.name, one.text) for one in component.globals)),
         map_entries=tuple(sorted(component.map_entries)),
+        entries=slot.entries,
     )
     if component.object is None:
         return replace(config, tag=component.tag)

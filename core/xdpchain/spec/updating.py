@@ -124,13 +124,17 @@ def _with_comments(lines: Sequence[str], line: int) -> int:
 
 
 def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
-    """The new entry with the paths of the old one's object files, where they are the same files."""
+    """The new entry with the paths of the old one's object files, where they are the same files, and with its
+    map entries, unless new ones are to be written down.
+    """
     paths = {slot.sha256: slot.object for slot in old.slots if slot.sha256 and slot.object}
-    slots = tuple(
-        replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot
-        for slot in new.slots
-    )
-    return replace(new, slots=slots)
+    slots, left = [], list(old.slots)
+    for slot in new.slots:
+        slot = replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot
+        found = _counterpart(slot, left)
+        was = None if found is None else left.pop(found)
+        slots.append(replace(slot, entries=was.entries) if was and not slot.entries else slot)
+    return replace(new, slots=tuple(slots))
 
 
 def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes) -> None:

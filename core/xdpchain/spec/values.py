@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Policy
 
 __all__ = ["FORMAT", "InterfaceSpec", "SlotSpec", "Spec", "is_glob"]
@@ -24,8 +25,8 @@ class SlotSpec:
     maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
     variables, by name, as text; ``map_entries`` how many entries maps get, by name; ``use_maps`` which maps
-    of other slots it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``
-    and ``policy`` are as in `chain.Slot`.
+    of other slots it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
+    ``off``, ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -36,6 +37,7 @@ class SlotSpec:
     actions: ActionSet | None = None
     routes: tuple[tuple[Action | None, str], ...] = ()
     shadow: bool = False
+    off: bool = False
     policy: Policy | None = None
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
@@ -44,6 +46,7 @@ class SlotSpec:
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None
+    entries: tuple[MapEntry, ...] = ()
 
     @property
     def name(self) -> str:

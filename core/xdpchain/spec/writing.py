@@ -21,6 +21,10 @@ ALWAYS = ("mode",)
 """Written also at its default: which mode runs is never left to a guess."""
 
 
+LONG = 6
+"""Elements of a list that stand on one line."""
+
+
 def dump(spec: Spec, notes: Mapping[int, Mapping[int, str]] | None = None) -> str:
     """The whole spec as TOML, that `reading.parse` reads as the same values. ``notes`` are comments on slots,
     by the index of the interface's entry and of the slot.
@@ -80,6 +84,15 @@ def _table(values: Mapping[str, Any]) -> Table:
 
 
 def item_of(value: Any) -> Item:
+    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+        tables = tomlkit.aot()
+        for one in value:
+            tables.append(_table(one))
+        return tables
+    if isinstance(value, list) and len(value) > LONG:
+        lines = tomlkit.array().multiline(True)
+        lines.extend(value)
+        return lines
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
         for name, one in value.items():

@@ -20,6 +20,7 @@ from xdpchain.errors import InvalidInput
 from xdpchain.linkage.linkable_slots import Part
 from xdpchain.linkage.static import StaticLinker
 from xdpchain.linkage.tailcall import TailcallLinker
+from xdpchain.maps.filling import Filling
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Interface, Linkage
 from xdpchain.model.counts import CounterReader, SiteCounts, SlotCounts
@@ -78,6 +79,7 @@ class Trial:
             built = linker.build(candidate, NOWHERE, nothing)
             held.callback(built.close)
             self.parts: Sequence[Part] = built.parts
+            _fill(built.chain, candidate, built.parts)
             assert built.counting is not None
             self._reader: CounterReader = held.enter_context(DispatcherCounters(built.counting, built.chain))
             self._counted = self._reader.read()
@@ -129,6 +131,15 @@ class Trial:
             raise bpf.refusal(error, "the trial can't be run") from error
         self._counted = self._reader.read()
         return found
+
+
+def _fill(chain: Chain, candidate: Chain, parts: Sequence[Part]) -> None:
+    """Give the copies of maps the entries that they shall have."""
+    if not any(slot.entries for slot in candidate):
+        return
+    copies = {part.slot.key: {name: bpf.map_info(fd).id for name, fd in part.maps.items()} for part in parts}
+    with Filling() as filling:
+        filling.write(chain, candidate, copies=copies)
 
 
 def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> TrialReport:

@@ -12,6 +12,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import Busy, InvalidInput, RaceLost
+from xdpchain.linkage.arrays import pinned_for
 from xdpchain.model.chain import Chain, Linkage, Mode
 from xdpchain.model.pending_change import Decision, PendingChange, Pins, State
 from xdpchain.model.running import Running
@@ -138,7 +139,7 @@ def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -
         return set()
     if linkage is not Linkage.FREPLACE:
         return {program}
-    return {slot.id for slot in chain.slots if slot.component.callees and slot.id is not None}
+    return pinned_for(chain)
 
 
 def make_way(running: Running) -> None:

@@ -103,7 +103,7 @@ def _search(armed: PendingChange, home: Place) -> Iterator[_Found | None]:
             time.sleep(pause)
             complete = all_netns.visit(look)
             # What just moves is nowhere for a moment; but then its program lives.
-            if found or not (_hook(home, armed.mode) == GONE and _lives(armed.new)):
+            if found or not (_hook(home, armed.mode) == GONE and bpf.prog_lives(armed.new or 0)):
                 break
         if not found and not complete and _hook(home, armed.mode) == GONE:
             raise KernelRefused(
@@ -111,11 +111,3 @@ def _search(armed: PendingChange, home: Place) -> Iterator[_Found | None]:
                 "it left its network namespace, and not all others can be seen from here",
             )
         yield found[0] if found else None
-
-
-def _lives(program: int | None) -> bool:
-    try:
-        bpf.prog_by_id(program or 0).close()
-    except bpf.BpfError:
-        return False
-    return True

@@ -136,8 +136,8 @@ def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | N
                 del states[same[-1] :]
             states.append((entry.before, made))
         waiting = entry.seconds is not None
-        if entry.kind is Kind.CONFIRM:
-            continue
+        if entry.kind is Kind.CONFIRM or (entry.after.program and entry.before.same(entry.after)):
+            continue  # the chain is what it was: only what maps hold was changed
         change: Entry | None = entry
         back = entry.restores or (entry.after if entry.kind is Kind.ROLLBACK else None)
         if back is not None:

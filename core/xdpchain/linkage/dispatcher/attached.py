@@ -17,7 +17,7 @@ from xdpchain.errors import InvalidInput, XdpChainError
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.chain import Component, MapRef, Slot
 from xdpchain.model.manifest import Author, Manifest
-from xdpchain.model.runconfig import DEFAULT, RunConfig
+from xdpchain.model.runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Kind
 from xdpchain.objects.runconfig_btf import read_run_configs
@@ -47,6 +47,8 @@ class _Facts:
     component: Component
     key: str
     author: Author | None
+    off: Slot | None = None
+    """The slot that it stands in for (`stand_in`)."""
 
 
 def slots_by_pins(
@@ -163,11 +165,25 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
         facts = _facts(number)
         key = facts.key if facts.key not in keys else f"{facts.key}:{len(keys)}"
         keys.add(key)
+        if facts.off is not None:
+            slots.append(_off(facts.off, placed, key, number))
+            continue
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
         noted = _noted(number, dispatcher) if everything else None
         slots.append(Slot(component, _in_force(placed, noted), key, shadow=everything and shades))
     return tuple(slots)
+
+
+def _off(slot: Slot, placed: SlotConfig, key: str, stand_in: int) -> Slot:
+    """The slot that a program stands in for. Its component may be gone, for somebody removed its pin; its
+    maps are not.
+    """
+    component = slot.component
+    if component.id is not None and not bpf.prog_lives(component.id):
+        component = replace(component, id=None)
+    config = RunConfig(min(placed.priority, MAX_PRIORITY), slot.actions)
+    return replace(slot, component=component, config=config, key=key, program=stand_in)
 
 
 def _noted(component: int, dispatcher: int) -> ActionSet | None:
@@ -178,7 +194,7 @@ def _noted(component: int, dispatcher: int) -> ActionSet | None:
 def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:
     # Codes beyond the five actions can be set by a hand that writes the block itself; no program means them.
     known = ActionSet(placed.actions & (1 << len(ALL_ACTIONS)) - 1)
-    return RunConfig(min(placed.priority, (1 << 31) - 1), known if noted is None else noted)
+    return RunConfig(min(placed.priority, MAX_PRIORITY), known if noted is None else noted)
 
 
 @lru_cache(maxsize=1024)
@@ -201,6 +217,8 @@ def _facts(number: int) -> _Facts:
     refs, origin = _maps(map_ids)
     if origin is not None:
         slot = origin.chain.slots[0]
+        if slot.off:
+            return _Facts(slot.component, slot.key, origin.author, slot)
         return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin.author)
     licence = "GPL" if info.gpl else "not GPL-compatible"
     component = Component(name, declared=declared, licence=licence, maps=refs, **known)

@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import Action
 from xdpchain.model.chain import MAX_SLOTS, Slot
 
 __all__ = ["EVERY_CODE", "MAGIC", "SIZES", "USED", "VERSIONS", "DispatcherConfig", "SlotConfig", "mask_of"]
@@ -41,7 +42,9 @@ class SlotConfig:
 
 
 def mask_of(slot: Slot) -> int:
-    """What the dispatcher is given for a slot's actions."""
+    """What the dispatcher is given for a slot's actions: of one that is off, those of its `stand_in`."""
+    if slot.off:
+        return 1 << Action.PASS
     return EVERY_CODE if slot.shadow else slot.actions.mask
 
 

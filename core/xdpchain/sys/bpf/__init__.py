@@ -9,6 +9,7 @@ uapi/linux/bpf.h, which only ever grow at the end.
 
 from __future__ import annotations
 
+from .attachments import Attachment, AttachType, prog_query
 from .call import BpfError, Command, Fd, memory_of
 from .links import (
     LINK_TRACING,
@@ -53,6 +54,7 @@ from .programs import (
     prog_info,
     prog_instructions,
     prog_line_info,
+    prog_lives,
     prog_load,
     prog_map_ids,
     prog_test_run,
@@ -63,6 +65,8 @@ from .types import btf_by_id, btf_load, btf_raw
 __all__ = [
     "LINK_TRACING",
     "LINK_XDP",
+    "AttachType",
+    "Attachment",
     "BpfError",
     "Command",
     "Fd",
@@ -105,8 +109,10 @@ __all__ = [
     "prog_info",
     "prog_instructions",
     "prog_line_info",
+    "prog_lives",
     "prog_load",
     "prog_map_ids",
+    "prog_query",
     "prog_test_run",
     "refusal",
     "trace_attach",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import struct
 from enum import IntEnum
 from typing import NamedTuple
@@ -21,6 +22,7 @@ __all__ = [
     "prog_info",
     "prog_instructions",
     "prog_line_info",
+    "prog_lives",
     "prog_load",
     "prog_map_ids",
     "prog_test_run",
@@ -114,6 +116,15 @@ def prog_load(
     except BpfError as error:
         error.log = log.value.decode(errors="replace") if log else ""
         raise
+
+
+def prog_lives(prog_id: int) -> bool:
+    """Whether there is a program with this id, as far as can be told: only ENOENT says that there is none."""
+    try:
+        prog_by_id(prog_id).close()
+    except BpfError as error:
+        return error.errno != errno.ENOENT
+    return True
 
 
 def prog_info(fd: Fd | int) -> ProgInfo:

@@ -12,11 +12,16 @@ from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, X
 from .refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
 from .session import Netlink
 from .sockets import Socket, list_sockets, list_sockets_at
+from .traffic_control import EGRESS, INGRESS, Filter
 from .tunnels import TUNNELS, IpsecPolicy, IpsecState, Tunnel, WireguardPeer
+from .xdp_sockets import XdpSocket, list_xdp_sockets
 
 __all__ = [
+    "EGRESS",
+    "INGRESS",
     "TUNNELS",
     "Channels",
+    "Filter",
     "HookBusy",
     "IpsecPolicy",
     "IpsecState",
@@ -36,6 +41,8 @@ __all__ = [
     "WireguardPeer",
     "XdpAttachment",
     "XdpMode",
+    "XdpSocket",
     "list_sockets",
     "list_sockets_at",
+    "list_xdp_sockets",
 ]

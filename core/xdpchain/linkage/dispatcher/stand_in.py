@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands in a dispatcher for a component that is off: a program of its name that returns XDP_PASS, after
+which the chain goes on.
+
+libxdp knows no slot without a program, and attaches whatever is pinned at its next edit. So the component
+itself is kept out of its sight, pinned under the stand-in's prog id (`arrays`), and the stand-in carries the
+slot as it was: any tool may rebuild the chain around it, and it stays off. Where another tool leaves it alone
+in the dispatcher's place, it lets packets pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.manifest import Author, Manifest
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf_types import Func, Kind
+from xdpchain.sys import blobs, bpf
+from xdpchain.sys.libbpf import FUNC_GLOBAL, merge_btf
+
+from .attached import ORIGIN
+from .emit import RETURN_PASS
+
+__all__ = ["load_stand_in"]
+
+
+def load_stand_in(
+    slot: Slot, dispatcher: bpf.Fd, function: str, held: Iterable[bpf.Fd], author: Author
+) -> bpf.Fd:
+    """A stand-in for a slot that is off, ready to replace this function of the dispatcher. ``held`` are maps
+    that shall live as long as it does. Raises KernelRefused.
+    """
+    try:
+        raw = bpf.btf_raw(bpf.prog_info(dispatcher).btf_id)
+        place = Btf.parse(raw).find(function, Kind.FUNC)
+        assert isinstance(place, Func)
+        merged = merge_btf([raw], [(slot.name, FUNC_GLOBAL, place.prototype)])
+        origin = Manifest(Chain((replace(slot, row=None),), Linkage.FREPLACE, counters=False), author)
+        with contextlib.ExitStack() as undo:
+            with bpf.btf_load(merged.data) as btf:
+                program = undo.enter_context(
+                    bpf.prog_load(
+                        bpf.ProgType.EXT,
+                        RETURN_PASS,
+                        name=slot.name,
+                        btf_fd=btf.fileno(),
+                        func_info=struct.pack("<II", 0, merged.functions[0]),
+                        attach_btf_id=place.id,
+                        attach_fd=dispatcher.fileno(),
+                    )
+                )
+            for fd in held:
+                bpf.prog_bind_map(program, fd)
+            with blobs.make(ORIGIN, origin.encode()) as carrier:
+                bpf.prog_bind_map(program, carrier)
+            undo.pop_all()
+            return program
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"what stands in for {slot.name} can't be loaded", log=error.log) from error

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps of slots that were unloaded, kept so that their contents can be found again.
+
+Each is pinned in ``<bpffs>/xdptui/kept``; the pin's name says whose it was and since when: map id, second of
+the boot, ifindex, and the inode of the network namespace. Nothing else is written down: an undo names maps by
+the ids that they had, and finds those that live. Kept for a week at most, and 64 of them; the oldest go
+first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.chain import Interface, Slot
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.boot_clock import boot_clock
+from xdpchain.sys.mount_lifetime import require_lasting
+
+__all__ = ["LONGEST", "MOST", "KeptMap", "forget_kept", "keep_maps", "kept_maps", "overdue"]
+
+PLACE = ("xdptui", "kept")
+MOST = 64
+LONGEST = 7 * 24 * 3600.0
+"""Seconds."""
+
+_NAME = re.compile(r"([1-9][0-9]{0,9})-([0-9]{1,12})-([1-9][0-9]{0,9})-([0-9]{1,20})")
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMap:
+    """A map that is kept since this second of the boot, of a slot of the interface with this ifindex in the
+    network namespace with this inode; ``name`` is the kernel's, "?" where it can't be read.
+    """
+
+    map_id: int
+    since: int
+    ifindex: int
+    inode: int
+    name: str = field(default="?", compare=False)
+
+    @property
+    def pin(self) -> str:
+        return f"{self.map_id}-{self.since}-{self.ifindex}-{self.inode}"
+
+
+def kept_maps() -> tuple[KeptMap, ...]:
+    """All that are kept on this machine, the newest first; () where that can't be read."""
+    try:
+        with bpffs.open_below(*PLACE) as directory:
+            names = directory.names()
+    except (XdpChainError, OSError):
+        return ()
+    found = [_kept(one) for name in names if (one := _NAME.fullmatch(name))]
+    return tuple(sorted(found, key=lambda one: (-one.since, one.ifindex, one.inode, one.map_id)))
+
+
+def _kept(pin: re.Match[str]) -> KeptMap:
+    map_id, since, ifindex, inode = map(int, pin.groups())
+    return KeptMap(map_id, since, ifindex, inode, _name(map_id))
+
+
+def _name(map_id: int) -> str:
+    try:
+        with bpf.map_by_id(map_id) as fd:
+            return bpf.map_info(fd).name
+    except bpf.BpfError:
+        return "?"
+
+
+def keep_maps(where: Interface, slots: Iterable[Slot]) -> None:
+    """Pin the maps of these slots. Constants, which the object file has, are not kept, nor are program
+    arrays, which hold no state.
+
+    Raises Unsupported (no place that lasts), Untrusted, KernelRefused, NotFound.
+    """
+    require_lasting(bpffs.find(), "maps", "leave out --keep-maps")
+    now, inode = int(boot_clock()), netns.inode(where.netns)
+    ids = {ref.id for slot in slots for ref in slot.component.maps if not ref.name.startswith(".rodata")}
+    try:
+        with bpffs.open_below(*PLACE, make=True) as directory:
+            for map_id in sorted(ids):
+                with bpf.map_by_id(map_id) as fd:
+                    if bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY:
+                        continue
+                    with contextlib.suppress(FileExistsError):
+                        directory.pin(KeptMap(map_id, now, where.ifindex, inode).pin, fd)
+    except OSError as error:
+        raise bpf.refusal(error, f"the maps can't be kept in {bpffs.find().joinpath(*PLACE)}") from error
+
+
+def overdue() -> tuple[KeptMap, ...]:
+    """Those that are kept for too long, or beyond the number."""
+    found, now = kept_maps(), boot_clock()
+    return tuple(one for i, one in enumerate(found) if i >= MOST or now - one.since > LONGEST)
+
+
+def forget_kept(gone: Collection[KeptMap] | Collection[int]) -> None:
+    """Keep these no longer; or those with these map ids, for a chain has them."""
+    names = [one.pin for one in kept_maps() if one in gone or one.map_id in gone]
+    # What can't be removed now is overdue some day, and tried again.
+    with contextlib.suppress(XdpChainError, FileNotFoundError, PermissionError):
+        if names:
+            with bpffs.open_below(*PLACE) as directory:
+                for name in names:
+                    with contextlib.suppress(FileNotFoundError):
+                        directory.unlink(name)

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What else sits on an interface, on the packet's way before and behind its XDP program. Only looked at.
+
+AF_XDP sockets take what the program redirects to them; netkit, tcx and the filters of clsact see what it
+passes, in this order. What can't be read is said, never taken for nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.running import Running
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.netlink import EGRESS, INGRESS, Filter, Netlink, list_xdp_sockets
+from xdpchain.sys.socket_owners import processes
+
+__all__ = ["Beside", "Neighbor", "beside"]
+
+PARENTS = {"ingress": INGRESS, "egress": EGRESS}
+HOOKS = {
+    "netkit": {"primary": bpf.AttachType.NETKIT_PRIMARY, "peer": bpf.AttachType.NETKIT_PEER},
+    "tcx": {"ingress": bpf.AttachType.TCX_INGRESS, "egress": bpf.AttachType.TCX_EGRESS},
+}
+SINCE = {"netkit": "6.7", "tcx": "6.6"}
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """Something else on the interface: ``what`` it is ("AF_XDP socket", "netkit program", "tcx program", "tc
+    filter", "qdisc"), ``at`` which place of the interface, its name, its program's id, and what else is known
+    of it, in words. ``in_hw``: the card does it.
+    """
+
+    what: str
+    at: str
+    name: str = ""
+    prog_id: int | None = None
+    in_hw: bool = False
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What was found, in the order of packets that come in; and what could not be seen, with the reason."""
+
+    found: tuple[Neighbor, ...] = ()
+    unseen: tuple[str, ...] = ()
+
+
+def beside(running: Running) -> Beside:
+    """Ask the kernel, with some dozen messages. Raises nothing that the engine raises."""
+    found: list[Neighbor] = []
+    unseen: list[str] = []
+
+    def add(what: str, read: Callable[[Running], Iterable[Neighbor]]) -> None:
+        try:
+            found.extend(read(running))
+        except XdpChainError as error:
+            unseen.append(f"{what}: {error.what}{f': {error.why}' if error.why else ''}")
+        except OSError as error:
+            unseen.append(f"{what}: {_words(what, error)}")
+
+    add("AF_XDP sockets", _sockets)
+    if running.device.kind == "netkit":
+        add("netkit", lambda running: _programs(running, "netkit"))
+    add("tcx", lambda running: _programs(running, "tcx"))
+    add("tc", _traffic_control)
+    return Beside(tuple(found), tuple(unseen))
+
+
+def _words(what: str, error: OSError) -> str:
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return "not permitted; it takes CAP_NET_ADMIN"
+    if error.errno in (errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP):
+        return f"this kernel has none (from {SINCE[what]} on)"
+    return os.strerror(error.errno or 0)
+
+
+def _sockets(running: Running) -> Iterable[Neighbor]:
+    where = running.interface
+    here = [one for one in list_xdp_sockets(where.netns) if one.ifindex == where.ifindex]
+    owners = {}
+    if here:
+        owners = {inode: f"{one.command} (pid {one.pid})" for one in processes() for inode in one.inodes}
+    for one in sorted(here, key=lambda one: one.queue):
+        how = "zero copy" if one.zero_copy else "copies"
+        owner = owners.get(one.inode, "a process that can't be seen")
+        yield Neighbor("AF_XDP socket", f"queue {one.queue}", owner, text=how)
+
+
+def _programs(running: Running, what: str) -> Iterable[Neighbor]:
+    where = running.interface
+    for at, hook in HOOKS[what].items():
+        for one in netns.run(where.netns, partial(bpf.prog_query, where.ifindex, hook)):
+            link = "" if one.link_id is None else f"held by bpf_link {one.link_id}"
+            yield Neighbor(f"{what} program", at, _name(one.prog_id), one.prog_id, text=link)
+
+
+def _name(prog_id: int) -> str:
+    with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(prog_id) as program:
+        return bpf.prog_info(program).name
+    return "?"
+
+
+def _traffic_control(running: Running) -> Iterable[Neighbor]:
+    where = running.interface
+    with Netlink(where.netns) as netlink:
+        kinds = netlink.qdiscs(where.ifindex)
+        for kind in kinds:
+            if kind in ("clsact", "ingress"):
+                yield Neighbor("qdisc", "ingress, egress" if kind == "clsact" else kind, kind)
+        places = ("ingress", "egress") if "clsact" in kinds else ("ingress",) if "ingress" in kinds else ()
+        for at in places:
+            for one in netlink.filters(where.ifindex, PARENTS[at]):
+                yield _filter(at, one)
+
+
+def _filter(at: str, one: Filter) -> Neighbor:
+    chain = f", chain {one.chain}" if one.chain else ""
+    hardware = (", on the card alone" if one.skip_sw else ", on the card, too") if one.in_hw else ""
+    text = f"priority {one.priority}{chain}{hardware}"
+    return Neighbor("tc filter", at, f"{one.kind} {one.name}".rstrip(), one.prog_id, one.in_hw, text)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs at the hooks of a device that are lists of programs: tcx (6.6) and netkit (6.7)."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from enum import IntEnum
+from typing import NamedTuple
+
+from .call import Command, Memory, bpf_call
+
+__all__ = ["AttachType", "Attachment", "prog_query"]
+
+MOST = 64
+"""Programs of a hook: the kernel's BPF_MPROG_MAX."""
+
+
+class AttachType(IntEnum):
+    """``enum bpf_attach_type``, as far as it is asked for here."""
+
+    TCX_INGRESS = 46
+    TCX_EGRESS = 47
+    NETKIT_PRIMARY = 54
+    NETKIT_PEER = 55
+
+
+class Attachment(NamedTuple):
+    """A program's id, and that of the bpf_link that holds it (None: none does)."""
+
+    prog_id: int
+    link_id: int | None
+
+
+def prog_query(ifindex: int, hook: AttachType) -> tuple[Attachment, ...]:
+    """The programs at a hook of a device of this thread's network namespace, in the order in which they run.
+    Takes CAP_NET_ADMIN. Raises BpfError; EINVAL from a kernel without the hook.
+    """
+    memory = Memory()
+    programs, links = memory.buffer(4 * MOST), memory.buffer(4 * MOST)
+    place = [ctypes.addressof(one) for one in (programs, links)]
+    attr = struct.pack("=IIIIQIIQQQQ", ifindex, hook, 0, 0, place[0], MOST, 0, 0, place[1], 0, 0)
+    count = struct.unpack_from("=I", bpf_call(Command.PROG_QUERY, attr)[1], 24)[0]
+    found = [struct.unpack(f"={MOST}I", one.raw)[: min(count, MOST)] for one in (programs, links)]
+    return tuple(Attachment(prog, link or None) for prog, link in zip(*found, strict=True))

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AF_XDP sockets of a network namespace, as the kernel lists them (xdp_diag, kernel 5.1 on)."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from xdpchain.errors import Unsupported
+from xdpchain.sys import netns as namespaces
+
+from .transport import Refusal, Transport
+from .tunnels import attributes
+
+__all__ = ["XdpSocket", "list_xdp_sockets"]
+
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_REQUEST_AND_DUMP = 0x301
+_AF_XDP = 44
+_HEADER, _MESSAGE = 16, 16
+_SHOW = 1 | 1 << 2  # the device, and the memory
+_INFO, _UMEM = 1, 5
+_UMEM_FLAGS, _ZERO_COPY = 28, 1
+
+
+@dataclass(frozen=True, slots=True)
+class XdpSocket:
+    """A bound socket: its device and queue, its inode, and whether packets come to it without a copy."""
+
+    ifindex: int
+    queue: int
+    inode: int
+    zero_copy: bool
+
+
+def list_xdp_sockets(netns: str | None) -> tuple[XdpSocket, ...]:
+    """Those that are bound. Raises NetnsError, and Unsupported where the kernel does not list them."""
+    return namespaces.run(netns, _list)
+
+
+def _list() -> tuple[XdpSocket, ...]:
+    transport = Transport(_NETLINK_SOCK_DIAG)
+    body = struct.pack("=BBHIIII", _AF_XDP, 0, 0, 0, _SHOW, 0, 0)
+    head = struct.pack("=IHHII", _HEADER + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 0, 0)
+    try:
+        replies = transport.exchange(bytearray(head + body))
+    except Refusal as refusal:
+        raise Unsupported(
+            "AF_XDP sockets can't be listed",
+            f"this kernel has no xsk_diag, or may not load it ({refusal.words})",
+            detail=refusal.detail,
+        ) from refusal
+    finally:
+        transport.close()
+    found = (_decode(message) for kind, message in replies if kind == _SOCK_DIAG_BY_FAMILY)
+    return tuple(one for one in found if one is not None)
+
+
+def _decode(message: bytes) -> XdpSocket | None:
+    (inode,) = struct.unpack_from("=I", message, _HEADER + 4)
+    found = dict(attributes(message[_HEADER + _MESSAGE :]))
+    if len(found.get(_INFO, b"")) < 8:
+        return None
+    ifindex, queue = struct.unpack_from("=II", found[_INFO])
+    memory = found.get(_UMEM, b"")
+    flags = struct.unpack_from("=I", memory, _UMEM_FLAGS)[0] if len(memory) >= _UMEM_FLAGS + 4 else 0
+    return XdpSocket(ifindex, queue, inode, bool(flags & _ZERO_COPY)) if ifindex else None

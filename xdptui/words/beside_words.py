@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What else sits on an interface, in lines. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xdptui.words.printable import printable
+
+if TYPE_CHECKING:
+    from xdpchain.observe.beside import Beside
+
+__all__ = ["beside_lines"]
+
+
+def beside_lines(seen: Beside) -> list[str]:
+    """A line for each thing, in the order of packets that come in, and one for what could not be seen."""
+    lines = []
+    for one in seen.found:
+        named = " ".join(filter(None, (one.name, "" if one.prog_id is None else f"(program {one.prog_id})")))
+        lines.append(f"{one.what}, {one.at}: {', '.join(filter(None, (printable(named), one.text)))}")
+    lines += (f"not seen: {printable(one)}" for one in seen.unseen)
+    return lines or ["nothing else: no AF_XDP socket, netkit, tcx, clsact or ingress qdisc"]
