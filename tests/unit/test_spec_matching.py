@@ -373,9 +373,10 @@ def test_routes_shadow_and_policies_are_those_of_the_spec() -> None:
     assert planned(saved, then).empty
 
 
-def test_freplace_has_no_counters_to_switch() -> None:
+def test_counters_are_switched_under_freplace_too() -> None:
     now = loaded(planned(spec(slot("filter"), linkage=Linkage.FREPLACE), running(None)).candidate)
-    assert planned(spec(slot("filter"), counters=False), now).empty
+    plan = planned(spec(slot("filter"), counters=False), now)
+    assert [one.text for one in plan.changes] == ["counters off"]
 
 
 def test_interfaces_that_run_the_same_are_one_entry() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.change.journal.undoing import Undo, undo_of
 from xdpchain.change.plan import Plan, make_plan
-from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from xdpchain.change.adoption import Adoption
 
 __all__ = ["EDITS", "Edit"]
-
-COUNTED_FROM_OUTSIDE = (
-    "a freplace chain has no counters of its own; it is counted while somebody looks (watch)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +93,7 @@ def _load(given: Namespace) -> Edit:
         said = [*notes, f"{linkage} linkage: {why}"]
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
-            if given.counters is not None:
-                said.append(COUNTED_FROM_OUTSIDE)
-        elif given.counters is not None:
+        if given.counters is not None:
             chain = replace(chain, counters=given.counters)
         before = chain
         for i, slot in enumerate(slots):
@@ -212,8 +206,6 @@ def _set(given: Namespace) -> Edit:
                 chain = chain.police(chain.position(key), policy)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
-        if given.counters is not None and chain.linkage is Linkage.FREPLACE:
-            raise Unsupported("counters can't be switched here", COUNTED_FROM_OUTSIDE)
         return Proposal(chain if given.counters is None else replace(chain, counters=given.counters))
 
     repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
@@ -284,7 +276,7 @@ def _adopt(given: Namespace) -> Edit:
         chain = adoption.candidate(slot, running.mode, linkage)
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
-        elif given.counters is not None:
+        if given.counters is not None:
             chain = replace(chain, counters=given.counters)
         return Proposal(chain, (*adoption.notes, f"{linkage} linkage: {why}"), adoption=adoption)
 

@@ -85,7 +85,7 @@ class ChainCollector(Collector):
         if self._interfaces:
             runnings = tuple(one for one in runnings if one.interface.name in self._interfaces)
         counting = [one for one in runnings if self._trace or counts_already(one)]
-        self._meter.sync(counting, open_missing(counting, self._meter.known))
+        self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
         yield from values(((one, self._sample(one.interface.ifindex)) for one in runnings), boot_clock())
         for running in runnings:
             if running.hook is not None:

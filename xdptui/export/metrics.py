@@ -196,9 +196,10 @@ def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> I
         if running.hook is None:
             continue
         yield from _chain(running)
-        yield Value(COUNTED, place, float(sample is not None))
-        if sample is not None:
-            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, sample.verdict)
+        verdict = sample.verdict if sample is not None else None
+        yield Value(COUNTED, place, float(verdict is not None))
+        if verdict is not None:
+            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, verdict)
         for index, slot in enumerate(running.chain or running.shown or ()):
             component = slot.component
             labels = slot_labels(running, slot)

@@ -161,11 +161,6 @@ class EditFlow(Controller):
         if not self.session.chain.slots:
             self._desk.notify("There is no chain yet", severity="warning")
             return
-        if self.session.chain.linkage is Linkage.FREPLACE:
-            self._desk.notify(
-                "A freplace chain has no counters of its own: it is counted while you look", timeout=5
-            )
-            return
         self.edit(lambda chain: replace(chain, counters=not chain.counters))
 
     # Linkage

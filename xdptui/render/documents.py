@@ -88,8 +88,8 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "dispatcher": running.dispatcher
         and {"id": running.dispatcher.id, "version": running.dispatcher.version},
         "slots": [slot(chain, i, sample) for i in range(len(chain))] if chain else [],
-        "verdict": counts(sample.verdict) if sample else None,
-        "counters": running.counters_map is not None,
+        "verdict": counts(sample.verdict) if sample and sample.verdict else None,
+        "counters": running.counting is not None,
         "editable": running.editable,
         "note": running.note,
         "todo": worded(running.todo, where.netns),

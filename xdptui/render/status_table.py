@@ -99,15 +99,23 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
             rows.append(f"      routes: {', '.join(map(printable, route_texts(chain, slot)))}")
         if slot.policy:
             rows.append(f"      {slot.policy}")
-        if sample is not None and slot.key in sample.slots:
+        if sample is None:
+            continue
+        if slot.key in sample.slots:
             rows.append(f"      {counted(sample.slots[slot.key])}")
             if slot.shadow and sample.slots[slot.key].total_packets:
                 rows.append(f"      {shadow_line(would_have(slot, sample.slots[slot.key].packets))}")
             if slot.policy and (forbidden := slot.policy.breaches(sample.slots[slot.key].packets)):
                 rows.append(f"      {forbidden:,.0f} times it returned what is forbidden")
+        else:
+            rows.append(f"      {_uncounted(sample)}")
     if sample is not None:
-        rows.append(f"    in the end: {counted(sample.verdict)}")
+        rows.append(f"    in the end: {counted(sample.verdict) if sample.verdict else _uncounted(sample)}")
     return rows
+
+
+def _uncounted(sample: Sample) -> str:
+    return f"not counted: {printable(sample.why)}" if sample.why else "not counted until somebody looks"
 
 
 def _waiting(running: Running, now: float) -> list[str]:

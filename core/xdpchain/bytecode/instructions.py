@@ -118,6 +118,7 @@ def map_references(image: bytes) -> tuple[tuple[int, int], ...]:
     )
 
 
+@lru_cache(maxsize=64)
 def function_starts(image: bytes) -> tuple[int, ...]:
     """Where functions begin: at 0, and wherever a call or a function's address points."""
     starts = {0}

@@ -62,6 +62,10 @@ class LinkableProgram:
         code = patch_maps(self.instructions, self.references, maps)
         return add_to_immediates(code, self.type_ids, shift) if shift else code
 
+    def __hash__(self) -> int:
+        """By what bytes remember: units are keys of what is worked out once."""
+        return hash(self.instructions)
+
     def encode(self) -> bytes:
         lines = b"".join(struct.pack("<IIII", *record) for record in self.lines)
         head = json.dumps(

@@ -14,9 +14,10 @@ from xdpchain.sys.netlink import HookBusy, Netlink
 __all__ = ["swap", "took_effect"]
 
 
-def swap(now: Running, new: bpf.Fd | None, mode: Mode) -> None:
+def swap(now: Running, new: bpf.Fd | None, mode: Mode, through: Netlink | None = None) -> None:
     """Put a program on the hook, or take off the one that is there (``new`` is None), if and only if ``now``
-    still runs. Raises RaceLost, NotFound, and what the kernel and the driver refuse.
+    still runs; ``through`` are sockets that are open in its namespace. Raises RaceLost, NotFound, and what
+    the kernel and the driver refuse.
     """
     interface = now.interface
     with contextlib.ExitStack() as held:
@@ -26,7 +27,7 @@ def swap(now: Running, new: bpf.Fd | None, mode: Mode) -> None:
                 expected = held.enter_context(bpf.prog_by_id(now.hook.prog_id)).fileno()
             except bpf.BpfError as error:
                 raise bpf.refusal(error, f"the program that {interface} runs can't be named") from error
-        netlink = held.enter_context(Netlink(interface.netns))
+        netlink = through or held.enter_context(Netlink(interface.netns))
         try:
             netlink.attach_xdp(interface.ifindex, new.fileno() if new else -1, mode.value, expected)
         except HookBusy as error:

@@ -26,6 +26,7 @@ from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.netlink import Netlink
 
 from .author import current_author
 from .confirm.arming import Arming, make_way
@@ -93,7 +94,8 @@ def apply(
     interface = plan.running.interface
     with bpffs.lock(lock_timeout), contextlib.ExitStack() as held:
         tell("compare with what runs")
-        now = _unchanged(plan)
+        netlink = held.enter_context(Netlink(interface.netns))
+        now = _unchanged(plan, netlink)
         make_way(now)
         for hook in hooks:
             now = hook.before(Change(plan, now, confirm)) or now
@@ -110,15 +112,17 @@ def apply(
             if now.chain is not None and stays:
                 _change_in_place(now.chain, update, plan.candidate, interface, tell, cancelled)
             else:
-                _put(interface, now, plan.candidate, tell, cancelled, arming)
+                _put(interface, now, plan.candidate, tell, cancelled, arming, netlink)
         except NotFound:
-            _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
+            _unchanged(
+                plan, netlink
+            )  # what was missing went with the interface, or with the chain: say that instead
             raise
         forget_settled(netns.inode(interface.netns), interface.ifindex)
         if now.chain is not None and arming is None and not stays:
             tell("release the old chain")
             _linker(now.chain.linkage).retire(now)
-        after = look(interface.name, interface.netns)
+        after = look(interface.name, interface.netns, through=netlink)
         troubles = [hook.after(change, after) for hook in hooks]
     for trouble in filter(None, troubles):
         if warn is not None:
@@ -126,10 +130,10 @@ def apply(
     return after
 
 
-def _unchanged(plan: Plan) -> Running:
+def _unchanged(plan: Plan, netlink: Netlink) -> Running:
     """What runs now, if it is what the plan was made from. Raises RaceLost, NotOurs."""
     interface = plan.running.interface
-    now = look(interface.name, interface.netns)
+    now = look(interface.name, interface.netns, through=netlink)
     if now.identity != plan.running.identity:
         why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
         if plan.running.armed is not None and now.settled is not None:
@@ -152,6 +156,7 @@ def _put(
     tell: Callable[[str], None],
     cancelled: Callable[[], bool] | None,
     arming: Arming | None,
+    netlink: Netlink,
 ) -> None:
     """Build the candidate, arm its rollback, and swap it in; or take off what runs, for an empty one."""
     with contextlib.ExitStack() as held:
@@ -174,7 +179,7 @@ def _put(
                 tell("arm the rollback")
                 arming.arm(new, built.chain if built else candidate)
             tell("swap it in" if built else "detach")
-            swap(now, built.program if built else None, chain.mode)
+            swap(now, built.program if built else None, chain.mode, netlink)
         except BaseException:
             if not took_effect(interface, chain.mode, new):
                 if arming is not None:

@@ -48,6 +48,7 @@ __all__ = [
     "map_key",
     "open_maps",
     "shape",
+    "unit_of",
 ]
 
 
@@ -102,37 +103,15 @@ def compile_component(
         program = main_program(opened, component)
         info = bpf.prog_info(program.fd)
         maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
-        names = {one.fd: map_key(one) for one in opened.maps()}
-        code = program.instructions()
         try:
-            if instructions.module_calls(code):
+            if instructions.module_calls(program.instructions()):
                 raise LinkRefused(
                     f"{component.name} can't be linked into a chain",
                     "it calls functions of a kernel module",
                     advise(Do.CHOOSE_LINKAGE, "freplace"),
                 )
-            references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
-            functions = program.func_info()
-            places = type_id_places(data, functions)
-            if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
-                raise LinkRefused(
-                    f"{component.name} can't be linked into a chain",
-                    "it holds the id of one of its types where libbpf did not put it",
-                    advise(Do.CHOOSE_LINKAGE, "freplace"),
-                )
-            unit = LinkableProgram(
-                instructions=code,
-                functions=functions,
-                btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
-                references=references,
-                frags=frags,
-                stack=_stack_depths(opened.log(program)),
-                verified=info.verified_instructions,
-                jited=info.jited_len,
-                lines=tuple(map(LineRecord._make, program.line_info())),
-                type_ids=tuple(at for at, _ in places),
-            )
-            used = {name for _, name in references}
+            unit = unit_of(opened, program, frags=frags)
+            used = {name for _, name in unit.references}
             refs = tuple(MapRef(name, bpf.map_info(fd).id) for name, fd in maps.items() if name in used)
         except BaseException:
             for fd in maps.values():
@@ -147,6 +126,32 @@ def compile_component(
             maps=refs,
         )
         return Compiled(loaded, unit, maps, tuple((n, p) for n, p in pins if n in used))
+
+
+def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableProgram:
+    """The linkable form of a program that was loaded. Raises BpfError, LinkRefused."""
+    info, code = bpf.prog_info(program.fd), program.instructions()
+    names = {one.fd: map_key(one) for one in opened.maps()}
+    functions = program.func_info()
+    places = type_id_places(opened.data, functions)
+    if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
+        raise LinkRefused(
+            f"{program.name} can't be linked into a chain",
+            "it holds the id of one of its types where libbpf did not put it",
+            advise(Do.CHOOSE_LINKAGE, "freplace"),
+        )
+    return LinkableProgram(
+        instructions=code,
+        functions=functions,
+        btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
+        references=tuple((index, names[fd]) for index, fd in instructions.map_references(code)),
+        frags=frags,
+        stack=_stack_depths(opened.log(program)),
+        verified=info.verified_instructions,
+        jited=info.jited_len,
+        lines=tuple(map(LineRecord._make, program.line_info())),
+        type_ids=tuple(at for at, _ in places),
+    )
 
 
 def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:

@@ -110,8 +110,10 @@ class _Gathering:
     def _unit(self, component: Component) -> LinkableProgram | None:
         if component.unit_map is None:
             return None
-        with _by_id(component.unit_map, f"the linkable form of {component.name}") as fd:
-            unit = LinkableProgram.decode(blobs.read(fd))
+        try:
+            unit = blobs.decoded(component.unit_map, LinkableProgram.decode)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"the linkable form of {component.name} can't be read") from error
         # A program array and the program that uses it must agree on the frags flag; and the programs in it
         # use the maps that they were loaded with. Either way, fresh arrays then.
         stale = component.callees and (self._cloning or unit.frags != self._frags)
@@ -193,16 +195,13 @@ def object_bytes(source: ObjectRef) -> bytes:
         return source.data
     if source.map_id is None:
         raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not at hand")
-    with _by_id(source.map_id, f"the object file {source.path or source.sha256[:12]}") as fd:
-        data = blobs.read(fd)[: source.size]
+    try:
+        with bpf.map_by_id(source.map_id) as fd:
+            data = blobs.read(fd)[: source.size]
+    except bpf.BpfError as error:
+        what = f"the object file {source.path or source.sha256[:12]} can't be read"
+        raise bpf.refusal(error, what) from error
     if hashlib.sha256(data).hexdigest() != source.sha256:
         what = f"the object file {source.path or source.sha256[:12]} can't be used"
         raise InvalidInput(what, f"map {source.map_id} holds something else", advise(Do.REPLACE))
     return data
-
-
-def _by_id(number: int, what: str) -> bpf.Fd:
-    try:
-        return bpf.map_by_id(number)
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, f"{what} can't be read") from error

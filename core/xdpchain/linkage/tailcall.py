@@ -72,7 +72,7 @@ class TailcallLinker:
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
             own = None
             if candidate.counters:
-                own = counters_for(row_layout(chain), running, held, elements=possible_cpus())
+                own = counters_for(row_layout(chain), running.counting, held, elements=possible_cpus())
             counters = own.fd if own else None
             frags = all(part.slot.component.frags for part in parts)
             arrays: list[bpf.Fd] = []

@@ -41,6 +41,9 @@ EXTENDED = 2
 without.
 """
 
+PLAIN = "plain"
+"""The form of a component of type EXT that does not count. Without a reason: as it was asked for."""
+
 COUNTED = 3
 """The format of a chain whose counters are described (`counting`): before, they were rows of one map that was
 handed on.

@@ -88,9 +88,9 @@ class Running:
 
     ``counters_map`` names the counting of a chain that counts by itself, by the id of the map that it began
     with: it stays the same for as long as counts go on, through edits. ``counting`` is where the counts are
-    now. ``form`` says what the components of a
-    static chain became in its one program (`threaded`, `inlined`, `calls`), ``form_reason`` why not what
-    costs less.
+    now; under freplace linkage of the components that count for themselves, and there is no ``counters_map``.
+    ``form`` says what the components of a static chain became in its one program (`threaded`, `inlined`,
+    `calls`), ``form_reason`` why not what costs less; under freplace linkage, why components don't count.
     """
 
     device: Device

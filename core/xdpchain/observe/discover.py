@@ -13,13 +13,12 @@ from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
-from xdpchain.linkage.counting import COUNTS, row_layout
+from xdpchain.linkage.counting import read_counting
 from xdpchain.linkage.dispatcher.attached import author_of_component
 from xdpchain.linkage.dispatcher.reading import read_chain
 from xdpchain.linkage.dispatcher.recognise import Recognised, recognise
 from xdpchain.linkage.prog_array_entries import read_table
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode
-from xdpchain.model.counting import Counting, Source
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import adjusted
@@ -66,9 +65,12 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
         return tuple(Interface(link.name, link.ifindex, netns) for link in netlink.links(settled=False))
 
 
-def look(name: str, netns: str | None = None) -> Running:
-    """One interface and what it runs. Raises NotFound."""
-    with Netlink(netns) as netlink:
+def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
+    """One interface and what it runs; ``through`` are sockets that are open in its namespace. Raises
+    NotFound.
+    """
+    with contextlib.ExitStack() as held:
+        netlink = through or held.enter_context(Netlink(netns))
 
         def read() -> tuple[Running, ...]:
             link = netlink.link(name)
@@ -157,7 +159,7 @@ def _running(device: Device, link: LinkInfo) -> Running:
         linkage = carried.chain.linkage
         return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
     try:
-        counting = _counting(carried, maps)
+        counting = read_counting(carried, maps, MANIFEST)
     except (bpf.BpfError, XdpChainError) as error:
         return Running(device, tuple(hooks), Owner.XDPTUI, chain.linkage, note=str(error), shown=chain)
     emptied = bool(carried.arrays) and not arrays
@@ -205,28 +207,6 @@ def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
     return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
 
 
-def _counting(carried: Manifest, map_ids: tuple[int, ...]) -> Counting | None:
-    """Where the counts of the chain are; None if it does not count. Raises BpfError, InvalidInput."""
-    own = carried.counters_map
-    if own is None:
-        return None
-    if carried.counts_map is None:  # as earlier versions count
-        counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
-    else:
-        with bpf.map_by_id(carried.counts_map) as fd:
-            counting = Counting.decode(blobs.read(fd, MOST_NOTED))
-    # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
-    later = []
-    for number in reversed(map_ids):
-        with bpf.map_by_id(number) as fd:
-            name = bpf.map_info(fd).name
-            if name == COUNTS and number != carried.counts_map:
-                later.append(Counting.decode(blobs.read(fd, MOST_NOTED)))
-        if name == MANIFEST:
-            break
-    return counting.joined(later)
-
-
 def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
     interface = device.interface
     reading = read_chain(
@@ -242,6 +222,8 @@ def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised)
         note=reading.note,
         todo=reading.todo,
         shown=reading.shown,
+        counting=reading.own_counts.counting,
+        form_reason=reading.own_counts.reason,
     )
 
 
@@ -258,8 +240,7 @@ def _carrier(map_ids: tuple[int, ...]) -> int | None:
 
 def _read_manifest(map_id: int) -> Manifest:
     """Raises BpfError, InvalidInput for one that can't be decoded."""
-    with bpf.map_by_id(map_id) as fd:
-        return Manifest.decode(blobs.read(fd, MOST_NOTED))
+    return blobs.decoded(map_id, Manifest.decode, MOST_NOTED)
 
 
 def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:

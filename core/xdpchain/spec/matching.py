@@ -46,11 +46,13 @@ def candidate(
         return replace(chain, slots=())
     slots = _Matching(spec, components, chain, fresh_maps).slots()
     freplace = linkage is Linkage.FREPLACE
+    # Of a chain that others loaded there is nothing to switch.
+    switched = not freplace or any(slot.component.object is not None for slot in slots)
     return Chain(
         slots,
         linkage,
         spec.mode,
-        chain.counters if freplace else spec.counters,
+        spec.counters if switched else chain.counters,
         spec.dispatcher_version if freplace else None,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Component, Slot
 
 from .values import InterfaceSpec, SlotSpec
 
@@ -26,10 +26,8 @@ def spec_of(
     instances = _instances(chain.slots, written)
     written = [replace(one, instance=name) for one, name in zip(written, instances, strict=True)]
     slots = _routed(chain.slots, written)
-    # A freplace dispatcher has no counters to switch; and the version of its protocol is the libxdp's that is
-    # installed where the spec is applied.
-    counters = chain.counters or chain.linkage is Linkage.FREPLACE
-    return InterfaceSpec((name,), slots, netns, chain.linkage, chain.mode, counters)
+    # The version of the dispatcher's protocol is the libxdp's that is installed where the spec is applied.
+    return InterfaceSpec((name,), slots, netns, chain.linkage, chain.mode, chain.counters)
 
 
 def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:

@@ -372,7 +372,7 @@ class Object:
     def __init__(self, data: bytes, name: str = "object") -> None:
         """Open ``data``, an ELF file's bytes. Raises InvalidInput with libbpf's words."""
         self._lib = library()
-        self._data = data
+        self.data = data
         self._logs: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._handle: int | None = None
         with self._lib.lock:

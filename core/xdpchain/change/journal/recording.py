@@ -57,6 +57,7 @@ def record(
     try:
         for sha256, data in objects.items():
             keep_object(sha256, data)
+        device = device_of(after.interface)
         entry = Entry(
             Kind.CHANGE if restores is None else Kind.UNDO,
             current_author(),
@@ -65,9 +66,9 @@ def record(
             changes,
             confirm,
             restores,
-            device=device_of(after.interface),
+            device=device,
         )
-        append(bring_along(before), entry)
+        append(bring_along(before, device), entry)
     except (OSError, XdpChainError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return f"the change is made, but not in the journal ({why}): `undo` may not know of it"

@@ -6,16 +6,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xdpchain.advice import Advice, Do, advise
-from xdpchain.errors import PermissionDenied
+from xdpchain.errors import InvalidInput, PermissionDenied
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode, Slot
 from xdpchain.model.running import Owner
 from xdpchain.sys import bpf, bpffs
 
-from .attached import PinsMissing, replaces_main, slots_by_links, slots_by_pins
+from .attached import OwnCounts, PinsMissing, own_counts, replaces_main, slots_by_links, slots_by_pins
 from .config import EVERY_CODE, DispatcherConfig
 from .emit import beyond_pass, function_ids
 from .installed import EMITTED, emitted_version
@@ -40,6 +40,7 @@ class Reading:
     note: str = ""
     todo: str | Advice = ""
     link_id: int | None = None
+    own_counts: OwnCounts = field(default_factory=OwnCounts)
 
 
 def read_chain(
@@ -99,10 +100,14 @@ def read_chain(
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note, advise(Do.ASK_OWNER))
-    chain, unshaded = chain_of(slots), _unshaded(slots, config)
+    try:
+        counts = own_counts(slots)
+    except InvalidInput as error:
+        return only_shown(slots, str(error), error.todo)
+    chain, unshaded = replace(chain_of(slots), counters=counts.wanted), _unshaded(slots, config)
     notes = (_old(found.version), _unlinked(slots, unlinked), unshaded or _bare(chain))
     back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""
-    return Reading(owner, chain, note="; ".join(filter(None, notes)), todo=back)
+    return Reading(owner, chain, note="; ".join(filter(None, notes)), todo=back, own_counts=counts)
 
 
 def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:

@@ -163,7 +163,8 @@ def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> byt
                 {"key": key, "name": (names or {}).get(key, ""), "counters": _counts_out(counts)}
                 for key, counts in one.sample.slots.items()
             ]
-            entry["verdict"] = _counts_out(one.sample.verdict)
+            if one.sample.verdict is not None:
+                entry["verdict"] = _counts_out(one.sample.verdict)
         if one.note:
             entry["note"] = one.note
         if one.cost is not None:
@@ -196,12 +197,13 @@ def line_in(line: bytes) -> Reading | Revision | Happened | None:
 
 def _counted_in(document: Fields, elapsed: float) -> Counted:
     sample = None
-    if "verdict" in document:
+    if "slots" in document:
         slots = {
             slot.text("key"): _counts_in(slot.fields("counters"))
             for slot in document.objects("slots", most=MOST_SLOTS)
         }
-        sample = Sample(elapsed, slots, _counts_in(document.fields("verdict")))
+        verdict = document.fields_or_none("verdict") if "verdict" in document else None
+        sample = Sample(elapsed, slots, None if verdict is None else _counts_in(verdict))
     return Counted(
         document.text("name"),
         document.integer("ifindex", most=ID),

@@ -65,8 +65,7 @@ class _View:
             there = {key: source for key, source in sources.items() if source.rows is rows}
             found = rows.read(tuple(source.row for source in there.values()))
             counts |= {key: one.plus(there[key].offset) for key, one in zip(there, found, strict=True)}
-        verdict = counts.pop(VERDICT, _NOTHING)
-        return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, verdict)
+        return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, counts.get(VERDICT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class _Tracing:
                 "Its pins may be gone: reload it",
             )
         verdict = main.source if main is not None else None
-        if main is not None and before.verdict is not None:
+        if main is not None and before.verdict is not None and counted.verdict is not None:
             verdict = main.following(before.verdict, counted.verdict)
         elif main is not None and self._pinned is not None and main.source.rows is not self._pinned:
             verdict = main.following(_Source(self._pinned, 0), self._pinned.counts(0))
