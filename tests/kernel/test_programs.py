@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from tests.kernel.command_line import CommandLine
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.observe.discover import look
-from xdpchain.sys import bpf
+from xdpchain.sys import bpf, rehearsal
+from xdpchain.sys.libbpf import Object
 from xdpchain.testing import frames
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
@@ -32,6 +36,14 @@ SEC(".struct_ops") struct tcp_congestion_ops slow = {
     .ssthresh = (void *)half, .undo_cwnd = (void *)again, .cong_avoid = (void *)grow, .name = "xdptui_slow",
 };
 SEC("xdp") int beside(struct xdp_md *ctx) { return XDP_DROP; }
+"""
+
+TC_BESIDE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("tc") int egress(struct __sk_buff *skb) { return 0; }
+SEC("xdp") int ingress(struct xdp_md *ctx) { return XDP_PASS; }
+char LICENSE[] SEC("license") = "GPL";
 """
 
 METADATA = """
@@ -194,6 +206,35 @@ def test_an_xdp_program_beside_struct_ops(
     assert slot["maps"] == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "it crashed (SIGSEGV)"),
+        (signal.pause, "it did not come to an end"),
+    ],
+)
+def test_a_crash_of_libbpf_is_a_refusal(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], None], words: str
+) -> None:
+    """What is not plain XDP is loaded in a process of its own first; the fault is put into its load."""
+    path, here, load = built(tmp_path, TC_BESIDE, "beside_tc"), os.getpid(), Object.load
+
+    def faulty(self: Object, **options: bool) -> None:
+        if os.getpid() == here:
+            load(self, **options)
+        elif any(one.section == "tc" for one in self.programs()):
+            fault()
+
+    cli.load("pass")
+    monkeypatch.setattr(Object, "load", faulty)
+    monkeypatch.setattr(rehearsal, "SECONDS", 0.3 if fault is signal.pause else 30.0)
+    refused = cli("load", cli.interface, path)
+    assert (refused.code, words in refused.err) == (6, True), refused.err
+    assert len(cli.status()["slots"]) == 1
+    monkeypatch.undo()
+    cli.ok("load", cli.interface, path)
+
+
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
     """Members like functions lie outside of their struct: libbpf warns, and goes on without types."""
@@ -251,6 +292,8 @@ def test_objects_of_its_own_types(cli: CommandLine, tmp_path: Path, vmlinux: Pat
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_a_map_gets_its_size_at_the_load(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
     path = built(tmp_path, UNSIZED, "counts")
+    refused = cli("load", cli.interface, path, "--linkage", linkage)
+    assert "--map-entries senders=N" in refused.err
     sized = ("--map-entries", "senders=4096")
     cli.ok("load", cli.interface, path, *sized, "--linkage", linkage)
 

@@ -200,7 +200,10 @@ FEATURES = (
         __attribute__((section("xdp"), used)) int program(xdp_md *ctx) { volatile Box<int, 2> *b = &box;
             return b->of[0] + b->of[1]; } }
         """,
-        licence="", head="", language="c++",
+        licence="",
+        head="",
+        language="c++",
+        why="a program that replaces a function needs BTF, and the kernel refuses that of C++",
     ),
     Feature(
         "programs of other types in the object",

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
@@ -31,10 +33,12 @@ from xdpchain.errors import (
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.objfile import ObjectFile
 from xdpchain.objects.type_ids import type_id_places
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
+from xdpchain.sys.rehearsal import rehearse
 
 from .map_pins import pinned_map
 from .verifier_words import read_log
@@ -47,6 +51,7 @@ __all__ = [
     "main_program",
     "map_key",
     "open_maps",
+    "rehearse_load",
     "shape",
     "unit_of",
 ]
@@ -94,6 +99,7 @@ def compile_component(
         )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
+    rehearse_load(component, data, reuse, frags, label)
     with Object(data, component.name) as opened:
         pins = shape(opened, component, reuse, frags, isolated=isolated)
         try:
@@ -172,6 +178,39 @@ def map_key(one: ObjectMap) -> str:
     before it.
     """
     return one.name[one.name.index(".") :] if one.internal and "." in one.name else one.name
+
+
+def rehearse_load(
+    component: Component,
+    data: bytes,
+    reuse: Mapping[str, bpf.Fd],
+    frags: bool,
+    label: str,
+    *,
+    target: Target | None = None,
+) -> None:
+    """Load an object that is not plain in a process of its own first, once: libbpf has crashed on such.
+    Raises Unsupported where it does.
+    """
+    key = hashlib.sha256(data).digest(), component.name, target is None
+    if key in _REHEARSED or _plain(data):
+        return
+
+    def load() -> None:
+        with Object(data, component.name) as opened:
+            shape(opened, component, reuse, frags, isolated=True, target=target)
+            opened.load()
+
+    rehearse(load, label)
+    _REHEARSED.add(key)
+
+
+@lru_cache(maxsize=64)
+def _plain(data: bytes) -> bool:
+    return ObjectFile.parse(data).plain
+
+
+_REHEARSED: set[tuple[bytes, str, bool]] = set()
 
 
 def main_program(opened: Object, component: Component) -> ObjectProgram:
@@ -323,7 +362,7 @@ def explain(
         refused.why = f"{refused.why}; {reason}"
         return refused
     # libbpf gave up before the verifier: its errno says little (ENOENT, where a symbol is not found).
-    return KernelRefused(refused.what, reason, _before_the_verifier(reason), detail=refused.detail)
+    return KernelRefused(refused.what, reason, _before_the_verifier(reason, data), detail=refused.detail)
 
 
 _NO_REASON = re.compile(
@@ -338,7 +377,10 @@ def libbpf_reason(messages: str) -> str:
     return next((line for line in told if not _NO_REASON.match(line)), "")
 
 
-def _before_the_verifier(reason: str) -> str:
+def _before_the_verifier(reason: str, data: bytes) -> str:
+    unsized = re.match(r"map '([^']+)': failed to create", reason)
+    if unsized and any(one.name == unsized[1] and not one.max_entries for one in ObjectFile.parse(data).maps):
+        return f"The object leaves its size to the load: --map-entries {unsized[1]}=N"
     if "extern" in reason:
         return "This kernel lacks that symbol: load the module that has it, or declare it __weak and test it"
     if re.match(r"map '", reason):

@@ -26,7 +26,16 @@ from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
 
-from .compile import Target, explain, main_program, map_key, open_maps, shape, unit_of
+from .compile import (
+    Target,
+    explain,
+    main_program,
+    map_key,
+    open_maps,
+    rehearse_load,
+    shape,
+    unit_of,
+)
 from .counting import OwnCounters, counters_for, describe, going_on
 from .dispatcher.attached import ORIGIN
 from .dispatcher.stand_in import load_stand_in
@@ -139,6 +148,8 @@ class ExtensionLoader:
         self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target, function: int
     ) -> tuple[Extension, dict[str, bpf.Fd]]:
         component = slot.component
+        label = component.object.path if component.object and component.object.path else component.name
+        rehearse_load(component, data, reuse, FRAGS, label, target=target)
         with Object(data, component.name) as opened:
             pins = shape(opened, component, reuse, FRAGS, target=target)
             try:
