@@ -34,6 +34,7 @@ class Do(Enum):
     CHOOSE_LINKAGE = auto()  # linkages that can, for the change being made
     RELINK = auto()  # the linkage that can, for the chain that runs
     LINK_ANEW = auto()  # the linkage that it has
+    CHANGE_MODE = auto()  # native, generic or best
     CHOOSE_GENERIC = auto()
     LIFT_POLICY = auto()  # the slot
     SWITCH_COUNTERS_ON = auto()

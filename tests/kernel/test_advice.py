@@ -236,6 +236,9 @@ def test_mtu_and_mode(cli: Heeding, samples: Path) -> None:
     cli.shell(cli.advised(Do.LOWER_MTU, refused))
     cli.ok("load", NAME, str(samples / "pass.o"))
     assert cli.running.mode is Mode.NATIVE
+    refused = cli("load", NAME, str(samples / "monitor.o"), "-m", "generic")
+    cli.shell(cli.advised(Do.CHANGE_MODE, refused))
+    assert cli.running.mode is Mode.GENERIC
     subprocess.run(["ip", "-n", cli.playground.netns, "link", "set", NAME, "down"], check=True)
     place = cli.running.interface
     cli.shell(re.findall("`(.*)`", worded(advise(Do.BRING_UP, on=place)))[0])

@@ -10,12 +10,14 @@ from textual.widgets import Button, Input, OptionList
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.maps import open_map
 from xdpchain.model.chain import Mode
+from xdpchain.observe.discover import look
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.globals_form import GlobalsForm
+from xdptui.screens.linkage import LinkageDialog
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.trial import TrialDialog
@@ -291,3 +293,36 @@ async def test_a_program_without_variables_has_no_form(playground: Playground, s
         assert driver.app.screen.query_one("#globals", Button).disabled
         await driver.press("ctrl+g")
         assert driver.dialog(LoadDialog)
+
+
+async def test_marked_interfaces_are_loaded_together(samples: Path, root: None) -> None:
+    with Playground(links=2) as playground:
+        second = playground.links[1]
+        async with driving(playground.netns, playground.ifname) as driver:
+            driver.app.main.desk.put(driver.session.select(second.ifindex))
+            await driver.press("M")
+            assert any("+" + second.ifname in line for line in driver.lines("interfaces"))
+            driver.app.main.desk.put(driver.session.select(playground.ifindex))
+            await open_object(driver, samples / "pass.o")
+            await driver.answer("add")
+            await driver.until(lambda: driver.dialog(Confirm))
+            assert not look_at(playground).hooks
+            await driver.answer("yes")
+            await driver.until(lambda: not driver.dialog())
+        assert names(look_at(playground)) == names(look(second.ifname, playground.netns)) == ["xdp_pass"]
+
+
+async def test_a_chain_is_moved_to_another_mode(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("L")
+        await driver.until(lambda: driver.dialog(LinkageDialog))
+        await driver.press("g")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.session.changes == 1
+        await driver.press("a")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        assert "Warnings (1)" in driver.text()
+        await driver.answer("apply")
+        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+    assert look_at(playground).mode is Mode.GENERIC

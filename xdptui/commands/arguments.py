@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import EXIT_CODES, UsageError, write
 
 __all__ = [
@@ -254,8 +255,9 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
 
     group = parser.add_argument_group("everywhere")
     group.add_argument(
-        "--netns", metavar="NAME", default=default(None), help="look into this network namespace"
-    )
+        "--netns", metavar="NAME", type=_netns, default=default(None),
+        help="look into this network namespace: a name (ip netns), a path, or pid:N",
+    )  # fmt: skip
     group.add_argument(
         "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
     )
@@ -269,6 +271,13 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
         help="mount the BPF filesystem where one is needed and missing",
     )
     group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
+
+
+def _netns(text: str) -> str:
+    try:
+        return netns_spelling(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: it {error}") from None
 
 
 def _add(
@@ -293,8 +302,14 @@ def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
 
 
+def _interfaces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface", metavar="IF", help="one interface, or several: eth0,eth1 or 'veth*': on all, or on none"
+    )
+
+
 def _load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
     )
@@ -306,7 +321,10 @@ def _load(parser: argparse.ArgumentParser) -> None:
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
     _config(parser)
     parser.add_argument(
-        "-m", "--mode", metavar="MODE", help="native (default), generic (also: skb); never chosen for you"
+        "-m",
+        "--mode",
+        metavar="MODE",
+        help="native (default), generic (also: skb), or best: native where it works, else generic",
     )
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
@@ -315,12 +333,15 @@ def _load(parser: argparse.ArgumentParser) -> None:
         "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
     )
     parser.add_argument("--off", action="store_true", help="give it its place and its maps, but don't run it")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
 
 def _unload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
     )
@@ -334,13 +355,13 @@ def _unload(parser: argparse.ArgumentParser) -> None:
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
 
 
 def _set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
     _config(parser)
     parser.add_argument(
@@ -357,11 +378,15 @@ def _set(parser: argparse.ArgumentParser) -> None:
         help="don't run it; it keeps its place, id, maps and counts",
     )
     switch.add_argument("--on", dest="off", action="store_const", const=False, help="run it again")
+    parser.add_argument(
+        "-m", "--mode", metavar="MODE",
+        help="move the chain to native, generic or best mode; for a moment no program runs",
+    )  # fmt: skip
     _counters(parser)
 
 
 def _replace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
     which = parser.add_mutually_exclusive_group()
@@ -372,6 +397,9 @@ def _replace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
     parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
@@ -390,12 +418,12 @@ def _globals(parser: argparse.ArgumentParser) -> None:
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("object", metavar="OBJ", help="the object file that the program was loaded from")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -409,7 +437,7 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _undo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
@@ -438,7 +466,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
 
 
 def _decide(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _log(parser: argparse.ArgumentParser) -> None:

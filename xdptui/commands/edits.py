@@ -17,7 +17,7 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
 from xdpchain.model.routes import parse_routes
 from xdpchain.model.running import Running
 from xdpchain.objects.components import keep_maps, programs_of
@@ -34,13 +34,14 @@ __all__ = ["EDITS", "Edit"]
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What an edit makes of a chain: the candidate, and remarks. An adoption or an undo says more; an undo
-    holds the maps that it brings back, so keep it until the candidate runs.
+    holds the maps that it brings back, so keep it until the candidate runs. ``mode`` is as for `make_plan`.
     """
 
     candidate: Chain
     notes: tuple[str, ...] = ()
     adoption: Adoption | None = None
     undo: Undo | None = None
+    mode: WantedMode | None = None
     keep_maps: bool = False
 
     def plan(self, running: Running) -> Plan:
@@ -50,6 +51,7 @@ class Proposal:
             self.candidate,
             adopts=self.adoption.program if self.adoption else None,
             restores=self.undo.restores if self.undo else None,
+            mode=self.mode,
             keep_maps=self.keep_maps,
         )
 
@@ -88,8 +90,9 @@ def _load(given: Namespace) -> Edit:
     def make(running: Running) -> Proposal:
         linkage, why = choose(given.linkage, running)
         chain = (running.chain or Chain()).relink(linkage)
-        if mode is not None:
-            chain = replace(chain, mode=mode)
+        if mode is not None and mode is not WantedMode.BEST:
+            chain = replace(chain, mode=Mode(mode.value))
+        best = mode if mode is WantedMode.BEST and running.chain is None else None
         said = [*notes, f"{linkage} linkage: {why}"]
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
@@ -102,7 +105,7 @@ def _load(given: Namespace) -> Edit:
         chain = values.shared(chain, [slot.key for slot in slots], list(zip(owners, uses, strict=True)))
         for slot in slots:
             chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
-        return Proposal(chain, tuple(said))
+        return Proposal(chain, tuple(said), mode=best)
 
     numbered = _numbered(routes) or any(use.slot.isdecimal() for use in uses)
     return Edit(make, repeatable=at is None and not numbered)
@@ -181,18 +184,19 @@ def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
     policy = values.policy(given.may, given.otherwise)
+    mode, remark = values.mode(given.mode)
     tunes = bool(routes) or any(
         one is not None for one in (priority, actions, given.shadow, given.off, given.may)
     )
-    if not tunes and given.counters is None:
+    if not tunes and given.counters is None and mode is None:
         raise UsageError(
             "say what to set",
-            todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow, --off, --on or --[no-]counters",
+            todo="-P PRIO, -A ACTIONS, --route, --may, --shadow, --off, --on, --counters or --mode",
         )
     if tunes and given.slot is None:
         raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
     if not tunes and given.slot is not None:
-        raise UsageError("counters belong to the whole chain", todo="Leave the slot out")
+        raise UsageError("counters and the mode belong to the whole chain", todo="Leave the slot out")
 
     def make(running: Running) -> Proposal:
         _editable(running)
@@ -206,7 +210,9 @@ def _set(given: Namespace) -> Edit:
                 chain = chain.police(chain.position(key), policy)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
-        return Proposal(chain if given.counters is None else replace(chain, counters=given.counters))
+        if given.counters is not None:
+            chain = replace(chain, counters=given.counters)
+        return Proposal(chain, (remark,) if remark else (), mode=mode)
 
     repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
     return Edit(make, repeatable=repeatable)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Mode
+from xdpchain.model.chain import Chain, WantedMode
 from xdpchain.model.policy import Policy, parse_policy
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 from xdptui.outcome import UsageError
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 UNSPECIFIED = "unspecified"
-MODES = {"native": Mode.NATIVE, "drv": Mode.NATIVE, "generic": Mode.GENERIC, "skb": Mode.GENERIC}
+MODES = {one.value: one for one in WantedMode} | {"drv": WantedMode.NATIVE, "skb": WantedMode.GENERIC}
 OFFLOADED = ("hw", "offload")
 
 
@@ -132,7 +132,7 @@ def policy(may: str | None, otherwise: str | None) -> Policy | None:
     return parse_policy(may, otherwise)
 
 
-def mode(text: str | None) -> tuple[Mode | None, str]:
+def mode(text: str | None) -> tuple[WantedMode | None, str]:
     """The mode asked for (None: none was), and a remark. Raises Unsupported for offload."""
     if text is None:
         return None, ""
@@ -146,7 +146,7 @@ def mode(text: str | None) -> tuple[Mode | None, str]:
             "Use -m native, where the driver runs the chain",
         )
     if word not in MODES:
-        raise InvalidInput(f"{text!r} is no mode", todo="The modes are native and generic (skb)")
+        raise InvalidInput(f"{text!r} is no mode", todo="The modes are native, generic (skb) and best")
     return MODES[word], ""
 
 

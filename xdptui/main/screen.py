@@ -111,7 +111,7 @@ class MainScreen(Screen[None]):
         }
         for controller in (
             self.edit,
-            LoadFlow(self.desk, self.edit),
+            LoadFlow(self.desk, self.edit, self.apply),
             self.apply,
             UndoFlow(self.desk, self.apply),
             AdoptFlow(self.desk, self.apply),

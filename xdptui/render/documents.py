@@ -140,6 +140,7 @@ def _armed(armed: PendingChange, now: float) -> Document:
         "runs": armed.new,
         "by": _author(armed.author),
         "guardian": armed.guardian,
+        "together": list(armed.together),
     }
 
 

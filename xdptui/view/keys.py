@@ -80,7 +80,10 @@ KEYS: tuple[Key, ...] = (
     Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
     Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
     Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
-    Key("L", "L", "relink", "linkage: freplace, static or tailcall, and why not", GROUPS[1], edits=True),
+    Key(
+        "L", "L", "relink", "linkage: freplace, static or tailcall, and why not; mode", GROUPS[1], edits=True
+    ),
+    Key("M", "M", "mark", "mark the interface, or not: l loads on all marked ones", GROUPS[1], edits=True),
     Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 12, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "Meter", "Opened", "open_missing"]
 
-Identity = tuple[int, tuple[int, ...], str, tuple[int, ...]]
+Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
 Known = tuple[Identity, bool]
 """A chain, and whether it is traced."""
 

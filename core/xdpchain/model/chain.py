@@ -35,6 +35,7 @@ __all__ = [
     "Mode",
     "ObjectRef",
     "Slot",
+    "WantedMode",
     "order_key",
 ]
 
@@ -59,6 +60,14 @@ class Mode(StrEnum):
     NATIVE = "native"
     GENERIC = "generic"
     OFFLOAD = "offload"
+
+
+class WantedMode(StrEnum):
+    """What may be asked for: ``best`` is native where that works, else generic."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+    BEST = "best"
 
 
 @dataclass(frozen=True, slots=True)

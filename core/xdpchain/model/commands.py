@@ -2,7 +2,7 @@
 """Commands to be typed by the operator: every one that is printed as advice is spelled here. Pure.
 
 They are for a POSIX shell, but for names with characters that don't print, which take ``$'...'`` (bash, zsh,
-ksh, POSIX 2024). A namespace is a name in /run/netns, or a path such as /proc/PID/ns/net.
+ksh, POSIX 2024). A namespace is spelled as in `netns_spelling`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdpchain.advice import Advice, Do
+from xdpchain.netns_spelling import is_name, netns_path
 
 __all__ = ["Commands", "quote"]
 
@@ -44,13 +45,13 @@ class Commands:
 
     def ip(self, *words: str) -> str:
         """``ip WORDS``."""
-        if self.netns and "/" not in self.netns:
+        if self.netns and is_name(self.netns):
             return _line(("ip", "-n", self.netns, *words))
         return self.inside("ip", *words)
 
     def ethtool(self, option: str, interface: str, *words: str) -> str:
         """``ethtool OPTION INTERFACE WORDS``."""
-        if self.netns and "/" not in self.netns:
+        if self.netns and is_name(self.netns):
             return _line(("ip", "netns", "exec", self.netns, "ethtool", option, interface, *words))
         return self.inside("ethtool", option, interface, *words)
 
@@ -65,8 +66,7 @@ class Commands:
         """Any command, run in the namespace: nsenter keeps /sys as it is, which `ip netns exec` does not."""
         if not self.netns:
             return _line(words)
-        path = self.netns if "/" in self.netns else f"/run/netns/{self.netns}"
-        return _line(("nsenter", f"--net={path}", *words))
+        return _line(("nsenter", f"--net={netns_path(self.netns)}", *words))
 
     def of(self, advice: Advice) -> tuple[str, ...]:
         """The commands that do what is advised (options of the command at hand, where the advice is one);
@@ -93,6 +93,8 @@ class Commands:
                 return tuple(f"--linkage {one}" for one in args)
             case Do.RELINK | Do.LINK_ANEW:
                 return (here.xdptui("relink", interface, options=("--linkage", args[0])),)
+            case Do.CHANGE_MODE:
+                return (here.xdptui("set", interface, options=("--mode", args[0])),)
             case Do.CHOOSE_GENERIC:
                 return ("-m generic",)
             case Do.LIFT_POLICY:

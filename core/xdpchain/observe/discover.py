@@ -46,6 +46,7 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
     """Every interface of a namespace and what it runs, by ifindex. What comes or goes while it is read is
     there at the next reading. Raises NotFound for an unknown namespace.
     """
+    inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
@@ -53,10 +54,10 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
             found = []
             for link in netlink.links(settled=False):
                 with contextlib.suppress(NotFound):  # it went away: it is not there
-                    found.append(_settled(link, netns, netlink, features))
+                    found.append(_settled(link, (netns, inode), netlink, features))
             return tuple(found)
 
-        return with_pending(namespaces.inode(netns), read)
+        return with_pending(inode, read)
 
 
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
@@ -69,22 +70,26 @@ def look(name: str, netns: str | None = None, *, through: Netlink | None = None)
     """One interface and what it runs; ``through`` are sockets that are open in its namespace. Raises
     NotFound.
     """
+    inode = namespaces.inode(netns)
     with contextlib.ExitStack() as held:
         netlink = through or held.enter_context(Netlink(netns))
 
         def read() -> tuple[Running, ...]:
             link = netlink.link(name)
-            return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
+            return (_settled(link, (netns, inode), netlink, netlink.xdp_features(link.ifindex)),)
 
-        return with_pending(namespaces.inode(netns), read)[0]
+        return with_pending(inode, read)[0]
 
 
 def _settled(
-    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+    link: LinkInfo,
+    namespace: tuple[str | None, int],
+    netlink: Netlink,
+    features: dict[int, frozenset[str]] | None,
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program while we looked."""
     for _ in range(TRIES):
-        running = _readable(_device(link, netns, netlink, features), link)
+        running = _readable(_device(link, namespace, netlink, features), link)
         if running.chain is not None or not running.hooks:
             break
         # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
@@ -99,8 +104,12 @@ def _settled(
 
 
 def _device(
-    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+    link: LinkInfo,
+    namespace: tuple[str | None, int],
+    netlink: Netlink,
+    features: dict[int, frozenset[str]] | None,
 ) -> Device:
+    netns, inode = namespace
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,
@@ -113,6 +122,7 @@ def _device(
         address=link.address,
         arphrd=link.arphrd,
         kind=link.kind,
+        netns_inode=inode,
     )
 
 

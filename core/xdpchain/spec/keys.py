@@ -13,11 +13,12 @@ from typing import Any
 
 from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
 from xdpchain.model.map_entries import MapEntry, by_map
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.netns_spelling import netns_spelling
 
 __all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
 
@@ -183,6 +184,10 @@ def _names(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _netns(value: Any) -> str:
+    return netns_spelling(_text(value))
+
+
 def _one_or_more(names: tuple[str, ...]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
@@ -194,10 +199,10 @@ def _linkage(value: Any) -> Linkage | None:
     return None if value == AUTO else Linkage(value)
 
 
-def _mode(value: Any) -> Mode:
-    if value not in (Mode.NATIVE.value, Mode.GENERIC.value):
-        raise ValueError("takes native or generic")
-    return Mode(value)
+def _mode(value: Any) -> WantedMode:
+    if value not in [one.value for one in WantedMode]:
+        raise ValueError("takes native, generic or best")
+    return WantedMode(value)
 
 
 def _version(value: Any) -> int:
@@ -206,17 +211,18 @@ def _version(value: Any) -> int:
     return int(value)
 
 
-def _value(one: Linkage | Mode) -> str:
+def _value(one: Linkage | WantedMode) -> str:
     return one.value
 
 
 INTERFACE_KEYS: Mapping[str, Key] = {
     "name": Key("names", _names, _one_or_more),
-    "netns": Key("netns", _text),
+    "netns": Key("netns", _netns),
     "linkage": Key("linkage", _linkage, _value),
     "dispatcher_version": Key("dispatcher_version", _version),
     "mode": Key("mode", _mode, _value),
     "counters": Key("counters", _flag),
+    "share_maps": Key("share_maps", _flag),
 }
 
 SLOT_KEYS: Mapping[str, Key] = {

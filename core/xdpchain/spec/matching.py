@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, WantedMode
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
@@ -51,10 +51,16 @@ def candidate(
     return Chain(
         slots,
         linkage,
-        spec.mode,
+        _mode(spec, running),
         spec.counters if switched else chain.counters,
         spec.dispatcher_version if freplace else None,
     )
+
+
+def _mode(spec: InterfaceSpec, running: Running) -> Mode:
+    if spec.mode is WantedMode.BEST:
+        return running.chain.mode if running.chain else Mode.NATIVE
+    return Mode((spec.mode or WantedMode.NATIVE).value)
 
 
 def _given(component: Component) -> frozenset[tuple[str, bytes]]:

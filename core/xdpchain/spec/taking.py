@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
-from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.chain import Chain, Component, Slot, WantedMode
 
 from .values import InterfaceSpec, SlotSpec
 
@@ -27,7 +27,8 @@ def spec_of(
     written = [replace(one, instance=name) for one, name in zip(written, instances, strict=True)]
     slots = _routed(chain.slots, written)
     # The version of the dispatcher's protocol is the libxdp's that is installed where the spec is applied.
-    return InterfaceSpec((name,), slots, netns, chain.linkage, chain.mode, chain.counters)
+    mode = WantedMode(chain.mode.value)
+    return InterfaceSpec((name,), slots, netns, chain.linkage, mode, chain.counters)
 
 
 def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:

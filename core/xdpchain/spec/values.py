@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage, WantedMode
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Policy
 
@@ -57,16 +57,19 @@ class SlotSpec:
 @dataclass(frozen=True, slots=True)
 class InterfaceSpec:
     """What each of some interfaces shall run; ``names`` may be globs. ``netns`` None: that of whoever applies
-    it. ``linkage`` None: that of the running chain, or the machine's default.
+    it. ``linkage`` None: that of the running chain, or the machine's default. ``mode`` None: native, and a
+    chain that runs in another one is not moved. ``share_maps``: a program that
+    is loaded gets the maps of the same program on another of the interfaces.
     """
 
     names: tuple[str, ...]
     slots: tuple[SlotSpec, ...] = ()
     netns: str | None = None
     linkage: Linkage | None = None
-    mode: Mode = Mode.NATIVE
+    mode: WantedMode | None = None
     counters: bool = True
     dispatcher_version: int | None = None
+    share_maps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
