@@ -110,7 +110,7 @@ def test_once(cli: CommandLine, playground: Playground, samples: Path) -> None:
 
 
 def test_every_metric_is_exported_and_none_else(playground: Playground, samples: Path) -> None:
-    change(playground, chain_of(samples, "pass"))
+    change(playground, chain_of(samples, "pass").label(0, {"team": "edge"}))
     collector = ChainCollector(playground.netns)
     families = list(collector.collect())
     collector.close()

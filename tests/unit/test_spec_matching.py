@@ -391,7 +391,7 @@ def test_interfaces_that_run_the_same_are_one_entry() -> None:
 
 WRITTEN = {
     Chain: {"slots", "linkage", "mode", "counters", "dispatcher_version"},
-    Slot: {"component", "config", "routes", "shadow", "off", "policy", "entries"},
+    Slot: {"component", "config", "routes", "shadow", "off", "policy", "entries", "labels"},
     Component: {
         "name",
         "object",

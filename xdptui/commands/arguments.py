@@ -300,6 +300,7 @@ def _add(
 
 def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+    _where(parser, "interfaces that have a slot")
 
 
 def _interfaces(parser: argparse.ArgumentParser) -> None:
@@ -349,6 +350,7 @@ def _unload(parser: argparse.ArgumentParser) -> None:
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    _where(parser, "the slots")
     parser.add_argument(
         "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
     )
@@ -363,6 +365,7 @@ def _move(parser: argparse.ArgumentParser) -> None:
 def _set(parser: argparse.ArgumentParser) -> None:
     _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    _where(parser, "in place of SLOT: the slots")
     _config(parser)
     parser.add_argument(
         "--shadow",
@@ -514,8 +517,19 @@ def _config(parser: argparse.ArgumentParser) -> None:
         help="what the component may return; anything else is counted and reported (any: no policy)",
     )  # fmt: skip
     parser.add_argument(
+        "--label", metavar="KEY=VALUE", dest="labels", action="append", default=[],
+        help="a label of the slot (KEY=: take it away); more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
         "--otherwise", choices=("as-is", "drop", "pass"),
         help="with --may: the answer to what is forbidden (default as-is)",
+    )  # fmt: skip
+
+
+def _where(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[],
+        help=f"{what} with this label; more than once: with all of them",
     )  # fmt: skip
 
 
@@ -656,6 +670,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 def _maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's (default: all)")
+    _where(parser, "those of slots")
 
 
 def _map(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, WantedMode
+from xdpchain.model.labels import has_labels, labels_text, parse_labels
 from xdpchain.model.policy import Policy, parse_policy
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 from xdptui.outcome import UsageError
@@ -18,6 +19,7 @@ __all__ = [
     "actions",
     "amount",
     "map_entries",
+    "matching",
     "mode",
     "number",
     "place",
@@ -25,6 +27,7 @@ __all__ = [
     "priority",
     "routed",
     "seconds",
+    "selector",
     "shared",
     "slot",
 ]
@@ -170,6 +173,28 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
     if not found:
         raise NotFound(f"{where} has no slot {text!r}", f"its slots are {listed}")
     return found[0]
+
+
+def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[int]:
+    """The slots that have all of these labels. Raises InvalidInput, NotFound."""
+    wanted = selector(given)
+    found = [i for i, one in enumerate(chain or ()) if has_labels(one.labels, wanted)]
+    if not found:
+        listed = "; ".join(f"{one.name}: {labels_text(one.labels) or 'none'}" for one in chain or ())
+        what = labels_text(tuple(wanted.items()))
+        raise NotFound(f"{where} has no slot with {what}", f"the labels there are: {listed or 'none'}")
+    return found
+
+
+def selector(given: Sequence[str]) -> dict[str, str]:
+    """``--where``: labels that a slot must have. Raises InvalidInput."""
+    wanted = parse_labels(given)
+    for key, value in wanted.items():
+        if not value:
+            raise InvalidInput(
+                f"--where {key}= selects nothing", "a label has a value", f"--where {key}=VALUE"
+            )
+    return wanted
 
 
 def place(text: str) -> int:

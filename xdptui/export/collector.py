@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from xdpchain.errors import XdpChainError
+from xdpchain.errors import PermissionDenied, XdpChainError
 from xdpchain.model.counts import Sample
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
@@ -89,7 +90,8 @@ class ChainCollector(Collector):
         yield from values(((one, self._sample(one.interface.ifindex)) for one in runnings), boot_clock())
         for running in runnings:
             if running.hook is not None:
-                yield from memory_values(running, chain_memory(running))
+                with contextlib.suppress(PermissionDenied):  # then it is not told; all else is
+                    yield from memory_values(running, chain_memory(running))
         for source in self._sources:
             yield from source.read(runnings)
 

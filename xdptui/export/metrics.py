@@ -66,6 +66,9 @@ SLOT_INFO: Final = Metric(
     (*_SLOT, "slot", "priority", "actions", "shadow", "prog_id", "tag"),
 )
 SLOT_ON: Final = Metric("xdp_slot_on", "gauge", "1 if the slot runs, 0 if it is off.", _SLOT)
+SLOT_LABEL: Final = Metric(
+    "xdp_slot_label", "gauge", "1, for each label that the slot has.", (*_SLOT, "label", "value")
+)
 CHAIN_INFO: Final = Metric(
     "xdp_chain_info",
     "gauge",
@@ -149,8 +152,8 @@ UP: Final = Metric("xdptui_up", "gauge", "1 if the kernel could be read, 0 if no
 SECONDS: Final = Metric("xdptui_scrape_seconds", "gauge", "How long reading the kernel took.", ())
 
 METRICS: Final = (
-    SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, SLOT_ON, CHAIN_INFO, SLOTS, COUNTED,
-    RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
+    SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, SLOT_ON, SLOT_LABEL, CHAIN_INFO, SLOTS,
+    COUNTED, RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
     UP, SECONDS,
 )  # fmt: skip
 """Those that are always there. The others are asked for, by options of `xdptui export`."""
@@ -209,6 +212,8 @@ def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> I
             )  # fmt: skip
             yield Value(SLOT_INFO, (*labels, *shown), 1)
             yield Value(SLOT_ON, labels, float(not slot.off))
+            for label in slot.labels:
+                yield Value(SLOT_LABEL, (*labels, *label), 1)
             counts = sample.slots.get(slot.key) if sample else None
             if counts is not None:
                 yield from _counts(SLOT_PACKETS, SLOT_BYTES, labels, counts)

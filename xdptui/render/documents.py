@@ -184,6 +184,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "routes": routes(chain, one),
         "shadow": one.shadow,
         "off": one.off,
+        "labels": dict(one.labels),
         "would_have": _would_have(one, counted) if counted and one.shadow else None,
         "policy": _policy(one, counted),
         "counters": counts(counted) if counted else None,

@@ -76,6 +76,7 @@ def _state(moment: Moment) -> dict[str, Any]:
                 "routes": routes(moment.chain or Chain(), slot),
                 "shadow": slot.shadow,
                 "off": slot.off,
+                "labels": dict(slot.labels),
                 "sha256": slot.component.object.sha256 if slot.component.object else None,
                 "path": slot.component.object.path if slot.component.object else None,
             }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
@@ -95,6 +96,8 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
     chain = running.chain or running.shown or Chain()
     for slot in chain:
         rows.append(_slot(slot))
+        if slot.labels:
+            rows.append(f"      labels: {labels_text(slot.labels)}")
         if slot.routes:
             rows.append(f"      routes: {', '.join(map(printable, route_texts(chain, slot)))}")
         if slot.policy:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.labels import labels_text
 from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
@@ -274,6 +275,9 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
         if was.off != slot.off:
             retuned.append("on → off" if slot.off else "off → on")
+        if was.labels != slot.labels:
+            said = [labels_text(one.labels) or "none" for one in (was, slot)]
+            retuned.append(f"labels {' → '.join(said)}")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
@@ -321,7 +325,8 @@ def _target(chain: Chain, route: Route) -> str:
 def _config(slot: Slot) -> str:
     shadow = ", in shadow" if slot.shadow else ""
     off = ", off" if slot.off else ""
-    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}"
+    labels = f", labels {labels_text(slot.labels)}" if slot.labels else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}{labels}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:

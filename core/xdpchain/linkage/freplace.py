@@ -27,11 +27,11 @@ from xdpchain.sys.trusted_directory import Untrusted
 from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
 from .compile import Target
 from .counting import share_with
-from .dispatcher.attached import shall_count
+from .dispatcher.attached import labels_of, shall_count
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
 from .dispatcher.installed import EMITTED, emitted_version
-from .dispatcher.shadow import leave_note
+from .dispatcher.shadow import leave_labels, leave_note
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
 from .probe import probe_freplace
@@ -129,6 +129,8 @@ class FreplaceLinker:
                         extension = loader.switched_off(extension, target)
                     link = _attach(extension, dispatcher, functions[function])
                 held.callback(link.close)
+                if not slot.off:
+                    _note_labels(extension, dispatcher)
                 if slot.shadow and not slot.off:
                     _note_actions(extension, dispatcher)
                 extensions[i], links[i] = extension, link
@@ -177,6 +179,15 @@ def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:
     except bpf.BpfError as error:
         what = f"the actions of {extension.slot.name} can't be kept while it is in shadow"
         raise bpf.refusal(error, what) from error
+
+
+def _note_labels(extension: Extension, dispatcher: bpf.Fd) -> None:
+    made_for, number, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
+    try:
+        if number is not None and labels_of(number, made_for) != labels:
+            leave_labels(extension.program, made_for, labels)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"the labels of {extension.slot.name} can't be kept") from error
 
 
 @contextlib.contextmanager

@@ -98,9 +98,10 @@ def probe_tailcall() -> TailcallProbe:
                 why = "a program that has functions can't make tail calls on this kernel"
                 return TailcallProbe(True, False, f"{why} ({error.strerror}; x86-64 takes both from 5.10 on)")
     except bpf.BpfError as error:
-        return TailcallProbe(
-            False, False, f"this kernel refuses a program with tail calls ({error.strerror})"
-        )
+        why = f"this kernel refuses a program with tail calls ({error.strerror})"
+        if error.errno in (errno.EPERM, errno.EACCES):
+            why = f"not tried: to load a program with tail calls is not permitted ({error.strerror})"
+        return TailcallProbe(False, False, why)
     return TailcallProbe(True, True, "components with functions and tail calls of their own can be linked")
 
 

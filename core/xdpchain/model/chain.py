@@ -10,13 +10,14 @@ that sorts it there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xdpchain.errors import InvalidInput, NotFound
 
 from .actions import ALL_ACTIONS, Action, ActionSet
+from .labels import Labels, changed_labels
 from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
@@ -172,7 +173,7 @@ class Slot:
     ``config`` and the routes are those that it will have when it is taken out of shadow.
     ``policy`` says what it may return, where anything is forbidden. A slot that is ``off`` does not run, and
     keeps all else: what leads to it leads past it. ``entries`` are what its maps shall hold before it runs;
-    a chain that runs has none, for there the maps say it.
+    a chain that runs has none, for there the maps say it. ``labels`` are its operator's.
     ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
     that links the chain anew, where the component's id stays. Under freplace linkage it is the program that
     stands in for the component of a slot that is off.
@@ -188,6 +189,7 @@ class Slot:
     program: int | None = field(default=None, compare=False)
     off: bool = False
     entries: tuple[MapEntry, ...] = field(default=(), compare=False)
+    labels: Labels = ()
 
     @property
     def name(self) -> str:
@@ -394,6 +396,13 @@ class Chain:
         shares = tuple(sorted((*kept, SharedMap(name, other.key, theirs))))
         component = replace(slot.component, shares=shares)
         return self._with(self._replaced(index, replace(slot, component=component)))
+
+    def label(self, index: int, given: Mapping[str, str]) -> Chain:
+        """The chain with these labels of the slot at ``index`` set, and those gone whose value is empty.
+        Raises NotFound, InvalidInput.
+        """
+        slot = self._at(index)
+        return self._with(self._replaced(index, replace(slot, labels=changed_labels(slot.labels, given))))
 
     def substitute(self, index: int, component: Component) -> Chain:
         """The chain with another component in the same slot: its place, config and counters row stay."""

@@ -18,12 +18,13 @@ from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
 from .chain import MAX_SLOTS, Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
+from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
 from .sharing import SharedMap
 
-__all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in"]
+__all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 
 WHAT = "the chain's manifest"
 MANY = 4096
@@ -191,6 +192,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "row": slot.row,
         "shadow": slot.shadow,
         **({"off": True} if slot.off else {}),
+        **({"labels": dict(slot.labels)} if slot.labels else {}),
         **_config_out(slot.config),
         **({"routes": [[route.code, route.target] for route in slot.routes]} if slot.routes else {}),
         **(
@@ -257,7 +259,13 @@ def _slot_in(document: Fields) -> Slot:
         None if policy is None else _policy_in(policy),
         document.integer_or_none("program", most=ID),
         document.flag("off", default=False),
+        labels=labels_in(document.fields_or_none("labels")),
     )
+
+
+def labels_in(document: Fields | None) -> Labels:
+    """Raises InvalidInput."""
+    return checked_labels({key: document.text(key) for key in document}) if document else ()
 
 
 def _entries_in(document: Fields | None) -> tuple[tuple[str, int], ...]:

@@ -14,6 +14,7 @@ from typing import Any
 from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.labels import Labels, checked_labels
 from xdpchain.model.map_entries import MapEntry, by_map
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
@@ -105,6 +106,12 @@ def _globals(value: Any) -> tuple[tuple[str, str], ...]:
         raise ValueError("takes a table of variables, each a number or a text, such as { limit = 100 }")
     words = {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in value.items()}
     return tuple(sorted(words.items()))
+
+
+def _labels(value: Any) -> Labels:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError('takes a table of keys and texts, such as { team = "edge" }')
+    return checked_labels(value)
 
 
 def _map_entries(value: Any) -> tuple[tuple[str, int], ...]:
@@ -236,6 +243,7 @@ SLOT_KEYS: Mapping[str, Key] = {
     "routes": Key("routes", _routes, lambda routes: {route_name(code): to for code, to in routes}),
     "shadow": Key("shadow", _flag),
     "off": Key("off", _flag),
+    "labels": Key("labels", _labels, dict),
     "policy": Key("policy", _policy, _policy_out),
     "label": Key("label", _text),
     "instance": Key("instance", _text),

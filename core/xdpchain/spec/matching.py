@@ -219,6 +219,7 @@ class _Matching:
             config=config,
             shadow=wanted.shadow,
             off=wanted.off,
+            labels=wanted.labels,
             entries=wanted.entries,
             policy=wanted.policy,
         )

@@ -39,6 +39,7 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
         actions=slot.actions,
         shadow=slot.shadow,
         off=slot.off,
+        labels=slot.labels,
         policy=slot.policy,
         globals=tuple(sorted((one.name, one.text) for one in component.globals)),
         map_entries=tuple(sorted(component.map_entries)),

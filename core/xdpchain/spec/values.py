@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage, WantedMode
+from xdpchain.model.labels import Labels
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Policy
 
@@ -26,7 +27,7 @@ class SlotSpec:
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
     variables, by name, as text; ``map_entries`` how many entries maps get, by name; ``use_maps`` which maps
     of other slots it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
-    ``off``, ``policy`` and ``entries`` are as in `chain.Slot`.
+    ``off``, ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -38,6 +39,7 @@ class SlotSpec:
     routes: tuple[tuple[Action | None, str], ...] = ()
     shadow: bool = False
     off: bool = False
+    labels: Labels = ()
     policy: Policy | None = None
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()

@@ -19,13 +19,10 @@ from . import ethtool
 from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from .refusals import Attempt, attach_refused
 from .traffic_control import (
-    RTM_NEWQDISC,
     RTM_NEWTFILTER,
     Filter,
     decode_filter,
-    decode_qdisc,
     encode_get_filters,
-    encode_get_qdiscs,
 )
 from .transport import NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_XFRM, Refusal, Transport
 from .tunnels import (
@@ -198,15 +195,6 @@ class Netlink:
             raise _unexpected("Can't read the forwarding database", refusal) from refusal
         found = (decode_forwarding(message) for _, message in replies)
         return tuple((mac, remote) for index, mac, remote in found if index == ifindex and mac and remote)
-
-    def qdiscs(self, ifindex: int) -> tuple[str, ...]:
-        """The kinds of an interface's queueing disciplines, each once."""
-        try:
-            replies = self._route.exchange(encode_get_qdiscs(ifindex))
-        except Refusal as refusal:
-            raise _unexpected("Can't list the queueing disciplines", refusal) from refusal
-        found = (decode_qdisc(message) for kind, message in replies if kind == RTM_NEWQDISC)
-        return tuple(dict.fromkeys(kind for index, kind in found if index == ifindex))
 
     def filters(self, ifindex: int, parent: int) -> tuple[Filter, ...]:
         """tc's filters at a parent (`INGRESS`, `EGRESS`) of an interface, in the order in which they run."""
