@@ -185,6 +185,32 @@ async def follow_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 1)
 
 
+async def why_scene(pilot: Pilot[None]) -> None:
+    """On the second interface: a firewall that blocks a port, and a rate limit."""
+    ground = STAGE[0]
+    chain = Chain()
+    for name in ("ratelimit", "firewall"):
+        chain = chain.add(Slot.of(load_component(str(SAMPLES / f"{name}.o"))))
+    running = apply(make_plan(look("xdp1", ground.netns), chain))
+    assert running.chain is not None
+    firewall = next(slot for slot in running.chain if slot.name == "xdp_firewall")
+    blocked = next(ref.id for ref in firewall.component.maps if ref.name == "blocked")
+    with bpf.map_by_id(blocked) as fd:
+        bpf.map_update(fd, struct.pack("=HBx", 22, 6), b"\1")
+    await count(pilot, 1)
+    await pilot.press("b")
+    packets = mixture()
+    for turn in range(24):
+        ground.send(packets[: 20 + 9 * (turn % 7)], link=1)
+        await count(pilot, 0.5)
+
+
+async def cpus_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 2)
+    await pilot.press("n")
+    await count(pilot, 4)
+
+
 async def maps_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 3)
     await pilot.press("down", "m")
@@ -226,11 +252,13 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "globals": ((100, 20), globals_scene),
     "replay": ((100, 30), replay_scene),
     "follow": ((100, 36), follow_scene),
+    "why": ((120, 30), why_scene),
+    "cpus": ((100, 16), cpus_scene),
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
     "time": ((100, 26), time_scene),
 }
-FOCUS = {"events": 1, "follow": 1}
+FOCUS = {"events": 1, "follow": 1, "why": 1}
 """The link that is selected, where it is not the first."""
 
 

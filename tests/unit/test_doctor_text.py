@@ -65,6 +65,18 @@ def chain(*frags: bool, mode: Mode = Mode.NATIVE) -> Chain:
 # What drivers want
 
 
+def test_one_cpu_that_has_nearly_all_packets() -> None:
+    four = Queues(4, 4, 4, 4)
+    found = of(examine_device(facts(queues=four, packets=(100, 99_900, 0, 0)), HERE), "interface.balance")
+    assert (found.level, found.what) == (
+        Level.INFO, "CPU 1 handled 100% of 100000 packets, though it has 4 receive queues",
+    )  # fmt: skip
+    found = of(examine_device(facts(queues=four, packets=(50_000, 49_000)), HERE), "interface.balance")
+    assert found.level is Level.OK
+    for queues, packets in ((four, (9, 900)), (Queues(1, 1, 1, 1), (0, 99_999)), (four, ())):
+        assert "interface.balance" not in checks(examine_device(facts(queues=queues, packets=packets), HERE))
+
+
 @pytest.mark.parametrize(
     ("driver", "queues", "cpus", "level", "words"),
     [

@@ -51,6 +51,7 @@ COMMANDS: dict[str, str] = {
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
+    "logs": "xdptui.commands.logs",
     "events": "xdptui.commands.events",
     "account": "xdptui.commands.account",
     "time": "xdptui.commands.timing",
@@ -221,6 +222,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
+    _add(commands, "logs", _logs, "what programs print (bpf_printk), with the slot and the line of source")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
@@ -587,6 +589,7 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    parser.add_argument("--per-cpu", action="store_true", help="also what each CPU's packets became")
     _readings(parser)
 
 
@@ -596,6 +599,18 @@ def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
     parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)"
+    )
+    parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
+    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
 
 
 def _events(parser: argparse.ArgumentParser) -> None:
@@ -664,6 +679,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+    )
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
@@ -713,6 +731,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
+    )
+    parser.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",
     )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(

@@ -98,6 +98,7 @@ KEYS: tuple[Key, ...] = (
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
     Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
     Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 13),
+    Key("n", "n", "cpus", "packets by CPU: what each one's became", GROUPS[3], "CPUs", 25),
     Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
@@ -107,7 +108,7 @@ KEYS: tuple[Key, ...] = (
         "x",
         "x",
         "events",
-        "events: lost packets, account, time",
+        "events: lost packets, account, time, what programs print",
         GROUPS[3],
         "events",
         20,
@@ -137,7 +138,7 @@ REPLAYABLE = frozenset(
     (
         "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
         "freeze", "help", "command_palette", "quit",
-        "flip", "events", "copy", "replay_step", "replay_leap",
+        "flip", "events", "why", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""

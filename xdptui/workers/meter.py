@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpchain.model.counts import SlotCounts
 from xdpchain.model.running import Running
 from xdptui.words.advice import told
-from xdptui.words.rates import Reading, Trends, between
+from xdptui.words.rates import CpuCounts, Reading, Trends, between, between_cpus
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import CounterReader, Sample
@@ -98,6 +100,7 @@ class Meter:
         self._last: dict[int, Sample] = {}
         self._readings: dict[int, Reading] = {}
         self._trends: dict[int, Trends[str]] = {}
+        self._cpus: dict[int, tuple[float, tuple[SlotCounts, ...]]] = {}
         self.known: frozenset[Known] = frozenset()
         """Identities of the chains whose counters are open, or known to be closed, and whether they are
         traced; a worker may read it.
@@ -143,6 +146,18 @@ class Meter:
         self._readings[ifindex] = reading
         self._trends.setdefault(ifindex, Trends()).add(reading)
         return reading
+
+    def cpus(self, ifindex: int) -> tuple[CpuCounts, ...]:
+        """What the chain returned CPU by CPU, now and since the last time that this was asked; empty where
+        that is not known.
+        """
+        opened = self._open.get(ifindex)
+        if opened is None or opened.reader is None:
+            return ()
+        now, rows = time.monotonic(), opened.reader.read_cpus()
+        at, before = self._cpus.get(ifindex, (now, ()))
+        self._cpus[ifindex] = now, rows
+        return tuple(between_cpus(before, rows, now - at))
 
     def sample(self, ifindex: int) -> Sample | None:
         """The counters as they were at the last `read`; None where nothing counts."""
