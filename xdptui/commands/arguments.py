@@ -551,7 +551,7 @@ def _counters(parser: argparse.ArgumentParser) -> None:
         "--counters",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let the dispatcher count or not",
+        help="let the chain count or not",
     )
 
 

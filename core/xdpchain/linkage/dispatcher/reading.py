@@ -76,6 +76,9 @@ def read_chain(
 
     try:
         slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=not alone)
+        counts = own_counts(slots)
+    except InvalidInput as error:
+        return only_shown(linked(), str(error), error.todo)
     except (bpffs.BpffsMissing, PermissionDenied) as error:
         note = f"its components' pins can't be read. {error.what}: {error.why}"
         return only_shown(linked(), note, error.todo)
@@ -100,10 +103,6 @@ def read_chain(
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note, advise(Do.ASK_OWNER))
-    try:
-        counts = own_counts(slots)
-    except InvalidInput as error:
-        return only_shown(slots, str(error), error.todo)
     chain, unshaded = replace(chain_of(slots), counters=counts.wanted), _unshaded(slots, config)
     notes = (_old(found.version), _unlinked(slots, unlinked), unshaded or _bare(chain))
     back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""
