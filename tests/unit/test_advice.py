@@ -32,6 +32,7 @@ ARGUMENTS = {
     Do.SHADOW_AGAIN: ("0",),
     Do.MOVE_PINNED_MAP: ("/sys/fs/bpf/kept",),
     Do.LOWER_MTU: ("3498",),
+    Do.MEND: ("Return a value",),
     Do.CHANGE_MODE: ("native",),
     Do.DETACH_IDLE: ("native",),
     Do.GET_PERMISSION: ("CAP_SYS_ADMIN",),

@@ -285,10 +285,10 @@ def test_the_program_on_the_hook() -> None:
     (unread,) = examine_hook(lost, None, AWAY)
     assert unread.level is Level.ERROR
     assert "Read the chain again" in worded(unread.fix)
-    old = replace(lost, todo=advise(Do.REMAKE, on=lost.interface), note="version 1")
-    (remade,) = examine_hook(old, evidence("xdp_dispatcher"), AWAY)
-    assert remade.level is Level.ERROR
-    assert "nsenter --net=/run/netns/blue xdp-loader unload eth7 --all" in worded(remade.fix, "blue")
+    old = replace(lost, todo=advise(Do.DETACH_IDLE, "native", on=lost.interface), note="idle")
+    (idle,) = examine_hook(old, evidence("xdp_dispatcher"), AWAY)
+    assert idle.level is Level.ERROR
+    assert "ip -n blue link set dev eth7 xdpdrv off" in worded(idle.fix, "blue")
     (bpfman,) = examine_hook(replace(lost, owner=Owner.BPFMAN), evidence("xdp_dispatcher"), HERE)
     assert bpfman.level is Level.WARN
     unknown = Running(device(), (Hook(Mode.NATIVE, 9, "?", ""),), Owner.UNKNOWN, note="it can't be read")

@@ -57,6 +57,7 @@ COMMANDS: dict[str, str] = {
     "time": "xdptui.commands.timing",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
+    "detach": "xdptui.commands.detach",
     "doctor": "xdptui.commands.doctor",
 }
 """The module of each command."""
@@ -226,6 +227,7 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
+    _add(commands, "detach", _detach, "say who holds a program by a bpf_link, and take it off")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser
@@ -413,6 +415,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map-entries", metavar="NAME=N", action="append",
         help="create a map with N entries, not the number in the object; more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--use-map", metavar="SLOT:NAME=NAME", action="append",
+        help="use a slot's map in place of one of its own (the name after =); more than once: several",
     )  # fmt: skip
 
 
@@ -749,6 +755,13 @@ def _clean(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="also those that can't be proved stale from here"
     )
     parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
+
+
+def _detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "--link", metavar="ID", help="the link that holds the program: take the program off at once"
+    )
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
