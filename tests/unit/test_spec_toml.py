@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.labels import checked_labels
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.runconfig import MAX_PRIORITY
@@ -29,6 +30,7 @@ policies = st.builds(
     lambda mask, answer: Policy(ActionSet(mask | 0b110), answer), st.integers(0, 31), st.sampled_from(Answer)
 )
 
+labels = st.text(st.sampled_from("abz019"), min_size=1, max_size=9)
 map_keys = st.text(st.sampled_from("abc01./:"), min_size=1, max_size=9)
 map_values = st.text(st.sampled_from('ab01"{}[]=,'), min_size=1, max_size=9)
 map_entries = st.dictionaries(map_keys, map_values, min_size=1, max_size=2)
@@ -42,6 +44,7 @@ loadable = st.builds(
     actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
     shadow=st.booleans(),
     off=st.booleans(),
+    labels=st.dictionaries(labels, labels, max_size=2).map(checked_labels),
     policy=st.none() | policies,
     globals=st.dictionaries(texts, texts | st.integers(0, 10**20).map(str), max_size=3).map(
         lambda values: tuple(sorted(values.items()))

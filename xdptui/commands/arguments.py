@@ -51,11 +51,13 @@ COMMANDS: dict[str, str] = {
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
+    "logs": "xdptui.commands.logs",
     "events": "xdptui.commands.events",
     "account": "xdptui.commands.account",
     "time": "xdptui.commands.timing",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
+    "detach": "xdptui.commands.detach",
     "doctor": "xdptui.commands.doctor",
 }
 """The module of each command."""
@@ -220,10 +222,12 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
+    _add(commands, "logs", _logs, "what programs print (bpf_printk), with the slot and the line of source")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
+    _add(commands, "detach", _detach, "say who holds a program by a bpf_link, and take it off")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser
@@ -298,6 +302,7 @@ def _add(
 
 def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+    _where(parser, "interfaces that have a slot")
 
 
 def _interfaces(parser: argparse.ArgumentParser) -> None:
@@ -347,6 +352,7 @@ def _unload(parser: argparse.ArgumentParser) -> None:
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    _where(parser, "the slots")
     parser.add_argument(
         "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
     )
@@ -361,6 +367,7 @@ def _move(parser: argparse.ArgumentParser) -> None:
 def _set(parser: argparse.ArgumentParser) -> None:
     _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    _where(parser, "in place of SLOT: the slots")
     _config(parser)
     parser.add_argument(
         "--shadow",
@@ -408,6 +415,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--map-entries", metavar="NAME=N", action="append",
         help="create a map with N entries, not the number in the object; more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--use-map", metavar="SLOT:NAME=NAME", action="append",
+        help="use a slot's map in place of one of its own (the name after =); more than once: several",
     )  # fmt: skip
 
 
@@ -483,7 +494,8 @@ def _confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--what-if", metavar="PACKETS", nargs="*", action="append",
         help="send packets through what runs and through the change, away from the interface: builtin (the "
-        "default), ssh (your own connection's), or files (pcap, pcapng, hex; - is standard input)",
+        "default), live (what comes in within a second), ssh (your own connection's), or files (pcap, "
+        "pcapng, hex; - is standard input)",
     )  # fmt: skip
     parser.add_argument(
         "--even-if-ssh-dies", action="store_true",
@@ -508,8 +520,19 @@ def _config(parser: argparse.ArgumentParser) -> None:
         help="what the component may return; anything else is counted and reported (any: no policy)",
     )  # fmt: skip
     parser.add_argument(
+        "--label", metavar="KEY=VALUE", dest="labels", action="append", default=[],
+        help="a label of the slot (KEY=: take it away); more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
         "--otherwise", choices=("as-is", "drop", "pass"),
         help="with --may: the answer to what is forbidden (default as-is)",
+    )  # fmt: skip
+
+
+def _where(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[],
+        help=f"{what} with this label; more than once: with all of them",
     )  # fmt: skip
 
 
@@ -529,7 +552,7 @@ def _counters(parser: argparse.ArgumentParser) -> None:
         "--counters",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let the dispatcher count or not",
+        help="let the chain count or not",
     )
 
 
@@ -567,6 +590,7 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    parser.add_argument("--per-cpu", action="store_true", help="also what each CPU's packets became")
     _readings(parser)
 
 
@@ -576,6 +600,18 @@ def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
     parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)"
+    )
+    parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
+    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
 
 
 def _events(parser: argparse.ArgumentParser) -> None:
@@ -644,12 +680,16 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+    )
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
 def _maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's (default: all)")
+    _where(parser, "those of slots")
 
 
 def _map(parser: argparse.ArgumentParser) -> None:
@@ -693,6 +733,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
+    parser.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",
+    )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
@@ -710,6 +755,13 @@ def _clean(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="also those that can't be proved stale from here"
     )
     parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
+
+
+def _detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "--link", metavar="ID", help="the link that holds the program: take the program off at once"
+    )
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {

@@ -18,6 +18,7 @@ from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.labels import checked_labels, parse_labels
 from xdpchain.model.routes import parse_routes
 from xdpchain.model.running import Running
 from xdpchain.objects.components import keep_maps, programs_of
@@ -81,8 +82,11 @@ def _load(given: Namespace) -> Edit:
         given.globals or (),
         values.map_entries(given.map_entries),
     )
-    policy = values.policy(given.may, given.otherwise)
-    slots = tuple(replace(slot, shadow=given.shadow, off=given.off, policy=policy) for slot in slots)
+    policy, labels = values.policy(given.may, given.otherwise), checked_labels(parse_labels(given.labels))
+    slots = tuple(
+        replace(slot, shadow=given.shadow, off=given.off, policy=policy, labels=labels) for slot in slots
+    )
+    uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     if remark:
         notes = (*notes, remark)
 
@@ -97,13 +101,25 @@ def _load(given: Namespace) -> Edit:
             chain = _version(chain, given)
         if given.counters is not None:
             chain = replace(chain, counters=given.counters)
+        before = chain
         for i, slot in enumerate(slots):
             chain = chain.add(slot, None if at is None else at + i)
+        owners = [_owner(use.slot, before, chain, running.interface) for use in uses]
+        chain = values.shared(chain, [slot.key for slot in slots], list(zip(owners, uses, strict=True)))
         for slot in slots:
             chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
         return Proposal(chain, tuple(said), mode=best)
 
-    return Edit(make, repeatable=at is None and not _numbered(routes))
+    numbered = _numbered(routes) or any(use.slot.isdecimal() for use in uses)
+    return Edit(make, repeatable=at is None and not numbered)
+
+
+def _owner(text: str, before: Chain, after: Chain, where: object) -> str:
+    """The key of the slot whose map is used: one that runs, by its number or name, or a new one, by its
+    name.
+    """
+    chain = before if text.isdecimal() or any(slot.name == text for slot in before) else after
+    return chain.slots[values.slot(chain, text, where)].key
 
 
 def _numbered(routes: Mapping[Action | None, str]) -> bool:
@@ -117,10 +133,10 @@ def _version(chain: Chain, given: Namespace) -> Chain:
 
 
 def _unload(given: Namespace) -> Edit:
-    ways = [bool(given.slots), bool(given.ids), given.all]
+    ways = [bool(given.slots), bool(given.ids), given.all, bool(given.where)]
     if sum(ways) != 1:
-        why = "say what to unload" if not any(ways) else "slots, --id and --all exclude each other"
-        raise UsageError(why, todo="`xdptui unload IF SLOT...`, `--id ID`, or `--all`")
+        why = "say what to unload" if not any(ways) else "slots, --id, --where and --all exclude each other"
+        raise UsageError(why, todo="`xdptui unload IF SLOT...`, `--id ID`, `--where KEY=VALUE`, or `--all`")
     ids = [values.number(text, "program id") for text in given.ids or ()]
 
     def make(running: Running) -> Proposal:
@@ -130,6 +146,8 @@ def _unload(given: Namespace) -> Edit:
         else:
             _editable(running)
             slots = [values.slot(running.chain, text, running.interface) for text in given.slots]
+            if given.where:
+                slots = values.matching(running.chain, given.where, running.interface)
             left = chain.remove(slots or [_with_id(running, number) for number in ids])
         return Proposal(left, keep_maps=given.keep_maps)
 
@@ -172,29 +190,38 @@ def _set(given: Namespace) -> Edit:
     routes = parse_routes(given.route) if given.route is not None else {}
     policy = values.policy(given.may, given.otherwise)
     mode, remark = values.mode(given.mode)
-    tunes = bool(routes) or any(
+    labels = parse_labels(given.labels)
+    tunes = bool(routes or labels) or any(
         one is not None for one in (priority, actions, given.shadow, given.off, given.may)
     )
     if not tunes and given.counters is None and mode is None:
         raise UsageError(
             "say what to set",
-            todo="-P PRIO, -A ACTIONS, --route, --may, --shadow, --off, --on, --counters or --mode",
+            todo="-P PRIO, -A ACTIONS, --route, --may, --label, --shadow, --off, --on, --counters or --mode",
         )
-    if tunes and given.slot is None:
-        raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
-    if not tunes and given.slot is not None:
+    if tunes and bool(given.slot) == bool(given.where):
+        why = "say which slot to set" if given.slot is None else "SLOT and --where exclude each other"
+        raise UsageError(why, todo="`xdptui set IF SLOT -P PRIO`, or `--where KEY=VALUE` in place of SLOT")
+    if not tunes and (given.slot is not None or given.where):
         raise UsageError("counters and the mode belong to the whole chain", todo="Leave the slot out")
 
     def make(running: Running) -> Proposal:
         _editable(running)
         chain = running.chain
         if tunes:
-            index = values.slot(chain, given.slot, running.interface)
-            key = (chain or Chain()).slots[index].key
-            chain = (chain or Chain()).retune(index, priority, actions, given.shadow, given.off)
-            chain = values.routed(chain, chain.position(key), routes, running.interface)
-            if given.may is not None:
-                chain = chain.police(chain.position(key), policy)
+            where = running.interface
+            if given.where:
+                places = values.matching(chain, given.where, where)
+            else:
+                places = [values.slot(chain, given.slot, where)]
+            for key in [(chain or Chain()).slots[place].key for place in places]:
+                chain = chain or Chain()
+                chain = chain.retune(chain.position(key), priority, actions, given.shadow, given.off)
+                chain = values.routed(chain, chain.position(key), routes, where)
+                if given.may is not None:
+                    chain = chain.police(chain.position(key), policy)
+                if labels:
+                    chain = chain.label(chain.position(key), labels)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
         if given.counters is not None:
@@ -206,6 +233,7 @@ def _set(given: Namespace) -> Edit:
 
 
 def _replace(given: Namespace) -> Edit:
+    uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     read = new_version(
         given.object,
         given.name,
@@ -225,13 +253,16 @@ def _replace(given: Namespace) -> Edit:
         same = same and all(
             getattr(old, part) == getattr(new, part) for part in ("name", "section", "globals", "map_entries")
         )
-        if same and not given.fresh_maps:
+        if same and not given.fresh_maps and not uses:
             return Proposal(running.chain, (f"slot {index} runs this version of {old.name} already",))
-        return Proposal(
-            running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
-        )
+        key, chain = running.chain.slots[index].key, running.chain
+        owners = [_owner(use.slot, chain, chain, running.interface) for use in uses]
+        if not given.fresh_maps:
+            new = keep_maps(new, old)
+        chain = values.shared(chain.substitute(index, new), [key], list(zip(owners, uses, strict=True)))
+        return Proposal(chain, notes)
 
-    return Edit(make, repeatable=not given.slot.isdecimal())
+    return Edit(make, repeatable=not any(text.isdecimal() for text in (given.slot, *(u.slot for u in uses))))
 
 
 def _relink(given: Namespace) -> Edit:
@@ -262,6 +293,7 @@ def _adopt(given: Namespace) -> Edit:
         linkage, why = choose(given.linkage, running)
         assert running.mode is not None
         slot = Slot.of(adoption.component, priority, actions)
+        slot = replace(slot, labels=checked_labels(parse_labels(given.labels)))
         chain = adoption.candidate(slot, running.mode, linkage)
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)

@@ -9,10 +9,12 @@ from enum import StrEnum
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.labels import labels_text
 from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import owners_of
 
 from .journal.entries import Moment
 from .lint import Warning, lint
@@ -145,7 +147,7 @@ def make_plan(
     candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(running, candidate)
-    changes = changes_between(running.chain, candidate)
+    changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
     if running.chain is not None and running.chain.bare and candidate.linkage is running.linkage:
@@ -190,6 +192,19 @@ def _generic(
     text = f"generic mode, the best that works here: {why}"
     said = (Change(ChangeKind.CHAIN, "", text),) if changes else ()
     return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much a packet"))
+
+
+def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
+    """A dispatcher of a version that nobody makes any more is left behind by any change."""
+    chain, dispatcher = running.chain, running.dispatcher
+    if chain is None or dispatcher is None or not candidate.slots:
+        return ()
+    if not (chain.linkage is candidate.linkage is Linkage.FREPLACE):
+        return ()
+    if chain.dispatcher_version in (None, dispatcher.version):
+        return ()
+    to = candidate.dispatcher_version or chain.dispatcher_version
+    return (Change(ChangeKind.CHAIN, "", f"dispatcher version {dispatcher.version} → {to}"),)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
@@ -239,12 +254,14 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
+            more += _sharing(new, slot)
             text = ", ".join((f"slot {i}", _config(slot), *more))
             found.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
             continue
         was = before[slot.key]
         if was.component != slot.component:
-            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot), slot.key))
+            text = ", ".join((_replaced(was, slot), *_sharing(new, slot)))
+            found.append(Change(ChangeKind.REPLACE, slot.name, text, slot.key))
         if slot.key in away:
             where = f"slot {old.position(slot.key)} → slot {i}"
             found.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
@@ -258,6 +275,9 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
         if was.off != slot.off:
             retuned.append("on → off" if slot.off else "off → on")
+        if was.labels != slot.labels:
+            said = [labels_text(one.labels) or "none" for one in (was, slot)]
+            retuned.append(f"labels {' → '.join(said)}")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
@@ -292,6 +312,11 @@ def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]
     return said
 
 
+def _sharing(chain: Chain, slot: Slot) -> list[str]:
+    owners = owners_of(chain, slot).items()
+    return [f"its map {name} is {chain.slots[place].name}'s {theirs}" for name, (place, theirs) in owners]
+
+
 def _target(chain: Chain, route: Route) -> str:
     names = {slot.key: slot.name for slot in chain}
     return names.get(route.target, "a slot that is gone")
@@ -300,7 +325,8 @@ def _target(chain: Chain, route: Route) -> str:
 def _config(slot: Slot) -> str:
     shadow = ", in shadow" if slot.shadow else ""
     off = ", off" if slot.off else ""
-    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}"
+    labels = f", labels {labels_text(slot.labels)}" if slot.labels else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}{labels}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:

@@ -18,6 +18,7 @@ from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenie
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import loading_order
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
@@ -26,11 +27,11 @@ from xdpchain.sys.trusted_directory import Untrusted
 from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
 from .compile import Target
 from .counting import share_with
-from .dispatcher.attached import shall_count
+from .dispatcher.attached import labels_of, shall_count
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
 from .dispatcher.installed import EMITTED, emitted_version
-from .dispatcher.shadow import leave_note
+from .dispatcher.shadow import leave_labels, leave_note
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
 from .probe import probe_freplace
@@ -116,8 +117,10 @@ class FreplaceLinker:
             dispatcher = load_dispatcher(config)
             held.callback(dispatcher.close)
             functions = function_ids(dispatcher)
-            extensions, links = [], []
-            for i, slot in enumerate(candidate.slots):
+            extensions: dict[int, Extension] = {}
+            links: dict[int, bpf.Fd] = {}
+            for i in loading_order(candidate.slots):
+                slot = candidate.slots[i]
                 function = slot_function(i, config.slots)
                 target = Target(dispatcher, function)
                 with _explained():
@@ -126,13 +129,16 @@ class FreplaceLinker:
                         extension = loader.switched_off(extension, target)
                     link = _attach(extension, dispatcher, functions[function])
                 held.callback(link.close)
+                if not slot.off:
+                    _note_labels(extension, dispatcher)
                 if slot.shadow and not slot.off:
                     _note_actions(extension, dispatcher)
-                extensions.append(extension)
-                links.append(link)
-            slots = tuple(extension.slot for extension in extensions)
+                extensions[i], links[i] = extension, link
+            made = [extensions[i] for i in range(len(extensions))]
+            slots = tuple(extension.slot for extension in made)
             chain = replace(candidate, slots=slots, bare=False, dispatcher_version=config.version)
-            return FreplaceChain(dispatcher, chain, running, extensions, links, held.pop_all())
+            attached = [links[i] for i in range(len(links))]
+            return FreplaceChain(dispatcher, chain, running, made, attached, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is None or running.chain is None:
@@ -173,6 +179,15 @@ def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:
     except bpf.BpfError as error:
         what = f"the actions of {extension.slot.name} can't be kept while it is in shadow"
         raise bpf.refusal(error, what) from error
+
+
+def _note_labels(extension: Extension, dispatcher: bpf.Fd) -> None:
+    made_for, number, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
+    try:
+        if number is not None and labels_of(number, made_for) != labels:
+            leave_labels(extension.program, made_for, labels)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"the labels of {extension.slot.name} can't be kept") from error
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.labels import Labels, checked_labels
 from xdpchain.model.map_entries import MapEntry, by_map
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
@@ -107,6 +108,12 @@ def _globals(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(words.items()))
 
 
+def _labels(value: Any) -> Labels:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError('takes a table of keys and texts, such as { team = "edge" }')
+    return checked_labels(value)
+
+
 def _map_entries(value: Any) -> tuple[tuple[str, int], ...]:
     if not isinstance(value, dict):
         raise ValueError("takes a table of maps and their numbers of entries, such as { senders = 65536 }")
@@ -117,6 +124,18 @@ def _entries(value: Any) -> int:
     if not 1 <= _number(value) <= MOST_ENTRIES:
         raise ValueError(f"takes 1 to {MOST_ENTRIES} entries for a map")
     return int(value)
+
+
+def _use_maps(value: Any) -> tuple[tuple[str, str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError(_USE_MAPS)
+    found = [(name, *str(owner).rpartition(":")[::2]) for name, owner in value.items()]
+    if not all(all(parts) for parts in found):
+        raise ValueError(_USE_MAPS)
+    return tuple(sorted(found))
+
+
+_USE_MAPS = 'takes a table of maps and whose they are, such as { blocked = "xdp_firewall:denied" }'
 
 
 def _entries_in(value: Any) -> tuple[MapEntry, ...]:
@@ -224,11 +243,15 @@ SLOT_KEYS: Mapping[str, Key] = {
     "routes": Key("routes", _routes, lambda routes: {route_name(code): to for code, to in routes}),
     "shadow": Key("shadow", _flag),
     "off": Key("off", _flag),
+    "labels": Key("labels", _labels, dict),
     "policy": Key("policy", _policy, _policy_out),
     "label": Key("label", _text),
     "instance": Key("instance", _text),
     "globals": Key("globals", _globals, _globals_out),
     "map_entries": Key("map_entries", _map_entries, dict),
+    "use_maps": Key(
+        "use_maps", _use_maps, lambda uses: {name: f"{slot}:{theirs}" for name, slot, theirs in uses}
+    ),
     "pin_path": Key("pin_path", _text),
     "map": Key("entries", _entries_in, _entries_out),
 }

@@ -19,6 +19,7 @@ from xdpchain.linkage.counting import read_counting
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.chain import Component, MapRef, Slot
 from xdpchain.model.counting import Counting
+from xdpchain.model.labels import Labels
 from xdpchain.model.manifest import PLAIN, Author, Manifest
 from xdpchain.model.runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 from xdpchain.objects.btf import Btf
@@ -30,13 +31,14 @@ from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from .config import EVERY_CODE, DispatcherConfig, SlotConfig
 from .emit import MAIN, slot_function
 from .recognise import btf_of
-from .shadow import read_note
+from .shadow import read_labels, read_note
 
 __all__ = [
     "ORIGIN",
     "OwnCounts",
     "PinsMissing",
     "author_of_component",
+    "labels_of",
     "own_counts",
     "replaces_main",
     "shall_count",
@@ -233,8 +235,21 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
         noted = _noted(number, dispatcher) if everything else None
-        slots.append(Slot(component, _in_force(placed, noted), key, shadow=everything and shades))
+        labels = labels_of(number, dispatcher)
+        slots.append(
+            Slot(component, _in_force(placed, noted), key, shadow=everything and shades, labels=labels)
+        )
     return tuple(slots)
+
+
+def labels_of(component: int, dispatcher: int) -> Labels:
+    """The labels of a component's slot on this dispatcher: noted since, or from when it was loaded."""
+    with bpf.prog_by_id(component) as fd:
+        noted = read_labels(fd, dispatcher)
+    if noted is not None:
+        return noted
+    origin = _facts(component).origin
+    return origin.chain.slots[0].labels if origin is not None else ()
 
 
 def _off(slot: Slot, placed: SlotConfig, key: str, stand_in: int) -> Slot:
