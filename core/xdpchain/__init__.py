@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from xdpchain.change.confirm.deciding import confirm, roll_back
     from xdpchain.change.plan import make_plan
-    from xdpchain.editing import apply, edit, undo
+    from xdpchain.editing import apply, apply_all, edit, edit_all, undo
     from xdpchain.linkage.choice import chain_of
     from xdpchain.model.actions import Action, ActionSet
-    from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+    from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
     from xdpchain.objects.components import load_component
     from xdpchain.observe.counters import open_counters
     from xdpchain.observe.discover import look, survey
@@ -35,10 +35,13 @@ __all__ = [
     "Linkage",
     "Mode",
     "Slot",
+    "WantedMode",
     "apply",
+    "apply_all",
     "chain_of",
     "confirm",
     "edit",
+    "edit_all",
     "load_component",
     "look",
     "make_plan",
@@ -52,10 +55,10 @@ __all__ = [
 _HOMES = {
     "change.confirm.deciding": ("confirm", "roll_back"),
     "change.plan": ("make_plan",),
-    "editing": ("apply", "edit", "undo"),
+    "editing": ("apply", "apply_all", "edit", "edit_all", "undo"),
     "linkage.choice": ("chain_of",),
     "model.actions": ("Action", "ActionSet"),
-    "model.chain": ("Chain", "Linkage", "Mode", "Slot"),
+    "model.chain": ("Chain", "Linkage", "Mode", "Slot", "WantedMode"),
     "objects.components": ("load_component",),
     "observe.counters": ("open_counters",),
     "observe.discover": ("look", "survey"),

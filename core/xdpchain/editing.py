@@ -9,13 +9,13 @@ pinned on the interface follow it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from xdpchain.change import transaction
 from xdpchain.change.journal.recording import Journal
 from xdpchain.change.journal.undoing import undo_of
-from xdpchain.change.plan import Plan, make_plan
+from xdpchain.change.plan import Plan, in_generic, make_plan
 from xdpchain.change.transaction import LOCK_TIMEOUT, Change
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
@@ -25,7 +25,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.permissions import require_capabilities
 
-__all__ = ["TRIES", "Edited", "apply", "edit", "undo"]
+__all__ = ["TRIES", "Edited", "apply", "apply_all", "edit", "edit_all", "undo"]
 
 TRIES = 10
 """How often `edit` makes a change anew that lost a race: as often as libxdp does."""
@@ -60,20 +60,56 @@ def apply(
     for that, another one raises Busy. ``warn`` is told what went wrong beside the change (a journal that
     can't be written).
     """
-    keeping = _KeepMaps()
-    try:
-        return transaction.apply(
-            plan,
-            hooks=(_EndFollowing(), keeping, Journal(), _KeepCounting()),
-            progress=progress,
-            cancelled=cancelled,
-            lock_timeout=lock_timeout,
-            confirm=confirm,
-            warn=warn,
-        )
-    except BaseException:
-        keeping.look_again(plan.running.interface)
-        raise
+    (edited,) = apply_all(
+        [plan],
+        progress=progress,
+        cancelled=cancelled,
+        lock_timeout=lock_timeout,
+        confirm=confirm,
+        warn=warn,
+    )
+    return edited.running
+
+
+def apply_all(
+    plans: Sequence[Plan],
+    *,
+    share_maps: bool = False,
+    progress: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+    confirm: float | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[Edited, ...]:
+    """Make the candidates of several plans run, each on its own interface: all of them, or none. Everything
+    is built before anything is swapped in; what was swapped in goes back if a later one is refused, also
+    where this process is killed.
+
+    ``share_maps``: a program that is new on several of them gets one set of maps. One call of
+    `xdpchain.confirm`, for any of the interfaces, confirms all. A plan of the best mode may have become one
+    of generic mode: the answer has what was applied. The other arguments and errors are those of `apply`.
+    """
+    wanted = list(plans)
+    while True:
+        keeping = [_KeepMaps(plan.running.interface) for plan in wanted]
+        try:
+            found = transaction.apply(
+                wanted,
+                hooks=[(_EndFollowing(), keeps, Journal(), _KeepCounting()) for keeps in keeping],
+                share_maps=share_maps,
+                progress=progress,
+                cancelled=cancelled,
+                lock_timeout=lock_timeout,
+                confirm=confirm,
+                warn=warn,
+            )
+            return tuple(map(Edited, wanted, found))
+        except BaseException as error:
+            for keeps in keeping:
+                keeps.look_again()
+            if not isinstance(error, transaction.NativeRefused):
+                raise
+            wanted = [in_generic(one, error.error) if one is error.plan else one for one in wanted]
 
 
 def edit(
@@ -95,28 +131,60 @@ def edit(
     at most ``tries`` times. Raises what ``change``, `make_plan` and `apply` raise; RaceLost after the last
     try. The other arguments are those of `apply`.
     """
+    (edited,) = edit_all(
+        [name],
+        change,
+        netns=netns,
+        progress=progress,
+        cancelled=cancelled,
+        lock_timeout=lock_timeout,
+        tries=tries,
+        confirm=confirm,
+        warn=warn,
+    )
+    return edited
+
+
+def edit_all(
+    names: Sequence[str],
+    change: Callable[[Running], Chain | Plan],
+    *,
+    netns: str | None = None,
+    share_maps: bool = False,
+    progress: Callable[[str], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+    tries: int = TRIES,
+    confirm: float | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> tuple[Edited, ...]:
+    """The same change on several interfaces: on all of them, or on none (`apply_all`). ``change`` is asked
+    once for each, and again for all where one lost a race. The other arguments and errors are those of
+    `edit`.
+    """
     if tries < 1:
         raise ValueError(f"tries is {tries}: at least 1 is needed")
     require_capabilities()  # what can't be read looks like somebody else's
     while True:
-        running = look(name, netns)
-        wanted = change(running)
-        plan = wanted if isinstance(wanted, Plan) else make_plan(running, wanted)
+        runnings = [look(name, netns) for name in names]
+        wanted = [change(running) for running in runnings]
+        plans = [
+            one if isinstance(one, Plan) else make_plan(running, one)
+            for one, running in zip(wanted, runnings, strict=True)
+        ]
         tries -= 1
         try:
-            return Edited(
-                plan,
-                apply(
-                    plan,
-                    progress=progress,
-                    cancelled=cancelled,
-                    lock_timeout=lock_timeout,
-                    confirm=confirm,
-                    warn=warn,
-                ),
+            return apply_all(
+                plans,
+                share_maps=share_maps,
+                progress=progress,
+                cancelled=cancelled,
+                lock_timeout=lock_timeout,
+                confirm=confirm,
+                warn=warn,
             )
         except RaceLost:
-            if not tries or _on_trial(running):
+            if not tries or any(map(_on_trial, runnings)):
                 raise
 
 
@@ -148,12 +216,12 @@ def undo(
 
 
 class _EndFollowing:
-    """Puts the plain chain back before a change that waits to be confirmed: a rollback must not bring back a
-    chain that records.
+    """Puts the plain chain back before a change that may be rolled back: that must not bring back a chain
+    that records.
     """
 
     def before(self, change: Change) -> Running | None:
-        if change.confirm is None or change.now.following is None:
+        if not change.armed or change.now.following is None:
             return None
         from xdpchain.follow.inside import take_back  # late: needs libpcap, and is rarely wanted
 
@@ -168,7 +236,8 @@ class _KeepMaps:
     no longer what a chain has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, where: Interface) -> None:
+        self._where = where
         self._kept = False
 
     def before(self, change: Change) -> None:
@@ -183,11 +252,11 @@ class _KeepMaps:
         forget_kept({ref.id for slot in after.chain or () for ref in slot.component.maps})
         return ""
 
-    def look_again(self, where: Interface) -> None:
+    def look_again(self) -> None:
         """After a change that failed: whether it took effect or not, what runs now needs no keeping."""
         if self._kept:
             with contextlib.suppress(XdpChainError):
-                chain = look(where.name, where.netns).chain
+                chain = look(self._where.name, self._where.netns).chain
                 forget_kept({ref.id for slot in chain or () for ref in slot.component.maps})
 
 

@@ -18,7 +18,9 @@ import secrets
 import stat
 from collections.abc import Iterator
 
-__all__ = ["create", "make_folder", "put", "read", "replace"]
+from xdpchain.owners import check_owner
+
+__all__ = ["create", "make_folder", "put", "reach", "read", "replace"]
 
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 MOST_LINKS = 40
@@ -83,6 +85,13 @@ def read(path: str | os.PathLike[str], most: int) -> bytes:
     if len(data) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes", os.fspath(path))
     return data
+
+
+def reach(path: str) -> int:
+    """An O_PATH descriptor of what a path leads to, through no link of another user. Raises OSError."""
+    with _place(path, None) as (folder, name):
+        follow = 0 if _is_kernels(folder) else os.O_NOFOLLOW
+        return os.open(name, os.O_PATH | os.O_CLOEXEC | follow, dir_fd=folder)
 
 
 def make_folder(path: str, mode: int = FOLDER_MODE) -> None:
@@ -150,7 +159,7 @@ def _link(name: str, folder: int, path: str) -> str | None:
         found = os.fstat(fd)
         if not stat.S_ISLNK(found.st_mode):
             return None
-        _check_owner(found, f"it leads through a link of uid {found.st_uid}", path)
+        check_owner(found, f"it leads through a link of uid {found.st_uid}", path)
         return os.readlink("", dir_fd=fd)
     finally:
         os.close(fd)
@@ -165,24 +174,11 @@ def _is_kernels(folder: int) -> bool:
     return os.fstat(folder).st_dev == proc.st_dev
 
 
-def _operator() -> set[int]:
-    """Whose links root follows: its own, and those of who called it by sudo."""
-    ours, caller = {0, os.geteuid()}, os.environ.get("SUDO_UID", "")
-    if os.geteuid() == 0 and caller.isascii() and caller.isdecimal():
-        ours.add(int(caller))
-    return ours
-
-
-def _check_owner(found: os.stat_result, why: str, path: str) -> None:
-    if found.st_uid not in _operator():
-        raise PermissionError(errno.EACCES, why, path)
-
-
 def _special(folder: int, name: str, found: os.stat_result, path: str) -> int:
     """A descriptor of a terminal, a pipe, or what /proc/self/fd names."""
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    _check_owner(found, f"it belongs to uid {found.st_uid}", path)
+    check_owner(found, f"it belongs to uid {found.st_uid}", path)
     follow = 0 if stat.S_ISLNK(found.st_mode) else os.O_NOFOLLOW
     # Not blocking: a FIFO that nobody reads would be waited for.
     fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | follow, dir_fd=folder)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,14 +34,17 @@ def test_xdp_loader_edits_a_chain_with_a_slot_that_is_off(
     chain = Chain(linkage=Linkage.FREPLACE)
     for number, actions in enumerate((ODD, ActionSet.parse("P"))):
         component = load_component(str(coded_object()), name=f"coded_{number}")
-        chain = chain.add(Slot.of(component, 5 + number, actions, off=number == 0))
-    first = slots_of(change(playground, chain))
+        slot = Slot.of(component, 5 + number, actions, off=number == 0)
+        chain = chain.add(replace(slot, labels=(("team", "edge"),)))
+    made = change(playground, chain)
+    first = slots_of(change(playground, (made.chain or Chain()).label(1, {"team": "core"})))
     loader.load(samples / "counter.o")
     theirs = look_at(playground)
     assert theirs.owner is Owner.LIBXDP  # they built the dispatcher anew
     found = [(slot.name, slot.off, slot.id) for slot in slots_of(theirs)[:2]]
     assert found == [("coded_0", True, first[0].id), ("coded_1", False, first[1].id)]
     assert slots_of(theirs)[0].actions == ODD
+    assert [slot.labels for slot in slots_of(theirs)] == [(("team", "edge"),), (("team", "core"),), ()]
     assert run_through(theirs, scripted(b"\1\3")).code == 3
     # Left alone, it lets packets pass; switched on, it decides.
     loader.unload(slots_of(theirs)[2].id or 0)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.kernel.chains import look_at
 from tests.kernel.command_line import CommandLine
-from xdpchain.observe.beside import Neighbor, beside
+from xdpchain.observe.beside import Companion, beside
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.bpf.call import bpf_call
 from xdpchain.testing.playground import Playground
@@ -34,7 +34,7 @@ def tc(playground: Playground, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def found(playground: Playground, what: str) -> list[Neighbor]:
+def found(playground: Playground, what: str) -> list[Companion]:
     seen = beside(look_at(playground))
     return [one for one in seen.found if one.what == what]
 
@@ -58,7 +58,6 @@ def test_filters_of_clsact(cli: CommandLine, playground: Playground) -> None:
     every = ("u32", "match", "u32", "0", "0")
     tc(playground, "filter", "add", *dev, "ingress", "pref", "7", *every, "flowid", "1:1")
     tc(playground, "filter", "add", *dev, "egress", "pref", "9", "bpf", "bytecode", "1,6 0 0 0,")
-    assert [(one.at, one.name) for one in found(playground, "qdisc")] == [("ingress, egress", "clsact")]
     filters = [(one.at, one.name, one.text) for one in found(playground, "tc filter")]
     assert {one for one in filters if one[0] == "ingress"} == {("ingress", "u32", "priority 7")}
     assert [one for one in filters if one[0] == "egress"] == [("egress", "bpf", "priority 9")]
@@ -79,7 +78,7 @@ def test_programs_of_tcx(playground: Playground) -> None:
             assert any(line.startswith("tcx: this kernel") for line in beside(look_at(playground)).unseen)
             pytest.skip("this kernel has no tcx")
         number = bpf.prog_info(program).id
-        assert found(playground, "tcx program") == [Neighbor("tcx program", "ingress", "beside_xdp", number)]
+        assert found(playground, "tcx program") == [Companion("tcx program", "ingress", "beside_xdp", number)]
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The play of docs/fleet.md, with two network namespaces as hosts: Ansible itself runs it."""
+"""The play of docs/fleet.md and its role, with two network namespaces as hosts: Ansible itself runs them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.chains import look_at
+from xdpchain.model.pending_change import Outcome
 from xdpchain.testing.playground import Playground
 
 ROOT = Path(__file__).parents[2]
@@ -41,17 +42,17 @@ class Fleet:
     folder: Path
     hosts: dict[str, Playground]
 
-    def play(self, *programs: str, check: bool = False) -> tuple[int, dict[str, dict[str, int]], str]:
+    def play(self, *programs: str, words: Sequence[str] = ()) -> tuple[int, dict[str, dict[str, int]], str]:
         """Run it; the exit code, the recap of each host, and all that it said."""
         files = self.folder / "objects"
         hashes = {one.stem: hashlib.sha256(one.read_bytes()).hexdigest() for one in files.iterdir()}
         # Stronger than what the play says itself: nothing goes to this machine's own folders.
-        own = {"xdptui": "{{ command }}", "xdptui_folder": "{{ folder }}"}
+        own = {"xdptui_command": "{{ command }}", "xdptui_folder": "{{ folder }}"}
         given = {"programs": programs, "hashes": hashes, **own}
         done = subprocess.run(
             [
                 sys.executable, "-m", "ansible.cli.playbook", "play.yml", "-i", "inventory.ini",
-                "-e", json.dumps(given), *(["--check"] if check else []),
+                "-e", json.dumps(given), *words,
             ],
             cwd=self.folder, capture_output=True, text=True, check=False, timeout=100,
             env={
@@ -59,6 +60,8 @@ class Fleet:
                 "LC_ALL": "C.UTF-8",
                 "ANSIBLE_HOME": str(self.folder / "ansible"),
                 "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_PIPELINING": "1",
+                "ANSIBLE_ROLES_PATH": str(ROOT / "contrib" / "ansible" / "roles"),
                 "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
                 "PYTHONPATH": f"{ROOT / 'core'}:{ROOT}",
             },
@@ -111,29 +114,33 @@ def test_a_fleet_is_changed_once(fleet: Fleet) -> None:
     assert {host: one["changed"] > 0 for host, one in recap.items()} == {"one": True, "two": True}, said
     chain = ["xdp_firewall", "xdp_monitor"]
     assert fleet.runs() == {"one": chain, "two": chain}
-    hooks = [look_at(one).hook for one in fleet.hosts.values()]
+    states = [look_at(one) for one in fleet.hosts.values()]
+    assert [one.settled and one.settled.outcome for one in states] == [Outcome.CONFIRMED] * 2, (
+        "over a connection"
+    )
+    hooks = [one.hook for one in states]
 
     code, recap, said = fleet.play("firewall", "monitor")
     assert code == 0, said
     assert {host: one["changed"] for host, one in recap.items()} == {"one": 0, "two": 0}, said
     assert [look_at(one).hook for one in fleet.hosts.values()] == hooks
 
-    # Check mode is the plan: it says what would change, and changes nothing.
-    code, recap, said = fleet.play("firewall", check=True)
+    # Check mode is the plan, and diff shows it: it says what would change, and changes nothing.
+    look = ["--check", "--limit", "one"]
+    code, recap, said = fleet.play("firewall", words=[*look, "--diff"])
     assert code == 0, said
-    assert {host: one["changed"] > 0 for host, one in recap.items()} == {"one": True, "two": True}, said
+    assert {host: one["changed"] > 0 for host, one in recap.items()} == {"one": True}, said
+    assert '-object = "objects/monitor.o"' in said, "of the spec"
+    assert "- xdp_monitor" in said, "and of the chain"
     assert fleet.runs() == {"one": chain, "two": chain}
-    code, recap, said = fleet.play("firewall", "monitor", check=True)
-    assert (code, [one["changed"] for one in recap.values()]) == (0, [0, 0]), said
+    code, recap, said = fleet.play("firewall", "monitor", words=look)
+    assert (code, [one["changed"] for one in recap.values()]) == (0, [0]), said
 
     # One host has another object file than the rest: it fails, with both hashes, and runs what it ran.
-    (fleet.folder / "play.yml").write_text(
-        re.sub(r"    - name: Object files\n(?:.+\n)+\n", "", (fleet.folder / "play.yml").read_text())
-    )
     broken = fleet.folder / "two" / "etc" / "objects" / "monitor.o"
     good = hashlib.sha256(broken.read_bytes()).hexdigest()
     broken.write_bytes(broken.read_bytes() + b"\0")
-    code, recap, said = fleet.play("monitor")
+    code, recap, said = fleet.play("monitor", words=["--skip-tags", "xdptui_objects"])
     assert code != 0
     assert {host: one["failed"] for host, one in recap.items()} == {"one": 0, "two": 1}, said
     assert good in said

@@ -3,18 +3,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from xdpchain.errors import NotFound, PermissionDenied
+from xdpchain.change.plan import make_plan
+from xdpchain.editing import apply
+from xdpchain.errors import NotFound, PermissionDenied, RaceLost
+from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.commands import Commands
+from xdpchain.objects.components import load_component
+from xdpchain.observe.discover import look
 from xdpchain.sys import netns
+from xdpchain.testing.playground import Playground
+from xdptui.cli import main
 from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="making network namespaces takes root")
@@ -136,3 +146,70 @@ except PermissionDenied as error:
         [sys.executable, "-c", code], env={"PYTHONPATH": str(core)}, capture_output=True, text=True
     )
     assert done.returncode == PermissionDenied.exit_code, done.stderr
+
+
+@pytest.fixture
+def process(space: str) -> Iterator[int]:
+    """A process in the namespace."""
+    with subprocess.Popen(["ip", "netns", "exec", space, "sleep", "600"]) as sleeping:
+        deadline = time.monotonic() + 20
+        while os.stat(f"/proc/{sleeping.pid}/ns/net").st_ino == own():
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield sleeping.pid
+        sleeping.kill()
+
+
+def test_a_path_and_a_process_lead_to_the_same_namespace(space: str, process: int) -> None:
+    there = os.stat(netns.RUN_DIR / space).st_ino
+    for spelling in (f"/run/netns/{space}", f"/proc/{process}/ns/net", f"pid:{process}"):
+        assert netns.inode(spelling) == there
+        assert netns.run(spelling, own) == there
+
+
+def test_commands_take_a_path_or_a_process(
+    space: str, process: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what they print as advice leads there, too."""
+    for spelling in (f"/proc/{process}/ns/net", f"pid:{process}"):
+        assert main(["status", "--json", "--netns", spelling]) == 0
+        (entry,) = json.loads(capsys.readouterr().out)["interfaces"]
+        assert (entry["name"], entry["netns"]) == ("lo", spelling)
+        command = Commands(spelling).ip("-o", "link")
+        listed = subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout
+        assert listed.count("\n") == 1
+    assert main(["status", "--json", "--netns", f"/var/run/netns/{space}"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["interfaces"]
+    assert entry["netns"] == space
+
+
+@pytest.mark.parametrize("spelling", ["/no/such/path", "/etc/passwd", "/dev/zero", "/", "/proc/self/ns/mnt"])
+def test_a_path_to_anything_else_is_refused(spelling: str) -> None:
+    with pytest.raises(netns.NetnsError):
+        netns.inode(spelling)
+
+
+def test_a_process_that_ended(process: int) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    with pytest.raises(netns.NetnsError, match=f"pid:{ended.pid}"):
+        netns.inode(f"pid:{ended.pid}")
+
+
+def test_a_plan_is_for_one_namespace_whatever_its_name_leads_to_later(tmp_path: Path, samples: Path) -> None:
+    """Two namespaces with the same interface at the same ifindex: containers look like that."""
+    link = tmp_path / "netns"
+    with Playground() as first, Playground() as second:
+        assert first.ifindex == second.ifindex
+        for playground in (first, second):
+            name = playground.netns
+            subprocess.run(["ip", "-n", name, "link", "set", playground.ifname, "name", "eth0"], check=True)
+        link.symlink_to(f"/run/netns/{first.netns}")
+        chain = Chain().relink(Linkage.STATIC).add(Slot.of(load_component(str(samples / "pass.o"))))
+        plan = make_plan(look("eth0", str(link)), chain)
+        link.unlink()
+        link.symlink_to(f"/run/netns/{second.netns}")
+        with pytest.raises(RaceLost) as caught:
+            apply(plan)
+        assert "another network namespace" in caught.value.why
+        assert not look("eth0", second.netns).hooks

@@ -23,8 +23,9 @@ from xdpchain.model.link_layer import ETHERNET
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component, programs_of
+from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.observe.counters import DispatcherCounters, open_counters
-from xdpchain.observe.reasons import shares
+from xdpchain.observe.site_shares import shares
 from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.builtin import builtin
@@ -79,7 +80,7 @@ def test_each_packet_is_counted_where_its_code_was_decided(
             bpf.prog_test_run(made.program, packet)
         sample = counted(made)
         slot = made.chain.slots[0]
-        sites = static.sites_of_linkable(made.parts[0].unit)
+        sites = sites_of_linkable(made.parts[0].unit)
         counts = {which: packets for which, (packets, _) in sample.sites.get(slot.key, {}).items()}
         parts = shares(sites, sample.slots[slot.key].packets, counts)
     known = {part: amount for part, amount in parts.items() if len(part.sites) == 1}

@@ -16,6 +16,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests.kernel.chains import look_at
+from tests.packaging.living import serve
 from tests.tui.terminal import Terminal
 from xdpchain.testing.playground import Playground
 from xdptui.version import checked_out
@@ -23,15 +25,34 @@ from xdptui.version import checked_out
 ROOT = Path(__file__).parents[2]
 
 
-class Bare:
-    """Runs the file with the Python that the virtual environment was made from, and nothing around it."""
+OWN = sys.version_info.minor
+PYTHONS = [
+    minor if minor == OWN else pytest.param(minor, marks=pytest.mark.long) for minor in (11, 12, 13, 14)
+]
+"""Of Python 3: ours always, the others that are on this machine where time is spent."""
 
-    def __init__(self, pyz: Path, empty: Path) -> None:
+
+def interpreter(minor: int) -> str:
+    """Of that version: what the virtual environment was made from, what pyenv made, or what is along PATH."""
+    if minor == OWN:
+        return os.path.realpath(sys.executable)
+    name = f"python3.{minor}"
+    made = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/{name}"))
+    found = str(made[-1]) if made else shutil.which(name)
+    if found is None:
+        pytest.skip(f"there is no {name} on this machine; test_lives has those of Debian")
+    return found
+
+
+class Bare:
+    """Runs the file with one Python, and nothing around it."""
+
+    def __init__(self, pyz: Path, empty: Path, python: str) -> None:
         self.pyz = pyz
         (empty / "bin").mkdir(parents=True)
         # No compiler along PATH, no pip, bpftool or systemd-run.
         self.environ = {"PATH": str(empty / "bin"), "HOME": str(empty), "XDG_STATE_HOME": str(empty)}
-        python = os.path.realpath(sys.executable)
+        self.python = python
         self.before = ["/usr/bin/unshare", "--net", python, "-I", "-S", str(pyz)]
         self.folder = empty
 
@@ -48,9 +69,9 @@ class Bare:
         return done.stdout + done.stderr
 
 
-@pytest.fixture
-def bare(root: None, pyz: Path, tmp_path: Path) -> Bare:
-    return Bare(pyz, tmp_path)
+@pytest.fixture(params=PYTHONS)
+def bare(root: None, pyz: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Bare:
+    return Bare(pyz, tmp_path, interpreter(request.param))
 
 
 def test_it_says_which_commit_it_is(bare: Bare) -> None:
@@ -79,10 +100,10 @@ def test_it_changes_a_chain_and_its_guardian_takes_the_change_back(
 
     bare("load", interface, str(samples / "firewall.o"), *there)
     assert names() == ["xdp_firewall"]
-    going = Bare(Path(shutil.copy(pyz, tmp_path / "going.pyz")), tmp_path / "elsewhere")
-    going("load", interface, str(samples / "drop.o"), "--confirm", "3", *there)
+    going = Bare(Path(shutil.copy(pyz, tmp_path / "going.pyz")), tmp_path / "elsewhere", bare.python)
+    going("load", interface, str(samples / "drop.o"), "--confirm", "5", *there)
     going.pyz.unlink()  # a guardian has what it needs: the file may be replaced while a change waits
-    assert sorted(names()) == ["xdp_drop", "xdp_firewall"]
+    assert sorted(slot.name for slot in look_at(playground).chain or ()) == ["xdp_drop", "xdp_firewall"]
     end = time.monotonic() + 30
     while running()["armed"] and time.monotonic() < end:
         time.sleep(0.3)
@@ -109,6 +130,25 @@ def test_the_terminal_program_comes_up(bare: Bare) -> None:
         terminal.await_text("xdp_firewall")
         terminal.type("q")
         assert terminal.exit_code() == 0
+
+
+def test_the_service_makes_a_chain(bare: Bare, playground: Playground, samples: Path) -> None:
+    spec = bare.folder / "spec.toml"
+    spec.write_text(
+        f'[[interface]]\nname = "{playground.ifname}"\n[[interface.slot]]\nobject = "{samples}/firewall.o"\n'
+    )
+    serve((*bare.before[2:], "--netns", playground.netns), playground.ifname, str(spec))
+
+
+def test_an_older_python_is_told_which_to_use(pyz: Path) -> None:
+    older = sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3.[6-9]"))
+    older += sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3.10"))
+    if not older:
+        pytest.skip("there is no Python older than 3.11 on this machine")
+    for python in older:
+        done = subprocess.run([python, str(pyz), "status"], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr.startswith("xdptui needs Python 3.11 or newer; this is 3.")
 
 
 def test_without_libbpf_it_says_what_to_install(bare: Bare, samples: Path) -> None:

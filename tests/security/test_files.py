@@ -15,9 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from tests.security.conftest import STRANGER
 from xdpchain import files
-from xdpchain.errors import PermissionDenied
+from xdpchain.errors import NotFound, PermissionDenied
+from xdpchain.objects.object_path import find_object
 from xdpchain.spec.files import write_file
+from xdpchain.sys import netns
 
 Stranger = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -182,3 +185,36 @@ def test_reading_waits_for_nothing_and_is_bounded(place: Path) -> None:
     with pytest.raises(OSError, match="ordinary"):
         files.read("/dev/zero", 1000)
     assert len(files.read(place / "large", 1001)) == 1001
+
+
+def test_a_namespace_is_not_looked_for_through_a_link_of_another(shared: Path, stranger: Stranger) -> None:
+    ours = f"/proc/{os.getpid()}/ns/net"
+    stranger(f"ln -s {ours} {shared}/ns")
+    with pytest.raises(PermissionDenied, match="link of uid"):
+        netns.inode(f"{shared}/ns")
+    (shared / "own").symlink_to(ours)
+    assert netns.inode(f"{shared}/own") == os.stat(ours).st_ino
+
+
+def test_an_object_is_found_by_name_only_where_nobody_else_could_put_it(
+    place: Path, samples: Path, stranger: Stranger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place / "bpf"
+    folder.mkdir()
+    name = "xdptui-by-name.o"
+    (folder / name).write_bytes((samples / "pass.o").read_bytes())
+    monkeypatch.setenv("LIBXDP_OBJECT_PATH", str(folder))
+    monkeypatch.chdir(place)
+    assert find_object(name) == str(folder / name)
+    folder.chmod(0o1777)
+    with pytest.raises(PermissionDenied, match="by its name alone"):
+        find_object(name)
+    folder.chmod(0o755)
+    os.chown(folder / name, STRANGER, STRANGER)
+    with pytest.raises(PermissionDenied, match="by its name alone"):
+        find_object(name)
+    assert find_object(str(folder / name)) == str(folder / name)
+    (place / name).write_bytes(b"")
+    assert find_object(name) == name, "what lies here was meant"
+    with pytest.raises(NotFound, match="no-such"):
+        find_object("no-such.o")

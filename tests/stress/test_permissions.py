@@ -6,12 +6,14 @@ nothing is changed, and what is missing is named.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.chains import change, look_at
+from tests.kernel.command_line import COMMAND
 from tests.kernel.test_contract import LINKAGES
 from tests.stress.children import call, drop, run_cli, without_root
 from tests.stress.holdings import holdings
@@ -134,3 +136,46 @@ def test_an_empty_hook_stays_empty(
     assert all(name in done.err for name in taken), done.err
     assert look_at(playground).hooks == ()
     assert holdings(playground, own_bpffs).counts == before
+
+
+READERS = {"nothing": (), "CAP_BPF and CAP_NET_ADMIN": (BPF, NET)}
+
+
+@pytest.mark.parametrize("held", READERS.values(), ids=READERS)
+def test_another_user_is_told_what_is_not_seen(
+    playground: Playground, samples: Path, own_bpffs: Path, held: tuple[str, ...]
+) -> None:
+    """setpriv(1): another uid, with these capabilities and no others."""
+    running = change(playground, Chain().add(Slot.of(load_component(str(samples / "counter.o")))))
+    own_bpffs.chmod(0o700)
+    caps = ",".join(["-all", *(f"+{name.removeprefix('CAP_').lower()}" for name in held)])
+    user = ("--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps", caps, "--ambient-caps", caps)
+
+    def seen(*command: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ("nsenter", f"--net=/run/netns/{playground.netns}", "setpriv", *user, *COMMAND, *command),
+            cwd="/", capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        if "can't open" in done.stderr or "No module named" in done.stderr or done.returncode == 126:
+            pytest.skip(f"another user can't run this Python: {done.stderr.strip()}")
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout + done.stderr
+
+    code, text = seen("status", "--json")
+    assert code == 0, text
+    document = json.loads(text)
+    assert running.hook is not None
+    (shown,) = (one for one in document["interfaces"] if one["name"] == "xdp0")
+    assert (shown["owner"], shown["programs"][0]["id"]) == ("unknown", running.hook.prog_id)
+    assert "CAP_SYS_ADMIN" in shown["note"]
+    assert any("opening programs by id takes CAP_SYS_ADMIN" in one for one in document["unseen"])
+    assert any("wait to be confirmed" in one for one in document["unseen"])
+    code, text = seen("status", "xdp0", "-v")
+    assert ("tcx: not permitted; it takes CAP_NET_ADMIN" in text) == (NET not in held), text
+    assert "not seen: chains" in text
+    code, text = seen("save", "xdp0")
+    assert (code, "what xdp0 runs can't be read" in text, "CAP_SYS_ADMIN" in text) == (3, True, True), text
+    code, text = seen("export", "--once")
+    assert (code, "xdp_interface_receive_packets_total" in text) == (0, True), text
+    code, text = seen("maps", "xdp0")
+    assert (code, "EPERM" in text) == (3, True), text

@@ -150,7 +150,7 @@ COUNTING = Counting(
 
 def test_a_description_is_read_as_it_was_written() -> None:
     assert Counting.decode(COUNTING.encode() + bytes(3)) == COUNTING
-    assert COUNTING.own_layout == SITED
+    assert [source.layout for source in COUNTING.current] == [SITED]
     kept = COUNTING.keeping({("b", True)})
     assert not kept.sites
     assert kept.slots == {}

@@ -13,6 +13,7 @@ from xdpchain.change.lint import MapFact, Neighbour, Surroundings, Warning, lint
 from xdpchain.change.plan import make_plan
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
+from xdpchain.model.counting import Counting
 from xdpchain.model.running import Device, Hook, Owner, Running
 from xdpchain.objects.components import component_of, keep_maps, load_component
 from xdpchain.objects.objfile import ObjectFile
@@ -32,7 +33,10 @@ def chain_of(*actions: str, **facts: object) -> Chain:
 
 def running(chain: Chain, device: Device = DEVICE, counters: int | None = None) -> Running:
     hook = Hook(chain.mode, 40, "xdptui_chain", "00")
-    return Running(device, (hook,), Owner.XDPTUI, chain.linkage, chain=chain, counters_map=counters)
+    counting = None if counters is None else Counting(counters, counters, ())
+    return Running(
+        device, (hook,), Owner.XDPTUI, chain.linkage, chain=chain, counters_map=counters, counting=counting
+    )
 
 
 def said(found: tuple[Warning, ...], words: str) -> list[Warning]:
@@ -228,7 +232,7 @@ def test_a_new_version_keeps_the_maps_that_it_knows() -> None:
 
 def test_counts_that_end() -> None:
     chain, _ = limited()
-    assert said(lint(chain.relink(Linkage.FREPLACE), running(chain, counters=5)), "counts anew")
+    assert said(lint(chain.relink(Linkage.FREPLACE), running(chain, counters=5)), "not counted on")
     assert said(lint(replace(chain, counters=False), running(chain, counters=5)), "switched off")
     assert lint(chain, running(chain, counters=5)) == ()
     assert lint(replace(chain, counters=False), running(replace(chain, counters=False))) == ()

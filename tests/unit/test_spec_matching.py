@@ -25,6 +25,7 @@ from xdpchain.model.chain import (
     Mode,
     ObjectRef,
     Slot,
+    WantedMode,
     order_key,
 )
 from xdpchain.model.policy import Policy
@@ -184,7 +185,7 @@ def test_what_was_saved_differs_in_nothing_from_what_runs(now: Running) -> None:
 @given(specs, runnings())
 def test_what_was_applied_differs_in_nothing(spec: InterfaceSpec, now: Running) -> None:
     if now.mode is not None:
-        spec = replace(spec, mode=now.mode)
+        spec = replace(spec, mode=WantedMode(now.mode.value))
     then = loaded(planned(spec, now).candidate)
     again = planned(spec, then)
     assert again.empty, again.changes
@@ -194,7 +195,7 @@ def test_what_was_applied_differs_in_nothing(spec: InterfaceSpec, now: Running) 
 @given(specs, runnings())
 def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Running) -> None:
     if now.mode is not None:
-        spec = replace(spec, mode=now.mode)
+        spec = replace(spec, mode=WantedMode(now.mode.value))
     made = planned(spec, now).candidate
 
     def facts(one: SlotSpec) -> tuple[object, ...]:
@@ -214,7 +215,7 @@ def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Run
 @given(specs, runnings())
 def test_saving_what_a_spec_made_makes_the_same_elsewhere(spec: InterfaceSpec, now: Running) -> None:
     """The way of a chain to another machine: what is saved there is what was saved here."""
-    here = loaded(planned(replace(spec, mode=now.mode or Mode.NATIVE), now).candidate)
+    here = loaded(planned(replace(spec, mode=WantedMode((now.mode or Mode.NATIVE).value)), now).candidate)
     saved = spec_of(here.chain, "eth0", paths=FILES)
     there = loaded(planned(saved, running(None)).candidate)
     assert spec_of(there.chain, "eth0", paths=FILES) == saved
@@ -373,9 +374,10 @@ def test_routes_shadow_and_policies_are_those_of_the_spec() -> None:
     assert planned(saved, then).empty
 
 
-def test_freplace_has_no_counters_to_switch() -> None:
+def test_counters_are_switched_under_freplace_too() -> None:
     now = loaded(planned(spec(slot("filter"), linkage=Linkage.FREPLACE), running(None)).candidate)
-    assert planned(spec(slot("filter"), counters=False), now).empty
+    plan = planned(spec(slot("filter"), counters=False), now)
+    assert [one.text for one in plan.changes] == ["counters off"]
 
 
 def test_interfaces_that_run_the_same_are_one_entry() -> None:
@@ -389,9 +391,19 @@ def test_interfaces_that_run_the_same_are_one_entry() -> None:
 
 WRITTEN = {
     Chain: {"slots", "linkage", "mode", "counters", "dispatcher_version"},
-    Slot: {"component", "config", "routes", "shadow", "off", "policy", "entries"},
-    Component: {"name", "object", "section", "pin_root", "instance", "globals", "map_entries", "tag"},
-}
+    Slot: {"component", "config", "routes", "shadow", "off", "policy", "entries", "labels"},
+    Component: {
+        "name",
+        "object",
+        "section",
+        "pin_root",
+        "instance",
+        "globals",
+        "map_entries",
+        "shares",
+        "tag",
+    },
+}  # fmt: skip
 FOUND_AGAIN = {
     Chain: {"bare"},
     Slot: {"key", "row", "program"},

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.labels import checked_labels
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.runconfig import MAX_PRIORITY
@@ -29,6 +30,7 @@ policies = st.builds(
     lambda mask, answer: Policy(ActionSet(mask | 0b110), answer), st.integers(0, 31), st.sampled_from(Answer)
 )
 
+labels = st.text(st.sampled_from("abz019"), min_size=1, max_size=9)
 map_keys = st.text(st.sampled_from("abc01./:"), min_size=1, max_size=9)
 map_values = st.text(st.sampled_from('ab01"{}[]=,'), min_size=1, max_size=9)
 map_entries = st.dictionaries(map_keys, map_values, min_size=1, max_size=2)
@@ -42,6 +44,7 @@ loadable = st.builds(
     actions=st.none() | st.builds(ActionSet, st.integers(0, 31)),
     shadow=st.booleans(),
     off=st.booleans(),
+    labels=st.dictionaries(labels, labels, max_size=2).map(checked_labels),
     policy=st.none() | policies,
     globals=st.dictionaries(texts, texts | st.integers(0, 10**20).map(str), max_size=3).map(
         lambda values: tuple(sorted(values.items()))
@@ -79,9 +82,9 @@ interfaces = st.builds(
     InterfaceSpec,
     names=st.lists(names, min_size=1, max_size=3, unique=True).map(tuple),
     slots=st.lists(loadable | kept, max_size=4).flatmap(lambda slots: linked(slots)).map(tuple),
-    netns=st.none() | texts,
+    netns=st.none() | st.sampled_from(("blue", "/proc/7/ns/net", "pid:7")),
     linkage=st.none() | st.sampled_from(Linkage),
-    mode=st.sampled_from((Mode.NATIVE, Mode.GENERIC)),
+    mode=st.none() | st.sampled_from(WantedMode),
     counters=st.booleans(),
     dispatcher_version=st.sampled_from((None, 2, 3)),
 )
@@ -126,7 +129,7 @@ actions = "PD"
 def test_a_file_of_a_person() -> None:
     slots = (SlotSpec("filter.o", priority=5, actions=ActionSet.parse("PD")), SlotSpec("monitor.o"))
     slots = (slots[0], replace(slots[1], actions=ActionSet()))
-    entry = InterfaceSpec(("eth0", "lan*"), slots, mode=Mode.GENERIC, counters=False)
+    entry = InterfaceSpec(("eth0", "lan*"), slots, mode=WantedMode.GENERIC, counters=False)
     assert parse(EXAMPLE) == Spec((entry,))
 
 

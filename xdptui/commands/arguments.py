@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import EXIT_CODES, UsageError, write
 
 __all__ = [
@@ -50,11 +51,13 @@ COMMANDS: dict[str, str] = {
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
+    "logs": "xdptui.commands.logs",
     "events": "xdptui.commands.events",
     "account": "xdptui.commands.account",
     "time": "xdptui.commands.timing",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
+    "detach": "xdptui.commands.detach",
     "doctor": "xdptui.commands.doctor",
 }
 """The module of each command."""
@@ -219,10 +222,12 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
+    _add(commands, "logs", _logs, "what programs print (bpf_printk), with the slot and the line of source")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
+    _add(commands, "detach", _detach, "say who holds a program by a bpf_link, and take it off")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser
@@ -252,8 +257,9 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
 
     group = parser.add_argument_group("everywhere")
     group.add_argument(
-        "--netns", metavar="NAME", default=default(None), help="look into this network namespace"
-    )
+        "--netns", metavar="NAME", type=_netns, default=default(None),
+        help="look into this network namespace: a name (ip netns), a path, or pid:N",
+    )  # fmt: skip
     group.add_argument(
         "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
     )
@@ -267,6 +273,13 @@ def _common(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
         help="mount the BPF filesystem where one is needed and missing",
     )
     group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
+
+
+def _netns(text: str) -> str:
+    try:
+        return netns_spelling(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: it {error}") from None
 
 
 def _add(
@@ -289,10 +302,17 @@ def _add(
 
 def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
+    _where(parser, "interfaces that have a slot")
+
+
+def _interfaces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface", metavar="IF", help="one interface, or several: eth0,eth1 or 'veth*': on all, or on none"
+    )
 
 
 def _load(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
     )
@@ -304,7 +324,10 @@ def _load(parser: argparse.ArgumentParser) -> None:
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
     _config(parser)
     parser.add_argument(
-        "-m", "--mode", metavar="MODE", help="native (default), generic (also: skb); never chosen for you"
+        "-m",
+        "--mode",
+        metavar="MODE",
+        help="native (default), generic (also: skb), or best: native where it works, else generic",
     )
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
@@ -313,12 +336,15 @@ def _load(parser: argparse.ArgumentParser) -> None:
         "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
     )
     parser.add_argument("--off", action="store_true", help="give it its place and its maps, but don't run it")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
 
 def _unload(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument(
         "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
     )
@@ -326,20 +352,22 @@ def _unload(parser: argparse.ArgumentParser) -> None:
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
     )
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    _where(parser, "the slots")
     parser.add_argument(
         "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
     )
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
 
 
 def _set(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    _where(parser, "in place of SLOT: the slots")
     _config(parser)
     parser.add_argument(
         "--shadow",
@@ -355,11 +383,15 @@ def _set(parser: argparse.ArgumentParser) -> None:
         help="don't run it; it keeps its place, id, maps and counts",
     )
     switch.add_argument("--on", dest="off", action="store_const", const=False, help="run it again")
+    parser.add_argument(
+        "-m", "--mode", metavar="MODE",
+        help="move the chain to native, generic or best mode; for a moment no program runs",
+    )  # fmt: skip
     _counters(parser)
 
 
 def _replace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
     parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
     which = parser.add_mutually_exclusive_group()
@@ -370,6 +402,9 @@ def _replace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
     _globals(parser)
     parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
@@ -381,15 +416,19 @@ def _globals(parser: argparse.ArgumentParser) -> None:
         "--map-entries", metavar="NAME=N", action="append",
         help="create a map with N entries, not the number in the object; more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--use-map", metavar="SLOT:NAME=NAME", action="append",
+        help="use a slot's map in place of one of its own (the name after =); more than once: several",
+    )  # fmt: skip
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
     parser.add_argument("object", metavar="OBJ", help="the object file that the program was loaded from")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -403,7 +442,7 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
 
 
 def _undo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _apply(parser: argparse.ArgumentParser) -> None:
@@ -432,7 +471,7 @@ def _save(parser: argparse.ArgumentParser) -> None:
 
 
 def _decide(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF")
+    _interfaces(parser)
 
 
 def _log(parser: argparse.ArgumentParser) -> None:
@@ -455,7 +494,8 @@ def _confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--what-if", metavar="PACKETS", nargs="*", action="append",
         help="send packets through what runs and through the change, away from the interface: builtin (the "
-        "default), ssh (your own connection's), or files (pcap, pcapng, hex; - is standard input)",
+        "default), live (what comes in within a second), ssh (your own connection's), or files (pcap, "
+        "pcapng, hex; - is standard input)",
     )  # fmt: skip
     parser.add_argument(
         "--even-if-ssh-dies", action="store_true",
@@ -480,8 +520,19 @@ def _config(parser: argparse.ArgumentParser) -> None:
         help="what the component may return; anything else is counted and reported (any: no policy)",
     )  # fmt: skip
     parser.add_argument(
+        "--label", metavar="KEY=VALUE", dest="labels", action="append", default=[],
+        help="a label of the slot (KEY=: take it away); more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
         "--otherwise", choices=("as-is", "drop", "pass"),
         help="with --may: the answer to what is forbidden (default as-is)",
+    )  # fmt: skip
+
+
+def _where(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[],
+        help=f"{what} with this label; more than once: with all of them",
     )  # fmt: skip
 
 
@@ -501,7 +552,7 @@ def _counters(parser: argparse.ArgumentParser) -> None:
         "--counters",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let the dispatcher count or not",
+        help="let the chain count or not",
     )
 
 
@@ -539,6 +590,7 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    parser.add_argument("--per-cpu", action="store_true", help="also what each CPU's packets became")
     _readings(parser)
 
 
@@ -548,6 +600,18 @@ def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
     parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)"
+    )
+    parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
+    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
 
 
 def _events(parser: argparse.ArgumentParser) -> None:
@@ -616,12 +680,16 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+    )
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
 def _maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's (default: all)")
+    _where(parser, "those of slots")
 
 
 def _map(parser: argparse.ArgumentParser) -> None:
@@ -665,6 +733,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
+    parser.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",
+    )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
@@ -682,6 +755,13 @@ def _clean(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="also those that can't be proved stale from here"
     )
     parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
+
+
+def _detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "--link", metavar="ID", help="the link that holds the program: take the program off at once"
+    )
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {

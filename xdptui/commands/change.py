@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from xdpchain.change.confirm.arming import LEAST
 from xdpchain.change.kernel_warnings import with_kernel_warnings
@@ -13,10 +16,11 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import require_capabilities
+from xdptui.commands.chosen import chosen
 from xdptui.commands.edits import EDITS, Edit, Proposal
 from xdptui.commands.options import seconds
 from xdptui.commands.whatif import Tried, trying
-from xdptui.outcome import ExitCode, Talk, write
+from xdptui.outcome import ExitCode, Talk, UsageError, write
 from xdptui.render import documents
 from xdptui.render.armed_text import armed_line
 from xdptui.render.plan_text import outcome_text, plan_text
@@ -27,59 +31,77 @@ from xdptui.workers.readings import totals
 __all__ = ["run", "try_out"]
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What is said of one interface: its plan with remarks, and what runs ``now``."""
+
+    plan: Plan
+    now: Running
+    notes: tuple[str, ...]
+    packets: Tried
+
+
 def run(options: Namespace) -> int:
-    """Run a changing command, or plan it."""
+    """Run a changing command, or plan it; on several interfaces together, all or none."""
     talk = Talk(options.json, bool(options.verbose))
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
     only_plan = options.command == "plan"
+    names = chosen(options.interface, options.netns)
+    if getattr(options, "share_maps", False) and len(names) < 2:
+        raise UsageError("--share-maps takes several interfaces", todo="Name them: eth0,eth1")
     edit = EDITS[options.changing if only_plan else options.command](options)
     if only_plan or options.dry_run:
-        plan, notes = _planned(options, edit)
-        tried = try_out(plan, talk)
-        packets = trying(options, talk, only_plan=True)(plan.running, plan.candidate, plan.adopts)
-        _show(options, plan, notes, plan.running, packets, changed=False, tried=tried)
-        return ExitCode.CHANGES if only_plan and not plan.empty else ExitCode.OK
-    plan, notes, now, packets = _apply(options, edit, talk, waits)
-    _show(options, plan, notes, now, packets, changed=not plan.empty)
-    return ExitCode.OK
+        outcomes = [_planned(options, name, edit, talk, only_plan=True) for name in names]
+    else:
+        outcomes = _apply(options, names, edit, talk, waits)
+    _show(options, outcomes)
+    changes = any(not one.plan.empty for one in outcomes)
+    return ExitCode.CHANGES if only_plan and changes else ExitCode.OK
 
 
-def _planned(options: Namespace, edit: Edit) -> tuple[Plan, tuple[str, ...]]:
-    running = look(options.interface, options.netns)
+def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan: bool) -> Outcome:
+    running = look(name, options.netns)
     if not running.editable:
         require_capabilities()  # what can't be read looks like somebody else's
     proposal = edit.make(running)
-    return with_kernel_warnings(proposal.plan(running)), proposal.notes
+    plan = with_kernel_warnings(proposal.plan(running))
+    tried = try_out(plan, talk)
+    packets = trying(options, talk, only_plan=only_plan)(running, plan.candidate, plan.adopts)
+    return Outcome(plan, running, (*proposal.notes, *filter(None, [tried])), packets)
 
 
 def _apply(
-    options: Namespace, change: Edit, talk: Talk, waits: float | None
-) -> tuple[Plan, tuple[str, ...], Running, Tried]:
-    from xdpchain.editing import TRIES, edit
+    options: Namespace, names: Sequence[str], change: Edit, talk: Talk, waits: float | None
+) -> list[Outcome]:
+    from xdpchain.editing import TRIES, edit_all
 
-    attempt = trying(options, talk, only_plan=False)
-    proposal: Proposal | None = None
-    tried = Tried()
+    attempts = {name: trying(options, talk, only_plan=False) for name in names}
+    made: dict[str, tuple[Proposal, Tried]] = {}
 
     def make(running: Running) -> Plan:
-        nonlocal proposal, tried
+        name = running.interface.name
         proposal = change.make(running)
         plan = proposal.plan(running)  # what can't be changed at all need not be tried
-        tried = attempt(running, plan.candidate, plan.adopts)
+        made[name] = proposal, attempts[name](running, plan.candidate, plan.adopts)
         return with_kernel_warnings(plan)
 
     trouble: list[str] = []
-    plan, now = edit(
-        options.interface,
+    edited = edit_all(
+        names,
         make,
         netns=options.netns,
+        share_maps=getattr(options, "share_maps", False),
         progress=talk.step,
         tries=TRIES if change.repeatable else 1,
         confirm=waits,
         warn=trouble.append,
     )
-    assert proposal is not None
-    return plan, (*proposal.notes, *trouble), now, tried
+    outcomes = []
+    for name, (plan, now) in zip(names, edited, strict=True):
+        proposal, packets = made[name]
+        outcomes.append(Outcome(plan, now, (*proposal.notes, *trouble), packets))
+        trouble.clear()
+    return outcomes
 
 
 def try_out(plan: Plan, talk: Talk) -> str:
@@ -88,48 +110,43 @@ def try_out(plan: Plan, talk: Talk) -> str:
     return link_candidate(plan)
 
 
-def _show(
-    options: Namespace,
-    plan: Plan,
-    notes: tuple[str, ...],
-    now: Running,
-    packets: Tried,
-    *,
-    changed: bool,
-    tried: str = "",
-) -> None:
+def _show(options: Namespace, outcomes: Sequence[Outcome]) -> None:
     talk = Talk(options.json, bool(options.verbose))
     dry = options.command == "plan" or options.dry_run
-    findings = findings_of(plan)
     if options.json:
-        document = documents.plan(plan)
-        document["notes"] = [*notes, *([tried] if tried else [])]
-        document["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings]
-        write(
-            json.dumps(
-                {
-                    "interface": now.interface.name,
-                    "netns": now.interface.netns,
-                    "changed": changed,
-                    "dry_run": dry,
-                    "plan": document,
-                    "what_if": packets.matrix and documents.what_if(packets.matrix, packets.notes),
-                    "ssh": packets.own and documents.own_connection(packets.own),
-                    "running": documents.interface(now, totals(now), boot_clock()),
-                },
-                indent=2,
-            )
-        )
+        each = [_document(one, dry=dry) for one in outcomes]
+        together = {"changed": any(one["changed"] for one in each), "dry_run": dry, "interfaces": each}
+        write(json.dumps(together if len(each) > 1 else each[0], indent=2))
         return
-    for finding in findings:
-        talk.warn(f"{finding.text}. {finding.todo}" if finding.todo else finding.text)
-    for warning in plan.warnings:
-        where = "" if warning.slot is None else f"slot {warning.slot}: "
-        talk.warn(where + warning.text)
-    write(plan_text(plan) if dry else outcome_text(plan, now))
-    for note in (*notes, *([tried] if tried else [])):
-        write(f"  {note}")
-    if packets.matrix is not None:
-        write(whatif_text(packets.matrix, packets.notes))
-    if changed and now.armed is not None:
-        write(armed_line(now.armed, now, boot_clock()))
+    for one in outcomes:
+        where = f"{one.now.interface}: " if len(outcomes) > 1 else ""
+        for finding in findings_of(one.plan):
+            talk.warn(where + (f"{finding.text}. {finding.todo}" if finding.todo else finding.text))
+        for warning in one.plan.warnings:
+            slot = "" if warning.slot is None else f"slot {warning.slot}: "
+            talk.warn(where + slot + warning.text)
+        write(plan_text(one.plan) if dry else outcome_text(one.plan, one.now))
+        for note in one.notes:
+            write(f"  {note}")
+        if one.packets.matrix is not None:
+            write(whatif_text(one.packets.matrix, one.packets.notes))
+    waiting = None if dry else next((one for one in outcomes if not one.plan.empty and one.now.armed), None)
+    if waiting is not None and waiting.now.armed is not None:
+        write(armed_line(waiting.now.armed, waiting.now, boot_clock()))
+
+
+def _document(one: Outcome, *, dry: bool) -> dict[str, Any]:
+    """What ``--json`` says of one interface."""
+    plan = documents.plan(one.plan)
+    plan["notes"] = list(one.notes)
+    plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(one.plan)]
+    return {
+        "interface": one.now.interface.name,
+        "netns": one.now.interface.netns,
+        "changed": not (dry or one.plan.empty),
+        "dry_run": dry,
+        "plan": plan,
+        "what_if": one.packets.matrix and documents.what_if(one.packets.matrix, one.packets.notes),
+        "ssh": one.packets.own and documents.own_connection(one.packets.own),
+        "running": documents.interface(one.now, totals(one.now), boot_clock()),
+    }

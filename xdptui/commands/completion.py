@@ -12,7 +12,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.maps import map_refs
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
-from xdptui.outcome import Talk, write
+from xdptui.outcome import Talk, UsageError, write
 
 __all__ = ["run"]
 
@@ -22,7 +22,9 @@ PLAIN: Final = re.compile(r"[A-Za-z0-9_.:@+-]+")
 
 def run(arguments: Sequence[str]) -> int:
     """``arguments``: the kind, and the words of the command line so far. Nothing to offer is no error."""
-    kind, *words = arguments
+    kind, *words = arguments or [""]
+    if kind not in KINDS:
+        raise UsageError(f"there is nothing to complete for {kind!r}", f"there are {', '.join(KINDS)}")
     offers: list[str] = []
     with contextlib.suppress(XdpChainError, OSError):  # no root, or it went away: then nothing is known
         offers += KINDS[kind](survey(Talk.of(words).netns), words)

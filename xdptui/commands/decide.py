@@ -5,9 +5,14 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from typing import Any
 
 from xdpchain.change.confirm.deciding import confirm, roll_back
+from xdpchain.model.naming import some
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
+from xdptui.commands.chosen import chosen
 from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.plan_text import running_text
@@ -18,18 +23,38 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Confirm, or roll back now, and show what runs."""
+    """Confirm, or roll back now, and show what runs. What was changed together is decided together."""
     keeps = options.command == "confirm"
-    now = (confirm if keeps else roll_back)(options.interface, options.netns)
+    each = []
+    decided: set[int] = set()
+    for name in chosen(options.interface, options.netns):
+        before = look(name, options.netns)
+        armed = before.armed
+        if armed is not None and armed.decision not in decided:
+            decided.add(armed.decision)
+            now = (confirm if keeps else roll_back)(name, options.netns)
+        elif before.settled is not None and before.settled.decision in decided:
+            now = before
+        else:
+            now = (confirm if keeps else roll_back)(
+                name, options.netns
+            )  # says why there is nothing to decide
+        others = [] if armed is None else [one for one in armed.together if one != str(now.interface)]
+        if options.json:
+            each.append(_document(now, others, keeps=keeps))
+        else:
+            done = ("confirmed" if keeps else "rolled back") + (f", as {some(others)} is" if others else "")
+            write(f"{printable(str(now.interface))}: {done}; {running_text(now)}")
     if options.json:
-        document = {
-            "interface": now.interface.name,
-            "netns": now.interface.netns,
-            "decision": "confirmed" if keeps else "rolled-back",
-            "running": documents.interface(now, totals(now), boot_clock()),
-        }
-        write(json.dumps(document, indent=2))
-    else:
-        done = "confirmed" if keeps else "rolled back"
-        write(f"{printable(str(now.interface))}: {done}; {running_text(now)}")
+        write(json.dumps({"interfaces": each} if len(each) > 1 else each[0], indent=2))
     return 0
+
+
+def _document(now: Running, others: list[str], *, keeps: bool) -> dict[str, Any]:
+    return {
+        "interface": now.interface.name,
+        "netns": now.interface.netns,
+        "decision": "confirmed" if keeps else "rolled-back",
+        "together": others,
+        "running": documents.interface(now, totals(now), boot_clock()),
+    }

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from xdpchain.change.journal.undoing import Undo, undo_of
 from xdpchain.change.plan import Plan, make_plan
-from xdpchain.errors import InvalidInput, NotFound, Unsupported
+from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.linkage.choice import choose
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.labels import checked_labels, parse_labels
 from xdpchain.model.routes import parse_routes
 from xdpchain.model.running import Running
 from xdpchain.objects.components import keep_maps, programs_of
@@ -30,21 +31,18 @@ if TYPE_CHECKING:
 
 __all__ = ["EDITS", "Edit"]
 
-COUNTED_FROM_OUTSIDE = (
-    "a freplace chain has no counters of its own; it is counted while somebody looks (watch)"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """What an edit makes of a chain: the candidate, and remarks. An adoption or an undo says more; an undo
-    holds the maps that it brings back, so keep it until the candidate runs.
+    holds the maps that it brings back, so keep it until the candidate runs. ``mode`` is as for `make_plan`.
     """
 
     candidate: Chain
     notes: tuple[str, ...] = ()
     adoption: Adoption | None = None
     undo: Undo | None = None
+    mode: WantedMode | None = None
     keep_maps: bool = False
 
     def plan(self, running: Running) -> Plan:
@@ -54,6 +52,7 @@ class Proposal:
             self.candidate,
             adopts=self.adoption.program if self.adoption else None,
             restores=self.undo.restores if self.undo else None,
+            mode=self.mode,
             keep_maps=self.keep_maps,
         )
 
@@ -83,30 +82,44 @@ def _load(given: Namespace) -> Edit:
         given.globals or (),
         values.map_entries(given.map_entries),
     )
-    policy = values.policy(given.may, given.otherwise)
-    slots = tuple(replace(slot, shadow=given.shadow, off=given.off, policy=policy) for slot in slots)
+    policy, labels = values.policy(given.may, given.otherwise), checked_labels(parse_labels(given.labels))
+    slots = tuple(
+        replace(slot, shadow=given.shadow, off=given.off, policy=policy, labels=labels) for slot in slots
+    )
+    uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     if remark:
         notes = (*notes, remark)
 
     def make(running: Running) -> Proposal:
         linkage, why = choose(given.linkage, running)
         chain = (running.chain or Chain()).relink(linkage)
-        if mode is not None:
-            chain = replace(chain, mode=mode)
+        if mode is not None and mode is not WantedMode.BEST:
+            chain = replace(chain, mode=Mode(mode.value))
+        best = mode if mode is WantedMode.BEST and running.chain is None else None
         said = [*notes, f"{linkage} linkage: {why}"]
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
-            if given.counters is not None:
-                said.append(COUNTED_FROM_OUTSIDE)
-        elif given.counters is not None:
+        if given.counters is not None:
             chain = replace(chain, counters=given.counters)
+        before = chain
         for i, slot in enumerate(slots):
             chain = chain.add(slot, None if at is None else at + i)
+        owners = [_owner(use.slot, before, chain, running.interface) for use in uses]
+        chain = values.shared(chain, [slot.key for slot in slots], list(zip(owners, uses, strict=True)))
         for slot in slots:
             chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
-        return Proposal(chain, tuple(said))
+        return Proposal(chain, tuple(said), mode=best)
 
-    return Edit(make, repeatable=at is None and not _numbered(routes))
+    numbered = _numbered(routes) or any(use.slot.isdecimal() for use in uses)
+    return Edit(make, repeatable=at is None and not numbered)
+
+
+def _owner(text: str, before: Chain, after: Chain, where: object) -> str:
+    """The key of the slot whose map is used: one that runs, by its number or name, or a new one, by its
+    name.
+    """
+    chain = before if text.isdecimal() or any(slot.name == text for slot in before) else after
+    return chain.slots[values.slot(chain, text, where)].key
 
 
 def _numbered(routes: Mapping[Action | None, str]) -> bool:
@@ -120,10 +133,10 @@ def _version(chain: Chain, given: Namespace) -> Chain:
 
 
 def _unload(given: Namespace) -> Edit:
-    ways = [bool(given.slots), bool(given.ids), given.all]
+    ways = [bool(given.slots), bool(given.ids), given.all, bool(given.where)]
     if sum(ways) != 1:
-        why = "say what to unload" if not any(ways) else "slots, --id and --all exclude each other"
-        raise UsageError(why, todo="`xdptui unload IF SLOT...`, `--id ID`, or `--all`")
+        why = "say what to unload" if not any(ways) else "slots, --id, --where and --all exclude each other"
+        raise UsageError(why, todo="`xdptui unload IF SLOT...`, `--id ID`, `--where KEY=VALUE`, or `--all`")
     ids = [values.number(text, "program id") for text in given.ids or ()]
 
     def make(running: Running) -> Proposal:
@@ -133,6 +146,8 @@ def _unload(given: Namespace) -> Edit:
         else:
             _editable(running)
             slots = [values.slot(running.chain, text, running.interface) for text in given.slots]
+            if given.where:
+                slots = values.matching(running.chain, given.where, running.interface)
             left = chain.remove(slots or [_with_id(running, number) for number in ids])
         return Proposal(left, keep_maps=given.keep_maps)
 
@@ -174,40 +189,51 @@ def _set(given: Namespace) -> Edit:
     priority, actions = values.priority(given.priority), values.actions(given.actions)
     routes = parse_routes(given.route) if given.route is not None else {}
     policy = values.policy(given.may, given.otherwise)
-    tunes = bool(routes) or any(
+    mode, remark = values.mode(given.mode)
+    labels = parse_labels(given.labels)
+    tunes = bool(routes or labels) or any(
         one is not None for one in (priority, actions, given.shadow, given.off, given.may)
     )
-    if not tunes and given.counters is None:
+    if not tunes and given.counters is None and mode is None:
         raise UsageError(
             "say what to set",
-            todo="-P PRIO, -A ACTIONS, --route, --may, --[no-]shadow, --off, --on or --[no-]counters",
+            todo="-P PRIO, -A ACTIONS, --route, --may, --label, --shadow, --off, --on, --counters or --mode",
         )
-    if tunes and given.slot is None:
-        raise UsageError("say which slot to set", todo="`xdptui set IF SLOT -P PRIO`")
-    if not tunes and given.slot is not None:
-        raise UsageError("counters belong to the whole chain", todo="Leave the slot out")
+    if tunes and bool(given.slot) == bool(given.where):
+        why = "say which slot to set" if given.slot is None else "SLOT and --where exclude each other"
+        raise UsageError(why, todo="`xdptui set IF SLOT -P PRIO`, or `--where KEY=VALUE` in place of SLOT")
+    if not tunes and (given.slot is not None or given.where):
+        raise UsageError("counters and the mode belong to the whole chain", todo="Leave the slot out")
 
     def make(running: Running) -> Proposal:
         _editable(running)
         chain = running.chain
         if tunes:
-            index = values.slot(chain, given.slot, running.interface)
-            key = (chain or Chain()).slots[index].key
-            chain = (chain or Chain()).retune(index, priority, actions, given.shadow, given.off)
-            chain = values.routed(chain, chain.position(key), routes, running.interface)
-            if given.may is not None:
-                chain = chain.police(chain.position(key), policy)
+            where = running.interface
+            if given.where:
+                places = values.matching(chain, given.where, where)
+            else:
+                places = [values.slot(chain, given.slot, where)]
+            for key in [(chain or Chain()).slots[place].key for place in places]:
+                chain = chain or Chain()
+                chain = chain.retune(chain.position(key), priority, actions, given.shadow, given.off)
+                chain = values.routed(chain, chain.position(key), routes, where)
+                if given.may is not None:
+                    chain = chain.police(chain.position(key), policy)
+                if labels:
+                    chain = chain.label(chain.position(key), labels)
         if chain is None:
             raise NotFound(f"no chain runs on {running.interface}")
-        if given.counters is not None and chain.linkage is Linkage.FREPLACE:
-            raise Unsupported("counters can't be switched here", COUNTED_FROM_OUTSIDE)
-        return Proposal(chain if given.counters is None else replace(chain, counters=given.counters))
+        if given.counters is not None:
+            chain = replace(chain, counters=given.counters)
+        return Proposal(chain, (remark,) if remark else (), mode=mode)
 
     repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
     return Edit(make, repeatable=repeatable)
 
 
 def _replace(given: Namespace) -> Edit:
+    uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     read = new_version(
         given.object,
         given.name,
@@ -227,13 +253,16 @@ def _replace(given: Namespace) -> Edit:
         same = same and all(
             getattr(old, part) == getattr(new, part) for part in ("name", "section", "globals", "map_entries")
         )
-        if same and not given.fresh_maps:
+        if same and not given.fresh_maps and not uses:
             return Proposal(running.chain, (f"slot {index} runs this version of {old.name} already",))
-        return Proposal(
-            running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
-        )
+        key, chain = running.chain.slots[index].key, running.chain
+        owners = [_owner(use.slot, chain, chain, running.interface) for use in uses]
+        if not given.fresh_maps:
+            new = keep_maps(new, old)
+        chain = values.shared(chain.substitute(index, new), [key], list(zip(owners, uses, strict=True)))
+        return Proposal(chain, notes)
 
-    return Edit(make, repeatable=not given.slot.isdecimal())
+    return Edit(make, repeatable=not any(text.isdecimal() for text in (given.slot, *(u.slot for u in uses))))
 
 
 def _relink(given: Namespace) -> Edit:
@@ -264,10 +293,11 @@ def _adopt(given: Namespace) -> Edit:
         linkage, why = choose(given.linkage, running)
         assert running.mode is not None
         slot = Slot.of(adoption.component, priority, actions)
+        slot = replace(slot, labels=checked_labels(parse_labels(given.labels)))
         chain = adoption.candidate(slot, running.mode, linkage)
         if linkage is Linkage.FREPLACE:
             chain = _version(chain, given)
-        elif given.counters is not None:
+        if given.counters is not None:
             chain = replace(chain, counters=given.counters)
         return Proposal(chain, (*adoption.notes, f"{linkage} linkage: {why}"), adoption=adoption)
 

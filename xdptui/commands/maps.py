@@ -61,6 +61,8 @@ def _list(options: Namespace, running: Running) -> int:
     found: list[tuple[int | None, str, tuple[MapSummary, ...]]] = []
     if chain is not None and chain.slots:
         wanted = range(len(chain)) if options.slot is None else [_slot(running, options.slot) or 0]
+        if options.where:
+            wanted = [i for i in values.matching(chain, options.where, running.interface) if i in wanted]
         found += [(i, chain.slots[i].name, maps_of(running, i)) for i in wanted]
     else:
         found.append((None, running.hook.name if running.hook else "", maps_of(running)))

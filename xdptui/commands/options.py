@@ -4,18 +4,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Chain, Mode
+from xdpchain.model.chain import Chain, WantedMode
+from xdpchain.model.labels import has_labels, labels_text, parse_labels
 from xdpchain.model.policy import Policy, parse_policy
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 from xdptui.outcome import UsageError
 
-__all__ = ["actions", "amount", "mode", "number", "place", "policy", "priority", "routed", "seconds", "slot"]
+__all__ = [
+    "UseMap",
+    "actions",
+    "amount",
+    "map_entries",
+    "matching",
+    "mode",
+    "number",
+    "place",
+    "policy",
+    "priority",
+    "routed",
+    "seconds",
+    "selector",
+    "shared",
+    "slot",
+]
 
 UNSPECIFIED = "unspecified"
-MODES = {"native": Mode.NATIVE, "drv": Mode.NATIVE, "generic": Mode.GENERIC, "skb": Mode.GENERIC}
+MODES = {one.value: one for one in WantedMode} | {"drv": WantedMode.NATIVE, "skb": WantedMode.GENERIC}
 OFFLOADED = ("hw", "offload")
 
 
@@ -39,6 +57,41 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
             raise InvalidInput(f"map {name} is given two numbers of entries")
         entries[name] = amount(count, "number of map entries")
     return entries
+
+
+@dataclass(frozen=True, slots=True)
+class UseMap:
+    """``SLOT:THEIRS=OURS``: the map ``theirs`` of a slot (number or name) in place of one's own ``ours``."""
+
+    slot: str
+    theirs: str
+    ours: str
+
+    @classmethod
+    def parse(cls, text: str) -> UseMap:
+        owner, equals, ours = text.partition("=")
+        slot, colon, theirs = owner.rpartition(":")
+        if not (equals and colon and slot and theirs and ours):
+            raise InvalidInput(
+                f"--use-map {text!r} can't be read",
+                "it takes SLOT:NAME=NAME, such as xdp_firewall:denied=blocked",
+            )
+        return cls(slot, theirs, ours)
+
+
+def shared(chain: Chain, keys: Sequence[str], uses: Sequence[tuple[str, UseMap]]) -> Chain:
+    """The chain in which those of the slots ``keys`` that have such a map use that of its owner, which is
+    given with its key. Raises NotFound where none has, InvalidInput.
+    """
+    for owner, use in uses:
+        takers = [
+            key
+            for key in keys
+            if key != owner and use.ours in chain.slots[chain.position(key)].component.uses
+        ]
+        for key in takers or keys[:1]:  # that has none says which it has
+            chain = chain.share(chain.position(key), use.ours, chain.position(owner), use.theirs)
+    return chain
 
 
 def amount(text: str, what: str) -> int:
@@ -82,7 +135,7 @@ def policy(may: str | None, otherwise: str | None) -> Policy | None:
     return parse_policy(may, otherwise)
 
 
-def mode(text: str | None) -> tuple[Mode | None, str]:
+def mode(text: str | None) -> tuple[WantedMode | None, str]:
     """The mode asked for (None: none was), and a remark. Raises Unsupported for offload."""
     if text is None:
         return None, ""
@@ -96,7 +149,7 @@ def mode(text: str | None) -> tuple[Mode | None, str]:
             "Use -m native, where the driver runs the chain",
         )
     if word not in MODES:
-        raise InvalidInput(f"{text!r} is no mode", todo="The modes are native and generic (skb)")
+        raise InvalidInput(f"{text!r} is no mode", todo="The modes are native, generic (skb) and best")
     return MODES[word], ""
 
 
@@ -120,6 +173,28 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
     if not found:
         raise NotFound(f"{where} has no slot {text!r}", f"its slots are {listed}")
     return found[0]
+
+
+def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[int]:
+    """The slots that have all of these labels. Raises InvalidInput, NotFound."""
+    wanted = selector(given)
+    found = [i for i, one in enumerate(chain or ()) if has_labels(one.labels, wanted)]
+    if not found:
+        listed = "; ".join(f"{one.name}: {labels_text(one.labels) or 'none'}" for one in chain or ())
+        what = labels_text(tuple(wanted.items()))
+        raise NotFound(f"{where} has no slot with {what}", f"the labels there are: {listed or 'none'}")
+    return found
+
+
+def selector(given: Sequence[str]) -> dict[str, str]:
+    """``--where``: labels that a slot must have. Raises InvalidInput."""
+    wanted = parse_labels(given)
+    for key, value in wanted.items():
+        if not value:
+            raise InvalidInput(
+                f"--where {key}= selects nothing", "a label has a value", f"--where {key}=VALUE"
+            )
+    return wanted
 
 
 def place(text: str) -> int:

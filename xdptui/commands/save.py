@@ -13,7 +13,7 @@ from xdpchain.maps.filling import with_contents
 from xdpchain.model.chain import Chain, Interface
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
-from xdpchain.observe.permissions import require_capabilities
+from xdpchain.observe.permissions import require_reading
 from xdpchain.spec.files import STDIN
 from xdpchain.spec.saving import saved, write_spec
 from xdpchain.spec.values import is_glob
@@ -105,7 +105,7 @@ def _with_contents(
 def _chain(running: Running) -> Chain | None:
     if running.editable:
         return running.chain
-    require_capabilities()  # what can't be read looks like somebody else's
+    require_reading(f"what {running.interface} runs")  # what can't be read looks like somebody else's
     hook = running.hooks[0]
     raise NotOurs(
         f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which can't be written down",

@@ -13,9 +13,10 @@ from xdpchain.change.plan import Plan, make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.choice import choose
 from xdpchain.maps.filling import differing
-from xdpchain.model.chain import Chain, Component
+from xdpchain.model.chain import Chain, Component, WantedMode
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import look
+from xdpchain.objects.components import with_shared_maps
+from xdpchain.observe.discover import interfaces, look
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.files import STDIN, read_text
@@ -89,7 +90,14 @@ def plan_target(wanted: Wanted, target: Target) -> tuple[Plan, tuple[str, ...]]:
     """What is to be done on one interface, and remarks. Raises what `make_plan` and `choose` raise."""
     running = look(target.name, target.netns)
     made, notes = _change(wanted, target)(running)
-    return with_kernel_warnings(make_plan(running, made)), notes
+    return with_kernel_warnings(_plan(wanted, target, running, made)), notes
+
+
+def _plan(wanted: Wanted, target: Target, running: Running, chain: Chain) -> Plan:
+    mode = wanted.spec.interfaces[target.entry].mode
+    if mode is WantedMode.BEST and running.chain is not None:  # what runs goes on as it is
+        mode = None
+    return make_plan(running, chain, mode=mode)
 
 
 def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, tuple[str, ...]]]:
@@ -110,9 +118,20 @@ def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, 
             notes.append(f"a change of {running.interface} waits to be confirmed: it may be rolled back")
         components = wanted.components[target.entry]
         made = candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps)
+        if entry.share_maps:
+            made = with_shared_maps(made, _siblings(wanted, target), every=True)
         return differing(made, target.netns), tuple(notes)
 
     return make
+
+
+def _siblings(wanted: Wanted, target: Target) -> list[Chain]:
+    """What runs on the other interfaces of the target's entry."""
+    there = {target.netns: [one.name for one in interfaces(target.netns)]}
+    found, _ = targets(wanted.spec, there, wanted.netns)
+    others = [one for one in found if one.entry == target.entry and one.name != target.name]
+    chains = (look(one.name, one.netns).chain for one in others)
+    return [chain for chain in chains if chain is not None]
 
 
 def apply_target(
@@ -131,7 +150,7 @@ def apply_target(
     def make(running: Running) -> Plan:
         nonlocal tried
         chain, _ = change(running)
-        plan = with_kernel_warnings(make_plan(running, chain))
+        plan = with_kernel_warnings(_plan(wanted, target, running, chain))
         tried = Tried() if plan.empty else attempt(running, chain)
         return plan
 

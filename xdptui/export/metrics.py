@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Slot
-from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.observe.memory import ChainMemory
+from xdpchain.observe.site_shares import Share, SlotReasons, shares
 
 __all__ = [
     "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Metric", "Value", "memory_values",
@@ -50,6 +51,12 @@ SLOT_PACKETS: Final = Metric(
 SLOT_BYTES: Final = Metric(
     "xdp_slot_bytes", "counter", "Bytes of packets by what a slot's program returned.", (*_SLOT, "action")
 )
+SITE_PACKETS: Final = Metric(
+    "xdp_site_packets",
+    "counter",
+    "Packets by the line of source that decided what a slot's program returned (--sites).",
+    (*_SLOT, "action", "function", "file", "line"),
+)
 CHAIN_PACKETS: Final = Metric(
     "xdp_chain_packets", "counter", "Packets by what the chain returned in the end.", (*_WHERE, "action")
 )
@@ -66,6 +73,9 @@ SLOT_INFO: Final = Metric(
     (*_SLOT, "slot", "priority", "actions", "shadow", "prog_id", "tag"),
 )
 SLOT_ON: Final = Metric("xdp_slot_on", "gauge", "1 if the slot runs, 0 if it is off.", _SLOT)
+SLOT_LABEL: Final = Metric(
+    "xdp_slot_label", "gauge", "1, for each label that the slot has.", (*_SLOT, "label", "value")
+)
 CHAIN_INFO: Final = Metric(
     "xdp_chain_info",
     "gauge",
@@ -149,8 +159,8 @@ UP: Final = Metric("xdptui_up", "gauge", "1 if the kernel could be read, 0 if no
 SECONDS: Final = Metric("xdptui_scrape_seconds", "gauge", "How long reading the kernel took.", ())
 
 METRICS: Final = (
-    SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, SLOT_ON, CHAIN_INFO, SLOTS, COUNTED,
-    RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
+    SLOT_PACKETS, SLOT_BYTES, CHAIN_PACKETS, CHAIN_BYTES, SLOT_INFO, SLOT_ON, SLOT_LABEL, CHAIN_INFO, SLOTS,
+    COUNTED, RECEIVED, RECEIVED_BYTES, SENT, SENT_BYTES, EMPTIED, PENDING, SETTLED, CHAIN_MEMORY, SLOT_MEMORY,
     UP, SECONDS,
 )  # fmt: skip
 """Those that are always there. The others are asked for, by options of `xdptui export`."""
@@ -158,6 +168,10 @@ METRICS: Final = (
 TIME_METRICS: Final = (CHAIN_RUNS, CHAIN_RUN_SECONDS, SLOT_RUN_SECONDS)
 LOST_METRICS: Final = (LOST,)
 MAP_METRICS: Final = (MAP_VALUE, MAP_COMPLETE)
+SITE_METRICS: Final = (SITE_PACKETS,)
+
+MOST_SITES: Final = 64
+"""Series of a slot's sites; those that come after share one for each action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +210,10 @@ def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> I
         if running.hook is None:
             continue
         yield from _chain(running)
-        yield Value(COUNTED, place, float(sample is not None))
-        if sample is not None:
-            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, sample.verdict)
+        verdict = sample.verdict if sample is not None else None
+        yield Value(COUNTED, place, float(verdict is not None))
+        if verdict is not None:
+            yield from _counts(CHAIN_PACKETS, CHAIN_BYTES, place, verdict)
         for index, slot in enumerate(running.chain or running.shown or ()):
             component = slot.component
             labels = slot_labels(running, slot)
@@ -208,6 +223,8 @@ def values(read: Iterable[tuple[Running, Sample | None]], now: float = 0.0) -> I
             )  # fmt: skip
             yield Value(SLOT_INFO, (*labels, *shown), 1)
             yield Value(SLOT_ON, labels, float(not slot.off))
+            for label in slot.labels:
+                yield Value(SLOT_LABEL, (*labels, *label), 1)
             counts = sample.slots.get(slot.key) if sample else None
             if counts is not None:
                 yield from _counts(SLOT_PACKETS, SLOT_BYTES, labels, counts)
@@ -242,6 +259,36 @@ def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
         if taken.programs is not None:
             yield Value(SLOT_MEMORY, (*labels, "program"), taken.programs)
         yield Value(SLOT_MEMORY, (*labels, "maps"), taken.maps)
+
+
+def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Value]:
+    """What was counted by line of source."""
+    names = {slot.key: slot_labels(running, slot) for slot in running.chain or running.shown or ()}
+    for one in reasons:
+        if one.key in names and one.key in sample.slots:
+            counted = sample.sites.get(one.key, {})
+            yield from _sites(names[one.key], one, sample.slots[one.key], counted)
+
+
+def _sites(
+    labels: tuple[str, ...], slot: SlotReasons, counts: SlotCounts, counted: SiteCounts
+) -> Iterator[Value]:
+    """What no site is known of has no line; sites of one line are one series."""
+    found: dict[tuple[str, ...], int] = {}
+    parts = shares(slot.sites, counts.packets, {which: some for which, (some, _) in counted.items()})
+    amounts = {Share(code, (site,)): 0 for site, code in counted} | {p: int(n) for p, n in parts.items()}
+    for part, amount in sorted(amounts.items()):
+        line: tuple[str, ...] = ("", "", "")
+        if len(part.sites) == 1:
+            site = slot.sites[part.sites[0]]
+            where = (site.line.file, str(site.line.number)) if site.line else ("", f"insn {site.insn}")
+            line = site.function, *where
+        series = ACTIONS[part.code], *line
+        if series not in found and len(found) >= MOST_SITES:
+            series = ACTIONS[part.code], "", "", "others"
+        found[series] = found.get(series, 0) + amount
+    for series, total in found.items():
+        yield Value(SITE_PACKETS, (*labels, *series), total)
 
 
 def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Value]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from xdpchain.closing import Closing
 from xdpchain.errors import XdpChainError
-from xdpchain.model.running import Running
+from xdpchain.model.running import Identity, Running
 from xdpchain.trial.timing import SlotTimes, hold_statistics, runs_of, slot_times
 from xdptui.export.metrics import (
     CHAIN_RUN_SECONDS,
@@ -24,8 +24,6 @@ from xdptui.export.metrics import (
 from xdptui.workers.trial_frames import NAMED_FRAMES
 
 __all__ = ["ChainTimes"]
-
-Identity = tuple[int, tuple[int, ...], str]
 
 
 class ChainTimes(Closing):

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xdpchain.change.plan import Change, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
-from xdpchain.model.chain import Mode
+from xdpchain.model.chain import Chain, Mode, WantedMode
+from xdpchain.model.naming import some
 from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.questions import questions
@@ -47,7 +48,7 @@ class ApplyFlow(Controller):
         from xdpchain.change.kernel_warnings import with_kernel_warnings
 
         try:
-            return with_kernel_warnings(make_plan(edit.base, edit.candidate))
+            return with_kernel_warnings(_planned(edit.base, edit.candidate))
         except XdpChainError as error:
             self._desk.fail(error, "This candidate can't be applied")
             return None
@@ -77,7 +78,8 @@ class ApplyFlow(Controller):
 
         base, reading = plan.running.chain, self._meter.last(plan.running.interface.ifindex)
         traffic = traffic_effects(base, plan.candidate, reading) if base and reading else ()
-        if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic)):
+        rate = reading.verdict_rates.all_packets if reading and reading.verdict_rates else None
+        if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic, rate=rate)):
             await self.carry_out(plan, waits=waits, seen=True)
 
     def apply(self) -> None:
@@ -102,7 +104,6 @@ class ApplyFlow(Controller):
         """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``seen``: the
         plan was shown, which names what is removed; after that only what must be typed is asked for.
         """
-        where = plan.running.interface.name
         confirm = self.session.confirm
         if waits and self.session.waits.get(plan.running.interface.ifindex, True):
             confirm = self.session.patience
@@ -114,15 +115,42 @@ class ApplyFlow(Controller):
             dialog = Confirm(heading, text, yes, "Keep as it is", demand=demand)
             if not await self._desk.ask(dialog):
                 return
+        await self._apply_all([plan], confirm)
+
+    async def load_together(self, plans: Sequence[Plan]) -> None:
+        """Carry out the plans of several interfaces, on all or on none, after a question."""
+        own = [plan for plan in plans if plan.running.interface.ifindex in self.session.own]
+        confirm = self.session.patience if own or self.session.confirm_seconds else None
+        lines = []
+        for plan in plans:
+            name = plan.running.interface.name
+            lines += [f"{name}: {change.symbol} {change.name} {change.text}" for change in plan.changes]
+            lines += [f"{name}: {warning.text}" for warning in plan.warnings]
+        if confirm is not None:
+            lines.append(f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back on all of them.")
+        dialog = Confirm(f"Load on {len(plans)} interfaces, or on none", tuple(lines), "Load", "Leave them")
+        if not await self._desk.ask(dialog):
+            return
+        for plan in own:
+            judged = await self._judge(plan)
+            text, yes, demand = questions(plan, own=True, confirm=confirm, judged=judged)
+            asked = Confirm("Your own connection", text, yes, "Keep as it is", demand=demand)
+            if not await self._desk.ask(asked):
+                return
+        await self._apply_all(plans, confirm)
+
+    async def _apply_all(self, plans: Sequence[Plan], confirm: float | None) -> None:
+        where = some(plan.running.interface.name for plan in plans)
         self._desk.applying = True
         try:
-            outcome = await self._desk.ask(Applying(plan, confirm))
+            outcome = await self._desk.ask(Applying(plans, confirm))
         finally:
             self._desk.applying = False
         assert outcome is not None  # this dialog goes with an outcome only
         if not isinstance(outcome, Exception):
-            self._desk.put(self.session.applied(outcome))
-            waits = outcome.armed is not None
+            for running in outcome:
+                self._desk.put(self.session.applied(running))
+            waits = any(running.armed is not None for running in outcome)
             self._desk.notify(
                 f"{where}: {'waits to be confirmed: C keeps it' if waits else 'applied'}", timeout=4
             )
@@ -179,6 +207,11 @@ class ApplyFlow(Controller):
         if not await self._desk.ask(dialog):
             return
         self._desk.put(self.session.dropped())
+
+
+def _planned(base: Running, candidate: Chain) -> Plan:
+    """A candidate's mode is what the operator asked for, also where the chain runs in another one."""
+    return make_plan(base, candidate, mode=WantedMode(candidate.mode.value))
 
 
 def _theirs(session: Session) -> tuple[Change, ...]:

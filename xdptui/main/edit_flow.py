@@ -9,7 +9,7 @@ from dataclasses import replace
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.model.actions import Action
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain, Linkage, Mode, WantedMode
 from xdptui.main.desk import Actions, Controller
 
 # The dialogs are imported when they are asked for: the first screen should stand at once.
@@ -161,11 +161,6 @@ class EditFlow(Controller):
         if not self.session.chain.slots:
             self._desk.notify("There is no chain yet", severity="warning")
             return
-        if self.session.chain.linkage is Linkage.FREPLACE:
-            self._desk.notify(
-                "A freplace chain has no counters of its own: it is counted while you look", timeout=5
-            )
-            return
         self.edit(lambda chain: replace(chain, counters=not chain.counters))
 
     # Linkage
@@ -185,9 +180,12 @@ class EditFlow(Controller):
         if session.running is None:
             return
         offers = [Offer(linkage, self._missing(linkage)) for linkage in LINKAGES]
-        dialog = LinkageDialog(offers, session.chain.linkage, session.running.interface.name)
+        chain = session.chain
+        dialog = LinkageDialog(offers, chain.linkage, chain.mode, session.running.interface.name)
         wanted = await self._desk.ask(dialog)
-        if wanted is not None and wanted is not self.session.chain.linkage:
+        if isinstance(wanted, Mode):
+            self.edit(lambda chain: replace(chain, mode=wanted))
+        elif wanted is not None and wanted is not self.session.chain.linkage:
             self.edit(lambda chain: chain.relink(wanted))
 
     def _missing(self, linkage: Linkage) -> str:
@@ -199,7 +197,8 @@ class EditFlow(Controller):
         if base is None:
             return "there is no interface"
         try:
-            make_plan(base, session.chain.relink(linkage))
+            mode = WantedMode(session.chain.mode.value)
+            make_plan(base, session.chain.relink(linkage), mode=mode)
         except XdpChainError as error:
             return error.why or error.what
         return ""

@@ -6,9 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from xdpchain.change.plan import make_plan
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
+from xdptui.main.apply_flow import ApplyFlow
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.edit_flow import EditFlow
 
@@ -19,16 +21,17 @@ __all__ = ["LoadFlow"]
 
 
 class LoadFlow(Controller):
-    """The keys ``l``, ``o`` and ``u``."""
+    """The keys ``l``, ``o``, ``u`` and ``M``."""
 
-    def __init__(self, desk: Desk, edit: EditFlow) -> None:
+    def __init__(self, desk: Desk, edit: EditFlow, apply: ApplyFlow) -> None:
         super().__init__(desk)
-        self._edit = edit
+        self._edit, self._apply = edit, apply
 
     @property
     def actions(self) -> Actions:
         return {
             "load": self.load,
+            "mark": lambda: self._desk.put(self.session.mark()),
             "replace": self.replace,
             "unload": self.unload,
         }
@@ -47,9 +50,31 @@ class LoadFlow(Controller):
         self._desk.directory = dialog.directory
         if choice is None or not self._desk.still_at(running.interface.ifindex):
             return
+        if self.session.together:
+            await self._load_together(choice)
+            return
         self._edit.edit(lambda chain: _with_mode(chain, choice).add(choice.slot, choice.at))
         if any(slot.key == choice.slot.key for slot in self.session.chain):
             self._desk.put(self.session.at_slot(self.session.chain.position(choice.slot.key)))
+
+    async def _load_together(self, choice: Choice) -> None:
+        """Load on all marked interfaces at once: a candidate is of one interface alone."""
+        from xdpchain.change.kernel_warnings import with_kernel_warnings
+
+        plans = []
+        for running in self.session.together:
+            name = running.interface.name
+            if self.session.edits.get(running.interface.ifindex) is not None:
+                self._desk.notify(f"{name} has a candidate: apply or discard it first", severity="warning")
+                return
+            try:
+                chain = running.chain or Chain(linkage=self.session.linkage)
+                wanted = _with_mode(chain, choice).add(choice.slot, choice.at if running.chain else None)
+                plans.append(with_kernel_warnings(make_plan(running, wanted)))
+            except XdpChainError as error:
+                self._desk.fail(error, f"It can't be loaded on {name}, so on none")
+                return
+        await self._apply.load_together(plans)
 
     def replace(self) -> None:
         if self.session.running is not None and self._desk.editable() and self._desk.needs_slot():

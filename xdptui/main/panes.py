@@ -125,6 +125,7 @@ class Panes:
                 running.interface.ifindex in unsaved,
                 meter.rate(running.interface.ifindex),
                 running.interface.ifindex in self.lost,
+                running.interface.ifindex in session.marked,
             )
             for running in session.visible
         ]

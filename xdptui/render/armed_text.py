@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 
+from xdpchain.model.naming import some
 from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
 from xdpchain.model.running import Running
 from xdptui.words.printable import printable
@@ -23,6 +24,8 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
     """One line; ``now`` is in seconds of `sys.boot_clock`."""
     back = f"program {armed.old}" if armed.old is not None else "no program"
     by = printable(str(armed.author))
+    others = [one for one in armed.together if one != str(running.interface)]
+    them = f", together with {some(others)}" if others else ""
     choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` goes back now"
     if armed.state is State.MAKING:
         return f"a change is being made that will have to be confirmed; by {by}"
@@ -33,9 +36,9 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
         return f"ARMED, but another tool changed the chain since, which will be left alone; {ends}; by {by}"
     if armed.state is State.UNGUARDED:
         dead = "its guardian was killed, so nothing rolls it back by itself"
-        return f"ARMED, but {dead} to {back}; {choice}; by {by}"
+        return f"ARMED{them}, but {dead} to {back}; {choice}; by {by}"
     left = armed.seconds_left(now)
-    return f"ARMED: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
+    return f"ARMED{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
 
 
 def settled_line(settled: ConfirmOutcome) -> str:

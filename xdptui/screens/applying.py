@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 from textual import on
 from textual.app import ComposeResult
@@ -11,16 +12,19 @@ from textual.message import Message
 from textual.widgets import Button, Static
 
 from xdpchain.change.plan import Plan
+from xdpchain.model.naming import some
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["Applying", "Outcome"]
 
-Outcome = Running | Exception
+Outcome = tuple[Running, ...] | Exception
 
 
 class Applying(Dialog[Outcome]):
-    """Answers with what runs afterwards, or with the error that stopped it (then nothing was changed)."""
+    """Answers with what runs afterwards on each interface, or with the error that stopped it (then nothing
+    was changed on any).
+    """
 
     class Step(Message):
         """The engine began a step."""
@@ -36,10 +40,10 @@ class Applying(Dialog[Outcome]):
             super().__init__()
             self.outcome = outcome
 
-    def __init__(self, plan: Plan, confirm: float | None = None) -> None:
+    def __init__(self, plans: Sequence[Plan], confirm: float | None = None) -> None:
         super().__init__()
-        self.heading = f"Applying to {plan.running.interface.name}"
-        self._plan = plan
+        self.heading = f"Applying to {some(plan.running.interface.name for plan in plans)}"
+        self._plans = plans
         self._confirm = confirm
         self._trouble: list[str] = []
         self._stop = threading.Event()
@@ -56,17 +60,18 @@ class Applying(Dialog[Outcome]):
         self.run_worker(self._work, thread=True, group="apply", exit_on_error=False)
 
     def _work(self) -> None:
-        from xdpchain.editing import apply
+        from xdpchain.editing import apply_all
 
         outcome: Outcome
         try:
-            outcome = apply(
-                self._plan,
+            edited = apply_all(
+                self._plans,
                 progress=lambda text: self._say(self.Step(text)),
                 cancelled=self._stop.is_set,
                 confirm=self._confirm,
                 warn=self._trouble.append,
             )
+            outcome = tuple(one.running for one in edited)
         except Exception as error:  # shown to the user, in words
             outcome = error
         self._say(self.Done(outcome))

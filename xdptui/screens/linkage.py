@@ -15,8 +15,8 @@ from textual.widget import Widget
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
 
-from xdpchain.model.chain import Linkage
-from xdptui.screens.dialog import Dialog, button
+from xdpchain.model.chain import Linkage, Mode
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["LinkageDialog", "Offer"]
 
@@ -24,7 +24,7 @@ KEYS = {"f": Linkage.FREPLACE, "s": Linkage.STATIC, "t": Linkage.TAILCALL}
 WHAT = {
     Linkage.FREPLACE: "a dispatcher that libxdp's tools read and edit, too",
     Linkage.STATIC: "one program: fastest, with counters, routes and policies",
-    Linkage.TAILCALL: "program arrays: the way of one code out of one slot changes in place",
+    Linkage.TAILCALL: "a program per slot: an action or a route changes in place",
 }
 
 
@@ -36,8 +36,11 @@ class Offer:
     why: str = ""
 
 
-class LinkageDialog(Dialog[Linkage | None]):
-    """Answers with the linkage to take."""
+MODE_KEYS = {"n": Mode.NATIVE, "g": Mode.GENERIC}
+
+
+class LinkageDialog(Dialog[Linkage | Mode | None]):
+    """Answers with the linkage to take, or with the mode to move to."""
 
     DEFAULT_CSS = """
     LinkageDialog #box { width: 90; }
@@ -45,10 +48,10 @@ class LinkageDialog(Dialog[Linkage | None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = []
 
-    def __init__(self, offers: Sequence[Offer], now: Linkage, interface: str) -> None:
+    def __init__(self, offers: Sequence[Offer], now: Linkage, mode: Mode, interface: str) -> None:
         super().__init__()
-        self._offers, self._now = tuple(offers), now
-        self.heading = f"Linkage of the candidate on {interface}"
+        self._offers, self._now, self._mode = tuple(offers), now, mode
+        self.heading = f"Linkage and mode of the candidate on {interface}"
 
     def body(self) -> ComposeResult:
         options = OptionList(id="offers", compact=True, markup=False)
@@ -61,6 +64,9 @@ class LinkageDialog(Dialog[Linkage | None]):
             )
             options.add_option(Option(prompt, disabled=bool(offer.why)))
         yield options
+        signs = {mode: "●" if mode is self._mode else " " for mode in MODE_KEYS.values()}
+        modes = "   ".join(f"{signs[mode]} {key} {mode} mode" for key, mode in MODE_KEYS.items())
+        yield paragraph(f"{modes}\nAnother mode is no atomic step: for a moment no program runs.")
 
     def buttons(self) -> ComposeResult:
         yield button("Keep it (esc)", "keep")
@@ -69,6 +75,11 @@ class LinkageDialog(Dialog[Linkage | None]):
         return self.query_one("#offers")
 
     def on_key(self, event: events.Key) -> None:
+        mode = MODE_KEYS.get(event.character or "")
+        if mode is not None:
+            event.stop()
+            self.finish(mode)
+            return
         wanted = KEYS.get(event.character or "")
         offer = next((offer for offer in self._offers if offer.linkage is wanted), None)
         if offer is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdpchain.model.chain import Slot
+from xdpchain.model.labels import labels_text
 from xdpchain.model.runconfig import RunConfig
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if slot.component.map_entries:
         sizes = ", ".join(f"{name} {entries}" for name, entries in slot.component.map_entries)
         rows.append(("  map entries", sizes))
+    if slot.component.shares:
+        rows.append(("  others' maps", ", ".join(one.name for one in slot.component.shares)))
+    if slot.labels:
+        rows.append(("  labels", labels_text(slot.labels)))
     if slot.off:
         rows.append(("  off", "it does not run; its place, maps and counts are kept"))
     if slot.shadow:

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from xdpchain.change.lint import lint
 from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
 from xdpchain.model.policy import Policy
 from xdpchain.model.running import Running
@@ -48,6 +49,8 @@ def inspector_lines(
         ("object", (source.path or "from the kernel") if source else "not kept by its loader"),
         ("run config", f"priority {slot.priority}, continues on {slot.actions}"),
     ]
+    if slot.labels:
+        facts.append(("labels", labels_text(slot.labels)))
     if slot.routes:
         facts.append(("routes", ", ".join(route_texts(chain, slot))))
     if slot.policy:

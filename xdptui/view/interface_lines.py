@@ -33,13 +33,14 @@ COLUMNS = (Order.NAME, Order.LINK, Order.MODE, Order.OWNER, Order.CHAIN, Order.T
 @dataclass(frozen=True, slots=True)
 class InterfaceView:
     """One interface as listed; ``rate`` is packets/s through its chain, None where nothing counts. ``alarm``:
-    packets were lost after their program a moment ago.
+    packets were lost after their program a moment ago. ``marked``: the next load is for it, too.
     """
 
     running: Running
     candidate: bool = False
     rate: float | None = None
     alarm: bool = False
+    marked: bool = False
 
 
 def _widths(width: int) -> tuple[int, int, int, int, int, int, int, int]:
@@ -129,7 +130,7 @@ def interface_line(view: InterfaceView, width: int, here: bool, focused: bool) -
         shown += "".join(f" {key}" for key in sorted(device.features - FEATURES.keys()))
     cells = [
         Cell("▶" if here else " ", "pointer"),
-        Cell("*" if view.candidate else " ", "changed"),
+        Cell("*" if view.candidate else "+" if view.marked else " ", "changed"),
         left(running.interface.name, name, "name" if running.hooks else "plain"),
         Cell("!", "warn") if view.alarm else Cell(" "),
         left("up" if device.up else "down", state, "plain" if device.up else "label"),

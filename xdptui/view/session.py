@@ -96,6 +96,7 @@ class Session:
     freplace linkage can't be had here (empty: it can). ``own`` are the interfaces
     that carry the operator's own connection; ``waits`` says where the operator chose whether a change has to
     be confirmed, and ``confirm_seconds`` is the setting: how long they all wait (0: only one's own do).
+    ``marked`` are the interfaces that a load is for, beside the selected one.
     """
 
     runnings: tuple[Running, ...] = ()
@@ -118,6 +119,7 @@ class Session:
     own: frozenset[int] = frozenset()
     waits: Mapping[int, bool] = field(default_factory=dict)
     confirm_seconds: float = 0
+    marked: frozenset[int] = frozenset()
 
     # What is looked at
 
@@ -125,6 +127,13 @@ class Session:
     def running(self) -> Running | None:
         """The selected interface as it is now."""
         return next((r for r in self.runnings if r.interface.ifindex == self.selected), None)
+
+    @property
+    def together(self) -> tuple[Running, ...]:
+        """The interfaces that are marked, and the selected one; none where no other one is marked."""
+        wanted = self.marked | {self.selected}
+        found = tuple(r for r in self.runnings if r.interface.ifindex in wanted)
+        return found if len(found) > 1 else ()
 
     @property
     def edit(self) -> Edit | None:
@@ -258,6 +267,10 @@ class Session:
         if ifindex == self.selected:
             return self
         return replace(self, selected=ifindex, slot=0)
+
+    def mark(self) -> Session:
+        """The selected interface is marked, or is not any more."""
+        return self if self.selected is None else replace(self, marked=self.marked ^ {self.selected})
 
     def at_slot(self, slot: int) -> Session:
         return replace(self, slot=slot)._clamped()

@@ -18,7 +18,7 @@ def traffic(session: Session, reading: Reading | None) -> Flow | None:
         return None
     chain = running_chain(session.running) or Chain()
     if session.shown in (Shown.PACKETS, Shown.BYTES):
-        return flow(chain, reading.totals, reading.verdict_totals)
+        return flow(chain, reading.totals, reading.verdict_totals) if reading.verdict_totals else None
     if reading.verdict_rates is None:
         return None
     return flow(chain, reading.rates, reading.verdict_rates)

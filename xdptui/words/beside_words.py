@@ -20,4 +20,4 @@ def beside_lines(seen: Beside) -> list[str]:
         named = " ".join(filter(None, (one.name, "" if one.prog_id is None else f"(program {one.prog_id})")))
         lines.append(f"{one.what}, {one.at}: {', '.join(filter(None, (printable(named), one.text)))}")
     lines += (f"not seen: {printable(one)}" for one in seen.unseen)
-    return lines or ["nothing else: no AF_XDP socket, netkit, tcx, clsact or ingress qdisc"]
+    return lines or ["nothing else: no AF_XDP socket, no program of netkit or tcx, no filter of tc"]

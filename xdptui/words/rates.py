@@ -8,7 +8,7 @@ begin anew, and a difference across that would be a guess.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -42,7 +42,7 @@ class Snapshot(Protocol):
     @property
     def slots(self) -> Mapping[str, Counts]: ...
     @property
-    def verdict(self) -> Counts: ...
+    def verdict(self) -> Counts | None: ...
     @property
     def sites(self) -> Mapping[str, Mapping[Which, tuple[int, int]]]: ...
 
@@ -72,14 +72,15 @@ class Rates:
 class Reading:
     """What one look at the counters gives: totals, and rates where a look before it allows them.
 
-    ``seconds`` is the time between the two looks, 0.0 after the first. ``sites`` and ``site_rates``: packets
-    and bytes of each verdict site that is counted, by slot.
+    ``seconds`` is the time between the two looks, 0.0 after the first. ``verdict_totals`` are None where what
+    comes out of the chain is not counted. ``sites`` and ``site_rates``: packets and bytes of each verdict
+    site that is counted, by slot.
     """
 
     seconds: float
     totals: Mapping[str, Rates]
     rates: Mapping[str, Rates]
-    verdict_totals: Rates
+    verdict_totals: Rates | None
     verdict_rates: Rates | None
     sites: Mapping[str, Mapping[Which, tuple[int, int]]] = field(default_factory=dict)
     site_rates: Mapping[str, Mapping[Which, tuple[float, float]]] = field(default_factory=dict)
@@ -104,10 +105,12 @@ def between(before: Snapshot | None, after: Snapshot) -> Reading:
             rate = _rate(earlier, counts, seconds) if earlier is not None else None
             if rate is not None:
                 rates[key] = rate
-        verdict = _rate(before.verdict, after.verdict, seconds)
+        if before.verdict is not None and after.verdict is not None:
+            verdict = _rate(before.verdict, after.verdict, seconds)
     totals = {key: Rates.totals(counts) for key, counts in after.slots.items()}
+    end = Rates.totals(after.verdict) if after.verdict is not None else None
     sites = _site_rates(before, after, seconds) if before is not None and seconds > 0 else {}
-    return Reading(seconds, totals, rates, Rates.totals(after.verdict), verdict, after.sites, sites)
+    return Reading(seconds, totals, rates, end, verdict, after.sites, sites)
 
 
 def _site_rates(
@@ -127,6 +130,22 @@ def _site_rates(
                 w: (packets / seconds, octets / seconds) for w, (packets, octets) in changes.items()
             }
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCounts:
+    """What a chain returned on one CPU: totals, and rates where a look before allows them."""
+
+    cpu: int
+    totals: Rates
+    rates: Rates | None
+
+
+def between_cpus(before: Sequence[Counts], after: Sequence[Counts], seconds: float) -> Iterator[CpuCounts]:
+    """CPU by CPU; ``before`` is empty for the first look."""
+    for cpu, counts in enumerate(after):
+        rates = _rate(before[cpu], counts, seconds) if len(before) == len(after) else None
+        yield CpuCounts(cpu, Rates.totals(counts), rates)
 
 
 class Trends(Generic[K]):

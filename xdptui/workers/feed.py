@@ -14,7 +14,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdptui.words.advice import worded
-from xdptui.workers.meter import Identity, Opened, open_missing
+from xdptui.workers.meter import Known, Opened, open_missing
 
 __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", "TakenBack"]
 
@@ -79,7 +79,7 @@ class Feed:
         self,
         netns: str | None,
         post: Callable[[Message], object],
-        known: Callable[[], frozenset[Identity]],
+        known: Callable[[], frozenset[Known]],
         looked_at: Callable[[], int | None],
     ) -> None:
         self._netns, self._post, self._known, self._looked_at = netns, post, known, looked_at

@@ -3,20 +3,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpchain.model.counts import SlotCounts
 from xdpchain.model.running import Running
 from xdptui.words.advice import told
-from xdptui.words.rates import Reading, Trends, between
+from xdptui.words.rates import CpuCounts, Reading, Trends, between, between_cpus
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import CounterReader, Sample
 
-__all__ = ["Meter", "Opened", "open_missing"]
+__all__ = ["Known", "Meter", "Opened", "open_missing"]
 
-Identity = tuple[int, tuple[int, ...], str, tuple[int, ...]]
+SHORTEST = 0.15
+"""Seconds between two readings below which a rate says more of when one looked than of the traffic."""
+
+Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
+Known = tuple[Identity, bool]
+"""A chain, and whether it is traced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +47,40 @@ def identity(running: Running) -> Identity:
 
 
 def is_traced(running: Running) -> bool:
-    """Whether counting there means attaching a tracer, since the chain has no counters of its own."""
+    """Whether counting all there means attaching a tracer, since not all of the chain counts by itself."""
     return bool(running.hooks) and running.counters_map is None
 
 
 def open_missing(
-    runnings: Iterable[Running], known: frozenset[Identity], trace_only: int | None = None
+    runnings: Iterable[Running],
+    known: frozenset[Known],
+    trace_only: int | None = None,
+    *,
+    attach: bool = True,
 ) -> tuple[Opened, ...]:
     """Open the counters of chains that are not ``known`` yet; for a worker, since attaching may take long.
 
-    A tracer, where one is needed, is attached only on the interface with ifindex ``trace_only``, if given.
+    A tracer, where one is needed, is attached only on the interface with ifindex ``trace_only``, if given,
+    and nowhere without ``attach``: what counts by itself is read all the same.
     """
     from xdpchain.errors import XdpChainError
     from xdpchain.observe.counters import open_counters
 
     found = []
     for running in runnings:
-        if not running.hooks or identity(running) in known:
+        here = trace_only in (None, running.interface.ifindex)
+        traced = attach and here and is_traced(running)
+        if not running.hooks or (identity(running), traced) in known:
             continue
-        traced = is_traced(running)
-        if traced and trace_only not in (None, running.interface.ifindex):
+        if not here and running.counting is None:
             continue  # packets pay for a tracer: only while somebody looks
         try:
-            reader = open_counters(running)
+            reader = open_counters(running, attach=traced)
             found.append(
                 Opened(identity(running), reader, "", traced, _cost(running) if reader and traced else None)
             )
         except XdpChainError as error:
-            found.append(Opened(identity(running), None, told(error)))
+            found.append(Opened(identity(running), None, told(error), traced))
     return tuple(found)
 
 
@@ -90,8 +103,11 @@ class Meter:
         self._last: dict[int, Sample] = {}
         self._readings: dict[int, Reading] = {}
         self._trends: dict[int, Trends[str]] = {}
-        self.known: frozenset[Identity] = frozenset()
-        """Identities of the chains whose counters are open, or known to be closed; a worker may read it."""
+        self._cpus: dict[int, tuple[float, tuple[SlotCounts, ...]]] = {}
+        self.known: frozenset[Known] = frozenset()
+        """Identities of the chains whose counters are open, or known to be closed, and whether they are
+        traced; a worker may read it.
+        """
 
     def sync(
         self, runnings: Iterable[Running], opened: Iterable[Opened], trace_only: int | None = None
@@ -119,7 +135,7 @@ class Meter:
                     self._last.pop(index, None)
                     self._readings.pop(index, None)
                     self._trends.pop(index, None)
-        self.known = frozenset(opened.identity for opened in self._open.values())
+        self.known = frozenset((opened.identity, opened.traced) for opened in self._open.values())
 
     def read(self, ifindex: int) -> Reading | None:
         """Look at one interface's counters now; None where nothing counts."""
@@ -128,11 +144,26 @@ class Meter:
             self._readings.pop(ifindex, None)
             return None
         sample = opened.reader.read()
-        reading = between(self._last.get(ifindex), sample)
+        last = self._last.get(ifindex)
+        if last is not None and sample.at - last.at < SHORTEST and ifindex in self._readings:
+            return self._readings[ifindex]
+        reading = between(last, sample)
         self._last[ifindex] = sample
         self._readings[ifindex] = reading
         self._trends.setdefault(ifindex, Trends()).add(reading)
         return reading
+
+    def cpus(self, ifindex: int) -> tuple[CpuCounts, ...]:
+        """What the chain returned CPU by CPU, now and since the last time that this was asked; empty where
+        that is not known.
+        """
+        opened = self._open.get(ifindex)
+        if opened is None or opened.reader is None:
+            return ()
+        now, rows = time.monotonic(), opened.reader.read_cpus()
+        at, before = self._cpus.get(ifindex, (now, ()))
+        self._cpus[ifindex] = now, rows
+        return tuple(between_cpus(before, rows, now - at))
 
     def sample(self, ifindex: int) -> Sample | None:
         """The counters as they were at the last `read`; None where nothing counts."""
@@ -156,7 +187,7 @@ class Meter:
 
     def lacks(self, running: Running | None) -> bool:
         """Whether a tracer would have to be attached to count there."""
-        return running is not None and is_traced(running) and identity(running) not in self.known
+        return running is not None and is_traced(running) and (identity(running), True) not in self.known
 
     def cost(self, ifindex: int | None) -> int | None:
         """What counting adds to a packet there, in ns; None if not known, or the chain counts itself."""

@@ -22,7 +22,7 @@ def totals(running: Running) -> Sample | None:
             return None
         from xdpchain.observe.counters import open_counters
 
-        reader = open_counters(running)
+        reader = open_counters(running, attach=False)
         if reader is None:
             return None
         with reader:
@@ -33,7 +33,7 @@ def totals(running: Running) -> Sample | None:
 
 def counts_already(running: Running) -> bool:
     """Whether counting goes on already: counters attached now would all stand at zero."""
-    if running.counters_map is not None:
+    if running.counting is not None:
         return True
     if not running.hooks or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
         return False

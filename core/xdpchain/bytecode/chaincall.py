@@ -19,6 +19,7 @@ the function that they were called from, and so to the chain.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action
@@ -100,12 +101,14 @@ def main_length(code: bytes) -> int:
     return starts[1] if len(starts) > 1 else len(code) // SIZE
 
 
+@lru_cache(maxsize=64)
 def own_tail_calls(code: bytes) -> bool:
     """Whether a component's main function makes tail calls: such a component has to be `wrapped`."""
     end = main_length(code)
     return any(at < end and _is_tail_call(one) for at, one in instructions(code))
 
 
+@lru_cache(maxsize=64)
 def main_stack(code: bytes, depth: int) -> int:
     """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
     # It leaves out what it optimised away (spills around bpf_fastcall functions), and may not do so again.

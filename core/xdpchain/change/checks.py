@@ -47,7 +47,7 @@ def _mode(running: Running, wanted: Mode) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"{wanted} mode was asked for, the chain runs in {running.chain.mode} mode",
-            f"Keep {running.chain.mode} mode, or unload everything first",
+            f"Keep {running.chain.mode} mode, or move the chain first",
         )
     elif wanted is Mode.GENERIC:
         yield Finding("warn", "generic mode: slower, after the kernel made a socket buffer of each packet")

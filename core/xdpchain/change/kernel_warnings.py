@@ -30,12 +30,15 @@ UNLISTED = {"queue", "stack", "ringbuf", "user_ringbuf", "bloom_filter", "perf_e
 
 
 def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan:
-    """The same plan, with its warnings made again in knowledge of the kernel. Changes nothing, raises
-    nothing: what can't be read is left unsaid. ``around`` is what was looked at before the plan was applied.
+    """The same plan, with the warnings of its chain made again in knowledge of the kernel. Changes nothing,
+    raises nothing: what can't be read is left unsaid. ``around`` is what was looked at before the plan was
+    applied.
     """
     if around is None:
         around = kernel_context(plan.running, plan.candidate)
-    return replace(plan, warnings=lint(plan.candidate, plan.running, around))
+    plain = lint(plan.candidate, plan.running)
+    of_the_change = tuple(one for one in plan.warnings if one not in plain)
+    return replace(plan, warnings=(*lint(plan.candidate, plan.running, around), *of_the_change))
 
 
 def kernel_context(running: Running, candidate: Chain) -> Surroundings:

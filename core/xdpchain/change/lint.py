@@ -328,11 +328,12 @@ def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warn
         place = after.get(slot.key)
         how = "is removed" if place is None else "is replaced"
         yield Warning(place, f"{slot.name} {how}, and what its maps hold is lost: {what}")
-    if running.counters_map is not None and chain.slots:
-        if chain.linkage is Linkage.FREPLACE:
-            yield Warning(None, f"what was counted so far is lost: {chain.linkage} linkage counts anew")
-        elif not chain.counters:
+    if running.counting is not None and chain.slots:
+        if not chain.counters:
             yield Warning(None, "what was counted so far is lost: counters are switched off")
+        elif chain.linkage is Linkage.FREPLACE and running.counters_map is not None:
+            what = "what came out of the chain so far is not counted on"
+            yield Warning(None, f"{what}: under {chain.linkage} linkage only slots count by themselves")
 
 
 def _kept(component: Component) -> tuple[MapRef, ...]:

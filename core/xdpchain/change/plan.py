@@ -7,17 +7,24 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from xdpchain.advice import Do, advise
-from xdpchain.errors import InvalidInput, NotOurs
-from xdpchain.model.chain import Chain, Linkage, Mode, Slot
+from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
+from xdpchain.model.chain import Chain, Linkage, Mode, Slot, WantedMode
+from xdpchain.model.labels import labels_text
 from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import owners_of
 
 from .journal.entries import Moment
 from .lint import Warning, lint
 
-__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "make_plan"]
+__all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan"]
+
+GAP = (
+    "the kernel has no atomic step from one mode to another: for a moment no program runs, and packets pass "
+    "as if there were none. If this process is killed in between, its guardian puts the old program back"
+)
 
 
 class ChangeKind(StrEnum):
@@ -65,6 +72,7 @@ class Change:
 class Plan:
     """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
     on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
+    ``best``: where native mode is refused, generic will do (`in_generic`).
     ``keep_maps``: the maps of slots that leave are kept for a while (`linkage.kept_maps`).
     """
 
@@ -75,7 +83,14 @@ class Plan:
     warnings: tuple[Warning, ...]
     adopts: int | None = None
     restores: Moment | None = None
+    best: bool = False
     keep_maps: bool = False
+
+    @property
+    def moves_mode(self) -> bool:
+        """Whether it changes the mode of a chain that runs, for which the kernel has no atomic step."""
+        before = self.running.chain
+        return before is not None and bool(self.candidate.slots) and before.mode is not self.candidate.mode
 
     @property
     def empty(self) -> bool:
@@ -94,15 +109,24 @@ def make_plan(
     *,
     adopts: int | None = None,
     restores: Moment | None = None,
+    mode: WantedMode | None = None,
     keep_maps: bool = False,
 ) -> Plan:
     """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
     the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
-    of an undo (`journal.undoing.undo_of`).
+    of an undo (`journal.undoing.undo_of`). ``mode``: what was asked for, in place of the candidate's, also
+    where the chain runs in another one, and has to leave the hook for a moment.
 
-    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate asks
-    for a mode that the running chain can't be moved to in one step, or has routes that can't be had.
+    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate has
+    another mode than the chain that runs, and none was asked for, or has routes that can't be had.
     """
+    best = mode is WantedMode.BEST
+    if best:
+        features = running.device.features
+        works = features is None or "basic" in features
+        candidate = replace(candidate, mode=Mode.NATIVE if works else Mode.GENERIC)
+    elif mode is not None:
+        candidate = replace(candidate, mode=Mode(mode.value))
     adopted = adopts is not None and running.hook is not None and running.hook.prog_id == adopts
     if not running.editable and not adopted:
         hook = running.hooks[0]
@@ -111,18 +135,19 @@ def make_plan(
             running.note,
             running.todo or advise(Do.ASK_OWNER),
         )
-    if running.chain is not None and candidate.slots and candidate.mode is not running.chain.mode:
+    moved = running.chain is not None and bool(candidate.slots) and candidate.mode is not running.chain.mode
+    if running.chain is not None and moved and mode is None and restores is None:
         raise InvalidInput(
             f"{running.interface} runs in {running.chain.mode} mode, {candidate.mode} was asked for",
-            "the kernel has no atomic step from one mode to another",
-            f"Keep {running.chain.mode} mode, or unload everything first",
+            "the kernel has no atomic step from one mode to another: for a moment no program would run",
+            advise(Do.CHANGE_MODE, candidate.mode.value, on=running.interface),
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
         raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
     candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(running, candidate)
-    changes = changes_between(running.chain, candidate)
+    changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
     if running.chain is not None and running.chain.bare and candidate.linkage is running.linkage:
@@ -136,8 +161,50 @@ def make_plan(
     if steps and keep_maps:
         steps = ("pin the maps of the slots that leave, for a week at most", *steps)
     warnings = lint(candidate, running)
+    if best and candidate.mode is Mode.GENERIC:
+        changes, warnings = _generic(changes, warnings, "the driver has no native XDP")
+    if moved:
+        warnings += (Warning(None, GAP),)
     adopts = adopts if adopted else None
-    return Plan(running, candidate, changes, steps, warnings, adopts, restores, keep_maps)
+    return Plan(running, candidate, changes, steps, warnings, adopts, restores, best, keep_maps)
+
+
+def in_generic(plan: Plan, error: XdpChainError) -> Plan:
+    """What becomes of a plan of the best mode when native mode was refused: the same in generic mode, which
+    it says. Raises what `make_plan` raises.
+    """
+    made = make_plan(
+        plan.running,
+        plan.candidate,
+        adopts=plan.adopts,
+        restores=plan.restores,
+        mode=WantedMode.GENERIC,
+        keep_maps=plan.keep_maps,
+    )
+    changes, warnings = _generic(made.changes, made.warnings, error.why or error.what)
+    return replace(made, changes=changes, warnings=warnings)
+
+
+def _generic(
+    changes: tuple[Change, ...], warnings: tuple[Warning, ...], why: str
+) -> tuple[tuple[Change, ...], tuple[Warning, ...]]:
+    """With the word that the best mode is generic; where nothing changes, in a warning alone."""
+    text = f"generic mode, the best that works here: {why}"
+    said = (Change(ChangeKind.CHAIN, "", text),) if changes else ()
+    return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much a packet"))
+
+
+def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
+    """A dispatcher of a version that nobody makes any more is left behind by any change."""
+    chain, dispatcher = running.chain, running.dispatcher
+    if chain is None or dispatcher is None or not candidate.slots:
+        return ()
+    if not (chain.linkage is candidate.linkage is Linkage.FREPLACE):
+        return ()
+    if chain.dispatcher_version in (None, dispatcher.version):
+        return ()
+    to = candidate.dispatcher_version or chain.dispatcher_version
+    return (Change(ChangeKind.CHAIN, "", f"dispatcher version {dispatcher.version} → {to}"),)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
@@ -187,12 +254,14 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
+            more += _sharing(new, slot)
             text = ", ".join((f"slot {i}", _config(slot), *more))
             found.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
             continue
         was = before[slot.key]
         if was.component != slot.component:
-            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot), slot.key))
+            text = ", ".join((_replaced(was, slot), *_sharing(new, slot)))
+            found.append(Change(ChangeKind.REPLACE, slot.name, text, slot.key))
         if slot.key in away:
             where = f"slot {old.position(slot.key)} → slot {i}"
             found.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
@@ -206,6 +275,9 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
             retuned.append("in force → in shadow" if slot.shadow else "in shadow → in force")
         if was.off != slot.off:
             retuned.append("on → off" if slot.off else "off → on")
+        if was.labels != slot.labels:
+            said = [labels_text(one.labels) or "none" for one in (was, slot)]
+            retuned.append(f"labels {' → '.join(said)}")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
@@ -219,6 +291,8 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
         elif new.dispatcher_version not in (None, old.dispatcher_version):
             versions = f"{old.dispatcher_version} → {new.dispatcher_version}"
             found.append(Change(ChangeKind.CHAIN, "", f"dispatcher version {versions}"))
+        if old.mode is not new.mode:
+            found.append(Change(ChangeKind.CHAIN, "", f"mode {old.mode} → {new.mode}"))
         if old.counters != new.counters:
             found.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
     return tuple(found)
@@ -238,6 +312,11 @@ def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]
     return said
 
 
+def _sharing(chain: Chain, slot: Slot) -> list[str]:
+    owners = owners_of(chain, slot).items()
+    return [f"its map {name} is {chain.slots[place].name}'s {theirs}" for name, (place, theirs) in owners]
+
+
 def _target(chain: Chain, route: Route) -> str:
     names = {slot.key: slot.name for slot in chain}
     return names.get(route.target, "a slot that is gone")
@@ -246,7 +325,8 @@ def _target(chain: Chain, route: Route) -> str:
 def _config(slot: Slot) -> str:
     shadow = ", in shadow" if slot.shadow else ""
     off = ", off" if slot.off else ""
-    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}"
+    labels = f", labels {labels_text(slot.labels)}" if slot.labels else ""
+    return f"priority {slot.priority}, continues on {slot.actions}{shadow}{off}{labels}"
 
 
 def _replaced(was: Slot, now: Slot) -> str:
@@ -305,7 +385,12 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
     steps += fill
-    if hook:
+    if hook and running.chain and candidate.mode is not running.chain.mode:
+        steps.append(
+            f"take program {hook.prog_id} off {where} ({running.chain.mode} mode): no program runs now"
+        )
+        steps.append(f"attach the new one ({candidate.mode} mode); if that is refused, the old one again")
+    elif hook:
         steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
     else:
         steps.append(f"attach it to {where} ({candidate.mode} mode), only if the hook is still free")

@@ -10,34 +10,49 @@ the new one.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from xdpchain.advice import Do, advise
-from xdpchain.errors import Cancelled, InvalidInput, NotFound, NotOurs, RaceLost
+from xdpchain.errors import (
+    Cancelled,
+    InvalidInput,
+    KernelRefused,
+    NotFound,
+    NotOurs,
+    RaceLost,
+    XdpChainError,
+)
 from xdpchain.linkage import Built, Linker
 from xdpchain.linkage.freplace import FreplaceLinker
 from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tailcall import RowUpdate, TailcallLinker, in_place
+from xdpchain.linkage.tailcall import RowUpdate, TailcallLinker
+from xdpchain.linkage.tailcall import in_place as row_update
 from xdpchain.maps.filling import Filling
-from xdpchain.model.chain import Chain, Interface, Linkage
+from xdpchain.model.chain import Chain, Linkage, Mode
 from xdpchain.model.running import Running
+from xdpchain.objects.components import with_shared_maps
 from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.netlink import MtuTooLarge, Netlink, NoNativeXdp
 
 from .author import current_author
-from .confirm.arming import Arming, make_way
+from .confirm.arming import WITHOUT_CONFIRM, Arming, make_way
 from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
 
-__all__ = ["LOCK_TIMEOUT", "Change", "Hook", "apply"]
+__all__ = ["LOCK_TIMEOUT", "Change", "Hook", "NativeRefused", "apply"]
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
+SWAPPING = 60.0
+"""Seconds after which a change that waits for nobody, and did not end, is rolled back."""
+
+ANOTHER_NETNS = "its name, path or process leads to another network namespace now"
 TURNED = "its actions or routes were changed since, in its program arrays"
 
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
@@ -49,12 +64,23 @@ LINKERS: dict[Linkage, Callable[[], Linker]] = {
 
 class Change(NamedTuple):
     """A change under way. ``now`` is what runs before it; ``confirm`` is how many seconds the change waits to
-    be confirmed (None: it is final).
+    be confirmed (None: it is final). ``armed``: a rollback may bring ``now`` back.
     """
 
     plan: Plan
     now: Running
     confirm: float | None
+    armed: bool
+
+
+class NativeRefused(Exception):
+    """The kernel or the driver refused native mode, and the plan says that generic will do. Nothing was
+    changed.
+    """
+
+    def __init__(self, plan: Plan, error: XdpChainError) -> None:
+        super().__init__(str(error))
+        self.plan, self.error = plan, error
 
 
 class Hook(Protocol):
@@ -70,19 +96,24 @@ class Hook(Protocol):
 
 
 def apply(
-    plan: Plan,
+    plans: Sequence[Plan],
     *,
-    hooks: Sequence[Hook] = (),
+    hooks: Sequence[Sequence[Hook]],
+    share_maps: bool = False,
     progress: Callable[[str], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
     confirm: float | None = None,
     warn: Callable[[str], None] | None = None,
-) -> Running:
-    """Make the plan's candidate run, and return what runs then (`xdpchain.editing.apply`)."""
-    if plan.empty:
-        return plan.running
-    if plan.only_fills and confirm is not None:
+) -> tuple[Running, ...]:
+    """Make the candidates of all plans run, or none, and return what runs then
+    (`xdpchain.editing.apply_all`). ``hooks`` are those of each plan. Raises NativeRefused, which see.
+    """
+    parts = [_Part(plan, each) for plan, each in zip(plans, hooks, strict=True) if not plan.empty]
+    if not parts:
+        return tuple(plan.running for plan in plans)
+    swapped = [part for part in parts if not part.plan.only_fills]
+    if confirm is not None and len(swapped) < len(parts):
         raise InvalidInput(
             "map entries alone can't wait to be confirmed",
             "a rollback brings back programs, not what maps held",
@@ -90,49 +121,205 @@ def apply(
         )
     require_capabilities()
     tell = progress or (lambda step: None)
-    interface = plan.running.interface
+    # All or none, and old or new, also where this process is killed: then its guardian goes back.
+    whole = len(swapped) > 1 or any(part.plan.moves_mode for part in parts)
     with bpffs.lock(lock_timeout), contextlib.ExitStack() as held:
         tell("compare with what runs")
-        now = _unchanged(plan)
-        make_way(now)
-        for hook in hooks:
-            now = hook.before(Change(plan, now, confirm)) or now
-        change = Change(plan, now, confirm)
-        sweep(interface.ifindex, now.hook.prog_id if now.hook else None)
+        for part in parts:
+            part.netlink = held.enter_context(Netlink(part.interface.netns))
+            part.prepare(confirm, armed=whole or confirm is not None)
         arming = None
-        if confirm is not None:
+        if whole or confirm is not None:
             tell("start the guardian of the rollback")
-            arming = held.enter_context(Arming(confirm, now))
-        # A change that waits to be confirmed needs an old program to go back to.
-        update = in_place(now, plan.candidate) if arming is None else None
-        stays = update is not None or plan.only_fills
+            where = [part.interface for part in swapped]
+            seconds, instead = (
+                (confirm, WITHOUT_CONFIRM) if confirm is not None else (SWAPPING, _apart(swapped))
+            )
+            arming = held.enter_context(Arming(seconds, where, whole=whole, instead=instead))
         try:
-            if now.chain is not None and stays:
-                _change_in_place(now.chain, update, plan.candidate, interface, tell, cancelled)
-            else:
-                _put(interface, now, plan.candidate, tell, cancelled, arming)
+            for part in parts:
+                held.callback(part.close)
+                with part.named(len(parts)):
+                    others = [other.built.chain for other in parts if other.built is not None]
+                    part.build(tell, others, share_maps=share_maps, in_place=arming is None)
+            if cancelled is not None and cancelled():
+                raise Cancelled("the change was cancelled", "nothing was changed")
+            _swap(parts, arming, tell)
         except NotFound:
-            _unchanged(plan)  # what was missing went with the interface, or with the chain: say that instead
+            for part in parts:
+                # What was missing went with the interface, or with the chain: say that instead.
+                _unchanged(part.plan, part.netlink)
             raise
-        forget_settled(netns.inode(interface.netns), interface.ifindex)
-        if now.chain is not None and arming is None and not stays:
+        if arming is not None and confirm is None:
+            arming.keep()
+        elif arming is not None:
+            arming.made()
+        done = {id(part.plan): part.finish(tell, retire=confirm is None) for part in parts}
+    for _, troubles in done.values():
+        for trouble in filter(None, troubles):
+            if warn is not None:
+                warn(trouble)
+    return tuple(done[id(plan)][0] if id(plan) in done else plan.running for plan in plans)
+
+
+def _apart(parts: Sequence[_Part]) -> str:
+    """How to do without a guardian what needs one to be whole."""
+    if len(parts) > 1:
+        return "change one interface at a time"
+    return "unload the chain, and load it in the other mode"
+
+
+def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], None]) -> None:
+    """Pin what outlives us, arm the rollback, and swap everything in; or nothing."""
+    try:
+        for part in parts:
+            with part.named(len(parts)):
+                part.make_ready(tell)
+        if arming is not None:
+            tell("arm the rollback")
+            for part in parts:
+                if part.plan.only_fills:
+                    continue
+                arming.arm(part.now, part.new, part.built.chain if part.built else part.plan.candidate)
+        for part in parts:
+            if len(parts) > 1 and arming is not None and arming.decided:
+                raise RaceLost("the change was rolled back while it was made", todo=advise(Do.READ_AGAIN))
+            with part.named(len(parts)):
+                part.swap(tell)
+    except BaseException:
+        ran = [part for part in parts if part.took_effect()]
+        if len(ran) == len(parts):  # interrupted after the last one
+            raise
+        if arming is not None:
+            # Where the mode changes, the hook may be empty.
+            if ran or any(part.plan.moves_mode for part in parts):
+                arming.roll_back()
+            else:
+                arming.call_off()
+        for part in parts:
+            part.take_back()
+        raise
+
+
+class _Part:
+    """What a change does on one interface."""
+
+    def __init__(self, plan: Plan, hooks: Sequence[Hook]) -> None:
+        self.plan = plan
+        self.interface = plan.running.interface
+        self.now = plan.running
+        self.netlink: Netlink | None = None
+        self.built: Built | None = None
+        self._hooks = hooks
+        self._update: RowUpdate | None = None
+        self._filling = Filling()
+        self._change = Change(plan, plan.running, None, False)
+
+    def prepare(self, confirm: float | None, *, armed: bool) -> None:
+        """Look again, and let the hooks make ready. Raises RaceLost, NotOurs, Busy."""
+        self.now = _unchanged(self.plan, self.netlink)
+        make_way(self.now)
+        for hook in self._hooks:
+            self.now = hook.before(Change(self.plan, self.now, confirm, armed)) or self.now
+        self._change = Change(self.plan, self.now, confirm, armed)
+        sweep(self.interface.ifindex, self.now.hook.prog_id if self.now.hook else None)
+
+    def build(
+        self, tell: Callable[[str], None], others: Sequence[Chain], *, share_maps: bool, in_place: bool
+    ) -> None:
+        """Make the candidate beside what runs; ``others`` are those that were made for other interfaces."""
+        candidate = self.plan.candidate
+        self._update = row_update(self.now, candidate) if in_place else None
+        if self._stays or not candidate.slots:
+            return
+        candidate = with_shared_maps(candidate, others, every=share_maps)
+        tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
+        self.built = LINKERS[candidate.linkage]().build(candidate, self.now, current_author())
+
+    @property
+    def new(self) -> int | None:
+        """The prog id of what is swapped in; None: the hook will be empty."""
+        return None if self.built is None else bpf.prog_info(self.built.program).id
+
+    @property
+    def _mode(self) -> Mode:
+        return (self.built.chain if self.built else self.now.chain or self.plan.candidate).mode
+
+    @property
+    def _stays(self) -> bool:
+        """Whether the program on the hook stays, and is changed by what its maps hold."""
+        return self._update is not None or self.plan.only_fills
+
+    def make_ready(self, tell: Callable[[str], None]) -> None:
+        """Fill maps, and pin what outlives us."""
+        chain = self.built.chain if self.built else self.now.chain
+        if chain is not None and any(slot.entries for slot in self.plan.candidate):
+            tell("set map entries")
+            self._filling.write(chain, self.plan.candidate, self.interface.netns)
+        if self.built is not None:
+            self.built.pin()
+
+    def take_back(self) -> None:
+        """What was made ready, unless it runs."""
+        if not self.took_effect():
+            if self.built is not None:
+                self.built.unpin()
+            self._filling.take_back()
+
+    def close(self) -> None:
+        self._filling.close()
+        if self.built is not None:
+            self.built.close()
+
+    def swap(self, tell: Callable[[str], None]) -> None:
+        """The one step that packets notice."""
+        if self._update is not None:
+            name = self.plan.candidate.slots[self._update.slot].name
+            tell(f"set one row of the program array of {name} (slot {self._update.slot})")
+            self._update.apply()
+        if self._stays:
+            return
+        tell("swap it in" if self.built else "detach")
+        try:
+            swap(self.now, self.built.program if self.built else None, self._mode, self.netlink)
+        except (NoNativeXdp, MtuTooLarge, KernelRefused) as error:
+            if self.plan.best and self._mode is Mode.NATIVE:
+                raise NativeRefused(self.plan, error) from error
+            raise
+
+    def took_effect(self) -> bool:
+        """Whether it was swapped in after all: an interrupt may come between the swap and its return."""
+        return not self._stays and took_effect(self.interface, self._mode, self.new)
+
+    def finish(self, tell: Callable[[str], None], *, retire: bool) -> tuple[Running, list[str]]:
+        """Let go of what ran, unless it may come back; returns what runs, and what went wrong beside."""
+        forget_settled(netns.inode(self.interface.netns), self.interface.ifindex)
+        if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
-            _linker(now.chain.linkage).retire(now)
-        after = look(interface.name, interface.netns)
-        troubles = [hook.after(change, after) for hook in hooks]
-    for trouble in filter(None, troubles):
-        if warn is not None:
-            warn(trouble)
-    return after
+            LINKERS[self.now.chain.linkage]().retire(self.now)
+        after = look(self.interface.name, self.interface.netns, through=self.netlink)
+        return after, [hook.after(self._change, after) for hook in self._hooks]
+
+    @contextlib.contextmanager
+    def named(self, parts: int) -> Iterator[None]:
+        """Says in an error which of several interfaces it is about."""
+        try:
+            yield
+        except XdpChainError as error:
+            if parts > 1 and str(self.interface) not in error.what:
+                error.what = f"{self.interface}: {error.what}"
+            raise
 
 
-def _unchanged(plan: Plan) -> Running:
+def _unchanged(plan: Plan, netlink: Netlink | None) -> Running:
     """What runs now, if it is what the plan was made from. Raises RaceLost, NotOurs."""
     interface = plan.running.interface
-    now = look(interface.name, interface.netns)
+    now = look(interface.name, interface.netns, through=netlink)
     if now.identity != plan.running.identity:
         why = author_of(now) if now.identity[:2] != plan.running.identity[:2] else TURNED
-        if plan.running.armed is not None and now.settled is not None:
+        if now.device.netns_inode != plan.running.device.netns_inode:
+            why = ANOTHER_NETNS
+        elif plan.running.armed is not None and now.settled is not None:
             why = f"{now.settled.outcome.text} meanwhile; {why}"
         raise RaceLost(
             f"{interface} does not run what this change was made from",
@@ -143,80 +330,3 @@ def _unchanged(plan: Plan) -> Running:
     if not now.editable and plan.adopts is None:  # its pins were removed meanwhile
         raise NotOurs(f"{interface} can't be changed any more", now.note, now.todo)
     return now
-
-
-def _put(
-    interface: Interface,
-    now: Running,
-    candidate: Chain,
-    tell: Callable[[str], None],
-    cancelled: Callable[[], bool] | None,
-    arming: Arming | None,
-) -> None:
-    """Build the candidate, arm its rollback, and swap it in; or take off what runs, for an empty one."""
-    with contextlib.ExitStack() as held:
-        filling = held.enter_context(Filling())
-        built: Built | None = None
-        new: int | None = None
-        if candidate.slots:
-            tell(f"load and link {len(candidate)} slots ({candidate.linkage})")
-            built = _linker(candidate.linkage).build(candidate, now, current_author())
-            held.callback(built.close)
-            new = bpf.prog_info(built.program).id
-        chain = built.chain if built else now.chain or candidate
-        if cancelled is not None and cancelled():
-            raise Cancelled("the change was cancelled", "nothing was changed")
-        try:
-            if built is not None:
-                _fill(filling, built.chain, candidate, interface, tell)
-                built.pin()
-            if arming is not None:
-                tell("arm the rollback")
-                arming.arm(new, built.chain if built else candidate)
-            tell("swap it in" if built else "detach")
-            swap(now, built.program if built else None, chain.mode)
-        except BaseException:
-            if not took_effect(interface, chain.mode, new):
-                if arming is not None:
-                    arming.call_off()
-                if built is not None:
-                    built.unpin()
-                filling.take_back()
-            raise
-
-
-def _change_in_place(
-    chain: Chain,
-    update: RowUpdate | None,
-    candidate: Chain,
-    interface: Interface,
-    tell: Callable[[str], None],
-    cancelled: Callable[[], bool] | None,
-) -> None:
-    """Make the candidate run without another program: by what maps hold, and by one update of a program
-    array.
-    """
-    if cancelled is not None and cancelled():
-        raise Cancelled("the change was cancelled", "nothing was changed")
-    with Filling() as filling:
-        _fill(filling, chain, candidate, interface, tell)
-        if update is None:
-            return
-        tell(f"set one row of the program array of {candidate.slots[update.slot].name} (slot {update.slot})")
-        try:
-            update.apply()
-        except BaseException:
-            filling.take_back()
-            raise
-
-
-def _fill(
-    filling: Filling, chain: Chain, candidate: Chain, interface: Interface, tell: Callable[[str], None]
-) -> None:
-    if any(slot.entries for slot in candidate):
-        tell("set map entries")
-        filling.write(chain, candidate, interface.netns)
-
-
-def _linker(linkage: Linkage) -> Linker:
-    return LINKERS[linkage]()

@@ -22,9 +22,19 @@ from dataclasses import dataclass, replace
 from operator import add, itemgetter
 
 from xdpchain.errors import InvalidInput
-from xdpchain.model.chain import Chain
-from xdpchain.model.counting import COUNTER, Counting, Layout, SlotKey, Source, Terms, slot_key
+from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.counting import (
+    COUNTER,
+    NOTHING,
+    Counting,
+    Layout,
+    SlotKey,
+    Source,
+    Terms,
+    slot_key,
+)
 from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
+from xdpchain.model.manifest import Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.grace import wait_for_packets
@@ -43,7 +53,9 @@ __all__ = [
     "counter_layout",
     "counters_for",
     "describe",
+    "going_on",
     "make_counters",
+    "read_counting",
     "row_layout",
     "share_with",
     "sites_sum",
@@ -57,6 +69,9 @@ ROWS = 21
 ROW_SIZE = CODES * COUNTER
 STRIDE = ROWS * ROW_SIZE + 32
 """Bytes of one CPU's counters in rows: ``struct cpu_counts`` of bpf/include/counters.h."""
+
+MOST_NOTED = 1 << 20
+"""Bytes of a description."""
 
 CACHE_LINE = 64
 BPF_F_MMAPABLE = 1 << 10
@@ -123,16 +138,16 @@ class OwnCounters:
 
 
 def counters_for(
-    layout: Layout, running: Running, held: contextlib.ExitStack, *, elements: int
+    layout: Layout, counting: Counting | None, held: contextlib.ExitStack, *, elements: int
 ) -> OwnCounters:
-    """The running chain's map, if what it counts means the same, or a new one. ``elements`` is 1 for a map
+    """The map of what runs, if what it counts means the same, or a new one. ``elements`` is 1 for a map
     that a program addresses directly, or else the number of CPUs.
     """
     size = layout.stride * possible_cpus() // elements
-    counting = running.counting
-    if counting is not None and counting.own is not None and counting.own_layout == layout:
+    kept = next((one.map_id for one in counting.current if one.layout == layout), None) if counting else None
+    if kept is not None:
         try:
-            fd = held.enter_context(bpf.map_by_id(counting.own))
+            fd = held.enter_context(bpf.map_by_id(kept))
             info = bpf.map_info(fd)
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the running chain's counters can't be opened") from error
@@ -143,18 +158,24 @@ def counters_for(
     return OwnCounters(fd, bpf.map_info(fd).id, layout, True)
 
 
+def going_on(candidate: Chain, running: Running) -> Counting | None:
+    """What counts go on in the candidate; None where nothing counts."""
+    if running.counting is None or running.chain is None:
+        return None
+    return running.counting.keeping(set(map(slot_key, candidate)) & set(map(slot_key, running.chain)))
+
+
 def describe(
-    program: bpf.Fd, own: OwnCounters, candidate: Chain, running: Running, held: contextlib.ExitStack
+    program: bpf.Fd, own: OwnCounters, before: Counting | None, held: contextlib.ExitStack
 ) -> tuple[Counting, int]:
-    """Hang on the program what its counts are made of, and the maps that they are in; also returns the map
-    id of the description. Raises BpfError, InvalidInput.
+    """Hang on the program what its counts are made of, the maps of what counted ``before`` too; also returns
+    the map id of the description. Raises BpfError, InvalidInput.
     """
     source = Source(own.map_id, own.layout)
-    if running.counting is None or running.chain is None:
+    if before is None:
         counting = Counting(own.map_id, own.map_id, (source,))
     else:
-        stays = {slot_key(slot) for slot in candidate} & {slot_key(slot) for slot in running.chain}
-        counting = _folded(running.counting.keeping(stays), running.counting.own)
+        counting = _folded(before)
         others = tuple(one for one in counting.sources if one.map_id != own.map_id)
         counting = replace(counting, own=own.map_id, sources=(source, *others))
         for one in others:
@@ -169,20 +190,50 @@ def share_with(running: Running, own: OwnCounters) -> None:
     """Let the program that runs now know the new one's counters, lest what is counted there is forgotten if
     it comes back. Harmless if it does not, or if nothing was ever counted. Raises BpfError.
     """
-    counting, hook = running.counting, running.hook
-    if counting is None or hook is None or not own.fresh:
+    counting, hook, chain = running.counting, running.hook, running.chain
+    if counting is None or hook is None or chain is None or not own.fresh:
         return
     added = Counting(counting.origin, None, (Source(own.map_id, own.layout),))
-    with bpf.prog_by_id(hook.prog_id) as program, blobs.make(COUNTS, added.encode()) as blob:
-        bpf.prog_bind_map(program, own.fd)
-        bpf.prog_bind_map(program, blob)
+    programs = [hook.prog_id]
+    if running.linkage is Linkage.FREPLACE:  # its dispatcher may have one map only, and its components count
+        counted = [slot for slot in chain if slot_key(slot) in own.layout.slots]
+        programs = [slot.id for slot in counted if slot.id is not None and counting.counts(slot_key(slot))]
+    with blobs.make(COUNTS, added.encode()) as blob:
+        for number in programs:
+            with bpf.prog_by_id(number) as program:
+                bpf.prog_bind_map(program, own.fd)
+                bpf.prog_bind_map(program, blob)
 
 
-def _folded(counting: Counting, running_map: int | None) -> Counting:
+def read_counting(carried: Manifest, map_ids: Sequence[int], carrier: str) -> Counting | None:
+    """Where the counts are of a program with these maps, by the manifest in the map called ``carrier``; None
+    if it does not count. Raises BpfError, InvalidInput.
+    """
+    own = carried.counters_map
+    if own is None:
+        return None
+    if carried.counts_map is None:  # as earlier versions count
+        counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
+    else:
+        counting = blobs.decoded(carried.counts_map, Counting.decode, MOST_NOTED)
+    # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
+    later = []
+    for number in reversed(map_ids):
+        with bpf.map_by_id(number) as fd:
+            name = bpf.map_info(fd).name
+        if name == COUNTS and number != carried.counts_map:
+            later.append(blobs.decoded(number, Counting.decode, MOST_NOTED))
+        if name == carrier:
+            break
+    return counting.joined(later)
+
+
+def _folded(counting: Counting) -> Counting:
     """The same with maps added up that only programs before the running one counted in, where there are
     many.
     """
-    older = [source for source in counting.sources if source.map_id != running_map]
+    current = {source.map_id for source in counting.current}
+    older = [source for source in counting.sources if source.map_id not in current]
     if len(older) < FOLD_AT:
         return counting
     wait_for_packets()  # a packet may still be on its way through the program before this one
@@ -197,7 +248,7 @@ def _folded(counting: Counting, running_map: int | None) -> Counting:
             slots[key] = slots.get(key, SlotCounts()).plus(row)
         for named, counts in by_site.items():
             sites[named] = sites_sum(sites.get(named, {}), counts)
-    kept = tuple(source for source in counting.sources if source.map_id == running_map)
+    kept = tuple(source for source in counting.sources if source.map_id in current)
     return replace(counting, sources=kept, slots=slots, verdict=verdict, sites=sites)
 
 
@@ -240,8 +291,7 @@ class CountedMap:
         """
         plan = self._plans.get(slots)
         if plan is None:
-            nothing: Terms = ((),) * CODES
-            terms = (self._layout.verdict, *(self._layout.slots.get(slot, nothing) for slot in slots))
+            terms = (self._layout.verdict, *(self._layout.slots.get(slot, NOTHING) for slot in slots))
             # In many chains all slots are told by the same counters.
             unique = list(dict.fromkeys(terms))
             sums = [_Sum(some, self._words.size // 8) for some in unique]
@@ -254,6 +304,11 @@ class CountedMap:
         self._last = total = (*total, 0)
         found = [one.of(total) for one in plan[0]]
         return [found[which] for which in plan[1]]
+
+    def read_cpus(self) -> list[SlotCounts]:
+        """What the chain returned, CPU by CPU."""
+        row = _Sum(self._layout.verdict, self._words.size // 8)
+        return [row.of((*self._words.unpack_from(self._map, start), 0)) for start in self._starts]
 
     def read_sites(self) -> dict[tuple[SlotKey, str], SiteCounts]:
         """What was counted by site when `read` looked last, by slot and `SiteTerms.name`: a part of that."""

@@ -2,8 +2,9 @@
 """A component as a program of type EXT: loaded to replace a dispatcher's function, or taken as it runs.
 
 What a fresh process needs to know of a component that we loaded hangs on the component itself, in frozen
-maps bound to it: its slot in a manifest's form, and its object file. The dispatcher may have no map but its
-configuration, and whoever builds the next dispatcher, libxdp too, attaches the same component again.
+maps bound to it: its slot in a manifest's form, its object file, and, where it counts for itself
+(`self_counting`), where its counts are. The dispatcher may have no map but its configuration, and whoever
+builds the next dispatcher, libxdp too, attaches the same component again.
 """
 
 from __future__ import annotations
@@ -16,16 +17,30 @@ from functools import partial
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
+from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
-from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.counting import Counting
+from xdpchain.model.manifest import PLAIN, Author, Manifest
+from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
 
-from .compile import Target, explain, main_program, map_key, open_maps, shape
+from .compile import (
+    Target,
+    explain,
+    main_program,
+    map_key,
+    open_maps,
+    rehearse_load,
+    shape,
+    unit_of,
+)
+from .counting import OwnCounters, counters_for, describe, going_on
 from .dispatcher.attached import ORIGIN
 from .dispatcher.stand_in import load_stand_in
-from .linkable_slots import kept_maps, object_bytes
+from .linkable_slots import kept_maps, object_bytes, shared_maps
+from .self_counting import Place, counts_of, load_counting, uncountable
 
 __all__ = ["Extension", "ExtensionLoader"]
 
@@ -39,25 +54,36 @@ and the programs of its program arrays have to agree with it.
 
 @dataclass
 class Extension:
-    """A loaded component: its slot with the kernel's facts, its program, and, if it was loaded just now, the
-    maps to pin: program arrays by map id, and (map, path) for those that the object wants pinned by name.
-    ``kept`` is the component of a slot that is off: ``program`` then stands in for it.
+    """A loaded component: its slot with the kernel's facts, its program, and, if it was loaded just now, its
+    counters if it counts, why not if it should, and the maps to pin: program arrays by map id, and (map,
+    path) for those that the object wants pinned by name. ``kept`` is the component of a slot that is off:
+    ``program`` then stands in for it.
     """
 
     slot: Slot
     program: bpf.Fd
+    counters: OwnCounters | None = None
+    form: str = ""
+    form_reason: str = ""
     arrays: dict[int, bpf.Fd] = field(default_factory=dict)
     pins: list[tuple[bpf.Fd, str]] = field(default_factory=list)
     kept: bpf.Fd | None = None
 
 
 class ExtensionLoader:
-    """Turns the slots of one chain into extensions; what they hold is closed with ``held``."""
+    """Turns the slots of one chain into extensions, which take the place of what is ``running``; what they
+    hold is closed with ``held``. ``counting``: those that are loaded count for themselves.
+    """
 
-    def __init__(self, held: contextlib.ExitStack, author: Author) -> None:
+    def __init__(
+        self, held: contextlib.ExitStack, author: Author, running: Running, *, counting: bool
+    ) -> None:
         self._held = held
         self._author = author
+        self._running = running
+        self._counting = counting
         self._siblings: dict[str, dict[str, bpf.Fd]] = {}
+        self._maps_of: dict[str, Mapping[str, bpf.Fd]] = {}
         self._objects: dict[str, int] = {}
 
     def take(self, slot: Slot) -> Extension | None:
@@ -74,11 +100,13 @@ class ExtensionLoader:
             return None
         if component.object is not None and component.object.map_id is not None:
             self._objects[component.object.sha256] = component.object.map_id
-        if component.instance:
-            self._siblings.setdefault(component.instance, {}).update(self._open(component))
+        if component.instance or component.maps:
+            maps = self._maps_of[slot.key] = self._open(component)
+            if component.instance:
+                self._siblings.setdefault(component.instance, {}).update(maps)
         return Extension(slot, program)
 
-    def load(self, slot: Slot, target: Target) -> Extension:
+    def load(self, slot: Slot, target: Target, function: int) -> Extension:
         """Load the slot's component from its object file, with the maps that it names. Raises LinkRefused,
         KernelRefused, InvalidInput.
         """
@@ -90,8 +118,10 @@ class ExtensionLoader:
                 "Load it again from its object file",
             )
         siblings = self._siblings.setdefault(component.instance, {}) if component.instance else {}
-        reuse = siblings | kept_maps(component, self._open(component))
-        extension, maps = self._load(slot, object_bytes(component.object), reuse, target)
+        kept = kept_maps(component, self._open(component))
+        reuse = siblings | kept | shared_maps(component, self._maps_of)
+        extension, maps = self._load(slot, object_bytes(component.object), reuse, target, function)
+        self._maps_of[slot.key] = maps
         siblings.update(maps)
         return self._furnish(extension)
 
@@ -115,9 +145,11 @@ class ExtensionLoader:
         return maps
 
     def _load(
-        self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target
+        self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target, function: int
     ) -> tuple[Extension, dict[str, bpf.Fd]]:
         component = slot.component
+        label = component.object.path if component.object and component.object.path else component.name
+        rehearse_load(component, data, reuse, FRAGS, label, target=target)
         with Object(data, component.name) as opened:
             pins = shape(opened, component, reuse, FRAGS, target=target)
             try:
@@ -125,14 +157,18 @@ class ExtensionLoader:
             except LoadFailed as error:
                 raise _refused(error, component, data, reuse, target) from error
             program = main_program(opened, component)
-            info = bpf.prog_info(program.fd)
             maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
             for fd in maps.values():
                 self._held.callback(fd.close)
-            names = {one.fd: map_key(one) for one in opened.maps()}
-            used = {names[fd] for _, fd in instructions.map_references(program.instructions())}
-            kept = bpf.Fd(os.dup(program.fd))
-            self._held.callback(kept.close)
+            unit = unit_of(opened, program, frags=component.frags)
+            used = {name for _, name in unit.references}
+            kept = self._held.enter_context(bpf.Fd(os.dup(program.fd)))
+        extension = Extension(slot, kept, form=PLAIN)
+        if self._counting:
+            extension.form_reason = uncountable(component, data, unit)
+            if not extension.form_reason:
+                self._let_count(extension, unit, maps, Place(target.dispatcher, function))
+        info = bpf.prog_info(extension.program)
         loaded = replace(
             component,
             id=info.id,
@@ -143,12 +179,34 @@ class ExtensionLoader:
             unit_map=None,
         )
         kinds = {name: bpf.map_info(maps[name]) for name in used}
-        return Extension(
-            replace(slot, component=loaded, row=None, program=None),
-            kept,
-            {i.id: maps[name] for name, i in kinds.items() if i.type == bpf.MapType.PROG_ARRAY},
-            [(maps[name], path) for name, path in pins if name in used],
-        ), maps
+        extension.slot = replace(slot, component=loaded, row=None, program=None)
+        extension.arrays = {i.id: maps[name] for name, i in kinds.items() if i.type == bpf.MapType.PROG_ARRAY}
+        extension.pins = [(maps[name], path) for name, path in pins if name in used]
+        return extension, maps
+
+    def _let_count(
+        self, extension: Extension, unit: LinkableProgram, maps: Mapping[str, bpf.Fd], place: Place
+    ) -> None:
+        """Put a program that counts in the place of the plain one, if the kernel takes it."""
+        slot, plain = extension.slot, extension.program
+        counters = counters_for(counts_of(slot), self._running.counting, self._held, elements=1)
+        loaded = load_counting(slot.component, unit, maps, counters, place)
+        extension.form_reason = loaded.reason
+        if loaded.program is None:
+            return
+        extension.program = self._held.enter_context(loaded.program)
+        extension.counters, extension.form = counters, loaded.form
+        try:
+            # libbpf binds maps that no instruction names, as those with a program's constants.
+            for number in set(bpf.prog_map_ids(plain)) - set(bpf.prog_map_ids(extension.program)):
+                with bpf.map_by_id(number) as fd:
+                    bpf.prog_bind_map(extension.program, fd)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, f"the maps of {slot.name} can't be kept") from error
+
+    def _counted_before(self, slot: Slot) -> Counting | None:
+        before = going_on(Chain((slot,)), self._running)
+        return None if before is None else before.of_slot((slot.key, False))
 
     def _furnish(self, extension: Extension) -> Extension:
         """Hang the object file and the manifest on the component, never on the dispatcher."""
@@ -161,7 +219,18 @@ class ExtensionLoader:
             self._objects[source.sha256] = number
             source = replace(source, map_id=number, data=None)
             slot = replace(slot, component=replace(slot.component, object=source))
-            origin = Manifest(Chain((slot,), Linkage.FREPLACE, counters=False), self._author)
+            own, counts_map = extension.counters, None
+            if own is not None:
+                before = self._counted_before(slot)
+                _, counts_map = describe(extension.program, own, before, self._held)
+            origin = Manifest(
+                Chain((slot,), Linkage.FREPLACE, counters=False),
+                self._author,
+                counters_map=None if own is None else own.map_id,
+                counts_map=counts_map,
+                form=extension.form,
+                form_reason=extension.form_reason,
+            )
             self._bind(extension.program, None, ORIGIN, origin.encode)
         except bpf.BpfError as error:
             raise bpf.refusal(error, f"{slot.name}'s description can't be stored in the kernel") from error

@@ -15,9 +15,10 @@ from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenied, XdpChainError
-from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import loading_order
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
@@ -25,10 +26,12 @@ from xdpchain.sys.trusted_directory import Untrusted
 
 from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
 from .compile import Target
+from .counting import share_with
+from .dispatcher.attached import labels_of, shall_count
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
 from .dispatcher.installed import EMITTED, emitted_version
-from .dispatcher.shadow import leave_note
+from .dispatcher.shadow import leave_labels, leave_note
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
 from .probe import probe_freplace
@@ -43,14 +46,14 @@ class FreplaceChain:
         self,
         program: bpf.Fd,
         chain: Chain,
-        ifindex: int,
+        running: Running,
         extensions: Sequence[Extension],
         links: Sequence[bpf.Fd],
         release: contextlib.ExitStack,
     ) -> None:
         self.program = program
         self.chain = chain
-        self._ifindex = ifindex
+        self._running = running
         self._extensions = extensions
         self._links = links
         self._release = release
@@ -58,7 +61,7 @@ class FreplaceChain:
 
     def pin(self) -> None:
         require_lasting(bpffs.find(), "a dispatcher's links", "use --linkage static")
-        directory = bpffs.make_dispatch_dir(self._ifindex, bpf.prog_info(self.program).id)
+        directory = bpffs.make_dispatch_dir(self._running.interface.ifindex, bpf.prog_info(self.program).id)
         self._undo.append(lambda: bpffs.remove_dispatch_dir(directory))
         try:
             with bpffs.open_dispatch_dir(directory) as opened:
@@ -69,6 +72,14 @@ class FreplaceChain:
             raise bpf.refusal(error, f"the chain can't be pinned in {directory.path}") from error
         for extension in self._extensions:
             self._pin_maps(extension)
+        # Last, for a map that is bound to a program stays: a change that can't be pinned leaves none behind.
+        for extension in self._extensions:
+            if extension.counters is not None:
+                try:
+                    share_with(self._running, extension.counters)
+                except bpf.BpfError as error:
+                    what = "the running chain's counts can't be told of the new ones"
+                    raise bpf.refusal(error, what) from error
 
     def _pin_maps(self, extension: Extension) -> None:
         number = extension.slot.component.id
@@ -98,30 +109,36 @@ class FreplaceLinker:
     def build(self, candidate: Chain, running: Running, author: Author) -> FreplaceChain:
         bpffs.find()  # without it there is no place for the pins: say so before anything is loaded
         with contextlib.ExitStack() as held:
-            loader = ExtensionLoader(held, author)
-            taken = [loader.take(slot) for slot in candidate.slots]
+            loader = ExtensionLoader(held, author, running, counting=candidate.counters)
+            taken = [
+                None if _turns(slot, candidate, running) else loader.take(slot) for slot in candidate.slots
+            ]
             config = _config(candidate, running)
             dispatcher = load_dispatcher(config)
             held.callback(dispatcher.close)
             functions = function_ids(dispatcher)
-            extensions, links = [], []
-            for i, slot in enumerate(candidate.slots):
+            extensions: dict[int, Extension] = {}
+            links: dict[int, bpf.Fd] = {}
+            for i in loading_order(candidate.slots):
+                slot = candidate.slots[i]
                 function = slot_function(i, config.slots)
                 target = Target(dispatcher, function)
                 with _explained():
-                    extension = taken[i] or loader.load(slot, target)
+                    extension = taken[i] or loader.load(slot, target, functions[function])
                     if slot.off:
                         extension = loader.switched_off(extension, target)
                     link = _attach(extension, dispatcher, functions[function])
                 held.callback(link.close)
+                if not slot.off:
+                    _note_labels(extension, dispatcher)
                 if slot.shadow and not slot.off:
                     _note_actions(extension, dispatcher)
-                extensions.append(extension)
-                links.append(link)
-            slots = tuple(extension.slot for extension in extensions)
+                extensions[i], links[i] = extension, link
+            made = [extensions[i] for i in range(len(extensions))]
+            slots = tuple(extension.slot for extension in made)
             chain = replace(candidate, slots=slots, bare=False, dispatcher_version=config.version)
-            ifindex = running.interface.ifindex
-            return FreplaceChain(dispatcher, chain, ifindex, extensions, links, held.pop_all())
+            attached = [links[i] for i in range(len(links))]
+            return FreplaceChain(dispatcher, chain, running, made, attached, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is None or running.chain is None:
@@ -132,6 +149,16 @@ class FreplaceLinker:
             directory = bpffs.dispatch_dir(running.interface.ifindex, running.dispatcher.id)
             bpffs.remove_dispatch_dir(directory)
         release_arrays(pinned_for(running.chain))
+
+
+def _turns(slot: Slot, candidate: Chain, running: Running) -> bool:
+    """Whether a component that runs has to be loaded anew, for its counters are switched on or off."""
+    if running.chain is None or candidate.counters == running.chain.counters or slot.id is None:
+        return False
+    try:
+        return shall_count(slot.id) not in (None, candidate.counters)
+    except bpf.BpfError:
+        return False  # it is gone, and loaded anew anyway
 
 
 def _config(candidate: Chain, running: Running) -> DispatcherConfig:
@@ -152,6 +179,15 @@ def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:
     except bpf.BpfError as error:
         what = f"the actions of {extension.slot.name} can't be kept while it is in shadow"
         raise bpf.refusal(error, what) from error
+
+
+def _note_labels(extension: Extension, dispatcher: bpf.Fd) -> None:
+    made_for, number, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
+    try:
+        if number is not None and labels_of(number, made_for) != labels:
+            leave_labels(extension.program, made_for, labels)
+    except bpf.BpfError as error:
+        raise bpf.refusal(error, f"the labels of {extension.slot.name} can't be kept") from error
 
 
 @contextlib.contextmanager

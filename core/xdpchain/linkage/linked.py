@@ -17,7 +17,7 @@ from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 
 from .arrays import pin_arrays, remove_array_pins
-from .counting import OwnCounters, describe, share_with
+from .counting import OwnCounters, describe, going_on, share_with
 from .linkable_slots import Part, object_bytes
 from .map_pins import pin_map
 
@@ -120,7 +120,7 @@ def bind_metadata(
         counting = counts_map = own = None
         if counters is not None:
             own = counters.map_id
-            counting, counts_map = describe(program, counters, chain, running, held)
+            counting, counts_map = describe(program, counters, going_on(chain, running), held)
         whole = replace(manifest, chain=chain, counters_map=own, arrays=numbers, counts_map=counts_map)
         # Last, for there it is looked for.
         bind(program, None, MANIFEST, whole.encode, held)

@@ -17,7 +17,6 @@ import contextlib
 import errno
 import re
 import struct
-from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -25,21 +24,18 @@ from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
-from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
-from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
-from xdpchain.bytecode.instructions import Instruction, decode, function_starts, instructions, patch_maps
+from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
-from xdpchain.bytecode.weaving import LineRecord, complete_lines
+from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import LinkRefused, XdpChainError
-from xdpchain.model.chain import Chain, Component
-from xdpchain.model.flow import code_of, counted_ways, kind_of, ways_of
+from xdpchain.model.chain import Chain, Component, Linkage
+from xdpchain.model.flow import counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
-from xdpchain.objects.verdicts import sites_name, sites_of_linkable
+from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import blobs, bpf, shipped
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
@@ -54,11 +50,12 @@ from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import MAIN
-from .linkable_slots import Part, gather_parts
+from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
+from .members import Described, Exits, exits_of, is_called, member_of, patched
 from .policing import VIOLATIONS, ring_for
 from .tap import FILTER, Tap
-from .threading import CountInto, Form, Functions, Member, Threaded, thread
+from .threading import CountInto, Form, Functions, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
@@ -151,33 +148,6 @@ class _Made:
     entered: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """BTF, the types of functions by (owner, old index), and the source lines of each owner."""
-
-    btf: bytes
-    functions: Mapping[Hashable, int]
-    lines: Mapping[Hashable, Sequence[LineRecord]]
-
-    def functions_of(self, threaded: Threaded) -> dict[int, int]:
-        """The types of a program's functions by index, in order."""
-        labels = threaded.assembled.labels
-        placed = {labels[name]: number for name, number in self.functions.items() if name in labels}
-        return dict(sorted((placed | {0: self.functions["main"]}).items()))
-
-    def lines_of(self, threaded: Threaded) -> list[LineRecord]:
-        """Where each source line begins in it."""
-        found: list[LineRecord] = []
-        starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
-        for index, (owner, at) in sorted(threaded.origins.items()):
-            place = bisect_right(starts.get(owner, []), at) - 1
-            if place >= 0:
-                line = self.lines[owner][place]
-                if not found or found[-1] != line._replace(insn=found[-1].insn):
-                    found.append(line._replace(insn=index))
-        return found
-
-
 class _Linking:
     """One chain on its way into one program, in whichever form the kernel takes."""
 
@@ -197,35 +167,31 @@ class _Linking:
         self._frags = all(part.slot.component.frags for part in parts)
         # What is off is no part of the program, and so no reason for anything.
         self._on = [part for part in parts if not part.slot.off]
-        # One that makes tail calls can't be inlined: what it calls would return to the kernel.
-        self._called = [
-            part for part in self._on if own_tail_calls(part.unit.instructions) or not part.unit.stack
-        ]
+        self._called = [part for part in self._on if is_called(part.unit)]
         self._running = running
         self.counters: OwnCounters | None = None
         self._counted: dict[tuple[int, int], dict[int | None, int]] = {}
-        self._members: list[_Exits] = []
+        self._exits: list[Exits] = []
         self._ring = ring_for(chain, running, held)
 
     def _lay_out(self, *, sited: bool) -> None:
         """Unfold the components, with what tells their verdict sites apart if ``sited``, and make counters
         for that.
         """
-        self._members = [
-            _Exits(None) if part in self._called or part.slot.off else _unfolded(part.unit, sited=sited)
-            for part in self._parts
+        self._exits = [
+            Exits(None) if part.slot.off else exits_of(part.unit, sited=sited) for part in self._parts
         ]
         if not self._chain.counters:
             return
-        lengths = [_keeps_length(part) for part in self._parts]
-        possible = [one.kinds() for one in self._members]
+        lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
+        possible = [one.kinds() for one in self._exits]
         sites = [
             (sites_name(part.unit) if sited else "", one)
             for part, one in zip(self._parts, possible, strict=True)
         ]
         sums = not self._trial
         self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
-        self.counters = counters_for(layout, self._running, self._held, elements=1)
+        self.counters = counters_for(layout, self._running.counting, self._held, elements=1)
 
     def load(self) -> _Made:
         """Raises an XdpChainError."""
@@ -241,16 +207,16 @@ class _Linking:
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
+        described = self._described()
         before: bool | None = None
         for form, sited in forms:
             if sited is not before:
                 self._lay_out(sited=sited)
                 before = sited
-            threaded = self._threaded(form)
+            threaded = self._threaded(form, described)
             if threaded is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
                 continue
-            described = self._described()
             try:
                 return _Made(self._load(threaded, described), form, reason, threaded.slots)
             except bpf.BpfError as error:
@@ -263,7 +229,7 @@ class _Linking:
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
-    def _threaded(self, form: Form) -> Threaded | None:
+    def _threaded(self, form: Form, described: Described) -> Threaded | None:
         follow = self._follow()
         report = None
         if self._ring is not None:
@@ -274,7 +240,10 @@ class _Linking:
         if self.counters is not None:
             stride, cpus = self.counters.layout.stride, possible_cpus()
             counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
-        members = [self._member(form, *one) for one in zip(self._parts, self._members, strict=True)]
+        members = [
+            member_of(part.unit, part.maps, form, exits, described.shifts[i])
+            for i, (part, exits) in enumerate(zip(self._parts, self._exits, strict=True))
+        ]
         return thread(
             members,
             ways_of(self._chain),
@@ -284,16 +253,6 @@ class _Linking:
             follow=follow,
             report=report,
         )
-
-    def _member(self, form: Form, part: Part, exits: _Exits) -> Member:
-        code = patched(part.unit, part.maps)
-        unfolded = exits.unfolded
-        if form is Form.CALLS or unfolded is None:
-            return Member(code, 0, None)
-        if form is Form.INLINED:
-            unfolded = unfold(_main(part.unit), reach=0)
-        stack = main_stack(part.unit.instructions, part.unit.stack[0])
-        return Member(code, stack, replace(unfolded, lines=decode(code)[: len(unfolded.lines)]), exits.sites)
 
     def _follow(self) -> Functions | None:
         if self._tap is None:
@@ -307,7 +266,7 @@ class _Linking:
         code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
-    def _described(self) -> _Described:
+    def _described(self) -> Described:
         """What the kernel is told of it. Each part's own types are shifted; each component's main is a global
         function with the dispatcher's prototype, whatever its author called the type of its argument.
         """
@@ -330,17 +289,17 @@ class _Linking:
         shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
         lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        moved: dict[Hashable, int] = {}
         for owner, unit in units:
             shift, strings = next(shifts) if unit.btf else (0, 0)
+            moved[owner] = shift
             lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
         records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return _Described(merged.data, records, lines)
+        return Described(merged.data, records, lines, moved)
 
-    def _load(self, threaded: Threaded, described: _Described, **options: Any) -> bpf.Fd:
-        functions = described.functions_of(threaded)
-        lines = complete_lines(described.lines_of(threaded), functions)
+    def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()
         with bpf.btf_load(described.btf) as btf_fd:
             return bpf.prog_load(
@@ -351,12 +310,12 @@ class _Linking:
                 attach_type=ATTACH_TYPE_XDP,
                 flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
                 btf_fd=btf_fd.fileno(),
-                func_info=b"".join(struct.pack("<II", *record) for record in functions.items()),
-                line_info=b"".join(struct.pack("<IIII", *record) for record in lines),
+                func_info=described.func_info(threaded),
+                line_info=described.line_info(threaded),
                 **options,
             )
 
-    def _log(self, threaded: Threaded, described: _Described) -> str:
+    def _log(self, threaded: Threaded, described: Described) -> str:
         try:
             self._load(threaded, described, log_level=1, log_size=1 << 24).close()
         except bpf.BpfError as error:
@@ -395,50 +354,16 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
         raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
 
 
-def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> bytes:
-    """A unit's instructions with descriptors of this process."""
-    descriptors = {name: fd.fileno() for name, fd in maps.items()}
-    return patch_maps(unit.instructions, unit.references, descriptors)
-
-
-@dataclass(frozen=True, slots=True)
-class _Exits:
-    """A component's main function unfolded (None: it is called), and how its exits tell its sites."""
-
-    unfolded: Unfolded | None
-    sites: ExitSites = NOWHERE
-
-    def kinds(self) -> dict[int, frozenset[int | None]]:
-        """Which kinds of codes it may return, and the sites that may decide each."""
-        found: dict[int, set[int | None]] = {}
-        for end in self.unfolded.exits if self.unfolded is not None else (Exit(None),):
-            for kind in kind_of(end.code):
-                code = end.code if end.code is not None else code_of(kind)
-                found.setdefault(kind, set()).add(self.sites.site(end, code))
-        return {kind: frozenset(sites) for kind, sites in found.items()}
-
-
-@lru_cache(maxsize=64)
-def _unfolded(unit: LinkableProgram, *, sited: bool) -> _Exits:
-    """For an edit in a process that lives on: most of a chain's components are what they were."""
-    able = exit_sites(sites_of_linkable(unit)) if sited else ()
-    unfolded = unfold(_main(unit), marks=[one.marks for one in able])
-    return _Exits(unfolded, next((one for one in able if one.marks == unfolded.marks), NOWHERE))
-
-
-def _main(unit: LinkableProgram) -> Sequence[Instruction]:
-    return decode(unit.instructions)[: main_length(unit.instructions)]
-
-
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)
 
 
-def _keeps_length(part: Part) -> bool:
+@lru_cache(maxsize=64)
+def _keeps_length(code: bytes) -> bool:
     """Whether a component never changes the length of a packet. Of functions of the kernel nobody knows."""
     return not any(
         line.code == op.CALL
         and (line.source == op.CALL_KFUNC or (line.source == op.CALL_HELPER and line.immediate in RESIZING))
-        for _, line in instructions(part.unit.instructions)
+        for _, line in instructions(code)
     )
 
 
@@ -451,8 +376,12 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
-            f"the components share the dispatcher's stack of 512 bytes ({verdict}); alone they use: {stacks}"
+            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain takes up to "
+            f"{CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
         )
+        todo = too_deep(parts, Linkage.TAILCALL)
+    elif kept := keeping_own_types(parts, verdict):
+        why, todo = kept, advise(Do.CHOOSE_LINKAGE, "freplace")
     elif "GPL" in verdict and odd:
         why = f"a component's licence is {odd[0]!r}, but functions for GPL programs only are used"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:

@@ -22,7 +22,7 @@ from enum import StrEnum
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembled, Assembly
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites
-from xdpchain.bytecode.instructions import Instruction, decode, function_starts, names_function
+from xdpchain.bytecode.instructions import Instruction, decode, names_function
 from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
@@ -30,7 +30,7 @@ from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Way, kind_of
 from xdpchain.model.paths import RETURN
 from xdpchain.model.routes import OTHER
 
-__all__ = ["SITE_SHIFT", "CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
+__all__ = ["SITE_SHIFT", "Code", "CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
 
 DATA, DATA_END = 0, 4  # of struct xdp_md
 VERDICT = 255  # the stage of bpf/include/follow.h
@@ -55,12 +55,20 @@ class Form(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """Instructions, with this process's map descriptors, and where the functions among them begin."""
+
+    lines: Sequence[Instruction]
+    starts: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
-    """A component: its code, with this process's map descriptors, the stack of its main function in bytes,
-    that function unfolded (None: it is called), and how its exits tell which site decided.
+    """A component: its code, the stack of its main function in bytes, that function unfolded (None: it is
+    called), and how its exits tell which site decided.
     """
 
-    code: bytes
+    code: Code
     stack: int
     unfolded: Unfolded | None
     sites: ExitSites = NOWHERE
@@ -72,7 +80,7 @@ class Functions:
     functions for which others come, by where they began.
     """
 
-    code: bytes
+    code: Code
     starts: Mapping[str, int]
     replaced: Mapping[int, bytes] = field(default_factory=dict)
 
@@ -316,9 +324,9 @@ class _Threading:
     def _call(self, owner: Hashable, start: int) -> None:
         self._out.refer((owner, start), Instruction(op.CALL, 0, op.CALL_FUNCTION, 0, 0))
 
-    def _pieces(self) -> list[tuple[Hashable, bytes, Mapping[int, bytes]]]:
+    def _pieces(self) -> list[tuple[Hashable, Code, Mapping[int, bytes]]]:
         """Code whose functions are part of the program."""
-        pieces: list[tuple[Hashable, bytes, Mapping[int, bytes]]] = []
+        pieces: list[tuple[Hashable, Code, Mapping[int, bytes]]] = []
         pieces += [(index, self._members[index].code, {}) for index in sorted(self._entered)]
         if self._follow is not None:
             pieces.append(("follow", self._follow.code, self._follow.replaced))
@@ -328,11 +336,10 @@ class _Threading:
                 pieces.append(("report", functions.code, {}))
         return pieces
 
-    def _functions(self, owner: Hashable, code: bytes, replaced: Mapping[int, bytes]) -> None:
+    def _functions(self, owner: Hashable, code: Code, replaced: Mapping[int, bytes]) -> None:
         """All functions of a piece but its main one, unless that is called."""
-        lines, out = decode(code), self._out
-        starts = function_starts(code)
-        for start, end in zip(starts, (*starts[1:], len(lines)), strict=True):
+        lines, out = code.lines, self._out
+        for start, end in zip(code.starts, (*code.starts[1:], len(lines)), strict=True):
             called = isinstance(owner, int) and self._members[owner].unfolded is None
             if start == 0 and not called:
                 continue

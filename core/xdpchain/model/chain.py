@@ -10,17 +10,19 @@ that sorts it there.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xdpchain.errors import InvalidInput, NotFound
 
 from .actions import ALL_ACTIONS, Action, ActionSet
+from .labels import Labels, changed_labels
 from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
+from .sharing import SharedMap
 
 __all__ = [
     "MAX_SLOTS",
@@ -34,6 +36,7 @@ __all__ = [
     "Mode",
     "ObjectRef",
     "Slot",
+    "WantedMode",
     "order_key",
 ]
 
@@ -58,6 +61,14 @@ class Mode(StrEnum):
     NATIVE = "native"
     GENERIC = "generic"
     OFFLOAD = "offload"
+
+
+class WantedMode(StrEnum):
+    """What may be asked for: ``best`` is native where that works, else generic."""
+
+    NATIVE = "native"
+    GENERIC = "generic"
+    BEST = "best"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +135,7 @@ class Component:
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
     anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
     ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
+    ``shares`` are maps of other slots that it uses in place of its own.
     """
 
     name: str
@@ -144,6 +156,7 @@ class Component:
     unit_map: int | None = None
     globals: tuple[GlobalValue, ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
+    shares: tuple[SharedMap, ...] = ()
 
 
 def _fresh_key() -> str:
@@ -160,7 +173,7 @@ class Slot:
     ``config`` and the routes are those that it will have when it is taken out of shadow.
     ``policy`` says what it may return, where anything is forbidden. A slot that is ``off`` does not run, and
     keeps all else: what leads to it leads past it. ``entries`` are what its maps shall hold before it runs;
-    a chain that runs has none, for there the maps say it.
+    a chain that runs has none, for there the maps say it. ``labels`` are its operator's.
     ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
     that links the chain anew, where the component's id stays. Under freplace linkage it is the program that
     stands in for the component of a slot that is off.
@@ -176,6 +189,7 @@ class Slot:
     program: int | None = field(default=None, compare=False)
     off: bool = False
     entries: tuple[MapEntry, ...] = field(default=(), compare=False)
+    labels: Labels = ()
 
     @property
     def name(self) -> str:
@@ -361,6 +375,34 @@ class Chain:
     def police(self, index: int, policy: Policy | None) -> Chain:
         """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
         return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
+
+    def share(self, index: int, name: str, owner: int, theirs: str) -> Chain:
+        """The chain in which the component at ``index``, which is not loaded yet, uses the map ``theirs`` of
+        the slot at ``owner`` in place of its own map ``name``. Raises NotFound, InvalidInput.
+
+        Whether both have one shape shows when it is loaded.
+        """
+        slot, other = self._at(index), self._at(owner)
+        if index == owner:
+            raise InvalidInput(f"{slot.name} can't take its own map {theirs}")
+        if slot.id is not None:
+            raise InvalidInput(f"{slot.name} runs already", "it has its maps", "Load or replace it")
+        for one, wanted in ((slot, name), (other, theirs)):
+            has = [*one.component.uses, *(ref.name for ref in one.component.maps)]
+            maps = sorted({map_name for map_name in has if not map_name.startswith(".")})
+            if wanted not in maps:
+                raise NotFound(f"{one.name} has no map {wanted!r}", f"it uses {', '.join(maps) or 'none'}")
+        kept = (one for one in slot.component.shares if one.name != name)
+        shares = tuple(sorted((*kept, SharedMap(name, other.key, theirs))))
+        component = replace(slot.component, shares=shares)
+        return self._with(self._replaced(index, replace(slot, component=component)))
+
+    def label(self, index: int, given: Mapping[str, str]) -> Chain:
+        """The chain with these labels of the slot at ``index`` set, and those gone whose value is empty.
+        Raises NotFound, InvalidInput.
+        """
+        slot = self._at(index)
+        return self._with(self._replaced(index, replace(slot, labels=changed_labels(slot.labels, given))))
 
     def substitute(self, index: int, component: Component) -> Chain:
         """The chain with another component in the same slot: its place, config and counters row stay."""

@@ -2,7 +2,7 @@
 """Commands to be typed by the operator: every one that is printed as advice is spelled here. Pure.
 
 They are for a POSIX shell, but for names with characters that don't print, which take ``$'...'`` (bash, zsh,
-ksh, POSIX 2024). A namespace is a name in /run/netns, or a path such as /proc/PID/ns/net.
+ksh, POSIX 2024). A namespace is spelled as in `netns_spelling`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdpchain.advice import Advice, Do
+from xdpchain.netns_spelling import is_name, netns_path
 
 __all__ = ["Commands", "quote"]
 
@@ -44,13 +45,13 @@ class Commands:
 
     def ip(self, *words: str) -> str:
         """``ip WORDS``."""
-        if self.netns and "/" not in self.netns:
+        if self.netns and is_name(self.netns):
             return _line(("ip", "-n", self.netns, *words))
         return self.inside("ip", *words)
 
     def ethtool(self, option: str, interface: str, *words: str) -> str:
         """``ethtool OPTION INTERFACE WORDS``."""
-        if self.netns and "/" not in self.netns:
+        if self.netns and is_name(self.netns):
             return _line(("ip", "netns", "exec", self.netns, "ethtool", option, interface, *words))
         return self.inside("ethtool", option, interface, *words)
 
@@ -61,16 +62,11 @@ class Commands:
             return _line(("xdptui", command, *after, "--", *positionals))
         return _line(("xdptui", command, *positionals, *after))
 
-    def xdp_loader(self, *words: str) -> str:
-        """``xdp-loader WORDS``: nsenter keeps /sys as it is, which `ip netns exec` does not."""
-        return self.inside("xdp-loader", *words)
-
     def inside(self, *words: str) -> str:
-        """Any command, run in the namespace."""
+        """Any command, run in the namespace: nsenter keeps /sys as it is, which `ip netns exec` does not."""
         if not self.netns:
             return _line(words)
-        path = self.netns if "/" in self.netns else f"/run/netns/{self.netns}"
-        return _line(("nsenter", f"--net={path}", *words))
+        return _line(("nsenter", f"--net={netns_path(self.netns)}", *words))
 
     def of(self, advice: Advice) -> tuple[str, ...]:
         """The commands that do what is advised (options of the command at hand, where the advice is one);
@@ -81,6 +77,10 @@ class Commands:
         match advice.do:
             case Do.LIST_INTERFACES:
                 return (here.ip("link"),)
+            case Do.NEAR_INTERFACE:
+                return args
+            case Do.OTHER_NETNS:
+                return (f"--netns {quote(args[0])}" if args[0] else "without --netns",)
             case Do.LIST_NETNS:
                 return (_line(("ip", "netns", "list")),)
             case Do.REMOVE_NETNS_FILE:
@@ -97,6 +97,8 @@ class Commands:
                 return tuple(f"--linkage {one}" for one in args)
             case Do.RELINK | Do.LINK_ANEW:
                 return (here.xdptui("relink", interface, options=("--linkage", args[0])),)
+            case Do.CHANGE_MODE:
+                return (here.xdptui("set", interface, options=("--mode", args[0])),)
             case Do.CHOOSE_GENERIC:
                 return ("-m generic",)
             case Do.LIFT_POLICY:
@@ -132,18 +134,18 @@ class Commands:
                 return ("--confirm 60", "--even-if-ssh-dies")
             case Do.CLEAN:
                 return (here.xdptui("clean", *((interface,) if advice.interface else ())),)
-            case Do.REMAKE:
-                return (here.xdp_loader("unload", interface, "--all"),)
             case Do.DETACH_IDLE:
                 flag = {"generic": "xdpgeneric", "native": "xdpdrv", "offload": "xdpoffload"}[args[0]]
                 return (here.ip("link", "set", "dev", interface, flag, "off"),)
+            case Do.SHOW_LINK:
+                return (here.xdptui("detach", interface),)
             case Do.RECORD:
                 return (here.xdptui("record", "FILE"),)
             case Do.OVERWRITE:
                 return ("--force",)
             case Do.WRITE_OBJECTS:
                 return ("--objects DIR",)
-            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC:
+            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC | Do.MEND:
                 return ()
             case Do.GET_PERMISSION | Do.READ_AGAIN | Do.FIND_OWNER | Do.ASK_OWNER:
                 return ()

@@ -22,7 +22,7 @@ from xdpchain.errors import InvalidInput
 from .chain import Slot
 from .counts import CODES, SiteCounts, SlotCounts
 
-__all__ = ["COUNTER", "Counting", "Layout", "SiteTerms", "Source", "Terms", "slot_key"]
+__all__ = ["COUNTER", "NOTHING", "Counting", "Layout", "SiteTerms", "SlotKey", "Source", "Terms", "slot_key"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,9 @@ MAX_NAME = 64
 
 Terms = tuple[tuple[int, ...], ...]
 """For each return code (`counts.CODES`) the indices of the counters whose sum is the number of packets."""
+
+NOTHING: Terms = ((),) * CODES
+"""What is not counted."""
 
 SlotKey = tuple[str, bool]
 
@@ -87,9 +90,10 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Counting:
     """Where the counts of a chain are. ``origin`` names the counting: the id of the map that it began with,
-    the same for as long as counts go on. ``own`` is the map that the program writes to (None in what was
-    added to a program afterwards), one of ``sources``. ``slots``, ``verdict`` and ``sites`` (by slot and
-    `SiteTerms.name`) are what was counted in maps that are no more.
+    the same for as long as counts go on. ``own`` is the map that the program writes to, one of ``sources``
+    (None in what was added to a program afterwards, and where each component has a map of its own).
+    ``slots``, ``verdict`` and ``sites`` (by slot and `SiteTerms.name`) are what was counted in maps that are
+    no more.
     """
 
     origin: int
@@ -105,8 +109,9 @@ class Counting:
         return tuple(source.map_id for source in self.sources)
 
     @property
-    def own_layout(self) -> Layout | None:
-        return next((source.layout for source in self.sources if source.map_id == self.own), None)
+    def current(self) -> tuple[Source, ...]:
+        """The maps that what runs may write to."""
+        return self.sources if self.own is None else tuple(s for s in self.sources if s.map_id == self.own)
 
     def keeping(self, slots: Iterable[SlotKey]) -> Counting:
         """The same without the counts of other slots than these; those of the chain stay whole."""
@@ -120,6 +125,38 @@ class Counting:
         totals = {key: counts for key, counts in self.slots.items() if key in kept}
         by_site = {key: counts for key, counts in self.sites.items() if key[0] in kept}
         return replace(self, sources=tuple(sources), slots=totals, sites=by_site)
+
+    def of_slot(self, slot: SlotKey) -> Counting | None:
+        """What there is of one slot, without what the chain returned; None if there is nothing."""
+        kept = self.keeping((slot,))
+        sources = tuple(
+            replace(source, layout=replace(source.layout, verdict=NOTHING))
+            for source in kept.sources
+            if source.layout.slots
+        )
+        found = replace(kept, sources=sources, verdict=SlotCounts())
+        return found if found.sources or found.slots else None
+
+    @classmethod
+    def of_components(cls, countings: Iterable[Counting]) -> Counting | None:
+        """Of components that count each for itself, all together; None for none. What the chain returns is
+        counted by none of them.
+        """
+        sources: dict[int, Source] = {}
+        totals: dict[SlotKey, SlotCounts] = {}
+        origins = []
+        for counting in countings:
+            origins.append(counting.origin)
+            totals |= counting.slots
+            for one in counting.sources:
+                before = sources.get(one.map_id, one)
+                slots = {**before.layout.slots, **one.layout.slots}
+                sources[one.map_id] = replace(one, layout=replace(one.layout, slots=slots))
+        return cls(min(origins), None, tuple(sources.values()), totals) if origins else None
+
+    def counts(self, slot: SlotKey) -> bool:
+        """Whether a slot is counted."""
+        return slot in self.slots or any(slot in source.layout.slots for source in self.sources)
 
     def joined(self, later: Iterable[Counting]) -> Counting:
         """With the maps of programs that ran in between, which were added to this one's."""

@@ -61,14 +61,17 @@ SiteCounts = Mapping[tuple[int, int], tuple[int, int]]
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A reading: ``at`` on the monotonic clock in seconds, counts by slot key, and the dispatcher's own
-    verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too.
-    ``sites``: of slots whose verdict sites are counted, the part of their counts that each site has.
+    verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too. A slot
+    that is not counted is not there, and a verdict that is not counted is None; ``why`` not, where the
+    kernel refused to. ``sites``: of slots whose verdict sites are counted, the part of their counts that each
+    site has.
     """
 
     at: float
     slots: Mapping[str, SlotCounts]
-    verdict: SlotCounts
+    verdict: SlotCounts | None
     sites: Mapping[str, SiteCounts] = field(default_factory=dict)
+    why: str = ""
 
 
 class CounterReader(Protocol):
@@ -76,6 +79,9 @@ class CounterReader(Protocol):
 
     def read(self) -> Sample:
         """All counters, summed over CPUs."""
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        """What the chain returned, CPU by CPU; empty where that is not known."""
 
     def close(self) -> None:
         """Let go of the counters."""

@@ -18,11 +18,13 @@ from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action, ActionSet
 from .chain import MAX_SLOTS, Chain, Component, GlobalValue, Linkage, MapRef, Mode, ObjectRef, Slot
+from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
+from .sharing import SharedMap
 
-__all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in"]
+__all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 
 WHAT = "the chain's manifest"
 MANY = 4096
@@ -39,6 +41,9 @@ EXTENDED = 2
 """The format of a chain with routes, shadow or policies: who knows nothing of them must not take it for one
 without.
 """
+
+PLAIN = "plain"
+"""The form of a component of type EXT that does not count. Without a reason: as it was asked for."""
 
 COUNTED = 3
 """The format of a chain whose counters are described (`counting`): before, they were rows of one map that was
@@ -187,6 +192,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "row": slot.row,
         "shadow": slot.shadow,
         **({"off": True} if slot.off else {}),
+        **({"labels": dict(slot.labels)} if slot.labels else {}),
         **_config_out(slot.config),
         **({"routes": [[route.code, route.target] for route in slot.routes]} if slot.routes else {}),
         **(
@@ -212,6 +218,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "unit": component.unit_map,
         **({"globals": [_global_out(one) for one in component.globals]} if component.globals else {}),
         **({"map_entries": dict(component.map_entries)} if component.map_entries else {}),
+        **({"shares": component.shares} if component.shares else {}),
         "object": source
         and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
     }
@@ -238,6 +245,7 @@ def _slot_in(document: Fields) -> Slot:
         unit_map=document.integer_or_none("unit", most=ID),
         globals=tuple(_global_in(one) for one in document.list("globals", most=MANY, default=())),
         map_entries=_entries_in(document.fields_or_none("map_entries")),
+        shares=tuple(_share_in(value) for value in document.list("shares", most=MANY, default=())),
         object=None if source is None else _object_in(source),
     )
     policy = document.fields_or_none("policy")
@@ -251,11 +259,24 @@ def _slot_in(document: Fields) -> Slot:
         None if policy is None else _policy_in(policy),
         document.integer_or_none("program", most=ID),
         document.flag("off", default=False),
+        labels=labels_in(document.fields_or_none("labels")),
     )
+
+
+def labels_in(document: Fields | None) -> Labels:
+    """Raises InvalidInput."""
+    return checked_labels({key: document.text(key) for key in document}) if document else ()
 
 
 def _entries_in(document: Fields | None) -> tuple[tuple[str, int], ...]:
     return tuple((name, document.integer(name, most=ID)) for name in document) if document else ()
+
+
+def _share_in(value: Any) -> SharedMap:
+    match value:
+        case [str(name), str(slot), str(theirs)]:
+            return SharedMap(name, slot, theirs)
+    raise InvalidInput(f"{WHAT} can't be read", "a shared map has no owner")
 
 
 def _object_in(document: Fields) -> ObjectRef:

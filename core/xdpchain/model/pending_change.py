@@ -14,10 +14,14 @@ from xdpchain.errors import InvalidInput
 from .chain import MAX_SLOTS, Mode
 from .manifest import Author, author_in, author_out
 
-__all__ = ["ConfirmOutcome", "Decision", "Outcome", "PendingChange", "Pins", "State"]
+__all__ = ["MOST_TOGETHER", "ConfirmOutcome", "Decision", "Outcome", "PendingChange", "Pins", "State"]
 
-FORMAT = 1
+FORMAT, MODES_FORMAT = 1, 2
+"""Of records; an xdptui that knows only the first would misjudge a change of the mode."""
 _Word = TypeVar("_Word", bound=StrEnum)
+
+MOST_TOGETHER = 256
+"""Interfaces in one change."""
 
 
 class State(StrEnum):
@@ -83,7 +87,8 @@ class PendingChange:
     ``old`` and ``new`` are the prog ids before and after it, None where the hook is empty. ``inode`` is that
     of the network namespace in which ``ifindex`` counts; ``decision`` the id of the map that takes the
     decision; ``guardian`` the pid of the process that rolls back. ``old_pins`` go when the change is
-    confirmed, ``new_pins`` when it is rolled back.
+    confirmed, ``new_pins`` when it is rolled back. ``old_mode`` is the mode before, where that changes too
+    (None: it stays). ``together``: the interfaces with which it is one change, which one decision ends.
     """
 
     ifname: str
@@ -100,6 +105,17 @@ class PendingChange:
     old_pins: Pins = Pins()
     new_pins: Pins = Pins()
     state: State = State.ARMED
+    old_mode: Mode | None = None
+    together: tuple[str, ...] = ()
+
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """The modes in which its programs run."""
+        return (self.mode,) if self.old_mode is None else (self.mode, self.old_mode)
+
+    def in_gap(self, hook: int | None) -> bool:
+        """Whether neither program runs, for the kernel has no atomic step from one mode to another."""
+        return self.old_mode is not None and hook is None
 
     def seconds_left(self, now: float) -> float:
         """Until the rollback, at least 0; ``now`` is in seconds of `sys.boot_clock`."""
@@ -113,6 +129,8 @@ class PendingChange:
             if decision in (Decision.CONFIRM, Decision.CALL_OFF):
                 return State.SETTLING
             return State.ARMED if guarded else State.UNGUARDED
+        if self.in_gap(hook) and decision is None:
+            return State.MAKING if guarded else State.UNGUARDED
         if not guarded:
             return None
         if hook != self.old:
@@ -122,7 +140,7 @@ class PendingChange:
 
     def encode(self) -> bytes:
         document = {
-            "format": FORMAT,
+            "format": FORMAT if self.old_mode is None else MODES_FORMAT,
             "ifname": self.ifname,
             "ifindex": self.ifindex,
             "inode": self.inode,
@@ -136,6 +154,8 @@ class PendingChange:
             "decision": self.decision,
             "old_pins": [self.old_pins.dispatch, self.old_pins.arrays],
             "new_pins": [self.new_pins.dispatch, self.new_pins.arrays],
+            "old_mode": self.old_mode and self.old_mode.value,
+            "together": self.together,
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -157,6 +177,10 @@ class PendingChange:
             document.integer("decision", most=ID),
             _pins(document, "old_pins"),
             _pins(document, "new_pins"),
+            old_mode=None
+            if document.text_or_none("old_mode") is None
+            else _one_of(document, "old_mode", Mode),
+            together=document.texts("together", most=MOST_TOGETHER) if "together" in document else (),
         )
 
 
@@ -218,10 +242,10 @@ class ConfirmOutcome:
 def _document(data: bytes, what: str) -> Fields:
     document = fields(data.rstrip(b"\0"), what)
     number = document.integer("format")
-    if number != FORMAT:
+    if number not in (FORMAT, MODES_FORMAT):
         raise InvalidInput(
             f"{what} can't be read",
-            f"it has format {number}, this is {FORMAT}",
+            f"it has format {number}, this reads up to {MODES_FORMAT}",
             "Use the xdptui that armed it, or a newer one",
         )
     return document

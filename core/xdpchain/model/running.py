@@ -14,7 +14,10 @@ from .following import Following
 from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
 from .pending_change import ConfirmOutcome, PendingChange
 
-__all__ = ["Device", "DispatcherInfo", "Hook", "Owner", "Running"]
+__all__ = ["Device", "DispatcherInfo", "Hook", "Identity", "Owner", "Running"]
+
+Identity = tuple[int, tuple[int, ...], str, int]
+"""What tells one state of an interface from another: `Running.identity`."""
 
 
 class Owner(StrEnum):
@@ -34,7 +37,8 @@ class Device:
 
     ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
     ``rx``/``tx`` are (packets, bytes) as the interface itself counts them. ``arphrd`` and ``kind``
-    (rtnetlink's, None for hardware) say how its packets begin (`link_layer`).
+    (rtnetlink's, None for hardware) say how its packets begin (`link_layer`). ``netns_inode`` tells its
+    network namespace from others of this boot (0: not known).
     """
 
     interface: Interface
@@ -48,6 +52,7 @@ class Device:
     address: str | None = None
     arphrd: int = ARPHRD_ETHER
     kind: str | None = None
+    netns_inode: int = 0
 
     @property
     def layer(self) -> LinkLayer:
@@ -88,9 +93,9 @@ class Running:
 
     ``counters_map`` names the counting of a chain that counts by itself, by the id of the map that it began
     with: it stays the same for as long as counts go on, through edits. ``counting`` is where the counts are
-    now. ``form`` says what the components of a
-    static chain became in its one program (`threaded`, `inlined`, `calls`), ``form_reason`` why not what
-    costs less.
+    now; under freplace linkage of the components that count for themselves, and there is no ``counters_map``.
+    ``form`` says what the components of a static chain became in its one program (`threaded`, `inlined`,
+    `calls`), ``form_reason`` why not what costs less; under freplace linkage, why components don't count.
     """
 
     device: Device
@@ -137,10 +142,10 @@ class Running:
         return self.chain is not None and self.linkage is Linkage.TAILCALL and not self.arrays
 
     @property
-    def identity(self) -> tuple[int, tuple[int, ...], str]:
+    def identity(self) -> Identity:
         """What an edit expects to find unchanged: the ifindex, the prog ids on the hook (the kernel reuses
-        none) or that of the program which the one on the hook stands for, and what can change in a chain
-        without another program.
+        none) or that of the program which the one on the hook stands for, what can change in a chain without
+        another program, and the network namespace (what a name, a path or a process leads to may change).
         """
         ids = tuple(hook.prog_id for hook in self.hooks)
         turns = self.chain.turns if self.chain is not None else ""
@@ -148,4 +153,5 @@ class Running:
             self.interface.ifindex,
             ids if self.replaces_prog_id is None else (self.replaces_prog_id, *ids[1:]),
             turns,
+            self.device.netns_inode,
         )

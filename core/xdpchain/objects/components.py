@@ -4,21 +4,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, LinkRefused
-from xdpchain.model.chain import MOST_ENTRIES, Component, MapRef, ObjectRef
+from xdpchain.model.chain import MOST_ENTRIES, Chain, Component, MapRef, ObjectRef
 
+from .object_path import find_object
 from .objfile import ObjectFile, ProgramSpec
 
-__all__ = ["component_of", "keep_maps", "load_component", "programs_of", "with_map_entries"]
+__all__ = [
+    "component_of", "keep_maps", "load_component", "programs_of", "with_map_entries", "with_shared_maps"
+]  # fmt: skip
 
 
 def programs_of(path: str) -> ObjectFile:
-    """Read an object file. Raises NotFound, InvalidInput."""
-    return ObjectFile.open(path)
+    """Read an object file, by path or by name (`find_object`). Raises NotFound, InvalidInput."""
+    return ObjectFile.open(find_object(path))
 
 
 def load_component(
@@ -107,9 +110,6 @@ def keep_maps(new: Component, running: Component) -> Component:
     is given another value. Raises InvalidInput for values of other variables: they would be lost, for their
     section is taken over with what it holds.
     """
-    same = (
-        new.object is not None and running.object is not None and new.object.sha256 == running.object.sha256
-    )
     given = {one.section for one in new.globals}
     lost = [ref.name for ref in running.maps if ref.name in given and not _constant(ref)]
     if lost:
@@ -119,8 +119,39 @@ def keep_maps(new: Component, running: Component) -> Component:
             f"the component that runs hands on its {', '.join(lost)}",
             advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
-    kept = (one for one in running.maps if not _constant(one) or (same and one.name not in given))
-    return replace(new, maps=tuple(kept))
+    shares = new.shares or tuple(one for one in running.shares if one.name in new.uses)
+    return replace(new, maps=_handed_on(new, running), shares=shares)
+
+
+def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
+    given = {one.section for one in new.globals}
+    if new.object is None or running.object is None or new.object.sha256 != running.object.sha256:
+        return tuple(one for one in running.maps if not _constant(one))
+    return tuple(one for one in running.maps if not _constant(one) or one.name not in given)
+
+
+def with_shared_maps(chain: Chain, others: Sequence[Chain], *, every: bool) -> Chain:
+    """``chain``, whose slots that are not loaded yet share their maps with the first of the others that runs
+    the same program of the same object: ``every`` one, or only those that took over a map that the other has,
+    too.
+    """
+    slots = []
+    for slot in chain.slots:
+        new = slot.component
+        there = (one.component for other in others for one in other if _same_program(one.component, new))
+        if slot.id is None and (running := next(there, None)) is not None:
+            known = {ref.name for ref in new.maps}
+            if every or not {ref.id for ref in new.maps}.isdisjoint(ref.id for ref in running.maps):
+                more = tuple(ref for ref in _handed_on(new, running) if ref.name not in known)
+                slot = replace(slot, component=replace(new, maps=new.maps + more))
+        slots.append(slot)
+    return replace(chain, slots=tuple(slots))
+
+
+def _same_program(one: Component, other: Component) -> bool:
+    if one.object is None or other.object is None:
+        return False
+    return (one.object.sha256, one.name) == (other.object.sha256, other.name)
 
 
 def _constant(one: MapRef) -> bool:

@@ -20,7 +20,7 @@ from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import EGRESS, INGRESS, Filter, Netlink, list_xdp_sockets
 from xdpchain.sys.socket_owners import processes
 
-__all__ = ["Beside", "Neighbor", "beside"]
+__all__ = ["Beside", "Companion", "beside"]
 
 PARENTS = {"ingress": INGRESS, "egress": EGRESS}
 HOOKS = {
@@ -31,9 +31,9 @@ SINCE = {"netkit": "6.7", "tcx": "6.6"}
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbor:
+class Companion:
     """Something else on the interface: ``what`` it is ("AF_XDP socket", "netkit program", "tcx program", "tc
-    filter", "qdisc"), ``at`` which place of the interface, its name, its program's id, and what else is known
+    filter"), ``at`` which place of the interface, its name, its program's id, and what else is known
     of it, in words. ``in_hw``: the card does it.
     """
 
@@ -49,16 +49,16 @@ class Neighbor:
 class Beside:
     """What was found, in the order of packets that come in; and what could not be seen, with the reason."""
 
-    found: tuple[Neighbor, ...] = ()
+    found: tuple[Companion, ...] = ()
     unseen: tuple[str, ...] = ()
 
 
 def beside(running: Running) -> Beside:
     """Ask the kernel, with some dozen messages. Raises nothing that the engine raises."""
-    found: list[Neighbor] = []
+    found: list[Companion] = []
     unseen: list[str] = []
 
-    def add(what: str, read: Callable[[Running], Iterable[Neighbor]]) -> None:
+    def add(what: str, read: Callable[[Running], Iterable[Companion]]) -> None:
         try:
             found.extend(read(running))
         except XdpChainError as error:
@@ -82,7 +82,7 @@ def _words(what: str, error: OSError) -> str:
     return os.strerror(error.errno or 0)
 
 
-def _sockets(running: Running) -> Iterable[Neighbor]:
+def _sockets(running: Running) -> Iterable[Companion]:
     where = running.interface
     here = [one for one in list_xdp_sockets(where.netns) if one.ifindex == where.ifindex]
     owners = {}
@@ -91,15 +91,15 @@ def _sockets(running: Running) -> Iterable[Neighbor]:
     for one in sorted(here, key=lambda one: one.queue):
         how = "zero copy" if one.zero_copy else "copies"
         owner = owners.get(one.inode, "a process that can't be seen")
-        yield Neighbor("AF_XDP socket", f"queue {one.queue}", owner, text=how)
+        yield Companion("AF_XDP socket", f"queue {one.queue}", owner, text=how)
 
 
-def _programs(running: Running, what: str) -> Iterable[Neighbor]:
+def _programs(running: Running, what: str) -> Iterable[Companion]:
     where = running.interface
     for at, hook in HOOKS[what].items():
         for one in netns.run(where.netns, partial(bpf.prog_query, where.ifindex, hook)):
             link = "" if one.link_id is None else f"held by bpf_link {one.link_id}"
-            yield Neighbor(f"{what} program", at, _name(one.prog_id), one.prog_id, text=link)
+            yield Companion(f"{what} program", at, _name(one.prog_id), one.prog_id, text=link)
 
 
 def _name(prog_id: int) -> str:
@@ -108,21 +108,16 @@ def _name(prog_id: int) -> str:
     return "?"
 
 
-def _traffic_control(running: Running) -> Iterable[Neighbor]:
+def _traffic_control(running: Running) -> Iterable[Companion]:
     where = running.interface
     with Netlink(where.netns) as netlink:
-        kinds = netlink.qdiscs(where.ifindex)
-        for kind in kinds:
-            if kind in ("clsact", "ingress"):
-                yield Neighbor("qdisc", "ingress, egress" if kind == "clsact" else kind, kind)
-        places = ("ingress", "egress") if "clsact" in kinds else ("ingress",) if "ingress" in kinds else ()
-        for at in places:
-            for one in netlink.filters(where.ifindex, PARENTS[at]):
+        for at, parent in PARENTS.items():
+            for one in netlink.filters(where.ifindex, parent):
                 yield _filter(at, one)
 
 
-def _filter(at: str, one: Filter) -> Neighbor:
+def _filter(at: str, one: Filter) -> Companion:
     chain = f", chain {one.chain}" if one.chain else ""
     hardware = (", on the card alone" if one.skip_sw else ", on the card, too") if one.in_hw else ""
     text = f"priority {one.priority}{chain}{hardware}"
-    return Neighbor("tc filter", at, f"{one.kind} {one.name}".rstrip(), one.prog_id, one.in_hw, text)
+    return Companion("tc filter", at, f"{one.kind} {one.name}".rstrip(), one.prog_id, one.in_hw, text)

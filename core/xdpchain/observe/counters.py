@@ -5,18 +5,22 @@ There are six codes: the five actions, and one for any other return code. Each n
 alone; a reading may fall between a packet's count and its bytes. What a chain counted before it was edited
 is part of its counts (`model.counting`), so samples of successive chains can be subtracted.
 
-Static and tail-call chains count by themselves. Where components are linked by freplace, and for a single
-program of somebody else, counting is attached from outside while somebody looks: see `trace`.
+Static and tail-call chains count by themselves, and so do components that we loaded under freplace linkage.
+What others loaded, a single program of somebody else, and what comes out of a chain of freplace linkage are
+counted from outside, while somebody looks: see `trace`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from types import TracebackType
+from dataclasses import replace
+from functools import reduce
 
+from xdpchain.closing import Closing
+from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.linkage.counting import CountedMap, sites_sum
-from xdpchain.model.chain import Chain
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.counting import Counting, slot_key
 from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
@@ -33,22 +37,24 @@ __all__ = [
 ]
 
 
-class DispatcherCounters:
-    """The counters of a chain that counts by itself."""
+class DispatcherCounters(Closing):
+    """The counters of a chain that counts by itself, or of those of its components that do."""
 
     def __init__(self, counting: Counting, chain: Chain) -> None:
         """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
-        self._keys = tuple(slot.key for slot in chain)
-        self._slots = tuple(map(slot_key, chain))
+        self._whole = chain.linkage is not Linkage.FREPLACE
+        told = [slot for slot in chain if self._whole or counting.counts(slot_key(slot))]
+        self._keys = tuple(slot.key for slot in told)
+        self._slots = tuple(map(slot_key, told))
         # What can't change any more.
         base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
         self._base = base if any(row.total_packets for row in base) else None
-        layout = counting.own_layout
         named = {slot_key(slot): slot.key for slot in chain}
         # Of a slot whose program was another one before, that one's sites are none of this.
         self._sited = {
             (slot, some.name): named[slot]
-            for slot, some in (layout.sites.items() if layout is not None else ())
+            for source in counting.current
+            for slot, some in source.layout.sites.items()
             if slot in named and some.terms
         }
         self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
@@ -71,7 +77,17 @@ class DispatcherCounters:
             rows = _sums(rows, more)
         verdict, *counts = rows
         by_key = dict(zip(self._keys, counts, strict=True))
-        return Sample(time.monotonic(), by_key, verdict, self._by_site() if self._sited else {})
+        by_site = self._by_site() if self._sited else {}
+        return Sample(time.monotonic(), by_key, verdict if self._whole else None, by_site)
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        """Without what was counted in maps that are no more, of which nobody knows the CPU. Components that
+        count for themselves don't know what the chain returned.
+        """
+        if not self._whole:
+            return ()
+        readings = [counted.read_cpus() for counted in self._maps]
+        return tuple(reduce(SlotCounts.plus, rows) for rows in zip(*readings, strict=True))
 
     def _by_site(self) -> dict[str, SiteCounts]:
         totals = self._sites
@@ -83,33 +99,64 @@ class DispatcherCounters:
     def close(self) -> None:
         self._held.close()
 
-    def __enter__(self) -> DispatcherCounters:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+class _Joined(Closing):
+    """What a chain's components count for themselves, and the rest as a tracer counts it; ``why`` there is
+    no tracer.
+    """
+
+    def __init__(self, own: DispatcherCounters, tracer: CounterReader | None, why: str = "") -> None:
+        self._own, self._tracer, self._why = own, tracer, why
+
+    def read(self) -> Sample:
+        own = replace(self._own.read(), why=self._why)
+        if self._tracer is None:
+            return own
+        rest = self._tracer.read()
+        return replace(rest, slots={**rest.slots, **own.slots}, sites=own.sites)
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        return ()
+
+    def close(self) -> None:
+        self._own.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
 
 def _sums(rows: list[SlotCounts], more: list[SlotCounts]) -> list[SlotCounts]:
     return [row.plus(other) for row, other in zip(rows, more, strict=True)]
 
 
-def open_counters(running: Running) -> CounterReader | None:
+def open_counters(running: Running, *, attach: bool = True) -> CounterReader | None:
     """A reader of what is counted on an interface; None where nothing runs, or where nothing is to count.
 
-    For a freplace chain and for a single foreign program this attaches the tracer, which takes some
-    milliseconds, and each packet pays for it until the reader is closed (`trace.counting_cost`). Open the
-    new reader before you close the old one, after the chain was edited by whomever: counts then go on
-    where they were.
+    For a freplace chain and for a single foreign program this attaches the tracer to what doesn't count by
+    itself, which takes some milliseconds, and each packet pays for it until the reader is closed
+    (`trace.counting_cost`). Without ``attach`` only what is counted anyway is read: by itself, or since
+    somebody pinned counters.
+    Open the new reader before you close the old one, after the chain was edited by whomever: counts then go
+    on where they were.
 
     Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason,
-    where nothing can be attached; InvalidInput where the chain's own description of its counters can't be
-    read.
+    where nothing counts by itself and nothing can be attached; InvalidInput where the chain's own description
+    of its counters can't be read.
     """
+    own = None
     if running.counting is not None and running.chain is not None:
-        return DispatcherCounters(running.counting, running.chain)
-    from .trace import targets, trace  # it takes libbpf, which most callers never need
+        own = DispatcherCounters(running.counting, running.chain)
+        if running.linkage is not Linkage.FREPLACE:
+            return own
+    from .trace import is_traced, targets, trace  # it takes libbpf, which most callers never need
 
-    return trace(running) if targets(running) else None
+    if not attach and not is_traced(running):
+        return own
+    if own is None:
+        return trace(running) if targets(running) else None
+    try:
+        return _Joined(own, trace(running))
+    except NotFound:
+        own.close()
+        raise
+    except XdpChainError as error:
+        return _Joined(own, None, str(error))

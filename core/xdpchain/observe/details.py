@@ -115,8 +115,7 @@ def _unit(map_id: int | None) -> LinkableProgram | None:
     if map_id is None:
         return None
     try:
-        with bpf.map_by_id(map_id) as fd:
-            return LinkableProgram.decode(blobs.read(fd))
+        return blobs.decoded(map_id, LinkableProgram.decode)
     except (bpf.BpfError, XdpChainError):
         return None
 

@@ -13,13 +13,12 @@ from dataclasses import replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, XdpChainError
-from xdpchain.linkage.counting import COUNTS, row_layout
+from xdpchain.linkage.counting import read_counting
 from xdpchain.linkage.dispatcher.attached import author_of_component
 from xdpchain.linkage.dispatcher.reading import read_chain
 from xdpchain.linkage.dispatcher.recognise import Recognised, recognise
 from xdpchain.linkage.prog_array_entries import read_table
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode
-from xdpchain.model.counting import Counting, Source
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import adjusted
@@ -47,6 +46,7 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
     """Every interface of a namespace and what it runs, by ifindex. What comes or goes while it is read is
     there at the next reading. Raises NotFound for an unknown namespace.
     """
+    inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
@@ -54,10 +54,10 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
             found = []
             for link in netlink.links(settled=False):
                 with contextlib.suppress(NotFound):  # it went away: it is not there
-                    found.append(_settled(link, netns, netlink, features))
+                    found.append(_settled(link, (netns, inode), netlink, features))
             return tuple(found)
 
-        return with_pending(namespaces.inode(netns), read)
+        return with_pending(inode, read)
 
 
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
@@ -66,23 +66,30 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
         return tuple(Interface(link.name, link.ifindex, netns) for link in netlink.links(settled=False))
 
 
-def look(name: str, netns: str | None = None) -> Running:
-    """One interface and what it runs. Raises NotFound."""
-    with Netlink(netns) as netlink:
+def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
+    """One interface and what it runs; ``through`` are sockets that are open in its namespace. Raises
+    NotFound.
+    """
+    inode = namespaces.inode(netns)
+    with contextlib.ExitStack() as held:
+        netlink = through or held.enter_context(Netlink(netns))
 
         def read() -> tuple[Running, ...]:
             link = netlink.link(name)
-            return (_settled(link, netns, netlink, netlink.xdp_features(link.ifindex)),)
+            return (_settled(link, (netns, inode), netlink, netlink.xdp_features(link.ifindex)),)
 
-        return with_pending(namespaces.inode(netns), read)[0]
+        return with_pending(inode, read)[0]
 
 
 def _settled(
-    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+    link: LinkInfo,
+    namespace: tuple[str | None, int],
+    netlink: Netlink,
+    features: dict[int, frozenset[str]] | None,
 ) -> Running:
     """What the interface runs; read again if somebody swapped the program while we looked."""
     for _ in range(TRIES):
-        running = _readable(_device(link, netns, netlink, features), link)
+        running = _readable(_device(link, namespace, netlink, features), link)
         if running.chain is not None or not running.hooks:
             break
         # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
@@ -97,8 +104,12 @@ def _settled(
 
 
 def _device(
-    link: LinkInfo, netns: str | None, netlink: Netlink, features: dict[int, frozenset[str]] | None
+    link: LinkInfo,
+    namespace: tuple[str | None, int],
+    netlink: Netlink,
+    features: dict[int, frozenset[str]] | None,
 ) -> Device:
+    netns, inode = namespace
     return Device(
         interface=Interface(link.name, link.ifindex, netns),
         up=link.up,
@@ -111,6 +122,7 @@ def _device(
         address=link.address,
         arphrd=link.arphrd,
         kind=link.kind,
+        netns_inode=inode,
     )
 
 
@@ -157,7 +169,7 @@ def _running(device: Device, link: LinkInfo) -> Running:
         linkage = carried.chain.linkage
         return Running(device, tuple(hooks), Owner.XDPTUI, linkage, note=note, shown=carried.chain)
     try:
-        counting = _counting(carried, maps)
+        counting = read_counting(carried, maps, MANIFEST)
     except (bpf.BpfError, XdpChainError) as error:
         return Running(device, tuple(hooks), Owner.XDPTUI, chain.linkage, note=str(error), shown=chain)
     emptied = bool(carried.arrays) and not arrays
@@ -205,28 +217,6 @@ def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
     return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
 
 
-def _counting(carried: Manifest, map_ids: tuple[int, ...]) -> Counting | None:
-    """Where the counts of the chain are; None if it does not count. Raises BpfError, InvalidInput."""
-    own = carried.counters_map
-    if own is None:
-        return None
-    if carried.counts_map is None:  # as earlier versions count
-        counting = Counting(own, own, (Source(own, row_layout(carried.chain)),))
-    else:
-        with bpf.map_by_id(carried.counts_map) as fd:
-            counting = Counting.decode(blobs.read(fd, MOST_NOTED))
-    # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
-    later = []
-    for number in reversed(map_ids):
-        with bpf.map_by_id(number) as fd:
-            name = bpf.map_info(fd).name
-            if name == COUNTS and number != carried.counts_map:
-                later.append(Counting.decode(blobs.read(fd, MOST_NOTED)))
-        if name == MANIFEST:
-            break
-    return counting.joined(later)
-
-
 def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised) -> Running:
     interface = device.interface
     reading = read_chain(
@@ -242,6 +232,8 @@ def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised)
         note=reading.note,
         todo=reading.todo,
         shown=reading.shown,
+        counting=reading.own_counts.counting,
+        form_reason=reading.own_counts.reason,
     )
 
 
@@ -258,8 +250,7 @@ def _carrier(map_ids: tuple[int, ...]) -> int | None:
 
 def _read_manifest(map_id: int) -> Manifest:
     """Raises BpfError, InvalidInput for one that can't be decoded."""
-    with bpf.map_by_id(map_id) as fd:
-        return Manifest.decode(blobs.read(fd, MOST_NOTED))
+    return blobs.decoded(map_id, Manifest.decode, MOST_NOTED)
 
 
 def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
@@ -295,7 +286,8 @@ def manifest_of(program: int) -> Manifest | None:
 def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
     hook = replace(hooks[0], link_id=_xdp_link(device.interface.ifindex, hooks[0].prog_id))
     if hook.link_id is not None:
-        how, todo = f"a bpf_link (id {hook.link_id}) holds it", advise(Do.ASK_OWNER)
+        how = f"a bpf_link (id {hook.link_id}) holds it"
+        todo = advise(Do.ASK_OWNER) | advise(Do.SHOW_LINK, on=device.interface)
     else:
         how, todo = "it was attached by netlink", advise(Do.ADOPT, on=device.interface) | advise(Do.ASK_OWNER)
     note = f"it is no dispatcher, but a single program of somebody else; {how}"
@@ -329,7 +321,10 @@ def author_of(running: Running) -> str:
     except (bpf.BpfError, XdpChainError):
         carried = None
     author = carried.author if carried else _component_author(running)
-    who = f"made by {author}" if author else f"owner: {running.owner}"
+    if author is None and running.owner in (Owner.FOREIGN, Owner.UNKNOWN):
+        who = "who loaded it is not known"
+    else:
+        who = f"made by {author or running.owner}"
     return f"program {hook.prog_id} ({hook.name}) runs there now, {who}"
 
 

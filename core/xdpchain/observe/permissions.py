@@ -8,10 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xdpchain.advice import Advice, Do, advise
-from xdpchain.errors import PermissionDenied
-from xdpchain.sys import bpf
+from xdpchain.errors import PermissionDenied, XdpChainError
+from xdpchain.sys import bpf, bpffs
 
-__all__ = ["Capability", "missing_capabilities", "missing_privileges", "require_capabilities"]
+__all__ = [
+    "Capability",
+    "missing_capabilities",
+    "missing_privileges",
+    "require_capabilities",
+    "require_reading",
+    "unseen",
+]
 
 CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 
@@ -73,6 +80,36 @@ def require_capabilities() -> None:
             "; ".join(f"{one.name} is missing: {one.why}" for one in missing),
             advise(Do.GET_PERMISSION, *(one.name for one in missing)),
         )
+
+
+def require_reading(what: str) -> None:
+    """Raise PermissionDenied, "``what`` can't be read", where this process may not open programs by id."""
+    lacking = [one for one in missing_privileges() if one.name == "CAP_SYS_ADMIN"]
+    if lacking:
+        raise PermissionDenied(f"{what} can't be read", f"this takes {lacking[0].name}", lacking[0].todo)
+
+
+def unseen() -> tuple[str, ...]:
+    """What of this machine's chains this process can't see, and why, a sentence each; () for all of it.
+
+    No kernel up to 6.18 lets a BPF token (6.9 on) stand in for CAP_SYS_ADMIN here: it is for loading
+    programs, types and maps, and opens none by its id.
+    """
+    found = []
+    if any(one.name == "CAP_SYS_ADMIN" for one in missing_privileges()):
+        found.append(
+            "chains, their owners, maps and counts: opening programs by id takes CAP_SYS_ADMIN, which no BPF "
+            "token gives"
+        )
+    try:
+        with bpffs.open_below("xdptui"):
+            pass
+    except (XdpChainError, FileNotFoundError) as error:
+        if isinstance(error, PermissionDenied):
+            found.append(f"changes that wait to be confirmed, and kept maps: {error.what}, {error.why}")
+    except OSError as error:
+        found.append(f"changes that wait to be confirmed, and kept maps: {error.strerror}")
+    return tuple(found)
 
 
 def missing_privileges() -> tuple[Capability, ...]:

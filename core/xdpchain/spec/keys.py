@@ -13,11 +13,13 @@ from typing import Any
 
 from xdpchain.maps.text import assignment
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import MOST_ENTRIES, Linkage, Mode
+from xdpchain.model.chain import MOST_ENTRIES, Linkage, WantedMode
+from xdpchain.model.labels import Labels, checked_labels
 from xdpchain.model.map_entries import MapEntry, by_map
 from xdpchain.model.policy import Answer, Policy
 from xdpchain.model.routes import OTHER, route_name
 from xdpchain.model.runconfig import RunConfig
+from xdpchain.netns_spelling import netns_spelling
 
 __all__ = ["INTERFACE_KEYS", "SLOTS", "SLOT_KEYS", "Key"]
 
@@ -106,6 +108,12 @@ def _globals(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(words.items()))
 
 
+def _labels(value: Any) -> Labels:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError('takes a table of keys and texts, such as { team = "edge" }')
+    return checked_labels(value)
+
+
 def _map_entries(value: Any) -> tuple[tuple[str, int], ...]:
     if not isinstance(value, dict):
         raise ValueError("takes a table of maps and their numbers of entries, such as { senders = 65536 }")
@@ -116,6 +124,18 @@ def _entries(value: Any) -> int:
     if not 1 <= _number(value) <= MOST_ENTRIES:
         raise ValueError(f"takes 1 to {MOST_ENTRIES} entries for a map")
     return int(value)
+
+
+def _use_maps(value: Any) -> tuple[tuple[str, str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError(_USE_MAPS)
+    found = [(name, *str(owner).rpartition(":")[::2]) for name, owner in value.items()]
+    if not all(all(parts) for parts in found):
+        raise ValueError(_USE_MAPS)
+    return tuple(sorted(found))
+
+
+_USE_MAPS = 'takes a table of maps and whose they are, such as { blocked = "xdp_firewall:denied" }'
 
 
 def _entries_in(value: Any) -> tuple[MapEntry, ...]:
@@ -171,6 +191,10 @@ def _names(value: Any) -> tuple[str, ...]:
     return names
 
 
+def _netns(value: Any) -> str:
+    return netns_spelling(_text(value))
+
+
 def _one_or_more(names: tuple[str, ...]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
@@ -182,10 +206,10 @@ def _linkage(value: Any) -> Linkage | None:
     return None if value == AUTO else Linkage(value)
 
 
-def _mode(value: Any) -> Mode:
-    if value not in (Mode.NATIVE.value, Mode.GENERIC.value):
-        raise ValueError("takes native or generic")
-    return Mode(value)
+def _mode(value: Any) -> WantedMode:
+    if value not in [one.value for one in WantedMode]:
+        raise ValueError("takes native, generic or best")
+    return WantedMode(value)
 
 
 def _version(value: Any) -> int:
@@ -194,17 +218,18 @@ def _version(value: Any) -> int:
     return int(value)
 
 
-def _value(one: Linkage | Mode) -> str:
+def _value(one: Linkage | WantedMode) -> str:
     return one.value
 
 
 INTERFACE_KEYS: Mapping[str, Key] = {
     "name": Key("names", _names, _one_or_more),
-    "netns": Key("netns", _text),
+    "netns": Key("netns", _netns),
     "linkage": Key("linkage", _linkage, _value),
     "dispatcher_version": Key("dispatcher_version", _version),
     "mode": Key("mode", _mode, _value),
     "counters": Key("counters", _flag),
+    "share_maps": Key("share_maps", _flag),
 }
 
 SLOT_KEYS: Mapping[str, Key] = {
@@ -218,11 +243,15 @@ SLOT_KEYS: Mapping[str, Key] = {
     "routes": Key("routes", _routes, lambda routes: {route_name(code): to for code, to in routes}),
     "shadow": Key("shadow", _flag),
     "off": Key("off", _flag),
+    "labels": Key("labels", _labels, dict),
     "policy": Key("policy", _policy, _policy_out),
     "label": Key("label", _text),
     "instance": Key("instance", _text),
     "globals": Key("globals", _globals, _globals_out),
     "map_entries": Key("map_entries", _map_entries, dict),
+    "use_maps": Key(
+        "use_maps", _use_maps, lambda uses: {name: f"{slot}:{theirs}" for name, slot, theirs in uses}
+    ),
     "pin_path": Key("pin_path", _text),
     "map": Key("entries", _entries_in, _entries_out),
 }

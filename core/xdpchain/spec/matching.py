@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpchain.errors import NotFound
-from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
+from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, WantedMode
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import SharedMap, owners_of
 from xdpchain.objects.components import keep_maps
 
 from .taking import families
@@ -45,13 +46,21 @@ def candidate(
         return replace(chain, slots=())
     slots = _Matching(spec, components, chain, fresh_maps).slots()
     freplace = linkage is Linkage.FREPLACE
+    # Of a chain that others loaded there is nothing to switch.
+    switched = not freplace or any(slot.component.object is not None for slot in slots)
     return Chain(
         slots,
         linkage,
-        spec.mode,
-        chain.counters if freplace else spec.counters,
+        _mode(spec, running),
+        spec.counters if switched else chain.counters,
         spec.dispatcher_version if freplace else None,
     )
+
+
+def _mode(spec: InterfaceSpec, running: Running) -> Mode:
+    if spec.mode is WantedMode.BEST:
+        return running.chain.mode if running.chain else Mode.NATIVE
+    return Mode((spec.mode or WantedMode.NATIVE).value)
 
 
 def _given(component: Component) -> frozenset[tuple[str, bytes]]:
@@ -75,6 +84,7 @@ class _Matching:
     ) -> None:
         self._wanted = spec.slots
         self._components = components
+        self._chain = chain
         self._runs = chain.slots
         self._fresh_maps = fresh_maps
         self._same: dict[int, int] = {}
@@ -129,7 +139,17 @@ class _Matching:
             and (wanted.name, wanted.pin_root) == (runs.name, runs.pin_root)
             and _given(wanted) == _given(runs)
             and dict(wanted.map_entries) == dict(runs.map_entries)
+            and self._takes(i) == self._taken(j)
         )
+
+    def _takes(self, i: int) -> set[tuple[str, str, str]]:
+        """Whose maps a slot of the spec uses: its own name, the owner's program, the name there."""
+        programs = {one.name: self._name(k) for k, one in enumerate(self._wanted)}
+        return {(name, programs[owner], theirs) for name, owner, theirs in self._wanted[i].use_maps}
+
+    def _taken(self, j: int) -> set[tuple[str, str, str]]:
+        owners = owners_of(self._chain, self._runs[j]).items()
+        return {(name, self._runs[place].name, theirs) for name, (place, theirs) in owners}
 
     def _is_version(self, i: int, j: int) -> bool:
         return self._components[i] is not None and self._name(i) == self._runs[j].name
@@ -199,6 +219,7 @@ class _Matching:
             config=config,
             shadow=wanted.shadow,
             off=wanted.off,
+            labels=wanted.labels,
             entries=wanted.entries,
             policy=wanted.policy,
         )
@@ -207,10 +228,15 @@ class _Matching:
         keys = {
             wanted.name: slot.key for wanted, slot in zip(self._wanted, slots, strict=True) if wanted.name
         }
-        return [
-            replace(slot, routes=tuple(Route(code, keys[target]) for code, target in wanted.routes))
-            for wanted, slot in zip(self._wanted, slots, strict=True)
-        ]
+        placed = []
+        for i, (wanted, slot) in enumerate(zip(self._wanted, slots, strict=True)):
+            component = slot.component
+            if i not in self._same:  # that uses those maps already
+                shares = (SharedMap(name, keys[owner], theirs) for name, owner, theirs in wanted.use_maps)
+                component = replace(component, shares=tuple(shares))
+            routes = tuple(Route(code, keys[target]) for code, target in wanted.routes)
+            placed.append(replace(slot, component=component, routes=routes))
+        return placed
 
     def _together(self, i: int, component: Component) -> Component:
         """With the maps of those that it shall share maps with, and of the version that it replaces."""

@@ -18,6 +18,7 @@ from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.maps.globals import globals_of, with_globals
 from xdpchain.model.chain import Chain, Component, ObjectRef
 from xdpchain.objects.components import component_of, with_map_entries
+from xdpchain.objects.object_path import find_object
 from xdpchain.objects.objfile import ObjectFile
 
 from .files import write_file
@@ -71,6 +72,7 @@ class Objects:
         path = os.path.join(self._folder, os.path.expanduser(written))
         if path not in self._read:
             try:
+                path = find_object(os.path.expanduser(written), self._folder)
                 self._read[path] = ObjectFile.open(path)
             except NotFound as error:
                 if slot.sha256 is None:

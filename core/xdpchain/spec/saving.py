@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
@@ -66,12 +67,24 @@ def saved(
         paths = {sha256: _relative(path, beside) for sha256, path in written.items()}
     else:
         _check(chains)
-    singles = [spec_of(chain, glob.escape(where.name), where.netns, paths) for where, chain in chains]
+    sharing = _sharing(known)
+    singles = [
+        replace(spec_of(chain, glob.escape(where.name), where.netns, paths), share_maps=chain in sharing)
+        for where, chain in chains
+    ]
     entries = merged(singles)
     warnings, notes = _not_loadable(entries)
     apart = _not_loadable(singles)[1]
     each = tuple((entry, apart.get(i, {})) for i, entry in enumerate(singles))
     return Saved(Spec(entries), each, warnings, tuple(written.values()), notes)
+
+
+def _sharing(chains: Sequence[Chain]) -> list[Chain]:
+    """Those that have a map in common with another one."""
+    users = Counter(
+        number for chain in chains for number in {ref.id for slot in chain for ref in slot.component.maps}
+    )
+    return [c for c in chains if any(users[ref.id] > 1 for slot in c for ref in slot.component.maps)]
 
 
 def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:

@@ -18,6 +18,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput
+from xdpchain.model.chain import WantedMode
 
 from .bounds import check_bounds
 from .keys import INTERFACE_KEYS, SLOT_KEYS, SLOTS, Key
@@ -124,8 +125,9 @@ def _with_comments(lines: Sequence[str], line: int) -> int:
 
 
 def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
-    """The new entry with the paths of the old one's object files, where they are the same files, and with its
-    map entries, unless new ones are to be written down.
+    """The new entry with the paths of the old one's object files, where they are the same files; with its map
+    entries, unless new ones are to be written down; and with the mode that was asked for, where what runs
+    says no other: ``best`` is a wish that both modes fulfil.
     """
     paths = {slot.sha256: slot.object for slot in old.slots if slot.sha256 and slot.object}
     slots, left = [], list(old.slots)
@@ -134,7 +136,9 @@ def _as_written(old: InterfaceSpec, new: InterfaceSpec) -> InterfaceSpec:
         found = _counterpart(slot, left)
         was = None if found is None else left.pop(found)
         slots.append(replace(slot, entries=was.entries) if was and not slot.entries else slot)
-    return replace(new, slots=tuple(slots))
+    kept = new.mode is None or old.mode is WantedMode.BEST
+    shares = old.share_maps or new.share_maps  # of one interface alone it does not show
+    return replace(new, slots=tuple(slots), mode=old.mode if kept else new.mode, share_maps=shares)
 
 
 def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes) -> None:
@@ -146,11 +150,23 @@ def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes)
     for i, slot in enumerate(new.slots):
         found = _counterpart(slot, [one for one, _ in left])
         if found is None:
-            slots.append("[[interface.slot]]\n" + slot_table(slot, notes.get(i, "")).as_string())
+            slots.append(_slot_text(slot, notes.get(i, "")))
         else:
             was, text = left.pop(found)
             slots.append(_retuned(text, was, slot, SLOT_KEYS, ("interface", SLOTS, 0)))
     block.slots = slots
+
+
+def _slot_text(slot: SlotSpec, note: str) -> str:
+    """A slot of an entry, with the headers of its tables."""
+    slots, entries, table = tomlkit.aot(), tomlkit.aot(), tomlkit.table()
+    slots.append(slot_table(slot, note))
+    table.add(SLOTS, slots)
+    entries.append(table)
+    document = tomlkit.document()
+    document.add("interface", entries)
+    text = document.as_string()
+    return text[text.index("[[interface.slot]]") :]
 
 
 def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.actions import Action, ActionSet
-from xdpchain.model.chain import Linkage, Mode
+from xdpchain.model.chain import Linkage, WantedMode
+from xdpchain.model.labels import Labels
 from xdpchain.model.map_entries import MapEntry
 from xdpchain.model.policy import Policy
 
@@ -24,8 +25,9 @@ class SlotSpec:
     Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
     maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
-    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow``, ``off``,
-    ``policy`` and ``entries`` are as in `chain.Slot`.
+    variables, by name, as text; ``map_entries`` how many entries maps get, by name; ``use_maps`` which maps
+    of other slots it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
+    ``off``, ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -37,10 +39,12 @@ class SlotSpec:
     routes: tuple[tuple[Action | None, str], ...] = ()
     shadow: bool = False
     off: bool = False
+    labels: Labels = ()
     policy: Policy | None = None
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
+    use_maps: tuple[tuple[str, str, str], ...] = ()
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None
@@ -48,23 +52,26 @@ class SlotSpec:
 
     @property
     def name(self) -> str:
-        """What routes call this slot by; empty if they can't."""
+        """What routes and `use_maps` call this slot by; empty if they can't."""
         return self.label or self.program
 
 
 @dataclass(frozen=True, slots=True)
 class InterfaceSpec:
     """What each of some interfaces shall run; ``names`` may be globs. ``netns`` None: that of whoever applies
-    it. ``linkage`` None: that of the running chain, or the machine's default.
+    it. ``linkage`` None: that of the running chain, or the machine's default. ``mode`` None: native, and a
+    chain that runs in another one is not moved. ``share_maps``: a program that
+    is loaded gets the maps of the same program on another of the interfaces.
     """
 
     names: tuple[str, ...]
     slots: tuple[SlotSpec, ...] = ()
     netns: str | None = None
     linkage: Linkage | None = None
-    mode: Mode = Mode.NATIVE
+    mode: WantedMode | None = None
     counters: bool = True
     dispatcher_version: int | None = None
+    share_maps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

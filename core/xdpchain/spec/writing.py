@@ -71,7 +71,7 @@ def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[s
     found = {}
     for name, key in keys.items():
         value = getattr(spec, key.attribute)
-        if value != defaults[key.attribute] or name in ALWAYS:
+        if value != defaults[key.attribute] or (name in ALWAYS and value is not None):
             found[name] = key.write(value)
     return found
 

@@ -8,8 +8,6 @@ or thread in it, by a mount, or by an open descriptor; all of them show in /proc
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -28,7 +26,6 @@ __all__ = ["Sighting", "namespaces", "visit", "xdp_programs"]
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
 """The process, the descriptor or the mount, and with it this way into a namespace."""
-NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +89,15 @@ def namespaces() -> frozenset[int] | None:
 def _namespace(path: str) -> Iterator[tuple[int, int]]:
     """A descriptor of the network namespace behind a path, and its inode number.
 
-    What a path of /proc leads to may be something else by now: a descriptor's number is used again, and
-    `ip netns` leaves a plain file for a moment before it mounts and after it unmounts. So look before it is
-    opened, which may wait (a pipe) or do something (a device). Raises FileNotFoundError where there is no
-    such namespace any more, ProcessLookupError, and OSError.
+    Raises FileNotFoundError where there is no such namespace (any more), ProcessLookupError, and OSError.
     """
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        status = os.fstat(place)
-        if status.st_dev != netns.OWN.stat().st_dev:
-            raise FileNotFoundError(errno.ENOENT, "no namespace is there any more", path)
-        fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+        fd = netns.reopened(place)
     finally:
         os.close(place)
     try:
-        if fcntl.ioctl(fd, NS_GET_NSTYPE) != netns.CLONE_NEWNET:
-            raise FileNotFoundError(errno.ENOENT, "a namespace of another type", path)
-        yield fd, status.st_ino
+        yield fd, os.fstat(fd).st_ino
     finally:
         os.close(fd)
 

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
 from xdpchain.errors import InvalidInput
 
 from . import bpf
 
-__all__ = ["make", "read"]
+__all__ = ["decoded", "make", "read"]
+
+T = TypeVar("T")
 
 BPF_F_RDONLY_PROG = 1 << 7
 MOST = 96 << 20
@@ -37,3 +43,17 @@ def read(fd: bpf.Fd, most: int = MOST) -> bytes:
         why = f"it has {info.value_size} bytes, more than {most}"
         raise InvalidInput(f"the map {info.name} can't be read", why)
     return bpf.map_lookup(fd, bytes(4), info.value_size)
+
+
+def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
+    """What the map with this id holds, decoded once: what we made is frozen, and no id is
+    given twice. Raises BpfError, and what `read` and ``decode`` raise.
+    """
+    found: T = _decoded(map_id, decode, most)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _decoded(map_id: int, decode: Callable[[bytes], Any], most: int) -> Any:
+    with bpf.map_by_id(map_id) as fd:
+        return decode(read(fd, most))

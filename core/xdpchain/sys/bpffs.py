@@ -91,14 +91,20 @@ def is_bpffs(path: Path) -> bool:
 def find() -> Path:
     """The BPF filesystem to use: LIBXDP_BPFFS, or else /sys/fs/bpf.
 
-    Raises BpffsMissing when it is not mounted; with LIBXDP_BPFFS_AUTOMOUNT=1 it is mounted then, which raises
-    what mount() does.
+    Raises BpffsMissing when it is not mounted, PermissionDenied where that can't be told; with
+    LIBXDP_BPFFS_AUTOMOUNT=1 it is mounted then, which raises what mount() does.
     """
     path = _wanted()
     if is_bpffs(path):
         return path
     if os.environ.get("LIBXDP_BPFFS_AUTOMOUNT") == "1":
         return mount()
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise _denied(f"Can't look at {path}", error) from error
+    except OSError:
+        pass
     raise _missing(path)
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Named network namespaces, as ``ip netns`` keeps them: each is a bind mount of an nsfs inode in /run/netns.
+"""Network namespaces: those that ``ip netns`` keeps (bind mounts of nsfs inodes in /run/netns),
+those behind a path, and those of processes (`netns_spelling`).
 
 Everywhere, the name ``None`` means the calling thread's own namespace.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import sys
@@ -18,15 +20,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from xdpchain import files
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import KernelRefused, NotFound, PermissionDenied
+from xdpchain.netns_spelling import RUN_DIR as _RUN_DIR
+from xdpchain.netns_spelling import is_name, netns_path
 
-__all__ = ["NetnsError", "cookie", "inode", "name_of", "names", "opened", "run", "run_apart", "run_at"]
+__all__ = [
+    "NetnsError",
+    "cookie",
+    "inode",
+    "name_of",
+    "names",
+    "opened",
+    "reopened",
+    "run",
+    "run_apart",
+    "run_at",
+]
 
-RUN_DIR = Path("/run/netns")
+RUN_DIR = Path(_RUN_DIR)
 OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
 CLONE_NEWNET = 0x40000000
 SO_NETNS_COOKIE = 71
+NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.setns.argtypes = [ctypes.c_int, ctypes.c_int]
@@ -38,7 +55,7 @@ T = TypeVar("T")
 
 
 class NetnsError(NotFound):
-    """There is no usable network namespace of that name."""
+    """There is no usable network namespace of that name, behind that path, or of that process."""
 
 
 def names() -> tuple[str, ...]:
@@ -167,31 +184,68 @@ def _in_thread(enter: Callable[[], None], call: Callable[[], T], name: str) -> T
             thread.join()
 
 
+def reopened(place: int) -> int:
+    """A descriptor of the network namespace to which an O_PATH descriptor leads.
+
+    What a path of /proc leads to may be something else by now: a descriptor's number is used again, and
+    `ip netns` leaves a plain file for a moment before it mounts and after it unmounts. So look before it is
+    opened, which may wait (a pipe) or do something (a device). Raises FileNotFoundError where there is no
+    network namespace, OSError.
+    """
+    if os.fstat(place).st_dev != OWN.stat().st_dev:
+        raise FileNotFoundError(errno.ENOENT, "no namespace is there")
+    fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
+            raise FileNotFoundError(errno.ENOENT, "that is a namespace of another kind")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _open(name: str | None) -> int:
     if name is None:
         return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
-    if not name or "/" in name or "\0" in name or name in (".", ".."):
-        raise NetnsError(f"No network namespace {name!r}", "that can't be a name in /run/netns", _known())
+    path = netns_path(name)
+    if path is None:
+        why = "that is no name in /run/netns, no path that begins with /, and no pid:N"
+        raise NetnsError(f"No network namespace {name!r}", why, _known())
     try:
-        fd = os.open(RUN_DIR / name, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise NetnsError(
-            f"No network namespace {name!r}", "it does not exist (any more)", _known()
-        ) from error
+        place = files.reach(path)
     except PermissionError as error:
-        raise _denied(f"Can't open network namespace {name!r}", error) from error
+        raise _unreachable(name, error) from error
+    except (FileNotFoundError, NotADirectoryError, ProcessLookupError) as error:
+        gone = "it does not exist (any more)" if is_name(name) else f"{path} does not exist (any more)"
+        raise NetnsError(f"No network namespace {name!r}", gone, _known()) from error
     except OSError as error:
         raise NetnsError(
             f"Can't open network namespace {name!r}", error.strerror or str(error), _known()
         ) from error
-    if os.fstat(fd).st_dev != OWN.stat().st_dev:
-        os.close(fd)
+    try:
+        return reopened(place)
+    except FileNotFoundError as error:
+        if not is_name(name):
+            raise NetnsError(f"No network namespace {name!r}", error.strerror or "", _known()) from error
         raise NetnsError(
             f"No network namespace {name!r}",
-            f"{RUN_DIR / name} is only a file: the namespace is gone, or mounted elsewhere",
+            f"{path} is only a file: the namespace is gone, or mounted elsewhere",
             advise(Do.REMOVE_NETNS_FILE, name),
-        )
-    return fd
+        ) from error
+    except OSError as error:
+        raise _unreachable(name, error) from error
+    finally:
+        os.close(place)
+
+
+def _unreachable(name: str, error: OSError) -> PermissionDenied:
+    what = f"Can't open network namespace {name!r}"
+    if is_name(name):
+        return _denied(what, error)
+    why = error.strerror or str(error)
+    if why == os.strerror(errno.EACCES):  # ptrace(2), "ptrace access mode checking"
+        why = "it takes CAP_SYS_PTRACE to reach another user's process, which this process lacks"
+    return PermissionDenied(what, why, detail=str(error))
 
 
 def _enter(fd: int, name: str) -> None:

@@ -41,6 +41,12 @@ def boot(arguments: list[str]) -> int:
     parser.add_argument("-t", "--timeout", type=float, default=1800.0, metavar="SECONDS", help="default 1800")
     parser.add_argument("--cpus", type=int, default=2, help="default 2")
     parser.add_argument("--memory", default="2G", help="default 2G")
+    parser.add_argument(
+        "--systemd",
+        type=Path,
+        metavar="SCRIPT",
+        help="run SCRIPT, then systemd; COMMAND is its last service",
+    )
     parser.add_argument("--console", type=Path, metavar="FILE", help="keep what the kernel said")
     parser.add_argument("--kvm", action="store_true", default=wants_kvm(), help="or XDPTUI_LAB_KVM=1")
     options = parser.parse_args(arguments)
@@ -69,6 +75,7 @@ def boot(arguments: list[str]) -> int:
         processors=options.cpus,
         memory=options.memory,
         kvm=options.kvm,
+        before_systemd=options.systemd.read_text() if options.systemd else None,
         # Someone at the terminal decides when it is over.
         timeout=float("inf") if options.interactive else options.timeout,
         console=options.console,

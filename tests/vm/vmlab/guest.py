@@ -55,7 +55,8 @@ class Guest:
 
     The guest sees every file here, at its own path; what it writes is gone afterwards, except in
     `output_folder`, which it shares with this machine. `timeout` and `boot_timeout` are seconds: for
-    everything, and to the command.
+    everything, and to the command. `before_systemd`: a shell script, after which systemd becomes the first
+    process, and the command a service of it that comes last; None: there is no systemd.
     """
 
     kernel: Kernel
@@ -65,6 +66,7 @@ class Guest:
     processors: int = 2
     memory: str = "2G"
     kvm: bool = False
+    before_systemd: str | None = None
     timeout: float = 1800.0
     boot_timeout: float = 120.0
     console: Path | None = None
@@ -82,7 +84,7 @@ class Guest:
             )
         begun = time.monotonic()
         script = command_script(command, self._command_environment(interactive), Path.cwd())
-        initramfs = build(self.kernel, script, self._settings(interactive))
+        initramfs = build(self.kernel, script, self._settings(interactive), self.before_systemd or "")
         tries = 1 if self.kvm else _TRIES
         for attempt in range(1, tries + 1):
             # Printing all that a kernel says costs time, so only where someone will want to read it.
@@ -122,6 +124,7 @@ class Guest:
             "modules": str(self.kernel.modules_root),
             "output_folder": str(self.output_folder or ""),
             "interactive": "1" if interactive else "",
+            "systemd": "" if self.before_systemd is None else "1",
             "terminal_size": f"{size.lines} {size.columns}",
         }
 

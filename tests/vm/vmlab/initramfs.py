@@ -98,8 +98,10 @@ def command_script(command: Sequence[str], environment: Mapping[str, str], folde
     return f"{exports}cd {shlex.quote(str(folder))} || exit 125\nexec {shlex.join(command)}\n"
 
 
-def build(kernel: Kernel, command: str, settings: Mapping[str, str]) -> bytes:
-    """The initramfs for one guest: `command` is the script it runs, `settings` what stage2.sh reads."""
+def build(kernel: Kernel, command: str, settings: Mapping[str, str], before: str = "") -> bytes:
+    """The initramfs for one guest: `command` is the script it runs, `settings` what stage2.sh reads, `before`
+    the script that it runs before systemd.
+    """
     directory = stat.S_IFDIR | 0o755
     plain, executable = stat.S_IFREG | 0o644, stat.S_IFREG | 0o755
     files: dict[str, tuple[int, bytes]] = dict.fromkeys(_FOLDERS, (directory, b""))
@@ -107,6 +109,7 @@ def build(kernel: Kernel, command: str, settings: Mapping[str, str]) -> bytes:
     files["init"] = (executable, (_HERE / "init.sh").read_bytes())
     files["lab/stage2"] = (executable, (_HERE / "stage2.sh").read_bytes())
     files["lab/command"] = (plain, command.encode())
+    files["lab/before"] = (plain, before.encode())
     lines = (f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
     files["lab/settings"] = (plain, "".join(lines).encode())
     dependencies = (kernel.modules / "modules.dep").read_text()

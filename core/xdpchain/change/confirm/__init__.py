@@ -5,3 +5,6 @@
 `discover.look` and `discover.survey` say of each interface whether one waits (`Running.armed`). The old
 dispatcher, its components and maps live on until then, so going back is one swap, and loses nothing.
 """
+
+MADE = b"made"
+"""What the maker of a change tells its guardian when all was swapped in."""

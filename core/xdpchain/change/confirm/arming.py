@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
-from xdpchain.errors import Busy, InvalidInput, RaceLost
+from xdpchain.errors import Busy, InvalidInput, RaceLost, XdpChainError
 from xdpchain.linkage.arrays import pinned_for
-from xdpchain.model.chain import Chain, Linkage, Mode
+from xdpchain.model.chain import Chain, Interface, Linkage, Mode
 from xdpchain.model.pending_change import Decision, PendingChange, Pins, State
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import (
     DECISION,
     boot_clock,
     claim,
+    decided,
     make_decision,
     open_held,
     remove_armed,
@@ -38,6 +40,8 @@ __all__ = ["LEAST", "MOST", "Arming", "make_way"]
 LEAST, MOST = 1.0, 86400.0
 """Seconds in which a change may have to be confirmed."""
 
+WITHOUT_CONFIRM = "make the change without --confirm"
+
 OVERDUE = 5.0
 """Seconds after the deadline from which a guardian that did nothing will not do it any more."""
 
@@ -51,27 +55,38 @@ MOOT = {
 
 
 class Arming:
-    """One change that is to be confirmed. Entering starts the guardian, which loads while the chain is built;
-    `arm` before the swap, `call_off` when the swap failed.
+    """A change that is rolled back unless it is confirmed, on one interface or on several, which one guardian
+    watches and one decision ends. Entering starts the guardian, which loads while the chains are built.
+    `arm` each before the first swap. Then `made` when all were swapped in, or `keep` if nobody is asked to
+    confirm; `call_off` if none was, `roll_back` if some were.
+
+    ``instead`` is what to do where no guardian can be had. ``whole``: where this process ends before it said
+    `made` or `keep`, the guardian rolls back at once.
     """
 
-    def __init__(self, seconds: float, running: Running) -> None:
+    def __init__(
+        self, seconds: float, where: Sequence[Interface], *, whole: bool, instead: str = WITHOUT_CONFIRM
+    ) -> None:
         if not LEAST <= seconds <= MOST:
             raise InvalidInput(
                 f"a change can't be armed for {seconds:g} seconds", f"it takes {LEAST:g} to {MOST:g}"
             )
         self._seconds = seconds
-        self._running = running
+        self._whole, self._instead = whole, instead
+        self._missing = len(where)
+        self._together = tuple(map(str, where)) if len(where) > 1 else ()
+        self._deadline = 0.0
         self._guardian = Guardian()
         self._held = contextlib.ExitStack()
-        self._armed: PendingChange | None = None
+        self._armed: list[tuple[PendingChange, dict[str, bpf.Fd], Interface]] = []
         self._decision: bpf.Fd | None = None
 
     def __enter__(self) -> Self:
         # What would break the promise is said before anything is built.
-        require_freedom()
-        path, instead = bpffs.find(), "make the change without --confirm"
-        require_lasting(path, "a change that waits to be confirmed", instead)
+        require_freedom(self._instead)
+        waits = self._instead == WITHOUT_CONFIRM
+        what = "a change that waits to be confirmed" if waits else "a change that may be rolled back"
+        require_lasting(bpffs.find(), what, self._instead)
         self._held.enter_context(self._guardian)
         return self
 
@@ -80,57 +95,95 @@ class Arming:
     ) -> None:
         self._held.close()
 
-    def arm(self, new: int | None, chain: Chain) -> None:
-        """Pin what the rollback needs, and entrust the guardian with it. ``new`` is the prog id that is about
-        to be swapped in (None: the hook will be empty). Raises KernelRefused, BpffsMissing: nothing is left.
+    def arm(self, running: Running, new: int | None, chain: Chain) -> None:
+        """Pin what the rollback of an interface needs, and entrust the guardian with it. ``new`` is the prog
+        id that is about to be swapped in (None: the hook will be empty). Raises KernelRefused, BpffsMissing:
+        `call_off` then.
         """
-        running = self._running
         where = running.interface
         old = running.hook.prog_id if running.hook else None
         guardian = self._guardian.known()
-        decision = self._held.enter_context(make_decision())
+        decision = self._decision
+        if decision is None:
+            decision = self._decision = self._held.enter_context(make_decision())
+            self._deadline = boot_clock() + self._seconds
         dispatch = running.linkage is Linkage.FREPLACE and running.chain is not None
         held = {DECISION: decision}
         if old is not None:
             held |= old_chain(old, where.ifindex, dispatch=dispatch)
-            for fd in held.values():
-                self._held.callback(fd.close)
+            for name, fd in held.items():
+                if name != DECISION:
+                    self._held.callback(fd.close)
         before = _arrays(running.chain, running.linkage, old)
         after = _arrays(chain, chain.linkage, new)
         armed = PendingChange(
             where.name,
             where.ifindex,
             netns.inode(where.netns),
-            Mode(running.mode or chain.mode),
+            chain.mode if new is not None else Mode(running.mode or chain.mode),
             old,
             new,
-            boot_clock() + self._seconds,
+            self._deadline,
             self._seconds,
             current_author(),
             guardian,
             bpf.map_info(decision).id,
             Pins(dispatch, tuple(sorted(before - after))),
             Pins(new is not None and chain.linkage is Linkage.FREPLACE, tuple(sorted(after - before))),
+            old_mode=running.mode if None not in (old, new) and running.mode is not chain.mode else None,
+            together=self._together,
         )
         directory = write_armed(armed, held)
-        self._armed, self._decision = armed, decision
+        self._armed.append((armed, held, where))
+        self._missing -= 1
         try:
             with netns.opened(where.netns) as namespace:
-                self._guardian.entrust(armed, held, directory, namespace)
-        except BaseException:
-            self.call_off()
-            raise
+                self._guardian.entrust(
+                    armed, held, directory, namespace, more=self._missing > 0, whole=self._whole
+                )
         finally:
             os.close(directory)
 
+    @property
+    def decided(self) -> bool:
+        """Whether somebody decided meanwhile, be it the guardian, whose time was over."""
+        return self._decision is not None and decided(self._decision) is not None
+
+    def made(self) -> None:
+        """All is swapped in, and waits to be confirmed."""
+        if self._whole:
+            self._guardian.tell_made()
+
+    def keep(self) -> None:
+        """All is swapped in, and stays. Raises RaceLost if it was rolled back already."""
+        if self._settle(Decision.CALL_OFF) is Decision.ROLL_BACK:
+            raise RaceLost(
+                f"the change of {', '.join(self._together) or self._armed[0][2]} took too long",
+                f"it was to be made within {self._seconds:g} s, and was rolled back",
+                advise(Do.READ_AGAIN),
+            )
+        for armed, _, _ in self._armed:
+            remove_armed(armed)
+
     def call_off(self) -> None:
         """There is nothing to roll back: the guardian ends, and the pins go."""
-        armed, self._armed = self._armed, None
-        if armed is None or self._decision is None:
-            return
         with contextlib.suppress(OSError):
-            claim(self._decision, Decision.CALL_OFF)
-        remove_armed(armed)
+            self._settle(Decision.CALL_OFF)
+        for armed, _, _ in self._armed:
+            remove_armed(armed)
+
+    def roll_back(self) -> None:
+        """Go back on each interface where the change was swapped in, last first. What the kernel refuses is
+        left to the guardian, which tries again.
+        """
+        with contextlib.suppress(OSError):
+            self._settle(Decision.ROLL_BACK)
+        for armed, held, where in reversed(self._armed):
+            with contextlib.suppress(OSError, XdpChainError), place_of(where) as place:
+                carry_out(armed, Decision.ROLL_BACK, held, place)
+
+    def _settle(self, wanted: Decision) -> Decision:
+        return wanted if self._decision is None else claim(self._decision, wanted)
 
 
 def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -> set[int]:

@@ -12,11 +12,13 @@ import contextlib
 import time
 from collections.abc import Mapping
 
+from xdpchain.change.swap import exchange
 from xdpchain.errors import KernelRefused, NotFound, NotOurs, RaceLost, XdpChainError
 from xdpchain.linkage.arrays import remove_array_pins
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange, Pins
 from xdpchain.observe.pending_pins import OLD, remove_armed, write_settled
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.netlink import HookBusy, ModeConflict
 from xdpchain.sys.trusted_directory import Untrusted
 
 from .whereabouts import Place
@@ -63,13 +65,14 @@ def carry_out(
 
 def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place) -> ConfirmOutcome | None:
     try:
-        found = place.on_hook(armed.mode)
+        found = place.on_hook(armed)
     except NotFound:
         return _gone(armed)
-    if found == armed.old:  # it never took effect, or somebody was here before
+    gap = armed.in_gap(found)
+    if found == armed.old and not gap:  # it never took effect, or somebody was here before
         _remove_pins(armed, armed.new, armed.new_pins)
         return None
-    if found != armed.new:
+    if found != armed.new and not gap:
         return _overtaken(armed, found)
     if armed.old is not None:
         if OLD not in held:
@@ -79,16 +82,18 @@ def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place) -
         _restore_pins(armed, held, place.ifindex)
     try:
         with contextlib.ExitStack() as stack:
-            expected = stack.enter_context(bpf.prog_by_id(armed.new)) if armed.new is not None else None
-            old = held[OLD].fileno() if armed.old is not None else -1
-            place.netlink.attach_xdp(place.ifindex, old, armed.mode.value, expected)
-    except RaceLost:
-        return _overtaken(armed, place.on_hook(armed.mode))
+            new = None
+            if armed.new is not None and not gap:
+                new = stack.enter_context(bpf.prog_by_id(armed.new))
+            old = held[OLD] if armed.old is not None else None
+            exchange(place.netlink, place.ifindex, (new, armed.mode), (old, armed.old_mode or armed.mode))
+    except (RaceLost, HookBusy, ModeConflict):
+        return _overtaken(armed, place.on_hook(armed))
     except NotFound:
         return _gone(armed)
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"the program that {armed.ifname} runs can't be named") from error
-    now = place.on_hook(armed.mode)
+    now = place.on_hook(armed)
     if now != armed.old:
         return _overtaken(armed, now)
     _remove_pins(armed, armed.new, armed.new_pins)
@@ -99,7 +104,7 @@ def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place) -
 
 def _let_go(armed: PendingChange, decision: Decision, place: Place) -> ConfirmOutcome | None:
     try:
-        found = place.on_hook(armed.mode)
+        found = place.on_hook(armed)
     except NotFound:
         return _gone(armed)
     if found == armed.old and found != armed.new:

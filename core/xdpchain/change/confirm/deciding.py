@@ -6,20 +6,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
-from xdpchain.model.pending_change import Decision, Outcome, State
+from xdpchain.model.pending_change import Decision, Outcome, PendingChange, State
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import author_of, look
-from xdpchain.observe.pending_pins import DECISION, claim, open_held
+from xdpchain.observe.pending_pins import DECISION, claim, open_held, read_armed
 from xdpchain.observe.permissions import require_capabilities
-from xdpchain.sys import bpf, bpffs
+from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys.netlink import Netlink
 
 from .carry_out import carry_out
-from .whereabouts import place_of
+from .whereabouts import Place, at_place, place_of
 
 __all__ = ["NotArmed", "confirm", "roll_back"]
 
@@ -32,7 +34,8 @@ class NotArmed(NotFound):
 
 
 def confirm(name: str, netns: str | None = None) -> Running:
-    """Keep the change that waits on an interface; the old chain is let go. Returns what runs.
+    """Keep the change that waits on an interface, and on those that were changed together with it; the old
+    chains are let go. Returns what runs.
 
     Raises NotArmed (``why`` says so if it was rolled back), RaceLost if another tool changed the chain
     meanwhile, NotFound (no such interface), PermissionDenied.
@@ -41,7 +44,8 @@ def confirm(name: str, netns: str | None = None) -> Running:
 
 
 def roll_back(name: str, netns: str | None = None) -> Running:
-    """Swap the old chain back now. Returns what runs then, read from the kernel.
+    """Swap the old chain back now, also on the interfaces that were changed together with this one. Returns
+    what runs then, read from the kernel.
 
     Raises as `confirm` does, and what the kernel refuses: then the guardian tries again.
     """
@@ -63,6 +67,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
             raise bpf.refusal(error, "the decision can't be made") from error
         with _lock():
             settled = carry_out(armed, decision, held, place)
+            _carry_out_others(armed, decision, place)
     now = look(name, netns)
     if decision is not wanted:
         raise NotArmed(
@@ -85,6 +90,29 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
             advise(Do.LOOK, on=now.interface),
         )
     return now
+
+
+def _carry_out_others(armed: PendingChange, decision: Decision, place: Place) -> None:
+    """The same where the change was made together with this one. What can't be done now is left to the
+    guardian, and to the next change there.
+    """
+    for found in read_armed():
+        other = found.change
+        if other.decision != armed.decision or (other.inode, other.ifindex) == (armed.inode, armed.ifindex):
+            continue
+        with contextlib.suppress(OSError, XdpChainError), contextlib.ExitStack() as stack:
+            netlink = place.netlink
+            if other.inode != place.inode:
+                name = netns.name_of(other.inode)
+                if name is None:
+                    continue
+                netlink = stack.enter_context(Netlink(name))
+            held = stack.enter_context(open_held(other))
+            home = Place(netlink, other.ifindex, other.inode)
+            if held:
+                settled = at_place(other, home, partial(carry_out, other, decision, held))
+                if settled is not None:
+                    note_settled(other, settled, by=current_author())
 
 
 @contextlib.contextmanager

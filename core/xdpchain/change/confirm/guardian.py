@@ -12,10 +12,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import select
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.decoding import fields
@@ -25,6 +28,7 @@ from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, 
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.netlink import Netlink, codec
 
+from . import MADE
 from .carry_out import carry_out, pins_missing
 from .isolation import Confined, ignore_signals, leave_cgroup, lift_limits
 from .report import Report
@@ -51,6 +55,17 @@ CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """One interface of a change: what is needed to go back there."""
+
+    armed: PendingChange
+    held: Mapping[str, bpf.Fd]
+    home: Place
+    report: Report
+    whole: bool
+
+
 def main(number: int) -> None:
     """Take over what is entrusted through the socket with this descriptor, and watch over it to the end."""
     sock = socket.socket(fileno=number)
@@ -60,21 +75,23 @@ def main(number: int) -> None:
         sock.send(str(error).encode())
         return
     sock.send(str(os.getpid()).encode())
-    entrusted = _entrusted(sock)
-    if entrusted is None:  # the change failed before it came to that
-        return
-    armed, held, namespace = entrusted
-    if _libc.setns(namespace, CLONE_NEWNET) != 0:
-        sock.send(f"the network namespace can't be entered: {os.strerror(ctypes.get_errno())}".encode())
-        return
-    with Netlink() as netlink:
-        report = Report(armed)
-        home = Place(netlink, armed.ifindex, armed.inode)
-        _rehearse(armed, held, home)
-        _libc.mlockall(MCL_CURRENT)  # refused: then we live with page faults
-        sock.send(b"ready")
-        with sock:
-            _watch(armed, held, home, report, sock)
+    watched: list[Watched] = []
+    with contextlib.ExitStack() as netlinks, sock:
+        more = True
+        while more and (entrusted := _entrusted(sock)) is not None:
+            armed, held, namespace, more, whole = entrusted
+            if _libc.setns(namespace, CLONE_NEWNET) != 0:
+                sock.send(
+                    f"the network namespace can't be entered: {os.strerror(ctypes.get_errno())}".encode()
+                )
+                return
+            home = Place(netlinks.enter_context(Netlink()), armed.ifindex, armed.inode)
+            _rehearse(armed, held, home)
+            watched.append(Watched(armed, held, home, Report(armed), whole))
+            _libc.mlockall(MCL_CURRENT)  # refused: then we live with page faults
+            sock.send(b"ready")
+        if watched:  # else the change failed before it came to that
+            _watch(watched, sock)
 
 
 def _detach() -> None:
@@ -97,7 +114,9 @@ def _detach() -> None:
     sys.dont_write_bytecode = True
 
 
-def _entrusted(sock: socket.socket) -> tuple[PendingChange, dict[str, bpf.Fd], int] | None:
+def _entrusted(
+    sock: socket.socket,
+) -> tuple[PendingChange, dict[str, bpf.Fd], int, bool, bool] | None:
     data, numbers, _, _ = socket.recv_fds(sock, 1 << 16, 64)
     if not data:
         return None
@@ -107,7 +126,8 @@ def _entrusted(sock: socket.socket) -> tuple[PendingChange, dict[str, bpf.Fd], i
     # The first two are the directory with our flock, kept until the end, and the network namespace.
     named = dict(zip(document.texts("held", most=64), numbers[2:], strict=True))
     armed = PendingChange.decode(document.text("armed", most=1 << 16).encode())
-    return armed, {name: bpf.Fd(number) for name, number in named.items()}, numbers[1]
+    held = {name: bpf.Fd(number) for name, number in named.items()}
+    return armed, held, numbers[1], document.flag("more"), document.flag("whole")
 
 
 _LOADED = codec  # pyroute2, which is loaded late elsewhere: here it counts against nobody's deadline
@@ -115,7 +135,7 @@ _LOADED = codec  # pyroute2, which is loaded late elsewhere: here it counts agai
 
 def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Place) -> None:
     """Do once whatever loads a module when it is first done: later, it may not be there any more."""
-    home.on_hook(armed.mode)
+    home.on_hook(armed)
     decided(held[DECISION])
     with contextlib.suppress(XdpChainError):
         home.netlink.xdp_features()
@@ -133,67 +153,93 @@ def _links() -> bool:
         return bool(netlink.links())
 
 
-def _watch(
-    armed: PendingChange, held: Mapping[str, bpf.Fd], home: Place, report: Report, sock: socket.socket
-) -> None:
-    while (decision := decided(held[DECISION])) is None:
-        left = armed.deadline - boot_clock()
-        if left <= 0:
-            decision = claim(held[DECISION], Decision.ROLL_BACK)
+def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
+    first = watched[0]
+    decision_map, waits = first.held[DECISION], first.whole
+    while (decision := decided(decision_map)) is None:
+        left = first.armed.deadline - boot_clock()
+        heard = None
+        if waits and left > 0:
+            heard = _heard(sock, min(left, POLL))
+            waits = heard is None
+        if left <= 0 or heard == b"":
+            decision = claim(decision_map, Decision.ROLL_BACK)
             break
-        time.sleep(min(left, POLL))
+        if not waits:
+            time.sleep(min(left, POLL))
     else:
         time.sleep(COURTESY)
-        with open_held(armed) as there:
-            if not there:  # carried out already; what runs since then is nobody's business here
-                return
-    _await_swap(armed, home, sock)
-    _settle(armed, decision, held, home, report)
+        watched = [one for one in watched if _waits(one)]
+    if not watched:  # carried out already; what runs since then is nobody's business here
+        return
+    # Who made the change may have been stopped just before a swap, and go on when the time is over: what is
+    # swapped in goes back now; stay until the rest is, too, or will not be.
+    swapped = [one for one in watched if not _is_old(one)]
+    _settle(swapped, decision)
+    rest = [one for one in watched if one not in swapped]
+    if rest and (waits or not first.whole):
+        with contextlib.suppress(OSError):
+            sock.recv(1)
+    _settle(rest, decision)
+    for one in watched:
+        if decision is Decision.ROLL_BACK:
+            with contextlib.suppress(XdpChainError):
+                at_place(one.armed, one.home, partial(_linger, one.armed))
 
 
-def _await_swap(armed: PendingChange, home: Place, sock: socket.socket) -> None:
-    """Who armed the change may have been stopped just before the swap, and go on when the time is over: stay
-    until it has made it, or ended.
-    """
+def _heard(sock: socket.socket, seconds: float) -> bytes | None:
+    """What the maker of the change says within so many seconds: nothing, `MADE`, or that it ended (empty)."""
+    if not select.select([sock], [], [], seconds)[0]:
+        return None
+    try:
+        return sock.recv(len(MADE))
+    except OSError:
+        return b""
+
+
+def _waits(one: Watched) -> bool:
+    with open_held(one.armed) as there:
+        return bool(there)
+
+
+def _is_old(one: Watched) -> bool:
     with contextlib.suppress(XdpChainError):
-        if home.on_hook(armed.mode) == armed.old:
-            with contextlib.suppress(OSError):
-                sock.recv(1)
+        return one.home.on_hook(one.armed) == one.armed.old
+    return False
 
 
-def _settle(
-    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], home: Place, report: Report
-) -> None:
-    """Carry the decision out where the interface is; try again until the kernel takes it."""
-
-    def carry(place: Place) -> None:
-        with _lock():
-            settled = carry_out(armed, decision, held, place)
-        if settled is not None and settled.outcome is not Outcome.CONFIRMED:
-            report.write(settled)
-            note_settled(armed, settled)
-        if settled is not None and settled.outcome is Outcome.ROLLED_BACK:
-            _linger(armed, place)
-
+def _settle(watched: Sequence[Watched], decision: Decision) -> None:
+    """Carry the decision out where the interfaces are; try again until the kernel takes it."""
     give_up = boot_clock() + GIVE_UP
-    told = False
-    while True:
-        try:
-            return at_place(armed, home, carry)
-        except XdpChainError as error:
-            if not told:
-                told = True
-                _tell_failure(armed, home, report, f"{error}; tried again")
-            if boot_clock() > give_up:
-                _tell_failure(armed, home, report, f"{error}; given up")
-                return None
-        time.sleep(RETRY)
+    waiting, told = list(watched), set[int]()
+    while waiting:
+        for one in list(waiting):
+            try:
+                at_place(one.armed, one.home, partial(_carry, one, decision))
+                waiting.remove(one)
+            except XdpChainError as error:
+                if id(one) not in told:
+                    told.add(id(one))
+                    _tell_failure(one.armed, one.home, one.report, f"{error}; tried again")
+                if boot_clock() > give_up:
+                    _tell_failure(one.armed, one.home, one.report, f"{error}; given up")
+                    waiting.remove(one)
+        if waiting:
+            time.sleep(RETRY)
+
+
+def _carry(one: Watched, decision: Decision, place: Place) -> None:
+    with _lock():
+        settled = carry_out(one.armed, decision, one.held, place)
+    if settled is not None and settled.outcome is not Outcome.CONFIRMED:
+        one.report.write(settled)
+        note_settled(one.armed, settled)
 
 
 def _tell_failure(armed: PendingChange, home: Place, report: Report, why: str) -> None:
     runs = None
     with contextlib.suppress(XdpChainError):
-        runs = home.on_hook(armed.mode)
+        runs = home.on_hook(armed)
     failed = ConfirmOutcome(
         Outcome.FAILED, time.time(), runs, armed.old, armed.new, armed.author, why, armed.decision
     )
@@ -214,7 +260,7 @@ def _linger(armed: PendingChange, place: Place) -> None:
     """Hold a dispatcher's links for as long as it runs, if they could not be pinned again."""
     while pins_missing(armed, place.ifindex):
         try:
-            if place.on_hook(armed.mode) != armed.old:
+            if place.on_hook(armed) != armed.old:
                 return
         except NotFound:
             return

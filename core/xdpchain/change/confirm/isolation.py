@@ -36,9 +36,9 @@ class Confined(Exception):
     """The guardian can't leave what will end it; the text says what."""
 
 
-def require_freedom() -> None:
+def require_freedom(instead: str) -> None:
     """Raise Unsupported where a guardian that we start would end before the machine does, or would tell
-    another time than others.
+    another time than others; ``instead`` is a way that needs none.
     """
     if not pids_outlive_us():
         raise Unsupported(
@@ -46,7 +46,7 @@ def require_freedom() -> None:
             "this process is in a PID namespace of its own (a container, or `unshare --pid`): when its first "
             "process ends, the kernel ends all of it, and with it the guardian that would roll back",
             "Nothing was changed. Run xdptui on the host with --netns, or in its PID namespace "
-            "(`docker run --pid=host`); or make the change without --confirm",
+            f"(`docker run --pid=host`); or {instead}",
         )
     if why := unknown_offset():
         raise Unsupported(

@@ -26,6 +26,8 @@ from xdpchain.errors import KernelRefused
 from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import bpf
 
+from . import MADE
+
 __all__ = ["Guardian"]
 
 SCOPE_TIMEOUT = 20.0
@@ -64,12 +66,24 @@ class Guardian:
     ) -> None:
         self._stop()
 
-    def entrust(self, armed: PendingChange, held: Mapping[str, bpf.Fd], directory: int, netns: int) -> None:
-        """Hand over descriptors, and return when the guardian is ready. Raises KernelRefused."""
+    def entrust(
+        self,
+        armed: PendingChange,
+        held: Mapping[str, bpf.Fd],
+        directory: int,
+        netns: int,
+        *,
+        more: bool,
+        whole: bool,
+    ) -> None:
+        """Hand over descriptors, and return when the guardian is ready. ``more``: another interface of the
+        same change follows; ``whole``: it rolls back if we end before `tell_made`. Raises KernelRefused.
+        """
         assert self._socket is not None
         names = list(held)
         numbers = [directory, netns, *(held[name].fileno() for name in names)]
-        message = json.dumps({"armed": armed.encode().decode(), "held": names}).encode()
+        document = {"armed": armed.encode().decode(), "held": names, "more": more, "whole": whole}
+        message = json.dumps(document).encode()
         try:
             rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))
             self._socket.sendmsg([message], [rights])
@@ -78,6 +92,12 @@ class Guardian:
         answer = self._answer(START_TIMEOUT)
         if answer != b"ready":
             raise _failed(answer.decode(errors="replace") or "it ended")
+
+    def tell_made(self) -> None:
+        """Say that all was swapped in. A guardian that does not hear it rolls back."""
+        assert self._socket is not None
+        with contextlib.suppress(OSError):
+            self._socket.send(MADE)
 
     def known(self) -> int:
         """The guardian's pid, as soon as it runs. Raises KernelRefused."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from xdpchain.errors import KernelRefused, NotFound
-from xdpchain.model.chain import Interface, Mode
+from xdpchain.model.chain import Interface
 from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import all_netns, bpf, netns
 from xdpchain.sys.netlink import Netlink
@@ -34,9 +34,10 @@ class Place:
     ifindex: int
     inode: int
 
-    def on_hook(self, mode: Mode) -> int | None:
-        """The prog id on its hook; None: none, in this mode. Raises NotFound."""
-        return self.netlink.link(self.ifindex).program(mode.value)
+    def on_hook(self, armed: PendingChange) -> int | None:
+        """The prog id on its hook; None: none, in the modes of this change. Raises NotFound."""
+        link = self.netlink.link(self.ifindex)
+        return next(filter(None, (link.program(mode.value) for mode in armed.modes)), None)
 
 
 @contextlib.contextmanager
@@ -52,7 +53,8 @@ def at_place(armed: PendingChange, home: Place, call: Callable[[Place], T]) -> T
     If nothing runs the change anywhere, that is home: it was overtaken, or the interface is gone. Raises
     KernelRefused if it may be where it can't be seen, and what ``call`` raises.
     """
-    if armed.new is None or _hook(home, armed.mode) in (armed.new, armed.old):
+    hook = _hook(home, armed)
+    if armed.new is None or hook in (armed.new, armed.old) or armed.in_gap(hook):
         return call(home)  # without a program there is nothing to know it by
     with _search(armed, home) as found:
         if found is None:
@@ -68,9 +70,9 @@ def at_place(armed: PendingChange, home: Place, call: Callable[[Place], T]) -> T
 GONE = -1
 
 
-def _hook(home: Place, mode: Mode) -> int | None:
+def _hook(home: Place, armed: PendingChange) -> int | None:
     try:
-        return home.on_hook(mode)
+        return home.on_hook(armed)
     except NotFound:
         return GONE
 
@@ -103,9 +105,9 @@ def _search(armed: PendingChange, home: Place) -> Iterator[_Found | None]:
             time.sleep(pause)
             complete = all_netns.visit(look)
             # What just moves is nowhere for a moment; but then its program lives.
-            if found or not (_hook(home, armed.mode) == GONE and bpf.prog_lives(armed.new or 0)):
+            if found or not (_hook(home, armed) == GONE and bpf.prog_lives(armed.new or 0)):
                 break
-        if not found and not complete and _hook(home, armed.mode) == GONE:
+        if not found and not complete and _hook(home, armed) == GONE:
             raise KernelRefused(
                 f"{armed.ifname} can't be found",
                 "it left its network namespace, and not all others can be seen from here",

@@ -19,8 +19,9 @@ from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain
 from xdpchain.model.manifest import Author, Manifest, author_in, author_out, chain_in
 
-__all__ = ["MOST_BYTES", "Entry", "Kind", "Moment", "past", "past_with_changes"]
+__all__ = ["MOST_BYTES", "Entry", "Heading", "Kind", "Moment", "past", "past_with_changes"]
 
+WHAT = "an entry of the journal"
 FORMAT = 1
 MOST_BYTES, MOST_CHANGES = 1 << 20, 1000
 """Of an entry."""
@@ -91,15 +92,12 @@ class Entry:
     @classmethod
     def decode(cls, data: bytes, number: int) -> Entry:
         """Read what `encode` wrote. Raises InvalidInput."""
-        what = "an entry of the journal"
-        document = fields(data, what, most=MOST_BYTES)
-        if document.integer("format") != FORMAT:
-            raise InvalidInput(f"{what} can't be read", f"format {document.integer('format')}")
-        restores, device = document.fields_or_none("restores"), document.fields_or_none("device")
+        document = _document(data)
+        restores = document.fields_or_none("restores")
         try:
             kind = Kind(document.text("kind"))
         except ValueError as error:
-            raise InvalidInput(f"{what} can't be read", str(error)) from None
+            raise InvalidInput(f"{WHAT} can't be read", str(error)) from None
         return cls(
             kind,
             author_in(document.fields("author")),
@@ -109,8 +107,27 @@ class Entry:
             document.number_or_none("seconds"),
             None if restores is None else _moment_in(restores),
             number,
-            None if device is None else (device.integer("netns"), device.integer("ifindex", most=ID)),
+            _device_in(document),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What an entry says of whose it is: the boot, the interface as in `Entry`, and the prog ids that the
+    chains before and after it had.
+    """
+
+    boot: str
+    device: tuple[int, int] | None
+    programs: tuple[int | None, ...]
+
+    @classmethod
+    def decode(cls, data: bytes) -> Heading:
+        """Read from what `Entry.encode` wrote, without its chains. Raises InvalidInput."""
+        document = _document(data)
+        moments = document.fields("before"), document.fields("after")
+        programs = (one.integer_or_none("program", most=ID) for one in moments if one.value("chain"))
+        return cls(moments[1].text("boot"), _device_in(document), tuple(programs))
 
 
 def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
@@ -147,6 +164,18 @@ def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | N
                 del states[earlier[-1] :]
         states.append((entry.after, change))
     return tuple(states)
+
+
+def _document(data: bytes) -> Fields:
+    document = fields(data, WHAT, most=MOST_BYTES)
+    if document.integer("format") != FORMAT:
+        raise InvalidInput(f"{WHAT} can't be read", f"format {document.integer('format')}")
+    return document
+
+
+def _device_in(document: Fields) -> tuple[int, int] | None:
+    device = document.fields_or_none("device")
+    return None if device is None else (device.integer("netns"), device.integer("ifindex", most=ID))
 
 
 def _moment_out(moment: Moment, author: Author) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +20,7 @@ from xdpchain import files
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.sys import netns
 
-from .entries import MOST_BYTES, Entry
+from .entries import MOST_BYTES, Entry, Heading
 
 __all__ = [
     "STATE",
@@ -28,6 +29,7 @@ __all__ = [
     "boot_id",
     "entries",
     "has_object",
+    "headings",
     "interface_folder",
     "keep_object",
     "object_data",
@@ -77,6 +79,16 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
         with contextlib.suppress(OSError, InvalidInput):
             found.append(Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number))
     return tuple(found)
+
+
+def headings(folder: Path, most: int) -> Iterator[Heading]:
+    """What the newest entries say of whose they are, newest first, each read when it is asked for."""
+    for number in reversed(_numbers(folder)[-most:]):
+        try:
+            heading = Heading.decode(files.read(folder / f"{number}.json", MOST_BYTES))
+        except (OSError, InvalidInput):
+            continue
+        yield heading
 
 
 def append(folder: Path, entry: Entry) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import NotFound, XdpChainError
-from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
@@ -140,7 +140,7 @@ def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, 
         component, gone = _again(slot.component, keeping)
         slots.append(replace(slot, component=component, row=None))
         lost += [f"{slot.name}: what was in its map {name}" for name in gone]
-        if then.counters and then.linkage is not Linkage.FREPLACE and now is None:
+        if then.counters and now is None and slot.component.object is not None:
             lost.append(f"{slot.name}: what it counted")
     return replace(then, slots=tuple(slots)), tuple(lost)
 

@@ -18,8 +18,8 @@ from xdpchain.model.running import Running
 from xdpchain.sys import netns
 from xdpchain.sys.netlink import Netlink
 
-from .entries import Entry
-from .store import all_folders, boot_id, entries, interface_folder
+from .entries import Heading
+from .store import all_folders, boot_id, headings, interface_folder
 
 __all__ = ["bring_along", "device_of", "folder_of"]
 
@@ -34,6 +34,10 @@ def folder_of(running: Running) -> Path | None:
     one of its name is another interface's.
     """
     own, device = _own(running)
+    return _found(own, running, device)
+
+
+def _found(own: Path, running: Running, device: Device | None) -> Path | None:
     if _knows(own, running, device):
         return own
     elsewhere = next((one for one in all_folders() if one != own and _knows(one, running, device)), None)
@@ -42,12 +46,12 @@ def folder_of(running: Running) -> Path | None:
     return elsewhere or own
 
 
-def bring_along(running: Running) -> Path:
-    """The folder to write to, which has the name that the interface has now. What was kept under that name
-    for another interface stays with that. Raises OSError.
+def bring_along(running: Running, device: Device | None) -> Path:
+    """The folder to write to, which has the name that the interface has now; ``device`` is what that is
+    (`device_of`). What was kept under that name for another interface stays with that. Raises OSError.
     """
-    own, device = _own(running)
-    found = folder_of(running)
+    own = _folder(running)
+    found = _found(own, running, device)
     if found is None:  # the name was another interface's a moment ago, which was not changed since
         other = own.with_name(quote(_name_of_another(own, running, device) or "", safe=""))
         if not other.exists():
@@ -71,27 +75,32 @@ def device_of(where: Interface) -> Device | None:
 
 
 def _own(running: Running) -> tuple[Path, Device | None]:
+    return _folder(running), device_of(running.interface)
+
+
+def _folder(running: Running) -> Path:
     where = running.interface
-    return interface_folder(where.name, netns.inode(where.netns)), device_of(where)
+    return interface_folder(where.name, netns.inode(where.netns))
 
 
 def _knows(folder: Path, running: Running, device: Device | None) -> bool:
     boot, program = boot_id(), running.identity[1][:1]
-    return any(_about(entry, boot, program, device) for entry in entries(folder, newest=NEWEST))
+    return any(_about(one, boot, program, device) for one in headings(folder, NEWEST))
 
 
-def _about(entry: Entry, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
-    if entry.after.boot != boot:
+def _about(heading: Heading, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
+    if heading.boot != boot:
         return False
-    chains = (one.program for one in (entry.before, entry.after) if one.chain is not None)
-    return (device is not None and entry.device == device) or any((one,) == program for one in chains)
+    return (device is not None and heading.device == device) or any(
+        (one,) == program for one in heading.programs
+    )
 
 
 def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:
     """The name that the interface whose history this is has now, where that is another one than ours."""
     boot = boot_id()
-    found = (one for one in entries(folder, newest=NEWEST) if one.after.boot == boot)
-    last = next((one.device for one in reversed(tuple(found)) if one.device is not None), None)
+    found = (one.device for one in headings(folder, NEWEST) if one.boot == boot)
+    last = next((device for device in found if device is not None), None)
     if last is None or device is None or last == device or last[0] != device[0]:
         return None
     try:

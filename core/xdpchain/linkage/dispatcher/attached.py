@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from xdpchain.errors import InvalidInput, XdpChainError
+from xdpchain.linkage.counting import read_counting
 from xdpchain.model.actions import ALL_ACTIONS, ActionSet
 from xdpchain.model.chain import Component, MapRef, Slot
-from xdpchain.model.manifest import Author, Manifest
+from xdpchain.model.counting import Counting
+from xdpchain.model.labels import Labels
+from xdpchain.model.manifest import PLAIN, Author, Manifest
 from xdpchain.model.runconfig import DEFAULT, MAX_PRIORITY, RunConfig
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Kind
@@ -27,9 +31,20 @@ from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from .config import EVERY_CODE, DispatcherConfig, SlotConfig
 from .emit import MAIN, slot_function
 from .recognise import btf_of
-from .shadow import read_note
+from .shadow import read_labels, read_note
 
-__all__ = ["ORIGIN", "PinsMissing", "author_of_component", "replaces_main", "slots_by_links", "slots_by_pins"]
+__all__ = [
+    "ORIGIN",
+    "OwnCounts",
+    "PinsMissing",
+    "author_of_component",
+    "labels_of",
+    "own_counts",
+    "replaces_main",
+    "shall_count",
+    "slots_by_links",
+    "slots_by_pins",
+]
 
 ORIGIN = "xdptui_origin"
 NAME_CUT = 15
@@ -46,7 +61,7 @@ class _Facts:
 
     component: Component
     key: str
-    author: Author | None
+    origin: Manifest | None
     off: Slot | None = None
     """The slot that it stands in for (`stand_in`)."""
 
@@ -153,9 +168,58 @@ def slots_by_links(
 def author_of_component(program: int) -> Author | None:
     """Who loaded a component, if it carries that."""
     try:
-        return _facts(program).author
+        origin = _facts(program).origin
     except bpf.BpfError:
         return None
+    return origin.author if origin is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCounts:
+    """How the components of a chain count for themselves: where their counts are, None if none counts;
+    whether those that we load shall count, as far as the ones that we loaded tell; and of each that doesn't
+    count in the form that costs least, why.
+    """
+
+    counting: Counting | None = None
+    wanted: bool = True
+    reason: str = ""
+
+
+def own_counts(slots: Sequence[Slot]) -> OwnCounts:
+    """Of the components in these slots. Raises BpfError, InvalidInput for a description that is damaged."""
+    found, reasons, wanted = [], [], []
+    for slot in slots:
+        facts = _facts(slot.id) if slot.id is not None else None
+        if slot.id is None or facts is None or facts.origin is None or facts.key != slot.key:
+            continue
+        origin = facts.origin
+        if origin.form_reason:
+            how = "counted while somebody looks" if origin.form == PLAIN else origin.form
+            reasons.append(f"{slot.name} is {how}: {origin.form_reason}")
+        wanted.append(_wanted(origin))
+        with bpf.prog_by_id(slot.id) as program:
+            counting = _counting(slot.id, bpf.prog_map_ids(program))
+        if counting is not None:
+            found.append(counting)
+    return OwnCounts(Counting.of_components(found), not wanted or any(wanted), "; ".join(reasons))
+
+
+def shall_count(program: int) -> bool | None:
+    """Whether a component was to count for itself when it was loaded; None if we did not load it."""
+    origin = _facts(program).origin
+    return None if origin is None else _wanted(origin)
+
+
+def _wanted(origin: Manifest) -> bool:
+    return origin.form != PLAIN or bool(origin.form_reason)
+
+
+@lru_cache(maxsize=1024)
+def _counting(number: int, map_ids: tuple[int, ...]) -> Counting | None:
+    """Where the component with this prog id counts; what is bound to it later tells of more maps."""
+    origin = _facts(number).origin
+    return None if origin is None else read_counting(origin, map_ids, ORIGIN)
 
 
 def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shades: bool) -> tuple[Slot, ...]:
@@ -171,8 +235,21 @@ def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shade
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
         noted = _noted(number, dispatcher) if everything else None
-        slots.append(Slot(component, _in_force(placed, noted), key, shadow=everything and shades))
+        labels = labels_of(number, dispatcher)
+        slots.append(
+            Slot(component, _in_force(placed, noted), key, shadow=everything and shades, labels=labels)
+        )
     return tuple(slots)
+
+
+def labels_of(component: int, dispatcher: int) -> Labels:
+    """The labels of a component's slot on this dispatcher: noted since, or from when it was loaded."""
+    with bpf.prog_by_id(component) as fd:
+        noted = read_labels(fd, dispatcher)
+    if noted is not None:
+        return noted
+    origin = _facts(component).origin
+    return origin.chain.slots[0].labels if origin is not None else ()
 
 
 def _off(slot: Slot, placed: SlotConfig, key: str, stand_in: int) -> Slot:
@@ -218,8 +295,8 @@ def _facts(number: int) -> _Facts:
     if origin is not None:
         slot = origin.chain.slots[0]
         if slot.off:
-            return _Facts(slot.component, slot.key, origin.author, slot)
-        return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin.author)
+            return _Facts(slot.component, slot.key, origin, slot)
+        return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin)
     licence = "GPL" if info.gpl else "not GPL-compatible"
     component = Component(name, declared=declared, licence=licence, maps=refs, **known)
     return _Facts(component, f"prog:{number}", None)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The actions that a component in shadow will have again, where the dispatcher can't carry them.
+"""What a dispatcher can't carry of a slot: labels, and the actions that it will have again after shadow.
 
-libxdp's configuration has one action set a slot, and in shadow that is "after any code". The component's own
-actions hang on the component, in a frozen map bound to it: that outlives every dispatcher, libxdp's too. A
-note names the dispatcher that it was made for, and can't be taken back, so one made for a later dispatcher
+libxdp's configuration has one action set a slot, and in shadow that is "after any code"; of labels it knows
+nothing. Both hang on the component, in frozen maps bound to it: these outlive every dispatcher, libxdp's too.
+A note names the dispatcher that it was made for, and can't be taken back, so one made for a later dispatcher
 (which failed, or was rolled back) is passed over. Only if libxdp edits the chain after such a one does it
 count.
 """
@@ -12,39 +12,63 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
-from xdpchain.decoding import ID, fields
+from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ActionSet
+from xdpchain.model.labels import Labels
+from xdpchain.model.manifest import labels_in
 from xdpchain.sys import blobs, bpf
 
-__all__ = ["leave_note", "read_note"]
+__all__ = ["leave_labels", "leave_note", "read_labels", "read_note"]
 
 NOTE = "xdptui_shadow"
+LABELS = "xdptui_labels"
 
 
 def read_note(component: bpf.Fd, dispatcher: int) -> ActionSet | None:
     """The actions of a component that the dispatcher with this prog id has in shadow; None if none were
     noted. Raises BpfError.
     """
-    found: tuple[int, ActionSet] | None = None
-    for number in bpf.prog_map_ids(component):
-        with bpf.map_by_id(number) as fd:
-            if bpf.map_info(fd).name != NOTE:
-                continue
-            with contextlib.suppress(InvalidInput):
-                note = fields(blobs.read(fd).rstrip(b"\0"), "the note of a slot in shadow")
-                made_for, actions = note.integer("dispatcher", most=ID), ActionSet(note.integer("actions"))
-                # Prog ids rise, and maps are listed in the order in which they were bound.
-                if made_for <= dispatcher and (found is None or made_for >= found[0]):
-                    found = made_for, actions
-    return found[1] if found else None
+    return _latest(component, dispatcher, NOTE, lambda note: ActionSet(note.integer("actions")))
 
 
 def leave_note(component: bpf.Fd, dispatcher: int, actions: ActionSet) -> None:
     """Note a component's actions, for this dispatcher and those after it. Raises BpfError."""
-    if read_note(component, dispatcher) == actions:
-        return
-    text = json.dumps({"dispatcher": dispatcher, "actions": actions.mask}).encode()
-    with blobs.make(NOTE, text) as fd:
+    if read_note(component, dispatcher) != actions:
+        _leave(component, NOTE, {"dispatcher": dispatcher, "actions": actions.mask})
+
+
+def read_labels(component: bpf.Fd, dispatcher: int) -> Labels | None:
+    """The labels of a component's slot; None if none were noted since it was loaded. Raises BpfError."""
+    return _latest(component, dispatcher, LABELS, lambda note: labels_in(note.fields("labels")))
+
+
+def leave_labels(component: bpf.Fd, dispatcher: int, labels: Labels) -> None:
+    """Note the labels of a component's slot, for this dispatcher and those after it. Raises BpfError."""
+    _leave(component, LABELS, {"dispatcher": dispatcher, "labels": dict(labels)})
+
+
+T = TypeVar("T")
+
+
+def _latest(component: bpf.Fd, dispatcher: int, name: str, read: Callable[[Fields], T]) -> T | None:
+    found: tuple[int, T] | None = None
+    for number in bpf.prog_map_ids(component):
+        with bpf.map_by_id(number) as fd:
+            if bpf.map_info(fd).name != name:
+                continue
+            with contextlib.suppress(InvalidInput):
+                note = fields(blobs.read(fd).rstrip(b"\0"), "a note of a slot")
+                made_for, content = note.integer("dispatcher", most=ID), read(note)
+                # Prog ids rise, and maps are listed in the order in which they were bound.
+                if made_for <= dispatcher and (found is None or made_for >= found[0]):
+                    found = made_for, content
+    return found[1] if found else None
+
+
+def _leave(component: bpf.Fd, name: str, note: Mapping[str, object]) -> None:
+    with blobs.make(name, json.dumps(note).encode()) as fd:
         bpf.prog_bind_map(component, fd)

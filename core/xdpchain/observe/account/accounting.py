@@ -111,6 +111,9 @@ class Accounting(Closing):
             after = self._device()
             if before == after:
                 break
+        if sample.verdict is None:
+            what = f"there is no account of {self._running.interface}"
+            raise Unsupported(what, sample.why or "what its chain returns is not counted")
         return Reading(before, sample.verdict, sample.slots, failures, after)
 
     def _device(self) -> DeviceCounts:

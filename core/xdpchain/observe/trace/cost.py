@@ -51,8 +51,9 @@ def counting_cost(running: Running) -> CountingCost | None:
 
     Measured once a process for each length of chain, in about 50 ms. Raises what `measure_counting` does.
     """
-    slots = sum(target.key != VERDICT for target in targets(running))
-    return measure_counting(slots) if slots else None
+    found = targets(running)
+    # Where the components count for themselves, the one program that is traced costs what a single one does.
+    return measure_counting(max(1, sum(target.key != VERDICT for target in found))) if found else None
 
 
 @cache

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.chain import Linkage
+from xdpchain.model.counting import slot_key
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Owner, Running
 from xdpchain.sys import netns
@@ -37,10 +38,10 @@ class Target:
 
 def targets(running: Running) -> tuple[Target, ...]:
     """What is to be traced on an interface; () where nothing runs, or where the chain counts by itself or
-    was told not to.
+    was told not to. Components that count for themselves are left out.
 
     The dispatcher comes last. With a single component that has replaced its main function it can't be
-    traced, and needn't.
+    traced: what that returns is the verdict then, and so it is traced.
     """
     hook = running.hook
     if hook is None or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):
@@ -49,7 +50,13 @@ def targets(running: Running) -> tuple[Target, ...]:
         return (Target(FOREIGN, hook.prog_id),)
     chain = running.chain or running.shown
     slots = chain.slots if chain is not None else ()
-    components = tuple(Target(slot.key, slot.id) for slot in slots if slot.id is not None)
+    counting = running.counting
+    components = tuple(
+        Target(slot.key, slot.id)
+        for slot in slots
+        if slot.id is not None
+        and (len(slots) == 1 or counting is None or not counting.counts(slot_key(slot)))
+    )
     return (*components, Target(VERDICT, hook.prog_id))
 
 

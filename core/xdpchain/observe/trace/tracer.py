@@ -65,8 +65,7 @@ class _View:
             there = {key: source for key, source in sources.items() if source.rows is rows}
             found = rows.read(tuple(source.row for source in there.values()))
             counts |= {key: one.plus(there[key].offset) for key, one in zip(there, found, strict=True)}
-        verdict = counts.pop(VERDICT, _NOTHING)
-        return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, verdict)
+        return Sample(time.monotonic(), {key: counts[key] for key in self.slots}, counts.get(VERDICT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ class _Tracing:
                 "Its pins may be gone: reload it",
             )
         verdict = main.source if main is not None else None
-        if main is not None and before.verdict is not None:
+        if main is not None and before.verdict is not None and counted.verdict is not None:
             verdict = main.following(before.verdict, counted.verdict)
         elif main is not None and self._pinned is not None and main.source.rows is not self._pinned:
             verdict = main.following(_Source(self._pinned, 0), self._pinned.counts(0))
@@ -169,6 +168,9 @@ class _Tracing:
                 if held.source.rows is self._rows and held.source.row:
                     self._free.append(held.source.row)  # the row that was free for longest is taken first
         self._traced = {n: replace(held, start=None) for n, held in traced.items() if n in wanted}
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        return ()  # its rows are summed over CPUs
 
     def close(self) -> None:
         self._release(self._traced, set())
@@ -226,6 +228,9 @@ class Tracer:
         if self._tracing is None:
             raise ValueError("the tracer is closed")
         return self._tracing
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        return ()  # its rows are summed over CPUs
 
     def close(self) -> None:
         with _open_lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from functools import lru_cache
 from typing import Any
 
 from .messages_only import messages_only
@@ -114,7 +115,8 @@ def encode_get_links() -> bytearray:
     return _encode(ifinfmsg(), _RTM_GETLINK, _NLM_F_DUMP)
 
 
-def encode_get_link(which: int | str) -> bytearray:
+@lru_cache(maxsize=64)
+def encode_get_link(which: int | str) -> bytes:
     """Get one device, by index, name or alternative name."""
     message = ifinfmsg()
     if isinstance(which, int):
@@ -122,7 +124,7 @@ def encode_get_link(which: int | str) -> bytearray:
     else:
         short = len(which.encode()) < _IFNAMSIZ
         message["attrs"] = [["IFLA_IFNAME" if short else "IFLA_ALT_IFNAME", which]]
-    return _encode(message, _RTM_GETLINK, _NLM_F_ACK)
+    return bytes(_encode(message, _RTM_GETLINK, _NLM_F_ACK))
 
 
 def encode_get_nsid(fd: int) -> bytearray:
@@ -230,14 +232,15 @@ def encode_get_family(name: str) -> bytearray:
     return _encode(message, _GENL_ID_CTRL, _NLM_F_ACK)
 
 
-def encode_get_xdp_features(family: int, ifindex: int | None) -> bytearray:
+@lru_cache(maxsize=64)
+def encode_get_xdp_features(family: int, ifindex: int | None) -> bytes:
     """Ask what the driver of one device, or of all in the namespace, can do with XDP."""
     message = _NetdevMessage()
     message["cmd"], message["version"] = _NETDEV_CMD_DEV_GET, 1
     if ifindex is None:
-        return _encode(message, family, _NLM_F_DUMP)
+        return bytes(_encode(message, family, _NLM_F_DUMP))
     message["attrs"] = [["NETDEV_A_DEV_IFINDEX", ifindex]]
-    return _encode(message, family, _NLM_F_ACK)
+    return bytes(_encode(message, family, _NLM_F_ACK))
 
 
 def decode_link(data: bytes) -> LinkInfo:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tc(8) has on a device: queueing disciplines, and the filters of clsact and ingress. Pure.
+"""The filters that tc(8) has on a device, in clsact and in ingress. Pure.
 
 The layouts are those of the kernel's linux/rtnetlink.h, pkt_sched.h and pkt_cls.h.
 """
@@ -15,16 +15,12 @@ from .tunnels import attributes
 __all__ = [
     "EGRESS",
     "INGRESS",
-    "RTM_NEWQDISC",
     "RTM_NEWTFILTER",
     "Filter",
     "decode_filter",
-    "decode_qdisc",
     "encode_get_filters",
-    "encode_get_qdiscs",
 ]
 
-RTM_NEWQDISC, _RTM_GETQDISC = 36, 38
 RTM_NEWTFILTER, _RTM_GETTFILTER = 44, 46
 _REQUEST_AND_DUMP = 0x301
 _HEADER = 16
@@ -55,30 +51,17 @@ class Filter:
     skip_sw: bool = False
 
 
-def encode_get_qdiscs(ifindex: int) -> bytearray:
-    """Dump the queueing disciplines; before strict checking (4.20) those of all devices."""
-    return _encode(_RTM_GETQDISC, ifindex, 0)
-
-
 def encode_get_filters(ifindex: int, parent: int) -> bytearray:
-    """Dump the filters at a parent of one device."""
-    return _encode(_RTM_GETTFILTER, ifindex, parent)
-
-
-def _encode(kind: int, ifindex: int, parent: int) -> bytearray:
+    """Dump the filters at a parent of one device; none where it has neither clsact nor ingress."""
     body = _TCMSG.pack(0, ifindex, 0, parent, 0)
-    return bytearray(struct.pack("=IHHII", _HEADER + len(body), kind, _REQUEST_AND_DUMP, 0, 0) + body)
-
-
-def decode_qdisc(message: bytes) -> tuple[int, str]:
-    """The ifindex, and the kind ("clsact", "fq_codel"...)."""
-    ifindex, _, _, found = _decode(message)
-    return ifindex, _text(found.get(_KIND, b""))
+    head = struct.pack("=IHHII", _HEADER + len(body), _RTM_GETTFILTER, _REQUEST_AND_DUMP, 0, 0)
+    return bytearray(head + body)
 
 
 def decode_filter(message: bytes) -> tuple[int, Filter] | None:
     """The ifindex, and the filter; None for what only announces a priority."""
-    ifindex, _, info, found = _decode(message)
+    _, ifindex, _, _, info = _TCMSG.unpack_from(message, _HEADER)
+    found = dict(attributes(message[_HEADER + _TCMSG.size :]))
     if _OPTIONS not in found:
         return None
     kind = _text(found.get(_KIND, b""))
@@ -94,11 +77,6 @@ def decode_filter(message: bytes) -> tuple[int, Filter] | None:
         bool(flags & _IN_HW),
         bool(flags & _SKIP_SW),
     )
-
-
-def _decode(message: bytes) -> tuple[int, int, int, dict[int, bytes]]:
-    _, ifindex, _, parent, info = _TCMSG.unpack_from(message, _HEADER)
-    return ifindex, parent, info, dict(attributes(message[_HEADER + _TCMSG.size :]))
 
 
 def _number(data: bytes) -> int:

@@ -87,7 +87,7 @@ class Transport:
         with self._lock:
             self.socket.close()
 
-    def exchange(self, request: bytearray, *, settled: bool = True) -> list[tuple[int, bytes]]:
+    def exchange(self, request: bytes | bytearray, *, settled: bool = True) -> list[tuple[int, bytes]]:
         """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
         without the ack.
 
@@ -99,7 +99,7 @@ class Transport:
                 raise ValueError("this netlink socket is closed")
             for attempt in range(1, _DUMP_ATTEMPTS + 1):
                 try:
-                    return self._once(request)
+                    return self._once(bytearray(request))
                 except _Interrupted as interrupted:
                     if attempt == _DUMP_ATTEMPTS and not settled:
                         return interrupted.replies

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Components as members of a program that is threaded (`threading`), and what the kernel is told of it."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+
+from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
+from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
+from xdpchain.bytecode.instructions import Instruction, decode, function_starts
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
+from xdpchain.bytecode.weaving import LineRecord, complete_lines
+from xdpchain.model.flow import code_of, kind_of
+from xdpchain.objects.verdicts import sites_of_linkable
+from xdpchain.sys import bpf
+
+from .threading import Code, Form, Member, Threaded
+
+__all__ = ["Described", "Exits", "exits_of", "is_called", "member_of", "patched"]
+
+
+def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], shift: int = 0) -> Code:
+    """A unit's instructions with descriptors of this process; ``shift`` was added to the ids of its types."""
+    lines = list(decode(unit.instructions))
+    for index, name in unit.references:
+        lines[index] = lines[index]._replace(immediate=maps[name].fileno())
+    for index in unit.type_ids if shift else ():
+        lines[index] = lines[index]._replace(immediate=lines[index].immediate + shift)
+    return Code(tuple(lines), function_starts(unit.instructions))
+
+
+def is_called(unit: LinkableProgram) -> bool:
+    """Whether its main function stays one: of one that makes tail calls, what it calls would return to the
+    kernel if it were inlined.
+    """
+    return own_tail_calls(unit.instructions) or not unit.stack
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """A component's main function unfolded (None: it is called), and how its exits tell its sites."""
+
+    unfolded: Unfolded | None
+    sites: ExitSites = NOWHERE
+
+    def kinds(self) -> dict[int, frozenset[int | None]]:
+        """Which kinds of codes it may return, and the sites that may decide each."""
+        found: dict[int, set[int | None]] = {}
+        for end in self.unfolded.exits if self.unfolded is not None else (Exit(None),):
+            for kind in kind_of(end.code):
+                code = end.code if end.code is not None else code_of(kind)
+                found.setdefault(kind, set()).add(self.sites.site(end, code))
+        return {kind: frozenset(sites) for kind, sites in found.items()}
+
+
+@lru_cache(maxsize=64)
+def exits_of(unit: LinkableProgram, *, sited: bool) -> Exits:
+    """With what tells its sites apart if ``sited``. For an edit in a process that lives on: most of a chain's
+    components are what they were.
+    """
+    if is_called(unit):
+        return Exits(None)
+    able = exit_sites(sites_of_linkable(unit)) if sited else ()
+    unfolded = unfold(_main(unit), marks=[one.marks for one in able])
+    return Exits(unfolded, next((one for one in able if one.marks == unfolded.marks), NOWHERE))
+
+
+def _main(unit: LinkableProgram) -> Sequence[Instruction]:
+    return decode(unit.instructions)[: main_length(unit.instructions)]
+
+
+def member_of(
+    unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exits: Exits, shift: int = 0
+) -> Member:
+    """A component in one of the forms; ``shift`` was added to the ids of its types."""
+    code, unfolded = patched(unit, maps, shift), exits.unfolded
+    if form is Form.CALLS or unfolded is None:
+        return Member(code, 0, None)
+    if form is Form.INLINED:
+        unfolded = unfold(_main(unit), reach=0)
+    stack = main_stack(unit.instructions, unit.stack[0])
+    return Member(code, stack, replace(unfolded, lines=code.lines[: len(unfolded.lines)]), exits.sites)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """BTF, the types of functions by (owner, old index), the source lines of each owner, and what was added
+    to the ids of its types.
+    """
+
+    btf: bytes
+    functions: Mapping[Hashable, int]
+    lines: Mapping[Hashable, Sequence[LineRecord]]
+    shifts: Mapping[Hashable, int] = field(default_factory=dict)
+
+    def func_info(self, threaded: Threaded) -> bytes:
+        """The kernel's func_info records."""
+        return b"".join(struct.pack("<II", *record) for record in self._functions(threaded).items())
+
+    def line_info(self, threaded: Threaded) -> bytes:
+        """The kernel's line_info records."""
+        lines = complete_lines(self._lines(threaded), self._functions(threaded))
+        return b"".join(struct.pack("<IIII", *record) for record in lines)
+
+    def _functions(self, threaded: Threaded) -> dict[int, int]:
+        """The types of a program's functions by index, in order."""
+        labels = threaded.assembled.labels
+        placed = {labels[name]: number for name, number in self.functions.items() if name in labels}
+        return dict(sorted((placed | {0: self.functions["main"]}).items()))
+
+    def _lines(self, threaded: Threaded) -> list[LineRecord]:
+        """Where each source line begins in it."""
+        found: list[LineRecord] = []
+        starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
+        for index, (owner, at) in sorted(threaded.origins.items()):
+            place = bisect_right(starts.get(owner, []), at) - 1
+            if place >= 0:
+                line = self.lines[owner][place]
+                if not found or found[-1] != line._replace(insn=found[-1].insn):
+                    found.append(line._replace(insn=index))
+        return found

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where an object file is that was given by its name alone: libxdp's tools find theirs so.
+
+What stands in a folder of the system runs in the kernel without anybody having named its path, so it counts
+only where nobody but root and this user could have put it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sysconfig
+from collections.abc import Iterator
+
+from xdpchain.errors import NotFound, PermissionDenied
+from xdpchain.owners import check_private
+
+__all__ = ["find_object"]
+
+VARIABLE = "LIBXDP_OBJECT_PATH"
+FOLDERS = ("/usr/local/lib/bpf", "/usr/lib64/bpf", "/usr/lib/bpf")
+
+
+def find_object(written: str, folder: str = "") -> str:
+    """The path that ``written`` means in ``folder``. A name without a slash that is not there is looked for
+    in the folder that LIBXDP_OBJECT_PATH names, and in those where packages put object files.
+
+    Raises NotFound, which names these; PermissionDenied for a file that others could have put there.
+    """
+    path = os.path.join(folder, written)
+    if not written or "/" in written or "\0" in written or os.path.lexists(path):
+        return path
+    searched = list(dict.fromkeys(_folders()))
+    for place in searched:
+        found = os.path.join(place, written)
+        if os.path.lexists(found):
+            return _trusted(found)
+    raise NotFound(
+        f"{written if written.isprintable() else repr(written)} can't be read",
+        f"{os.strerror(errno.ENOENT)}, neither in {folder or 'this folder'} nor in {', '.join(searched)}",
+        "Check the path",
+    )
+
+
+def _folders() -> Iterator[str]:
+    if chosen := os.environ.get(VARIABLE):
+        yield os.path.abspath(chosen)
+    if architecture := sysconfig.get_config_var("MULTIARCH"):
+        yield f"/usr/lib/{architecture}/bpf"
+    yield from FOLDERS
+
+
+def _trusted(path: str) -> str:
+    try:
+        return check_private(path)
+    except OSError as error:
+        raise PermissionDenied(
+            f"{path} is not taken by its name alone",
+            error.strerror or str(error),
+            "Give its path, if it is the one that you mean",
+        ) from error

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the release before threaded chains left behind goes on: chains and their counts, changes that wait to
+be confirmed, the journal, specs, recordings. That release is built from the repository's history.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.arming import no_guardian_survives
+from tests.kernel.chains import look_at
+from tests.kernel.command_line import CommandLine
+from tests.kernel.tracing import settled
+from xdpchain.model.actions import ActionSet
+from xdpchain.model.running import Running
+from xdpchain.observe.counters import open_counters
+from xdpchain.observe.recording.reader import Recording
+from xdpchain.testing.frames import NEAR, PEER, scripted, udp
+from xdpchain.testing.playground import Playground
+
+ROOT = Path(__file__).parents[2]
+FIRST_AFTER = "Thread the components of a static chain into one function"
+"""The subject of the commit after that release."""
+
+Old = Callable[..., str]
+
+
+def git(*words: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That release, ready to run."""
+    if git("rev-parse", "--is-shallow-repository").stdout.strip() != b"false":
+        pytest.skip("the earlier release is built from the repository's history, which is not here whole")
+    found = git("log", "-1", "--format=%H", f"--grep=^{FIRST_AFTER}$").stdout.decode().strip()
+    assert found, f"no commit is called {FIRST_AFTER!r}"
+    place = tmp_path_factory.mktemp("release")
+    archive = git("archive", f"{found}^", "core", "xdptui", "bpf")
+    assert archive.returncode == 0, archive.stderr
+    subprocess.run(["tar", "-x", "-C", str(place)], input=archive.stdout, check=True)
+    subprocess.run(["make", "-s", "-j2", "-C", str(place / "bpf"), "engine"], check=True, capture_output=True)
+    return place
+
+
+@pytest.fixture
+def net(playground: Playground) -> Iterator[Playground]:
+    with no_guardian_survives(playground):
+        yield playground
+
+
+@pytest.fixture
+def old(release: Path, net: Playground) -> Old:
+    """Its command line, in the playground's namespace: what it writes to standard output."""
+
+    def run(*words: str) -> str:
+        paths = os.pathsep.join((str(release / "core"), str(release)))  # and not what is installed
+        command = [sys.executable, "-m", "xdptui", *words, "--netns", net.netns]
+        environment = {**os.environ, "PYTHONPATH": paths}
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment, cwd=release
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+def packets(running: Running) -> dict[str, int]:
+    with open_counters(running) or pytest.fail("nothing counts") as reader:
+        sample = reader.read()
+    return {slot.name: sample.slots[slot.key].total_packets for slot in running.chain or ()}
+
+
+@pytest.mark.parametrize("linkage", ["static", "tailcall"])
+def test_its_chain_is_edited_counted_on_and_rolled_back(
+    cli: CommandLine, net: Playground, old: Old, linkage: str
+) -> None:
+    file = cli.sample("scripted")
+    for number in (0, 1):
+        old("load", net.ifname, file, "-n", f"scripted_{number}", "-P", str(number), "--linkage", linkage)
+    running = look_at(net)
+    assert (running.note, str(running.linkage), len(running.chain or ())) == ("", linkage, 2)
+    sent = 0
+
+    def send(count: int) -> None:
+        nonlocal sent
+        net.send([scripted(b"\2\2")] * count)
+        sent += count
+        assert set(packets(look_at(net)).values()) == {sent}
+
+    send(3)
+    first = {slot.id for slot in running.chain or ()}
+    cli.ok("move", net.ifname, "1", "0")
+    assert [slot.name for slot in look_at(net).chain or ()] == ["scripted_1", "scripted_0"]
+    assert {slot.id for slot in look_at(net).chain or ()} == first
+    send(4)
+    cli.ok("undo", net.ifname)  # by the journal that it wrote
+    assert [slot.name for slot in look_at(net).chain or ()] == ["scripted_0", "scripted_1"]
+    send(5)
+    cli.ok("set", net.ifname, "0", "-A", "PD", "--confirm", "100")
+    cli.ok("rollback", net.ifname)
+    assert settled(lambda: look_at(net).armed is None)
+    assert (look_at(net).chain or pytest.fail("gone")).slots[0].actions == ActionSet.parse("P")
+    send(2)
+
+
+def test_a_change_that_it_armed_is_confirmed_or_rolled_back(
+    cli: CommandLine, net: Playground, old: Old
+) -> None:
+    file = cli.sample("firewall")
+    old("load", net.ifname, file, "--linkage", "static")
+    for command, priority in (("confirm", 50), ("rollback", 50)):
+        old("set", net.ifname, "0", "-P", str(priority if command == "confirm" else 60), "--confirm", "100")
+        assert look_at(net).armed is not None
+        cli.ok(command, net.ifname)
+        assert settled(lambda: look_at(net).armed is None)
+        assert [slot.priority for slot in look_at(net).chain or ()] == [priority]
+
+
+def test_its_specs_and_recordings_are_read(
+    cli: CommandLine, net: Playground, old: Old, tmp_path: Path
+) -> None:
+    old("load", net.ifname, cli.sample("firewall"), cli.sample("monitor"), "--linkage", "static")
+    spec, recording = tmp_path / "spec.toml", tmp_path / "recording"
+    old("save", net.ifname, "-o", str(spec))
+    assert cli("plan", str(spec)).code == 0, "what runs differs in nothing"
+    net.send([udp(PEER, NEAR, 53)] * 3)
+    old("record", str(recording), net.ifname, "--interval", "0.1", "--duration", "0.3")
+    replayed = Recording(str(recording))
+    counted = replayed.reading(0).counted[net.ifindex].sample
+    assert counted is not None
+    assert counted.verdict is not None
+    assert counted.verdict.total_packets == 3

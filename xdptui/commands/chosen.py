@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The interfaces that a changing command is about: one name, or several (``eth0,eth1``), or globs
+(``veth*``).
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from xdpchain.errors import InvalidInput, NotFound
+from xdpchain.model.naming import some
+from xdpchain.model.pending_change import MOST_TOGETHER
+from xdpchain.observe.discover import interfaces
+from xdpchain.spec.values import is_glob
+
+__all__ = ["chosen"]
+
+
+def chosen(text: str, netns: str | None) -> tuple[str, ...]:
+    """Their names, each once, in the order in which they are given. An interface may have a comma or a star
+    in its name: then that one is meant. Raises NotFound for a glob that nothing matches, InvalidInput.
+    """
+    words = text.split(",")
+    if len(words) == 1 and not is_glob(text):
+        return (text,)
+    there = [interface.name for interface in interfaces(netns)]
+    if text in there:
+        return (text,)
+    found: dict[str, None] = {}
+    for word in words:
+        if not word:
+            raise InvalidInput(f"{text!r} names no interface between two commas", todo="Give eth0,eth1")
+        matching = [name for name in there if fnmatchcase(name, word)] if is_glob(word) else [word]
+        if not matching:
+            raise NotFound(f"no interface matches {word!r}", f"there are {some(there)}")
+        found.update(dict.fromkeys(matching))
+    if len(found) > MOST_TOGETHER:
+        raise InvalidInput(
+            f"{text!r} stands for {len(found)} interfaces", f"one change takes up to {MOST_TOGETHER}"
+        )
+    return tuple(found)
