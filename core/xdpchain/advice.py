@@ -23,6 +23,8 @@ class Do(Enum):
 
     GET_PERMISSION = auto()  # the capabilities that are missing
     LIST_INTERFACES = auto()
+    NEAR_INTERFACE = auto()  # names that are like it
+    OTHER_NETNS = auto()  # the namespace that has such an interface, "" for the process's own
     LIST_NETNS = auto()
     REMOVE_NETNS_FILE = auto()  # the namespace's name
     SWITCH_JIT_ON = auto()

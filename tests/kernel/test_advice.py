@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,9 @@ def slots(cli: Heeding) -> list[str]:
 def test_what_is_not_there(cli: Heeding) -> None:
     listed = cli.shell(cli.advised(Do.LIST_INTERFACES, cli("status", "nosuch")))
     assert NAME in listed
+    assert cli.advised(Do.NEAR_INTERFACE, cli("status", f"{NAME}x")) == NAME
+    option = cli.advised(Do.OTHER_NETNS, cli("status", cli.playground.peer_ifname))
+    assert shlex.split(option) == ["--netns", cli.playground.peer_netns]
     left = Path("/run/netns") / f"xdptui-test-{os.getpid()}"
     left.touch()
     try:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from textual.widget import Widget
 
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
@@ -27,13 +28,15 @@ from xdptui.view.session import Session
 from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.chain_table import ChainTable
 
-PATIENCE = 20.0
+PATIENCE = 120.0 if os.environ.get("XDPTUI_LAB") else 20.0
 """Seconds that something may take on a busy machine."""
 
 
-def run_chain(playground: Playground, samples: Path, *names: str) -> Running:
+def run_chain(
+    playground: Playground, samples: Path, *names: str, linkage: Linkage = Linkage.STATIC
+) -> Running:
     """Make these samples run on the playground, sorted by the priorities that they declare."""
-    chain = Chain()
+    chain = Chain(linkage=linkage)
     for name in names:
         chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
     return change(playground, lambda _: chain)

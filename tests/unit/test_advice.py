@@ -22,6 +22,8 @@ from xdptui.words.advice import KEYS, WORDS, told, worded
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = {
+    Do.NEAR_INTERFACE: ("eth6",),
+    Do.OTHER_NETNS: ("blue",),
     Do.REMOVE_NETNS_FILE: ("blue",),
     Do.CHOOSE_LINKAGE: ("static", "tailcall"),
     Do.RELINK: ("static",),

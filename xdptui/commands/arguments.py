@@ -494,7 +494,8 @@ def _confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--what-if", metavar="PACKETS", nargs="*", action="append",
         help="send packets through what runs and through the change, away from the interface: builtin (the "
-        "default), ssh (your own connection's), or files (pcap, pcapng, hex; - is standard input)",
+        "default), live (what comes in within a second), ssh (your own connection's), or files (pcap, "
+        "pcapng, hex; - is standard input)",
     )  # fmt: skip
     parser.add_argument(
         "--even-if-ssh-dies", action="store_true",

@@ -16,6 +16,8 @@ __all__ = ["KEYS", "WORDS", "told", "worded"]
 WORDS: dict[Do, str] = {
     Do.GET_PERMISSION: "",  # depends on who asks
     Do.LIST_INTERFACES: "`{0}` shows the interfaces",
+    Do.NEAR_INTERFACE: "Perhaps {all} is meant",
+    Do.OTHER_NETNS: "Another network namespace has one of that name (`{0}`)",
     Do.LIST_NETNS: "`{0}` shows the namespaces",
     Do.REMOVE_NETNS_FILE: "Remove the file with `{0}`, or add the namespace again",
     Do.SWITCH_JIT_ON: "Run `{0}`, then load it again",

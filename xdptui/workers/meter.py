@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Known", "Meter", "Opened", "open_missing"]
 
+SHORTEST = 0.15
+"""Seconds between two readings below which a rate says more of when one looked than of the traffic."""
+
 Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
 Known = tuple[Identity, bool]
 """A chain, and whether it is traced."""
@@ -141,7 +144,10 @@ class Meter:
             self._readings.pop(ifindex, None)
             return None
         sample = opened.reader.read()
-        reading = between(self._last.get(ifindex), sample)
+        last = self._last.get(ifindex)
+        if last is not None and sample.at - last.at < SHORTEST and ifindex in self._readings:
+            return self._readings[ifindex]
+        reading = between(last, sample)
         self._last[ifindex] = sample
         self._readings[ifindex] = reading
         self._trends.setdefault(ifindex, Trends()).add(reading)

@@ -126,7 +126,7 @@ def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
 def _why_not(error: bpf.BpfError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         # The dispatcher, an XDP program, was loaded a moment ago: it is not the capabilities.
-        return "this kernel refuses programs of type EXT by policy (EPERM), which freplace linkage is made of"
+        return "this kernel refuses EXT programs by policy (EPERM), and freplace needs them"
     if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
         return "this kernel has no BPF trampolines for this processor, which freplace needs"
     if error.errno == errno.EINVAL:

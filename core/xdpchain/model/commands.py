@@ -77,6 +77,10 @@ class Commands:
         match advice.do:
             case Do.LIST_INTERFACES:
                 return (here.ip("link"),)
+            case Do.NEAR_INTERFACE:
+                return args
+            case Do.OTHER_NETNS:
+                return (f"--netns {quote(args[0])}" if args[0] else "without --netns",)
             case Do.LIST_NETNS:
                 return (_line(("ip", "netns", "list")),)
             case Do.REMOVE_NETNS_FILE:
