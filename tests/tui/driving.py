@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from textual.widget import Widget
 
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
-from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
@@ -28,15 +27,13 @@ from xdptui.view.session import Session
 from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.chain_table import ChainTable
 
-PATIENCE = 120.0 if os.environ.get("XDPTUI_LAB") else 20.0
+PATIENCE = 20.0
 """Seconds that something may take on a busy machine."""
 
 
-def run_chain(
-    playground: Playground, samples: Path, *names: str, linkage: Linkage = Linkage.STATIC
-) -> Running:
+def run_chain(playground: Playground, samples: Path, *names: str) -> Running:
     """Make these samples run on the playground, sorted by the priorities that they declare."""
-    chain = Chain(linkage=linkage)
+    chain = Chain()
     for name in names:
         chain = chain.add(Slot.of(load_component(str(samples / f"{name}.o"))))
     return change(playground, lambda _: chain)
