@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of commands that change chains."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from xdptui.commands.parsing import interfaces, where
+
+__all__ = ["CHANGES", "confirmed"]
+
+ADOPT_CONFIRM = "60"
+"""Seconds in which an adoption has to be confirmed, unless it is said otherwise."""
+
+
+def _load(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    parser.add_argument(
+        "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="names", action="append",
+        help="the program in each object (default: its first); more than once: several, which share maps",
+    )  # fmt: skip
+    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
+    _config(parser)
+    parser.add_argument(
+        "-m",
+        "--mode",
+        metavar="MODE",
+        help="native (default), generic (also: skb), or best: native where it works, else generic",
+    )
+    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    _globals(parser)
+    parser.add_argument("--at", metavar="SLOT", help="join in this slot, with a priority to match")
+    parser.add_argument(
+        "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
+    )
+    parser.add_argument("--off", action="store_true", help="give it its place and its maps, but don't run it")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
+    _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
+    _counters(parser)
+
+
+def _unload(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    parser.add_argument(
+        "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
+    )
+    parser.add_argument(
+        "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
+    )
+    parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
+    where(parser, "the slots")
+    parser.add_argument(
+        "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
+    )
+
+
+def _move(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
+    parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
+
+
+def _set(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    where(parser, "in place of SLOT: the slots")
+    _config(parser)
+    parser.add_argument(
+        "--shadow",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="go on whatever it returns; --no-shadow: let its verdicts count",
+    )
+    switch = parser.add_mutually_exclusive_group()
+    switch.add_argument(
+        "--off",
+        action="store_const",
+        const=True,
+        help="don't run it; it keeps its place, id, maps and counts",
+    )
+    switch.add_argument("--on", dest="off", action="store_const", const=False, help="run it again")
+    parser.add_argument(
+        "-m", "--mode", metavar="MODE",
+        help="move the chain to native, generic or best mode; for a moment no program runs",
+    )  # fmt: skip
+    _counters(parser)
+
+
+def _replace(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
+    parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: of the same name)"
+    )
+    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
+    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    _globals(parser)
+    parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+    )
+
+
+def _globals(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--global", metavar="NAME=VALUE", dest="globals", action="append",
+        help="start a global variable with another value; more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--map-entries", metavar="NAME=N", action="append",
+        help="create a map with N entries, not the number in the object; more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--use-map", metavar="SLOT:NAME=NAME", action="append",
+        help="use a slot's map in place of one of its own (the name after =); more than once: several",
+    )  # fmt: skip
+
+
+def _relink(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    _linkage(parser, None, ("auto", "static", "freplace", "tailcall"))
+
+
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+    parser.add_argument("object", metavar="OBJ", help="the object file that the program was loaded from")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: the one that runs)"
+    )
+    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
+    _config(parser)
+    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
+    _counters(parser)
+
+
+def _undo(parser: argparse.ArgumentParser) -> None:
+    interfaces(parser)
+
+
+def _apply(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the spec (docs/spec.md); -: standard input")
+    parser.add_argument("--wait", metavar="SECONDS", help="for interfaces that are named and missing")
+    parser.add_argument(
+        "--keep-going", action="store_true", help="change the other interfaces although one fails"
+    )
+    parser.add_argument(
+        "--fresh-maps", action="store_true", help="a new version of a program begins with empty maps"
+    )
+    parser.add_argument(
+        "--follow", action="store_true", help="stay, and apply it to interfaces that appear later (a service)"
+    )
+
+
+def confirmed(parser: argparse.ArgumentParser, name: str) -> None:
+    default = ADOPT_CONFIRM if name == "adopt" else None
+    usual = f" (default {default}; --no-confirm: not at all)" if default else ""
+    parser.add_argument(
+        "--confirm",
+        metavar="SECONDS",
+        default=default,
+        help=f"roll back unless `xdptui confirm` comes in so many seconds{usual}",
+    )
+    if default:
+        parser.add_argument("--no-confirm", action="store_const", const=None, dest="confirm",
+                            help=argparse.SUPPRESS)  # fmt: skip
+    parser.add_argument(
+        "--what-if", metavar="PACKETS", nargs="*", action="append",
+        help="send packets through what runs and through the change, away from the interface: builtin (the "
+        "default), live (what comes in within a second), ssh (your own connection's), or files (pcap, "
+        "pcapng, hex; - is standard input)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--even-if-ssh-dies", action="store_true",
+        help="make the change also where it would cut your own ssh connection",
+    )  # fmt: skip
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-P", "--prio", "--priority", metavar="PRIO", dest="priority", help="run priority: lower runs first"
+    )
+    parser.add_argument(
+        "-A", "--actions", metavar="ACTIONS",
+        help="chain call actions, after which the next slot runs: XDP_PASS,XDP_DROP or PD; none",
+    )  # fmt: skip
+    parser.add_argument(
+        "--route", metavar="CODE:SLOT,...",
+        help="return codes that lead to a later slot (number or name), next or return: DROP:logger,*:4",
+    )  # fmt: skip
+    parser.add_argument(
+        "--may", metavar="ACTIONS",
+        help="what the component may return; anything else is counted and reported (any: no policy)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label", metavar="KEY=VALUE", dest="labels", action="append", default=[],
+        help="a label of the slot (KEY=: take it away); more than once: several",
+    )  # fmt: skip
+    parser.add_argument(
+        "--otherwise", choices=("as-is", "drop", "pass"),
+        help="with --may: the answer to what is forbidden (default as-is)",
+    )  # fmt: skip
+
+
+def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tuple[str, ...]) -> None:
+    parser.add_argument(
+        "--linkage", choices=choices, default=default, required=default is None,
+        help="how the slots become one program (auto: freplace where the kernel allows it)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dispatcher-version", choices=("2", "3"),
+        help="of libxdp's protocol, with freplace (default: that of the installed libxdp)",
+    )  # fmt: skip
+
+
+def _counters(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--counters",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="let the chain count or not",
+    )
+
+
+CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
+    "load": (_load, "add programs to the chain of an interface"),
+    "unload": (_unload, "remove programs from the chain of an interface"),
+    "move": (_move, "move a slot, with a priority to match"),
+    "set": (
+        _set,
+        "change a slot's priority, actions or shadow, switch it off or on, or the chain's counters",
+    ),
+    "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
+    "relink": (_relink, "move a running chain to another linkage"),
+    "adopt": (_adopt, "make somebody else's single program a chain's first slot, its maps kept"),
+    "undo": (_undo, "go back to the chain before the last change"),
+    "apply": (_apply, "make interfaces run what a spec says"),
+}

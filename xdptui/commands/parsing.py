@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""argparse as this command line needs it: options stand anywhere, none is given twice, and a mistake is an
+error with a way out. And the arguments that many commands share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import weakref
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from xdpchain.netns_spelling import netns_spelling
+from xdptui.outcome import UsageError, write
+
+__all__ = ["Parser", "everywhere", "interfaces", "where"]
+
+
+class _Once(argparse._StoreAction):
+    """A value that may be given once: of two, the last would win without a word."""
+
+    _given_to: weakref.ref[argparse.Namespace] | None = None
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string is not None:
+            if self._given_to is not None and self._given_to() is namespace:
+                what = f"{option_string} is given more than once"
+                raise UsageError(what, todo="Give it once: it holds for all")
+            self._given_to = weakref.ref(namespace)
+        super().__call__(parser, namespace, values, option_string)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is an UsageError, and options may stand between the positional arguments."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+        self.register("action", None, _Once)
+        self.register("action", "store", _Once)
+        self._mixing = False
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, todo=f"`{self.prog} --help` shows what can be written")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        write(message.rstrip("\n"))
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        # The leaves alone: argparse can't mix where subcommands follow. It calls back while it mixes.
+        # Nor after --, where the rest are no options.
+        if self._mixing or self._subparsers is not None or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
+
+
+class _Version(argparse.Action):
+    def __call__(self, *_: object) -> None:
+        from xdptui.version import version
+
+        write(f"xdptui {version()}")
+        raise SystemExit(0)
+
+
+def everywhere(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
+    """Options that may stand before and after the command; only the first sets defaults."""
+
+    def default(value: object) -> Any:
+        return value if top else argparse.SUPPRESS
+
+    group = parser.add_argument_group("everywhere")
+    group.add_argument(
+        "--netns", metavar="NAME", type=_netns, default=default(None),
+        help="look into this network namespace: a name (ip netns), a path, or pid:N",
+    )  # fmt: skip
+    group.add_argument(
+        "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
+    )
+    group.add_argument(
+        "-v", "--verbose", action="count", default=default(0), help="steps, and the kernel's own words"
+    )
+    group.add_argument(
+        "--mount-bpffs",
+        action="store_true",
+        default=default(False),
+        help="mount the BPF filesystem where one is needed and missing",
+    )
+    group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
+
+
+def _netns(text: str) -> str:
+    try:
+        return netns_spelling(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: it {error}") from None
+
+
+def interfaces(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "interface", metavar="IF", help="one interface, or several: eth0,eth1 or 'veth*': on all, or on none"
+    )
+
+
+def where(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "--where", metavar="KEY=VALUE", action="append", default=[],
+        help=f"{what} with this label; more than once: with all of them",
+    )  # fmt: skip
