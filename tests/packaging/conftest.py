@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 from pathlib import Path
 
@@ -22,12 +24,23 @@ def make(target: str, folder: Path) -> None:
     run("make", "--no-print-directory", target, f"DIST={folder}", cwd=ROOT)
 
 
+def made(target: str, pattern: str, factory: pytest.TempPathFactory) -> Path:
+    """The file that `make TARGET` leaves, made by the first of the workers to ask: builds share the tree."""
+    shared = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / f"made-{target}"
+    with (shared / "make.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not list(folder.glob(pattern)):
+            make(target, folder)
+    [file] = folder.glob(pattern)
+    return file
+
+
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pyz")
-    make("pyz", folder)
-    [file] = folder.glob("xdptui-*.pyz")
-    return file
+    return made("pyz", "xdptui-*.pyz", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +52,4 @@ def wheel(pyz: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("deb")
-    make("deb", folder)
-    [file] = folder.glob("xdptui_*_all.deb")
-    return file
+    return made("deb", "xdptui_*_all.deb", tmp_path_factory)
