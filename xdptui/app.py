@@ -189,8 +189,8 @@ class XdpTui(App[None]):
         # Ended by a signal, the terminal is still given back as it was. Not possible outside the main thread.
         with contextlib.suppress(RuntimeError, ValueError):
             loop = asyncio.get_running_loop()
-            for number in ENDINGS:
-                loop.add_signal_handler(number, self._told_to_end, 128 + number)
+            for signum in ENDINGS:
+                loop.add_signal_handler(signum, self._told_to_end, 128 + signum)
 
     def _told_to_end(self, code: int) -> None:
         """Exit; without ceremony where that takes too long: the terminal may be gone, and take no text."""
@@ -207,8 +207,8 @@ class XdpTui(App[None]):
 
     def on_unmount(self) -> None:
         with contextlib.suppress(RuntimeError, ValueError):
-            for number in ENDINGS:
-                asyncio.get_running_loop().remove_signal_handler(number)
+            for signum in ENDINGS:
+                asyncio.get_running_loop().remove_signal_handler(signum)
 
     async def _quit_flow(self) -> None:
         unsaved = self.main.session.unsaved

@@ -81,7 +81,9 @@ def _terminal(options: Namespace) -> int:
 
 def _is_terminal() -> bool:
     streams = (sys.stdin, sys.stdout)
-    return os.environ.get("TERM") != "dumb" and all(one is not None and one.isatty() for one in streams)
+    return os.environ.get("TERM") != "dumb" and all(
+        stream is not None and stream.isatty() for stream in streams
+    )
 
 
 def _terminal_options(arguments: list[str], word: str | None) -> Namespace:

@@ -95,5 +95,5 @@ class Advice:
 
 def advise(do: Do, *args: object, on: _Place | None = None) -> Advice:
     """``do``, with its arguments, ``on`` an interface."""
-    words = tuple(str(one) for one in args)
+    words = tuple(str(argument) for argument in args)
     return Advice(do, on.name if on else None, on.netns if on else None, words)

@@ -109,7 +109,7 @@ def apply_all(
                 keeps.look_again()
             if not isinstance(error, transaction.NativeRefused):
                 raise
-            wanted = [in_generic(one, error.error) if one is error.plan else one for one in wanted]
+            wanted = [in_generic(plan, error.error) if plan is error.plan else plan for plan in wanted]
 
 
 def edit(

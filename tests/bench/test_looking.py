@@ -55,7 +55,7 @@ def test_redirected_packets(root: None) -> None:
                 rounds["all"].append(taken())
             rounds["after"].append(taken())
     found = {name: summary(values) for name, values in rounds.items()}
-    print("\na redirected packet: " + ", ".join(f"{name} {one} ns" for name, one in found.items()))
+    print("\na redirected packet: " + ", ".join(f"{name} {timing} ns" for name, timing in found.items()))
     assert found["failures"].low < NOISE * found["before"].low, "packets that fare well pay nothing"
     assert found["after"].low < NOISE * found["before"].low
     assert found["all"].low < 3 * found["before"].low

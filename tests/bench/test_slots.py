@@ -173,8 +173,8 @@ def filled(linked: BuiltChain) -> None:
             info = bpf.map_info(fd)
             if info.type in (bpf.MapType.HASH, bpf.MapType.PERCPU_HASH):
                 values = bytes(info.value_size * (1 if info.type == bpf.MapType.HASH else 8 * 64))
-                for number in range(info.max_entries):
-                    key = struct.pack("<Q", number + 4_000_000_000).rjust(info.key_size, b"\xfe")
+                for index in range(info.max_entries):
+                    key = struct.pack("<Q", index + 4_000_000_000).rjust(info.key_size, b"\xfe")
                     with contextlib.suppress(bpf.BpfError):
                         bpf.map_update(fd, key[: info.key_size], values)
 

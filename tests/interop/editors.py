@@ -58,12 +58,12 @@ class Theirs:
         self._samples = samples
 
     def load(self, *programs: Program, generic: bool = False) -> None:
-        for one in programs:
+        for program in programs:
             self._loader.load(
-                self._samples / f"{one.file}.o",
-                name=one.name,
-                priority=one.priority,
-                actions=one.actions,
+                self._samples / f"{program.file}.o",
+                name=program.name,
+                priority=program.priority,
+                actions=program.actions,
                 mode="skb" if generic else None,
             )
 
@@ -95,13 +95,15 @@ class Ours:
 
         return edit(self._ifname, candidate, netns=self._playground.netns).running
 
-    def slot(self, one: Program) -> Slot:
-        component = load_component(str(self._samples / f"{one.file}.o"), name=one.name)
-        return Slot.of(component, one.priority, None if one.actions is None else ActionSet.parse(one.actions))
+    def slot(self, program: Program) -> Slot:
+        component = load_component(str(self._samples / f"{program.file}.o"), name=program.name)
+        return Slot.of(
+            component, program.priority, None if program.actions is None else ActionSet.parse(program.actions)
+        )
 
     def load(self, *programs: Program, generic: bool = False) -> None:
-        for one in programs:
-            self.edit(partial(Chain.add, slot=self.slot(one)), Mode.GENERIC if generic else Mode.NATIVE)
+        for program in programs:
+            self.edit(partial(Chain.add, slot=self.slot(program)), Mode.GENERIC if generic else Mode.NATIVE)
 
     def remove(self, *numbers: int) -> None:
         self.edit(lambda chain: chain.remove(i for i, slot in enumerate(chain) if slot.id in numbers))

@@ -99,17 +99,17 @@ def test_the_eleventh_is_refused(playground: Playground, editors: dict[str, Edit
 @BOTH_WAYS
 def test_from_one_to_two_and_back(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     """With one program main is replaced, with two the stubs: a component goes from the one to the other."""
-    one, other = pair(editors, first)
-    one.load(FIREWALL)
+    editor, other = pair(editors, first)
+    editor.load(FIREWALL)
     (slot,) = slots_of(agreed(playground))
     other.load(MONITOR)
     slots = slots_of(agreed(playground, ["xdp_firewall", "xdp_monitor"]))
     assert (slots[0].id, slots[0].component.maps) == (slot.id, slot.component.maps)
-    one.remove(slots[1].id or 0)
+    editor.remove(slots[1].id or 0)
     assert slots_of(agreed(playground, ["xdp_firewall"]))[0].id == slot.id
     other.load(LIMIT)
     agreed(playground, ["xdp_firewall", "xdp_ratelimit"])
-    one.remove(slot.id or 0)
+    editor.remove(slot.id or 0)
     agreed(playground, ["xdp_ratelimit"])
     other.remove_all()
     nothing_left(playground)
@@ -123,8 +123,8 @@ def test_from_one_to_two_and_back(playground: Playground, editors: dict[str, Edi
 def test_the_other_adds(
     playground: Playground, editors: dict[str, Editor], samples: Path, first: str, place: int
 ) -> None:
-    one, other = pair(editors, first)
-    one.load(FIREWALL, LIMIT, MONITOR)
+    editor, other = pair(editors, first)
+    editor.load(FIREWALL, LIMIT, MONITOR)
     before = agreed(playground, THREE)
     other.load(Program("pass", priority=[5, 15, 55, 95][place]))
     after = agreed(playground, [*THREE[:place], "xdp_pass", *THREE[place:]])
@@ -139,8 +139,8 @@ def test_the_other_adds(
 def test_the_other_removes_by_id(
     playground: Playground, editors: dict[str, Editor], first: str, place: int
 ) -> None:
-    one, other = pair(editors, first)
-    one.load(FIREWALL, LIMIT, MONITOR)
+    editor, other = pair(editors, first)
+    editor.load(FIREWALL, LIMIT, MONITOR)
     other.remove(slots_of(agreed(playground, THREE))[place].id or 0)
     agreed(playground, THREE[:place] + THREE[place + 1 :])
 
@@ -150,8 +150,8 @@ def test_the_other_removes_by_id(
 def test_the_other_removes_all(
     playground: Playground, editors: dict[str, Editor], first: str, count: int
 ) -> None:
-    one, other = pair(editors, first)
-    one.load(*passing(*range(1, count + 1)))
+    editor, other = pair(editors, first)
+    editor.load(*passing(*range(1, count + 1)))
     agreed(playground)
     other.remove_all()
     nothing_left(playground)
@@ -174,8 +174,8 @@ def test_they_take_turns(playground: Playground, editors: dict[str, Editor]) -> 
 
 @BOTH_WAYS
 def test_equal_priorities_go_by_name(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    one, other = pair(editors, first)
-    one.load(Program("pass", priority=7), Program("monitor", priority=7))
+    editor, other = pair(editors, first)
+    editor.load(Program("pass", priority=7), Program("monitor", priority=7))
     agreed(playground, ["xdp_monitor", "xdp_pass"])
     other.load(Program("two", "two_learn", priority=7), Program("drop", priority=7))
     agreed(playground, ["two_learn", "xdp_drop", "xdp_monitor", "xdp_pass"])
@@ -184,12 +184,12 @@ def test_equal_priorities_go_by_name(playground: Playground, editors: dict[str, 
 @BOTH_WAYS
 def test_equal_names_go_by_tag(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     """What runs comes before what is new; from the next edit on, all that runs goes by tag."""
-    one, other = pair(editors, first)
-    one.load(Program("counter"), Program("counter_v2"))
+    editor, other = pair(editors, first)
+    editor.load(Program("counter"), Program("counter_v2"))
     other.load(Program("counter_v3"))
     slots = slots_of(agreed(playground, ["xdp_counter"] * 3))
     assert slots[-1] is max(slots, key=lambda slot: slot.id or 0)
-    one.load(Program("pass", priority=1))
+    editor.load(Program("pass", priority=1))
     _, *counters = slots_of(agreed(playground, ["xdp_pass", *["xdp_counter"] * 3]))
     tags = [slot.component.tag or "" for slot in counters]
     assert tags == sorted(tags)
@@ -197,8 +197,8 @@ def test_equal_names_go_by_tag(playground: Playground, editors: dict[str, Editor
 
 @BOTH_WAYS
 def test_both_sort_alike(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    one, other = pair(editors, first)
-    one.load(Program("two", "two_learn", priority=300), Program("two", "two_enforce", priority=2))
+    editor, other = pair(editors, first)
+    editor.load(Program("two", "two_learn", priority=300), Program("two", "two_enforce", priority=2))
     other.load(Program("globals", priority=30), Program("loops", priority=0), Program("counter"))
     slots = slots_of(agreed(playground))
     assert sorted(slots, key=order_key) == list(slots)
@@ -233,10 +233,10 @@ def test_declared_configurations(playground: Playground, editors: dict[str, Edit
 @BOTH_WAYS
 def test_overridden_configurations(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     """What is in force stays in force through the other's edits; what is declared is still known."""
-    one, other = pair(editors, first)
-    one.load(Program("firewall", priority=77, actions="XDP_PASS,XDP_DROP"))
+    editor, other = pair(editors, first)
+    editor.load(Program("firewall", priority=77, actions="XDP_PASS,XDP_DROP"))
     other.load(Program("monitor", priority=3, actions="XDP_TX,XDP_ABORTED,XDP_REDIRECT"))
-    one.load(Program("pass", priority=80))
+    editor.load(Program("pass", priority=80))
     monitor, firewall, _ = slots_of(agreed(playground, ["xdp_monitor", "xdp_firewall", "xdp_pass"]))
     assert (monitor.priority, monitor.actions) == (3, ActionSet.parse("ATR"))
     assert (firewall.priority, firewall.actions) == (77, ActionSet.parse("PD"))
@@ -291,8 +291,8 @@ def test_a_chain_takes_fragments_if_all_do(
 @BOTH_WAYS
 def test_mixed_from_the_start(playground: Playground, editors: dict[str, Editor], first: str) -> None:
     """Debian's libxdp 1.3 with libbpf 1.1 does not see that a section says frags: it stores no flag."""
-    one, other = pair(editors, first)
-    one.load(Program("pass"))
+    editor, other = pair(editors, first)
+    editor.load(Program("pass"))
     other.load(Program("frags"))
     running = agreed(playground, ["xdp_frags", "xdp_pass"])
     whole, flags = fragments(running)
@@ -339,8 +339,8 @@ def stubs_must_say_so() -> bool:
 
 @BOTH_WAYS
 def test_generic_mode(playground: Playground, editors: dict[str, Editor], first: str) -> None:
-    one, other = pair(editors, first)
-    one.load(FIREWALL, generic=True)
+    editor, other = pair(editors, first)
+    editor.load(FIREWALL, generic=True)
     assert agreed(playground).mode is Mode.GENERIC
     other.load(MONITOR, generic=True)
     running = agreed(playground, ["xdp_firewall", "xdp_monitor"])
@@ -355,8 +355,8 @@ def test_generic_mode(playground: Playground, editors: dict[str, Editor], first:
 def test_another_mode_is_refused(
     playground: Playground, editors: dict[str, Editor], first: str, generic: bool
 ) -> None:
-    one, other = pair(editors, first)
-    one.load(FIREWALL, generic=generic)
+    editor, other = pair(editors, first)
+    editor.load(FIREWALL, generic=generic)
     before = agreed(playground)
     with pytest.raises((Refused, InvalidInput)):
         other.load(MONITOR, generic=not generic)

@@ -108,8 +108,8 @@ def version_1(playground: Playground, samples: Path) -> Iterator[int]:
     block = bytes([2, 0, 0, 0]) + b"".join(word.to_bytes(4, "little") for word in words)
     assert len(block) == SIZES[1]
     with Object(compile_file(DISPATCHER_V1, *INCLUDES), "xdp_dispatcher") as opened:
-        for one in opened.maps():
-            one.set_initial_value(block)
+        for bpf_map in opened.maps():
+            bpf_map.set_initial_value(block)
         (main,) = opened.programs()
         main.as_xdp(False)
         opened.load()
@@ -238,7 +238,7 @@ def test_a_lost_link_is_made_anew(
     assert "xdp_ratelimit is gone, so it does not run" in running.note
     (ours if healer == "xdptui" else theirs).load(MONITOR)
     if healer == "xdp-loader":  # it stops unpinning where a pin is missing
-        assert [(one.path.name, one.removed) for one in clean()] == [(directory, True)]
+        assert [(pins.path.name, pins.removed) for pins in clean()] == [(directory, True)]
     assert agreed(playground, ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]).note == ""
 
 
@@ -301,7 +301,7 @@ def test_one_bpffs_for_two_namespaces(playground: Playground, samples: Path, our
         ours.load(MONITOR)
         assert len(pinned()) == 2
         off(playground)
-        assert [one.removed for one in clean()] == [True]
+        assert [pins.removed for pins in clean()] == [True]
         running = look(second.ifname, second.netns)
         assert [slot.name for slot in running.chain or ()] == ["xdp_firewall", "xdp_ratelimit"]
         ours.load(MONITOR)

@@ -67,14 +67,14 @@ def ip(namespace: str, *words: str) -> None:
 def listeners() -> frozenset[int]:
     """The programs that listen to the tracepoints now, everybody's."""
     found = set()
-    for number in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
+    for prog_id in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
         try:
-            with bpf.prog_by_id(number) as program:
+            with bpf.prog_by_id(prog_id) as program:
                 info = bpf.prog_info(program)
         except OSError:  # gone meanwhile
             continue
         if info.type == bpf.ProgType.RAW_TRACEPOINT and info.name.startswith("xdp_"):
-            found.add(number)
+            found.add(prog_id)
     return frozenset(found)
 
 

@@ -212,7 +212,7 @@ def written_by_libbpf(base: Path | None) -> bytes:
     suffix = b"_split" if base else b""
 
     def add(what: str, *values: bytes | int | None) -> int:
-        wide = [c.c_uint64(one) if isinstance(one, int) else one for one in values]
+        wide = [c.c_uint64(value) if isinstance(value, int) else value for value in values]
         made: int = getattr(lib, f"btf__add_{what}")(new, *wide)
         assert made >= 0, (what, made)
         return made

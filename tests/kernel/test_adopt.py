@@ -90,14 +90,16 @@ def attached(playground: Playground, path: Path, mode: str = "native", **constan
     """``count_codes`` alone on the interface, loaded as a tool of one's own would, its constants set."""
     ifindex = playground.links[0].ifindex
     with Object(path.read_bytes(), "counting") as opened:
-        for one in opened.maps():
-            if one.name.endswith(".rodata") and constants:
-                one.set_initial_value(struct.pack("=QI", constants["step"], constants["drops"]))
+        for bpf_map in opened.maps():
+            if bpf_map.name.endswith(".rodata") and constants:
+                bpf_map.set_initial_value(struct.pack("=QI", constants["step"], constants["drops"]))
         opened.load()
         (program,) = (one for one in opened.programs() if one.name == "count_codes")
         maps = {
-            one.name[one.name.index(".") :] if one.internal else one.name: bpf.map_info(one.fd).id
-            for one in opened.maps()
+            bpf_map.name[bpf_map.name.index(".") :] if bpf_map.internal else bpf_map.name: bpf.map_info(
+                bpf_map.fd
+            ).id
+            for bpf_map in opened.maps()
         }
         with Netlink(playground.netns) as netlink:
             netlink.attach_xdp(ifindex, program.fd, mode, None)
@@ -310,9 +312,9 @@ def test_maps_of_what_it_tail_calls_go_on(playground: Playground, tmp_path: Path
     path.write_bytes(compile_text(TAIL))
     with Object(path.read_bytes(), "tail") as opened:
         opened.load()
-        (main,) = (one for one in opened.programs() if one.name == "calling")
-        (jumps,) = (one for one in opened.maps() if one.name == "jumps")
-        (counts,) = (one for one in opened.maps() if one.name == "in_the_callee")
+        (main,) = (program for program in opened.programs() if program.name == "calling")
+        (jumps,) = (bpf_map for bpf_map in opened.maps() if bpf_map.name == "jumps")
+        (counts,) = (bpf_map for bpf_map in opened.maps() if bpf_map.name == "in_the_callee")
         number = bpf.map_info(counts.fd).id
         keep = bpf.map_by_id(bpf.map_info(jumps.fd).id)  # else the kernel would empty it
         with Netlink(playground.netns) as netlink:
@@ -343,7 +345,7 @@ def test_a_program_that_is_adopted_runs_over_copies_of_its_maps(
         asked = [Packet("nine", scripted(b"\x09")), Packet("two", scripted(b"\x02"))]
         tried = what_if(running, candidate, asked, adopts=plan.adopts)
         assert tried.old.slots == ("count_codes",)
-        verdicts = [(one.old.verdict, one.new.verdict) for one in tried.crossings]
+        verdicts = [(crossing.old.verdict, crossing.new.verdict) for crossing in tried.crossings]
         assert verdicts == [(Action.DROP, Action.DROP), (Action.PASS, Action.DROP)]
         assert what_if(running, candidate, asked).crossings[0].old.verdict is None
         assert seen(foreign.maps["seen_by_code"]) == {9: 10}

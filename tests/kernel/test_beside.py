@@ -36,7 +36,7 @@ def tc(playground: Playground, *words: str) -> None:
 
 def found(playground: Playground, what: str) -> list[Companion]:
     seen = beside(look_at(playground))
-    return [one for one in seen.found if one.what == what]
+    return [companion for companion in seen.found if companion.what == what]
 
 
 def test_nothing_is_said_to_be_nothing_only_where_all_was_seen(
@@ -48,7 +48,9 @@ def test_nothing_is_said_to_be_nothing_only_where_all_was_seen(
         assert "this kernel has no" in line, line
     (entry,) = cli.ok("status", cli.interface).json["interfaces"]
     assert entry["beside"] == {"found": [], "unseen": list(seen.unseen)}
-    (entry,) = (one for one in cli.ok("status").json["interfaces"] if one["name"] == cli.interface)
+    (entry,) = (
+        interface for interface in cli.ok("status").json["interfaces"] if interface["name"] == cli.interface
+    )
     assert "beside" not in entry, "it is not asked for where many interfaces are listed"
 
 
@@ -58,7 +60,7 @@ def test_filters_of_clsact(cli: CommandLine, playground: Playground) -> None:
     every = ("u32", "match", "u32", "0", "0")
     tc(playground, "filter", "add", *dev, "ingress", "pref", "7", *every, "flowid", "1:1")
     tc(playground, "filter", "add", *dev, "egress", "pref", "9", "bpf", "bytecode", "1,6 0 0 0,")
-    filters = [(one.at, one.name, one.text) for one in found(playground, "tc filter")]
+    filters = [(companion.at, companion.name, companion.text) for companion in found(playground, "tc filter")]
     assert {one for one in filters if one[0] == "ingress"} == {("ingress", "u32", "priority 7")}
     assert [one for one in filters if one[0] == "egress"] == [("egress", "bpf", "priority 9")]
     shown = cli("status", cli.interface, "-v").out
@@ -104,6 +106,6 @@ def test_sockets_of_af_xdp(playground: Playground, xdp_socket: int) -> None:
     seen = beside(look_at(playground))
     if any(line.startswith("AF_XDP sockets") for line in seen.unseen):
         pytest.skip(seen.unseen[0])
-    (one,) = (one for one in seen.found if one.what == "AF_XDP socket")
-    assert (one.at, one.text) == ("queue 0", "copies")
-    assert "pid" in one.name
+    (companion,) = (companion for companion in seen.found if companion.what == "AF_XDP socket")
+    assert (companion.at, companion.text) == ("queue 0", "copies")
+    assert "pid" in companion.name

@@ -38,7 +38,7 @@ class Churn:
     def _go(self) -> None:
         while not self._enough.is_set() or self.made < PAIRS:
             first = self.made
-            names = [f"c{number}" for number in range(first, first + AT_ONCE)]
+            names = [f"c{index}" for index in range(first, first + AT_ONCE)]
             lines = [f"link add {name} group {GROUP} type veth peer name {name}p" for name in names]
             lines += [f"link set {name} up" for name in names]
             lines.append(f"link del group {GROUP}")  # at once: one grace period for all
@@ -81,7 +81,7 @@ def test_a_survey_passes_over_what_went_away(chain: Playground) -> None:
         while running.made < PAIRS:
             found = survey(chain.netns)
             assert chain.ifname in {one.interface.name for one in found}
-            assert chain.ifindex in {one.ifindex for one in interfaces(chain.netns)}
+            assert chain.ifindex in {interface.ifindex for interface in interfaces(chain.netns)}
             looks += 1
     assert looks > 5
 
@@ -107,8 +107,8 @@ def test_commands_that_go_on(chain: Playground, cli: CommandLine, tmp_path: Path
         ("apply", "--follow", str(spec), "--json"),
     )
     going = [
-        cli.process(*one, run=subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        for one in words
+        cli.process(*word, run=subprocess.Popen, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for word in words
     ]
     try:
         with churn(chain):
@@ -123,7 +123,9 @@ def test_commands_that_go_on(chain: Playground, cli: CommandLine, tmp_path: Path
     assert alive == [None] * len(words), [text[-2000:] for _, text in ended]
     readings = [json.loads(line) for line in ended[0][0].splitlines()]
     assert len(readings) > 5
-    assert all(chain.ifname in {one["name"] for one in reading["interfaces"]} for reading in readings), told
+    assert all(
+        chain.ifname in {interface["name"] for interface in reading["interfaces"]} for reading in readings
+    ), told
     assert json.loads(ended[1][0])["readings"] > 5
     assert Recording(str(file)).reading(0).counted
 

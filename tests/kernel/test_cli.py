@@ -357,7 +357,7 @@ def test_cleaning_removes_what_a_dead_dispatcher_left(cli: CommandLine) -> None:
     left = bpffs.make_dispatch_dir(cli.playground.ifindex, 4_000_000_000)  # no program has such an id
     entry = {"path": str(left.path), "program": left.prog_id}
     dry = cli.ok("clean", cli.interface, "--dry-run").json
-    assert [{key: one[key] for key in entry} for one in dry["pins"]] == [entry]
+    assert [{key: pin[key] for key in entry} for pin in dry["pins"]] == [entry]
     assert left.path.exists()
     assert f"{left.path}: would be removed" in cli("clean", "--dry-run").out
     done = cli.ok("clean", cli.interface).json["pins"]

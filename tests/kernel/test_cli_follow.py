@@ -65,8 +65,8 @@ def test_lines(cli: CommandLine, three: Running) -> None:
     assert max(map(len, lines)) <= 80
     assert "ethertype 0x88b5, 60 B" in lines[0]
     text = " ".join(result.out.split())
-    for number in range(3):
-        assert f"✂ scripted_{number}: 1 byte added at {60 + number}: 3{number}" in text
+    for index in range(3):
+        assert f"✂ scripted_{index}: 1 byte added at {60 + index}: 3{index}" in text
     assert text.count("= DROP") == 1
     assert "3 packets were looked at, 3 followed" in result.err
     assert same(look_at(cli.playground), three)
@@ -118,7 +118,7 @@ def read_back(path: Path) -> list[dict[str, Any]]:
     done = subprocess.run(
         ["tshark", "-r", str(path), "-T", "json"], capture_output=True, text=True, check=True, timeout=60
     )
-    return [one["_source"]["layers"] for one in json.loads(done.stdout)]
+    return [load["_source"]["layers"] for load in json.loads(done.stdout)]
 
 
 @pytest.mark.usefixtures("traffic")
@@ -164,16 +164,16 @@ def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Pat
 def test_a_time_limit_and_an_interrupt(cli: CommandLine, three: Running) -> None:
     result = cli("follow", cli.interface, "--timeout", "0.3", "--json")
     assert (result.code, json.loads(result.out)["end"]["followed"]) == (0, 0)
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+    for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         child = cli.process("follow", cli.interface, run=subprocess.Popen, stdout=subprocess.PIPE)
         end = time.monotonic() + PATIENCE
         while look_at(cli.playground).following is None and time.monotonic() < end:
             time.sleep(0.05)
         time.sleep(0.3)  # between the swap and the loop a signal ends it as it does any process
-        child.send_signal(number)
+        child.send_signal(signum)
         assert child.wait(PATIENCE) == code
         child.stdout.close()
-        assert same(look_at(cli.playground), three), number
+        assert same(look_at(cli.playground), three), signum
 
 
 def test_a_reader_that_goes_away(cli: CommandLine, three: Running) -> None:

@@ -109,4 +109,4 @@ def test_watch_counts_from_outside(cli: CommandLine, monkeypatch: pytest.MonkeyP
     # And with nobody looking, once they are loaded to count for themselves.
     cli.ok("set", cli.interface, "--counters")
     cli.playground.send(FRAMES)
-    assert [one["counters"]["XDP_PASS"]["packets"] for one in cli.status()["slots"]] == [len(FRAMES)] * 2
+    assert [slot["counters"]["XDP_PASS"]["packets"] for slot in cli.status()["slots"]] == [len(FRAMES)] * 2

@@ -15,7 +15,7 @@ def test_the_list(cli: CommandLine) -> None:
     cli.load("firewall", "monitor")
     slots = cli.ok("maps", cli.interface).json["slots"]
     assert [slot["name"] for slot in slots] == ["xdp_firewall", "xdp_monitor"]
-    blocked = next(one for one in slots[0]["maps"] if one["name"] == "blocked")
+    blocked = next(bpf_map for bpf_map in slots[0]["maps"] if bpf_map["name"] == "blocked")
     assert (blocked["type"], blocked["entries"], blocked["max_entries"]) == ("hash", 0, 1024)
     assert blocked["read_only"] is None
     shown = cli("maps", cli.interface, "xdp_firewall").out
@@ -37,16 +37,16 @@ def test_a_map_is_shown_filtered_written_and_emptied(cli: CommandLine, playgroun
     udp = frames.udp(frames.PEER, frames.NEAR, 53)
     playground.send([udp] * 4)
     drops = cli.ok("map", cli.interface, "0", "drops").json["entries"]
-    assert [one["value"] for one in drops] == [0, 4]
+    assert [drop["value"] for drop in drops] == [0, 4]
     found = cli.ok("map", *where, "--filter", "port=80").json
-    assert [one["key"]["port"] for one in found["entries"]] == [80]
+    assert [entry["key"]["port"] for entry in found["entries"]] == [80]
     assert found["complete"]
     assert not cli.ok("map", *where, "--most", "1").json["complete"]
     assert "nothing in blocked matches" in cli("map", *where, "--filter", "tcp").out
     assert cli("map", *where, "--delete", "port=53, protocol=17", "--yes").code == 0
     assert cli("map", *where, "--delete", "port=53, protocol=17", "--yes").code == 5
     playground.send([udp] * 4)
-    assert [one["value"] for one in cli.ok("map", cli.interface, "0", "drops").json["entries"]] == [0, 4]
+    assert [entry["value"] for entry in cli.ok("map", cli.interface, "0", "drops").json["entries"]] == [0, 4]
 
 
 def test_what_can_not_be_written(cli: CommandLine) -> None:
@@ -74,6 +74,8 @@ def test_the_maps_of_somebody_elses_program(cli: CommandLine, playground: Playgr
         playground.send([frames.udp(frames.PEER, frames.NEAR, 53, payload=bytes(58))] * 6)
         (found,) = cli.ok("maps", cli.interface).json["slots"]
         assert found["slot"] is None
-        assert [one["name"] for one in found["maps"]] == ["protocols"]
+        assert [bpf_map["name"] for bpf_map in found["maps"]] == ["protocols"]
         entries = cli.ok("map", cli.interface, "-", "protocols", "--filter", "UDP").json["entries"]
-        assert [(one["key"], one["value"]) for one in entries] == [("KIND_UDP", {"packets": 6, "bytes": 600})]
+        assert [(entry["key"], entry["value"]) for entry in entries] == [
+            ("KIND_UDP", {"packets": 6, "bytes": 600})
+        ]

@@ -56,7 +56,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def states(result: Result) -> list[tuple[str, str]]:
-    return [(one["interface"], one["state"]) for one in result.json["interfaces"]]
+    return [(interface["interface"], interface["state"]) for interface in result.json["interfaces"]]
 
 
 def counted(status: Any, slot: int) -> int:
@@ -109,7 +109,7 @@ def test_the_spec_brings_the_same_chain_back(cli: CommandLine, file: Path, linka
     assert [{key: slot[key] for key in kept} for slot in after["slots"]] == before
     assert (after["linkage"], after["counters"]) == (linkage, counters)
     two = [slot["maps"] for slot in after["slots"] if slot["name"].startswith("two_")]
-    first, second = ({one["id"] for one in maps if one["name"] == "senders"} for maps in two)
+    first, second = ({bpf_map["id"] for bpf_map in maps if bpf_map["name"] == "senders"} for maps in two)
     assert first == second != set(), "they were loaded together and share their maps"
     assert cli("plan", str(file)).code == 0
 
@@ -325,8 +325,8 @@ def test_a_sibling_joins_the_maps_that_run(cli: CommandLine, file: Path, objects
     )
 
     def senders() -> list[int]:
-        maps = [one for slot in cli.status()["slots"] for one in slot["maps"]]
-        return [one["id"] for one in maps if one["name"] == "senders"]
+        maps = [bpf_map for slot in cli.status()["slots"] for bpf_map in slot["maps"]]
+        return [bpf_map["id"] for bpf_map in maps if bpf_map["name"] == "senders"]
 
     file.write_text(spec(cli, one, head=head))
     cli.ok("apply", str(file))
@@ -492,7 +492,10 @@ def test_each_changed_interface_waits_to_be_confirmed(many: CommandLine, file: P
     many.ok("apply", str(file))
     file.write_text("".join(spec(many, slot, name=name) for name in (first, second, third)))
     armed = many.ok("apply", str(file), "--confirm", "60")
-    waiting = {one["interface"]: one["running"]["armed"] is not None for one in armed.json["interfaces"]}
+    waiting = {
+        interface["interface"]: interface["running"]["armed"] is not None
+        for interface in armed.json["interfaces"]
+    }
     assert waiting == {first: False, second: True, third: True}
     # While they wait, the spec is what runs: said again, it changes nothing, and confirms nothing.
     again = many.ok("apply", str(file))

@@ -40,10 +40,10 @@ def test_each_packet_has_its_line_and_what_none_reached_is_listed(cli: CommandLi
     packets = hex_file(tmp_path / "packets", frames.udp(PEER, NEAR, 9), short, frames.arp_request(PEER, NEAR))
     document = cli.ok("test", cli.sample("firewall"), "--packets", packets).json
     sites = document["sites"]
-    lines = [sites[one["site"]]["line"] for one in document["packets"]]
+    lines = [sites[packet["site"]]["line"] for packet in document["packets"]]
     assert lines[0] == line_of("firewall.bpf.c", "if (!bpf_map_lookup_elem(&blocked, &key))")
     assert lines[1] == line_of("../include/transport.h", "if ((void *)(ip + 1) > end)")
-    assert [one["verdict"] for one in document["packets"]] == ["PASS"] * 3
+    assert [packet["verdict"] for packet in document["packets"]] == ["PASS"] * 3
     assert document["reached"] == 3
     assert sum(site["packets"] for site in sites) == 3
     text = cli("test", cli.sample("firewall"), "--packets", packets).out
@@ -76,7 +76,9 @@ def test_expectations_decide_the_exit_code(cli: CommandLine, tmp_path: Path) -> 
 
 def test_a_tail_call_is_where_the_program_decided(cli: CommandLine) -> None:
     document = cli.ok("test", cli.sample("tailcalls"), "-n", "xdp_tailcalls").json
-    handed = [one for one in document["packets"] if document["sites"][one["site"]]["code"] == "tail call"]
+    handed = [
+        packet for packet in document["packets"] if document["sites"][packet["site"]]["code"] == "tail call"
+    ]
     assert {one["name"] for one in handed} >= {"TCP SYN to port 22", "UDP to port 9"}
     assert {one["verdict"] for one in handed} == {"PASS", "DROP"}
 

@@ -56,7 +56,7 @@ def test_the_line_that_dropped_and_how_many_packets(cli: CommandLine, linkage: s
     # Nine places let packets pass: which of them it was is not counted, and not guessed.
     passes = [site for site in first["sites"] if site["code"] == "PASS"]
     assert {site["packets"] for site in passes} == {None}
-    counted = {one["code"]: one["packets"] for one in first["codes"]}
+    counted = {code["code"]: code["packets"] for code in first["codes"]}
     assert counted == {"ABORTED": 0, "DROP": BLOCKED, "PASS": OPEN, "TX": 0, "REDIRECT": 0, "other": 0}
     (only,) = second["sites"]
     assert (only["code"], only["packets"], only["text"]) == ("PASS", OPEN, "return XDP_PASS;")

@@ -292,7 +292,7 @@ def test_what_is_left_of_an_interface_that_is_gone_is_cleaned_up(root: None, sam
         assert look_at(playground).armed is not None
     assert old.hook is not None
     assert _lives(old.hook.prog_id)
-    seen = [(one.program, one.certain) for one in stale_pins() if one.path.parent.name == pending_pins.ARMED]
+    seen = [(pin.program, pin.certain) for pin in stale_pins() if pin.path.parent.name == pending_pins.ARMED]
     assert [number for number, _ in seen] == [new.armed.old]
     clean(force=True)
     assert nothing_left()

@@ -52,14 +52,14 @@ def all_costs(samples: Path, links: int, capsys: pytest.CaptureFixture[str]) -> 
         cli = CommandLine(playground, capsys, samples)
         for link in range(links):  # each has a chain, so that a look at one too many shows
             change(playground, chain_of(samples, "pass"), link)
-        one = Slot.of(load_component(str(samples / "counter.o")))
+        slot = Slot.of(load_component(str(samples / "counter.o")))
         look_at(playground)  # asks once for what is the same for all: the netdev family
         return {
             "look": cost(lambda: look_at(playground)),
             "edit": cost(
                 lambda: edit(
                     playground.ifname,
-                    lambda running: running.chain.add(one),  # type: ignore[union-attr]
+                    lambda running: running.chain.add(slot),  # type: ignore[union-attr]
                     netns=playground.netns,
                 )
             ),
@@ -84,11 +84,11 @@ def test_a_change_looks_three_times(playground: Playground, samples: Path) -> No
     """To plan, under the lock, and at what came of it; and each look asks for one link and its features."""
     change(playground, chain_of(samples, "pass"))
     one_look = cost(lambda: look_at(playground))["netlink requests"]
-    one = Slot.of(load_component(str(samples / "counter.o")))
+    slot = Slot.of(load_component(str(samples / "counter.o")))
     made = cost(
         lambda: edit(
             playground.ifname,
-            lambda running: running.chain.add(one),  # type: ignore[union-attr]
+            lambda running: running.chain.add(slot),  # type: ignore[union-attr]
             netns=playground.netns,
         )
     )

@@ -58,8 +58,8 @@ def output_of(*command: str) -> Any:
 def dropped_by_the_firewall(interface: dict[str, Any]) -> int:
     """From the component's own map, which every linkage has."""
     for program in (interface["dispatcher"], interface["slots"][0]):
-        for number in output_of("bpftool", "-j", "prog", "show", "id", str(program["id"])).get("map_ids", ()):
-            identity = ("id", str(number))
+        for map_id in output_of("bpftool", "-j", "prog", "show", "id", str(program["id"])).get("map_ids", ()):
+            identity = ("id", str(map_id))
             if output_of("bpftool", "-j", "map", "show", *identity).get("name") == "drops":
                 entries = output_of("bpftool", "-j", "map", "dump", *identity)
                 return sum(cpu["value"] for entry in entries for cpu in entry["formatted"]["values"])

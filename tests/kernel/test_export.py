@@ -31,9 +31,9 @@ def parsed(text: str) -> Series:
     """By name and the values of the labels that tests look at."""
     made: Series = {}
     for family in text_string_to_metric_families(text):
-        for one in family.samples:
-            words = (one.labels.get(name, "") for name in ("interface", "component", "action"))
-            made[one.name, *words] = one.value
+        for sample in family.samples:
+            words = (sample.labels.get(name, "") for name in ("interface", "component", "action"))
+            made[sample.name, *words] = sample.value
     return made
 
 

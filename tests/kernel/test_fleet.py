@@ -45,7 +45,7 @@ class Fleet:
     def play(self, *programs: str, words: Sequence[str] = ()) -> tuple[int, dict[str, dict[str, int]], str]:
         """Run it; the exit code, the recap of each host, and all that it said."""
         files = self.folder / "objects"
-        hashes = {one.stem: hashlib.sha256(one.read_bytes()).hexdigest() for one in files.iterdir()}
+        hashes = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in files.iterdir()}
         # Stronger than what the play says itself: nothing goes to this machine's own folders.
         own = {"xdptui_command": "{{ command }}", "xdptui_folder": "{{ folder }}"}
         given = {"programs": programs, "hashes": hashes, **own}
@@ -114,16 +114,16 @@ def test_a_fleet_is_changed_once(fleet: Fleet) -> None:
     assert {host: one["changed"] > 0 for host, one in recap.items()} == {"one": True, "two": True}, said
     chain = ["xdp_firewall", "xdp_monitor"]
     assert fleet.runs() == {"one": chain, "two": chain}
-    states = [look_at(one) for one in fleet.hosts.values()]
-    assert [one.settled and one.settled.outcome for one in states] == [Outcome.CONFIRMED] * 2, (
+    states = [look_at(host) for host in fleet.hosts.values()]
+    assert [state.settled and state.settled.outcome for state in states] == [Outcome.CONFIRMED] * 2, (
         "over a connection"
     )
-    hooks = [one.hook for one in states]
+    hooks = [state.hook for state in states]
 
     code, recap, said = fleet.play("firewall", "monitor")
     assert code == 0, said
     assert {host: one["changed"] for host, one in recap.items()} == {"one": 0, "two": 0}, said
-    assert [look_at(one).hook for one in fleet.hosts.values()] == hooks
+    assert [look_at(host).hook for host in fleet.hosts.values()] == hooks
 
     # Check mode is the plan, and diff shows it: it says what would change, and changes nothing.
     look = ["--check", "--limit", "one"]

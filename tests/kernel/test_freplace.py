@@ -289,7 +289,7 @@ def test_a_failed_swap_takes_the_pins_back(
     before = held(own_bpffs)
 
     def refuse(*_: object) -> None:
-        assert len([one for one in pins(own_bpffs) if one.count("/") == 1]) == 2  # the new one is there
+        assert len([pin for pin in pins(own_bpffs) if pin.count("/") == 1]) == 2  # the new one is there
         raise KernelRefused("no")
 
     monkeypatch.setattr(Netlink, "attach_xdp", refuse)

@@ -33,8 +33,8 @@ def total(running: Running) -> object:
 
 def test_what_an_object_has(samples: Path) -> None:
     found = {
-        one.name: (one.section, one.text, one.constant)
-        for one in globals_of(programs_of(str(samples / "globals.o")))
+        variable.name: (variable.section, variable.text, variable.constant)
+        for variable in globals_of(programs_of(str(samples / "globals.o")))
     }
     assert found == {
         "step": (".rodata", "3", True),
@@ -48,7 +48,7 @@ def test_what_an_object_has(samples: Path) -> None:
 )
 def test_packets_meet_them(playground: Playground, samples: Path, linkage: Linkage) -> None:
     component = given(samples, "step=5", "total=0x10", "seen=7")
-    assert [one.text for one in component.globals] == ["5", "16", "7"]
+    assert [variable.text for variable in component.globals] == ["5", "16", "7"]
     running = change(playground, Chain((Slot.of(component),), linkage))
     playground.send([UDP] * 4)
     assert total(running) == 16 + 4 * 5

@@ -139,7 +139,7 @@ def test_the_terminal_hangs_up_and_signals_rain(guarded: Playground, samples: Pa
     stat = Path(f"/proc/{new.armed.guardian}/stat").read_text().rpartition(")")[2].split()
     assert (int(stat[1]), int(stat[4])) == (1, 0), "nobody's child, and no terminal"
     assert int(stat[3]) != os.getsid(0)
-    for number in (
+    for signum in (
         signal.SIGHUP,
         signal.SIGINT,
         signal.SIGQUIT,
@@ -147,7 +147,7 @@ def test_the_terminal_hangs_up_and_signals_rain(guarded: Playground, samples: Pa
         signal.SIGTSTP,
         signal.SIGPIPE,
     ):
-        os.kill(new.armed.guardian, number)
+        os.kill(new.armed.guardian, signum)
     came_back(guarded, old)
 
 

@@ -39,7 +39,7 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     assert "pin the maps of the slots that leave" in planned.out
     assert kept_maps() == ()
     cli.ok("unload", cli.interface, "xdp_firewall", "--keep-maps")
-    assert {one.map_id for one in kept_maps()} == {maps["blocked"], maps["drops"]}
+    assert {bpf_map.map_id for bpf_map in kept_maps()} == {maps["blocked"], maps["drops"]}
     kept = cli.ok("status").json["kept_maps"]
     assert {(one["name"], one["id"]) for one in kept} == {(name, maps[name]) for name in ("blocked", "drops")}
     assert f"blocked ({maps['blocked']})" in cli("status").out

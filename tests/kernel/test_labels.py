@@ -54,7 +54,9 @@ def test_selectors(cli: CommandLine, playground: Playground) -> None:
     assert "exclude each other" in refused.err
     missing = cli("unload", cli.interface, "--where", "team=edge", "--where", "tier=2")
     assert (missing.code, "team=core, tier=1" in missing.err) == (5, True), missing.err
-    assert [one["name"] for one in cli.ok("status", "--where", "team=core").json["interfaces"]] == ["xdp0"]
+    assert [
+        interface["name"] for interface in cli.ok("status", "--where", "team=core").json["interfaces"]
+    ] == ["xdp0"]
     assert cli.ok("status", "--where", "team=none").json["interfaces"] == []
     cli.ok("unload", cli.interface, "--where", "team=edge", "--where", "tier=1")
     assert labels(playground) == {"xdp_counter": {"team": "core", "tier": "1"}}

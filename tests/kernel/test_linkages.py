@@ -152,7 +152,7 @@ def kept_maps(trying: Trying) -> str:
 def tried_first(trying: Trying) -> str:
     running, chain = trying.two()
     answer = what_if(running, chain.move(1, 0), builtin(Host.number(1), Host.number(2), ETHERNET))
-    assert all(None not in (one.old.verdict, one.new.verdict) for one in answer.crossings)
+    assert all(None not in (crossing.old.verdict, crossing.new.verdict) for crossing in answer.crossings)
     return ""
 
 

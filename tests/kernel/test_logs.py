@@ -69,16 +69,16 @@ def test_who_printed_and_where(playground: Playground, printers: Path, linkage: 
         assert logs.lost == 0
     if logs.blind:
         pytest.skip("the kernel hides where programs lie: kernel.kptr_restrict")
-    assert sorted(one.text for one in found) == sorted(
+    assert sorted(said.text for said in found) == sorted(
         f"{name} saw {len(PACKET)} bytes" for name in ("first", "second") * 2
     )
-    for one in found:
-        assert one.slot is not None
-        assert one.text.startswith(one.slot[1])
-        assert one.slot in ((0, "first"), (1, "second"))
-        assert one.line is not None
-        assert one.line.number == LINE
-        assert abs(one.at - time.time()) < 60
+    for said in found:
+        assert said.slot is not None
+        assert said.text.startswith(said.slot[1])
+        assert said.slot in ((0, "first"), (1, "second"))
+        assert said.line is not None
+        assert said.line.number == LINE
+        assert abs(said.at - time.time()) < 60
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_the_command(
     told = cli(*words, "--jsonl")
     assert told.code == 0, told.err
     lines = [json.loads(line) for line in told.out.splitlines()]
-    assert [(one["slot"], one["name"], one["line"]) for one in lines] == [(1, "second", LINE)] * 2
+    assert [(line["slot"], line["name"], line["line"]) for line in lines] == [(1, "second", LINE)] * 2
     text = cli(*words).out
     assert f"second saw {len(PACKET)} bytes" in text
     assert cli("logs", cli.interface, "third").code == 5

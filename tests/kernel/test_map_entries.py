@@ -19,7 +19,9 @@ DNS, HTTP = "{port=53, protocol=17}", "{port=80, protocol=6}"
 
 def firewall(cli: CommandLine, *entries: str, more: str = "") -> str:
     slot = f'object = "{cli.sample("firewall")}"{more}'
-    table = f'[[interface.slot.map]]; name = "blocked"; entries = [{", ".join(repr(one) for one in entries)}]'
+    table = (
+        f'[[interface.slot.map]]; name = "blocked"; entries = [{", ".join(repr(entry) for entry in entries)}]'
+    )
     return f"{slot}; {table}" if entries else slot
 
 

@@ -86,7 +86,7 @@ def test_agrees_with_bpftool(playground: Playground, samples: Path, sample: str)
                 theirs[0]["formatted"]["value"], dict) else {}  # fmt: skip
             assert {entry.label: plain(entry.value) for entry in mine} == expected
         elif shape.type in ("devmap", "array_of_maps", "hash_of_maps", "prog_array"):
-            held = [one for one in theirs if "value" in one and isinstance(one["value"], list)]
+            held = [their for their in theirs if "value" in their and isinstance(their["value"], list)]
             assert [entry.raw_key for entry in mine] == [raw_bytes(one["key"]) for one in held]
         elif shape.per_cpu:
             for entry, one in zip(mine, theirs, strict=True):
@@ -119,9 +119,9 @@ def test_counts_of_known_packets(playground: Playground, samples: Path) -> None:
         assert found["KIND_UDP"] == {"packets": 7, "bytes": 700}
         assert found["KIND_ARP"] == {"packets": 3, "bytes": 3 * len(arp)}
         assert found["KIND_TCP"] == {"packets": 0, "bytes": 0}
-        one = table.look((table.key_of("KIND_UDP"),))[0]
-        assert one is not None
-        assert sum(cpu["packets"] for cpu in one.cpus) == 7  # type: ignore[index, call-overload]
+        entry = table.look((table.key_of("KIND_UDP"),))[0]
+        assert entry is not None
+        assert sum(cpu["packets"] for cpu in entry.cpus) == 7  # type: ignore[index, call-overload]
 
 
 def test_a_value_that_is_set_is_what_the_program_obeys(playground: Playground, samples: Path) -> None:
@@ -327,7 +327,7 @@ def test_a_full_map_says_so(root: None) -> None:
 
 def test_the_list_says_who_else_uses_a_map(playground: Playground, samples: Path) -> None:
     running = change(playground, chain_of(samples, "two"))
-    names = {one.shape.name for one in maps_of(running, 0)}
+    names = {summary.shape.name for summary in maps_of(running, 0)}
     assert names
     with pytest.raises(NotFound, match="no slot 7"):
         maps_of(running, 7)
@@ -337,7 +337,7 @@ def test_the_list_says_who_else_uses_a_map(playground: Playground, samples: Path
 
 def test_programs_of_an_array_by_name(playground: Playground, samples: Path) -> None:
     running = change(playground, chain_of(samples, "tailcalls"))
-    listed = {one.shape.name: one for one in maps_of(running, 0)}
+    listed = {summary.shape.name: summary for summary in maps_of(running, 0)}
     assert any("callee_udp" in user for user in listed["calls"].users)
     with table_of(running, "callees") as table:
         assert ["callee_udp" in entry.note for entry in table.entries()] == [True, False]

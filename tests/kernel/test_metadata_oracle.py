@@ -104,7 +104,7 @@ def test_the_packages_have_objects() -> None:
 
 
 def assert_same_types(btf: Btf, expected: list[dict[str, Any]], first: int = 1) -> None:
-    mine = [as_bpftool(one) for one in btf if one.id >= first]
+    mine = [as_bpftool(btf_type) for btf_type in btf if btf_type.id >= first]
     for one, other in zip(mine, expected, strict=False):
         if one["kind"] == "ENUM" and one["encoding"] == "UNSIGNED":
             # bpftool prints them through a signed format; the kernel's header says that they are not
@@ -148,7 +148,7 @@ def test_kinds_that_this_clang_does_not_write(tmp_path: Path) -> None:
     path.write_bytes(written_by_libbpf(None))
     btf = Btf.parse(path.read_bytes())
     btf.check()
-    assert {one.kind for one in btf} == set(Kind) - {Kind.VOID, Kind.OPAQUE}
+    assert {btf_type.kind for btf_type in btf} == set(Kind) - {Kind.VOID, Kind.OPAQUE}
     assert_same_types(btf, bpftool_types(path))
 
 
@@ -187,23 +187,23 @@ def test_programs_of_an_object(path: Path) -> None:
     other = {one["name"]: one["type"] for one in expected}
     assert [
         {
-            "name": one.name,
-            "section": one.section,
-            "type": PROGRAM_TYPES.get(one.kind, other[one.name]),
-            "attach": ATTACH_TYPES[one.attach] if one.kind == "xdp" else None,
-            "autoload": one.autoload,
-            "insn_count": one.insn_count,
+            "name": program.name,
+            "section": program.section,
+            "type": PROGRAM_TYPES.get(program.kind, other[program.name]),
+            "attach": ATTACH_TYPES[program.attach] if program.kind == "xdp" else None,
+            "autoload": program.autoload,
+            "insn_count": program.insn_count,
         }
-        for one in found.programs
+        for program in found.programs
     ] == expected
     for spec in found.programs:
         assert (other[spec.name] in PROGRAM_TYPES.values()) == (spec.kind in PROGRAM_TYPES)
 
 
-def described(one: MapSpec) -> dict[str, Any]:
+def described(map_spec: MapSpec) -> dict[str, Any]:
     names = ("type", "key_size", "value_size", "max_entries", "flags", "pinning")
-    inner = described(one.inner) if one.inner else None
-    return {**{name: getattr(one, name) for name in names}, "inner": inner}
+    inner = described(map_spec.inner) if map_spec.inner else None
+    return {**{name: getattr(map_spec, name) for name in names}, "inner": inner}
 
 
 def test_maps_of_an_object(path: Path) -> None:
@@ -212,16 +212,16 @@ def test_maps_of_an_object(path: Path) -> None:
     with opened(path) as made:
         expected = list(maps_of(made))
         assert len(found.maps) == len(expected)
-        for one, other in zip(found.maps, expected, strict=True):
-            assert described(one) == described_by_libbpf(other)
-            assert (one.kind == "data") == lib.bpf_map__is_internal(other)
-            whole = data_map_name(one.section, found.object_name)
-            custom = one.section.count(".") > 1  # libbpf shows the whole name, the kernel gets a part
-            name = one.name if one.kind == "btf" or custom else whole
+        for map_spec, other in zip(found.maps, expected, strict=True):
+            assert described(map_spec) == described_by_libbpf(other)
+            assert (map_spec.kind == "data") == lib.bpf_map__is_internal(other)
+            whole = data_map_name(map_spec.section, found.object_name)
+            custom = map_spec.section.count(".") > 1  # libbpf shows the whole name, the kernel gets a part
+            name = map_spec.name if map_spec.kind == "btf" or custom else whole
             assert name == lib.bpf_map__name(other).decode()
-            if one.kind == "btf":
-                assert (one.key_type or 0) == lib.bpf_map__btf_key_type_id(other)
-                assert (one.value_type or 0) == lib.bpf_map__btf_value_type_id(other)
+            if map_spec.kind == "btf":
+                assert (map_spec.key_type or 0) == lib.bpf_map__btf_key_type_id(other)
+                assert (map_spec.value_type or 0) == lib.bpf_map__btf_value_type_id(other)
 
 
 NAMES = """
@@ -257,9 +257,9 @@ def test_meaning_of_a_section_name(section: str) -> None:
 
 def test_run_configurations_of_an_object(path: Path) -> None:
     found = ObjectFile.open(path)
-    for one in found.programs:
-        config = one.run_config
-        assert said_by_libxdp(path, one.name) == (config.priority, tuple(config.actions)), one.name
+    for program in found.programs:
+        config = program.run_config
+        assert said_by_libxdp(path, program.name) == (config.priority, tuple(config.actions)), program.name
 
 
 # -- references against the kernel ---------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_maps_that_a_program_refers_to(path_to_load: Path, root: None) -> None:
         for program, descriptor in loaded_programs(made, found):
             ids = (c.c_uint32 * 64)()
             count = struct.unpack_from("=I", info(descriptor, 232, ids), 52)[0]
-            used = {names[one] for one in list(ids)[:count]}
+            used = {names[found_id] for found_id in list(ids)[:count]}
             assert used >= set(program.maps)
             # libbpf binds constants to every program, whether it looks at them or not
             assert all(name.startswith(".rodata") for name in used - set(program.maps))

@@ -107,7 +107,7 @@ def test_under_a_vlan_they_are_tagged(ground: Playground, monkeypatch: pytest.Mo
     assert all(packet.data[12:16] == bytes((0x81, 0, 0, 7)) for packet in tagged)
     assert tagged[0].data[6:12].hex(":") == "02:00:00:00:00:99"
     # veth takes the tag off before XDP sees the packet, so that it may come in without one.
-    assert [one.data for one in supply.packets[3:]] == [p.data[:12] + p.data[16:] for p in tagged]
+    assert [packet.data for packet in supply.packets[3:]] == [p.data[:12] + p.data[16:] for p in tagged]
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_what_a_change_does_to_the_connection(own: Playground, samples: Path) ->
     ):
         found = judge(free, chain_of(samples, name))
         assert found is not None
-        assert [one.verdict for one in found.lost] == [verdict] * 3
+        assert [lost.verdict for lost in found.lost] == [verdict] * 3
         assert found.text == f"data, ACK, SYN to connect again: {word}"
     assert judge(free, Chain()) is not None
     # An append at the end lies behind the datagram, where nobody looks.
@@ -189,7 +189,7 @@ def test_what_goes_to_another_cpu_arrives(own: Playground, samples: Path, tmp_pa
         bpf.map_update(fd, bytes(4), struct.pack("<I", 192))  # the length of its queue
     candidate = running.chain.add(Slot.of(load_component(str(samples / "firewall.o")), 1))
     tried = what_if(running, candidate, packets_of("ssh", running.interface).packets)
-    assert {one.new.verdict for one in tried.crossings} == {Action.REDIRECT}
+    assert {crossing.new.verdict for crossing in tried.crossings} == {Action.REDIRECT}
     assert any("to another CPU by its map cpus, and on to the network stack" in one for one in tried.unknown)
     assert judge(running, candidate) == Judgement("xdp0")
 
@@ -247,7 +247,7 @@ def test_a_change_that_would_cut_it_is_refused(cli: CommandLine) -> None:
     done = cli(*words, "--even-if-ssh-dies")
     assert done.code == 0
     assert "warning: this would cut your own ssh connection" in done.err
-    assert [one["name"] for one in cli.status()["slots"]] == ["xdp_drop", "xdp_monitor"]
+    assert [slot["name"] for slot in cli.status()["slots"]] == ["xdp_drop", "xdp_monitor"]
 
 
 def test_a_change_that_takes_itself_back_is_made_with_a_warning(cli: CommandLine) -> None:

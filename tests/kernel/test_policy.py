@@ -117,11 +117,13 @@ def test_each_breach_is_reported_with_the_packets_head(playground: Playground, s
         edited = change(playground, running.chain.retune(1, actions=FIREWALL))
         playground.send([scripted(b"\4\2")])
         found = reader.read()
-    assert [one.code for one in found] == [Action.ABORTED, Action.TX, 200, Action.REDIRECT]
-    assert {(one.name, one.ifindex) for one in found} == {("scripted_0", playground.ifindex)}
-    assert [one.head for one in found[:3]] == [frame + b"0" for frame in (frames[0], *frames[2:])]
-    assert all(one.length == 61 for one in found)
-    assert [one.at for one in found] == sorted(one.at for one in found)
+    assert [violation.code for violation in found] == [Action.ABORTED, Action.TX, 200, Action.REDIRECT]
+    assert {(violation.name, violation.ifindex) for violation in found} == {
+        ("scripted_0", playground.ifindex)
+    }
+    assert [violation.head for violation in found[:3]] == [frame + b"0" for frame in (frames[0], *frames[2:])]
+    assert all(violation.length == 61 for violation in found)
+    assert [violation.at for violation in found] == sorted(violation.at for violation in found)
     assert edited.chain is not None
     assert edited.chain.slots[0].key == found[0].slot
 
@@ -146,7 +148,7 @@ def test_breaches_are_told_among_the_events(playground: Playground, samples: Pat
         listening.follow([running])
         playground.send([scripted(b"\3\2")] * 2 + [scripted(b"\1\2")])
         found = listening.read()
-        assert [(one.interface, one.via, one.name) for one in found.events] == [
+        assert [(event.interface, event.via, event.name) for event in found.events] == [
             (playground.ifname, "scripted_0", "XDP_TX")
         ] * 2
         assert found.fresh == 2
@@ -159,4 +161,4 @@ def test_breaches_are_told_among_the_events(playground: Playground, samples: Pat
         playground.send([scripted(b"\0\2")])
         assert running.chain is not None
         listening.follow([change(playground, running.chain.remove([1]))])
-        assert [one.name for one in listening.read().events[2:]] == ["XDP_ABORTED"]
+        assert [event.name for event in listening.read().events[2:]] == ["XDP_ABORTED"]

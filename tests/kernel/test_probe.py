@@ -41,9 +41,9 @@ def test_it_is_what_this_kernel_does() -> None:
 def test_it_leaves_nothing() -> None:
     def programs() -> set[int]:
         return {
-            number
-            for number in bpf.ids(bpf.Command.PROG_GET_NEXT_ID)
-            if _name(number) in ("xdptui_probe", "xdp_dispatcher")
+            prog_id
+            for prog_id in bpf.ids(bpf.Command.PROG_GET_NEXT_ID)
+            if _name(prog_id) in ("xdptui_probe", "xdp_dispatcher")
         }
 
     before = programs()

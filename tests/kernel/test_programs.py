@@ -222,7 +222,7 @@ def test_a_crash_of_libbpf_is_a_refusal(
     def faulty(self: Object, **options: bool) -> None:
         if os.getpid() == here:
             load(self, **options)
-        elif any(one.section == "tc" for one in self.programs()):
+        elif any(program.section == "tc" for program in self.programs()):
             fault()
 
     cli.load("pass")
@@ -333,7 +333,7 @@ def test_a_slot_uses_another_ones_map(
 
     def seen() -> int:
         slots = cli.status()["slots"]
-        (shared,) = {one["id"] for slot in slots for one in slot["maps"]}
+        (shared,) = {bpf_map["id"] for slot in slots for bpf_map in slot["maps"]}
         places = {slot["name"]: slot["slot"] for slot in slots}
         taken = next(slot["shared_maps"] for slot in slots if slot["name"] == "taker")
         assert taken == {"noted": {"slot": places["owner"], "map": "seen"}}

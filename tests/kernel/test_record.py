@@ -165,17 +165,17 @@ def test_what_became_of_packets_is_recorded_too(
     assert recording.happened(0) == ()
     replay = Replay(recording)
     replay.player.step(last)
-    found = read_packet_events([one.told for one in recording.happened(last)])
+    found = read_packet_events([event.told for event in recording.happened(last)])
     assert sum(row.lost for row in found.lost) == 6
-    assert sum(one.lost for one in found.events if one.via != "scripted_0") == 6
-    assert [one.name for one in found.events if one.via == "scripted_0"] == ["code 7"] * 2
+    assert sum(event.lost for event in found.events if event.via != "scripted_0") == 6
+    assert [event.name for event in found.events if event.via == "scripted_0"] == ["code 7"] * 2
     (running,) = recording.runnings(last)
     shown = "\n".join("".join(text for text, _ in line) for line in replay.events(running).read()(100))
     assert "forbidden to scripted_0" in shown
     assert "XDP_ABORTED" in shown
     # It stands where it happened: before the second time, there was the first alone.
     early = next(n for n in range(len(recording)) if recording.happened(n))
-    told = read_packet_events([one.told for one in recording.happened(early)])
+    told = read_packet_events([event.told for event in recording.happened(early)])
     assert sum(row.lost for row in told.lost) <= 4
 
 

@@ -54,7 +54,7 @@ def way(actions: list[ActionSet], routes: Routes, script: bytes) -> tuple[str, E
         ran.append(at)
         returned.append(code)
         ways: Mapping[Action | None, int] = routes.get(at, {})
-        named = next((place for one, place in ways.items() if one is not None and one == code), None)
+        named = next((place for action, place in ways.items() if action is not None and action == code), None)
         if code == 31:
             at += 1
         elif named is not None:

@@ -198,7 +198,7 @@ def test_programs_of_all_kinds_return_what_they_return_unwoven(
     before = [run_through(plain, frame) for frame in EVERY_CASE[:5]]
     woven = change(net, replace(chain_in(plain), counters=True))
     after = [run_through(woven, frame) for frame in EVERY_CASE[:5]]
-    assert [(one.code, one.data) for one in after] == [(one.code, one.data) for one in before]
+    assert [(run.code, run.data) for run in after] == [(run.code, run.data) for run in before]
     (found,) = by_name(woven).values()
     assert found.total_packets == 5
     with bpf.prog_by_id(chain_in(woven).slots[0].id or 0) as program:

@@ -44,7 +44,7 @@ def test_the_example_is_applied(
         cli = CommandLine(playground, capsys, samples)
         assert cli("plan", str(file)).code == 2
         cli.ok("apply", str(file))
-        runs = {one["name"]: one for one in cli.ok("status").json["interfaces"]}
+        runs = {interface["name"]: interface for interface in cli.ok("status").json["interfaces"]}
         for name in ("eth0", "lan7"):
             slots = runs[name]["slots"]
             names = ["xdp_firewall", "xdp_ratelimit", "two_learn", "two_enforce"]

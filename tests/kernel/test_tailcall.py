@@ -447,8 +447,8 @@ def test_a_chain_whose_interface_went_leaves_pins_that_are_cleaned(samples: Path
         number = running.hook.prog_id
     gone(number)
     assert has_pins(number)
-    found = [one for one in stale.clean() if one.program == number]
-    assert [one.removed for one in found] == [True]
+    found = [pins for pins in stale.clean() if pins.program == number]
+    assert [pins.removed for pins in found] == [True]
     assert not has_pins(number)
     for slot in running.chain or ():
         assert slot.program is not None

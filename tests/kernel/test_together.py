@@ -196,20 +196,25 @@ def test_the_command_line_takes_several_and_globs(many: CommandLine) -> None:
     both = f"{first},{second}"
     planned = many("plan", "load", both, many.sample("firewall"), "--linkage", "static", "--json")
     assert (planned.code, planned.json["dry_run"]) == (2, True)
-    assert [one["interface"] for one in planned.json["interfaces"]] == [first, second]
+    assert [interface["interface"] for interface in planned.json["interfaces"]] == [first, second]
     assert hooks(many.playground) == [None] * 3
     made = many.ok("load", both, many.sample("firewall"), "--linkage", "static", "--share-maps")
-    shared = [one["running"]["slots"][0]["maps"] for one in made.json["interfaces"]]
+    shared = [interface["running"]["slots"][0]["maps"] for interface in made.json["interfaces"]]
     assert made.json["changed"]
     assert shared[0] == shared[1]
     armed = many.ok("unload", f"{first[:-1]}*", "--all", "--confirm", "600")
-    states = [(one["changed"], one["running"]["armed"] is not None) for one in armed.json["interfaces"]]
+    states = [
+        (interface["changed"], interface["running"]["armed"] is not None)
+        for interface in armed.json["interfaces"]
+    ]
     assert states == [(True, True), (True, True), (False, False)]
     assert f"together with {second}" in many("status", first).out
     assert many("confirm", f"{first},{third}").code == 5, "nothing waits on the third"
     assert hooks(many.playground) == [None] * 3
     undone = many.ok("undo", both)
-    assert [one["running"]["slots"][0]["name"] for one in undone.json["interfaces"]] == ["xdp_firewall"] * 2
+    assert [interface["running"]["slots"][0]["name"] for interface in undone.json["interfaces"]] == [
+        "xdp_firewall"
+    ] * 2
     logs = [many.ok("log", name).json["entries"] for name in (first, second)]
     assert [[entry["kind"] for entry in log] for log in logs] == [[e["kind"] for e in logs[0]]] * 2
 
@@ -233,7 +238,7 @@ def test_the_mode_on_the_command_line(many: CommandLine, tmp_path: Path) -> None
     best = many("load", f"{first},{second}", many.sample("pass"), "-m", "best", "--linkage", "static")
     assert best.code == 0
     assert "generic mode, the best that works here" in best.err
-    found = {one["name"]: one["mode"] for one in many.ok("status").json["interfaces"]}
+    found = {interface["name"]: interface["mode"] for interface in many.ok("status").json["interfaces"]}
     assert (found[first], found[second]) == ("native", "generic")
     assert "generic mode, the best" in many("log", second).out
     moved = many("set", first, "--mode", "generic")

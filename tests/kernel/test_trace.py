@@ -190,14 +190,24 @@ def test_a_single_foreign_program_is_counted(net: Playground, samples: Path, mod
 
 
 def test_one_program_on_several_interfaces_is_counted_for_each(root: None, samples: Path) -> None:
-    with Playground(links=2) as one, Playground() as other, pinned_program(samples / "scripted.o") as pin:
-        attach_pinned(one, pin)
-        attach_pinned(one, pin, link=1)
+    with (
+        Playground(links=2) as playground,
+        Playground() as other,
+        pinned_program(samples / "scripted.o") as pin,
+    ):
+        attach_pinned(playground, pin)
+        attach_pinned(playground, pin, link=1)
         attach_pinned(other, pin)
-        assert other.ifindex in {link.ifindex for link in one.links}, "the namespaces are to share an ifindex"
-        with trace(look_at(one)) as first, trace(look_at(one, 1)) as second, trace(look_at(other)) as third:
-            one.send([frame(60, 2)] * 3)
-            one.send([frame(60, 2)] * 5, link=1)
+        assert other.ifindex in {link.ifindex for link in playground.links}, (
+            "the namespaces are to share an ifindex"
+        )
+        with (
+            trace(look_at(playground)) as first,
+            trace(look_at(playground, 1)) as second,
+            trace(look_at(other)) as third,
+        ):
+            playground.send([frame(60, 2)] * 3)
+            playground.send([frame(60, 2)] * 5, link=1)
             other.send([frame(60, 2)] * 7)
             assert [t.read().verdict.total_packets for t in (first, second, third)] == [3, 5, 7]
 

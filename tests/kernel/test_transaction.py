@@ -259,7 +259,7 @@ def test_two_interfaces_keep_to_themselves(root: None, samples: Path) -> None:
         first = change(playground, chain_of(samples, "drop"), link=0)
         second = change(playground, chain_of(samples, "firewall", "monitor"), link=1)
         frame = frames.udp(frames.PEER, frames.NEAR, 9)
-        assert [run_through(one, frame).code for one in (first, second)] == [1, 2]
+        assert [run_through(running, frame).code for running in (first, second)] == [1, 2]
         change(playground, Chain(), link=0)
         assert look_at(playground, 0).hooks == ()
         assert look_at(playground, 1).hook == second.hook
@@ -282,7 +282,7 @@ def test_without_counters_no_code_of_theirs_remains(playground: Playground, samp
             assert running.hook is not None
             with bpf.prog_by_id(running.hook.prog_id) as program:
                 sizes[counters, length] = bpf.prog_info(program).xlated_len // 8
-                names = {map_name(number) for number in bpf.prog_map_ids(program)}
+                names = {map_name(map_id) for map_id in bpf.prog_map_ids(program)}
             assert ("xdptui_counters" in names) is counters
             assert (running.counters_map is not None) is counters
             change(playground, Chain())
@@ -296,8 +296,8 @@ def test_without_counters_no_code_of_theirs_remains(playground: Playground, samp
     assert sizes[True, 1] - sizes[False, 1] >= 20
 
 
-def map_name(number: int) -> str:
-    with bpf.map_by_id(number) as fd:
+def map_name(map_id: int) -> str:
+    with bpf.map_by_id(map_id) as fd:
         return bpf.map_info(fd).name
 
 

@@ -299,5 +299,7 @@ def test_a_tun_that_nobody_has_open(playground: Playground) -> None:
         capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'core'}:{ROOT}"},
     )  # fmt: skip
-    found = [one for one in json.loads(done.stdout)["findings"] if one["check"] == "interface.queues"]
+    found = [
+        finding for finding in json.loads(done.stdout)["findings"] if finding["check"] == "interface.queues"
+    ]
     assert all("0 receive queues" not in one["what"] and "ethtool" not in one["fix"] for one in found)

@@ -312,7 +312,7 @@ def test_the_journal_is_bounded(
         running = change(guarded, running.chain.retune(0, priority=priority + 20))
     assert [entry.number for entry in history(running)] == [4, 5, 6]
     stored = list((tmp_path / "objects").iterdir())
-    assert sum(one.stat().st_size for one in stored) <= store.MOST_OBJECT_BYTES
+    assert sum(path.stat().st_size for path in stored) <= store.MOST_OBJECT_BYTES
     assert not list(tmp_path.rglob(".writing*"))
 
 
@@ -321,7 +321,7 @@ def test_the_journal_is_bounded(
 
 def test_undo_says_what_it_takes_back_and_what_is_lost(cli: CommandLine) -> None:
     cli.load("firewall", "monitor")
-    maps = {one["id"] for one in cli.status()["slots"][0]["maps"]}
+    maps = {bpf_map["id"] for bpf_map in cli.status()["slots"][0]["maps"]}
     cli.ok("unload", cli.interface, "xdp_firewall")
     eventually_gone(maps)
     plan = cli("plan", "undo", cli.interface)

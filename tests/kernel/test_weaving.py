@@ -72,7 +72,7 @@ def agrees(code: bytes, edges: dict[int, Edge], verdict: int, result: int) -> bo
         sources = [*found.edges.values(), found.undecided]
         return result == verdict and any(Source.TAIL_CALL in codes for codes in sources)
     can = found.undecided if number == PLAIN else found.last[edges[number]]
-    known = verdict in can or any(not isinstance(one, int) for one in can)
+    known = verdict in can or any(not isinstance(giver, int) for giver in can)
     return result & 0xFF == verdict and known
 
 
@@ -99,11 +99,11 @@ def test_generated_programs_do_the_same_when_they_are_woven(counter: bpf.Fd, dat
     ):
         for packet in PACKETS:
             before = value(counter)
-            one = bpf.prog_test_run(plain, packet)
+            run = bpf.prog_test_run(plain, packet)
             between = value(counter)
             other = bpf.prog_test_run(marks, packet)
-            assert agrees(code, edges, one.code, other.code)
-            assert one.data == other.data
+            assert agrees(code, edges, run.code, other.code)
+            assert run.data == other.data
             assert value(counter) - between == between - before
 
 
@@ -120,8 +120,8 @@ def load(unit: LinkableProgram, code: bytes, woven: Woven | None, log: int = 0) 
             attach_type=ATTACH_TYPE_XDP,
             flags=BPF_F_XDP_HAS_FRAGS if unit.frags else 0,
             btf_fd=btf,
-            func_info=b"".join(struct.pack("<II", *one) for one in functions),
-            line_info=b"".join(struct.pack("<IIII", *one) for one in lines) if functions else b"",
+            func_info=b"".join(struct.pack("<II", *function) for function in functions),
+            line_info=b"".join(struct.pack("<IIII", *line) for line in lines) if functions else b"",
             log_level=log,
             log_size=1 << 20,
         )
@@ -154,9 +154,9 @@ def test_real_programs_do_the_same_when_they_are_woven(path: Path) -> None:
                 if unit.lines:
                     assert bpf.prog_line_info(marks)[0][0] == 0
                 for packet in PACKETS:
-                    one, other = bpf.prog_test_run(plain, packet), bpf.prog_test_run(marks, packet)
-                    assert agrees(codes[1], edges, one.code, other.code), spec.name
-                    assert one.data == other.data
+                    run, other = bpf.prog_test_run(plain, packet), bpf.prog_test_run(marks, packet)
+                    assert agrees(codes[1], edges, run.code, other.code), spec.name
+                    assert run.data == other.data
 
 
 @pytest.mark.parametrize("path", [*SAMPLES, *FILTERS], ids=lambda path: path.stem)

@@ -119,12 +119,15 @@ def test_a_known_matrix(playground: Playground, samples: Path, linkage: Linkage)
     assert (web.old.slots, web.old.verdict) == ((DROP, None), DROP)
     assert (web.new.slots, web.new.verdict) == ((DROP, None), DROP)
     assert web.differs is False
-    for one in (ssh, arp):
-        assert (one.old.slots, one.old.verdict) == ((PASS, PASS), PASS)
-        assert (one.new.slots, one.new.verdict) == ((PASS, TX), TX)
-        assert one.old.data == one.packet.data
-        assert one.new.data == one.packet.data[6:12] + one.packet.data[:6] + one.packet.data[12:]
-        assert one.differs is True
+    for crossing in (ssh, arp):
+        assert (crossing.old.slots, crossing.old.verdict) == ((PASS, PASS), PASS)
+        assert (crossing.new.slots, crossing.new.verdict) == ((PASS, TX), TX)
+        assert crossing.old.data == crossing.packet.data
+        assert (
+            crossing.new.data
+            == crossing.packet.data[6:12] + crossing.packet.data[:6] + crossing.packet.data[12:]
+        )
+        assert crossing.differs is True
     # Of the MACs 02:78:64:70:00:01 and …:02 the last bytes differ.
     assert ssh.rewritten[1].ranges == ((5, 5), (11, 11))
     assert [(t.old, t.new, t.count) for t in tried.tallies] == [(PASS, TX, 2), (DROP, DROP, 1)]
@@ -141,9 +144,9 @@ def test_the_matrix_is_what_the_interface_then_does(playground: Playground, samp
     )
     tried = what_if(running, candidate, [WEB, SSH, ARP])
     now = change(playground, candidate)
-    for one in tried.crossings:
-        real = run_through(now, one.packet.data)
-        assert (one.new.verdict, one.new.data) == (Action(real.code), real.data)
+    for crossing in tried.crossings:
+        real = run_through(now, crossing.packet.data)
+        assert (crossing.new.verdict, crossing.new.data) == (Action(real.code), real.data)
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -168,11 +171,11 @@ def test_both_sides_begin_with_the_state_that_runs_and_go_on_from_there(
     playground.send([WEB.data] * 20)  # of 50 at once
     assert running.chain is not None
     tried = what_if(running, running.chain.add(slot(samples, "pass", "xdp_pass", 99)), [WEB] * 60)
-    old = [one.old.verdict for one in tried.crossings]
+    old = [crossing.old.verdict for crossing in tried.crossings]
     assert old[0] is PASS
     assert old[-1] is DROP
     assert old.count(PASS) < 50  # not as many as a fresh bucket lets pass
-    assert [one.new.verdict for one in tried.crossings].count(PASS) < 50
+    assert [crossing.new.verdict for crossing in tried.crossings].count(PASS) < 50
     assert any("slot 0 (xdp_ratelimit) reads a clock" in text for text in tried.unknown)
 
 
@@ -259,10 +262,10 @@ def test_programs_called_at_run_time_are_left_alone(playground: Playground, odd:
     with Object((odd / "odd.o").read_bytes(), "odd") as opened:
         for program in opened.programs():
             program.set_autoload(program.name == "callee")
-        for one in opened.maps():
-            if one.name == "seen":
+        for bpf_map in opened.maps():
+            if bpf_map.name == "seen":
                 with bpf.map_by_id(numbers["seen"]) as seen:
-                    one.reuse(seen)
+                    bpf_map.reuse(seen)
         opened.load()
         (program,) = (one for one in opened.programs() if one.name == "callee")
         with bpf.map_by_id(numbers["calls"]) as calls:
@@ -305,7 +308,7 @@ def test_tail_calls_of_the_object_are_followed_and_leave_no_trace(
     before = state(running)
     assert running.chain is not None
     tried = what_if(running, running.chain.add(slot(samples, "pass", "xdp_pass", 99)), [WEB, ARP])
-    assert [one.new.verdict for one in tried.crossings] == [DROP, PASS]
+    assert [crossing.new.verdict for crossing in tried.crossings] == [DROP, PASS]
     assert not any("tail-calls" in text for text in tried.unknown)
     calls = {n for n in before if _name(n) == "calls"}
     assert calls
@@ -392,7 +395,7 @@ def test_the_builtin_set_takes_the_addresses_of_the_interface(playground: Playgr
     ):
         subprocess.run(["ip", "-n", playground.netns, *words.split()], check=True)
     supply = builtin_packets(where)
-    ping = next(one.data for one in supply.packets if one.name == "ICMP echo request")
+    ping = next(packet.data for packet in supply.packets if packet.name == "ICMP echo request")
     # From the gateway, by its MAC in the neighbour table, to the interface's own MAC and address.
     assert ping[:12].hex(":") == "02:78:64:70:00:01:02:00:00:00:00:77"
     assert ping[26:34] == bytes((203, 0, 113, 7, 203, 0, 113, 2))
@@ -406,7 +409,7 @@ def test_the_builtin_set_takes_the_addresses_of_the_interface(playground: Playgr
 def test_frames_of_a_set_are_tried_quickly(playground: Playground, samples: Path) -> None:
     many = [replace(WEB, data=udp(PEER, NEAR, n % 65535 + 1)) for n in range(500)]
     tried = what_if(look_at(playground), chain_of(samples, "pass", "monitor"), many)
-    assert all(one.new.verdict is PASS for one in tried.crossings)
+    assert all(crossing.new.verdict is PASS for crossing in tried.crossings)
 
 
 def test_the_line_that_decided_before_and_after(playground: Playground, samples: Path) -> None:
@@ -424,5 +427,5 @@ def test_the_line_that_decided_before_and_after(playground: Playground, samples:
     assert asked.word == "PASS"
     assert asked.line is not None
     assert "bpf_map_lookup_elem(&blocked, &key)" in asked.line.text
-    assert [dict(one) for one in tried.reached] == [{first: 2}, {0: 2}]
+    assert [dict(mapping) for mapping in tried.reached] == [{first: 2}, {0: 2}]
     assert "xdp_firewall: reached 1 of 10 places, never: " in " ".join(whatif_text(tried).split())

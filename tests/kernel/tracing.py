@@ -97,9 +97,9 @@ def unloading(playground: Playground) -> Iterator[Playground]:
     try:
         yield playground
     finally:
-        for number in range(len(playground.links)):
-            if look_at(playground, number).owner in (Owner.LIBXDP, Owner.XDPTUI):
-                unload(playground, "--all", link=number)
+        for index in range(len(playground.links)):
+            if look_at(playground, index).owner in (Owner.LIBXDP, Owner.XDPTUI):
+                unload(playground, "--all", link=index)
 
 
 @functools.cache

@@ -153,7 +153,7 @@ def test_a_value_or_an_error_of_ours() -> None:
         for data in sound:
             decode(data)  # undamaged, it is read
     names, refused, longest, count = list(known), 0, 0, scaled(20_000, 1_200_000, 5_000)
-    for number in range(count):
+    for index in range(count):
         name = random_.choice(names)
         decode, sound = known[name]
         data = random_.choice(sound)
@@ -169,7 +169,7 @@ def test_a_value_or_an_error_of_ours() -> None:
             refused += 1
             longest = max(longest, len(error.why))
         except BaseException as error:
-            raise AssertionError(f"seed {seed}, input {number}, {name}: {data[:300]!r}") from error
-        assert time.monotonic() - begun < SLOWEST_S, (seed, number, name)
+            raise AssertionError(f"seed {seed}, input {index}, {name}: {data[:300]!r}") from error
+        assert time.monotonic() - begun < SLOWEST_S, (seed, index, name)
     assert longest < 2000
     assert count // 3 < refused < count  # some damage does no harm, most does

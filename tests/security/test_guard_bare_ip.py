@@ -87,7 +87,7 @@ def test_what_is_tried_is_what_programs_see(tun: Tun, cli: CommandLine, no_ip: s
     )
     chain = look(tun.ifname, cli.playground.netns).chain
     assert chain is not None
-    number = next(one.id for one in chain.slots[0].component.maps if one.name == "seen")
+    number = next(bpf_map.id for bpf_map in chain.slots[0].component.maps if bpf_map.name == "seen")
     for packet in packets:
         tun.receive(packet.data)
         with bpf.map_by_id(number) as fd:
@@ -100,7 +100,7 @@ def test_the_guard_refuses_what_drops_all_of_ip(
     running = look(tun.ifname, cli.playground.netns)
     found = judge(running, generic(no_ip))
     assert found is not None
-    assert [one.packet for one in found.lost] == [
+    assert [lost.packet for lost in found.lost] == [
         "your ssh: data",
         "your ssh: ACK",
         "your ssh: SYN to connect again",
@@ -125,7 +125,9 @@ def test_built_in_packets_are_bare_and_told_apart(tun: Tun, cli: CommandLine, no
 
 def capture_of(link_type: int, *packets: bytes) -> bytes:
     head = struct.pack("=IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, link_type)
-    return head + b"".join(struct.pack("=IIII", 0, 0, len(one), len(one)) + one for one in packets)
+    return head + b"".join(
+        struct.pack("=IIII", 0, 0, len(packet), len(packet)) + packet for packet in packets
+    )
 
 
 def test_captures_go_with_the_device() -> None:

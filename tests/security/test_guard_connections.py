@@ -95,12 +95,12 @@ def standing_in(name: str, *held: socket.socket, uid: int = 0) -> Iterator[None]
     """Another process of that name, no ancestor of ours, that alone holds these sockets."""
     with subprocess.Popen(
         [sys.executable, "-c", STAND_IN, name, str(uid)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[one.fileno() for one in held],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[sock.fileno() for sock in held],
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        for one in held:
-            one.close()
+        for sock in held:
+            sock.close()
         yield
         process.communicate(b"")
 
@@ -114,7 +114,7 @@ def asked_below(
     env = {key: value for key, value in os.environ.items() if key != "SSH_CONNECTION"}
     done = subprocess.run(
         command, env=env | (environment or {}), capture_output=True, text=True, check=True,
-        pass_fds=[one.fileno() for one in held],
+        pass_fds=[sock.fileno() for sock in held],
     )  # fmt: skip
     return done.stdout.splitlines()
 
@@ -146,7 +146,8 @@ def test_an_old_pane_of_tmux(ground: Playground, monkeypatch: pytest.MonkeyPatch
         with standing_in("sshd", accepted, server):
             found = own_connections(ground.netns)
             named = [
-                f"{one.client} {one.client_port} {one.server} {one.server_port}" for one in found.connections
+                f"{connection.client} {connection.client_port} {connection.server} {connection.server_port}"
+                for connection in found.connections
             ]
             assert named == [f"{OTHER_PEER} 50022 {OTHER_NEAR} {PORT}", today]
             assert own_interfaces(ground.netns) == {link.ifindex for link in ground.links}
@@ -206,7 +207,10 @@ def test_a_relay_on_this_machine(ground: Playground) -> None:
         local, expected = ends(accepted), ends(outer)
         with standing_in("frpc", client, outer), standing_in("sshd", accepted, server):
             found = own_connections(ground.netns).connections
-            named = {f"{one.client} {one.client_port} {one.server} {one.server_port}" for one in found}
+            named = {
+                f"{connection.client} {connection.client_port} {connection.server} {connection.server_port}"
+                for connection in found
+            }
             assert named == {local, expected}
             assert ground.links[0].ifindex in own_interfaces(ground.netns)
 

@@ -45,7 +45,7 @@ def test_one_slot_and_two(
         change(ground, chain)
         connection(ground, NEAR4)
     else:
-        assert [one.verdict for one in found.lost] == [Action.DROP] * 3
+        assert [lost.verdict for lost in found.lost] == [Action.DROP] * 3
         change(ground, chain)
         with pytest.raises(TimeoutError):
             connection(ground, NEAR4)

@@ -204,9 +204,9 @@ def test_no_signal_ends_it_but_kill(guarded: Playground, samples: Path) -> None:
     old = change(guarded, chain_of(samples, "firewall"))
     new = arm(guarded, chain_of(samples, "drop"), SOON + 5)
     assert new.armed is not None
-    for number in range(1, signal.SIGRTMAX + 1):  # by number: Python does not name those of the C library
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
-            os.kill(new.armed.guardian, number)
+    for signum in range(1, signal.SIGRTMAX + 1):  # by number: Python does not name those of the C library
+        if signum not in (signal.SIGKILL, signal.SIGSTOP):
+            os.kill(new.armed.guardian, signum)
     time.sleep(0.3)
     assert is_guardian(new.armed.guardian)
     assert look_at(guarded).armed == new.armed

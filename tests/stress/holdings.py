@@ -93,33 +93,33 @@ def _take_descriptor(found: Holdings, number: int) -> None:
         _take_map(found, int(facts["map_id"]))
 
 
-def _take_program(found: Holdings, number: int) -> None:
-    if number in found.programs:
+def _take_program(found: Holdings, prog_id: int) -> None:
+    if prog_id in found.programs:
         return
     try:
-        with bpf.prog_by_id(number) as program:
+        with bpf.prog_by_id(prog_id) as program:
             maps = bpf.prog_map_ids(program)
     except bpf.BpfError:
         return
-    found.programs.add(number)
+    found.programs.add(prog_id)
     for each in maps:
         _take_map(found, each)
 
 
-def _take_map(found: Holdings, number: int) -> None:
-    if number in found.maps:
+def _take_map(found: Holdings, map_id: int) -> None:
+    if map_id in found.maps:
         return
     try:
-        with bpf.map_by_id(number) as fd:
+        with bpf.map_by_id(map_id) as fd:
             info = bpf.map_info(fd)
             inner = []
             if info.type in (bpf.MapType.PROG_ARRAY, bpf.MapType.ARRAY_OF_MAPS, bpf.MapType.HASH_OF_MAPS):
                 inner = [_value(fd, key) for key in bpf.map_keys(fd, info.key_size)]
     except bpf.BpfError:
         return
-    found.maps.add(number)
+    found.maps.add(map_id)
     if info.name in (COUNTERS, COUNTS):
-        found.counters.add(number)
+        found.counters.add(map_id)
     take = _take_program if info.type == bpf.MapType.PROG_ARRAY else _take_map
     for each in filter(None, inner):
         take(found, each)

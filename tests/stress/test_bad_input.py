@@ -249,9 +249,9 @@ def test_an_eleventh_slot(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     chain = Chain(linkage=linkage)
-    for number in range(10):
+    for index in range(10):
         chain = chain.add(
-            Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{number}", instance="one"))
+            Slot.of(load_component(str(samples / "scripted.o"), name=f"scripted_{index}", instance="one"))
         )
     running = change(playground, chain)
     scene = Scene(playground, own_bpffs, linkage)

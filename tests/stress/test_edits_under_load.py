@@ -57,7 +57,7 @@ def edited(chain: Chain, samples: Path, chance: random.Random, linkages: Sequenc
     kind = chance.choice(kinds)
     index = chance.randrange(1, count)
     if kind == "relink":
-        return chain.relink(chance.choice([one for one in linkages if one is not chain.linkage]))
+        return chain.relink(chance.choice([linkage for linkage in linkages if linkage is not chain.linkage]))
     if kind == "add":
         new = marker(samples, chance.randrange(10))
         if chance.random() < 0.2:  # one that leaves no mark, but pins

@@ -165,7 +165,7 @@ def test_another_user_is_told_what_is_not_seen(
     assert code == 0, text
     document = json.loads(text)
     assert running.hook is not None
-    (shown,) = (one for one in document["interfaces"] if one["name"] == "xdp0")
+    (shown,) = (interface for interface in document["interfaces"] if interface["name"] == "xdp0")
     assert (shown["owner"], shown["programs"][0]["id"]) == ("unknown", running.hook.prog_id)
     assert "CAP_SYS_ADMIN" in shown["note"]
     assert any("opening programs by id takes CAP_SYS_ADMIN" in one for one in document["unseen"])

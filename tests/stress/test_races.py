@@ -112,14 +112,14 @@ def test_one_wins_and_the_other_is_told(
     told: list[str] = []
     winners = [0, 0]
     with editors(playground, [one, other], locked) as both:
-        for number in range(ROUNDS):
+        for index in range(ROUNDS):
             change(playground, begin)
             before = holdings(playground, own_bpffs).counts
             for editor in both:
                 editor.talk.send(True)
                 assert editor.talk.poll(30)
                 assert editor.talk.recv() == "ready"
-            for editor in both[:: 1 if number % 2 else -1]:
+            for editor in both[:: 1 if index % 2 else -1]:
                 editor.talk.send("go")
             answers = [editor.talk.recv() for editor in both]
             assert sorted(name == "won" for name, _ in answers) == [False, True], answers
@@ -168,10 +168,10 @@ def test_editors_that_try_again_both_get_through(
 
     near, children = [], []
     for number in (1, 2):
-        one, far = forking.Pipe(duplex=False)
+        connection, far = forking.Pipe(duplex=False)
         child = forking.Process(target=work, args=(far, marker(samples, number)), daemon=True)
         child.start()
-        near.append(one)
+        near.append(connection)
         children.append(child)
         far.close()
     frame = FRAME
@@ -187,7 +187,7 @@ def test_editors_that_try_again_both_get_through(
     for child in children:
         child.join()
         assert child.exitcode == 0
-    lost = [one.recv() for one in near]
+    lost = [connection.recv() for connection in near]
     assert seen <= {"9", "19", "29", "129"}
     assert sum(lost), "they did meet"
     now = look_at(playground)

@@ -178,10 +178,10 @@ def test_many_processes_of_one_edit_each(
     held = []
     everyone = everyones()
     began = time.monotonic()
-    for number in range(PROCESSES):
-        done = run(edits[number % len(edits)])
-        assert done.code == 0, (number, done)
-        if number % len(edits) == len(edits) - 1:
+    for index in range(PROCESSES):
+        done = run(edits[index % len(edits)])
+        assert done.code == 0, (index, done)
+        if index % len(edits) == len(edits) - 1:
             held.append(steady(playground, own_bpffs).counts)
     seconds = time.monotonic() - began
     assert all(counts == held[0] for counts in held), (held[0], held[-1])

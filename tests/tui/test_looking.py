@@ -328,7 +328,7 @@ async def test_any_keys_at_all_leave_a_whole_chain(
     monkeypatch.chdir(tmp_path)  # some keys write files
     run_chain(playground, samples, *THREE)
     dice = random.Random(11)
-    keys = [one for key in KEYS if key.action != "quit" for one in key.keys.split(",")]
+    keys = [word for key in KEYS if key.action != "quit" for word in key.keys.split(",")]
     keys += ["a", "p", "enter", "enter", "escape", "J", "D", "x"]
     async with driving(playground.netns, playground.ifname) as driver:
         for _ in range(200):

@@ -86,7 +86,7 @@ async def test_the_candidate_is_saved_with_its_object_files(
         assert "(•) write them out, to the folder spec.objects" in driver.text()
         await driver.answer("save")
         await driver.until(file.exists)
-    assert {one.name for one in (tmp_path / "spec.objects").iterdir()} == {"firewall.o", "monitor.o"}
+    assert {path.name for path in (tmp_path / "spec.objects").iterdir()} == {"firewall.o", "monitor.o"}
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
     assert main(["apply", str(file)]) == 0
     assert names(look_at(playground)) == ["xdp_monitor", "xdp_firewall"]

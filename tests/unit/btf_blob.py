@@ -73,7 +73,7 @@ class Blob:
         return self.add(Kind.DATASEC, name, 0, *words, vlen=len(variables))
 
     def function(self, name: str, *parameters: int) -> int:
-        words = [word for one in parameters for word in (self.string("argument"), one)]
+        words = [word for parameter in parameters for word in (self.string("argument"), parameter)]
         prototype = self.add(Kind.FUNC_PROTO, "", self.integer(), *words, vlen=len(parameters))
         return self.add(Kind.FUNC, name, prototype, vlen=1)
 

@@ -42,36 +42,40 @@ def run_filter(code: bytes, memory: bytes) -> int:
 
     index = 0
     while True:
-        one = program[index]
-        kind, signed = one.code & op.CLASS, one.immediate
+        instruction = program[index]
+        kind, signed = instruction.code & op.CLASS, instruction.immediate
         index += 1
         if kind == op.LDX:
-            registers[one.target] = load(value(one.source) + one.offset, one.code & op.SIZE)
+            registers[instruction.target] = load(
+                value(instruction.source) + instruction.offset, instruction.code & op.SIZE
+            )
         elif kind in (op.ST, op.STX):
-            at = value(one.target) + one.offset
+            at = value(instruction.target) + instruction.offset
             if not STACK <= at <= STACK + STACK_SIZE - 4:
                 raise Outside(hex(at))
-            stack[at] = (signed if kind == op.ST else value(one.source)) & MASK32
+            stack[at] = (signed if kind == op.ST else value(instruction.source)) & MASK32
         elif kind in (op.ALU, op.ALU64):
             wide = kind == op.ALU64
             mask = MASK64 if wide else MASK32
-            if one.code & op.OPERATION == op.END:
+            if instruction.code & op.OPERATION == op.END:
                 size = signed // 8
-                registers[one.target] = int.from_bytes(
-                    (value(one.target) & ((1 << signed) - 1)).to_bytes(size, "little"), "big"
+                registers[instruction.target] = int.from_bytes(
+                    (value(instruction.target) & ((1 << signed) - 1)).to_bytes(size, "little"), "big"
                 )
             else:
-                source = value(one.source) if one.code & op.X else signed
-                before = 0 if one.code & op.OPERATION == op.MOV else value(one.target) & mask
-                registers[one.target] = _alu(one.code & op.OPERATION, before, source & mask, mask)
+                source = value(instruction.source) if instruction.code & op.X else signed
+                before = 0 if instruction.code & op.OPERATION == op.MOV else value(instruction.target) & mask
+                registers[instruction.target] = _alu(
+                    instruction.code & op.OPERATION, before, source & mask, mask
+                )
         else:
-            operation = one.code & op.OPERATION
-            if one.code == op.EXIT:
+            operation = instruction.code & op.OPERATION
+            if instruction.code == op.EXIT:
                 return value(0) & MASK32
             mask = MASK64 if kind == op.JMP else MASK32
-            source = (value(one.source) if one.code & op.X else signed) & mask
-            if operation == op.JA or _jumps(operation, value(one.target) & mask, source):
-                index += one.offset
+            source = (value(instruction.source) if instruction.code & op.X else signed) & mask
+            if operation == op.JA or _jumps(operation, value(instruction.target) & mask, source):
+                index += instruction.offset
 
 
 def _alu(operation: int, a: int, b: int, mask: int) -> int:

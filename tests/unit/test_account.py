@@ -56,7 +56,7 @@ COUNTED = {
 @pytest.mark.parametrize("name", DRIVERS)
 def test_each_name_counts_once_and_as_what_it_is(name: str) -> None:
     driver = DRIVERS[name]
-    listed = [(one, 1) for one in NAMES[name].split()]
+    listed = [(word, 1) for word in NAMES[name].split()]
     found = device_counts(driver, listed, (10, 20, 30), 40)
     received, groups, sent, unsent = COUNTED[name]
     assert found == DeviceCounts(10, 20, 30, 40, received, tuple(groups), sent, unsent)
@@ -87,7 +87,7 @@ def account(
     none = counts(0, 0, 0, 0, 0, 0)
     groups = len(driver_of(driver).groups)
     start = DeviceCounts(0, 0, 0, 0, None if now.received is None else 0, (0,) * groups)
-    if not all(one is not None for one in now.groups):
+    if not all(group is not None for group in now.groups):
         start = DeviceCounts(0, 0, 0, 0, start.received, now.groups)
     begun = Reading(start, none, {}, failures and dict.fromkeys(Failure, 0), start)
     ended = Reading(before or now, counts(*packets), {}, failures, now)

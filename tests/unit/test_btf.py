@@ -107,7 +107,7 @@ def test_functions(blob: Blob) -> None:
     assert (run.name, run.linkage) == ("run", Linkage.GLOBAL)
     prototype = btf.type(run.prototype)
     assert isinstance(prototype, types.FuncProto)
-    assert [one.name for one in prototype.parameters] == ["argument"]
+    assert [parameter.name for parameter in prototype.parameters] == ["argument"]
     last = btf.type(variadic)
     assert isinstance(last, types.FuncProto)
     assert last.parameters[-1] == types.Parameter("", 0)
@@ -137,7 +137,7 @@ def test_sections_and_variables(blob: Blob) -> None:
     btf = parsed(blob)
     section = btf.datasec(".data")
     assert section is not None
-    assert [one.name for one, _ in btf.variables(section)] == ["first", "second"]
+    assert [variable.name for variable, _ in btf.variables(section)] == ["first", "second"]
     assert len(btf.datasecs(".data")) == 2
     assert btf.datasec(".bss") is None
     assert btf.datasecs(".bss") == ()
@@ -205,7 +205,7 @@ def test_split_btf_extends_its_base(blob: Blob) -> None:
     pointer = upper.pointer(number)
     upper.struct("upper", 8, ("to_base", pointer, 0))
     btf = parsed(upper, base)
-    assert [one.id for one in btf] == list(range(1, btf.type_count))
+    assert [btf_type.id for btf_type in btf] == list(range(1, btf.type_count))
     assert btf.type(number).name == "base_int"
     assert btf.find("base_int", Kind.INT) == base.type(number)
     found = btf.find("upper", Kind.STRUCT)
@@ -241,7 +241,7 @@ def test_compiled_types() -> None:
     ]
     colour = btf.find("colour", Kind.ENUM)
     assert isinstance(colour, types.Enum)
-    assert [(one.name, one.value) for one in colour.values] == [
+    assert [(enumerator.name, enumerator.value) for enumerator in colour.values] == [
         ("RED", 0),
         ("GREEN", 7),
         ("BLUE", 0x7FFFFFFF),

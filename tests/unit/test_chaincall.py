@@ -51,7 +51,7 @@ def test_exits_of_the_main_function_lead_to_the_epilogue(after: Epilogue) -> Non
     for at in (2, 4):
         assert lines[at].code == 0x05
         assert at + 1 + lines[at].offset == 5, "the epilogue begins after what was there"
-    assert [at for at, one in lines.items() if one.code == 0x95] == [len(image) // SIZE - 1]
+    assert [at for at, instruction in lines.items() if instruction.code == 0x95] == [len(image) // SIZE - 1]
 
 
 def test_functions_are_left_as_they_are_and_still_called() -> None:
@@ -65,8 +65,8 @@ def test_functions_are_left_as_they_are_and_still_called() -> None:
 def test_addresses_of_callbacks_follow_them() -> None:
     callback = struct.pack("=BBhiBBhi", 0x18, 2 | 4 << 4, 0, 3, 0, 0, 0, 0)
     image, moved = woven(callback + code(PASS, EXIT, PASS, EXIT), 0, AFTER)
-    one = decoded(image)[1]
-    assert (one.code, 1 + 1 + one.immediate) == (0x18, 4 + moved)
+    instruction = decoded(image)[1]
+    assert (instruction.code, 1 + 1 + instruction.immediate) == (0x18, 4 + moved)
 
 
 def test_far_exits_jump_far() -> None:
@@ -89,7 +89,11 @@ def test_the_context_lies_below_what_the_component_uses() -> None:
 def test_every_row_has_one_tail_call_with_a_key_of_its_own() -> None:
     for after, left_out in ((AFTER, set()), (COUNTED, set()), (Epilogue(7, last=True), {2})):
         lines = list(instructions(woven(code(PASS, EXIT), 0, after)[0]))
-        keys = [before.immediate for (_, before), (_, one) in itertools.pairwise(lines) if one == TAIL_CALL]
+        keys = [
+            before.immediate
+            for (_, before), (_, instruction) in itertools.pairwise(lines)
+            if instruction == TAIL_CALL
+        ]
         assert sorted(keys) == sorted(set(range(ROWS)) - left_out)
 
 
@@ -103,8 +107,8 @@ def test_a_wrapped_component_is_called_and_unchanged() -> None:
     component = code(TAIL_CALL, PASS, EXIT)
     image, start = wrapped(component, COUNTED)
     assert image[start * SIZE :] == component
-    one = decoded(image)[1]
-    assert (one.code, one.source, 2 + one.immediate) == (0x85, 1, start)
+    instruction = decoded(image)[1]
+    assert (instruction.code, instruction.source, 2 + instruction.immediate) == (0x85, 1, start)
 
 
 def test_the_end_of_a_chain_returns_pass() -> None:

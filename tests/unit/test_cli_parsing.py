@@ -142,7 +142,7 @@ def test_help_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _errors(kind: type[XdpChainError]) -> set[type[XdpChainError]]:
-    return {kind}.union(*(_errors(one) for one in kind.__subclasses__()))
+    return {kind}.union(*(_errors(subclasse) for subclasse in kind.__subclasses__()))
 
 
 def test_every_exit_code_is_documented() -> None:

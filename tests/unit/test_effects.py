@@ -118,7 +118,11 @@ def test_samples(samples: Path, sample: str, program: str, wanted: Effects) -> N
 
 
 def warned(chain: Chain, around: Surroundings | None = None) -> list[str]:
-    return [one.text for one in lint(chain, around=around or Surroundings()) if "in shadow" in one.text]
+    return [
+        warning.text
+        for warning in lint(chain, around=around or Surroundings())
+        if "in shadow" in warning.text
+    ]
 
 
 def shadow_of(path: Path, name: str | None = None) -> Slot:

@@ -37,7 +37,7 @@ ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "docs" / "grafana.json"
 ALERTS = ROOT / "docs" / "alerts.yml"
 EVERY = (*METRICS, *TIME_METRICS, *LOST_METRICS, *MAP_METRICS, *SITE_METRICS)
-LABELS = {one.exported: {*one.labels} for one in EVERY}
+LABELS = {metric.exported: {*metric.labels} for metric in EVERY}
 
 
 def running(*keys: str, program: int = 70) -> Running:
@@ -62,11 +62,11 @@ def sample(**slots: int) -> Sample:
 
 def exported(*read: tuple[Running, Sample | None]) -> dict[tuple[str, ...], float]:
     made: dict[tuple[str, ...], float] = {}
-    for one in values(read):
-        assert len(one.labels) == len(one.metric.labels), one.metric.name
-        series = (one.metric.exported, *one.labels)
+    for value in values(read):
+        assert len(value.labels) == len(value.metric.labels), value.metric.name
+        series = (value.metric.exported, *value.labels)
         assert series not in made, "each series once"
-        made[series] = one.value
+        made[series] = value.value
     return made
 
 
@@ -84,7 +84,7 @@ def test_counts_by_slot_and_action() -> None:
 
 
 def test_counts_by_line_of_source_are_bounded() -> None:
-    lines = [SourceLine("a.c", number, "if (x)") for number in range(1, 100)]
+    lines = [SourceLine("a.c", index, "if (x)") for index in range(1, 100)]
     sites = tuple(VerdictSite(1, "f", line, None, line.number) for line in lines)
     counted = {(n, 1): (1, 60) for n in range(99)}
     one = replace(sample(a=3), slots={"a": SlotCounts((0, 101, 3, 0, 0, 0))}, sites={"a": counted})
@@ -117,11 +117,11 @@ def test_what_is_not_counted_says_so() -> None:
 
 def test_metric_names_follow_the_rules() -> None:
     assert len(LABELS) == len(EVERY)
-    for one in EVERY:
-        assert re.fullmatch(r"(xdp|xdptui)_[a-z_]+", one.name)
-        assert not one.name.endswith("_total")
-        assert one.help.endswith(".")
-        assert len(set(one.labels)) == len(one.labels)
+    for metric in EVERY:
+        assert re.fullmatch(r"(xdp|xdptui)_[a-z_]+", metric.name)
+        assert not metric.name.endswith("_total")
+        assert metric.help.endswith(".")
+        assert len(set(metric.labels)) == len(metric.labels)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_labels_that_are_asked_for_are_there() -> None:
                 assert label in LABELS[name], query
         there = set().union(*(LABELS[name] for name in metrics_in(query))) | {"instance"}
         for by in re.findall(r"\b(?:by|on) \(([^)]*)\)", query):
-            assert {one.strip() for one in by.split(",")} <= there, query
+            assert {word.strip() for word in by.split(",")} <= there, query
 
 
 def test_alerts_say_what_they_know() -> None:
@@ -214,7 +214,7 @@ def test_alerts_say_what_they_know() -> None:
     for rule in rules:
         by = re.findall(r"\bby \(([^)]*)\)", rule["expr"])
         kept = (
-            {one.strip() for one in by[0].split(",")} if by else LABELS[sorted(metrics_in(rule["expr"]))[0]]
+            {word.strip() for word in by[0].split(",")} if by else LABELS[sorted(metrics_in(rule["expr"]))[0]]
         )
         said = " ".join(rule["annotations"].values())
         assert set(re.findall(r"\$labels\.(\w+)", said)) <= kept | {"instance"}, rule["alert"]

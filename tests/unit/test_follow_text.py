@@ -48,13 +48,13 @@ def test_a_line_and_what_changed_below() -> None:
 
 @pytest.mark.parametrize("one", [SHORT, LONG, ODD, packet()])
 @pytest.mark.parametrize("width", [80, 120])
-def test_everything_fits_and_nothing_steers_a_terminal(one: Followed, width: int) -> None:
-    for line in packet_text(one, width).splitlines():
+def test_everything_fits_and_nothing_steers_a_terminal(followed: Followed, width: int) -> None:
+    for line in packet_text(followed, width).splitlines():
         assert len(line) <= width
         assert line.isprintable()
-    assert sum(len(cell.text) for cell in packet_cells(one, width)) == width
+    assert sum(len(cell.text) for cell in packet_cells(followed, width)) == width
     assert sum(len(cell.text) for cell in packet_head(width, "1-9 of 99")) == width
-    for parts in detail_lines(one, width):
+    for parts in detail_lines(followed, width):
         text = "".join(part for part, _ in parts)
         assert len(text) <= width
         assert text.isprintable()
@@ -94,11 +94,11 @@ def test_blocks_of_a_file() -> None:
     assert [kind for kind, _ in blocks(file_header("eth0", ["a", "b"], ETHERNET))] == [0x0A0D0D0A, 1, 1, 1]
     found = [body for _, body in blocks(packet_blocks(SHORT, ["key a", "key b"]))]
     interfaces = [struct.unpack_from("=5I", body) for body in found]
-    assert [one[0] for one in interfaces] == [0, 2], "as it came in, and as slot 1 left it"
+    assert [interface[0] for interface in interfaces] == [0, 2], "as it came in, and as slot 1 left it"
     high, low = interfaces[0][1:3]
     assert high << 32 | low == SHORT.time
     size = len(FRAME)
-    assert [one[3:] for one in interfaces] == [(size, size)] * 2
+    assert [interface[3:] for interface in interfaces] == [(size, size)] * 2
     assert found[0][20 : 20 + size] == FRAME
     assert found[1][20 : 20 + size] == TTL
     assert way(SHORT).encode() in found[0]

@@ -125,8 +125,8 @@ def test_changes_turn_the_one_into_the_other(before: bytes, after: bytes, moved:
     if moved > len(before) or -moved > len(after):
         return
     rebuilt = bytearray(before)
-    for one in reversed(changes(view(before), view(after), moved)):
-        assert bytes(rebuilt[one.at : one.at + len(one.before)]) == one.before
-        assert after[one.at_after : one.at_after + len(one.after)] == one.after
-        rebuilt[one.at : one.at + len(one.before)] = one.after
+    for change in reversed(changes(view(before), view(after), moved)):
+        assert bytes(rebuilt[change.at : change.at + len(change.before)]) == change.before
+        assert after[change.at_after : change.at_after + len(change.after)] == change.after
+        rebuilt[change.at : change.at + len(change.before)] = change.after
     assert bytes(rebuilt) == after

@@ -179,9 +179,9 @@ def read_btf(raw: bytes, base: Btf | None = None) -> None:
         btf.check()
     except BtfError:
         return
-    for one in btf:  # sound by its own word: nothing fails but what has no size
-        assert btf.type(one.id) is one
-        btf.resolve(one.id)
+    for btf_type in btf:  # sound by its own word: nothing fails but what has no size
+        assert btf.type(btf_type.id) is btf_type
+        btf.resolve(btf_type.id)
     btf.functions()
     try:
         read_run_configs(btf)
@@ -203,12 +203,12 @@ def read_object(raw: bytes) -> None:
 
 
 def use_object(found: ObjectFile) -> None:
-    names = {one.name for one in found.programs}
-    for one in found.programs:
-        assert found.program(one.name).insn_count > 0
-        assert set(one.callees) <= names
-        assert set(one.maps) <= {spec.name for spec in found.maps}
-        assert repr(one).isprintable()
+    names = {program.name for program in found.programs}
+    for program in found.programs:
+        assert found.program(program.name).insn_count > 0
+        assert set(program.callees) <= names
+        assert set(program.maps) <= {spec.name for spec in found.maps}
+        assert repr(program).isprintable()
     for spec in found.maps:
         assert found.map(spec.name).type_name
         assert data_map_name(spec.section, found.object_name)

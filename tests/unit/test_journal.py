@@ -148,7 +148,7 @@ def test_entries_are_counted_and_the_oldest_go(folder: Path, monkeypatch: pytest
     place = folder / "interfaces" / "host" / "eth0"
     for program in (1, 2, 3):
         store.append(place, change(EMPTY, at(program)))
-    assert [(one.number, one.after.program) for one in store.entries(place)] == [(2, 2), (3, 3)]
+    assert [(entry.number, entry.after.program) for entry in store.entries(place)] == [(2, 2), (3, 3)]
 
 
 def test_interfaces_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,5 +29,5 @@ def test_threads_that_come_at_once_share_one(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(libbpf, "_opened", cache(Slow))
     with ThreadPoolExecutor(8) as pool:
-        found = {id(one.result()) for one in [pool.submit(first_use) for _ in range(8)]}
+        found = {id(future.result()) for future in [pool.submit(first_use) for _ in range(8)]}
     assert (len(made), found) == (1, {id(made[0])})

@@ -79,10 +79,10 @@ def test_names_that_decide_the_order() -> None:
 
 def test_a_program_that_runs_twice() -> None:
     source = ObjectRef("5f" * 32, 100)
-    one = Slot.of(Component("a", source, id=1), 10)
+    slot = Slot.of(Component("a", source, id=1), 10)
     again = Slot.of(Component("a", source, id=2), 30)
     other = Slot.of(Component("a", ObjectRef("60" * 32, 100), id=3), 40)
-    found = lint(Chain((one, again, other)))
+    found = lint(Chain((slot, again, other)))
     assert [(w.slot, "slots 0 and 1" in w.text) for w in found] == [(1, True)]
     by_tag = [Slot.of(Component("x", id=i, tag="ab" * 8), 10 * i) for i in (1, 2)]
     assert said(lint(Chain(tuple(by_tag))), "runs twice")
@@ -134,7 +134,10 @@ def test_a_target_that_the_program_chooses_itself() -> None:
     """
     data = compile_text(source)
     components = {one: component_of(ObjectFile.parse(data), name=one) for one in ("fixed", "inside", "stays")}
-    assert [name for name, one in components.items() if redirect_use(one, {}).anywhere] == ["fixed", "inside"]
+    assert [name for name, component in components.items() if redirect_use(component, {}).anywhere] == [
+        "fixed",
+        "inside",
+    ]
     chain = Chain().add(Slot.of(components["inside"]))
     (warned,) = lint(chain, running(Chain()), Surroundings(neighbours=AROUND))
     assert "its targets are not known: eth8 would lose them" in warned.text

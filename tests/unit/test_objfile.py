@@ -52,11 +52,14 @@ def refused(data: bytes, match: str) -> InvalidInput:
 
 
 def by_section(found: ObjectFile) -> dict[str, ProgramSpec]:
-    return {one.section: one for one in found.programs}
+    return {program.section: program for program in found.programs}
 
 
 def test_sections_say_what_programs_are(everything: ObjectFile) -> None:
-    said = {section: (one.kind, one.attach, one.frags) for section, one in by_section(everything).items()}
+    said = {
+        section: (program_spec.kind, program_spec.attach, program_spec.frags)
+        for section, program_spec in by_section(everything).items()
+    }
     assert said == {
         "xdp": ("xdp", "xdp", False),
         "xdp.frags": ("xdp", "xdp", True),
@@ -72,13 +75,13 @@ def test_sections_say_what_programs_are(everything: ObjectFile) -> None:
 
 
 def test_a_question_mark_means_not_loaded_unless_asked_for(everything: ObjectFile) -> None:
-    assert [one.name for one in everything.programs if not one.autoload] == ["spare"]
+    assert [program.name for program in everything.programs if not program.autoload] == ["spare"]
     assert everything.program("spare").section == "xdp"
 
 
 def test_programs_for_an_interface(everything: ObjectFile) -> None:
     """Those in a section without meaning count where their argument is an XDP context."""
-    names = {one.name for one in everything.xdp_programs()}
+    names = {program.name for program in everything.xdp_programs()}
     assert names == {
         "callee_a", "callee_b", "plain", "by_functions", "jumper", "by_callback", "spare", "custom"
     }  # fmt: skip
@@ -86,7 +89,7 @@ def test_programs_for_an_interface(everything: ObjectFile) -> None:
 
 
 def test_run_configurations(everything: ObjectFile) -> None:
-    configs = {one.name: one.run_config for one in everything.programs if one.has_run_config}
+    configs = {program.name: program.run_config for program in everything.programs if program.has_run_config}
     assert configs == {
         "plain": RunConfig(7, ActionSet.of(Action.PASS, Action.DROP)),
         "by_functions": RunConfig(50, ActionSet.of(Action.PASS, Action.TX)),
@@ -97,7 +100,7 @@ def test_run_configurations(everything: ObjectFile) -> None:
 
 
 def test_maps_by_program(everything: ObjectFile) -> None:
-    assert {one.name: set(one.maps) for one in everything.programs if one.maps} == {
+    assert {program.name: set(program.maps) for program in everything.programs if program.maps} == {
         "plain": {"table", ".rodata"},
         "by_functions": {"first", "second", ".data"},  # through static and global functions
         "by_callback": {".bss", ".bss.aside", ".data.aside", ".kconfig", ".rodata.str1.1"},
@@ -108,7 +111,7 @@ def test_maps_by_program(everything: ObjectFile) -> None:
 
 
 def test_callees(everything: ObjectFile) -> None:
-    assert {one.name: one.callees for one in everything.programs if one.callees} == {
+    assert {program.name: program.callees for program in everything.programs if program.callees} == {
         "jumper": ("callee_a", "callee_b"),
         "callee_a": ("callee_b",),
     }
@@ -139,7 +142,7 @@ def test_callees_in_a_ring_and_in_arrays_within_maps() -> None:
         }
         SEC("xdp") int third(struct xdp_md *ctx) { return 2; }
     """)
-    assert {one.name: set(one.callees) for one in found.programs} == {
+    assert {program.name: set(program.callees) for program in found.programs} == {
         "first": {"second", "third"},
         "second": {"first", "third"},
         "third": set(),
@@ -148,13 +151,15 @@ def test_callees_in_a_ring_and_in_arrays_within_maps() -> None:
 
 def test_several_programs_in_a_section_keep_apart(everything: ObjectFile) -> None:
     """Each has its own instructions, from its symbol's place and size."""
-    inside = [one for one in everything.programs if one.section == "xdp" and one.autoload]
+    inside = [program for program in everything.programs if program.section == "xdp" and program.autoload]
     assert len(inside) == 5
     assert everything.program("jumper").insn_count == 6  # 2 for the map's address, index, call, return
 
 
 def test_functions_in_text_are_no_programs(everything: ObjectFile) -> None:
-    assert not {"count_static", "count_global", "look_up", "step"} & {one.name for one in everything.programs}
+    assert not {"count_static", "count_global", "look_up", "step"} & {
+        program.name for program in everything.programs
+    }
 
 
 def test_the_only_function_in_text_is_a_program() -> None:
@@ -185,8 +190,8 @@ def test_an_object_without_programs() -> None:
 
 
 def test_maps(everything: ObjectFile) -> None:
-    defined = [one for one in everything.maps if one.kind == "btf"]
-    assert [(one.name, one.type_name) for one in defined] == [
+    defined = [bpf_map for bpf_map in everything.maps if bpf_map.kind == "btf"]
+    assert [(map_spec.name, map_spec.type_name) for map_spec in defined] == [
         ("first", "array"),
         ("second", "array"),
         ("outer", "array_of_maps"),
@@ -197,7 +202,7 @@ def test_maps(everything: ObjectFile) -> None:
         ("events", "ringbuf"),
         ("recent", "lru_hash"),
     ]
-    assert all(one.name == one.section for one in everything.maps if one.kind == "data")
+    assert all(bpf_map.name == bpf_map.section for bpf_map in everything.maps if bpf_map.kind == "data")
     assert everything.maps[-1].name == ".kconfig"
 
 
@@ -228,7 +233,7 @@ def test_initial_values(everything: ObjectFile) -> None:
 
 
 def test_maps_of_variables(everything: ObjectFile) -> None:
-    flags = {one.name: one.flags for one in everything.maps if one.kind == "data"}
+    flags = {bpf_map.name: bpf_map.flags for bpf_map in everything.maps if bpf_map.kind == "data"}
     read_only, shared = 1 << 7, 1 << 10
     assert flags == {
         ".data": shared,
@@ -243,7 +248,9 @@ def test_maps_of_variables(everything: ObjectFile) -> None:
 
 
 def test_variables(everything: ObjectFile) -> None:
-    assert [(one.section, one.name, one.offset, one.size) for one in everything.variables] == [
+    assert [
+        (variable.section, variable.name, variable.offset, variable.size) for variable in everything.variables
+    ] == [
         (".bss", "hidden_zero", 0, 4),
         (".bss", "zero", 8, 8),
         (".bss.aside", "aside_zero", 0, 4),
@@ -253,7 +260,7 @@ def test_variables(everything: ObjectFile) -> None:
         (".rodata", "hidden_limit", 12, 1),
     ]
     assert everything.btf
-    limits = next(one for one in everything.variables if one.name == "limits")
+    limits = next(variable for variable in everything.variables if variable.name == "limits")
     assert everything.btf.size_of(limits.type_id) == 12
 
 
@@ -449,7 +456,7 @@ def test_a_map_that_is_not_there() -> None:
         + 'struct { __uint(type, 1); __type(key, int); __uint(max_entries, 1); } table SEC(".maps");'
         + 'SEC("xdp") int f(struct xdp_md *ctx) { int key = 0; return !look_up(&table, &key); }'
     )
-    number = next(i for i, one in enumerate(elf.Elf.parse(data).symbols) if one.name == "table")
+    number = next(i for i, symbol in enumerate(elf.Elf.parse(data).symbols) if symbol.name == "table")
     table = struct.unpack_from("=Q", data, find_section(data, ".symtab") + 24)[0]
     no_object = patched(data, table + 24 * number + 4, "B", 0x10)
     refused(no_object, "'f' refers to a map that it does not have")
@@ -460,7 +467,7 @@ def test_a_program_that_leaves_its_section() -> None:
     symtab = elf.Elf.parse(data).section(".symtab")
     assert symtab is not None
     symbols = elf.Elf.parse(data).symbols
-    number = next(i for i, one in enumerate(symbols) if one.name == "pass")
+    number = next(i for i, symbol in enumerate(symbols) if symbol.name == "pass")
     offset = struct.unpack_from("=Q", data, section_headers(data) + 64 * symtab.index + 24)[0] + 24 * number
     refused(patched(data, offset + 16, "Q", 24), "does not fit")
     refused(patched(data, offset + 16, "Q", 0), "no whole number of instructions")
@@ -551,8 +558,8 @@ def test_broken_btf_that_nothing_needs() -> None:
     found = ObjectFile.parse(with_broken_btf(compile_text(PRELUDE + PASS)))
     assert "version 9" in found.btf_flaw
     assert not found.has_btf
-    assert [one.name for one in found.xdp_programs()] == [
-        one.name for one in ObjectFile.parse(compile_text(PRELUDE + PASS)).xdp_programs()
+    assert [program.name for program in found.xdp_programs()] == [
+        program.name for program in ObjectFile.parse(compile_text(PRELUDE + PASS)).xdp_programs()
     ]
 
 

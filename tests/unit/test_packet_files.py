@@ -59,7 +59,7 @@ def key(frame: bytes) -> object:
 
 
 def frames_of(data: bytes) -> list[bytes]:
-    return [one.data for one in read_capture(data, "it", ETHERNET)]
+    return [captured.data for captured in read_capture(data, "it", ETHERNET)]
 
 
 @given(st.lists(FRAME, max_size=5), ORDERS, st.sampled_from([0xA1B2C3D4, 0xA1B23C4D]))

@@ -169,7 +169,7 @@ def test_cut_off_at_any_byte(tmp_path: Path) -> None:
 def test_the_oldest_part_goes(tmp_path: Path) -> None:
     file = tmp_path / "r"
     record(file, 1000, most=LEAST_SIZE)
-    sizes = [one.stat().st_size for one in (file, tmp_path / "r.1")]
+    sizes = [path.stat().st_size for path in (file, tmp_path / "r.1")]
     assert sum(sizes) <= LEAST_SIZE
     made = Recording(str(file))
     assert made.ended == 999.0
@@ -248,9 +248,9 @@ def test_any_damage_is_told_in_words(data: st.DataObject) -> None:
             made = Recording(str(file))
         except InvalidInput:
             return
-        for number in range(len(made)):
-            made.reading(number)
-            made.runnings(number)
+        for index in range(len(made)):
+            made.reading(index)
+            made.runnings(index)
 
 
 def test_sizes() -> None:
@@ -270,11 +270,11 @@ class Times:
     def __len__(self) -> int:
         return len(self._times)
 
-    def time(self, number: int) -> float:
-        return self._times[number]
+    def time(self, index: int) -> float:
+        return self._times[index]
 
     def number_at(self, elapsed: float) -> int:
-        return max(0, sum(one <= elapsed for one in self._times) - 1)
+        return max(0, sum(time_ <= elapsed for time_ in self._times) - 1)
 
 
 def test_playing_keeps_the_recordings_time() -> None:
@@ -324,8 +324,8 @@ def test_what_became_of_packets_stands_where_it_happened(tmp_path: Path) -> None
             if second in (2, 4):
                 writer.happened(Happened(1000.0 + second, float(second), TOLD))
     recording = Recording(str(path))
-    assert [len(recording.happened(number)) for number in range(6)] == [0, 0, 1, 1, 2, 2]
-    found = read_packet_events([one.told for one in recording.happened(5)])
+    assert [len(recording.happened(index)) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+    found = read_packet_events([event.told for event in recording.happened(5)])
     assert (found.lost[0].lost, len(found.events), found.fresh, found.untold) == (2, 2, 1, 1)
     assert packet_events_document(found) | {"events": TOLD["events"]} == TOLD
 

@@ -198,13 +198,21 @@ def test_a_chain_from_a_spec_is_what_the_spec_says(spec: InterfaceSpec, now: Run
         spec = replace(spec, mode=WantedMode(now.mode.value))
     made = planned(spec, now).candidate
 
-    def facts(one: SlotSpec) -> tuple[object, ...]:
-        priority = DECLARED.priority if one.priority is None else one.priority
-        returned = DECLARED.actions if one.actions is None else one.actions
-        return one.program, one.sha256, one.pin_path, priority, returned.mask, one.globals, one.map_entries
+    def facts(slot_spec: SlotSpec) -> tuple[object, ...]:
+        priority = DECLARED.priority if slot_spec.priority is None else slot_spec.priority
+        returned = DECLARED.actions if slot_spec.actions is None else slot_spec.actions
+        return (
+            slot_spec.program,
+            slot_spec.sha256,
+            slot_spec.pin_path,
+            priority,
+            returned.mask,
+            slot_spec.globals,
+            slot_spec.map_entries,
+        )
 
     wanted = sorted(map(repr, map(facts, spec.slots)))
-    assert sorted(repr(facts(one)) for one in spec_of(made, "eth0").slots) == wanted
+    assert sorted(repr(facts(slot_spec)) for slot_spec in spec_of(made, "eth0").slots) == wanted
     assert [(s.priority, s.name) for s in made] == sorted(
         (s.priority, s.name) for s in made
     ) or now.chain == made
@@ -377,7 +385,7 @@ def test_routes_shadow_and_policies_are_those_of_the_spec() -> None:
 def test_counters_are_switched_under_freplace_too() -> None:
     now = loaded(planned(spec(slot("filter"), linkage=Linkage.FREPLACE), running(None)).candidate)
     plan = planned(spec(slot("filter"), counters=False), now)
-    assert [one.text for one in plan.changes] == ["counters off"]
+    assert [change.text for change in plan.changes] == ["counters off"]
 
 
 def test_interfaces_that_run_the_same_are_one_entry() -> None:
@@ -418,4 +426,4 @@ FOUND_AGAIN = {
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_nothing_that_a_chain_says_is_forgotten(kind: type) -> None:
     """A field that is added to a chain belongs into the spec, or into the list above."""
-    assert {one.name for one in fields(kind)} == WRITTEN[kind] | FOUND_AGAIN.get(kind, set())
+    assert {field.name for field in fields(kind)} == WRITTEN[kind] | FOUND_AGAIN.get(kind, set())

@@ -106,13 +106,13 @@ def test_nothing_and_something() -> None:
 
 def test_one_of_several_gets_an_entry_of_its_own() -> None:
     after = parse(updated(HAND, [(entry(FILTER, name="lan1"), {})]))
-    assert [one.names for one in after.interfaces] == [("eth0",), ("lan2",), ("lan1",)]
+    assert [interface.names for interface in after.interfaces] == [("eth0",), ("lan2",), ("lan1",)]
     assert after.interfaces[2].slots == (FILTER,)
 
 
 def test_an_interface_in_another_namespace_is_another_one() -> None:
     after = parse(updated(HAND, [(replace(entry(FILTER), netns="blue"), {})]))
-    assert [(one.names, one.netns) for one in after.interfaces][-1] == (("eth0",), "blue")
+    assert [(interface.names, interface.netns) for interface in after.interfaces][-1] == (("eth0",), "blue")
     assert after.interfaces[:2] == parse(HAND).interfaces
 
 
@@ -136,29 +136,41 @@ def test_what_can_not_be_changed_piece_by_piece_is_refused(text: str) -> None:
 def test_the_entry_is_what_was_asked_for_and_no_other_changes(
     spec: Spec, slots: list[SlotSpec], which: int, counters: bool
 ) -> None:
-    names = [(name, one.netns) for one in spec.interfaces for name in one.names]
+    names = [(name, interface.netns) for interface in spec.interfaces for name in interface.names]
     if len(set(names)) < len(names):
         return
     name, netns = names[which % len(names)] if names and which < 3 else ("new0", None)
     new = InterfaceSpec((name,), tuple(slots), netns, counters=counters)
     after = parse(updated(dump(spec), [(new, {})]))
-    mine = [one for one in after.interfaces if name in one.names and one.netns == netns]
+    mine = [
+        interface for interface in after.interfaces if name in interface.names and interface.netns == netns
+    ]
     (found,) = mine
-    paths = {slot.sha256: slot.object for one in spec.interfaces for slot in one.slots if slot.sha256}
-    old = [one.mode for one in spec.interfaces if name in one.names and one.netns == netns]
+    paths = {
+        slot.sha256: slot.object for interface in spec.interfaces for slot in interface.slots if slot.sha256
+    }
+    old = [
+        interface.mode
+        for interface in spec.interfaces
+        if name in interface.names and interface.netns == netns
+    ]
     assert found.mode in (new.mode, *old)  # what runs does not say which was asked for
     # Entries of maps that nobody wrote down anew stay as they were.
     assert len(found.slots) == len(slots)
     kept = tuple(
-        one if slot.entries else replace(one, entries=())
-        for one, slot in zip(found.slots, slots, strict=True)
+        slot_spec if slot.entries else replace(slot_spec, entries=())
+        for slot_spec, slot in zip(found.slots, slots, strict=True)
     )
     assert replace(found, names=(name,), slots=kept, mode=new.mode) in (new, replace(new, slots=tuple(
         replace(slot, object=paths.get(slot.sha256, slot.object)) if slot.sha256 else slot for slot in slots
     )))  # fmt: skip
-    others = [one for one in after.interfaces if one is not found]
-    was = [one for one in spec.interfaces if (name, netns) not in [(n, one.netns) for n in one.names]]
-    assert [one for one in others if one in was] == was
+    others = [interface for interface in after.interfaces if interface is not found]
+    was = [
+        interface
+        for interface in spec.interfaces
+        if (name, netns) not in [(n, interface.netns) for n in interface.names]
+    ]
+    assert [other for other in others if other in was] == was
 
 
 def test_the_best_mode_stays_asked_for() -> None:

@@ -164,8 +164,8 @@ def test_a_loop_is_laid_out_once_where_nothing_is_known() -> None:
 def test_too_many_copies_are_not_made() -> None:
     """Twelve verdicts that wait in registers while a hundred instructions go by."""
     choice: list[Instruction] = [put(6, 0)]
-    for number in range(12):
-        choice += [load(7, number % MEMORY), jump(op.JEQ_IMM, 7, number, 1), put(6, number)]
+    for index in range(12):
+        choice += [load(7, index % MEMORY), jump(op.JEQ_IMM, 7, index, 1), put(6, index)]
     lines = [*choice, *[load(7, 0)] * 100, copy(0, 6), EXIT]
     unfolded = unfold(lines)
     assert len(unfolded.ways) <= 3 * len(lines) + 100

@@ -58,7 +58,7 @@ def test_a_condition_says_which_way_it_went() -> None:
     kind = line_of(file, "__u32 kind =")
     assert ways["DROP"].startswith(f"{start}{kind}  __u32 kind = ")
     assert ways["PASS"] == f"{start}{file.read_text().splitlines().index('}', asked) + 1}"
-    (rate,) = (one for one in sample("ratelimit", "xdp_ratelimit").sites if one.word == "DROP")
+    (rate,) = (site for site in sample("ratelimit", "xdp_ratelimit").sites if site.word == "DROP")
     assert rate.leads is not None
     assert rate.leads.number == line_of(SOURCE / "ratelimit.bpf.c", "if (credit < cost)") + 1
 
@@ -94,8 +94,8 @@ def test_without_line_information_the_instruction_is_named() -> None:
     assert "xdp_nobtf, instruction 4" in text
     assert "build it with clang -g" in text
     (program,) = verdicts_document([found])["programs"]
-    assert [(one["line"], one["text"]) for one in program["sites"]] == [(None, "instruction 4")] * 2
-    assert all(one["condition"] for one in program["sites"])
+    assert [(site["line"], site["text"]) for site in program["sites"]] == [(None, "instruction 4")] * 2
+    assert all(site["condition"] for site in program["sites"])
 
 
 def test_the_dialog_shows_the_lines_on_request() -> None:

@@ -65,8 +65,8 @@ def test_chain_lines_are_exactly_as_wide_as_the_pane_or_clipped_below_its_least(
 
 @given(st.integers(20, 300))
 def test_interface_lines_fit(width: int) -> None:
-    one = interface_lines.InterfaceView(running(), True, 1e9)
-    assert interface_lines.interface_line(one, width, True, True).width == width
+    interface_view = interface_lines.InterfaceView(running(), True, 1e9)
+    assert interface_lines.interface_line(interface_view, width, True, True).width == width
     assert interface_lines.heading(width, "91-100 of 100").width == width
 
 
@@ -196,7 +196,7 @@ def test_hints_are_never_cut_off(width: int, read_only: bool, candidate: bool) -
 
 
 def test_no_key_is_bound_twice() -> None:
-    keys = [one for key in KEYS for one in key.keys.split(",")]
+    keys = [word for key in KEYS for word in key.keys.split(",")]
     assert len(keys) == len(set(keys))
     assert "shift+enter" not in keys
 

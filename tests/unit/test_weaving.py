@@ -97,7 +97,9 @@ def test_a_functions_entry_is_passed_once_a_call() -> None:
     assert woven.lines[4].immediate == 2
     assert jump_target(6, woven.lines[6]) == 5
     assert woven.functions([(0, 1), (3, 2)]) == ((0, 1), (4, 2))
-    assert [one.insn for one in woven.line_records([LineRecord(0, 0, 0, 1), LineRecord(3, 0, 0, 1)])] == [
+    assert [
+        record.insn for record in woven.line_records([LineRecord(0, 0, 0, 1), LineRecord(3, 0, 0, 1)])
+    ] == [
         0,
         4,
     ]
@@ -128,7 +130,7 @@ def test_callbacks_and_map_references_move() -> None:
         EXIT, EXIT,
     )  # fmt: skip
     graph = flow_of(code)
-    assert [(one.start, one.callback) for one in graph.functions] == [(0, False), (5, True)]
+    assert [(function.start, function.callback) for function in graph.functions] == [(0, False), (5, True)]
     weave = Weave(graph)
     weave.before(2, mark(1))
     weave.before(5, mark(2))

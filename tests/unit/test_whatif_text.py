@@ -138,7 +138,7 @@ def test_a_packet_in_detail() -> None:
 
 def test_json() -> None:
     found = documents.what_if(TRIED, ("a remark",))
-    assert [one["differs"] for one in found["packets"]] == [False, None, True, True, True]
+    assert [packet["differs"] for packet in found["packets"]] == [False, None, True, True, True]
     assert found["packets"][1]["new"] == {
         "verdict": None, "slots": [], "sites": [], "length": 0, "changed": [], "head": 0, "tail": 0,
         "why": "it can't be",

@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
     results = [Result(one.name, one.netns, State.FAILED, error=_absent(one)) for one in missing]
     attempts = partial(trying, options, talk, only_plan=dry)
     results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
-    if not dry and (options.keep_going or not any(one.error for one in results)):
+    if not dry and (options.keep_going or not any(result.error for result in results)):
         try:
             carry_out(wanted, results, talk, attempts, confirm=waits, keep_going=options.keep_going)
         except KeyboardInterrupt:  # between two interfaces, or before a swap: what was changed is said
@@ -54,35 +54,35 @@ def run(options: Namespace) -> int:
     return _exit_code(results, only_plan)
 
 
-def _absent(one: Missing) -> XdpChainError:
+def _absent(missing: Missing) -> XdpChainError:
     try:
-        interfaces(one.netns)
+        interfaces(missing.netns)
     except XdpChainError as error:  # the namespace is missing, or can't be entered
         return error
     todo = "Name it as a glob if it may be missing, or wait for it with --wait SECONDS"
-    return NotFound(f"there is no interface {one}", todo=todo)
+    return NotFound(f"there is no interface {missing}", todo=todo)
 
 
 def _exit_code(results: Sequence[Result], only_plan: bool) -> int:
-    for one in results:
-        if one.error is not None:
-            return int(one.error.exit_code)
-    changes = any(one.state is State.WOULD_CHANGE for one in results)
+    for result in results:
+        if result.error is not None:
+            return int(result.error.exit_code)
+    changes = any(result.state is State.WOULD_CHANGE for result in results)
     return ExitCode.CHANGES if only_plan and changes else ExitCode.OK
 
 
 def _report(options: Namespace, results: Sequence[Result], *, dry: bool) -> None:
     talk = Talk(options.json, bool(options.verbose))
-    failed = [one for one in results if one.error is not None]
+    failed = [result for result in results if result.error is not None]
     if options.json:
         write(json.dumps(report_document(options.file, results, dry=dry), indent=2))
-    for one in results:
+    for result in results:
         if not options.json:
-            for warning in one.warnings:
+            for warning in result.warnings:
                 talk.warn(warning)
-            if text := report_text(one, dry=dry):
+            if text := report_text(result, dry=dry):
                 write(text)
-        if one.error is not None and (not options.json or one is failed[0]):
-            talk.failed(one.named_error)
+        if result.error is not None and (not options.json or result is failed[0]):
+            talk.failed(result.named_error)
     if not options.json and len(results) != 1:
         write(summary(results, dry=dry))

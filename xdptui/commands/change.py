@@ -55,7 +55,7 @@ def run(options: Namespace) -> int:
     else:
         outcomes = _apply(options, names, edit, talk, waits)
     _show(options, outcomes)
-    changes = any(not one.plan.empty for one in outcomes)
+    changes = any(not outcome.plan.empty for outcome in outcomes)
     return ExitCode.CHANGES if only_plan and changes else ExitCode.OK
 
 
@@ -114,39 +114,44 @@ def _show(options: Namespace, outcomes: Sequence[Outcome]) -> None:
     talk = Talk(options.json, bool(options.verbose))
     dry = options.command == "plan" or options.dry_run
     if options.json:
-        each = [_document(one, dry=dry) for one in outcomes]
+        each = [_document(outcome, dry=dry) for outcome in outcomes]
         together = {"changed": any(one["changed"] for one in each), "dry_run": dry, "interfaces": each}
         write(json.dumps(together if len(each) > 1 else each[0], indent=2))
         return
-    for one in outcomes:
-        where = f"{one.now.interface}: " if len(outcomes) > 1 else ""
-        for finding in findings_of(one.plan):
+    for outcome in outcomes:
+        where = f"{outcome.now.interface}: " if len(outcomes) > 1 else ""
+        for finding in findings_of(outcome.plan):
             talk.warn(where + (f"{finding.text}. {finding.todo}" if finding.todo else finding.text))
-        for warning in one.plan.warnings:
+        for warning in outcome.plan.warnings:
             slot = "" if warning.slot is None else f"slot {warning.slot}: "
             talk.warn(where + slot + warning.text)
-        write(plan_text(one.plan) if dry else outcome_text(one.plan, one.now))
-        for note in one.notes:
+        write(plan_text(outcome.plan) if dry else outcome_text(outcome.plan, outcome.now))
+        for note in outcome.notes:
             write(f"  {note}")
-        if one.packets.matrix is not None:
-            write(whatif_text(one.packets.matrix, one.packets.notes))
-    waiting = None if dry else next((one for one in outcomes if not one.plan.empty and one.now.armed), None)
+        if outcome.packets.matrix is not None:
+            write(whatif_text(outcome.packets.matrix, outcome.packets.notes))
+    waiting = (
+        None
+        if dry
+        else next((outcome for outcome in outcomes if not outcome.plan.empty and outcome.now.armed), None)
+    )
     if waiting is not None and waiting.now.armed is not None:
         write(armed_line(waiting.now.armed, waiting.now, boot_clock()))
 
 
-def _document(one: Outcome, *, dry: bool) -> dict[str, Any]:
+def _document(outcome: Outcome, *, dry: bool) -> dict[str, Any]:
     """What ``--json`` says of one interface."""
-    plan = documents.plan(one.plan)
-    plan["notes"] = list(one.notes)
-    plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(one.plan)]
+    plan = documents.plan(outcome.plan)
+    plan["notes"] = list(outcome.notes)
+    plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(outcome.plan)]
     return {
-        "interface": one.now.interface.name,
-        "netns": one.now.interface.netns,
-        "changed": not (dry or one.plan.empty),
+        "interface": outcome.now.interface.name,
+        "netns": outcome.now.interface.netns,
+        "changed": not (dry or outcome.plan.empty),
         "dry_run": dry,
         "plan": plan,
-        "what_if": one.packets.matrix and documents.what_if(one.packets.matrix, one.packets.notes),
-        "ssh": one.packets.own and documents.own_connection(one.packets.own),
-        "running": documents.interface(one.now, totals(one.now), boot_clock()),
+        "what_if": outcome.packets.matrix
+        and documents.what_if(outcome.packets.matrix, outcome.packets.notes),
+        "ssh": outcome.packets.own and documents.own_connection(outcome.packets.own),
+        "running": documents.interface(outcome.now, totals(outcome.now), boot_clock()),
     }

@@ -28,10 +28,10 @@ def run(options: Namespace) -> int:
         ifindex = runnings[0].interface.ifindex
     else:
         runnings = survey(options.netns)
-    left = [one for one in runnings if one.following is not None and not one.following.alive]
-    followed = [_taken_back(one, options.dry_run) for one in left]
+    left = [running for running in runnings if running.following is not None and not running.following.alive]
+    followed = [_taken_back(running, options.dry_run) for running in left]
     found = clean(dry_run=options.dry_run, ifindex=ifindex, force=options.force)
-    kept = tuple(one for one in kept_maps() if options.kept and ifindex in (None, one.ifindex))
+    kept = tuple(bpf_map for bpf_map in kept_maps() if options.kept and ifindex in (None, bpf_map.ifindex))
     if not options.dry_run:
         forget_kept(kept)
     if options.json:
@@ -46,8 +46,12 @@ def run(options: Namespace) -> int:
             for one in found
         ]
         chains = [
-            {"interface": one.interface.name, "taken_back": not why and not options.dry_run, "why_not": why}
-            for one, why in zip(left, followed, strict=True)
+            {
+                "interface": running.interface.name,
+                "taken_back": not why and not options.dry_run,
+                "why_not": why,
+            }
+            for running, why in zip(left, followed, strict=True)
         ]
         write(
             json.dumps(
@@ -55,16 +59,16 @@ def run(options: Namespace) -> int:
                     "dry_run": options.dry_run,
                     "pins": pins,
                     "followed": chains,
-                    "kept_maps": [one.map_id for one in kept],
+                    "kept_maps": [kept_map.map_id for kept_map in kept],
                 },
                 indent=2,
             )
         )
     else:
-        lines = [_chain(one, why, options) for one, why in zip(left, followed, strict=True)]
+        lines = [_chain(running, why, options) for running, why in zip(left, followed, strict=True)]
         done = "would be let go of" if options.dry_run else "let go of"
         lines += [_line(one, options) for one in found]
-        lines += [f"map {one.map_id}, kept from an unloaded slot: {done}" for one in kept]
+        lines += [f"map {kept_map.map_id}, kept from an unloaded slot: {done}" for kept_map in kept]
         write("\n".join(lines) or "no stale pins")
     return 0
 
@@ -88,11 +92,11 @@ def _chain(running: Running, why: str, options: Namespace) -> str:
     return f"{printable(str(running.interface))}: {printable(said)}"
 
 
-def _line(one: StalePins, options: Namespace) -> str:
-    if one.removed:
+def _line(pins: StalePins, options: Namespace) -> str:
+    if pins.removed:
         done = "removed"
-    elif options.dry_run and (one.certain or options.force):
+    elif options.dry_run and (pins.certain or options.force):
         done = "would be removed"
     else:
         done = "left alone" if options.force else "left alone (--force removes it)"
-    return f"{printable(str(one.path))}: {done}: {one.why}"
+    return f"{printable(str(pins.path))}: {done}: {pins.why}"

@@ -62,7 +62,9 @@ def _document(
         "program": {"id": hook.prog_id, "name": hook.name, "tag": hook.tag},
         "link": hook.link_id,
         "owner": owner or None,
-        "holders": [{"pid": one.pid, "command": one.command, "holds": one.holds} for one in evidence.held],
+        "holders": [
+            {"pid": held.pid, "command": held.command, "holds": held.holds} for held in evidence.held
+        ],
         "pins": list(evidence.pins),
         "complete": evidence.complete,
         "detached": detached,

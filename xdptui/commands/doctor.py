@@ -20,4 +20,4 @@ def run(options: Namespace) -> int:
         write(json.dumps(doctor_text.document(found), indent=2))
     else:
         write(doctor_text.text(found))
-    return ExitCode.REFUSED if any(one.level is Level.ERROR for one in found) else ExitCode.OK
+    return ExitCode.REFUSED if any(finding.level is Level.ERROR for finding in found) else ExitCode.OK

@@ -160,17 +160,19 @@ def _editable(running: Running) -> None:
         make_plan(running, Chain())  # raises NotOurs
 
 
-def _with_id(running: Running, number: int) -> int:
+def _with_id(running: Running, prog_id: int) -> int:
     for i, slot in enumerate(running.chain or ()):
-        if number in (slot.id, slot.program):
+        if prog_id in (slot.id, slot.program):
             return i
     where = running.interface
-    if running.dispatcher is not None and running.dispatcher.id == number:
+    if running.dispatcher is not None and running.dispatcher.id == prog_id:
         raise InvalidInput(
-            f"program {number} is the dispatcher of {where}", "it goes with the last slot", "--all removes it"
+            f"program {prog_id} is the dispatcher of {where}",
+            "it goes with the last slot",
+            "--all removes it",
         )
     known = ", ".join(f"{slot.id} {slot.name}" for slot in running.chain or ())
-    raise NotFound(f"{where} runs no program with id {number}", f"it runs {known or 'no chain'}")
+    raise NotFound(f"{where} runs no program with id {prog_id}", f"it runs {known or 'no chain'}")
 
 
 def _move(given: Namespace) -> Edit:

@@ -16,12 +16,12 @@ def until_told(stop: threading.Event) -> Iterator[None]:
     """Let ctrl-C and SIGTERM set ``stop``, and not end the program."""
     before = {}
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, lambda *_: stop.set())
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            before[signum] = signal.signal(signum, lambda *_: stop.set())
     except ValueError:  # not in the main thread: nobody can send it one
         pass
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

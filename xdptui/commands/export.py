@@ -45,8 +45,8 @@ def run(options: Namespace) -> int:
             sources.append(held.enter_context(LostPackets(options.netns)))
         if chosen:
             maps = held.enter_context(MapValues(chosen))
-            for one in maps.absent(runnings):
-                talk.warn(f"no slot has a map {one} now; it is exported once one has")
+            for chosen_map in maps.absent(runnings):
+                talk.warn(f"no slot has a map {chosen_map} now; it is exported once one has")
             sources.append(maps)
         collector = ChainCollector(
             options.netns, options.interfaces, trace=options.trace, sites=options.sites, sources=sources

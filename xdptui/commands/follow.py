@@ -83,19 +83,19 @@ def _ending(follower: Follower) -> Iterator[list[int]]:
     """
     came: list[int] = []
 
-    def end(number: int, _frame: object) -> None:
-        came.append(number)
+    def end(signum: int, _frame: object) -> None:
+        came.append(signum)
         follower.stop()
 
     if threading.current_thread() is not threading.main_thread():
         yield came
         return
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {signum: signal.signal(signum, end) for signum in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield came
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _end(follower: Follower, talk: Talk, options: Namespace) -> None:

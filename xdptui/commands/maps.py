@@ -68,7 +68,7 @@ def _list(options: Namespace, running: Running) -> int:
         found.append((None, running.hook.name if running.hook else "", maps_of(running)))
     if options.json:
         slots = [
-            {"slot": i, "name": name, "maps": [summary_document(one) for one in maps]}
+            {"slot": i, "name": name, "maps": [summary_document(bpf_map) for bpf_map in maps]}
             for i, name, maps in found
         ]
         write(json.dumps({"interface": running.interface.name, "slots": slots}))

@@ -33,7 +33,10 @@ __all__ = [
 ]
 
 UNSPECIFIED = "unspecified"
-MODES = {one.value: one for one in WantedMode} | {"drv": WantedMode.NATIVE, "skb": WantedMode.GENERIC}
+MODES = {wanted_mode.value: wanted_mode for wanted_mode in WantedMode} | {
+    "drv": WantedMode.NATIVE,
+    "skb": WantedMode.GENERIC,
+}
 OFFLOADED = ("hw", "offload")
 
 

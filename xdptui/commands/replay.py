@@ -59,4 +59,6 @@ def _lines(recording: Recording) -> int:
 
 def _is_terminal() -> bool:
     streams = (sys.stdin, sys.stdout)
-    return os.environ.get("TERM") != "dumb" and all(one is not None and one.isatty() for one in streams)
+    return os.environ.get("TERM") != "dumb" and all(
+        stream is not None and stream.isatty() for stream in streams
+    )

@@ -34,9 +34,9 @@ def run(options: Namespace) -> int:
     made = saved(chains, objects=options.objects, beside=output)
     warnings += made.warnings
     warnings += [
-        f"a change of {one.interface} waits to be confirmed: this is what it put there"
-        for one in runnings
-        if one.armed is not None
+        f"a change of {running.interface} waits to be confirmed: this is what it put there"
+        for running in runnings
+        if running.armed is not None
     ]
     if output is not None:
         write_spec(made, output, replace=options.force)
@@ -45,7 +45,9 @@ def run(options: Namespace) -> int:
     if options.json:
         document = {
             "path": output,
-            "interfaces": [{"interface": one.name, "netns": one.netns} for one, _ in chains],
+            "interfaces": [
+                {"interface": interface.name, "netns": interface.netns} for interface, _ in chains
+            ],
             "objects": list(made.files),
             "warnings": warnings,
             "spec": made.text,
@@ -54,7 +56,7 @@ def run(options: Namespace) -> int:
     elif output is None:
         write(made.text.rstrip("\n"))
     else:
-        names = ", ".join(str(one) for one, _ in chains)
+        names = ", ".join(str(interface) for interface, _ in chains)
         write(f"{output}: what {names} run{'s' * (len(chains) == 1)}")
         for path in made.files:
             write(f"  object file {path}")
@@ -68,17 +70,17 @@ def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], lis
     everything = survey(netns) if any(is_glob(name) for name in wanted) else ()
     for name in wanted:
         if not is_glob(name):
-            one = look(name, netns)
-            found[one.interface.ifindex] = one
+            running = look(name, netns)
+            found[running.interface.ifindex] = running
             continue
-        matching = [one for one in everything if fnmatchcase(one.interface.name, name)]
+        matching = [running for running in everything if fnmatchcase(running.interface.name, name)]
         if not matching:
             raise NotFound(f"no interface matches {name!r}", todo="`xdptui status` lists them")
-        for one in matching:
-            if one.chain is not None:
-                found.setdefault(one.interface.ifindex, one)
-            elif one.hooks:
-                warnings.append(f"{one.interface} is left out: {one.note}")
+        for running in matching:
+            if running.chain is not None:
+                found.setdefault(running.interface.ifindex, running)
+            elif running.hooks:
+                warnings.append(f"{running.interface} is left out: {running.note}")
     if not found:
         raise NotFound(
             "there is nothing to write down",

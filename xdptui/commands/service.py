@@ -101,7 +101,7 @@ class _Service:
                 self._ready = True
                 _notify("READY=1")
             now = time.monotonic()
-            presence.wait(min((one.retry_at - now for one in self._failed.values()), default=LONG))
+            presence.wait(min((failure.retry_at - now for failure in self._failed.values()), default=LONG))
 
     def _round(self, presence: Presence) -> None:
         there = presence.look()
@@ -188,12 +188,12 @@ class _Service:
             self._wake()
 
         handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reload}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        before = {signum: signal.signal(signum, handler) for signum, handler in handlers.items()}
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
 
 
 def _notify(state: str) -> None:

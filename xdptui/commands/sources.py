@@ -56,7 +56,9 @@ def _with_globals(
 ) -> list[Component]:
     if len(read) < 2:
         return [with_globals(component, source, given) for component, source in read]
-    has = [{one.name for one in globals_of(source, None if shared else c.name)} for c, source in read]
+    has = [
+        {variable.name for variable in globals_of(source, None if shared else c.name)} for c, source in read
+    ]
     for text in given:
         name, _ = variable_named(text)
         if not any(name in names for names in has):
@@ -78,7 +80,7 @@ def _with_map_entries(
     components: Sequence[Component], sources: Sequence[ObjectFile], entries: Mapping[str, int]
 ) -> list[Component]:
     """A map of that name in any of the objects is meant; where it is in none, the first says what it has."""
-    has = [{one.name for one in source.maps} for source in sources]
+    has = [{bpf_map.name for bpf_map in source.maps} for source in sources]
     for name in entries:
         if not any(name in names for names in has):
             sources[0].map(name)  # raises NotFound
@@ -92,7 +94,7 @@ def _taken(source: ObjectFile, component: Component) -> list[str]:
     programs = source.xdp_programs()
     if len(programs) < 2:
         return []
-    others = ", ".join(one.name for one in programs if one.name != component.name)
+    others = ", ".join(program.name for program in programs if program.name != component.name)
     shown = printable(source.path or "the object")
     taken = f"{component.name} was taken, not {others} (-n chooses)"
     return [f"{shown} has {len(programs)} XDP programs: {taken}"]
@@ -115,10 +117,10 @@ def new_version(
         if name is not None or section is not None:
             return component_of(source, name=name, section=section, pin_root=pin_root), ()
         found = source.xdp_programs()
-        if any(one.name == old for one in found):
+        if any(program_spec.name == old for program_spec in found):
             return component_of(source, name=old, pin_root=pin_root), ()
         if len(found) > 1:
-            listed = ", ".join(one.name for one in found)
+            listed = ", ".join(program_spec.name for program_spec in found)
             raise InvalidInput(
                 f"{path} has no program {old!r}", f"it has {listed}", "Choose one of them with -n NAME"
             )

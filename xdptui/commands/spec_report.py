@@ -74,9 +74,12 @@ class Result:
         """What may not be meant: of the plan, of the new components here, of the change itself."""
         if self.plan is None or self.error is not None:
             return self.troubles
-        found = [f"{one.text}. {one.todo}" if one.todo else one.text for one in findings_of(self.plan)]
-        for one in self.plan.warnings:
-            found.append(one.text if one.slot is None else f"slot {one.slot}: {one.text}")
+        found = [
+            f"{finding.text}. {finding.todo}" if finding.todo else finding.text
+            for finding in findings_of(self.plan)
+        ]
+        for warning in self.plan.warnings:
+            found.append(warning.text if warning.slot is None else f"slot {warning.slot}: {warning.text}")
         return (*(f"{self.label}: {text}" for text in found), *self.troubles)
 
 
@@ -88,29 +91,29 @@ WORDS = {
 }
 
 
-def report_text(one: Result, *, dry: bool) -> str:
+def report_text(result: Result, *, dry: bool) -> str:
     """What is said of one interface on standard output."""
-    if one.plan is None or one.error is not None:
+    if result.plan is None or result.error is not None:
         return ""
-    if one.state is State.UNCHANGED:
-        lines = [f"{one.label}: nothing to change"]
-    elif one.state is State.CHANGED and one.now is not None:
-        lines = [outcome_text(one.plan, one.now)]
+    if result.state is State.UNCHANGED:
+        lines = [f"{result.label}: nothing to change"]
+    elif result.state is State.CHANGED and result.now is not None:
+        lines = [outcome_text(result.plan, result.now)]
     elif dry:
-        lines = [plan_text(one.plan)]
+        lines = [plan_text(result.plan)]
     else:
-        lines = [f"{one.label}: not changed, for another interface failed"]
-    lines += [f"  {note}" for note in one.notes]
-    if one.tried.matrix is not None:
-        lines.append(whatif_text(one.tried.matrix, one.tried.notes))
-    if one.state is State.CHANGED and one.now is not None and one.now.armed is not None:
-        lines.append(armed_line(one.now.armed, one.now, boot_clock()))
+        lines = [f"{result.label}: not changed, for another interface failed"]
+    lines += [f"  {note}" for note in result.notes]
+    if result.tried.matrix is not None:
+        lines.append(whatif_text(result.tried.matrix, result.tried.notes))
+    if result.state is State.CHANGED and result.now is not None and result.now.armed is not None:
+        lines.append(armed_line(result.now.armed, result.now, boot_clock()))
     return "\n".join(lines)
 
 
 def summary(results: Sequence[Result], *, dry: bool) -> str:
     """How many interfaces came to what."""
-    count = Counter(one.state for one in results)
+    count = Counter(result.state for result in results)
     total = f"{len(results)} interface{'s' * (len(results) != 1)}"
     words = WORDS if dry else {**WORDS, State.WOULD_CHANGE: "not reached"}
     return ": ".join(filter(None, [total, ", ".join(f"{count[s]} {words[s]}" for s in State if count[s])]))
@@ -120,32 +123,36 @@ def report_document(source: str, results: Sequence[Result], *, dry: bool) -> dic
     """``apply --json`` and ``plan --json`` of a spec."""
     return {
         "spec": source,
-        "changed": any(one.state is State.CHANGED for one in results),
-        "differs": any(one.state is State.WOULD_CHANGE for one in results),
+        "changed": any(result.state is State.CHANGED for result in results),
+        "differs": any(result.state is State.WOULD_CHANGE for result in results),
         "dry_run": dry,
-        "interfaces": [_result(one) for one in results],
+        "interfaces": [_result(result) for result in results],
     }
 
 
-def report_line(one: Result, at: float) -> dict[str, Any]:
+def report_line(result: Result, at: float) -> dict[str, Any]:
     """What ``apply --follow --json`` says of one interface; ``at`` is in seconds since 1970."""
-    return {"at": round(at, 3), **_result(one)}
+    return {"at": round(at, 3), **_result(result)}
 
 
-def _result(one: Result) -> dict[str, Any]:
-    plan, tried = None, one.tried
-    if one.plan is not None:
-        plan = documents.plan(one.plan)
-        plan["notes"] = list(one.notes)
-        plan["findings"] = [{"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(one.plan)]
+def _result(result: Result) -> dict[str, Any]:
+    plan, tried = None, result.tried
+    if result.plan is not None:
+        plan = documents.plan(result.plan)
+        plan["notes"] = list(result.notes)
+        plan["findings"] = [
+            {"level": f.level, "text": f.text, "todo": f.todo} for f in findings_of(result.plan)
+        ]
     return {
-        "interface": one.name,
-        "netns": one.netns,
-        "state": one.state.value,
+        "interface": result.name,
+        "netns": result.netns,
+        "state": result.state.value,
         "plan": plan,
-        "warnings": list(one.warnings),
+        "warnings": list(result.warnings),
         "what_if": tried.matrix and documents.what_if(tried.matrix, tried.notes),
         "ssh": tried.own and documents.own_connection(tried.own),
-        "error": None if one.error is None else error_document(one.error, one.netns),
-        "running": None if one.now is None else documents.interface(one.now, totals(one.now), boot_clock()),
+        "error": None if result.error is None else error_document(result.error, result.netns),
+        "running": None
+        if result.now is None
+        else documents.interface(result.now, totals(result.now), boot_clock()),
     }

@@ -35,9 +35,9 @@ def run(options: Namespace) -> int:
     if options.where:
         wanted = selector(options.where)
         found = tuple(
-            one
-            for one in found
-            if any(has_labels(slot.labels, wanted) for slot in one.chain or one.shown or ())
+            running
+            for running in found
+            if any(has_labels(slot.labels, wanted) for slot in running.chain or running.shown or ())
         )
     entries = [(running, totals(running)) for running in found]
     behind = {running.interface.ifindex: programs_behind(running) for running in found}
@@ -62,7 +62,9 @@ def run(options: Namespace) -> int:
 
 def _write_kept(kept: Sequence[KeptMap], now: float) -> None:
     """Maps of slots that were unloaded together, a line each."""
-    for (since, ifindex, _), some in groupby(kept, key=lambda one: (one.since, one.ifindex, one.inode)):
-        names = ", ".join(f"{printable(one.name)} ({one.map_id})" for one in some)
+    for (since, ifindex, _), some in groupby(
+        kept, key=lambda kept_map: (kept_map.since, kept_map.ifindex, kept_map.inode)
+    ):
+        names = ", ".join(f"{printable(kept_map.name)} ({kept_map.map_id})" for kept_map in some)
         left = (since + LONGEST - now) / 3600
         write(f"maps of slots unloaded from ifindex {ifindex}, kept for another {left:.0f} h: {names}")

@@ -45,8 +45,8 @@ def carry_out(
     """Change what is to be changed, in order; after a failure only with ``keep_going``. Each result takes the
     place of the plan that it comes from.
     """
-    for i, one in enumerate(results):
-        if one.state is State.WOULD_CHANGE and one.target is not None:
-            results[i] = apply_target(wanted, one, talk, confirm, attempts())
+    for i, result in enumerate(results):
+        if result.state is State.WOULD_CHANGE and result.target is not None:
+            results[i] = apply_target(wanted, result, talk, confirm, attempts())
             if results[i].error is not None and not keep_going:
                 return

@@ -34,5 +34,5 @@ def run(options: Namespace) -> int:
     if options.json:
         write(json.dumps(verdicts_document(found), indent=2))
     else:
-        write("\n\n".join(verdicts_text(one) for one in found))
+        write("\n\n".join(verdicts_text(verdicts) for verdicts in found))
     return 0

@@ -127,10 +127,10 @@ def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, 
 
 def _siblings(wanted: Wanted, target: Target) -> list[Chain]:
     """What runs on the other interfaces of the target's entry."""
-    there = {target.netns: [one.name for one in interfaces(target.netns)]}
+    there = {target.netns: [interface.name for interface in interfaces(target.netns)]}
     found, _ = targets(wanted.spec, there, wanted.netns)
     others = [one for one in found if one.entry == target.entry and one.name != target.name]
-    chains = (look(one.name, one.netns).chain for one in others)
+    chains = (look(other.name, other.netns).chain for other in others)
     return [chain for chain in chains if chain is not None]
 
 

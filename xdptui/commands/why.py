@@ -53,8 +53,8 @@ def _chosen(running: Running, slot: str | None) -> tuple[SlotReasons, ...]:
     found = reasons_of(running)
     if slot is None:
         return found
-    chosen = tuple(one for one in found if slot in (str(one.index), one.name))
+    chosen = tuple(reasons for reasons in found if slot in (str(reasons.index), reasons.name))
     if not chosen:
-        there = ", ".join(f"{one.index} ({one.name})" for one in found) or "none"
+        there = ", ".join(f"{reasons.index} ({reasons.name})" for reasons in found) or "none"
         raise NotFound(f"there is no slot {slot} on {running.interface.name}", f"it has {there}")
     return chosen

@@ -124,9 +124,9 @@ def _map_of_chain(made: Playground, name: str) -> int:
     for program in programs:
         if program is None or program["id"] is None:
             continue
-        for number in _json(["bpftool", "-j", "prog", "show", "id", str(program["id"])]).get("map_ids", ()):
-            if _json(["bpftool", "-j", "map", "show", "id", str(number)]).get("name") == name:
-                return int(number)
+        for map_id in _json(["bpftool", "-j", "prog", "show", "id", str(program["id"])]).get("map_ids", ()):
+            if _json(["bpftool", "-j", "map", "show", "id", str(map_id)]).get("name") == name:
+                return int(map_id)
     raise PlaygroundError(f"Can't find the map {name!r}", "no program of the chain uses it")
 
 
@@ -179,18 +179,18 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
+    def leave(signum: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + signum)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, leave)
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, leave)
     yield
 
 
 def _ignore_signals() -> None:
     """Once cleaning up has begun, an impatient second ctrl-C must not stop it halfway."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -93,8 +93,8 @@ class ChainCollector(Collector):
             *(metric for source in self._sources for metric in source.metrics),
         )
         families = {metric: _family(metric) for metric in metrics}
-        for one in found:
-            families[one.metric].add_metric(one.labels, one.value)
+        for value in found:
+            families[value.metric].add_metric(value.labels, value.value)
         yield from families.values()
 
     def close(self) -> None:

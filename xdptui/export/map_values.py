@@ -79,7 +79,7 @@ class MapValues(Closing):
     def absent(self, runnings: Iterable[Running]) -> list[ChosenMap]:
         """Those that no chain has now."""
         here = tuple(runnings)
-        return [chosen for chosen in self._chosen if not any(any(chosen.found(one)) for one in here)]
+        return [chosen for chosen in self._chosen if not any(any(chosen.found(running)) for running in here)]
 
     def close(self) -> None:
         for table in self._open.values():

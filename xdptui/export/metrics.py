@@ -264,10 +264,10 @@ def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
 def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Value]:
     """What was counted by line of source."""
     names = {slot.key: slot_labels(running, slot) for slot in running.chain or running.shown or ()}
-    for one in reasons:
-        if one.key in names and one.key in sample.slots:
-            counted = sample.sites.get(one.key, {})
-            yield from _sites(names[one.key], one, sample.slots[one.key], counted)
+    for reason in reasons:
+        if reason.key in names and reason.key in sample.slots:
+            counted = sample.sites.get(reason.key, {})
+            yield from _sites(names[reason.key], reason, sample.slots[reason.key], counted)
 
 
 def _sites(

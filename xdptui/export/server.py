@@ -83,8 +83,8 @@ class ScrapeServer(ThreadingMixIn, WSGIServer):
         """Close who is late; called twice a second."""
         now = time.monotonic()
         with self._lock:
-            late = [one for one, since in self._waiting.items() if now - since > REQUEST_S]
-            late += [one for one, since in self._answered.items() if now - since > ANSWER_S]
+            late = [sock for sock, since in self._waiting.items() if now - since > REQUEST_S]
+            late += [sock for sock, since in self._answered.items() if now - since > ANSWER_S]
             for connection in late:
                 _hang_up(connection)
 

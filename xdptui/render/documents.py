@@ -50,24 +50,24 @@ def status(
         ],
         "kept_maps": [
             {
-                "id": one.map_id,
-                "name": one.name,
-                "ifindex": one.ifindex,
-                "netns_inode": one.inode,
-                "seconds": round(now - one.since),
-                "pin": one.pin,
+                "id": kept_map.map_id,
+                "name": kept_map.name,
+                "ifindex": kept_map.ifindex,
+                "netns_inode": kept_map.inode,
+                "seconds": round(now - kept_map.since),
+                "pin": kept_map.pin,
             }
-            for one in kept
+            for kept_map in kept
         ],
     }
 
 
-def _behind(one: Behind) -> Document:
+def _behind(behind: Behind) -> Document:
     return {
-        "map": {"name": one.map_name, "id": one.map_id, "type": one.kind},
-        "index": one.index,
-        "ifindex": one.ifindex,
-        "program": {"id": one.prog_id, "name": one.name},
+        "map": {"name": behind.map_name, "id": behind.map_id, "type": behind.kind},
+        "index": behind.index,
+        "ifindex": behind.ifindex,
+        "program": {"id": behind.prog_id, "name": behind.name},
     }
 
 
@@ -118,14 +118,14 @@ def beside(seen: Beside) -> Document:
     return {
         "found": [
             {
-                "what": one.what,
-                "at": one.at,
-                "name": one.name,
-                "program": one.prog_id,
-                "in_hw": one.in_hw,
-                "text": one.text,
+                "what": companion.what,
+                "at": companion.at,
+                "name": companion.name,
+                "program": companion.prog_id,
+                "in_hw": companion.in_hw,
+                "text": companion.text,
             }
-            for one in seen.found
+            for companion in seen.found
         ],
         "unseen": list(seen.unseen),
     }
@@ -195,7 +195,7 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         },
         "frags": component.frags,
         "object": source and {"path": source.path, "sha256": source.sha256, "size": source.size},
-        "globals": {one.name: one.text for one in component.globals},
+        "globals": {variable.name: variable.text for variable in component.globals},
         "map_entries": dict(component.map_entries),
         "shared_maps": {
             name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, one).items()
@@ -273,25 +273,25 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
     """The matrix of ``--what-if``."""
     packets = [
         {
-            "name": one.packet.name,
-            "length": len(one.packet.data),
-            "own": one.packet.own,
-            "differs": one.differs,
-            "old": _outcome(one.old, tried.old, old),
-            "new": _outcome(one.new, tried.new, new),
+            "name": crossing.packet.name,
+            "length": len(crossing.packet.data),
+            "own": crossing.packet.own,
+            "differs": crossing.differs,
+            "old": _outcome(crossing.old, tried.old, old),
+            "new": _outcome(crossing.new, tried.new, new),
         }
-        for one in tried.crossings
-        for old, new in (one.rewritten,)
+        for crossing in tried.crossings
+        for old, new in (crossing.rewritten,)
     ]
     tallies = [
         {
-            "old": _verdict(one.old),
-            "new": _verdict(one.new),
-            "differs": one.differs,
-            "rewritten": one.rewritten,
-            "packets": one.count,
+            "old": _verdict(tally.old),
+            "new": _verdict(tally.new),
+            "differs": tally.differs,
+            "rewritten": tally.rewritten,
+            "packets": tally.count,
         }
-        for one in tried.tallies
+        for tally in tried.tallies
     ]
     return {
         "old": _side(tried.old),
@@ -316,22 +316,22 @@ def own_connection(judged: Judgement) -> Document:
     }
 
 
-def _outcome(one: Outcome, side: Side, rewriting: Rewriting) -> Document:
-    places = zip(side.sites, one.sites, strict=False)
+def _outcome(outcome: Outcome, side: Side, rewriting: Rewriting) -> Document:
+    places = zip(side.sites, outcome.sites, strict=False)
     return {
-        "verdict": _verdict(one.verdict),
-        "slots": [_verdict(code) for code in one.slots],
+        "verdict": _verdict(outcome.verdict),
+        "slots": [_verdict(code) for code in outcome.slots],
         "sites": [None if site is None else site_document(sites[site]) for sites, site in places],
-        "length": len(one.data),
+        "length": len(outcome.data),
         "changed": [list(pair) for pair in rewriting.ranges],
         "head": rewriting.head,
         "tail": rewriting.tail,
-        "why": one.why,
+        "why": outcome.why,
     }
 
 
-def _side(one: Side) -> Document:
-    return {"slots": list(one.slots), "shadow": sorted(one.shadow), "why": one.why}
+def _side(side: Side) -> Document:
+    return {"slots": list(side.slots), "shadow": sorted(side.shadow), "why": side.why}
 
 
 def _verdict(code: Action | int | None) -> str | None:

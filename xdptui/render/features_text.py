@@ -75,8 +75,8 @@ def machine_text(linkage: tuple[str, str], tailcall: TailcallProbe, missing: Seq
     lines.append(f"  tailcall linkage: {'yes' if tailcall.works else 'no'}, {tailcall.reason}")
     if not missing:
         lines.append("  permission: chains can be edited")
-    for one in missing:
-        lines += [f"  missing: {one.name}: {one.why}", f"    {worded(one.todo)}"]
+    for capability in missing:
+        lines += [f"  missing: {capability.name}: {capability.why}", f"    {worded(capability.todo)}"]
     return "\n".join(lines)
 
 
@@ -87,5 +87,8 @@ def machine_document(
     return {
         "linkage": {"default": linkage[0], "why": linkage[1]},
         "tailcall": {"works": tailcall.works, "functions": tailcall.functions, "why": tailcall.reason},
-        "missing": [{"name": one.name, "why": one.why, "todo": worded(one.todo)} for one in missing],
+        "missing": [
+            {"name": capability.name, "why": capability.why, "todo": worded(capability.todo)}
+            for capability in missing
+        ],
     }

@@ -80,12 +80,12 @@ def packet_document(packet: Followed, paths: Paths | None = None) -> dict[str, A
                 "moved": step.moved,
                 "changes": [
                     {
-                        "at": one.at,
-                        "before": one.before.hex(),
-                        "at_after": one.at_after,
-                        "after": one.after.hex(),
+                        "at": change.at,
+                        "before": change.before.hex(),
+                        "at_after": change.at_after,
+                        "after": change.after.hex(),
                     }
-                    for one in step.changes
+                    for change in step.changes
                 ],
             }
             for slot, step in enumerate(packet.steps)

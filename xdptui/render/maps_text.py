@@ -19,14 +19,14 @@ def maps_table(maps: Sequence[MapSummary]) -> str:
     rows = [("NAME", "ID", "TYPE", "KEY", "VALUE", "ENTRIES")]
     rows += [
         (
-            one.shape.name,
-            str(one.shape.id),
-            one.shape.type,
-            f"{one.shape.key_size} B",
-            f"{one.shape.value_size} B",
-            fill_text(one),
+            bpf_map.shape.name,
+            str(bpf_map.shape.id),
+            bpf_map.shape.type,
+            f"{bpf_map.shape.key_size} B",
+            f"{bpf_map.shape.value_size} B",
+            fill_text(bpf_map),
         )
-        for one in maps
+        for bpf_map in maps
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
@@ -39,23 +39,23 @@ def maps_table(maps: Sequence[MapSummary]) -> str:
     return "\n".join(lines)
 
 
-def fill_text(one: MapSummary) -> str:
+def fill_text(summary: MapSummary) -> str:
     """How many of how many."""
-    if one.entries is None:
+    if summary.entries is None:
         return "-"
-    if one.shape.variables:
-        return f"{one.entries} variable{'s' * (one.entries != 1)}"
-    return f"{'' if one.complete else 'over '}{one.entries} of {one.shape.max_entries}"
+    if summary.shape.variables:
+        return f"{summary.entries} variable{'s' * (summary.entries != 1)}"
+    return f"{'' if summary.complete else 'over '}{summary.entries} of {summary.shape.max_entries}"
 
 
-def _notes(one: MapSummary) -> list[str]:
-    notes = [f"pinned: {path}" for path in one.pins]
-    if one.users:
-        notes.append("also used by " + ", ".join(one.users))
-    if one.shape.closed:
-        notes.append(f"not browsable: {one.shape.closed}")
-    elif one.shape.locked:
-        notes.append(f"read-only: {one.shape.locked}")
+def _notes(summary: MapSummary) -> list[str]:
+    notes = [f"pinned: {path}" for path in summary.pins]
+    if summary.users:
+        notes.append("also used by " + ", ".join(summary.users))
+    if summary.shape.closed:
+        notes.append(f"not browsable: {summary.shape.closed}")
+    elif summary.shape.locked:
+        notes.append(f"read-only: {summary.shape.locked}")
     return notes
 
 

@@ -47,7 +47,7 @@ def reached_text(name: str, rows: Sequence[Row], sites: Sequence[VerdictSite], n
         if row.ok is False:
             lines.append(f"      expected {printable(row.expected)}")
     counts = Counter(row.site for row in rows)
-    missed = [site for number, site in enumerate(sites) if not counts[number]]
+    missed = [site for index, site in enumerate(sites) if not counts[index]]
     lines.append(f"reached {len(sites) - len(missed)} of {len(sites)} places{', never:' if missed else ''}")
     lines += [f"  {site.word:8} {site_words(site)}" for site in missed]
     wanted = [row for row in rows if row.ok is not None]
@@ -76,7 +76,7 @@ def reached_document(
             }
             for row in rows
         ],
-        "sites": [site_document(site) | {"packets": counts[number]} for number, site in enumerate(sites)],
-        "reached": sum(1 for number in range(len(sites)) if counts[number]),
+        "sites": [site_document(site) | {"packets": counts[index]} for index, site in enumerate(sites)],
+        "reached": sum(1 for index in range(len(sites)) if counts[index]),
         "notes": list(notes),
     }

@@ -62,11 +62,11 @@ def status_table(
 def _behind(found: Sequence[Behind]) -> list[str]:
     """The first programs in maps, a line each, and how many more there are."""
     lines = []
-    for one in found[:SHOWN_BEHIND]:
-        where = f"before the device with ifindex {one.ifindex}" if one.ifindex else ""
-        where = f"on CPU {one.index}" if one.kind == "cpumap" else where or "by tail call"
-        program = f"{one.name} (id {one.prog_id})"
-        lines.append(printable(f"    behind it: {one.map_name}[{one.index}] → {program}, {where}"))
+    for behind in found[:SHOWN_BEHIND]:
+        where = f"before the device with ifindex {behind.ifindex}" if behind.ifindex else ""
+        where = f"on CPU {behind.index}" if behind.kind == "cpumap" else where or "by tail call"
+        program = f"{behind.name} (id {behind.prog_id})"
+        lines.append(printable(f"    behind it: {behind.map_name}[{behind.index}] → {program}, {where}"))
     if len(found) > SHOWN_BEHIND:
         lines.append(f"    and {len(found) - SHOWN_BEHIND} more programs")
     return lines
@@ -151,12 +151,12 @@ def _slot(slot: Slot) -> Row:
     return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", actions)
 
 
-def counted(one: SlotCounts) -> str:
+def counted(counts: SlotCounts) -> str:
     """``3 packets: 2 XDP_PASS (168 B), 1 XDP_DROP (84 B)``."""
-    total = one.total_packets
+    total = counts.total_packets
     if not total:
         return "no packets yet"
     names = [*(action.xdp_name for action in ALL_ACTIONS), "other codes"]
-    parts = sorted(zip(one.packets, names, one.bytes, strict=True), key=lambda part: -part[0])
+    parts = sorted(zip(counts.packets, names, counts.bytes, strict=True), key=lambda part: -part[0])
     listed = ", ".join(f"{packets:,} {name} ({octets(size)})" for packets, name, size in parts if packets)
     return f"{total:,} packet{'s' * (total != 1)}: {listed}"

@@ -70,7 +70,8 @@ def verdicts_document(found: Iterable[ProgramVerdicts]) -> dict[str, Any]:
     """``{"programs": [{"name", "sites": […]}]}``, see docs/cli.md."""
     return {
         "programs": [
-            {"name": one.name, "sites": [site_document(site) for site in one.sites]} for one in found
+            {"name": verdicts.name, "sites": [site_document(site) for site in verdicts.sites]}
+            for verdicts in found
         ]
     }
 

@@ -44,22 +44,26 @@ def cpu_table(running: Running, cpus: Sequence[CpuCounts]) -> str:
 
 def cpu_rows(cpus: Sequence[CpuCounts]) -> list[str]:
     """A row for each CPU that returned anything, and the share that it had of all packets."""
-    every = sum(one.totals.all_packets for one in cpus)
-    busy = [one for one in cpus if one.totals.all_packets]
+    every = sum(cpu_counts.totals.all_packets for cpu_counts in cpus)
+    busy = [cpu_counts for cpu_counts in cpus if cpu_counts.totals.all_packets]
     if not busy:
         return ["  by CPU: nothing was counted, or it is not known"]
-    shares = (f"{one.totals.all_packets / every:.0%}" for one in busy)
+    shares = (f"{cpu_counts.totals.all_packets / every:.0%}" for cpu_counts in busy)
     return [
-        _row("", f"CPU {one.cpu}, {share}", one.rates, one.totals)
-        for one, share in zip(busy, shares, strict=True)
+        _row("", f"CPU {cpu_counts.cpu}, {share}", cpu_counts.rates, cpu_counts.totals)
+        for cpu_counts, share in zip(busy, shares, strict=True)
     ]
 
 
 def cpu_documents(cpus: Sequence[CpuCounts]) -> list[dict[str, Any]]:
     """``[{"cpu", "verdict", "verdict_rates"}]``"""
     return [
-        {"cpu": one.cpu, "verdict": _amounts(one.totals, whole=True), "verdict_rates": _amounts(one.rates)}
-        for one in cpus
+        {
+            "cpu": cpu_counts.cpu,
+            "verdict": _amounts(cpu_counts.totals, whole=True),
+            "verdict_rates": _amounts(cpu_counts.rates),
+        }
+        for cpu_counts in cpus
     ]
 
 

@@ -32,15 +32,17 @@ def whatif_text(tried: WhatIf, notes: Sequence[str] = ()) -> str:
     old, new = _width(tried.old), _width(tried.new)
     rows = arranged(tried)
     shown = rows[:MOST]
-    room = WIDTH - old - new - max((len(verdicts(one)) for one in shown), default=0) - 14
-    name = max(LEAST, min(room, max((len(one.packet.name) for one in shown), default=0)))
+    room = WIDTH - old - new - max((len(verdicts(crossing)) for crossing in shown), default=0) - 14
+    name = max(LEAST, min(room, max((len(crossing.packet.name) for crossing in shown), default=0)))
     lines = _wrapped(f"what if: {summary(tried)}")
     lines.append(f"  {'packet'.ljust(name)} {'bytes':>5}  {'old'.ljust(old)}  {'new'.ljust(new)}  verdict")
-    for one in shown:
-        sides = f"{letters(one.old, tried.old).ljust(old)}  {letters(one.new, tried.new).ljust(new)}"
-        what = f"{fitted(printable(one.packet.name), name)} {len(one.packet.data):>5}"
-        lines.append(f"{mark(one)} {what}  {sides}  {verdicts(one)}")
-        lines += [line for text in _details(one, tried) for line in _wrapped(f"    {text}")]
+    for crossing in shown:
+        sides = (
+            f"{letters(crossing.old, tried.old).ljust(old)}  {letters(crossing.new, tried.new).ljust(new)}"
+        )
+        what = f"{fitted(printable(crossing.packet.name), name)} {len(crossing.packet.data):>5}"
+        lines.append(f"{mark(crossing)} {what}  {sides}  {verdicts(crossing)}")
+        lines += [line for text in _details(crossing, tried) for line in _wrapped(f"    {text}")]
     if len(rows) > MOST:
         rest = rows[MOST:]
         lines.append(f"  … and {len(rest)} more, {sum(bool(r.differs) for r in rest)} of them with a change")
@@ -56,16 +58,16 @@ def _wrapped(text: str) -> list[str]:
     return wrap(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _details(one: Crossing, tried: WhatIf) -> list[str]:
+def _details(crossing: Crossing, tried: WhatIf) -> list[str]:
     """What the letters don't tell: bytes that change, and why something is not known."""
-    sides = (("old", one.old, tried.old), ("new", one.new, tried.new))
+    sides = (("old", crossing.old, tried.old), ("new", crossing.new, tried.new))
     # Why a side could not be tried at all is said once, below.
     found = [f"{name}: {it.why}" for name, it, side in sides if it.why and not side.why]
-    if len(found) == 2 and one.old.why == one.new.why:
-        found = [one.new.why]
+    if len(found) == 2 and crossing.old.why == crossing.new.why:
+        found = [crossing.new.why]
     # The last slot that ran decided.
-    lines = ((name, decided_text(it, side)[-1:]) for name, it, side in sides if one.differs)
-    return [*found, *(f"{name}: {text}" for name, texts in lines for text in texts), *bytes_text(one)]
+    lines = ((name, decided_text(it, side)[-1:]) for name, it, side in sides if crossing.differs)
+    return [*found, *(f"{name}: {text}" for name, texts in lines for text in texts), *bytes_text(crossing)]
 
 
 def _slots(what: str, side: Side) -> str:

@@ -150,10 +150,10 @@ def _slot_document(slot: SlotReasons, reading: Reading | None, code: str | None)
     rows = slot_reasons(slot, reading)
     shared = {n for row in rows if len(row.row[1].sites) > 1 for n in row.row[1].sites}
     sites = []
-    for number, site in enumerate(slot.sites):
+    for index, site in enumerate(slot.sites):
         if code is None or site.word in (code, "helper", "computed", "tail call"):
-            own = [row for row in rows if row.row[1].sites == (number,)]
-            known = totals is not None and number not in shared
+            own = [row for row in rows if row.row[1].sites == (index,)]
+            known = totals is not None and index not in shared
             speeds = [row.rate for row in own if row.rate is not None]
             numbers = {
                 "packets": sum(row.packets for row in own) if known else None,

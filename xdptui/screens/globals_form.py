@@ -56,14 +56,17 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="variables", can_focus=False):
-            for i, one in enumerate(self._variables):
+            for i, variable in enumerate(self._variables):
                 with Horizontal(classes="row"):
-                    kind = "constant" if one.constant else one.section
-                    yield paragraph(f"{one.name}  ({kind})", classes="what")
+                    kind = "constant" if variable.constant else variable.section
+                    yield paragraph(f"{variable.name}  ({kind})", classes="what")
                     field = Input(
-                        self._given.get(one.name, one.text), id=f"v{i}", compact=True, select_on_focus=False
+                        self._given.get(variable.name, variable.text),
+                        id=f"v{i}",
+                        compact=True,
+                        select_on_focus=False,
                     )
-                    field.disabled = one.section in self._kept
+                    field.disabled = variable.section in self._kept
                     yield field
         yield Static("", id="wrong")
         yield paragraph(self._hint(), classes="dim")
@@ -84,10 +87,10 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
     def _assignments(self) -> tuple[str, ...]:
         """Those that differ. Raises InvalidInput for one that does not fit."""
         found = []
-        for i, one in enumerate(self._variables):
+        for i, variable in enumerate(self._variables):
             text = self.query_one(f"#v{i}", Input).value.strip()
-            if not self.query_one(f"#v{i}", Input).disabled and one.value(text).data != one.initial:
-                found.append(f"{one.name}={text}")
+            if not self.query_one(f"#v{i}", Input).disabled and variable.value(text).data != variable.initial:
+                found.append(f"{variable.name}={text}")
         return tuple(found)
 
     @on(Input.Changed)
@@ -115,5 +118,5 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
         elif event.button.id == "set":
             self.action_accept()
         else:
-            for i, one in enumerate(self._variables):
-                self.query_one(f"#v{i}", Input).value = one.text
+            for i, variable in enumerate(self._variables):
+                self.query_one(f"#v{i}", Input).value = variable.text

@@ -81,8 +81,10 @@ class HelpScreen(Dialog[None]):
         left = [row for column in columns[:middle] for row in column]
         right = [row for column in columns[middle:] for row in column]
         rows = []
-        for one, two in zip_longest(left, right, fillvalue=Content("")):
-            rows.append(Content.assemble(one, " " * (half - one.cell_length + GAP), two) if right else one)
+        for content, two in zip_longest(left, right, fillvalue=Content("")):
+            rows.append(
+                Content.assemble(content, " " * (half - content.cell_length + GAP), two) if right else content
+            )
         self.query_one("#lines", Static).update(Content("\n").join(rows))
 
     def action_filter(self) -> None:

@@ -348,7 +348,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
             if self._verdicts is not None and self._verdicts.name == spec.name:
                 facts += [Content(line) for line in verdict_facts(self._verdicts, lines=self._lines)]
             if self._component.globals:
-                given = ", ".join(f"{one.name} = {one.text}" for one in self._component.globals)
+                given = ", ".join(
+                    f"{variable.name} = {variable.text}" for variable in self._component.globals
+                )
                 facts.append(Content.styled(f"globals given: {given}", "$accent"))
             facts.append(
                 Content.styled("checking against the interface…", "dim")
@@ -445,7 +447,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             old = self._chain.slots[self._replaces].component
             if old.id is not None:
                 kept = frozenset(r.name for r in old.maps if r.name.startswith((".data", ".bss")))
-        given = {one.name: one.text for one in component.globals}
+        given = {variable.name: variable.text for variable in component.globals}
         answer = await self.app.push_screen_wait(GlobalsForm(component.name, self._variables, given, kept))
         if answer is None or self._component is not component or self._object is None:
             return

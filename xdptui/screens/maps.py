@@ -156,8 +156,8 @@ class MapsScreen(Dialog[None]):
         self._show_facts()
 
     def _show_facts(self) -> None:
-        one = self._map()
-        facts = map_facts(one) if one else []
+        summary = self._map()
+        facts = map_facts(summary) if summary else []
         if not self._runs():
             facts.insert(0, ("The program does not run any more: this is what its maps hold since", "warn"))
         if self._note and self._entries:
@@ -189,15 +189,15 @@ class MapsScreen(Dialog[None]):
 
     def _choose(self) -> None:
         """Read the map under the cursor of the list."""
-        one = self._map()
-        name = one.shape.name if one else None
-        if one is None or name == self._name:
+        summary = self._map()
+        name = summary.shape.name if summary else None
+        if summary is None or name == self._name:
             return
-        self._name, self._shape, self._entries, self._next = name, one.shape, [], None
+        self._name, self._shape, self._entries, self._next = name, summary.shape, [], None
         self._changed.clear()
         self.query_one("#entries", RowList).row = 0
-        if one.shape.closed:
-            self._note = f"Not browsable: {one.shape.closed}."
+        if summary.shape.closed:
+            self._note = f"Not browsable: {summary.shape.closed}."
         else:
             self._note = "reading…"
             self._ask()
@@ -243,10 +243,10 @@ class MapsScreen(Dialog[None]):
         self._note = event.note
         if event.next is None and not event.more and not self._needle:
             self._maps = tuple(
-                replace(one, entries=len(event.entries), complete=True)
-                if one.shape.name == event.name
-                else one
-                for one in self._maps
+                replace(bpf_map, entries=len(event.entries), complete=True)
+                if bpf_map.shape.name == event.name
+                else bpf_map
+                for bpf_map in self._maps
             )
         if event.next is not None and self._next is None:
             self._note = f"{len(self._entries)} entries are shown: > shows the next ones, / filters them all"

@@ -53,8 +53,8 @@ class WhyScreen(LiveText):
         self.post_message(self.Read(self._reasons(self._target)))
 
     def on_why_screen_read(self, event: Read) -> None:
-        first = [one for one in event.slots if one.key == self._slot_key]
-        self._slots = (*first, *(one for one in event.slots if one not in first))
+        first = [slot for slot in event.slots if slot.key == self._slot_key]
+        self._slots = (*first, *(slot for slot in event.slots if slot not in first))
         self.refresh_text()
 
     def text(self) -> str:

@@ -35,13 +35,13 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
         ("  declared", _config(details.declared)),
     ]
     if slot.component.globals:
-        given = ", ".join(f"{one.name} = {one.text}" for one in slot.component.globals)
+        given = ", ".join(f"{variable.name} = {variable.text}" for variable in slot.component.globals)
         rows.append(("  globals given", given))
     if slot.component.map_entries:
         sizes = ", ".join(f"{name} {entries}" for name, entries in slot.component.map_entries)
         rows.append(("  map entries", sizes))
     if slot.component.shares:
-        rows.append(("  others' maps", ", ".join(one.name for one in slot.component.shares)))
+        rows.append(("  others' maps", ", ".join(share.name for share in slot.component.shares)))
     if slot.labels:
         rows.append(("  labels", labels_text(slot.labels)))
     if slot.off:

@@ -28,19 +28,24 @@ def doctor_lines(found: Sequence[Finding], *, everything: bool) -> list[list[Par
     """A list of parts for each line; without ``everything`` what is fine is only counted."""
     lines: list[list[Part]] = []
     for heading, under in groups(found):
-        shown = [one for one in under if everything or one.level is not Level.OK]
+        shown = [finding for finding in under if everything or finding.level is not Level.OK]
         fine = len(under) - len(shown)
         if lines:
             lines.append([("", "")])
         said = f"  {fine} fine" if fine else ""
         lines.append([(heading, "bold $primary"), (said, "$foreground 65%")])
-        for one in shown:
+        for finding in shown:
             lines.append(
-                [(f"{MARKS[one.level]:<{len(INDENT)}}", STYLES[one.level]), (printable(one.what), "")]
+                [
+                    (f"{MARKS[finding.level]:<{len(INDENT)}}", STYLES[finding.level]),
+                    (printable(finding.what), ""),
+                ]
             )
-            if one.level is not Level.OK:
-                lines += [[(INDENT + printable(text), "$foreground 75%")] for text in (one.why,) if text]
+            if finding.level is not Level.OK:
+                lines += [[(INDENT + printable(text), "$foreground 75%")] for text in (finding.why,) if text]
                 lines += [
-                    [(f"{INDENT}fix: ", "bold"), (printable(text), "")] for text in (worded(one.fix),) if text
+                    [(f"{INDENT}fix: ", "bold"), (printable(text), "")]
+                    for text in (worded(finding.fix),)
+                    if text
                 ]
     return lines

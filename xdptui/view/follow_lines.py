@@ -114,8 +114,8 @@ def _hex(packet: Followed) -> list[Parts]:
     """The packet as it left, ``>`` and another style before each byte that is not what came in."""
     final = packet.final
     odd: set[int] = set()
-    for one in changes(packet.entry, final, sum(step.moved for step in packet.steps)):
-        odd.update(range(one.at_after, one.at_after + len(one.after)))
+    for change in changes(packet.entry, final, sum(step.moved for step in packet.steps)):
+        odd.update(range(change.at_after, change.at_after + len(change.after)))
     what = "as it came in and left" if final == packet.entry else "as it left; > marks what is not as it came"
     lines: list[Parts] = [[(f"the packet {what}", "label")]]
     for at in range(0, len(final.head), A_LINE):

@@ -17,33 +17,33 @@ SAMPLE = 100
 """Entries that are looked at for the widths of the columns."""
 
 
-def map_cells(one: MapSummary, width: int) -> tuple[Cell, ...]:
+def map_cells(summary: MapSummary, width: int) -> tuple[Cell, ...]:
     """A map in the list: its name, and how full it is."""
-    fill = _fill(one)
+    fill = _fill(summary)
     return (
-        left(f" {one.shape.name}", width - len(fill) - 1, "name"),
+        left(f" {summary.shape.name}", width - len(fill) - 1, "name"),
         right(fill, len(fill), "note"),
         Cell(" "),
     )
 
 
-def _fill(one: MapSummary) -> str:
-    if one.entries is None:
+def _fill(summary: MapSummary) -> str:
+    if summary.entries is None:
         return "-"
-    if one.shape.variables:
-        return f"{one.entries} var"
-    return f"{one.entries}{'' if one.complete else '+'}/{one.shape.max_entries}"
+    if summary.shape.variables:
+        return f"{summary.entries} var"
+    return f"{summary.entries}{'' if summary.complete else '+'}/{summary.shape.max_entries}"
 
 
-def map_facts(one: MapSummary) -> list[tuple[str, str]]:
+def map_facts(summary: MapSummary) -> list[tuple[str, str]]:
     """Lines about a map, each with the name of its style."""
-    shape = one.shape
+    shape = summary.shape
     sizes = f"{shape.key_size}→{shape.value_size} B"
     facts = [(f"{shape.type}  id {shape.id}  {sizes}  room for {shape.max_entries}", "")]
-    if one.pins:
-        facts.append((f"pinned: {', '.join(one.pins)}", ""))
-    if one.users:
-        facts.append((f"also used by {', '.join(one.users)}", ""))
+    if summary.pins:
+        facts.append((f"pinned: {', '.join(summary.pins)}", ""))
+    if summary.users:
+        facts.append((f"also used by {', '.join(summary.users)}", ""))
     if shape.closed:
         facts.append((f"not browsable: {shape.closed}", "warn"))
     elif shape.locked:

@@ -48,9 +48,9 @@ def _bar(view: TimeView, width: int) -> str:
         return ""
     here = _place(view, view.elapsed, width)
     marks = ["━" if i <= here else "─" for i in range(width)]
-    for one in view.revisions:
-        if view.began < one <= view.ended:
-            marks[_place(view, one, width)] = "┿" if _place(view, one, width) <= here else "┼"
+    for revision in view.revisions:
+        if view.began < revision <= view.ended:
+            marks[_place(view, revision, width)] = "┿" if _place(view, revision, width) <= here else "┼"
     marks[here] = "●"
     return "".join(marks)
 

@@ -89,9 +89,9 @@ def sampled_effects(tried: WhatIf, rate: float | None) -> tuple[str, ...]:
     known).
     """
     count = len(tried.crossings)
-    found = [_fate(one, count, rate) for one in tried.tallies if one.differs]
-    same = sum(one.count for one in tried.tallies if one.differs is False)
-    unknown = count - same - sum(one.count for one in tried.tallies if one.differs)
+    found = [_fate(tally, count, rate) for tally in tried.tallies if tally.differs]
+    same = sum(tally.count for tally in tried.tallies if tally.differs is False)
+    unknown = count - same - sum(tally.count for tally in tried.tallies if tally.differs)
     if same:
         found.append(f"{f'all {count}' if same == count else f'{same} of {count}'} sampled packets: as now")
     if unknown:
@@ -100,15 +100,15 @@ def sampled_effects(tried: WhatIf, rate: float | None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _fate(one: Tally, count: int, rate: float | None) -> str:
-    part = share(one.count, count)
+def _fate(tally: Tally, count: int, rate: float | None) -> str:
+    part = share(tally.count, count)
     if rate is not None:
-        part += f", about {short(one.count / count * rate)} packets/s"
-    if one.rewritten:
-        what = f"{_past(one.new)} with other bytes than now"
+        part += f", about {short(tally.count / count * rate)} packets/s"
+    if tally.rewritten:
+        what = f"{_past(tally.new)} with other bytes than now"
     else:
-        what = f"{_past(one.old)} now, will be {_past(one.new)}"
-    return f"{one.count} of {count} sampled packets ({part}): {what}"
+        what = f"{_past(tally.old)} now, will be {_past(tally.new)}"
+    return f"{tally.count} of {count} sampled packets ({part}): {what}"
 
 
 def _past(verdict: Action | int | None) -> str:

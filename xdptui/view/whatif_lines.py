@@ -34,47 +34,47 @@ def whatif_head(tried: WhatIf, width: int, position: str) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def whatif_cells(one: Crossing, tried: WhatIf, width: int) -> tuple[Cell, ...]:
+def whatif_cells(crossing: Crossing, tried: WhatIf, width: int) -> tuple[Cell, ...]:
     """A row: mark, name, length, what each slot returned on both sides, and the verdict."""
     old, new, name = _columns(tried, width)
-    sign = mark(one)
-    verdict = one.new.verdict
+    sign = mark(crossing)
+    verdict = crossing.new.verdict
     style = f"on-{verdict.letter}" if isinstance(verdict, Action) else "error"
     return (
         Cell(f"{sign} ", MARKS[sign]),
-        left(one.packet.name, name, "name" if one.packet.own else "plain"),
-        right(str(len(one.packet.data)), 6, "num"),
-        left(f"  {letters(one.old, tried.old)}", old + 2),
-        left(f"  {letters(one.new, tried.new)}", new + 2),
+        left(crossing.packet.name, name, "name" if crossing.packet.own else "plain"),
+        right(str(len(crossing.packet.data)), 6, "num"),
+        left(f"  {letters(crossing.old, tried.old)}", old + 2),
+        left(f"  {letters(crossing.new, tried.new)}", new + 2),
         Cell("  "),
-        left(verdicts(one), max(0, width - name - old - new - 14), style),
+        left(verdicts(crossing), max(0, width - name - old - new - 14), style),
     )
 
 
-def detail_lines(one: Crossing, tried: WhatIf) -> list[list[Part]]:
+def detail_lines(crossing: Crossing, tried: WhatIf) -> list[list[Part]]:
     """A packet in detail: slot by slot on both sides, and the bytes that change."""
-    lines = [[(printable(one.packet.name), "bold")]]
-    for name, outcome, side in (("old", one.old, tried.old), ("new", one.new, tried.new)):
+    lines = [[(printable(crossing.packet.name), "bold")]]
+    for name, outcome, side in (("old", crossing.old, tried.old), ("new", crossing.new, tried.new)):
         lines.append([(f"{name}  ", "bold"), (_way(outcome, side), "")])
         lines += [[(f"     {text}", "$accent")] for text in decided_text(outcome, side)]
-    lines += [[(text, "$warning")] for text in bytes_text(one)]
-    old, new = one.rewritten
+    lines += [[(text, "$warning")] for text in bytes_text(crossing)]
+    old, new = crossing.rewritten
     if new:
-        lines += _bytes(one.packet.data, one.new.data, new)
+        lines += _bytes(crossing.packet.data, crossing.new.data, new)
     elif old:
-        lines += _bytes(one.packet.data, one.old.data, old)
+        lines += _bytes(crossing.packet.data, crossing.old.data, old)
     return lines
 
 
-def _way(one: Outcome, side: Side) -> str:
-    if one.verdict is None:
-        return one.why
+def _way(outcome: Outcome, side: Side) -> str:
+    if outcome.verdict is None:
+        return outcome.why
     ran = [
         f"{i} {printable(name)} {_name(code)}{' (shadow)' * (i in side.shadow)}"
-        for i, (name, code) in enumerate(zip(side.slots, one.slots, strict=True))
+        for i, (name, code) in enumerate(zip(side.slots, outcome.slots, strict=True))
         if code is not None
     ]
-    return f"{' › '.join(ran) or 'no program runs'} = {_name(one.verdict)}"
+    return f"{' › '.join(ran) or 'no program runs'} = {_name(outcome.verdict)}"
 
 
 def _bytes(before: bytes, after: bytes, change: Rewriting) -> list[list[Part]]:
@@ -98,8 +98,8 @@ def _bytes(before: bytes, after: bytes, change: Rewriting) -> list[list[Part]]:
 def _columns(tried: WhatIf, width: int) -> tuple[int, int, int]:
     """Cells of the old slots, the new ones, and a packet's name."""
     old, new = (max(LEAST, len(side.slots)) for side in (tried.old, tried.new))
-    verdict = max((len(verdicts(one)) for one in tried.crossings), default=0)
-    longest = max((len(one.packet.name) for one in tried.crossings), default=0)
+    verdict = max((len(verdicts(crossing)) for crossing in tried.crossings), default=0)
+    longest = max((len(crossing.packet.name) for crossing in tried.crossings), default=0)
     return old, new, max(16, min(longest, width - old - new - verdict - 14))
 
 

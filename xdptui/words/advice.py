@@ -102,7 +102,7 @@ def worded(
         ):
             parts.append(said)
         at = at.otherwise
-    rest = [one if one[:2].isupper() else one[0].lower() + one[1:] for one in parts[1:]]
+    rest = [part if part[:2].isupper() else part[0].lower() + part[1:] for part in parts[1:]]
     return "; or ".join([*parts[:1], *rest])
 
 

@@ -16,8 +16,14 @@ __all__ = ["beside_lines"]
 def beside_lines(seen: Beside) -> list[str]:
     """A line for each thing, in the order of packets that come in, and one for what could not be seen."""
     lines = []
-    for one in seen.found:
-        named = " ".join(filter(None, (one.name, "" if one.prog_id is None else f"(program {one.prog_id})")))
-        lines.append(f"{one.what}, {one.at}: {', '.join(filter(None, (printable(named), one.text)))}")
+    for companion in seen.found:
+        named = " ".join(
+            filter(
+                None, (companion.name, "" if companion.prog_id is None else f"(program {companion.prog_id})")
+            )
+        )
+        lines.append(
+            f"{companion.what}, {companion.at}: {', '.join(filter(None, (printable(named), companion.text)))}"
+        )
     lines += (f"not seen: {printable(one)}" for one in seen.unseen)
     return lines or ["nothing else: no AF_XDP socket, no program of netkit or tcx, no filter of tc"]

@@ -25,24 +25,24 @@ def duration(ns: int) -> str:
 
 def change_lines(step: Step) -> list[str]:
     """What a slot changed, a line a change; the first ones, where there are many."""
-    lines = [change_text(one) for one in step.changes[:MOST_CHANGES]]
+    lines = [change_text(change) for change in step.changes[:MOST_CHANGES]]
     if len(step.changes) > MOST_CHANGES:
         lines.append(f"and {len(step.changes) - MOST_CHANGES} more places")
-    shown = sum(len(one.after) - len(one.before) for one in step.changes)
+    shown = sum(len(change.after) - len(change.before) for change in step.changes)
     if step.resized != shown:  # beyond the bytes that were looked at
         lines.append(f"length {step.view.length - step.resized} B → {step.view.length} B")
     return lines
 
 
-def change_text(one: Change) -> str:
+def change_text(change: Change) -> str:
     """``byte 22: 40 → 3f``, ``4 bytes added at 0: 02 00 00 01``."""
-    if not one.before:
-        return f"{_bytes(one.after)} added at {one.at_after}: {_hex(one.after)}"
-    if not one.after:
-        return f"{_bytes(one.before)} removed at {one.at}: {_hex(one.before)}"
-    last = one.at_after + len(one.after) - 1
-    where = f"byte {last}" if len(one.after) == 1 else f"bytes {one.at_after}-{last}"
-    return f"{where}: {_hex(one.before)} → {_hex(one.after)}"
+    if not change.before:
+        return f"{_bytes(change.after)} added at {change.at_after}: {_hex(change.after)}"
+    if not change.after:
+        return f"{_bytes(change.before)} removed at {change.at}: {_hex(change.before)}"
+    last = change.at_after + len(change.after) - 1
+    where = f"byte {last}" if len(change.after) == 1 else f"bytes {change.at_after}-{last}"
+    return f"{where}: {_hex(change.before)} → {_hex(change.after)}"
 
 
 def _bytes(data: bytes) -> str:

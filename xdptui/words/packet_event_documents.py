@@ -27,7 +27,7 @@ def packet_events_document(found: PacketEvents) -> dict[str, Any]:
         "at": found.at,
         "seconds": round(found.seconds, 6),
         "rows": [asdict(row) for row in rows],
-        "events": [asdict(one) for one in (found.events[-found.fresh :] if found.fresh else ())],
+        "events": [asdict(event) for event in (found.events[-found.fresh :] if found.fresh else ())],
         "untold": found.untold,
         "unplaced": found.unplaced,
         "missed": found.missed,
@@ -41,7 +41,7 @@ def read_packet_events(documents: Sequence[Mapping[str, Any]]) -> PacketEvents:
     """
     last = documents[-1] if documents else {}
     rows = _read(Told, last.get("rows"))
-    events = [event for one in documents for event in _read(Happened, one.get("events"))]
+    events = [event for document in documents for event in _read(Happened, document.get("events"))]
     return PacketEvents(
         at=_number(last.get("at")),
         seconds=_number(last.get("seconds")),
@@ -64,10 +64,10 @@ def _read(kind: type[T], documents: Any) -> list[T]:
     if not isinstance(documents, list):
         return []
     found = []
-    for one in documents:
-        if not isinstance(one, dict):
+    for document in documents:
+        if not isinstance(document, dict):
             continue
-        values = {member.name: one[member.name] for member in fields(kind) if member.name in one}
+        values = {member.name: document[member.name] for member in fields(kind) if member.name in document}
         if len(values) == len(fields(kind)) and all(
             map(_fits, (f.type for f in fields(kind)), values.values())
         ):

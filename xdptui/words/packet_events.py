@@ -148,21 +148,21 @@ def _events(found: PacketEvents, most: int, width: int) -> list[list[Part]]:
     lines: list[list[Part]] = []
     newest: Happened | None = None
     times = 0
-    for one in (*found.events[::-1], None):
-        if newest is not None and (one is None or one.alike != newest.alike):
+    for event in (*found.events[::-1], None):
+        if newest is not None and (event is None or event.alike != newest.alike):
             lines.append(_event(newest, times, width))
             times = 0
             if len(lines) == most:
                 break
-        newest = one if times == 0 else newest
-        times += one.lost if one is not None else 0
+        newest = event if times == 0 else newest
+        times += event.lost if event is not None else 0
     return lines
 
 
-def _event(one: Happened, times: int, width: int) -> list[Part]:
-    clock = time.strftime("%H:%M:%S", time.localtime(one.at)) + f".{int(one.at * 1000) % 1000:03}"
+def _event(event: Happened, times: int, width: int) -> list[Part]:
+    clock = time.strftime("%H:%M:%S", time.localtime(event.at)) + f".{int(event.at * 1000) % 1000:03}"
     many = f"{short(times)} × " if times > 1 else ""
-    text = f"{way(one.interface, one.target or one.via)}  {many}{because(one.name, one.words)}"
+    text = f"{way(event.interface, event.target or event.via)}  {many}{because(event.name, event.words)}"
     room = width - 16
     return [(f"  {clock} ", DIM), (text if len(text) <= room else text[: room - 1] + "…", "")]
 

@@ -34,16 +34,16 @@ def path_lines(step: Step, view: View, path: Replayed | str) -> list[str]:
     cut = f", of {len(view.head)} of its {view.length} bytes" if len(view.head) < view.length else ""
     lines = [f"path through {printable(step.name)}, replayed on copies of its maps{cut}{doubt}:"]
     came = " "
-    for one in path.lines:
-        lines.append(f"{came} {_place(one)}")
-        came = "→" if one.branch else " "
+    for line in path.lines:
+        lines.append(f"{came} {_place(line)}")
+        came = "→" if line.branch else " "
     return lines
 
 
-def _place(one: ReplayedLine) -> str:
-    if one.line is None:
-        return f"{one.function or 'the program'}, instruction {one.insn}"
-    return f"{one.line.file}:{one.line.number}  {one.line.text}"
+def _place(replayed_line: ReplayedLine) -> str:
+    if replayed_line.line is None:
+        return f"{replayed_line.function or 'the program'}, instruction {replayed_line.insn}"
+    return f"{replayed_line.line.file}:{replayed_line.line.number}  {replayed_line.line.text}"
 
 
 def path_document(step: Step, path: Replayed | str) -> dict[str, Any]:
@@ -52,12 +52,12 @@ def path_document(step: Step, path: Replayed | str) -> dict[str, Any]:
         return {"replayed": False, "same": None, "code": None, "lines": [], "why": path}
     lines = [
         {
-            "function": one.function,
-            "file": one.line.file if one.line else None,
-            "line": one.line.number if one.line else None,
-            "text": one.line.text if one.line else f"instruction {one.insn}",
-            "branch": one.branch,
+            "function": line.function,
+            "file": line.line.file if line.line else None,
+            "line": line.line.number if line.line else None,
+            "text": line.line.text if line.line else f"instruction {line.insn}",
+            "branch": line.branch,
         }
-        for one in path.lines
+        for line in path.lines
     ]
     return {"replayed": True, "same": path.code == step.code, "code": path.code, "lines": lines, "why": ""}

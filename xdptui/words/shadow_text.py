@@ -9,17 +9,18 @@ from xdptui.words.numbers import share
 __all__ = ["shadow_line"]
 
 
-def shadow_line(one: WouldHave, unit: str = "packets") -> str:
+def shadow_line(outcome: WouldHave, unit: str = "packets") -> str:
     """``would have dropped 0.31 % (12 of 3,871 packets)``, and what else it would have done."""
-    if not one.all:
+    if not outcome.all:
         return "no packets yet"
-    parts = [f"dropped {share(one.dropped, one.all)} ({_number(one.dropped)} of {_number(one.all)} {unit})"]
-    if one.sent:
-        parts.append(f"sent {share(one.sent, one.all)}")
-    if one.passed:
-        parts.append(f"passed {share(one.passed, one.all)} by the rest of the chain")
-    if one.diverted:
-        parts.append(f"led {share(one.diverted, one.all)} to another slot")
+    counts = f"{_number(outcome.dropped)} of {_number(outcome.all)} {unit}"
+    parts = [f"dropped {share(outcome.dropped, outcome.all)} ({counts})"]
+    if outcome.sent:
+        parts.append(f"sent {share(outcome.sent, outcome.all)}")
+    if outcome.passed:
+        parts.append(f"passed {share(outcome.passed, outcome.all)} by the rest of the chain")
+    if outcome.diverted:
+        parts.append(f"led {share(outcome.diverted, outcome.all)} to another slot")
     return "would have " + ", ".join(parts)
 
 

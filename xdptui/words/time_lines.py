@@ -77,7 +77,7 @@ def _frames(times: SlotTimes, width: int) -> list[list[Part]]:
     heads = "".join(f"{place:>{cell}}" for place in slots)
     lines: list[list[Part]] = [[(f"{'Packets, ns a slot':{NAME}}{'all':>{CELL}}{heads}", HEAD)]]
     for frame in times.frames:
-        cells = "".join(f"{_ns(one):>{cell}}" for one in frame.slots)
+        cells = "".join(f"{_ns(slot):>{cell}}" for slot in frame.slots)
         mark = "" if frame.steady else " ~"
         name = frame.name[: NAME - 1]
         lines.append([(f"{name:{NAME}}{_ns(frame.ns):>{CELL}}{cells}", ""), (mark, DIM)])

@@ -31,15 +31,17 @@ def arranged(tried: WhatIf) -> tuple[Crossing, ...]:
     """The packets in the order in which they are shown. What may hurt comes first: another verdict, other
     bytes, not known; and one's own connection before the rest.
     """
-    return tuple(sorted(tried.crossings, key=lambda one: ("!~? ".index(mark(one)), not one.packet.own)))
+    return tuple(
+        sorted(tried.crossings, key=lambda crossing: ("!~? ".index(mark(crossing)), not crossing.packet.own))
+    )
 
 
 def summary(tried: WhatIf) -> str:
     """For example "23 packets: 12 PASS → DROP, 11 as before"."""
     count = len(tried.crossings)
-    parts = [_tally(one) for one in tried.tallies if one.differs]
-    same = sum(one.count for one in tried.tallies if one.differs is False)
-    blank = sum(one.count for one in tried.tallies if one.differs is None)
+    parts = [_tally(tally) for tally in tried.tallies if tally.differs]
+    same = sum(tally.count for tally in tried.tallies if tally.differs is False)
+    blank = sum(tally.count for tally in tried.tallies if tally.differs is None)
     if same:
         parts.append(f"{same} as before")
     if blank:
@@ -47,42 +49,42 @@ def summary(tried: WhatIf) -> str:
     return f"{count} packet{'s' * (count != 1)}: {', '.join(parts) or 'nothing to try'}"
 
 
-def _tally(one: Tally) -> str:
-    if one.rewritten:
-        return f"{one.count} {_name(one.new)}, rewritten otherwise"
-    return f"{one.count} {_name(one.old)} → {_name(one.new)}"
+def _tally(tally: Tally) -> str:
+    if tally.rewritten:
+        return f"{tally.count} {_name(tally.new)}, rewritten otherwise"
+    return f"{tally.count} {_name(tally.old)} → {_name(tally.new)}"
 
 
-def mark(one: Crossing) -> str:
+def mark(crossing: Crossing) -> str:
     """A sign for what changes: its verdict, its bytes alone, or nobody knows."""
-    if one.differs is None:
+    if crossing.differs is None:
         return "?"
-    if one.old.verdict != one.new.verdict:
+    if crossing.old.verdict != crossing.new.verdict:
         return "!"
-    return "~" if one.differs else " "
+    return "~" if crossing.differs else " "
 
 
-def letters(one: Outcome, side: Side) -> str:
+def letters(outcome: Outcome, side: Side) -> str:
     """What each slot returned, a letter each; a small one for a slot in shadow, which decides nothing."""
-    if one.verdict is None:
+    if outcome.verdict is None:
         return "?"
-    found = [DIDNT_RUN if code is None else _letter(code) for code in one.slots]
+    found = [DIDNT_RUN if code is None else _letter(code) for code in outcome.slots]
     return "".join(text.lower() if i in side.shadow else text for i, text in enumerate(found)) or "-"
 
 
-def verdicts(one: Crossing) -> str:
+def verdicts(crossing: Crossing) -> str:
     """The verdict, before and after where they differ."""
-    if one.old.verdict == one.new.verdict:
-        return _name(one.new.verdict)
-    return f"{_name(one.old.verdict)} → {_name(one.new.verdict)}"
+    if crossing.old.verdict == crossing.new.verdict:
+        return _name(crossing.new.verdict)
+    return f"{_name(crossing.old.verdict)} → {_name(crossing.new.verdict)}"
 
 
-def decided_text(one: Outcome, side: Side) -> list[str]:
+def decided_text(outcome: Outcome, side: Side) -> list[str]:
     """Which line decided in each slot that ran, as far as that is known."""
     return [
         f"{slot} {printable(name)} {_name(code)}: {site_words(sites[site])}"
         for slot, (name, code, sites, site) in enumerate(
-            zip(side.slots, one.slots, side.sites, one.sites, strict=False)
+            zip(side.slots, outcome.slots, side.sites, outcome.sites, strict=False)
         )
         if code is not None and site is not None
     ]
@@ -94,34 +96,36 @@ def reached_text(tried: WhatIf) -> list[str]:
     for name, sites, counts in zip(tried.new.slots, tried.new.sites, tried.reached, strict=False):
         missed = [site for n, site in enumerate(sites) if not counts.get(n)]
         reached = f"{printable(name)}: reached {len(sites) - len(missed)} of {len(sites)} places"
-        some = "; ".join(f"{one.word} {one.place}" for one in missed[:MOST_MISSED])
+        some = "; ".join(f"{verdict_site.word} {verdict_site.place}" for verdict_site in missed[:MOST_MISSED])
         more = f"; and {len(missed) - MOST_MISSED} more" if len(missed) > MOST_MISSED else ""
         found.append(f"{reached}, never: {some}{more}" if missed else reached)
     return found
 
 
-def bytes_text(one: Crossing) -> list[str]:
+def bytes_text(crossing: Crossing) -> list[str]:
     """Which bytes change, on either side."""
     found = []
-    old, new = one.rewritten
-    if one.differs and old != new and old:
+    old, new = crossing.rewritten
+    if crossing.differs and old != new and old:
         found.append(f"old: {rewriting_text(old)}")
-    if new and (one.differs or old != new):
+    if new and (crossing.differs or old != new):
         found.append(f"new: {rewriting_text(new)}")
     return found
 
 
-def rewriting_text(one: Rewriting) -> str:
+def rewriting_text(rewriting: Rewriting) -> str:
     """For example "4 bytes put before it; 6 bytes changed at 0-3, 12-13"."""
     parts = []
-    for grown, where in ((one.head, "head"), (one.tail, "end")):
+    for grown, where in ((rewriting.head, "head"), (rewriting.tail, "end")):
         if grown:
             verb = "put to" if grown > 0 else "taken off"
             parts.append(f"{abs(grown)} byte{'s' * (abs(grown) != 1)} {verb} its {where}")
-    if one.ranges:
-        shown = [f"{a}-{b}" if b > a else f"{a}" for a, b in one.ranges[:4]]
-        more = ", …" if len(one.ranges) > 4 else ""
-        parts.append(f"{one.count} byte{'s' * (one.count != 1)} changed at {', '.join(shown)}{more}")
+    if rewriting.ranges:
+        shown = [f"{a}-{b}" if b > a else f"{a}" for a, b in rewriting.ranges[:4]]
+        more = ", …" if len(rewriting.ranges) > 4 else ""
+        parts.append(
+            f"{rewriting.count} byte{'s' * (rewriting.count != 1)} changed at {', '.join(shown)}{more}"
+        )
     return "; ".join(parts) or "as it came"
 
 

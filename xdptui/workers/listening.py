@@ -89,7 +89,7 @@ class Listening(Closing):
         happened += [self._happened(event) for event in sample.events]
         for reader, running in self._breaches.values():
             happened += self._breached(running, reader.read())
-        self._recent.extend(sorted(happened, key=lambda one: one.at))
+        self._recent.extend(sorted(happened, key=lambda event: event.at))
         sent = self._transmitted.read()
         rows = tuple(self._told(row, before, sample.at, sent) for row in sample.rows)
         return PacketEvents(
@@ -152,21 +152,21 @@ class Listening(Closing):
 
         policies = {slot.key: slot.policy for slot in running.chain or ()}
         told = []
-        for one in found:
-            policy = policies.get(one.slot)
-            what = describe(one.head, running.device.layer)
-            code = one.code.xdp_name if isinstance(one.code, Action) else f"code {one.code}"
+        for violation in found:
+            policy = policies.get(violation.slot)
+            what = describe(violation.head, running.device.layer)
+            code = violation.code.xdp_name if isinstance(violation.code, Action) else f"code {violation.code}"
             allowed = f", which may return {policy.may}" if policy else ""
             told.append(
                 Happened(
-                    at=one.at + time.time() - time.monotonic(),
+                    at=violation.at + time.time() - time.monotonic(),
                     interface=running.interface.name,
                     target="",
-                    via=one.name,
+                    via=violation.name,
                     name=code,
-                    words=f"forbidden to {one.name or 'a slot that is gone'}{allowed}: {what}",
+                    words=f"forbidden to {violation.name or 'a slot that is gone'}{allowed}: {what}",
                     lost=1,
-                    head=one.head.hex(),
+                    head=violation.head.hex(),
                 )
             )
         return told

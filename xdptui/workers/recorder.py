@@ -71,7 +71,7 @@ def record(
             meter.sync(found, open_missing(found, meter.known))
             steady = tuple(_steady(running) for running in found)
             if steady != last:
-                reasons = {one.interface.ifindex: _reasons(one) for one in found if one.hooks}
+                reasons = {running.interface.ifindex: _reasons(running) for running in found if running.hooks}
                 writer.running(time.time(), elapsed, found, reasons)
                 last, revisions = steady, revisions + 1
                 events.follow(found)
@@ -137,7 +137,7 @@ def _found(wanted: Wanted) -> tuple[Running, ...]:
     found = survey(wanted.netns)
     if not wanted.interfaces:
         return found
-    return tuple(one for one in found if one.interface.name in wanted.interfaces)
+    return tuple(running for running in found if running.interface.name in wanted.interfaces)
 
 
 def _reasons(running: Running) -> tuple[SlotReasons, ...]:

@@ -24,6 +24,8 @@ KINDS = (
 )
 
 NAMED_FRAMES: tuple[tuple[str, bytes], ...] = tuple(
-    (one.name, one.data) for one in builtin(Host.number(1), Host.number(2), ETHERNET) if one.name in KINDS
+    (packet.name, packet.data)
+    for packet in builtin(Host.number(1), Host.number(2), ETHERNET)
+    if packet.name in KINDS
 )
 """Name and bytes of each frame, from the Ethernet header on."""

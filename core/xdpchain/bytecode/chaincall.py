@@ -105,7 +105,7 @@ def main_length(code: bytes) -> int:
 def own_tail_calls(code: bytes) -> bool:
     """Whether a component's main function makes tail calls: such a component has to be `wrapped`."""
     end = main_length(code)
-    return any(at < end and _is_tail_call(one) for at, one in instructions(code))
+    return any(at < end and _is_tail_call(instruction) for at, instruction in instructions(code))
 
 
 @lru_cache(maxsize=64)
@@ -113,7 +113,11 @@ def main_stack(code: bytes, depth: int) -> int:
     """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
     # It leaves out what it optimised away (spills around bpf_fastcall functions), and may not do so again.
     end = main_length(code)
-    touched = (-one.offset for at, one in instructions(code) if at < end and base_register(one) == FRAME)
+    touched = (
+        -instruction.offset
+        for at, instruction in instructions(code)
+        if at < end and base_register(instruction) == FRAME
+    )
     return max(depth, *touched, 0)
 
 
@@ -132,12 +136,12 @@ def woven(code: bytes, depth: int, after: Epilogue) -> tuple[bytes, int]:
     moved = 1 + len(epilogue)
     out = [Instruction(op.STX_DW, FRAME, 1, context, 0)]
     for at in range(end):
-        one = lines[at]
-        if one.code == op.EXIT:
-            one = _jump_by(end - at - 1)
-        elif names_function(one):
-            one = one._replace(immediate=one.immediate + len(epilogue))
-        out.append(one)
+        instruction = lines[at]
+        if instruction.code == op.EXIT:
+            instruction = _jump_by(end - at - 1)
+        elif names_function(instruction):
+            instruction = instruction._replace(immediate=instruction.immediate + len(epilogue))
+        out.append(instruction)
     out += epilogue
     out += lines[end:]
     return encode(out), moved
@@ -267,5 +271,9 @@ def _jump_by(distance: int) -> Instruction:
     return Instruction(op.GOTOL, 0, 0, 0, distance)
 
 
-def _is_tail_call(one: Instruction) -> bool:
-    return (one.code, one.source, one.immediate) == (op.CALL, op.CALL_HELPER, Helper.TAIL_CALL)
+def _is_tail_call(instruction: Instruction) -> bool:
+    return (instruction.code, instruction.source, instruction.immediate) == (
+        op.CALL,
+        op.CALL_HELPER,
+        Helper.TAIL_CALL,
+    )

@@ -247,7 +247,7 @@ class _Search:
         self._calls = calls
         self._places: dict[int, _Places] = {}
         self._live: dict[int, int] = {}
-        places = {one.start: _Places(graph, one) for one in graph.functions}
+        places = {function.start: _Places(graph, function) for function in graph.functions}
         entered: dict[int, int] = {}
         # What a function looks at when it is called depends on those that it calls.
         for _ in range(DEEPEST_CALLS + 1 if calls else 1):
@@ -333,7 +333,7 @@ class _Search:
         if line.code == op.EXIT:
             result = values.get(_RESULT, _COMPUTED)
             if not frames:
-                self._exits[node] = frozenset(_code(one) for one in result)
+                self._exits[node] = frozenset(_code(giver) for giver in result)
                 return ()
             (back, saved), frames = frames[-1], frames[:-1]
             return ((frames, back, self._env(back, dict(saved) | {_RESULT: result})),)
@@ -366,7 +366,7 @@ class _Search:
         def put(place: int, some: Values, *, fresh: bool) -> None:
             values[place] = some
             if fresh and self._live.get(at + (2 if line.code == op.LD_IMM64 else 1), 0) >> place & 1:
-                self._sets.setdefault(node, set()).update((at, _code(one)) for one in some)
+                self._sets.setdefault(node, set()).update((at, _code(giver)) for giver in some)
 
         if line.code == op.CALL:
             for register in range(6):

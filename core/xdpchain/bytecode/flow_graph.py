@@ -51,7 +51,7 @@ class FlowGraph:
 
     def function_at(self, index: int) -> Function:
         """The function that an instruction is in."""
-        return self.functions[bisect_right([one.start for one in self.functions], index) - 1]
+        return self.functions[bisect_right([function.start for function in self.functions], index) - 1]
 
     def successors(self, index: int) -> tuple[int, ...]:
         """The instructions that may come after one, in the same function."""

@@ -112,9 +112,9 @@ def instructions(image: bytes) -> Iterator[tuple[int, Instruction]]:
 def map_references(image: bytes) -> tuple[tuple[int, int], ...]:
     """(instruction index, descriptor) of every map that the code names."""
     return tuple(
-        (index, one.immediate)
-        for index, one in instructions(image)
-        if one.code == op.LD_IMM64 and one.source in (op.IMM_MAP, op.IMM_MAP_VALUE)
+        (index, instruction.immediate)
+        for index, instruction in instructions(image)
+        if instruction.code == op.LD_IMM64 and instruction.source in (op.IMM_MAP, op.IMM_MAP_VALUE)
     )
 
 
@@ -122,15 +122,18 @@ def map_references(image: bytes) -> tuple[tuple[int, int], ...]:
 def function_starts(image: bytes) -> tuple[int, ...]:
     """Where functions begin: at 0, and wherever a call or a function's address points."""
     starts = {0}
-    for index, one in instructions(image):
-        if names_function(one):
-            starts.add(index + one.immediate + 1)
+    for index, instruction in instructions(image):
+        if names_function(instruction):
+            starts.add(index + instruction.immediate + 1)
     return tuple(sorted(starts))
 
 
-def names_function(one: Instruction) -> bool:
+def names_function(instruction: Instruction) -> bool:
     """Whether an instruction calls a function of the same program, or takes its address."""
-    return (one.code, one.source) in ((op.CALL, op.CALL_FUNCTION), (op.LD_IMM64, op.IMM_FUNCTION))
+    return (instruction.code, instruction.source) in (
+        (op.CALL, op.CALL_FUNCTION),
+        (op.LD_IMM64, op.IMM_FUNCTION),
+    )
 
 
 def jump_target(index: int, line: Instruction) -> int:
@@ -148,17 +151,18 @@ def successors(index: int, line: Instruction) -> tuple[int, ...]:
     return (target,) if op.is_goto(line.code) else (index + 1, target)
 
 
-def base_register(one: Instruction) -> int | None:
+def base_register(instruction: Instruction) -> int | None:
     """The register that an instruction's address is relative to."""
-    if one.code & op.CLASS == op.LDX:
-        return one.source
-    return one.target if op.is_store(one.code) else None
+    if instruction.code & op.CLASS == op.LDX:
+        return instruction.source
+    return instruction.target if op.is_store(instruction.code) else None
 
 
 def module_calls(image: bytes) -> bool:
     """Whether the code calls functions of a kernel module, which an image can't carry along."""
     return any(
-        one.code == op.CALL and one.source == op.CALL_KFUNC and one.offset for _, one in instructions(image)
+        instruction.code == op.CALL and instruction.source == op.CALL_KFUNC and instruction.offset
+        for _, instruction in instructions(image)
     )
 
 
@@ -219,12 +223,12 @@ def splice(
     targets = {stub: place for stub, place in zip(stubs, places, strict=False) if place is not None} | kept
     for start, moved in kept.items():
         end = moved + ends[start] - start
-        for index, one in instructions(bytes(body[moved * SIZE : end * SIZE])):
-            if one.code != op.CALL or one.source != op.CALL_FUNCTION:
+        for index, instruction in instructions(bytes(body[moved * SIZE : end * SIZE])):
+            if instruction.code != op.CALL or instruction.source != op.CALL_FUNCTION:
                 continue
-            target = targets.get(start + index + one.immediate + 1)
+            target = targets.get(start + index + instruction.immediate + 1)
             if target is not None:
-                new = one._replace(immediate=target - (moved + index) - 1)
+                new = instruction._replace(immediate=target - (moved + index) - 1)
             else:
                 new = Instruction(op.MOV64_IMM, 0, 0, 0, 0)
             body[(moved + index) * SIZE : (moved + index + 1) * SIZE] = new.encode()

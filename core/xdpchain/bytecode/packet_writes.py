@@ -129,60 +129,60 @@ class _Search:
             if self._left < 0:
                 raise TooLong
             at = pending.pop()
-            one = code.get(at)
-            if one is None:
+            instruction = code.get(at)
+            if instruction is None:
                 continue
-            after = self._step(name, states[at], one, targets.get(at))
-            for place in successors(at, one):
+            after = self._step(name, states[at], instruction, targets.get(at))
+            for place in successors(at, instruction):
                 known = states.get(place)
                 joined = after if known is None else known.join(after)
                 if joined != known:
                     states[place] = joined
                     pending.append(place)
 
-    def _step(self, name: str, state: State, one: Instruction, target: str | None) -> State:
-        kind, operation = one.code & op.CLASS, one.code & op.OPERATION
-        if one.code == op.LD_IMM64:
+    def _step(self, name: str, state: State, instruction: Instruction, target: str | None) -> State:
+        kind, operation = instruction.code & op.CLASS, instruction.code & op.OPERATION
+        if instruction.code == op.LD_IMM64:
             if target is not None:  # a callback
                 self._give(target, (NOTHING, *(Value(OUTSIDE, None),) * 4))
-            return state.put(one.target, NOTHING)
+            return state.put(instruction.target, NOTHING)
         if kind == op.ALU64:
-            return state.put(one.target, _computed(state, one, operation))
+            return state.put(instruction.target, _computed(state, instruction, operation))
         if kind == op.ALU:
-            return state.put(one.target, NOTHING)
+            return state.put(instruction.target, NOTHING)
         if kind == op.LDX:
-            return state.put(one.target, self._loaded(state, one))
+            return state.put(instruction.target, self._loaded(state, instruction))
         if kind in (op.ST, op.STX):
-            return self._stored(state, one)
-        if one.code == op.CALL:
-            return self._called(state, one, target)
-        if one.code == op.EXIT:
+            return self._stored(state, instruction)
+        if instruction.code == op.CALL:
+            return self._called(state, instruction, target)
+        if instruction.code == op.EXIT:
             self._return(name, state.registers[0])
         return state
 
-    def _loaded(self, state: State, one: Instruction) -> Value:
-        source = state.registers[one.source]
-        whole = one.code & op.SIZE == op.DW
+    def _loaded(self, state: State, instruction: Instruction) -> Value:
+        source = state.registers[instruction.source]
+        whole = instruction.code & op.SIZE == op.DW
         value = NOTHING
-        if source.holds & CONTEXT and one.offset in FIELDS:
-            value = value.join(Value(FIELDS[one.offset], None))
+        if source.holds & CONTEXT and instruction.offset in FIELDS:
+            value = value.join(Value(FIELDS[instruction.offset], None))
         if whole and source.holds & FRAME:
             kept = list(state.stack.values())
             if source.at is not None:
-                kept = [state.stack.get(source.at + one.offset, NOTHING)]
+                kept = [state.stack.get(source.at + instruction.offset, NOTHING)]
             for word in kept:
                 value = word if value is NOTHING else value.join(word)
         if whole and source.holds & (FRAME | OUTSIDE) and self._shared:
             value = value.join(Value(self._shared, None))
         return value
 
-    def _stored(self, state: State, one: Instruction) -> State:
-        base = state.registers[one.target]
+    def _stored(self, state: State, instruction: Instruction) -> State:
+        base = state.registers[instruction.target]
         if base.holds & PACKET:
             self._found = True
-        atomic = one.code & (op.CLASS | op.MODE) == op.STX | op.ATOMIC
-        kept = one.code & (op.CLASS | op.SIZE) == op.STX | op.DW and not atomic
-        value = state.registers[one.source] if kept else NOTHING
+        atomic = instruction.code & (op.CLASS | op.MODE) == op.STX | op.ATOMIC
+        kept = instruction.code & (op.CLASS | op.SIZE) == op.STX | op.DW and not atomic
+        value = state.registers[instruction.source] if kept else NOTHING
         if base.holds & OUTSIDE and value.holds:
             self._share(value.holds)
         if base.holds & FRAME:
@@ -191,10 +191,12 @@ class _Search:
                 stack = {at: word.join(value) for at, word in stack.items()}
                 self._share(value.holds)
             else:
-                stack[base.at + one.offset] = value
+                stack[base.at + instruction.offset] = value
             state = State(state.registers, stack)
         # An atomic operation may leave the old value in a register: never a pointer.
-        return state.put(one.source, NOTHING) if atomic and one.immediate & op.FETCH else state
+        return (
+            state.put(instruction.source, NOTHING) if atomic and instruction.immediate & op.FETCH else state
+        )
 
     def _share(self, holds: int) -> None:
         # A frame is another function's to whoever reads it from there.
@@ -203,14 +205,14 @@ class _Search:
             self._shared |= holds
             self._changed = True
 
-    def _called(self, state: State, one: Instruction, target: str | None) -> State:
+    def _called(self, state: State, instruction: Instruction, target: str | None) -> State:
         result, given = NOTHING, state.registers[1:6]
-        known = one.source == 0 and one.immediate not in op.CALLING_BACK
+        known = instruction.source == 0 and instruction.immediate not in op.CALLING_BACK
         if not known and any(value.holds & FRAME for value in given):
             # Somebody else will read our stack. Helpers that call nobody back read bytes, and no pointers.
             for word in state.stack.values():
                 self._share(word.holds)
-        if one.source == op.CALL_FUNCTION and target is not None:
+        if instruction.source == op.CALL_FUNCTION and target is not None:
             self._give(target, tuple(map(_handed, given)))
             result = self._returned.get(target, NOTHING)
         return State((result, *(NOTHING,) * 5, *state.registers[6:]), state.stack)
@@ -229,15 +231,20 @@ def _handed(value: Value) -> Value:
     return value
 
 
-def _computed(state: State, one: Instruction, operation: int) -> Value:
-    register = bool(one.code & op.X)
-    own, other = state.registers[one.target], state.registers[one.source] if register else NOTHING
+def _computed(state: State, instruction: Instruction, operation: int) -> Value:
+    register = bool(instruction.code & op.X)
+    own, other = (
+        state.registers[instruction.target],
+        state.registers[instruction.source] if register else NOTHING,
+    )
     if operation == op.MOV:
         return other if register else NOTHING
     if operation not in (op.ADD, op.SUB):
         return NOTHING
     if not register and own.holds == FRAME and own.at is not None:
-        return Value(FRAME, own.at + (one.immediate if operation == op.ADD else -one.immediate))
+        return Value(
+            FRAME, own.at + (instruction.immediate if operation == op.ADD else -instruction.immediate)
+        )
     if operation == op.SUB and own.holds & (PACKET | END) and other.holds & (PACKET | END):
         return NOTHING  # a length
     holds = own.holds | other.holds

@@ -66,14 +66,14 @@ def traits(code: bytes) -> Traits:
     """What the instructions of a component and its subprograms do."""
     helpers = set()
     functions = ingress = queue = False
-    for _, one in instructions(code):
-        if one.code == op.CALL and one.source == op.CALL_HELPER:
-            helpers.add(one.immediate)
-        elif one.code == op.CALL and one.source == op.CALL_KFUNC:
+    for _, instruction in instructions(code):
+        if instruction.code == op.CALL and instruction.source == op.CALL_HELPER:
+            helpers.add(instruction.immediate)
+        elif instruction.code == op.CALL and instruction.source == op.CALL_KFUNC:
             functions = True
-        elif one.code == op.LDX_W:
-            ingress |= one.offset == CTX_INGRESS
-            queue |= one.offset == CTX_QUEUE
+        elif instruction.code == op.LDX_W:
+            ingress |= instruction.offset == CTX_INGRESS
+            queue |= instruction.offset == CTX_QUEUE
     return Traits(frozenset(helpers), functions, ingress, queue)
 
 

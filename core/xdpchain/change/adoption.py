@@ -104,7 +104,7 @@ def adoption_of(
     runs = _look_into(hook.prog_id)
     names: Iterable[str | None] = (name,)
     if name is None and section is None:
-        names = [one.name for one in source.xdp_programs()] or (None,)
+        names = [program.name for program in source.xdp_programs()] or (None,)
     other: list[str] = []
     refused: KernelRefused | LinkRefused | None = None
     for one in names:
@@ -135,7 +135,7 @@ class _Runs:
     called: frozenset[str]
 
     def find(self, name: str) -> tuple[int, ...]:
-        return tuple(number for number, info in self.maps.items() if _same_name(name, info.name))
+        return tuple(map_id for map_id, info in self.maps.items() if _same_name(name, info.name))
 
 
 def _look_into(program: int) -> _Runs:
@@ -224,16 +224,18 @@ def _load(
     with Object(data, component.name) as opened:
         shape(opened, component, reuse, component.frags, isolated=True)
         constants = tuple(
-            map_key(one)
-            for one in opened.maps()
-            if one.internal and map_key(one).startswith(".rodata") and map_key(one) in reuse
-            if not _holds(reuse[map_key(one)], one.initial_value())
+            map_key(bpf_map)
+            for bpf_map in opened.maps()
+            if bpf_map.internal and map_key(bpf_map).startswith(".rodata") and map_key(bpf_map) in reuse
+            if not _holds(reuse[map_key(bpf_map)], bpf_map.initial_value())
         )
         try:
             opened.load()
         except LoadFailed as error:
             raise explain(error, component, data, reuse, component.frags, label) from error
-        tags = {one.name: bpf.prog_info(one.fd).tag for one in opened.programs() if one.fd >= 0}
+        tags = {
+            program.name: bpf.prog_info(program.fd).tag for program in opened.programs() if program.fd >= 0
+        }
     return tags.pop(component.name), frozenset(tags.values()), constants
 
 

@@ -37,7 +37,7 @@ def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan
     if around is None:
         around = kernel_context(plan.running, plan.candidate)
     plain = lint(plan.candidate, plan.running)
-    of_the_change = tuple(one for one in plan.warnings if one not in plain)
+    of_the_change = tuple(warning for warning in plan.warnings if warning not in plain)
     return replace(plan, warnings=(*lint(plan.candidate, plan.running, around), *of_the_change))
 
 
@@ -46,7 +46,7 @@ def kernel_context(running: Running, candidate: Chain) -> Surroundings:
     candidate redirects; and what slots in shadow do beside their verdict.
     """
     maps = _facts(running, candidate)
-    types = {number: fact.type for number, fact in maps.items()}
+    types = {map_id: fact.type for map_id, fact in maps.items()}
     redirects = candidate.mode is Mode.NATIVE and any(
         redirect_use(slot.component, types) for slot in candidate
     )
@@ -66,20 +66,20 @@ def _effects(component: Component) -> Effects | None:
 def _facts(running: Running, candidate: Chain) -> dict[int, MapFact]:
     old = {ref.id for slot in running.chain or () for ref in slot.component.maps}
     kept = {ref.id for slot in candidate for ref in slot.component.maps}
-    facts = {number: found for number in sorted(old | kept) if (found := _fact(number, old - kept))}
+    facts = {map_id: found for map_id in sorted(old | kept) if (found := _fact(map_id, old - kept))}
     if old - kept:
         pinned = find_pins().maps
         facts |= {n: replace(fact, pinned=True) for n, fact in facts.items() if n in pinned}
     return facts
 
 
-def _fact(number: int, leaving: Iterable[int]) -> MapFact | None:
+def _fact(map_id: int, leaving: Iterable[int]) -> MapFact | None:
     try:
-        with bpf.map_by_id(number) as fd:
+        with bpf.map_by_id(map_id) as fd:
             info = bpf.map_info(fd)
             kind = bpf.map_type_name(info.type)
             targets = device_targets(fd, info) if kind in TO_DEVICES else ()
-            counted = _count(fd, info, kind) if number in leaving else None
+            counted = _count(fd, info, kind) if map_id in leaving else None
     except bpf.BpfError:  # gone meanwhile, or no permission
         return None
     return MapFact(kind, counted, targets)

@@ -185,7 +185,7 @@ def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
         yield "what it does beside its verdict can't be told: its object file is not known"
         return
     if effects.writes:
-        how = ", ".join("stores into them" if one == "stores" else one for one in effects.writes)
+        how = ", ".join("stores into them" if write == "stores" else write for write in effects.writes)
         yield f"it still changes packets ({how}): later slots and whoever gets them see that"
     elif effects.unsure:
         yield "whether it changes packets can't be told: it is too long to be followed"
@@ -203,7 +203,7 @@ def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
 
 def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
     """Whether a slot in force behind this one may redirect."""
-    types = {number: fact.type for number, fact in around.maps.items()}
+    types = {map_id: fact.type for map_id, fact in around.maps.items()}
     for slot in chain.slots[index + 1 :]:
         unknown = slot.component.object is None
         if not (slot.shadow or slot.off) and (unknown or redirect_use(slot.component, types)):
@@ -237,12 +237,12 @@ def _twins(chain: Chain) -> Iterator[Warning]:
                 break
 
 
-def _same_program(one: Component, other: Component) -> bool:
-    if one.name != other.name:
+def _same_program(component: Component, other: Component) -> bool:
+    if component.name != other.name:
         return False
-    if one.object is not None and other.object is not None:
-        return one.object.sha256 == other.object.sha256
-    return one.tag is not None and one.tag == other.tag
+    if component.object is not None and other.object is not None:
+        return component.object.sha256 == other.object.sha256
+    return component.tag is not None and component.tag == other.tag
 
 
 def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
@@ -271,7 +271,7 @@ def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
 def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Iterator[Warning]:
     if chain.mode is not Mode.NATIVE:
         return  # the generic redirect sends by the ordinary transmit path, which every device has
-    types = {number: fact.type for number, fact in around.maps.items()}
+    types = {map_id: fact.type for map_id, fact in around.maps.items()}
     for i, slot in enumerate(chain.slots):
         use = redirect_use(slot.component, types)
         if slot.shadow or slot.off or not use:
@@ -286,11 +286,11 @@ def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Ite
 
 def _targets(i: int, slot: Slot, names: tuple[str, ...], around: Surroundings) -> Iterator[Warning]:
     """The device maps of a running component say where its packets go; of a new one, nothing does."""
-    deaf = {one.ifindex: one.name for one in around.neighbours if _deaf(one)}
+    deaf = {neighbour.ifindex: neighbour.name for neighbour in around.neighbours if _deaf(neighbour)}
     filled = {ref.name: around.maps[ref.id].targets for ref in slot.component.maps if ref.id in around.maps}
     known = {ifindex for name in names for ifindex in filled.get(name, ())}
     if known:
-        here = {one.ifindex for one in around.neighbours}
+        here = {neighbour.ifindex for neighbour in around.neighbours}
         found = [deaf[n] for n in sorted(known & deaf.keys())]
         if found:
             yield Warning(i, f"{slot.name} redirects to {some(found)}: {_NO_XMIT}, packets are lost")
@@ -307,8 +307,8 @@ def _targets(i: int, slot: Slot, names: tuple[str, ...], around: Surroundings) -
 _NO_XMIT = "no ndo-xmit feature"
 
 
-def _deaf(one: Neighbour) -> bool:
-    return one.features is not None and "ndo-xmit" not in one.features
+def _deaf(neighbour: Neighbour) -> bool:
+    return neighbour.features is not None and "ndo-xmit" not in neighbour.features
 
 
 def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warning]:

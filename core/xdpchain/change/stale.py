@@ -54,7 +54,7 @@ def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
     Raises BpffsMissing, PermissionDenied.
     """
     look = cache(all_netns.xdp_programs)
-    found = [judged for one in _candidates(ifindex) if (judged := _judge(one, look))]
+    found = [judged for candidate in _candidates(ifindex) if (judged := _judge(candidate, look))]
     if ifindex is None:
         found += _armed(look)
         why = "the program whose arrays it holds is gone"
@@ -73,7 +73,7 @@ def clean(
         found = stale_pins(ifindex)
         if not dry_run:
             forget_kept(overdue())
-            found = tuple(_remove(one) if one.certain or force else one for one in found)
+            found = tuple(_remove(pins) if pins.certain or force else pins for pins in found)
     return found if ifindex is not None else (*found, *_counters(dry_run))
 
 
@@ -98,14 +98,14 @@ def sweep(ifindex: int, running: int | None) -> None:
     for path in stale_array_pins():
         remove_array_pins(int(path.name))
     with contextlib.suppress(bpffs.BpffsMissing):
-        if any(one.prog_id != running for one in _candidates(ifindex)):
+        if any(candidate.prog_id != running for candidate in _candidates(ifindex)):
             for stale in stale_pins(ifindex):
                 if stale.certain:
                     _remove(stale)
 
 
 def _candidates(ifindex: int | None) -> list[bpffs.DispatchDir]:
-    return [one for one in bpffs.dispatch_dirs() if ifindex in (None, one.ifindex)]
+    return [folder for folder in bpffs.dispatch_dirs() if ifindex in (None, folder.ifindex)]
 
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting]) -> StalePins | None:

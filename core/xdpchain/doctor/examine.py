@@ -58,10 +58,10 @@ def _part(topic: Topic, check: str, look_at: Callable[[], Iterable[Finding]]) ->
 
 def _permissions() -> Iterator[Finding]:
     missing = missing_capabilities()
-    for one in missing:
-        what = f"{one.name} is missing: {one.why}"
+    for capability in missing:
+        what = f"{capability.name} is missing: {capability.why}"
         why = "The terminal program starts read-only, and commands that change something fail"
-        yield error(Topic.PERMISSIONS, "permissions", what, why, one.todo)
+        yield error(Topic.PERMISSIONS, "permissions", what, why, capability.todo)
     if not missing:
         yield ok(Topic.PERMISSIONS, "permissions", "this process may edit chains")
 
@@ -73,13 +73,13 @@ def _interfaces(found: tuple[Running, ...], netns: str | None, named: str | None
     facts = facts_of(found, netns)
     if named is not None and not facts:
         raise NotFound(f"{named} is gone")
-    for one in facts:
-        running = one.running
-        if one.loopback and named is None and not running.hooks:
+    for fact in facts:
+        running = fact.running
+        if fact.loopback and named is None and not running.hooks:
             continue
         for finding in (
             *examine_hook(running, evidence.get(running.interface.ifindex), commands),
             *compare_dispatcher(running, installed, commands),
-            *examine_device(one, commands),
+            *examine_device(fact, commands),
         ):
-            yield replace(finding, interface=one.name)
+            yield replace(finding, interface=fact.name)

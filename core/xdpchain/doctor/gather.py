@@ -35,7 +35,7 @@ def _facts(
     number = link.ifindex
     try:
         channels = netlink.channels(number)
-        offloads = {one.name: Switch(one.on, one.fixed) for one in netlink.offloads(number)}
+        offloads = {offload.name: Switch(offload.on, offload.fixed) for offload in netlink.offloads(number)}
     except XdpChainError:  # it went away, or its driver answers strangely: these facts are not known then
         channels, offloads = None, {}
     master = links.get(link.master) if link.master is not None else None

@@ -242,23 +242,23 @@ def examine_kernel() -> tuple[Finding, ...]:
     )
 
 
-def _tried(one: _Attempt, capable: bool) -> Finding:
+def _tried(attempt: _Attempt, capable: bool) -> Finding:
     try:
-        one.attempt()
+        attempt.attempt()
     except (bpf.BpfError, XdpChainError, OSError, _Lacking) as refused:
         # With all capabilities a refusal is the kernel's policy, and as good as if it lacked the feature.
         if isinstance(refused, PermissionDenied) or (not capable and _denied(refused)):
-            what = f"{one.name}: not tried, it is not permitted"
+            what = f"{attempt.name}: not tried, it is not permitted"
             return info(
                 Topic.KERNEL,
-                one.check,
+                attempt.check,
                 what,
-                one.why,
+                attempt.why,
                 AS_ROOT,
             )
-        what = f"{one.name}: no, {_reason(refused)}"
-        return Finding(one.level, Topic.KERNEL, one.check, what, one.why, one.fix)
-    return ok(Topic.KERNEL, one.check, f"{one.name}: yes")
+        what = f"{attempt.name}: no, {_reason(refused)}"
+        return Finding(attempt.level, Topic.KERNEL, attempt.check, what, attempt.why, attempt.fix)
+    return ok(Topic.KERNEL, attempt.check, f"{attempt.name}: yes")
 
 
 def _linking() -> Iterator[Finding]:

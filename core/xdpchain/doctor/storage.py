@@ -98,10 +98,10 @@ def _stale() -> Iterator[Finding]:
         todo = (isinstance(refused, XdpChainError) and refused.todo) or AS_ROOT
         yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, todo)
         return
-    for one in found:
-        what = f"stale pins in {one.path}: {one.why}"
+    for pins in found:
+        what = f"stale pins in {pins.path}: {pins.why}"
         why = "They keep a dispatcher, its components and their maps in memory"
-        if one.certain:
+        if pins.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
             yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force`, if nobody uses them")

@@ -28,7 +28,7 @@ TOOLS = (
 
 def examine_tools() -> tuple[Finding, ...]:
     """Which tools there are; nothing of this is needed to edit chains."""
-    return (*(_tool(*one) for one in TOOLS), _libxdp())
+    return (*(_tool(*tool) for tool in TOOLS), _libxdp())
 
 
 def _tool(name: str, version: tuple[str, ...], why: str) -> Finding:

@@ -98,7 +98,7 @@ def _same(old: bytes, new: bytes, longest: int) -> int:
 
 
 def _size(found: tuple[Change, ...]) -> int:
-    return sum(len(one.before) + len(one.after) for one in found)
+    return sum(len(change.before) + len(change.after) for change in found)
 
 
 def _changes(before: View, after: View, moved: int, place: int) -> tuple[Change, ...]:

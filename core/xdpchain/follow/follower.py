@@ -128,7 +128,7 @@ class Follower:
             return []
         found = list(self._assembly.add(map(Record.decode, self._tapping.read())))
         if self.verdicts:
-            every, found = found, [one for one in found if self._wanted(one)]
+            every, found = found, [followed for followed in found if self._wanted(followed)]
             self.passed_over += len(every) - len(found)
         if self.count is not None:
             found = found[: self.count - self.followed]  # each CPU may have taken one more

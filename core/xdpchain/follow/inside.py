@@ -171,8 +171,8 @@ def _maker(program: int) -> Author:
     return carried.author if carried else current_author()
 
 
-def _program(number: int, now: Running) -> bpf.Fd:
+def _program(prog_id: int, now: Running) -> bpf.Fd:
     try:
-        return bpf.prog_by_id(number)
+        return bpf.prog_by_id(prog_id)
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"the program that {now.interface} runs can't be held") from error

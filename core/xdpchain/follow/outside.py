@@ -80,7 +80,7 @@ class Outside(Tapping):
             for link in links:
                 held.callback(link.close)
             self.slots = dict(enumerate(slots, 1))
-            self.sites = dict(enumerate((one.sites for one in reasons_of(now)), 1))
+            self.sites = dict(enumerate((reasons.sites for reasons in reasons_of(now)), 1))
             self._held = held.pop_all()
 
     def why_not(self) -> str:
@@ -90,11 +90,11 @@ class Outside(Tapping):
         self._held.close()
 
 
-def _program(number: int) -> bpf.Fd:
+def _program(prog_id: int) -> bpf.Fd:
     try:
-        return bpf.prog_by_id(number)
+        return bpf.prog_by_id(prog_id)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, f"program {number} can't be followed") from error
+        raise bpf.refusal(error, f"program {prog_id} can't be followed") from error
 
 
 def _declared(program: bpf.Fd) -> Function:
@@ -145,13 +145,15 @@ def _attach_all(
                 program.as_fentry(door.program, door.function.name)
             elif name in wanted:
                 program.as_fexit(wanted[name].program, wanted[name].function.name)
-        for one in opened.maps():
-            if one.name in maps:
-                one.set_max_entries(bpf.map_info(maps[one.name]).max_entries)
-                one.reuse(maps[one.name])
-            elif one.internal:
+        for bpf_map in opened.maps():
+            if bpf_map.name in maps:
+                bpf_map.set_max_entries(bpf.map_info(maps[bpf_map.name]).max_entries)
+                bpf_map.reuse(maps[bpf_map.name])
+            elif bpf_map.internal:
                 alone = 0 not in aims
-                one.set_initial_value(struct.pack("=iIII", place.ifindex, place.netns, filter.needs, alone))
+                bpf_map.set_initial_value(
+                    struct.pack("=iIII", place.ifindex, place.netns, filter.needs, alone)
+                )
         try:
             opened.load()
             enter = held.enter_context(_with_filter(programs[ENTER], door, filter))
@@ -173,11 +175,11 @@ def _with_filter(loaded: ObjectProgram, door: _Aim, filter: Filter) -> bpf.Fd:
     code, functions = loaded.instructions(), loaded.func_info()
     types = bpf.prog_info(loaded.fd).btf_id
     btf = Btf.parse(bpf.btf_raw(types))
-    names = {btf.type(number).name: at for at, number in functions}
+    names = {btf.type(type_id).name: at for at, type_id in functions}
     others = [at for at, _ in functions if at not in (0, names[FILTER])]
     linked = instructions.splice(code, (names[FILTER],), (filter.instructions,), others)
     numbers = dict(functions)
-    records = [(linked.kept[at], number) for at, number in functions if at in linked.kept]
+    records = [(linked.kept[at], type_id) for at, type_id in functions if at in linked.kept]
     records.append((linked.starts[0] or 0, numbers[names[FILTER]]))
     with bpf.btf_by_id(types) as btf_fd:
         load = partial(

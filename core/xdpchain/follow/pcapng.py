@@ -90,16 +90,16 @@ def code_name(code: int) -> str:
 
 def _changed(step: Step) -> Iterable[str]:
     yield from map(_change, step.changes)
-    if step.resized and not any(len(one.before) != len(one.after) for one in step.changes):
+    if step.resized and not any(len(change.before) != len(change.after) for change in step.changes):
         yield f"{step.resized:+d} bytes"
 
 
-def _change(one: Change) -> str:
-    if not one.before:
-        return f"added at {one.at_after}: {one.after.hex()}"
-    if not one.after:
-        return f"removed at {one.at}: {one.before.hex()}"
-    return f"at {one.at_after}: {one.before.hex()} -> {one.after.hex()}"
+def _change(change: Change) -> str:
+    if not change.before:
+        return f"added at {change.at_after}: {change.after.hex()}"
+    if not change.after:
+        return f"removed at {change.at}: {change.before.hex()}"
+    return f"at {change.at_after}: {change.before.hex()} -> {change.after.hex()}"
 
 
 def _packet(interface: int, at: int, view: View, options: Sequence[Option]) -> bytes:

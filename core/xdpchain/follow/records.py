@@ -94,23 +94,23 @@ class Assembly:
         first, *between, last = records
         assert first.view is not None
         view, steps = first.view, []
-        for one in between:
-            assert one.view is not None
-            key, name = self.slots.get(one.stage, ("", f"slot {one.stage - 1}"))
+        for record in between:
+            assert record.view is not None
+            key, name = self.slots.get(record.stage, ("", f"slot {record.stage - 1}"))
             steps.append(
                 Step(
                     key,
                     name,
-                    one.code,
-                    one.ns,
-                    one.view,
-                    one.moved,
-                    changes(view, one.view, one.moved),
-                    one.view.length - view.length,
-                    self._site(one),
+                    record.code,
+                    record.ns,
+                    record.view,
+                    record.moved,
+                    changes(view, record.view, record.moved),
+                    record.view.length - view.length,
+                    self._site(record),
                 )
             )
-            view = one.view
+            view = record.view
         self._number += 1
         return Followed(
             self._number,

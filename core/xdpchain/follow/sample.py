@@ -68,11 +68,11 @@ def _followed(running: Running, stop: threading.Event) -> Supply:
     with follow(running, count=MOST, rate=RATE, lock_timeout=LOCK_SECONDS) as follower:
         deadline = time.monotonic() + SECONDS
         while not follower.ended and time.monotonic() < deadline and not stop.wait(POLL):
-            for one in follower.poll():
+            for followed in follower.poll():
                 # Programs look at a packet's length more often than at what it carries.
-                whole = one.entry.head.ljust(one.entry.length, b"\0")
-                packets.append(Packet(describe(one.entry.head, layer), whole))
-    cut = any(len(one.data) > HEAD for one in packets)
+                whole = followed.entry.head.ljust(followed.entry.length, b"\0")
+                packets.append(Packet(describe(followed.entry.head, layer), whole))
+    cut = any(len(packet.data) > HEAD for packet in packets)
     return Supply(tuple(packets), (CUT,) if cut else ())
 
 
@@ -84,4 +84,4 @@ def _received(running: Running, stop: threading.Event) -> Supply:
             frames = list(islice(came, MOST))
     except OSError as error:
         raise bpf.refusal(error, f"packets of {interface} can't be sampled") from error
-    return Supply(tuple(Packet(describe(one, layer), one) for one in frames), (AS_THE_STACK_SEES,))
+    return Supply(tuple(Packet(describe(frame, layer), frame) for frame in frames), (AS_THE_STACK_SEES,))

@@ -108,7 +108,7 @@ def compile_component(
             raise explain(error, component, data, reuse, frags, label) from error
         program = main_program(opened, component)
         info = bpf.prog_info(program.fd)
-        maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
+        maps = {map_key(bpf_map): bpf.Fd(os.dup(bpf_map.fd)) for bpf_map in opened.maps() if bpf_map.fd >= 0}
         try:
             if instructions.module_calls(program.instructions()):
                 raise LinkRefused(
@@ -137,7 +137,7 @@ def compile_component(
 def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableProgram:
     """The linkable form of a program that was loaded. Raises BpfError, LinkRefused."""
     info, code = bpf.prog_info(program.fd), program.instructions()
-    names = {one.fd: map_key(one) for one in opened.maps()}
+    names = {bpf_map.fd: map_key(bpf_map) for bpf_map in opened.maps()}
     functions = program.func_info()
     places = type_id_places(opened.data, functions)
     if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
@@ -173,11 +173,13 @@ def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:
     return found
 
 
-def map_key(one: ObjectMap) -> str:
+def map_key(bpf_map: ObjectMap) -> str:
     """A map's name in its object; of a data section's only the section, for libbpf puts the object's name
     before it.
     """
-    return one.name[one.name.index(".") :] if one.internal and "." in one.name else one.name
+    return (
+        bpf_map.name[bpf_map.name.index(".") :] if bpf_map.internal and "." in bpf_map.name else bpf_map.name
+    )
 
 
 def rehearse_load(
@@ -253,51 +255,55 @@ def shape(
         main.as_freplace(target.dispatcher, target.function)
     pins: list[tuple[str, str]] = []
     entries = dict(component.map_entries)
-    unknown = {one.name for one in component.shares} - {map_key(one) for one in opened.maps()}
+    unknown = {share.name for share in component.shares} - {map_key(bpf_map) for bpf_map in opened.maps()}
     if unknown:
         raise NotFound(f"{component.name} has no map {min(unknown)!r} to share")
-    for one in opened.maps():
-        name, path = map_key(one), _pin_path(one, component)
-        one.set_pin_path(None)
-        if one.type == bpf.MapType.STRUCT_OPS or (
-            one.type == bpf.MapType.PROG_ARRAY and name not in component.uses
+    for bpf_map in opened.maps():
+        name, path = map_key(bpf_map), _pin_path(bpf_map, component)
+        bpf_map.set_pin_path(None)
+        if bpf_map.type == bpf.MapType.STRUCT_OPS or (
+            bpf_map.type == bpf.MapType.PROG_ARRAY and name not in component.uses
         ):
             # libbpf would fill it with programs that are not wanted here; libbpf 1.1 crashes where programs
             # that a map of struct_ops names are not loaded.
-            one.leave_out()
+            bpf_map.leave_out()
             continue
         if name in entries:
-            one.set_max_entries(entries[name])
+            bpf_map.set_max_entries(entries[name])
         if name in reuse:
-            _check_shape(component, one, reuse[name])
-            one.reuse(reuse[name])
+            _check_shape(component, bpf_map, reuse[name])
+            bpf_map.reuse(reuse[name])
         elif path:
             try:
                 with pinned_map(path) as pinned:
-                    _check_shape(component, one, pinned, path)
+                    _check_shape(component, bpf_map, pinned, path)
                     with clone_map(pinned)[0] if isolated else pinned.duplicate() as shared:
-                        one.reuse(shared)
+                        bpf_map.reuse(shared)
             except bpf.BpfError as error:
                 if error.errno != errno.ENOENT:
                     raise bpf.refusal(error, f"the pinned map {path} can't be opened") from error
                 pins.append((name, path))
-        if one.internal and name not in reuse and any(value.section == name for value in component.globals):
-            one.set_initial_value(patched(name, one.initial_value(), component.globals))
+        if (
+            bpf_map.internal
+            and name not in reuse
+            and any(value.section == name for value in component.globals)
+        ):
+            bpf_map.set_initial_value(patched(name, bpf_map.initial_value(), component.globals))
     return pins
 
 
-def _pin_path(one: ObjectMap, component: Component) -> str | None:
+def _pin_path(bpf_map: ObjectMap, component: Component) -> str | None:
     """Where the object wants this map pinned; libbpf takes /sys/fs/bpf for the directory, wherever the
     mount is.
     """
-    if one.pin_path is None:
+    if bpf_map.pin_path is None:
         return None
     root = Path(component.pin_root) if component.pin_root else bpffs.find()
-    return str(root / Path(one.pin_path).name)
+    return str(root / Path(bpf_map.pin_path).name)
 
 
 def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: str = "") -> None:
-    theirs = next((one.theirs for one in component.shares if one.name == map_key(wanted)), "")
+    theirs = next((share.theirs for share in component.shares if share.name == map_key(wanted)), "")
     info = bpf.map_info(running)
     has = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
     # The kernel sets BPF_F_RDONLY_PROG on devmaps by itself (0cdbb4b09a06), libbpf frozen sections' flags
@@ -379,7 +385,9 @@ def libbpf_reason(messages: str) -> str:
 
 def _before_the_verifier(reason: str, data: bytes) -> str:
     unsized = re.match(r"map '([^']+)': failed to create", reason)
-    if unsized and any(one.name == unsized[1] and not one.max_entries for one in ObjectFile.parse(data).maps):
+    if unsized and any(
+        bpf_map.name == unsized[1] and not bpf_map.max_entries for bpf_map in ObjectFile.parse(data).maps
+    ):
         return f"The object leaves its size to the load: --map-entries {unsized[1]}=N"
     if "extern" in reason:
         return "This kernel lacks that symbol: load the module that has it, or declare it __weak and test it"

@@ -144,7 +144,11 @@ def counters_for(
     that a program addresses directly, or else the number of CPUs.
     """
     size = layout.stride * possible_cpus() // elements
-    kept = next((one.map_id for one in counting.current if one.layout == layout), None) if counting else None
+    kept = (
+        next((source.map_id for source in counting.current if source.layout == layout), None)
+        if counting
+        else None
+    )
     if kept is not None:
         try:
             fd = held.enter_context(bpf.map_by_id(kept))
@@ -178,8 +182,8 @@ def describe(
         counting = _folded(before)
         others = tuple(one for one in counting.sources if one.map_id != own.map_id)
         counting = replace(counting, own=own.map_id, sources=(source, *others))
-        for one in others:
-            with bpf.map_by_id(one.map_id) as fd:
+        for other in others:
+            with bpf.map_by_id(other.map_id) as fd:
                 bpf.prog_bind_map(program, fd)
     blob = held.enter_context(blobs.make(COUNTS, counting.encode()))
     bpf.prog_bind_map(program, blob)
@@ -218,11 +222,11 @@ def read_counting(carried: Manifest, map_ids: Sequence[int], carrier: str) -> Co
         counting = blobs.decoded(carried.counts_map, Counting.decode, MOST_NOTED)
     # What ran in its place meanwhile, and counted elsewhere: bound after the manifest.
     later = []
-    for number in reversed(map_ids):
-        with bpf.map_by_id(number) as fd:
+    for map_id in reversed(map_ids):
+        with bpf.map_by_id(map_id) as fd:
             name = bpf.map_info(fd).name
-        if name == COUNTS and number != carried.counts_map:
-            later.append(blobs.decoded(number, Counting.decode, MOST_NOTED))
+        if name == COUNTS and map_id != carried.counts_map:
+            later.append(blobs.decoded(map_id, Counting.decode, MOST_NOTED))
         if name == carrier:
             break
     return counting.joined(later)

@@ -157,7 +157,9 @@ class ExtensionLoader:
             except LoadFailed as error:
                 raise _refused(error, component, data, reuse, target) from error
             program = main_program(opened, component)
-            maps = {map_key(one): bpf.Fd(os.dup(one.fd)) for one in opened.maps() if one.fd >= 0}
+            maps = {
+                map_key(bpf_map): bpf.Fd(os.dup(bpf_map.fd)) for bpf_map in opened.maps() if bpf_map.fd >= 0
+            }
             for fd in maps.values():
                 self._held.callback(fd.close)
             unit = unit_of(opened, program, frags=component.frags)
@@ -198,8 +200,8 @@ class ExtensionLoader:
         extension.counters, extension.form = counters, loaded.form
         try:
             # libbpf binds maps that no instruction names, as those with a program's constants.
-            for number in set(bpf.prog_map_ids(plain)) - set(bpf.prog_map_ids(extension.program)):
-                with bpf.map_by_id(number) as fd:
+            for map_id in set(bpf.prog_map_ids(plain)) - set(bpf.prog_map_ids(extension.program)):
+                with bpf.map_by_id(map_id) as fd:
                     bpf.prog_bind_map(extension.program, fd)
         except bpf.BpfError as error:
             raise bpf.refusal(error, f"the maps of {slot.name} can't be kept") from error

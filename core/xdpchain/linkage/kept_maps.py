@@ -54,8 +54,12 @@ def kept_maps() -> tuple[KeptMap, ...]:
             names = directory.names()
     except (XdpChainError, OSError):
         return ()
-    found = [_kept(one) for name in names if (one := _NAME.fullmatch(name))]
-    return tuple(sorted(found, key=lambda one: (-one.since, one.ifindex, one.inode, one.map_id)))
+    found = [_kept(match) for name in names if (match := _NAME.fullmatch(name))]
+    return tuple(
+        sorted(
+            found, key=lambda kept_map: (-kept_map.since, kept_map.ifindex, kept_map.inode, kept_map.map_id)
+        )
+    )
 
 
 def _kept(pin: re.Match[str]) -> KeptMap:
@@ -95,12 +99,12 @@ def keep_maps(where: Interface, slots: Iterable[Slot]) -> None:
 def overdue() -> tuple[KeptMap, ...]:
     """Those that are kept for too long, or beyond the number."""
     found, now = kept_maps(), boot_clock()
-    return tuple(one for i, one in enumerate(found) if i >= MOST or now - one.since > LONGEST)
+    return tuple(kept_map for i, kept_map in enumerate(found) if i >= MOST or now - kept_map.since > LONGEST)
 
 
 def forget_kept(gone: Collection[KeptMap] | Collection[int]) -> None:
     """Keep these no longer; or those with these map ids, for a chain has them."""
-    names = [one.pin for one in kept_maps() if one in gone or one.map_id in gone]
+    names = [bpf_map.pin for bpf_map in kept_maps() if bpf_map in gone or bpf_map.map_id in gone]
     # What can't be removed now is overdue some day, and tried again.
     with contextlib.suppress(XdpChainError, FileNotFoundError, PermissionError):
         if names:

@@ -96,16 +96,16 @@ class _Gathering:
             return {ref.name: self._copy(ref.id, maps[ref.name]) for ref in component.maps}
         return maps
 
-    def _copy(self, number: int, fd: bpf.Fd) -> bpf.Fd:
-        if number not in self._copies:
+    def _copy(self, map_id: int, fd: bpf.Fd) -> bpf.Fd:
+        if map_id not in self._copies:
             try:
                 copy, whole = clone_map(fd)
             except bpf.BpfError as error:
                 raise bpf.refusal(error, "a map can't be copied for a trial") from error
-            self._copies[number] = self._held.enter_context(copy)
+            self._copies[map_id] = self._held.enter_context(copy)
             if not whole:
-                self._partial.add(number)
-        return self._copies[number]
+                self._partial.add(map_id)
+        return self._copies[map_id]
 
     def _unit(self, component: Component) -> LinkableProgram | None:
         if component.unit_map is None:
@@ -181,11 +181,11 @@ def shared_maps(component: Component, maps_of: Mapping[str, Mapping[str, bpf.Fd]
     """
     kept = {ref.name for ref in component.maps}
     found = {}
-    for one in component.shares:
-        if one.slot in maps_of and one.theirs in maps_of[one.slot]:
-            found[one.name] = maps_of[one.slot][one.theirs]
-        elif one.name not in kept:
-            raise NotFound(f"{component.name} can't use the map {one.theirs}", "its owner does not have it")
+    for share in component.shares:
+        if share.slot in maps_of and share.theirs in maps_of[share.slot]:
+            found[share.name] = maps_of[share.slot][share.theirs]
+        elif share.name not in kept:
+            raise NotFound(f"{component.name} can't use the map {share.theirs}", "its owner does not have it")
     return found
 
 

@@ -110,7 +110,7 @@ class Described:
     def _functions(self, threaded: Threaded) -> dict[int, int]:
         """The types of a program's functions by index, in order."""
         labels = threaded.assembled.labels
-        placed = {labels[name]: number for name, number in self.functions.items() if name in labels}
+        placed = {labels[name]: type_id for name, type_id in self.functions.items() if name in labels}
         return dict(sorted((placed | {0: self.functions["main"]}).items()))
 
     def _lines(self, threaded: Threaded) -> list[LineRecord]:

@@ -27,8 +27,8 @@ def ring_of(running: Running) -> bpf.Fd | None:
     if running.dispatcher is None:
         return None
     with bpf.prog_by_id(running.dispatcher.id) as program:
-        for number in bpf.prog_map_ids(program):
-            fd = bpf.map_by_id(number)
+        for map_id in bpf.prog_map_ids(program):
+            fd = bpf.map_by_id(map_id)
             if bpf.map_info(fd).name.startswith(VIOLATIONS[:15]):
                 return fd
             fd.close()

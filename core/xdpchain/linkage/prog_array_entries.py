@@ -72,10 +72,10 @@ def read_table(arrays: Sequence[bpf.Fd], programs: Mapping[int, int]) -> tuple[t
         rows = [program_in(array, row) for row in range(CODES)]
         if program_in(array, NEXT) is None:
             return None
-        strange = next((one for one in rows if one is not None and one not in places), None)
+        strange = next((row for row in rows if row is not None and row not in places), None)
         if strange is not None:
             raise InvalidInput(f"a program array leads to program {strange}, which is none of its slots")
-        table.append(tuple(RETURN if one is None else places[one] for one in rows))
+        table.append(tuple(RETURN if row is None else places[row] for row in rows))
     return tuple(table)
 
 

@@ -125,7 +125,7 @@ def _kit(name: str) -> _Kit:
     compiled = compile_component(Component("functions"), shipped.read(name), {})
     compiled.close()
     btf = Btf.parse(compiled.unit.btf)
-    return _Kit(compiled.unit, {btf.type(number).name: at for at, number in compiled.unit.functions})
+    return _Kit(compiled.unit, {btf.type(type_id).name: at for at, type_id in compiled.unit.functions})
 
 
 @cache
@@ -184,7 +184,7 @@ class _Linking:
         if not self._chain.counters:
             return
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
-        possible = [one.kinds() for one in self._exits]
+        possible = [exits.kinds() for exits in self._exits]
         sites = [
             (sites_name(part.unit) if sited else "", one)
             for part, one in zip(self._parts, possible, strict=True)
@@ -294,8 +294,8 @@ class _Linking:
             shift, strings = next(shifts) if unit.btf else (0, 0)
             moved[owner] = shift
             lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
-            records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
-        records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
+            records |= {(owner, at): type_id + shift for at, type_id in unit.functions[1:]}
+        records |= {(i, 0): type_id for i, type_id in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
         return Described(merged.data, records, lines, moved)
 

@@ -172,10 +172,10 @@ def _image(part: Part, after: Epilogue) -> _Image:
         code, moved = woven(code, unit.stack[0] if unit.stack else 0, after)
     except InvalidInput as error:
         raise _too_deep(part, str(error)) from error
-    functions = tuple((at and at + moved, number) for at, number in unit.functions)
+    functions = tuple((at and at + moved, type_id) for at, type_id in unit.functions)
     end = main_length(unit.instructions)
     lines = tuple(
-        one._replace(insn=one.insn and one.insn + (1 if one.insn < end else moved)) for one in unit.lines
+        line._replace(insn=line.insn and line.insn + (1 if line.insn < end else moved)) for line in unit.lines
     )
     return _Image(code, unit.btf if functions else b"", functions, lines if functions else ())
 
@@ -196,7 +196,7 @@ def _wrapped(part: Part, after: Epilogue) -> _Image:
     shift = merged.shifts[1] if part.unit.functions else 0
     whole, start = wrapped(part.unit.image(part.maps, shift), after)
     if part.unit.functions:
-        others = [number + shift for _, number in part.unit.functions[1:]]
+        others = [type_id + shift for _, type_id in part.unit.functions[1:]]
     else:
         others = list(merged.functions[1:])
     numbers = [merged.functions[0], *others]
@@ -204,7 +204,7 @@ def _wrapped(part: Part, after: Epilogue) -> _Image:
     functions = ((0, main), *placed)
     lines: tuple[LineRecord, ...] = ()
     if part.unit.functions and part.unit.lines:
-        shifted = [one.moved(start, merged.strings[1]) for one in part.unit.lines]
+        shifted = [line.moved(start, merged.strings[1]) for line in part.unit.lines]
         lines = complete_lines(shifted, (at for at, _ in functions))
     return _Image(whole, merged.data, functions, lines)
 

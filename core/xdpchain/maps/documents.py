@@ -24,9 +24,9 @@ def entry_document(entry: Entry) -> dict[str, Any]:
     return made
 
 
-def summary_document(one: MapSummary) -> dict[str, Any]:
+def summary_document(summary: MapSummary) -> dict[str, Any]:
     """An element of ``maps --json``."""
-    shape = one.shape
+    shape = summary.shape
     return {
         "name": shape.name,
         "id": shape.id,
@@ -36,10 +36,10 @@ def summary_document(one: MapSummary) -> dict[str, Any]:
         "max_entries": shape.max_entries,
         "flags": shape.flags,
         "frozen": shape.frozen,
-        "entries": one.entries,
-        "complete": one.complete,
-        "pins": list(one.pins),
-        "users": list(one.users),
+        "entries": summary.entries,
+        "complete": summary.complete,
+        "pins": list(summary.pins),
+        "users": list(summary.users),
         "not_browsable": shape.closed or None,
         "read_only": shape.locked or None,
     }

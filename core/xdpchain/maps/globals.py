@@ -62,14 +62,14 @@ def globals_of(source: ObjectFile, program: str | None = None) -> tuple[GlobalVa
     used = None if program is None else set(source.program(program).maps)
     elf = Elf.parse(source.data) if source.variables else None
     found = []
-    for one in source.variables:
-        if used is not None and one.section not in used:
+    for variable in source.variables:
+        if used is not None and variable.section not in used:
             continue
-        section = elf.section(one.section) if elf else None
+        section = elf.section(variable.section) if elf else None
         data = bytes(section.data) if section is not None else b""
-        initial = data[one.offset : one.offset + one.size].ljust(one.size, b"\0")
-        layout = layout_of(source.btf, one.type_id, one.size)
-        found.append(GlobalVariable(one.name, one.section, one.offset, layout, initial))
+        initial = data[variable.offset : variable.offset + variable.size].ljust(variable.size, b"\0")
+        layout = layout_of(source.btf, variable.type_id, variable.size)
+        found.append(GlobalVariable(variable.name, variable.section, variable.offset, layout, initial))
     return tuple(found)
 
 
@@ -82,8 +82,10 @@ def with_globals(
 
     Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable given twice).
     """
-    variables = {one.name: one for one in globals_of(source, None if shared else component.name)}
-    made: dict[str, GlobalValue] = {one.name: one for one in component.globals}
+    variables = {
+        variable.name: variable for variable in globals_of(source, None if shared else component.name)
+    }
+    made: dict[str, GlobalValue] = {variable.name: variable for variable in component.globals}
     seen = set()
     for text in given:
         name, value = variable_named(text)
@@ -111,9 +113,9 @@ def variable_named(text: str) -> tuple[str, str]:
 def patched(section: str, initial: bytes, values: Iterable[GlobalValue]) -> bytes:
     """A section's bytes with the values that were given for it. Raises InvalidInput where it is too small."""
     made = bytearray(initial)
-    for one in values:
-        if one.section == section:
-            if one.offset + len(one.data) > len(made):
-                raise InvalidInput(f"{one.name} lies outside of {section}", f"it has {len(made)} bytes")
-            made[one.offset : one.offset + len(one.data)] = one.data
+    for value in values:
+        if value.section == section:
+            if value.offset + len(value.data) > len(made):
+                raise InvalidInput(f"{value.name} lies outside of {section}", f"it has {len(made)} bytes")
+            made[value.offset : value.offset + len(value.data)] = value.data
     return bytes(made)

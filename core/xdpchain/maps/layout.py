@@ -154,7 +154,7 @@ def declared_types(btf: Btf | None, name: str) -> tuple[int, int]:
         for variable, _ in btf.variables(section):
             definition = btf.resolve(variable.type_id)
             if variable.name == name and isinstance(definition, types.Struct):
-                found = {one.name: btf.resolve(one.type_id) for one in definition.members}
+                found = {member.name: btf.resolve(member.type_id) for member in definition.members}
                 key, value = (
                     one.target if isinstance(one, types.Pointer) else 0
                     for one in (found.get("key"), found.get("value"))
@@ -244,16 +244,16 @@ class _Compiler:
             return Opaque(size), 1
         return Sequence(made, one.count, size), 1 + one.count * weight
 
-    def _record(self, one: types.Composite, depth: int) -> tuple[Layout, int]:
+    def _record(self, composite: types.Composite, depth: int) -> tuple[Layout, int]:
         fields: list[Field] = []
         weight = 1
-        for i, member in enumerate(one.members):
+        for i, member in enumerate(composite.members):
             made, parts = self.layout(member.type_id, depth + 1)
             weight += parts
             if weight > MOST_PARTS:
-                return Opaque(one.size), 1
-            if member.bit_offset + (member.bit_size or 8 * made.size) > 8 * one.size:
-                raise BtfError(f"member {member.name!r} of type {one.id} lies outside of it")
+                return Opaque(composite.size), 1
+            if member.bit_offset + (member.bit_size or 8 * made.size) > 8 * composite.size:
+                raise BtfError(f"member {member.name!r} of type {composite.id} lies outside of it")
             if not member.name and isinstance(made, Record):
                 fields += [replace(inner, at=inner.at + member.bit_offset) for inner in made.fields]
             elif member.name:  # a bitfield without a name is padding
@@ -264,21 +264,21 @@ class _Compiler:
                     signed = made.form in (Form.SIGNED, Form.BOOL)
                     made = replace(made, form=made.form if signed else Form.UNSIGNED)
                 elif bits is not None or member.bit_offset % 8:
-                    raise BtfError(f"member {member.name!r} of type {one.id} is no bitfield")
+                    raise BtfError(f"member {member.name!r} of type {composite.id} is no bitfield")
                 fields.append(Field(member.name, member.bit_offset, made, bits))
             elif not member.bit_size:
                 fields.append(Field(f"_{i}", member.bit_offset, made))
-        return Record(_distinct(fields), one.size), weight
+        return Record(_distinct(fields), composite.size), weight
 
-    def _section(self, one: types.DataSection, depth: int) -> tuple[Layout, int]:
+    def _section(self, section: types.DataSection, depth: int) -> tuple[Layout, int]:
         fields: list[Field] = []
         weight = 1
-        for variable, placement in self._btf.variables(one):
+        for variable, placement in self._btf.variables(section):
             made, parts = self.layout(variable.type_id, depth + 1)
             weight += parts
-            if made.size == placement.size and placement.offset + placement.size <= one.size:
+            if made.size == placement.size and placement.offset + placement.size <= section.size:
                 fields.append(Field(variable.name, 8 * placement.offset, made))
-        return Record(_distinct(fields), one.size), weight
+        return Record(_distinct(fields), section.size), weight
 
 
 def _is_char(one: types.Int) -> bool:
@@ -289,10 +289,10 @@ def _distinct(fields: list[Field]) -> tuple[Field, ...]:
     """Every name once: BTF may repeat one where C would not."""
     seen: set[str] = set()
     made = []
-    for one in fields:
-        name = one.name
+    for field in fields:
+        name = field.name
         while name in seen:
-            name += f"@{one.at}"
+            name += f"@{field.at}"
         seen.add(name)
-        made.append(one if name == one.name else replace(one, name=name))
+        made.append(field if name == field.name else replace(field, name=name))
     return tuple(made)

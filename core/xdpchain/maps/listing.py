@@ -49,9 +49,9 @@ def map_refs(running: Running, slot: int | None = None) -> tuple[MapRef, ...]:
     refs = []
     try:
         with bpf.prog_by_id(running.hook.prog_id) as program:
-            for number in bpf.prog_map_ids(program):
-                with bpf.map_by_id(number) as fd:
-                    refs.append(MapRef(bpf.map_info(fd).name, number))
+            for map_id in bpf.prog_map_ids(program):
+                with bpf.map_by_id(map_id) as fd:
+                    refs.append(MapRef(bpf.map_info(fd).name, map_id))
     except OSError as error:
         raise bpf.refusal(error, f"the maps of {running.hook.name} can't be read") from error
     return tuple(refs)
@@ -135,14 +135,14 @@ def _users(running: Running, slot: int | None, ids: set[int]) -> dict[int, list[
                 if ref.id in ids:
                     users.setdefault(ref.id, []).append(f"slot {i} ({one.name})")
     try:
-        for number in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
-            if number in own:
+        for prog_id in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
+            if prog_id in own:
                 continue
             try:
-                with bpf.prog_by_id(number) as program:
+                with bpf.prog_by_id(prog_id) as program:
                     for used in ids.intersection(bpf.prog_map_ids(program)):
                         name = bpf.prog_info(program).name
-                        users.setdefault(used, []).append(f"program {number} ({name})")
+                        users.setdefault(used, []).append(f"program {prog_id} ({name})")
             except OSError:  # gone meanwhile
                 continue
     except (OSError, XdpChainError):

@@ -546,27 +546,27 @@ def _room(shape: Shape) -> int:
 
 
 @lru_cache(maxsize=64)
-def btf_of(number: int) -> Btf | None:
+def btf_of(btf_id: int) -> Btf | None:
     """BTF by its id: ids are given once, and types never change."""
     try:
-        btf = Btf.parse(bpf.btf_raw(number))
+        btf = Btf.parse(bpf.btf_raw(btf_id))
         btf.check()
     except (OSError, BtfError):
         return None
     return btf
 
 
-def _program_name(number: Plain | None) -> str:
+def _program_name(prog_id: Plain | None) -> str:
     try:
-        with bpf.prog_by_id(int(str(number))) as program:
+        with bpf.prog_by_id(int(str(prog_id))) as program:
             return bpf.prog_info(program).name
     except OSError:
         return "gone"
 
 
-def _map_name(number: Plain) -> str:
+def _map_name(map_id: Plain) -> str:
     try:
-        with bpf.map_by_id(int(str(number))) as fd:
+        with bpf.map_by_id(int(str(map_id))) as fd:
             return bpf.map_info(fd).name
     except OSError:
         return "gone"

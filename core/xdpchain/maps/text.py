@@ -58,9 +58,9 @@ class _Lazy:
                 return str(value)
             if isinstance(layout, Record) and isinstance(value, dict):
                 inner: list[tuple[Layout | None, Plain]] = [(None, "{")]
-                for i, one in enumerate(layout.fields):
-                    inner.append((None, f"{', ' if i else ''}{one.name}="))
-                    inner.append((one.layout, value[one.name]))
+                for i, field in enumerate(layout.fields):
+                    inner.append((None, f"{', ' if i else ''}{field.name}="))
+                    inner.append((field.layout, value[field.name]))
                 self._todo += reversed([*inner, (None, "}")])
             elif isinstance(layout, Sequence) and isinstance(value, list):
                 self._todo.append((None, "]"))
@@ -165,7 +165,7 @@ class _Reader:
             if found is None:
                 raise InvalidInput(
                     f"there is no member {name!r}" if name else f"{self._text!r} can't be read",
-                    todo="It has " + ", ".join(one.name for one in layout.fields[:12]),
+                    todo="It has " + ", ".join(field.name for field in layout.fields[:12]),
                 )
             self._take("=")
             made[name] = self.value(found.layout)

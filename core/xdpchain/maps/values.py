@@ -39,7 +39,7 @@ def decode(layout: Layout, raw: bytes) -> Plain:
             step = layout.element.size
             return [decode(layout.element, raw[i * step : (i + 1) * step]) for i in range(layout.count)]
         case Record():
-            return {one.name: _field(one, raw[: layout.size]) for one in layout.fields}
+            return {field.name: _field(field, raw[: layout.size]) for field in layout.fields}
         case Prefix():
             length = int.from_bytes(raw[:4], sys.byteorder)
             return f"{ipaddress.ip_address(bytes(raw[4 : layout.size]))}/{length}"
@@ -137,11 +137,11 @@ def _text(raw: bytes) -> Plain:
     return text.decode("ascii")
 
 
-def _field(one: Field, raw: bytes) -> Plain:
-    if one.bits is not None and isinstance(one.layout, Number):
-        return _number(one.layout, raw, one.bits, _low(one.at, one.bits, len(raw)))
-    start = one.at // 8
-    return decode(one.layout, raw[start : start + one.layout.size])
+def _field(field: Field, raw: bytes) -> Plain:
+    if field.bits is not None and isinstance(field.layout, Number):
+        return _number(field.layout, raw, field.bits, _low(field.at, field.bits, len(raw)))
+    start = field.at // 8
+    return decode(field.layout, raw[start : start + field.layout.size])
 
 
 # -- encoding -----------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def _write(
 
 
 def _write_field(
-    one: Field,
+    field: Field,
     value: Plain,
     made: bytearray,
     at: int,
@@ -188,18 +188,18 @@ def _write_field(
     path: str,
     changes: list[tuple[int, int, str]],
 ) -> None:
-    if one.bits is None or not isinstance(one.layout, Number):
-        _write(one.layout, value, made, at + one.at // 8, path, changes)
+    if field.bits is None or not isinstance(field.layout, Number):
+        _write(field.layout, value, made, at + field.at // 8, path, changes)
         return
     whole = bytes(made[at : at + size])
-    if _same(_field(one, whole), value):
+    if _same(_field(field, whole), value):
         return
-    low = _low(one.at, one.bits, size)
-    mask = (1 << one.bits) - 1
+    low = _low(field.at, field.bits, size)
+    mask = (1 << field.bits) - 1
     number = int.from_bytes(whole, sys.byteorder) & ~(mask << low)
-    number |= (_integer(one.layout, value, one.bits, path) & mask) << low
+    number |= (_integer(field.layout, value, field.bits, path) & mask) << low
     made[at : at + size] = number.to_bytes(size, sys.byteorder)
-    changes.append((8 * at + one.at, 8 * at + one.at + one.bits, path))
+    changes.append((8 * at + field.at, 8 * at + field.at + field.bits, path))
 
 
 def _same(old: Plain, new: Plain) -> bool:

@@ -392,7 +392,7 @@ class Chain:
             maps = sorted({map_name for map_name in has if not map_name.startswith(".")})
             if wanted not in maps:
                 raise NotFound(f"{one.name} has no map {wanted!r}", f"it uses {', '.join(maps) or 'none'}")
-        kept = (one for one in slot.component.shares if one.name != name)
+        kept = (shared_map for shared_map in slot.component.shares if shared_map.name != name)
         shares = tuple(sorted((*kept, SharedMap(name, other.key, theirs))))
         component = replace(slot.component, shares=shares)
         return self._with(self._replaced(index, replace(slot, component=component)))

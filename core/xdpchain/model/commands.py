@@ -94,7 +94,7 @@ class Commands:
             case Do.ADOPT:
                 return (here.xdptui("adopt", interface, "OBJ"),)
             case Do.CHOOSE_LINKAGE:
-                return tuple(f"--linkage {one}" for one in args)
+                return tuple(f"--linkage {argument}" for argument in args)
             case Do.RELINK | Do.LINK_ANEW:
                 return (here.xdptui("relink", interface, options=("--linkage", args[0])),)
             case Do.CHANGE_MODE:

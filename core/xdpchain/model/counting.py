@@ -148,10 +148,10 @@ class Counting:
         for counting in countings:
             origins.append(counting.origin)
             totals |= counting.slots
-            for one in counting.sources:
-                before = sources.get(one.map_id, one)
-                slots = {**before.layout.slots, **one.layout.slots}
-                sources[one.map_id] = replace(one, layout=replace(one.layout, slots=slots))
+            for source in counting.sources:
+                before = sources.get(source.map_id, source)
+                slots = {**before.layout.slots, **source.layout.slots}
+                sources[source.map_id] = replace(source, layout=replace(source.layout, slots=slots))
         return cls(min(origins), None, tuple(sources.values()), totals) if origins else None
 
     def counts(self, slot: SlotKey) -> bool:

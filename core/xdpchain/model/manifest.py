@@ -172,8 +172,8 @@ def _config_in(document: Fields) -> RunConfig:
     )
 
 
-def _global_out(one: GlobalValue) -> list[Any]:
-    return [one.name, one.section, one.offset, one.data.hex(), one.text]
+def _global_out(value: GlobalValue) -> list[Any]:
+    return [value.name, value.section, value.offset, value.data.hex(), value.text]
 
 
 def _global_in(value: Any) -> GlobalValue:
@@ -216,7 +216,11 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "instructions": component.instructions,
         "maps": {ref.name: ref.id for ref in component.maps},
         "unit": component.unit_map,
-        **({"globals": [_global_out(one) for one in component.globals]} if component.globals else {}),
+        **(
+            {"globals": [_global_out(variable) for variable in component.globals]}
+            if component.globals
+            else {}
+        ),
         **({"map_entries": dict(component.map_entries)} if component.map_entries else {}),
         **({"shares": component.shares} if component.shares else {}),
         "object": source

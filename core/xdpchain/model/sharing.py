@@ -27,7 +27,11 @@ def owners_of(chain: Chain, slot: Slot) -> dict[str, tuple[int, str]]:
     map is called there. A map whose owner left the chain is the slot's own.
     """
     places = {other.key: place for place, other in enumerate(chain)}
-    return {one.name: (places[one.slot], one.theirs) for one in slot.component.shares if one.slot in places}
+    return {
+        share.name: (places[share.slot], share.theirs)
+        for share in slot.component.shares
+        if share.slot in places
+    }
 
 
 def loading_order(slots: Sequence[Slot]) -> list[int]:
@@ -42,7 +46,7 @@ def loading_order(slots: Sequence[Slot]) -> list[int]:
             place
             for place, slot in enumerate(slots)
             if slot.key not in placed
-            and all(one.slot in placed or one.slot not in keys for one in slot.component.shares)
+            and all(share.slot in placed or share.slot not in keys for share in slot.component.shares)
         ]
         if not ready:
             names = ", ".join(slot.name for slot in slots if slot.key not in placed)

@@ -201,13 +201,13 @@ class Btf:
                 continue
             path = [root.id]
             while path:
-                one = self.type(path[-1])
-                if height.get(one.id, -1) >= 0:
+                btf_type = self.type(path[-1])
+                if height.get(btf_type.id, -1) >= 0:
                     path.pop()
                     continue
-                parts = _contained(one)
-                if one.id not in height:
-                    height[one.id] = -1
+                parts = _contained(btf_type)
+                if btf_type.id not in height:
+                    height[btf_type.id] = -1
                     pending = [part for part in parts if part not in height]
                     if pending:
                         path.extend(pending)
@@ -216,19 +216,19 @@ class Btf:
                 for part in parts:
                     below = height.get(part, -1)
                     if below < 0:
-                        raise BtfError(f"type {one.id} ({one.name!r}) contains itself")
+                        raise BtfError(f"type {btf_type.id} ({btf_type.name!r}) contains itself")
                     tallest = max(tallest, below)
                 if tallest >= MAX_DEPTH:
-                    raise BtfError(f"type {one.id} ({one.name!r}) nests deeper than {MAX_DEPTH}")
-                height[one.id] = tallest + 1
+                    raise BtfError(f"type {btf_type.id} ({btf_type.name!r}) nests deeper than {MAX_DEPTH}")
+                height[btf_type.id] = tallest + 1
                 path.pop()
 
     def _named(self, name: str, kind: Kind) -> list[int]:
         index = self._by_name.get(kind)
         if index is None:
             index = {}
-            for one in self.of_kind(kind):
-                index.setdefault(one.name, []).append(one.id)
+            for btf_type in self.of_kind(kind):
+                index.setdefault(btf_type.name, []).append(btf_type.id)
             self._by_name[kind] = index
         return index.get(name, [])
 

@@ -57,8 +57,8 @@ def component_of(
         found = source.xdp_programs()
         if not found:
             raise InvalidInput(f"{where} has no XDP program", f"it has {_listed(source.programs)}")
-        reached = {callee for one in found for callee in one.callees}
-        program = next((one for one in found if one.name not in reached), found[0])
+        reached = {callee for program_spec in found for callee in program_spec.callees}
+        program = next((program_spec for program_spec in found if program_spec.name not in reached), found[0])
     if program.attach not in ("xdp", ""):
         raise LinkRefused(
             f"{program.name} can't be a component",
@@ -78,7 +78,7 @@ def component_of(
         frags=program.frags,
         licence=source.licence,
         callees=program.callees,
-        uses=tuple(sorted({name for one in reachable for name in one.maps})),
+        uses=tuple(sorted({name for program_spec in reachable for name in program_spec.maps})),
         pin_root=pin_root,
         instance=instance or os.urandom(4).hex(),
         instructions=program.insn_count,
@@ -110,24 +110,24 @@ def keep_maps(new: Component, running: Component) -> Component:
     is given another value. Raises InvalidInput for values of other variables: they would be lost, for their
     section is taken over with what it holds.
     """
-    given = {one.section for one in new.globals}
+    given = {variable.section for variable in new.globals}
     lost = [ref.name for ref in running.maps if ref.name in given and not _constant(ref)]
     if lost:
-        names = ", ".join(one.name for one in new.globals if one.section in lost)
+        names = ", ".join(variable.name for variable in new.globals if variable.section in lost)
         raise InvalidInput(
             f"{names} of {new.name} can't be given a value",
             f"the component that runs hands on its {', '.join(lost)}",
             advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
-    shares = new.shares or tuple(one for one in running.shares if one.name in new.uses)
+    shares = new.shares or tuple(share for share in running.shares if share.name in new.uses)
     return replace(new, maps=_handed_on(new, running), shares=shares)
 
 
 def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
-    given = {one.section for one in new.globals}
+    given = {variable.section for variable in new.globals}
     if new.object is None or running.object is None or new.object.sha256 != running.object.sha256:
-        return tuple(one for one in running.maps if not _constant(one))
-    return tuple(one for one in running.maps if not _constant(one) or one.name not in given)
+        return tuple(bpf_map for bpf_map in running.maps if not _constant(bpf_map))
+    return tuple(bpf_map for bpf_map in running.maps if not _constant(bpf_map) or bpf_map.name not in given)
 
 
 def with_shared_maps(chain: Chain, others: Sequence[Chain], *, every: bool) -> Chain:
@@ -148,11 +148,11 @@ def with_shared_maps(chain: Chain, others: Sequence[Chain], *, every: bool) -> C
     return replace(chain, slots=tuple(slots))
 
 
-def _same_program(one: Component, other: Component) -> bool:
-    if one.object is None or other.object is None:
+def _same_program(component: Component, other: Component) -> bool:
+    if component.object is None or other.object is None:
         return False
-    return (one.object.sha256, one.name) == (other.object.sha256, other.name)
+    return (component.object.sha256, component.name) == (other.object.sha256, other.name)
 
 
-def _constant(one: MapRef) -> bool:
-    return one.name.startswith((".rodata", ".kconfig"))
+def _constant(reference: MapRef) -> bool:
+    return reference.name.startswith((".rodata", ".kconfig"))

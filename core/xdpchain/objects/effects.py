@@ -68,25 +68,27 @@ def effects_of(data: bytes, program: str) -> Effects | None:
     from .objfile import ObjectFile
     from .objrefs import Function, References, read_functions
 
-    def name(one: Function) -> str:
-        return f"{one.section}:{one.start}"
+    def name(function: Function) -> str:
+        return f"{function.section}:{function.start}"
 
     try:
         source, elf = ObjectFile.parse(data), Elf.parse(data)
         functions = read_functions(elf)
         wanted = {program, *source.program(program).callees}
-        entries = [one for one in functions if one.name in wanted and one.section_name != ".text"]
-        graph = References(elf, functions, {one.name for one in source.maps})
-        helpers = frozenset().union(*(graph.helpers(one) for one in entries))
+        entries = [
+            function for function in functions if function.name in wanted and function.section_name != ".text"
+        ]
+        graph = References(elf, functions, {bpf_map.name for bpf_map in source.maps})
+        helpers = frozenset().union(*(graph.helpers(entry) for entry in entries))
         used = {name for entry in entries for name in graph.maps(entry)}
-        kfuncs = frozenset().union(*(graph.kfuncs(one) for one in entries))
+        kfuncs = frozenset().union(*(graph.kfuncs(entry) for entry in entries))
         code = {
-            name(one): Code(
-                bytes(elf.sections[one.section].data[one.start : one.start + one.size]),
-                {at: name(target) for at, target in graph.sites(one).items()},
+            name(function): Code(
+                bytes(elf.sections[function.section].data[function.start : function.start + function.size]),
+                {at: name(target) for at, target in graph.sites(function).items()},
             )
             for entry in entries
-            for one in graph.reached(entry)
+            for function in graph.reached(entry)
         }
     except (InvalidInput, NotFound):
         return None
@@ -94,7 +96,7 @@ def effects_of(data: bytes, program: str) -> Effects | None:
     writes = [helper.function for helper in WRITING if helper in helpers]
     unsure = False
     try:
-        if writes_packet(code, [name(one) for one in entries]):
+        if writes_packet(code, [name(entry) for entry in entries]):
             writes.insert(0, "stores")
     except (InvalidInput, TooLong):
         unsure = True
@@ -103,6 +105,6 @@ def effects_of(data: bytes, program: str) -> Effects | None:
         tuple(helper.function for helper in REDIRECTING if helper in helpers),
         tuple(helper.function for helper in TELLING if helper in helpers),
         tuple(changing),
-        tuple(one.name for one in source.maps if one.pinning and one.name in used),
+        tuple(bpf_map.name for bpf_map in source.maps if bpf_map.pinning and bpf_map.name in used),
         unsure,
     )

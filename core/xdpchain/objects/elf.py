@@ -123,8 +123,8 @@ class Elf:
     def relocations_within(self, section: int, start: int, end: int) -> tuple[Relocation, ...]:
         """The relocations of a part of section number ``section``, in bytes."""
         table = self.relocations.get(section, ())
-        first = bisect_left(table, start, key=lambda one: one.offset)
-        return table[first : bisect_left(table, end, first, key=lambda one: one.offset)]
+        first = bisect_left(table, start, key=lambda relocation: relocation.offset)
+        return table[first : bisect_left(table, end, first, key=lambda relocation: relocation.offset)]
 
 
 class _Exhausted(Exception):
@@ -222,7 +222,7 @@ def _read(file: Any, data: bytes) -> Elf:
     symbols: tuple[Symbol, ...] = ()
     if symtab is not None:
         symbols = tuple(_symbol(symtab.get_symbol(n), len(sections)) for n in range(symtab.num_symbols()))
-    visible = {(one.section, one.name): one for one in symbols if not one.local}
+    visible = {(symbol.section, symbol.name): symbol for symbol in symbols if not symbol.local}
     return Elf(tuple(sections), symbols, _relocations(relocated, sections, symbols), visible)
 
 
@@ -255,5 +255,5 @@ def _relocations(
                 if number >= len(symbols) or raw["r_offset"] >= sections[index].size:
                     raise bad_object(f"a relocation of its section {sections[index].name!r} points nowhere")
                 entries.append(Relocation(raw["r_offset"], symbols[number]))
-        found[index] = tuple(sorted(entries, key=lambda one: one.offset))
+        found[index] = tuple(sorted(entries, key=lambda relocation: relocation.offset))
     return found

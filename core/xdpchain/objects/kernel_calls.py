@@ -24,6 +24,8 @@ def kernel_calls(data: bytes, program: str) -> frozenset[str]:
     source, elf = ObjectFile.parse(data), Elf.parse(data)
     functions = read_functions(elf)
     wanted = {program, *source.program(program).callees}
-    graph = References(elf, functions, {one.name for one in source.maps})
-    entries = [one for one in functions if one.name in wanted and one.section_name != ".text"]
-    return frozenset().union(*(graph.kfuncs(one) for one in entries))
+    graph = References(elf, functions, {bpf_map.name for bpf_map in source.maps})
+    entries = [
+        function for function in functions if function.name in wanted and function.section_name != ".text"
+    ]
+    return frozenset().union(*(graph.kfuncs(entry) for entry in entries))

@@ -121,7 +121,8 @@ class ObjectFile:
         rest is beyond this reading.
         """
         return not self.btf_flaw and all(
-            one.kind == XDP or (one.kind == UNKNOWN and one.takes_xdp_md) for one in self.programs
+            program_spec.kind == XDP or (program_spec.kind == UNKNOWN and program_spec.takes_xdp_md)
+            for program_spec in self.programs
         )
 
     @property
@@ -136,9 +137,10 @@ class ObjectFile:
         for devmaps and cpumaps are no such programs.
         """
         return tuple(
-            one
-            for one in self.programs
-            if (one.kind == XDP and one.attach == "xdp") or (one.kind == UNKNOWN and one.takes_xdp_md)
+            program_spec
+            for program_spec in self.programs
+            if (program_spec.kind == XDP and program_spec.attach == "xdp")
+            or (program_spec.kind == UNKNOWN and program_spec.takes_xdp_md)
         )
 
     def program(self, name_or_section: str) -> ProgramSpec:
@@ -146,19 +148,21 @@ class ObjectFile:
 
         Raises NotFound, which says which programs there are; InvalidInput where the section has several.
         """
-        for one in self.programs:
-            if one.name == name_or_section:
-                return one
-        inside = [one for one in self.programs if one.section == name_or_section]
+        for program_spec in self.programs:
+            if program_spec.name == name_or_section:
+                return program_spec
+        inside = [program_spec for program_spec in self.programs if program_spec.section == name_or_section]
         if len(inside) == 1:
             return inside[0]
         whose = _shown(self.path) if self.path else "The object file"
         if inside:
             raise InvalidInput(
                 f"{whose} has {len(inside)} programs in section {name_or_section!r}",
-                todo="Choose one by its name: " + ", ".join(one.name for one in inside),
+                todo="Choose one by its name: " + ", ".join(program_spec.name for program_spec in inside),
             )
-        there = ", ".join(f"{one.name} (section {one.section})" for one in self.programs)
+        there = ", ".join(
+            f"{program_spec.name} (section {program_spec.section})" for program_spec in self.programs
+        )
         raise NotFound(
             f"{whose} has no program or section {name_or_section!r}",
             todo=f"It has {there}" if there else "It has no programs at all",
@@ -166,10 +170,10 @@ class ObjectFile:
 
     def map(self, name: str) -> MapSpec:
         """The map with this name. Raises NotFound."""
-        for one in self.maps:
-            if one.name == name:
-                return one
-        there = ", ".join(one.name for one in self.maps)
+        for bpf_map in self.maps:
+            if bpf_map.name == name:
+                return bpf_map
+        there = ", ".join(bpf_map.name for bpf_map in self.maps)
         raise NotFound(
             f"There is no map {name!r}", todo=f"There are {there}" if there else "There are no maps"
         )
@@ -286,16 +290,16 @@ def _programs(
     *,
     lenient: bool,
 ) -> tuple[ProgramSpec, ...]:
-    entries = tuple(one for one in functions if _is_entry(one, len(functions)))
-    for one in entries:
-        if one.local:
+    entries = tuple(function for function in functions if _is_entry(function, len(functions)))
+    for entry in entries:
+        if entry.local:
             raise bad_object(
-                f"its program {one.name!r} is static, and libbpf takes global programs only",
+                f"its program {entry.name!r} is static, and libbpf takes global programs only",
                 "Remove the word static, or its section",
             )
-    specs = {one.name: one for one in maps}
+    specs = {bpf_map.name: bpf_map for bpf_map in maps}
     references = References(elf, functions, specs, _configuration(btf))
-    maps_of = {one.name: references.maps(one) for one in entries}
+    maps_of = {entry.name: references.maps(entry) for entry in entries}
     for spec in maps:
         missing = [name for _, name in spec.values if name not in (specs if spec.inner else maps_of)]
         if missing:
@@ -306,23 +310,23 @@ def _programs(
     if btf is not None:
         configs = _unless_flawed(partial(read_run_configs, btf), configs, lenient=lenient)
     programs = []
-    for one in entries:
-        says = classify(one.section_name)
+    for entry in entries:
+        says = classify(entry.section_name)
         programs.append(
             ProgramSpec(
-                one.name,
-                one.section_name.removeprefix("?"),
+                entry.name,
+                entry.section_name.removeprefix("?"),
                 says.kind,
                 says.attach,
                 says.frags,
                 says.autoload,
                 btf is not None
-                and _unless_flawed(partial(_takes_xdp_md, btf, one.name), False, lenient=lenient),
-                one.size // INSN_SIZE,
-                configs.get(one.name, RunConfig()),
-                one.name in configs,
-                maps_of[one.name],
-                reached_programs(one.name, maps_of, specs),
+                and _unless_flawed(partial(_takes_xdp_md, btf, entry.name), False, lenient=lenient),
+                entry.size // INSN_SIZE,
+                configs.get(entry.name, RunConfig()),
+                entry.name in configs,
+                maps_of[entry.name],
+                reached_programs(entry.name, maps_of, specs),
             )
         )
     return tuple(programs)
@@ -338,7 +342,7 @@ def _configuration(btf: Btf | None) -> frozenset[str]:
     datasec = btf.datasec(KCONFIG) if btf is not None else None
     if btf is None or datasec is None:
         return frozenset()
-    return frozenset(one.name for one, _ in btf.variables(datasec))
+    return frozenset(variable.name for variable, _ in btf.variables(datasec))
 
 
 def _takes_xdp_md(btf: Btf, function: str) -> bool:

@@ -143,12 +143,16 @@ def data_map_name(section: str, object_name: str) -> str:
 
 def read_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
     """The maps in libbpf's order: definitions, sections of variables, ``.kconfig``. Raises InvalidInput."""
-    if any(one.name == "maps" or one.name.startswith("maps/") for one in elf.sections):
+    if any(section.name == "maps" or section.name.startswith("maps/") for section in elf.sections):
         raise bad_object(
             'it defines maps in the section "maps", which libbpf 1.0 and later does not support',
             "Define them with BTF in the section .maps: see bpf_helpers.h",
         )
-    return (*_defined_maps(elf, btf), *(_data_map(one, btf) for one in _data_sections(elf)), *_kconfig(btf))
+    return (
+        *_defined_maps(elf, btf),
+        *(_data_map(section, btf) for section in _data_sections(elf)),
+        *_kconfig(btf),
+    )
 
 
 def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
@@ -158,15 +162,15 @@ def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
         return ()
     for section in _data_sections(elf):
         for datasec in btf.datasecs(section.name):
-            for one, placement in btf.variables(datasec):
+            for variable, placement in btf.variables(datasec):
                 offset = placement.offset
-                if one.linkage is not types.Linkage.STATIC:
-                    offset = _symbol(elf, section, one.name).value
-                size = placement.size or btf.size_of(one.type_id)
+                if variable.linkage is not types.Linkage.STATIC:
+                    offset = _symbol(elf, section, variable.name).value
+                size = placement.size or btf.size_of(variable.type_id)
                 if offset + size > section.size:
-                    raise bad_object(f"its variable {one.name!r} lies outside of section {section.name}")
-                found.append(Variable(one.name, section.name, one.type_id, offset, size))
-    return tuple(sorted(found, key=lambda one: (one.section, one.offset)))
+                    raise bad_object(f"its variable {variable.name!r} lies outside of section {section.name}")
+                found.append(Variable(variable.name, section.name, variable.type_id, offset, size))
+    return tuple(sorted(found, key=lambda variable: (variable.section, variable.offset)))
 
 
 # -- sections of variables --------------------------------------------------------------------------------
@@ -175,11 +179,11 @@ def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
 def _data_sections(elf: Elf) -> list[Section]:
     """Those that become maps: libbpf skips the empty ones."""
     found: dict[str, Section] = {}
-    for one in elf.sections:
-        if is_data_section(one.name) and one.size and one.type in ("SHT_PROGBITS", "SHT_NOBITS"):
-            if one.name in found:
-                raise bad_object(f"it has two sections {one.name}")
-            found[readable(one.name, "a section")] = one
+    for section in elf.sections:
+        if is_data_section(section.name) and section.size and section.type in ("SHT_PROGBITS", "SHT_NOBITS"):
+            if section.name in found:
+                raise bad_object(f"it has two sections {section.name}")
+            found[readable(section.name, "a section")] = section
     return list(found.values())
 
 
@@ -189,7 +193,11 @@ def _data_map(section: Section, btf: Btf | None) -> MapSpec:
     flags = BPF_F_RDONLY_PROG if section.name.startswith(".rodata") else 0
     datasec = btf.datasec(section.name) if btf else None
     # libbpf shares a section with user space only where somebody could name its variables
-    if btf and datasec and any(one.linkage is not types.Linkage.STATIC for one, _ in btf.variables(datasec)):
+    if (
+        btf
+        and datasec
+        and any(variable.linkage is not types.Linkage.STATIC for variable, _ in btf.variables(datasec))
+    ):
         flags |= BPF_F_MMAPABLE
     value_type = datasec.id if datasec else None
     return MapSpec(
@@ -203,9 +211,9 @@ def _kconfig(btf: Btf | None) -> tuple[MapSpec, ...]:
     if btf is None or datasec is None:
         return ()
     externs = []
-    for one, _ in btf.variables(datasec):
-        resolved = btf.resolve(one.type_id)
-        size = btf.size_of(one.type_id)
+    for variable, _ in btf.variables(datasec):
+        resolved = btf.resolve(variable.type_id)
+        size = btf.size_of(variable.type_id)
         alignment = btf.size_of(resolved.element) if isinstance(resolved, types.Array) else size
         externs.append((-alignment, size))
     end = 0
@@ -231,19 +239,27 @@ def _defined_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
     if len(datasec.variables) > MAX_MAPS:
         raise bad_object(f"it has more than {MAX_MAPS} maps")
     placed = []
-    for one, placement in btf.variables(datasec):
-        readable(one.name, "a map")
-        if one.linkage is not types.Linkage.GLOBAL:
+    for variable, placement in btf.variables(datasec):
+        readable(variable.name, "a map")
+        if variable.linkage is not types.Linkage.GLOBAL:
             raise bad_object(
-                f"its map {one.name!r} is {one.linkage.name.lower()}, which libbpf does not support"
+                f"its map {variable.name!r} is {variable.linkage.name.lower()}, which libbpf does not support"
             )
-        offset, size = _symbol(elf, section, one.name).value, placement.size
+        offset, size = _symbol(elf, section, variable.name).value, placement.size
         if offset + size > section.size:
-            raise bad_object(f"its map {one.name!r} lies outside of section .maps")
-        placed.append((offset, size, one))
+            raise bad_object(f"its map {variable.name!r} lies outside of section .maps")
+        placed.append((offset, size, variable))
     return tuple(
-        _with_values(_definition(btf, one.name, one.type_id), elf, section, offset, size, btf, one.type_id)
-        for offset, size, one in sorted(placed, key=lambda place: place[0])
+        _with_values(
+            _definition(btf, variable.name, variable.type_id),
+            elf,
+            section,
+            offset,
+            size,
+            btf,
+            variable.type_id,
+        )
+        for offset, size, variable in sorted(placed, key=lambda place: place[0])
     )
 
 
@@ -335,18 +351,18 @@ def _with_values(
     """``spec`` with what its ``values`` are initialised with: relocations against programs or maps."""
     definition = btf.resolve(type_id)
     members = definition.members if isinstance(definition, types.Struct) else ()
-    start = next((offset + one.bit_offset // 8 for one in members if one.name == "values"), None)
+    start = next((offset + member.bit_offset // 8 for member in members if member.name == "values"), None)
     if start is None:
         return spec
     values = []
-    for one in elf.relocations_within(section.index, start, offset + size):
-        if (one.offset - start) % _POINTER:
+    for relocation in elf.relocations_within(section.index, start, offset + size):
+        if (relocation.offset - start) % _POINTER:
             raise bad_object(f"an initial value of its map {spec.name!r} is not aligned")
-        name = readable(one.symbol.name, f"an initial value of map {spec.name}")
+        name = readable(relocation.symbol.name, f"an initial value of map {spec.name}")
         wanted = "func" if spec.type == PROG_ARRAY else "object"
-        if one.symbol.type != wanted or one.symbol.section < 0:
+        if relocation.symbol.type != wanted or relocation.symbol.section < 0:
             raise bad_object(f"its map {spec.name!r} is initialised with {name!r}, which is no {wanted}")
-        values.append(((one.offset - start) // _POINTER, name))
+        values.append(((relocation.offset - start) // _POINTER, name))
     return replace(spec, values=tuple(sorted(values)))
 
 

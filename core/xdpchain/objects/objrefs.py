@@ -39,9 +39,9 @@ class Function:
 def read_functions(elf: Elf) -> tuple[Function, ...]:
     """All functions in libbpf's order: by section, then as the symbols come. Raises InvalidInput."""
     code = {
-        one.index: one
-        for one in elf.sections
-        if one.type == "SHT_PROGBITS" and one.flags & SHF_EXECINSTR and one.size
+        section.index: section
+        for section in elf.sections
+        if section.type == "SHT_PROGBITS" and section.flags & SHF_EXECINSTR and section.size
     }
     found: dict[int, list[Function]] = {index: [] for index in code}
     used = dict.fromkeys(code, 0)
@@ -93,11 +93,13 @@ class References:
         self._elf = elf
         self._maps = maps
         self._configuration = configuration
-        self._functions = {(one.section, one.start): one for one in functions}
+        self._functions = {(function.section, function.start): function for function in functions}
         self._maps_at = {
-            (one.section, one.value): one.name
-            for one in elf.symbols
-            if one.type == "object" and one.section >= 0 and elf.sections[one.section].name == ".maps"
+            (symbol.section, symbol.value): symbol.name
+            for symbol in elf.symbols
+            if symbol.type == "object"
+            and symbol.section >= 0
+            and elf.sections[symbol.section].name == ".maps"
         }
         self._direct: dict[Function, _Direct] = {}
 
@@ -128,7 +130,7 @@ class References:
         pending = [function]
         while pending:
             order.append(pending.pop())
-            fresh = [one for one in self._of(order[-1]).calls if one not in seen]
+            fresh = [call for call in self._of(order[-1]).calls if call not in seen]
             seen.update(fresh)
             pending.extend(fresh)
         return order
@@ -154,13 +156,13 @@ class References:
         calls: dict[int, tuple[int, int]] = {}
         kfuncs: dict[str, None] = {}
         relocated = set()
-        for one in self._elf.relocations_within(function.section, function.start, end):
-            relocated.add(one.offset)
-            if one.offset % INSN_SIZE:
+        for relocation in self._elf.relocations_within(function.section, function.start, end):
+            relocated.add(relocation.offset)
+            if relocation.offset % INSN_SIZE:
                 raise bad_object(f"a relocation in its function {function.name!r} is not at an instruction")
-            line = code[(one.offset - function.start) // INSN_SIZE]
+            line = code[(relocation.offset - function.start) // INSN_SIZE]
             operation, immediate = line.code, line.immediate
-            symbol = one.symbol
+            symbol = relocation.symbol
             if symbol.section < 0:  # outside of the object: also kernel symbols, which are no maps
                 if symbol.name in self._configuration:
                     maps[KCONFIG] = None
@@ -170,9 +172,9 @@ class References:
             target = self._elf.sections[symbol.section]
             if operation == op.CALL:
                 # clang: imm -1 for a global function, the instruction's number less one for a static one
-                calls[one.offset] = symbol.section, symbol.value + (immediate + 1) * INSN_SIZE
+                calls[relocation.offset] = symbol.section, symbol.value + (immediate + 1) * INSN_SIZE
             elif operation == op.LD_IMM64 and target.flags & SHF_EXECINSTR:
-                calls[one.offset] = symbol.section, symbol.value + immediate
+                calls[relocation.offset] = symbol.section, symbol.value + immediate
             elif operation == op.LD_IMM64 and target.name == ".maps":
                 maps[self._map(self._maps_at.get((symbol.section, symbol.value), ""), function)] = None
             elif operation == op.LD_IMM64 and is_data_section(target.name):

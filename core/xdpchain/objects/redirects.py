@@ -54,7 +54,7 @@ def _declared(data: bytes) -> dict[str, str]:
     from .objfile import ObjectFile  # plans are made of what runs too, where nothing reads an object file
 
     try:
-        return {one.name: one.type_name for one in ObjectFile.parse(data).maps}
+        return {bpf_map.name: bpf_map.type_name for bpf_map in ObjectFile.parse(data).maps}
     except InvalidInput:
         return {}
 
@@ -71,7 +71,9 @@ def _helpers(data: bytes, program: str) -> frozenset[int]:
         elf = Elf.parse(data)
         functions = read_functions(elf)
         reached = {program, *source.program(program).callees}
-        graph = References(elf, functions, {one.name for one in source.maps})
-        return frozenset().union(*(graph.helpers(one) for one in functions if one.name in reached))
+        graph = References(elf, functions, {bpf_map.name for bpf_map in source.maps})
+        return frozenset().union(
+            *(graph.helpers(function) for function in functions if function.name in reached)
+        )
     except (InvalidInput, NotFound):
         return frozenset()

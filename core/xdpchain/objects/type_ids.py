@@ -37,9 +37,9 @@ def type_id_places(data: bytes, functions: Iterable[tuple[int, int]]) -> tuple[t
     starts = {type_id: at for at, type_id in functions}
     return tuple(
         sorted(
-            (starts[one.function] + one.behind, one.type_id)
-            for one in _constants(data)
-            if one.function in starts
+            (starts[constant.function] + constant.behind, constant.type_id)
+            for constant in _constants(data)
+            if constant.function in starts
         )
     )
 

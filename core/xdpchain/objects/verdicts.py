@@ -87,7 +87,7 @@ def _linked(data: bytes, name: str) -> tuple[bytes, SourceMap]:
     """A program with all functions that it calls behind it, as libbpf would put them together."""
     elf = Elf.parse(data)
     functions = read_functions(elf)
-    entry = next((one for one in functions if one.name == name), None)
+    entry = next((function for function in functions if function.name == name), None)
     if entry is None:
         raise NotFound(f"there is no program {name!r} in this object file")
     raw = elf.section(".BTF")
@@ -96,21 +96,21 @@ def _linked(data: bytes, name: str) -> tuple[bytes, SourceMap]:
     reached = graph.reached(entry)
     starts: dict[Function, int] = {}
     at = 0
-    for one in reached:
-        starts[one] = at
-        at += one.size // SIZE
+    for function in reached:
+        starts[function] = at
+        at += function.size // SIZE
     lines: list[Instruction] = []
-    for one in reached:
-        lines += _resolved(elf, graph, one, starts)
-    names = [(start, one.name) for one, start in starts.items()]
+    for function in reached:
+        lines += _resolved(elf, graph, function, starts)
+    names = [(start, function.name) for function, start in starts.items()]
     if btf is None:
         return encode(lines), SourceMap(tuple(names))
     table = line_table(elf, btf)
     records = []
-    for one, start in starts.items():
-        first = one.start // SIZE
-        for record in table.get(one.section_name, ()):
-            if first <= record.insn < first + one.size // SIZE:
+    for function, start in starts.items():
+        first = function.start // SIZE
+        for record in table.get(function.section_name, ()):
+            if first <= record.insn < first + function.size // SIZE:
                 records.append(record._replace(insn=record.insn - first + start))
     return encode(lines), source_map(btf, names, records)
 
@@ -130,11 +130,13 @@ def _resolved(
     """
     section = elf.sections[function.section].data
     lines = list(decode(bytes(section[function.start : function.start + function.size])))
-    for one in elf.relocations_within(function.section, function.start, function.start + function.size):
-        at = (one.offset - function.start) // SIZE
+    for relocation in elf.relocations_within(
+        function.section, function.start, function.start + function.size
+    ):
+        at = (relocation.offset - function.start) // SIZE
         if lines[at].code == op.LD_IMM64:
             lines[at] = lines[at]._replace(source=op.IMM_MAP, immediate=0)
-        elif lines[at].code == op.CALL and one.symbol.section < 0:
+        elif lines[at].code == op.CALL and relocation.symbol.section < 0:
             lines[at] = lines[at]._replace(source=op.CALL_KFUNC, immediate=0)
     for at, target in graph.sites(function).items():
         distance = starts[target] - (starts[function] + at) - 1

@@ -84,22 +84,26 @@ def _words(what: str, error: OSError) -> str:
 
 def _sockets(running: Running) -> Iterable[Companion]:
     where = running.interface
-    here = [one for one in list_xdp_sockets(where.netns) if one.ifindex == where.ifindex]
+    here = [socket for socket in list_xdp_sockets(where.netns) if socket.ifindex == where.ifindex]
     owners = {}
     if here:
-        owners = {inode: f"{one.command} (pid {one.pid})" for one in processes() for inode in one.inodes}
-    for one in sorted(here, key=lambda one: one.queue):
-        how = "zero copy" if one.zero_copy else "copies"
-        owner = owners.get(one.inode, "a process that can't be seen")
-        yield Companion("AF_XDP socket", f"queue {one.queue}", owner, text=how)
+        owners = {
+            inode: f"{process.command} (pid {process.pid})"
+            for process in processes()
+            for inode in process.inodes
+        }
+    for xdp_socket in sorted(here, key=lambda xdp_socket: xdp_socket.queue):
+        how = "zero copy" if xdp_socket.zero_copy else "copies"
+        owner = owners.get(xdp_socket.inode, "a process that can't be seen")
+        yield Companion("AF_XDP socket", f"queue {xdp_socket.queue}", owner, text=how)
 
 
 def _programs(running: Running, what: str) -> Iterable[Companion]:
     where = running.interface
     for at, hook in HOOKS[what].items():
-        for one in netns.run(where.netns, partial(bpf.prog_query, where.ifindex, hook)):
-            link = "" if one.link_id is None else f"held by bpf_link {one.link_id}"
-            yield Companion(f"{what} program", at, _name(one.prog_id), one.prog_id, text=link)
+        for attachment in netns.run(where.netns, partial(bpf.prog_query, where.ifindex, hook)):
+            link = "" if attachment.link_id is None else f"held by bpf_link {attachment.link_id}"
+            yield Companion(f"{what} program", at, _name(attachment.prog_id), attachment.prog_id, text=link)
 
 
 def _name(prog_id: int) -> str:

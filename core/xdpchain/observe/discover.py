@@ -195,7 +195,7 @@ def _running(device: Device, link: LinkInfo) -> Running:
 def _unread(device: Device, hooks: tuple[Hook, ...], error: OSError | XdpChainError) -> Running:
     """A program of which nothing can be said: without CAP_SYS_ADMIN the kernel tells its id, and no more."""
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
-        lacking = tuple(one for one in missing_privileges() if one.name == "CAP_SYS_ADMIN")
+        lacking = tuple(privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN")
         if lacking:
             note = "its program can't be read: this takes CAP_SYS_ADMIN, which this process lacks"
             return Running(device, hooks, Owner.UNKNOWN, note=note, todo=lacking[0].todo)
@@ -240,11 +240,11 @@ def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised)
 def _carrier(map_ids: tuple[int, ...]) -> int | None:
     """The id of the map that is a manifest, among a program's maps. Raises BpfError."""
     # It is bound last, so it is found first from the end.
-    for number in reversed(map_ids):
-        with bpf.map_by_id(number) as fd:
+    for map_id in reversed(map_ids):
+        with bpf.map_by_id(map_id) as fd:
             info = bpf.map_info(fd)
             if info.name == MANIFEST and info.type == bpf.MapType.ARRAY and info.max_entries == 1:
-                return number
+                return map_id
     return None
 
 
@@ -262,8 +262,8 @@ def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
 def _following(map_ids: tuple[int, ...]) -> Following | None:
     """For whom the program records the way of packets: the mark that was bound after the manifest."""
     try:
-        for number in reversed(map_ids):
-            with bpf.map_by_id(number) as fd:
+        for map_id in reversed(map_ids):
+            with bpf.map_by_id(map_id) as fd:
                 name = bpf.map_info(fd).name
                 if name == FOLLOWED[:15]:
                     found = Following.decode(blobs.read(fd, MOST_NOTED))
@@ -297,14 +297,14 @@ def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
 def _xdp_link(ifindex: int, prog_id: int) -> int | None:
     """The id of the bpf_link that holds this program on this interface."""
     try:
-        for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+        for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
             try:
-                with bpf.link_by_id(number) as fd:
+                with bpf.link_by_id(link_id) as fd:
                     info = bpf.link_info(fd)
             except bpf.BpfError:
                 continue  # it went away meanwhile
             if (info.type, info.prog_id, info.target) == (bpf.LINK_XDP, prog_id, ifindex):
-                return number
+                return link_id
     except bpf.BpfError:
         pass  # a kernel before 5.8, which has no such links
     return None

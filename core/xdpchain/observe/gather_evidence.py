@@ -21,27 +21,32 @@ def evidence_of(found: Iterable[Running]) -> dict[int, Evidence]:
     all processes and pins, if there are any such programs. Of one that can't be read nothing shows.
     """
     foreign = [
-        one for one in found if one.hook is not None and one.chain is None and one.hook.tag and _others(one)
+        running
+        for running in found
+        if running.hook is not None and running.chain is None and running.hook.tag and _others(running)
     ]
     if not foreign:
         return {}
     pins = find_pins()
-    programs = {program for one in foreign for program in _programs(one)}
-    links = {hook.link_id for one in foreign for hook in one.hooks if hook.link_id is not None}
+    programs = {program for running in foreign for program in _programs(running)}
+    links = {hook.link_id for running in foreign for hook in running.hooks if hook.link_id is not None}
     holding, complete = fd_owners(programs, links)
-    return {one.interface.ifindex: _evidence(one, pins, holding, complete) for one in foreign}
+    return {running.interface.ifindex: _evidence(running, pins, holding, complete) for running in foreign}
 
 
 def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], complete: bool) -> Evidence:
     hook = running.hooks[0]
     held = tuple(
-        Held(one.pid, one.command, one.holds)
-        for one in holding
-        if (one.id == hook.link_id if one.holds == "link" else one.id in _programs(running))
+        Held(owner.pid, owner.command, owner.holds)
+        for owner in holding
+        if (owner.id == hook.link_id if owner.holds == "link" else owner.id in _programs(running))
     )
     names, numbers = _maps(hook.prog_id)
     link_pins = pins.links.get(hook.link_id, ()) if hook.link_id is not None else ()
-    paths = [*link_pins, *(path for one in sorted(_programs(running)) for path in pins.programs.get(one, ()))]
+    paths = [
+        *link_pins,
+        *(path for program in sorted(_programs(running)) for path in pins.programs.get(program, ())),
+    ]
     map_pins = tuple(path for number in numbers for path in pins.maps.get(number, ()))
     return Evidence(
         interface=running.interface.name,
@@ -74,10 +79,10 @@ def _maps(program: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
     names, numbers = [], []
     try:
         with bpf.prog_by_id(program) as fd:
-            for number in bpf.prog_map_ids(fd):
-                with bpf.map_by_id(number) as one:
+            for map_id in bpf.prog_map_ids(fd):
+                with bpf.map_by_id(map_id) as one:
                     names.append(bpf.map_info(one).name)
-                    numbers.append(number)
+                    numbers.append(map_id)
     except bpf.BpfError:  # gone meanwhile, or no permission
         pass
     return tuple(names), tuple(numbers)

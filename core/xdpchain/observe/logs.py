@@ -85,7 +85,9 @@ class Logs(Closing):
                     opened.load()
                 except LoadFailed as error:
                     raise bpf.refusal(error, WHAT, log=error.log) from error
-                maps = {one.name: held.enter_context(bpf.Fd(os.dup(one.fd))) for one in opened.maps()}
+                maps = {
+                    bpf_map.name: held.enter_context(bpf.Fd(os.dup(bpf_map.fd))) for bpf_map in opened.maps()
+                }
                 (program,) = opened.programs()
                 try:
                     held.enter_context(bpf.trace_attach(program.fd, TRACEPOINT))

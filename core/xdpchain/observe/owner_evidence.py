@@ -109,7 +109,7 @@ def judge(evidence: Evidence, commands: Commands) -> Verdict:
     """Name the owner as far as it shows, and say who can change the program."""
     product = next((one for one in PRODUCTS if _marked(one, evidence)), None)
     how = _how(evidence)
-    holders = ", ".join(f"{one.command} (pid {one.pid})" for one in _holding(evidence))
+    holders = ", ".join(f"{held.command} (pid {held.pid})" for held in _holding(evidence))
     if product is not None:
         who = f"{product.who}; {holders} has it open" if holders else product.who
         return Verdict(
@@ -136,8 +136,8 @@ def _same(name: str, mark: str) -> bool:
 
 def _holding(evidence: Evidence) -> tuple[Held, ...]:
     """Who holds the link, or else the program; a process once."""
-    by_link = [one for one in evidence.held if one.holds == "link"]
-    return tuple({one.pid: one for one in by_link or evidence.held}.values())
+    by_link = [held for held in evidence.held if held.holds == "link"]
+    return tuple({held.pid: held for held in by_link or evidence.held}.values())
 
 
 def _how(evidence: Evidence) -> str:

@@ -77,14 +77,14 @@ def require_capabilities() -> None:
     if missing := missing_privileges():
         raise PermissionDenied(
             "XDP chains can't be changed by this process",
-            "; ".join(f"{one.name} is missing: {one.why}" for one in missing),
-            advise(Do.GET_PERMISSION, *(one.name for one in missing)),
+            "; ".join(f"{capability.name} is missing: {capability.why}" for capability in missing),
+            advise(Do.GET_PERMISSION, *(capability.name for capability in missing)),
         )
 
 
 def require_reading(what: str) -> None:
     """Raise PermissionDenied, "``what`` can't be read", where this process may not open programs by id."""
-    lacking = [one for one in missing_privileges() if one.name == "CAP_SYS_ADMIN"]
+    lacking = [privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN"]
     if lacking:
         raise PermissionDenied(f"{what} can't be read", f"this takes {lacking[0].name}", lacking[0].todo)
 
@@ -96,7 +96,7 @@ def unseen() -> tuple[str, ...]:
     programs, types and maps, and opens none by its id.
     """
     found = []
-    if any(one.name == "CAP_SYS_ADMIN" for one in missing_privileges()):
+    if any(privilege.name == "CAP_SYS_ADMIN" for privilege in missing_privileges()):
         found.append(
             "chains, their owners, maps and counts: opening programs by id takes CAP_SYS_ADMIN, which no BPF "
             "token gives"

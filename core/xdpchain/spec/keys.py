@@ -87,7 +87,7 @@ def _routes(value: Any) -> tuple[tuple[Action | None, str], ...]:
 def _policy(value: Any) -> Policy:
     if not isinstance(value, dict) or not {"may"} <= value.keys() <= {"may", "otherwise"}:
         raise ValueError('takes a table such as { may = ["XDP_PASS"], otherwise = "pass" }')
-    answers = [one.value for one in Answer]
+    answers = [answer.value for answer in Answer]
     otherwise = value.get("otherwise", Answer.AS_IS.value)
     if otherwise not in answers:
         raise ValueError(f"takes an `otherwise` that is one of: {', '.join(answers)}")
@@ -147,7 +147,11 @@ def _entries_in(value: Any) -> tuple[MapEntry, ...]:
         if not isinstance(table, dict) or table.keys() != {"name", "entries"}:
             raise ValueError(what)
         name, entries = _text(table["name"]), table["entries"]
-        if not isinstance(entries, list) or not entries or not all(isinstance(one, str) for one in entries):
+        if (
+            not isinstance(entries, list)
+            or not entries
+            or not all(isinstance(entry, str) for entry in entries)
+        ):
             raise ValueError(what)
         for text in entries:
             key, given = assignment(text)
@@ -159,7 +163,7 @@ def _entries_in(value: Any) -> tuple[MapEntry, ...]:
 
 def _entries_out(entries: tuple[MapEntry, ...]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "entries": [f"{one.key}={one.value}" for one in some]}
+        {"name": name, "entries": [f"{map_entry.key}={map_entry.value}" for map_entry in some]}
         for name, some in by_map(entries).items()
     ]
 
@@ -200,14 +204,14 @@ def _one_or_more(names: tuple[str, ...]) -> str | list[str]:
 
 
 def _linkage(value: Any) -> Linkage | None:
-    words = [AUTO, *(one.value for one in Linkage)]
+    words = [AUTO, *(linkage.value for linkage in Linkage)]
     if value not in words:
         raise ValueError(f"takes one of: {', '.join(words)}")
     return None if value == AUTO else Linkage(value)
 
 
 def _mode(value: Any) -> WantedMode:
-    if value not in [one.value for one in WantedMode]:
+    if value not in [wanted_mode.value for wanted_mode in WantedMode]:
         raise ValueError("takes native, generic or best")
     return WantedMode(value)
 

@@ -64,7 +64,7 @@ def _mode(spec: InterfaceSpec, running: Running) -> Mode:
 
 
 def _given(component: Component) -> frozenset[tuple[str, bytes]]:
-    return frozenset((one.name, one.data) for one in component.globals)
+    return frozenset((variable.name, variable.data) for variable in component.globals)
 
 
 def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
@@ -72,7 +72,7 @@ def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
     new one: what has become of that variable goes on.
     """
     before = _given(running)
-    changed = tuple(one for one in new.globals if (one.name, one.data) not in before)
+    changed = tuple(variable for variable in new.globals if (variable.name, variable.data) not in before)
     return keep_maps(replace(new, globals=changed), running).maps
 
 
@@ -144,7 +144,7 @@ class _Matching:
 
     def _takes(self, i: int) -> set[tuple[str, str, str]]:
         """Whose maps a slot of the spec uses: its own name, the owner's program, the name there."""
-        programs = {one.name: self._name(k) for k, one in enumerate(self._wanted)}
+        programs = {slot_spec.name: self._name(k) for k, slot_spec in enumerate(self._wanted)}
         return {(name, programs[owner], theirs) for name, owner, theirs in self._wanted[i].use_maps}
 
     def _taken(self, j: int) -> set[tuple[str, str, str]]:

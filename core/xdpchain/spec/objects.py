@@ -62,7 +62,7 @@ class Objects:
         if shared:
             # Who is loaded first makes the maps of all, also those that it does not use itself: so all say
             # the same of what their object has.
-            known = {one.name for one in globals_of(source)}
+            known = {variable.name for variable in globals_of(source)}
             given |= {name: text for name, text in shared.items() if name in known}
         texts = [f"{name}={text}" for name, text in sorted(given.items())]
         made = with_globals(made, source, texts, shared=bool(shared))

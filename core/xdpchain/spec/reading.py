@@ -69,7 +69,7 @@ class _Reader:
                 f"this xdptui reads format {FORMAT}",
             )
         entries = self._tables(document.get("interface", []), ("interface",))
-        return Spec(tuple(self._interface(one, ("interface", i)) for i, one in enumerate(entries)))
+        return Spec(tuple(self._interface(mapping, ("interface", i)) for i, mapping in enumerate(entries)))
 
     def _interface(self, table: Mapping[str, Any], path: Path) -> InterfaceSpec:
         self._known(table, (*INTERFACE_KEYS, SLOTS), path, "an interface")
@@ -87,7 +87,7 @@ class _Reader:
         if len(slots) > MAX_SLOTS:
             why = f"a dispatcher has {MAX_SLOTS}"
             raise self.error((*path, SLOTS, MAX_SLOTS), f"{len(slots)} slots can't be built", why)
-        read = tuple(self._slot(one, (*path, SLOTS, i)) for i, one in enumerate(slots))
+        read = tuple(self._slot(mapping, (*path, SLOTS, i)) for i, mapping in enumerate(slots))
         self._targets(read, path)
         return InterfaceSpec(slots=read, **values)
 

@@ -24,7 +24,7 @@ def spec_of(
         return InterfaceSpec((name,), (), netns)
     written = [_slot(slot, paths or {}) for slot in chain.slots]
     instances = _instances(chain.slots, written)
-    written = [replace(one, instance=name) for one, name in zip(written, instances, strict=True)]
+    written = [replace(slot_spec, instance=name) for slot_spec, name in zip(written, instances, strict=True)]
     slots = _routed(chain.slots, written)
     # The version of the dispatcher's protocol is the libxdp's that is installed where the spec is applied.
     mode = WantedMode(chain.mode.value)
@@ -41,7 +41,7 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
         off=slot.off,
         labels=slot.labels,
         policy=slot.policy,
-        globals=tuple(sorted((one.name, one.text) for one in component.globals)),
+        globals=tuple(sorted((variable.name, variable.text) for variable in component.globals)),
         map_entries=tuple(sorted(component.map_entries)),
         entries=slot.entries,
     )
@@ -59,14 +59,14 @@ def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpe
     places = {slot.key: i for i, slot in enumerate(slots)}
     named = list(written)
     routed = {route.target for slot in slots for route in slot.routes}
-    owners = {one.slot for slot in slots for one in slot.component.shares}
+    owners = {share.slot for slot in slots for share in slot.component.shares}
     for place in sorted(places[key] for key in (routed | owners) & places.keys()):
-        names = [one.name for one in named]
+        names = [slot_spec.name for slot_spec in named]
         if names.count(named[place].name) > 1:
             named[place] = replace(named[place], label=_unlike(named[place].program, names))
     return tuple(
         replace(
-            one,
+            slot_spec,
             routes=tuple((r.code, named[places[r.target]].name) for r in slot.routes if r.target in places),
             use_maps=tuple(
                 (s.name, named[places[s.slot]].name, s.theirs)
@@ -74,7 +74,7 @@ def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpe
                 if s.slot in places
             ),
         )
-        for slot, one in zip(slots, named, strict=True)
+        for slot, slot_spec in zip(slots, named, strict=True)
     )
 
 
@@ -90,16 +90,16 @@ def families(slots: Sequence[Slot]) -> list[int]:
     return family
 
 
-def _share(one: Component, other: Component) -> bool:
-    if one.object is None or other.object is None:
+def _share(component: Component, other: Component) -> bool:
+    if component.object is None or other.object is None:
         return False
-    if one.instance and one.instance == other.instance:
+    if component.instance and component.instance == other.instance:
         return True
-    return not _own_maps(one).isdisjoint(_own_maps(other))
+    return not _own_maps(component).isdisjoint(_own_maps(other))
 
 
 def _own_maps(component: Component) -> frozenset[int]:
-    taken = {one.name for one in component.shares}
+    taken = {share.name for share in component.shares}
     return frozenset(ref.id for ref in component.maps if ref.name not in taken)
 
 
@@ -107,9 +107,9 @@ def _instances(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> list[str |
     """A name for each family, None for a slot that is alone."""
     family = families(slots)
     names: dict[int, str] = {}
-    for one, number in zip(written, family, strict=True):
+    for slot_spec, number in zip(written, family, strict=True):
         if family.count(number) > 1 and number not in names:
-            label = PurePath(one.object).stem if one.object else one.program
+            label = PurePath(slot_spec.object).stem if slot_spec.object else slot_spec.program
             names[number] = _unlike(label, names.values())
     return [names.get(number) for number in family]
 

@@ -41,7 +41,7 @@ def namespaces(spec: Spec, default: str | None) -> tuple[str | None, ...]:
     """The namespaces that a spec's interfaces are in, each once; ``default`` is that of entries without
     one.
     """
-    return tuple(dict.fromkeys(_netns(one, default) for one in spec.interfaces))
+    return tuple(dict.fromkeys(_netns(interface, default) for interface in spec.interfaces))
 
 
 def targets(
@@ -61,7 +61,9 @@ def targets(
         Target(name, netns, entry) for (netns, name), entry in claims.items() if name in there.get(netns, ())
     ]
     missing = [Missing(name, netns) for netns, name in named if name not in there.get(netns, ())]
-    return tuple(sorted(found, key=lambda one: order[one.netns, one.name, one.entry])), tuple(missing)
+    return tuple(sorted(found, key=lambda target: order[target.netns, target.name, target.entry])), tuple(
+        missing
+    )
 
 
 def _claims(
@@ -95,7 +97,7 @@ def _places(
 
 
 def _matching(wanted: str, names: Sequence[str]) -> Sequence[str]:
-    return [one for one in names if fnmatchcase(one, wanted)] if is_glob(wanted) else [wanted]
+    return [name for name in names if fnmatchcase(name, wanted)] if is_glob(wanted) else [wanted]
 
 
 def _netns(entry: InterfaceSpec, default: str | None) -> str | None:

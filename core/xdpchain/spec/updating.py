@@ -51,7 +51,7 @@ def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: s
     Raises InvalidInput: it is no spec, or is written in a way that can't be changed piece by piece.
     """
     before = parse(text, source)
-    cut = _cut(text, [len(one.slots) for one in before.interfaces])
+    cut = _cut(text, [len(interface.slots) for interface in before.interfaces])
     if cut is None:
         raise _unlike(source)
     preamble, blocks = cut
@@ -148,7 +148,7 @@ def _change(block: _Entry, old: InterfaceSpec, new: InterfaceSpec, notes: Notes)
     left = list(zip(old.slots, block.slots, strict=True))
     slots = []
     for i, slot in enumerate(new.slots):
-        found = _counterpart(slot, [one for one, _ in left])
+        found = _counterpart(slot, [slot_spec for slot_spec, _ in left])
         if found is None:
             slots.append(_slot_text(slot, notes.get(i, "")))
         else:
@@ -177,8 +177,8 @@ def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:
         lambda one: one.program == slot.program,
         lambda one: not one.program and one.object == slot.object,
     ):
-        for i, one in enumerate(there):
-            if same(one):
+        for i, slot_spec in enumerate(there):
+            if same(slot_spec):
                 return i
     return None
 

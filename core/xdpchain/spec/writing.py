@@ -34,8 +34,8 @@ def dump(spec: Spec, notes: Mapping[int, Mapping[int, str]] | None = None) -> st
     document.add("format", tomlkit.item(FORMAT))
     if spec.interfaces:
         entries = tomlkit.aot()
-        for i, one in enumerate(spec.interfaces):
-            entries.append(interface_table(one, (notes or {}).get(i, {})))
+        for i, entry in enumerate(spec.interfaces):
+            entries.append(interface_table(entry, (notes or {}).get(i, {})))
         document.add(tomlkit.nl())
         document.add("interface", entries)
     return document.as_string()
@@ -48,8 +48,8 @@ def interface_table(spec: InterfaceSpec, notes: Mapping[int, str]) -> Table:
         table.add(SLOTS, tomlkit.array())
         return table
     slots: AoT = tomlkit.aot()
-    for i, one in enumerate(spec.slots):
-        slots.append(slot_table(one, notes.get(i, "")))
+    for i, slot_spec in enumerate(spec.slots):
+        slots.append(slot_table(slot_spec, notes.get(i, "")))
     table.add(tomlkit.nl())
     table.add(SLOTS, slots)
     return table
@@ -67,7 +67,7 @@ def slot_table(spec: SlotSpec, note: str = "") -> Table:
 
 def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[str, Any]:
     """What TOML has for each key that is to be written, in the order of the format."""
-    defaults = {one.name: one.default for one in fields(spec)}
+    defaults = {field.name: field.default for field in fields(spec)}
     found = {}
     for name, key in keys.items():
         value = getattr(spec, key.attribute)

@@ -46,7 +46,7 @@ def xdp_programs() -> Sighting:
 
     def look() -> bool:
         with Netlink() as netlink:
-            found.update(one.prog_id for link in netlink.links() for one in link.xdp)
+            found.update(attachment.prog_id for link in netlink.links() for attachment in link.xdp)
         return False
 
     complete = visit(look)

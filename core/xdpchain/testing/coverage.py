@@ -37,7 +37,7 @@ class Covered:
     def missed(self) -> tuple[VerdictSite, ...]:
         """The sites that no packet reached."""
         reached = {one.site for one in self.ran}
-        return tuple(site for number, site in enumerate(self.sites) if number not in reached)
+        return tuple(site for index, site in enumerate(self.sites) if index not in reached)
 
     def __str__(self) -> str:
         """``xdp_firewall: reached 14 of 19 places, never: PASS firewall.bpf.c:12, ...``"""

@@ -38,7 +38,7 @@ def mixture() -> tuple[bytes, ...]:
     to ports that a firewall would block (telnet; UDP 9999).
     """
     busy = Host.number(66)
-    hosts = [Host.number(number) for number in range(10, 18)]
+    hosts = [Host.number(index) for index in range(10, 18)]
     packets: list[bytes] = []
     for number, host in enumerate(hosts):
         packets += [

@@ -138,7 +138,10 @@ class Arrivals:
 
     def _strips(self, lower: LinkInfo) -> bool:
         """Whether a device takes VLAN tags off before XDP programs see its packets."""
-        return any(one.name == "rx-vlan-hw-parse" and one.on for one in self.netlink.offloads(lower.ifindex))
+        return any(
+            offload.name == "rx-vlan-hw-parse" and offload.on
+            for offload in self.netlink.offloads(lower.ifindex)
+        )
 
     # Tunnels
 
@@ -182,7 +185,7 @@ class Arrivals:
                 known = ()
             exact = [remote for mac, remote in known if mac == sender]
             remotes = exact or list(dict.fromkeys([*remotes, *(remote for _, remote in known)]))
-            remotes = [one for one in remotes if not ip_address(one).is_multicast]
+            remotes = [remote for remote in remotes if not ip_address(remote).is_multicast]
         if len(remotes) > MOST_REMOTES:
             self.doubts[f"{device.name} has {len(remotes)} remotes, of which {MOST_REMOTES} are tried"] = None
         return [
@@ -205,8 +208,8 @@ class Arrivals:
         """Of a VTI device, whose addresses are those of the packets; an XFRM interface's are its states'."""
         if tunnel.remote and tunnel.local:
             return self._security(tunnel.remote, tunnel.local)
-        states = [one for one in self._policy_base()[1] if self._is_ours(one.destination)]
-        return [_esp(one) for one in states]
+        states = [state for state in self._policy_base()[1] if self._is_ours(state.destination)]
+        return [_esp(state) for state in states]
 
     # IPsec
 
@@ -222,11 +225,13 @@ class Arrivals:
         return self._ipsec
 
     def _policies(self, source: str, destination: str, protocol: int) -> list[IpsecPolicy]:
-        return [one for one in self._policy_base()[0] if one.covers(source, destination, protocol)]
+        return [policy for policy in self._policy_base()[0] if policy.covers(source, destination, protocol)]
 
     def _security(self, remote: str, local: str) -> list[Inside]:
-        states = [one for one in self._policy_base()[1] if (one.source, one.destination) == (remote, local)]
-        return [_esp(one) for one in states] or [Inside("esp", remote, local)]
+        states = [
+            state for state in self._policy_base()[1] if (state.source, state.destination) == (remote, local)
+        ]
+        return [_esp(state) for state in states] or [Inside("esp", remote, local)]
 
     # What the kernel knows
 
@@ -248,7 +253,7 @@ class Arrivals:
         if ifindex not in self._neighbors:
             self._neighbors[ifindex] = self.netlink.neighbors(ifindex)
         entries = self._neighbors[ifindex]
-        return next((_mac(one.mac) for one in entries if ip_address(one.address) == wanted), None)
+        return next((_mac(entry.mac) for entry in entries if ip_address(entry.address) == wanted), None)
 
 
 NO_MAC = bytes(6)

@@ -106,11 +106,11 @@ def own_connections(netns: str | None = None) -> OwnConnections:
         why = error.why or error.what
         return OwnConnections(named[:1], (f"the kernel does not tell which connections live: {why}",))
     found = dict.fromkeys(named[:1])
-    live = {_of(one).ends for one in here if one.state == "established"}
-    found |= dict.fromkeys(one for one in named[1:] if one.ends in live)
+    live = {_of(sock).ends for sock in here if sock.state == "established"}
+    found |= dict.fromkeys(connection for connection in named[1:] if connection.ends in live)
     found |= dict.fromkeys(_held(line, here, named, doubts))
     every: tuple[Process, ...] = ()
-    if not certain or any(_local(one, here) for one in found):
+    if not certain or any(_local(connection, here) for connection in found):
         every = tuple(socket_owners.processes())
     if not certain:
         found |= dict.fromkeys(_served(here, every, named))
@@ -135,7 +135,7 @@ def own_interfaces(netns: str | None = None) -> frozenset[int]:
         found |= every if known.doubts else set()
         for connection in known.connections:
             arrivals.doubts.clear()
-            found |= {one.ifindex for one in arrivals_of(connection, arrivals)}
+            found |= {arrival.ifindex for arrival in arrivals_of(connection, arrivals)}
             found |= every if arrivals.doubts else set()
     return frozenset(found)
 
@@ -155,7 +155,7 @@ def _named(line: Sequence[Process]) -> tuple[SshConnection, ...]:
     """What SSH_CONNECTION says, ours first, then our ancestors'."""
     texts = [os.environ.get(VARIABLE), *(process.variable(VARIABLE) for process in line)]
     found = (SshConnection.parse(text) for text in texts if text)
-    return tuple(dict.fromkeys(one for one in found if one is not None))
+    return tuple(dict.fromkeys(connection for connection in found if connection is not None))
 
 
 def _certain(line: Sequence[Process], here: Sequence[Socket], netns: str | None) -> bool:
@@ -178,8 +178,9 @@ def _certain(line: Sequence[Process], here: Sequence[Socket], netns: str | None)
             continue
     moshes = frozenset().union(*(process.inodes for process in line if process.command == MOSH))
     return any(
-        one.inode in moshes or (one.inode in held and one.protocol == "TCP" and one.state == "established")
-        for one in (*here, *sockets)
+        sock.inode in moshes
+        or (sock.inode in held and sock.protocol == "TCP" and sock.state == "established")
+        for sock in (*here, *sockets)
     )
 
 
@@ -188,24 +189,24 @@ def _held(
 ) -> Iterator[SshConnection]:
     """The connections whose sockets our ancestors hold."""
     held = frozenset().union(*(process.inodes for process in line))
-    listening = {one.local_port for one in here if one.state == "listening"}
-    for one in here:
-        if one.inode in held and one.protocol == "TCP" and one.state == "established":
-            yield _of(one, outbound=one.local_port not in listening and one.remote_port < one.local_port)
+    listening = {sock.local_port for sock in here if sock.state == "listening"}
+    for sock in here:
+        if sock.inode in held and sock.protocol == "TCP" and sock.state == "established":
+            yield _of(sock, outbound=sock.local_port not in listening and sock.remote_port < sock.local_port)
     for process in line:
         if process.command != MOSH:
             continue
         client = SshConnection.parse(process.variable(VARIABLE) or "") or (named[0] if named else None)
-        for one in here:
-            if one.inode not in process.inodes or one.protocol != "UDP":
+        for sock in here:
+            if sock.inode not in process.inodes or sock.protocol != "UDP":
                 continue
             if client is None:
-                doubts[f"mosh-server listens on UDP port {one.local_port}, and its client is not known"] = (
+                doubts[f"mosh-server listens on UDP port {sock.local_port}, and its client is not known"] = (
                     None
                 )
             else:
                 yield SshConnection(
-                    client.client, 60001, client.server, one.local_port, client.zone, mosh=True
+                    client.client, 60001, client.server, sock.local_port, client.zone, mosh=True
                 )
 
 
@@ -216,17 +217,17 @@ def _served(
     # Root's alone: any user may call a process sshd, and would be guarded by that.
     daemons = (process for process in every if process.command in SSHD and process.uid == 0)
     held = frozenset().union(*(process.inodes for process in daemons))
-    listening = {one.local_port for one in here if one.state == "listening"}
-    ports = {one.local_port for one in here if one.state == "listening" and one.inode in held}
+    listening = {sock.local_port for sock in here if sock.state == "listening"}
+    ports = {sock.local_port for sock in here if sock.state == "listening" and sock.inode in held}
     # Where other users' descriptors can't be read: the ports where ssh is known to be.
-    ports |= listening & {22, *(one.server_port for one in named)}
-    for one in here:
+    ports |= listening & {22, *(connection.server_port for connection in named)}
+    for sock in here:
         if (
-            one.protocol == "TCP"
-            and one.state == "established"
-            and (one.inode in held or one.local_port in ports)
+            sock.protocol == "TCP"
+            and sock.state == "established"
+            and (sock.inode in held or sock.local_port in ports)
         ):
-            yield _of(one, outbound=one.local_port not in ports and one.local_port not in listening)
+            yield _of(sock, outbound=sock.local_port not in ports and sock.local_port not in listening)
 
 
 def _relayed(
@@ -234,7 +235,7 @@ def _relayed(
 ) -> Iterator[SshConnection]:
     """The connections of the processes at the other ends of those that come from this machine itself."""
     waiting, seen = list(found), set(found)
-    ours = {one.local for one in here}
+    ours = {sock.local for sock in here}
     while waiting:
         connection = waiting.pop()
         other = _local(connection, here)
@@ -242,11 +243,11 @@ def _relayed(
             continue
         holders = [process for process in every if other.inode in process.inodes]
         inodes = frozenset().union(*(process.inodes for process in holders))
-        for one in here:
-            if one.inode not in inodes or one.state != "established" or one is other:
+        for sock in here:
+            if sock.inode not in inodes or sock.state != "established" or sock is other:
                 continue
-            new = _of(one, outbound=True)
-            if new not in seen and (one.remote not in ours or _local(new, here) is not None):
+            new = _of(sock, outbound=True)
+            if new not in seen and (sock.remote not in ours or _local(new, here) is not None):
                 seen.add(new)
                 waiting.append(new)
                 yield new
@@ -254,27 +255,27 @@ def _relayed(
 
 def _local(connection: SshConnection, here: Sequence[Socket]) -> Socket | None:
     """The socket at the other end of a connection, where that is here as well."""
-    for one in here:
-        ends = one.remote, one.remote_port, one.local, one.local_port
+    for sock in here:
+        ends = sock.remote, sock.remote_port, sock.local, sock.local_port
         if ends == (connection.server, connection.server_port, connection.client, connection.client_port):
-            return one
+            return sock
     return None
 
 
 def _distinct(found: dict[SshConnection, None]) -> Iterator[SshConnection]:
     """Each pair of ends once."""
     seen = set()
-    for one in found:
-        if (one.ends, one.mosh) not in seen:
-            seen.add((one.ends, one.mosh))
-            yield one
+    for connection in found:
+        if (connection.ends, connection.mosh) not in seen:
+            seen.add((connection.ends, connection.mosh))
+            yield connection
 
 
-def _of(one: Socket, *, outbound: bool = False) -> SshConnection:
-    link_local = ipaddress.ip_address(one.remote).is_link_local and one.ifindex
-    zone = str(one.ifindex) if link_local else None
+def _of(sock: Socket, *, outbound: bool = False) -> SshConnection:
+    link_local = ipaddress.ip_address(sock.remote).is_link_local and sock.ifindex
+    zone = str(sock.ifindex) if link_local else None
     return SshConnection(
-        one.remote, one.remote_port, one.local, one.local_port, zone, outbound, one.protocol == "UDP"
+        sock.remote, sock.remote_port, sock.local, sock.local_port, zone, outbound, sock.protocol == "UDP"
     )
 
 

@@ -84,8 +84,8 @@ class SiteTrial:
             return next((n for n, site in enumerate(self.sites) if site.code is Source.TAIL_CALL), None)
         edge = self._edges.get(mark)
         mine = [
-            number
-            for number, site in enumerate(self.sites)
+            index
+            for index, site in enumerate(self.sites)
             if (not site.edges if mark == NO_EDGE else edge in site.edges)
         ]
         exact = [number for number in mine if self.sites[number].code == code]
@@ -126,8 +126,8 @@ def load_woven(unit: LinkableProgram, woven: Woven, component: Component) -> bpf
                 attach_type=ATTACH_TYPE_XDP,
                 flags=BPF_F_XDP_HAS_FRAGS if unit.frags else 0,
                 btf_fd=btf,
-                func_info=b"".join(struct.pack("<II", *one) for one in functions),
-                line_info=b"".join(struct.pack("<IIII", *one) for one in lines) if functions else b"",
+                func_info=b"".join(struct.pack("<II", *function) for function in functions),
+                line_info=b"".join(struct.pack("<IIII", *line) for line in lines) if functions else b"",
             )
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"{component.name} can't be loaded with marks") from error

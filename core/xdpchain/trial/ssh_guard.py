@@ -90,15 +90,15 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
     if tried.new.why:
         return Judgement(where, unchecked=tried.new.why)
     lost, wrong = [], []
-    for one in tried.crossings:
-        if one.new.verdict is None:
-            return Judgement(where, unchecked=f"{one.packet.name}: {one.new.why}")
-        if _arrives(one.packet, one.new, tried.new, layer):
+    for crossing in tried.crossings:
+        if crossing.new.verdict is None:
+            return Judgement(where, unchecked=f"{crossing.packet.name}: {crossing.new.why}")
+        if _arrives(crossing.packet, crossing.new, tried.new, layer):
             continue
-        if one.old.verdict is not None and not _arrives(one.packet, one.old, tried.old, layer):
-            wrong.append(one.packet.name)
+        if crossing.old.verdict is not None and not _arrives(crossing.packet, crossing.old, tried.old, layer):
+            wrong.append(crossing.packet.name)
             continue
-        lost.append(Lost(one.packet.name, one.new.verdict, _decider(one.new, tried.new)))
+        lost.append(Lost(crossing.packet.name, crossing.new.verdict, _decider(crossing.new, tried.new)))
     if wrong and not lost:
         why = "what runs now would lose them too, by the trial's account, and does not"
         return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")

@@ -90,7 +90,8 @@ class Crossing:
     def rewritten(self) -> tuple[Rewriting, Rewriting]:
         """What happened to its bytes, old and new; nothing where it ends."""
         first, second = (
-            Rewriting() if one.gone else compare(self.packet.data, one.data) for one in (self.old, self.new)
+            Rewriting() if outcome.gone else compare(self.packet.data, outcome.data)
+            for outcome in (self.old, self.new)
         )
         return first, second
 
@@ -148,7 +149,9 @@ class WhatIf:
             for c in self.crossings
         )
         found = [Tally(*key, count) for key, count in counted.items()]
-        return tuple(sorted(found, key=lambda one: (not one.differs, one.differs is None, -one.count)))
+        return tuple(
+            sorted(found, key=lambda tally: (not tally.differs, tally.differs is None, -tally.count))
+        )
 
     @property
     def reached(self) -> tuple[Mapping[int, int], ...]:
@@ -163,7 +166,7 @@ class WhatIf:
     @property
     def changed(self) -> tuple[Crossing, ...]:
         """The packets whose outcome differs."""
-        return tuple(one for one in self.crossings if one.differs)
+        return tuple(crossing for crossing in self.crossings if crossing.differs)
 
 
 def what_if(
@@ -178,7 +181,9 @@ def what_if(
     interface, layer = running.interface, running.device.layer
     if not layer.known:
         side = Side(why=f"not checked: how packets begin on {interface.name} ({layer.name}) is not known")
-        crossings = tuple(Crossing(one, Outcome(why=side.why), Outcome(why=side.why)) for one in packets)
+        crossings = tuple(
+            Crossing(packet, Outcome(why=side.why), Outcome(why=side.why)) for packet in packets
+        )
         return WhatIf(interface, side, side, crossings, (side.why,))
     with contextlib.ExitStack() as held:
         old, new = _side(_runs(running, candidate, adopts), held, running), _side(candidate, held)
@@ -186,10 +191,12 @@ def what_if(
         ingress = interface.ifindex if arrived else 0
         crossings = netns.run(
             interface.netns,
-            lambda: tuple(Crossing(one, old.send(one, ingress), new.send(one, ingress)) for one in packets),
+            lambda: tuple(
+                Crossing(packet, old.send(packet, ingress), new.send(packet, ingress)) for packet in packets
+            ),
         )
-        for one in (old, new):
-            one.survey(interface, runs=one is old)
+        for tried in (old, new):
+            tried.survey(interface, runs=tried is old)
         return WhatIf(interface, old.side, new.side, crossings, _unknown(crossings, old, new, arrived))
 
 
@@ -281,14 +288,16 @@ def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: b
             found[f"{what} can't be tried: {side.side.why}"] = None
     said = {key for key, _, _ in new.places}
     for side, outcomes in ((new, [c.new for c in crossings]), (old, [c.old for c in crossings])):
-        redirecting = {i for one in outcomes for i, code in enumerate(one.slots) if code is Action.REDIRECT}
+        redirecting = {
+            i for outcome in outcomes for i, code in enumerate(outcome.slots) if code is Action.REDIRECT
+        }
         for key, where, has in side.places:
             if side is new or key not in said:
                 found |= dict.fromkeys(words(where, has, arrived=arrived))
             if where.slot in redirecting and (side is new or key not in sent):
                 found[redirect_words(where, has)] = None
         sent = {key for key, where, _ in side.places if where.slot in redirecting}
-    if any(one.packet.cut for one in crossings):
+    if any(crossing.packet.cut for crossing in crossings):
         found["some packets were captured in part: a program saw them shorter than they were"] = None
     return tuple(found)
 

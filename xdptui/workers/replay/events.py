@@ -24,7 +24,7 @@ class RecordedEvents(Page):
 
     def read(self) -> Render:
         number = self._player.number
-        found = read_packet_events([one.told for one in self._recording.happened(number)])
+        found = read_packet_events([event.told for event in self._recording.happened(number)])
         found = replace(
             found,
             lost=tuple(filter(self._meant, found.lost)),

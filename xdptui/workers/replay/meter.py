@@ -55,12 +55,12 @@ class RecordedMeter(Meter):
         return False
 
     def cost(self, ifindex: int | None) -> int | None:
-        one = self._recording.reading(self._player.number).counted.get(ifindex or 0)
-        return one.cost if one else None
+        counted = self._recording.reading(self._player.number).counted.get(ifindex or 0)
+        return counted.cost if counted else None
 
     def why(self, ifindex: int | None) -> str:
-        one = self._recording.reading(self._player.number).counted.get(ifindex or 0)
-        return one.note if one else ""
+        counted = self._recording.reading(self._player.number).counted.get(ifindex or 0)
+        return counted.note if counted else ""
 
     def _at(self, ifindex: int) -> tuple[Reading | None, Trends[str]]:
         number = self._player.number
@@ -77,18 +77,18 @@ class RecordedMeter(Meter):
             self._made[ifindex] = made
         return made[1], made[2]
 
-    def _add(self, trends: Trends[str], ifindex: int, number: int) -> None:
-        reading = self._between(ifindex, number)
+    def _add(self, trends: Trends[str], ifindex: int, index: int) -> None:
+        reading = self._between(ifindex, index)
         if reading is not None:
             trends.add(reading)
 
-    def _between(self, ifindex: int, number: int) -> Reading | None:
-        sample = self._sample(ifindex, number)
+    def _between(self, ifindex: int, index: int) -> Reading | None:
+        sample = self._sample(ifindex, index)
         if sample is None:
             return None
-        before = self._sample(ifindex, number - 1) if number else None
+        before = self._sample(ifindex, index - 1) if index else None
         return between(before, sample)
 
-    def _sample(self, ifindex: int, number: int) -> Sample | None:
-        one = self._recording.reading(number).counted.get(ifindex)
-        return one.sample if one else None
+    def _sample(self, ifindex: int, index: int) -> Sample | None:
+        counted = self._recording.reading(index).counted.get(ifindex)
+        return counted.sample if counted else None

@@ -169,5 +169,5 @@ def _remove_pins(armed: PendingChange, program: int | None, pins: Pins) -> None:
         if pins.dispatch and program is not None:
             bpffs.remove_dispatch_dir(bpffs.dispatch_dir(armed.ifindex, program))
     with contextlib.suppress(OSError):
-        for number in pins.arrays:
-            remove_array_pins(number)
+        for map_id in pins.arrays:
+            remove_array_pins(map_id)

@@ -197,14 +197,14 @@ def _heard(sock: socket.socket, seconds: float) -> bytes | None:
         return b""
 
 
-def _waits(one: Watched) -> bool:
-    with open_held(one.armed) as there:
+def _waits(watched: Watched) -> bool:
+    with open_held(watched.armed) as there:
         return bool(there)
 
 
-def _is_old(one: Watched) -> bool:
+def _is_old(watched: Watched) -> bool:
     with contextlib.suppress(XdpChainError):
-        return one.home.on_hook(one.armed) == one.armed.old
+        return watched.home.on_hook(watched.armed) == watched.armed.old
     return False
 
 
@@ -228,12 +228,12 @@ def _settle(watched: Sequence[Watched], decision: Decision) -> None:
             time.sleep(RETRY)
 
 
-def _carry(one: Watched, decision: Decision, place: Place) -> None:
+def _carry(watched: Watched, decision: Decision, place: Place) -> None:
     with _lock():
-        settled = carry_out(one.armed, decision, one.held, place)
+        settled = carry_out(watched.armed, decision, watched.held, place)
     if settled is not None and settled.outcome is not Outcome.CONFIRMED:
-        one.report.write(settled)
-        note_settled(one.armed, settled)
+        watched.report.write(settled)
+        note_settled(watched.armed, settled)
 
 
 def _tell_failure(armed: PendingChange, home: Place, report: Report, why: str) -> None:

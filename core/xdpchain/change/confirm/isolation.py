@@ -58,9 +58,9 @@ def require_freedom(instead: str) -> None:
 
 def ignore_signals() -> None:
     """Ignore what can be ignored: everything but SIGKILL and SIGSTOP."""
-    for number in signal.valid_signals():
+    for signum in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(signum, signal.SIG_IGN)
     call = _RT_SIGACTION.get(platform.machine())
     if call is not None:
         ignore = ctypes.create_string_buffer(int(signal.SIG_IGN).to_bytes(8, "little"), 32)

@@ -93,7 +93,7 @@ def _search(armed: PendingChange, home: Place) -> Iterator[_Found | None]:
         def look() -> bool:
             with Netlink() as netlink:
                 for link in netlink.links():
-                    if any(one.prog_id == armed.new for one in link.xdp):
+                    if any(attachment.prog_id == armed.new for attachment in link.xdp):
                         number = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
                         held.callback(os.close, number)
                         found.append(_Found(number, os.fstat(number).st_ino, link.ifindex))

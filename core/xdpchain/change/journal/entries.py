@@ -126,7 +126,7 @@ class Heading:
         """Read from what `Entry.encode` wrote, without its chains. Raises InvalidInput."""
         document = _document(data)
         moments = document.fields("before"), document.fields("after")
-        programs = (one.integer_or_none("program", most=ID) for one in moments if one.value("chain"))
+        programs = (moment.integer_or_none("program", most=ID) for moment in moments if moment.value("chain"))
         return cls(moments[1].text("boot"), _device_in(document), tuple(programs))
 
 

@@ -68,24 +68,24 @@ def all_folders() -> tuple[Path, ...]:
     with contextlib.suppress(OSError):
         for place in os.scandir(_root() / "interfaces"):
             if place.is_dir(follow_symlinks=False):
-                found += [(one.stat().st_mtime, Path(one.path)) for one in os.scandir(place.path)]
+                found += [(entry.stat().st_mtime, Path(entry.path)) for entry in os.scandir(place.path)]
     return tuple(path for _, path in sorted(found, reverse=True))
 
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
     """The newest entries of an interface, oldest first; those that can't be read are left out."""
     found = []
-    for number in _numbers(folder)[-newest:]:
+    for entry_number in _numbers(folder)[-newest:]:
         with contextlib.suppress(OSError, InvalidInput):
-            found.append(Entry.decode(files.read(folder / f"{number}.json", MOST_BYTES), number))
+            found.append(Entry.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES), entry_number))
     return tuple(found)
 
 
 def headings(folder: Path, most: int) -> Iterator[Heading]:
     """What the newest entries say of whose they are, newest first, each read when it is asked for."""
-    for number in reversed(_numbers(folder)[-most:]):
+    for entry_number in reversed(_numbers(folder)[-most:]):
         try:
-            heading = Heading.decode(files.read(folder / f"{number}.json", MOST_BYTES))
+            heading = Heading.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES))
         except (OSError, InvalidInput):
             continue
         yield heading
@@ -168,8 +168,8 @@ def _numbers(folder: Path) -> list[int]:
 
 
 def _drop_interfaces() -> None:
-    folders = [one for place in (_root() / "interfaces").iterdir() for one in place.iterdir()]
-    for folder in sorted(folders, key=lambda one: one.stat().st_mtime)[:-MOST_INTERFACES]:
+    folders = [path for place in (_root() / "interfaces").iterdir() for path in place.iterdir()]
+    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-MOST_INTERFACES]:
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.parent.rmdir()

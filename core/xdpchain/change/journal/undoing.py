@@ -112,11 +112,11 @@ class _Keeping:
         self.here = here
         self.held: list[bpf.Fd] = []
 
-    def map(self, number: int | None) -> bool:
-        return self._has(bpf.map_by_id, number)
+    def map(self, map_id: int | None) -> bool:
+        return self._has(bpf.map_by_id, map_id)
 
-    def program(self, number: int | None) -> bool:
-        return self._has(bpf.prog_by_id, number)
+    def program(self, prog_id: int | None) -> bool:
+        return self._has(bpf.prog_by_id, prog_id)
 
     def _has(self, find: Callable[[int], bpf.Fd], number: int | None) -> bool:
         if not self.here or not number:
@@ -146,7 +146,7 @@ def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, 
 
 
 def _same(now: Component, then: Component) -> bool:
-    hashes = [one.object.sha256 if one.object else None for one in (now, then)]
+    hashes = [component.object.sha256 if component.object else None for component in (now, then)]
     return (now.id, now.name, now.globals, hashes[0]) == (then.id, then.name, then.globals, hashes[1])
 
 
@@ -181,6 +181,8 @@ def _stateless(data: bytes) -> frozenset[str]:
     """Maps that the object fills by itself: constants, and programs to tail-call."""
     with contextlib.suppress(XdpChainError):
         maps = ObjectFile.parse(data).maps
-        filled = {one.name for one in maps if one.type == bpf.MapType.PROG_ARRAY}
-        return frozenset(filled | {one.section for one in maps if one.section.startswith(".rodata")})
+        filled = {bpf_map.name for bpf_map in maps if bpf_map.type == bpf.MapType.PROG_ARRAY}
+        return frozenset(
+            filled | {bpf_map.section for bpf_map in maps if bpf_map.section.startswith(".rodata")}
+        )
     return frozenset()

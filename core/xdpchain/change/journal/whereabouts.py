@@ -40,7 +40,9 @@ def folder_of(running: Running) -> Path | None:
 def _found(own: Path, running: Running, device: Device | None) -> Path | None:
     if _knows(own, running, device):
         return own
-    elsewhere = next((one for one in all_folders() if one != own and _knows(one, running, device)), None)
+    elsewhere = next(
+        (folder for folder in all_folders() if folder != own and _knows(folder, running, device)), None
+    )
     if elsewhere is None and _name_of_another(own, running, device) is not None:
         return None
     return elsewhere or own
@@ -85,7 +87,7 @@ def _folder(running: Running) -> Path:
 
 def _knows(folder: Path, running: Running, device: Device | None) -> bool:
     boot, program = boot_id(), running.identity[1][:1]
-    return any(_about(one, boot, program, device) for one in headings(folder, NEWEST))
+    return any(_about(heading, boot, program, device) for heading in headings(folder, NEWEST))
 
 
 def _about(heading: Heading, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
@@ -99,7 +101,7 @@ def _about(heading: Heading, boot: str, program: tuple[int, ...], device: Device
 def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:
     """The name that the interface whose history this is has now, where that is another one than ours."""
     boot = boot_id()
-    found = (one.device for one in headings(folder, NEWEST) if one.boot == boot)
+    found = (heading.device for heading in headings(folder, NEWEST) if heading.boot == boot)
     last = next((device for device in found if device is not None), None)
     if last is None or device is None or last == device or last[0] != device[0]:
         return None

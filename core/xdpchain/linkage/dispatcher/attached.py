@@ -130,9 +130,9 @@ def _attached(dispatcher: int) -> dict[int, int] | None:
     say what they are attached to. Raises BpfError.
     """
     attached: dict[int, int] = {}
-    for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+    for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
         try:
-            with bpf.link_by_id(number) as fd:
+            with bpf.link_by_id(link_id) as fd:
                 info = bpf.link_info(fd)
         except bpf.BpfError as error:
             if error.errno == errno.ENOENT:  # it went away meanwhile
@@ -275,8 +275,8 @@ def _in_force(placed: SlotConfig, noted: ActionSet | None) -> RunConfig:
 
 
 @lru_cache(maxsize=1024)
-def _facts(number: int) -> _Facts:
-    with bpf.prog_by_id(number) as program:
+def _facts(prog_id: int) -> _Facts:
+    with bpf.prog_by_id(prog_id) as program:
         info = bpf.prog_info(program)
         map_ids = bpf.prog_map_ids(program)
         btf = btf_of(info.btf_id) if info.btf_id else None
@@ -299,7 +299,7 @@ def _facts(number: int) -> _Facts:
         return _Facts(replace(slot.component, declared=declared, **known), slot.key, origin)
     licence = "GPL" if info.gpl else "not GPL-compatible"
     component = Component(name, declared=declared, licence=licence, maps=refs, **known)
-    return _Facts(component, f"prog:{number}", None)
+    return _Facts(component, f"prog:{prog_id}", None)
 
 
 def _full_name(program: bpf.Fd, info: bpf.ProgInfo, btf: Btf | None) -> str:
@@ -310,7 +310,7 @@ def _full_name(program: bpf.Fd, info: bpf.ProgInfo, btf: Btf | None) -> str:
     if functions:
         return btf.type(functions[0][1]).name
     if btf.find(info.name, Kind.FUNC) is None and len(info.name) == NAME_CUT:
-        longer = [one.name for one in btf.functions() if one.name.startswith(info.name)]
+        longer = [function.name for function in btf.functions() if function.name.startswith(info.name)]
         if len(longer) == 1:
             return longer[0]
     return info.name
@@ -318,8 +318,8 @@ def _full_name(program: bpf.Fd, info: bpf.ProgInfo, btf: Btf | None) -> str:
 
 def _maps(map_ids: tuple[int, ...]) -> tuple[tuple[MapRef, ...], Manifest | None]:
     refs, origin = [], None
-    for number in map_ids:
-        with bpf.map_by_id(number) as fd:
+    for map_id in map_ids:
+        with bpf.map_by_id(map_id) as fd:
             name = bpf.map_info(fd).name
             if name == ORIGIN:
                 with contextlib.suppress(InvalidInput):
@@ -327,5 +327,5 @@ def _maps(map_ids: tuple[int, ...]) -> tuple[tuple[MapRef, ...], Manifest | None
         # libbpf puts a part of the object's name before that of a data section.
         section = name[name.index(".") :] if "." in name else name
         if not name.startswith("xdptui_"):
-            refs.append(MapRef(section, number))
+            refs.append(MapRef(section, map_id))
     return tuple(refs), origin

@@ -61,8 +61,8 @@ def load_dispatcher(config: DispatcherConfig) -> bpf.Fd:
     with Object(shipped.read(f"dispatcher_v{config.version}"), MAIN) as opened:
         (program,) = opened.programs()
         program.as_xdp(config.frags)
-        for one in opened.maps():
-            one.set_initial_value(block)
+        for bpf_map in opened.maps():
+            bpf_map.set_initial_value(block)
         try:
             opened.load()
         except LoadFailed as error:

@@ -88,9 +88,9 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
 
 
 @lru_cache(maxsize=256)
-def btf_of(number: int) -> Btf:
+def btf_of(btf_id: int) -> Btf:
     """The BTF with this id (the kernel gives no id twice). Raises BpfError, BtfError."""
-    raw = bpf.btf_raw(number)
+    raw = bpf.btf_raw(btf_id)
     if len(raw) > MOST_BTF:
         raise BtfError(f"it has {len(raw)} bytes, and no more than {MOST_BTF} are read")
     return Btf.parse(raw)

@@ -56,8 +56,8 @@ T = TypeVar("T")
 
 def _latest(component: bpf.Fd, dispatcher: int, name: str, read: Callable[[Fields], T]) -> T | None:
     found: tuple[int, T] | None = None
-    for number in bpf.prog_map_ids(component):
-        with bpf.map_by_id(number) as fd:
+    for map_id in bpf.prog_map_ids(component):
+        with bpf.map_by_id(map_id) as fd:
             if bpf.map_info(fd).name != name:
                 continue
             with contextlib.suppress(InvalidInput):

@@ -137,7 +137,11 @@ def device_counts(
     listed = tuple(statistics)
 
     def total(*patterns: str) -> int | None:
-        values = [value for name, value in listed if any(re.fullmatch(one, name) for one in patterns if one)]
+        values = [
+            value
+            for name, value in listed
+            if any(re.fullmatch(pattern, name) for pattern in patterns if pattern)
+        ]
         return sum(values) if values else None
 
     return DeviceCounts(
@@ -214,8 +218,8 @@ def _due(group: Group, chain: int, failures: Mapping[Failure, int] | None) -> tu
     """What a driver should have counted, and why that is not what the chain did."""
     if failures is None:
         return chain, "failures are not listened to" if group.plus or group.minus else ""
-    less = sum(failures.get(one, 0) for one in group.minus)
-    more = sum(failures.get(one, 0) for one in group.plus)
+    less = sum(failures.get(failure, 0) for failure in group.minus)
+    more = sum(failures.get(failure, 0) for failure in group.plus)
     notes = [f"{less} of them failed"] if less else []
     notes += [f"the device adds {more} that failed"] if more else []
     return chain - less + more, ", ".join(notes)
@@ -236,4 +240,4 @@ def _since(
 ) -> Mapping[Failure, int] | None:
     if first is None or last is None:
         return None
-    return {one: last.get(one, 0) - first.get(one, 0) for one in Failure}
+    return {failure: last.get(failure, 0) - first.get(failure, 0) for failure in Failure}

@@ -61,7 +61,7 @@ class Driver:
     @property
     def counters(self) -> tuple[str, ...]:
         """All expressions."""
-        groups = (one for group in self.groups for one in group.counters)
+        groups = (counter for group in self.groups for counter in group.counters)
         return tuple(one for one in (self.received, *groups, self.sent, self.unsent) if one)
 
 

@@ -154,40 +154,40 @@ def header_in(line: bytes, where: str) -> Header:
     )
 
 
-def revision_out(one: Revision) -> bytes:
-    document: dict[str, Any] = {"at": one.at, "elapsed": one.elapsed}
-    document["running"] = [running_out(running) for running in one.runnings]
-    document["sites"] = {str(ifindex): reasons_out(some) for ifindex, some in one.reasons.items()}
+def revision_out(revision: Revision) -> bytes:
+    document: dict[str, Any] = {"at": revision.at, "elapsed": revision.elapsed}
+    document["running"] = [running_out(running) for running in revision.runnings]
+    document["sites"] = {str(ifindex): reasons_out(some) for ifindex, some in revision.reasons.items()}
     return _line(document)
 
 
 def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> bytes:
     """``names`` are those of the slots by key, for people and scripts that read the file."""
     interfaces = []
-    for one in reading.counted.values():
-        entry: dict[str, Any] = {"name": one.name, "ifindex": one.ifindex, "netns": one.netns}
-        if one.sample is not None:
+    for counted in reading.counted.values():
+        entry: dict[str, Any] = {"name": counted.name, "ifindex": counted.ifindex, "netns": counted.netns}
+        if counted.sample is not None:
             entry["slots"] = [
                 {
                     "key": key,
                     "name": (names or {}).get(key, ""),
                     "counters": _counts_out(counts),
-                    "sites": site_counts_out(one.sample.sites.get(key, {})),
+                    "sites": site_counts_out(counted.sample.sites.get(key, {})),
                 }
-                for key, counts in one.sample.slots.items()
+                for key, counts in counted.sample.slots.items()
             ]
-            if one.sample.verdict is not None:
-                entry["verdict"] = _counts_out(one.sample.verdict)
-        if one.note:
-            entry["note"] = one.note
-        if one.cost is not None:
-            entry["cost_ns"] = one.cost
+            if counted.sample.verdict is not None:
+                entry["verdict"] = _counts_out(counted.sample.verdict)
+        if counted.note:
+            entry["note"] = counted.note
+        if counted.cost is not None:
+            entry["cost_ns"] = counted.cost
         interfaces.append(entry)
     return _line({"at": reading.at, "elapsed": reading.elapsed, "interfaces": interfaces})
 
 
-def happened_out(one: Happened) -> bytes:
-    return _line({"at": one.at, "elapsed": one.elapsed, "happened": dict(one.told)})
+def happened_out(event: Happened) -> bytes:
+    return _line({"at": event.at, "elapsed": event.elapsed, "happened": dict(event.told)})
 
 
 def line_in(line: bytes) -> Reading | Revision | Happened | None:

@@ -80,13 +80,13 @@ class Recording:
         """When something else ran."""
         return tuple(self._revised)
 
-    def reading(self, number: int) -> Reading:
+    def reading(self, index: int) -> Reading:
         """What was counted. Raises IndexError."""
-        return self._reading(number)
+        return self._reading(index)
 
-    def time(self, number: int) -> float:
+    def time(self, index: int) -> float:
         """When that was, in seconds since the recording began."""
-        return self._times[number]
+        return self._times[index]
 
     def number_at(self, elapsed: float) -> int:
         """The last reading at or before that time; the first one if there is none."""
@@ -97,28 +97,28 @@ class Recording:
         revision = self.revision(number)
         return self._revision(revision).reasons if revision >= 0 else {}
 
-    def runnings(self, number: int) -> tuple[Running, ...]:
+    def runnings(self, index: int) -> tuple[Running, ...]:
         """What ran at a reading, sorted by ifindex."""
-        revision = self.revision(number)
+        revision = self.revision(index)
         return self._revision(revision).runnings if revision >= 0 else ()
 
-    def revision(self, number: int) -> int:
+    def revision(self, index: int) -> int:
         """The number of the revision that ran at a reading; -1 before the first."""
-        return bisect_right(self._revised, self._times[number]) - 1
+        return bisect_right(self._revised, self._times[index]) - 1
 
-    def happened(self, number: int) -> tuple[Happened, ...]:
+    def happened(self, index: int) -> tuple[Happened, ...]:
         """What became of packets until a reading, oldest first; the last 200 times that something did."""
-        end = bisect_right(self._happened, self._times[number], key=lambda place: place.elapsed)
+        end = bisect_right(self._happened, self._times[index], key=lambda place: place.elapsed)
         found = (line_in(self._line(place)) for place in self._happened[max(0, end - MOST_TOLD) : end])
         return tuple(one for one in found if isinstance(one, Happened))
 
-    def _read_reading(self, number: int) -> Reading:
-        made = line_in(self._line(self._readings[number]))
+    def _read_reading(self, index: int) -> Reading:
+        made = line_in(self._line(self._readings[index]))
         assert isinstance(made, Reading)
         return made
 
-    def _read_revision(self, number: int) -> Revision:
-        made = line_in(self._line(self._revisions[number]))
+    def _read_revision(self, index: int) -> Revision:
+        made = line_in(self._line(self._revisions[index]))
         assert isinstance(made, Revision)
         return made
 

@@ -26,13 +26,13 @@ def reasons_out(reasons: Sequence[SlotReasons]) -> list[Document]:
     """The slots of one interface."""
     return [
         {
-            "slot": one.index,
-            "key": one.key,
-            "name": one.name,
-            "why": one.why,
-            "sites": [_site_out(site) for site in one.sites if len(one.sites) <= MOST_SITES],
+            "slot": reason.index,
+            "key": reason.key,
+            "name": reason.name,
+            "why": reason.why,
+            "sites": [_site_out(site) for site in reason.sites if len(reason.sites) <= MOST_SITES],
         }
-        for one in reasons
+        for reason in reasons
     ]
 
 
@@ -40,13 +40,13 @@ def reasons_in(documents: Sequence[Fields]) -> tuple[SlotReasons, ...]:
     """Read what `reasons_out` wrote. Raises InvalidInput."""
     return tuple(
         SlotReasons(
-            one.integer("slot", most=MAX_SLOTS),
-            one.text("key"),
-            one.text("name"),
-            tuple(map(_site_in, one.objects("sites", most=MOST_SITES))),
-            one.text("why"),
+            document.integer("slot", most=MAX_SLOTS),
+            document.text("key"),
+            document.text("name"),
+            tuple(map(_site_in, document.objects("sites", most=MOST_SITES))),
+            document.text("why"),
         )
-        for one in documents
+        for document in documents
     )
 
 
@@ -87,7 +87,7 @@ def _site_in(document: Fields) -> VerdictSite:
     if "helper" in document:
         code = Called(document.integer("helper", most=ID))
     elif isinstance(word := document.value("code"), str):
-        if word not in {one.value for one in Source}:
+        if word not in {source.value for source in Source}:
             document.refuse("code", "is none")
         code = Source(word)
     else:

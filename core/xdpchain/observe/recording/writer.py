@@ -83,9 +83,9 @@ class Writer(Closing):
         """What was counted."""
         self._append(reading_out(reading, self._names))
 
-    def happened(self, one: Happened) -> None:
+    def happened(self, event: Happened) -> None:
         """What became of packets after their program."""
-        self._append(happened_out(one))
+        self._append(happened_out(event))
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -87,11 +87,11 @@ def count_targets(rows: Mapping[int, int], counters: bpf.Fd, place: Place) -> di
     return {number: links[row] for number, row in rows.items() if row in links}
 
 
-def _program(number: int) -> bpf.Fd:
+def _program(prog_id: int) -> bpf.Fd:
     try:
-        return bpf.prog_by_id(number)
+        return bpf.prog_by_id(prog_id)
     except bpf.BpfError as error:
-        what = f"program {number} can't be counted"
+        what = f"program {prog_id} can't be counted"
         if error.errno == errno.ENOENT:
             raise NotFound(what, "it is gone", "Look again: the chain changed") from error
         raise bpf.refusal(error, what) from error
@@ -154,12 +154,12 @@ def attach(aims: Sequence[Aim], counters: bpf.Fd, place: Place) -> dict[int, bpf
             program.set_autoload(aim is not None)
             if aim is not None:
                 program.as_fexit(aim.program, aim.function.name)
-        for one in opened.maps():
-            if one.name == COUNTERS:
-                one.set_max_entries(possible_cpus())
-                one.reuse(counters)
-            elif one.internal:
-                one.set_initial_value(_config(aims, place).ljust(len(one.initial_value()), b"\0"))
+        for bpf_map in opened.maps():
+            if bpf_map.name == COUNTERS:
+                bpf_map.set_max_entries(possible_cpus())
+                bpf_map.reuse(counters)
+            elif bpf_map.internal:
+                bpf_map.set_initial_value(_config(aims, place).ljust(len(bpf_map.initial_value()), b"\0"))
         try:
             opened.load()
         except LoadFailed as error:
@@ -195,7 +195,7 @@ def explain(
     if error.errno in (errno.EPERM, errno.EACCES) and not error.log.strip():
         missing = missing_capabilities()
         if missing:
-            why = f"this process lacks {', '.join(one.name for one in missing)}"
+            why = f"this process lacks {', '.join(capability.name for capability in missing)}"
             return PermissionDenied(what, why, missing[0].todo, detail=words)
         return PermissionDenied(
             what, "this kernel refuses programs of type TRACING, by its policy (EPERM)", todo, detail=words

@@ -230,9 +230,9 @@ def _alive() -> frozenset[int] | None:
     if not seen.complete:
         return None
     attached = set()
-    for number in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
+    for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
         try:
-            with bpf.link_by_id(number) as fd:
+            with bpf.link_by_id(link_id) as fd:
                 info = bpf.link_info(fd)
         except bpf.BpfError:
             continue  # it went away meanwhile

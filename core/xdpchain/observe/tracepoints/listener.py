@@ -62,14 +62,16 @@ class Listener(Closing):
                 programs = [program for program in opened.programs() if program.name in scope.value]
                 for program in opened.programs():
                     program.set_autoload(program in programs)
-                for one in opened.maps():
-                    if one.internal:
-                        one.set_initial_value(struct.pack("=I", netns).ljust(len(one.initial_value()), b"\0"))
+                for bpf_map in opened.maps():
+                    if bpf_map.internal:
+                        bpf_map.set_initial_value(
+                            struct.pack("=I", netns).ljust(len(bpf_map.initial_value()), b"\0")
+                        )
                 try:
                     opened.load()
                 except LoadFailed as error:
                     raise _explain(error) from error
-                maps = {one.name: held.enter_context(_kept(one.fd)) for one in opened.maps()}
+                maps = {bpf_map.name: held.enter_context(_kept(bpf_map.fd)) for bpf_map in opened.maps()}
                 self._places, self._states = maps[PLACES], maps[STATES]
                 self._ring = held.enter_context(Ring(maps[RING].fileno()))
                 self._programs = tuple(_attach(programs, held))
@@ -146,7 +148,7 @@ def _explain(error: bpf.BpfError) -> XdpChainError:
     if "valid kernel BTF" in messages:
         return Unsupported(WHAT, *kernel_types_missing(), detail=words)
     if error.errno in (errno.EPERM, errno.EACCES) and (missing := missing_capabilities()):
-        why = f"this process lacks {', '.join(one.name for one in missing)}"
+        why = f"this process lacks {', '.join(capability.name for capability in missing)}"
         return PermissionDenied(WHAT, why, missing[0].todo, detail=words)
     if error.errno == errno.EINVAL and not error.log.strip():
         return Unsupported(

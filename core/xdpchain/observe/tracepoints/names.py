@@ -74,25 +74,25 @@ class Names:
         name = self.map(place.map)
         return f"{name}[{place.entry}]" if place.kind is Kind.REDIRECT_ERR else name
 
-    def program(self, number: int) -> str:
+    def program(self, prog_id: int) -> str:
         """A program's name, or its id where it is gone."""
-        if number not in self._programs:
+        if prog_id not in self._programs:
             try:
-                with bpf.prog_by_id(number) as fd:
-                    self._programs[number] = bpf.prog_info(fd).name or f"program {number}"
+                with bpf.prog_by_id(prog_id) as fd:
+                    self._programs[prog_id] = bpf.prog_info(fd).name or f"program {prog_id}"
             except OSError:
-                return f"program {number}"
-        return self._programs[number]
+                return f"program {prog_id}"
+        return self._programs[prog_id]
 
-    def map(self, number: int) -> str:
+    def map(self, map_id: int) -> str:
         """A map's name, or its id where it is gone."""
-        if number not in self._maps:
+        if map_id not in self._maps:
             try:
-                with bpf.map_by_id(number) as fd:
-                    self._maps[number] = bpf.map_info(fd).name or f"map {number}"
+                with bpf.map_by_id(map_id) as fd:
+                    self._maps[map_id] = bpf.map_info(fd).name or f"map {map_id}"
             except OSError:
-                return f"map {number}"
-        return self._maps[number]
+                return f"map {map_id}"
+        return self._maps[map_id]
 
     def namespace(self, inode: int) -> str:
         """A network namespace's name, or what the kernel calls it where it has none."""

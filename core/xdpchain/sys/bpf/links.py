@@ -52,9 +52,9 @@ def link_info(fd: Fd | int) -> LinkInfo:
     return LinkInfo(kind, number, prog, second if kind == LINK_TRACING else first, third)
 
 
-def link_by_id(number: int) -> Fd:
+def link_by_id(link_id: int) -> Fd:
     """A descriptor of the link with this id. Raises BpfError (ENOENT if it is gone)."""
-    return open_by_id(Command.LINK_GET_FD_BY_ID, number)
+    return open_by_id(Command.LINK_GET_FD_BY_ID, link_id)
 
 
 def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_id: int = 0) -> Fd:

@@ -125,9 +125,9 @@ def map_type_name(kind: int) -> str:
     return MapType(kind).name.lower() if kind in MapType.__members__.values() else f"type {kind}"
 
 
-def map_by_id(number: int) -> Fd:
+def map_by_id(map_id: int) -> Fd:
     """A descriptor of the map with this id. Raises BpfError (ENOENT if it is gone)."""
-    return open_by_id(Command.MAP_GET_FD_BY_ID, number)
+    return open_by_id(Command.MAP_GET_FD_BY_ID, map_id)
 
 
 def map_lookup(fd: Fd, key: bytes, size: int) -> bytes:

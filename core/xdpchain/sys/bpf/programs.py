@@ -250,9 +250,9 @@ def prog_instructions(fd: Fd | int) -> bytes:
     return room.raw[:got] if at else b""
 
 
-def prog_by_id(number: int) -> Fd:
+def prog_by_id(prog_id: int) -> Fd:
     """A descriptor of the program with this id. Raises BpfError (ENOENT if it is gone)."""
-    return open_by_id(Command.PROG_GET_FD_BY_ID, number)
+    return open_by_id(Command.PROG_GET_FD_BY_ID, prog_id)
 
 
 def prog_bind_map(prog: Fd, bound: Fd) -> None:

@@ -85,7 +85,7 @@ class LinkInfo:
 
     def program(self, mode: XdpMode) -> int | None:
         """The id of the program that runs in that mode."""
-        return next((one.prog_id for one in self.xdp if one.mode == mode), None)
+        return next((attachment.prog_id for attachment in self.xdp if attachment.mode == mode), None)
 
 
 @dataclass(frozen=True, slots=True)

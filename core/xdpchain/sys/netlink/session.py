@@ -241,7 +241,7 @@ class Netlink:
             transport.close()
         policies = (decode_ipsec_policy(message[16:]) for _, message in found[0])
         states = (decode_ipsec_state(message[16:]) for _, message in found[1])
-        return tuple(one for one in policies if one), tuple(one for one in states if one)
+        return tuple(policy for policy in policies if policy), tuple(state for state in states if state)
 
     def attach_xdp(
         self, ifindex: int, prog_fd: SupportsIndex, mode: XdpMode, expected_fd: SupportsIndex | None

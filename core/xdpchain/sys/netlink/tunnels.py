@@ -81,7 +81,7 @@ class IpsecPolicy:
         """Whether it is about packets between these addresses."""
         ends = (ip_address(source), self.source), (ip_address(destination), self.destination)
         return self.protocol in (0, protocol) and all(
-            one.version == net.version and one in net for one, net in ends
+            address.version == net.version and address in net for address, net in ends
         )
 
 

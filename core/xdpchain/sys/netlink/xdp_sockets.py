@@ -54,7 +54,7 @@ def _list() -> tuple[XdpSocket, ...]:
     finally:
         transport.close()
     found = (_decode(message) for kind, message in replies if kind == _SOCK_DIAG_BY_FAMILY)
-    return tuple(one for one in found if one is not None)
+    return tuple(xdp_socket for xdp_socket in found if xdp_socket is not None)
 
 
 def _decode(message: bytes) -> XdpSocket | None:

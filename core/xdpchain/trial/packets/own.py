@@ -42,10 +42,10 @@ def own_traffic(interface: Interface) -> OwnPackets:
             name = f" from {connection.client}:{connection.client_port}" if number else ""
             arrivals.doubts.clear()
             found = arrivals_of(connection, arrivals)
-            here = [one for one in found if one.ifindex == interface.ifindex]
-            for one in here:
-                packets |= dict.fromkeys(ssh_packets(_ends(connection), one.wrappings, name))
-                notes |= dict.fromkeys([one.note] if one.note else [])
+            here = [arrival for arrival in found if arrival.ifindex == interface.ifindex]
+            for arrival in here:
+                packets |= dict.fromkeys(ssh_packets(_ends(connection), arrival.wrappings, name))
+                notes |= dict.fromkeys([arrival.note] if arrival.note else [])
             if not here:  # below what is known of it, perhaps
                 doubts |= arrivals.doubts
         if netlink.link(interface.ifindex).arphrd == ARPHRD_LOOPBACK:

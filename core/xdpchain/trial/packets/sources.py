@@ -100,8 +100,8 @@ def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True
     packets: list[Packet] = []
     more = not whole
     try:
-        for one in islice(_packets(data, name, layer), MOST + 1):
-            packets.append(one)
+        for packet in islice(_packets(data, name, layer), MOST + 1):
+            packets.append(packet)
     except InvalidInput:
         if whole or not packets:
             raise
@@ -174,9 +174,9 @@ def _hosts(
 ) -> tuple[Host, Host]:
     """The interface, and the one from which its packets come: the gateway, a neighbour, or one made up."""
     made_up = Host.number(1), Host.number(2)
-    fours = [one for one in addresses if isinstance(one, IPv4Interface)]
-    sixes = [one for one in addresses if isinstance(one, IPv6Interface)]
-    sixes.sort(key=lambda one: one.is_link_local)
+    fours = [address for address in addresses if isinstance(address, IPv4Interface)]
+    sixes = [address for address in addresses if isinstance(address, IPv6Interface)]
+    sixes.sort(key=lambda address: address.is_link_local)
     four = fours[0].ip if fours else made_up[0].ipv4
     six = sixes[0].ip if sixes else made_up[0].ipv6
     near = Host(_mac(link.address) or made_up[0].mac, four, six)
@@ -193,8 +193,8 @@ def _neighbor(
 ) -> IPv4Address | IPv6Address | None:
     if gateway is not None and ip_address(gateway).version == version:
         return ip_address(gateway)
-    for one in neighbors:
-        address = ip_address(one.address)
+    for neighbor in neighbors:
+        address = ip_address(neighbor.address)
         if address.version == version and not address.is_multicast:
             return address
     return None
@@ -208,7 +208,9 @@ def _beside(own: IPv4Interface | IPv6Interface) -> IPv4Address | IPv6Address:
 
 def _mac_of(neighbors: tuple[NeighborEntry, ...], address: str) -> bytes | None:
     wanted = ip_address(address)
-    return next((_mac(one.mac) for one in neighbors if ip_address(one.address) == wanted), None)
+    return next(
+        (_mac(neighbor.mac) for neighbor in neighbors if ip_address(neighbor.address) == wanted), None
+    )
 
 
 def _mac(text: str | None) -> bytes | None:
