@@ -54,6 +54,12 @@ struct bpf_map {
 struct bpf_dtab_netdev {
 	struct net_device *dev;
 };
+
+struct xdp_cpumap_stats {
+	unsigned int redirect;
+	unsigned int pass;
+	unsigned int drop;
+};
 #pragma clang attribute pop
 
 enum kind {
@@ -63,6 +69,7 @@ enum kind {
 	DEVMAP_XMIT,   /* the same */
 	CPUMAP_ENQUEUE,
 	CPUMAP_KTHREAD,
+	CPUMAP_PROGRAM, /* code: the action that the cpumap's program returned */
 	KINDS,
 };
 
@@ -345,6 +352,15 @@ int xdp_cpumap_enqueue(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+static __always_inline void verdicts(struct event *event, __s32 code, __u32 sent, __u32 lost)
+{
+	event->place.code = code;
+	event->tally.sent = sent;
+	event->tally.lost = lost;
+	if (sent || lost)
+		count(event, NULL, NULL);
+}
+
 SEC("raw_tp/xdp_cpumap_kthread")
 int xdp_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -359,6 +375,12 @@ int xdp_cpumap_kthread(struct bpf_raw_tracepoint_args *ctx)
 	event.tally.sent = (__u32)ctx->args[1] - event.tally.lost;
 	if (event.tally.sent || event.tally.lost) /* it also wakes up for nothing */
 		count(&event, NULL, NULL);
+
+	/* What the program behind the CPU's entry said of packets: none where there is no program. */
+	event.place.kind = CPUMAP_PROGRAM;
+	verdicts(&event, XDP_PASS, BPF_CORE_READ((struct xdp_cpumap_stats *)ctx->args[4], pass), 0);
+	verdicts(&event, XDP_REDIRECT, BPF_CORE_READ((struct xdp_cpumap_stats *)ctx->args[4], redirect), 0);
+	verdicts(&event, XDP_DROP, 0, BPF_CORE_READ((struct xdp_cpumap_stats *)ctx->args[4], drop));
 	return 0;
 }
 

@@ -2,7 +2,10 @@
 """Pictures of the running program, for the README: the real engine on a playground with traffic (needs root).
 
 Everything is made here and removed on exit: two namespaces, a chain of three sample programs, a bounded
-stream of mixed packets. The pictures go to screenshots/ as SVG; ``--only NAME`` makes one of them.
+stream of mixed packets. The pictures go to screenshots/ as SVG; ``--only NAME`` makes one of them. Those of
+freplace chains are left out where the kernel refuses EXT programs; the lab makes them (tests/vm/README.md):
+
+    tests/vm/boot --out screenshots 6.1 .venv/bin/python scripts/screenshots.py --only freplace-main
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from textual.pilot import Pilot
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Chain, Slot
+from xdpchain.linkage.probe import default_linkage
+from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
 from xdpchain.observe.recording import Recording
@@ -71,6 +75,14 @@ def send_mixture(ground: Playground, stop: threading.Event) -> None:
         sent += burst
 
 
+def relink(ground: Playground, linkage: Linkage) -> None:
+    """Let the chain have that linkage."""
+    running = look(ground.ifname, ground.netns)
+    assert running.chain is not None
+    if running.linkage is not linkage:
+        apply(make_plan(running, running.chain.relink(linkage)))
+
+
 async def count(pilot: Pilot[None], seconds: float) -> None:
     """Let the counters count."""
     await pilot.pause(seconds)
@@ -90,6 +102,15 @@ async def plan_scene(pilot: Pilot[None]) -> None:
     await candidate_scene(pilot)
     await pilot.press("p")
     await count(pilot, 0.5)
+
+
+async def sample_scene(pilot: Pilot[None]) -> None:
+    """What the plan says of packets that flow now: on a freplace chain it samples them by itself."""
+    await candidate_scene(pilot)
+    await pilot.press("p")
+    await count(pilot, 0.5)
+    await pilot.press("s")
+    await count(pilot, 4)
 
 
 async def what_if_scene(pilot: Pilot[None]) -> None:
@@ -185,6 +206,32 @@ async def follow_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 1)
 
 
+async def why_scene(pilot: Pilot[None]) -> None:
+    """On the second interface: a firewall that blocks a port, and a rate limit."""
+    ground = STAGE[0]
+    chain = Chain()
+    for name in ("ratelimit", "firewall"):
+        chain = chain.add(Slot.of(load_component(str(SAMPLES / f"{name}.o"))))
+    running = apply(make_plan(look("xdp1", ground.netns), chain))
+    assert running.chain is not None
+    firewall = next(slot for slot in running.chain if slot.name == "xdp_firewall")
+    blocked = next(ref.id for ref in firewall.component.maps if ref.name == "blocked")
+    with bpf.map_by_id(blocked) as fd:
+        bpf.map_update(fd, struct.pack("=HBx", 22, 6), b"\1")
+    await count(pilot, 1)
+    await pilot.press("b")
+    packets = mixture()
+    for turn in range(24):
+        ground.send(packets[: 20 + 9 * (turn % 7)], link=1)
+        await count(pilot, 0.5)
+
+
+async def cpus_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 2)
+    await pilot.press("n")
+    await count(pilot, 4)
+
+
 async def maps_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 3)
     await pilot.press("down", "m")
@@ -215,7 +262,9 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "main-80x24": ((80, 24), main_scene),
     "candidate-80x24": ((80, 24), candidate_scene),
     "main-200x50": ((200, 50), main_scene),
-    "plan": ((100, 30), plan_scene),
+    "freplace-main": ((120, 40), main_scene),
+    "freplace-plan": ((100, 34), sample_scene),
+    "plan": ((100, 34), sample_scene),
     "plan-80x24": ((80, 24), plan_scene),
     "what-if": ((100, 30), what_if_scene),
     "load": ((100, 30), load_scene),
@@ -226,17 +275,20 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "globals": ((100, 20), globals_scene),
     "replay": ((100, 30), replay_scene),
     "follow": ((100, 36), follow_scene),
+    "why": ((120, 30), why_scene),
+    "cpus": ((100, 16), cpus_scene),
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
     "time": ((100, 26), time_scene),
 }
-FOCUS = {"events": 1, "follow": 1}
+FOCUS = {"events": 1, "follow": 1, "why": 1}
 """The link that is selected, where it is not the first."""
 
 
 async def take(ground: Playground, name: str, directory: Path) -> None:
     """One picture."""
     size, scene = SCENES[name]
+    relink(ground, Linkage.FREPLACE if name.startswith("freplace") else Linkage.STATIC)
     replay = Replay(Recording(str(DEMO))) if name == "replay" else None
     app = XdpTui(ground.netns, ground.links[FOCUS.get(name, 0)].ifname, replay)
     async with app.run_test(size=size) as pilot:
@@ -271,6 +323,8 @@ def main() -> int:
     os.environ["COLORTERM"] = "truecolor"
     options.into.mkdir(exist_ok=True)
     stop = threading.Event()
+    default, why = default_linkage()
+    freplace = default is Linkage.FREPLACE
     try:
         with Playground(links=3, peer_takes_xdp=True) as ground:
             STAGE.append(ground)
@@ -279,6 +333,9 @@ def main() -> int:
             sender.start()
             try:
                 for name in options.only or SCENES:
+                    if name.startswith("freplace") and not freplace:
+                        print(f"{name} is left out: {why}")
+                        continue
                     asyncio.run(take(ground, name, options.into))
             finally:
                 stop.set()

@@ -48,7 +48,6 @@ class XdpTui(App[None]):
     CSS = files("xdptui").joinpath("theme.tcss").read_text()  # CSS_PATH takes no file that is within a zip
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    ALLOW_SELECT = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+q,ctrl+c", "quit", "Quit", show=False, priority=False),
         Binding("ctrl+z", "suspend_process", show=False),
@@ -144,6 +143,20 @@ class XdpTui(App[None]):
         shown = self.main if isinstance(self.screen, Palette) else self.screen
         lines = (strip.text.rstrip() for strip in shown._compositor.render_strips())
         return "\n".join(lines).rstrip() + "\n"
+
+    def on_text_selected(self) -> None:
+        """The button went up after a selection: it is copied, as terminals do it."""
+        self._copy_selection()
+
+    def on_click(self, event: events.Click) -> None:
+        if event.chain == 2:  # selects a paragraph, after this message
+            self.call_later(self._copy_selection)
+
+    def _copy_selection(self) -> None:
+        text = self.screen.get_selected_text() if self.screen.selections else ""
+        if text and text.strip():
+            lines = text.count("\n") + 1
+            self.copy(text, "the selection" if lines == 1 else f"{lines} lines")
 
     def action_copy_screen(self) -> None:
         self.copy(self.screen_text(), "the screen")

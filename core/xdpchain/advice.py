@@ -23,6 +23,8 @@ class Do(Enum):
 
     GET_PERMISSION = auto()  # the capabilities that are missing
     LIST_INTERFACES = auto()
+    NEAR_INTERFACE = auto()  # names that are like it
+    OTHER_NETNS = auto()  # the namespace that has such an interface, "" for the process's own
     LIST_NETNS = auto()
     REMOVE_NETNS_FILE = auto()  # the namespace's name
     SWITCH_JIT_ON = auto()
@@ -45,6 +47,7 @@ class Do(Enum):
     REPLACE = auto()
     LOWER_MTU = auto()  # bytes
     BUILD_FOR_FRAGMENTS = auto()
+    MEND = auto()  # what to change in the program, as a sentence
     USE_STATIC = auto()  # of programs that can't be traced
     BRING_UP = auto()
 
@@ -56,8 +59,8 @@ class Do(Enum):
     GO_WITHOUT_CONFIRM = auto()
     CONFIRM_OR_INSIST = auto()
     CLEAN = auto()
-    REMAKE = auto()  # what libxdp's own loader can remove, and we can't edit
     DETACH_IDLE = auto()  # the mode: only for a program that is known to do nothing
+    SHOW_LINK = auto()
     FIND_OWNER = auto()
     ASK_OWNER = auto()
 

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("tests.interop.libxdp")
 
-from tests.interop.libxdp import Loader  # noqa: E402
+from tests.interop.libxdp import Loader, xdp_loader  # noqa: E402
 from xdpchain.testing.playground import Playground  # noqa: E402
 
 
@@ -22,6 +21,6 @@ def one_bpffs_for_both_editors(own_bpffs: Path) -> None:
 @pytest.fixture
 def loader(playground: Playground) -> Loader:
     """xdp-loader on the playground's interface."""
-    if shutil.which("xdp-loader") is None:
+    if xdp_loader() is None:
         pytest.skip("xdp-loader is not installed (Debian: xdp-tools)")
     return Loader(playground)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "kernel",
     "nothing_left",
     "pinned",
+    "xdp_loader",
 ]
 
 MODES = {"native": Mode.NATIVE, "skb": Mode.GENERIC}
@@ -56,6 +58,18 @@ class LoaderStatus:
     slots: tuple[LoaderSlot, ...]
 
 
+def xdp_loader() -> list[str] | None:
+    """The command: this machine's, or the one unpacked where XDPTUI_XDP_TOOLS says (`tests/vm/run
+    --xdp-tools`), with its own libraries. None where there is none.
+    """
+    if tree := os.environ.get("XDPTUI_XDP_TOOLS"):
+        libraries = f"{tree}/usr/lib/x86_64-linux-gnu"
+        dynamic_loader = [f"{libraries}/ld-linux-x86-64.so.2", "--library-path", libraries]
+        return [*dynamic_loader, f"{tree}/usr/sbin/xdp-loader"]
+    found = shutil.which("xdp-loader")
+    return [found] if found else None
+
+
 def in_netns(playground: Playground, *command: str) -> list[str]:
     """The command in the playground's network namespace, and in our own mount namespace: there bpffs is."""
     return ["nsenter", f"--net=/run/netns/{playground.netns}", *command]
@@ -70,7 +84,9 @@ class Loader:
 
     def run(self, command: str, *arguments: str) -> str:
         """xdp-loader's output. Raises Refused."""
-        full = in_netns(self._playground, "xdp-loader", command, self._ifname, *arguments)
+        loader = xdp_loader()
+        assert loader is not None
+        full = in_netns(self._playground, *loader, command, self._ifname, *arguments)
         done = subprocess.run(full, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise Refused(done.stdout + done.stderr)

@@ -23,6 +23,7 @@ from xdpchain.change import stale
 from xdpchain.change.stale import clean, stale_pins
 from xdpchain.errors import InvalidInput, NotOurs, XdpChainError
 from xdpchain.linkage.dispatcher.config import SIZES, USED
+from xdpchain.linkage.dispatcher.installed import EMITTED
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Mode
 from xdpchain.model.running import Owner, Running
@@ -134,23 +135,39 @@ def version_1(playground: Playground, samples: Path) -> Iterator[int]:
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def test_version_1_is_shown_and_not_edited(
+def test_version_1_moves_to_a_later_one_in_one_step(
     playground: Playground, ours: Ours, theirs: Theirs, version_1: int
 ) -> None:
+    """libxdp refuses to touch it; the kernel attaches the components that run to a new dispatcher."""
     running = running_on(playground)
     assert running.dispatcher is not None
     assert (running.owner, running.dispatcher.id, running.dispatcher.version) == (Owner.LIBXDP, version_1, 1)
-    assert running.chain is None
-    assert not running.editable
+    assert running.chain is not None
     assert "version 1" in running.note
-    assert f"xdp-loader unload {playground.ifname} --all" in worded(running.todo)
-    assert running.shown is not None
-    shown = [(slot.name, slot.priority, slot.actions) for slot in running.shown]
+    shown = [(slot.name, slot.priority, slot.actions) for slot in running.chain]
     assert shown == [("two_learn", 7, ActionSet.parse("P")), ("two_enforce", 8, ActionSet.parse("D"))]
-    for editor in (ours, theirs):
-        with pytest.raises((NotOurs, Refused)):
-            editor.load(MONITOR)
+    with pytest.raises(Refused):
+        theirs.load(MONITOR)
+    before = [slot.id for slot in running.chain]
+    ours.load(MONITOR)
+    moved = agreed(playground, ["two_learn", "two_enforce", "xdp_monitor"])
+    assert moved.dispatcher is not None
+    assert moved.dispatcher.version in EMITTED
+    assert not moved.note
+    assert [slot.id for slot in moved.chain or ()][:2] == before
+    theirs.load(FIREWALL)
+    agreed(playground, ["two_learn", "two_enforce", "xdp_firewall", "xdp_monitor"])
     theirs.remove_all()
+    nothing_left(playground)
+
+
+def test_a_relink_alone_moves_version_1(playground: Playground, ours: Ours, version_1: int) -> None:
+    ours.edit(lambda chain: chain.relink(Linkage.FREPLACE))
+    moved = agreed(playground, ["two_learn", "two_enforce"])
+    assert moved.dispatcher is not None
+    assert moved.dispatcher.version in EMITTED
+    assert moved.dispatcher.id != version_1
+    ours.remove_all()
     nothing_left(playground)
 
 

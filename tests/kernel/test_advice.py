@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -42,13 +43,14 @@ ELSEWHERE = {
     Do.ASK_OWNER: "names no command",
     Do.READ_AGAIN: "names no command",
     Do.BUILD_FOR_FRAGMENTS: "names no command",
+    Do.MEND: "names no command",
     Do.USE_STATIC: "names no command; tests/kernel/test_trace_refused.py",
     Do.DETACH_IDLE: "tests/kernel/test_truth.py runs it",
-    Do.REMAKE: "libxdp before 1.3 only: tests/interop/test_refusals.py",
     Do.SHADOW_AGAIN: "freplace only: tests/interop/test_shadow.py",
     Do.CONFIRM_OR_INSIST: "options, run in tests/kernel/test_own_connection.py",
     Do.REPLACE: "has places to fill in: tests/unit/test_advice.py parses it",
     Do.SET_IN_MAP: "has places to fill in: tests/unit/test_advice.py parses it",
+    Do.SHOW_LINK: "tests/kernel/test_behind.py runs it",
     Do.MOUNT_SYSFS: "run below, in a mount namespace of its own",
     Do.LIST_NETNS: "run below",
     Do.SWITCH_JIT_ON: "run below, where it is on",
@@ -123,6 +125,9 @@ def slots(cli: Heeding) -> list[str]:
 def test_what_is_not_there(cli: Heeding) -> None:
     listed = cli.shell(cli.advised(Do.LIST_INTERFACES, cli("status", "nosuch")))
     assert NAME in listed
+    assert cli.advised(Do.NEAR_INTERFACE, cli("status", f"{NAME}x")) == NAME
+    option = cli.advised(Do.OTHER_NETNS, cli("status", cli.playground.peer_ifname))
+    assert shlex.split(option) == ["--netns", cli.playground.peer_netns]
     left = Path("/run/netns") / f"xdptui-test-{os.getpid()}"
     left.touch()
     try:

@@ -387,3 +387,16 @@ def test_watch_as_a_table(cli: CommandLine) -> None:
     assert table.count("in the end") == 2
     assert "\x1b" not in table
     assert table.splitlines()[2].split()[-1] == "10"
+
+
+def test_watch_by_cpu(cli: CommandLine) -> None:
+    """All CPUs together have what the chain returned."""
+    cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static")
+    cli.playground.send([udp(PEER, NEAR, 9)] * 11)
+    line = json.loads(cli("watch", cli.interface, "--per-cpu", "--jsonl", "--count", "1").out)
+    (interface,) = line["interfaces"]
+    assert sum(one["verdict"]["XDP_PASS"]["packets"] for one in interface["cpus"]) == 11
+    assert interface["verdict"]["XDP_PASS"]["packets"] == 11
+    told = cli("watch", cli.interface, "--per-cpu", "--count", "1").out
+    busy = [one for one in interface["cpus"] if one["verdict"]["XDP_PASS"]["packets"]]
+    assert all(f"CPU {one['cpu']}, " in told for one in busy)

@@ -176,7 +176,7 @@ def test_somebody_elses_program_is_shown_and_left_alone(cli: CommandLine) -> Non
 
 def _beaten_once(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> list[int]:
     """Let another process load a component right before each change of ours: the first time only."""
-    real = editing.apply
+    real = editing.apply_all
     calls: list[int] = []
 
     def apply(*args: Any, **kwargs: Any) -> Any:
@@ -185,7 +185,7 @@ def _beaten_once(monkeypatch: pytest.MonkeyPatch, cli: CommandLine) -> list[int]
             cli.process("load", cli.interface, cli.sample("monitor"), check=True, capture_output=True)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(editing, "apply", apply)
+    monkeypatch.setattr(editing, "apply_all", apply)
     return calls
 
 

@@ -274,6 +274,34 @@ def test_the_line_that_decided_and_the_path_to_it(cli: CommandLine, samples: Pat
     assert not any("bpf_map_lookup_elem" in line["text"] for line in path["lines"]), "it did not get there"
 
 
+@pytest.mark.usefixtures("three")
+def test_a_bounded_capture(cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both parts begin as files of their own, and the newest packets are there."""
+    monkeypatch.setattr("xdptui.commands.follow.size", lambda text: 8000)
+    file = tmp_path / "bounded.pcapng"
+    stop = threading.Event()
+
+    def send() -> None:
+        end = time.monotonic() + PATIENCE
+        while not stop.wait(0.05) and time.monotonic() < end:
+            cli.playground.send([scripted(b"\2\2\2")])
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        result = cli("follow", cli.interface, "-c", "20", "-w", str(file), "--max-size", "8k")
+    finally:
+        stop.set()
+        thread.join()
+    assert result.code == 0, result.err
+    older = Path(f"{file}.1")
+    assert file.stat().st_size <= 4000 + 200
+    assert older.stat().st_size <= 4000
+    assert file.read_bytes()[:4] == older.read_bytes()[:4] == b"\n\r\r\n"
+    words = ("follow", cli.interface, "-c", "1", "-w", "/dev/null", "--max-size", "1M")
+    assert cli(*words).code == 7
+
+
 @pytest.mark.usefixtures("traffic")
 def test_a_path_in_words(cli: CommandLine, samples: Path) -> None:
     change(cli.playground, chain_of(samples, "firewall"))

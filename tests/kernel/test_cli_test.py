@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from xdpchain.model.actions import Action
 from xdpchain.objects.components import load_component
 from xdpchain.testing import frames
+from xdpchain.testing.coverage import cover
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.reached import SiteTrial
@@ -94,3 +96,14 @@ def test_xdp_filter_whose_common_tail_returns_a_variable(path: Path) -> None:
             assert site.code == ran.code
             assert site.condition is not None
             assert site.condition.file == "xdpfilt_prog.h", "its own line, not the statistics'"
+
+
+def test_coverage_for_tests_of_programs(samples: Path) -> None:
+    covered = cover(samples / "firewall.o", [frames.udp(PEER, NEAR, 9), frames.arp_request(PEER, NEAR)])
+    assert covered.verdicts == [Action.PASS, Action.PASS]
+    assert len(covered.missed) == 8
+    told = str(covered)
+    assert told.startswith("xdp_firewall: reached 2 of 10 places, never: PASS transport.h:")
+    where = line_of("firewall.bpf.c", "if (!bpf_map_lookup_elem(&blocked, &key))")
+    assert f"DROP firewall.bpf.c:{where}" in told
+    assert str(cover(samples / "pass.o", [bytes(20)])) == "xdp_pass: reached 1 of 1 places"

@@ -32,7 +32,7 @@ def test_on_counts_until_off(
     playground: Playground, samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = (playground.ifname, "--netns", playground.netns)
-    change(playground, scripted_chain(samples, [ActionSet.parse("P")] * 2, Linkage.FREPLACE))
+    change(playground, scripted_chain(samples, [ActionSet.parse("P")] * 2, Linkage.FREPLACE, counters=False))
     assert main(["trace", "on", *where]) == 0
     assert re.search(r"costs a packet about \d+ ns", capsys.readouterr().out)
     playground.send([scripted(b"\2\1")] * 5)

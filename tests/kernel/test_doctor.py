@@ -273,6 +273,14 @@ def test_a_program_on_a_device_above(playground: Playground) -> None:
             netlink.attach_xdp(playground.ifindex, program, "native", None)
 
 
+def test_an_interface_that_is_down_and_has_a_program(playground: Playground, samples: Path) -> None:
+    change(playground, chain_of(samples, "pass"))
+    do(f"ip -n {playground.netns} link set {playground.ifname} down")
+    finding = diagnosed(playground, "interface.down")
+    assert finding.level is Level.WARN
+    assert "sees no packets" in finding.what
+
+
 def made_port(playground: Playground, kind: str) -> None:
     ip = f"ip -n {playground.netns} link"
     do(f"{ip} add master0 type {kind}")

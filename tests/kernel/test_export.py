@@ -109,6 +109,19 @@ def test_once(cli: CommandLine, playground: Playground, samples: Path) -> None:
     assert ("xdp_interface_receive_packets_total", "lo", "", "") not in only
 
 
+def test_counts_by_line_of_source(cli: CommandLine, playground: Playground, samples: Path) -> None:
+    change(playground, chain_of(samples, "firewall"))
+    playground.send([UDP] * 6)
+    text = cli("export", playground.ifname, "--once", "--sites").out
+    lines = [line for line in text.splitlines() if line.startswith("xdp_site_packets_total{")]
+    assert len(lines) == 10
+    assert [line for line in lines if line.endswith(" 6.0")] == [
+        line for line in lines if not line.endswith(" 0.0")
+    ]
+    assert 'action="XDP_PASS"' in next(line for line in lines if line.endswith(" 6.0"))
+    assert "xdp_site_packets" not in cli("export", playground.ifname, "--once").out
+
+
 def test_every_metric_is_exported_and_none_else(playground: Playground, samples: Path) -> None:
     change(playground, chain_of(samples, "pass").label(0, {"team": "edge"}))
     collector = ChainCollector(playground.netns)

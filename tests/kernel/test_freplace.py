@@ -324,7 +324,7 @@ def test_an_edit_that_makes_sense_anyway_is_made_anew(
     running = edit(playground.ifname, add, netns=playground.netns).running
     assert names_of(running) == ["xdp_firewall", "xdp_pass"]
     assert len(set(tried)) == 4
-    monkeypatch.setattr("xdpchain.editing.apply", lost)
+    monkeypatch.setattr("xdpchain.editing.apply_all", lost)
     with pytest.raises(RaceLost):
         edit(
             playground.ifname,

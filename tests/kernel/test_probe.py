@@ -100,6 +100,9 @@ def test_without_a_bpffs_it_is_static(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert "--mount-bpffs" in reason
     monkeypatch.setattr(bpffs, "find", lambda: tmp_path)
     assert probe.default_linkage() == (Linkage.FREPLACE, "it works")
+    monkeypatch.setenv("LIBXDP_SKIP_DISPATCHER", "1")
+    linkage, why = probe.default_linkage()
+    assert (linkage, "LIBXDP_SKIP_DISPATCHER" in why) == (Linkage.STATIC, True)
 
 
 @pytest.mark.parametrize(("version", "emitted"), [(2, 2), (3, 3)])

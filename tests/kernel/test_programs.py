@@ -3,19 +3,27 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from xdpchain.objects.btf import Btf
 from xdpchain.objects.objfile import ObjectFile
-from xdpchain.sys import bpf
+from xdpchain.observe.discover import look
+from xdpchain.sys import bpf, rehearsal
+from xdpchain.sys.libbpf import Object
 from xdpchain.testing import frames
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 LINKAGES = ("static", "tailcall")
+EVERY_LINKAGE = (*LINKAGES, pytest.param("freplace", marks=pytest.mark.vm))
 
 STRUCT_OPS = """
 #include "vmlinux.h"
@@ -30,6 +38,14 @@ SEC(".struct_ops") struct tcp_congestion_ops slow = {
 SEC("xdp") int beside(struct xdp_md *ctx) { return XDP_DROP; }
 """
 
+TC_BESIDE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+SEC("tc") int egress(struct __sk_buff *skb) { return 0; }
+SEC("xdp") int ingress(struct xdp_md *ctx) { return XDP_PASS; }
+char LICENSE[] SEC("license") = "GPL";
+"""
+
 METADATA = """
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
@@ -42,6 +58,63 @@ SEC("xdp") int stamped(struct xdp_md *ctx)
 }
 """
 
+OWN_TYPES = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+struct mine { __u64 a; __u32 b; };
+struct other { __u32 c[9]; };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 2); __type(key, __u32); __type(value, __u32); }
+    ids SEC(".maps");
+static __noinline __u32 from_below(void) { return bpf_core_type_id_local(struct other); }
+SEC("xdp") int names_types(struct xdp_md *ctx)
+{
+    struct mine kept = {};
+    struct other unused = {};
+    __u32 key = 0, id = bpf_core_type_id_local(struct mine);
+    bpf_map_update_elem(&ids, &key, &id, 0);
+    key = 1, id = from_below();
+    bpf_map_update_elem(&ids, &key, &id, 0);
+    return kept.a || unused.c[1] ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+LISTED = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#define containing(TYPE, MEMBER) __attribute__((btf_decl_tag("contains:" #TYPE ":" #MEMBER)))
+extern void *bpf_obj_new_impl(__u64 type_id, void *meta) __ksym;
+extern void bpf_obj_drop_impl(void *object, void *meta) __ksym;
+extern int bpf_list_push_front_impl(struct bpf_list_head *, struct bpf_list_node *, void *, __u64) __ksym;
+struct item { struct bpf_list_node node; __u64 value; };
+#ifdef IN_MAP
+struct kept { struct bpf_spin_lock lock; struct bpf_list_head items containing(item, node); };
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);
+         __type(value, struct kept); } keeps SEC(".maps");
+#endif
+SEC("xdp") int lists(struct xdp_md *ctx)
+{
+    struct item *fresh = bpf_obj_new_impl(bpf_core_type_id_local(struct item), 0);
+    if (!fresh)
+        return XDP_DROP;
+#ifdef IN_MAP
+    __u32 key = 0;
+    struct kept *list = bpf_map_lookup_elem(&keeps, &key);
+    if (list) {
+        bpf_spin_lock(&list->lock);
+        bpf_list_push_front_impl(&list->items, &fresh->node, 0, 0);
+        bpf_spin_unlock(&list->lock);
+        return XDP_PASS;
+    }
+#endif
+    bpf_obj_drop_impl(fresh, 0);
+    return XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
 UNSIZED = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -50,6 +123,22 @@ SEC("xdp") int counts(struct xdp_md *ctx)
 {
     __u32 key = 1;
     return bpf_map_lookup_elem(&senders, &key) ? XDP_DROP : XDP_PASS;
+}
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+COUNTS = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, %(entries)s); __type(key, __u32);
+         __type(value, %(value)s); } %(map)s SEC(".maps");
+SEC("xdp") int %(name)s(struct xdp_md *ctx)
+{
+    __u32 key = 0;
+    %(value)s *count = bpf_map_lookup_elem(&%(map)s, &key);
+    if (count)
+        *count += %(step)s;
+    return XDP_PASS;
 }
 char LICENSE[] SEC("license") = "GPL";
 """
@@ -117,6 +206,35 @@ def test_an_xdp_program_beside_struct_ops(
     assert slot["maps"] == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda: os.kill(os.getpid(), signal.SIGSEGV), "it crashed (SIGSEGV)"),
+        (signal.pause, "it did not come to an end"),
+    ],
+)
+def test_a_crash_of_libbpf_is_a_refusal(
+    cli: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[], None], words: str
+) -> None:
+    """What is not plain XDP is loaded in a process of its own first; the fault is put into its load."""
+    path, here, load = built(tmp_path, TC_BESIDE, "beside_tc"), os.getpid(), Object.load
+
+    def faulty(self: Object, **options: bool) -> None:
+        if os.getpid() == here:
+            load(self, **options)
+        elif any(one.section == "tc" for one in self.programs()):
+            fault()
+
+    cli.load("pass")
+    monkeypatch.setattr(Object, "load", faulty)
+    monkeypatch.setattr(rehearsal, "SECONDS", 0.3 if fault is signal.pause else 30.0)
+    refused = cli("load", cli.interface, path)
+    assert (refused.code, words in refused.err) == (6, True), refused.err
+    assert len(cli.status()["slots"]) == 1
+    monkeypatch.undo()
+    cli.ok("load", cli.interface, path)
+
+
 @pytest.mark.parametrize("linkage", LINKAGES)
 def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
     """Members like functions lie outside of their struct: libbpf warns, and goes on without types."""
@@ -139,8 +257,43 @@ def test_a_program_that_must_be_bound_to_a_device(cli: CommandLine, tmp_path: Pa
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
+def test_ids_of_its_own_types_name_them_in_the_chain(
+    cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str
+) -> None:
+    """`bpf_core_type_id_local()`: merged BTF gives the types other ids, and the code must hold those."""
+    path = built(tmp_path, OWN_TYPES, "names_types", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    cli.ok("load", cli.interface, cli.sample("firewall"), path, path, "--linkage", linkage)
+    cli.ok("set", cli.interface, "2", "-P", "99")  # links the stored forms once more
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    running = look(cli.interface, cli.playground.netns)
+    assert running.chain is not None
+    assert running.hook is not None
+    for slot in running.chain.slots[1:]:
+        with bpf.prog_by_id(slot.program or running.hook.prog_id) as program:
+            types = Btf.parse(bpf.btf_raw(bpf.prog_info(program).btf_id))
+        with bpf.map_by_id(slot.component.maps[0].id) as ids:
+            found = [struct.unpack("=I", bpf.map_lookup(ids, struct.pack("=I", key), 4))[0] for key in (0, 1)]
+        assert [types.type(type_id).name for type_id in found] == ["mine", "other"]
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
+def test_objects_of_its_own_types(cli: CommandLine, tmp_path: Path, vmlinux: Path, linkage: str) -> None:
+    """Those that stay within the program can be had; those that maps keep are of the maps' own types."""
+    flags = (f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    path = built(tmp_path, LISTED, "lists", *flags)
+    cli.ok("load", cli.interface, cli.sample("firewall"), path, "--linkage", linkage)
+    cli.ok("unload", cli.interface, "--all")
+    path = built(tmp_path, LISTED, "lists", *flags, "-DIN_MAP")
+    refused = cli("load", cli.interface, cli.sample("firewall"), path, "--linkage", linkage)
+    assert refused.code == 6
+    assert "objects of its own types that lists makes" in refused.err, refused.err
+
+
+@pytest.mark.parametrize("linkage", LINKAGES)
 def test_a_map_gets_its_size_at_the_load(cli: CommandLine, tmp_path: Path, linkage: str) -> None:
     path = built(tmp_path, UNSIZED, "counts")
+    refused = cli("load", cli.interface, path, "--linkage", linkage)
+    assert "--map-entries senders=N" in refused.err
     sized = ("--map-entries", "senders=4096")
     cli.ok("load", cli.interface, path, *sized, "--linkage", linkage)
 
@@ -162,6 +315,70 @@ def test_a_map_gets_its_size_at_the_load(cli: CommandLine, tmp_path: Path, linka
     spec.write_text(saved)
     cli.ok("apply", str(spec))
     assert entries() == 4096
+
+
+@pytest.fixture
+def counting(tmp_path: Path) -> tuple[str, str]:
+    """Two objects, each of which counts in a map of its own: the one by 1, the other by 1000."""
+    owner = {"entries": 4, "value": "__u64", "map": "seen", "name": "owner", "step": 1}
+    taker = {"entries": 1, "value": "__u64", "map": "noted", "name": "taker", "step": 1000}
+    return built(tmp_path, COUNTS % owner, "owner"), built(tmp_path, COUNTS % taker, "taker")
+
+
+@pytest.mark.parametrize("linkage", EVERY_LINKAGE)
+def test_a_slot_uses_another_ones_map(
+    cli: CommandLine, tmp_path: Path, counting: tuple[str, str], linkage: str
+) -> None:
+    owner, taker = counting
+
+    def seen() -> int:
+        slots = cli.status()["slots"]
+        (shared,) = {one["id"] for slot in slots for one in slot["maps"]}
+        places = {slot["name"]: slot["slot"] for slot in slots}
+        taken = next(slot["shared_maps"] for slot in slots if slot["name"] == "taker")
+        assert taken == {"noted": {"slot": places["owner"], "map": "seen"}}
+        with bpf.map_by_id(shared) as fd:
+            return int.from_bytes(bpf.map_lookup(fd, bytes(4), 8), "little")
+
+    use = ("--use-map", "owner:seen=noted")
+    cli.ok("load", cli.interface, owner, "--linkage", linkage)
+    planned = cli.ok("load", cli.interface, taker, *use, "--dry-run").out
+    assert "its map noted is owner's seen" in planned
+    cli.ok("load", cli.interface, taker, *use)
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
+    cli.ok("set", cli.interface, "taker", "-P", "7")
+    cli.ok("replace", cli.interface, "taker", taker, "--use-map", "owner:seen=noted")
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 2002
+    saved = cli.ok("save", cli.interface).json["spec"]
+    assert 'use_maps = {noted = "owner:seen"}' in saved
+    assert "instance" not in saved
+    spec = tmp_path / "spec.toml"
+    spec.write_text(saved)
+    assert "nothing to change" in cli("apply", str(spec)).out
+    cli.ok("unload", cli.interface, "--all")
+    cli.ok("apply", str(spec))  # the taker stands first, and is loaded after the owner
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
+
+
+def test_maps_that_can_not_be_shared(cli: CommandLine, tmp_path: Path, counting: tuple[str, str]) -> None:
+    owner, taker = counting
+    cli.ok("load", cli.interface, owner, "--linkage", "static")
+    for given, code, words in (
+        ("owner:seen", 7, "SLOT:NAME=NAME"),
+        ("owner:other=noted", 5, "owner has no map 'other': it uses seen"),
+        ("owner:seen=other", 5, "taker has no map 'other': it uses noted"),
+        ("nobody:seen=noted", 5, "nobody"),
+    ):
+        refused = cli("load", cli.interface, taker, "--use-map", given)
+        assert (refused.code, words in refused.err) == (code, True), refused.err
+    narrow = {"entries": 1, "value": "__u32", "map": "noted", "name": "narrow", "step": 1}
+    path = built(tmp_path, COUNTS % narrow, "narrow")
+    refused = cli("load", cli.interface, path, "--use-map", "owner:seen=noted")
+    assert "can't be another slot's map seen: that has another shape: value size 8 → 4" in refused.err
+    assert len(cli.status()["slots"]) == 1
 
 
 def test_map_entries_that_can_not_be(cli: CommandLine, tmp_path: Path) -> None:

@@ -101,6 +101,15 @@ def test_replayed_as_the_lines_of_watch(
     assert lines[0]["interfaces"] == watched["interfaces"]
     assert lines[-1]["interfaces"][0]["verdict_rates"]["XDP_PASS"]["packets"] == 0
     assert lines[0]["interfaces"][0]["verdict"]["XDP_PASS"] == {"packets": 3, "bytes": 300}
+    # And the line that let them pass.
+    recording = Recording(str(file))
+    (slot,) = recording.reasons(0)[playground.ifindex]
+    sample = recording.reading(0).counted[playground.ifindex].sample
+    assert sample is not None
+    counted = {slot.sites[site].line: packets for (site, _), (packets, _) in sample.sites[slot.key].items()}
+    assert {line.text: packets for line, packets in counted.items() if line and packets} == {
+        "if (!bpf_map_lookup_elem(&blocked, &key))": 3
+    }
 
 
 def test_what_can_not_be_recorded(cli: CommandLine, tmp_path: Path) -> None:

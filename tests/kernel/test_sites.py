@@ -25,7 +25,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component, programs_of
 from xdpchain.objects.verdicts import sites_of_linkable
 from xdpchain.observe.counters import DispatcherCounters, open_counters
-from xdpchain.observe.reasons import shares
+from xdpchain.observe.site_shares import shares
 from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.builtin import builtin

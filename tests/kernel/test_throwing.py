@@ -12,6 +12,7 @@ import pytest
 from tests.kernel.chains import change, look_at, run_through
 from tests.kernel.tracing import INCLUDE
 from tests.objects.compile import EVERYTHING, compile_file
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import LinkRefused
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Linkage, Slot
@@ -53,7 +54,9 @@ def test_refused_where_it_would_leave_the_chain(
 ) -> None:
     with pytest.raises(LinkRefused, match="bpf_throw") as caught:
         change(playground, chain(throwing, samples, linkage))
-    assert "freplace" in caught.value.todo
+    todo = caught.value.todo
+    assert isinstance(todo, Advice)
+    assert (todo.do, todo.otherwise) == (Do.MEND, advise(Do.CHOOSE_LINKAGE, "freplace"))
     assert look_at(playground).hooks == ()
     other = change(playground, chain(throwing, samples, linkage, "harmless"))
     assert run_through(other, scripted(b"\2")).code == 2

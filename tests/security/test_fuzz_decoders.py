@@ -18,6 +18,7 @@ import pytest
 from tests.stress.scale import scaled
 from tests.unit.test_recording import running
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.change.journal.entries import Entry, Kind, Moment
 from xdpchain.decoding import fields
 from xdpchain.errors import InvalidInput
@@ -29,6 +30,7 @@ from xdpchain.observe.recording.lines import (
     Happened,
     Header,
     Reading,
+    Revision,
     happened_out,
     header_in,
     header_out,
@@ -36,6 +38,7 @@ from xdpchain.observe.recording.lines import (
     reading_out,
     revision_out,
 )
+from xdpchain.observe.site_shares import SlotReasons
 from xdpchain.spec.reading import parse
 
 AUTHOR = Author("root", 7, "xdptui load eth0 a.o", 1.5e9)
@@ -60,6 +63,8 @@ def corpus() -> dict[str, tuple[Decoder, list[bytes]]]:
     moment = Moment(5, "boot", chain)
     entry = Entry(Kind.CHANGE, AUTHOR, Moment(None, "boot"), moment, ("load a",), 60.0, moment)
     unit = LinkableProgram(bytes(16), ((0, 1),), b"\x9f\xeb", ((1, "map"),), True, (8, 16), 10, 20)
+    site = VerdictSite(1, "f", SourceLine("a.c", 1, "x"), None, 2)
+    reasons = SlotReasons(0, "k", "n", (site,))
     spec = (
         b'format = 1\n[[interface]]\nname = "eth0"\n[[interface.slot]]\nobject = "a.o"\nactions = ["pass"]\n'
     )
@@ -73,7 +78,7 @@ def corpus() -> dict[str, tuple[Decoder, list[bytes]]]:
         "recording": (
             line_in,
             [
-                revision_out(1.0, 2.0, [state]),
+                revision_out(Revision(1.0, 2.0, (state,), {1: (reasons,)})),
                 reading_out(Reading(1.0, 2.0)),
                 happened_out(Happened(1.0, 2.0, {"a": [1]})),
             ],

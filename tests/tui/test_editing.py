@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,11 @@ import pytest
 
 from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.change.plan import Plan
-from xdpchain.editing import apply
+from xdpchain.editing import Edited, apply_all
 from xdpchain.linkage.probe import default_linkage
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.policy import Answer, Policy
-from xdpchain.model.running import Running
 from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
@@ -263,17 +262,17 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
     before = run_chain(playground, samples, *THREE)
 
     def held_up(
-        plan: Plan, *, progress: Callable[[str], None], cancelled: Callable[[], bool], **_: object
-    ) -> Running:
+        plans: Sequence[Plan], *, progress: Callable[[str], None], cancelled: Callable[[], bool], **_: object
+    ) -> tuple[Edited, ...]:
         def wait(step: str) -> None:
             progress(step)
             deadline = time.monotonic() + 20
             while not cancelled() and time.monotonic() < deadline:
                 time.sleep(0.01)
 
-        return apply(plan, progress=wait, cancelled=cancelled)
+        return apply_all(plans, progress=wait, cancelled=cancelled)
 
-    monkeypatch.setattr("xdpchain.editing.apply", held_up)
+    monkeypatch.setattr("xdpchain.editing.apply_all", held_up)
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("J")
         await driver.apply()

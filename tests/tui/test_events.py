@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.mishaps import fill, ip, listeners, redirecting
+from tests.kernel.test_logs import compile_printers
 from tests.tui.driving import change, driving, run_chain
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
@@ -125,5 +126,20 @@ async def test_the_third_page_is_the_time(net: Playground, samples: Path) -> Non
         await driver.until(lambda: "ns a packet" in driver.text())
         assert all(len(line) <= 80 for line in driver.text().splitlines())
         await driver.press("x")
+        await driver.until(lambda: not driver.dialog())
+        assert driver.app._exception is None
+
+
+async def test_the_fourth_page_is_what_programs_print(net: Playground, tmp_path: Path) -> None:
+    run_chain(net, compile_printers(tmp_path), "first")
+    async with driving(net.netns, net.ifname) as driver:
+        await driver.until(lambda: driver.session.chain.slots)
+        await driver.press("x")
+        await driver.until(lambda: driver.dialog(EventsScreen))
+        await driver.press("n", "n", "n")
+        await driver.until(lambda: "nothing was printed yet" in driver.text())
+        net.send([scripted(b"\2")] * 2)
+        await driver.until(lambda: driver.text().count("first saw 60 bytes") == 2)
+        await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
         assert driver.app._exception is None

@@ -64,6 +64,9 @@ async def test_packets_and_one_in_full(playground: Playground, three: Running, s
         assert ">30>31" in detail.replace(" ", ""), "what was appended is marked"
         await driver.press("home")
         await driver.until(lambda: "scripted_2" in driver.label("#packet"))
+        assert "scripted.bpf.c:" in driver.label("#packet"), "the line that decided"
+        await driver.press("p")
+        await driver.until(lambda: "path through scripted_2, replayed on copies" in driver.label("#packet"))
         assert all(len(line) <= size[0] for line in driver.text().splitlines())
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
-from textual.widgets import Button, Input, OptionList
+from textual.widgets import Button, Input
 
 from tests.tui.driving import Driver, driving, look_at, names, run_chain
 from xdpchain.maps import open_map
@@ -24,6 +26,7 @@ from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import State
 from xdptui.widgets.mode_choice import ModeChoice
+from xdptui.widgets.row_list import RowList
 from xdptui.workers.trial_frames import NAMED_FRAMES
 
 
@@ -126,9 +129,9 @@ async def test_native_is_the_default_and_generic_a_choice(playground: Playground
 async def test_files_are_listed_entered_and_completed(playground: Playground, samples: Path) -> None:
     async with driving(playground.netns, playground.ifname) as driver:
         await open_object(driver, samples.parent / samples.name[:3])
-        files = driver.app.screen.query_one("#files", OptionList)
-        labels = [str(files.get_option_at_index(i).prompt) for i in range(files.option_count)]
-        assert labels[:2] == ["../", "samples/"]
+        files = driver.app.screen.query_one("#files", RowList)
+        labels = [line.text.strip() for line in files.lines]
+        assert labels[1:3] == ["../", "samples/"]
         await driver.press("enter")
         await driver.until(lambda: driver.app.screen.focused is files)
         await driver.press("enter")
@@ -137,8 +140,40 @@ async def test_files_are_listed_entered_and_completed(playground: Playground, sa
         driver.app.screen.set_focus(path)
         await driver.type("rateli")
         await driver.until(lambda: path._suggestion.endswith("ratelimit.o"))
-        await driver.press("right")
+        await driver.press("tab")
+        assert path.has_focus or path.value.endswith("ratelimit.o")
         await driver.until(lambda: "xdp_ratelimit" in driver.label("#facts"))
+
+
+async def test_files_are_sorted_by_age_and_found_by_words(
+    playground: Playground, samples: Path, tmp_path: Path
+) -> None:
+    for name, age in (("old", 9000), ("new", 30), ("other", 600)):
+        (tmp_path / f"{name}.o").write_bytes(b"x" * age)
+        os.utime(tmp_path / f"{name}.o", (time.time() - age,) * 2)
+    (tmp_path / "directory").mkdir()
+    async with driving(playground.netns, playground.ifname, (100, 30)) as driver:
+        await open_object(driver, tmp_path)
+        await driver.press("enter", "enter")
+        files = driver.app.screen.query_one("#files", RowList)
+        await driver.until(lambda: files.has_focus)
+
+        def shown() -> list[str]:
+            return [line.text.split()[0] for line in files.lines[1:6]][: len(files.shown_rows)]
+
+        assert shown()[:5] == ["../", "directory/", "new.o", "old.o", "other.o"]
+        assert any(line.text.split() == ["old.o", "9.00k", "2h"] for line in files.lines)
+        await driver.pilot.click(files, offset=(files.size.width - 3, 0))
+        await driver.until(lambda: shown()[:4] == ["../", "new.o", "other.o", "old.o"])
+        assert "by age ▲" in files.lines[0].text
+        await driver.press("slash")
+        await driver.type("o")
+        await driver.type("ld")
+        assert shown() == ["../", "old.o"]
+        assert "1 of 5" in files.lines[0].text
+        await driver.press("enter", "escape")
+        assert driver.dialog(LoadDialog), "escape lets go of the filter first"
+        assert len(shown()) > 3
 
 
 async def test_what_is_no_object_is_said_in_words(playground: Playground, tmp_path: Path) -> None:

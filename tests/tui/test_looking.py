@@ -18,6 +18,7 @@ from xdpchain.testing import frames
 from xdpchain.testing.frames import NEAR, PEER
 from xdpchain.testing.playground import Playground
 from xdptui.screens.confirm import Confirm
+from xdptui.screens.cpus import CpusScreen
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
 from xdptui.screens.why import WhyScreen
@@ -387,8 +388,20 @@ async def test_the_lines_that_decided_are_shown_with_what_is_counted(
         playground.send([frames.udp(PEER, NEAR, 5)] * 23)
         await driver.press("b")
         await driver.until(lambda: driver.dialog(WhyScreen))
-        await driver.until(lambda: "in one of 9 places (counted together):" in driver.label("#reasons"))
-        await driver.until(lambda: "return XDP_PASS;" in driver.label("#reasons"))
-        await driver.until(lambda: driver.label("#reasons").count("23 packets 100%") == 2)
+        await driver.until(lambda: "in one of 9 places (counted together):" in driver.label("#live"))
+        await driver.until(lambda: "return XDP_PASS;" in driver.label("#live"))
+        await driver.until(lambda: driver.label("#live").count("23 packets 100%") == 2)
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog())
+
+
+async def test_packets_by_cpu(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "firewall", "pass")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.until(lambda: driver.app.main.meter.last(driver.session.selected) is not None)
+        playground.send([frames.udp(PEER, NEAR, 5)] * 23)
+        await driver.press("n")
+        await driver.until(lambda: driver.dialog(CpusScreen))
+        await driver.until(lambda: "CPU " in driver.label("#live") and "%" in driver.label("#live"))
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import signal
 from os import kill
@@ -13,8 +14,10 @@ from pathlib import Path
 import pytest
 from textual.widgets import Button
 
-from tests.tui.driving import change, driving, look_at, names, run_chain
+from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from tests.tui.terminal import Terminal, Tmux
+from xdpchain.model.actions import Action
+from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.copy import CopyDialog
 from xdptui.screens.dialog_keys import DialogKeys
@@ -53,6 +56,72 @@ async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Pat
             assert driver.table.has_focus, "the eye is on the chain by now"
             await driver.apply()
             await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+
+
+async def sampled(driver: Driver, ground: Playground, *keys: str) -> str:
+    """What the plan says of packets that flow now, which are sent until it does."""
+    await driver.press("p", *keys)
+    await driver.until(lambda: driver.dialog(PlanDialog))
+    await driver.until(lambda: "sampling" in driver.label("#sampled"))
+
+    def done() -> bool:
+        ground.send([scripted(b"")])
+        return "sampling" not in driver.label("#sampled")
+
+    await driver.until(done)
+    return driver.label("#sampled")
+
+
+async def test_the_plan_tries_packets_that_flow_now(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, "drop")
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("D")
+        said = await sampled(driver, playground, "s")
+        assert re.match(r" (\d+) of \1 sampled packets \(100 %.*\): dropped now, will be passed", said), said
+        await driver.until(lambda: look_at(playground).following is None)
+        assert look_at(playground).hook == before.hook, "what runs is as it was"
+        await driver.press("s", "a")  # nobody waits for a sample
+        await driver.until(lambda: not driver.dialog() and driver.session.state is State.RUNNING)
+    after = look_at(playground)
+    assert after.following is None
+    assert after.chain is not None
+    assert Action.DROP in after.chain.slots[0].actions
+
+
+async def test_the_plan_tries_packets_where_nothing_runs_yet(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        await driver.press("l")
+        await driver.until(lambda: driver.dialog(LoadDialog))
+        driver.app.screen.query_one("#path").value = str(samples / "drop.o")  # type: ignore[attr-defined]
+        await driver.answer("add")
+        await driver.until(lambda: not driver.dialog())
+        said = await sampled(driver, playground)
+        assert "sampled packets (100 %" in said
+        assert "passed now, will be dropped" in said
+        await driver.press("escape", "p")
+        await driver.until(lambda: "no packet came in" in driver.label("#sampled"))
+
+
+async def test_what_is_selected_with_the_mouse_is_copied(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, "firewall", "monitor")
+    async with driving(playground.netns, playground.ifname, (100, 30)) as driver:
+        waterfall = driver.app.main.query_one("#waterfall")
+        await driver.until(lambda: "received" in driver.lines("waterfall")[1])
+        await driver.pilot.mouse_down(waterfall, offset=(1, 1))
+        await driver.pilot.hover(waterfall, offset=(8, 1))
+        await driver.pilot.mouse_up(waterfall, offset=(8, 1))
+        await driver.until(lambda: driver.app.clipboard == "received")
+        await driver.press("h")
+        await driver.until(lambda: driver.dialog(HistoryScreen) and "2 changes" in driver.text())
+        rows = driver.app.screen.query_one("#rows", RowList)
+        at = rows.lines[1].text.index("2 changes")
+        await driver.pilot.mouse_down(rows, offset=(at, 1))
+        await driver.pilot.hover(rows, offset=(at + 8, 1))
+        await driver.until(lambda: rows.text_selection is not None)
+        await driver.pilot.mouse_up(rows, offset=(at + 8, 1))
+        await driver.until(lambda: driver.app.clipboard == "2 changes")
+        await driver.press("Y")
+        assert re.fullmatch(r"1 \d\d-\d\d [\d:]+ changed .* 2 changes", driver.app.clipboard)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 15)])

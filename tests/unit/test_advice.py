@@ -22,6 +22,8 @@ from xdptui.words.advice import KEYS, WORDS, told, worded
 
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = {
+    Do.NEAR_INTERFACE: ("eth6",),
+    Do.OTHER_NETNS: ("blue",),
     Do.REMOVE_NETNS_FILE: ("blue",),
     Do.CHOOSE_LINKAGE: ("static", "tailcall"),
     Do.RELINK: ("static",),
@@ -30,6 +32,7 @@ ARGUMENTS = {
     Do.SHADOW_AGAIN: ("0",),
     Do.MOVE_PINNED_MAP: ("/sys/fs/bpf/kept",),
     Do.LOWER_MTU: ("3498",),
+    Do.MEND: ("Return a value",),
     Do.CHANGE_MODE: ("native",),
     Do.DETACH_IDLE: ("native",),
     Do.GET_PERMISSION: ("CAP_SYS_ADMIN",),

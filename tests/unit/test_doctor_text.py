@@ -65,6 +65,18 @@ def chain(*frags: bool, mode: Mode = Mode.NATIVE) -> Chain:
 # What drivers want
 
 
+def test_one_cpu_that_has_nearly_all_packets() -> None:
+    four = Queues(4, 4, 4, 4)
+    found = of(examine_device(facts(queues=four, packets=(100, 99_900, 0, 0)), HERE), "interface.balance")
+    assert (found.level, found.what) == (
+        Level.INFO, "CPU 1 handled 100% of 100000 packets, though it has 4 receive queues",
+    )  # fmt: skip
+    found = of(examine_device(facts(queues=four, packets=(50_000, 49_000)), HERE), "interface.balance")
+    assert found.level is Level.OK
+    for queues, packets in ((four, (9, 900)), (Queues(1, 1, 1, 1), (0, 99_999)), (four, ())):
+        assert "interface.balance" not in checks(examine_device(facts(queues=queues, packets=packets), HERE))
+
+
 @pytest.mark.parametrize(
     ("driver", "queues", "cpus", "level", "words"),
     [
@@ -273,10 +285,10 @@ def test_the_program_on_the_hook() -> None:
     (unread,) = examine_hook(lost, None, AWAY)
     assert unread.level is Level.ERROR
     assert "Read the chain again" in worded(unread.fix)
-    old = replace(lost, todo=advise(Do.REMAKE, on=lost.interface), note="version 1")
-    (remade,) = examine_hook(old, evidence("xdp_dispatcher"), AWAY)
-    assert remade.level is Level.ERROR
-    assert "nsenter --net=/run/netns/blue xdp-loader unload eth7 --all" in worded(remade.fix, "blue")
+    old = replace(lost, todo=advise(Do.DETACH_IDLE, "native", on=lost.interface), note="idle")
+    (idle,) = examine_hook(old, evidence("xdp_dispatcher"), AWAY)
+    assert idle.level is Level.ERROR
+    assert "ip -n blue link set dev eth7 xdpdrv off" in worded(idle.fix, "blue")
     (bpfman,) = examine_hook(replace(lost, owner=Owner.BPFMAN), evidence("xdp_dispatcher"), HERE)
     assert bpfman.level is Level.WARN
     unknown = Running(device(), (Hook(Mode.NATIVE, 9, "?", ""),), Owner.UNKNOWN, note="it can't be read")

@@ -12,20 +12,31 @@ from typing import Any
 import pytest
 import yaml
 
+from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Component, Interface, Linkage, Mode, Slot
 from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
+from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands.arguments import COMMANDS
 from xdptui.commands.export import address
 from xdptui.export.map_values import numbers
-from xdptui.export.metrics import LOST_METRICS, MAP_METRICS, METRICS, TIME_METRICS, values
+from xdptui.export.metrics import (
+    LOST_METRICS,
+    MAP_METRICS,
+    METRICS,
+    MOST_SITES,
+    SITE_METRICS,
+    TIME_METRICS,
+    site_values,
+    values,
+)
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "docs" / "grafana.json"
 ALERTS = ROOT / "docs" / "alerts.yml"
-EVERY = (*METRICS, *TIME_METRICS, *LOST_METRICS, *MAP_METRICS)
+EVERY = (*METRICS, *TIME_METRICS, *LOST_METRICS, *MAP_METRICS, *SITE_METRICS)
 LABELS = {one.exported: {*one.labels} for one in EVERY}
 
 
@@ -70,6 +81,19 @@ def test_counts_by_slot_and_action() -> None:
     assert made["xdp_chain_counted", *where] == 1
     assert made["xdp_chain_info", *where, "xdptui", "static", "native", "xdptui_chain", "70", "abcd"] == 1
     assert made["xdp_slot_info", *where, "xdp_pass", "b", "1", "10", "DP", "false", "5", "00ff"] == 1
+
+
+def test_counts_by_line_of_source_are_bounded() -> None:
+    lines = [SourceLine("a.c", number, "if (x)") for number in range(1, 100)]
+    sites = tuple(VerdictSite(1, "f", line, None, line.number) for line in lines)
+    counted = {(n, 1): (1, 60) for n in range(99)}
+    one = replace(sample(a=3), slots={"a": SlotCounts((0, 101, 3, 0, 0, 0))}, sites={"a": counted})
+    reasons = [SlotReasons(0, "a", "xdp_pass", sites)]
+    found = {value.labels[4:]: value.value for value in site_values(running("a"), one, reasons)}
+    assert found["XDP_DROP", "f", "a.c", "1"] == 1
+    assert found["XDP_PASS", "", "", "others"] == 3
+    assert sum(number for labels, number in found.items() if labels[0] == "XDP_DROP") == 101
+    assert len(found) <= MOST_SITES + 2
 
 
 def test_an_edit_makes_no_new_counter_series() -> None:

@@ -53,7 +53,7 @@ def test_an_event() -> None:
 
 
 def test_states() -> None:
-    cpu = struct.pack("=QQQ7Q", 1, 2, 5, 0, 1, 2, 0, 0, 0, 0)
+    cpu = struct.pack("=QQQ8Q", 1, 2, 5, 0, 1, 2, 0, 0, 0, 0, 0)
     assert decode_states(cpu * 2) == (10, {Kind.EXCEPTION: 2, Kind.REDIRECT_ERR: 4})
 
 

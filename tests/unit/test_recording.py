@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xdpchain.bytecode.deciding import Called
+from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import (
@@ -31,6 +33,7 @@ from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.observe.recording import LEAST_SIZE, Counted, Happened, Header, Reading, Recording, Writer
 from xdpchain.observe.recording.states import running_in, running_out
+from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands.record import size
 from xdptui.words.packet_event_documents import packet_events_document, read_packet_events
 from xdptui.words.packet_events import packet_event_lines
@@ -124,6 +127,24 @@ def test_a_recording_is_read_back(tmp_path: Path) -> None:
     assert (made.began, made.ended) == (0.0, 9.0)
     assert made.number_at(4.5) == 4
     assert made.number_at(-1) == 0
+
+
+def test_sites_and_their_counts_are_read_back(tmp_path: Path) -> None:
+    file = tmp_path / "r"
+    line = SourceLine("a.c", 7, "if (x)")
+    sites = (VerdictSite(1, "f", line, line, 9, leads=line), VerdictSite(Called(51), "f", None, None, 3))
+    reasons = {3: (SlotReasons(0, "k0", "fw", sites), SlotReasons(1, "k1", "other", (), "no file"))}
+    one = reading(4)
+    sample = one.counted[3].sample
+    assert sample is not None
+    sample = replace(sample, sites={"k0": {(0, 1): (4, 240), (1, 4): (0, 0)}})
+    one = replace(one, counted={3: replace(one.counted[3], sample=sample)})
+    with Writer(str(file), HEADER) as writer:
+        writer.running(1000.0, 0.0, [running()], reasons)
+        writer.reading(one)
+    made = Recording(str(file))
+    assert made.reading(0) == one
+    assert made.reasons(0) == reasons
 
 
 def test_cut_off_at_any_byte(tmp_path: Path) -> None:
@@ -349,6 +370,9 @@ async def main():
         for key in ("right_square_bracket", "right_curly_bracket", *"lmdpau", "enter", "question_mark"):
             await pilot.press(key)
             await pilot.pause()
+        await pilot.press("escape", "b")
+        await pilot.pause(0.3)
+        assert "no lines are known" in str(app.screen.query_one("#live").render()), app.screen
         await pilot.press("escape", "x")
         await pilot.pause(1.5)
         assert app._exception is None

@@ -392,8 +392,18 @@ def test_interfaces_that_run_the_same_are_one_entry() -> None:
 WRITTEN = {
     Chain: {"slots", "linkage", "mode", "counters", "dispatcher_version"},
     Slot: {"component", "config", "routes", "shadow", "off", "policy", "entries", "labels"},
-    Component: {"name", "object", "section", "pin_root", "instance", "globals", "map_entries", "tag"},
-}
+    Component: {
+        "name",
+        "object",
+        "section",
+        "pin_root",
+        "instance",
+        "globals",
+        "map_entries",
+        "shares",
+        "tag",
+    },
+}  # fmt: skip
 FOUND_AGAIN = {
     Chain: {"bare"},
     Slot: {"key", "row", "program"},

@@ -20,6 +20,7 @@ from xdpchain.objects.elf import Elf
 from xdpchain.objects.verdicts import ProgramVerdicts, verdicts_of
 from xdptui.cli import main
 from xdptui.render.verdicts_text import summary, verdict_facts, verdicts_document, verdicts_text
+from xdptui.words.site_words import site_words
 
 SAMPLES = Path(__file__).parents[2] / "build/samples"
 FILTER = Path("/usr/lib/x86_64-linux-gnu/bpf/xdpfilt_alw_tcp.o")
@@ -45,6 +46,21 @@ def test_the_firewall_tells_the_condition_of_each_verdict() -> None:
     assert {site.word for site in found.sites} == {"PASS", "DROP"}
     assert {site.function for site in found.sites} == {"xdp_firewall"}, "what it calls was inlined"
     assert summary(found.sites) == "passes in 9 places, drops in 1 place"
+
+
+def test_a_condition_says_which_way_it_went() -> None:
+    """The same line lets packets pass and drops them: what comes next tells them apart."""
+    found = sample("firewall", "xdp_firewall")
+    file = SOURCE / "firewall.bpf.c"
+    asked = line_of(file, "if (!bpf_map_lookup_elem(&blocked, &key))")
+    ways = {site.word: site_words(site) for site in found.sites if site.line and site.line.number == asked}
+    start = f"firewall.bpf.c:{asked}  if (!bpf_map_lookup_elem(&blocked, &key))  → "
+    kind = line_of(file, "__u32 kind =")
+    assert ways["DROP"].startswith(f"{start}{kind}  __u32 kind = ")
+    assert ways["PASS"] == f"{start}{file.read_text().splitlines().index('}', asked) + 1}"
+    (rate,) = (one for one in sample("ratelimit", "xdp_ratelimit").sites if one.word == "DROP")
+    assert rate.leads is not None
+    assert rate.leads.number == line_of(SOURCE / "ratelimit.bpf.c", "if (credit < cost)") + 1
 
 
 @pytest.mark.skipif(not FILTER.exists(), reason="xdp-tools is not installed")
@@ -104,7 +120,7 @@ def test_the_command_needs_nothing_but_the_file(capsys: pytest.CaptureFixture[st
     document = json.loads(capsys.readouterr().out)
     assert len(document["programs"]) == 2
     site = document["programs"][0]["sites"][0]
-    assert set(site) == {"code", "function", "file", "line", "text", "condition", "return"}
+    assert set(site) == {"code", "function", "file", "line", "text", "condition", "return", "leads"}
     assert main(["verdicts", str(SAMPLES / "firewall.o"), "-n", "nobody"]) != 0
     assert "has no program or section 'nobody'" in capsys.readouterr().err
 

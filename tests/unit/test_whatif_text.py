@@ -14,7 +14,7 @@ from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
 from xdptui.render import documents
 from xdptui.render.whatif_text import whatif_text
-from xdptui.view.whatif_lines import detail_lines, packet_line
+from xdptui.view.whatif_lines import detail_lines, whatif_cells
 from xdptui.words.whatif_words import bytes_text, letters, mark, rewriting_text, summary
 
 PASS, DROP, TX, REDIRECT, ABORTED = Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED
@@ -88,7 +88,7 @@ def test_eighty_columns_for_the_widest_there_is() -> None:
     assert max(map(len, lines)) <= 80
     assert any("REDIRECT → ABORTED" in line and "RrRRRRRRRR" in line for line in lines)
     assert "  … and 1 more, 1 of them with a change" in lines
-    row = "".join(text for text, _ in packet_line(wide, tried, 76))
+    row = "".join(text for text, _ in whatif_cells(wide, tried, 76))
     assert len(row) <= 76
 
 
@@ -96,7 +96,7 @@ def test_names_steer_no_terminal() -> None:
     evil = replace(DROPPED, packet=Packet("\x1b[2J", DATA))
     tried = replace(TRIED, crossings=(evil,), old=Side(("\x1b[31m",)))
     assert "\x1b" not in whatif_text(tried)
-    for line in (packet_line(evil, tried, 80), *detail_lines(evil, tried)):
+    for line in (whatif_cells(evil, tried, 80), *detail_lines(evil, tried)):
         assert not any("\x1b" in text for text, _ in line)
 
 

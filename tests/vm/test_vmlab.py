@@ -18,7 +18,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from vmlab import archive, cache, emulator, guest, image, initramfs, kernels, packages, report, run_command
+from vmlab import (
+    archive,
+    cache,
+    emulator,
+    guest,
+    image,
+    initramfs,
+    kernels,
+    packages,
+    report,
+    run_command,
+    xdp_tools,
+)
 from vmlab.errors import LabError
 
 HERE = Path(__file__).parent
@@ -171,6 +183,21 @@ def test_an_item_counts_only_when_it_is_complete() -> None:
     item.clear()
     assert item.description() is None
     assert not list(item.tree.iterdir())
+
+
+def test_unpacked_tools_are_used_with_their_own_dispatcher() -> None:
+    item = cache.Item("xdp-tools-sid")
+    item.clear()
+    loader = item.tree / "usr/sbin/xdp-loader"
+    loader.parent.mkdir(parents=True)
+    loader.touch()
+    item.publish({"version": "1.6.3-1"})
+    tools = xdp_tools.fetch("sid")
+    assert tools.version == "1.6.3-1"
+    assert tools.environment == {
+        "XDPTUI_XDP_TOOLS": str(item.tree),
+        "LIBXDP_OBJECT_PATH": str(item.tree / "usr/lib/x86_64-linux-gnu/bpf"),
+    }
 
 
 def test_a_damaged_description_is_none(tmp_path: Path) -> None:

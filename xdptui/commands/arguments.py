@@ -51,11 +51,13 @@ COMMANDS: dict[str, str] = {
     "maps": "xdptui.commands.maps",
     "map": "xdptui.commands.maps",
     "follow": "xdptui.commands.follow",
+    "logs": "xdptui.commands.logs",
     "events": "xdptui.commands.events",
     "account": "xdptui.commands.account",
     "time": "xdptui.commands.timing",
     "trace": "xdptui.commands.trace",
     "clean": "xdptui.commands.clean",
+    "detach": "xdptui.commands.detach",
     "doctor": "xdptui.commands.doctor",
 }
 """The module of each command."""
@@ -220,10 +222,12 @@ def command_parser() -> argparse.ArgumentParser:
     _add(commands, "maps", _maps, "the maps of the components on an interface")
     _add(commands, "map", _map, "what a map holds; or write one of its elements")
     _add(commands, "follow", _follow, "packets on their way: what each slot returned and changed")
+    _add(commands, "logs", _logs, "what programs print (bpf_printk), with the slot and the line of source")
     _add(commands, "events", _events, "packets lost after their program, why, and where others were sent")
     _add(commands, "account", _account, "what an interface counted, against what its chain counted")
     _add(commands, "time", _account, "how long a chain takes, and each slot of it")
     _add(commands, "trace", _trace, "count what has no counters of its own, until told otherwise")
+    _add(commands, "detach", _detach, "say who holds a program by a bpf_link, and take it off")
     _add(commands, "clean", _clean, "remove pins that nobody uses any more", changing=True)
     _add(commands, "doctor", _doctor, "what is wrong with this machine or an interface, and the fix")
     return parser
@@ -412,6 +416,10 @@ def _globals(parser: argparse.ArgumentParser) -> None:
         "--map-entries", metavar="NAME=N", action="append",
         help="create a map with N entries, not the number in the object; more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--use-map", metavar="SLOT:NAME=NAME", action="append",
+        help="use a slot's map in place of one of its own (the name after =); more than once: several",
+    )  # fmt: skip
 
 
 def _relink(parser: argparse.ArgumentParser) -> None:
@@ -486,7 +494,8 @@ def _confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--what-if", metavar="PACKETS", nargs="*", action="append",
         help="send packets through what runs and through the change, away from the interface: builtin (the "
-        "default), ssh (your own connection's), or files (pcap, pcapng, hex; - is standard input)",
+        "default), live (what comes in within a second), ssh (your own connection's), or files (pcap, "
+        "pcapng, hex; - is standard input)",
     )  # fmt: skip
     parser.add_argument(
         "--even-if-ssh-dies", action="store_true",
@@ -543,7 +552,7 @@ def _counters(parser: argparse.ArgumentParser) -> None:
         "--counters",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let the dispatcher count or not",
+        help="let the chain count or not",
     )
 
 
@@ -581,6 +590,7 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    parser.add_argument("--per-cpu", action="store_true", help="also what each CPU's packets became")
     _readings(parser)
 
 
@@ -590,6 +600,18 @@ def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
     parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
+
+
+def _logs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)"
+    )
+    parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
+    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument(
+        "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
+    )
 
 
 def _events(parser: argparse.ArgumentParser) -> None:
@@ -658,6 +680,9 @@ def _export(parser: argparse.ArgumentParser) -> None:
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
         help="also the numbers in this map (256 at most); more than once: several",
     )  # fmt: skip
+    parser.add_argument(
+        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+    )
     parser.add_argument("--once", action="store_true", help="print the metrics, and end")
 
 
@@ -708,6 +733,11 @@ def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
+    parser.add_argument(
+        "--max-size",
+        metavar="SIZE",
+        help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",
+    )
     parser.add_argument("--force", action="store_true", help="write over a file that is there")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
@@ -725,6 +755,13 @@ def _clean(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="also those that can't be proved stale from here"
     )
     parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
+
+
+def _detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("interface", metavar="IF")
+    parser.add_argument(
+        "--link", metavar="ID", help="the link that holds the program: take the program off at once"
+    )
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {

@@ -86,6 +86,7 @@ def _load(given: Namespace) -> Edit:
     slots = tuple(
         replace(slot, shadow=given.shadow, off=given.off, policy=policy, labels=labels) for slot in slots
     )
+    uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     if remark:
         notes = (*notes, remark)
 
@@ -100,13 +101,25 @@ def _load(given: Namespace) -> Edit:
             chain = _version(chain, given)
         if given.counters is not None:
             chain = replace(chain, counters=given.counters)
+        before = chain
         for i, slot in enumerate(slots):
             chain = chain.add(slot, None if at is None else at + i)
+        owners = [_owner(use.slot, before, chain, running.interface) for use in uses]
+        chain = values.shared(chain, [slot.key for slot in slots], list(zip(owners, uses, strict=True)))
         for slot in slots:
             chain = values.routed(chain, chain.position(slot.key), routes, running.interface)
         return Proposal(chain, tuple(said), mode=best)
 
-    return Edit(make, repeatable=at is None and not _numbered(routes))
+    numbered = _numbered(routes) or any(use.slot.isdecimal() for use in uses)
+    return Edit(make, repeatable=at is None and not numbered)
+
+
+def _owner(text: str, before: Chain, after: Chain, where: object) -> str:
+    """The key of the slot whose map is used: one that runs, by its number or name, or a new one, by its
+    name.
+    """
+    chain = before if text.isdecimal() or any(slot.name == text for slot in before) else after
+    return chain.slots[values.slot(chain, text, where)].key
 
 
 def _numbered(routes: Mapping[Action | None, str]) -> bool:
@@ -220,6 +233,7 @@ def _set(given: Namespace) -> Edit:
 
 
 def _replace(given: Namespace) -> Edit:
+    uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     read = new_version(
         given.object,
         given.name,
@@ -239,13 +253,16 @@ def _replace(given: Namespace) -> Edit:
         same = same and all(
             getattr(old, part) == getattr(new, part) for part in ("name", "section", "globals", "map_entries")
         )
-        if same and not given.fresh_maps:
+        if same and not given.fresh_maps and not uses:
             return Proposal(running.chain, (f"slot {index} runs this version of {old.name} already",))
-        return Proposal(
-            running.chain.substitute(index, new if given.fresh_maps else keep_maps(new, old)), notes
-        )
+        key, chain = running.chain.slots[index].key, running.chain
+        owners = [_owner(use.slot, chain, chain, running.interface) for use in uses]
+        if not given.fresh_maps:
+            new = keep_maps(new, old)
+        chain = values.shared(chain.substitute(index, new), [key], list(zip(owners, uses, strict=True)))
+        return Proposal(chain, notes)
 
-    return Edit(make, repeatable=not given.slot.isdecimal())
+    return Edit(make, repeatable=not any(text.isdecimal() for text in (given.slot, *(u.slot for u in uses))))
 
 
 def _relink(given: Namespace) -> Edit:

@@ -48,7 +48,9 @@ def run(options: Namespace) -> int:
             for one in maps.absent(runnings):
                 talk.warn(f"no slot has a map {one} now; it is exported once one has")
             sources.append(maps)
-        collector = ChainCollector(options.netns, options.interfaces, trace=options.trace, sources=sources)
+        collector = ChainCollector(
+            options.netns, options.interfaces, trace=options.trace, sites=options.sites, sources=sources
+        )
         held.callback(collector.close)
         registry = CollectorRegistry()
         registry.register(collector)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import sys
 import threading
 from argparse import Namespace
@@ -22,8 +23,10 @@ from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
+from xdpchain.observe.recording.writer import older_part
 from xdpchain.trial.replay import replay_packet
 from xdptui.commands import options as values
+from xdptui.commands.record import size
 from xdptui.outcome import Talk, write
 from xdptui.render.follow_text import WIDTH, packet_document, packet_text
 from xdptui.words.path_words import Paths, arrivals
@@ -130,24 +133,51 @@ class _Output:
         chain = running.chain or ()
         self._slots = [slot.key for slot in chain]
         self._file: BinaryIO | None = None
+        self._written = 0
         self._name = options.write
         if options.write == STANDARD_OUTPUT:
             self._file = sys.stdout.buffer
         elif options.write is not None:
-            self._file = held.enter_context(_opened(options.write, overwrite=options.force))
-        self._put(file_header(running.interface.name, [slot.name for slot in chain], running.device.layer))
+            self._file = _opened(options.write, overwrite=options.force)
+            held.callback(self.close)
+        self._half = size(options.max_size) // 2 if options.max_size is not None else None
+        if self._half is not None and (self._file is None or not _is_file(self._file)):
+            raise InvalidInput(
+                "--max-size can't be kept", todo="It is for an ordinary file: give it with -w FILE"
+            )
+        names = [slot.name for slot in chain]
+        self._header = file_header(running.interface.name, names, running.device.layer)
+        self._put(self._header)
 
     def packet(self, packet: Followed, paths: Paths | None) -> None:
-        self._put(packet_blocks(packet, self._slots))
+        blocks = packet_blocks(packet, self._slots)
+        if self._half is not None and self._written + len(blocks) > self._half:
+            self._rotate()
+        self._put(blocks)
         if self._lines:
             if self._json:
                 write(json.dumps(packet_document(packet, paths), separators=(",", ":")))
             else:
                 write(packet_text(packet, self._width, paths))
 
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def _rotate(self) -> None:
+        """What is written so far becomes the older part, in place of the one before."""
+        self.close()
+        try:
+            os.replace(self._name, older_part(self._name))
+        except OSError as error:
+            raise InvalidInput(f"{self._name} can't be put aside", error.strerror or "") from None
+        self._file, self._written = _opened(self._name, overwrite=False), 0
+        self._put(self._header)
+
     def _put(self, data: bytes) -> None:
         if self._file is None:
             return
+        self._written += len(data)
         try:
             self._file.write(data)
             self._file.flush()
@@ -155,6 +185,10 @@ class _Output:
             raise
         except OSError as error:
             raise InvalidInput(f"{self._name} can't be written", error.strerror or "") from None
+
+
+def _is_file(file: BinaryIO) -> bool:
+    return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
 
 
 def _opened(path: str, *, overwrite: bool) -> BinaryIO:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
@@ -14,8 +15,10 @@ from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
 from xdptui.outcome import UsageError
 
 __all__ = [
+    "UseMap",
     "actions",
     "amount",
+    "map_entries",
     "matching",
     "mode",
     "number",
@@ -25,6 +28,7 @@ __all__ = [
     "routed",
     "seconds",
     "selector",
+    "shared",
     "slot",
 ]
 
@@ -53,6 +57,41 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
             raise InvalidInput(f"map {name} is given two numbers of entries")
         entries[name] = amount(count, "number of map entries")
     return entries
+
+
+@dataclass(frozen=True, slots=True)
+class UseMap:
+    """``SLOT:THEIRS=OURS``: the map ``theirs`` of a slot (number or name) in place of one's own ``ours``."""
+
+    slot: str
+    theirs: str
+    ours: str
+
+    @classmethod
+    def parse(cls, text: str) -> UseMap:
+        owner, equals, ours = text.partition("=")
+        slot, colon, theirs = owner.rpartition(":")
+        if not (equals and colon and slot and theirs and ours):
+            raise InvalidInput(
+                f"--use-map {text!r} can't be read",
+                "it takes SLOT:NAME=NAME, such as xdp_firewall:denied=blocked",
+            )
+        return cls(slot, theirs, ours)
+
+
+def shared(chain: Chain, keys: Sequence[str], uses: Sequence[tuple[str, UseMap]]) -> Chain:
+    """The chain in which those of the slots ``keys`` that have such a map use that of its owner, which is
+    given with its key. Raises NotFound where none has, InvalidInput.
+    """
+    for owner, use in uses:
+        takers = [
+            key
+            for key in keys
+            if key != owner and use.ours in chain.slots[chain.position(key)].component.uses
+        ]
+        for key in takers or keys[:1]:  # that has none says which it has
+            chain = chain.share(chain.position(key), use.ours, chain.position(owner), use.theirs)
+    return chain
 
 
 def amount(text: str, what: str) -> int:

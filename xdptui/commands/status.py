@@ -10,6 +10,7 @@ from itertools import groupby
 
 from xdpchain.linkage.kept_maps import LONGEST, KeptMap, kept_maps
 from xdpchain.model.labels import has_labels
+from xdpchain.observe.behind import programs_behind
 from xdpchain.observe.beside import beside
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.pending_pins import boot_clock
@@ -39,17 +40,18 @@ def run(options: Namespace) -> int:
             if any(has_labels(slot.labels, wanted) for slot in one.chain or one.shown or ())
         )
     entries = [(running, totals(running)) for running in found]
+    behind = {running.interface.ifindex: programs_behind(running) for running in found}
     kept, hidden = kept_maps(), unseen()
     # Some dozen messages to the kernel: only where one interface is looked at.
     seen = beside(found[0]) if found and options.interface and (options.json or options.verbose) else None
     if options.json:
-        document = documents.status(entries, boot_clock(), kept)
+        document = documents.status(entries, boot_clock(), kept, behind)
         document["unseen"] = list(hidden)
         if seen is not None:
             document["interfaces"][0]["beside"] = documents.beside(seen)
         write(json.dumps(document, indent=2))
         return 0
-    write(status_table(entries, boot_clock()))
+    write(status_table(entries, boot_clock(), behind))
     if seen is not None:
         write("\n".join(["    beside XDP:", *(f"      {line}" for line in beside_lines(seen))]))
     _write_kept(kept, boot_clock())

@@ -14,7 +14,7 @@ from xdpchain.observe.discover import look, survey
 from xdpchain.observe.events import Watch
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
-from xdptui.render.watch_text import reading_document, reading_table
+from xdptui.render.watch_text import cpu_documents, cpu_rows, reading_document, reading_table
 from xdptui.workers.meter import Meter, open_missing
 
 __all__ = ["run"]
@@ -30,7 +30,8 @@ def run(options: Namespace) -> int:
     with closing(Meter()) as meter:
         for n, runnings in enumerate(_looks(options, interval), 1):
             meter.sync(runnings, open_missing(runnings, meter.known))
-            screen.show(_line(runnings, meter) if options.json else _table(runnings, meter))
+            shown = _line if options.json else _table
+            screen.show(shown(runnings, meter, cpus=options.per_cpu))
             if n == count:
                 break
     return 0
@@ -57,17 +58,19 @@ def _found(options: Namespace) -> tuple[Running, ...]:
     return tuple(running for running in survey(options.netns) if running.hooks)
 
 
-def _line(runnings: Sequence[Running], meter: Meter) -> str:
+def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool) -> str:
     entries = []
     for running in runnings:
         index = running.interface.ifindex
-        entries.append(reading_document(running, meter.read(index), meter.why(index)))
+        entry = reading_document(running, meter.read(index), meter.why(index))
+        entries.append(entry | {"cpus": cpu_documents(meter.cpus(index))} if cpus else entry)
     return json.dumps({"at": time.time(), "interfaces": entries}, separators=(",", ":"))
 
 
-def _table(runnings: Sequence[Running], meter: Meter) -> str:
+def _table(runnings: Sequence[Running], meter: Meter, *, cpus: bool) -> str:
     parts = []
     for running in runnings:
         index = running.interface.ifindex
         parts.append(reading_table(running, meter.read(index), meter.why(index)))
+        parts += cpu_rows(meter.cpus(index)) if cpus else ()
     return "\n".join(parts) or "no XDP program runs on any interface"

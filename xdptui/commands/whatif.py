@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
+from xdpchain.follow.sample import supply_of
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
-from xdpchain.trial.packets.sources import BUILTIN, Supply, packets_of
+from xdpchain.trial.packets.sources import BUILTIN, Supply
 from xdpchain.trial.ssh_guard import Judgement, judge, refusal
 from xdpchain.trial.whatif import WhatIf, what_if
 from xdptui.outcome import Talk
@@ -41,7 +42,7 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
     """How to try a candidate before it is applied, as the arguments want it. Packets are read once, when the
     first candidate is tried.
 
-    Raises ConnectionLost, and what `packets_of` and `what_if` raise.
+    Raises ConnectionLost, and what `supply_of` and `what_if` raise.
     """
     supplies: list[Supply] = []
 
@@ -54,7 +55,7 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
             return Tried(own=own)
         if not supplies:
             named = [one for group in options.what_if for one in group] or [BUILTIN]
-            supplies.append(reduce(Supply.plus, (packets_of(one, running.interface) for one in named)))
+            supplies.append(reduce(Supply.plus, (supply_of(one, running) for one in named)))
         matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
         return Tried(matrix, supplies[0].notes, own)
 

@@ -11,7 +11,8 @@ from xdpchain.errors import NotFound
 from xdpchain.model.actions import Action
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
-from xdpchain.observe.reasons import SlotReasons, reasons_of
+from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands.in_place import Lines, due, screen_for
 from xdptui.render.why_text import Row, reasons_table, why_document
 from xdptui.words.rates import Trends

@@ -18,7 +18,19 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdpchain.observe.memory import chain_memory
 from xdpchain.observe.pending_pins import boot_clock
-from xdptui.export.metrics import METRICS, SECONDS, UP, Metric, Value, memory_values, values
+from xdpchain.observe.reasons import reasons_of
+from xdpchain.observe.site_shares import SlotReasons
+from xdptui.export.metrics import (
+    METRICS,
+    SECONDS,
+    SITE_METRICS,
+    UP,
+    Metric,
+    Value,
+    memory_values,
+    site_values,
+    values,
+)
 from xdptui.words.advice import told
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.readings import counts_already
@@ -41,7 +53,8 @@ class ChainCollector(Collector):
     """Reads each interface once a scrape; counters stay open between scrapes. Safe for several at once.
 
     ``interfaces``: only these (empty: all); ``trace``: also count, from outside, what has no counters of its
-    own, for as long as this lives; ``sources``: what else is exported (not closed here).
+    own, for as long as this lives; ``sites``: also by line of source; ``sources``: what else is exported (not
+    closed here).
     """
 
     def __init__(
@@ -50,10 +63,13 @@ class ChainCollector(Collector):
         interfaces: Collection[str] = (),
         *,
         trace: bool = False,
+        sites: bool = False,
         sources: Sequence[Source] = (),
     ) -> None:
         self._netns, self._interfaces, self._trace = netns, frozenset(interfaces), trace
         self._sources = sources
+        self._sites = sites
+        self._reasons: dict[int, tuple[Running, tuple[SlotReasons, ...]]] = {}
         self._meter = Meter()
         self._lock = threading.Lock()
         self.trouble = ""
@@ -71,7 +87,11 @@ class ChainCollector(Collector):
                 self.trouble = told(error)
             found.append(Value(UP, (), float(not self.trouble)))
         found.append(Value(SECONDS, (), time.monotonic() - began))
-        metrics = (*METRICS, *(metric for source in self._sources for metric in source.metrics))
+        metrics = (
+            *METRICS,
+            *SITE_METRICS * self._sites,
+            *(metric for source in self._sources for metric in source.metrics),
+        )
         families = {metric: _family(metric) for metric in metrics}
         for one in found:
             families[one.metric].add_metric(one.labels, one.value)
@@ -88,6 +108,7 @@ class ChainCollector(Collector):
         counting = [one for one in runnings if self._trace or counts_already(one)]
         self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
         yield from values(((one, self._sample(one.interface.ifindex)) for one in runnings), boot_clock())
+        yield from self._site_values(runnings) if self._sites else ()
         for running in runnings:
             if running.hook is not None:
                 with contextlib.suppress(PermissionDenied):  # then it is not told; all else is
@@ -97,6 +118,23 @@ class ChainCollector(Collector):
 
     def _sample(self, ifindex: int) -> Sample | None:
         return self._meter.sample(ifindex) if self._meter.read(ifindex) else None
+
+    def _site_values(self, runnings: Sequence[Running]) -> Iterator[Value]:
+        """By line of source. Programs are read anew where something else runs than the last time."""
+        before, self._reasons = self._reasons, {}
+        for running in runnings:
+            index = running.interface.ifindex
+            sample = self._meter.sample(index)
+            if sample is None:
+                continue
+            known = before.get(index)
+            if known is None or known[0].identity != running.identity:
+                try:
+                    known = running, reasons_of(running)
+                except XdpChainError:
+                    continue  # it went away meanwhile, or nobody can follow it
+            self._reasons[index] = known
+            yield from site_values(running, sample, known[1])
 
 
 def _family(metric: Metric) -> Family:

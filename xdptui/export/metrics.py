@@ -15,9 +15,10 @@ from typing import Final, Literal
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Slot
-from xdpchain.model.counts import Sample, SlotCounts
+from xdpchain.model.counts import Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.observe.memory import ChainMemory
+from xdpchain.observe.site_shares import Share, SlotReasons, shares
 
 __all__ = [
     "LOST_METRICS", "MAP_METRICS", "METRICS", "TIME_METRICS", "Metric", "Value", "memory_values",
@@ -49,6 +50,12 @@ SLOT_PACKETS: Final = Metric(
 )
 SLOT_BYTES: Final = Metric(
     "xdp_slot_bytes", "counter", "Bytes of packets by what a slot's program returned.", (*_SLOT, "action")
+)
+SITE_PACKETS: Final = Metric(
+    "xdp_site_packets",
+    "counter",
+    "Packets by the line of source that decided what a slot's program returned (--sites).",
+    (*_SLOT, "action", "function", "file", "line"),
 )
 CHAIN_PACKETS: Final = Metric(
     "xdp_chain_packets", "counter", "Packets by what the chain returned in the end.", (*_WHERE, "action")
@@ -161,6 +168,10 @@ METRICS: Final = (
 TIME_METRICS: Final = (CHAIN_RUNS, CHAIN_RUN_SECONDS, SLOT_RUN_SECONDS)
 LOST_METRICS: Final = (LOST,)
 MAP_METRICS: Final = (MAP_VALUE, MAP_COMPLETE)
+SITE_METRICS: Final = (SITE_PACKETS,)
+
+MOST_SITES: Final = 64
+"""Series of a slot's sites; those that come after share one for each action."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +259,36 @@ def memory_values(running: Running, memory: ChainMemory) -> Iterator[Value]:
         if taken.programs is not None:
             yield Value(SLOT_MEMORY, (*labels, "program"), taken.programs)
         yield Value(SLOT_MEMORY, (*labels, "maps"), taken.maps)
+
+
+def site_values(running: Running, sample: Sample, reasons: Iterable[SlotReasons]) -> Iterator[Value]:
+    """What was counted by line of source."""
+    names = {slot.key: slot_labels(running, slot) for slot in running.chain or running.shown or ()}
+    for one in reasons:
+        if one.key in names and one.key in sample.slots:
+            counted = sample.sites.get(one.key, {})
+            yield from _sites(names[one.key], one, sample.slots[one.key], counted)
+
+
+def _sites(
+    labels: tuple[str, ...], slot: SlotReasons, counts: SlotCounts, counted: SiteCounts
+) -> Iterator[Value]:
+    """What no site is known of has no line; sites of one line are one series."""
+    found: dict[tuple[str, ...], int] = {}
+    parts = shares(slot.sites, counts.packets, {which: some for which, (some, _) in counted.items()})
+    amounts = {Share(code, (site,)): 0 for site, code in counted} | {p: int(n) for p, n in parts.items()}
+    for part, amount in sorted(amounts.items()):
+        line: tuple[str, ...] = ("", "", "")
+        if len(part.sites) == 1:
+            site = slot.sites[part.sites[0]]
+            where = (site.line.file, str(site.line.number)) if site.line else ("", f"insn {site.insn}")
+            line = site.function, *where
+        series = ACTIONS[part.code], *line
+        if series not in found and len(found) >= MOST_SITES:
+            series = ACTIONS[part.code], "", "", "others"
+        found[series] = found.get(series, 0) + amount
+    for series, total in found.items():
+        yield Value(SITE_PACKETS, (*labels, *series), total)
 
 
 def _counts(packets: Metric, octets: Metric, labels: tuple[str, ...], counts: SlotCounts) -> Iterator[Value]:

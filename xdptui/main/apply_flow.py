@@ -78,7 +78,8 @@ class ApplyFlow(Controller):
 
         base, reading = plan.running.chain, self._meter.last(plan.running.interface.ifindex)
         traffic = traffic_effects(base, plan.candidate, reading) if base and reading else ()
-        if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic)):
+        rate = reading.verdict_rates.all_packets if reading and reading.verdict_rates else None
+        if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic, rate=rate)):
             await self.carry_out(plan, waits=waits, seen=True)
 
     def apply(self) -> None:

@@ -34,6 +34,7 @@ class LookFlow(Controller):
             "why": self.why,
             "events": self.events,
             "follow": self.follow,
+            "cpus": self.cpus,
             "doctor": self.doctor,
             "help": self.help,
         }
@@ -88,7 +89,22 @@ class LookFlow(Controller):
         from xdptui.screens.why import WhyScreen
 
         ifindex = running.interface.ifindex
-        self._desk.open(WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex)))
+        if self._replay is not None:
+            reasons = self._replay.reasons
+        else:
+            from xdpchain.observe.reasons import reasons_of as reasons
+        screen = WhyScreen(running, self.session.slot_key, lambda: self._meter.last(ifindex), reasons)
+        self._desk.open(screen)
+
+    def cpus(self) -> None:
+        running = self.session.running
+        if running is None or not running.hooks:
+            self._desk.notify("No program runs there", severity="warning")
+            return
+        from xdptui.screens.cpus import CpusScreen
+
+        ifindex = running.interface.ifindex
+        self._desk.open(CpusScreen(running, lambda: self._meter.cpus(ifindex)))
 
     def events(self) -> None:
         from xdptui.screens.events import EventsScreen

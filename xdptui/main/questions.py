@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from xdpchain.change.plan import ChangeKind, Plan
@@ -54,15 +55,16 @@ def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
     where = plan.running.interface.name
     if not gone:
         return (), "", ""
+    names = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in Counter(gone).items())
     if not plan.candidate.slots:
         text = (
             f"{where} will run no XDP program any more.",
-            f"Removed: {', '.join(gone)}. {_whose(gone)} maps and what is in them go too.",
+            f"Removed: {names}. {_whose(gone)} maps and what is in them go too.",
         )
         return text, "Remove all", where
     text = (
         f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
-        f"Removed: {', '.join(gone)}. {_whose(gone)} maps and what is in them go too; the rest runs on.",
+        f"Removed: {names}. {_whose(gone)} maps and what is in them go too; the rest runs on.",
     )
     return text, "Apply", ""
 

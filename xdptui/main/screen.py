@@ -10,7 +10,6 @@ from textual import events, on
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 from textual.widgets import Input
 
 from xdptui.main.adopt_flow import AdoptFlow
@@ -32,6 +31,7 @@ from xdptui.settings import Settings
 from xdptui.view.keys import KEYS
 from xdptui.view.layout import PANES, Wish
 from xdptui.view.session import Order, Session, Shown
+from xdptui.widgets.cell_grid import Selecting
 from xdptui.widgets.chain_table import ChainTable
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.interface_table import InterfaceTable
@@ -54,10 +54,9 @@ SECOND_LOOK = 0.3
 """Seconds until the second look, for a rate needs two: so the first screen soon says something."""
 
 
-class MainScreen(Screen[None]):
+class MainScreen(Selecting[None]):
     """``interface`` names the one to select at first; ``replay`` takes the place of the kernel."""
 
-    ALLOW_SELECT = False
     DEFAULT_CSS = "MainScreen { layout: vertical; overflow: hidden; background: $background; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(key.keys, f"act({key.action!r})", key.text, show=False)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdpchain.change.plan import Plan
@@ -15,11 +15,13 @@ from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 from xdpchain.model.routes import route_name
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
+from xdpchain.model.sharing import owners_of
 from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
     from xdpchain.linkage.kept_maps import KeptMap
+    from xdpchain.observe.behind import Behind
     from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
     from xdpchain.trial.packets.rewriting import Rewriting
@@ -32,13 +34,20 @@ Document = dict[str, Any]
 
 
 def status(
-    entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0, kept: Sequence[KeptMap] = ()
+    entries: Sequence[tuple[Running, Sample | None]],
+    now: float = 0.0,
+    kept: Sequence[KeptMap] = (),
+    behind: Mapping[int, Sequence[Behind]] = {},
 ) -> Document:
     """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of slots
-    that were unloaded.
+    that were unloaded, ``behind`` what stands behind the programs of an ifindex.
     """
     return {
-        "interfaces": [interface(running, sample, now) for running, sample in entries],
+        "interfaces": [
+            interface(running, sample, now)
+            | {"behind": [_behind(one) for one in behind.get(running.interface.ifindex, ())]}
+            for running, sample in entries
+        ],
         "kept_maps": [
             {
                 "id": one.map_id,
@@ -50,6 +59,15 @@ def status(
             }
             for one in kept
         ],
+    }
+
+
+def _behind(one: Behind) -> Document:
+    return {
+        "map": {"name": one.map_name, "id": one.map_id, "type": one.kind},
+        "index": one.index,
+        "ifindex": one.ifindex,
+        "program": {"id": one.prog_id, "name": one.name},
     }
 
 
@@ -179,6 +197,9 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "object": source and {"path": source.path, "sha256": source.sha256, "size": source.size},
         "globals": {one.name: one.text for one in component.globals},
         "map_entries": dict(component.map_entries),
+        "shared_maps": {
+            name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, one).items()
+        },
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
         "key": one.key,
     }

@@ -7,20 +7,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xdpchain.change.journal.entries import Entry, Kind, Moment
+from xdpchain.change.journal.entries import Entry, Moment
 from xdpchain.model.chain import Chain
 from xdptui.render.documents import routes
+from xdptui.words.history_words import KINDS, became, ran
 from xdptui.words.printable import printable
 
 __all__ = ["log_document", "log_text"]
-
-WORDS = {
-    Kind.CHANGE: "changed",
-    Kind.UNDO: "undone",
-    Kind.CONFIRM: "confirmed",
-    Kind.ROLLBACK: "rolled back",
-    Kind.OVERTAKEN: "overtaken",
-}
 
 
 def log_text(entries: Sequence[Entry]) -> str:
@@ -29,12 +22,12 @@ def log_text(entries: Sequence[Entry]) -> str:
     last: Moment | None = None
     for entry in entries:
         if last is not None and not last.same(entry.before):
-            lines.append(f"     ? {_ran(last)} became {_ran(entry.before)}, not with xdptui")
+            lines.append(f"     ? {ran(last)} became {ran(entry.before)}, not with xdptui")
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.author.at))
         waits = f", to be confirmed in {entry.seconds:g} s" if entry.seconds is not None else ""
-        how = f"{_ran(entry.before)} → {_ran(entry.after)}{waits}"
+        how = f"{became(entry.before, entry.after)}{waits}"
         by = printable(str(entry.author))
-        lines.append(f"{entry.number:4}  {when}  {WORDS[entry.kind]} by {by}: {how}")
+        lines.append(f"{entry.number:4}  {when}  {KINDS[entry.kind]} by {by}: {how}")
         lines += [f"      {printable(change)}" for change in entry.changes]
         last = entry.after
     return "\n".join(lines)
@@ -57,10 +50,6 @@ def log_document(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         }
         for entry in entries
     ]
-
-
-def _ran(moment: Moment) -> str:
-    return "nothing" if moment.program is None else f"program {moment.program}"
 
 
 def _state(moment: Moment) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from xdpchain.change.plan import Plan
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
+from xdptui.words.plan_words import grouped
 from xdptui.words.printable import printable
 
 __all__ = ["outcome_text", "plan_text", "running_text"]
@@ -22,9 +23,10 @@ def plan_text(plan: Plan) -> str:
 
 def changes_text(plan: Plan) -> str:
     """A line for each change."""
-    width = max((len(change.name) for change in plan.changes), default=0)
+    changes = grouped(plan.changes)
+    width = max((len(change.name) for change in changes), default=0)
     return "\n".join(
-        f"  {change.symbol} {printable(change.name).ljust(width)}  {change.text}" for change in plan.changes
+        f"  {change.symbol} {printable(change.name).ljust(width)}  {change.text}" for change in changes
     )
 
 

@@ -8,7 +8,7 @@ own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from xdpchain.model.actions import ALL_ACTIONS
@@ -27,6 +27,7 @@ from xdptui.words.printable import printable
 from xdptui.words.shadow_text import shadow_line
 
 if TYPE_CHECKING:
+    from xdpchain.observe.behind import Behind
     from xdpchain.observe.counters import Sample, SlotCounts
 
 __all__ = ["counted", "status_table"]
@@ -34,21 +35,41 @@ __all__ = ["counted", "status_table"]
 Row = tuple[str, str, str, str, str, str, str]
 
 HEAD: Row = ("Interface", "Prio", "Program", "Mode", "ID", "Tag", "Chain call actions")
+SHOWN_BEHIND = 8
+"""Programs in maps that are listed."""
 LEAST = (16, 5, 16, 8, 6, 16, 0)
 
 
-def status_table(entries: Sequence[tuple[Running, Sample | None]], now: float = 0.0) -> str:
+def status_table(
+    entries: Sequence[tuple[Running, Sample | None]],
+    now: float = 0.0,
+    behind: Mapping[int, Sequence[Behind]] = {},
+) -> str:
     """The table, without a line end. ``Sample`` None: nothing counts there. ``now`` is in seconds of
-    CLOCK_BOOTTIME.
+    CLOCK_BOOTTIME, ``behind`` what stands behind the programs of an ifindex.
     """
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
         rows += _interface(running, sample, now)
+        rows += _behind(behind.get(running.interface.ifindex, ()))
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)
     ]
     return "\n".join(row if isinstance(row, str) else _line(row, widths) for row in rows)
+
+
+def _behind(found: Sequence[Behind]) -> list[str]:
+    """The first programs in maps, a line each, and how many more there are."""
+    lines = []
+    for one in found[:SHOWN_BEHIND]:
+        where = f"before the device with ifindex {one.ifindex}" if one.ifindex else ""
+        where = f"on CPU {one.index}" if one.kind == "cpumap" else where or "by tail call"
+        program = f"{one.name} (id {one.prog_id})"
+        lines.append(printable(f"    behind it: {one.map_name}[{one.index}] → {program}, {where}"))
+    if len(found) > SHOWN_BEHIND:
+        lines.append(f"    and {len(found) - SHOWN_BEHIND} more programs")
+    return lines
 
 
 def _line(row: Row, widths: Sequence[int]) -> str:

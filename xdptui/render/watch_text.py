@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from xdpchain.model.actions import ALL_ACTIONS
@@ -10,9 +11,9 @@ from xdpchain.model.running import Running
 from xdptui.words.numbers import UNKNOWN, short
 from xdptui.words.owners import whose
 from xdptui.words.printable import printable
-from xdptui.words.rates import Rates, Reading
+from xdptui.words.rates import CpuCounts, Rates, Reading
 
-__all__ = ["reading_document", "reading_table"]
+__all__ = ["cpu_documents", "cpu_rows", "cpu_table", "reading_document", "reading_table"]
 
 NAME = 20
 SHADOW, OFF = " (shadow)", " (off)"
@@ -27,14 +28,44 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     chain = running.chain or running.shown
     if reading is None:
         return f"{lines[0]}\n  {printable(why or running.note or 'nothing counts here')}"
-    codes = [f"{action.letter}/s".rjust(6) for action in ALL_ACTIONS]
-    lines.append(f"  {'':2} {'Program':{NAME}} {'pkt/s':>6} {''.join(codes)} {'B/s':>6} {'packets':>8}")
+    lines.append(_columns("Program"))
     for i, slot in enumerate(chain or ()):
         rates, totals = reading.rates.get(slot.key), reading.totals.get(slot.key)
         lines.append(_row(str(i), slot.name, rates, totals, OFF * slot.off or SHADOW * slot.shadow))
     last = "in the end" if chain or running.hook is None else running.hook.name
     lines.append(_row("", last, reading.verdict_rates, reading.verdict_totals))
     return "\n".join(lines)
+
+
+def cpu_table(running: Running, cpus: Sequence[CpuCounts]) -> str:
+    """One interface, CPU by CPU."""
+    return "\n".join((_head(running), _columns("CPU"), *cpu_rows(cpus)))
+
+
+def cpu_rows(cpus: Sequence[CpuCounts]) -> list[str]:
+    """A row for each CPU that returned anything, and the share that it had of all packets."""
+    every = sum(one.totals.all_packets for one in cpus)
+    busy = [one for one in cpus if one.totals.all_packets]
+    if not busy:
+        return ["  by CPU: nothing was counted, or it is not known"]
+    shares = (f"{one.totals.all_packets / every:.0%}" for one in busy)
+    return [
+        _row("", f"CPU {one.cpu}, {share}", one.rates, one.totals)
+        for one, share in zip(busy, shares, strict=True)
+    ]
+
+
+def cpu_documents(cpus: Sequence[CpuCounts]) -> list[dict[str, Any]]:
+    """``[{"cpu", "verdict", "verdict_rates"}]``"""
+    return [
+        {"cpu": one.cpu, "verdict": _amounts(one.totals, whole=True), "verdict_rates": _amounts(one.rates)}
+        for one in cpus
+    ]
+
+
+def _columns(what: str) -> str:
+    codes = "".join(f"{action.letter}/s".rjust(6) for action in ALL_ACTIONS)
+    return f"  {'':2} {what:{NAME}} {'pkt/s':>6} {codes} {'B/s':>6} {'packets':>8}"
 
 
 def _head(running: Running) -> str:

@@ -11,7 +11,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
-from xdpchain.observe.reasons import Share, SlotReasons, shares
+from xdpchain.observe.site_shares import Share, SlotReasons, shares
 from xdptui.words.advice import worded
 from xdptui.words.numbers import short, sparkline
 from xdptui.words.printable import printable
@@ -87,6 +87,8 @@ def reasons_table(
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
         lines.append(f"  nothing is counted: {printable(_why_not(running, why))}")
+    if not slots:
+        lines.append("  no lines are known: what was recorded has none")
     found = [slot_reasons(slot, reading, code) for slot in slots]
     past: Mapping[Row, Sequence[float]] = {}
     if trends is not None:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.message import Message
-from textual.widgets import Button, OptionList
+from textual.widgets import Button
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Mode, Slot
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import button
 from xdptui.screens.load import Choice, LoadDialog
+from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ class AdoptDialog(LoadDialog):
 
     def _mark(self, name: str) -> None:
         """Put the cursor of the list on the program that it is."""
-        programs = self.query_one("#programs", OptionList)
-        programs.highlighted = programs.get_option_index(name)
+        places = [spec.name for spec in self._programs]
+        self.query_one("#programs", RowList).row = places.index(name)
 
     def _choice(self) -> Choice | None:
         if self.adoption is None:

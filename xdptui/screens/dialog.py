@@ -15,6 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
 
 from xdptui.screens.key_words import key_lines
+from xdptui.widgets.cell_grid import Selecting
 from xdptui.widgets.row_list import RowList
 
 __all__ = ["Dialog", "button", "paragraph"]
@@ -40,10 +41,9 @@ def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str
     return Static(Content.styled(text, style) if style else Content(text), id=id, classes=classes)
 
 
-class Dialog(ModalScreen[Answer]):
+class Dialog(ModalScreen[Answer], Selecting[Answer]):
     """Subclasses give ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
 
-    ALLOW_SELECT = False
     DEFAULT_CSS = """
     Dialog {
         align: center middle;
@@ -147,6 +147,7 @@ class Dialog(ModalScreen[Answer]):
             if node is not None
             for _, binding in node._bindings
             if (node is self and self._has(binding.action)) or isinstance(node, RowList | OptionList)
+            if node.check_action(binding.action.partition("(")[0], ())
         ]
         self.app.push_screen(DialogKeys(self.heading, key_lines(bound)))
 

@@ -26,7 +26,16 @@ from xdptui.screens.dialog import Dialog, button
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head
 from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import told
-from xdptui.workers.packet_follower import Began, Ended, Followings, FollowMessage, Packets, Progress
+from xdptui.words.path_words import Paths
+from xdptui.workers.packet_follower import (
+    Began,
+    Ended,
+    Followings,
+    FollowMessage,
+    Packets,
+    Progress,
+    Replays,
+)
 
 __all__ = ["FollowScreen"]
 
@@ -77,6 +86,7 @@ class FollowScreen(Dialog[None]):
         Binding("w", "write", show=False),
         Binding("x", "end", show=False),
         Binding("v", "verdict", show=False),
+        Binding("p", "path", show=False),
         Binding("tab,shift+tab", "other", show=False),
     ]
 
@@ -85,6 +95,7 @@ class FollowScreen(Dialog[None]):
         self._target = running
         self._followings = Followings(running, self.post_message)
         self._packets: list[Followed] = []
+        self._paths: dict[int, Paths] = {}
         self._going = False
         self._expression, self._verdicts = "", VERDICTS[0]
         self._advice = ADVICE.get(running.linkage, OTHERWISE) if running.linkage else OTHERWISE
@@ -105,6 +116,7 @@ class FollowScreen(Dialog[None]):
         yield button("Close (esc)", "close")
         yield button("Filter (/)", "filter")
         yield button("Verdict (v)", "verdict")
+        yield button("Path (p)", "path")
         yield button("End (x)", "end")
         yield button("Write (w)", "write")
 
@@ -151,10 +163,11 @@ class FollowScreen(Dialog[None]):
         if row >= len(self._packets):
             self.query_one("#packet", Static).update("")
             return
+        packet = self._packets[row]
         width = max(40, self.query_one("#detail").size.width - 2)
         lines = [
             Content.assemble(*((text, STYLES.get(style, "")) for text, style in parts))
-            for parts in detail_lines(self._packets[row], width)
+            for parts in detail_lines(packet, width, self._paths.get(packet.number))
         ]
         self.query_one("#packet", Static).update(Content("\n").join(lines))
 
@@ -172,7 +185,7 @@ class FollowScreen(Dialog[None]):
 
     def _begin(self) -> None:
         self._trouble, self._state, self._tally, self._saved = "", "beginning…", "", ""
-        self._packets, self._going = [], True
+        self._packets, self._paths, self._going = [], {}, True
         work = self._followings.begin(self._expression, self._verdicts)
         self.run_worker(work, thread=True, group="follow", exit_on_error=False)
         self._show()
@@ -235,6 +248,18 @@ class FollowScreen(Dialog[None]):
         if self._going:
             self._begin()
 
+    def action_path(self) -> None:
+        """Replay the packet under the cursor, for the lines that ran."""
+        row = self.query_one("#packets", RowList).row
+        if row < len(self._packets):
+            work = self._followings.replay(self._packets[row])
+            self.run_worker(work, thread=True, group="path", exclusive=True, exit_on_error=False)
+
+    def on_replays(self, event: Replays) -> None:
+        if not self._old(event):
+            self._paths[event.packet] = event.paths
+            self._show_packet()
+
     def action_end(self) -> None:
         self._followings.end()
 
@@ -271,6 +296,7 @@ class FollowScreen(Dialog[None]):
         acts = {
             "filter": self.action_filter,
             "verdict": self.action_verdict,
+            "path": self.action_path,
             "end": self.action_end,
             "write": self.action_write,
         }

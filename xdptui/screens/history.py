@@ -71,6 +71,10 @@ class HistoryScreen(Dialog[bool]):
         self._messages = messages or running is None
         self.heading = self._title()
 
+    @property
+    def _other_page(self) -> str:
+        return "Changes (n)" if self._messages else "Messages (n)"
+
     def _title(self) -> str:
         name = self._target.interface.name if self._target else "no interface"
         pages = ("changes", "[messages]") if self._messages else ("[changes]", "messages")
@@ -83,7 +87,7 @@ class HistoryScreen(Dialog[bool]):
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
-        yield button("Messages (n)", "turn")
+        yield button(self._other_page, "turn")
         undo = button("Undo the last change (z)", "undo")
         undo.disabled = not self._may_undo
         yield undo
@@ -153,7 +157,7 @@ class HistoryScreen(Dialog[bool]):
     def action_turn(self) -> None:
         self._messages = (not self._messages and bool(self._target)) or self._target is None
         self.query_one("#box").border_title = Content(self._title())
-        self.query_one("#turn", Button).label = "Changes (n)" if self._messages else "Messages (n)"
+        self.query_one("#turn", Button).label = self._other_page
         self.query_one("#rows", RowList).row = 0
         self._show()
 

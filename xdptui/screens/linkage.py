@@ -24,7 +24,7 @@ KEYS = {"f": Linkage.FREPLACE, "s": Linkage.STATIC, "t": Linkage.TAILCALL}
 WHAT = {
     Linkage.FREPLACE: "a dispatcher that libxdp's tools read and edit, too",
     Linkage.STATIC: "one program: fastest, with counters, routes and policies",
-    Linkage.TAILCALL: "program arrays: the way of one code out of one slot changes in place",
+    Linkage.TAILCALL: "a program per slot: an action or a route changes in place",
 }
 
 

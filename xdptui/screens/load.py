@@ -13,22 +13,23 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
-from textual.widgets import Button, Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import MAX_SLOTS, Chain, Component, Mode, Slot
 from xdpchain.model.runconfig import MAX_PRIORITY
 from xdpchain.model.running import Running
-from xdpchain.objects.objfile import ObjectFile
+from xdpchain.objects.objfile import ObjectFile, ProgramSpec
 from xdptui.render.verdicts_text import verdict_facts
 from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.failure import Failure
 from xdptui.screens.object_files import ObjectFiles
 from xdptui.screens.trial import TrialDialog
 from xdptui.view.facts import finding_text, program_facts
+from xdptui.view.file_lines import program_cells, program_head
 from xdptui.widgets.action_toggles import ActionToggles
 from xdptui.widgets.mode_choice import ModeChoice
+from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import told, worded
 
 if TYPE_CHECKING:
@@ -58,14 +59,10 @@ class LoadDialog(ObjectFiles[Choice | None]):
         #box { width: 110; height: 100%; max-height: 40; }
         #body { height: 1fr; padding: 0; }
         #lists { height: 1fr; min-height: 4; margin: 1 0 0 0; }
-        OptionList {
-            border: none; padding: 0; scrollbar-size-vertical: 1; text-wrap: nowrap; text-overflow: ellipsis;
-        }
-        OptionList:focus { border: none; }
+        CellGrid { background: $surface; }
         #fileside { width: 2fr; height: 1fr; margin: 0 1 0 0; }
         #programside { width: 3fr; height: 1fr; }
-        #files, #programs { height: 1fr; background: $surface; }
-        .title { height: 1; background: $panel; color: $quiet; text-wrap: nowrap; text-overflow: ellipsis; }
+        #files, #programs { height: 1fr; }
         #factbox { height: 1fr; min-height: 4; max-height: 12; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
         #facts { height: auto; }
         #priority { width: 10; }
@@ -131,8 +128,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             with Vertical(id="fileside"):
                 yield from self.file_list()
             with Vertical(id="programside"):
-                yield paragraph(" XDP programs", classes="title")
-                yield OptionList(id="programs", compact=True, markup=False)
+                yield RowList(id="programs")
         with VerticalScroll(id="factbox"):
             yield Static(id="facts")
         if self.settles:
@@ -192,7 +188,6 @@ class LoadDialog(ObjectFiles[Choice | None]):
         if self._object is not None or self._error is not None:
             self._object = self._component = self._error = self._findings = None
             self._variables = ()
-            self.query_one("#programs", OptionList).clear_options()
             self._show()
 
     def no_object(self, error: XdpChainError) -> None:
@@ -204,8 +199,6 @@ class LoadDialog(ObjectFiles[Choice | None]):
 
         self._object = self._component = self._error = self._findings = None
         self._variables = ()
-        programs = self.query_one("#programs", OptionList)
-        programs.clear_options()
         try:
             self._object = programs_of(path)
         except XdpChainError as error:
@@ -213,12 +206,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self._show()
             return
         found = self._object.xdp_programs()
-        for spec in found:
-            marks = f"prio {spec.run_config.priority}  on {_letters(spec.run_config.actions.names())}"
-            declared = "" if spec.has_run_config else " (not declared)"
-            programs.add_option(Option(Content(f"{spec.name}  {marks}{declared}"), id=spec.name))
         if found:
-            programs.highlighted = 0
+            programs = self.query_one("#programs", RowList)
+            programs.row = 0
             self._choose(found[0].name)
             self.set_focus(programs)
         else:
@@ -227,12 +217,37 @@ class LoadDialog(ObjectFiles[Choice | None]):
 
     # Programs
 
-    @on(OptionList.OptionHighlighted, "#programs")
-    def highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        if event.option_id and (self._component is None or self._component.name != event.option_id):
-            self._choose(event.option_id)
+    @on(RowList.Moved, "#programs")
+    def moved(self, event: RowList.Moved) -> None:
+        if event.row < len(self._programs):
+            name = self._programs[event.row].name
+            if self._component is None or self._component.name != name:
+                self._choose(name)
 
-    @on(OptionList.OptionSelected, "#programs")
+    @property
+    def _programs(self) -> tuple[ProgramSpec, ...]:
+        return self._object.xdp_programs() if self._object is not None else ()
+
+    def _list_programs(self) -> None:
+        found = self._programs
+        self.query_one("#programs", RowList).present(
+            len(found),
+            lambda row, width: program_cells(
+                found[row].name,
+                found[row].run_config.priority,
+                _letters(found[row].run_config.actions.names()),
+                found[row].has_run_config,
+                width,
+            ),
+            head=program_head,
+            sorts={
+                "programs": lambda row: found[row].name,
+                "prio": lambda row: found[row].run_config.priority,
+            },
+            words=lambda row: found[row].name,
+        )
+
+    @on(RowList.Chosen, "#programs")
     def picked(self) -> None:
         self.set_focus(self.query_one("#add"))
 
@@ -321,6 +336,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
     # What is shown, and what follows from it
 
     def _show(self) -> None:
+        self._list_programs()
         facts: list[Content] = []
         if self._error is not None:
             facts.append(Content.styled(told(self._error, keys=True), "$error"))
@@ -338,7 +354,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
                 Content.styled("checking against the interface…", "dim")
             ) if self._findings is None else None
         else:
-            facts.append(Content.styled("Type a path (→ completes it), or choose a file below.", "dim"))
+            listed = self.query_one("#files").has_focus
+            facts.append(Content.styled(BROWSING if listed else TYPING, "dim"))
         for finding in self._findings or ():
             sign, style, text = finding_text(finding)
             facts.append(
@@ -358,6 +375,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         usable = self._component is not None and not problem
         for variables in self.query("#globals").results(Button):  # not where a program is adopted
             variables.disabled = not self._variables
+            variables.display = bool(self._variables)  # its room is the others' where there is little
         self.query_one("#trial", Button).disabled = not usable
         self.query_one("#add", Button).disabled = not usable or _refused(self._findings)
         if self._free:
@@ -460,6 +478,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif event.button.id == "add":
             self.action_accept()
 
+
+TYPING = "Type a path (tab completes it), or go down to the files (tab)."
+BROWSING = "enter opens it, / finds a name, s sorts (by size, by age), backspace goes up a directory."
 
 FIELDS = {
     "priority": "Priority: slots run in this order, the lowest first. Empty: what the program declares.",

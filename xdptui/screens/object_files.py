@@ -4,29 +4,33 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import ClassVar, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.content import Content
 from textual.suggester import Suggester
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Input
 
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, paragraph
 from xdptui.screens.object_paths import Entry, complete, siblings, split, usual_places
+from xdptui.view.file_lines import file_cells, file_head
+from xdptui.widgets.row_list import RowList
 
-__all__ = ["ObjectFiles"]
+__all__ = ["ObjectFiles", "PathInput"]
 
 Answer = TypeVar("Answer")
 
 
+UP = ".."
+
+
 class _Paths(Suggester):
-    """Completes a path; the right arrow takes it."""
+    """Completes a path."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
@@ -35,7 +39,26 @@ class _Paths(Suggester):
         return complete(value)
 
 
-class _FileList(OptionList):
+class PathInput(Input):
+    """A path that completes itself: tab, end and the right arrow take what is suggested."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "complete", show=False),
+        Binding("end", "complete", show=False),
+    ]
+
+    def __init__(self, value: str, suggester: Suggester, *, id: str, select_on_focus: bool = False) -> None:
+        super().__init__(value, id=id, suggester=suggester, compact=True, select_on_focus=select_on_focus)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "complete" or bool(self._suggestion)  # else the keys are what they always are
+
+    def action_complete(self) -> None:
+        self.value = self._suggestion
+        self.cursor_position = len(self.value)
+
+
+class _FileList(RowList):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("backspace,left", "screen.parent", show=False)]
 
 
@@ -54,23 +77,18 @@ class ObjectFiles(Dialog[Answer]):
         super().__init__()
         self.directory = directory or os.getcwd()
         self._entries: tuple[Entry, ...] = ()
+        self._rows: tuple[Entry, ...] = ()
+        self._listed = ""
 
     def path_line(self) -> ComposeResult:
         """The line with the path."""
         with Horizontal(classes="line"):
             yield paragraph("Object file", classes="name")
-            yield Input(
-                self.directory.rstrip("/") + "/",
-                id="path",
-                suggester=_Paths(),
-                compact=True,
-                select_on_focus=False,
-            )
+            yield PathInput(self.directory.rstrip("/") + "/", _Paths(), id="path")
 
     def file_list(self) -> ComposeResult:
         """The list of files, under the name of their directory."""
-        yield paragraph("", id="filestitle", classes="title")
-        yield _FileList(id="files", compact=True, markup=False)
+        yield _FileList(id="files")
 
     def open_object(self, path: str) -> None:
         """A file was chosen."""
@@ -125,18 +143,32 @@ class ObjectFiles(Dialog[Answer]):
             self.no_object(XdpChainError(f"There is no {value or 'such file'}"))
 
     def _list(self) -> None:
+        """The directory above, what goes on with the path, and usual places."""
         value = self.query_one("#path", Input).value
+        directory = split(value)[0]
+        files = self.query_one("#files", RowList)
+        if directory != self._listed:
+            files.forget_filter()
+            self._listed = directory
         self._entries = siblings(value)
-        files = self.query_one("#files", OptionList)
-        files.clear_options()
-        options = [Option(Content("../"), id="up")]
-        options += [Option(Content(entry.label), id=f"e{i}") for i, entry in enumerate(self._entries)]
-        options += [Option(Content(f"{place}/"), id=f"p{place}") for place in usual_places()]
-        files.add_options(options)
+        places = (Entry(place, True) for place in usual_places())
+        rows = self._rows = (Entry(UP, True), *self._entries, *places)
         here = os.path.abspath(os.path.expanduser(value.strip()))
-        chosen = next((i for i, entry in enumerate(self._entries) if entry.path == here), 0)
-        files.highlighted = chosen + 1 if self._entries else 0
-        self.query_one("#filestitle", Static).update(Content(f" objects in {split(value)[0]}"))
+        first = 1 if self._entries else 0
+        files.row = next((i for i, entry in enumerate(self._entries, 1) if entry.path == here), first)
+        now, found = time.time(), len(self._entries)
+        files.present(
+            len(rows),
+            lambda row, width: file_cells(rows[row], width, now, whole=row > found),
+            head=lambda width, position: file_head(directory, width, position),
+            sorts={
+                "objects": lambda row: (row > found, not rows[row].directory, rows[row].path),
+                "size": lambda row: (row > found, -(rows[row].size or 0)),
+                "age": lambda row: (row > found, -(rows[row].changed or 0)),
+            },
+            words=lambda row: rows[row].label,
+            fixed=1,
+        )
 
     def _enter(self, directory: str) -> None:
         self.directory = directory
@@ -147,18 +179,14 @@ class ObjectFiles(Dialog[Answer]):
     def action_parent(self) -> None:
         self._enter(os.path.dirname(os.path.abspath(self.directory)))
 
-    @on(OptionList.OptionSelected, "#files")
-    def chosen(self, event: OptionList.OptionSelected) -> None:
-        choice = event.option_id or ""
-        if choice == "up":
+    @on(RowList.Chosen, "#files")
+    def chosen(self, event: RowList.Chosen) -> None:
+        entry = self._rows[event.row]
+        if entry.path == UP:
             self.action_parent()
-        elif choice.startswith("p"):
-            self._enter(choice[1:])
+        elif entry.directory:
+            self._enter(entry.path)
         else:
-            entry = self._entries[int(choice[1:])]
-            if entry.directory:
-                self._enter(entry.path)
-            else:
-                path = self.query_one("#path", Input)
-                path.value = entry.path
-                path.cursor_position = len(path.value)
+            path = self.query_one("#path", Input)
+            path.value = entry.path
+            path.cursor_position = len(path.value)

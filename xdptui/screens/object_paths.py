@@ -18,10 +18,14 @@ MOST = 500
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A directory or an object file; ``path`` is absolute."""
+    """A directory or an object file; ``path`` is absolute, ``size`` in bytes, ``changed`` in seconds since
+    1970 (None: not known).
+    """
 
     path: str
     directory: bool
+    size: int | None = None
+    changed: float | None = None
 
     @property
     def label(self) -> str:
@@ -61,11 +65,19 @@ def listing(text: str, ends: tuple[str, ...] = OBJECTS) -> tuple[Entry, ...]:
                 if _is_directory(entry):
                     directories.append(Entry(entry.path, True))
                 elif entry.name.endswith(ends):
-                    files.append(Entry(entry.path, False))
+                    files.append(_file(entry))
     except OSError:
         return ()
     found = sorted(directories, key=lambda e: e.path) + sorted(files, key=lambda e: e.path)
     return tuple(found[:MOST])
+
+
+def _file(entry: os.DirEntry[str]) -> Entry:
+    try:
+        known = entry.stat()
+    except OSError:  # a link that leads nowhere
+        return Entry(entry.path, False)
+    return Entry(entry.path, False, known.st_size, known.st_mtime)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import threading
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,8 +17,13 @@ from xdpchain.change.plan import Change, ChangeKind, Plan
 from xdpchain.errors import XdpChainError
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.view.facts import finding_text
+from xdptui.view.traffic_effects import sampled_effects
 from xdptui.words.advice import told, worded
-from xdptui.workers.plan_check import PlanCheck, check_plan
+from xdptui.words.plan_words import grouped
+from xdptui.workers.plan_check import PlanCheck, check_plan, sample_plan
+
+if TYPE_CHECKING:
+    from xdpchain.trial.whatif import WhatIf
 
 __all__ = ["PlanDialog"]
 
@@ -52,7 +58,9 @@ def place_of(change: Change, plan: Plan) -> int | None:
 
 
 class PlanDialog(Dialog[bool]):
-    """True if the user wants it applied. ``traffic`` says what it does to the packets that flow now."""
+    """True if the user wants it applied. ``traffic`` says what the counters know of its effect on the packets
+    that flow now, of which ``rate`` come in a second (None: not known).
+    """
 
     DEFAULT_CSS = """
     PlanDialog #box { width: 100; }
@@ -67,6 +75,7 @@ class PlanDialog(Dialog[bool]):
         Binding("p", "back", show=False),
         Binding("y", "what_if", show=False),
         Binding("d", "log", show=False),
+        Binding("s", "sample", show=False),
         Binding("down,j", "scroll(2)", show=False),
         Binding("up,k", "scroll(-2)", show=False),
         Binding("pagedown", "scroll(10)", show=False),
@@ -80,6 +89,13 @@ class PlanDialog(Dialog[bool]):
             super().__init__()
             self.found = found
 
+    class Sampled(Message):
+        """What became of packets that flow now, with remarks on them."""
+
+        def __init__(self, found: WhatIf | Exception, notes: tuple[str, ...]) -> None:
+            super().__init__()
+            self.found, self.notes = found, notes
+
     def __init__(
         self,
         plan: Plan,
@@ -87,10 +103,12 @@ class PlanDialog(Dialog[bool]):
         remarks: tuple[str, ...] = (),
         *,
         traffic: tuple[str, ...] = (),
+        rate: float | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
-        self._remarks, self._traffic = remarks, traffic
+        self._remarks, self._traffic, self._rate = remarks, traffic, rate
+        self._sampling: threading.Event | None = None
         self._refusal = refusal
         self._refused: XdpChainError | None = None
         self._warnings = len(plan.warnings)
@@ -118,15 +136,15 @@ class PlanDialog(Dialog[bool]):
             yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
         else:
             yield paragraph("Changes", classes="section")
-            for change in plan.changes:
+            for change in grouped(plan.changes):
                 yield Static(change_line(change, place_of(change, plan)))
         for remark in self._remarks:
             yield paragraph(remark, classes="gap")
-        if self._traffic:
+        if not plan.empty:
             yield paragraph("Traffic now", classes="section")
             for sentence in self._traffic:
                 yield paragraph(f" {sentence}")
-        if not plan.empty:
+            yield paragraph(self._before_sampling, id="sampled", classes="dim")
             yield paragraph("What if", classes="section")
             yield paragraph(" linking the candidate, away from the interface…", id="packets", classes="dim")
             yield paragraph("Steps", classes="section")
@@ -141,6 +159,15 @@ class PlanDialog(Dialog[bool]):
             yield button(self._label, "apply", "primary")
 
     @property
+    def _before_sampling(self) -> str:
+        if self._refusal:
+            return " not sampled: read-only"
+        return (
+            " Press s to try packets that flow now: for a second a recording copy of the chain runs, and no "
+            "packet is lost."
+        )
+
+    @property
     def _label(self) -> str:
         count = self._warnings
         return "Apply (a)" if not count else f"Apply with {count} warning{'s' * (count != 1)} (a)"
@@ -150,6 +177,14 @@ class PlanDialog(Dialog[bool]):
         self.query_one("#findings").display = False
         if not self.plan.empty:
             self.run_worker(self._check, thread=True, group="check", exit_on_error=False)
+            from xdpchain.follow.sample import sampling_swaps
+
+            if not sampling_swaps(self.plan.running):
+                self.action_sample()  # it touches nothing that runs
+
+    def on_unmount(self) -> None:
+        if self._sampling is not None:
+            self._sampling.set()  # whoever applies need not wait for the rest
 
     def _check(self) -> None:
         try:
@@ -174,6 +209,33 @@ class PlanDialog(Dialog[bool]):
         shown.update(Content("\n".join(parts)))
         shown.remove_class("dim")
         shown.set_class(found.own, "warn")
+
+    def action_sample(self) -> None:
+        """Try packets that flow now on both chains, once at a time."""
+        if self.plan.empty or self._refusal or self._sampling is not None:
+            return
+        stop = self._sampling = threading.Event()
+        self.query_one("#sampled", Static).update(" sampling packets that flow now…")
+
+        def work() -> None:
+            try:
+                found, notes = sample_plan(self.plan, stop)
+            except Exception as error:  # applying does without it: shown in its place
+                self.post_message(self.Sampled(error, ()))
+            else:
+                self.post_message(self.Sampled(found, notes))
+
+        self.run_worker(work, thread=True, group="sample", exit_on_error=False)
+
+    def on_plan_dialog_sampled(self, event: Sampled) -> None:
+        self._sampling = None
+        if isinstance(event.found, Exception):
+            lines = [f"not sampled: {told(event.found, keys=True)}"]
+        else:
+            lines = [*sampled_effects(event.found, self._rate), *event.found.unknown, *event.notes]
+        shown = self.query_one("#sampled", Static)
+        shown.update(Content("\n".join(f" {line}" for line in lines)))
+        shown.set_class(isinstance(event.found, Exception), "dim")
 
     def _refuse(self, error: XdpChainError) -> None:
         """The kernel does not take this candidate: say so first, and take the button away."""

@@ -14,15 +14,18 @@ from textual.content import Content
 from textual.message import Message
 from textual.suggester import Suggester
 from textual.widget import Widget
-from textual.widgets import Button, Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.object_files import PathInput
 from xdptui.screens.object_paths import complete
+from xdptui.view.whatif_lines import detail_lines, whatif_cells, whatif_head
+from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import told
+from xdptui.words.whatif_words import arranged, mark, summary, verdicts
 
 if TYPE_CHECKING:
     from xdpchain.trial.whatif import Crossing, WhatIf
@@ -30,20 +33,21 @@ if TYPE_CHECKING:
 __all__ = ["WhatIfScreen"]
 
 BUILTIN = "builtin"
-SHOWN = 1000
-"""Packets listed."""
+BEGUN = "linking both chains, away from the interface…"
+WORDS = (BUILTIN, "live", "ssh")
+"""Sources that are no files."""
 CAPTURES = (".pcap", ".pcapng", ".cap", ".hex", ".txt")
 """How the names of files end that hold packets."""
 
 
 class _Sources(Suggester):
-    """Completes a path, or one of the words; the right arrow takes it."""
+    """Completes a path, or one of the words."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
 
     async def get_suggestion(self, value: str) -> str | None:
-        words = [word for word in (BUILTIN, "ssh") if value and word.startswith(value)]
+        words = [word for word in WORDS if value and word.startswith(value)]
         return words[0] if words else complete(value, CAPTURES)
 
 
@@ -59,24 +63,16 @@ class WhatIfScreen(Dialog[None]):
         .kinds { width: auto; color: $foreground 70%; }
         #source { width: 1fr; }
         #summary { height: auto; max-height: 3; text-style: bold; }
-        #columns { height: 1; background: $panel; color: $quiet; text-wrap: nowrap; }
-        #packets {
-            height: auto; max-height: 50%; border: none; padding: 0; scrollbar-size-vertical: 1;
-            background: $surface; text-wrap: nowrap; text-overflow: ellipsis;
-        }
-        #packets:focus { border: none; }
+        #packets { height: auto; max-height: 50%; }
+        CellGrid { background: $surface; }
         #more { height: 1fr; min-height: 3; margin: 1 0 0 0; scrollbar-size-vertical: 1; }
         #detail, #unknown { height: auto; }
     }
     WhatIfScreen.-low #more { margin: 0; min-height: 2; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "choose", show=False),
         Binding("y", "back", show=False),
-        Binding("j", "step(1)", show=False),
-        Binding("k", "step(-1)", show=False),
-        Binding("pagedown", "scroll(5)", show=False),
-        Binding("pageup", "scroll(-5)", show=False),
+        Binding("o", "source", show=False),
     ]
 
     class Tried(Message):
@@ -101,18 +97,17 @@ class WhatIfScreen(Dialog[None]):
     def body(self) -> ComposeResult:
         with Horizontal(classes="line"):
             yield paragraph("Packets", classes="name")
-            yield Input(BUILTIN, id="source", suggester=_Sources(), compact=True, select_on_focus=True)
-            yield paragraph(" builtin, ssh, or a file: pcap, hex", classes="kinds")
-        yield Static("linking both chains, away from the interface…", id="summary")
-        yield Static("", id="columns")
-        yield OptionList(id="packets", compact=True, markup=False)
+            yield PathInput(BUILTIN, _Sources(), id="source", select_on_focus=True)
+            yield paragraph(" builtin, live, ssh, or a file: pcap, hex", classes="kinds")
+        yield Static(BEGUN, id="summary")
+        yield RowList(id="packets")
         with VerticalScroll(id="more"):
             yield Static("", id="detail")
             yield Static("", id="unknown", classes="dim")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
-        yield button("Other packets (/)", "choose")
+        yield button("Other packets (o)", "another")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#packets")
@@ -128,18 +123,19 @@ class WhatIfScreen(Dialog[None]):
         ticket, running = self._ticket, self._target
 
         def work() -> None:
-            from xdpchain.trial.packets.sources import packets_of
+            from xdpchain.follow.sample import supply_of
             from xdpchain.trial.whatif import what_if
 
             try:
-                supply = packets_of(source, running.interface)
+                supply = supply_of(source, running)
                 found = what_if(running, self._candidate, supply.packets, adopts=self._adopts)
             except Exception as error:  # shown to the user, in words
                 self.post_message(self.Tried(ticket, error, ()))
             else:
                 self.post_message(self.Tried(ticket, found, supply.notes))
 
-        self.query_one("#summary", Static).update("linking both chains, away from the interface…")
+        begun = "sampling packets that flow now…" if source == "live" else BEGUN
+        self.query_one("#summary", Static).update(begun)
         self.run_worker(work, thread=True, group="whatif", exclusive=True, exit_on_error=False)
 
     def on_what_if_screen_tried(self, event: Tried) -> None:
@@ -152,8 +148,6 @@ class WhatIfScreen(Dialog[None]):
             text = told(error, keys=True) if known else f"{type(error).__name__}: {error}"
             self._show(Content.styled(text, "$error"))
             return
-        from xdptui.words.whatif_words import arranged, summary
-
         self._tried, self._notes = event.found, event.notes
         self._rows = arranged(event.found)
         self._show(Content(summary(event.found)))
@@ -161,61 +155,49 @@ class WhatIfScreen(Dialog[None]):
     @on(Input.Submitted, "#source")
     def chosen(self, event: Input.Submitted) -> None:
         value = event.value.strip() or BUILTIN
-        self._try(value if value in (BUILTIN, "ssh") else os.path.expanduser(value))
+        self._try(value if value in WORDS else os.path.expanduser(value))
         self.set_focus(self.query_one("#packets"))
 
     # What is shown
 
-    def _show(self, summary: Content) -> None:
-        self.query_one("#summary", Static).update(summary)
-        packets = self.query_one("#packets", OptionList)
-        packets.clear_options()
-        if self._tried is None:
-            for name in ("#columns", "#detail", "#unknown"):
-                self.query_one(name, Static).update("")
-            return
-        from xdptui.view.whatif_lines import heading, packet_line
-
-        tried, width = self._tried, max(60, packets.size.width - 1)
-        self.query_one("#columns", Static).update(Content(heading(tried, width)))
-        packets.add_options(
-            Option(Content.assemble(*packet_line(one, tried, width))) for one in self._rows[:SHOWN]
-        )
-        if len(self._rows) > SHOWN:
-            packets.add_option(Option(f"  … and {len(self._rows) - SHOWN} more", disabled=True))
-        packets.highlighted = 0 if self._rows else None
-        texts = [*tried.unknown, *self._notes]
+    def _show(self, said: Content) -> None:
+        self.query_one("#summary", Static).update(said)
+        packets, tried, rows = self.query_one("#packets", RowList), self._tried, self._rows
+        if tried is None:
+            packets.present(0, lambda _row, _width: ())
+        else:
+            packets.present(
+                len(rows),
+                lambda row, width: whatif_cells(rows[row], tried, width),
+                empty="There are no packets.",
+                head=lambda width, position: whatif_head(tried, width, position),
+                sorts={
+                    "packet": lambda row: rows[row].packet.name,
+                    "bytes": lambda row: len(rows[row].packet.data),
+                    "verdict": lambda row: verdicts(rows[row]),
+                },
+                words=lambda row: f"{mark(rows[row])} {rows[row].packet.name} {verdicts(rows[row])}",
+            )
+        texts = [*tried.unknown, *self._notes] if tried else []
         self.query_one("#unknown", Static).update(
             Content("\n".join(("Not known:", *(f"• {text}" for text in texts))) if texts else "")
         )
+        self.moved()
 
-    @on(OptionList.OptionHighlighted, "#packets")
-    def highlighted(self, event: OptionList.OptionHighlighted) -> None:
-        if self._tried is None or event.option_index >= len(self._rows):
-            return
-        from xdptui.view.whatif_lines import detail_lines
-
-        lines = detail_lines(self._rows[event.option_index], self._tried)
+    @on(RowList.Moved, "#packets")
+    def moved(self) -> None:
+        row = self.query_one("#packets", RowList).row
+        lines = detail_lines(self._rows[row], self._tried) if self._tried and row < len(self._rows) else []
         text = Content("\n").join(Content.assemble(*parts) for parts in lines)
         self.query_one("#detail", Static).update(text)
         self.query_one("#more").scroll_home(animate=False)
 
-    def action_choose(self) -> None:
+    def action_source(self) -> None:
         self.set_focus(self.query_one("#source"))
-
-    def action_step(self, by: int) -> None:
-        packets = self.query_one("#packets", OptionList)
-        if by > 0:
-            packets.action_cursor_down()
-        else:
-            packets.action_cursor_up()
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#more").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        if event.button.id == "choose":
-            self.action_choose()
+        if event.button.id == "another":
+            self.action_source()
         else:
             self.finish(None)

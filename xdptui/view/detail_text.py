@@ -40,6 +40,8 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if slot.component.map_entries:
         sizes = ", ".join(f"{name} {entries}" for name, entries in slot.component.map_entries)
         rows.append(("  map entries", sizes))
+    if slot.component.shares:
+        rows.append(("  others' maps", ", ".join(one.name for one in slot.component.shares)))
     if slot.labels:
         rows.append(("  labels", labels_text(slot.labels)))
     if slot.off:

@@ -9,6 +9,7 @@ from xdpchain.model.actions import Action
 from xdpchain.trial.packets.describe import describe
 from xdptui.view.cells import Cell, clip, left, right
 from xdptui.words.follow_words import CHANGED, change_lines, duration
+from xdptui.words.path_words import Paths, arrivals, path_lines
 from xdptui.words.site_words import site_words
 
 __all__ = ["detail_lines", "packet_cells", "packet_head"]
@@ -67,16 +68,19 @@ def _style(code: int) -> str:
     return f"on-{_letter(code)}" if code in Action.__members__.values() else "error"
 
 
-def detail_lines(packet: Followed, width: int) -> list[Parts]:
-    """One packet in full: its way from slot to slot with what each changed, and the packet as it left, with
-    changed bytes marked.
+def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> list[Parts]:
+    """One packet in full: its way from slot to slot with what each changed and the lines that ran in it (as
+    far as ``paths`` tells them), and the packet as it left, with changed bytes marked.
     """
     lines: list[Parts] = [
         [(f"{describe(packet.entry.head, packet.layer)}, {packet.entry.length} bytes", "name")],
         [(f"     {'came in':<18}{packet.entry.length:>6} B", "")],
     ]
-    for number, step in enumerate(packet.steps):
+    for number, (step, view) in enumerate(arrivals(packet)):
         lines += _step(number, step, width)
+        if paths and number in paths:
+            texts = path_lines(step, view, paths[number])
+            lines += [[(clip(f"       {text}", width), "label")] for text in texts]
     final = packet.final
     lines.append(
         [

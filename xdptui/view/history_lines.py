@@ -6,19 +6,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from xdpchain.change.journal.entries import Entry, Kind, Moment
+from xdpchain.change.journal.entries import Entry, Kind
 from xdptui.view.cells import Cell, left, right
 from xdptui.view.notices import Notice
+from xdptui.words.history_words import KINDS, became
 
-__all__ = ["WORDS", "entry_lines", "history_cells", "history_head", "notice_cells", "notice_head"]
+__all__ = ["entry_lines", "history_cells", "history_head", "notice_cells", "notice_head"]
 
-WORDS = {
-    Kind.CHANGE: "changed",
-    Kind.UNDO: "undone",
-    Kind.CONFIRM: "confirmed",
-    Kind.ROLLBACK: "rolled back",
-    Kind.OVERTAKEN: "overtaken",
-}
 NUMBER, WHEN, KIND = 4, 17, 12
 
 
@@ -29,11 +23,7 @@ def _when(at: float) -> str:
 def _summary(entry: Entry) -> str:
     if len(entry.changes) == 1:
         return entry.changes[0]
-    return f"{len(entry.changes)} changes" if entry.changes else _ran(entry.after)
-
-
-def _ran(moment: Moment) -> str:
-    return "nothing runs" if moment.program is None else f"program {moment.program} runs"
+    return f"{len(entry.changes)} changes" if entry.changes else became(entry.before, entry.after)
 
 
 def history_head(width: int, position: str) -> tuple[Cell, ...]:
@@ -54,7 +44,7 @@ def history_cells(entry: Entry, width: int) -> tuple[Cell, ...]:
     return (
         right(str(entry.number), NUMBER, "index"),
         left(f" {_when(entry.author.at)}", WHEN, "label"),
-        left(WORDS[entry.kind], KIND, style),
+        left(KINDS[entry.kind], KIND, style),
         left(f"{entry.author.user} {entry.author.command}", who, "plain"),
         left(_summary(entry), rest - who, "name"),
         Cell(" "),
@@ -66,9 +56,9 @@ def entry_lines(entry: Entry) -> tuple[str, ...]:
     waits = f", to be confirmed within {entry.seconds:g} s" if entry.seconds is not None else ""
     author = entry.author
     return (
-        f"{WORDS[entry.kind]} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(author.at))}{waits}",
+        f"{KINDS[entry.kind]} {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(author.at))}{waits}",
         f"by {author.user}, pid {author.pid}: {author.command}",
-        f"before: {_ran(entry.before)}; after: {_ran(entry.after)}",
+        became(entry.before, entry.after),
         *(f"  {change}" for change in entry.changes),
     )
 

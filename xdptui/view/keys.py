@@ -88,16 +88,17 @@ KEYS: tuple[Key, ...] = (
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),
     Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),
-    Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 8),
+    Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 9),
     Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
     Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 21, True),
     Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
     Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
     Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 24),
     Key("escape", "esc", "drop", "discard the candidate; first what else is open", GROUPS[2], "discard", 9),
-    Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 10),
-    Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 12),
-    Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 13),
+    Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 11),
+    Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 10),
+    Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 7),
+    Key("n", "n", "cpus", "packets by CPU: what each one's became", GROUPS[3], "CPUs", 25),
     Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
     Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
@@ -107,14 +108,14 @@ KEYS: tuple[Key, ...] = (
         "x",
         "x",
         "events",
-        "events: lost packets, account, time",
+        "events: lost packets, account, time, what programs print",
         GROUPS[3],
         "events",
         20,
     ),
     Key("ctrl+r", "ctrl+r", "record", "record all interfaces into a file; again: end", GROUPS[3]),
     Key("Y", "Y", "copy", "copy the slot, the interface or the screen; save it", GROUPS[3]),
-    Key("h", "h", "history", "history: who changed what; undo from there", GROUPS[3], "history", 19),
+    Key("h", "h", "history", "history: who changed what; undo from there", GROUPS[3], "history", 8),
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
     Key("q,ctrl+c", "q", "quit", "quit", GROUPS[4], "quit", 2),
@@ -137,7 +138,7 @@ REPLAYABLE = frozenset(
     (
         "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
         "freeze", "help", "command_palette", "quit",
-        "flip", "events", "copy", "replay_step", "replay_leap",
+        "flip", "events", "why", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""
@@ -186,7 +187,7 @@ def hints(
         for key in KEYS
         if key.rank
         and works(key, read_only=read_only, replaying=replaying)
-        and (candidate or key.action not in ("drop", "apply"))
+        and (candidate or key.action not in ("drop", "apply", "plan"))
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
         and (slots or key.action not in NEED_SLOTS)

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a candidate would do to the packets that flow now, from the counters of what runs. Pure."""
+"""What a candidate would do to the packets that flow now, from the counters of what runs and from a sample of
+the packets. Pure.
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action
@@ -10,7 +14,10 @@ from xdpchain.model.paths import RETURN, successors
 from xdptui.words.numbers import share, short
 from xdptui.words.rates import Reading
 
-__all__ = ["traffic_effects"]
+if TYPE_CHECKING:
+    from xdpchain.trial.whatif import Tally, WhatIf
+
+__all__ = ["sampled_effects", "traffic_effects"]
 
 DOES = {
     Action.ABORTED: "aborts",
@@ -18,6 +25,13 @@ DOES = {
     Action.PASS: "passes",
     Action.TX: "sends back",
     Action.REDIRECT: "redirects",
+}
+NOW = {
+    Action.ABORTED: "aborted",
+    Action.DROP: "dropped",
+    Action.PASS: "passed",
+    Action.TX: "sent back",
+    Action.REDIRECT: "redirected",
 }
 LEAST = 0.5
 """Packets a second below which nothing is said."""
@@ -68,3 +82,34 @@ def _decided(candidate: Chain, place: int) -> str:
     if place == 0:
         return "the rest of the chain decides"
     return f"these will go on to slot {place} {candidate.slots[place].name}"
+
+
+def sampled_effects(tried: WhatIf, rate: float | None) -> tuple[str, ...]:
+    """A sentence for each fate that changes, of packets sampled while ``rate`` came a second (None: not
+    known).
+    """
+    count = len(tried.crossings)
+    found = [_fate(one, count, rate) for one in tried.tallies if one.differs]
+    same = sum(one.count for one in tried.tallies if one.differs is False)
+    unknown = count - same - sum(one.count for one in tried.tallies if one.differs)
+    if same:
+        found.append(f"{f'all {count}' if same == count else f'{same} of {count}'} sampled packets: as now")
+    if unknown:
+        why = next((side.why for c in tried.crossings for side in (c.new, c.old) if side.why), "")
+        found.append(f"{unknown} of {count} sampled packets: not known{f' ({why})' if why else ''}")
+    return tuple(found)
+
+
+def _fate(one: Tally, count: int, rate: float | None) -> str:
+    part = share(one.count, count)
+    if rate is not None:
+        part += f", about {short(one.count / count * rate)} packets/s"
+    if one.rewritten:
+        what = f"{_past(one.new)} with other bytes than now"
+    else:
+        what = f"{_past(one.old)} now, will be {_past(one.new)}"
+    return f"{one.count} of {count} sampled packets ({part}): {what}"
+
+
+def _past(verdict: Action | int | None) -> str:
+    return NOW[verdict] if isinstance(verdict, Action) else f"given code {verdict}"

@@ -6,22 +6,16 @@ from __future__ import annotations
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, WhatIf
+from xdptui.view.cells import Cell, left, right
 from xdptui.words.printable import printable
-from xdptui.words.whatif_words import bytes_text, decided_text, fitted, letters, mark, verdicts
+from xdptui.words.whatif_words import bytes_text, decided_text, letters, mark, verdicts
 
-__all__ = ["Part", "detail_lines", "heading", "packet_line"]
+__all__ = ["Part", "detail_lines", "whatif_cells", "whatif_head"]
 
 Part = tuple[str, str]
 """A text and its style, in Textual's words."""
 
-STYLES = {
-    Action.ABORTED: "$error",
-    Action.DROP: "$error",
-    Action.PASS: "$success",
-    Action.TX: "$primary",
-    Action.REDIRECT: "$warning",
-}
-MARKS = {"!": "bold $error", "~": "bold $warning", "?": "bold $warning", " ": ""}
+MARKS = {"!": "error", "~": "warn", "?": "warn", " ": ""}
 LEAST = 3
 """Cells of a column of slots: its heading must fit."""
 ROW = 16
@@ -30,25 +24,31 @@ BYTE_LINES = 4
 """Rows of bytes shown of one packet; a row that changed takes two lines."""
 
 
-def heading(tried: WhatIf, width: int) -> str:
+def whatif_head(tried: WhatIf, width: int, position: str) -> tuple[Cell, ...]:
     """Above the packets."""
     old, new, name = _columns(tried, width)
-    return f"  {'packet'.ljust(name)} {'bytes':>5}  {'old'.ljust(old)}  {'new'.ljust(new)}  verdict"
+    verdict = max(7, width - name - old - new - 14 - len(position))
+    return (
+        left("  packet", name + 2), right("bytes", 6), left("  old", old + 2), left("  new", new + 2),
+        left("  verdict", verdict + 2), right(position, len(position)), Cell(" "),
+    )  # fmt: skip
 
 
-def packet_line(one: Crossing, tried: WhatIf, width: int) -> list[Part]:
+def whatif_cells(one: Crossing, tried: WhatIf, width: int) -> tuple[Cell, ...]:
     """A row: mark, name, length, what each slot returned on both sides, and the verdict."""
     old, new, name = _columns(tried, width)
     sign = mark(one)
     verdict = one.new.verdict
-    style = STYLES[verdict] if isinstance(verdict, Action) else "$error"
-    return [
-        (f"{sign} ", MARKS[sign]),
-        (f"{fitted(printable(one.packet.name), name)} ", "bold" if one.packet.own else ""),
-        (f"{len(one.packet.data):>5}  ", ""),
-        (f"{letters(one.old, tried.old).ljust(old)}  {letters(one.new, tried.new).ljust(new)}  ", ""),
-        (verdicts(one), f"bold {style}" if one.differs else style),
-    ]
+    style = f"on-{verdict.letter}" if isinstance(verdict, Action) else "error"
+    return (
+        Cell(f"{sign} ", MARKS[sign]),
+        left(one.packet.name, name, "name" if one.packet.own else "plain"),
+        right(str(len(one.packet.data)), 6, "num"),
+        left(f"  {letters(one.old, tried.old)}", old + 2),
+        left(f"  {letters(one.new, tried.new)}", new + 2),
+        Cell("  "),
+        left(verdicts(one), max(0, width - name - old - new - 14), style),
+    )
 
 
 def detail_lines(one: Crossing, tried: WhatIf) -> list[list[Part]]:

@@ -19,6 +19,7 @@ __all__ = ["ActionToggles"]
 class ActionToggles(CellGrid, can_focus=True):
     """Left and right choose, space and the letters toggle, so does a click."""
 
+    ALLOW_SELECT = False
     DEFAULT_CSS = """
     ActionToggles { height: 1; width: 20; background: $surface; }
     ActionToggles:focus { background: $row; }

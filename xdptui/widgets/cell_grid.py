@@ -8,13 +8,15 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
-from textual.geometry import Region
+from textual.geometry import Offset, Region
+from textual.screen import Screen, ScreenResultType
+from textual.selection import Selection
 from textual.strip import Strip
 from textual.widget import Widget
 
 from xdptui.view.cells import Line, changed
 
-__all__ = ["CellGrid"]
+__all__ = ["CellGrid", "Selecting"]
 
 STYLES = (
     *("plain", "name", "num", "zero", "label", "note", "index", "pointer", "mark", "changed", "added"),
@@ -27,9 +29,11 @@ TONES = ("head", "cursor", "blurred", "drag", "banner")
 
 
 class CellGrid(Widget):
-    """Lines of cells; subclasses make the lines, this class paints the difference."""
+    """Lines of cells; subclasses make the lines, this class paints the difference. With the mouse lines are
+    selected from ``first_selectable`` on; what is dragged otherwise says ALLOW_SELECT = False.
+    """
 
-    ALLOW_SELECT = False
+    first_selectable: ClassVar[int] = 0
     DEFAULT_CSS = """
     CellGrid {
         width: 1fr;
@@ -125,8 +129,21 @@ class CellGrid(Widget):
         segments = [
             Segment(cell.text, self._style(line.tone, cell.style)) for cell in line.cells if cell.text
         ]
-        strip = Strip(segments, line.width)
-        return strip.adjust_cell_length(width, self._style(line.tone, ""))
+        strip = Strip(segments, line.width).adjust_cell_length(width, self._style(line.tone, ""))
+        selected = self.text_selection
+        if selected is None or (span := selected.get_span(y)) is None:
+            return strip
+        start, end = span[0], width if span[1] < 0 else span[1]
+        marked = self.screen.get_component_rich_style("screen--selection", partial=True)
+        cut = strip.divide([start, end, width])
+        return Strip.join([part.apply_style(marked) if i == 1 else part for i, part in enumerate(cut)])
+
+    def get_selection(self, selection: Selection) -> tuple[str, str]:
+        lines = (line.text for line in self._lines)
+        return "\n".join(line.rstrip() for line in selection.extract("\n".join(lines)).splitlines()), "\n"
+
+    def text_select_all(self) -> None:
+        """A double click is no selection here."""
 
     def _style(self, tone: str, name: str) -> Style:
         style = self._styles_by_name.get((tone, name))
@@ -142,3 +159,16 @@ class CellGrid(Widget):
     def notify_style_update(self) -> None:
         self._styles_by_name.clear()
         super().notify_style_update()
+
+
+class Selecting(Screen[ScreenResultType]):
+    """A screen on which cells can be selected. Textual's own way, the offset of each cell in its style, would
+    be another style for each cell, and more bytes on the wire.
+    """
+
+    def get_widget_and_offset_at(self, x: int, y: int) -> tuple[Widget | None, Offset | None]:
+        widget, offset = super().get_widget_and_offset_at(x, y)
+        if not isinstance(widget, CellGrid):
+            return widget, offset
+        place = Offset(x, y) - widget.region.offset
+        return (widget, place) if place.y >= widget.first_selectable else (None, None)

@@ -19,6 +19,8 @@ __all__ = ["ChainTable"]
 class ChainTable(Pane, can_focus=True):
     """One or two lines a slot. It changes nothing by itself: it says what the user asked for."""
 
+    ALLOW_SELECT = False
+
     class Picked(Message):
         """The cursor was put somewhere with the mouse."""
 

@@ -19,6 +19,8 @@ __all__ = ["InterfaceTable"]
 class InterfaceTable(Pane, can_focus=True):
     """One line an interface; the selected one stays in view."""
 
+    ALLOW_SELECT = False
+
     class Picked(Message):
         """An interface was chosen with the mouse."""
 

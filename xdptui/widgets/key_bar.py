@@ -16,6 +16,7 @@ __all__ = ["KeyBar"]
 class KeyBar(CellGrid):
     """Hints that are never cut off: what doesn't fit isn't shown, ``?`` shows all."""
 
+    ALLOW_SELECT = False
     DEFAULT_CSS = "KeyBar { height: 1; }"
 
     class Pressed(Message):

@@ -21,6 +21,7 @@ MODES = (Mode.NATIVE, Mode.GENERIC)
 class ModeChoice(CellGrid, can_focus=True):
     """Left and right choose, space takes the other one, so does a click."""
 
+    ALLOW_SELECT = False
     DEFAULT_CSS = """
     ModeChoice { height: 1; width: 22; background: $surface; }
     ModeChoice:focus { background: $row; }

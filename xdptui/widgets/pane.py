@@ -14,6 +14,8 @@ __all__ = ["Pane"]
 class Pane(CellGrid):
     """The first line is the heading. (Textual calls these handlers beside those of subclasses.)"""
 
+    first_selectable = 1
+
     class Dragged(Message):
         """The heading was moved by so many rows: up is negative."""
 

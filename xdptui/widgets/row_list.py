@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A list with a cursor: rows of cells, of which those that are on the screen are made and painted."""
+"""The list of all screens: rows of cells with a cursor, sorted by any column, filtered by words. Only rows on
+the screen are made and painted.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,10 @@ from typing import Any, ClassVar
 
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.geometry import Size
 from textual.message import Message
 
-from xdptui.view.cells import Cell, Line, message
+from xdptui.view.cells import Cell, Line, left, message
 from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["RowList"]
@@ -19,11 +22,13 @@ Maker = Callable[[int, int], tuple[Cell, ...]]
 """(row, width) -> its cells."""
 SortKey = Callable[[int], Any]
 """A row -> what it is sorted by."""
+Words = Callable[[int], str]
+"""A row -> the text in which a filter looks for its words."""
 
 
 class RowList(CellGrid, can_focus=True):
     """``present`` hands over how many rows there are and who makes one; the cursor stays on its row. Rows are
-    named by their place in the data, however they are sorted.
+    named by their place in the data, however they are sorted and filtered.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -36,6 +41,8 @@ class RowList(CellGrid, can_focus=True):
         Binding("enter", "choose", show=False),
         Binding("s", "sort", show=False),
         Binding("I", "invert", show=False),
+        Binding("slash", "search", show=False),
+        Binding("Y", "copy_row", show=False),
     ]
 
     class Moved(Message):
@@ -67,6 +74,10 @@ class RowList(CellGrid, can_focus=True):
         self._sorts: Mapping[str, SortKey] = {}
         self._sorted_by = ""
         self._reverse = False
+        self._words: Words | None = None
+        self._needle = ""
+        self._typing = False
+        self._count = self._fixed = 0
         self._order: list[int] = []
         self._empty = ""
         self._top = 0
@@ -89,23 +100,39 @@ class RowList(CellGrid, can_focus=True):
         empty: str = "",
         head: Callable[[int, str], tuple[Cell, ...]] | None = None,
         sorts: Mapping[str, SortKey] | None = None,
+        words: Words | None = None,
+        fixed: int = 0,
     ) -> None:
         """Show ``count`` rows; ``head`` makes the first line from the width and the position in words,
-        ``empty`` is the text for when there are none, and ``sorts`` are what the rows can be sorted by.
+        ``empty`` is the text for when there are none. ``sorts`` are what the rows can be sorted by, as the
+        head calls its columns; ``words`` is what they can be filtered by. The first ``fixed`` rows stay
+        where they are.
         """
         kept = self.row if self._place < len(self._order) else self._place
         self._make, self._empty, self._head = make, empty, head
-        self._sorts = sorts or {}
-        self._arrange(count)
+        self._sorts, self._words, self._fixed = sorts or {}, words, fixed
+        if count != self._count and self.styles.height is not None and self.styles.height.is_auto:
+            self.refresh(layout=True)
+        self._count = count
+        self._arrange()
         self.row = max(0, min(kept, count - 1))
+        self._place = max(0, min(self._place, len(self._order) - 1))
         self._redraw()
 
-    def _arrange(self, count: int) -> None:
-        self._order = list(range(count))
+    def _arrange(self) -> None:
+        found = list(range(self._fixed, self._count))
+        if self._words is not None and self._needle:
+            wanted = self._needle.lower().split()
+            texts = {row: self._words(row).lower() for row in found}
+            found = [row for row in found if all(word in texts[row] for word in wanted)]
         if key := self._sorts.get(self._sorted_by):
-            self._order.sort(key=key)
+            found.sort(key=key)
         if self._reverse:
-            self._order.reverse()
+            found.reverse()
+        self._order = [*range(min(self._fixed, self._count)), *found]
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        return self._count + (1 if self._head else 0)
 
     @property
     def shown_rows(self) -> list[int]:
@@ -125,18 +152,29 @@ class RowList(CellGrid, can_focus=True):
         self._top = max(0, min(self._top, count - rows))
         shown = self.shown_rows
         lines: list[Line] = []
-        if self._head:
+        if self._typing:
+            lines.append(Line((left(f" /{self._needle}▏{self._found}", width),), "head"))
+        elif self._head:
             lines.append(Line(self._head(width, self._position(rows)), "head"))
         for place, row in enumerate(shown, self._top):
             tone = "" if place != self._place else "cursor" if self.has_focus else "blurred"
             lines.append(Line(self._make(row, width), tone))
         if not count:
-            lines += message(self._empty, width)[:rows]
+            empty = f"Nothing has {self._needle!r} (esc clears the filter)." if self._count else self._empty
+            lines += message(empty, width)[:rows]
         self.paint(lines)
+
+    @property
+    def _found(self) -> str:
+        return f"  {self._matches}" if self._needle else "  type words; esc clears"
+
+    @property
+    def _matches(self) -> str:
+        return f"{max(0, len(self._order) - self._fixed)} of {self._count - self._fixed}"
 
     def _position(self, rows: int) -> str:
         count = len(self._order)
-        parts = []
+        parts = [f"/{self._needle} {self._matches}"] if self._needle else []
         if self._sorted_by or self._reverse:
             parts.append(
                 f"{f'by {self._sorted_by} ' if self._sorted_by else ''}{'▼' if self._reverse else '▲'}"
@@ -157,17 +195,62 @@ class RowList(CellGrid, can_focus=True):
         names = ["", *self._sorts]
         here = names.index(self._sorted_by) if self._sorted_by in names else 0
         self._sorted_by = names[(here + 1) % len(names)]
-        self._resort()
+        self._rearranged()
 
     def action_invert(self) -> None:
         self._reverse = not self._reverse
-        self._resort()
+        self._rearranged()
 
-    def _resort(self) -> None:
+    def _sort_at(self, x: int) -> None:
+        """By the column whose heading is nearest to a click; once more: the other way round."""
+        heading = "".join(cell.text for cell in self._head(self.size.width, "")).lower() if self._head else ""
+        at = {heading.rfind(name): name for name in self._sorts if name in heading}
+        if not at:
+            self.action_sort()
+            return
+        name = at[min(at, key=lambda start: max(start - x, x - start - len(at[start]) + 1))]
+        self._reverse = name == self._sorted_by and not self._reverse
+        self._sorted_by = name
+        self._rearranged()
+
+    def _rearranged(self) -> None:
         kept = self.row
-        self._arrange(len(self._order))
-        self.row = kept
+        self._arrange()
+        self.row = kept if kept in self._order else 0
         self._redraw()
+        self.post_message(self.Moved(self, self.row, False))
+
+    # The filter
+
+    def forget_filter(self) -> None:
+        """Before other rows are presented, to which its words were not meant."""
+        self._typing, self._needle = False, ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        return action != "search" or self._words is not None  # else the key is the screen's
+
+    def action_search(self) -> None:
+        """Type words that the rows must have."""
+        self._typing = True
+        self._redraw()
+
+    def on_key(self, event: events.Key) -> None:
+        """While words are typed keys are letters; escape lets go of the filter, then of the screen."""
+        if event.key == "escape" and (self._typing or self._needle):
+            self._typing, self._needle = False, ""
+        elif not self._typing:
+            return
+        elif event.key in ("enter", "tab", "down"):
+            self._typing = False
+        elif event.key == "backspace":
+            self._needle = self._needle[:-1]
+        elif event.is_printable and event.character:
+            self._needle += event.character
+        else:
+            return
+        event.stop()
+        event.prevent_default()
+        self._rearranged()
 
     def action_by(self, by: int) -> None:
         self.go(self._place + by)
@@ -182,6 +265,13 @@ class RowList(CellGrid, can_focus=True):
         if self._order:
             self.post_message(self.Chosen(self, self.row))
 
+    def action_copy_row(self) -> None:
+        """To the clipboard of the terminal, its columns one blank apart."""
+        if self._order:
+            cells = self._make(self.row, self.size.width)
+            self.app.copy_to_clipboard(" ".join("".join(cell.text for cell in cells).split()))
+            self.app.notify("Copied the row (if the terminal allows it: OSC 52)", timeout=3)
+
     def on_resize(self, event: events.Resize) -> None:
         self._redraw()
 
@@ -189,6 +279,7 @@ class RowList(CellGrid, can_focus=True):
         self._redraw()
 
     def on_blur(self) -> None:
+        self._typing = False
         self._redraw()
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
@@ -196,7 +287,7 @@ class RowList(CellGrid, can_focus=True):
         if event.button != 1 or event.y >= self.size.height:
             return
         if self._head and event.y == 0:
-            self.action_sort()
+            self._sort_at(event.x)
         elif place >= len(self._order):
             return
         elif place == self._place and self.has_focus:

@@ -14,6 +14,7 @@ __all__ = ["TimeBar"]
 class TimeBar(CellGrid):
     """Under the banner, in a replay."""
 
+    ALLOW_SELECT = False
     DEFAULT_CSS = "TimeBar { height: 1; }"
 
     def __init__(self, *, id: str | None = None) -> None:

@@ -16,6 +16,8 @@ __all__ = ["KEYS", "WORDS", "told", "worded"]
 WORDS: dict[Do, str] = {
     Do.GET_PERMISSION: "",  # depends on who asks
     Do.LIST_INTERFACES: "`{0}` shows the interfaces",
+    Do.NEAR_INTERFACE: "Perhaps {all} is meant",
+    Do.OTHER_NETNS: "Another network namespace has one of that name (`{0}`)",
     Do.LIST_NETNS: "`{0}` shows the namespaces",
     Do.REMOVE_NETNS_FILE: "Remove the file with `{0}`, or add the namespace again",
     Do.SWITCH_JIT_ON: "Run `{0}`, then load it again",
@@ -37,6 +39,7 @@ WORDS: dict[Do, str] = {
     Do.REPLACE: "`{0}` puts a new version in its place",
     Do.LOWER_MTU: "Lower the MTU (`{0}`)",
     Do.BUILD_FOR_FRAGMENTS: "Use programs that take fragments (SEC xdp.frags)",
+    Do.MEND: "{names}",
     Do.USE_STATIC: "Static linkage needs no tracing: a chain of it is counted and followed without",
     Do.BRING_UP: "Bring it up (`{0}`)",
     Do.LOOK: "Look at it with `{0}`",
@@ -47,8 +50,8 @@ WORDS: dict[Do, str] = {
     Do.GO_WITHOUT_CONFIRM: "Try without {0}",
     Do.CONFIRM_OR_INSIST: "With {0} it is made and takes itself back; {1} makes it for good",
     Do.CLEAN: "`{0}` removes what nobody uses any more",
-    Do.REMAKE: "To edit it here, unload it (`{0}`) and load the chain again: nothing runs in between",
     Do.DETACH_IDLE: "Nothing runs behind it: remove it with `{0}`",
+    Do.SHOW_LINK: "`{0}` says who holds it, and how to take it off without asking them",
     Do.FIND_OWNER: "Find its owner first: it may be in another mount or PID namespace (a container)",
     Do.ASK_OWNER: "Remove it with the tool that put it there",
     Do.RECORD: "`{0}` makes a recording",

@@ -8,7 +8,7 @@ begin anew, and a difference across that would be a guess.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Hashable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -130,6 +130,22 @@ def _site_rates(
                 w: (packets / seconds, octets / seconds) for w, (packets, octets) in changes.items()
             }
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class CpuCounts:
+    """What a chain returned on one CPU: totals, and rates where a look before allows them."""
+
+    cpu: int
+    totals: Rates
+    rates: Rates | None
+
+
+def between_cpus(before: Sequence[Counts], after: Sequence[Counts], seconds: float) -> Iterator[CpuCounts]:
+    """CPU by CPU; ``before`` is empty for the first look."""
+    for cpu, counts in enumerate(after):
+        rates = _rate(before[cpu], counts, seconds) if len(before) == len(after) else None
+        yield CpuCounts(cpu, Rates.totals(counts), rates)
 
 
 class Trends(Generic[K]):

@@ -7,23 +7,22 @@ from typing import Any
 
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
 
-__all__ = ["site_document", "site_place", "site_words"]
+__all__ = ["site_document", "site_words"]
 
 
 def site_words(site: VerdictSite) -> str:
-    """``firewall.bpf.c:47  if (blocked)  → return XDP_DROP;``; without line information the instruction."""
+    """``firewall.bpf.c:47  if (blocked)  → 48  return XDP_DROP;``: the condition, and which way it went,
+    by the line where that led; without line information the instruction.
+    """
     line = site.line
     if line is None:
         return f"{site.function or 'the program'}, instruction {site.insn}"
-    returns = ""
-    if site.condition is not None and site.returns is not None and site.returns != site.condition:
-        returns = f"  → {_elsewhere(site.returns, line)}{site.returns.text}"
-    return f"{line.file}:{line.number}  {line.text}{returns}"
-
-
-def site_place(site: VerdictSite) -> str:
-    """``firewall.bpf.c:47``, or ``instruction 7``."""
-    return f"{site.line.file}:{site.line.number}" if site.line else f"instruction {site.insn}"
+    shown = f"{line.file}:{line.number}  {line.text}".rstrip()
+    led = site.returns if site.returns not in (None, site.condition) else site.leads
+    if site.condition is None or led is None:
+        return shown
+    place = f"{led.number}" if led.file == line.file else f"{led.file}:{led.number}"
+    return f"{shown}  → {place}  {led.text.strip('{}')}".rstrip()
 
 
 def site_document(site: VerdictSite) -> dict[str, Any]:
@@ -37,12 +36,9 @@ def site_document(site: VerdictSite) -> dict[str, Any]:
         "text": line.text if line else f"instruction {site.insn}",
         "condition": site.condition is not None or (line is None and bool(site.edges)),
         "return": _line_document(site.returns),
+        "leads": _line_document(site.leads),
     }
 
 
 def _line_document(line: SourceLine | None) -> dict[str, Any] | None:
     return None if line is None else {"file": line.file, "line": line.number, "text": line.text}
-
-
-def _elsewhere(line: SourceLine, shown: SourceLine) -> str:
-    return f"{line.number}  " if line.file == shown.file else f"{line.file}:{line.number}  "

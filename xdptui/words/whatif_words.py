@@ -7,7 +7,7 @@ from xdpchain.model.actions import Action
 from xdpchain.trial.packets.rewriting import Rewriting
 from xdpchain.trial.whatif import Crossing, Outcome, Side, Tally, WhatIf
 from xdptui.words.printable import printable
-from xdptui.words.site_words import site_place, site_words
+from xdptui.words.site_words import site_words
 
 __all__ = [
     "arranged",
@@ -94,7 +94,7 @@ def reached_text(tried: WhatIf) -> list[str]:
     for name, sites, counts in zip(tried.new.slots, tried.new.sites, tried.reached, strict=False):
         missed = [site for n, site in enumerate(sites) if not counts.get(n)]
         reached = f"{printable(name)}: reached {len(sites) - len(missed)} of {len(sites)} places"
-        some = "; ".join(f"{one.word} {site_place(one)}" for one in missed[:MOST_MISSED])
+        some = "; ".join(f"{one.word} {one.place}" for one in missed[:MOST_MISSED])
         more = f"; and {len(missed) - MOST_MISSED} more" if len(missed) > MOST_MISSED else ""
         found.append(f"{reached}, never: {some}{more}" if missed else reached)
     return found

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TypeAlias
@@ -16,9 +17,11 @@ __all__ = ["PAGES", "Page", "Render", "open_page"]
 Render: TypeAlias = Callable[[int], list[list[tuple[str, str]]]]
 """A reading that is made into lines of a given width: a list of texts with their styles for each."""
 
-EVENTS, ACCOUNT, TIME = "events", "account", "time"
-PAGES = (EVENTS, ACCOUNT, TIME)
+EVENTS, ACCOUNT, TIME, LOGS = "events", "account", "time", "logs"
+PAGES = (EVENTS, ACCOUNT, TIME, LOGS)
 LAST_EVENTS = 12
+LAST_LOGS = 200
+"""Lines that programs printed, of which so many are kept."""
 SEARCH = 5
 """Readings until what runs is looked at anew."""
 
@@ -105,6 +108,32 @@ class _Time(Page):
         self._timing.close()
 
 
+class _Logs(Page):
+    """What programs print, the newest first."""
+
+    def __init__(self, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> None:
+        from xdpchain.observe.logs import Logs
+
+        self._running = _one(running)
+        self._logs = Logs()
+        self._lines: deque[str] = deque(maxlen=LAST_LOGS)
+        self._readings = 0
+
+    def read(self) -> Render:
+        from xdptui.words.log_lines import said_text
+
+        if self._readings % SEARCH == 0:
+            self._logs.follow(_again(self._running))
+        self._readings += 1
+        self._lines.extendleft(map(said_text, self._logs.read()))
+        told = "what programs print (bpf_printk), the newest first"
+        lines = [[(line, "")] for line in self._lines]
+        return lambda _: [[(told if lines else "nothing was printed yet", "")], *lines]
+
+    def close(self) -> None:
+        self._logs.close()
+
+
 def _one(running: Running | None) -> Running:
     if running is None:
         raise NotFound("This page is of one interface", "none is selected", "Select one")
@@ -122,4 +151,5 @@ _PAGES: dict[str, Callable[[str | None, Running | None, Callable[[], bool]], Pag
     EVENTS: _Events,
     ACCOUNT: _Account,
     TIME: _Time,
+    LOGS: _Logs,
 }

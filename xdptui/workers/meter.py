@@ -3,18 +3,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from xdpchain.model.counts import SlotCounts
 from xdpchain.model.running import Running
 from xdptui.words.advice import told
-from xdptui.words.rates import Reading, Trends, between
+from xdptui.words.rates import CpuCounts, Reading, Trends, between, between_cpus
 
 if TYPE_CHECKING:
     from xdpchain.observe.counters import CounterReader, Sample
 
 __all__ = ["Known", "Meter", "Opened", "open_missing"]
+
+SHORTEST = 0.15
+"""Seconds between two readings below which a rate says more of when one looked than of the traffic."""
 
 Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
 Known = tuple[Identity, bool]
@@ -98,6 +103,7 @@ class Meter:
         self._last: dict[int, Sample] = {}
         self._readings: dict[int, Reading] = {}
         self._trends: dict[int, Trends[str]] = {}
+        self._cpus: dict[int, tuple[float, tuple[SlotCounts, ...]]] = {}
         self.known: frozenset[Known] = frozenset()
         """Identities of the chains whose counters are open, or known to be closed, and whether they are
         traced; a worker may read it.
@@ -138,11 +144,26 @@ class Meter:
             self._readings.pop(ifindex, None)
             return None
         sample = opened.reader.read()
-        reading = between(self._last.get(ifindex), sample)
+        last = self._last.get(ifindex)
+        if last is not None and sample.at - last.at < SHORTEST and ifindex in self._readings:
+            return self._readings[ifindex]
+        reading = between(last, sample)
         self._last[ifindex] = sample
         self._readings[ifindex] = reading
         self._trends.setdefault(ifindex, Trends()).add(reading)
         return reading
+
+    def cpus(self, ifindex: int) -> tuple[CpuCounts, ...]:
+        """What the chain returned CPU by CPU, now and since the last time that this was asked; empty where
+        that is not known.
+        """
+        opened = self._open.get(ifindex)
+        if opened is None or opened.reader is None:
+            return ()
+        now, rows = time.monotonic(), opened.reader.read_cpus()
+        at, before = self._cpus.get(ifindex, (now, ()))
+        self._cpus[ifindex] = now, rows
+        return tuple(between_cpus(before, rows, now - at))
 
     def sample(self, ifindex: int) -> Sample | None:
         """The counters as they were at the last `read`; None where nothing counts."""

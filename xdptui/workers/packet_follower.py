@@ -15,8 +15,9 @@ from xdpchain.errors import RaceLost
 from xdpchain.follow.followed import Followed
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.running import Running
+from xdptui.words.path_words import Paths, arrivals
 
-__all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress"]
+__all__ = ["Began", "Ended", "FollowMessage", "Followings", "Packets", "Progress", "Replays"]
 
 COUNT = 100
 """Packets of one following: enough to look at, and an end by itself."""
@@ -58,6 +59,14 @@ class Progress(FollowMessage):
         self.looked_at, self.lost, self.passed_over = looked_at, lost, passed_over
 
 
+class Replays(FollowMessage):
+    """The lines that ran for a packet, by slot."""
+
+    def __init__(self, number: int, packet: int, paths: Paths) -> None:
+        super().__init__(number)
+        self.packet, self.paths = packet, paths
+
+
 class Ended(FollowMessage):
     """The chain is as it was before; ``why`` in words (empty: it was told to), or what failed."""
 
@@ -94,6 +103,26 @@ class Followings:
                     self._post(Ended(number, "", error))
                 else:
                     self._post(Ended(number, why))
+
+        return work
+
+    def replay(self, packet: Followed) -> Callable[[], None]:
+        """Work for a thread: replay a packet through what runs now."""
+        number = self.number
+
+        def work() -> None:
+            from xdpchain.errors import XdpChainError
+            from xdpchain.observe.discover import look
+            from xdpchain.trial.replay import replay_packet
+
+            where = self._running.interface
+            views = [view.head for _, view in arrivals(packet)]
+            paths: Paths
+            try:
+                paths = replay_packet(look(where.name, where.netns), views)
+            except XdpChainError as error:
+                paths = dict.fromkeys(range(len(views)), error.why or error.what)
+            self._post(Replays(number, packet.number, paths))
 
         return work
 

@@ -5,6 +5,7 @@ against its new components, and what becomes of packets. Attached to nothing.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ from xdptui.words.advice import told
 if TYPE_CHECKING:
     from xdpchain.change.checks import Finding
     from xdpchain.change.plan import Plan
+    from xdpchain.trial.whatif import WhatIf
 
-__all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate"]
+__all__ = ["PlanCheck", "check_plan", "findings_of", "link_candidate", "sample_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +88,14 @@ def check_plan(plan: Plan) -> PlanCheck:
         return PlanCheck(None, note, findings, f"not tried: {told(error)}")
     own = any(crossing.packet.own for crossing in tried.changed)
     return PlanCheck(None, note, findings, summary(tried), tried.new.why, own)
+
+
+def sample_plan(plan: Plan, stop: threading.Event) -> tuple[WhatIf, tuple[str, ...]]:
+    """What the plan does to packets that flow now, and remarks on these; takes a second, less where ``stop``
+    is set. Raises what `live_packets` and `what_if` do.
+    """
+    from xdpchain.follow.sample import live_packets
+    from xdpchain.trial.whatif import what_if
+
+    supply = live_packets(plan.running, stop)
+    return what_if(plan.running, plan.candidate, supply.packets, adopts=plan.adopts), supply.notes

@@ -15,7 +15,9 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdpchain.observe.events import Watch
+from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, Reading, Writer
+from xdpchain.observe.site_shares import SlotReasons
 from xdptui.version import version
 from xdptui.words.advice import told
 from xdptui.words.packet_event_documents import packet_events_document
@@ -69,7 +71,8 @@ def record(
             meter.sync(found, open_missing(found, meter.known))
             steady = tuple(_steady(running) for running in found)
             if steady != last:
-                writer.running(time.time(), elapsed, found)
+                reasons = {one.interface.ifindex: _reasons(one) for one in found if one.hooks}
+                writer.running(time.time(), elapsed, found, reasons)
                 last, revisions = steady, revisions + 1
                 events.follow(found)
             writer.reading(_reading(found, meter, elapsed))
@@ -135,6 +138,13 @@ def _found(wanted: Wanted) -> tuple[Running, ...]:
     if not wanted.interfaces:
         return found
     return tuple(one for one in found if one.interface.name in wanted.interfaces)
+
+
+def _reasons(running: Running) -> tuple[SlotReasons, ...]:
+    try:
+        return reasons_of(running)
+    except XdpChainError:
+        return ()  # it went away meanwhile, or nobody can follow it
 
 
 def _steady(running: Running) -> Running:

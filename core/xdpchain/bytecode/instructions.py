@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, SupportsIndex
 
 from xdpchain.errors import InvalidInput
 
@@ -24,6 +24,7 @@ __all__ = [
     "LET_PASS",
     "Instruction",
     "Linked",
+    "add_to_immediates",
     "base_register",
     "decode",
     "encode",
@@ -161,13 +162,24 @@ def module_calls(image: bytes) -> bool:
     )
 
 
-def patch_maps(image: bytes, references: Sequence[tuple[int, str]], descriptors: Mapping[str, int]) -> bytes:
-    """The image with the descriptors of this process in place of those of the one that loaded the
+def patch_maps(
+    image: bytes, references: Sequence[tuple[int, str]], maps: Mapping[str, SupportsIndex]
+) -> bytes:
+    """The image with the descriptors of ``maps`` in place of those of the process that loaded the
     component.
     """
     patched = bytearray(image)
     for index, name in references:
-        struct.pack_into("=i", patched, index * SIZE + 4, descriptors[name])
+        struct.pack_into("=i", patched, index * SIZE + 4, maps[name])
+    return bytes(patched)
+
+
+def add_to_immediates(image: bytes, places: Iterable[int], amount: int) -> bytes:
+    """The image with ``amount`` added to the constants of the instructions at ``places``."""
+    patched = bytearray(image)
+    for index in places:
+        (value,) = struct.unpack_from("=I", patched, index * SIZE + 4)
+        struct.pack_into("=I", patched, index * SIZE + 4, (value + amount) & 0xFFFFFFFF)
     return bytes(patched)
 
 

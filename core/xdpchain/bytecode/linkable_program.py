@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
-from xdpchain.decoding import ID, fields
+from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
+from .instructions import SIZE, add_to_immediates, patch_maps
 from .weaving import LineRecord
 
 __all__ = ["LinkableProgram"]
@@ -37,8 +39,9 @@ class LinkableProgram:
     references.
 
     ``functions`` is empty for an object without BTF; ``lines`` are its source lines, with strings of its
-    BTF. ``stack`` is the verifier's account of the stack in bytes a frame, ``verified`` the number of
-    instructions it walked, ``jited`` the size of the machine code, when it was loaded alone.
+    BTF; ``type_ids`` are the instructions that hold the id of a type of its BTF. ``stack`` is the verifier's
+    account of the stack in bytes a frame, ``verified`` the number of instructions it walked, ``jited`` the
+    size of the machine code, when it was loaded alone.
     """
 
     instructions: bytes
@@ -50,6 +53,14 @@ class LinkableProgram:
     verified: int = 0
     jited: int = 0
     lines: tuple[LineRecord, ...] = ()
+    type_ids: tuple[int, ...] = ()
+
+    def image(self, maps: Mapping[str, SupportsIndex], shift: int = 0) -> bytes:
+        """Its instructions with these maps (descriptors of this process), where ``shift`` was added to the
+        ids of its types.
+        """
+        code = patch_maps(self.instructions, self.references, maps)
+        return add_to_immediates(code, self.type_ids, shift) if shift else code
 
     def __hash__(self) -> int:
         """By what bytes remember: units are keys of what is worked out once."""
@@ -65,6 +76,7 @@ class LinkableProgram:
                 "verified": self.verified,
                 "jited": self.jited,
                 "line_info": len(lines),
+                "type_ids": self.type_ids,
             },
             separators=(",", ":"),
         ).encode()
@@ -101,9 +113,18 @@ class LinkableProgram:
                 verified=head.integer("verified"),
                 jited=head.integer("jited"),
                 lines=tuple(map(LineRecord._make, struct.iter_unpack("<IIII", data[at : at + length]))),
+                type_ids=_within(parts[1], head),
             )
         except struct.error as error:
             raise InvalidInput("a component's linkable form can't be read", str(error)) from None
+
+
+def _within(image: bytes, head: Fields) -> tuple[int, ...]:
+    """Units of earlier releases name no type ids."""
+    places = head.integers("type_ids", most=MOST_REFERENCES) if "type_ids" in head else ()
+    if any(place >= len(image) // SIZE for place in places):
+        raise InvalidInput("a component's linkable form can't be read", "a type id lies behind its end")
+    return places
 
 
 def _reference(value: Any) -> tuple[int, str]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xdpchain.model.actions import ALL_ACTIONS, Action
 
 from . import opcodes as op
 from .deciding import Called, Code, Edge, Source, decisions
-from .flow_graph import flow_of
+from .flow_graph import FlowGraph, flow_of
 
 __all__ = ["SourceLine", "SourceMap", "VerdictSite", "code_word", "only_site", "verdict_sites"]
 
@@ -70,7 +70,8 @@ class SourceMap:
 class VerdictSite:
     """Where one code is decided. ``condition``: after that line only this code was possible; None: no branch
     decides it. ``returns``: the line that sets the code behind it, where there is one such line. ``insn``:
-    the branch, or what sets the code. ``edges``: the branches, of which each decides.
+    the branch, or what sets the code. ``edges``: the branches, of which each decides. ``leads``: the line
+    that comes next on that side of the condition, where it is the same for all of them.
     """
 
     code: Code
@@ -79,11 +80,17 @@ class VerdictSite:
     returns: SourceLine | None
     insn: int
     edges: tuple[Edge, ...] = ()
+    leads: SourceLine | None = None
 
     @property
     def line(self) -> SourceLine | None:
         """What to show: the condition, or the return where there is none."""
         return self.condition or self.returns
+
+    @property
+    def place(self) -> str:
+        """``firewall.bpf.c:47``, or ``instruction 7``."""
+        return f"{self.line.file}:{self.line.number}" if self.line else f"instruction {self.insn}"
 
     @property
     def word(self) -> str:
@@ -124,7 +131,7 @@ def verdict_sites(image: bytes, source: SourceMap, *, calls: bool = True) -> tup
                 grouped[key] = VerdictSite(
                     code, function, condition, returns, before.insn, (*before.edges, edge)
                 )
-    sites = list(grouped.values())
+    sites = [replace(site, leads=_leads(graph, source, site)) for site in grouped.values()]
     for code in sorted(found.undecided, key=str):
         setting = found.sets.get((None, code), frozenset())
         exits = [block.end - 1 for block in graph.main.blocks if graph.lines[block.end - 1].code == op.EXIT]
@@ -134,6 +141,29 @@ def verdict_sites(image: bytes, source: SourceMap, *, calls: bool = True) -> tup
         insn = min(setting, default=exits[-1] if exits else 0)
         sites.append(VerdictSite(code, source.function(insn), None, line, insn))
     return tuple(sorted(sites, key=lambda site: (site.insn, site.word)))
+
+
+def _leads(graph: FlowGraph, source: SourceMap, site: VerdictSite) -> SourceLine | None:
+    """The line that comes next after a site's branches: past the condition's own, up to the next branch."""
+    found = set()
+    for edge in site.edges:
+        at = edge.target
+        for _ in range(_LOOK_AHEAD):
+            line = source.line(at)
+            following = graph.successors(at)
+            if line is not None and line != site.condition:
+                found.add(line)
+                break
+            if len(following) != 1:
+                return None
+            (at,) = following
+        else:
+            return None
+    return found.pop() if len(found) == 1 else None
+
+
+_LOOK_AHEAD = 64
+"""Instructions."""
 
 
 def _only_line(source: SourceMap, insns: Iterable[int]) -> SourceLine | None:

@@ -14,6 +14,7 @@ from xdpchain.model.map_entries import by_map, entries_text
 from xdpchain.model.paths import check_routes, row_changed
 from xdpchain.model.routes import Route, route_name
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import owners_of
 
 from .journal.entries import Moment
 from .lint import Warning, lint
@@ -146,7 +147,7 @@ def make_plan(
     candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(running, candidate)
-    changes = changes_between(running.chain, candidate)
+    changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
     if running.chain is not None and running.chain.bare and candidate.linkage is running.linkage:
@@ -191,6 +192,19 @@ def _generic(
     text = f"generic mode, the best that works here: {why}"
     said = (Change(ChangeKind.CHAIN, "", text),) if changes else ()
     return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much a packet"))
+
+
+def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
+    """A dispatcher of a version that nobody makes any more is left behind by any change."""
+    chain, dispatcher = running.chain, running.dispatcher
+    if chain is None or dispatcher is None or not candidate.slots:
+        return ()
+    if not (chain.linkage is candidate.linkage is Linkage.FREPLACE):
+        return ()
+    if chain.dispatcher_version in (None, dispatcher.version):
+        return ()
+    to = candidate.dispatcher_version or chain.dispatcher_version
+    return (Change(ChangeKind.CHAIN, "", f"dispatcher version {dispatcher.version} → {to}"),)
 
 
 def _adopting(running: Running, candidate: Chain, change: Change) -> Change:
@@ -240,12 +254,14 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
+            more += _sharing(new, slot)
             text = ", ".join((f"slot {i}", _config(slot), *more))
             found.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
             continue
         was = before[slot.key]
         if was.component != slot.component:
-            found.append(Change(ChangeKind.REPLACE, slot.name, _replaced(was, slot), slot.key))
+            text = ", ".join((_replaced(was, slot), *_sharing(new, slot)))
+            found.append(Change(ChangeKind.REPLACE, slot.name, text, slot.key))
         if slot.key in away:
             where = f"slot {old.position(slot.key)} → slot {i}"
             found.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
@@ -294,6 +310,11 @@ def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]
             gone = f", no longer to {_target(old, before[code])}" if code in before and code in after else ""
             said.append(f"{route_name(code)} {come}{gone}")
     return said
+
+
+def _sharing(chain: Chain, slot: Slot) -> list[str]:
+    owners = owners_of(chain, slot).items()
+    return [f"its map {name} is {chain.slots[place].name}'s {theirs}" for name, (place, theirs) in owners]
 
 
 def _target(chain: Chain, route: Route) -> str:

@@ -18,12 +18,15 @@ __all__ = ["examine_device"]
 
 WHERE = Topic.INTERFACE
 
+ENOUGH_PACKETS, LOPSIDED = 10_000, 0.9
+"""Fewer packets say nothing of how CPUs share them; a share of one CPU that is worth a word."""
+
 
 def examine_device(facts: Facts, commands: Commands) -> tuple[Finding, ...]:
     """Judge the device, whatever runs on it."""
     return tuple(
         finding
-        for judge in (_native, _mtu, _veth, _queues, driver_needs, _vlan, _stack)
+        for judge in (_native, _mtu, _veth, _queues, _balance, driver_needs, _vlan, _stack)
         for finding in judge(facts, commands)
     )
 
@@ -158,6 +161,22 @@ def _queues(facts: Facts, commands: Commands) -> Iterator[Finding]:
     yield info(
         WHERE, check, text, "A queue's packets are handled by one CPU: the others have nothing to do", fix
     )
+
+
+def _balance(facts: Facts, commands: Commands) -> Iterator[Finding]:
+    """Whether one CPU has nearly all packets, though there are queues for more."""
+    every, check = sum(facts.packets), "interface.balance"
+    if facts.queues is None or facts.queues.rx < 2 or every < ENOUGH_PACKETS:
+        return
+    most = max(facts.packets)
+    text = f"CPU {facts.packets.index(most)} handled {most / every:.0%} of {every} packets"
+    if most / every < LOPSIDED:
+        yield ok(WHERE, check, f"{text}, the most of all CPUs")
+        return
+    yield info(
+        WHERE, check, f"{text}, though it has {facts.queues.rx} receive queues",
+        "One flow stays on one queue, and queues may have their interrupts on one CPU",
+    )  # fmt: skip
 
 
 def _more_veth_queues(facts: Facts, commands: Commands, most: int) -> str:

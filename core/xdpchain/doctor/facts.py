@@ -67,6 +67,8 @@ class Facts:
     peer: Peer | None = None
     queues: Queues | None = None
     offloads: Mapping[str, Switch] = field(default_factory=dict)
+    packets: tuple[int, ...] = ()
+    """What the chain counted, CPU by CPU."""
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
+from xdpchain.observe.counters import DispatcherCounters
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.netlink import Channels, LinkInfo, Netlink
 
@@ -51,7 +52,19 @@ def _facts(
         peer=_peer(link, netlink),
         queues=_queues(link, channels),
         offloads=offloads,
+        packets=_packets(running),
     )
+
+
+def _packets(running: Running) -> tuple[int, ...]:
+    """What a chain that counts by itself counted, CPU by CPU."""
+    if running.counting is None or running.chain is None:
+        return ()
+    try:
+        with DispatcherCounters(running.counting, running.chain) as reader:
+            return tuple(counts.total_packets for counts in reader.read_cpus())
+    except XdpChainError:  # it went away, or may not be read
+        return ()
 
 
 def _peer(link: LinkInfo, netlink: Netlink) -> Peer | None:

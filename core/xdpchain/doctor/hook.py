@@ -21,13 +21,13 @@ CHECK = "interface.program"
 def examine_hook(running: Running, evidence: Evidence | None, commands: Commands) -> Iterator[Finding]:
     """Judge the program on the hook; ``evidence`` is what shows of one that can't be edited."""
     name, hook = running.interface.name, running.hook
+    if not running.device.up:
+        judge_down = info if hook is None else warn
+        what = "it is down" if hook is None else "it is down: its XDP program sees no packets"
+        why = "A chain can be loaded, and waits for packets" if hook is None else "No packets come in"
+        bring_up = commands.ip("link", "set", "dev", name, "up")
+        yield judge_down(Topic.INTERFACE, "interface.down", what, why, bring_up)
     if hook is None:
-        if not running.device.up:
-            yield info(
-                Topic.INTERFACE, "interface.down", "it is down",
-                "A chain can be loaded, and waits for packets",
-                commands.ip("link", "set", "dev", name, "up"),
-            )  # fmt: skip
         yield ok(Topic.INTERFACE, CHECK, "no XDP program runs")
     elif running.chain is not None:
         yield from _chain(running, commands)

@@ -75,7 +75,7 @@ def way(packet: Followed) -> str:
     """
     steps = [
         f"{step.name} {code_name(step.code)}{' changed' * bool(step.changes or step.resized)} {step.ns} ns"
-        + (f" ({step.site.line.file}:{step.site.line.number})" if step.site and step.site.line else "")
+        + (f" ({step.site.place})" if step.site is not None else "")
         for step in packet.steps
     ]
     return "; ".join([" -> ".join(steps) or "no slot", f"verdict {code_name(packet.verdict)}"])

@@ -10,23 +10,35 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
-from xdpchain.errors import InvalidInput, KernelRefused, LinkRefused, PermissionDenied, XdpChainError
+from xdpchain.errors import (
+    InvalidInput,
+    KernelRefused,
+    LinkRefused,
+    NotFound,
+    PermissionDenied,
+    XdpChainError,
+)
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.objfile import ObjectFile
+from xdpchain.objects.type_ids import type_id_places
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
+from xdpchain.sys.rehearsal import rehearse
 
 from .map_pins import pinned_map
 from .verifier_words import read_log
@@ -39,6 +51,7 @@ __all__ = [
     "main_program",
     "map_key",
     "open_maps",
+    "rehearse_load",
     "shape",
     "unit_of",
 ]
@@ -82,10 +95,11 @@ def compile_component(
             f"{component.name} can't be linked into a chain",
             "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
             "count the packet",
-            "Return the code instead of throwing it; or use freplace linkage: there it is its own program",
+            advise(Do.MEND, "Return the code instead of throwing it") | advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
+    rehearse_load(component, data, reuse, frags, label)
     with Object(data, component.name) as opened:
         pins = shape(opened, component, reuse, frags, isolated=isolated)
         try:
@@ -100,7 +114,7 @@ def compile_component(
                 raise LinkRefused(
                     f"{component.name} can't be linked into a chain",
                     "it calls functions of a kernel module",
-                    "Use freplace linkage",
+                    advise(Do.CHOOSE_LINKAGE, "freplace"),
                 )
             unit = unit_of(opened, program, frags=frags)
             used = {name for _, name in unit.references}
@@ -121,12 +135,20 @@ def compile_component(
 
 
 def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableProgram:
-    """The linkable form of a program that was loaded. Raises BpfError."""
+    """The linkable form of a program that was loaded. Raises BpfError, LinkRefused."""
     info, code = bpf.prog_info(program.fd), program.instructions()
     names = {one.fd: map_key(one) for one in opened.maps()}
+    functions = program.func_info()
+    places = type_id_places(opened.data, functions)
+    if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
+        raise LinkRefused(
+            f"{program.name} can't be linked into a chain",
+            "it holds the id of one of its types where libbpf did not put it",
+            advise(Do.CHOOSE_LINKAGE, "freplace"),
+        )
     return LinkableProgram(
         instructions=code,
-        functions=program.func_info(),
+        functions=functions,
         btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
         references=tuple((index, names[fd]) for index, fd in instructions.map_references(code)),
         frags=frags,
@@ -134,6 +156,7 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
         verified=info.verified_instructions,
         jited=info.jited_len,
         lines=tuple(map(LineRecord._make, program.line_info())),
+        type_ids=tuple(at for at, _ in places),
     )
 
 
@@ -155,6 +178,39 @@ def map_key(one: ObjectMap) -> str:
     before it.
     """
     return one.name[one.name.index(".") :] if one.internal and "." in one.name else one.name
+
+
+def rehearse_load(
+    component: Component,
+    data: bytes,
+    reuse: Mapping[str, bpf.Fd],
+    frags: bool,
+    label: str,
+    *,
+    target: Target | None = None,
+) -> None:
+    """Load an object that is not plain in a process of its own first, once: libbpf has crashed on such.
+    Raises Unsupported where it does.
+    """
+    key = hashlib.sha256(data).digest(), component.name, target is None
+    if key in _REHEARSED or _plain(data):
+        return
+
+    def load() -> None:
+        with Object(data, component.name) as opened:
+            shape(opened, component, reuse, frags, isolated=True, target=target)
+            opened.load()
+
+    rehearse(load, label)
+    _REHEARSED.add(key)
+
+
+@lru_cache(maxsize=64)
+def _plain(data: bytes) -> bool:
+    return ObjectFile.parse(data).plain
+
+
+_REHEARSED: set[tuple[bytes, str, bool]] = set()
 
 
 def main_program(opened: Object, component: Component) -> ObjectProgram:
@@ -197,6 +253,9 @@ def shape(
         main.as_freplace(target.dispatcher, target.function)
     pins: list[tuple[str, str]] = []
     entries = dict(component.map_entries)
+    unknown = {one.name for one in component.shares} - {map_key(one) for one in opened.maps()}
+    if unknown:
+        raise NotFound(f"{component.name} has no map {min(unknown)!r} to share")
     for one in opened.maps():
         name, path = map_key(one), _pin_path(one, component)
         one.set_pin_path(None)
@@ -238,12 +297,15 @@ def _pin_path(one: ObjectMap, component: Component) -> str | None:
 
 
 def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: str = "") -> None:
+    theirs = next((one.theirs for one in component.shares if one.name == map_key(wanted)), "")
     info = bpf.map_info(running)
     has = (info.type, info.key_size, info.value_size, info.max_entries, info.flags)
     # The kernel sets BPF_F_RDONLY_PROG on devmaps by itself (0cdbb4b09a06), libbpf frozen sections' flags
     # likewise.
     rdonly = 1 << 7
     wants = (*wanted.shape[:4], wanted.shape[4] | has[4] & rdonly)
+    if theirs:  # of how many entries another slot's map has, the object need not know
+        wants = (*wants[:3], info.max_entries, wants[4])
     if has != wants and wanted.type != 0:
         words = ("type", "key size", "value size", "entries", "flags")
         odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
@@ -252,6 +314,12 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: 
                 f"map {map_key(wanted)} of {component.name} can't be shared with the one that is pinned",
                 f"{pin} has another shape: {odd}",
                 advise(Do.MOVE_PINNED_MAP, pin),
+            )
+        if theirs:
+            raise LinkRefused(
+                f"map {map_key(wanted)} of {component.name} can't be another slot's map {theirs}",
+                f"that has another shape: {odd}",
+                advise(Do.MEND, "Build both with one definition of the map"),
             )
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",
@@ -294,7 +362,7 @@ def explain(
         refused.why = f"{refused.why}; {reason}"
         return refused
     # libbpf gave up before the verifier: its errno says little (ENOENT, where a symbol is not found).
-    return KernelRefused(refused.what, reason, _before_the_verifier(reason), detail=refused.detail)
+    return KernelRefused(refused.what, reason, _before_the_verifier(reason, data), detail=refused.detail)
 
 
 _NO_REASON = re.compile(
@@ -309,7 +377,10 @@ def libbpf_reason(messages: str) -> str:
     return next((line for line in told if not _NO_REASON.match(line)), "")
 
 
-def _before_the_verifier(reason: str) -> str:
+def _before_the_verifier(reason: str, data: bytes) -> str:
+    unsized = re.match(r"map '([^']+)': failed to create", reason)
+    if unsized and any(one.name == unsized[1] and not one.max_entries for one in ObjectFile.parse(data).maps):
+        return f"The object leaves its size to the load: --map-entries {unsized[1]}=N"
     if "extern" in reason:
         return "This kernel lacks that symbol: load the module that has it, or declare it __weak and test it"
     if re.match(r"map '", reason):

@@ -305,6 +305,11 @@ class CountedMap:
         found = [one.of(total) for one in plan[0]]
         return [found[which] for which in plan[1]]
 
+    def read_cpus(self) -> list[SlotCounts]:
+        """What the chain returned, CPU by CPU."""
+        row = _Sum(self._layout.verdict, self._words.size // 8)
+        return [row.of((*self._words.unpack_from(self._map, start), 0)) for start in self._starts]
+
     def read_sites(self) -> dict[tuple[SlotKey, str], SiteCounts]:
         """What was counted by site when `read` looked last, by slot and `SiteTerms.name`: a part of that."""
         at = self._last.__getitem__

@@ -26,11 +26,20 @@ from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
 
-from .compile import Target, explain, main_program, map_key, open_maps, shape, unit_of
+from .compile import (
+    Target,
+    explain,
+    main_program,
+    map_key,
+    open_maps,
+    rehearse_load,
+    shape,
+    unit_of,
+)
 from .counting import OwnCounters, counters_for, describe, going_on
 from .dispatcher.attached import ORIGIN
 from .dispatcher.stand_in import load_stand_in
-from .linkable_slots import kept_maps, object_bytes
+from .linkable_slots import kept_maps, object_bytes, shared_maps
 from .self_counting import Place, counts_of, load_counting, uncountable
 
 __all__ = ["Extension", "ExtensionLoader"]
@@ -74,6 +83,7 @@ class ExtensionLoader:
         self._running = running
         self._counting = counting
         self._siblings: dict[str, dict[str, bpf.Fd]] = {}
+        self._maps_of: dict[str, Mapping[str, bpf.Fd]] = {}
         self._objects: dict[str, int] = {}
 
     def take(self, slot: Slot) -> Extension | None:
@@ -90,8 +100,10 @@ class ExtensionLoader:
             return None
         if component.object is not None and component.object.map_id is not None:
             self._objects[component.object.sha256] = component.object.map_id
-        if component.instance:
-            self._siblings.setdefault(component.instance, {}).update(self._open(component))
+        if component.instance or component.maps:
+            maps = self._maps_of[slot.key] = self._open(component)
+            if component.instance:
+                self._siblings.setdefault(component.instance, {}).update(maps)
         return Extension(slot, program)
 
     def load(self, slot: Slot, target: Target, function: int) -> Extension:
@@ -106,8 +118,10 @@ class ExtensionLoader:
                 "Load it again from its object file",
             )
         siblings = self._siblings.setdefault(component.instance, {}) if component.instance else {}
-        reuse = siblings | kept_maps(component, self._open(component))
+        kept = kept_maps(component, self._open(component))
+        reuse = siblings | kept | shared_maps(component, self._maps_of)
         extension, maps = self._load(slot, object_bytes(component.object), reuse, target, function)
+        self._maps_of[slot.key] = maps
         siblings.update(maps)
         return self._furnish(extension)
 
@@ -134,6 +148,8 @@ class ExtensionLoader:
         self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target, function: int
     ) -> tuple[Extension, dict[str, bpf.Fd]]:
         component = slot.component
+        label = component.object.path if component.object and component.object.path else component.name
+        rehearse_load(component, data, reuse, FRAGS, label, target=target)
         with Object(data, component.name) as opened:
             pins = shape(opened, component, reuse, FRAGS, target=target)
             try:

@@ -18,6 +18,7 @@ from xdpchain.errors import KernelRefused, LinkRefused, NotOurs, PermissionDenie
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import loading_order
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
@@ -116,8 +117,10 @@ class FreplaceLinker:
             dispatcher = load_dispatcher(config)
             held.callback(dispatcher.close)
             functions = function_ids(dispatcher)
-            extensions, links = [], []
-            for i, slot in enumerate(candidate.slots):
+            extensions: dict[int, Extension] = {}
+            links: dict[int, bpf.Fd] = {}
+            for i in loading_order(candidate.slots):
+                slot = candidate.slots[i]
                 function = slot_function(i, config.slots)
                 target = Target(dispatcher, function)
                 with _explained():
@@ -130,11 +133,12 @@ class FreplaceLinker:
                     _note_labels(extension, dispatcher)
                 if slot.shadow and not slot.off:
                     _note_actions(extension, dispatcher)
-                extensions.append(extension)
-                links.append(link)
-            slots = tuple(extension.slot for extension in extensions)
+                extensions[i], links[i] = extension, link
+            made = [extensions[i] for i in range(len(extensions))]
+            slots = tuple(extension.slot for extension in made)
             chain = replace(candidate, slots=slots, bare=False, dispatcher_version=config.version)
-            return FreplaceChain(dispatcher, chain, running, extensions, links, held.pop_all())
+            attached = [links[i] for i in range(len(links))]
+            return FreplaceChain(dispatcher, chain, running, made, attached, held.pop_all())
 
     def retire(self, running: Running) -> None:
         if running.dispatcher is None or running.chain is None:

@@ -5,21 +5,33 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xdpchain.advice import Do, advise
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.errors import InvalidInput, LinkRefused
-from xdpchain.model.chain import Chain, Component, ObjectRef, Slot
+from xdpchain.bytecode.opcodes import STACK
+from xdpchain.errors import InvalidInput, LinkRefused, NotFound
+from xdpchain.model.chain import Chain, Component, Linkage, ObjectRef, Slot
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import loading_order
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.clones import clone_map
 
 from .compile import Compiled, compile_component, open_maps
 from .counting import assign_rows
+from .verifier_words import OWN_TYPES
 
-__all__ = ["Part", "gather_parts", "kept_maps", "object_bytes"]
+__all__ = [
+    "CALL_ROOM",
+    "Part",
+    "gather_parts",
+    "keeping_own_types",
+    "kept_maps",
+    "object_bytes",
+    "shared_maps",
+    "too_deep",
+]
 
 
 @dataclass
@@ -42,7 +54,9 @@ def gather_parts(
     """
     gathering = _Gathering(candidate, cloning, held)
     rows = assign_rows(candidate, running)
-    return [gathering.part(slot, row) for slot, row in zip(candidate.slots, rows, strict=True)]
+    slots = candidate.slots
+    parts = {place: gathering.part(slots[place], rows[place]) for place in loading_order(slots)}
+    return [parts[place] for place in range(len(slots))]
 
 
 class _Gathering:
@@ -52,10 +66,16 @@ class _Gathering:
         self._cloning = cloning
         self._held = held
         self._instances: dict[str, dict[str, bpf.Fd]] = {}
+        self._maps_of: dict[str, Mapping[str, bpf.Fd]] = {}
         self._copies: dict[int, bpf.Fd] = {}
         self._partial: set[int] = set()
 
     def part(self, slot: Slot, row: int) -> Part:
+        part = self._part(slot, row)
+        self._maps_of[slot.key] = part.maps
+        return part
+
+    def _part(self, slot: Slot, row: int) -> Part:
         slot = replace(slot, row=row, program=None)
         component = slot.component
         maps = self._maps(component)
@@ -104,14 +124,14 @@ class _Gathering:
             raise LinkRefused(
                 f"{component.name} can't be linked ({self._linkage})",
                 "another tool loaded it, and its object file is not known",
-                "Load it again from its object file, or use freplace linkage",
+                advise(Do.MEND, "Load it again from its object file") | advise(Do.CHOOSE_LINKAGE, "freplace"),
             )
         kept = kept_maps(component, maps)
         siblings = self._instances.setdefault(component.instance, {}) if component.instance else {}
         compiled = compile_component(
             component,
             object_bytes(component.object),
-            siblings | kept,
+            siblings | kept | shared_maps(component, self._maps_of),
             frags=self._frags and component.frags,
             isolated=self._cloning,
         )
@@ -128,6 +148,45 @@ def kept_maps(component: Component, maps: Mapping[str, bpf.Fd]) -> dict[str, bpf
         for name, fd in maps.items()
         if not (component.callees and bpf.map_info(fd).type == bpf.MapType.PROG_ARRAY)
     }
+
+
+CALL_ROOM = {Linkage.STATIC: 16, Linkage.TAILCALL: 32}
+"""Bytes of the stack that a linkage takes at most, where a component stays a function or program."""
+
+
+def too_deep(parts: Sequence[Part], other: Linkage) -> Advice:
+    """What to do where the components' stacks are too deep for a linkage: one that has room, if ``other`` or
+    freplace, where each has a stack of its own, is one; or less stack.
+    """
+    fits = all(sum(part.unit.stack) + CALL_ROOM[other] <= STACK for part in parts)
+    linkages = (Linkage.FREPLACE, other) if fits else (Linkage.FREPLACE,)
+    less = "Move large variables from the stack into a per-CPU map"
+    return advise(Do.CHOOSE_LINKAGE, *linkages) | advise(Do.MEND, less)
+
+
+def keeping_own_types(parts: Iterable[Part], verdict: str) -> str:
+    """Why the verifier refuses parts whose objects maps keep, where it does; else nothing."""
+    if not OWN_TYPES.search(verdict):
+        return ""
+    names = ", ".join(part.slot.name for part in parts if part.unit.type_ids)
+    return names and (
+        f"maps keep objects of its own types that {names} makes (bpf_obj_new), and in a chain its types are "
+        f"no longer those of the maps ({verdict})"
+    )
+
+
+def shared_maps(component: Component, maps_of: Mapping[str, Mapping[str, bpf.Fd]]) -> dict[str, bpf.Fd]:
+    """The maps that a component takes from other slots, whose maps are ``maps_of`` their keys. Raises
+    NotFound.
+    """
+    kept = {ref.name for ref in component.maps}
+    found = {}
+    for one in component.shares:
+        if one.slot in maps_of and one.theirs in maps_of[one.slot]:
+            found[one.name] = maps_of[one.slot][one.theirs]
+        elif one.name not in kept:
+            raise NotFound(f"{component.name} can't use the map {one.theirs}", "its owner does not have it")
+    return found
 
 
 def object_bytes(source: ObjectRef) -> bytes:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
@@ -24,11 +24,13 @@ from .threading import Code, Form, Member, Threaded
 __all__ = ["Described", "Exits", "exits_of", "is_called", "member_of", "patched"]
 
 
-def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd]) -> Code:
-    """A unit's instructions with descriptors of this process."""
+def patched(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], shift: int = 0) -> Code:
+    """A unit's instructions with descriptors of this process; ``shift`` was added to the ids of its types."""
     lines = list(decode(unit.instructions))
     for index, name in unit.references:
         lines[index] = lines[index]._replace(immediate=maps[name].fileno())
+    for index in unit.type_ids if shift else ():
+        lines[index] = lines[index]._replace(immediate=lines[index].immediate + shift)
     return Code(tuple(lines), function_starts(unit.instructions))
 
 
@@ -72,9 +74,11 @@ def _main(unit: LinkableProgram) -> Sequence[Instruction]:
     return decode(unit.instructions)[: main_length(unit.instructions)]
 
 
-def member_of(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exits: Exits) -> Member:
-    """A component in one of the forms."""
-    code, unfolded = patched(unit, maps), exits.unfolded
+def member_of(
+    unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exits: Exits, shift: int = 0
+) -> Member:
+    """A component in one of the forms; ``shift`` was added to the ids of its types."""
+    code, unfolded = patched(unit, maps, shift), exits.unfolded
     if form is Form.CALLS or unfolded is None:
         return Member(code, 0, None)
     if form is Form.INLINED:
@@ -85,11 +89,14 @@ def member_of(unit: LinkableProgram, maps: Mapping[str, bpf.Fd], form: Form, exi
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """BTF, the types of functions by (owner, old index), and the source lines of each owner."""
+    """BTF, the types of functions by (owner, old index), the source lines of each owner, and what was added
+    to the ids of its types.
+    """
 
     btf: bytes
     functions: Mapping[Hashable, int]
     lines: Mapping[Hashable, Sequence[LineRecord]]
+    shifts: Mapping[Hashable, int] = field(default_factory=dict)
 
     def func_info(self, threaded: Threaded) -> bytes:
         """The kernel's func_info records."""

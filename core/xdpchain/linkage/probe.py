@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -35,8 +36,11 @@ class FreplaceProbe:
 def default_linkage() -> tuple[Linkage, str]:
     """The linkage for a new chain, and why: freplace wherever the kernel allows it, otherwise static.
 
-    The kernel is asked once a process; the BPF filesystem, which may get mounted, each time.
+    The kernel is asked once a process; the BPF filesystem, which may get mounted, each time. With
+    LIBXDP_SKIP_DISPATCHER in the environment, by which libxdp makes no dispatcher, neither do we.
     """
+    if os.environ.get("LIBXDP_SKIP_DISPATCHER", "0") not in ("", "0"):
+        return Linkage.STATIC, "LIBXDP_SKIP_DISPATCHER is set, so no dispatcher of libxdp's is made"
     probed = probe_freplace()
     if not probed.works:
         return Linkage.STATIC, probed.reason
@@ -122,7 +126,7 @@ def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
 def _why_not(error: bpf.BpfError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         # The dispatcher, an XDP program, was loaded a moment ago: it is not the capabilities.
-        return "this kernel refuses programs of type EXT by policy (EPERM), which freplace linkage is made of"
+        return "this kernel refuses EXT programs by policy (EPERM), and freplace needs them"
     if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
         return "this kernel has no BPF trampolines for this processor, which freplace needs"
     if error.errno == errno.EINVAL:

@@ -28,7 +28,7 @@ from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import LinkRefused, XdpChainError
-from xdpchain.model.chain import Chain, Component
+from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
@@ -50,7 +50,7 @@ from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
 from .dispatcher.emit import MAIN
-from .linkable_slots import Part, gather_parts
+from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, exits_of, is_called, member_of, patched
 from .policing import VIOLATIONS, ring_for
@@ -207,16 +207,16 @@ class _Linking:
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
+        described = self._described()
         before: bool | None = None
         for form, sited in forms:
             if sited is not before:
                 self._lay_out(sited=sited)
                 before = sited
-            threaded = self._threaded(form)
+            threaded = self._threaded(form, described)
             if threaded is None:
                 reason = f"the components' stacks leave no room (limit {op.STACK} bytes)"
                 continue
-            described = self._described()
             try:
                 return _Made(self._load(threaded, described), form, reason, threaded.slots)
             except bpf.BpfError as error:
@@ -229,7 +229,7 @@ class _Linking:
         todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
         raise LinkRefused("these components can't be linked statically", reason, todo)
 
-    def _threaded(self, form: Form) -> Threaded | None:
+    def _threaded(self, form: Form, described: Described) -> Threaded | None:
         follow = self._follow()
         report = None
         if self._ring is not None:
@@ -241,8 +241,8 @@ class _Linking:
             stride, cpus = self.counters.layout.stride, possible_cpus()
             counting = CountInto(self.counters.fd.fileno(), stride, cpus, self._counted)
         members = [
-            member_of(part.unit, part.maps, form, exits)
-            for part, exits in zip(self._parts, self._exits, strict=True)
+            member_of(part.unit, part.maps, form, exits, described.shifts[i])
+            for i, (part, exits) in enumerate(zip(self._parts, self._exits, strict=True))
         ]
         return thread(
             members,
@@ -289,13 +289,15 @@ class _Linking:
         shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
         lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        moved: dict[Hashable, int] = {}
         for owner, unit in units:
             shift, strings = next(shifts) if unit.btf else (0, 0)
+            moved[owner] = shift
             lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): number + shift for at, number in unit.functions[1:]}
         records |= {(i, 0): number for i, number in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return Described(merged.data, records, lines)
+        return Described(merged.data, records, lines, moved)
 
     def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()
@@ -374,8 +376,12 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
-            f"the components share the dispatcher's stack of 512 bytes ({verdict}); alone they use: {stacks}"
+            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain takes up to "
+            f"{CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
         )
+        todo = too_deep(parts, Linkage.TAILCALL)
+    elif kept := keeping_own_types(parts, verdict):
+        why, todo = kept, advise(Do.CHOOSE_LINKAGE, "freplace")
     elif "GPL" in verdict and odd:
         why = f"a component's licence is {odd[0]!r}, but functions for GPL programs only are used"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:

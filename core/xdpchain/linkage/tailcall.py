@@ -19,6 +19,7 @@ import re
 import struct
 from dataclasses import dataclass, replace
 
+from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode import instructions
 from xdpchain.bytecode.chaincall import (
     Counting,
@@ -29,9 +30,10 @@ from xdpchain.bytecode.chaincall import (
     woven,
     wrapped,
 )
+from xdpchain.bytecode.opcodes import STACK
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
-from xdpchain.model.chain import Chain
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import RETURN, entry, row_changed, successors
 from xdpchain.model.running import Running
@@ -40,7 +42,7 @@ from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATI
 
 from .arrays import remove_array_pins
 from .counting import ROW_SIZE, counters_for, row_layout
-from .linkable_slots import Part, gather_parts
+from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind_metadata
 from .prog_array_entries import end_of, fill, make_array, set_row
 from .static import component_prototype
@@ -163,14 +165,13 @@ class _Image:
 
 def _image(part: Part, after: Epilogue) -> _Image:
     unit = part.unit
-    descriptors = {name: fd.fileno() for name, fd in part.maps.items()}
-    code = instructions.patch_maps(unit.instructions, unit.references, descriptors)
-    if own_tail_calls(code):
-        return _wrapped(part, code, after)
+    if own_tail_calls(unit.instructions):
+        return _wrapped(part, after)
+    code = unit.image(part.maps)
     try:
         code, moved = woven(code, unit.stack[0] if unit.stack else 0, after)
     except InvalidInput as error:
-        raise _refusal(part, f"{error}, and the chain call needs up to 32 more of the 512") from error
+        raise _too_deep(part, str(error)) from error
     functions = tuple((at and at + moved, number) for at, number in unit.functions)
     end = main_length(unit.instructions)
     lines = tuple(
@@ -179,20 +180,23 @@ def _image(part: Part, after: Epilogue) -> _Image:
     return _Image(code, unit.btf if functions else b"", functions, lines if functions else ())
 
 
-def _wrapped(part: Part, code: bytes, after: Epilogue) -> _Image:
+def _wrapped(part: Part, after: Epilogue) -> _Image:
     """The component becomes a function, which needs a prototype; one without BTF gets it for all of its
     functions, for the verifier takes tail calls from no function without.
     """
     donor, main, prototype = component_prototype()
-    whole, start = wrapped(code, after)
-    starts = [at for at, _ in part.unit.functions] or list(instructions.function_starts(code))
+    starts = [at for at, _ in part.unit.functions] or list(
+        instructions.function_starts(part.unit.instructions)
+    )
     named = [(part.slot.name, FUNC_STATIC, prototype)]
     if not part.unit.functions:
         named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts[1:]]
     btfs = [donor, part.unit.btf] if part.unit.functions else [donor]
     merged = merge_btf(btfs, named, strings=bool(part.unit.lines))
+    shift = merged.shifts[1] if part.unit.functions else 0
+    whole, start = wrapped(part.unit.image(part.maps, shift), after)
     if part.unit.functions:
-        others = [number + merged.shifts[1] for _, number in part.unit.functions[1:]]
+        others = [number + shift for _, number in part.unit.functions[1:]]
     else:
         others = list(merged.functions[1:])
     numbers = [merged.functions[0], *others]
@@ -267,24 +271,25 @@ def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
     detail = f"{error}\n" + "\n".join(log.rstrip().splitlines()[-40:])
     if re.search(r"combined stack size|invalid stack|tail_calls are not allowed when call stack", log):
         used = " + ".join(map(str, part.unit.stack)) or "an unknown number of"
-        return _refusal(
-            part,
-            f"it uses {used} bytes of stack, which leaves no room for the chain call ({verdict})",
-            detail,
-        )
+        return _too_deep(part, f"it uses {used} bytes of stack ({verdict})", detail)
     if re.search(r"mixing of tail_calls|tail_calls are not allowed in (programs|non-JITed)", log):
         why = (
             "it has functions, and this kernel takes tail calls only from programs of one function "
             f"({verdict}; x86-64 takes both from 5.10 on)"
         )
         return _refusal(part, why, detail)
+    if kept := keeping_own_types([part], verdict):
+        return _refusal(part, kept, detail, advise(Do.CHOOSE_LINKAGE, "freplace"))
     return _refusal(part, verdict, detail)
 
 
-def _refusal(part: Part, why: str, detail: str = "") -> LinkRefused:
-    return LinkRefused(
-        f"{part.slot.name} can't be linked by tail calls",
-        why,
-        "Use static or freplace linkage",
-        detail=detail,
-    )
+def _too_deep(part: Part, why: str, detail: str = "") -> LinkRefused:
+    room = f"the chain call needs up to {CALL_ROOM[Linkage.TAILCALL]} more of the {STACK}"
+    return _refusal(part, f"{why}, and {room}", detail, too_deep([part], Linkage.STATIC))
+
+
+ELSEWHERE = advise(Do.CHOOSE_LINKAGE, "static", "freplace")
+
+
+def _refusal(part: Part, why: str, detail: str = "", todo: Advice = ELSEWHERE) -> LinkRefused:
+    return LinkRefused(f"{part.slot.name} can't be linked by tail calls", why, todo, detail=detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["Refused", "read_log"]
+__all__ = ["OWN_TYPES", "Refused", "read_log"]
 
 
 class Refused(NamedTuple):
@@ -32,7 +32,7 @@ _INSTRUCTION = re.compile(r"\d+: ")
 _SOURCE = re.compile(r"; (?P<text>.*?)(?: @ (?P<place>[^@]*:\d+))?$")
 # Registers are listed as "R1=ctx(...)" or "R1_w=..."; "R1 invalid mem access" is a verdict.
 _NO_VERDICT = re.compile(
-    r"\s*$|\d+: |;|func#|Validating |from \d+ to|\s*R\d+(_\w*)?=|verification time|stack depth|processed|"
+    r"\s*$|\d+: |;|[Ff]unc#|Validating |from \d+ to|\s*R\d+(_\w*)?=|verification time|stack depth|processed|"
     r"mark_precise|last_idx|regs=|parent "
 )
 
@@ -75,6 +75,10 @@ _ADVICE = {
     r"misaligned": "Access memory at the alignment of its type",
     r"R\d+ type=\w+ expected=": "Pass the kind of pointer that the helper takes (stack, packet, map value)",
 }
+
+
+OWN_TYPES = re.compile(r"bpf_(list|rb)_(head|node|root)|kptr")
+"""Verdicts on objects that a program makes (bpf_obj_new) and maps keep: both must be of one BTF."""
 
 
 def read_log(log: str) -> Refused:

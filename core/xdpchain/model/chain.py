@@ -22,6 +22,7 @@ from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
+from .sharing import SharedMap
 
 __all__ = [
     "MAX_SLOTS",
@@ -134,6 +135,7 @@ class Component:
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
     anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
     ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
+    ``shares`` are maps of other slots that it uses in place of its own.
     """
 
     name: str
@@ -154,6 +156,7 @@ class Component:
     unit_map: int | None = None
     globals: tuple[GlobalValue, ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
+    shares: tuple[SharedMap, ...] = ()
 
 
 def _fresh_key() -> str:
@@ -372,6 +375,27 @@ class Chain:
     def police(self, index: int, policy: Policy | None) -> Chain:
         """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
         return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
+
+    def share(self, index: int, name: str, owner: int, theirs: str) -> Chain:
+        """The chain in which the component at ``index``, which is not loaded yet, uses the map ``theirs`` of
+        the slot at ``owner`` in place of its own map ``name``. Raises NotFound, InvalidInput.
+
+        Whether both have one shape shows when it is loaded.
+        """
+        slot, other = self._at(index), self._at(owner)
+        if index == owner:
+            raise InvalidInput(f"{slot.name} can't take its own map {theirs}")
+        if slot.id is not None:
+            raise InvalidInput(f"{slot.name} runs already", "it has its maps", "Load or replace it")
+        for one, wanted in ((slot, name), (other, theirs)):
+            has = [*one.component.uses, *(ref.name for ref in one.component.maps)]
+            maps = sorted({map_name for map_name in has if not map_name.startswith(".")})
+            if wanted not in maps:
+                raise NotFound(f"{one.name} has no map {wanted!r}", f"it uses {', '.join(maps) or 'none'}")
+        kept = (one for one in slot.component.shares if one.name != name)
+        shares = tuple(sorted((*kept, SharedMap(name, other.key, theirs))))
+        component = replace(slot.component, shares=shares)
+        return self._with(self._replaced(index, replace(slot, component=component)))
 
     def label(self, index: int, given: Mapping[str, str]) -> Chain:
         """The chain with these labels of the slot at ``index`` set, and those gone whose value is empty.

@@ -62,12 +62,8 @@ class Commands:
             return _line(("xdptui", command, *after, "--", *positionals))
         return _line(("xdptui", command, *positionals, *after))
 
-    def xdp_loader(self, *words: str) -> str:
-        """``xdp-loader WORDS``: nsenter keeps /sys as it is, which `ip netns exec` does not."""
-        return self.inside("xdp-loader", *words)
-
     def inside(self, *words: str) -> str:
-        """Any command, run in the namespace."""
+        """Any command, run in the namespace: nsenter keeps /sys as it is, which `ip netns exec` does not."""
         if not self.netns:
             return _line(words)
         return _line(("nsenter", f"--net={netns_path(self.netns)}", *words))
@@ -81,6 +77,10 @@ class Commands:
         match advice.do:
             case Do.LIST_INTERFACES:
                 return (here.ip("link"),)
+            case Do.NEAR_INTERFACE:
+                return args
+            case Do.OTHER_NETNS:
+                return (f"--netns {quote(args[0])}" if args[0] else "without --netns",)
             case Do.LIST_NETNS:
                 return (_line(("ip", "netns", "list")),)
             case Do.REMOVE_NETNS_FILE:
@@ -134,18 +134,18 @@ class Commands:
                 return ("--confirm 60", "--even-if-ssh-dies")
             case Do.CLEAN:
                 return (here.xdptui("clean", *((interface,) if advice.interface else ())),)
-            case Do.REMAKE:
-                return (here.xdp_loader("unload", interface, "--all"),)
             case Do.DETACH_IDLE:
                 flag = {"generic": "xdpgeneric", "native": "xdpdrv", "offload": "xdpoffload"}[args[0]]
                 return (here.ip("link", "set", "dev", interface, flag, "off"),)
+            case Do.SHOW_LINK:
+                return (here.xdptui("detach", interface),)
             case Do.RECORD:
                 return (here.xdptui("record", "FILE"),)
             case Do.OVERWRITE:
                 return ("--force",)
             case Do.WRITE_OBJECTS:
                 return ("--objects DIR",)
-            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC:
+            case Do.BUILD_FOR_FRAGMENTS | Do.USE_STATIC | Do.MEND:
                 return ()
             case Do.GET_PERMISSION | Do.READ_AGAIN | Do.FIND_OWNER | Do.ASK_OWNER:
                 return ()

@@ -80,6 +80,9 @@ class CounterReader(Protocol):
     def read(self) -> Sample:
         """All counters, summed over CPUs."""
 
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        """What the chain returned, CPU by CPU; empty where that is not known."""
+
     def close(self) -> None:
         """Let go of the counters."""
 

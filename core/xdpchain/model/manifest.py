@@ -22,6 +22,7 @@ from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
+from .sharing import SharedMap
 
 __all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 
@@ -217,6 +218,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         "unit": component.unit_map,
         **({"globals": [_global_out(one) for one in component.globals]} if component.globals else {}),
         **({"map_entries": dict(component.map_entries)} if component.map_entries else {}),
+        **({"shares": component.shares} if component.shares else {}),
         "object": source
         and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
     }
@@ -243,6 +245,7 @@ def _slot_in(document: Fields) -> Slot:
         unit_map=document.integer_or_none("unit", most=ID),
         globals=tuple(_global_in(one) for one in document.list("globals", most=MANY, default=())),
         map_entries=_entries_in(document.fields_or_none("map_entries")),
+        shares=tuple(_share_in(value) for value in document.list("shares", most=MANY, default=())),
         object=None if source is None else _object_in(source),
     )
     policy = document.fields_or_none("policy")
@@ -267,6 +270,13 @@ def labels_in(document: Fields | None) -> Labels:
 
 def _entries_in(document: Fields | None) -> tuple[tuple[str, int], ...]:
     return tuple((name, document.integer(name, most=ID)) for name in document) if document else ()
+
+
+def _share_in(value: Any) -> SharedMap:
+    match value:
+        case [str(name), str(slot), str(theirs)]:
+            return SharedMap(name, slot, theirs)
+    raise InvalidInput(f"{WHAT} can't be read", "a shared map has no owner")
 
 
 def _object_in(document: Fields) -> ObjectRef:

@@ -119,7 +119,8 @@ def keep_maps(new: Component, running: Component) -> Component:
             f"the component that runs hands on its {', '.join(lost)}",
             advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
-    return replace(new, maps=_handed_on(new, running))
+    shares = new.shares or tuple(one for one in running.shares if one.name in new.uses)
+    return replace(new, maps=_handed_on(new, running), shares=shares)
 
 
 def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:

@@ -116,6 +116,15 @@ class ObjectFile:
         return self.btf is not None
 
     @property
+    def plain(self) -> bool:
+        """Whether it has nothing but XDP programs, with types that the kernel takes: what libbpf makes of the
+        rest is beyond this reading.
+        """
+        return not self.btf_flaw and all(
+            one.kind == XDP or (one.kind == UNKNOWN and one.takes_xdp_md) for one in self.programs
+        )
+
+    @property
     def object_name(self) -> str:
         """The name that libbpf gives the object: that of its file, up to the first dot."""
         return os.path.basename(self.path).partition(".")[0] if self.path else ""

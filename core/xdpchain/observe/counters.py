@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
+from functools import reduce
 
 from xdpchain.closing import Closing
 from xdpchain.errors import NotFound, XdpChainError
@@ -79,6 +80,15 @@ class DispatcherCounters(Closing):
         by_site = self._by_site() if self._sited else {}
         return Sample(time.monotonic(), by_key, verdict if self._whole else None, by_site)
 
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        """Without what was counted in maps that are no more, of which nobody knows the CPU. Components that
+        count for themselves don't know what the chain returned.
+        """
+        if not self._whole:
+            return ()
+        readings = [counted.read_cpus() for counted in self._maps]
+        return tuple(reduce(SlotCounts.plus, rows) for rows in zip(*readings, strict=True))
+
     def _by_site(self) -> dict[str, SiteCounts]:
         totals = self._sites
         for counted in self._maps:
@@ -104,6 +114,9 @@ class _Joined(Closing):
             return own
         rest = self._tracer.read()
         return replace(rest, slots={**rest.slots, **own.slots}, sites=own.sites)
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        return ()
 
     def close(self) -> None:
         self._own.close()

@@ -286,7 +286,8 @@ def manifest_of(program: int) -> Manifest | None:
 def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
     hook = replace(hooks[0], link_id=_xdp_link(device.interface.ifindex, hooks[0].prog_id))
     if hook.link_id is not None:
-        how, todo = f"a bpf_link (id {hook.link_id}) holds it", advise(Do.ASK_OWNER)
+        how = f"a bpf_link (id {hook.link_id}) holds it"
+        todo = advise(Do.ASK_OWNER) | advise(Do.SHOW_LINK, on=device.interface)
     else:
         how, todo = "it was attached by netlink", advise(Do.ADOPT, on=device.interface) | advise(Do.ASK_OWNER)
     note = f"it is no dispatcher, but a single program of somebody else; {how}"
@@ -320,7 +321,10 @@ def author_of(running: Running) -> str:
     except (bpf.BpfError, XdpChainError):
         carried = None
     author = carried.author if carried else _component_author(running)
-    who = f"made by {author}" if author else f"owner: {running.owner}"
+    if author is None and running.owner in (Owner.FOREIGN, Owner.UNKNOWN):
+        who = "who loaded it is not known"
+    else:
+        who = f"made by {author or running.owner}"
     return f"program {hook.prog_id} ({hook.name}) runs there now, {who}"
 
 

@@ -126,6 +126,18 @@ def _entries(value: Any) -> int:
     return int(value)
 
 
+def _use_maps(value: Any) -> tuple[tuple[str, str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError(_USE_MAPS)
+    found = [(name, *str(owner).rpartition(":")[::2]) for name, owner in value.items()]
+    if not all(all(parts) for parts in found):
+        raise ValueError(_USE_MAPS)
+    return tuple(sorted(found))
+
+
+_USE_MAPS = 'takes a table of maps and whose they are, such as { blocked = "xdp_firewall:denied" }'
+
+
 def _entries_in(value: Any) -> tuple[MapEntry, ...]:
     what = 'takes [[interface.slot.map]] tables of a name and entries, such as ["10.0.0.1=1"]'
     if not isinstance(value, list):
@@ -237,6 +249,9 @@ SLOT_KEYS: Mapping[str, Key] = {
     "instance": Key("instance", _text),
     "globals": Key("globals", _globals, _globals_out),
     "map_entries": Key("map_entries", _map_entries, dict),
+    "use_maps": Key(
+        "use_maps", _use_maps, lambda uses: {name: f"{slot}:{theirs}" for name, slot, theirs in uses}
+    ),
     "pin_path": Key("pin_path", _text),
     "map": Key("entries", _entries_in, _entries_out),
 }

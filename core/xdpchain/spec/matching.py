@@ -17,6 +17,7 @@ from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, 
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
+from xdpchain.model.sharing import SharedMap, owners_of
 from xdpchain.objects.components import keep_maps
 
 from .taking import families
@@ -83,6 +84,7 @@ class _Matching:
     ) -> None:
         self._wanted = spec.slots
         self._components = components
+        self._chain = chain
         self._runs = chain.slots
         self._fresh_maps = fresh_maps
         self._same: dict[int, int] = {}
@@ -137,7 +139,17 @@ class _Matching:
             and (wanted.name, wanted.pin_root) == (runs.name, runs.pin_root)
             and _given(wanted) == _given(runs)
             and dict(wanted.map_entries) == dict(runs.map_entries)
+            and self._takes(i) == self._taken(j)
         )
+
+    def _takes(self, i: int) -> set[tuple[str, str, str]]:
+        """Whose maps a slot of the spec uses: its own name, the owner's program, the name there."""
+        programs = {one.name: self._name(k) for k, one in enumerate(self._wanted)}
+        return {(name, programs[owner], theirs) for name, owner, theirs in self._wanted[i].use_maps}
+
+    def _taken(self, j: int) -> set[tuple[str, str, str]]:
+        owners = owners_of(self._chain, self._runs[j]).items()
+        return {(name, self._runs[place].name, theirs) for name, (place, theirs) in owners}
 
     def _is_version(self, i: int, j: int) -> bool:
         return self._components[i] is not None and self._name(i) == self._runs[j].name
@@ -216,10 +228,15 @@ class _Matching:
         keys = {
             wanted.name: slot.key for wanted, slot in zip(self._wanted, slots, strict=True) if wanted.name
         }
-        return [
-            replace(slot, routes=tuple(Route(code, keys[target]) for code, target in wanted.routes))
-            for wanted, slot in zip(self._wanted, slots, strict=True)
-        ]
+        placed = []
+        for i, (wanted, slot) in enumerate(zip(self._wanted, slots, strict=True)):
+            component = slot.component
+            if i not in self._same:  # that uses those maps already
+                shares = (SharedMap(name, keys[owner], theirs) for name, owner, theirs in wanted.use_maps)
+                component = replace(component, shares=tuple(shares))
+            routes = tuple(Route(code, keys[target]) for code, target in wanted.routes)
+            placed.append(replace(slot, component=component, routes=routes))
+        return placed
 
     def _together(self, i: int, component: Component) -> Component:
         """With the maps of those that it shall share maps with, and of the version that it replaces."""

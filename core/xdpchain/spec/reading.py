@@ -111,12 +111,14 @@ class _Reader:
             if slot.label is not None and names.count(slot.label) > 1:
                 what = f"another slot is called {slot.label!r}, too"
                 raise self.error((*path, SLOTS, i, "label"), what)
-            for code, target in slot.routes:
+            routes = (("routes", f"{route_name(code)} leads to", target) for code, target in slot.routes)
+            owners = (("use_maps", f"map {name} is that of", owner) for name, owner, _ in slot.use_maps)
+            for key, what, target in (*routes, *owners):
                 if names.count(target) != 1:
                     found = "several slots are called" if target in names else "no slot is called"
                     raise self.error(
-                        (*path, SLOTS, i, "routes"),
-                        f"{route_name(code)} leads to {target!r}: {found} so",
+                        (*path, SLOTS, i, key),
+                        f"{what} {target!r}: {found} so",
                         "a slot is called by its label, or by its program",
                         "Give the slot a label that no other one has",
                     )

@@ -53,10 +53,14 @@ def _slot(slot: Slot, paths: Mapping[str, str]) -> SlotSpec:
 
 
 def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpec, ...]:
-    """With their routes, and with labels for those slots that routes lead to and that share their name."""
+    """With their routes and whose maps they use, and with labels for those slots that these name and that
+    share their name.
+    """
     places = {slot.key: i for i, slot in enumerate(slots)}
     named = list(written)
-    for place in {places[route.target] for slot in slots for route in slot.routes if route.target in places}:
+    routed = {route.target for slot in slots for route in slot.routes}
+    owners = {one.slot for slot in slots for one in slot.component.shares}
+    for place in sorted(places[key] for key in (routed | owners) & places.keys()):
         names = [one.name for one in named]
         if names.count(named[place].name) > 1:
             named[place] = replace(named[place], label=_unlike(named[place].program, names))
@@ -64,6 +68,11 @@ def _routed(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> tuple[SlotSpe
         replace(
             one,
             routes=tuple((r.code, named[places[r.target]].name) for r in slot.routes if r.target in places),
+            use_maps=tuple(
+                (s.name, named[places[s.slot]].name, s.theirs)
+                for s in slot.component.shares
+                if s.slot in places
+            ),
         )
         for slot, one in zip(slots, named, strict=True)
     )
@@ -86,7 +95,12 @@ def _share(one: Component, other: Component) -> bool:
         return False
     if one.instance and one.instance == other.instance:
         return True
-    return not {ref.id for ref in one.maps}.isdisjoint(ref.id for ref in other.maps)
+    return not _own_maps(one).isdisjoint(_own_maps(other))
+
+
+def _own_maps(component: Component) -> frozenset[int]:
+    taken = {one.name for one in component.shares}
+    return frozenset(ref.id for ref in component.maps if ref.name not in taken)
 
 
 def _instances(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> list[str | None]:

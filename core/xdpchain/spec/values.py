@@ -25,8 +25,9 @@ class SlotSpec:
     Slots of the same ``instance`` are loaded together and share their maps. ``pin_path`` is the directory for
     maps that the object wants pinned by name. ``routes`` lead from a return code (None: any other) to a slot,
     by its ``label``, or by its program where there is only one such slot. ``globals`` are values for global
-    variables, by name, as text; ``map_entries`` how many entries maps get, by name. ``shadow``, ``off``,
-    ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
+    variables, by name, as text; ``map_entries`` how many entries maps get, by name; ``use_maps`` which maps
+    of other slots it uses in place of its own: its name, the slot (as in routes), the name there. ``shadow``,
+    ``off``, ``labels``, ``policy`` and ``entries`` are as in `chain.Slot`.
     """
 
     object: str | None = None
@@ -43,6 +44,7 @@ class SlotSpec:
     label: str | None = None
     globals: tuple[tuple[str, str], ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
+    use_maps: tuple[tuple[str, str, str], ...] = ()
     pin_path: str | None = None
     instance: str | None = None
     tag: str | None = None
@@ -50,7 +52,7 @@ class SlotSpec:
 
     @property
     def name(self) -> str:
-        """What routes call this slot by; empty if they can't."""
+        """What routes and `use_maps` call this slot by; empty if they can't."""
         return self.label or self.program
 
 

@@ -229,13 +229,12 @@ def kernel_types_missing() -> tuple[str, str | Advice]:
 
 @dataclass(frozen=True, slots=True)
 class ObjectMap:
-    """A map of an opened object."""
+    """A map of an opened object; ``name`` is the object's: that of another map which it reuses, libbpf would
+    take over.
+    """
 
     handle: int
-
-    @property
-    def name(self) -> str:
-        return str(library().bpf_map__name(self.handle).decode())
+    name: str
 
     @property
     def fd(self) -> int:
@@ -373,7 +372,7 @@ class Object:
     def __init__(self, data: bytes, name: str = "object") -> None:
         """Open ``data``, an ELF file's bytes. Raises InvalidInput with libbpf's words."""
         self._lib = library()
-        self._data = data
+        self.data = data
         self._logs: dict[int, ctypes.Array[ctypes.c_char]] = {}
         self._handle: int | None = None
         with self._lib.lock:
@@ -386,6 +385,7 @@ class Object:
                     os.strerror(ctypes.get_errno()),
                     detail="".join(self._lib.messages),
                 )
+        self._maps = tuple(self._read_maps())
 
     def programs(self) -> Iterator[ObjectProgram]:
         at = self._lib.bpf_object__next_program(self._handle, None)
@@ -394,9 +394,12 @@ class Object:
             at = self._lib.bpf_object__next_program(self._handle, at)
 
     def maps(self) -> Iterator[ObjectMap]:
+        return iter(self._maps)
+
+    def _read_maps(self) -> Iterator[ObjectMap]:
         at = self._lib.bpf_object__next_map(self._handle, None)
         while at:
-            yield ObjectMap(at)
+            yield ObjectMap(at, self._lib.bpf_map__name(at).decode())
             at = self._lib.bpf_object__next_map(self._handle, at)
 
     def load(self, *, verbose: bool = False) -> None:

@@ -7,24 +7,22 @@ Each object holds descriptors that keep the namespace alive: close it before the
 from __future__ import annotations
 
 import os
-import select
 import socket
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from xdpchain.sys import netns
+from xdpchain.sys.packet_socket import incoming, packet_socket
 
 from .errors import PlaygroundError
 
 __all__ = ["Counters", "DeviceCounters", "Listener", "Sender"]
 
-ETH_P_ALL = 0x0003
 SO_RCVBUFFORCE = 33  # beyond net.core.rmem_max, for those who may
 RECEIVE_BUFFER = 16 << 20  # bytes; a frame takes at least 768, whatever its length
-PACKET_OUTGOING = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class Sender:
     """Sends frames out of one device exactly as they are."""
 
     def __init__(self, namespace: str, ifname: str) -> None:
-        self._socket = netns.run(namespace, lambda: _packet_socket(ifname, receives=False))
+        self._socket = netns.run(namespace, lambda: packet_socket(ifname, receives=False))
 
     def send(self, frames: Iterable[bytes]) -> int:
         """Send them all, as fast as the device takes them; how many there were."""
@@ -89,7 +87,7 @@ class Listener:
     """
 
     def __init__(self, namespace: str, ifname: str) -> None:
-        self._socket = netns.run(namespace, lambda: _packet_socket(ifname, receives=True))
+        self._socket = netns.run(namespace, lambda: packet_socket(ifname, receives=True))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
 
     def __enter__(self) -> Self:
@@ -102,28 +100,8 @@ class Listener:
 
     def receive(self, count: int, *, timeout: float = 2.0) -> list[bytes]:
         """The next ``count`` frames, in their order; fewer when no more came within ``timeout`` seconds."""
-        frames: list[bytes] = []
-        deadline = time.monotonic() + timeout
-        while len(frames) < count:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._socket], [], [], left)[0]:
-                break
-            frame, address = self._socket.recvfrom(1 << 16)
-            if address[2] != PACKET_OUTGOING:
-                frames.append(frame)
-        return frames
+        return list(islice(incoming(self._socket, seconds=timeout), count))
 
     def close(self) -> None:
         """Stop listening, and let go of the namespace."""
         self._socket.close()
-
-
-def _packet_socket(ifname: str, *, receives: bool) -> socket.socket:
-    # Protocol 0 receives nothing: a socket that only sends must not collect the other direction's packets.
-    packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    try:
-        packets.bind((ifname, ETH_P_ALL if receives else 0))
-    except BaseException:
-        packets.close()
-        raise
-    return packets

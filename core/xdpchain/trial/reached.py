@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 
 from xdpchain.bytecode.deciding import Source
-from xdpchain.bytecode.instructions import patch_maps
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.site_marks import NO_EDGE, mark_sites
 from xdpchain.bytecode.sites import VerdictSite
@@ -61,8 +60,7 @@ class SiteTrial:
             held.callback(compiled.close)
             self._cell = held.enter_context(make_cell(8))
             unit = compiled.unit
-            descriptors = {name: fd.fileno() for name, fd in compiled.maps.items()}
-            code = patch_maps(unit.instructions, unit.references, descriptors)
+            code = unit.image(compiled.maps)
             marked = mark_sites(code, unit.stack[0] if unit.stack else 0, self._cell.fileno())
             if marked is None:
                 raise Unsupported(

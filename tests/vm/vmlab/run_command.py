@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmlab import emulator, kernels, packages, report
+from vmlab import emulator, kernels, packages, report, xdp_tools
 from vmlab.boot_command import wants_kvm
 from vmlab.cache import locked
 from vmlab.errors import LabError
@@ -100,13 +100,13 @@ def _select(python: Path, arguments: Sequence[str]) -> _Selection:
         return _Selection(**json.loads(Path(written.name).read_text()))
 
 
-def _environment() -> dict[str, str]:
-    """What tests may depend on, in the guest as here."""
+def _environment(tools: str | None) -> dict[str, str]:
+    """What tests may depend on, in the guest as here; ``tools`` names the suite of the xdp-tools."""
     environment = {"PYTEST_TIMEOUT": os.environ.get("PYTEST_TIMEOUT", _SECONDS_PER_TEST)}
     for name in ("COLUMNS", "NO_COLOR", "VENV", "XDPTUI_SOAK"):
         if name in os.environ:
             environment[name] = os.environ[name]
-    return environment
+    return {**environment, **(xdp_tools.fetch(tools).environment if tools else {})}
 
 
 def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str]) -> tuple[bool, str]:
@@ -144,6 +144,11 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--out", type=Path, default=_ROOT / "build" / "vm", help="for results; default build/vm"
     )
+    parser.add_argument(
+        "--xdp-tools",
+        metavar="SUITE",
+        help="with the xdp-loader and libxdp of this Debian suite",
+    )
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for each kernel; default 1800")
     if arguments[:1] in (["-h"], ["--help"]):
         parser.parse_args(arguments[:1])
@@ -161,6 +166,8 @@ def run(arguments: list[str]) -> int:
     packages.require()
     qemu = emulator.find()
 
+    environment = _environment(options.xdp_tools)
+
     summaries: list[str] = []
     failed = False
     for name in names:
@@ -172,7 +179,7 @@ def run(arguments: list[str]) -> int:
                 kernel=kernels.fetch(name),
                 emulator=qemu,
                 output_folder=folder,
-                environment=_environment(),
+                environment=environment,
                 kvm=wants_kvm(),
                 timeout=options.timeout,
             )

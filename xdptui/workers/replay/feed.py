@@ -10,6 +10,7 @@ from textual.message import Message
 
 from xdpchain.model.running import Running
 from xdpchain.observe.recording import Recording
+from xdpchain.observe.site_shares import SlotReasons
 from xdptui.workers.feed import Surveyed
 from xdptui.workers.replay.events import RecordedEvents
 from xdptui.workers.replay.meter import RecordedMeter
@@ -52,6 +53,10 @@ class Replay:
 
     def feed(self, post: Callable[[Message], object]) -> RecordedFeed:
         return RecordedFeed(self.recording, self.player, post)
+
+    def reasons(self, running: Running) -> tuple[SlotReasons, ...]:
+        """Where the programs decide that ran on an interface."""
+        return self.recording.reasons(self.player.number).get(running.interface.ifindex, ())
 
     def events(self, running: Running | None) -> RecordedEvents:
         """The page of what became of packets."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from xdpchain.change.author import current_author
 from xdpchain.change.transaction import Change
@@ -17,7 +17,7 @@ from .entries import Entry, Kind, Moment
 from .store import append, boot_id, has_object, keep_object
 from .whereabouts import bring_along, device_of
 
-__all__ = ["Journal", "moment_of"]
+__all__ = ["Journal", "moment_of", "record"]
 
 
 def moment_of(running: Running) -> Moment:
@@ -39,26 +39,40 @@ class Journal:
 
     def after(self, change: Change, after: Running) -> str:
         """Append the change, and its object files; returns what went wrong, empty if nothing did."""
-        plan = change.plan
-        try:
-            for sha256, data in self._objects.items():
-                keep_object(sha256, data)
-            device = device_of(after.interface)
-            entry = Entry(
-                Kind.CHANGE if plan.restores is None else Kind.UNDO,
-                current_author(),
-                moment_of(change.now),
-                moment_of(after),
-                tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in plan.changes),
-                change.confirm,
-                plan.restores,
-                device=device,
-            )
-            append(bring_along(change.now, device), entry)
-        except (OSError, XdpChainError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            return f"the change is made, but not in the journal ({why}): `undo` may not know of it"
-        return ""
+        changes = tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in change.plan.changes)
+        return record(change.now, after, changes, change.confirm, change.plan.restores, self._objects)
+
+
+def record(
+    before: Running,
+    after: Running,
+    changes: tuple[str, ...],
+    confirm: float | None = None,
+    restores: Moment | None = None,
+    objects: Mapping[str, bytes] = {},
+) -> str:
+    """Append a change that was made, and object files by their hashes; returns what went wrong, empty if
+    nothing did. ``restores`` is the state that an undo went back to.
+    """
+    try:
+        for sha256, data in objects.items():
+            keep_object(sha256, data)
+        device = device_of(after.interface)
+        entry = Entry(
+            Kind.CHANGE if restores is None else Kind.UNDO,
+            current_author(),
+            moment_of(before),
+            moment_of(after),
+            changes,
+            confirm,
+            restores,
+            device=device,
+        )
+        append(bring_along(before, device), entry)
+    except (OSError, XdpChainError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        return f"the change is made, but not in the journal ({why}): `undo` may not know of it"
+    return ""
 
 
 def _objects(chains: Iterable[Chain | None]) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from xdpchain.sys import bpf, bpffs
 from .attached import OwnCounts, PinsMissing, own_counts, replaces_main, slots_by_links, slots_by_pins
 from .config import EVERY_CODE, DispatcherConfig
 from .emit import beyond_pass, function_ids
-from .installed import EMITTED
+from .installed import EMITTED, emitted_version
 from .recognise import Recognised
 
 __all__ = ["Reading", "read_chain"]
@@ -63,7 +63,8 @@ def read_chain(
 
     def chain_of(slots: Sequence[Slot]) -> Chain:
         bare = alone and len(slots) == 1 and beyond_pass(config.slots[0])
-        return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=found.version, bare=bare)
+        version = found.version if found.version in EMITTED else emitted_version()
+        return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version, bare=bare)
 
     def only_shown(slots: Sequence[Slot] | None, note: str, todo: str | Advice = "") -> Reading:
         return Reading(owner, None, chain_of(slots or ()), note, todo, find_link())
@@ -75,6 +76,9 @@ def read_chain(
 
     try:
         slots, unlinked = slots_by_pins(ifindex, found.id, config, shades=not alone)
+        counts = own_counts(slots)
+    except InvalidInput as error:
+        return only_shown(linked(), str(error), error.todo)
     except (bpffs.BpffsMissing, PermissionDenied) as error:
         note = f"its components' pins can't be read. {error.what}: {error.why}"
         return only_shown(linked(), note, error.todo)
@@ -96,20 +100,13 @@ def read_chain(
         note, idle = _without_pins(there, len(config.slots))
         todo = advise(Do.DETACH_IDLE, mode.value, on=where) if idle else advise(Do.FIND_OWNER)
         return only_shown(there, note, todo)
-    if found.version not in EMITTED:
-        note = f"its dispatcher is of version {found.version}, of libxdp before 1.3: it is shown, not edited"
-        return only_shown(slots, note, advise(Do.REMAKE, on=where))
     if config.devbound:
         note = "its programs are bound to the device: change it with the tool that made it"
         return only_shown(slots, note, advise(Do.ASK_OWNER))
-    try:
-        counts = own_counts(slots)
-    except InvalidInput as error:
-        return only_shown(slots, str(error), error.todo)
     chain, unshaded = replace(chain_of(slots), counters=counts.wanted), _unshaded(slots, config)
-    note = "; ".join(filter(None, (_unlinked(slots, unlinked), unshaded or _bare(chain))))
+    notes = (_old(found.version), _unlinked(slots, unlinked), unshaded or _bare(chain))
     back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""
-    return Reading(owner, chain, note=note, todo=back, own_counts=counts)
+    return Reading(owner, chain, note="; ".join(filter(None, notes)), todo=back, own_counts=counts)
 
 
 def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:
@@ -120,6 +117,15 @@ def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:
         return True
     return any(
         any(place.glob(f"dispatcher_*_{ifindex}_{what}")) for place in BPFMAN_PINS for what in ("*", "link")
+    )
+
+
+def _old(version: int) -> str:
+    if version in EMITTED:
+        return ""
+    return (
+        f"its dispatcher is of version {version}, of libxdp before 1.3: any change made here moves it to "
+        f"version {emitted_version()}, in one step, and that libxdp can't edit it any more"
     )
 
 

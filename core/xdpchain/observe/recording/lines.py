@@ -11,7 +11,7 @@ with no packets are left out) or ``happened`` (what became of packets after thei
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -19,9 +19,12 @@ from xdpchain.advice import Do, advise
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.model.chain import MAX_SLOTS
 from xdpchain.model.counts import CODES, Sample, SlotCounts
 from xdpchain.model.running import Running
+from xdpchain.observe.site_shares import SlotReasons
 
+from .sites import reasons_in, reasons_out, site_counts_in, site_counts_out
 from .states import running_in, running_out
 
 __all__ = [
@@ -95,6 +98,8 @@ class Revision:
     at: float
     elapsed: float
     runnings: tuple[Running, ...] = ()
+    reasons: Mapping[int, tuple[SlotReasons, ...]] = field(default_factory=dict)
+    """By ifindex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +154,11 @@ def header_in(line: bytes, where: str) -> Header:
     )
 
 
-def revision_out(at: float, elapsed: float, runnings: Sequence[Running]) -> bytes:
-    return _line({"at": at, "elapsed": elapsed, "running": [running_out(one) for one in runnings]})
+def revision_out(one: Revision) -> bytes:
+    document: dict[str, Any] = {"at": one.at, "elapsed": one.elapsed}
+    document["running"] = [running_out(running) for running in one.runnings]
+    document["sites"] = {str(ifindex): reasons_out(some) for ifindex, some in one.reasons.items()}
+    return _line(document)
 
 
 def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> bytes:
@@ -160,7 +168,12 @@ def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> byt
         entry: dict[str, Any] = {"name": one.name, "ifindex": one.ifindex, "netns": one.netns}
         if one.sample is not None:
             entry["slots"] = [
-                {"key": key, "name": (names or {}).get(key, ""), "counters": _counts_out(counts)}
+                {
+                    "key": key,
+                    "name": (names or {}).get(key, ""),
+                    "counters": _counts_out(counts),
+                    "sites": site_counts_out(one.sample.sites.get(key, {})),
+                }
                 for key, counts in one.sample.slots.items()
             ]
             if one.sample.verdict is not None:
@@ -185,7 +198,7 @@ def line_in(line: bytes) -> Reading | Revision | Happened | None:
         document.refuse("elapsed", "is less than 0")
     if "running" in document:
         states = document.list("running", most=MOST_INTERFACES)
-        return Revision(at, elapsed, tuple(map(running_in, states)))
+        return Revision(at, elapsed, tuple(map(running_in, states)), _reasons_in(document))
     if "interfaces" in document:
         found = document.objects("interfaces", most=MOST_INTERFACES)
         counted = [_counted_in(interface, elapsed) for interface in found]
@@ -195,6 +208,15 @@ def line_in(line: bytes) -> Reading | Revision | Happened | None:
     return None
 
 
+def _reasons_in(document: Fields) -> dict[int, tuple[SlotReasons, ...]]:
+    """By ifindex; nothing of a recording that has none."""
+    sites = document.fields_or_none("sites")
+    names = tuple(sites or ())
+    if sites is None or not all(name.isascii() and name.isdecimal() and len(name) < 10 for name in names):
+        return {}
+    return {int(name): reasons_in(sites.objects(name, most=MAX_SLOTS)) for name in names}
+
+
 def _counted_in(document: Fields, elapsed: float) -> Counted:
     sample = None
     if "slots" in document:
@@ -202,8 +224,13 @@ def _counted_in(document: Fields, elapsed: float) -> Counted:
             slot.text("key"): _counts_in(slot.fields("counters"))
             for slot in document.objects("slots", most=MOST_SLOTS)
         }
+        sites = {
+            slot.text("key"): counts
+            for slot in document.objects("slots", most=MOST_SLOTS)
+            if (counts := site_counts_in(slot, "sites"))
+        }
         verdict = document.fields_or_none("verdict") if "verdict" in document else None
-        sample = Sample(elapsed, slots, None if verdict is None else _counts_in(verdict))
+        sample = Sample(elapsed, slots, None if verdict is None else _counts_in(verdict), sites)
     return Counted(
         document.text("name"),
         document.integer("ifindex", most=ID),

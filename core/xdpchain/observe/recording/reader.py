@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -14,6 +15,7 @@ from typing import Final
 from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.running import Running
+from xdpchain.observe.site_shares import SlotReasons
 
 from .lines import LONGEST, Happened, Header, Reading, Revision, header_in, line_in
 from .writer import older_part
@@ -89,6 +91,11 @@ class Recording:
     def number_at(self, elapsed: float) -> int:
         """The last reading at or before that time; the first one if there is none."""
         return max(0, bisect_right(self._times, elapsed) - 1)
+
+    def reasons(self, number: int) -> Mapping[int, tuple[SlotReasons, ...]]:
+        """Where the programs decided that ran at a reading, by ifindex."""
+        revision = self.revision(number)
+        return self._revision(revision).reasons if revision >= 0 else {}
 
     def runnings(self, number: int) -> tuple[Running, ...]:
         """What ran at a reading, sorted by ifindex."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,8 +19,9 @@ from xdpchain.advice import Do, advise
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.model.running import Running
+from xdpchain.observe.site_shares import SlotReasons
 
-from .lines import Happened, Header, Reading, happened_out, header_out, reading_out, revision_out
+from .lines import Happened, Header, Reading, Revision, happened_out, header_out, reading_out, revision_out
 
 __all__ = ["DEFAULT_SIZE", "LEAST_SIZE", "Writer", "older_part"]
 
@@ -52,7 +53,7 @@ class Writer(Closing):
         self.path = path
         self._header = replace(header, recording=header.recording or secrets.token_hex(8))
         self._half = max(LEAST_SIZE, max_size) // 2
-        self._last: tuple[float, float, tuple[Running, ...]] | None = None
+        self._last: Revision | None = None
         self._names: dict[str, str] = {}
         self._fd = -1
         try:
@@ -64,13 +65,19 @@ class Writer(Closing):
         except OSError as error:
             raise _refused(f"{path} can't be written", error) from error
 
-    def running(self, at: float, elapsed: float, runnings: Sequence[Running]) -> None:
-        """What runs from now on."""
-        self._last = (at, elapsed, tuple(runnings))
+    def running(
+        self,
+        at: float,
+        elapsed: float,
+        runnings: Sequence[Running],
+        reasons: Mapping[int, tuple[SlotReasons, ...]] | None = None,
+    ) -> None:
+        """What runs from now on, and by ifindex where its programs decide."""
+        self._last = Revision(at, elapsed, tuple(runnings), reasons or {})
         for running in runnings:
             for slot in running.chain or running.shown or ():
                 self._names[slot.key] = slot.name
-        self._append(revision_out(*self._last))
+        self._append(revision_out(self._last))
 
     def reading(self, reading: Reading) -> None:
         """What was counted."""
@@ -104,7 +111,7 @@ class Writer(Closing):
         self._header = replace(self._header, part=self._header.part + 1)
         self._begin()
         if self._last is not None:
-            self._write(revision_out(*self._last))
+            self._write(revision_out(self._last))
 
     def _write(self, line: bytes) -> None:
         view = memoryview(line)

@@ -169,6 +169,9 @@ class _Tracing:
                     self._free.append(held.source.row)  # the row that was free for longest is taken first
         self._traced = {n: replace(held, start=None) for n, held in traced.items() if n in wanted}
 
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        return ()  # its rows are summed over CPUs
+
     def close(self) -> None:
         self._release(self._traced, set())
         for rows in (self._rows, self._pinned, *self._retired):
@@ -225,6 +228,9 @@ class Tracer:
         if self._tracing is None:
             raise ValueError("the tracer is closed")
         return self._tracing
+
+    def read_cpus(self) -> tuple[SlotCounts, ...]:
+        return ()  # its rows are summed over CPUs
 
     def close(self) -> None:
         with _open_lock:

@@ -36,20 +36,23 @@ class Kind(IntEnum):
     DEVMAP_XMIT = 4
     CPUMAP_ENQUEUE = 5
     CPUMAP_KTHREAD = 6
+    CPUMAP_PROGRAM = 7
+    """The same tracepoint, of the program in the cpumap."""
 
     @property
     def tracepoint(self) -> str:
         """Its name in the kernel."""
-        return f"xdp_{self.name.lower()}"
+        named = Kind.CPUMAP_KTHREAD if self is Kind.CPUMAP_PROGRAM else self
+        return f"xdp_{named.name.lower()}"
 
 
 class Place(NamedTuple):
     """Where it happened and why: a row of the counters.
 
-    ``code`` is the action of an exception, otherwise an errno, negative as in the kernel, or 0. ``netns``
-    is the inode number of the network namespace in which ``ifindex`` counts, ``target_netns`` that of
-    ``target``, the interface that packets were redirected to. ``map`` and ``entry`` say which entry of
-    which map named the target (of a cpumap: the CPU). 0: not told.
+    ``code`` is the action of an exception or of a cpumap's program, otherwise an errno, negative as in the
+    kernel, or 0. ``netns`` is the inode number of the network namespace in which ``ifindex`` counts,
+    ``target_netns`` that of ``target``, the interface that packets were redirected to. ``map`` and ``entry``
+    say which entry of which map named the target (of a cpumap: the CPU). 0: not told.
     """
 
     kind: Kind
@@ -157,7 +160,7 @@ NAME = 16
 _PLACE = struct.Struct("=IiIIiIIIIi")
 _TALLY = struct.Struct(f"=QQQ{NAME}s{NAME}s")
 _EVENT = struct.Struct(f"=Q{_PLACE.size}s{_TALLY.size}s")
-_STATE = struct.Struct("=QQQ7Q")
+_STATE = struct.Struct(f"=QQQ{len(Kind) + 1}Q")
 PLACE_SIZE, TALLY_SIZE, EVENT_SIZE, STATE_SIZE = _PLACE.size, _TALLY.size, _EVENT.size, _STATE.size
 
 

@@ -148,6 +148,10 @@ def reason(place: Place) -> Reason:
         return Reason(
             "", "no memory for the packet on the target CPU", "", "cpu_map_kthread_run, kernel/bpf/cpumap.c"
         )
+    if place.kind is Kind.CPUMAP_PROGRAM:
+        known = place.code in Action.__members__.values()
+        verdict = Action(place.code).xdp_name if known else f"code {place.code}"
+        return Reason(verdict, f"the cpumap's program returned {verdict}", "", "cpu_map_bpf_prog_run")
     number = place.errno
     if place.kind in (Kind.BULK_TX, Kind.DEVMAP_XMIT):
         if not number:

@@ -63,6 +63,7 @@ class Command(IntEnum):
     LINK_GET_FD_BY_ID = 30
     LINK_GET_NEXT_ID = 31
     ENABLE_STATS = 32
+    LINK_DETACH = 34
     PROG_BIND_MAP = 35
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "ids",
     "link_by_id",
     "link_create",
+    "link_detach",
     "link_info",
     "obj_get",
     "obj_pin",
@@ -62,6 +63,11 @@ def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_
     """
     attr = struct.pack("<IIIIIIQQ", prog, int(target), attach_type, 0, target_btf_id, 0, 0, 0)
     return Fd(bpf_call(Command.LINK_CREATE, attr)[0])
+
+
+def link_detach(link: Fd) -> None:
+    """Take what the link attaches off (XDP links: kernel 5.9 on); the link stays, attached to nothing."""
+    bpf_call(Command.LINK_DETACH, struct.pack("<I", link))
 
 
 def trace_attach(prog: Fd | int, tracepoint: str = "") -> Fd:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, raise_memlock, read_info, text
 
 __all__ = [
+    "JitedCode",
     "ProgInfo",
     "ProgType",
     "TestRun",
@@ -21,6 +22,7 @@ __all__ = [
     "prog_func_info",
     "prog_info",
     "prog_instructions",
+    "prog_jited",
     "prog_line_info",
     "prog_lives",
     "prog_load",
@@ -199,6 +201,36 @@ def prog_line_info(fd: Fd | int) -> tuple[tuple[int, int, int, int], ...]:
     struct.pack_into("<I", ask, 172, 16)
     got = struct.unpack_from("<I", read_info(fd, _PROG_INFO, bytes(ask)), 148)[0]
     return tuple(struct.iter_unpack("<IIII", room.raw[: 16 * min(got, count)]))
+
+
+class JitedCode(NamedTuple):
+    """Where a program lies in the kernel's memory: (address, bytes) of each function; and the addresses of
+    its source lines, in the order of `prog_line_info`.
+    """
+
+    functions: tuple[tuple[int, int], ...]
+    lines: tuple[int, ...]
+
+
+def prog_jited(fd: Fd | int) -> JitedCode:
+    """Empty for who may not see addresses (kernel.kptr_restrict, CAP_SYSLOG), and without a JIT."""
+    # struct bpf_prog_info: nr_jited_ksyms at 104, nr_jited_func_lens 108, jited_ksyms 112,
+    # jited_func_lens 120, jited_line_info 160, nr_jited_line_info 168, jited_line_info_rec_size 176.
+    info = read_info(fd, _PROG_INFO)
+    functions, lines = struct.unpack_from("<I", info, 104)[0], struct.unpack_from("<I", info, 168)[0]
+    memory = Memory()
+    starts, lengths = memory.buffer(8 * functions or 8), memory.buffer(4 * functions or 8)
+    places = memory.buffer(8 * lines or 8)
+    ask = bytearray(_PROG_INFO)
+    rooms = ctypes.addressof(starts), ctypes.addressof(lengths)
+    struct.pack_into("<IIQQ", ask, 104, functions, functions, *rooms)
+    struct.pack_into("<QI", ask, 160, ctypes.addressof(places), lines)
+    struct.pack_into("<I", ask, 176, 8)
+    read_info(fd, _PROG_INFO, bytes(ask))
+    addresses = struct.unpack_from(f"<{functions}Q", starts.raw)
+    sizes = struct.unpack_from(f"<{functions}I", lengths.raw)
+    known = zip(addresses, sizes, strict=True)
+    return JitedCode(tuple(one for one in known if one[0]), struct.unpack_from(f"<{lines}Q", places.raw))
 
 
 def prog_instructions(fd: Fd | int) -> bytes:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import errno
 import operator
 import socket
@@ -39,6 +41,9 @@ from .tunnels import (
 )
 
 __all__ = ["Netlink"]
+
+MOST_NAMESPACES = 64
+"""Namespaces that are searched for an interface that is not where it should be: about 1 ms each."""
 
 T = TypeVar("T")
 
@@ -91,16 +96,19 @@ class Netlink:
 
     def link(self, which: int | str) -> LinkInfo:
         """One device, by ifindex, name, or alternative name. Raises NotFound."""
-        from . import codec
-
         try:
-            if not _possible(which):
-                raise Refusal(errno.ENODEV, "")
-            replies = self._route.exchange(codec.encode_get_link(which))
+            return self._link(which)
         except Refusal as refusal:
             if refusal.code in (errno.ENODEV, errno.ERANGE):  # ERANGE: no name is so long
                 raise self._unknown(which, refusal) from refusal
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
+
+    def _link(self, which: int | str) -> LinkInfo:
+        from . import codec
+
+        if not _possible(which):
+            raise Refusal(errno.ENODEV, "")
+        replies = self._route.exchange(codec.encode_get_link(which))
         return next(codec.decode_link(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
 
     def peer(self, link: LinkInfo) -> tuple[LinkInfo, str | None] | None:
@@ -328,12 +336,25 @@ class Netlink:
 
     def _unknown(self, which: int | str, refusal: Refusal) -> NotFound:
         place = f" in network namespace {self.netns}" if self.netns else ""
+        todo = Advice(Do.LIST_INTERFACES, netns=self.netns)
+        if isinstance(which, str):
+            with contextlib.suppress(XdpChainError, Refusal):
+                if near := difflib.get_close_matches(which, [link.name for link in self.links()], n=2):
+                    todo = Advice(Do.NEAR_INTERFACE, args=tuple(near)) | todo
+            if (elsewhere := self._elsewhere(which)) is not None:
+                todo = Advice(Do.OTHER_NETNS, args=(elsewhere,)) | todo
         return NotFound(
-            f"No interface {which}{place}",
-            "it does not exist (any more)",
-            Advice(Do.LIST_INTERFACES, netns=self.netns),
-            detail=refusal.detail,
+            f"No interface {which}{place}", "it does not exist (any more)", todo, detail=refusal.detail
         )
+
+    def _elsewhere(self, name: str) -> str | None:
+        """The namespace with a name that has such an interface; "" is this process's own."""
+        known = [one for one in ("", *namespaces.names()) if one != (self.netns or "")]
+        for place in known[:MOST_NAMESPACES]:
+            with contextlib.suppress(XdpChainError, Refusal), Netlink(place or None) as there:
+                there._link(name)
+                return place
+        return None
 
 
 def _open() -> tuple[Transport, Transport]:

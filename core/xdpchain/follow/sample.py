@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sample of the packets that flow now, for a what-if: so many packets at most, within about a second.
+
+Where a program runs they are followed, as `follow` does it. Where none runs every packet passes, so a packet
+socket sees them all.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from itertools import islice
+
+from xdpchain.bytecode.classic import HEAD
+from xdpchain.errors import NotFound
+from xdpchain.model.chain import Linkage
+from xdpchain.model.running import Running
+from xdpchain.sys import bpf, netns
+from xdpchain.sys.packet_socket import incoming, packet_socket
+from xdpchain.trial.packets.describe import describe
+from xdpchain.trial.packets.packet import Packet
+from xdpchain.trial.packets.sources import Supply, packets_of
+
+from .follower import POLL, follow
+
+__all__ = ["LIVE", "SECONDS", "live_packets", "sampling_swaps", "supply_of"]
+
+LIVE = "live"
+"""The source of a what-if that stands for what flows now."""
+MOST = 200
+"""Packets of a sample."""
+RATE = 100
+"""Packets a second that are followed: the first come at once, the others spread over the time."""
+SECONDS = 1.0
+LOCK_SECONDS = 2.0
+
+CUT = f"of the packets sampled the first {HEAD} bytes are known: zeros stand for the rest"
+AS_THE_STACK_SEES = (
+    "the packets were sampled in the network stack: VLAN tags may be off, and packets merged (GRO), that a "
+    "program would see otherwise"
+)
+
+
+def sampling_swaps(running: Running) -> bool:
+    """Whether a sample takes swapping the running chain for one that records."""
+    return running.hook is not None and running.linkage is Linkage.STATIC
+
+
+def supply_of(source: str, running: Running) -> Supply:
+    """The packets of any source, ``live`` among them. Raises what `packets_of` and `live_packets` do."""
+    return live_packets(running) if source == LIVE else packets_of(source, running.interface)
+
+
+def live_packets(running: Running, stop: threading.Event | None = None) -> Supply:
+    """What comes in on an interface, until ``stop`` is set; raises NotFound where nothing does, and what
+    `follow` raises where a chain runs.
+    """
+    stop = stop or threading.Event()
+    found = _followed(running, stop) if running.hook is not None else _received(running, stop)
+    if not found.packets:
+        raise NotFound(f"no packet came in on {running.interface} within {SECONDS:.0f} s", "nothing flowed")
+    return found
+
+
+def _followed(running: Running, stop: threading.Event) -> Supply:
+    layer = running.device.layer
+    packets: list[Packet] = []
+    with follow(running, count=MOST, rate=RATE, lock_timeout=LOCK_SECONDS) as follower:
+        deadline = time.monotonic() + SECONDS
+        while not follower.ended and time.monotonic() < deadline and not stop.wait(POLL):
+            for one in follower.poll():
+                # Programs look at a packet's length more often than at what it carries.
+                whole = one.entry.head.ljust(one.entry.length, b"\0")
+                packets.append(Packet(describe(one.entry.head, layer), whole))
+    cut = any(len(one.data) > HEAD for one in packets)
+    return Supply(tuple(packets), (CUT,) if cut else ())
+
+
+def _received(running: Running, stop: threading.Event) -> Supply:
+    interface, layer = running.interface, running.device.layer
+    try:
+        with netns.run(interface.netns, lambda: packet_socket(interface.name, receives=True)) as source:
+            came = incoming(source, seconds=SECONDS, stopped=stop.is_set)
+            frames = list(islice(came, MOST))
+    except OSError as error:
+        raise bpf.refusal(error, f"packets of {interface} can't be sampled") from error
+    return Supply(tuple(Packet(describe(one, layer), one) for one in frames), (AS_THE_STACK_SEES,))

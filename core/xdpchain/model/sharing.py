@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Maps that a slot takes from another slot in place of its own. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from xdpchain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from .chain import Chain, Slot
+
+__all__ = ["SharedMap", "loading_order", "owners_of"]
+
+
+class SharedMap(NamedTuple):
+    """The map ``name`` of an object is the map ``theirs`` of the slot with the key ``slot``."""
+
+    name: str
+    slot: str
+    theirs: str
+
+
+def owners_of(chain: Chain, slot: Slot) -> dict[str, tuple[int, str]]:
+    """From whom a slot's maps are, by their names in its object: the owner's place in the chain, and what the
+    map is called there. A map whose owner left the chain is the slot's own.
+    """
+    places = {other.key: place for place, other in enumerate(chain)}
+    return {one.name: (places[one.slot], one.theirs) for one in slot.component.shares if one.slot in places}
+
+
+def loading_order(slots: Sequence[Slot]) -> list[int]:
+    """The places of the slots in an order in which each comes after those whose maps it takes. Raises
+    InvalidInput where slots take maps from each other.
+    """
+    keys = {slot.key for slot in slots}
+    order: list[int] = []
+    placed: set[str] = set()
+    while len(order) < len(slots):
+        ready = [
+            place
+            for place, slot in enumerate(slots)
+            if slot.key not in placed
+            and all(one.slot in placed or one.slot not in keys for one in slot.component.shares)
+        ]
+        if not ready:
+            names = ", ".join(slot.name for slot in slots if slot.key not in placed)
+            raise InvalidInput(f"{names} can't be loaded", "each takes a map from the other")
+        order += ready
+        placed |= {slots[place].key for place in ready}
+    return order

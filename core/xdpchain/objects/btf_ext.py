@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of an object file's .BTF.ext: what it says of instructions, by their section. Pure.
+
+Layout: the kernel's Documentation/bpf/btf.rst.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from enum import Enum
+from typing import Final
+
+from .btf import Btf
+from .elf import Elf, bad_object
+
+__all__ = ["Table", "records"]
+
+_MAGIC: Final = 0xEB9F
+_MARKS: Final = {"little": "<", "big": ">"}
+
+
+class Table(Enum):
+    """Where a table's offset and length stand in the header, and what its records have (all u32)."""
+
+    FUNCTIONS = 8, 2
+    """Offset of the instruction in its section, type id."""
+    LINES = 16, 4
+    """Offset, file, text, line and column."""
+    RELOCATIONS = 24, 4
+    """Offset, type id, access string, ``enum bpf_core_relo_kind``."""
+
+
+def records(elf: Elf, btf: Btf, table: Table) -> dict[str, list[tuple[int, ...]]]:
+    """The records of each section by its name; empty where the object has no such table. Raises InvalidInput
+    where that contradicts itself.
+    """
+    section = elf.section(".BTF.ext")
+    if section is None:
+        return {}
+    data, mark = bytes(section.data), _MARKS[btf.byteorder]
+    field, width = table.value
+    try:
+        magic, _, _, header = struct.unpack_from(f"{mark}HBBI", data)
+        if magic != _MAGIC or header < Table.RELOCATIONS.value[0]:
+            raise bad_object("its .BTF.ext has no header that is understood")
+        if header < field + 8:  # of a compiler that knew no such table
+            return {}
+        start, size = struct.unpack_from(f"{mark}II", data, field)
+        content = data[header + start : header + start + size]
+        if len(content) != size:
+            raise bad_object("its .BTF.ext is cut off")
+        found: dict[str, list[tuple[int, ...]]] = {}
+        for name, inside in _sections(content, mark, width) if size else ():
+            found.setdefault(btf.text(name), []).extend(inside)
+        return found
+    except struct.error:
+        raise bad_object("its .BTF.ext is cut off") from None
+
+
+def _sections(content: bytes, mark: str, width: int) -> Iterator[tuple[int, list[tuple[int, ...]]]]:
+    (record_size,) = struct.unpack_from(f"{mark}I", content)
+    if record_size < 4 * width:
+        raise bad_object("its .BTF.ext has records that are too short")
+    at = 4
+    while at < len(content):
+        name, count = struct.unpack_from(f"{mark}II", content, at)
+        at += 8
+        end = at + count * record_size
+        if end > len(content):
+            raise bad_object("its .BTF.ext is cut off")
+        yield name, [struct.unpack_from(f"{mark}{width}I", content, at) for at in range(at, end, record_size)]
+        at = end

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The programs that packets meet behind the one on the hook: in program arrays that it or its slots tail-call
+through (katran's root, l3afd's), and in devmaps and cpumaps that they redirect to.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from xdpchain.model.running import Running
+from xdpchain.sys import bpf
+
+__all__ = ["Behind", "programs_behind"]
+
+MOST_ENTRIES = 4096
+"""Of a map; the first ones."""
+
+BY_ENTRY = {"prog_array": 0, "devmap": 4, "devmap_hash": 4, "cpumap": 4}
+"""Where an element has its program's id (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """A program in a map: the map's name, id and type, the index (of a devmap_hash: the key), and the
+    program. ``ifindex``: the device that it stands before, in a devmap.
+    """
+
+    map_name: str
+    map_id: int
+    kind: str
+    index: int
+    prog_id: int
+    name: str
+    ifindex: int | None = None
+
+
+def programs_behind(running: Running) -> tuple[Behind, ...]:
+    """What stands behind an interface's programs now. What goes away meanwhile, or can't be read, is not
+    there.
+    """
+    found: list[Behind] = []
+    for map_id in dict.fromkeys(_maps(running)):
+        try:
+            with bpf.map_by_id(map_id) as fd:
+                found += _inside(fd, bpf.map_info(fd))
+        except bpf.BpfError:
+            continue
+    return tuple(found)
+
+
+def _maps(running: Running) -> Iterator[int]:
+    chain = running.chain or running.shown
+    if chain is not None and chain.slots:
+        yield from (ref.id for slot in chain for ref in slot.component.maps)
+        return
+    for hook in running.hooks:
+        try:
+            with bpf.prog_by_id(hook.prog_id) as program:
+                yield from bpf.prog_map_ids(program)
+        except bpf.BpfError:
+            continue
+
+
+def _inside(fd: bpf.Fd, info: bpf.MapInfo) -> Iterator[Behind]:
+    kind = bpf.map_type_name(info.type)
+    at = BY_ENTRY.get(kind)
+    if at is None or info.value_size < at + 4:  # before kernel 5.8 devmaps and cpumaps had no programs
+        return
+    for count, key in enumerate(bpf.map_keys(fd, info.key_size)):
+        if count == MOST_ENTRIES:
+            return
+        try:
+            value = bpf.map_lookup(fd, key, info.value_size)
+            (prog_id,) = struct.unpack_from("=I", value, at)
+            name = _name(prog_id) if prog_id else ""
+        except bpf.BpfError:  # an empty row, or a program that went away
+            continue
+        if prog_id:
+            device = struct.unpack_from("=I", value)[0] if kind.startswith("devmap") else None
+            yield Behind(info.name, info.id, kind, int.from_bytes(key, sys.byteorder), prog_id, name, device)
+
+
+def _name(prog_id: int) -> str:
+    with bpf.prog_by_id(prog_id) as program:
+        return bpf.prog_info(program).name

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What programs print by bpf_printk(), for as long as somebody listens (bpf/logs.bpf.c).
+
+The kernel's tracepoint is heard directly: no tracing instance is made, nothing has to be mounted, and who
+reads trace_pipe still gets every line. The stack at that moment has an address in the program that printed,
+which the kernel maps to a line of source. What other programs print is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.sites import SourceLine
+from xdpchain.bytecode.weaving import LineRecord
+from xdpchain.closing import Closing
+from xdpchain.errors import Unsupported, XdpChainError
+from xdpchain.model.chain import Component
+from xdpchain.model.running import Running
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.source_lines import source_map
+from xdpchain.objects.verdicts import source_of_linkable
+from xdpchain.observe.permissions import require_capabilities
+from xdpchain.sys import blobs, bpf, shipped
+from xdpchain.sys.libbpf import LoadFailed, Object, possible_cpus
+from xdpchain.sys.ring import Ring
+
+__all__ = ["Logs", "Said"]
+
+WHAT = "what programs print can't be listened to"
+TRACEPOINT = "bpf_trace_printk"
+FRAMES = 16
+_HEAD = struct.Struct(f"=QII{FRAMES}Q")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a program printed: ``at`` in seconds since 1970, on which CPU, the text, by which slot (its index
+    and name; None: nobody knows which), and at which line of source.
+    """
+
+    at: float
+    cpu: int
+    text: str
+    slot: tuple[int, str] | None
+    line: SourceLine | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Code:
+    """A program in the kernel's memory: where its functions lie, and its lines by address. ``slot``: the one
+    that it is; None: it is a whole chain.
+    """
+
+    functions: tuple[tuple[int, int], ...]
+    places: tuple[tuple[int, SourceLine], ...]
+    slot: tuple[int, str] | None
+
+    def line(self, address: int) -> SourceLine | None:
+        place = bisect_right(self.places, address, key=lambda one: one[0]) - 1
+        return self.places[place][1] if place >= 0 else None
+
+    def __contains__(self, address: int) -> bool:
+        return any(start < address <= start + size for start, size in self.functions)
+
+
+class Logs(Closing):
+    """Listens until it is closed. ``follow`` says what runs; what others print is left out."""
+
+    def __init__(self) -> None:
+        """Raises PermissionDenied, Unsupported (no such tracepoint: kernel 5.9), KernelRefused."""
+        require_capabilities()
+        self._clock = time.time() - time.monotonic()
+        self._codes: tuple[_Code, ...] = ()
+        self._owners: Mapping[SourceLine, tuple[int, str] | None] = {}
+        with contextlib.ExitStack() as held:
+            with Object(shipped.read("logs"), "logs") as opened:
+                try:
+                    opened.load()
+                except LoadFailed as error:
+                    raise bpf.refusal(error, WHAT, log=error.log) from error
+                maps = {one.name: held.enter_context(bpf.Fd(os.dup(one.fd))) for one in opened.maps()}
+                (program,) = opened.programs()
+                try:
+                    held.enter_context(bpf.trace_attach(program.fd, TRACEPOINT))
+                except FileNotFoundError as error:
+                    why = f"this kernel has no tracepoint {TRACEPOINT}"
+                    raise Unsupported(WHAT, why, "It takes kernel 5.9") from error
+                except bpf.BpfError as error:
+                    raise bpf.refusal(error, WHAT) from error
+            self._lost_map = maps["xdptui_lost"]
+            self._ring = held.enter_context(Ring(maps["xdptui_ring"].fileno()))
+            self._held = held.pop_all()
+
+    def follow(self, running: Running) -> None:
+        """From now on, tell what the programs of an interface print. Raises what reading them raises."""
+        chain = running.chain or running.shown
+        owners: dict[SourceLine, tuple[int, str] | None] = {}
+        programs: dict[int, tuple[int, str] | None] = {hook.prog_id: None for hook in running.hooks}
+        for index, slot in enumerate(chain or ()):
+            own = index, slot.name
+            for line in _lines(slot.component):
+                owners[line] = own if owners.get(line, own) == own else None
+            for prog_id in (slot.program, slot.component.id if running.linkage == "freplace" else None):
+                if prog_id is not None:
+                    programs[prog_id] = own
+        if chain is None and running.hook is not None:
+            programs[running.hook.prog_id] = 0, running.hook.name
+        self._codes = tuple(code for prog_id, slot in programs.items() if (code := _code(prog_id, slot)))
+        self._owners = owners
+
+    @property
+    def blind(self) -> bool:
+        """Whether the kernel hides where programs lie, so that nobody knows who printed."""
+        return not any(code.functions for code in self._codes)
+
+    @property
+    def lost(self) -> int:
+        """Lines for which there was no room."""
+        return sum(
+            struct.unpack(
+                f"={possible_cpus()}Q", bpf.map_lookup(self._lost_map, bytes(4), 8 * possible_cpus())
+            )
+        )
+
+    def read(self) -> list[Said]:
+        """What was printed since the last time, oldest first."""
+        found = []
+        for record in self._ring.drain():
+            at, cpu, frames, *stack = _HEAD.unpack_from(record)
+            text = record[_HEAD.size :].partition(b"\0")[0].decode(errors="replace").rstrip("\n")
+            when = at / 1e9 + self._clock
+            owner = self._owner(stack[:frames])
+            if owner is not None:
+                code, line = owner
+                slot = code.slot or (self._owners.get(line) if line is not None else None)
+                found.append(Said(when, cpu, text, slot, line))
+            elif self.blind and self._codes:
+                found.append(Said(when, cpu, text, None, None))
+        return found
+
+    def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None] | None:
+        for address in stack:
+            for code in self._codes:
+                if address in code:
+                    return code, code.line(address - 1)  # it comes back to what follows the call
+        return None
+
+    def close(self) -> None:
+        self._held.close()
+
+
+def _code(prog_id: int, slot: tuple[int, str] | None) -> _Code | None:
+    """None: it is gone."""
+    try:
+        with bpf.prog_by_id(prog_id) as program:
+            jited, records = bpf.prog_jited(program), bpf.prog_line_info(program)
+            btf_id = bpf.prog_info(program).btf_id
+            types = Btf.parse(bpf.btf_raw(btf_id)) if btf_id else None
+    except (bpf.BpfError, XdpChainError):
+        return None
+    places: list[tuple[int, SourceLine]] = []
+    if types is not None and len(records) == len(jited.lines):
+        lines = dict(source_map(types, (), map(LineRecord._make, records)).lines)
+        places = [
+            (address, lines[record[0]])
+            for address, record in zip(jited.lines, records, strict=True)
+            if lines[record[0]].number
+        ]
+    return _Code(jited.functions, tuple(sorted(places, key=lambda one: one[0])), slot)
+
+
+def _lines(component: Component) -> list[SourceLine]:
+    """All lines of a component, of which its linkable form tells."""
+    if component.unit_map is None:
+        return []
+    try:
+        with bpf.map_by_id(component.unit_map) as fd:
+            return [line for _, line in source_of_linkable(LinkableProgram.decode(blobs.read(fd))).lines]
+    except (bpf.BpfError, XdpChainError):
+        return []

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdict sites of what runs <-> JSON, for recordings: a replay has no kernel to ask. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from xdpchain.bytecode.deciding import Called, Code, Source
+from xdpchain.bytecode.sites import SourceLine, VerdictSite
+from xdpchain.decoding import ID, Fields
+from xdpchain.errors import InvalidInput
+from xdpchain.model.chain import MAX_SLOTS
+from xdpchain.model.counts import CODES, SiteCounts
+from xdpchain.observe.site_shares import SlotReasons
+
+__all__ = ["reasons_in", "reasons_out", "site_counts_in", "site_counts_out"]
+
+MOST_SITES = 4096
+"""Of a slot; a program with more is recorded without."""
+
+Document = dict[str, Any]
+
+
+def reasons_out(reasons: Sequence[SlotReasons]) -> list[Document]:
+    """The slots of one interface."""
+    return [
+        {
+            "slot": one.index,
+            "key": one.key,
+            "name": one.name,
+            "why": one.why,
+            "sites": [_site_out(site) for site in one.sites if len(one.sites) <= MOST_SITES],
+        }
+        for one in reasons
+    ]
+
+
+def reasons_in(documents: Sequence[Fields]) -> tuple[SlotReasons, ...]:
+    """Read what `reasons_out` wrote. Raises InvalidInput."""
+    return tuple(
+        SlotReasons(
+            one.integer("slot", most=MAX_SLOTS),
+            one.text("key"),
+            one.text("name"),
+            tuple(map(_site_in, one.objects("sites", most=MOST_SITES))),
+            one.text("why"),
+        )
+        for one in documents
+    )
+
+
+def site_counts_out(counts: SiteCounts) -> list[list[int]]:
+    """``[[site, code, packets, bytes], ...]``"""
+    return [[*which, *amounts] for which, amounts in counts.items()]
+
+
+def site_counts_in(document: Fields, name: str) -> dict[tuple[int, int], tuple[int, int]]:
+    """Read what `site_counts_out` wrote; nothing of a recording that has none. Raises InvalidInput."""
+    found = {}
+    for row in document.list(name, most=MOST_SITES * CODES, default=()):
+        match row:
+            case [int(site), int(code), int(packets), int(octets)] if site < MOST_SITES and code < CODES:
+                if min(row) < 0:
+                    raise InvalidInput("a reading can't be read", "a count of a site is negative")
+                found[site, code] = packets, octets
+            case _:
+                raise InvalidInput("a reading can't be read", "it has no counts of a site")
+    return found
+
+
+def _site_out(site: VerdictSite) -> Document:
+    code = site.code
+    return {
+        "code": code.value if isinstance(code, Source) else code if isinstance(code, int) else None,
+        "helper": code.helper if isinstance(code, Called) else None,
+        "function": site.function,
+        "condition": _line_out(site.condition),
+        "returns": _line_out(site.returns),
+        "insn": site.insn,
+        "leads": _line_out(site.leads),
+    }
+
+
+def _site_in(document: Fields) -> VerdictSite:
+    code: Code
+    if "helper" in document:
+        code = Called(document.integer("helper", most=ID))
+    elif isinstance(word := document.value("code"), str):
+        if word not in {one.value for one in Source}:
+            document.refuse("code", "is none")
+        code = Source(word)
+    else:
+        code = document.integer("code", most=ID)
+    condition, returns, leads = (_line_in(document, name) for name in ("condition", "returns", "leads"))
+    insn = document.integer("insn", most=ID)
+    return VerdictSite(code, document.text("function"), condition, returns, insn, leads=leads)
+
+
+def _line_out(line: SourceLine | None) -> list[Any] | None:
+    return None if line is None else [line.file, line.number, line.text]
+
+
+def _line_in(document: Fields, name: str) -> SourceLine | None:
+    match document.value(name):
+        case None:
+            return None
+        case [str(file), int(number), str(text)] if 0 <= number <= ID:
+            return SourceLine.clean(file, number, text)
+    return document.refuse(name, "is no line of source")

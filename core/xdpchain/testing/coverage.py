@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which verdict sites of a program packets reach, for tests of programs (BPF_PROG_TEST_RUN).
+
+covered = cover("firewall.o", [packet, ...])
+assert covered.verdicts == [Action.DROP, ...]
+assert not covered.missed, covered
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdpchain.bytecode.sites import VerdictSite
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.objects.components import load_component
+from xdpchain.trial.reached import Ran, SiteTrial
+
+__all__ = ["Covered", "cover"]
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """A program's name, its sites, and what became of each packet."""
+
+    program: str
+    sites: tuple[VerdictSite, ...]
+    ran: tuple[Ran, ...]
+
+    @property
+    def verdicts(self) -> list[Action | int]:
+        """Packet by packet; an int is a code that is no action."""
+        return [Action(one.code) if one.code in ALL_ACTIONS else one.code for one in self.ran]
+
+    @property
+    def missed(self) -> tuple[VerdictSite, ...]:
+        """The sites that no packet reached."""
+        reached = {one.site for one in self.ran}
+        return tuple(site for number, site in enumerate(self.sites) if number not in reached)
+
+    def __str__(self) -> str:
+        """``xdp_firewall: reached 14 of 19 places, never: PASS firewall.bpf.c:12, ...``"""
+        count = f"{self.program}: reached {len(self.sites) - len(self.missed)} of {len(self.sites)} places"
+        where = (f"{site.word} {site.place}" for site in self.missed)
+        return f"{count}, never: {', '.join(where)}" if self.missed else count
+
+
+def cover(path: str | os.PathLike[str], packets: Sequence[bytes], *, name: str | None = None) -> Covered:
+    """Send packets through a program of an object file, one after the other: what one changes in the maps,
+    which are fresh, the next one finds. ``name`` is needed where the file has several programs.
+
+    Raises InvalidInput, NotFound, KernelRefused, PermissionDenied, Unsupported.
+    """
+    component = load_component(os.fspath(path), name=name)
+    with SiteTrial(component) as trial:
+        return Covered(component.name, trial.sites, tuple(map(trial.run, packets)))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``xdptui logs``: what programs print by bpf_printk()."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from argparse import Namespace
+
+from xdpchain.errors import NotFound, XdpChainError
+from xdpchain.model.running import Running
+from xdpchain.observe.discover import look
+from xdpchain.observe.logs import Logs, Said
+from xdptui.commands import options as values
+from xdptui.commands.ending import until_told
+from xdptui.outcome import Talk, write
+from xdptui.words.log_lines import said_document, said_text
+
+__all__ = ["run"]
+
+POLL = 0.05
+SEARCH = 1.0
+"""Seconds until it is looked at what runs by now."""
+
+
+def run(options: Namespace) -> int:
+    """Show line after line, until interrupted, until as many came as were asked for, or the time is over."""
+    count = None if options.count is None else values.amount(options.count, "count")
+    timeout = None if options.timeout is None else values.seconds(options.timeout, "timeout", 0.1)
+    talk = Talk(options.json, bool(options.verbose))
+    running = look(options.interface, options.netns)
+    if running.hook is None:
+        raise NotFound(f"nothing prints on {running.interface}", "no XDP program runs there")
+    chain = running.chain or running.shown
+    chosen = None if options.slot is None else values.slot(chain, options.slot, running.interface)
+    stop = threading.Event()
+    shown = 0
+    with Logs() as logs, until_told(stop):
+        logs.follow(running)
+        if logs.blind:
+            talk.warn(
+                "the kernel hides where programs lie (kernel.kptr_restrict): lines of all programs are shown"
+            )
+        talk.step(f"listening to what programs print on {running.interface}; ctrl-C ends it")
+        end = None if timeout is None else time.monotonic() + timeout
+        searched = time.monotonic()
+        while not stop.wait(POLL) and (end is None or time.monotonic() < end):
+            for said in logs.read():
+                if chosen is None or said.slot is None or said.slot[0] == chosen:
+                    _show(said, options.json)
+                    shown += 1
+                    if shown == count:
+                        return 0
+            if time.monotonic() - searched >= SEARCH:
+                running, searched = _again(logs, running), time.monotonic()
+        if lost := logs.lost:
+            talk.warn(f"{lost} more lines were printed, for which there was no room")
+    return 0
+
+
+def _again(logs: Logs, running: Running) -> Running:
+    where = running.interface
+    try:
+        now = look(where.name, where.netns)
+    except XdpChainError:
+        return running
+    if now.identity != running.identity:
+        logs.follow(now)
+    return now
+
+
+def _show(said: Said, as_json: bool) -> None:
+    write(json.dumps(said_document(said), separators=(",", ":")) if as_json else said_text(said))

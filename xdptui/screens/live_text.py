@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Text that is made anew every second, for as long as it is open."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from textual import on
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Button, Static
+
+from xdptui.screens.dialog import Dialog, button
+
+__all__ = ["LiveText"]
+
+
+class LiveText(Dialog[None]):
+    """A dialog of one text, which may be longer than the screen."""
+
+    DEFAULT_CSS = """
+    LiveText {
+        #box { width: 118; height: 100%; }
+        #body { height: 1fr; padding: 0; }
+        #live { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
+        VerticalScroll { scrollbar-size-vertical: 1; }
+    }
+    """
+
+    @abstractmethod
+    def text(self) -> str:
+        """What to show now."""
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Static("reading…", id="live")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Close (esc)", "close")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one(VerticalScroll)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_interval(1.0, self.refresh_text)
+        self.refresh_text()
+
+    def refresh_text(self) -> None:
+        """Show it anew."""
+        self.query_one("#live", Static).update(Content(self.text()))
+
+    @on(Button.Pressed)
+    def close(self) -> None:
+        self.finish(None)

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal's entries in words. Pure."""
+
+from __future__ import annotations
+
+from xdpchain.change.journal.entries import Kind, Moment
+
+__all__ = ["KINDS", "became", "ran"]
+
+KINDS = {
+    Kind.CHANGE: "changed",
+    Kind.UNDO: "undone",
+    Kind.CONFIRM: "confirmed",
+    Kind.ROLLBACK: "rolled back",
+    Kind.OVERTAKEN: "overtaken",
+}
+
+
+def ran(moment: Moment) -> str:
+    """What ran at one time."""
+    return "nothing" if moment.program is None else f"program {moment.program}"
+
+
+def became(before: Moment, after: Moment) -> str:
+    """What ran before and after. Rows of a program array turn, and changes are confirmed, without another
+    program.
+    """
+    if before.program == after.program:
+        return f"{ran(after)} runs on"
+    return f"{ran(before)} → {ran(after)}"

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The changes of a plan, fit to be read. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
+
+from xdpchain.change.plan import Change, ChangeKind
+
+__all__ = ["grouped"]
+
+PLACED = re.compile(r"slot (\d+), (.*)", re.DOTALL)
+"""How `plan.changes_between` words a slot that comes or goes."""
+
+
+def grouped(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """The changes, with neighbouring slots that come or go and differ in nothing but their place as one."""
+    found: list[Change] = []
+    for _, run in groupby(changes, key=_kin):
+        same = list(run)
+        places = [PLACED.fullmatch(change.text) for change in same]
+        first, last = places[0], places[-1]
+        if len(same) == 1 or first is None or last is None:
+            found += same
+            continue
+        text = f"slots {first[1]} to {last[1]}, {first[2]}"
+        found.append(replace(same[0], name=f"{len(same)} × {same[0].name}", text=text, key=""))
+    return tuple(found)
+
+
+def _kin(change: Change) -> tuple[object, ...]:
+    placed = PLACED.fullmatch(change.text)
+    if placed is None or change.kind not in (ChangeKind.ADD, ChangeKind.REMOVE):
+        return (change.key, change.kind, change.text)
+    return (change.kind, change.name, placed[2])
