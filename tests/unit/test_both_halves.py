@@ -13,13 +13,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HOST, LAB = "host: 7 passed", "lab: 3 passed"
+HOST, ALONE, LAB = "host: 7 passed", "host: 1 alone", "lab: 3 passed"
 
 
-def run(folder: Path, host: int, lab: int, *arguments: str, refuses: bool = True) -> tuple[int, list[str]]:
-    """The script, with halves that end with these codes: its own code, and the halves' lines."""
+def run(
+    folder: Path, host: int, lab: int, *arguments: str, alone: int = 1, refuses: bool = True
+) -> tuple[int, list[str]]:
+    """The script, with halves that end with these codes, and with `alone` what failed and runs once more: the
+    script's own code, and the halves' lines.
+    """
     doubles = {
-        ".venv/bin/python": f"""case $1 in -c) exit {int(refuses)};; esac
+        ".venv/bin/python": f"""case $*
+            in -c*) exit {int(refuses)};; *--last-failed*) echo "{ALONE}"; exit {alone};; esac
             sleep 0.2; echo "{HOST}"; exit {host}""",
         "tests/vm/run": f'echo collected; sleep 0.4; echo "{LAB}"; exit {lab}',
     }
@@ -32,12 +37,19 @@ def run(folder: Path, host: int, lab: int, *arguments: str, refuses: bool = True
     script = shutil.copy(ROOT / "scripts" / "test", folder / "scripts" / "test")
     environment = {key: value for key, value in os.environ.items() if key != "VENV"}
     done = subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, timeout=60)
-    return done.returncode, [line for line in done.stdout.splitlines() if line in (HOST, "collected", LAB)]
+    return done.returncode, [
+        line for line in done.stdout.splitlines() if line in (HOST, ALONE, "collected", LAB)
+    ]
 
 
-@pytest.mark.parametrize(("host", "lab", "whole"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (0, 125, 1), (5, 0, 1)])
+@pytest.mark.parametrize(("host", "lab", "whole"), [(0, 0, 0), (2, 0, 1), (0, 1, 1), (0, 125, 1), (5, 0, 1)])
 def test_either_half_fails_the_whole(tmp_path: Path, host: int, lab: int, whole: int) -> None:
     assert run(tmp_path, host, lab) == (whole, [HOST, "collected", LAB])
+
+
+@pytest.mark.parametrize("alone", [0, 1])
+def test_what_fails_beside_other_tests_has_to_pass_alone(tmp_path: Path, alone: int) -> None:
+    assert run(tmp_path, 1, 0, alone=alone) == (alone, [HOST, ALONE, "collected", LAB])
 
 
 @pytest.mark.parametrize(("host", "lab", "whole"), [(0, 5, 0), (5, 0, 0), (5, 1, 1)])
