@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import UsageError, write
 
-__all__ = ["Parser", "everywhere", "interfaces", "where"]
+__all__ = ["Parser", "everywhere", "interfaces", "slot_or_labels", "where"]
 
 
 class _Once(argparse._StoreAction):
@@ -117,3 +117,11 @@ def where(parser: argparse.ArgumentParser, what: str) -> None:
         "--where", metavar="KEY=VALUE", action="append", default=[],
         help=f"{what} with this label; more than once: with all of them",
     )  # fmt: skip
+
+
+def slot_or_labels(parser: argparse.ArgumentParser, *, several: bool = False, also: str = "") -> None:
+    """SLOT, or ``--where`` in its place (`options.Which`); ``also`` says what else SLOT may be."""
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help=f"a slot number, or the name of a component{also}"
+    )
+    where(parser, f"in place of SLOT: the {'slots' if several else 'one slot'}")
