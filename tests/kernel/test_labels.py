@@ -79,7 +79,7 @@ def test_one_slot_by_label(cli: CommandLine, playground: Playground) -> None:
         assert cli(*command, "--where", "team=core").code == 5
     for command in (*taking_one[:3], ("why", cli.interface), ("maps", cli.interface)):
         assert cli(*command[:2], "0", *command[2:], "--where", "tier=1").code == 64
-    assert "say which slot" in cli("move", cli.interface, "0").err
+    assert "SLOT, or --where" in cli("move", cli.interface, "0").err
 
     cli.ok("map", cli.interface, "protocols", "--where", "tier=1")
     (slot,) = cli.ok("why", cli.interface, "--where", "tier=1", "--interval", "0.1").json["slots"]

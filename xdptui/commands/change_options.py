@@ -69,7 +69,7 @@ def _move(parser: argparse.ArgumentParser) -> None:
 
 def _set(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
-    slot_or_labels(parser, several=True)
+    slot_or_labels(parser, several=True, default="the whole chain")
     _config(parser)
     parser.add_argument(
         "--shadow",

@@ -77,7 +77,7 @@ def _watch(parser: argparse.ArgumentParser) -> None:
 
 def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    slot_or_labels(parser, several=True, also=" (default: all)")
+    slot_or_labels(parser, several=True, default="all")
     parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
     parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
@@ -85,7 +85,7 @@ def _why(parser: argparse.ArgumentParser) -> None:
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    slot_or_labels(parser, also=" (default: all)")
+    slot_or_labels(parser, default="all")
     parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
     parser.add_argument(
@@ -167,7 +167,7 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 def _maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    slot_or_labels(parser, several=True, also=" (default: all)")
+    slot_or_labels(parser, several=True, default="all")
 
 
 def _map(parser: argparse.ArgumentParser) -> None:
