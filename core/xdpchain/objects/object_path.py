@@ -28,7 +28,7 @@ def find_object(written: str, folder: str = "") -> str:
     Raises NotFound, which names these; PermissionDenied for a file that others could have put there.
     """
     path = os.path.join(folder, written)
-    if not written or "/" in written or "\0" in written or os.path.lexists(path):
+    if not written or "/" in written or not _absent(path):
         return path
     searched = list(dict.fromkeys(_folders()))
     for place in searched:
@@ -40,6 +40,17 @@ def find_object(written: str, folder: str = "") -> str:
         f"{os.strerror(errno.ENOENT)}, neither in {folder or 'this folder'} nor in {', '.join(searched)}",
         "Check the path",
     )
+
+
+def _absent(path: str) -> bool:
+    """Whether nothing is there; of what can't be a path at all, whoever opens it says why."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def _folders() -> Iterator[str]:
