@@ -62,6 +62,43 @@ def test_selectors(cli: CommandLine, playground: Playground) -> None:
     assert labels(playground) == {"xdp_counter": {"team": "core", "tier": "1"}}
 
 
+def test_one_slot_by_label(cli: CommandLine, playground: Playground) -> None:
+    """Commands that take one slot refuse labels that none has, or several have."""
+    cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("monitor"), "--label", "team=edge",
+           "--linkage", "static")  # fmt: skip
+    cli.ok("set", cli.interface, "xdp_monitor", "--label", "tier=1")
+    taking_one = (
+        ("move", cli.interface, "0"),
+        ("replace", cli.interface, cli.sample("monitor"), "--fresh-maps"),
+        ("map", cli.interface, "protocols"),
+        ("logs", cli.interface, "--timeout", "0.1"),
+    )
+    for command in taking_one:
+        several = cli(*command, "--where", "team=edge")
+        assert (several.code, "0 xdp_firewall, 1 xdp_monitor" in several.err) == (7, True), several.err
+        assert cli(*command, "--where", "team=core").code == 5
+    for command in (*taking_one[:3], ("why", cli.interface), ("maps", cli.interface)):
+        assert cli(*command[:2], "0", *command[2:], "--where", "tier=1").code == 64
+    assert "SLOT, or --where" in cli("move", cli.interface, "0").err
+
+    cli.ok("map", cli.interface, "protocols", "--where", "tier=1")
+    (slot,) = cli.ok("why", cli.interface, "--where", "tier=1", "--interval", "0.1").json["slots"]
+    assert slot["name"] == "xdp_monitor"
+    assert cli("why", cli.interface, "--where", "tier=2").code == 5
+    (watched,) = cli.ok("watch", "--where", "tier=1", "--count", "1").json["interfaces"]
+    assert watched["name"] == playground.ifname
+    assert cli("watch", "--where", "tier=2", "--count", "1").code == 5
+    before = look_at(playground).chain
+    cli.ok("replace", cli.interface, cli.sample("monitor"), "--fresh-maps", "--where", "tier=1")
+    cli.ok("move", cli.interface, "--where", "tier=1", "0")
+    after = look_at(playground).chain
+    assert before is not None
+    assert after is not None
+    assert [slot.name for slot in after] == ["xdp_monitor", "xdp_firewall"]
+    assert after.slots[0].id != before.slots[1].id
+    assert after.slots[1].id == before.slots[0].id
+
+
 @pytest.mark.parametrize(
     "label", ["team", "=x", "te am=x", "team=a\nb", "team=\x1b[31m", "a" * 64 + "=x", "team=" + "x" * 64]
 )

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off and on in the terminal program: the key, the mark; and what the details say beside XDP."""
+"""Off and on in the terminal program: the key, the mark; labels, and maps that are kept; and what the details
+say beside XDP.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from textual.widgets import RichLog
+from textual.widgets import Input, RichLog
 
 from tests.kernel.chains import run_through, scripted_chain
-from tests.tui.driving import change, driving, look_at
+from tests.tui.driving import change, driving, look_at, run_chain
+from xdpchain.linkage.kept_maps import forget_kept, kept_maps
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.details import DetailsScreen
+from xdptui.screens.labels import LabelsDialog
+from xdptui.screens.unload import UnloadDialog
 from xdptui.view.session import State
 
 PASS_ON = ActionSet.parse("P")
@@ -42,3 +47,48 @@ async def test_a_slot_is_switched_off_and_on(playground: Playground, samples: Pa
         await driver.apply()
         await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
         assert [slot.off for slot in look_at(playground).chain or ()] == [False, False]
+
+
+async def test_labels_are_edited(playground: Playground, samples: Path) -> None:
+    change(
+        playground, lambda _: scripted_chain(samples, [PASS_ON], Linkage.STATIC).label(0, {"team": "edge"})
+    )
+    async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+        await driver.press("E")
+        await driver.until(lambda: driver.dialog(LabelsDialog))
+        field = driver.app.screen.query_one("#labels", Input)
+        assert field.value == "team=edge"
+        field.value = "team"
+        await driver.until(lambda: "is no label" in driver.text())
+        await driver.press("enter")
+        assert driver.dialog(LabelsDialog), "what is no label is no answer"
+        field.value = "tier=1 site=b/2"
+        await driver.until(lambda: "site=b/2, tier=1" in driver.label("#outcome"))
+        await driver.press("enter")
+        await driver.until(lambda: driver.session.changes == 1 and not driver.dialog())
+        await driver.apply()
+        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+    chain = look_at(playground).chain
+    assert chain is not None
+    assert chain.slots[0].labels == (("site", "b/2"), ("tier", "1"))
+
+
+async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samples: Path) -> None:
+    before = run_chain(playground, samples, "firewall", "monitor").chain
+    assert before is not None
+    maps = {ref.id for ref in before.slots[0].component.maps}
+    try:
+        async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+            await driver.press("u")
+            await driver.until(lambda: driver.dialog(UnloadDialog))
+            await driver.press("k")
+            await driver.until(lambda: "[x] keep what their maps hold" in driver.text())
+            await driver.press("u")
+            await driver.until(lambda: driver.session.keeps_maps and not driver.dialog())
+            await driver.press("p")
+            await driver.until(lambda: "pin the maps of the slots that leave" in driver.text())
+            await driver.press("a")
+            await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        assert {kept_map.map_id for kept_map in kept_maps()} >= maps
+    finally:
+        forget_kept(maps)

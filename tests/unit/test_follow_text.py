@@ -46,7 +46,7 @@ def test_a_line_and_what_changed_below() -> None:
     assert wide[0] == f"{first}  {second.strip()}"
 
 
-@pytest.mark.parametrize("one", [SHORT, LONG, ODD, packet()])
+@pytest.mark.parametrize("followed", [SHORT, LONG, ODD, packet()])
 @pytest.mark.parametrize("width", [80, 120])
 def test_everything_fits_and_nothing_steers_a_terminal(followed: Followed, width: int) -> None:
     for line in packet_text(followed, width).splitlines():

@@ -118,6 +118,7 @@ def terminal_parser() -> argparse.ArgumentParser:
     parser.add_argument("interface", metavar="IF", nargs="?", help="begin on this interface")
     parser.add_argument("--no-mouse", dest="mouse", action="store_false", help="leave the terminal its mouse")
     everywhere(parser, top=True)
+    parser.set_defaults(where=[])  # where there is no terminal, `status` runs
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
 

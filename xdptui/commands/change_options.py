@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from xdptui.commands.parsing import interfaces, where
+from xdptui.commands.parsing import interfaces, slot_or_labels, where
 
 __all__ = ["CHANGES", "confirmed"]
 
@@ -63,14 +63,13 @@ def _unload(parser: argparse.ArgumentParser) -> None:
 
 def _move(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
-    parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
+    slot_or_labels(parser)
     parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
 
 
 def _set(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
-    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
-    where(parser, "in place of SLOT: the slots")
+    slot_or_labels(parser, several=True, default="the whole chain")
     _config(parser)
     parser.add_argument(
         "--shadow",
@@ -95,7 +94,7 @@ def _set(parser: argparse.ArgumentParser) -> None:
 
 def _replace(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
-    parser.add_argument("slot", metavar="SLOT", help="a slot number, or the name of a component")
+    slot_or_labels(parser)
     parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(

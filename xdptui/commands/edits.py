@@ -176,10 +176,12 @@ def _with_id(running: Running, prog_id: int) -> int:
 
 
 def _move(given: Namespace) -> Edit:
+    which = values.Which(given.slot, given.where)
+
     def make(running: Running) -> Proposal:
         _editable(running)
         where = running.interface
-        source = values.slot(running.chain, given.slot, where)
+        source = which.single(running.chain, where)
         target = values.slot(running.chain, given.to, where)
         assert running.chain is not None
         return Proposal(running.chain.move(source, target))
@@ -201,23 +203,18 @@ def _set(given: Namespace) -> Edit:
             "say what to set",
             todo="-P PRIO, -A ACTIONS, --route, --may, --label, --shadow, --off, --on, --counters or --mode",
         )
-    if tunes and bool(given.slot) == bool(given.where):
-        why = "say which slot to set" if given.slot is None else "SLOT and --where exclude each other"
-        raise UsageError(why, todo="`xdptui set IF SLOT -P PRIO`, or `--where KEY=VALUE` in place of SLOT")
-    if not tunes and (given.slot is not None or given.where):
+    which = values.Which(given.slot, given.where) if tunes else None
+    if which is None and (given.slot is not None or given.where):
         raise UsageError("counters and the mode belong to the whole chain", todo="Leave the slot out")
 
     def make(running: Running) -> Proposal:
         _editable(running)
         chain = running.chain
-        if tunes:
+        if which is not None:
             where = running.interface
-            if given.where:
-                places = values.matching(chain, given.where, where)
-            else:
-                places = [values.slot(chain, given.slot, where)]
-            for key in [(chain or Chain()).slots[place].key for place in places]:
-                chain = chain or Chain()
+            places = which.among(chain, where)
+            assert chain is not None
+            for key in [chain.slots[place].key for place in places]:
                 chain = chain.retune(chain.position(key), priority, actions, given.shadow, given.off)
                 chain = values.routed(chain, chain.position(key), routes, where)
                 if given.may is not None:
@@ -230,11 +227,11 @@ def _set(given: Namespace) -> Edit:
             chain = replace(chain, counters=given.counters)
         return Proposal(chain, (remark,) if remark else (), mode=mode)
 
-    repeatable = (given.slot is None or not given.slot.isdecimal()) and not _numbered(routes)
-    return Edit(make, repeatable=repeatable)
+    return Edit(make, repeatable=not (which and which.numbered) and not _numbered(routes))
 
 
 def _replace(given: Namespace) -> Edit:
+    which = values.Which(given.slot, given.where)
     uses = [values.UseMap.parse(text) for text in given.use_map or ()]
     read = new_version(
         given.object,
@@ -247,7 +244,7 @@ def _replace(given: Namespace) -> Edit:
 
     def make(running: Running) -> Proposal:
         _editable(running)
-        index = values.slot(running.chain, given.slot, running.interface)
+        index = which.single(running.chain, running.interface)
         assert running.chain is not None
         old = running.chain.slots[index].component
         new, notes = read(old.name)
@@ -264,7 +261,7 @@ def _replace(given: Namespace) -> Edit:
         chain = values.shared(chain.substitute(index, new), [key], list(zip(owners, uses, strict=True)))
         return Proposal(chain, notes)
 
-    return Edit(make, repeatable=not any(text.isdecimal() for text in (given.slot, *(u.slot for u in uses))))
+    return Edit(make, repeatable=not which.numbered and not any(use.slot.isdecimal() for use in uses))
 
 
 def _relink(given: Namespace) -> Edit:

@@ -33,7 +33,9 @@ def run(options: Namespace) -> int:
     if running.hook is None:
         raise NotFound(f"nothing prints on {running.interface}", "no XDP program runs there")
     chain = running.chain or running.shown
-    chosen = None if options.slot is None else values.slot(chain, options.slot, running.interface)
+    chosen = None
+    if options.slot is not None or options.where:
+        chosen = values.Which(options.slot, options.where).single(chain, running.interface)
     stop = threading.Event()
     shown = 0
     with Logs() as logs, until_told(stop):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Sequence
 from typing import Any
 
 from xdpchain.maps import (
@@ -41,28 +42,28 @@ def run(options: Namespace) -> int:
     running = look(options.interface, options.netns)
     if options.command == "maps":
         return _list(options, running)
-    with open_map(running, _slot(running, options.slot), options.name) as table:
+    with open_map(running, _slot(running, values.Which(options.slot, options.where)), options.name) as table:
         if options.set is not None or options.delete is not None:
             return _write(options, table)
         return _show(options, table)
 
 
-def _slot(running: Running, text: str | None) -> int | None:
+def _slot(running: Running, which: values.Which) -> int | None:
     chain = running.chain or running.shown
-    if chain is None or not chain.slots:
+    if (chain is None or not chain.slots) and not which.labels:
         return None
-    if text is None or text == NO_CHAIN:
+    if which.slot == NO_CHAIN:
         raise UsageError("say which slot", todo="`xdptui maps IF` lists them")
-    return values.slot(chain, text, running.interface)
+    return which.single(chain, running.interface)
 
 
 def _list(options: Namespace, running: Running) -> int:
     chain = running.chain or running.shown
     found: list[tuple[int | None, str, tuple[MapSummary, ...]]] = []
+    wanted: Sequence[int] = range(len(chain or ()))
+    if options.where or (options.slot is not None and wanted):
+        wanted = values.Which(options.slot, options.where).among(chain, running.interface)
     if chain is not None and chain.slots:
-        wanted = range(len(chain)) if options.slot is None else [_slot(running, options.slot) or 0]
-        if options.where:
-            wanted = [i for i in values.matching(chain, options.where, running.interface) if i in wanted]
         found += [(i, chain.slots[i].name, maps_of(running, i)) for i in wanted]
     else:
         found.append((None, running.hook.name if running.hook else "", maps_of(running)))

@@ -12,10 +12,12 @@ from xdpchain.model.chain import Chain, WantedMode
 from xdpchain.model.labels import has_labels, labels_text, parse_labels
 from xdpchain.model.policy import Policy, parse_policy
 from xdpchain.model.runconfig import MAX_PRIORITY, RunConfig
+from xdpchain.model.running import Running
 from xdptui.outcome import UsageError
 
 __all__ = [
     "UseMap",
+    "Which",
     "actions",
     "amount",
     "map_entries",
@@ -27,9 +29,9 @@ __all__ = [
     "priority",
     "routed",
     "seconds",
-    "selector",
     "shared",
     "slot",
+    "with_labels",
 ]
 
 UNSPECIFIED = "unspecified"
@@ -180,7 +182,7 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
 
 def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[int]:
     """The slots that have all of these labels. Raises InvalidInput, NotFound."""
-    wanted = selector(given)
+    wanted = _selector(given)
     found = [i for i, one in enumerate(chain or ()) if has_labels(one.labels, wanted)]
     if not found:
         listed = "; ".join(f"{one.name}: {labels_text(one.labels) or 'none'}" for one in chain or ())
@@ -189,7 +191,54 @@ def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[i
     return found
 
 
-def selector(given: Sequence[str]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class Which:
+    """What names slots: SLOT, or ``--where`` in its place. Raises UsageError for both, and for neither."""
+
+    slot: str | None
+    labels: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if (self.slot is None) != (not self.labels):
+            return
+        why = "say which slot" if self.slot is None else "SLOT and --where exclude each other"
+        raise UsageError(why, todo="Give a slot's number or name, or `--where KEY=VALUE` in its place")
+
+    @property
+    def numbered(self) -> bool:
+        """Whether it means another slot once others have moved."""
+        return self.slot is not None and self.slot.isdecimal()
+
+    def among(self, chain: Chain | None, where: object) -> list[int]:
+        """The indices of the slots, one at least. Raises NotFound, InvalidInput."""
+        return matching(chain, self.labels, where) if self.slot is None else [slot(chain, self.slot, where)]
+
+    def single(self, chain: Chain | None, where: object) -> int:
+        """The index of the one slot. Raises NotFound, and InvalidInput where several have the labels."""
+        found = self.among(chain, where)
+        if len(found) > 1:
+            listed = ", ".join(
+                f"{index} {slot.name}" for index, slot in enumerate(chain or ()) if index in found
+            )
+            raise InvalidInput(
+                f"{labels_text(tuple(_selector(self.labels).items()))} names {len(found)} slots of {where}",
+                f"they are {listed}; this takes one",
+                "Give another label, too, or the slot's number",
+            )
+        return found[0]
+
+
+def with_labels(runnings: Sequence[Running], given: Sequence[str]) -> tuple[Running, ...]:
+    """The interfaces that have a slot with all of these labels. Raises InvalidInput."""
+    wanted = _selector(given)
+    return tuple(
+        running
+        for running in runnings
+        if not wanted or any(has_labels(slot.labels, wanted) for slot in running.chain or running.shown or ())
+    )
+
+
+def _selector(given: Sequence[str]) -> dict[str, str]:
     """``--where``: labels that a slot must have. Raises InvalidInput."""
     wanted = parse_labels(given)
     for key, value in wanted.items():

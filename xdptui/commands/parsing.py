@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from xdpchain.netns_spelling import netns_spelling
 from xdptui.outcome import UsageError, write
 
-__all__ = ["Parser", "everywhere", "interfaces", "where"]
+__all__ = ["Parser", "everywhere", "interfaces", "slot_or_labels", "where"]
 
 
 class _Once(argparse._StoreAction):
@@ -60,9 +60,12 @@ class Parser(argparse.ArgumentParser):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:
-            return self.parse_known_intermixed_args(args, namespace)
+            found, rest = self.parse_known_intermixed_args(args, namespace)
         finally:
             self._mixing = False
+        if self.get_default("needs_slot") and found.slot is None and not found.where:
+            self.error("the following arguments are required: SLOT, or --where")
+        return found, rest
 
 
 class _Version(argparse.Action):
@@ -117,3 +120,17 @@ def where(parser: argparse.ArgumentParser, what: str) -> None:
         "--where", metavar="KEY=VALUE", action="append", default=[],
         help=f"{what} with this label; more than once: with all of them",
     )  # fmt: skip
+
+
+def slot_or_labels(
+    parser: argparse.ArgumentParser, *, several: bool = False, default: str = "", also: str = ""
+) -> None:
+    """SLOT, or ``--where`` in its place (`options.Which`). ``default``: what a command without either is for;
+    ``also``: what else SLOT may be.
+    """
+    also = f" (default: {default})" if default else also
+    parser.add_argument(
+        "slot", metavar="SLOT", nargs="?", help=f"a slot number, or the name of a component{also}"
+    )
+    where(parser, f"in place of SLOT: the {'slots' if several else 'one slot'}")
+    parser.set_defaults(needs_slot=not default)

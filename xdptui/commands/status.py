@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from xdpchain.linkage.kept_maps import LONGEST, KeptMap, kept_maps
-from xdpchain.model.labels import has_labels
 from xdpchain.observe.behind import programs_behind
 from xdpchain.observe.beside import beside
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import unseen
-from xdptui.commands.options import selector
+from xdptui.commands.options import with_labels
 from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.status_table import status_table
@@ -32,13 +31,7 @@ def run(options: Namespace) -> int:
         found = survey(options.netns)
     else:
         found = (look(options.interface, options.netns),)
-    if options.where:
-        wanted = selector(options.where)
-        found = tuple(
-            running
-            for running in found
-            if any(has_labels(slot.labels, wanted) for slot in running.chain or running.shown or ())
-        )
+    found = with_labels(found, options.where)
     entries = [(running, totals(running)) for running in found]
     behind = {running.interface.ifindex: programs_behind(running) for running in found}
     kept, hidden = kept_maps(), unseen()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from xdptui.commands.parsing import interfaces, where
+from xdptui.commands.parsing import interfaces, slot_or_labels, where
 
 __all__ = ["VIEWS"]
 
@@ -70,13 +70,14 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
+    where(parser, "interfaces that have a slot")
     parser.add_argument("--per-cpu", action="store_true", help="also what each CPU's packets became")
     _readings(parser)
 
 
 def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument("slot", metavar="SLOT", nargs="?", help="a slot number, or the name of a component")
+    slot_or_labels(parser, several=True, default="all")
     parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
     parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
     _readings(parser)
@@ -84,9 +85,7 @@ def _why(parser: argparse.ArgumentParser) -> None:
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument(
-        "slot", metavar="SLOT", nargs="?", help="one slot's: its number or name (default: all)"
-    )
+    slot_or_labels(parser, default="all")
     parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
     parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
     parser.add_argument(
@@ -168,15 +167,12 @@ def _export(parser: argparse.ArgumentParser) -> None:
 
 def _maps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument("slot", metavar="SLOT", nargs="?", help="one slot's (default: all)")
-    where(parser, "those of slots")
+    slot_or_labels(parser, several=True, default="all")
 
 
 def _map(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument(
-        "slot", metavar="SLOT", help="a slot number, or the name of a component; - : no chain"
-    )
+    slot_or_labels(parser, also="; - : no chain")
     parser.add_argument("name", metavar="NAME", help="the map's name, or its id")
     parser.add_argument("--filter", metavar="TEXT", help="only entries with these words in key or value")
     parser.add_argument("--most", metavar="N", help="show so many entries at most (default 1000)")

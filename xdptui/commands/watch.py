@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
+from xdpchain.errors import NotFound
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look, survey
 from xdpchain.observe.events import Watch
@@ -41,6 +42,11 @@ def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]
     """What runs, each time that a reading is due. Looked at anew only when something may have changed."""
     with Watch(options.netns) as watch:
         found = _found(options)
+        if options.where and not found:
+            raise NotFound(
+                f"nothing to watch has a slot with {', '.join(options.where)}",
+                todo="`xdptui status --json` lists the labels of all slots",
+            )
         due = time.monotonic()
         while True:
             yield found
@@ -54,8 +60,10 @@ def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]
 
 def _found(options: Namespace) -> tuple[Running, ...]:
     if options.interface is not None:
-        return (look(options.interface, options.netns),)
-    return tuple(running for running in survey(options.netns) if running.hooks)
+        found: tuple[Running, ...] = (look(options.interface, options.netns),)
+    else:
+        found = tuple(running for running in survey(options.netns) if running.hooks)
+    return values.with_labels(found, options.where)
 
 
 def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool) -> str:
@@ -73,4 +81,4 @@ def _table(runnings: Sequence[Running], meter: Meter, *, cpus: bool) -> str:
         index = running.interface.ifindex
         parts.append(reading_table(running, meter.read(index), meter.why(index)))
         parts += cpu_rows(meter.cpus(index)) if cpus else ()
-    return "\n".join(parts) or "no XDP program runs on any interface"
+    return "\n".join(parts) or "no XDP program runs on an interface to watch"

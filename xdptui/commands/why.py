@@ -13,6 +13,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
+from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, due, screen_for
 from xdptui.render.why_text import Row, reasons_table, why_document
 from xdptui.words.rates import Trends
@@ -29,14 +30,14 @@ def run(options: Namespace) -> int:
     screen = screen_for(options) if options.watch else Lines()
     with closing(Meter()) as meter:
         running = look(options.interface, options.netns)
-        slots = _chosen(running, options.slot)
+        slots = _chosen(running, options)
         trends: Trends[Row] | None = Trends() if options.watch else None
         meter.sync((running,), open_missing((running,), meter.known))
         meter.read(running.interface.ifindex)
         for _ in due(options):
             now = look(options.interface, options.netns)
             if now.identity != running.identity:
-                running, slots = now, _chosen(now, options.slot)
+                running, slots = now, _chosen(now, options)
                 meter.sync((running,), open_missing((running,), meter.known))
             index = running.interface.ifindex
             reading, why = meter.read(index), meter.why(index)
@@ -48,9 +49,13 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _chosen(running: Running, slot: str | None) -> tuple[SlotReasons, ...]:
-    """The sites of all slots, or of the one with this number or name. Raises NotFound."""
-    found = reasons_of(running)
+def _chosen(running: Running, options: Namespace) -> tuple[SlotReasons, ...]:
+    """The sites of all slots, or of those that are named. Raises UsageError, NotFound, InvalidInput."""
+    found, slot = reasons_of(running), options.slot
+    if options.where:
+        which = values.Which(slot, options.where)
+        wanted = which.among(running.chain or running.shown, running.interface)
+        return tuple(reasons for reasons in found if reasons.index in wanted)
     if slot is None:
         return found
     chosen = tuple(reasons for reasons in found if slot in (str(reasons.index), reasons.name))

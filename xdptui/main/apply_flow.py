@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from xdpchain.change.plan import Change, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
-from xdpchain.model.chain import Chain, Mode, WantedMode
+from xdpchain.model.chain import Mode, WantedMode
 from xdpchain.model.naming import some
 from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
@@ -48,7 +48,10 @@ class ApplyFlow(Controller):
         from xdpchain.change.kernel_warnings import with_kernel_warnings
 
         try:
-            return with_kernel_warnings(_planned(edit.base, edit.candidate))
+            # A candidate's mode is what the operator asked for, also where the chain runs in another one.
+            mode = WantedMode(edit.candidate.mode.value)
+            keep_maps = self.session.keeps_maps
+            return with_kernel_warnings(make_plan(edit.base, edit.candidate, mode=mode, keep_maps=keep_maps))
         except XdpChainError as error:
             self._desk.fail(error, "This candidate can't be applied")
             return None
@@ -207,11 +210,6 @@ class ApplyFlow(Controller):
         if not await self._desk.ask(dialog):
             return
         self._desk.put(self.session.dropped())
-
-
-def _planned(base: Running, candidate: Chain) -> Plan:
-    """A candidate's mode is what the operator asked for, also where the chain runs in another one."""
-    return make_plan(base, candidate, mode=WantedMode(candidate.mode.value))
 
 
 def _theirs(session: Session) -> tuple[Change, ...]:

@@ -34,6 +34,7 @@ class EditFlow(Controller):
             "shadow": self.shadow,
             "off": self.off,
             "priority": self.priority,
+            "labels": self.labels,
             "counters": self.counters,
             "relink": self.relink,
         }
@@ -154,6 +155,20 @@ class EditFlow(Controller):
         self.edit(lambda chain: chain.retune(chain.position(key), priority=value))
         if self._desk.still_has(key):
             self._desk.put(self.session.at_slot(self.session.chain.position(key)))
+
+    # Labels
+
+    def labels(self) -> None:
+        if self._desk.needs_slot() and self._desk.editable():
+            self._desk.begin(self._labels_flow())
+
+    async def _labels_flow(self) -> None:
+        slot = self.session.chain.slots[self.session.slot]
+        from xdptui.screens.labels import LabelsDialog
+
+        change = await self._desk.ask(LabelsDialog(slot))
+        if change and self._desk.still_has(slot.key):
+            self.edit(lambda chain: chain.label(chain.position(slot.key), change))
 
     # Counters
 

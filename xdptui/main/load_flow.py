@@ -114,12 +114,15 @@ class LoadFlow(Controller):
         chain = self.session.chain
         from xdptui.screens.unload import UnloadDialog
 
-        dialog = UnloadDialog(chain, self.session.slot, running.interface.name)
-        chosen = await self._desk.ask(dialog)
-        if not chosen or not self._desk.still_at(running.interface.ifindex):
+        dialog = UnloadDialog(
+            chain, self.session.slot, running.interface.name, keep_maps=self.session.keeps_maps
+        )
+        answer = await self._desk.ask(dialog)
+        if answer is None or not self._desk.still_at(running.interface.ifindex):
             return
-        keys = {chain.slots[i].key for i in chosen}
+        keys = {chain.slots[i].key for i in answer.slots}
         self._edit.edit(lambda now: now.remove([i for i, slot in enumerate(now) if slot.key in keys]))
+        self._desk.put(self.session.keeping_maps(answer.keep_maps))
 
 
 def _with_mode(chain: Chain, choice: Choice) -> Chain:

@@ -59,15 +59,18 @@ def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
     if not plan.candidate.slots:
         text = (
             f"{where} will run no XDP program any more.",
-            f"Removed: {names}. {_whose(gone)} maps and what is in them go too.",
+            f"Removed: {names}. {_maps(plan, gone)}.",
         )
         return text, "Remove all", where
     text = (
         f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
-        f"Removed: {names}. {_whose(gone)} maps and what is in them go too; the rest runs on.",
+        f"Removed: {names}. {_maps(plan, gone)}; the rest runs on.",
     )
     return text, "Apply", ""
 
 
-def _whose(gone: list[str]) -> str:
-    return "Its" if len(gone) == 1 else "Their"
+def _maps(plan: Plan, gone: list[str]) -> str:
+    whose = "Its" if len(gone) == 1 else "Their"
+    if plan.keep_maps:
+        return f"{whose} maps and what is in them are kept for a week at most"
+    return f"{whose} maps and what is in them go too"

@@ -42,6 +42,7 @@ WORDS = {
     "freeze": "freeze, or go on",
     "globals": "global variables",
     "invert": "sort the other way round",
+    "keep_maps": "keep what their maps hold, or not",
     "keys": "these keys",
     "log": "the verifier's log",
     "new": "add an entry",

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from textual import on
 from textual.app import ComposeResult
@@ -15,28 +15,38 @@ from xdpchain.model.chain import Chain
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.widgets.slot_choice import SlotChoice
 
-__all__ = ["UnloadDialog"]
+__all__ = ["Leaving", "UnloadDialog"]
 
 
-class UnloadDialog(Dialog[tuple[int, ...] | None]):
-    """Answers with the indices of the slots to remove, or None."""
+class Leaving(NamedTuple):
+    """The indices of the slots to remove, and whether their maps are kept for a while."""
+
+    slots: tuple[int, ...]
+    keep_maps: bool
+
+
+class UnloadDialog(Dialog[Leaving | None]):
+    """Answers with what is to leave, or None."""
 
     DEFAULT_CSS = "UnloadDialog #slots { margin: 1 0; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "all", show=False),
+        Binding("k", "keep_maps", show=False),
         Binding("u", "remove", show=False),
     ]
 
-    def __init__(self, chain: Chain, index: int, interface: str) -> None:
+    def __init__(self, chain: Chain, index: int, interface: str, *, keep_maps: bool = False) -> None:
         super().__init__(classes="-danger")
         self.heading = f"Unload from {interface}"
         self._chain, self._index = chain, index
+        self._keep_maps = keep_maps
 
     def body(self) -> ComposeResult:
         yield paragraph(
             "space marks, a marks all or none. Nothing happens to the interface before you apply."
         )
         yield SlotChoice(self._chain, [self._index], id="slots")
+        yield button(self._kept_words(), "maps")
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:
@@ -49,6 +59,15 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
     def on_mount(self) -> None:
         super().on_mount()
         self.preview()
+
+    def _kept_words(self) -> str:
+        sign = "x" if self._keep_maps else " "
+        return f"\\[{sign}] keep what their maps hold for a week: undo finds it again (k)"
+
+    @on(Button.Pressed, "#maps")
+    def action_keep_maps(self) -> None:
+        self._keep_maps = not self._keep_maps
+        self.query_one("#maps", Button).label = self._kept_words()
 
     def action_all(self) -> None:
         self.query_one(SlotChoice).mark_all_or_none()
@@ -68,7 +87,7 @@ class UnloadDialog(Dialog[tuple[int, ...] | None]):
 
     def action_remove(self) -> None:
         if chosen := self.query_one(SlotChoice).marked:
-            self.finish(chosen)
+            self.finish(Leaving(chosen, self._keep_maps))
 
     @on(Button.Pressed, "#keep")
     def kept(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain, Slot
+from xdpchain.model.labels import labels_change
 from xdpchain.model.routes import route_name
 
 __all__ = ["rebase"]
@@ -38,6 +39,11 @@ def rebase(base: Chain, candidate: Chain, now: Chain) -> tuple[Chain, tuple[str,
                 lost.append(f"{slot.name} is no longer in the chain")
         else:
             chain = _carry(chain, was, slot)
+            try:
+                change = labels_change(was.labels, slot.labels)
+                chain = chain.label(chain.position(slot.key), change)
+            except InvalidInput as error:
+                lost.append(f"the labels of {slot.name}: {error.what}")
     for slot in candidate:
         chain, gone = _routes(chain, before.get(slot.key), slot)
         lost += gone

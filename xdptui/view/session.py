@@ -73,10 +73,13 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Edit:
-    """A candidate under work: what it was made from, and its versions."""
+    """A candidate under work: what it was made from, and its versions. ``keep_maps``: those of slots that
+    leave are kept for a while.
+    """
 
     base: Running
     history: History[Chain]
+    keep_maps: bool = False
 
     @property
     def candidate(self) -> Chain:
@@ -157,6 +160,11 @@ class Session:
     def removed(self) -> tuple[Slot, ...]:
         """Slots that run and that the candidate drops."""
         return removed(self.base, self.chain) if self.edit else ()
+
+    @property
+    def keeps_maps(self) -> bool:
+        """Whether the candidate drops slots, and the maps of these are to be kept for a while."""
+        return bool(self.removed) and self.edit is not None and self.edit.keep_maps
 
     @property
     def current(self) -> Slot | None:
@@ -284,6 +292,10 @@ class Session:
         session = self._with_edit(replace(edit, history=edit.history.push(chain)))
         return session.at_slot(self.slot if slot is None else slot)
 
+    def keeping_maps(self, keep: bool) -> Session:
+        """Of the slots that the candidate drops."""
+        return self if self.edit is None else self._with_edit(replace(self.edit, keep_maps=keep))
+
     def undone(self) -> Session:
         if self.edit is None:
             return self
@@ -306,7 +318,7 @@ class Session:
         now = running.chain or replace(edit.candidate, slots=())
         was = edit.base.chain or replace(edit.candidate, slots=())
         chain, lost = rebase(was, edit.candidate, now)
-        return self._with_edit(Edit(running, History(now).push(chain)))._clamped(), lost
+        return self._with_edit(replace(edit, base=running, history=History(now).push(chain)))._clamped(), lost
 
     def applied(self, running: Running) -> Session:
         """What runs after an apply; its candidate is done."""

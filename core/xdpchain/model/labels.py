@@ -12,7 +12,16 @@ from collections.abc import Iterable, Mapping
 
 from xdpchain.errors import InvalidInput
 
-__all__ = ["MOST", "Labels", "changed_labels", "checked_labels", "has_labels", "labels_text", "parse_labels"]
+__all__ = [
+    "MOST",
+    "Labels",
+    "changed_labels",
+    "checked_labels",
+    "has_labels",
+    "labels_change",
+    "labels_text",
+    "parse_labels",
+]
 
 Labels = tuple[tuple[str, str], ...]
 """Sorted by key, each key once."""
@@ -61,6 +70,12 @@ def changed_labels(labels: Labels, given: Mapping[str, str]) -> Labels:
     """With these set, and those gone whose value is empty. Raises InvalidInput for too many."""
     after = {**dict(labels), **given}
     return checked_labels({key: value for key, value in after.items() if value})
+
+
+def labels_change(before: Labels, after: Labels) -> dict[str, str]:
+    """What makes ``after`` of ``before`` when it is given to `changed_labels`."""
+    gone = {key: "" for key, _ in before if key not in dict(after)}
+    return gone | {key: value for key, value in after if (key, value) not in before}
 
 
 def has_labels(labels: Labels, wanted: Mapping[str, str]) -> bool:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The labels of a slot, on one line."""
+
+from __future__ import annotations
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from xdpchain.errors import InvalidInput
+from xdpchain.model.chain import Slot
+from xdpchain.model.labels import changed_labels, labels_change, labels_text, parse_labels
+from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.words.advice import told
+
+__all__ = ["LabelsDialog"]
+
+
+class LabelsDialog(Dialog[dict[str, str] | None]):
+    """Answers with what `Chain.label` is to be given, or None."""
+
+    DEFAULT_CSS = "LabelsDialog Input { margin: 1 0; }"
+
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self._before = slot.labels
+        self.heading = f"Labels of {slot.name}"
+
+    def body(self) -> ComposeResult:
+        yield paragraph("KEY=VALUE, with commas or spaces between. What is not on the line goes.")
+        yield Input(labels_text(self._before), placeholder="team=edge, tier=1", id="labels")
+        yield paragraph("", id="outcome")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel (esc)", "cancel")
+        yield button("Set (ctrl+s)", "set", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#labels")
+
+    def _change(self) -> dict[str, str]:
+        """Raises InvalidInput."""
+        words = self.query_one("#labels", Input).value.replace(",", " ").split()
+        return labels_change(self._before, changed_labels((), parse_labels(words)))
+
+    @on(Input.Changed, "#labels")
+    def preview(self) -> None:
+        try:
+            change = self._change()
+        except InvalidInput as error:
+            text, fits = told(error, keys=True), False
+        else:
+            after = labels_text(changed_labels(self._before, change)) or "none"
+            text, fits = f"Its labels: {after}." if change else "They stay as they are.", bool(change)
+        self.query_one("#outcome", Static).update(text)
+        self.query_one("#set", Button).disabled = not fits
+
+    @on(Input.Submitted, "#labels")
+    def entered(self) -> None:
+        self.query_one("#set", Button).press()
+
+    @on(Button.Pressed, "#set")
+    def accept(self) -> None:
+        self.finish(self._change())
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.finish(None)
