@@ -110,13 +110,12 @@ def _environment(tools: str | None) -> dict[str, str]:
     return {**environment, **(xdp_tools.fetch(tools).environment if tools else {})}
 
 
-def _run_one(
-    guest: Guest, python: Path, folder: Path, files: int, arguments: Sequence[str]
-) -> tuple[bool, str]:
-    """Runs the tests in one guest, of several `files` one on each processor; what fails there runs once more
-    alone, in a fresh guest. Returns whether all went well, and the summary.
+def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str]) -> tuple[bool, str]:
+    """Runs the tests in one guest, and what failed once more in a fresh one. Returns whether all went well in
+    the end, and the summary.
+
+    One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go away.
     """
-    side_by_side = ("-n", str(guest.processors), "--dist", "loadfile") if files > 1 else ()
     results = folder / "junit.xml"
     color = "yes" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "no"
     own = [
@@ -131,14 +130,14 @@ def _run_one(
         tally = None if outcome.exit_code == _PYTEST_NO_TESTS else report.read(results)
         return outcome.exit_code, tally, times
 
-    code, tally, times = run_them(*side_by_side)
+    code, tally, times = run_them()
     if tally is None:
         return False, f"no tests, {times}"
     summary = f"{tally}, {times}"
-    if side_by_side and code == _PYTEST_FAILURES and tally.ran > 0:
-        print("== what failed beside other tests, alone", flush=True)
-        code, alone, times = run_them("--last-failed", "--last-failed-no-failures=none")
-        summary += f"; of these, alone: {alone or 'no tests'}, {times}"
+    if code == _PYTEST_FAILURES and tally.ran > 0:
+        print("== what failed, once more", flush=True)
+        code, again, times = run_them("--last-failed", "--last-failed-no-failures=none")
+        summary += f"; once more: {again or 'no tests'}, {times}"
     good = code == 0 and tally.ran > 0
     why = "" if good else f"pytest ended with {code}: " if code else "no test ran: "
     return good, f"{why}{summary}"
@@ -197,9 +196,7 @@ def run(arguments: list[str]) -> int:
             )
             print(f"== {selection.tests} tests under {guest.kernel.release}", flush=True)
             with locked(folder, f"it tests under kernel {name}"):
-                good, summary = _run_one(
-                    guest, python, folder, len(selection.files), selection.arguments(extra)
-                )
+                good, summary = _run_one(guest, python, folder, selection.arguments(extra))
             name = f"{name} ({guest.kernel.release})"
         except (LabError, OSError) as error:
             print(f"kernel lab: {error}", file=sys.stderr, flush=True)
