@@ -66,6 +66,7 @@ async def test_a_change_waits_and_is_taken_back(guarded: Playground, samples: Pa
     async with driving(guarded.netns, guarded.ifname) as driver:
         await swapped(driver)
         await driver.press("B")
+        await driver.until(lambda: said(driver, "the change was rolled back (by "))
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
         await driver.until(lambda: [s.name for s in driver.session.chain] == names(before))
     assert look_at(guarded).hook == before.hook
@@ -79,7 +80,8 @@ async def test_quitting_asks_what_becomes_of_a_change_that_waits(
         await swapped(driver)
         await driver.press("q")
         await driver.until(lambda: driver.dialog(WaitingDialog))
-        assert "a change waits (00:" in driver.text()
+        await driver.until(lambda: "a change waits (00:" in driver.text())
+        assert "C keep it, B take it back, q leave it to roll back." in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
         await driver.press("q")
@@ -111,7 +113,7 @@ async def test_that_changes_wait_shows_before_there_is_one_and_in_the_plan(
         assert driver.session.changes == 0
         await driver.press("J", "p")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "Rolls back unless confirmed (C) within 60 s." in driver.text()
+        await driver.until(lambda: "Rolls back unless confirmed (C) within 60 s." in driver.text())
         await driver.press("escape", "w")
         await driver.until(lambda: "WAIT 60 s" not in driver.lines("banner")[0])
 
@@ -125,7 +127,7 @@ async def test_unconfirmed_it_goes_back_and_that_is_said(
         await driver.press("J", "w")
         await driver.apply()
         await driver.until(lambda: driver.session.running and driver.session.running.armed)
-        await driver.until(lambda: said(driver, "the change was rolled back"))
+        await driver.until(lambda: said(driver, "the change was rolled back (nobody confirmed within 2 s)"))
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
     assert look_at(guarded).hook == before.hook
 

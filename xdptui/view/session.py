@@ -235,9 +235,7 @@ class Session:
         """Interfaces that run a change which waits to be confirmed."""
         if self.replaying:
             return ()
-        return tuple(
-            r for r in self.runnings if r.armed is not None and r.armed.state is not Armed.SETTLING
-        )
+        return tuple(r for r in self.runnings if r.armed is not None and r.armed.state is not Armed.SETTLING)
 
     @property
     def visible(self) -> tuple[Running, ...]:
