@@ -114,7 +114,7 @@ def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str])
     """Runs the tests in one guest, and what failed once more in a fresh one. Returns whether all went well in
     the end, and the summary.
 
-    One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go away.
+    One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go.
     """
     results = folder / "junit.xml"
     color = "yes" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "no"
