@@ -165,7 +165,7 @@ def _trended(width: int | None) -> bool:
 
 def _heading(trends: bool, width: int | None) -> str:
     trend = " " * (TREND + 1) if trends and _trended(width) else ""
-    return f"{'':8} {'now':>7}{trend}   since counting began"
+    return f"{'':8} {'now':>7}{trend}  since counting began"
 
 
 def _reason_lines(row: Reason, leads: str, past: Sequence[float] | None, width: int | None) -> list[str]:

@@ -45,6 +45,7 @@ class WhyScreen(LiveText):
         self._target, self._slot_key, self._reading = running, slot_key, reading
         self._slots: tuple[SlotReasons, ...] | None = None
         self._trends: Trends[Row] = Trends()
+        self._scrolled = 0.0
         self.heading = f"Why: which lines decided on {running.interface.name}"
 
     def on_mount(self) -> None:
@@ -57,11 +58,21 @@ class WhyScreen(LiveText):
     def on_why_screen_read(self, event: Read) -> None:
         self._slots = event.slots
         self.refresh_text()
-        view, shown = self.query_one(VerticalScroll), self.query_one("#live", Static)
-        lines = str(shown.render()).split("\n")
+
+    def refresh_text(self) -> None:
+        super().refresh_text()
+        self.call_after_refresh(self._scroll_to_slot)
+
+    def _scroll_to_slot(self) -> None:
+        """To the marked slot, unless somebody scrolled. Where it is in sight the top stays: what the chain
+        drops.
+        """
+        view = self.query_one("#view", VerticalScroll)
+        lines = str(self.query_one("#live", Static).render()).split("\n")
         place = next((n for n, line in enumerate(lines) if line.startswith(MARK)), 0)
-        if place >= view.size.height:  # else the top stays in sight: what the chain drops
-            self.call_after_refresh(view.scroll_to, y=place, animate=False)
+        if view.scroll_y == self._scrolled and place >= view.size.height:
+            view.scroll_to(y=place, animate=False, immediate=True)
+            self._scrolled = view.scroll_y
 
     def text(self) -> str:
         if self._slots is None:
