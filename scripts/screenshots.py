@@ -143,6 +143,18 @@ async def help_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 0.5)
 
 
+async def linkage_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("L")
+    await count(pilot, 1)
+
+
+async def save_scene(pilot: Pilot[None]) -> None:
+    await count(pilot, 3)
+    await pilot.press("ctrl+s")
+    await count(pilot, 1)
+
+
 async def history_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 2)
     await pilot.press("h")
@@ -270,6 +282,8 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "load": ((100, 30), load_scene),
     "details": ((100, 34), details_scene),
     "help": ((140, 48), help_scene),
+    "linkage": ((100, 24), linkage_scene),
+    "save": ((100, 24), save_scene),
     "history": ((100, 24), history_scene),
     "maps": ((100, 24), maps_scene),
     "globals": ((100, 20), globals_scene),
@@ -321,7 +335,9 @@ def main() -> int:
     subprocess.run(["mount", "--bind", str(HERE), str(ELSEWHERE)], check=True)
     os.environ.pop("NO_COLOR", None)
     os.environ["COLORTERM"] = "truecolor"
+    options.into = options.into.absolute()
     options.into.mkdir(exist_ok=True)
+    os.chdir(ELSEWHERE)
     stop = threading.Event()
     default, why = default_linkage()
     freplace = default is Linkage.FREPLACE

@@ -22,20 +22,24 @@ from textual.screen import Screen
 
 from xdptui.charset import AsciiFilter, wants_ascii
 from xdptui.key_queue import KeyQueue
+from xdptui.main.confirm_flow import countdown
 from xdptui.main.screen import MainScreen
 from xdptui.outcome import DEBUG, debugging
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.palette import Palette
+from xdptui.screens.waiting import WaitingDialog
 from xdptui.settings import CHOICES, Settings, load_settings, save_settings, settings_path
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from xdptui.view.keys import KEYS
+from xdptui.words.printable import printable
 
 if TYPE_CHECKING:
     from textual.notifications import SeverityLevel
 
+    from xdpchain.model.running import Running
     from xdptui.workers.replay import Replay
 
-__all__ = ["XdpTui", "run"]
+__all__ = ["XdpTui", "run", "tell_waiting"]
 
 ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 ENDING_SECONDS = 15.0
@@ -76,6 +80,8 @@ class XdpTui(App[None]):
         if environ.get("SSH_CONNECTION"):
             self.animation_level = "none"
         self._last_resort: threading.Timer | None = None
+        self.left_waiting: tuple[Running, ...] = ()
+        """Interfaces whose changes still wait to be confirmed, although the program ends."""
         self.main = MainScreen(netns, interface, replay, self.settings, copies=self)
 
     async def on_event(self, event: events.Event) -> None:
@@ -182,7 +188,7 @@ class XdpTui(App[None]):
             self.notify(path, title="Saved the screen", timeout=5)
 
     async def action_quit(self) -> None:
-        """Quit; asks first if a candidate would be lost."""
+        """Quit; asks first if a candidate would be lost, or a change waits to be confirmed."""
         self.main.desk.begin(self._quit_flow())
 
     def on_mount(self) -> None:
@@ -194,6 +200,7 @@ class XdpTui(App[None]):
 
     def _told_to_end(self, code: int) -> None:
         """Exit; without ceremony where that takes too long: the terminal may be gone, and take no text."""
+        self.left_waiting = self.main.session.waiting
         self.exit(None, code)
         if self._last_resort is None:
             self._last_resort = threading.Timer(ENDING_SECONDS, os._exit, (code,))
@@ -221,7 +228,22 @@ class XdpTui(App[None]):
             )
             if not await self.push_screen_wait(Confirm("Quit", text, "Quit", "Stay")):
                 return
+        if self.main.session.waiting:
+            answer = await self.push_screen_wait(WaitingDialog(self._what_waits))
+            if answer is None:
+                return
+            if answer == "leave":
+                self.left_waiting = self.main.session.waiting
+            elif not await self.main.confirm.settle_all(keep=answer == "keep"):
+                return
         self.exit()
+
+    def _what_waits(self) -> tuple[str, ...]:
+        return tuple(
+            f"{running.interface.name}: a change waits ({armed.left})."
+            for running in self.main.session.waiting
+            if (armed := countdown(running)) is not None
+        )
 
     def _fatal_error(self) -> None:
         # Never a traceback over the operator's terminal: run() says what happened, and how to see more.
@@ -257,6 +279,7 @@ def run(
         app.call_later(app.notify, text, title="A setting is not used", severity="warning", timeout=10)
     app.run(mouse=mouse and settings.mouse)
     app.ended()
+    tell_waiting(app.left_waiting)
     if path is not None and replay is None:
         try:
             after = app.main.settings_now(app.settings)
@@ -273,3 +296,16 @@ def run(
         )
         return 1
     return app.return_code or 0
+
+
+def tell_waiting(left: tuple[Running, ...]) -> None:
+    """Say how to decide what waits on, now that the keys for it are gone."""
+    if not left:
+        return
+    from xdpchain.observe.pending_pins import boot_clock
+    from xdptui.render.armed_text import armed_line
+
+    for running in left:
+        if running.armed is not None:
+            line = armed_line(running.armed, running, boot_clock())
+            print(f"{printable(str(running.interface))}: {line}", file=sys.stderr)

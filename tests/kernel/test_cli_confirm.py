@@ -70,7 +70,7 @@ def test_after_a_rollback_the_table_says_so(cli: CommandLine) -> None:
     cli.ok("load", cli.interface, cli.sample("drop"), "--confirm", str(SOON))
     settled_on(cli.playground)
     table = cli("status", cli.interface).out
-    assert "the change was rolled back; program" in table
+    assert f"the change was rolled back (nobody confirmed within {SOON:g} s); program" in table
     late = cli("confirm", cli.interface)
     assert (late.code, "rolled back" in late.err) == (5, True)
     assert cli.ok("log", cli.interface).json["entries"][-1]["command"] == "xdptui-guardian"

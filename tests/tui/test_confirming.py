@@ -15,8 +15,11 @@ from xdpchain.change.confirm.deciding import confirm, roll_back
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.testing.playground import Playground
+from xdptui.app import tell_waiting
 from xdptui.screens.applying import Applying
 from xdptui.screens.confirm import Confirm
+from xdptui.screens.plan import PlanDialog
+from xdptui.screens.waiting import WaitingDialog
 from xdptui.view import session as sessions
 
 
@@ -36,7 +39,7 @@ async def swapped(driver: Driver) -> None:
     """Move the first slot down, let that wait, and apply it."""
     await driver.press("K" if driver.session.slot else "J")
     await driver.press("w")
-    await driver.until(lambda: "WAITS 60 s" in driver.lines("banner")[0])
+    await driver.until(lambda: "CHANGES WAIT 60 s" in driver.lines("banner")[0])
     await driver.apply()
     await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
     await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
@@ -63,9 +66,56 @@ async def test_a_change_waits_and_is_taken_back(guarded: Playground, samples: Pa
     async with driving(guarded.netns, guarded.ifname) as driver:
         await swapped(driver)
         await driver.press("B")
+        await driver.until(lambda: said(driver, "the change was rolled back (by "))
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
         await driver.until(lambda: [s.name for s in driver.session.chain] == names(before))
     assert look_at(guarded).hook == before.hook
+
+
+async def test_quitting_asks_what_becomes_of_a_change_that_waits(
+    guarded: Playground, samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = run_chain(guarded, samples, "firewall", "monitor")
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await swapped(driver)
+        await driver.press("q")
+        await driver.until(lambda: driver.dialog(WaitingDialog))
+        await driver.until(lambda: "a change waits (00:" in driver.text())
+        assert "C keep it, B take it back, q leave it to roll back." in driver.text()
+        await driver.press("escape")
+        await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
+        await driver.press("q")
+        await driver.until(lambda: driver.dialog(WaitingDialog))
+        await driver.press("q")
+        await driver.until(lambda: driver.app._exit)
+    assert look_at(guarded).armed is not None
+    tell_waiting(driver.app.left_waiting)
+    command = f"`xdptui confirm {guarded.ifname} --netns {guarded.netns}` keeps it"
+    assert command in capsys.readouterr().err
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+        await driver.press("q")
+        await driver.until(lambda: driver.dialog(WaitingDialog))
+        await driver.press("B")
+        await driver.until(lambda: driver.app._exit)
+    assert driver.app.left_waiting == ()
+    now = look_at(guarded)
+    assert (now.armed, now.hook) == (None, before.hook)
+
+
+async def test_that_changes_wait_shows_before_there_is_one_and_in_the_plan(
+    guarded: Playground, samples: Path
+) -> None:
+    run_chain(guarded, samples, "firewall", "monitor")
+    async with driving(guarded.netns, guarded.ifname) as driver:
+        await driver.press("w")
+        await driver.until(lambda: "CHANGES WAIT 60 s" in driver.lines("banner")[0])
+        assert driver.session.changes == 0
+        await driver.press("J", "p")
+        await driver.until(lambda: driver.dialog(PlanDialog))
+        await driver.until(lambda: "Rolls back unless confirmed (C) within 60 s." in driver.text())
+        await driver.press("escape", "w")
+        await driver.until(lambda: "WAIT 60 s" not in driver.lines("banner")[0])
 
 
 async def test_unconfirmed_it_goes_back_and_that_is_said(
@@ -77,7 +127,7 @@ async def test_unconfirmed_it_goes_back_and_that_is_said(
         await driver.press("J", "w")
         await driver.apply()
         await driver.until(lambda: driver.session.running and driver.session.running.armed)
-        await driver.until(lambda: said(driver, "the change was rolled back"))
+        await driver.until(lambda: said(driver, "the change was rolled back (nobody confirmed within 2 s)"))
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
     assert look_at(guarded).hook == before.hook
 
@@ -106,7 +156,7 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.until(lambda: driver.session.own)
         await driver.press("J")
-        await driver.until(lambda: "WAITS 60 s" in driver.lines("banner")[0])
+        await driver.until(lambda: "CHANGES WAIT 60 s" in driver.lines("banner")[0])
         await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         assert "Your own connection comes in" in driver.text()

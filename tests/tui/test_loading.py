@@ -286,6 +286,20 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
     assert not look_at(playground).hooks
 
 
+async def test_a_path_that_leads_nowhere_is_told_on_both_keys(playground: Playground, samples: Path) -> None:
+    async with driving(playground.netns, playground.ifname) as driver:
+        for key in ("enter", "ctrl+s"):
+            await open_object(driver, samples / "no-such.o")
+            assert "There is no" not in driver.label("#facts")
+            await driver.press(key)
+            assert f"There is no {samples / 'no-such.o'}" in driver.label("#facts")
+            await driver.press("escape")
+            await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
+        await open_object(driver, samples)
+        await driver.press("ctrl+s")
+        assert "is a directory" in driver.label("#facts")
+
+
 async def test_globals_are_given_in_a_form(playground: Playground, samples: Path) -> None:
     async with driving(playground.netns, playground.ifname) as driver:
         await open_object(driver, samples / "globals.o")

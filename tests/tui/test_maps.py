@@ -66,6 +66,7 @@ async def test_a_new_element(playground: Playground, samples: Path) -> None:
         await driver.until(lambda: "It is empty" in driver.text())
         await driver.press("n")
         await driver.until(lambda: driver.dialog(MapEdit))
+        await driver.until(lambda: "Key  port=, protocol=, unused=" in driver.text())
         await driver.type("port=53,protocol=17")
         await driver.press("enter")
         await driver.type("1")
@@ -82,6 +83,8 @@ async def test_a_new_element(playground: Playground, samples: Path) -> None:
         await driver.type("port=99999")
         await driver.press("enter", "1", "enter")
         await driver.until(lambda: "between 0 and 65535" in driver.text())
+        await driver.press("backspace")
+        await driver.until(lambda: "between 0 and 65535" not in driver.text(), "the error goes with an edit")
 
 
 async def test_a_program_that_goes_away_is_told(playground: Playground, samples: Path) -> None:

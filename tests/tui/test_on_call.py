@@ -205,6 +205,11 @@ async def test_history_has_what_happened_and_undoes_it(playground: Playground, s
         await driver.until(lambda: "- xdp_monitor" in driver.text())
         assert "changed" in driver.text()
         assert "by root, pid" in driver.text()
+        await driver.press("slash")
+        await driver.type("firewall")
+        await driver.until(lambda: "/firewall▏  1 of 2" in driver.text())
+        await driver.press("enter", "escape")
+        assert driver.dialog(HistoryScreen), "escape lets go of the filter first"
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
         assert "this takes back change" in driver.text()

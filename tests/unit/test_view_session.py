@@ -136,6 +136,24 @@ def test_rebase_makes_the_same_edits_on_what_runs_now() -> None:
     assert rebased.undone().chain == theirs
 
 
+def test_rebase_carries_labels_and_keeps_maps() -> None:
+    base = THREE.label(0, {"team": "edge", "tier": "1"})
+    mine = base.label(0, {"team": "core", "tier": ""}).remove([2])
+    theirs = base.label(0, {"site": "b"})
+    stale = (
+        session(running(1, base, 50)).edited(mine).keeping_maps(True).surveyed_as([running(1, theirs, 51)])
+    )
+    rebased, lost = stale.rebased()
+    assert not lost
+    assert rebased.chain.slots[0].labels == (("site", "b"), ("team", "core"))
+    assert rebased.keeps_maps
+    assert not rebased.undone().keeps_maps, "nothing leaves"
+    many = base.label(0, {f"k{i}": "x" for i in range(14)})
+    chain, lost = rebase(base, base.label(0, {"one-more": "x"}), many)
+    assert chain == many
+    assert lost == ("the labels of a: a slot can't have 17 labels",)
+
+
 def test_rebase_says_what_it_lost() -> None:
     mine = THREE.retune(0, priority=25)
     chain, lost = rebase(THREE, mine, THREE.remove([0]))

@@ -82,7 +82,9 @@ class ApplyFlow(Controller):
         base, reading = plan.running.chain, self._meter.last(plan.running.interface.ifindex)
         traffic = traffic_effects(base, plan.candidate, reading) if base and reading else ()
         rate = reading.verdict_rates.all_packets if reading and reading.verdict_rates else None
-        if await self._desk.ask(PlanDialog(plan, refusal, remarks, traffic=traffic, rate=rate)):
+        confirm = self._confirm(plan, waits)
+        dialog = PlanDialog(plan, refusal, remarks, traffic=traffic, rate=rate, confirm=confirm)
+        if await self._desk.ask(dialog):
             await self.carry_out(plan, waits=waits, seen=True)
 
     def apply(self) -> None:
@@ -107,9 +109,7 @@ class ApplyFlow(Controller):
         """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``seen``: the
         plan was shown, which names what is removed; after that only what must be typed is asked for.
         """
-        confirm = self.session.confirm
-        if waits and self.session.waits.get(plan.running.interface.ifindex, True):
-            confirm = self.session.patience
+        confirm = self._confirm(plan, waits)
         own = plan.running.interface.ifindex in self.session.own
         judged = await self._judge(plan) if own else None
         text, yes, demand = questions(plan, own=own, confirm=confirm, judged=judged)
@@ -119,6 +119,12 @@ class ApplyFlow(Controller):
             if not await self._desk.ask(dialog):
                 return
         await self._apply_all([plan], confirm)
+
+    def _confirm(self, plan: Plan, waits: bool) -> float | None:
+        """Seconds in which this has to be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
+        if waits and self.session.waits.get(plan.running.interface.ifindex, True):
+            return self.session.patience
+        return self.session.confirm
 
     async def load_together(self, plans: Sequence[Plan]) -> None:
         """Carry out the plans of several interfaces, on all or on none, after a question."""

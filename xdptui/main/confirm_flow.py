@@ -67,19 +67,29 @@ class ConfirmFlow(Controller):
         if running is None or running.armed is None:
             self._desk.notify("No change waits to be confirmed", timeout=3)
         elif self._desk.editable():
-            self._desk.beside(self._carry_out(running, keep))
+            self._desk.beside(self._settle(running, keep))
 
-    async def _carry_out(self, running: Running, keep: bool) -> None:
+    async def settle_all(self, *, keep: bool) -> bool:
+        """Decide all changes that wait, and say whether that went well; a change of several interfaces needs
+        one decision.
+        """
+        one_each = {r.armed.decision: r for r in self.session.waiting if r.armed is not None}
+        return all([await self._settle(running, keep) for running in one_each.values()])
+
+    async def _settle(self, running: Running, keep: bool) -> bool:
         from xdpchain.change.confirm.deciding import confirm, roll_back
 
         where = running.interface
         try:
             await asyncio.to_thread(confirm if keep else roll_back, where.name, where.netns)
+            return True
         except XdpChainError as error:
             self._desk.fail(error, "Not decided")
         except Exception as error:  # shown to the user, in words
             self._desk.fail(error)
-        self._done()
+        finally:
+            self._done()
+        return False
 
     def tell_settled(self, before: tuple[Running, ...], now: tuple[Running, ...]) -> None:
         """Say what became of changes that waited."""

@@ -64,7 +64,7 @@ class Desk:
         finally:
             self.busy = False
 
-    def beside(self, work: Coroutine[None, None, None]) -> None:
+    def beside(self, work: Coroutine[None, None, object]) -> None:
         """Run work that opens no dialog; the keys go on working meanwhile."""
         self._screen.run_worker(work, group="beside", exit_on_error=True)
 

@@ -126,6 +126,7 @@ class HistoryScreen(Dialog[bool]):
                 lambda row, width: notice_cells(self._notices[row], width),
                 empty="Nothing was said yet.",
                 head=notice_head,
+                words=lambda row: " ".join(notice_lines(self._notices[row])),
             )
         else:
             rows.present(
@@ -138,6 +139,7 @@ class HistoryScreen(Dialog[bool]):
                     "what": lambda row: self._entries[row].kind,
                     "by": lambda row: self._entries[row].author.user,
                 },
+                words=lambda row: " ".join(entry_lines(self._entries[row])),
             )
         self._show_one()
 
@@ -158,7 +160,9 @@ class HistoryScreen(Dialog[bool]):
         self._messages = (not self._messages and bool(self._target)) or self._target is None
         self.query_one("#box").border_title = Content(self._title())
         self.query_one("#turn", Button).label = self._other_page
-        self.query_one("#rows", RowList).row = 0
+        rows = self.query_one("#rows", RowList)
+        rows.forget_filter()
+        rows.row = 0
         self._show()
 
     def action_undo(self) -> None:

@@ -468,6 +468,8 @@ class LoadDialog(ObjectFiles[Choice | None]):
     def action_accept(self) -> None:
         if not self.query_one("#add", Button).disabled:
             self.finish(self._choice())
+        elif self._object is None and self._error is None:
+            self.refuse_path()
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:

@@ -13,6 +13,7 @@ from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
 from xdpchain.maps import Change, Entry, Shape
+from xdpchain.maps.layout import Layout, Record
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.dialog import Dialog, button, paragraph
 from xdptui.words.advice import worded
@@ -42,9 +43,9 @@ class MapEdit(Dialog[Change | None]):
 
     def body(self) -> ComposeResult:
         if self._entry is None:
-            yield paragraph("Key")
+            yield paragraph(f"Key  {_members(self._shape.key)}".rstrip())
             yield Input(id="key", compact=True)
-            yield paragraph("Value")
+            yield paragraph(f"Value  {_members(self._shape.value)}".rstrip())
         else:
             yield paragraph(f"{'Variable' if self._shape.variables else 'Key'}  {self._entry.label}")
             yield paragraph(f"Now  {self._entry.text(2000)}", classes="gap")
@@ -72,6 +73,10 @@ class MapEdit(Dialog[Change | None]):
     def first_focus(self) -> Widget | None:
         return self.query_one("#key" if self._entry is None else "#value")
 
+    @on(Input.Changed)
+    def edited(self) -> None:
+        self.query_one("#trouble", Static).update("")
+
     @on(Input.Submitted, "#key")
     def to_value(self) -> None:
         self.set_focus(self.query_one("#value"))
@@ -95,6 +100,11 @@ class MapEdit(Dialog[Change | None]):
     @on(Button.Pressed, "#cancel")
     def cancelled(self) -> None:
         self.finish(None)
+
+
+def _members(layout: Layout) -> str:
+    """What a structure's members are called, as they are typed."""
+    return ", ".join(f"{field.name}=" for field in layout.fields) if isinstance(layout, Record) else ""
 
 
 class WriteConfirm(Confirm):

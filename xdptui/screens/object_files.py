@@ -103,7 +103,7 @@ class ObjectFiles(Dialog[Answer]):
         raise NotImplementedError
 
     def no_object(self, error: XdpChainError) -> None:
-        """Enter on a path that leads nowhere."""
+        """What is to be used is a path that leads nowhere."""
         raise NotImplementedError
 
     def first_focus(self) -> Widget | None:
@@ -140,7 +140,15 @@ class ObjectFiles(Dialog[Answer]):
         elif self._entries:
             self.set_focus(self.query_one("#files"))
         else:
-            self.no_object(XdpChainError(f"There is no {value or 'such file'}"))
+            self.refuse_path()
+
+    def refuse_path(self) -> None:
+        """Say why the path leads to no object."""
+        value = self.query_one("#path", Input).value.strip()
+        if os.path.isdir(os.path.expanduser(value)):
+            self.no_object(XdpChainError(f"{value} is a directory", todo="Choose an object file in it"))
+        else:
+            self.no_object(XdpChainError(f"There is no {os.path.expanduser(value) or 'such file'}"))
 
     def _list(self) -> None:
         """The directory above, what goes on with the path, and usual places."""

@@ -59,7 +59,8 @@ def place_of(change: Change, plan: Plan) -> int | None:
 
 class PlanDialog(Dialog[bool]):
     """True if the user wants it applied. ``traffic`` says what the counters know of its effect on the packets
-    that flow now, of which ``rate`` come in a second (None: not known).
+    that flow now, of which ``rate`` come in a second (None: not known). ``confirm``: in so many seconds it
+    has to be confirmed.
     """
 
     DEFAULT_CSS = """
@@ -104,10 +105,12 @@ class PlanDialog(Dialog[bool]):
         *,
         traffic: tuple[str, ...] = (),
         rate: float | None = None,
+        confirm: float | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
         self._remarks, self._traffic, self._rate = remarks, traffic, rate
+        self._confirm = confirm
         self._sampling: threading.Event | None = None
         self._refusal = refusal
         self._refused: XdpChainError | None = None
@@ -132,6 +135,9 @@ class PlanDialog(Dialog[bool]):
             where = "" if warning.slot is None else f"slot {warning.slot}: "
             yield Static(Content.assemble((" ! ", "bold $warning"), where, warning.text))
         yield Static("", id="findings", classes="gone")
+        if self._confirm is not None and not self._barred:
+            waits = f"Rolls back unless confirmed (C) within {self._confirm:.0f} s."
+            yield paragraph(waits, classes="strong")
         if plan.empty:
             yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
         else:

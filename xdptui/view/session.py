@@ -13,6 +13,7 @@ from functools import cached_property
 
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
+from xdpchain.model.pending_change import State as Armed
 from xdpchain.model.running import Owner, Running
 from xdptui.view.history import History
 from xdptui.view.marks import count, removed
@@ -228,6 +229,13 @@ class Session:
         return tuple(
             r for r in self.runnings if (e := self.edits.get(r.interface.ifindex)) is not None and e.changes
         )
+
+    @property
+    def waiting(self) -> tuple[Running, ...]:
+        """Interfaces that run a change which waits to be confirmed."""
+        if self.replaying:
+            return ()
+        return tuple(r for r in self.runnings if r.armed is not None and r.armed.state is not Armed.SETTLING)
 
     @property
     def visible(self) -> tuple[Running, ...]:

@@ -25,6 +25,8 @@ STYLE = {
     State.ARMED: "state-armed",
 }
 
+NOT_EDITABLE = (State.EMPTY, State.FOREIGN, State.VIEW)
+
 
 @dataclass(frozen=True, slots=True)
 class Armed:
@@ -32,6 +34,11 @@ class Armed:
 
     seconds: int
     but: str = ""
+
+    @property
+    def left(self) -> str:
+        """How long it waits, or why it won't roll back."""
+        return self.but or f"{self.seconds // 60:02}:{self.seconds % 60:02}"
 
 
 def banner_line(
@@ -54,14 +61,14 @@ def banner_line(
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
     state = State.ARMED if armed else session.state
+    if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
+        wait = "CHANGES WAIT" if width >= 72 else "WAIT"
+        badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     text = f" {state.value} "
     if armed:
-        left = f"{armed.seconds // 60:02}:{armed.seconds % 60:02}"
-        text = f" ARMED, {armed.but} " if armed.but else f" ARMED {left} "
+        text = f" ARMED{',' * bool(armed.but)} {armed.left} "
     elif state in (State.CANDIDATE, State.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
-        if session.confirm is not None:
-            badges += [Cell(f" WAITS {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     badges.append(Cell(text, STYLE[state]))
     used = sum(size_of(cell.text) for cell in badges)
     room = width - used - 1

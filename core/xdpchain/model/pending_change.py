@@ -117,6 +117,11 @@ class PendingChange:
         """Whether neither program runs, for the kernel has no atomic step from one mode to another."""
         return self.old_mode is not None and hook is None
 
+    @property
+    def unconfirmed(self) -> str:
+        """Why it goes back at its deadline, in words."""
+        return f"nobody confirmed within {self.seconds:g} s"
+
     def seconds_left(self, now: float) -> float:
         """Until the rollback, at least 0; ``now`` is in seconds of `sys.boot_clock`."""
         return max(0.0, self.deadline - now)
@@ -188,6 +193,7 @@ class PendingChange:
 class ConfirmOutcome:
     """What became of an armed change: ``runs`` is the prog id found on the hook afterwards (None: none),
     ``at`` seconds since 1970, ``author`` who made the change, ``detail`` what else there is to say.
+    Of a rollback ``detail`` is the reason: nobody confirmed in time, or who took the change back.
     ``decision`` names the change: `PendingChange.decision` (0: written by an xdptui that did not say).
     """
 

@@ -220,7 +220,8 @@ def make_way(running: Running) -> None:
     with open_held(armed) as held, place_of(running.interface) as place:
         if not held:
             return
-        settled = carry_out(armed, claim(held[DECISION], moot or Decision.ROLL_BACK), held, place)
+        decision = claim(held[DECISION], moot or Decision.ROLL_BACK)
+        settled = carry_out(armed, decision, held, place, armed.unconfirmed)
     if settled is not None:
         note_settled(armed, settled)
     if moot is None:

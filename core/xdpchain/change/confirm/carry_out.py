@@ -45,16 +45,16 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
 
 
 def carry_out(
-    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], place: Place
+    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], place: Place, why: str = ""
 ) -> ConfirmOutcome | None:
     """Carry out ``decision`` where the interface is now; ``held`` keeps the old chain alive until this
-    returns. Take the lock first.
+    returns. ``why`` it goes back is told with the outcome. Take the lock first.
 
     Returns what became of it; None if there was nothing to do, for it had not taken effect. Raises what the
     kernel refuses; then nothing was changed, and it may be tried again.
     """
     if decision is Decision.ROLL_BACK:
-        settled = _roll_back(armed, held, place)
+        settled = _roll_back(armed, held, place, why)
     else:
         settled = _let_go(armed, decision, place)
     if settled is not None:
@@ -63,7 +63,9 @@ def carry_out(
     return settled
 
 
-def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place) -> ConfirmOutcome | None:
+def _roll_back(
+    armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place, why: str
+) -> ConfirmOutcome | None:
     try:
         found = place.on_hook(armed)
     except NotFound:
@@ -99,7 +101,7 @@ def _roll_back(armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place) -
     _remove_pins(armed, armed.new, armed.new_pins)
     if place.ifindex != armed.ifindex:  # its pins have another name there
         _remove_pins(armed, armed.old, Pins(armed.old_pins.dispatch))
-    return _settled(armed, Outcome.ROLLED_BACK, now)
+    return _settled(armed, Outcome.ROLLED_BACK, now, why)
 
 
 def _let_go(armed: PendingChange, decision: Decision, place: Place) -> ConfirmOutcome | None:
@@ -130,10 +132,8 @@ def _gone(armed: PendingChange) -> ConfirmOutcome:
     return _settled(armed, Outcome.GONE, None)
 
 
-def _settled(armed: PendingChange, outcome: Outcome, runs: int | None) -> ConfirmOutcome:
-    return ConfirmOutcome(
-        outcome, time.time(), runs, armed.old, armed.new, armed.author, decision=armed.decision
-    )
+def _settled(armed: PendingChange, outcome: Outcome, runs: int | None, why: str = "") -> ConfirmOutcome:
+    return ConfirmOutcome(outcome, time.time(), runs, armed.old, armed.new, armed.author, why, armed.decision)
 
 
 def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd], ifindex: int) -> None:

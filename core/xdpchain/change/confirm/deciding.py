@@ -12,6 +12,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
+from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import Decision, Outcome, PendingChange, State
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import author_of, look
@@ -58,6 +59,9 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     armed = running.armed
     if armed is None or armed.state is State.MAKING:
         raise _not_armed(running)
+    author = current_author()
+    # Where a rollback was not wanted, somebody else decided on it before.
+    why = f"by {author.user}: {author.command}" if wanted is Decision.ROLL_BACK else ""
     with open_held(armed) as held, place_of(running.interface) as place:
         if not held:
             raise _not_armed(look(name, netns))
@@ -66,8 +70,8 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the decision can't be made") from error
         with _lock():
-            settled = carry_out(armed, decision, held, place)
-            _carry_out_others(armed, decision, place)
+            settled = carry_out(armed, decision, held, place, why)
+            _carry_out_others(armed, decision, place, author, why)
     now = look(name, netns)
     if decision is not wanted:
         raise NotArmed(
@@ -75,7 +79,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
             f"it was {'confirmed' if decision is Decision.CONFIRM else 'rolled back'} a moment ago",
         )
     if settled is not None:
-        note_settled(armed, settled, by=current_author())
+        note_settled(armed, settled, by=author)
         if settled.outcome is Outcome.OVERTAKEN:
             raise RaceLost(
                 f"{now.interface} does not run the change that waited to be confirmed",
@@ -92,7 +96,9 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     return now
 
 
-def _carry_out_others(armed: PendingChange, decision: Decision, place: Place) -> None:
+def _carry_out_others(
+    armed: PendingChange, decision: Decision, place: Place, author: Author, why: str
+) -> None:
     """The same where the change was made together with this one. What can't be done now is left to the
     guardian, and to the next change there.
     """
@@ -110,7 +116,7 @@ def _carry_out_others(armed: PendingChange, decision: Decision, place: Place) ->
             held = stack.enter_context(open_held(other))
             home = Place(netlink, other.ifindex, other.inode)
             if held:
-                settled = at_place(other, home, partial(carry_out, other, decision, held))
+                settled = at_place(other, home, partial(carry_out, other, decision, held, why=why))
                 if settled is not None:
                     note_settled(other, settled, by=current_author())
 

@@ -48,6 +48,8 @@ COURTESY = 1.0
 RETRY, GIVE_UP = 1.0, 600.0
 """Seconds between two tries of a rollback that the kernel refuses, and after which the guardian gives up."""
 
+UNMADE = "it was not made to its end"
+
 NAME = b"xdptui-guardian"  # the kernel keeps 15 characters
 PR_SET_NAME = 15
 MCL_CURRENT = 1
@@ -155,6 +157,7 @@ def _links() -> bool:
 
 def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
     first = watched[0]
+    why = ""
     decision_map, waits = first.held[DECISION], first.whole
     while (decision := decided(decision_map)) is None:
         left = first.armed.deadline - boot_clock()
@@ -164,6 +167,7 @@ def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
             waits = heard is None
         if left <= 0 or heard == b"":
             decision = claim(decision_map, Decision.ROLL_BACK)
+            why = UNMADE if waits or heard == b"" else first.armed.unconfirmed
             break
         if not waits:
             time.sleep(min(left, POLL))
@@ -175,12 +179,12 @@ def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
     # Who made the change may have been stopped just before a swap, and go on when the time is over: what is
     # swapped in goes back now; stay until the rest is, too, or will not be.
     swapped = [one for one in watched if not _is_old(one)]
-    _settle(swapped, decision)
+    _settle(swapped, decision, why)
     rest = [one for one in watched if one not in swapped]
     if rest and (waits or not first.whole):
         with contextlib.suppress(OSError):
             sock.recv(1)
-    _settle(rest, decision)
+    _settle(rest, decision, why)
     for one in watched:
         if decision is Decision.ROLL_BACK:
             with contextlib.suppress(XdpChainError):
@@ -208,14 +212,14 @@ def _is_old(watched: Watched) -> bool:
     return False
 
 
-def _settle(watched: Sequence[Watched], decision: Decision) -> None:
+def _settle(watched: Sequence[Watched], decision: Decision, why: str) -> None:
     """Carry the decision out where the interfaces are; try again until the kernel takes it."""
     give_up = boot_clock() + GIVE_UP
     waiting, told = list(watched), set[int]()
     while waiting:
         for one in list(waiting):
             try:
-                at_place(one.armed, one.home, partial(_carry, one, decision))
+                at_place(one.armed, one.home, partial(_carry, one, decision, why))
                 waiting.remove(one)
             except XdpChainError as error:
                 if id(one) not in told:
@@ -228,9 +232,9 @@ def _settle(watched: Sequence[Watched], decision: Decision) -> None:
             time.sleep(RETRY)
 
 
-def _carry(watched: Watched, decision: Decision, place: Place) -> None:
+def _carry(watched: Watched, decision: Decision, why: str, place: Place) -> None:
     with _lock():
-        settled = carry_out(watched.armed, decision, watched.held, place)
+        settled = carry_out(watched.armed, decision, watched.held, place, why)
     if settled is not None and settled.outcome is not Outcome.CONFIRMED:
         watched.report.write(settled)
         note_settled(watched.armed, settled)

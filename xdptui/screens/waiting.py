@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quit while a change waits to be confirmed: keep it, take it back, or leave it to its deadline?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Literal, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Button, Static
+
+from xdptui.screens.dialog import Dialog, button, paragraph
+
+__all__ = ["WaitingDialog"]
+
+Answer = Literal["keep", "back", "leave"]
+
+PERIOD = 0.5
+"""Seconds between two looks at the time that is left."""
+
+
+class WaitingDialog(Dialog[Answer | None]):
+    """Answers with what to do before the program ends, or None: it goes on. ``lines`` says what waits now."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("C", "answer('keep')", show=False),
+        Binding("B", "answer('back')", show=False),
+        Binding("q,ctrl+q,ctrl+c", "answer('leave')", show=False),
+    ]
+    heading = "Quit"
+
+    def __init__(self, lines: Callable[[], tuple[str, ...]]) -> None:
+        super().__init__(classes="-danger")
+        self._lines = lines
+
+    def body(self) -> ComposeResult:
+        yield paragraph("\n".join(self._lines()), id="waiting", classes="strong")
+        yield paragraph("C keep it, B take it back, q leave it to roll back.", classes="gap")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Stay (esc)", "stay")
+        yield button("Keep (C)", "keep")
+        yield button("Take back (B)", "back")
+        yield button("Leave (q)", "leave", "error")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.set_interval(PERIOD, self._count_down)
+
+    def _count_down(self) -> None:
+        self.query_one("#waiting", Static).update(Content("\n".join(self._lines())))
+
+    def action_answer(self, answer: Answer) -> None:
+        self.finish(answer)
+
+    @on(Button.Pressed)
+    def pressed(self, event: Button.Pressed) -> None:
+        self.finish(None if event.button.id == "stay" else cast("Answer", event.button.id))
