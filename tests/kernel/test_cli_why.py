@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,18 @@ def test_as_text_for_one_slot_and_one_code(cli: CommandLine) -> None:
     assert "in one of 9 places (counted together):" in whole
     assert cli("why", cli.interface, "7").code == 5
     assert cli("why", cli.interface, "--code", "perhaps").code != 0
+
+
+def test_what_goes_on_after_a_drop_is_not_dropped(cli: CommandLine) -> None:
+    cli.ok("load", cli.interface, cli.sample("firewall"), cli.sample("pass"), "--linkage", "static")
+    cli.ok("set", cli.interface, "0", "--actions", "PASS,DROP")
+    block(cli)
+    send(cli)
+    told = cli("why", cli.interface, "--interval", "0.1").out
+    assert f"{BLOCKED} packets  77%  goes on to slot 1  firewall.bpf.c" in told
+    assert f"dropped on {cli.interface}: –/s, 0 packets; came in: {BLOCKED + OPEN}" in re.sub(
+        r"\d/s", "–/s", told
+    )
 
 
 def test_each_place_has_its_own_count_where_packets_leave_the_chain(cli: CommandLine) -> None:

@@ -383,14 +383,20 @@ async def test_the_lines_that_decided_are_shown_with_what_is_counted(
     playground: Playground, samples: Path
 ) -> None:
     run_chain(playground, samples, "firewall", "pass")
-    async with driving(playground.netns, playground.ifname) as driver:
+    async with driving(playground.netns, playground.ifname, size=(60, 15)) as driver:
         await driver.until(lambda: driver.app.main.meter.last(driver.session.selected) is not None)
         playground.send([frames.udp(PEER, NEAR, 5)] * 23)
+        await driver.press("down")
+        await driver.until(lambda: driver.session.current == driver.session.chain.slots[1])
         await driver.press("b")
         await driver.until(lambda: driver.dialog(WhyScreen))
         await driver.until(lambda: "in one of 9 places (counted together):" in driver.label("#live"))
         await driver.until(lambda: "return XDP_PASS;" in driver.label("#live"))
         await driver.until(lambda: driver.label("#live").count("23 packets 100%") == 2)
+        text = driver.label("#live")
+        assert text.index("  slot 0 xdp_firewall") < text.index("▸ slot 1 xdp_pass"), "in the chain's order"
+        assert f"dropped on {playground.ifname}: 0/s, 0 packets" in " ".join(text.split())
+        await driver.until(lambda: "▸ slot 1 xdp_pass" in driver.text())
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())
 

@@ -4,20 +4,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from xdpchain.bytecode.sites import SourceLine, VerdictSite
 from xdpchain.change.plan import make_plan
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Chain, Component, Interface, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdpchain.observe.counters import Sample, SlotCounts
+from xdpchain.observe.site_shares import SlotReasons
 from xdptui.render import documents, features_text
 from xdptui.render.plan_text import outcome_text, plan_text
 from xdptui.render.quantities import octets
 from xdptui.render.status_table import status_table
 from xdptui.render.watch_text import reading_document, reading_table
-from xdptui.words.rates import between
+from xdptui.render.why_text import MARK, leads_to, reasons_table
+from xdptui.words.rates import Trends, between
 
 DEVICE = Device(Interface("eth0", 2), True, "up", 1500, "veth", frozenset(("basic", "redirect", "bit-9")))
 FREE = Running(DEVICE)
@@ -158,3 +162,51 @@ def test_features() -> None:
 )
 def test_octets(size: int, text: str) -> None:
     assert octets(size) == text
+
+
+CONDITION = SourceLine(
+    "firewall.bpf.c", 44, "if (" + " && ".join(f"a_long_condition_{n}" for n in range(9)) + ")"
+)
+
+
+def reasons(made: Chain) -> tuple[SlotReasons, ...]:
+    sites = tuple(VerdictSite(code, "main", CONDITION, None, 7) for code in (Action.PASS, Action.DROP))
+    return tuple(SlotReasons(index, slot.key, slot.name, sites) for index, slot in enumerate(made))
+
+
+def test_why_says_where_codes_lead_and_what_the_chain_itself_drops() -> None:
+    made = chain()
+    before, after = sample(made, 5), sample(made, 16, at=2.0)
+    none = SlotCounts((0, 0, 48, 0, 0, 0))
+    reading = between(replace(before, verdict=SlotCounts()), replace(after, verdict=none))
+    text = reasons_table(ours(made), reasons(made), reading, "", None)
+    assert "dropped on eth0: 0/s, 0 packets; came in: 48" in text
+    first, second = text.split("  slot 0 ")[1].split("  slot 1 ")
+    drop, passed = (line.split("  ") for line in first.splitlines()[1:])
+    assert [drop[2], passed[2]] == ["DROP", "PASS"], "what ends packets comes first"
+    assert "goes on to slot 1" in drop
+    assert "goes on to slot 1" in passed
+    assert second.count("is the verdict") == 2
+    assert "not counted" in reasons_table(
+        ours(made), reasons(made), between(None, replace(after, verdict=None)), "", None
+    )
+
+
+def test_where_codes_lead_at_the_end_and_without_a_chain() -> None:
+    made = chain()
+    last = made.retune(1, actions=ActionSet.of(Action.PASS, Action.DROP))
+    assert leads_to(ours(last), 1, Action.DROP) == "ends as PASS"
+    assert leads_to(ours(last), 1, Action.TX) == "is the verdict"
+    assert leads_to(ours(made.retune(1, off=True)), 0, Action.DROP) == "ends as PASS"
+    assert leads_to(FOREIGN, 0, Action.DROP) == "is the verdict"
+
+
+@pytest.mark.parametrize("width", [20, 55, 74])
+def test_why_breaks_lines_and_cuts_none(width: int) -> None:
+    made = chain()
+    reading = between(sample(made, 5), sample(made, 16, at=2.0))
+    running, slots = ours(made), reasons(made)
+    text = reasons_table(running, slots, reading, "", None, Trends(), width, made.slots[1].key)
+    assert max(map(len, text.splitlines())) <= width
+    assert "".join(text.split()).count("a_long_condition_8") == 4
+    assert [line[0] == MARK for line in text.splitlines() if " slot " in line[:7]] == [False, True]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from argparse import Namespace
 from contextlib import closing
 
@@ -14,7 +15,7 @@ from xdpchain.observe.discover import look
 from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands import options as values
-from xdptui.commands.in_place import Lines, due, screen_for
+from xdptui.commands.in_place import Lines, due, in_place, screen_for
 from xdptui.render.why_text import Row, reasons_table, why_document
 from xdptui.words.rates import Trends
 from xdptui.workers.meter import Meter, open_missing
@@ -45,7 +46,8 @@ def run(options: Namespace) -> int:
                 document = why_document(running, slots, reading, why, code)
                 screen.show(json.dumps(document, indent=None if options.watch else 2))
             else:
-                screen.show(reasons_table(running, slots, reading, why, code, trends))
+                width = shutil.get_terminal_size().columns if in_place() else None
+                screen.show(reasons_table(running, slots, reading, why, code, trends, width))
     return 0
 
 

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode.sites import VerdictSite
-from xdpchain.model.actions import ALL_ACTIONS
+from xdpchain.errors import InvalidInput
+from xdpchain.model.actions import ALL_ACTIONS, Action
+from xdpchain.model.paths import RETURN, successors
+from xdpchain.model.routes import OTHER
 from xdpchain.model.running import Running
 from xdpchain.observe.site_shares import Share, SlotReasons, shares
 from xdptui.words.advice import worded
@@ -18,13 +22,19 @@ from xdptui.words.printable import printable
 from xdptui.words.rates import Reading, Trends
 from xdptui.words.site_words import site_document, site_words
 
-__all__ = ["Reason", "Row", "reason_lines", "reasons_table", "slot_reasons", "why_document"]
+__all__ = ["MARK", "Reason", "Row", "leads_to", "reasons_table", "slot_reasons", "why_document"]
+
+MARK = "▸"
+"""Before the slot that is asked for among others."""
 
 TREND = 12
 """Cells of a sparkline."""
+TREND_FROM = 72
+"""Columns that it takes to show sparklines."""
 
 CODES = [*(action.name for action in ALL_ACTIONS), "other"]
-
+ORDER = ("DROP", "ABORTED", "other", "TX", "REDIRECT", "PASS")
+"""What usually ends packets comes first."""
 
 Row = tuple[str, Share]
 """The key of a slot, and which part of its counts."""
@@ -47,7 +57,9 @@ class Reason:
 
 
 def slot_reasons(slot: SlotReasons, reading: Reading | None, code: str | None = None) -> list[Reason]:
-    """A slot's rows, the most packets first; ``code`` is the name of the only action that is asked for."""
+    """A slot's rows by `ORDER`, the most packets first; ``code`` is the name of the only action that is
+    asked for.
+    """
     totals = reading.totals.get(slot.key) if reading else None
     if reading is None or totals is None:
         return []
@@ -72,7 +84,7 @@ def slot_reasons(slot: SlotReasons, reading: Reading | None, code: str | None = 
         for part, amount in packets.items()
         if code in (None, CODES[part.code])
     ]
-    return sorted(rows, key=lambda row: (-(row.rate or 0), -row.packets))
+    return sorted(rows, key=lambda row: (ORDER.index(row.code), -row.packets))
 
 
 def reasons_table(
@@ -82,12 +94,19 @@ def reasons_table(
     why: str,
     code: str | None,
     trends: Trends[Row] | None = None,
+    width: int | None = None,
+    marked: str | None = None,
 ) -> str:
-    """One interface: each slot with its rows. ``trends`` gets their rates, and gives sparklines."""
+    """One interface: what the chain drops, then each slot with its rows. ``trends`` gets their rates, and
+    gives sparklines. Lines longer than ``width`` go on below, indented; None: each stays one line.
+    ``marked`` is the key of a slot that gets a `MARK`.
+    """
     lines = [f"{printable(str(running.interface))}"]
     if reading is None:
         lines.append(f"  nothing is counted: {printable(_why_not(running, why))}")
-    if not slots:
+    else:
+        lines += [_dropped(running, reading), f"    {_heading(trends is not None, width)}"]
+    if not slots and running.hooks:
         lines.append("  no lines are known: what was recorded has none")
     found = [slot_reasons(slot, reading, code) for slot in slots]
     past: Mapping[Row, Sequence[float]] = {}
@@ -96,30 +115,86 @@ def reasons_table(
         trends.note({row.row: row.rate for row in rows if row.rate is not None}, {row.row for row in rows})
         past = trends.all()
     for slot, some in zip(slots, found, strict=True):
-        lines.append(f"  slot {slot.index} {printable(slot.name)}")
+        lines.append(f"{MARK if slot.key == marked else ' '} slot {slot.index} {printable(slot.name)}")
         if slot.why:
             lines.append(f"    its lines are not known: {printable(slot.why)}")
         for row in some:
-            lines += [f"    {line}" for line in reason_lines(row, past.get(row.row))]
+            leads = leads_to(running, slot.index, row.row[1].code)
+            lines += _reason_lines(row, leads, past.get(row.row), width)
         if reading is not None and not some:
             asked = f" {code}" if code else ""
             lines.append(f"    no packet got a verdict{asked} yet")
-    return "\n".join(lines)
+    return "\n".join(part for line in lines for part in _fitted(line, width))
 
 
-def reason_lines(row: Reason, past: Sequence[float] | None = None) -> list[str]:
-    """``DROP  136/s  ▂▃█  12k packets  8%  firewall.bpf.c:44  if (…)``; several sites a line each below."""
-    rate = f"{short(row.rate)}/s" if row.rate is not None else "–/s"
-    trend = "" if past is None else f" {sparkline(past, TREND):{TREND}}"
-    head = f"{row.code:8} {rate:>8}{trend} {short(row.packets):>7} packets {row.portion:>4.0%}"
-    if len(row.sites) == 1:
-        return [f"{head}  {site_words(row.sites[0])}"]
-    if not row.sites:
-        return [f"{head}  in a place that is not known"]
-    return [
-        f"{head}  in one of {len(row.sites)} places (counted together):",
-        *(f"  {site_words(site)}" for site in row.sites),
+def leads_to(running: Running, index: int, code: int) -> str:
+    """What the chain does after this code (`CODES`) of the slot; empty where that is not known."""
+    chain = running.chain or running.shown
+    if chain is None:
+        return "is the verdict"
+    try:
+        way = successors(chain)[index][code]
+    except InvalidInput:
+        return ""
+    if running.emptied or way == RETURN or (way == len(chain) and code == Action.PASS):
+        return "is the verdict"
+    return "ends as PASS" if way == len(chain) else f"goes on to slot {way}"
+
+
+def _dropped(running: Running, reading: Reading) -> str:
+    """What the whole chain drops, which is not what its slots return: after these it may go on."""
+    name, totals, rates = printable(running.interface.name), reading.verdict_totals, reading.verdict_rates
+    if totals is None:
+        return f"  dropped on {name}: not known, verdicts of the whole chain are not counted"
+    counts = [
+        f"{_speed(rates.packets[code] if rates else None)}, {short(totals.packets[code])} packets"
+        for code in range(len(CODES))
     ]
+    lost = [counts[Action.DROP]]
+    lost += [f"{CODES[code]}: {counts[code]}" for code in (Action.ABORTED, OTHER) if totals.packets[code]]
+    return f"  dropped on {name}: {'; '.join(lost)}; came in: {short(totals.all_packets)}"
+
+
+def _speed(rate: float | None) -> str:
+    return "–/s" if rate is None else f"{short(rate)}/s"
+
+
+def _trended(width: int | None) -> bool:
+    return width is None or width >= TREND_FROM
+
+
+def _heading(trends: bool, width: int | None) -> str:
+    trend = " " * (TREND + 1) if trends and _trended(width) else ""
+    return f"{'':8} {'now':>7}{trend}  since counting began"
+
+
+def _reason_lines(row: Reason, leads: str, past: Sequence[float] | None, width: int | None) -> list[str]:
+    """``DROP  136/s  ▂▃█  12k packets  8%  is the verdict  firewall.bpf.c:44  if (…)``; several sites, and
+    one that has no room, a line each below.
+    """
+    trend = "" if past is None or not _trended(width) else f" {sparkline(past, TREND):{TREND}}"
+    counted = f"{short(row.packets):>6} packets {row.portion:>4.0%}"
+    head = f"    {row.code:8} {_speed(row.rate):>7}{trend}  {counted}"
+    if not row.sites:
+        where = "in a place that is not known"
+    elif len(row.sites) > 1:
+        where = f"in one of {len(row.sites)} places (counted together):"
+    else:
+        where = site_words(row.sites[0])
+    lines = [head]
+    for text in filter(None, (leads, where)):
+        if width is None or len(f"{lines[-1]}  {text}") <= width:
+            lines[-1] += f"  {text}"
+        else:
+            lines.append(f"      {text}")
+    return [*lines, *(f"      {site_words(site)}" for site in row.sites if len(row.sites) > 1)]
+
+
+def _fitted(line: str, width: int | None) -> list[str]:
+    if width is None or len(line) <= width:
+        return [line]
+    indent = " " * min(len(line) - len(line.lstrip()) + 2, 8)
+    return textwrap.wrap(line, max(width, 2 * len(indent)), subsequent_indent=indent, break_on_hyphens=False)
 
 
 def why_document(

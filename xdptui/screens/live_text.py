@@ -25,7 +25,7 @@ class LiveText(Dialog[None]):
         #box { width: 118; height: 100%; }
         #body { height: 1fr; padding: 0; }
         #live { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
-        VerticalScroll { scrollbar-size-vertical: 1; }
+        VerticalScroll { scrollbar-size-vertical: 1; scrollbar-gutter: stable; }
     }
     """
 
@@ -34,14 +34,14 @@ class LiveText(Dialog[None]):
         """What to show now."""
 
     def body(self) -> ComposeResult:
-        with VerticalScroll():
+        with VerticalScroll(id="view"):
             yield Static("reading…", id="live")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
 
     def first_focus(self) -> Widget | None:
-        return self.query_one(VerticalScroll)
+        return self.query_one("#view", VerticalScroll)
 
     def on_mount(self) -> None:
         super().on_mount()
