@@ -217,7 +217,7 @@ def test_libbpfs_first_reason_is_the_error(cli: CommandLine, tmp_path: Path) -> 
     )
     refused = cli("load", cli.interface, sizeless)
     assert "map 'none': failed to create: Invalid argument" in refused.err
-    assert "Correct the map's definition" in refused.err
+    assert "--map-entries none=N" in refused.err
 
 
 def test_a_pinned_map_of_another_shape(cli: CommandLine, tmp_path: Path) -> None:

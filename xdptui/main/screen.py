@@ -40,7 +40,7 @@ from xdptui.widgets.pane import Pane
 from xdptui.widgets.repaint import ThriftyCompositor
 from xdptui.workers.alarm import Alarm, Alarmed
 from xdptui.workers.feed import Capabilities, Defaults, Feed, LookFailed, Own, Surveyed, TakenBack
-from xdptui.workers.meter import Meter
+from xdptui.workers.meter import BETWEEN_LOOKS, Meter
 
 if TYPE_CHECKING:
     from xdptui.workers.replay import Replay
@@ -77,7 +77,7 @@ class MainScreen(Selecting[None]):
         self._compositor = ThriftyCompositor()
         settings = settings or Settings()
         self._period = settings.refresh_seconds if replay is None else PERIOD
-        self.meter = replay.meter if replay else Meter()
+        self.meter = replay.meter if replay else Meter(BETWEEN_LOOKS)
         session = Session(
             replaying=replay is not None,
             shown=Shown(settings.numbers),

@@ -16,10 +16,12 @@ from xdptui.words.rates import CpuCounts, Reading, Trends, between, between_cpus
 if TYPE_CHECKING:
     from xdpchain.observe.counters import CounterReader, Sample
 
-__all__ = ["Known", "Meter", "Opened", "open_missing"]
+__all__ = ["BETWEEN_LOOKS", "Known", "Meter", "Opened", "open_missing"]
 
-SHORTEST = 0.15
-"""Seconds between two readings below which a rate says more of when one looked than of the traffic."""
+BETWEEN_LOOKS = 0.15
+"""Seconds between two readings below which a rate says more of when one looked than of the traffic: for those who
+look when something happens, and not at a pace that was asked for.
+"""
 
 Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
 Known = tuple[Identity, bool]
@@ -96,9 +98,12 @@ def _cost(running: Running) -> int | None:
 
 
 class Meter:
-    """Counters by ifindex: readers are adopted and closed here; ``read`` makes no system call."""
+    """Counters by ifindex: readers are adopted and closed here; ``read`` makes no system call. Within
+    ``shortest`` seconds it gives the last reading again.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, shortest: float = 0.0) -> None:
+        self._shortest = shortest
         self._open: dict[int, Opened] = {}
         self._last: dict[int, Sample] = {}
         self._readings: dict[int, Reading] = {}
@@ -145,7 +150,7 @@ class Meter:
             return None
         sample = opened.reader.read()
         last = self._last.get(ifindex)
-        if last is not None and sample.at - last.at < SHORTEST and ifindex in self._readings:
+        if last is not None and sample.at - last.at < self._shortest and ifindex in self._readings:
             return self._readings[ifindex]
         reading = between(last, sample)
         self._last[ifindex] = sample
