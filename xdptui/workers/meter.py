@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["BETWEEN_LOOKS", "Known", "Meter", "Opened", "open_missing"]
 
 BETWEEN_LOOKS = 0.15
-"""Seconds between two readings below which a rate says more of when one looked than of the traffic: for those who
-look when something happens, and not at a pace that was asked for.
+"""Seconds between two readings below which a rate says more of when one looked than of the traffic: for those
+who look when something happens, and not at a pace that was asked for.
 """
 
 Identity = tuple[int, tuple[int, ...], str, int, tuple[int, ...]]
