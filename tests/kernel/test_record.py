@@ -79,7 +79,7 @@ def test_known_packets_and_an_edit(
     first, last = recording.runnings(0)[0], recording.runnings(len(recording) - 1)[0]
     assert [slot.name for slot in first.chain or ()] == ["xdp_firewall", "xdp_monitor"]
     assert [slot.name for slot in last.chain or ()] == ["xdp_monitor"]
-    assert last.identity == after.identity
+    assert last.identity[:3] == after.identity[:3], "all but the namespace, which no recording keeps"
     monitor = after.chain.slots[0].key  # type: ignore[union-attr]
     sample = recording.reading(len(recording) - 1).counted[index].sample
     assert sample is not None
