@@ -54,6 +54,16 @@ def test_nothing_is_said_to_be_nothing_only_where_all_was_seen(
     assert "beside" not in entry, "it is not asked for where many interfaces are listed"
 
 
+def test_what_fails_otherwise_is_said_as_well(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_netns: str | None) -> list[Companion]:
+        raise OSError(errno.EINVAL, "refused")
+
+    monkeypatch.setattr("xdpchain.observe.beside.list_xdp_sockets", fail)
+    assert "AF_XDP sockets: Invalid argument" in beside(look_at(playground)).unseen
+
+
 def test_filters_of_clsact(cli: CommandLine, playground: Playground) -> None:
     dev = ("dev", playground.ifname)
     tc(playground, "qdisc", "add", *dev, "clsact")

@@ -55,11 +55,7 @@ def kept_maps() -> tuple[KeptMap, ...]:
     except (XdpChainError, OSError):
         return ()
     found = [_kept(match) for name in names if (match := _NAME.fullmatch(name))]
-    return tuple(
-        sorted(
-            found, key=lambda kept_map: (-kept_map.since, kept_map.ifindex, kept_map.inode, kept_map.map_id)
-        )
-    )
+    return tuple(sorted(found, key=lambda kept: (-kept.since, kept.ifindex, kept.inode, kept.map_id)))
 
 
 def _kept(pin: re.Match[str]) -> KeptMap:
@@ -99,12 +95,12 @@ def keep_maps(where: Interface, slots: Iterable[Slot]) -> None:
 def overdue() -> tuple[KeptMap, ...]:
     """Those that are kept for too long, or beyond the number."""
     found, now = kept_maps(), boot_clock()
-    return tuple(kept_map for i, kept_map in enumerate(found) if i >= MOST or now - kept_map.since > LONGEST)
+    return tuple(kept for i, kept in enumerate(found) if i >= MOST or now - kept.since > LONGEST)
 
 
 def forget_kept(gone: Collection[KeptMap] | Collection[int]) -> None:
     """Keep these no longer; or those with these map ids, for a chain has them."""
-    names = [bpf_map.pin for bpf_map in kept_maps() if bpf_map in gone or bpf_map.map_id in gone]
+    names = [kept.pin for kept in kept_maps() if kept in gone or kept.map_id in gone]
     # What can't be removed now is overdue some day, and tried again.
     with contextlib.suppress(XdpChainError, FileNotFoundError, PermissionError):
         if names:

@@ -77,7 +77,7 @@ def beside(running: Running) -> Beside:
 def _words(what: str, error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         return "not permitted; it takes CAP_NET_ADMIN"
-    if error.errno in (errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP):
+    if what in SINCE and error.errno in (errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP):
         return f"this kernel has none (from {SINCE[what]} on)"
     return os.strerror(error.errno or 0)
 
