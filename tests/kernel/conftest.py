@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,16 @@ from xdpchain.testing.playground import Playground
 def cli(playground: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
     """xdptui in the playground's namespace."""
     return CommandLine(playground, capsys, samples)
+
+
+@pytest.fixture
+def three(root: None) -> Iterator[Playground]:
+    """A playground with three interfaces."""
+    with Playground(links=3) as made:
+        yield made
+
+
+@pytest.fixture
+def many(three: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
+    """xdptui where there are three interfaces."""
+    return CommandLine(three, capsys, samples)

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from tests.kernel.command_line import CommandLine, Result
 from tests.kernel.loaders import attach_pinned, pinned_program, xdp_loader
 from xdpchain.maps import open_map
 from xdpchain.testing.frames import NEAR, PEER, udp
-from xdpchain.testing.playground import Playground
 
 LINKAGES = ["static", "tailcall", pytest.param("freplace", marks=pytest.mark.vm)]
 FRAMES = [udp(PEER, NEAR, 53)] * 5
@@ -297,17 +295,6 @@ def test_dry_run_changes_nothing(cli: CommandLine, file: Path, objects: Path) ->
     file.write_text(spec(cli, f'object = "{objects}/pass.o"'))
     assert cli.ok("apply", str(file), "--dry-run").json["dry_run"] is True
     assert cli.status()["mode"] is None
-
-
-@pytest.fixture
-def three(root: None) -> Iterator[Playground]:
-    with Playground(links=3) as made:
-        yield made
-
-
-@pytest.fixture
-def many(three: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(three, capsys, samples)
 
 
 def programs(cli: CommandLine) -> dict[str, list[str]]:

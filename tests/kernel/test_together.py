@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="XDP programs and netw
 
 
 TWO = [Linkage.STATIC, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
-
-
-@pytest.fixture
-def three(root: None) -> Iterator[Playground]:
-    with Playground(links=3) as made:
-        yield made
-
-
-@pytest.fixture
-def many(three: Playground, capsys: pytest.CaptureFixture[str], samples: Path) -> CommandLine:
-    return CommandLine(three, capsys, samples)
 
 
 def names(playground: Playground) -> list[str]:

@@ -116,27 +116,28 @@ def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str])
 
     One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go.
     """
-    results = folder / "junit.xml"
     color = "yes" if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else "no"
     own = [
-        *("-m", "vm", f"--color={color}", f"--junitxml={results}"),
+        *("-m", "vm", f"--color={color}"),
         *("-o", f"junit_suite_name=vm-{guest.kernel.name}", "-o", f"cache_dir={folder / 'cache'}"),
     ]
 
-    def run_them(*how: str) -> tuple[int, report.Tally | None, str]:
+    def run_them(written: str, *how: str) -> tuple[int, report.Tally | None, str]:
+        results = folder / written
         results.unlink(missing_ok=True)
-        outcome = guest.run([str(python), "-m", "pytest", *own, *how, *arguments])
+        outcome = guest.run([str(python), "-m", "pytest", *own, f"--junitxml={results}", *how, *arguments])
         times = f"{outcome.seconds:.0f} s, {outcome.boot_seconds:.0f} of them to boot"
         tally = None if outcome.exit_code == _PYTEST_NO_TESTS else report.read(results)
         return outcome.exit_code, tally, times
 
-    code, tally, times = run_them()
+    code, tally, times = run_them("junit.xml")
     if tally is None:
         return False, f"no tests, {times}"
     summary = f"{tally}, {times}"
     if code == _PYTEST_FAILURES and tally.ran > 0:
         print("== what failed, once more", flush=True)
-        code, again, times = run_them("--last-failed", "--last-failed-no-failures=none")
+        only_these = ("--last-failed", "--last-failed-no-failures=none")
+        code, again, times = run_them("junit-once-more.xml", *only_these)
         summary += f"; once more: {again or 'no tests'}, {times}"
     good = code == 0 and tally.ran > 0
     why = "" if good else f"pytest ended with {code}: " if code else "no test ran: "
