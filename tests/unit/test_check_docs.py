@@ -38,7 +38,7 @@ FOUND = [
     "11: there is no target for `make nosuch`",
     "13: `xdptui folow` is refused: there is no command 'folow'",
     "13: `xdptui load` is refused: the following arguments are required: IF, OBJ",
-    "13: `xdptui move IF` is refused: the following arguments are required: SLOT, TO",
+    "13: `xdptui move IF` is refused: the following arguments are required: TO",
     "13: `xdptui move [IF` can't be read: a bracket has no other half",
     "17: there is no file `rooms/gone.py`",
 ]

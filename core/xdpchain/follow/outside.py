@@ -28,7 +28,7 @@ from xdpchain.objects.btf import Btf
 from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.trace.fexit import Function, entry_function, explain
-from xdpchain.observe.trace.targets import Place, place_of, targets
+from xdpchain.observe.trace.targets import Place, place_of, traceable
 from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_FENTRY, LoadFailed, Object, ObjectProgram
 
@@ -68,7 +68,7 @@ class Outside(Tapping):
         order = {key: stage for stage, (key, _) in enumerate(slots, 1)}
         with contextlib.ExitStack() as held:
             aims = {}
-            for target in targets(now):
+            for target in traceable(now):
                 program = held.enter_context(_program(target.prog_id))
                 aims[order.get(target.key, 0)] = _Aim(program, _declared(program))
             maps = make_maps()

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdpchain.model.chain import Linkage
+from xdpchain.model.chain import Linkage, Slot
 from xdpchain.model.counting import slot_key
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Owner, Running
 from xdpchain.sys import netns
 
-__all__ = ["VERDICT", "Place", "Target", "place_of", "targets"]
+__all__ = ["VERDICT", "Place", "Target", "place_of", "targets", "traceable"]
 
 VERDICT = ""
 """The key of the target whose return code is the verdict: no slot has it."""
@@ -37,8 +37,20 @@ class Target:
 
 
 def targets(running: Running) -> tuple[Target, ...]:
-    """What is to be traced on an interface; () where nothing runs, or where the chain counts by itself or
-    was told not to. Components that count for themselves are left out.
+    """What is to be counted by tracing on an interface: of its `traceable` programs, those that don't count by
+    themselves. The only component of a chain is counted in any case: it may stand for the dispatcher.
+    """
+    found = traceable(running)
+    counting = running.counting
+    if counting is None or len(found) <= 2:  # a component and its dispatcher
+        return found
+    counted = {slot.key for slot in _slots(running) if counting.counts(slot_key(slot))}
+    return tuple(target for target in found if target.key not in counted)
+
+
+def traceable(running: Running) -> tuple[Target, ...]:
+    """The programs that run on an interface and can be seen from outside only, in order; () where nothing
+    runs, or where the dispatcher is of a linkage that looks from inside.
 
     The dispatcher comes last. With a single component that has replaced its main function it can't be
     traced: what that returns is the verdict then, and so it is traced.
@@ -48,16 +60,13 @@ def targets(running: Running) -> tuple[Target, ...]:
         return ()
     if running.owner is Owner.FOREIGN:
         return (Target(FOREIGN, hook.prog_id),)
-    chain = running.chain or running.shown
-    slots = chain.slots if chain is not None else ()
-    counting = running.counting
-    components = tuple(
-        Target(slot.key, slot.id)
-        for slot in slots
-        if slot.id is not None
-        and (len(slots) == 1 or counting is None or not counting.counts(slot_key(slot)))
-    )
+    components = (Target(slot.key, slot.id) for slot in _slots(running) if slot.id is not None)
     return (*components, Target(VERDICT, hook.prog_id))
+
+
+def _slots(running: Running) -> tuple[Slot, ...]:
+    chain = running.chain or running.shown
+    return chain.slots if chain is not None else ()
 
 
 def place_of(running: Running) -> Place:
