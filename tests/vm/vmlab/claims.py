@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pytest plugin: of the files of tests, run those that no other guest has begun.
 
-Active in guests that share a selection: `XDPTUI_LAB_CLAIMS` is a folder that all of them write to, where whoever
-comes first makes a folder for a file of tests.
+Active in guests that share a selection: `XDPTUI_LAB_CLAIMS` is a folder that all of them write to, where
+whoever comes first makes a folder for a file of tests.
 """
 
 from __future__ import annotations

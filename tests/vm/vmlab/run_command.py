@@ -123,8 +123,8 @@ class _Ending:
 
 
 def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str], *claims: str) -> _Ending:
-    """Runs the tests in one guest, and what failed once more in a fresh one. ``claims`` are pytest's arguments
-    that leave some to other guests.
+    """Runs the tests in one guest, and what failed once more in a fresh one. ``claims`` are arguments of
+    pytest's that leave some to other guests.
 
     One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go.
     """
@@ -155,8 +155,8 @@ def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str],
 
 
 def _run_all(guests: Sequence[Guest], python: Path, folder: Path, arguments: Sequence[str]) -> list[_Ending]:
-    """Runs the tests in these guests at the same time, a file of them in whichever comes to it first. The first
-    guest's output is ours; that of the others follows.
+    """Runs the tests in these guests at the same time, a file of them in whichever comes to it first. The
+    first guest's output is ours; that of the others follows.
     """
     if len(guests) == 1:
         return [_run_one(guests[0], python, folder, arguments)]
