@@ -6,11 +6,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported, XdpChainError
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
@@ -58,7 +57,7 @@ def compile_filter(expression: str, layer: LinkLayer) -> Filter:
     return translate(unpack(compile_expression(expression, layer.dlt)))
 
 
-class Follower:
+class Follower(Closing):
     """Follows packets until it is closed. Iterating waits for packets and ends when as many came as were
     asked for, when `stop` was called, or when there is nothing to follow any more: ``ended`` then says why.
     ``passed_over`` counts packets that were followed to another verdict than those asked for.
@@ -181,14 +180,6 @@ class Follower:
         self.tally()
         self._closed = True
         self._tapping.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float) -> Tapping:

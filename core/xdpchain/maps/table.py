@@ -14,9 +14,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from types import TracebackType
 from typing import Final
 
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.sys import bpf, netns
@@ -136,7 +136,7 @@ def matches(entry: Entry, needle: str) -> bool:
     return all(word in shown for word in words)
 
 
-class MapTable:
+class MapTable(Closing):
     """A map of the kernel. Not for several threads at once."""
 
     def __init__(
@@ -166,14 +166,6 @@ class MapTable:
 
     def close(self) -> None:
         self._fd.close()
-
-    def __enter__(self) -> MapTable:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # -- reading --------------------------------------------------------------------------------------------
 
