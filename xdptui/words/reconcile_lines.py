@@ -65,7 +65,8 @@ def _remarks(account: Account, deaf: str) -> list[str]:
     failures = account.failures or {}
     if failures.get(DriverFailure.TX) or failures.get(DriverFailure.REDIRECT):
         texts.append(
-            f"failed: {failures.get(DriverFailure.REDIRECT, 0)} redirected, {failures.get(DriverFailure.TX, 0)} sent back"
+            f"failed: {failures.get(DriverFailure.REDIRECT, 0)} redirected, "
+            f"{failures.get(DriverFailure.TX, 0)} sent back"
         )
     if deaf:
         texts.append(f"failures are not listened to: {deaf}")
