@@ -16,11 +16,11 @@ from xdpchain.change import transaction
 from xdpchain.change.journal.recording import Journal
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
-from xdpchain.change.transaction import Change
+from xdpchain.change.transaction import ChangeUnderWay
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
 from xdpchain.model.chain import Chain, Interface
-from xdpchain.model.pending_change import State
+from xdpchain.model.pending_change import PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.permissions import require_capabilities
@@ -154,7 +154,7 @@ def _on_trial(running: Running) -> bool:
     """Whether a change was waiting to be confirmed. Who lost a race to its rollback has to look again: the
     edit was made for another chain.
     """
-    return running.armed is not None and running.armed.state in (State.ARMED, State.UNGUARDED)
+    return running.armed is not None and running.armed.state in (PendingState.ARMED, PendingState.UNGUARDED)
 
 
 def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Running:
@@ -174,14 +174,14 @@ class _EndFollowing:
     that records.
     """
 
-    def before(self, change: Change) -> Running | None:
+    def before(self, change: ChangeUnderWay) -> Running | None:
         if not change.armed or change.now.following is None:
             return None
         from xdpchain.follow.inside import take_back  # late: needs libpcap, and is rarely wanted
 
         return take_back(change.now)
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         return ""
 
 
@@ -194,7 +194,7 @@ class _KeepMaps:
         self._where = where
         self._kept = False
 
-    def before(self, change: Change) -> None:
+    def before(self, change: ChangeUnderWay) -> None:
         forget_kept(overdue())
         if change.plan.keep_maps:
             stay = {slot.key for slot in change.plan.candidate}
@@ -202,7 +202,7 @@ class _KeepMaps:
             leaving = [slot for slot in change.now.chain or () if slot.key not in stay]
             keep_maps(change.now.interface, leaving)
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         forget_kept({ref.id for slot in after.chain or () for ref in slot.component.maps})
         return ""
 
@@ -219,10 +219,10 @@ class _KeepCounting:
     counters are no reason to fail.
     """
 
-    def before(self, change: Change) -> None:
+    def before(self, change: ChangeUnderWay) -> None:
         """There is nothing to prepare."""
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         from xdpchain.observe.trace import retrace
 
         try:

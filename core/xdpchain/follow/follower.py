@@ -23,7 +23,7 @@ from .followed import Followed
 from .inside import Inside
 from .outside import Outside
 from .records import Assembly, Record
-from .tapping import Tally, Tapping
+from .tapping import FollowTally, Tapping
 
 __all__ = ["DEFAULT_RATE", "MOST_RATE", "SIFTED_RATE", "Follower", "compile_filter", "follow"]
 
@@ -90,7 +90,7 @@ class Follower(Closing):
         self._granted = 0.0
         self._at = time.monotonic()
         self._closed = False
-        self._tally = Tally(0, 0, 0)
+        self._tally = FollowTally(0, 0, 0)
         self._grant(rate)
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="xdptui-follow", daemon=True)
@@ -113,7 +113,7 @@ class Follower(Closing):
         """Packets that were followed, but of which a record got lost."""
         return self._assembly.lost
 
-    def tally(self) -> Tally:
+    def tally(self) -> FollowTally:
         """How many packets were looked at, and how many not."""
         if not self._closed:
             self._tally = self._tapping.tally()
