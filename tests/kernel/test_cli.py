@@ -168,7 +168,7 @@ def test_a_slot_declares_what_it_may_return(cli: CommandLine) -> None:
     first = cli.status()["slots"][0]
     assert first["policy"] == {"may": ["XDP_DROP", "XDP_PASS"], "otherwise": "pass", "forbidden": 3}
     shown = cli("status", cli.interface).out
-    assert "may return XDP_DROP,XDP_PASS; anything else is reported, and answered pass" in shown
+    assert "may return XDP_DROP,XDP_PASS; anything else is reported and becomes pass" in shown
     assert "3 times it returned what is forbidden" in shown
     cli.ok("set", cli.interface, "0", "--may", "any")
     assert cli.status()["slots"][0]["policy"] is None

@@ -80,7 +80,9 @@ def test_only_some_verdicts(cli: CommandLine) -> None:
     assert result.code == 0, result.err
     assert result.out.count(" = ") == 1
     assert "= DROP" in result.out
-    assert "ended: 1 packet followed, 1 with other verdicts; as many packets as were asked for" in result.err
+    assert (
+        "ended: 1 packet followed, 1 with other verdicts; requested number of packets reached" in result.err
+    )
 
 
 @pytest.mark.usefixtures("three", "traffic")
@@ -91,7 +93,7 @@ def test_a_verdict_that_nothing_gets(cli: CommandLine) -> None:
     assert "ended: 0 packets followed, 3 with other verdicts; the time is over (--timeout)" in result.err
     wrong = cli("follow", cli.interface, "--verdict", "LOST")
     assert wrong.code == 7
-    assert "'LOST' is no XDP action" in wrong.err
+    assert "'LOST' is not an XDP action" in wrong.err
 
 
 @pytest.mark.usefixtures("traffic")

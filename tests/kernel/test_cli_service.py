@@ -135,7 +135,7 @@ def test_what_others_change_stays_changed(
         add(where, "noise1")
         assert runs(where, name) == ["xdp_monitor"]
         _, err = ended(process, signal.SIGINT)
-    assert "no TOML" in err
+    assert "not TOML" in err
 
 
 def test_a_failure_is_tried_again(playground: Playground, file: Path, samples: Path, tmp_path: Path) -> None:

@@ -528,7 +528,7 @@ def test_the_mode_is_never_changed_by_itself(cli: CommandLine, file: Path, objec
 
 BAD = {
     "no file": (None, 5),
-    "no TOML": ("= =", 7),
+    "not TOML": ("= =", 7),
     "no UTF-8": (b"\xff\xfe", 7),
     "an unknown key": ("frob = 1", 7),
     "no such program": (

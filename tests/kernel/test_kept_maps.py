@@ -45,7 +45,7 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     assert f"blocked ({maps['blocked']})" in cli("status").out
     undone = cli("undo", cli.interface, "--json")
     assert undone.code == 0
-    assert "what was in its map" not in str(undone.json["plan"]["notes"])
+    assert "the contents of its map" not in str(undone.json["plan"]["notes"])
     assert held(playground) == {"{port=53, protocol=17, unused=0}": "7"}
     # The chain has them again: nothing is kept any more.
     assert kept_maps() == ()
@@ -55,7 +55,7 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     assert shown.count("would be let go of") == 3
     cli.ok("clean", "--kept")
     assert kept_maps() == ()
-    assert "what was in its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])
+    assert "the contents of its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])
 
 
 def test_a_change_that_fails_keeps_none(

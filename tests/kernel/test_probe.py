@@ -64,7 +64,7 @@ def _name(number: int) -> str:
     [
         (errno.EPERM, "by policy"),
         (524, "trampolines"),
-        (errno.EINVAL, "does not know programs of type EXT"),
+        (errno.EINVAL, "has no EXT programs"),
         (errno.ENOMEM, "ENOMEM"),
     ],
 )

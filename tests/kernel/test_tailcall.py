@@ -416,7 +416,7 @@ def test_without_pins_the_kernel_empties_the_arrays_which_is_said_and_mended(
     assert run_through(found, scripted(b"\2\3\2")).data[60:] == b"0"
     # The same chain once more is a change: it mends it. The components' maps were held all the time.
     plan = make_plan(found, found.chain)
-    assert [change.text for change in plan.changes] == ["program arrays that were emptied are made anew"]
+    assert [change.text for change in plan.changes] == ["emptied program arrays are rebuilt"]
     mended = apply(plan)
     assert not mended.emptied
     assert mended.chain is not None

@@ -45,7 +45,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: "is not what runs" in driver.label("#facts"))
             assert driver.app.screen.query_one("#add", Button).disabled
             path.value = str(samples / "counter.o")
-            await driver.until(lambda: "the kernel's tag proves" in driver.label("#facts"))
+            await driver.until(lambda: "the kernel's tag confirms" in driver.label("#facts"))
             await driver.answer("add")
             await driver.until(lambda: driver.dialog(PlanDialog))
             assert "« 0 xdp_counter" in driver.text()

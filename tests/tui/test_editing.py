@@ -150,7 +150,7 @@ async def test_priority(playground: Playground, samples: Path) -> None:
         await driver.press("end", *["backspace"] * 4)
         await driver.until(lambda: "whole number" in driver.text())
         await driver.press("enter")
-        assert driver.dialog(PriorityDialog), "no number is no answer"
+        assert driver.dialog(PriorityDialog), "no number is not a valid answer"
         await driver.type("95")
         await driver.until(lambda: "It becomes slot 2" in driver.text())
         await driver.press("enter")

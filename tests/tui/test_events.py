@@ -65,7 +65,7 @@ async def test_it_says_why_it_cannot_listen(net: Playground, monkeypatch: pytest
     from xdpchain.observe.tracepoints import listener
 
     def refuse(*_: object) -> None:
-        raise PermissionDenied("the XDP tracepoints can't be listened to", "not today", "Ask tomorrow")
+        raise PermissionDenied("the XDP tracepoints can't be read", "not today", "Ask tomorrow")
 
     monkeypatch.setattr(listener, "Object", refuse)
     async with driving(net.netns, net.ifname) as driver:

@@ -99,7 +99,7 @@ async def test_the_plan_tries_packets_where_nothing_runs_yet(playground: Playgro
         assert "sampled packets (100 %" in said
         assert "passed now, will be dropped" in said
         await driver.press("escape", "p")
-        await driver.until(lambda: "no packet came in" in driver.label("#sampled"))
+        await driver.until(lambda: "no packet arrived" in driver.label("#sampled"))
 
 
 async def test_what_is_selected_with_the_mouse_is_copied(playground: Playground, samples: Path) -> None:

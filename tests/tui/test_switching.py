@@ -61,7 +61,7 @@ async def test_labels_are_edited(playground: Playground, samples: Path) -> None:
         field.value = "team"
         await driver.until(lambda: "is no label" in driver.text())
         await driver.press("enter")
-        assert driver.dialog(LabelsDialog), "what is no label is no answer"
+        assert driver.dialog(LabelsDialog), "what is not a label is not a valid answer"
         field.value = "tier=1 site=b/2"
         await driver.until(lambda: "site=b/2, tier=1" in driver.label("#outcome"))
         await driver.press("enter")

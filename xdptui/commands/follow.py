@@ -196,6 +196,6 @@ def _opened(path: str, *, overwrite: bool) -> BinaryIO:
         return os.fdopen(files.create(path, overwrite=overwrite, special=True), "wb")
     except FileExistsError:
         todo = "Give another name, or --force to write over it"
-        raise InvalidInput(f"{path} exists already", todo=todo) from None
+        raise InvalidInput(f"{path} already exists", todo=todo) from None
     except OSError as error:
         raise InvalidInput(f"{path} can't be written", error.strerror or "") from None

@@ -45,7 +45,7 @@ OFFLOADED = ("hw", "offload")
 def number(text: str, what: str, hint: str = "") -> int:
     """A whole number, zero or more; ``hint`` says what to give."""
     if not text.isascii() or not text.isdecimal() or len(text) > 20:
-        raise InvalidInput(f"{text!r} is no {what}", "it takes a whole number, 0 or more", hint)
+        raise InvalidInput(f"{text!r} is no {what}", "expected a whole number, 0 or more", hint)
     return int(text)
 
 

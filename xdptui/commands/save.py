@@ -110,7 +110,7 @@ def _chain(running: Running) -> Chain | None:
     require_reading(f"what {running.interface} runs")  # what can't be read looks like somebody else's
     hook = running.hooks[0]
     raise NotOurs(
-        f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which can't be written down",
+        f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which can't be saved",
         running.note,
         "A spec has chains that xdptui can edit",
     )

@@ -123,7 +123,7 @@ def _within(image: bytes, head: Fields) -> tuple[int, ...]:
     """Units of earlier releases name no type ids."""
     places = head.integers("type_ids", most=MOST_REFERENCES) if "type_ids" in head else ()
     if any(place >= len(image) // SIZE for place in places):
-        raise InvalidInput("a component's linkable form can't be read", "a type id lies behind its end")
+        raise InvalidInput("a component's linkable form can't be read", "a type id is beyond its end")
     return places
 
 
@@ -131,4 +131,4 @@ def _reference(value: Any) -> tuple[int, str]:
     match value:
         case [int(index), str(name)] if 0 <= index <= ID:
             return index, name
-    raise InvalidInput("a component's linkable form can't be read", "a map reference is none")
+    raise InvalidInput("a component's linkable form can't be read", "a map reference is invalid")

@@ -346,7 +346,7 @@ class MapTable(Closing):
             return encode(self.shape.key, parse(self.shape.key, text))
         except InvalidInput as error:
             why = error.why or error.what
-            raise InvalidInput(f"the key can't be {text[:60]!r}", why, error.todo) from None
+            raise InvalidInput(f"invalid key {text[:60]!r}", why, error.todo) from None
 
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
@@ -386,7 +386,7 @@ class MapTable(Closing):
         """What removing this key would do. Raises NotFound, Unsupported."""
         self._must_be_open()
         if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
-            raise Unsupported(f"nothing can be removed from {self.shape.name}", "its places are always there")
+            raise Unsupported(f"nothing can be removed from {self.shape.name}", "its elements always exist")
         (entry,) = self.look((raw_key,))
         if entry is None:
             label = render(self.shape.key, decode(self.shape.key, raw_key))
@@ -508,7 +508,7 @@ def _wanted(layout: Layout, text: str, shown: str | None) -> Plain:
 
 def _queue(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 1 << 32):
-        raise InvalidInput(f"{text!r} is no length of a queue", "it takes a number of packets")
+        raise InvalidInput(f"{text!r} is not a queue length", "expected a number of packets")
     return int(text)
 
 
@@ -529,12 +529,12 @@ def _shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
     frozen = bpf.map_frozen(fd)
     closed = NOT_BROWSABLE.get(kind, "")
     if info.flags & BPF_F_WRONLY:
-        closed = closed or "its maker allows user space to write to it only"
+        closed = closed or "it was created write-only for user space"
     locked = NOT_WRITABLE.get(kind, "") or closed
     if frozen:
-        locked = "it is frozen: nobody but the kernel can change it until it is loaded anew"
+        locked = "it is frozen: only the kernel can change it until it is loaded again"
     elif info.flags & BPF_F_RDONLY:
-        locked = "its maker allows user space to read it only"
+        locked = "it was created read-only for user space"
     return Shape(
         name or info.name, info.id, kind, info.key_size, info.value_size, info.max_entries, info.flags,
         frozen, key, value, variables, closed, locked,

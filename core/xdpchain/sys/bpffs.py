@@ -187,8 +187,10 @@ def mount() -> Path:
         if code in (errno.EPERM, errno.EACCES):
             raise _denied(what, OSError(code, os.strerror(code)))
         if code == errno.ENODEV:
-            raise Unsupported(what, "this kernel has none (CONFIG_BPF_SYSCALL)", detail=detail)
-        todo = "Make the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
+            raise Unsupported(what, "this kernel does not support it (CONFIG_BPF_SYSCALL)", detail=detail)
+        todo = (
+            "Create the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
+        )
         raise KernelRefused(what, os.strerror(code), todo, detail=detail)
     made_here(path)
     return path
@@ -262,7 +264,7 @@ def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
     except FileExistsError as error:
         raise NotOurs(
             f"Can't make {made.path}",
-            "an earlier dispatcher of the same program id left its pins there",
+            "an earlier dispatcher with the same program id left its pins there",
             advise(Do.CLEAN),
             detail=_words(error),
         ) from error
@@ -296,7 +298,7 @@ def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
     what = f"Can't remove {directory.path}"
     path, name = find() / SUBDIRECTORY, directory.path.name
     if directory.path.parent != path or not _DISPATCH_DIR.fullmatch(name):
-        raise NotOurs(what, f"it is no dispatcher's pin directory in {path}")
+        raise NotOurs(what, f"it is not a dispatcher's pin directory in {path}")
     names: tuple[str, ...] = ()
     try:
         with open_below(SUBDIRECTORY) as parent:
@@ -318,8 +320,8 @@ def _slot_pins(what: str, directory: TrustedDirectory) -> tuple[str, ...]:
     if strange:
         raise NotOurs(
             what,
-            f"it holds what no dispatcher puts there: {', '.join(strange)}",
-            "Find out whose it is, and remove it by hand",
+            f"it contains files that are not a dispatcher's: {', '.join(strange)}",
+            "Find out whose they are, and remove them by hand",
         )
     return names
 
@@ -435,9 +437,9 @@ def _refused(what: str, error: OSError) -> XdpChainError:
     if error.errno == errno.ENOTDIR and (place := Path(*_lock_place())).is_symlink():
         return KernelRefused(
             what,
-            "it is a link, which is not followed; iproute2 makes one when it loads an object",
-            f"Remove the link, not what it leads to: `rm {shlex.quote(os.fspath(place))}`",
-            detail=f"it leads to {place.readlink()}",
+            "it is a link, and links are not followed; iproute2 creates one when it loads an object",
+            f"Remove the link, not its target: `rm {shlex.quote(os.fspath(place))}`",
+            detail=f"it points to {place.readlink()}",
         )
     return KernelRefused(what, error.strerror or str(error), detail=_words(error))
 
@@ -445,7 +447,7 @@ def _refused(what: str, error: OSError) -> XdpChainError:
 def _denied(what: str, error: OSError) -> PermissionDenied:
     return PermissionDenied(
         what,
-        "only root may work in the BPF filesystem",
+        "only root may use the BPF filesystem",
         advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"),
         detail=_words(error),
     )
