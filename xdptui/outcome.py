@@ -122,7 +122,7 @@ class Talk:
         if todo := worded(error.todo, self.netns):
             lines.append(f"  {printable(todo)}")
         if error.detail and self.verbose:
-            lines += ["  The kernel's words:", *(f"    {printable(x)}" for x in error.detail.splitlines())]
+            lines += ["  The kernel's message:", *(f"    {printable(x)}" for x in error.detail.splitlines())]
         elif error.detail:
             lines.append("  (-v shows the details)")
         _say("\n".join(lines))
@@ -162,7 +162,7 @@ def write(text: str) -> None:
     except (OSError, ValueError) as error:
         _abandon(sys.stdout)
         why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        raise _OutputError("the output can't be written", why, "What was to be done is done") from error
+        raise _OutputError("the output can't be written", why, "The command itself succeeded") from error
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:

@@ -427,7 +427,7 @@ def test_the_first_failure_ends_it_and_what_was_changed_stays(
     )
     refused = many("apply", str(file))
     assert refused.code == 1
-    assert "not changed, for another interface failed" in refused.out
+    assert "not changed, because another interface failed" in refused.out
     assert "1 changed" in refused.out
     assert second in refused.err
     assert programs(many) == {first: ["xdp_pass"], second: [], third: []}

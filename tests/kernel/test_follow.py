@@ -303,7 +303,7 @@ def test_what_ran_before_comes_back(playground: Playground, three: Running) -> N
         assert during.following.expression == ""
         got = run_through(during, scripted(b"\2\1\2"))
         assert (got.code, got.data[60:]) == (1, b"01")
-        with pytest.raises(Busy, match="followed already"):
+        with pytest.raises(Busy, match="already following"):
             follow(three, "")
     assert follower.poll() == []
     after = look_at(playground)

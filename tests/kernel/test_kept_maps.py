@@ -36,7 +36,7 @@ def loaded(cli: CommandLine, playground: Playground, linkage: str = "static") ->
 def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, linkage: str) -> None:
     maps = loaded(cli, playground, linkage)
     planned = cli("plan", "unload", cli.interface, "xdp_firewall", "--keep-maps")
-    assert "pin the maps of the slots that leave" in planned.out
+    assert "pin the maps of removed slots" in planned.out
     assert kept_maps() == ()
     cli.ok("unload", cli.interface, "xdp_firewall", "--keep-maps")
     assert {bpf_map.map_id for bpf_map in kept_maps()} == {maps["blocked"], maps["drops"]}
@@ -52,7 +52,7 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     cli.ok("unload", cli.interface, "--all", "--keep-maps")
     assert len(kept_maps()) == 3
     shown = cli("clean", "--kept", "--dry-run").out
-    assert shown.count("would be let go of") == 3
+    assert shown.count("would be released") == 3
     cli.ok("clean", "--kept")
     assert kept_maps() == ()
     assert "the contents of its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])

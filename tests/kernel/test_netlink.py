@@ -168,7 +168,7 @@ def test_unknown_links_get_an_error_that_helps(nl: Netlink, space: str, which: i
     with pytest.raises(NotFound) as caught:
         nl.link(which)
     assert space in caught.value.what
-    assert worded(caught.value.todo) == f"`ip -n {space} link` shows the interfaces"
+    assert worded(caught.value.todo) == f"`ip -n {space} link` lists the interfaces"
 
 
 def test_a_name_that_is_no_utf8_is_shown_escaped(space: str, nl: Netlink) -> None:

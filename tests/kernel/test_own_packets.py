@@ -262,7 +262,7 @@ def test_a_change_that_takes_itself_back_is_made_with_a_warning(cli: CommandLine
 def test_a_change_that_does_not_cut_it_says_what_goes(cli: CommandLine) -> None:
     done = cli("load", cli.interface, cli.sample("monitor"), "--linkage", "static")
     assert done.code == 0
-    assert "--confirm 60 takes a change back that cuts it" in done.err
+    assert "--confirm 60 rolls back a change that cuts it" in done.err
     same = cli("set", cli.interface, "0", "-P", "90", "--json")
     assert same.code == 0
 

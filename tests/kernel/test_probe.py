@@ -62,7 +62,7 @@ def _name(number: int) -> str:
 @pytest.mark.parametrize(
     ("number", "word"),
     [
-        (errno.EPERM, "by policy"),
+        (errno.EPERM, "blocks EXT programs"),
         (524, "trampolines"),
         (errno.EINVAL, "has no EXT programs"),
         (errno.ENOMEM, "ENOMEM"),

@@ -436,7 +436,7 @@ def test_what_another_program_put_into_a_row_is_not_taken_for_ours(
         set_row(array, 2, intruder)
         found = look_at(playground)
         assert found.chain is None
-        assert "none of its slots" in found.note
+        assert "not one of its slots" in found.note
         assert found.shown is not None
 
 

@@ -286,7 +286,7 @@ def test_the_peer_is_named_whose_mtu_is_too_large(playground: Playground, cli: C
     subprocess.run(["ip", "-n", space, "link", "set", peer, "mtu", "9000"], check=True)
     refused = cli("load", cli.interface, cli.sample("pass"))
     assert refused.code == 6
-    assert f"{peer} in namespace {space}, the MTU is 9000" in refused.err
+    assert f"its peer {peer} in namespace {space} has MTU 9000" in refused.err
     assert f"`ip -n {space} link set dev {peer} mtu 3498`" in refused.err
     assert "-m generic" in refused.err
     cli.ok("load", cli.interface, cli.sample("pass"), "-m", "generic")

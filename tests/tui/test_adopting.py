@@ -80,7 +80,7 @@ async def test_undo_without_edits_takes_back_the_last_change(playground: Playgro
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "this takes back change" in driver.text()
+        assert "this undoes change" in driver.text()
         assert "xdp_monitor" in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

@@ -212,7 +212,7 @@ async def test_history_has_what_happened_and_undoes_it(playground: Playground, s
         assert driver.dialog(HistoryScreen), "escape lets go of the filter first"
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "this takes back change" in driver.text()
+        assert "this undoes change" in driver.text()
         await driver.press("a")
         await driver.until(lambda: len(driver.session.chain) == 2 and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]

@@ -85,10 +85,10 @@ async def test_packets_of_a_file_and_the_bytes_that_change(
         source = driver.app.screen.query_one("#source")
         await driver.until(lambda: source.value.endswith("some.hex"))  # type: ignore[attr-defined]
         await driver.press("enter")
-        await driver.until(lambda: "2 packets: 1 PASS, rewritten otherwise" in driver.label("#summary"))
+        await driver.until(lambda: "2 packets: 1 PASS, rewritten differently" in driver.label("#summary"))
         text = driver.text()
         assert "~ ethertype 0x88b5 " in text
-        assert "new: 4 bytes put to its head" in text
+        assert "new: 4 bytes added at its head" in text
         assert "in   0000              00 01 02 03 04 05 06 07 08 09 0a 0b" in text
         assert "out  0000  00 01 02 03 04 05 06 07 08 09 0a 0b 81 00 00 05" in text
         await driver.press("j")

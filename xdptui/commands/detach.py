@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
         write("Detached. The link and its pins stay, attached to nothing")
     else:
         command = commands.xdptui("detach", options.interface, options=("--link", str(hook.link_id)))
-        write(f"`{printable(command)}` takes it off at once; its owner is not asked, and may attach it again")
+        write(f"`{printable(command)}` detaches it now; its owner is not asked and may attach it again")
     if trouble:
         Talk(options.json).warn(trouble)
     return 0
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
 def _known(owner: str, evidence: Evidence) -> list[str]:
     lines = [f"owner: {owner or 'not known'}"]
     lines += [f"pin: {pin}{' (of the link)' if pin in evidence.link_pins else ''}" for pin in evidence.pins]
-    return lines if evidence.complete else [*lines, "not all processes and pins could be looked at"]
+    return lines if evidence.complete else [*lines, "not all processes and pins could be checked"]
 
 
 def _document(

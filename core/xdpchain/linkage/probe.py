@@ -125,15 +125,13 @@ def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
 def _why_not(error: bpf.BpfError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         # The dispatcher, an XDP program, was loaded a moment ago: it is not the capabilities.
-        return "freplace is not available: this kernel blocks EXT programs (EPERM)"
+        return "this kernel blocks EXT programs (EPERM), which freplace needs"
     if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
-        return "freplace is not available: this kernel has no BPF trampolines for this processor"
+        return "this kernel has no BPF trampolines for this processor, which freplace needs"
     if error.errno == errno.EINVAL:
-        return (
-            "freplace is not available: this kernel has no EXT programs (5.6) or can't reattach them (5.10)"
-        )
+        return "this kernel lacks what freplace needs: EXT programs (5.6) that can be reattached (5.10)"
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
-    return f"freplace is not available: this kernel refused to replace a function of the dispatcher ({name})"
+    return f"this kernel refused to replace a function of the dispatcher ({name})"
 
 
 def _lower(error: XdpChainError) -> str:
