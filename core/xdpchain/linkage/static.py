@@ -19,7 +19,7 @@ import re
 import struct
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from xdpchain.advice import Do, advise
@@ -36,9 +36,10 @@ from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.objects.verdicts import sites_name
-from xdpchain.sys import blobs, bpf, shipped
+from xdpchain.sys import blobs, bpf, netns, shipped
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
+    BPF_F_XDP_DEV_BOUND_ONLY,
     BPF_F_XDP_HAS_FRAGS,
     FUNC_GLOBAL,
     FUNC_STATIC,
@@ -168,6 +169,7 @@ class _Linking:
         # What is off is no part of the program, and so no reason for anything.
         self._on = [part for part in parts if not part.slot.off]
         self._called = [part for part in self._on if is_called(part.unit)]
+        self._bound = not trial and any(part.unit.device_calls for part in self._on)
         self._running = running
         self.counters: OwnCounters | None = None
         self._counted: dict[tuple[int, int], dict[int | None, int]] = {}
@@ -301,19 +303,23 @@ class _Linking:
 
     def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()
+        where = self._running.interface
         with bpf.btf_load(described.btf) as btf_fd:
-            return bpf.prog_load(
+            load = partial(
+                bpf.prog_load,
                 bpf.ProgType.XDP,
                 threaded.assembled.image,
                 name=PROGRAM,
                 licence=odd[0] if odd else "GPL",
                 attach_type=ATTACH_TYPE_XDP,
-                flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
+                flags=BPF_F_XDP_HAS_FRAGS * self._frags | BPF_F_XDP_DEV_BOUND_ONLY * self._bound,
                 btf_fd=btf_fd.fileno(),
                 func_info=described.func_info(threaded),
                 line_info=described.line_info(threaded),
+                ifindex=where.ifindex * self._bound,
                 **options,
             )
+            return netns.run(where.netns, load) if self._bound else load()
 
     def _log(self, threaded: Threaded, described: Described) -> str:
         try:

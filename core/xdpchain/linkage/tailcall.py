@@ -41,6 +41,7 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
 
 from .arrays import remove_array_pins
+from .compile import NO_ARRAYS
 from .counting import ROW_SIZE, counters_for, row_layout
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind_metadata
@@ -69,6 +70,10 @@ class TailcallLinker:
         table = successors(candidate)
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
+            bound = [part.slot.name for part in parts if part.unit.device_calls]
+            if bound and not self._cloning:
+                what = f"{bound[0]} can't be linked ({Linkage.TAILCALL})"
+                raise LinkRefused(what, NO_ARRAYS, advise(Do.CHOOSE_LINKAGE, "static"))
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
             own = None
             if candidate.counters:

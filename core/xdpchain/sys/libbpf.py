@@ -14,7 +14,7 @@ import ctypes
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -27,18 +27,21 @@ from xdpchain.errors import InvalidInput, Unsupported
 from .bpf import BpfError, Command, Fd, ProgType, cpus_in_a_value
 
 __all__ = [
+    "BPF_F_XDP_DEV_BOUND_ONLY",
     "BPF_F_XDP_HAS_FRAGS",
     "LoadFailed",
     "MergedBtf",
     "Object",
     "ObjectMap",
     "ObjectProgram",
+    "kernel_function_ids",
     "kernel_types_missing",
     "merge_btf",
     "possible_cpus",
 ]
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
+BPF_F_XDP_DEV_BOUND_ONLY = 1 << 6
 ATTACH_TYPE_XDP = 37
 ATTACH_TYPE_FENTRY = 24
 MAP_TYPE_ARRAY = 2
@@ -73,6 +76,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bpf_program__set_expected_attach_type": (c_int, c_void_p, c_int),
     "bpf_program__flags": (c_uint32, c_void_p),
     "bpf_program__set_flags": (c_int, c_void_p, c_uint32),
+    "bpf_program__set_ifindex": (None, c_void_p, c_uint32),
     "bpf_program__set_autoload": (c_int, c_void_p, ctypes.c_bool),
     "bpf_program__set_attach_target": (c_int, c_void_p, c_int, c_char_p),
     "bpf_program__set_log_level": (c_int, c_void_p, c_uint32),
@@ -97,6 +101,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bpf_map__set_initial_value": (c_int, c_void_p, c_void_p, c_size_t),
     "bpf_map__reuse_fd": (c_int, c_void_p, c_int),
     "btf__load_from_kernel_by_id": (c_void_p, c_uint32),
+    "btf__load_vmlinux_btf": (c_void_p,),
+    "btf__find_by_name_kind": (c_int, c_void_p, c_char_p, c_uint32),
     "btf__new": (c_void_p, c_void_p, c_uint32),
     "btf__new_empty": (c_void_p,),
     "btf__add_btf": (c_int, c_void_p, c_void_p),
@@ -151,6 +157,8 @@ class _Library:
         self.messages: list[str] = []
         self.func_info: dict[int, bytes] = {}
         self.line_info: dict[int, bytes] = {}
+        self.rewrites: dict[int, Callable[[bytes], bytes]] = {}
+        self.rewritten: dict[int, bytes] = {}
         self._vsnprintf = ctypes.CDLL(None).vsnprintf
         self._vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
         self._keep: list[Any] = [_PRINT(self._print), _PREPARE(self._prepare)]
@@ -179,6 +187,11 @@ class _Library:
         raw = ctypes.string_at(options, 88)
         self.func_info[program] = _records(raw, 56, 8)
         self.line_info[program] = _records(raw, 72, 16)
+        if program in self.rewrites:
+            at = self._dll.bpf_program__insns(program)
+            code = ctypes.string_at(at, self._dll.bpf_program__insn_cnt(program) * 8)
+            self.rewritten[program] = code
+            ctypes.memmove(at, self.rewrites[program](code), len(code))
         return 0
 
 
@@ -225,6 +238,19 @@ def kernel_types_missing() -> tuple[str, str | Advice]:
     if not os.path.isdir("/sys/kernel"):
         return "the kernel's BTF can't be read, for /sys is not mounted", advise(Do.MOUNT_SYSFS)
     return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
+
+
+def kernel_function_ids(names: Iterable[str]) -> frozenset[int]:
+    """The ids in the kernel's BTF of those of its functions that it has."""
+    lib = library()
+    types = lib.btf__load_vmlinux_btf()
+    if not types:
+        return frozenset()
+    try:
+        found = (lib.btf__find_by_name_kind(types, name.encode(), KIND_FUNC) for name in names)
+        return frozenset(number for number in found if number > 0)
+    finally:
+        lib.btf__free(types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,8 +338,12 @@ class ObjectProgram:
         return int(library().bpf_program__fd(self.handle))
 
     def instructions(self) -> bytes:
-        """The final instructions, subprograms appended; map descriptors inside are this process's."""
+        """The final instructions, subprograms appended; map descriptors inside are this process's. Those that
+        were there before `rewrite_at_load` changed some.
+        """
         lib = library()
+        if self.handle in lib.rewritten:
+            return bytes(lib.rewritten[self.handle])
         at, count = lib.bpf_program__insns(self.handle), lib.bpf_program__insn_cnt(self.handle)
         return ctypes.string_at(at, count * 8)
 
@@ -332,12 +362,23 @@ class ObjectProgram:
     def set_autoload(self, load: bool) -> None:
         library().bpf_program__set_autoload(self.handle, load)
 
+    def rewrite_at_load(self, rewrite: Callable[[bytes], bytes]) -> None:
+        """Give the kernel other instructions, as many, than libbpf was about to."""
+        library().rewrites[self.handle] = rewrite
+
     def as_xdp(self, frags: bool, *, attach_type: int = ATTACH_TYPE_XDP) -> None:
         """Load it as an XDP program."""
         lib = library()
         lib.bpf_program__set_type(self.handle, ProgType.XDP)
         lib.bpf_program__set_expected_attach_type(self.handle, attach_type)
         lib.bpf_program__set_flags(self.handle, BPF_F_XDP_HAS_FRAGS if frags else 0)
+
+    def bind_to(self, ifindex: int) -> None:
+        """Bind an XDP program to a device of the network namespace in which it will be loaded."""
+        lib = library()
+        flags = lib.bpf_program__flags(self.handle) | BPF_F_XDP_DEV_BOUND_ONLY
+        lib.bpf_program__set_flags(self.handle, flags)
+        lib.bpf_program__set_ifindex(self.handle, ifindex)
 
     def as_freplace(self, target: Fd, function: str) -> None:
         """Load it as a replacement of ``function`` of the loaded program ``target``."""
@@ -438,6 +479,8 @@ class Object:
             for program in self.programs():
                 self._lib.func_info.pop(program.handle, None)
                 self._lib.line_info.pop(program.handle, None)
+                self._lib.rewrites.pop(program.handle, None)
+                self._lib.rewritten.pop(program.handle, None)
             handle, self._handle = self._handle, None
             self._lib.bpf_object__close(handle)
 
@@ -468,6 +511,7 @@ class MergedBtf:
 
 
 FUNC_STATIC, FUNC_GLOBAL = 0, 1
+KIND_FUNC = 12
 
 
 def merge_btf(
