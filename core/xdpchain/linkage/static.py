@@ -337,7 +337,7 @@ class _Linking:
 FORMS: Sequence[Form] = tuple(Form)
 """What is tried, in this order."""
 
-MOST_STEPS = 100_000
+MOST_STEPS = 250_000
 """Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
 function each of the ways through one multiplies those through the next.
 """
