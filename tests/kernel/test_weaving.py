@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tests.programs import programs
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembly
-from xdpchain.bytecode.chaincall import main_stack
+from xdpchain.bytecode.main_function import main_stack
 from xdpchain.bytecode.deciding import Edge, Source, decisions
 from xdpchain.bytecode.flow_graph import flow_of
 from xdpchain.bytecode.instructions import patch_maps
