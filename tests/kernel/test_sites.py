@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.chains import chain_of, change, run_through
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.linkage import counting
 from xdpchain.model.actions import ActionSet
