@@ -25,7 +25,7 @@ from xdptui.screens.history import HistoryScreen
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.unload import UnloadDialog
-from xdptui.view.session import Order, State
+from xdptui.view.session import BannerState, Order
 from xdptui.widgets.row_list import RowList
 
 THREE = ("firewall", "ratelimit", "monitor")
@@ -54,7 +54,7 @@ async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Pat
             await driver.until(lambda: not driver.dialog())
             assert driver.table.has_focus, "the eye is on the chain by now"
             await driver.apply()
-            await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+            await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
 
 
 async def sampled(driver: Driver, ground: Playground, *keys: str) -> str:
@@ -80,7 +80,7 @@ async def test_the_plan_tries_packets_that_flow_now(playground: Playground, samp
         await driver.until(lambda: look_at(playground).following is None)
         assert look_at(playground).hook == before.hook, "what runs is as it was"
         await driver.press("s", "a")  # nobody waits for a sample
-        await driver.until(lambda: not driver.dialog() and driver.session.state is State.RUNNING)
+        await driver.until(lambda: not driver.dialog() and driver.session.state is BannerState.RUNNING)
     after = look_at(playground)
     assert after.following is None
     assert after.chain is not None
@@ -137,7 +137,7 @@ async def test_warnings_stand_on_the_first_screen_and_are_counted(
         assert text.index("Warnings (1)") < text.index("Changes")
         assert "Apply with 1 warning (a)" in text
         await driver.press("a")
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
 
 
 async def test_without_warnings_a_applies_at_once(playground: Playground, samples: Path) -> None:
@@ -145,7 +145,7 @@ async def test_without_warnings_a_applies_at_once(playground: Playground, sample
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("J")
         await driver.press("a")
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
     assert names(look_at(playground))[1] == "xdp_firewall"
 
 

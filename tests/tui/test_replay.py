@@ -12,7 +12,7 @@ import pytest
 
 from tests.tui.driving import Driver, driving, run_chain
 from xdpchain.model.counts import Sample
-from xdpchain.observe.recording import Counted, Header, Reading, Recording, Writer
+from xdpchain.observe.recording import Counted, Header, RecordedReading, Recording, Writer
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
@@ -88,7 +88,9 @@ async def test_the_same_sample_looks_the_same(
         writer.running(0.0, 0.0, runnings)
         for sample in (first, second):
             writer.reading(
-                Reading(sample.at, sample.at, {where.ifindex: Counted(where.name, where.ifindex, sample)})
+                RecordedReading(
+                    sample.at, sample.at, {where.ifindex: Counted(where.name, where.ifindex, sample)}
+                )
             )
     # The time bar takes a line: with one more, the panes have the same room.
     async with replaying(file, (size[0], size[1] + 1), where.name) as driver:

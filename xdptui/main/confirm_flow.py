@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.widgets.banner import Armed
@@ -17,10 +17,10 @@ from xdptui.widgets.banner import Armed
 __all__ = ["ConfirmFlow", "countdown"]
 
 BUT = {
-    State.UNGUARDED: "UNGUARDED",
-    State.OVERTAKEN: "OVERTAKEN",
-    State.MAKING: "IN THE MAKING",
-    State.SETTLING: "SETTLING",
+    PendingState.UNGUARDED: "UNGUARDED",
+    PendingState.OVERTAKEN: "OVERTAKEN",
+    PendingState.MAKING: "IN THE MAKING",
+    PendingState.SETTLING: "SETTLING",
 }
 
 

@@ -12,7 +12,7 @@ from textual.screen import Screen
 
 from xdptui.screens.failure import Failure
 from xdptui.view.notices import KEPT, Notice
-from xdptui.view.session import Session, State
+from xdptui.view.session import BannerState, Session
 from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Desk:
         if session.read_only:
             self.notify(f"Read-only: {session.read_only_why}")
             return False
-        if session.state in (State.FOREIGN, State.VIEW):
+        if session.state in (BannerState.FOREIGN, BannerState.VIEW):
             todo = worded(running.todo, running.interface.netns, keys=True)
             why = ". ".join(filter(None, (f"This hook can't be edited: {running.note}", todo)))
             self.notify(why)

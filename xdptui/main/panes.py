@@ -15,7 +15,7 @@ from xdptui.view.interface_lines import InterfaceView
 from xdptui.view.layout import KEY_ROWS, Layout, Wish, share
 from xdptui.view.notes import chain_note, empty_list, matches, waterfall_note
 from xdptui.view.notices import unread
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 from xdptui.view.time_line import TimeView
 from xdptui.view.traffic import caption, numbered, traffic
 from xdptui.widgets.banner import Banner
@@ -73,7 +73,7 @@ class Panes:
             candidate=session.changes > 0,
             slots=len(session.chain) > 0,
             armed=session.running is not None and session.running.armed is not None,
-            foreign=session.state is State.FOREIGN,
+            foreign=session.state is BannerState.FOREIGN,
         )
         self._arrange()
         self.show_tables()

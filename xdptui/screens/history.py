@@ -30,7 +30,7 @@ from xdptui.view.notices import Notice
 from xdptui.widgets.row_list import RowList
 
 if TYPE_CHECKING:
-    from xdpchain.change.journal.entries import Entry
+    from xdpchain.change.journal.entries import JournalEntry
 
 __all__ = ["HistoryScreen"]
 
@@ -58,7 +58,7 @@ class HistoryScreen(Dialog[bool]):
     class Told(Message):
         """The journal's entries, or why they can't be read."""
 
-        def __init__(self, found: tuple[Entry, ...] | Exception) -> None:
+        def __init__(self, found: tuple[JournalEntry, ...] | Exception) -> None:
             super().__init__()
             self.found = found
 
@@ -68,7 +68,7 @@ class HistoryScreen(Dialog[bool]):
         super().__init__()
         self._target, self._may_undo = running, may_undo and running is not None
         self._notices = notices[::-1]
-        self._entries: tuple[Entry, ...] = ()
+        self._entries: tuple[JournalEntry, ...] = ()
         self._empty = "reading the journal…"
         self._messages = messages or running is None
         self.heading = self._title()

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
-from xdpchain.maps import Change, Cursor, Entry, MapSummary, Shape, cpu_text
+from xdpchain.maps import Cursor, EntryChange, MapSummary, Shape, TableEntry, cpu_text
 from xdpchain.maps.values import Plain
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
@@ -82,13 +82,13 @@ class MapsScreen(Dialog[None]):
         self._maps: tuple[MapSummary, ...] = ()
         self._name: str | None = None
         self._shape: Shape | None = None
-        self._entries: list[Entry] = []
+        self._entries: list[TableEntry] = []
         self._changed: set[bytes] = set()
         self._next: Cursor | None = None
         self._needle = ""
         self._note = "reading…"
         self._waiting = False
-        self._planned: asyncio.Future[Change | XdpChainError] | None = None
+        self._planned: asyncio.Future[EntryChange | XdpChainError] | None = None
         self._held_back: Cursor | None = None
         """Where the entries go on that are not held."""
         where = f"slot {slot} on " if slot is not None else ""
@@ -183,7 +183,7 @@ class MapsScreen(Dialog[None]):
     def _map(self) -> MapSummary | None:
         return self.query_one("#maps", RowList).under(self._maps)
 
-    def _entry(self) -> Entry | None:
+    def _entry(self) -> TableEntry | None:
         return self.query_one("#entries", RowList).under(self._entries)
 
     # What is read
@@ -349,15 +349,15 @@ class MapsScreen(Dialog[None]):
             self.notify(f"Read-only: {why}")
         return not why
 
-    def _begin(self, entry: Entry | None) -> None:
+    def _begin(self, entry: TableEntry | None) -> None:
         self.run_worker(self._edit_flow(entry), group="edit", exclusive=True)
 
-    async def _edit_flow(self, entry: Entry | None) -> None:
+    async def _edit_flow(self, entry: TableEntry | None) -> None:
         shape, name = self._shape, self._name
         assert shape is not None
         assert name is not None
 
-        async def plan(key: str, value: str, shown: str | None) -> Change | XdpChainError:
+        async def plan(key: str, value: str, shown: str | None) -> EntryChange | XdpChainError:
             return await self._planned_by(
                 lambda: self._reader.plan(name, entry.raw_key if entry else None, key, value, shown)
             )
@@ -370,7 +370,7 @@ class MapsScreen(Dialog[None]):
             return
         await self._write(name, change)
 
-    async def _planned_by(self, ask: Callable[[], None]) -> Change | XdpChainError:
+    async def _planned_by(self, ask: Callable[[], None]) -> EntryChange | XdpChainError:
         """What the reader says of a change that it is asked about."""
         self._planned = asyncio.get_running_loop().create_future()
         ask()
@@ -385,14 +385,14 @@ class MapsScreen(Dialog[None]):
         if entry is not None and name is not None and self._may_write():
             self.run_worker(self._delete_flow(name, entry), group="edit", exclusive=True)
 
-    async def _delete_flow(self, name: str, entry: Entry) -> None:
+    async def _delete_flow(self, name: str, entry: TableEntry) -> None:
         change = await self._planned_by(lambda: self._reader.removal(name, entry.raw_key))
-        if isinstance(change, Change):
+        if isinstance(change, EntryChange):
             await self._write(name, change)
         else:
             self.app.push_screen(Failure(change, "It can't be deleted"))
 
-    async def _write(self, name: str, change: Change) -> None:
+    async def _write(self, name: str, change: EntryChange) -> None:
         if self._shape is not None and await self.app.push_screen_wait(
             WriteConfirm(self._shape.name, change)
         ):
@@ -433,7 +433,7 @@ class MapsScreen(Dialog[None]):
         acts[id]()
 
 
-def _changed(before: dict[bytes, Entry], now: Sequence[Entry]) -> set[bytes]:
+def _changed(before: dict[bytes, TableEntry], now: Sequence[TableEntry]) -> set[bytes]:
     """Keys whose values are others than before."""
     return {
         entry.raw_key

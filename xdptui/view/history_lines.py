@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from xdpchain.change.journal.entries import Entry, Kind
+from xdpchain.change.journal.entries import EntryKind, JournalEntry
 from xdptui.view.cells import Cell, left, right
 from xdptui.view.notices import Notice
 from xdptui.words.history_words import KINDS, became
@@ -28,7 +28,7 @@ def _when(at: float) -> str:
     return time.strftime("%m-%d %H:%M:%S", time.localtime(at))
 
 
-def summary(entry: Entry) -> str:
+def summary(entry: JournalEntry) -> str:
     """What changed, on one line."""
     if len(entry.changes) == 1:
         return entry.changes[0]
@@ -45,11 +45,11 @@ def history_head(width: int, position: str) -> tuple[Cell, ...]:
     )  # fmt: skip
 
 
-def history_cells(entry: Entry, width: int) -> tuple[Cell, ...]:
+def history_cells(entry: JournalEntry, width: int) -> tuple[Cell, ...]:
     """One entry."""
     rest = max(0, width - NUMBER - WHEN - KIND - 1)
     who = min(24, rest // 3)
-    style = "warn" if entry.kind in (Kind.ROLLBACK, Kind.OVERTAKEN) else "plain"
+    style = "warn" if entry.kind in (EntryKind.ROLLBACK, EntryKind.OVERTAKEN) else "plain"
     return (
         right(str(entry.number), NUMBER, "index"),
         left(f" {_when(entry.author.at)}", WHEN, "label"),
@@ -61,7 +61,7 @@ def history_cells(entry: Entry, width: int) -> tuple[Cell, ...]:
     )
 
 
-def entry_lines(entry: Entry) -> tuple[str, ...]:
+def entry_lines(entry: JournalEntry) -> tuple[str, ...]:
     """One entry in full."""
     waits = f", to be confirmed within {entry.seconds:g} s" if entry.seconds is not None else ""
     author = entry.author

@@ -14,7 +14,7 @@ from xdpchain.model.map_entries import MapEntry, by_map
 
 from .kinds import REFERENCES
 from .listing import definitions_of
-from .table import Change, MapTable
+from .table import EntryChange, MapTable
 
 __all__ = ["Filling", "differing", "with_contents"]
 
@@ -56,7 +56,7 @@ def _differing(slot: Slot, netns: str | None) -> Slot:
     return replace(slot, entries=tuple(kept))
 
 
-def _change(table: MapTable, slot: Slot, entry: MapEntry) -> Change:
+def _change(table: MapTable, slot: Slot, entry: MapEntry) -> EntryChange:
     try:
         return table.change(table.key_of(entry.key), entry.value)
     except XdpChainError as error:
@@ -69,7 +69,7 @@ class Filling(contextlib.ExitStack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._back: list[tuple[MapTable, Change]] = []
+        self._back: list[tuple[MapTable, EntryChange]] = []
 
     def __enter__(self) -> Self:
         return self

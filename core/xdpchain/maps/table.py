@@ -14,9 +14,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from types import TracebackType
 from typing import Final
 
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
 from xdpchain.objects.btf import Btf, BtfError
 from xdpchain.sys import bpf, netns
@@ -27,7 +27,18 @@ from .layout import Layout, Number, Opaque, Record, declared_types, layout_of
 from .text import parse, render
 from .values import Plain, decode, edited, encode, total
 
-__all__ = ["PAGE", "Change", "Cursor", "Entry", "MapTable", "Page", "Shape", "btf_of", "cpu_text", "matches"]
+__all__ = [
+    "PAGE",
+    "Cursor",
+    "EntryChange",
+    "MapTable",
+    "Page",
+    "Shape",
+    "TableEntry",
+    "btf_of",
+    "cpu_text",
+    "matches",
+]
 
 PAGE: Final = 256
 """Entries of a page."""
@@ -66,7 +77,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TableEntry:
     """An element, or a variable of a data section.
 
     ``label`` is the key in words. ``value`` of a per-CPU map is the sum over ``cpus`` (which are by CPU
@@ -90,7 +101,7 @@ class Entry:
         return render(self.layout, self.value, limit)
 
 
-def cpu_text(entry: Entry, limit: int = 4000) -> str:
+def cpu_text(entry: TableEntry, limit: int = 4000) -> str:
     """The values by CPU, in one line."""
     texts = (f"cpu {i}: {render(entry.layout, one, limit)}" for i, one in enumerate(entry.cpus))
     return "  ".join(texts)[:limit]
@@ -108,12 +119,12 @@ class Cursor:
 class Page:
     """Some entries; ``next`` is None after the last."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[TableEntry, ...]
     next: Cursor | None
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class EntryChange:
     """A write that was checked but not made: texts of the old value (None: there is none yet) and the new
     one (None: it is removed), and the bytes. ``offset`` is that of a variable in its section.
     """
@@ -127,7 +138,7 @@ class Change:
     cpu: int | None = None
 
 
-def matches(entry: Entry, needle: str) -> bool:
+def matches(entry: TableEntry, needle: str) -> bool:
     """Whether all words of ``needle`` are in the key or the value as they are shown."""
     words = needle.lower().split()
     if not words:
@@ -136,7 +147,7 @@ def matches(entry: Entry, needle: str) -> bool:
     return all(word in shown for word in words)
 
 
-class MapTable:
+class MapTable(Closing):
     """A map of the kernel. Not for several threads at once."""
 
     def __init__(
@@ -167,14 +178,6 @@ class MapTable:
     def close(self) -> None:
         self._fd.close()
 
-    def __enter__(self) -> MapTable:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     # -- reading --------------------------------------------------------------------------------------------
 
     def page(self, cursor: Cursor | None = None, limit: int = PAGE) -> Page:
@@ -192,7 +195,7 @@ class MapTable:
             raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
         return Page(tuple(self._entry(key, value) for key, value in raws), following)
 
-    def entries(self, most: int | None = None) -> Iterator[Entry]:
+    def entries(self, most: int | None = None) -> Iterator[TableEntry]:
         """All entries, each key once, ``most`` of them at most; ends also while the map changes."""
         seen: set[bytes] = set()
         cursor = None
@@ -211,7 +214,7 @@ class MapTable:
             if cursor is None or steps <= 0:
                 return
 
-    def look(self, keys: tuple[bytes, ...]) -> tuple[Entry | None, ...]:
+    def look(self, keys: tuple[bytes, ...]) -> tuple[TableEntry | None, ...]:
         """These entries as they are now, by ``Entry.raw_key``; None for one that is gone."""
         try:
             if self.shape.variables:
@@ -280,30 +283,30 @@ class MapTable:
                 raise FileNotFoundError from None
             raise
 
-    def _one(self, key: bytes) -> Entry | None:
+    def _one(self, key: bytes) -> TableEntry | None:
         try:
             return self._entry(key, self._lookup(key))
         except FileNotFoundError:
             return None
 
-    def _entry(self, raw_key: bytes, raw: bytes) -> Entry:
+    def _entry(self, raw_key: bytes, raw: bytes) -> TableEntry:
         shape = self.shape
         key = decode(shape.key, raw_key)
         label = render(shape.key, key)
         if shape.per_cpu:
             step = len(raw) // max(1, possible_cpus())
             cpus = [decode(shape.value, raw[i : i + shape.value_size]) for i in range(0, len(raw), step)]
-            return Entry(raw_key, key, label, total(cpus), shape.value, tuple(cpus))
+            return TableEntry(raw_key, key, label, total(cpus), shape.value, tuple(cpus))
         value = decode(shape.value, raw)
         note = self._refers(value) if shape.type in REFERENCES else ""
-        return Entry(raw_key, key, label, value, shape.value, note=note)
+        return TableEntry(raw_key, key, label, value, shape.value, note=note)
 
-    def _variables(self, raw: bytes) -> tuple[Entry, ...]:
+    def _variables(self, raw: bytes) -> tuple[TableEntry, ...]:
         assert isinstance(self.shape.value, Record)
         whole = decode(self.shape.value, raw)
         assert isinstance(whole, dict)
         return tuple(
-            Entry(one.name.encode(), one.name, one.name, whole[one.name], one.layout)
+            TableEntry(one.name.encode(), one.name, one.name, whole[one.name], one.layout)
             for one in self.shape.value.fields
         )
 
@@ -347,7 +350,7 @@ class MapTable:
 
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
-    ) -> Change:
+    ) -> EntryChange:
         """What writing ``text`` to this key would do. Members that it leaves out keep their values, and so do
         those that it has as they were ``shown`` (the text that was edited).
 
@@ -377,9 +380,9 @@ class MapTable:
             return self._cpu_change(raw_key, raw, label, text, cpu)
         data = encode(shape.value, _wanted(shape.value, text, shown), raw)
         old = now.text() if now else None
-        return Change(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
+        return EntryChange(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
 
-    def removal(self, raw_key: bytes) -> Change:
+    def removal(self, raw_key: bytes) -> EntryChange:
         """What removing this key would do. Raises NotFound, Unsupported."""
         self._must_be_open()
         if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
@@ -388,9 +391,9 @@ class MapTable:
         if entry is None:
             label = render(self.shape.key, decode(self.shape.key, raw_key))
             raise NotFound(f"{self.shape.name} has no {label}")
-        return Change(entry.label, entry.text(), None, raw_key, b"")
+        return EntryChange(entry.label, entry.text(), None, raw_key, b"")
 
-    def reverse(self, change: Change) -> Change:
+    def reverse(self, change: EntryChange) -> EntryChange:
         """What takes a change back that is about to be made. Raises KernelRefused and its kind."""
         try:
             if change.offset is not None:
@@ -404,13 +407,13 @@ class MapTable:
             raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
         return replace(change, old=change.new, new=change.old or "", data=raw)
 
-    def meant_entries(self) -> Iterator[Entry]:
+    def meant_entries(self) -> Iterator[TableEntry]:
         """The entries that were set: of an array, those that are not all zero."""
         for entry in self.entries():
             if self.shape.type != "array" or any(self._lookup(entry.raw_key)):
                 yield entry
 
-    def words_of(self, entry: Entry) -> tuple[str, str]:
+    def words_of(self, entry: TableEntry) -> tuple[str, str]:
         """Key and value as `key_of` and `change` read them."""
         if isinstance(entry.value, dict) and self.shape.type in REFERENCES:
             number = entry.value.get("ifindex", entry.value.get("queue"))
@@ -422,7 +425,7 @@ class MapTable:
         if self.shape.locked or self.shape.closed:
             raise Unsupported(f"{self.shape.name} can't be written", self.shape.locked or self.shape.closed)
 
-    def write(self, change: Change) -> None:
+    def write(self, change: EntryChange) -> None:
         """Make a change. Raises KernelRefused and its kind; then nothing was written."""
         try:
             if change.new is None:
@@ -441,7 +444,7 @@ class MapTable:
             full = f"it has room for {self.shape.max_entries} elements" if error.errno == errno.E2BIG else ""
             raise bpf.refusal(error, f"{change.label} of {self.shape.name} can't be written", full) from error
 
-    def _variable_change(self, name: str, text: str, shown: str | None) -> Change:
+    def _variable_change(self, name: str, text: str, shown: str | None) -> EntryChange:
         assert isinstance(self.shape.value, Record)
         found = self.shape.value.field(name)
         if found is None:
@@ -450,11 +453,11 @@ class MapTable:
         raw = bpf.map_lookup(self._fd, bytes(4), self._room)[start : start + found.layout.size]
         data = encode(found.layout, _wanted(found.layout, text, shown), raw)
         old, new = (render(found.layout, decode(found.layout, one)) for one in (raw, data))
-        return Change(name, old, new, name.encode(), data, start)
+        return EntryChange(name, old, new, name.encode(), data, start)
 
     def _cpu_change(
         self, raw_key: bytes, raw: bytes | None, label: str, text: str, cpu: int | None
-    ) -> Change:
+    ) -> EntryChange:
         value, size, step = self.shape.value, self.shape.value_size, self._room // possible_cpus()
         base = raw if raw is not None else bytes(self._room)
         wanted = parse(value, text)
@@ -466,7 +469,7 @@ class MapTable:
             texts.append((render(value, decode(value, old)), render(value, decode(value, new))))
         where = f" on CPU {cpu}" if cpu is not None else " on each CPU"
         olds = list(dict.fromkeys(old for old, _ in texts))
-        return Change(
+        return EntryChange(
             label,
             None if raw is None else " | ".join(olds),
             " | ".join(dict.fromkeys(new for _, new in texts)) + where,
@@ -475,7 +478,7 @@ class MapTable:
             cpu=cpu,
         )
 
-    def _reference_change(self, raw_key: bytes, raw: bytes | None, label: str, text: str) -> Change:
+    def _reference_change(self, raw_key: bytes, raw: bytes | None, label: str, text: str) -> EntryChange:
         now = self._entry(raw_key, raw) if raw is not None else None
         if now is not None and isinstance(now.value, dict) and now.value.get("program"):
             raise Unsupported(
@@ -495,7 +498,7 @@ class MapTable:
                 raise NotFound(f"there is no interface {wanted!r}", "there are " + ", ".join(sorted(by_name)))
             new = f"{self._names()[number]} (ifindex {number})"
         data = struct.pack("=I", number).ljust(self.shape.value_size, b"\0")
-        return Change(label, now.note if now else None, new, raw_key, data)
+        return EntryChange(label, now.note if now else None, new, raw_key, data)
 
 
 def _wanted(layout: Layout, text: str, shown: str | None) -> Plain:

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
 from dataclasses import dataclass
 from functools import cache
-from types import TracebackType
 from typing import Any
 
 from xdpchain.advice import Advice, Do, advise
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, Unsupported
 
 from .bpf import BpfError, Command, Fd, ProgType, cpus_in_a_value
@@ -366,7 +366,7 @@ class ObjectProgram:
         )
 
 
-class Object:
+class Object(Closing):
     """An object file opened by libbpf, closed by hand or by ``with``; closing releases its descriptors."""
 
     def __init__(self, data: bytes, name: str = "object") -> None:
@@ -440,14 +440,6 @@ class Object:
                 self._lib.line_info.pop(program.handle, None)
             handle, self._handle = self._handle, None
             self._lib.bpf_object__close(handle)
-
-    def __enter__(self) -> Object:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
