@@ -146,11 +146,13 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
             "it holds the id of one of its types where libbpf did not put it",
             advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
+    references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
     return LinkableProgram(
-        instructions=code,
+        # Without this process's descriptors, so that one program's linkable form is always the same.
+        instructions=instructions.patch_maps(code, references, dict.fromkeys(names.values(), 0)),
         functions=functions,
         btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
-        references=tuple((index, names[fd]) for index, fd in instructions.map_references(code)),
+        references=references,
         frags=frags,
         stack=_stack_depths(opened.log(program)),
         verified=info.verified_instructions,
