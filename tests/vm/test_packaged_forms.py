@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The XDP objects that Debian's packages ship (libxdp and xdp-tools of three suites), linked statically: nearly
-all take the form that costs least. The packages are fetched, and kept in the lab's cache.
+"""The XDP objects that Debian's packages ship (libxdp and xdp-tools of three suites), linked statically:
+nearly all get the cheapest form. The packages are downloaded and kept in the lab's cache.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ def objects(suite: str) -> Iterator[ObjectFile]:
 
 def chains(found: list[ObjectFile]) -> Iterator[Chain]:
     """Each program alone, and with the next one behind it after any code."""
-    programs = [
-        (source, program) for source in found for program in source.xdp_programs() if program.attach in ("xdp", "")
+    slots = [
+        Slot.of(component_of(source, name=program.name))
+        for source in found
+        for program in source.xdp_programs()
+        if program.attach in ("xdp", "")
     ]
-    slots = [Slot.of(component_of(source, name=program.name)) for source, program in programs]
     every = ActionSet.parse("ADPTR")
     for place, slot in enumerate(slots):
         yield Chain((slot,), Linkage.STATIC)

@@ -54,7 +54,7 @@ from .verifier_words import read_log
 __all__ = [
     "NO_ARRAYS",
     "Compiled",
-    "Target",
+    "Stub",
     "compile_component",
     "explain",
     "main_program",
@@ -161,11 +161,13 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
             "it holds the id of one of its types where libbpf did not put it",
             advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
+    references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
     return LinkableProgram(
-        instructions=code,
+        # Without this process's descriptors, so that one program's linkable form is always the same.
+        instructions=instructions.patch_maps(code, references, dict.fromkeys(names.values(), 0)),
         functions=functions,
         btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
-        references=tuple((index, names[fd]) for index, fd in instructions.map_references(code)),
+        references=references,
         frags=frags,
         stack=_stack_depths(opened.log(program)),
         verified=info.verified_instructions,
@@ -233,7 +235,7 @@ def rehearse_load(
     frags: bool,
     label: str,
     *,
-    target: Target | None = None,
+    target: Stub | None = None,
 ) -> None:
     """Load an object that is not plain in a process of its own first, once: libbpf has crashed on such.
     Raises Unsupported where it does.
@@ -268,7 +270,7 @@ def main_program(opened: Object, component: Component) -> ObjectProgram:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Stub:
     """The function of a loaded dispatcher that a component is to replace (freplace)."""
 
     dispatcher: bpf.Fd
@@ -282,7 +284,7 @@ def shape(
     frags: bool,
     *,
     isolated: bool = False,
-    target: Target | None = None,
+    target: Stub | None = None,
 ) -> list[tuple[str, str]]:
     """Say which programs and maps to load, and as what; returns the pins that the object asks for and that
     are not there yet, as (name, path).
@@ -387,7 +389,7 @@ def explain(
     reuse: Mapping[str, bpf.Fd],
     frags: bool,
     label: str,
-    target: Target | None = None,
+    target: Stub | None = None,
 ) -> XdpChainError:
     """A refused load, tried once more for the verifier's reasoning."""
     log = error.log

@@ -29,7 +29,7 @@ from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
-from xdpchain.model.flow import counted_ways, ways_of
+from xdpchain.model.flow import Counters, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
@@ -172,7 +172,7 @@ class _Linking:
         self._bound = not trial and any(part.unit.device_calls for part in self._on)
         self._running = running
         self.counters: OwnCounters | None = None
-        self._counted: dict[tuple[int, int], dict[int | None, int]] = {}
+        self._counted: Counters = {}
         self._exits: list[Exits] = []
         self._ring = ring_for(chain, running, held)
 
@@ -193,7 +193,7 @@ class _Linking:
         ]
         sums = not self._trial
         self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
-        self.counters = counters_for(layout, self._running.counting, self._held, elements=1)
+        self.counters = counters_for(layout, self._running.counting, self._held)
 
     def load(self) -> _Made:
         """Raises an XdpChainError."""
