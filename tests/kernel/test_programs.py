@@ -430,6 +430,10 @@ def test_a_slot_uses_another_ones_map(
     cli.ok("replace", cli.interface, "taker", taker, "--use-map", "owner:seen=noted")
     cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
     assert seen() == 2002
+    again = cli.ok("replace", cli.interface, "owner", owner, "--fresh-maps")
+    assert [change["name"] for change in again.json["plan"]["changes"]] == ["taker", "owner"]
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
     saved = cli.ok("save", cli.interface).json["spec"]
     assert 'use_maps = {noted = "owner:seen"}' in saved
     assert "instance" not in saved

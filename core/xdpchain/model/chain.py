@@ -22,7 +22,7 @@ from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
-from .sharing import SharedMap
+from .sharing import SharedMap, following
 
 __all__ = [
     "MAX_SLOTS",
@@ -412,8 +412,11 @@ class Chain:
         return self._with(self._replaced(index, replace(slot, labels=changed_labels(slot.labels, given))))
 
     def substitute(self, index: int, component: Component) -> Chain:
-        """The chain with another component in the same slot: its place, config and counters row stay."""
-        slots = self._replaced(index, replace(self._at(index), component=component))
+        """The chain with another component in the same slot: its place, config and counters row stay. Who uses
+        a map of it that it does not keep is loaded anew, with the new one.
+        """
+        owner = replace(self._at(index), component=component)
+        slots = [following(slot, owner) for slot in self._replaced(index, owner)]
         # The name takes part in the order: a substitute with another name may need another priority to stay
         # in place.
         return self._with(_settle(slots, index))
