@@ -412,8 +412,8 @@ class Chain:
         return self._with(self._replaced(index, replace(slot, labels=changed_labels(slot.labels, given))))
 
     def substitute(self, index: int, component: Component) -> Chain:
-        """The chain with another component in the same slot: its place, config and counters row stay. Who uses
-        a map of it that it does not keep is loaded anew, with the new one.
+        """The chain with another component in the same slot: its place, config and counters row stay. A slot
+        that uses a map of it which it does not keep is loaded anew, with the new one.
         """
         owner = replace(self._at(index), component=component)
         slots = [following(slot, owner) for slot in self._replaced(index, owner)]
