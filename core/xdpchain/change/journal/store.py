@@ -13,6 +13,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -42,6 +43,7 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
 
 
+@cache
 def boot_id() -> str:
     """The kernel's random id of this boot."""
     try:
@@ -84,16 +86,25 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
 def headings(folder: Path, most: int) -> Iterator[Heading]:
     """What the newest entries say of whose they are, newest first, each read when it is asked for."""
     for entry_number in reversed(_numbers(folder)[-most:]):
+        path = folder / f"{entry_number}.json"
         try:
-            heading = Heading.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES))
+            found = path.stat()
+            heading = _heading(path, (found.st_ino, found.st_mtime_ns, found.st_size))
         except (OSError, InvalidInput):
             continue
         yield heading
 
 
+@lru_cache(maxsize=256)
+def _heading(path: Path, file: tuple[int, ...]) -> Heading:
+    """That of an entry, read once: ``file`` (inode, time, size) is the one that stands there."""
+    return Heading.decode(files.read(path, MOST_BYTES))
+
+
 def append(folder: Path, entry: Entry) -> None:
     """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
-    data, number = entry.encode(), max(_numbers(folder), default=0)
+    data, numbers = entry.encode(), _numbers(folder)
+    number = max(numbers, default=0)
     while True:
         number += 1
         try:
@@ -102,9 +113,10 @@ def append(folder: Path, entry: Entry) -> None:
         except FileExistsError:  # another editor, with another BPF filesystem and so another lock
             continue
     with contextlib.suppress(OSError):
-        for old in _numbers(folder)[:-MOST_ENTRIES]:
+        for old in [*numbers, number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
-        _drop_interfaces()
+        if not numbers:  # an interface more
+            _drop_interfaces()
 
 
 def has_object(sha256: str) -> bool:
