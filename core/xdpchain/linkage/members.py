@@ -125,7 +125,8 @@ class Described:
             place = owner, bisect_right(starts.get(owner, ()), at) - 1
             if place[1] >= 0 and place != last:
                 last = place
-                line = self.lines[owner][place[1]].moved(0, self.strings.get(owner, 0))
-                if not found or found[-1][1:] != line[1:]:
-                    found.append(line._replace(insn=index))
+                line, by = self.lines[owner][place[1]], self.strings.get(owner, 0)
+                here = LineRecord(index, line.file + by, line.text + by, line.place)
+                if not found or found[-1][1:] != here[1:]:
+                    found.append(here)
         return found

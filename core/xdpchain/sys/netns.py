@@ -89,9 +89,9 @@ def name_of(number: int) -> str | None:
     """The (alphabetically first) name of the namespace with that inode number; None if it has none."""
     for name in names():
         try:
-            if inode(name) == number:
+            if (RUN_DIR / name).stat().st_ino == number:
                 return name
-        except NetnsError:  # deleted since names() listed it
+        except OSError:  # deleted since names() listed it
             continue
     return None
 

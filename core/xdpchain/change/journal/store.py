@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -39,6 +40,7 @@ __all__ = [
 STATE = "XDPTUI_STATE"
 DEFAULT = "/var/lib/xdptui"
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
+_ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
 
@@ -171,12 +173,7 @@ def _numbers(folder: Path) -> list[int]:
         names = os.listdir(folder)
     except OSError:
         return []
-    parts = (name.partition(".") for name in names)
-    return sorted(
-        int(stem)
-        for stem, _, end in parts
-        if end == "json" and stem.isascii() and stem.isdecimal() and len(stem) < 16
-    )
+    return sorted(int(name[:-5]) for name in names if _ENTRY.fullmatch(name))
 
 
 def _drop_interfaces() -> None:

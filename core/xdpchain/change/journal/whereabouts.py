@@ -14,7 +14,6 @@ from urllib.parse import quote
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
-from xdpchain.sys import netns
 from xdpchain.sys.netlink import Netlink
 
 from .entries import Heading
@@ -76,7 +75,7 @@ def device_of(running: Running) -> Device | None:
 
 def _folder(running: Running) -> Path:
     where = running.interface
-    return interface_folder(where.name, netns.inode(where.netns))
+    return interface_folder(where.name, running.device.netns_inode)
 
 
 def _knows(folder: Path, running: Running, device: Device | None) -> bool:

@@ -63,7 +63,9 @@ _RTM_GETNEIGH = 30
 _RTM_GETNSID = 90
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
-_NETDEV_CMD_DEV_GET = 1  # Documentation/netlink/specs/netdev.yaml, kernel 6.3 on
+# Documentation/netlink/specs/netdev.yaml, kernel 6.3 on
+_NETDEV_CMD_DEV_GET, _DEV_IFINDEX, _DEV_XDP_FEATURES = 1, 1, 3
+_GENERIC_BODY = 20  # nlmsghdr + genlmsghdr
 
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 
@@ -82,7 +84,8 @@ _XDP_FLAGS_MODE: dict[XdpMode, int] = {"generic": 1 << 1, "native": 1 << 2, "off
 
 _XDP_PROG_ID: dict[XdpMode, int] = {"native": 5, "generic": 6, "offload": 7}
 _XDP_ATTACHED: dict[int, XdpMode] = {1: "native", 2: "generic", 3: "offload"}
-_XDP_IS_ATTACHED, _XDP_THE_PROG_ID = 2, 4
+_XDP_FD, _XDP_IS_ATTACHED, _XDP_FLAGS, _XDP_THE_PROG_ID, _XDP_EXPECTED_FD = 1, 2, 3, 4, 8
+_NESTED = 1 << 15
 
 # include/uapi/linux/neighbour.h: states in which the MAC of an entry is not to be had
 _NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
@@ -107,8 +110,8 @@ _MAC = 6
 
 class _NetdevMessage(genlmsg):  # type: ignore[misc]
     nla_map = (
-        (1, "NETDEV_A_DEV_IFINDEX", "uint32"),
-        (3, "NETDEV_A_DEV_XDP_FEATURES", "uint64"),
+        (_DEV_IFINDEX, "NETDEV_A_DEV_IFINDEX", "uint32"),
+        (_DEV_XDP_FEATURES, "NETDEV_A_DEV_XDP_FEATURES", "uint64"),
     )
 
 
@@ -152,16 +155,13 @@ def decode_nsid(message: bytes) -> int | None:
 def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int | None) -> bytearray:
     """Put a program (-1: none) on the hook, if there is what we expect: nothing, or ``expected_fd``'s."""
     condition = _XDP_FLAGS_UPDATE_IF_NOEXIST if expected_fd is None else _XDP_FLAGS_REPLACE
-    xdp: list[list[object]] = [
-        ["IFLA_XDP_FD", prog_fd],
-        ["IFLA_XDP_FLAGS", _XDP_FLAGS_MODE[mode] | condition],
-    ]
+    said = [(_XDP_FD, prog_fd), (_XDP_FLAGS, _XDP_FLAGS_MODE[mode] | condition)]
     if expected_fd is not None:
-        xdp.append(["IFLA_XDP_EXPECTED_FD", expected_fd])
-    message = ifinfmsg()
-    message["index"] = ifindex
-    message["attrs"] = [["IFLA_XDP", {"attrs": xdp}]]
-    return _encode(message, _RTM_SETLINK, _NLM_F_ACK)
+        said.append((_XDP_EXPECTED_FD, expected_fd))
+    nested = b"".join(struct.pack("=HHi", 8, attribute, value) for attribute, value in said)
+    body = struct.pack("=4xiIIHH", ifindex, 0, 0, 4 + len(nested), _NESTED | _XDP) + nested
+    head = struct.pack("=IHHII", 16 + len(body), _RTM_SETLINK, _NLM_F_REQUEST | _NLM_F_ACK, 0, 0)
+    return bytearray(head + body)
 
 
 def encode_get_route(destination: str, source: str | None, through: int | None = None) -> bytearray:
@@ -289,15 +289,14 @@ def decode_family_id(data: bytes) -> int:
 
 def decode_xdp_features(data: bytes) -> tuple[int, frozenset[str]]:
     """(ifindex, names of the feature bits). A bit that has no name yet is called by its number."""
-    message: Any = _NetdevMessage(data)
-    message.decode()
-    bits = int(message.get_attr("NETDEV_A_DEV_XDP_FEATURES", 0))
+    found = dict(attributes(data[_GENERIC_BODY:]))
+    bits = int.from_bytes(found.get(_DEV_XDP_FEATURES, b""), sys.byteorder)
     names = (
         _XDP_FEATURES[bit] if bit < len(_XDP_FEATURES) else f"bit-{bit}"
         for bit in range(64)
         if bits & (1 << bit)
     )
-    return int(message.get_attr("NETDEV_A_DEV_IFINDEX")), frozenset(names)
+    return _number(found[_DEV_IFINDEX]) or 0, frozenset(names)
 
 
 def ack_text(data: bytes) -> str:
