@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import chain
 
-from xdpchain.bytecode.chaincall import main_length, main_stack, own_tail_calls
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
 from xdpchain.bytecode.instructions import Instruction, decode, function_starts
 from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.bytecode.main_function import main_length, main_stack, own_tail_calls
 from xdpchain.bytecode.unfolding import Exit, Unfolded, unfold
 from xdpchain.bytecode.weaving import LineRecord, complete_lines
 from xdpchain.model.flow import code_of, kind_of

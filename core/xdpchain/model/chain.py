@@ -135,7 +135,8 @@ class Component:
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
     anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
     ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
-    ``shares`` are maps of other slots that it uses in place of its own.
+    ``shares`` are maps of other slots that it uses in place of its own. One that is ``bound`` asks the device
+    about packets (hash, timestamp, VLAN tag), for which its program has to be bound to that device.
     """
 
     name: str
@@ -157,6 +158,7 @@ class Component:
     globals: tuple[GlobalValue, ...] = ()
     map_entries: tuple[tuple[str, int], ...] = ()
     shares: tuple[SharedMap, ...] = ()
+    bound: bool = False
 
 
 def _fresh_key() -> str:
@@ -284,6 +286,11 @@ class Chain:
 
     def __iter__(self) -> Iterator[Slot]:
         return iter(self.slots)
+
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """The names of the components for which the program on the hook has to be bound to its device."""
+        return tuple(slot.name for slot in self.slots if slot.component.bound and not slot.off)
 
     def position(self, key: str) -> int:
         """Where the slot with this key stands. Raises NotFound."""

@@ -74,10 +74,13 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class DispatcherInfo:
-    """The dispatcher's prog id, and the version of its configuration block."""
+    """The dispatcher's prog id, the version of its configuration block, and whether it is ``bound`` to the
+    interface, for some component asks the device about packets.
+    """
 
     id: int
     version: int
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

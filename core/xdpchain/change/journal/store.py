@@ -22,7 +22,7 @@ from xdpchain import files
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.sys import netns
 
-from .entries import MOST_BYTES, Entry, Heading
+from .entries import MOST_BYTES, Heading, JournalEntry
 
 __all__ = [
     "STATE",
@@ -76,12 +76,14 @@ def all_folders() -> tuple[Path, ...]:
     return tuple(path for _, path in sorted(found, reverse=True))
 
 
-def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
+def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
     """The newest entries of an interface, oldest first; those that can't be read are left out."""
     found = []
     for entry_number in _numbers(folder)[-newest:]:
         with contextlib.suppress(OSError, InvalidInput):
-            found.append(Entry.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES), entry_number))
+            found.append(
+                JournalEntry.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES), entry_number)
+            )
     return tuple(found)
 
 
@@ -103,7 +105,7 @@ def _heading(path: Path, file: tuple[int, ...]) -> Heading:
     return Heading.decode(files.read(path, MOST_BYTES))
 
 
-def append(folder: Path, entry: Entry) -> None:
+def append(folder: Path, entry: JournalEntry) -> None:
     """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
     data, numbers = entry.encode(), _numbers(folder)
     number = max(numbers, default=0)

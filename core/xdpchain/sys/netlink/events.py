@@ -10,9 +10,8 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
+from xdpchain.closing import Closing
 from xdpchain.sys import netns as namespaces
 
 from .transport import NETLINK_ROUTE, messages
@@ -47,7 +46,7 @@ class LinkChanges:
         return self.everything or bool(self.changed or self.gone)
 
 
-class LinkEvents:
+class LinkEvents(Closing):
     """Notifications of RTNLGRP_LINK: devices made, deleted, renamed, up, down, and XDP programs attached over
     netlink.
 
@@ -74,14 +73,6 @@ class LinkEvents:
         except BaseException:
             self._socket.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def fileno(self) -> int:
         """The descriptor that gets readable when something changed, for who waits for several at once."""

@@ -11,10 +11,10 @@ import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import ClassVar, Self, SupportsIndex, TypeVar
+from typing import ClassVar, SupportsIndex, TypeVar
 
 from xdpchain.advice import Advice, Do
+from xdpchain.closing import Closing
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
@@ -51,7 +51,7 @@ SO_NETNS_COOKIE = 71  # not in Python's socket module
 T = TypeVar("T")
 
 
-class Netlink:
+class Netlink(Closing):
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
     Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
@@ -68,14 +68,6 @@ class Netlink:
     def __init__(self, netns: str | None = None) -> None:
         self.netns = netns
         self._route, self._generic = namespaces.run(netns, _open)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the sockets; from any thread, more than once if you like. Later calls raise ValueError."""
