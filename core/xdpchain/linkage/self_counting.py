@@ -60,7 +60,7 @@ def _laid_out(slot: Slot, unit: LinkableProgram, exits: Exits, *, sited: bool) -
     would have done is not told from what it did: so those counts are never a shadow's.
     """
     alone = Chain((replace(slot, shadow=False),))
-    return counted_apart(alone, [(sites_name(unit) if sited else "", exits.kinds())], verdict=False)
+    return counted_apart(alone, [(sites_name(unit) if sited else "", exits.kinds)], verdict=False)
 
 
 def uncountable(component: Component, data: bytes, unit: LinkableProgram) -> str:

@@ -26,7 +26,6 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import Counters, counted_ways, ways_of
@@ -186,7 +185,7 @@ class _Linking:
         if not self._chain.counters:
             return
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
-        possible = [exits.kinds() for exits in self._exits]
+        possible = [exits.kinds for exits in self._exits]
         sites = [
             (sites_name(part.unit) if sited else "", one)
             for part, one in zip(self._parts, possible, strict=True)
@@ -290,16 +289,16 @@ class _Linking:
         merged = merge_btf([donor, *types], functions, strings=any(unit.lines for _, unit in units))
         shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
-        lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        lines = {owner: unit.lines for owner, unit in units}
         moved: dict[Hashable, int] = {}
+        strings: dict[Hashable, int] = {}
         for owner, unit in units:
-            shift, strings = next(shifts) if unit.btf else (0, 0)
+            shift, strings[owner] = next(shifts) if unit.btf else (0, 0)
             moved[owner] = shift
-            lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): type_id + shift for at, type_id in unit.functions[1:]}
         records |= {(i, 0): type_id for i, type_id in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return Described(merged.data, records, lines, moved)
+        return Described(merged.data, records, lines, moved, strings)
 
     def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()

@@ -201,7 +201,7 @@ class _Linking:
 
     def _lay_out(self, exits: Sequence[Exits], by_code: Mapping[int, str]) -> OwnCounters:
         sites = [
-            ("", {}) if part.slot.off else (sites_name(part.unit) * (index not in by_code), one.kinds())
+            ("", {}) if part.slot.off else (sites_name(part.unit) * (index not in by_code), one.kinds)
             for index, (part, one) in enumerate(zip(self._parts, exits, strict=True))
         ]
         self._counted, layout = counted_apart(self._chain, sites, verdict=True)

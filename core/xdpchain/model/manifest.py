@@ -87,7 +87,8 @@ class Manifest:
     form: str = ""
     form_reason: str = ""
 
-    def encode(self) -> bytes:
+    def document(self) -> dict[str, Any]:
+        """It as JSON has it."""
         document: dict[str, Any] = {
             "format": self._format(),
             "linkage": self.chain.linkage.value,
@@ -104,7 +105,10 @@ class Manifest:
             document["counts"] = self.counts_map
         if self.form:
             document |= {"form": self.form, "form_reason": self.form_reason[:MOST_REASON]}
-        return json.dumps(document, separators=(",", ":")).encode()
+        return document
+
+    def encode(self) -> bytes:
+        return json.dumps(self.document(), separators=(",", ":")).encode()
 
     def _format(self) -> int:
         if any(slot.off for slot in self.chain):

@@ -123,6 +123,7 @@ def _device(
         arphrd=link.arphrd,
         kind=link.kind,
         netns_inode=inode,
+        netns_cookie=netlink.cookie(),
     )
 
 
