@@ -41,7 +41,9 @@ TRIED = WhatIf(WHERE, Side(("a",)), Side(("b",)), (SAME, BLANK, WRITTEN, DROPPED
 
 
 def test_summary() -> None:
-    assert summary(TRIED) == "5 packets: 2 PASS → DROP, 1 PASS, rewritten differently, 1 as before, 1 not known"
+    assert (
+        summary(TRIED) == "5 packets: 2 PASS → DROP, 1 PASS, rewritten differently, 1 as before, 1 not known"
+    )
     assert summary(replace(TRIED, crossings=(SAME,))) == "1 packet: 1 as before"
     assert summary(replace(TRIED, crossings=())) == "0 packets: nothing to try"
 

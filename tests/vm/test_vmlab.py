@@ -416,6 +416,20 @@ def test_a_guest_that_hangs_before_its_command_boots_again(kernel: kernels.Kerne
     assert boots(tmp_path) == 3
 
 
+def test_a_guest_that_hangs_ends_with_the_others(kernel: kernels.Kernel, tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    hanging = fake_emulator(
+        tmp_path / "good", 'echo $$ >"${0%/*}/pid"; echo started >"$status"; exec sleep 60'
+    )
+    refusing = fake_emulator(tmp_path, "sleep 1; echo 'invalid option' >&2; exit 1")
+    guests = [guest.Guest(kernel, refusing), guest.Guest(kernel, hanging)]
+    begun = time.monotonic()
+    with pytest.raises(LabError, match="does not start"):
+        run_command._run_all(guests, Path(sys.executable), tmp_path, [])
+    assert time.monotonic() - begun < 30
+    assert not Path(f"/proc/{(tmp_path / 'good' / 'pid').read_text().strip()}").exists()
+
+
 def test_an_emulator_that_refuses_to_start_is_not_asked_again(kernel: kernels.Kernel, tmp_path: Path) -> None:
     qemu = fake_emulator(tmp_path, "echo 'invalid option' >&2; exit 1")
     with pytest.raises(LabError, match=r"does not start.*invalid option"):

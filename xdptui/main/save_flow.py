@@ -32,9 +32,9 @@ class SaveFlow(Controller):
     def save(self) -> None:
         session = self.session
         if session.running is None:
-            self._desk.notify("There is no interface to save", severity="warning")
+            self._desk.notify("There is no interface to save")
         elif session.state in (BannerState.FOREIGN, BannerState.VIEW):
-            self._desk.notify(f"This hook can't be saved: {session.running.note}", severity="warning")
+            self._desk.notify(f"This hook can't be saved: {session.running.note}")
         else:
             what = "What runs is written down."
             if session.changes:

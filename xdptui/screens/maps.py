@@ -23,7 +23,7 @@ from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
 from xdptui.screens.failure import Failure
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
-from xdptui.view.cells import Cell
+from xdptui.view.cells import Cell, left
 from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.row_list import RowList
@@ -131,14 +131,17 @@ class MapsScreen(Dialog[None]):
             len(self._maps),
             lambda row, width: map_cells(self._maps[row], width),
             empty=self._note if not self._maps else "",
-            head=lambda width, position: (Cell(" MAP".ljust(width - 9)), Cell(" ENTRIES ")),
+            head=lambda width, position: (left(f" MAP {position}", width - 9), Cell(" ENTRIES ")),
             sorts={
-                "name": lambda row: self._maps[row].shape.name,
-                "entries": lambda row: -(self._maps[row].entries or 0),
+                "map": lambda row: self._maps[row].shape.name,
+                "-entries": lambda row: self._maps[row].entries or 0,
             },
         )
         entries = self.query_one("#entries", RowList)
         keys = key_width(self._entries, entries.size.width)
+        shape = self._shape
+        key = "variable" if shape and shape.variables else "key"
+        value = "sum over cpus" if shape and shape.per_cpu else "value"
         entries.present(
             len(self._entries),
             lambda row, width: entry_cells(
@@ -149,8 +152,8 @@ class MapsScreen(Dialog[None]):
                 self._shape, keys, width, position + "+" * bool(self._next)
             ),
             sorts={
-                "key": lambda row: _sortable(self._entries[row].key),
-                "value": lambda row: _sortable(self._entries[row].value),
+                key: lambda row: _sortable(self._entries[row].key),
+                value: lambda row: _sortable(self._entries[row].value),
             },
         )
         self._show_facts()
@@ -178,12 +181,10 @@ class MapsScreen(Dialog[None]):
         self.query_one("#delete", Button).disabled = closed or entry is None or not grows
 
     def _map(self) -> MapSummary | None:
-        row = self.query_one("#maps", RowList).row
-        return self._maps[row] if row < len(self._maps) else None
+        return self.query_one("#maps", RowList).under(self._maps)
 
     def _entry(self) -> TableEntry | None:
-        row = self.query_one("#entries", RowList).row
-        return self._entries[row] if row < len(self._entries) else None
+        return self.query_one("#entries", RowList).under(self._entries)
 
     # What is read
 
@@ -224,8 +225,8 @@ class MapsScreen(Dialog[None]):
     def on_listed(self, event: Listed) -> None:
         self._maps = event.maps
         self._note = "" if event.maps else "It uses no maps."
-        self._choose()
         self._show()
+        self._choose()
 
     def on_entries(self, event: Entries) -> None:
         self._waiting = False
@@ -345,7 +346,7 @@ class MapsScreen(Dialog[None]):
     def _may_write(self) -> bool:
         why = self._read_only or (self._shape.locked if self._shape else "no map is chosen")
         if why:
-            self.notify(f"Read-only: {why}", severity="warning")
+            self.notify(f"Read-only: {why}")
         return not why
 
     def _begin(self, entry: TableEntry | None) -> None:

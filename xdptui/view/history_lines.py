@@ -11,7 +11,15 @@ from xdptui.view.cells import Cell, left, right
 from xdptui.view.notices import Notice
 from xdptui.words.history_words import KINDS, became
 
-__all__ = ["entry_lines", "history_cells", "history_head", "notice_cells", "notice_head"]
+__all__ = [
+    "entry_lines",
+    "history_cells",
+    "history_head",
+    "notice_cells",
+    "notice_head",
+    "notice_lines",
+    "summary",
+]
 
 NUMBER, WHEN, KIND = 4, 17, 12
 
@@ -20,7 +28,8 @@ def _when(at: float) -> str:
     return time.strftime("%m-%d %H:%M:%S", time.localtime(at))
 
 
-def _summary(entry: JournalEntry) -> str:
+def summary(entry: JournalEntry) -> str:
+    """What changed, on one line."""
     if len(entry.changes) == 1:
         return entry.changes[0]
     return f"{len(entry.changes)} changes" if entry.changes else became(entry.before, entry.after)
@@ -31,7 +40,7 @@ def history_head(width: int, position: str) -> tuple[Cell, ...]:
     rest = max(0, width - NUMBER - WHEN - KIND - 1)
     who = min(24, rest // 3)
     return (
-        right("#", NUMBER), left(" when", WHEN), left("what", KIND), left("by", who),
+        right("#", NUMBER), left(" when", WHEN), left("what", KIND), left("by", who - 1), Cell(" "),
         left(f"change{f'  {position}' if position else ''}", rest - who), Cell(" "),
     )  # fmt: skip
 
@@ -45,8 +54,9 @@ def history_cells(entry: JournalEntry, width: int) -> tuple[Cell, ...]:
         right(str(entry.number), NUMBER, "index"),
         left(f" {_when(entry.author.at)}", WHEN, "label"),
         left(KINDS[entry.kind], KIND, style),
-        left(f"{entry.author.user} {entry.author.command}", who, "plain"),
-        left(_summary(entry), rest - who, "name"),
+        left(f"{entry.author.user} {entry.author.command}", who - 1, "plain"),
+        Cell(" "),
+        left(summary(entry), rest - who, "name"),
         Cell(" "),
     )
 

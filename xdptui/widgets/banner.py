@@ -49,7 +49,7 @@ def banner_line(
     if session.frozen:
         badges += [Cell(" FROZEN ", "state-free"), Cell(" ")]
     if session.replaying:
-        badges += [Cell(" REPLAY ", "state-foreign"), Cell(" ")]
+        badges.append(Cell(" REPLAY ", "state-foreign"))
     elif session.read_only:
         lacks = f": no {', '.join(session.missing)}" if width >= 100 else ""
         badges += [Cell(clip(f" READ-ONLY{lacks} ", max(11, width // 2)), "state-readonly"), Cell(" ")]
@@ -69,7 +69,8 @@ def banner_line(
         text = f" ARMED{',' * bool(armed.but)} {armed.left} "
     elif state in (BannerState.CANDIDATE, BannerState.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
-    badges.append(Cell(text, STYLE[state]))
+    if not session.replaying:  # what ran then is in the facts; it does not run now
+        badges.append(Cell(text, STYLE[state]))
     used = sum(size_of(cell.text) for cell in badges)
     room = width - used - 1
     running = session.running

@@ -35,7 +35,7 @@ from xdpchain.objects.components import with_shared_maps
 from xdpchain.observe.discover import author_of, look
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
-from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import MtuTooLarge, Netlink, NoNativeXdp
 
 from .author import current_author
@@ -293,7 +293,7 @@ class _Part:
 
     def finish(self, tell: Callable[[str], None], *, retire: bool) -> tuple[Running, list[str]]:
         """Let go of what ran, unless it may come back; returns what runs, and what went wrong beside."""
-        forget_settled(netns.inode(self.interface.netns), self.interface.ifindex)
+        forget_settled(self.now.device.netns_inode, self.interface.ifindex)
         if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
             LINKERS[self.now.chain.linkage]().retire(self.now)

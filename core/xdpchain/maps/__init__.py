@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from .documents import entry_document, summary_document
+from .entries import Cursor, EntryChange, Page, Shape, TableEntry, cpu_text, matches
 from .listing import MapSummary, map_refs, maps_of, open_map
-from .table import Cursor, EntryChange, MapTable, Page, Shape, TableEntry, cpu_text, matches
+from .table import MapTable
 from .text import assignment
 from .values import Plain
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .entries import TableEntry
     from .listing import MapSummary
-    from .table import TableEntry
 
 __all__ = ["entry_document", "summary_document"]
 

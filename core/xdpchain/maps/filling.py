@@ -12,9 +12,10 @@ from xdpchain.errors import InvalidInput, NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, MapRef, Slot
 from xdpchain.model.map_entries import MapEntry, by_map
 
+from .entries import EntryChange
 from .kinds import REFERENCES
 from .listing import definitions_of
-from .table import EntryChange, MapTable
+from .table import MapTable
 
 __all__ = ["Filling", "differing", "with_contents"]
 

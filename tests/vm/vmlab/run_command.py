@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -164,13 +165,15 @@ def _run_all(guests: Sequence[Guest], python: Path, folder: Path, arguments: Seq
     shutil.rmtree(claims, ignore_errors=True)
     claims.mkdir()
     shared = {"XDPTUI_LAB_CLAIMS": str(claims), "PYTHONPATH": str(_LAB)}
-    with contextlib.ExitStack() as held, ThreadPoolExecutor(len(guests)) as threads:
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(guests)) as threads, contextlib.ExitStack() as held:
+        held.callback(stop.set)  # all have ended then, or we are to end
         running = []
         for number, guest in enumerate(guests, 1):
             own = folder / str(number)
             own.mkdir(exist_ok=True)
             printer = None if number == 1 else held.enter_context((own / "output").open("w+b"))
-            guest = replace(guest, environment={**guest.environment, **shared}, printer=printer)
+            guest = replace(guest, environment={**guest.environment, **shared}, printer=printer, stop=stop)
             arguments_of_it = (guest, python, own, arguments, "-p", "vmlab.claims")
             running.append((printer, threads.submit(_run_one, *arguments_of_it)))
         endings = []
