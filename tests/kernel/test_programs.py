@@ -292,6 +292,8 @@ def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -
         refused = cli(*words)
         assert (refused.code, why in refused.err) == (code, True), refused.err
     assert cli.status() == before
+    deaf = cli("load", "lo", hashed, "--linkage", "static")
+    assert (deaf.code, "this device's driver can't be asked" in deaf.err) == (6, True), deaf.err
     tried = cli.ok("set", cli.interface, "0", "-P", "9", "--what-if", "builtin", "--dry-run").json["what_if"]
     assert any("here none answers" in text for text in tried["not_known"])
     assert {packet["new"]["verdict"] for packet in tried["packets"]} == {"XDP_DROP"}  # as without an answer
