@@ -26,7 +26,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import Counters, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
@@ -49,7 +49,7 @@ from xdpchain.sys.libbpf import (
 from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
-from .dispatcher.emit import MAIN
+from .dispatcher.emit import MAIN, NO_METADATA
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, exits_of, is_called, member_of, patched
@@ -376,6 +376,9 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
+    asking = ", ".join(part.slot.name for part in parts if part.unit.device_calls)
+    if asking and error.errno == errno.EOPNOTSUPP:
+        return Unsupported(f"{asking} can't run here", NO_METADATA)
     verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
