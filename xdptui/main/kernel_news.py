@@ -72,7 +72,8 @@ class KernelNews(Controller):
             self._desk.notify(f"{', '.join(gone)} is gone, and its candidate with it", severity="warning")
         if session.stale and not before.stale and session.changes:
             self._desk.notify(
-                "Another editor changed the chain under your candidate. p: see how, rebase or discard",
+                "Another editor changed the chain under your candidate. Press p to compare, rebase or "
+                "discard",
                 title=str(session.running.interface) if session.running else "",
                 severity="warning",
                 timeout=10,
@@ -93,7 +94,7 @@ class KernelNews(Controller):
         ]
         if changed and not before.replaying and not self._desk.changed_lately:
             self._desk.notify(
-                f"{some(changed)}: somebody else changed what runs. h: who, and what",
+                f"{some(changed)}: somebody else changed what runs. Press h for details",
                 severity="warning",
                 timeout=8,
             )
@@ -101,7 +102,7 @@ class KernelNews(Controller):
     def alarmed(self, event: Alarmed) -> None:
         names = {r.interface.ifindex: str(r.interface) for r in self.session.runnings}
         for ifindex in event.lost.keys() - self._panes.lost.keys():
-            text = f"{short(event.lost[ifindex])} packets were lost after their program. x says why"
+            text = f"{short(event.lost[ifindex])} packets were lost after their program. Press x to see why"
             self._desk.noticed(names.get(ifindex, f"ifindex {ifindex}"), text, serious=True)
         self._panes.lost = event.lost
         if not self.session.frozen:

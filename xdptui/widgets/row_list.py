@@ -173,7 +173,9 @@ class RowList(CellGrid, can_focus=True):
             tone = "" if place != self._place else "cursor" if self.has_focus else "blurred"
             lines.append(Line(self._make(row, width), tone))
         if not count:
-            empty = f"Nothing has {self._needle!r} (esc clears the filter)." if self._count else self._empty
+            empty = (
+                f"Nothing matches {self._needle!r} (esc clears the filter)." if self._count else self._empty
+            )
             lines += message(empty, width)[:rows]
         self.paint(lines)
 
