@@ -331,8 +331,8 @@ def test_pointer_movers(playground: Playground, editors: dict[str, Editor], firs
 
 
 def stubs_must_say_so() -> bool:
-    """Whether the kernel has 81f6d0530ba0, and this libxdp's stubs don't say so. It can't be asked except with
-    a stub that does not.
+    """Whether the kernel has 81f6d0530ba0, and this libxdp's stubs don't say so. Only a stub that does not
+    can tell.
     """
     return kernel() >= (6, 12) and loader_version() < (1, 5, 5)
 
