@@ -201,7 +201,7 @@ def test_an_xdp_program_beside_struct_ops(
     ("fault", "words"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "it crashed (SIGSEGV)"),
-        (signal.pause, "it did not come to an end"),
+        (signal.pause, "it did not finish"),
     ],
 )
 def test_a_crash_of_libbpf_is_a_refusal(
@@ -446,7 +446,7 @@ def test_maps_that_can_not_be_shared(cli: CommandLine, tmp_path: Path, counting:
     narrow = {"entries": 1, "value": "__u32", "map": "noted", "name": "narrow", "step": 1}
     path = built(tmp_path, COUNTS % narrow, "narrow")
     refused = cli("load", cli.interface, path, "--use-map", "owner:seen=noted")
-    assert "can't be another slot's map seen: that has another shape: value size 8 → 4" in refused.err
+    assert "can't be another slot's map seen: that map has a different shape: value size 8 → 4" in refused.err
     assert len(cli.status()["slots"]) == 1
 
 

@@ -139,7 +139,7 @@ def _within(image: bytes, head: Fields, name: str) -> tuple[int, ...]:
     places = head.integers(name, most=MOST_REFERENCES) if name in head else ()
     if any(place >= len(image) // SIZE for place in places):
         raise InvalidInput(
-            "a component's linkable form can't be read", f"one of its {name} lies behind its end"
+            "a component's linkable form can't be read", f"one of its {name} is beyond its end"
         )
     return places
 
@@ -148,4 +148,4 @@ def _reference(value: Any) -> tuple[int, str]:
     match value:
         case [int(index), str(name)] if 0 <= index <= ID:
             return index, name
-    raise InvalidInput("a component's linkable form can't be read", "a map reference is none")
+    raise InvalidInput("a component's linkable form can't be read", "a map reference is invalid")

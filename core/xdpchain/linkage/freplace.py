@@ -81,7 +81,7 @@ class FreplaceChain:
                 try:
                     share_with(self._running, extension.counters)
                 except bpf.BpfError as error:
-                    what = "the running chain's counts can't be told of the new ones"
+                    what = "the running chain's counts can't be linked to the new ones"
                     raise bpf.refusal(error, what) from error
 
     def _pin_maps(self, extension: Extension) -> None:

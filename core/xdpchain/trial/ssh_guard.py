@@ -103,7 +103,7 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
             continue
         lost.append(Lost(crossing.packet.name, crossing.new.verdict, _decider(crossing.new, tried.new)))
     if wrong and not lost:
-        why = "what runs now would lose them too, by the trial's account, and does not"
+        why = "according to the trial, what runs now would lose them too, but it does not"
         return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")
     return Judgement(where, tuple(lost), "" if lost else doubts)
 
@@ -114,12 +114,12 @@ def refusal(judgement: Judgement) -> ConnectionLost:
     """
     if judgement.unchecked and not judgement.lost:
         return ConnectionLost(
-            f"whether this would cut your own ssh connection, through {judgement.where}, is not checked",
+            f"could not check whether this would cut your own ssh connection through {judgement.where}",
             judgement.unchecked,
             advise(Do.CONFIRM_OR_INSIST),
         )
     return ConnectionLost(
-        f"this would cut your own ssh connection, which comes in through {judgement.where}",
+        f"this would cut your own ssh connection, which arrives through {judgement.where}",
         judgement.text,
         advise(Do.CONFIRM_OR_INSIST),
     )
