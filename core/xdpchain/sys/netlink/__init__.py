@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Typed netlink: the network devices of a namespace, their XDP hooks, and what changes on them.
-
-Importing this is cheap: pyroute2, which makes and reads the messages, is loaded when a Netlink first asks
-something.
-"""
+"""Typed netlink: the network devices of a namespace, their XDP hooks, and what changes on them."""
 
 from __future__ import annotations
 

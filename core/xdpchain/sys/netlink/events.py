@@ -15,7 +15,8 @@ from typing import Self
 
 from xdpchain.sys import netns as namespaces
 
-from .transport import NETLINK_ROUTE, messages
+from .messages import messages
+from .transport import NETLINK_ROUTE
 
 __all__ = ["LinkChanges", "LinkEvents"]
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import operator
 import socket
@@ -17,7 +16,7 @@ from xdpchain.advice import Advice, Do
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
-from . import ethtool
+from . import codec, ethtool
 from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from .refusals import Attempt, attach_refused
 from .traffic_control import (
@@ -52,8 +51,8 @@ class Netlink:
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
     Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
-    and for a named namespace a thread for a moment: about 0.4 ms. The first one in a process imports pyroute2
-    (0.1 s). While it is open it keeps the namespace alive, also after its name was deleted.
+    and for a named namespace a thread for a moment: about 0.4 ms. While it is open it keeps the namespace
+    alive, also after its name was deleted.
 
     Opening raises NetnsError and PermissionDenied.
     """
@@ -84,8 +83,6 @@ class Netlink:
 
         With ``settled`` false, one that comes or goes meanwhile may be missing, and nothing is Busy.
         """
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_links(), settled=settled)
         except Refusal as refusal:
@@ -104,8 +101,6 @@ class Netlink:
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
 
     def _link(self, which: int | str) -> LinkInfo:
-        from . import codec
-
         if not _possible(which):
             raise Refusal(errno.ENODEV, "")
         replies = self._route.exchange(codec.encode_get_link(which))
@@ -135,8 +130,6 @@ class Netlink:
         return None
 
     def _nsid(self, fd: int) -> int | None:
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_nsid(fd))
         except Refusal:
@@ -156,8 +149,6 @@ class Netlink:
         """How packets go to ``destination``; ``source`` None: from whichever address; ``through``: by the
         interface with this ifindex, which link-local addresses need. Raises as `route`.
         """
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_route(destination, source, through))
         except Refusal as refusal:
@@ -173,8 +164,6 @@ class Netlink:
 
     def addresses(self, ifindex: int) -> tuple[str, ...]:
         """The addresses of an interface with their prefix lengths ("192.0.2.1/24"), in the kernel's order."""
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_addresses(ifindex))
         except Refusal as refusal:
@@ -184,8 +173,6 @@ class Netlink:
 
     def neighbors(self, ifindex: int) -> tuple[NeighborEntry, ...]:
         """The interface's neighbour table, without entries that have no MAC (yet, or any more)."""
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_neighbors(ifindex))
         except Refusal as refusal:
@@ -215,8 +202,6 @@ class Netlink:
 
     def wireguard(self, ifindex: int) -> tuple[int | None, tuple[WireguardPeer, ...]]:
         """The UDP port that a WireGuard device listens on, and its peers. Takes CAP_NET_ADMIN."""
-        from . import codec
-
         try:
             replies = self._generic.exchange(codec.encode_get_family("wireguard"))
             family = codec.decode_family_id(replies[0][1])
@@ -255,8 +240,6 @@ class Netlink:
         Raises RaceLost (something else runs there now), HookBusy, ModeConflict, NoNativeXdp, MtuTooLarge,
         PermissionDenied, NotFound, KernelRefused; ``detail`` has the kernel's words.
         """
-        from . import codec
-
         new, old = operator.index(prog_fd), None if expected_fd is None else operator.index(expected_fd)
         if new < 0 and old is None:
             raise ValueError("removing a program takes a descriptor of the program that is to be removed")
@@ -275,8 +258,6 @@ class Netlink:
         Documentation/netlink/specs/netdev.yaml: basic, redirect, ndo-xmit, xsk-zerocopy, hw-offload, rx-sg,
         ndo-xmit-sg. A set without "basic" belongs to a driver that has generic mode only.
         """
-        from . import codec
-
         try:
             family = self._netdev_family
             if family is None:
@@ -338,6 +319,8 @@ class Netlink:
         place = f" in network namespace {self.netns}" if self.netns else ""
         todo = Advice(Do.LIST_INTERFACES, netns=self.netns)
         if isinstance(which, str):
+            import difflib
+
             with contextlib.suppress(XdpChainError, Refusal):
                 if near := difflib.get_close_matches(which, [link.name for link in self.links()], n=2):
                     todo = Advice(Do.NEAR_INTERFACE, args=tuple(near)) | todo
