@@ -9,7 +9,6 @@ import struct
 import pytest
 
 from xdpchain.bytecode.chaincall import (
-    ROWS,
     Counting,
     Epilogue,
     end_of_chain,
@@ -21,6 +20,7 @@ from xdpchain.bytecode.chaincall import (
 )
 from xdpchain.bytecode.instructions import SIZE, Instruction, instructions
 from xdpchain.errors import InvalidInput
+from xdpchain.model.routes import ROWS
 
 EXIT = Instruction(0x95, 0, 0, 0, 0)
 PASS = Instruction(0xB7, 0, 0, 0, 2)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
@@ -64,8 +64,7 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
     return entries
 
 
-@dataclass(frozen=True, slots=True)
-class UseMap:
+class UseMap(NamedTuple):
     """``SLOT:THEIRS=OURS``: the map ``theirs`` of a slot (number or name) in place of one's own ``ours``."""
 
     slot: str
@@ -191,8 +190,7 @@ def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[i
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Which:
+class Which(NamedTuple):
     """What names slots: SLOT, or ``--where`` in its place. Raises UsageError for both, and for neither."""
 
     slot: str | None

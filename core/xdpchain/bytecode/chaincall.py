@@ -23,7 +23,7 @@ from functools import lru_cache
 
 from xdpchain.errors import InvalidInput
 from xdpchain.model.actions import Action
-from xdpchain.model.routes import CODES, OTHER
+from xdpchain.model.routes import NEXT, OTHER, UNREPLACED
 
 from . import opcodes as op
 from .assembler import Assembly
@@ -40,9 +40,6 @@ from .instructions import (
 from .opcodes import FRAME, STACK, Helper
 
 __all__ = [
-    "NEXT",
-    "ROWS",
-    "UNREPLACED",
     "Counting",
     "Epilogue",
     "end_of_chain",
@@ -52,14 +49,6 @@ __all__ = [
     "woven",
     "wrapped",
 ]
-
-UNREPLACED = 31
-"""The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
-
-NEXT = CODES
-"""The row of code 31, after those of the actions and that of any other code (`routes.OTHER`)."""
-
-ROWS = CODES + 1
 
 # A component that is done needs its stack no more: these are kept where it had its own, the context below.
 CODE, CPU, COUNTS, LENGTH = -8, -4, -16, -24

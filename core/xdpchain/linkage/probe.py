@@ -9,9 +9,10 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 
-from xdpchain.bytecode.chaincall import ROWS, Epilogue, woven, wrapped
+from xdpchain.bytecode.chaincall import Epilogue, woven, wrapped
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
+from xdpchain.model.routes import ROWS
 from xdpchain.sys import bpf, bpffs
 
 from .dispatcher.config import DispatcherConfig, SlotConfig

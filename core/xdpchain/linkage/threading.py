@@ -26,9 +26,9 @@ from xdpchain.bytecode.instructions import Instruction, decode, names_function
 from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
-from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Way, kind_of
+from xdpchain.model.flow import KINDS, STRAIGHT, Way, kind_of
 from xdpchain.model.paths import RETURN
-from xdpchain.model.routes import OTHER
+from xdpchain.model.routes import OTHER, UNREPLACED
 
 __all__ = ["SITE_SHIFT", "Code", "CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
 

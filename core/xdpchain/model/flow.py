@@ -26,13 +26,12 @@ from .counting import COUNTER, Layout, SiteTerms, Terms, slot_key
 from .counts import CODES
 from .paths import RETURN, entry, successors
 from .policy import Policy
-from .routes import OTHER
+from .routes import NEXT, OTHER, UNREPLACED
 
 __all__ = [
     "KINDS",
     "MOST_SITES",
     "STRAIGHT",
-    "UNREPLACED",
     "Way",
     "code_of",
     "counted_ways",
@@ -40,10 +39,6 @@ __all__ = [
     "ways_of",
 ]
 
-UNREPLACED = 31
-"""The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
-
-NEXT = CODES
 KINDS = range(CODES + 1)
 """The return codes that may lead to different places: the actions, any other code (`routes.OTHER`), and 31.
 """

@@ -17,8 +17,8 @@ import shlex
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied, Unsupported, XdpChainError
@@ -68,8 +68,7 @@ class BpffsMissing(Unsupported):
     """There is no BPF filesystem where it should be."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DispatchDir:
+class DispatchDir(NamedTuple):
     """The pins of one dispatcher. Its ifindex counts in the network namespace where it was loaded."""
 
     path: Path

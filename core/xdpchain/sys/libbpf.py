@@ -16,10 +16,9 @@ import struct
 import threading
 from collections.abc import Iterator
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
-from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import InvalidInput, Unsupported
@@ -227,8 +226,7 @@ def kernel_types_missing() -> tuple[str, str | Advice]:
     return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectMap:
+class ObjectMap(NamedTuple):
     """A map of an opened object; ``name`` is the object's: that of another map which it reuses, libbpf would
     take over.
     """
@@ -292,8 +290,7 @@ class ObjectMap:
         _check(library().bpf_map__reuse_fd(self.handle, fd.fileno()), f"reuse map {self.name}")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectProgram:
+class ObjectProgram(NamedTuple):
     """A program of an opened object."""
 
     handle: int
@@ -454,8 +451,7 @@ class Object:
             self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class MergedBtf:
+class MergedBtf(NamedTuple):
     """BTF made of several: the bytes, what was added to each part's type ids, and the ids of the added
     functions. ``strings``: what was added to the offsets of each part's strings, if they came along:
     line_info refers to some that no type names.

@@ -13,12 +13,10 @@ from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
 
+from . import MAIN
 from .config import DispatcherConfig, SlotConfig
 
 __all__ = ["MAIN", "beyond_pass", "function_ids", "load_dispatcher", "slot_function", "takes_frags"]
-
-MAIN = "xdp_dispatcher"
-"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import TYPE_CHECKING
 
-from .links import LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
+from .links import TUNNELS, LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
 from .messages import ACK, DUMP, HEADER, attribute, attributes, ip_text, native, request, text
-from .tunnels import TUNNELS, decode_tunnel
+
+if TYPE_CHECKING:
+    from .tunnels import Tunnel
 
 __all__ = [
     "RTM_NEWADDR",
@@ -248,7 +251,7 @@ def decode_link(message: bytes) -> LinkInfo:
         lower=None if paired else link,
         vlan=_vlan(data) if kind == "vlan" else None,
         arphrd=arphrd,
-        tunnel=decode_tunnel(kind, data) if kind in TUNNELS else None,
+        tunnel=_tunnel(kind, data) if kind in TUNNELS else None,
     )
 
 
@@ -272,6 +275,12 @@ def _signed(value: bytes) -> int:
 def _vlan(data: bytes) -> int | None:
     found = dict(attributes(data)).get(_VLAN_ID)
     return None if found is None else native(found)
+
+
+def _tunnel(kind: str, data: bytes) -> Tunnel:
+    from .tunnels import decode_tunnel
+
+    return decode_tunnel(kind, data)
 
 
 def _attachments(data: bytes) -> tuple[XdpAttachment, ...]:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Self, SupportsIndex, TypeVar
 
 from xdpchain.advice import Advice, Do
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
@@ -19,25 +19,11 @@ from xdpchain.sys import netns as namespaces
 from . import codec, ethtool
 from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from .refusals import Attempt, attach_refused
-from .traffic_control import (
-    RTM_NEWTFILTER,
-    Filter,
-    decode_filter,
-    encode_get_filters,
-)
 from .transport import NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_XFRM, Refusal, Transport
-from .tunnels import (
-    IpsecPolicy,
-    IpsecState,
-    WireguardPeer,
-    decode_forwarding,
-    decode_ipsec_policy,
-    decode_ipsec_state,
-    decode_wireguard,
-    encode_get_forwarding,
-    encode_get_ipsec,
-    encode_get_wireguard,
-)
+
+if TYPE_CHECKING:
+    from .traffic_control import Filter
+    from .tunnels import IpsecPolicy, IpsecState, WireguardPeer
 
 __all__ = ["Netlink"]
 
@@ -184,48 +170,57 @@ class Netlink:
         """The remotes of a VXLAN device's forwarding database: (MAC, address); 00:00:00:00:00:00 is for
         whatever else.
         """
+        from . import tunnels
+
         try:
-            replies = self._route.exchange(encode_get_forwarding(ifindex))
+            replies = self._route.exchange(tunnels.encode_get_forwarding(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read the forwarding database", refusal) from refusal
-        found = (decode_forwarding(message) for _, message in replies)
+        found = (tunnels.decode_forwarding(message) for _, message in replies)
         return tuple((mac, remote) for index, mac, remote in found if index == ifindex and mac and remote)
 
     def filters(self, ifindex: int, parent: int) -> tuple[Filter, ...]:
         """tc's filters at a parent (`INGRESS`, `EGRESS`) of an interface, in the order in which they run."""
+        from . import traffic_control
+
         try:
-            replies = self._route.exchange(encode_get_filters(ifindex, parent))
+            replies = self._route.exchange(traffic_control.encode_get_filters(ifindex, parent))
         except Refusal as refusal:
             raise _unexpected("Can't list tc's filters", refusal) from refusal
-        found = (decode_filter(message) for kind, message in replies if kind == RTM_NEWTFILTER)
+        news = (message for kind, message in replies if kind == traffic_control.RTM_NEWTFILTER)
+        found = (traffic_control.decode_filter(message) for message in news)
         return tuple(one[1] for one in found if one is not None and one[0] == ifindex)
 
     def wireguard(self, ifindex: int) -> tuple[int | None, tuple[WireguardPeer, ...]]:
         """The UDP port that a WireGuard device listens on, and its peers. Takes CAP_NET_ADMIN."""
+        from . import tunnels
+
         try:
             replies = self._generic.exchange(codec.encode_get_family("wireguard"))
             family = codec.decode_family_id(replies[0][1])
-            replies = self._generic.exchange(encode_get_wireguard(family, ifindex))
+            replies = self._generic.exchange(tunnels.encode_get_wireguard(family, ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read WireGuard's peers", refusal) from refusal
-        ports, peers = zip(*(decode_wireguard(message[20:]) for _, message in replies), strict=True)
+        ports, peers = zip(*(tunnels.decode_wireguard(message[20:]) for _, message in replies), strict=True)
         return next((port for port in ports if port), None), tuple(peer for some in peers for peer in some)
 
     def ipsec(self) -> tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]]:
         """IPsec's policies for what comes in by ESP, and its states; none where the kernel has no IPsec, or
         has not loaded it. Takes CAP_NET_ADMIN.
         """
+        from . import tunnels
+
         transport = namespaces.run(self.netns, _open_xfrm)
         if transport is None:
             return (), ()
         try:
-            found = [transport.exchange(encode_get_ipsec(states=states)) for states in (False, True)]
+            found = [transport.exchange(tunnels.encode_get_ipsec(states=states)) for states in (False, True)]
         except Refusal as refusal:
             raise _unexpected("Can't read IPsec's policies", refusal) from refusal
         finally:
             transport.close()
-        policies = (decode_ipsec_policy(message[16:]) for _, message in found[0])
-        states = (decode_ipsec_state(message[16:]) for _, message in found[1])
+        policies = (tunnels.decode_ipsec_policy(message[16:]) for _, message in found[0])
+        states = (tunnels.decode_ipsec_state(message[16:]) for _, message in found[1])
         return tuple(policy for policy in policies if policy), tuple(state for state in states if state)
 
     def attach_xdp(

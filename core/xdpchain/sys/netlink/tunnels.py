@@ -13,7 +13,6 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from .messages import DUMP, attributes, ip_text, native, request
 
 __all__ = [
-    "TUNNELS",
     "IpsecPolicy",
     "IpsecState",
     "Tunnel",
@@ -27,14 +26,6 @@ __all__ = [
     "encode_get_ipsec",
     "encode_get_wireguard",
 ]
-
-TUNNELS = frozenset(
-    {
-        "bareudp", "erspan", "fou", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre", "ip6gretap",
-        "ip6tnl", "ipip", "l2tp", "ovpn", "sit", "vti", "vti6", "vxlan", "wireguard", "xfrm",
-    }
-)  # fmt: skip
-"""Kinds of devices whose packets come in wrapped in other packets, through another device."""
 
 
 @dataclass(frozen=True, slots=True)
