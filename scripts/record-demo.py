@@ -24,7 +24,7 @@ from xdpchain.model.chain import Chain, Interface, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
-from xdpchain.observe.recording import Counted, Header, Reading, Writer
+from xdpchain.observe.recording import Counted, Header, RecordedReading, Writer
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
 from xdptui.commands.replay import DEMO
@@ -103,7 +103,9 @@ def record(ground: Playground) -> None:
             where = running.interface
             meter.read(where.ifindex)
             counted = Counted(where.name, where.ifindex, meter.sample(where.ifindex))
-            writer.reading(Reading(round(STARTED + elapsed, 3), round(elapsed, 4), {where.ifindex: counted}))
+            writer.reading(
+                RecordedReading(round(STARTED + elapsed, 3), round(elapsed, 4), {where.ifindex: counted})
+            )
             time.sleep(max(0.0, began + second + 1 - time.monotonic()))
 
 

@@ -28,7 +28,15 @@ from xdptui.outcome import DEBUG, debugging
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.palette import Palette
 from xdptui.screens.waiting import WaitingDialog
-from xdptui.settings import CHOICES, Settings, load_settings, save_settings, settings_path
+from xdptui.settings import (
+    CHOICES,
+    Settings,
+    load_settings,
+    save_settings,
+    settings_path,
+    state_dir,
+    state_file,
+)
 from xdptui.theme import DARK, LIGHT, SIXTEEN, VARIABLES, choose
 from xdptui.view.keys import KEYS
 from xdptui.words.printable import printable
@@ -82,7 +90,13 @@ class XdpTui(App[None]):
         self._last_resort: threading.Timer | None = None
         self.left_waiting: tuple[Running, ...] = ()
         """Interfaces whose changes still wait to be confirmed, although the program ends."""
-        self.main = MainScreen(netns, interface, replay, self.settings, copies=self)
+        self._first = MainScreen(netns, interface, replay, self.settings, copies=self)
+
+    @property
+    def main(self) -> MainScreen:
+        """The main screen that is looked at: a replay may lie over the first one."""
+        found = (screen for screen in reversed(self.screen_stack) if isinstance(screen, MainScreen))
+        return next(found, self._first)
 
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Key) and not event.is_forwarded:
@@ -91,7 +105,7 @@ class XdpTui(App[None]):
             await super().on_event(event)
 
     def get_default_screen(self) -> Screen[None]:
-        return self.main
+        return self._first
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return VARIABLES
@@ -108,8 +122,9 @@ class XdpTui(App[None]):
         yield SystemCommand(
             "Copy the screen", "as text, to the clipboard (key ctrl+y)", self.action_copy_screen
         )
-        yield SystemCommand("Save the screen as SVG", "in the working folder", self._saves(svg=True))
-        yield SystemCommand("Save the screen as text", "in the working folder", self._saves(svg=False))
+        folder = f"in {state_dir(os.environ)}"
+        yield SystemCommand("Save the screen as SVG", folder, self._saves(svg=True))
+        yield SystemCommand("Save the screen as text", folder, self._saves(svg=False))
         yield SystemCommand("Quit", "key q", self._does("quit"))
 
     def action_command_palette(self) -> None:
@@ -140,7 +155,7 @@ class XdpTui(App[None]):
     ) -> None:
         """Names that others chose are shown as they are; all that is said is remembered."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
-        self.main.desk.noticed(title, message, serious=severity != "information")
+        self._first.desk.noticed(title, message, serious=severity != "information")
 
     # Copies
 
@@ -176,19 +191,26 @@ class XdpTui(App[None]):
         return lambda: self.save_screen(svg=svg)
 
     def save_screen(self, *, svg: bool) -> None:
-        """Write the screen into a new file of the working folder."""
+        """Write the screen into a new file."""
         text = self.export_screenshot(title="xdptui") if svg else self.screen_text()
-        path = os.path.abspath(time.strftime(f"xdptui-%Y%m%d-%H%M%S.{'svg' if svg else 'txt'}"))
+        name = time.strftime(f"xdptui-%Y%m%d-%H%M%S.{'svg' if svg else 'txt'}")
         try:
+            path = state_file(os.environ, name)
             with open(path, "x", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            self.notify(f"{path}: {error.strerror}", title="Not saved", severity="error")
+            self.notify(f"{error.filename}: {error.strerror}", title="Not saved", severity="error")
         else:
-            self.notify(path, title="Saved the screen", timeout=5)
+            self.notify(str(path), title="Saved the screen", timeout=8)
 
     async def action_quit(self) -> None:
-        """Quit; asks first if a candidate would be lost, or a change waits to be confirmed."""
+        """Leave a replay that lies over the first screen; else quit, after a question if a candidate would be
+        lost or a change waits to be confirmed.
+        """
+        if self.main is not self._first:
+            if self.screen is self.main:
+                self.pop_screen()
+            return
         self.main.desk.begin(self._quit_flow())
 
     def on_mount(self) -> None:
@@ -200,7 +222,7 @@ class XdpTui(App[None]):
 
     def _told_to_end(self, code: int) -> None:
         """Exit; without ceremony where that takes too long: the terminal may be gone, and take no text."""
-        self.left_waiting = self.main.session.waiting
+        self.left_waiting = self._first.session.waiting
         self.exit(None, code)
         if self._last_resort is None:
             self._last_resort = threading.Timer(ENDING_SECONDS, os._exit, (code,))
@@ -252,6 +274,10 @@ class XdpTui(App[None]):
         else:
             self._close_messages_no_wait()
 
+    def settings_now(self) -> Settings:
+        """The settings with what was chosen on the screen."""
+        return self._first.settings_now(self.settings)
+
     @property
     def unexpected(self) -> Exception | None:
         """What ended the program although nothing should have."""
@@ -282,7 +308,7 @@ def run(
     tell_waiting(app.left_waiting)
     if path is not None and replay is None:
         try:
-            after = app.main.settings_now(app.settings)
+            after = app.settings_now()
             if after != settings:
                 save_settings(path, settings, after)
         except OSError as failed:

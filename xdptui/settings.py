@@ -10,7 +10,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CHOICES", "Settings", "load_settings", "save_settings", "settings_path"]
+__all__ = [
+    "CHOICES",
+    "Settings",
+    "load_settings",
+    "save_settings",
+    "settings_path",
+    "state_dir",
+    "state_file",
+]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "theme": ("auto", "dark", "light", "16"),
@@ -47,6 +55,21 @@ def settings_path(environ: Mapping[str, str]) -> Path | None:
     """Where the file is, None where there is no home."""
     base = environ.get("XDG_CONFIG_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.config")
     return Path(base) / "xdptui" / "config.toml" if base else None
+
+
+def state_dir(environ: Mapping[str, str]) -> Path:
+    """The folder for recordings, captures and saved screens, which need not be there yet; where there is no
+    home, the working folder.
+    """
+    base = environ.get("XDG_STATE_HOME") or (environ.get("HOME") and f"{environ['HOME']}/.local/state")
+    return Path(base, "xdptui") if base else Path.cwd()
+
+
+def state_file(environ: Mapping[str, str], name: str) -> Path:
+    """A path in that folder, which is made. Raises OSError."""
+    folder = state_dir(environ)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder / name
 
 
 def load_settings(path: Path | None) -> tuple[Settings, tuple[str, ...]]:

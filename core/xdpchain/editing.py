@@ -10,25 +10,44 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 from xdpchain.change import transaction
 from xdpchain.change.journal.recording import Journal
 from xdpchain.change.journal.undoing import undo_of
 from xdpchain.change.plan import Plan, in_generic, make_plan
-from xdpchain.change.transaction import LOCK_TIMEOUT, Change
+from xdpchain.change.transaction import ChangeUnderWay
 from xdpchain.errors import RaceLost, XdpChainError
 from xdpchain.linkage.kept_maps import forget_kept, keep_maps, overdue
 from xdpchain.model.chain import Chain, Interface
-from xdpchain.model.pending_change import State
+from xdpchain.model.pending_change import PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.permissions import require_capabilities
 
-__all__ = ["TRIES", "Edited", "apply", "apply_all", "edit", "edit_all", "undo"]
+__all__ = ["TRIES", "Edited", "Options", "apply", "apply_all", "edit", "edit_all", "undo"]
 
 TRIES = 10
 """How often `edit` makes a change anew that lost a race: as often as libxdp does."""
+
+
+class Options(TypedDict, total=False):
+    """How a change is made; what is left out is as in `transaction.apply`.
+
+    ``progress`` is told each step before it begins; when ``cancelled`` answers True before the swap, nothing
+    is changed and Cancelled is raised. ``lock_timeout``: seconds to wait for another editor. ``warn`` is told
+    what went wrong beside the change (a journal that can't be written).
+
+    With ``confirm``, the old chain is kept, and comes back after so many seconds, whatever becomes of this
+    process, unless `xdpchain.confirm` is called before; the answer's ``armed`` says so. While a change waits
+    for that, another one raises Busy.
+    """
+
+    progress: Callable[[str], None] | None
+    cancelled: Callable[[], bool] | None
+    lock_timeout: float
+    confirm: float | None
+    warn: Callable[[str], None] | None
 
 
 class Edited(NamedTuple):
@@ -38,36 +57,14 @@ class Edited(NamedTuple):
     running: Running
 
 
-def apply(
-    plan: Plan,
-    *,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
-    confirm: float | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Running:
-    """Make the plan's candidate run, and return what runs then.
+def apply(plan: Plan, **options: Unpack[Options]) -> Running:
+    """Make the plan's candidate run, and return what runs then. ``options`` are those of `Options`.
 
-    ``progress`` is told each step before it begins; when ``cancelled`` answers True before the swap,
-    nothing is changed and Cancelled is raised. Raises RaceLost if what runs is not what the plan was made
-    from (``detail`` says who changed it), Busy if another editor holds the lock for ``lock_timeout``
-    seconds, and whatever the linkage, the kernel or the driver refuses; PermissionDenied names what this
-    process lacks. After any error the interface runs what it ran.
-
-    With ``confirm``, the old chain is kept, and comes back after so many seconds, whatever becomes of this
-    process, unless `xdpchain.confirm` is called before; the answer's ``armed`` says so. While a change waits
-    for that, another one raises Busy. ``warn`` is told what went wrong beside the change (a journal that
-    can't be written).
+    Raises RaceLost if what runs is not what the plan was made from (``detail`` says who changed it), Busy if
+    another editor holds the lock for too long, and whatever the linkage, the kernel or the driver refuses;
+    PermissionDenied names what this process lacks. After any error the interface runs what it ran.
     """
-    (edited,) = apply_all(
-        [plan],
-        progress=progress,
-        cancelled=cancelled,
-        lock_timeout=lock_timeout,
-        confirm=confirm,
-        warn=warn,
-    )
+    (edited,) = apply_all([plan], **options)
     return edited.running
 
 
@@ -75,11 +72,7 @@ def apply_all(
     plans: Sequence[Plan],
     *,
     share_maps: bool = False,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
-    confirm: float | None = None,
-    warn: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> tuple[Edited, ...]:
     """Make the candidates of several plans run, each on its own interface: all of them, or none. Everything
     is built before anything is swapped in; what was swapped in goes back if a later one is refused, also
@@ -87,7 +80,7 @@ def apply_all(
 
     ``share_maps``: a program that is new on several of them gets one set of maps. One call of
     `xdpchain.confirm`, for any of the interfaces, confirms all. A plan of the best mode may have become one
-    of generic mode: the answer has what was applied. The other arguments and errors are those of `apply`.
+    of generic mode: the answer has what was applied. The options and other errors are those of `apply`.
     """
     wanted = list(plans)
     while True:
@@ -97,11 +90,7 @@ def apply_all(
                 wanted,
                 hooks=[(_EndFollowing(), keeps, Journal(), _KeepCounting()) for keeps in keeping],
                 share_maps=share_maps,
-                progress=progress,
-                cancelled=cancelled,
-                lock_timeout=lock_timeout,
-                confirm=confirm,
-                warn=warn,
+                **options,
             )
             return tuple(map(Edited, wanted, found))
         except BaseException as error:
@@ -117,31 +106,17 @@ def edit(
     change: Callable[[Running], Chain | Plan],
     *,
     netns: str | None = None,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
     tries: int = TRIES,
-    confirm: float | None = None,
-    warn: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> Edited:
     """Apply a change that makes sense whatever the interface ``name`` runs ("add this component").
 
     ``change`` makes the candidate of what runs, or a plan of its own (`make_plan`); it is asked again when
     another editor was faster (libxdp does not hold the lock while it attaches, and retries in the same way),
     at most ``tries`` times. Raises what ``change``, `make_plan` and `apply` raise; RaceLost after the last
-    try. The other arguments are those of `apply`.
+    try. ``options`` are those of `Options`.
     """
-    (edited,) = edit_all(
-        [name],
-        change,
-        netns=netns,
-        progress=progress,
-        cancelled=cancelled,
-        lock_timeout=lock_timeout,
-        tries=tries,
-        confirm=confirm,
-        warn=warn,
-    )
+    (edited,) = edit_all([name], change, netns=netns, tries=tries, **options)
     return edited
 
 
@@ -151,16 +126,11 @@ def edit_all(
     *,
     netns: str | None = None,
     share_maps: bool = False,
-    progress: Callable[[str], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
     tries: int = TRIES,
-    confirm: float | None = None,
-    warn: Callable[[str], None] | None = None,
+    **options: Unpack[Options],
 ) -> tuple[Edited, ...]:
     """The same change on several interfaces: on all of them, or on none (`apply_all`). ``change`` is asked
-    once for each, and again for all where one lost a race. The other arguments and errors are those of
-    `edit`.
+    once for each, and again for all where one lost a race. The options and other errors are those of `edit`.
     """
     if tries < 1:
         raise ValueError(f"tries is {tries}: at least 1 is needed")
@@ -174,15 +144,7 @@ def edit_all(
         ]
         tries -= 1
         try:
-            return apply_all(
-                plans,
-                share_maps=share_maps,
-                progress=progress,
-                cancelled=cancelled,
-                lock_timeout=lock_timeout,
-                confirm=confirm,
-                warn=warn,
-            )
+            return apply_all(plans, share_maps=share_maps, **options)
         except RaceLost:
             if not tries or any(map(_on_trial, runnings)):
                 raise
@@ -192,18 +154,10 @@ def _on_trial(running: Running) -> bool:
     """Whether a change was waiting to be confirmed. Who lost a race to its rollback has to look again: the
     edit was made for another chain.
     """
-    return running.armed is not None and running.armed.state in (State.ARMED, State.UNGUARDED)
+    return running.armed is not None and running.armed.state in (PendingState.ARMED, PendingState.UNGUARDED)
 
 
-def undo(
-    name: str,
-    netns: str | None = None,
-    *,
-    progress: Callable[[str], None] | None = None,
-    lock_timeout: float = LOCK_TIMEOUT,
-    confirm: float | None = None,
-    warn: Callable[[str], None] | None = None,
-) -> Running:
+def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Running:
     """Swap back to the chain before, and return what runs then. Undone again, it goes one further back.
 
     Raises NothingToUndo, NotFound for a component that can't be had again, and what `apply` raises.
@@ -212,7 +166,7 @@ def undo(
     running = look(name, netns)
     found = undo_of(running)  # holds the maps that are not lost
     plan = make_plan(running, found.candidate, restores=found.restores)
-    return apply(plan, progress=progress, lock_timeout=lock_timeout, confirm=confirm, warn=warn)
+    return apply(plan, **options)
 
 
 class _EndFollowing:
@@ -220,14 +174,14 @@ class _EndFollowing:
     that records.
     """
 
-    def before(self, change: Change) -> Running | None:
+    def before(self, change: ChangeUnderWay) -> Running | None:
         if not change.armed or change.now.following is None:
             return None
         from xdpchain.follow.inside import take_back  # late: needs libpcap, and is rarely wanted
 
         return take_back(change.now)
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         return ""
 
 
@@ -240,7 +194,7 @@ class _KeepMaps:
         self._where = where
         self._kept = False
 
-    def before(self, change: Change) -> None:
+    def before(self, change: ChangeUnderWay) -> None:
         forget_kept(overdue())
         if change.plan.keep_maps:
             stay = {slot.key for slot in change.plan.candidate}
@@ -248,7 +202,7 @@ class _KeepMaps:
             leaving = [slot for slot in change.now.chain or () if slot.key not in stay]
             keep_maps(change.now.interface, leaving)
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         forget_kept({ref.id for slot in after.chain or () for ref in slot.component.maps})
         return ""
 
@@ -265,10 +219,10 @@ class _KeepCounting:
     counters are no reason to fail.
     """
 
-    def before(self, change: Change) -> None:
+    def before(self, change: ChangeUnderWay) -> None:
         """There is nothing to prepare."""
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         from xdpchain.observe.trace import retrace
 
         try:

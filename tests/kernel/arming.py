@@ -18,7 +18,7 @@ from tests.kernel.chains import look_at
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
+from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe import pending_pins
 from xdpchain.sys import bpffs, netns
@@ -88,7 +88,7 @@ def armed_on(playground: Playground, link: int = 0) -> PendingChange:
 
     def waits() -> PendingChange | None:
         armed = look_at(playground, link).armed
-        return armed if armed is not None and armed.state is State.ARMED else None
+        return armed if armed is not None and armed.state is PendingState.ARMED else None
 
     found = eventually(waits, "a change waits")
     assert isinstance(found, PendingChange)

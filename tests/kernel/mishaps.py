@@ -17,7 +17,7 @@ from tests.objects.compile import EVERYTHING, compile_file
 from xdpchain.model.chain import Chain, Linkage, Mode, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
-from xdpchain.observe.tracepoints import Kind, Sample, Tally
+from xdpchain.observe.tracepoints import Sample, Tracepoint, TracepointTally
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.bpf.call import Memory, bpf_call
 from xdpchain.testing.frames import scripted
@@ -95,6 +95,6 @@ def live(net: Playground, running: Running, frame: bytes, times: int, batch: int
         netns.run(net.netns, lambda: bpf_call(bpf.Command.PROG_TEST_RUN, attr))
 
 
-def tallies(sample: Sample, kind: Kind) -> dict[tuple[str, str, int], Tally]:
+def tallies(sample: Sample, kind: Tracepoint) -> dict[tuple[str, str, int], TracepointTally]:
     """What was counted, by interface, target and code."""
     return {(row.device, row.target, row.place.code): row.tally for row in sample.of(kind)}

@@ -20,7 +20,7 @@ from tests.kernel.tracing import ON_PASS, settled
 from xdpchain.errors import NotFound, RaceLost
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Linkage, Mode
-from xdpchain.observe.account import Account, Accounting, Failure
+from xdpchain.observe.account import Account, Accounting, DriverFailure
 from xdpchain.sys import bpf
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.frames import scripted
@@ -91,7 +91,7 @@ def test_failed_redirects_are_told_apart(net: Playground, mode: Mode) -> None:
     with Accounting(running) as accounting:
         net.send([to_ifindex(net.links[1].ifindex)] * 5 + [to_ifindex(4711)] * 3)
         account = settle(accounting, 8)
-    assert account.failures == {Failure.REDIRECT: 3, Failure.TX: 0}
+    assert account.failures == {DriverFailure.REDIRECT: 3, DriverFailure.TX: 0}
     assert lines(account)["redirected"] == ((8, 5, True) if mode is Mode.NATIVE else (8, None, None))
     assert account.agrees
 

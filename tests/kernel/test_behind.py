@@ -18,7 +18,7 @@ from tests.kernel.tracing import settled
 from tests.objects.compile import compile_text
 from xdpchain.model.actions import Action
 from xdpchain.observe.discover import look
-from xdpchain.observe.tracepoints import Kind, listen
+from xdpchain.observe.tracepoints import Tracepoint, listen
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
@@ -109,7 +109,11 @@ def test_the_program_of_a_cpu_and_its_verdicts(cli: CommandLine) -> None:
             net.send([scripted(bytes([cpu]))] * 5)
 
             def lost() -> int:
-                rows = listener.read().about(netns.inode(net.netns), None, [cpumap]).of(Kind.CPUMAP_PROGRAM)
+                rows = (
+                    listener.read()
+                    .about(netns.inode(net.netns), None, [cpumap])
+                    .of(Tracepoint.CPUMAP_PROGRAM)
+                )
                 assert {row.place.code for row in rows} <= {Action.DROP}
                 return sum(row.tally.lost for row in rows)
 

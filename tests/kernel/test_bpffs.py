@@ -18,11 +18,12 @@ import pytest
 from xdpchain.bytecode.instructions import LET_PASS as PASS
 from xdpchain.errors import Busy, KernelRefused, NotOurs, PermissionDenied
 from xdpchain.sys import bpf, bpffs
+from xdpchain.sys.bpffs import mounting
 from xdptui.words.advice import worded
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and BPF take root")
 
-CORE = Path(bpffs.__file__).parents[2]
+CORE = Path(bpffs.__file__).parents[3]
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def unmounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     place.mkdir()
     monkeypatch.setenv("LIBXDP_BPFFS", str(place))
     monkeypatch.delenv("LIBXDP_BPFFS_AUTOMOUNT", raising=False)
-    monkeypatch.setattr(bpffs, "FALLBACK_LOCK", tmp_path / "fallback")
+    monkeypatch.setattr(mounting, "FALLBACK_LOCK", tmp_path / "fallback")
     yield place
     while bpffs.is_bpffs(place):
         subprocess.run(["umount", place], check=True)
@@ -81,7 +82,7 @@ def test_a_directory_in_a_bpffs_will_do(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_default_place(unmounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bpffs, "DEFAULT_MOUNT", unmounted)
+    monkeypatch.setattr(mounting, "DEFAULT_MOUNT", unmounted)
     monkeypatch.delenv("LIBXDP_BPFFS")
     with pytest.raises(bpffs.BpffsMissing):
         bpffs.find()

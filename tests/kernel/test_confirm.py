@@ -32,7 +32,7 @@ from xdpchain.change.stale import clean, stale_pins
 from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, KernelRefused, RaceLost
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.pending_change import Decision, Outcome, State
+from xdpchain.model.pending_change import Decision, Outcome, PendingState
 from xdpchain.observe import pending_pins
 from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
@@ -60,7 +60,7 @@ def test_unconfirmed_the_old_chain_comes_back_with_all_its_state(
     candidate = chain_of(samples, "drop", linkage=linkage)
     new = arm(guarded, candidate)
     assert new.armed is not None
-    assert new.armed.state is State.ARMED
+    assert new.armed.state is PendingState.ARMED
     assert (new.armed.old, new.armed.new) == (old.hook and old.hook.prog_id, new.hook and new.hook.prog_id)
     assert run_through(new, FRAME).code == DROP
     settled = settled_on(guarded)
@@ -259,7 +259,7 @@ def test_without_a_guardian_it_is_said_and_decided_by_hand(guarded: Playground, 
         new = arm(guarded, chain_of(samples, "drop"))
         assert new.armed is not None
         os.kill(new.armed.guardian, signal.SIGKILL)
-        eventually(lambda: look_at(guarded).armed.state is State.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
+        eventually(lambda: look_at(guarded).armed.state is PendingState.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
         eventually(lambda: pending_pins.boot_clock() > new.armed.deadline, "the deadline")  # type: ignore[union-attr]  # noqa: B023
         assert look_at(guarded).hook == new.hook
         assert decide(guarded.ifname, guarded.netns).hook == (expected or new.hook)
@@ -325,7 +325,7 @@ def test_another_tools_program_is_left_alone(guarded: Playground, samples: Path,
     number = replace_by_hand(guarded)
     waiting = look_at(guarded)
     assert waiting.armed is not None
-    assert waiting.armed.state is State.OVERTAKEN
+    assert waiting.armed.state is PendingState.OVERTAKEN
     settled = settled_on(guarded)
     assert (settled.outcome, settled.runs) == (Outcome.OVERTAKEN, number)
     assert look_at(guarded).hook == waiting.hook

@@ -25,8 +25,8 @@ FEW, MANY = 2, 120
 
 
 def cost(act: Callable[[], object]) -> Counter[str]:
-    """The calls of bpf(2), the requests over netlink, and the messages that these brought back. A walk over the
-    machine's pins is one, however many others have left.
+    """The calls of bpf(2), the requests over netlink, and the messages that these brought back. A walk over
+    the machine's pins is one, however many others have left.
     """
     made: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patch:

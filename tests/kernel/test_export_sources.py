@@ -24,7 +24,7 @@ from xdpchain.model.chain import Linkage
 from xdpchain.sys import bpffs
 from xdpchain.testing import frames
 from xdpchain.testing.playground import Playground
-from xdptui.export.collector import ChainCollector, Source
+from xdptui.export.collector import ChainCollector, MetricSource
 from xdptui.export.lost_packets import LostPackets
 from xdptui.export.map_values import MOST_NUMBERS, ChosenMap, MapValues
 from xdptui.export.run_times import ChainTimes
@@ -34,11 +34,11 @@ Scrape = Callable[..., dict[tuple[str, ...], float]]
 
 
 @pytest.fixture
-def scraping(playground: Playground) -> Iterator[Callable[[Sequence[Source]], Scrape]]:
+def scraping(playground: Playground) -> Iterator[Callable[[Sequence[MetricSource]], Scrape]]:
     """Makes a scrape of the playground's interface: values of one metric, by the labels that are named."""
     with ExitStack() as held:
 
-        def collecting(sources: Sequence[Source] = ()) -> Scrape:
+        def collecting(sources: Sequence[MetricSource] = ()) -> Scrape:
             collector = ChainCollector(playground.netns, [playground.ifname], sources=sources)
             held.callback(collector.close)
 

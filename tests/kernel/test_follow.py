@@ -24,7 +24,7 @@ from xdpchain.change.journal.undoing import history
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply
 from xdpchain.errors import Busy, InvalidInput, NotFound, RaceLost
-from xdpchain.follow import Change, Followed, Follower, compile_filter, follow, take_back_left_over
+from xdpchain.follow import ByteChange, Followed, Follower, compile_filter, follow, take_back_left_over
 from xdpchain.follow.tapping import Tapping
 from xdpchain.linkage.arrays import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
@@ -93,7 +93,7 @@ def test_each_packets_way(playground: Playground, samples: Path, mode: Mode, cou
             # Each appends its digit: nothing else changes.
             assert step.view.length == 60 + number + 1
             digit = b"%d" % number
-            assert step.changes == (Change(60 + number, b"", 60 + number, digit),)
+            assert step.changes == (ByteChange(60 + number, b"", 60 + number, digit),)
             assert step.view.head == scripted(script) + b"012"[: number + 1]
             assert (step.moved, step.resized) == (0, 1)
             assert 0 < step.ns < packet.ns
@@ -136,11 +136,11 @@ def test_bytes_in_front_and_bytes_cut_off(playground: Playground, samples: Path)
         (packet,) = collect(follower, 1)
     total = 14 + int.from_bytes(frame[16:18], "big")
     tail, head = packet.steps
-    assert tail.changes == (Change(total, padded[total:], total, b""),)
+    assert tail.changes == (ByteChange(total, padded[total:], total, b""),)
     assert (head.moved, head.resized, head.view.length) == (-4, 4, total + 4)
     assert head.view.head == frame[:12] + b"\x81\x00\x00\x05" + frame[12:total]
     # The room came in front, but what differs is that there is a tag behind the addresses.
-    assert head.changes == (Change(12, b"", 12, b"\x81\x00\x00\x05"),)
+    assert head.changes == (ByteChange(12, b"", 12, b"\x81\x00\x00\x05"),)
 
 
 def test_long_packets_show_their_beginning(playground: Playground, samples: Path) -> None:

@@ -16,7 +16,7 @@ from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_follow import SCRIPTED, collect, same
 from tests.unit.test_classic import EXPRESSIONS
 from xdpchain.errors import PermissionDenied, Unsupported
-from xdpchain.follow import Change, follow
+from xdpchain.follow import ByteChange, follow
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage, Slot
 from xdpchain.model.link_layer import ETHERNET
@@ -49,7 +49,7 @@ def test_each_packets_way(playground: Playground, samples: Path, slots: int) -> 
         assert (packet.entry.length, packet.entry.head) == (60, scripted(script))
         for number, step in enumerate(packet.steps):
             assert step.name == f"scripted_{number}"
-            assert step.changes == (Change(60 + number, b"", 60 + number, b"%d" % number),)
+            assert step.changes == (ByteChange(60 + number, b"", 60 + number, b"%d" % number),)
     assert same(look_at(playground), running)
 
 
@@ -76,7 +76,7 @@ def test_bytes_in_front(playground: Playground, samples: Path) -> None:
         playground.send([frame])
         (packet,) = collect(follower, 1)
     steps = {step.name: step for step in packet.steps}
-    assert steps["meta_head"].changes == (Change(12, b"", 12, b"\x81\x00\x00\x05"),)
+    assert steps["meta_head"].changes == (ByteChange(12, b"", 12, b"\x81\x00\x00\x05"),)
     assert (steps["meta_head"].moved, packet.final.length) == (-4, len(frame) + 4)
 
 

@@ -34,7 +34,7 @@ from tests.kernel.arming import (
 from tests.kernel.chains import chain_of, change, look_at, run_through
 from xdpchain.change.confirm import launch
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
@@ -362,7 +362,7 @@ def test_the_old_chain_is_refused_at_first(root: None, samples: Path) -> None:
         assert "MTU" in failed.detail
         waiting = look_at(playground)
         assert waiting.armed is not None
-        assert waiting.armed.state is State.ARMED
+        assert waiting.armed.state is PendingState.ARMED
         resize(1500)
         eventually(lambda: look_at(playground).hook == old.hook, "it is rolled back when that is possible")
         came_back(playground, old)

@@ -20,7 +20,16 @@ from tests.kernel.tracing import ON_PASS, ROOT, settled
 from xdpchain.errors import KernelRefused, PermissionDenied, Unsupported
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Linkage, Mode
-from xdpchain.observe.tracepoints import Kind, Listener, Names, Sample, Scope, Tally, listen, reason
+from xdpchain.observe.tracepoints import (
+    Listener,
+    Names,
+    Sample,
+    Scope,
+    Tracepoint,
+    TracepointTally,
+    listen,
+    reason,
+)
 from xdpchain.observe.tracepoints import listener as listening
 from xdpchain.sys import bpf, netns
 from xdpchain.testing.frames import scripted
@@ -63,8 +72,8 @@ def about(net: Playground, listener: Listener, packets: int) -> Sample:
     return Sample(found.at, found.rows, events, found.untold, found.unplaced, found.missed)
 
 
-def lost(packets: int, times: int | None = None) -> Tally:
-    return Tally(packets if times is None else times, 0, packets)
+def lost(packets: int, times: int | None = None) -> TracepointTally:
+    return TracepointTally(packets if times is None else times, 0, packets)
 
 
 @NATIVE_AND_GENERIC
@@ -76,7 +85,7 @@ def test_exceptions_by_action(net: Playground, listener: Listener, samples: Path
     begun = time.monotonic()
     net.send(frames)
     sample = about(net, listener, 8)
-    assert tallies(sample, Kind.EXCEPTION) == {("xdp0", "", 0): lost(5), ("xdp0", "", 77): lost(3)}
+    assert tallies(sample, Tracepoint.EXCEPTION) == {("xdp0", "", 0): lost(5), ("xdp0", "", 77): lost(3)}
     assert len(sample.rows) == 2
     assert {row.place.prog for row in sample.rows} == {running.hook.prog_id if running.hook else 0}
     assert [event.row.place.code for event in sample.events] == [0] * 5 + [77] * 3
@@ -96,7 +105,7 @@ def test_packets_sent_back_and_what_the_peer_does_not_take(
     back = scripted(bytes([Action.TX]))
     net.send([back] * 7)
     sent = about(net, listener, 7)
-    assert sum(tally.sent for tally in tallies(sent, Kind.BULK_TX).values()) == 7
+    assert sum(tally.sent for tally in tallies(sent, Tracepoint.BULK_TX).values()) == 7
     assert not sent.lost
     assert not sent.events
     # The peer of the other one has no XDP program.
@@ -104,7 +113,7 @@ def test_packets_sent_back_and_what_the_peer_does_not_take(
         change(deaf, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
         deaf.send([back] * 4)
         sample = about(deaf, listener, 4)
-        assert tallies(sample, Kind.BULK_TX)["xdp0", "", -errno.ENXIO].lost == 4
+        assert tallies(sample, Tracepoint.BULK_TX)["xdp0", "", -errno.ENXIO].lost == 4
         assert sum(row.tally.lost for row in sample.rows) == sum(e.row.tally.lost for e in sample.events) == 4
 
 
@@ -117,7 +126,7 @@ def test_a_redirect_to_an_interface_that_is_down(net: Playground, listener: List
     sample = about(net, listener, 6)
     assert [row.tally for row in sample.rows] == [lost(6)]
     (row,) = sample.rows
-    assert row.place.kind is Kind.REDIRECT_ERR
+    assert row.place.kind is Tracepoint.REDIRECT_ERR
     assert row.place.errno == errno.ENETDOWN
     assert str(reason(row.place)) == "ENETDOWN: the target interface is down"
     names = Names(net.netns)
@@ -132,7 +141,7 @@ def test_a_redirect_to_nobody(net: Playground, listener: Listener, mode: Mode) -
     redirecting(net, "by_ifindex", mode)
     net.send([to_ifindex(4711)] * 3)
     sample = about(net, listener, 3)
-    assert tallies(sample, Kind.REDIRECT_ERR) == {("xdp0", "", -errno.EINVAL): lost(3)}
+    assert tallies(sample, Tracepoint.REDIRECT_ERR) == {("xdp0", "", -errno.EINVAL): lost(3)}
     assert Names(net.netns).target(sample.rows[0]) == "ifindex 4711"
 
 
@@ -141,7 +150,7 @@ def test_a_redirect_to_an_empty_entry(net: Playground, listener: Listener) -> No
     net.send([scripted(bytes([3]))] * 5)
     sample = about(net, listener, 5)
     assert [row.tally for row in sample.rows] == [lost(5)]
-    assert sample.rows[0].place.kind is Kind.REDIRECT_ERR
+    assert sample.rows[0].place.kind is Tracepoint.REDIRECT_ERR
     assert "the map's entry is empty" in str(reason(sample.rows[0].place))
 
 
@@ -152,12 +161,12 @@ def test_a_redirect_through_a_map_names_map_and_target(net: Playground, listener
     net.send([scripted(bytes([2]))] * 9)
     sample = about(net, listener, 9)
     assert [(row.place.kind, row.tally.sent, row.tally.lost) for row in sample.rows] == [
-        (Kind.DEVMAP_XMIT, 9, 0)
+        (Tracepoint.DEVMAP_XMIT, 9, 0)
     ]
-    assert tallies(sample, Kind.DEVMAP_XMIT).keys() == {("xdp0", "xdp1", 0)}
+    assert tallies(sample, Tracepoint.DEVMAP_XMIT).keys() == {("xdp0", "xdp1", 0)}
     ip(net.netns, "link", "set", target.ifname, "down")
     net.send([scripted(bytes([2]))] * 4)
-    failed = about(net, listener, 13).of(Kind.REDIRECT_ERR)
+    failed = about(net, listener, 13).of(Tracepoint.REDIRECT_ERR)
     assert [(row.tally, row.target, row.place.errno) for row in failed] == [(lost(4), "xdp1", errno.ENETDOWN)]
     assert failed[0].place.map == map_of(running, "ports")
     names = Names(net.netns)
@@ -170,8 +179,8 @@ def test_a_packet_longer_than_the_target_allows(net: Playground, listener: Liste
     ip(net.netns, "link", "set", target.ifname, "mtu", "600")
     net.send([to_ifindex(target.ifindex, 618)] * 2 + [to_ifindex(target.ifindex, 619)] * 3)
     sample = about(net, listener, 5)
-    assert tallies(sample, Kind.REDIRECT_ERR) == {("xdp0", "xdp1", -errno.EMSGSIZE): lost(3)}
-    assert sum(tally.sent for tally in tallies(sample, Kind.DEVMAP_XMIT).values()) == 2
+    assert tallies(sample, Tracepoint.REDIRECT_ERR) == {("xdp0", "xdp1", -errno.EMSGSIZE): lost(3)}
+    assert sum(tally.sent for tally in tallies(sample, Tracepoint.DEVMAP_XMIT).values()) == 2
 
 
 def test_what_the_target_drops_when_it_sends(net: Playground, listener: Listener) -> None:
@@ -180,7 +189,7 @@ def test_what_the_target_drops_when_it_sends(net: Playground, listener: Listener
     ip(net.peer_netns, "link", "set", target.peer_ifname, "mtu", "600")
     net.send([to_ifindex(target.ifindex, 100)] * 8 + [to_ifindex(target.ifindex, 1000)] * 5)
     sample = about(net, listener, 13)
-    sent = tallies(sample, Kind.DEVMAP_XMIT)
+    sent = tallies(sample, Tracepoint.DEVMAP_XMIT)
     assert sum(tally.sent for tally in sent.values()) == 8
     assert sum(tally.lost for tally in sent.values()) == sample.lost == 5
     assert sum(event.row.tally.lost for event in sample.events) == 5
@@ -195,7 +204,9 @@ def test_a_target_that_takes_no_xdp_frames(root: None) -> None:
         assert sample.lost == 6
         (row,) = sample.rows
         # Since kernel 6.3 the redirect fails, before then the sending.
-        assert row.place.errno == (errno.EOPNOTSUPP if row.place.kind is Kind.REDIRECT_ERR else errno.ENXIO)
+        assert row.place.errno == (
+            errno.EOPNOTSUPP if row.place.kind is Tracepoint.REDIRECT_ERR else errno.ENXIO
+        )
         assert row.target == "xdp1"
         assert "the target's driver takes no XDP frames now" in str(reason(row.place))
         assert "veth" in worded(reason(row.place).todo)
@@ -223,17 +234,17 @@ def test_a_full_queue_of_a_cpu(net: Playground, listener: Listener) -> None:
     finally:
         os.sched_setaffinity(0, mine)
 
-    def rows() -> dict[Kind, Tally]:
-        found: dict[Kind, Tally] = {}
+    def rows() -> dict[Tracepoint, TracepointTally]:
+        found: dict[Tracepoint, TracepointTally] = {}
         for row in listener.read().about(netns.inode(net.netns), None, [cpumap]).rows:
-            found[row.place.kind] = found.get(row.place.kind, Tally()).plus(row.tally)
+            found[row.place.kind] = found.get(row.place.kind, TracepointTally()).plus(row.tally)
             assert row.place.entry == cpu
         return found
 
-    assert settled(lambda: rows().get(Kind.CPUMAP_KTHREAD, Tally()).sent == 4, 5), rows()
-    assert rows()[Kind.CPUMAP_ENQUEUE] == Tally(8, 4, 60)
-    assert rows()[Kind.CPUMAP_KTHREAD].lost == 0
-    (row,) = listener.read().about(0, None, [cpumap]).of(Kind.CPUMAP_ENQUEUE)
+    assert settled(lambda: rows().get(Tracepoint.CPUMAP_KTHREAD, TracepointTally()).sent == 4, 5), rows()
+    assert rows()[Tracepoint.CPUMAP_ENQUEUE] == TracepointTally(8, 4, 60)
+    assert rows()[Tracepoint.CPUMAP_KTHREAD].lost == 0
+    (row,) = listener.read().about(0, None, [cpumap]).of(Tracepoint.CPUMAP_ENQUEUE)
     assert Names(net.netns).target(row) == f"CPU {cpu}"
     assert Names(net.netns).via(row) == "cpus"
 
@@ -244,7 +255,7 @@ def test_a_storm_is_counted_in_full_and_told_in_samples(
     change(net, scripted_chain(samples, [ON_PASS], Linkage.STATIC))
     net.send([scripted(bytes([0]))] * 5000)
     sample = about(net, listener, 5000)
-    assert tallies(sample, Kind.EXCEPTION) == {("xdp0", "", 0): lost(5000)}
+    assert tallies(sample, Tracepoint.EXCEPTION) == {("xdp0", "", 0): lost(5000)}
     assert 0 < len(sample.events) < 5000
     assert len(sample.events) + sample.untold == 5000
     assert not sample.unplaced
@@ -259,7 +270,7 @@ def test_more_places_than_rows_are_counted_as_such(net: Playground, listener: Li
     sample = listener.read()
     ours = sum(row.tally.lost for row in sample.about(inode).rows)
     assert len(sample.rows) == 1024
-    assert ours + sample.unplaced[Kind.REDIRECT_ERR] == 1500
+    assert ours + sample.unplaced[Tracepoint.REDIRECT_ERR] == 1500
 
 
 def test_only_failures(net: Playground, samples: Path) -> None:

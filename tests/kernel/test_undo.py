@@ -18,7 +18,7 @@ from tests.kernel.test_guardian import full_disk
 from tests.kernel.test_state import all_contents, eventually_gone
 from xdpchain.change.confirm.deciding import roll_back
 from xdpchain.change.journal import store
-from xdpchain.change.journal.entries import Kind
+from xdpchain.change.journal.entries import EntryKind
 from xdpchain.change.journal.undoing import NothingToUndo, history, undo_of
 from xdpchain.change.plan import make_plan
 from xdpchain.editing import apply, edit, undo
@@ -193,8 +193,8 @@ def test_an_undo_can_wait_to_be_confirmed(guarded: Playground, samples: Path) ->
     assert [slot.name for slot in waiting.chain or ()] == ["xdp_firewall"]
     settled_on(guarded)
     assert look_at(guarded).hook == second.hook
-    eventually(lambda: history(look_at(guarded))[-1].kind is Kind.ROLLBACK, "it is in the journal")
-    assert history(look_at(guarded))[-2].kind is Kind.UNDO
+    eventually(lambda: history(look_at(guarded))[-1].kind is EntryKind.ROLLBACK, "it is in the journal")
+    assert history(look_at(guarded))[-2].kind is EntryKind.UNDO
     assert [slot.name for slot in undone(guarded).chain or ()] == ["xdp_firewall"]
 
 
@@ -271,8 +271,8 @@ def test_history_follows_an_interface_that_is_renamed(
     assert [entry.number for entry in history(now)] == [1, 2]
     back = undo("later0", guarded.netns)
     assert shown(back) == shown(first)
-    assert [entry.kind for entry in history(back)] == [Kind.CHANGE, Kind.CHANGE, Kind.UNDO]
-    assert history(renamed(guarded, "later0", name))[-1].kind is Kind.UNDO, "and back again"
+    assert [entry.kind for entry in history(back)] == [EntryKind.CHANGE, EntryKind.CHANGE, EntryKind.UNDO]
+    assert history(renamed(guarded, "later0", name))[-1].kind is EntryKind.UNDO, "and back again"
     # Another one takes its name: it has no part in that history.
     renamed(guarded, name, "later1")
     subprocess.run(

@@ -19,7 +19,7 @@ from tests.stress.scale import scaled
 from tests.unit.test_recording import running
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.sites import SourceLine, VerdictSite
-from xdpchain.change.journal.entries import Entry, Kind, Moment
+from xdpchain.change.journal.entries import EntryKind, JournalEntry, Moment
 from xdpchain.decoding import fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import GlobalValue, Mode
@@ -29,7 +29,7 @@ from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange
 from xdpchain.observe.recording.lines import (
     Happened,
     Header,
-    Reading,
+    RecordedReading,
     Revision,
     happened_out,
     header_in,
@@ -61,7 +61,7 @@ def corpus() -> dict[str, tuple[Decoder, list[bytes]]]:
         "eth0", 3, 4026531840, Mode.NATIVE, 5, 6, 100.5, 60.0, AUTHOR, 77, 88, Pins(True, (1, 2)), Pins()
     )
     moment = Moment(5, "boot", chain)
-    entry = Entry(Kind.CHANGE, AUTHOR, Moment(None, "boot"), moment, ("load a",), 60.0, moment)
+    entry = JournalEntry(EntryKind.CHANGE, AUTHOR, Moment(None, "boot"), moment, ("load a",), 60.0, moment)
     unit = LinkableProgram(bytes(16), ((0, 1),), b"\x9f\xeb", ((1, "map"),), True, (8, 16), 10, 20)
     site = VerdictSite(1, "f", SourceLine("a.c", 1, "x"), None, 2)
     reasons = SlotReasons(0, "k", "n", (site,))
@@ -73,13 +73,13 @@ def corpus() -> dict[str, tuple[Decoder, list[bytes]]]:
         "following": (Following.decode, [Following(AUTHOR, "tcp port 80", 9).encode()]),
         "pending change": (PendingChange.decode, [pending.encode()]),
         "outcome": (ConfirmOutcome.decode, [ConfirmOutcome(Outcome.GONE, 1.0, 2, 3, None, AUTHOR).encode()]),
-        "journal entry": (lambda data: Entry.decode(data, 1), [entry.encode()]),
+        "journal entry": (lambda data: JournalEntry.decode(data, 1), [entry.encode()]),
         "linkable form": (LinkableProgram.decode, [unit.encode()]),
         "recording": (
             line_in,
             [
                 revision_out(Revision(1.0, 2.0, (state,), {1: (reasons,)})),
-                reading_out(Reading(1.0, 2.0)),
+                reading_out(RecordedReading(1.0, 2.0)),
                 happened_out(Happened(1.0, 2.0, {"a": [1]})),
             ],
         ),

@@ -36,7 +36,7 @@ from xdpchain.change.confirm.deciding import confirm, roll_back
 from xdpchain.editing import edit
 from xdpchain.errors import RaceLost
 from xdpchain.model.chain import Linkage
-from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
@@ -388,7 +388,7 @@ def test_an_edit_does_not_go_on_after_a_rollback(guarded: Playground, samples: P
     new = arm(guarded, chain_of(samples, "drop"), SOON)
     assert new.armed is not None
     os.kill(new.armed.guardian, signal.SIGKILL)
-    eventually(lambda: look_at(guarded).armed.state is State.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
+    eventually(lambda: look_at(guarded).armed.state is PendingState.UNGUARDED, "it is noticed")  # type: ignore[union-attr]
     deadline = new.armed.deadline
     eventually(lambda: boot_clock() > deadline, "the deadline")
     asked = []

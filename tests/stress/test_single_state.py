@@ -14,7 +14,7 @@ import pytest
 from tests.kernel.arming import arm, eventually, no_guardian_survives
 from tests.kernel.chains import chain_of, change, look_at
 from xdpchain.change.confirm.deciding import confirm, roll_back
-from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdpchain.testing.playground import Playground
 
@@ -29,7 +29,7 @@ class Watch:
         self._playground = playground
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._read) for _ in range(READERS)]
-        self.seen: list[set[tuple[int | None, int | None, State | None, Outcome | None]]] = [set()]
+        self.seen: list[set[tuple[int | None, int | None, PendingState | None, Outcome | None]]] = [set()]
         self.looks = 0
         self.errors: list[BaseException] = []
 
@@ -54,7 +54,7 @@ class Watch:
             thread.join()
 
 
-def state_of(running: Running) -> tuple[int | None, int | None, State | None, Outcome | None]:
+def state_of(running: Running) -> tuple[int | None, int | None, PendingState | None, Outcome | None]:
     return (
         running.hook.prog_id if running.hook else None,
         running.armed.decision if running.armed else None,
@@ -87,9 +87,9 @@ def test_settled_or_waiting_but_never_both_and_never_neither(
                 assert armed is None or settled is None, f"both: {said}"
                 if hook == new.hook.prog_id:
                     assert armed is not None or settled is not None, f"neither: {said}"
-                if state is State.MAKING:
+                if state is PendingState.MAKING:
                     assert hook == old.hook.prog_id, said
-                if state is State.ARMED:
+                if state is PendingState.ARMED:
                     assert hook == new.hook.prog_id, said
                 if settled is Outcome.ROLLED_BACK:
                     assert hook == old.hook.prog_id, said

@@ -18,7 +18,7 @@ from xdpchain.testing.playground import Playground
 from xdptui.screens.adopt import AdoptDialog
 from xdptui.screens.failure import Failure
 from xdptui.screens.plan import PlanDialog
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.press("a")
             await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
             await driver.press("C")
-            await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+            await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
             await driver.until(lambda: look_at(guarded).armed is None)
             assert "i ADOPT" not in driver.lines("keys")[0]
     assert names(look_at(guarded)) == ["xdp_counter"]
@@ -88,7 +88,7 @@ async def test_undo_without_edits_takes_back_the_last_change(playground: Playgro
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
         await driver.press("a")
-        await driver.until(lambda: not driver.dialog() and driver.session.state is State.RUNNING)
+        await driver.until(lambda: not driver.dialog() and driver.session.state is BannerState.RUNNING)
         await driver.until(lambda: len(driver.session.chain) == 2)
         assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
         # The journal has it for what it is: undone once more, it goes one further back, to the empty hook.

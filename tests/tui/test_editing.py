@@ -28,7 +28,7 @@ from xdptui.screens.policy import PolicyDialog
 from xdptui.screens.priority import PriorityDialog
 from xdptui.screens.routes import RoutesDialog
 from xdptui.view.chain_lines import columns
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 
 THREE = ("firewall", "ratelimit", "monitor")
 THREE_NAMES = ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
@@ -37,7 +37,7 @@ THREE_NAMES = ["xdp_firewall", "xdp_ratelimit", "xdp_monitor"]
 async def applied(driver: Driver) -> None:
     """Apply, and wait until it has happened."""
     await driver.apply()
-    await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+    await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
 
 
 async def test_drag_plan_apply(playground: Playground, samples: Path) -> None:
@@ -47,14 +47,14 @@ async def test_drag_plan_apply(playground: Playground, samples: Path) -> None:
         await driver.until(
             lambda: [s.name for s in driver.session.chain] == [*THREE_NAMES[1:], "xdp_firewall"]
         )
-        assert driver.session.state is State.CANDIDATE
+        assert driver.session.state is BannerState.CANDIDATE
         assert "CANDIDATE" in driver.lines("banner")[0]
         assert look_at(playground).identity == before.identity, "a drag must not touch the kernel"
         await driver.press("p")
         await driver.until(lambda: driver.dialog(PlanDialog))
         assert "swap it in for program" in driver.text()
         await driver.apply()
-        await driver.until(lambda: driver.session.state is State.RUNNING)
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING)
     after = look_at(playground)
     assert names(after) == [*THREE_NAMES[1:], "xdp_firewall"]
     assert after.identity != before.identity
@@ -218,7 +218,7 @@ async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("D")
         change(playground, lambda chain: chain.remove([2]))
-        await driver.until(lambda: driver.session.state is State.STALE)
+        await driver.until(lambda: driver.session.state is BannerState.STALE)
         assert "STALE" in driver.lines("banner")[0]
         assert len(driver.session.chain) == 3, "the candidate stays visible"
         await driver.apply()
@@ -226,10 +226,10 @@ async def test_another_editor_makes_a_candidate_stale_and_rebase_carries_it_over
         assert "xdp_monitor" in driver.text()
         await driver.press("enter")  # the harmless button
         await driver.until(lambda: not driver.dialog())
-        assert driver.session.state is State.STALE
+        assert driver.session.state is BannerState.STALE
         await driver.apply()
         await driver.answer("rebase")
-        await driver.until(lambda: driver.session.state is State.CANDIDATE)
+        await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
         assert [s.name for s in driver.session.chain] == THREE_NAMES[:2]
         await applied(driver)
     chain = look_at(playground).chain
@@ -322,7 +322,7 @@ async def test_a_return_code_is_led_to_a_slot(playground: Playground, samples: P
         await driver.press("enter", "down", "down", "enter")
         await driver.until(lambda: "XDP_DROP      → 2 xdp_monitor" in driver.text())
         await driver.answer("set")
-        await driver.until(lambda: driver.session.state is State.CANDIDATE)
+        await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
         assert "·D2P" in driver.lines("chain")[1].replace(" ", "")
         await applied(driver)
         playground.send([frames.udp(PEER, NEAR, 9)] * 3)
@@ -357,7 +357,7 @@ async def test_a_slot_gets_a_policy(playground: Playground, samples: Path) -> No
         await driver.press("tab", "down", "enter")
         await driver.until(lambda: "answered drop." in driver.label("#outcome"))
         await driver.answer("set")
-        await driver.until(lambda: driver.session.state is State.CANDIDATE)
+        await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
         await applied(driver)
     chain = look_at(playground).chain
     assert chain is not None

@@ -102,7 +102,7 @@ async def test_words_of_the_compiler_and_another_try(playground: Playground, thr
 async def test_a_file_to_take_along(
     playground: Playground, three: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     async with driving(playground.netns, playground.ifname) as driver:
         await begun(driver, "")
         playground.send([scripted(b"\2\1\2")])
@@ -110,7 +110,7 @@ async def test_a_file_to_take_along(
         await driver.press("w")
         await driver.until(lambda: "1 packet written to" in " ".join(driver.text().split()))
         await driver.press("escape")
-    (path,) = tmp_path.glob("follow-*.pcapng")
+    (path,) = (tmp_path / "xdptui").glob("follow-*.pcapng")
     done = subprocess.run(
         ["tshark", "-r", str(path), "-T", "fields", "-e", "frame.comment"],
         capture_output=True, text=True, check=True, timeout=60,

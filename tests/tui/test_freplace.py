@@ -20,7 +20,7 @@ from xdpchain.testing.playground import Playground
 from xdptui.screens.history import HistoryScreen
 from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 
 pytestmark = [pytest.mark.vm, pytest.mark.usefixtures("own_bpffs")]
 
@@ -53,7 +53,7 @@ async def runs(driver: Driver, playground: Playground, *wanted: str) -> Chain:
     await driver.until(
         lambda: (
             not driver.dialog()
-            and driver.session.state is State.RUNNING
+            and driver.session.state is BannerState.RUNNING
             and [slot.name for slot in driver.session.chain] == [*wanted]
         )
     )

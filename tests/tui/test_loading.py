@@ -24,7 +24,7 @@ from xdptui.screens.load import LoadDialog
 from xdptui.screens.plan import PlanDialog
 from xdptui.screens.trial import TrialDialog
 from xdptui.screens.unload import UnloadDialog
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 from xdptui.widgets.mode_choice import ModeChoice
 from xdptui.widgets.row_list import RowList
 from xdptui.workers.trial_frames import NAMED_FRAMES
@@ -40,7 +40,9 @@ async def open_object(driver: Driver, path: Path, key: str = "l") -> None:
 
 async def apply_and_wait(driver: Driver) -> None:
     await driver.apply()
-    await driver.until(lambda: driver.session.state in (State.RUNNING, State.FREE) and not driver.dialog())
+    await driver.until(
+        lambda: driver.session.state in (BannerState.RUNNING, BannerState.FREE) and not driver.dialog()
+    )
 
 
 async def test_load_on_a_free_interface_and_count_exactly(playground: Playground, samples: Path) -> None:
@@ -165,7 +167,7 @@ async def test_files_are_sorted_by_age_and_found_by_words(
         assert any(line.text.split() == ["old.o", "9.00k", "2h"] for line in files.lines)
         await driver.pilot.click(files, offset=(files.size.width - 3, 0))
         await driver.until(lambda: shown()[:4] == ["../", "new.o", "other.o", "old.o"])
-        assert "by age ▲" in files.lines[0].text
+        assert "age▲" in files.lines[0].text
         await driver.press("slash")
         await driver.type("o")
         await driver.type("ld")
@@ -259,7 +261,7 @@ async def test_unload_one_asks_with_the_harmless_answer_first(playground: Playgr
         await driver.until(lambda: driver.dialog(PlanDialog) or driver.dialog(Confirm))
         # The plan names what is removed, so it is the only question; without warnings there is no plan.
         await driver.press("a" if driver.dialog(PlanDialog) else "y")
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
 
 
@@ -281,7 +283,7 @@ async def test_removing_the_last_program_demands_a_name(playground: Playground, 
         await driver.until(lambda: driver.dialog(Confirm))
         await driver.type(playground.ifname)
         await driver.answer("yes")
-        await driver.until(lambda: driver.session.state is State.FREE)
+        await driver.until(lambda: driver.session.state is BannerState.FREE)
         assert "No XDP program runs" in "\n".join(driver.lines("chain"))
     assert not look_at(playground).hooks
 
@@ -373,5 +375,5 @@ async def test_a_chain_is_moved_to_another_mode(playground: Playground, samples:
         await driver.until(lambda: driver.dialog(PlanDialog))
         assert "Warnings (1)" in driver.text()
         await driver.answer("apply")
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
     assert look_at(playground).mode is Mode.GENERIC

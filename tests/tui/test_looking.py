@@ -23,7 +23,7 @@ from xdptui.screens.details import DetailsScreen
 from xdptui.screens.help import HelpScreen
 from xdptui.screens.why import WhyScreen
 from xdptui.view.keys import KEYS, works
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 from xdptui.widgets.cell_grid import CellGrid
 from xdptui.widgets.filter_line import FilterLine
 
@@ -185,7 +185,7 @@ async def test_somebody_elses_program_is_named_and_left_alone(playground: Playgr
     before = look_at(playground)
     assert before.hook is not None
     async with driving(playground.netns, playground.ifname) as driver:
-        assert driver.session.state is State.FOREIGN
+        assert driver.session.state is BannerState.FOREIGN
         assert f"id {before.hook.prog_id}" in "\n".join(driver.lines("chain"))
         assert "foreign" in "\n".join(driver.lines("interfaces"))
         await driver.press("l", "u", "J", "D", "a", "c", "enter")

@@ -11,7 +11,7 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 
 PASS_ON = ActionSet.parse("P")
 
@@ -30,7 +30,7 @@ async def test_a_slot_goes_into_shadow_and_says_what_it_would_do(
         await driver.until(lambda: "0     3" in driver.lines("chain")[2])
         assert not any("would drop" in line for line in driver.lines("chain"))
         await driver.apply()
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
         assert [slot.shadow for slot in look_at(playground).chain or ()] == [True, False]
         playground.send([scripted(b"\1\2")] * 3 + [scripted(b"\2\2")] * 197)
         words = "would have dropped 1.5 % (3 of 200 packets)"
@@ -38,5 +38,5 @@ async def test_a_slot_goes_into_shadow_and_says_what_it_would_do(
         await driver.until(lambda: any("would drop 1.5 %" in line for line in driver.lines("chain")))
         await driver.press("S")
         await driver.apply()
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
         assert [slot.shadow for slot in look_at(playground).chain or ()] == [False, False]

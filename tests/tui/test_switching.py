@@ -19,7 +19,7 @@ from xdpchain.testing.playground import Playground
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.labels import LabelsDialog
 from xdptui.screens.unload import UnloadDialog
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 
 PASS_ON = ActionSet.parse("P")
 
@@ -32,7 +32,7 @@ async def test_a_slot_is_switched_off_and_on(playground: Playground, samples: Pa
         assert any("it does not run" in line for line in driver.lines("inspector"))
         assert not any(slot.off for slot in look_at(playground).chain or ())
         await driver.apply()
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
         running = look_at(playground)
         assert [slot.off for slot in running.chain or ()] == [True, False]
         assert run_through(running, scripted(b"\1\2")).data[60:] == b"1"
@@ -45,7 +45,7 @@ async def test_a_slot_is_switched_off_and_on(playground: Playground, samples: Pa
         )
         await driver.press("escape", "O")
         await driver.apply()
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
         assert [slot.off for slot in look_at(playground).chain or ()] == [False, False]
 
 
@@ -67,7 +67,7 @@ async def test_labels_are_edited(playground: Playground, samples: Path) -> None:
         await driver.press("enter")
         await driver.until(lambda: driver.session.changes == 1 and not driver.dialog())
         await driver.apply()
-        await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+        await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
     chain = look_at(playground).chain
     assert chain is not None
     assert chain.slots[0].labels == (("site", "b/2"), ("tier", "1"))
@@ -88,7 +88,7 @@ async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samp
             await driver.press("p")
             await driver.until(lambda: "pin the maps of the slots that leave" in driver.text())
             await driver.press("a")
-            await driver.until(lambda: driver.session.state is State.RUNNING and not driver.dialog())
+            await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
         assert {kept_map.map_id for kept_map in kept_maps()} >= maps
     finally:
         forget_kept(maps)

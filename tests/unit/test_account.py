@@ -8,11 +8,11 @@ import re
 import pytest
 
 from xdpchain.model.counts import SlotCounts
-from xdpchain.observe.account.balance import Account, DeviceCounts, Reading, balance, device_counts
-from xdpchain.observe.account.drivers import DRIVERS, Driver, Failure, driver_of
+from xdpchain.observe.account.balance import Account, AccountReading, DeviceCounts, balance, device_counts
+from xdpchain.observe.account.drivers import DRIVERS, Driver, DriverFailure, driver_of
 from xdptui.words.reconcile_lines import conclusion, reconcile_lines
 
-NOTHING = {Failure.TX: 0, Failure.REDIRECT: 0}
+NOTHING = {DriverFailure.TX: 0, DriverFailure.REDIRECT: 0}
 
 NAMES = {
     "veth": (
@@ -81,7 +81,7 @@ def device(rx: int, received: int | None = None, *groups: int | None) -> DeviceC
 
 
 def account(
-    driver: str, now: DeviceCounts, *packets: int, failures: dict[Failure, int] | None = NOTHING,
+    driver: str, now: DeviceCounts, *packets: int, failures: dict[DriverFailure, int] | None = NOTHING,
     before: DeviceCounts | None = None, native: bool = True,
 ) -> Account:  # fmt: skip
     none = counts(0, 0, 0, 0, 0, 0)
@@ -89,8 +89,8 @@ def account(
     start = DeviceCounts(0, 0, 0, 0, None if now.received is None else 0, (0,) * groups)
     if not all(group is not None for group in now.groups):
         start = DeviceCounts(0, 0, 0, 0, start.received, now.groups)
-    begun = Reading(start, none, {}, failures and dict.fromkeys(Failure, 0), start)
-    ended = Reading(before or now, counts(*packets), {}, failures, now)
+    begun = AccountReading(start, none, {}, failures and dict.fromkeys(DriverFailure, 0), start)
+    ended = AccountReading(before or now, counts(*packets), {}, failures, now)
     return balance(driver_of(driver), driver, begun, ended, 1.0, 2, native)
 
 
@@ -99,7 +99,7 @@ def agree(found: Account) -> list[bool | None]:
 
 
 def test_what_failed_belongs_where_each_driver_counts_it() -> None:
-    failed = {Failure.TX: 2, Failure.REDIRECT: 3}
+    failed = {DriverFailure.TX: 2, DriverFailure.REDIRECT: 3}
     verdict = (1, 2, 4, 8, 16, 32)
     # veth: not among what it redirected; virtio_net: among the drops as well.
     veth = account("veth", device(63, 63, 35, 6, 13), *verdict, failures=failed)

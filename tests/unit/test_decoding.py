@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.change.journal.entries import Entry
+from xdpchain.change.journal.entries import JournalEntry
 from xdpchain.decoding import DEPTH, SIZE, Fields, decode, fields
 from xdpchain.errors import InvalidInput
 from xdpchain.model.following import Following
@@ -48,7 +48,7 @@ def test_whatever_it_is_the_answer_is_an_error_of_ours(name: str) -> None:
         with pytest.raises(InvalidInput):
             read(data)
     with pytest.raises(InvalidInput):
-        Entry.decode(data, 1)
+        JournalEntry.decode(data, 1)
     with pytest.raises(InvalidInput):
         header_in(data, "FILE")
     head = len(data).to_bytes(4, "little")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from xdpchain.errors import Unsupported
-from xdpchain.follow.followed import Change, Followed, Step, View, changes
+from xdpchain.follow.followed import ByteChange, Followed, Step, View, changes
 from xdpchain.follow.pcapng import file_header, packet_blocks, way
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.sys import pcap
@@ -61,10 +61,10 @@ def test_everything_fits_and_nothing_steers_a_terminal(followed: Followed, width
 
 
 def test_words_for_changes() -> None:
-    assert change_text(Change(0, b"", 0, b"\1\2")) == "2 bytes added at 0: 01 02"
-    assert change_text(Change(9, b"\1", 9, b"")) == "1 byte removed at 9: 01"
-    assert change_text(Change(3, b"\1\2", 5, b"\3\4")) == "bytes 5-6: 01 02 → 03 04"
-    assert change_text(Change(0, b"", 0, bytes(9))).endswith("00 …")
+    assert change_text(ByteChange(0, b"", 0, b"\1\2")) == "2 bytes added at 0: 01 02"
+    assert change_text(ByteChange(9, b"\1", 9, b"")) == "1 byte removed at 9: 01"
+    assert change_text(ByteChange(3, b"\1\2", 5, b"\3\4")) == "bytes 5-6: 01 02 → 03 04"
+    assert change_text(ByteChange(0, b"", 0, bytes(9))).endswith("00 …")
     many = step("many", 2, bytes(40), bytes(i % 2 for i in range(40)))
     assert len(many.changes) == 20
     assert change_lines(many)[-1] == "and 16 more places"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xdpchain.follow.followed import Change, Followed, View, changes
+from xdpchain.follow.followed import ByteChange, Followed, View, changes
 from xdpchain.follow.records import ENTRY, VERDICT, Assembly, Record
 
 SLOTS = {1: ("k1", "first"), 2: ("k2", "second")}
@@ -40,7 +40,7 @@ def test_a_packet() -> None:
     first, second = packet.steps
     assert (first.slot, first.name, first.code, first.changes, first.resized) == ("k1", "first", 2, (), 0)
     assert (second.name, second.code, second.resized) == ("second", 1, 1)
-    assert second.changes == (Change(3, b"", 3, b"!"),)
+    assert second.changes == (ByteChange(3, b"", 3, b"!"),)
     assert packet.final == View(4, b"abc!")
 
 
@@ -112,12 +112,12 @@ def view(data: bytes, length: int | None = None) -> View:
 def test_what_changed(
     before: bytes, after: bytes, moved: int, wanted: list[tuple[int, bytes, int, bytes]]
 ) -> None:
-    assert changes(view(before), view(after), moved) == tuple(Change(*one) for one in wanted)
+    assert changes(view(before), view(after), moved) == tuple(ByteChange(*one) for one in wanted)
 
 
 def test_beyond_the_heads_nothing_is_claimed() -> None:
     assert changes(View(300, b"a" * 256), View(301, b"a" * 256), 0) == ()
-    assert changes(View(300, b"a" * 256), View(296, b"a" * 256), 4) == (Change(0, b"aaaa", 0, b""),)
+    assert changes(View(300, b"a" * 256), View(296, b"a" * 256), 4) == (ByteChange(0, b"aaaa", 0, b""),)
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.integers(-8, 8))

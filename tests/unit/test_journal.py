@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xdpchain.change.journal import store
-from xdpchain.change.journal.entries import Entry, Kind, Moment, past, past_with_changes
+from xdpchain.change.journal.entries import EntryKind, JournalEntry, Moment, past, past_with_changes
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, ObjectRef, Slot
 from xdpchain.model.manifest import Author
@@ -26,19 +26,19 @@ def at(program: int, boot: str = BOOT) -> Moment:
     return Moment(program, boot, Chain())
 
 
-def change(before: Moment, after: Moment, seconds: float | None = None) -> Entry:
-    return Entry(Kind.CHANGE, ME, before, after, seconds=seconds)
+def change(before: Moment, after: Moment, seconds: float | None = None) -> JournalEntry:
+    return JournalEntry(EntryKind.CHANGE, ME, before, after, seconds=seconds)
 
 
-def back(before: Moment, after: Moment) -> Entry:
-    return Entry(Kind.ROLLBACK, ME, before, after)
+def back(before: Moment, after: Moment) -> JournalEntry:
+    return JournalEntry(EntryKind.ROLLBACK, ME, before, after)
 
 
-def undo(before: Moment, after: Moment, to: Moment) -> Entry:
-    return Entry(Kind.UNDO, ME, before, after, restores=to)
+def undo(before: Moment, after: Moment, to: Moment) -> JournalEntry:
+    return JournalEntry(EntryKind.UNDO, ME, before, after, restores=to)
 
 
-def programs(*entries: Entry) -> list[int | None]:
+def programs(*entries: JournalEntry) -> list[int | None]:
     return [moment.program for moment in past(entries)]
 
 
@@ -79,7 +79,7 @@ CASES = {
         [None, 3, 2],
     ),
     "confirmed": (
-        [change(EMPTY, at(1), 60), Entry(Kind.CONFIRM, ME, at(1), at(1)), change(at(1), at(2))],
+        [change(EMPTY, at(1), 60), JournalEntry(EntryKind.CONFIRM, ME, at(1), at(1)), change(at(1), at(2))],
         [None, 1, 2],
     ),
     "after a reboot": ([change(EMPTY, at(1)), change(EMPTY, at(1, "boot-2"))], [None, 1, None, 1]),
@@ -87,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.parametrize(("entries", "expected"), CASES.values(), ids=CASES)
-def test_the_past(entries: list[Entry], expected: list[int | None]) -> None:
+def test_the_past(entries: list[JournalEntry], expected: list[int | None]) -> None:
     assert programs(*entries) == expected
 
 
@@ -106,10 +106,16 @@ def a_chain() -> Chain:
 
 
 def test_an_entry_is_read_as_it_was_written() -> None:
-    entry = Entry(
-        Kind.UNDO, ME, Moment(4, BOOT, a_chain()), EMPTY, ("- xdp_a slot 0",), 60.0, Moment(None, "boot-0")
+    entry = JournalEntry(
+        EntryKind.UNDO,
+        ME,
+        Moment(4, BOOT, a_chain()),
+        EMPTY,
+        ("- xdp_a slot 0",),
+        60.0,
+        Moment(None, "boot-0"),
     )
-    assert Entry.decode(entry.encode(), 0) == entry
+    assert JournalEntry.decode(entry.encode(), 0) == entry
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,7 @@ def test_an_entry_is_read_as_it_was_written() -> None:
 )
 def test_what_is_no_entry_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidInput):
-        Entry.decode(data, 1)
+        JournalEntry.decode(data, 1)
 
 
 def test_what_waits_and_what_became_of_it_are_read_as_written() -> None:

@@ -10,7 +10,7 @@ from functools import cache
 
 import pytest
 
-from xdpchain.sys import libbpf
+from xdpchain.sys.libbpf import shared_library
 
 
 def test_threads_that_come_at_once_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,9 +25,9 @@ def test_threads_that_come_at_once_share_one(monkeypatch: pytest.MonkeyPatch) ->
 
     def first_use() -> object:
         together.wait()
-        return libbpf.library()
+        return shared_library.library()
 
-    monkeypatch.setattr(libbpf, "_opened", cache(Slow))
+    monkeypatch.setattr(shared_library, "_opened", cache(Slow))
     with ThreadPoolExecutor(8) as pool:
         found = {id(future.result()) for future in [pool.submit(first_use) for _ in range(8)]}
     assert (len(made), found) == (1, {id(made[0])})

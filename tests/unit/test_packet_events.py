@@ -12,11 +12,11 @@ from xdpchain.observe.tracepoints.happenings import (
     EVENT_SIZE,
     PLACE_SIZE,
     TALLY_SIZE,
-    Kind,
-    Place,
+    LossPlace,
     Row,
     Sample,
-    Tally,
+    Tracepoint,
+    TracepointTally,
     decode_event,
     decode_place,
     decode_states,
@@ -34,16 +34,16 @@ def tally(times: int, sent: int, lost: int, device: bytes = b"", target: bytes =
 
 def test_a_place() -> None:
     place = decode_place(PLACE)
-    assert place == Place(Kind.REDIRECT_ERR, -errno.ENETDOWN, 7, 8, 9, 10, 14, 11, 12, 13)
+    assert place == LossPlace(Tracepoint.REDIRECT_ERR, -errno.ENETDOWN, 7, 8, 9, 10, 14, 11, 12, 13)
     assert place.errno == errno.ENETDOWN
     assert (PLACE_SIZE, TALLY_SIZE, EVENT_SIZE) == (40, 56, 104)
-    assert Place(Kind.EXCEPTION, -3).errno == 0
+    assert LossPlace(Tracepoint.EXCEPTION, -3).errno == 0
 
 
 def test_cpus_are_summed_and_names_taken_where_they_are() -> None:
     place = decode_place(PLACE)
     row = decode_tallies(place, tally(1, 2, 3) + tally(10, 20, 30, b"eth0", b"eth1"))
-    assert row == Row(place, Tally(11, 22, 33), "eth0", "eth1")
+    assert row == Row(place, TracepointTally(11, 22, 33), "eth0", "eth1")
 
 
 def test_an_event() -> None:
@@ -54,12 +54,12 @@ def test_an_event() -> None:
 
 def test_states() -> None:
     cpu = struct.pack("=QQQ8Q", 1, 2, 5, 0, 1, 2, 0, 0, 0, 0, 0)
-    assert decode_states(cpu * 2) == (10, {Kind.EXCEPTION: 2, Kind.REDIRECT_ERR: 4})
+    assert decode_states(cpu * 2) == (10, {Tracepoint.EXCEPTION: 2, Tracepoint.REDIRECT_ERR: 4})
 
 
 def test_what_concerns_whom() -> None:
     def row(**fields: int) -> Row:
-        return Row(Place(Kind.DEVMAP_XMIT, **fields), Tally(1, 1, 0))
+        return Row(LossPlace(Tracepoint.DEVMAP_XMIT, **fields), TracepointTally(1, 1, 0))
 
     here = row(netns=1, ifindex=2, target_netns=1, target=3)
     there = row(netns=5, ifindex=2)
@@ -72,20 +72,20 @@ def test_what_concerns_whom() -> None:
     assert sample.about(0).rows == ()
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", Tracepoint)
 @pytest.mark.parametrize("code", [0, 1, 4, 5, -1, -errno.ENETDOWN, -errno.ENOSPC, -12345, -(1 << 31)])
 @pytest.mark.parametrize("map_type", [0, 14, 16, 17])
-def test_there_is_a_reason_for_everything(kind: Kind, code: int, map_type: int) -> None:
-    found = reason(Place(kind, code, map_type=map_type))
+def test_there_is_a_reason_for_everything(kind: Tracepoint, code: int, map_type: int) -> None:
+    found = reason(LossPlace(kind, code, map_type=map_type))
     assert found.words
     assert str(found)
     assert found.words == found.words.rstrip(".")
 
 
 def test_reasons_that_depend_on_the_map() -> None:
-    assert "AF_XDP" in reason(Place(Kind.REDIRECT_ERR, -errno.ENOSPC, map_type=17)).words
-    assert "CPU" in reason(Place(Kind.REDIRECT_ERR, -errno.ENOSPC, map_type=16)).words
-    assert reason(Place(Kind.EXCEPTION, -1)).name == "code 4294967295"
+    assert "AF_XDP" in reason(LossPlace(Tracepoint.REDIRECT_ERR, -errno.ENOSPC, map_type=17)).words
+    assert "CPU" in reason(LossPlace(Tracepoint.REDIRECT_ERR, -errno.ENOSPC, map_type=16)).words
+    assert reason(LossPlace(Tracepoint.EXCEPTION, -1)).name == "code 4294967295"
 
 
 def told(**fields: object) -> Told:

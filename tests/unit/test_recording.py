@@ -31,7 +31,15 @@ from xdpchain.model.chain import (
 )
 from xdpchain.model.counts import Sample, SlotCounts
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
-from xdpchain.observe.recording import LEAST_SIZE, Counted, Happened, Header, Reading, Recording, Writer
+from xdpchain.observe.recording import (
+    LEAST_SIZE,
+    Counted,
+    Happened,
+    Header,
+    RecordedReading,
+    Recording,
+    Writer,
+)
 from xdpchain.observe.recording.states import running_in, running_out
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.commands.record import size
@@ -74,9 +82,9 @@ def counts(number: int) -> SlotCounts:
     return SlotCounts((0, number, 2 * number, 0, 0, 0), (0, 60 * number, 120 * number, 0, 0, 0))
 
 
-def reading(second: int, ifindex: int = 3) -> Reading:
+def reading(second: int, ifindex: int = 3) -> RecordedReading:
     sample = Sample(float(second), {"k0": counts(second), "k1": counts(2 * second)}, counts(second))
-    return Reading(1000.0 + second, float(second), {ifindex: Counted("eth0", ifindex, sample)})
+    return RecordedReading(1000.0 + second, float(second), {ifindex: Counted("eth0", ifindex, sample)})
 
 
 def record(path: Path, seconds: int, *, most: int = 1 << 20) -> None:

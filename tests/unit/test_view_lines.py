@@ -17,7 +17,7 @@ from xdptui.view import interface_lines
 from xdptui.view.cells import Cell, Line, changed, clip, message
 from xdptui.view.chain_lines import ChainView, columns, heading, slot_lines
 from xdptui.view.inspector_lines import inspector_lines
-from xdptui.view.keys import KEYS, hints, short_label
+from xdptui.view.keys import KEYS, cost, hints
 from xdptui.view.layout import share
 from xdptui.view.session import Session, Shown
 from xdptui.view.waterfall import flow
@@ -186,13 +186,16 @@ def test_message_wraps() -> None:
 @pytest.mark.parametrize("read_only", [False, True])
 @pytest.mark.parametrize("candidate", [False, True])
 def test_hints_are_never_cut_off(width: int, read_only: bool, candidate: bool) -> None:
-    shown = hints(width, read_only=read_only, candidate=candidate)
-    assert sum(len(short_label(k)) + len(k.hint) + 3 for k in shown) <= width
+    rows = hints(width, read_only=read_only, candidate=candidate, rows=2)
+    assert len(rows) <= 2
+    assert all(sum(cost(key) for key in row) <= width for row in rows)
+    (shown,) = hints(width, read_only=read_only, candidate=candidate)
+    assert sum(cost(key) for key in shown) <= width
     assert "help" in {k.action for k in shown}
     if read_only:
         assert not any(k.edits for k in shown)
     if candidate and not read_only and width >= 80:
-        assert {"plan", "apply", "drop"} <= {k.action for k in shown}
+        assert {"plan", "apply", "drop", "undo", "wait"} <= {k.action for k in shown}
 
 
 def test_no_key_is_bound_twice() -> None:

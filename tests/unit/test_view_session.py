@@ -12,7 +12,7 @@ from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Device, DispatcherInfo, Hook, Owner, Running
 from xdptui.view.marks import count, removed, symbols, toggled
 from xdptui.view.rebase import rebase
-from xdptui.view.session import Order, Session, State
+from xdptui.view.session import BannerState, Order, Session
 
 
 def slot(name: str, priority: int, actions: str = "P") -> Slot:
@@ -59,27 +59,27 @@ def test_the_first_interface_with_a_program_is_selected() -> None:
     assert session(running(1), running(2, THREE, 50)).selected == 2
     assert session(running(1), running(2)).selected == 1
     assert session().selected is None
-    assert session().state is State.EMPTY
+    assert session().state is BannerState.EMPTY
 
 
 def test_states() -> None:
-    assert session(running(1)).state is State.FREE
-    assert session(running(1, None, 9)).state is State.FOREIGN
+    assert session(running(1)).state is BannerState.FREE
+    assert session(running(1, None, 9)).state is BannerState.FOREIGN
     plain = session(running(1, THREE, 50))
-    assert plain.state is State.RUNNING
+    assert plain.state is BannerState.RUNNING
     edited = plain.edited(THREE.move(0, 2), 2)
-    assert edited.state is State.CANDIDATE
+    assert edited.state is BannerState.CANDIDATE
     assert edited.changes == 1, "a drag is one change"
     assert edited.slot == 2
     assert edited.unsaved == plain.runnings
-    assert edited.surveyed_as([running(1, THREE, 51)]).state is State.STALE
+    assert edited.surveyed_as([running(1, THREE, 51)]).state is BannerState.STALE
 
 
 def test_an_edit_that_is_undone_leaves_no_candidate() -> None:
     plain = session(running(1, THREE, 50))
     edited = plain.edited(THREE.retune(0, actions=ActionSet.parse("D"))).edited(THREE)
     assert edited.changes == 0
-    assert edited.state is State.RUNNING
+    assert edited.state is BannerState.RUNNING
     assert edited.undone().changes == 1
     assert edited.undone().undone().changes == 0
     assert edited.undone().undone().redone().changes == 1
@@ -118,7 +118,7 @@ def test_the_cursor_stays_inside_the_chain() -> None:
 def test_applying_ends_the_candidate() -> None:
     edited = session(running(1, THREE, 50)).edited(THREE.remove([0]))
     done = edited.applied(running(1, THREE.remove([0]), 51))
-    assert done.state is State.RUNNING
+    assert done.state is BannerState.RUNNING
     assert done.chain == THREE.remove([0])
 
 

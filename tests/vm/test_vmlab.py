@@ -94,6 +94,42 @@ def test_a_guest_spares_itself_what_the_selection_does_not_use() -> None:
     assert selection.arguments(["--snapshot-details"]) == ["--snapshot-details", "tests/a.py"]
 
 
+def test_guests_share_the_files_of_tests(tmp_path: Path) -> None:
+    """Each test runs in exactly one of them; who comes too late for any has none, and that is no failure."""
+    for name in ("one", "two"):
+        (tmp_path / f"test_{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    claims = tmp_path / "claims"
+    claims.mkdir()
+    (claims / "test_one.py").mkdir()
+    environment = {**os.environ, "XDPTUI_LAB_CLAIMS": str(claims), "PYTHONPATH": str(HERE)}
+    tallies = []
+    for _ in range(2):
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "vmlab.claims", "--junitxml=results.xml", "."]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode in (0, 5), done.stdout
+        tallies.append(report.read(tmp_path / "results.xml"))
+    assert tallies == [report.Tally(2, 0, 0, 0), report.Tally(0, 0, 0, 0)]
+    assert (claims / "test_two.py").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("codes", "ran", "verdict"),
+    [
+        ([0], 1, (True, "")),
+        ([0, 0], 1, (True, "")),
+        ([0, 5], 1, (True, "")),
+        ([0, 1], 1, (False, "pytest ended with 1: ")),
+        ([0, 0], 0, (False, "no test ran: ")),
+    ],
+)
+def test_all_guests_must_end_well_and_a_test_must_run(
+    codes: list[int], ran: int, verdict: tuple[bool, str]
+) -> None:
+    endings = [run_command._Ending(code, report.Tally(ran, 0, 0, 0), "") for code in codes]
+    good, words = run_command._verdict(endings)
+    assert (good, words.rstrip(" |")) == (verdict[0], verdict[1].rstrip())
+
+
 # -- the initramfs --
 
 
@@ -378,6 +414,20 @@ def test_a_guest_that_hangs_before_its_command_boots_again(kernel: kernels.Kerne
     with pytest.raises(LabError, match="did not reach the command"):
         guest.Guest(kernel, qemu, boot_timeout=0.3).run(["true"])
     assert boots(tmp_path) == 3
+
+
+def test_a_guest_that_hangs_ends_with_the_others(kernel: kernels.Kernel, tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    hanging = fake_emulator(
+        tmp_path / "good", 'echo $$ >"${0%/*}/pid"; echo started >"$status"; exec sleep 60'
+    )
+    refusing = fake_emulator(tmp_path, "sleep 1; echo 'invalid option' >&2; exit 1")
+    guests = [guest.Guest(kernel, refusing), guest.Guest(kernel, hanging)]
+    begun = time.monotonic()
+    with pytest.raises(LabError, match="does not start"):
+        run_command._run_all(guests, Path(sys.executable), tmp_path, [])
+    assert time.monotonic() - begun < 30
+    assert not Path(f"/proc/{(tmp_path / 'good' / 'pid').read_text().strip()}").exists()
 
 
 def test_an_emulator_that_refuses_to_start_is_not_asked_again(kernel: kernels.Kernel, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from xdpchain.observe.discover import interfaces
 from xdpchain.spec.targets import Missing
 from xdptui.commands.options import seconds
 from xdptui.commands.service import serve
-from xdptui.commands.spec_report import Result, State, report_document, report_text, summary
+from xdptui.commands.spec_report import Result, SpecState, report_document, report_text, summary
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import awaited, read_wanted
 from xdptui.commands.whatif import trying
@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
         talk.warn(f"{wanted.source} names no interface: there is nothing to do")
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
-    results = [Result(one.name, one.netns, State.FAILED, error=_absent(one)) for one in missing]
+    results = [Result(one.name, one.netns, SpecState.FAILED, error=_absent(one)) for one in missing]
     attempts = partial(trying, options, talk, only_plan=dry)
     results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
     if not dry and (options.keep_going or not any(result.error for result in results)):
@@ -67,7 +67,7 @@ def _exit_code(results: Sequence[Result], only_plan: bool) -> int:
     for result in results:
         if result.error is not None:
             return int(result.error.exit_code)
-    changes = any(result.state is State.WOULD_CHANGE for result in results)
+    changes = any(result.state is SpecState.WOULD_CHANGE for result in results)
     return ExitCode.CHANGES if only_plan and changes else ExitCode.OK
 
 

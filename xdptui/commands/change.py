@@ -32,7 +32,7 @@ __all__ = ["run", "try_out"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChangeReport:
     """What is said of one interface: its plan with remarks, and what runs ``now``."""
 
     plan: Plan
@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
     return ExitCode.CHANGES if only_plan and changes else ExitCode.OK
 
 
-def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan: bool) -> Outcome:
+def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan: bool) -> ChangeReport:
     running = look(name, options.netns)
     if not running.editable:
         require_capabilities()  # what can't be read looks like somebody else's
@@ -67,12 +67,12 @@ def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan
     plan = with_kernel_warnings(proposal.plan(running))
     tried = try_out(plan, talk)
     packets = trying(options, talk, only_plan=only_plan)(running, plan.candidate, plan.adopts)
-    return Outcome(plan, running, (*proposal.notes, *filter(None, [tried])), packets)
+    return ChangeReport(plan, running, (*proposal.notes, *filter(None, [tried])), packets)
 
 
 def _apply(
     options: Namespace, names: Sequence[str], change: Edit, talk: Talk, waits: float | None
-) -> list[Outcome]:
+) -> list[ChangeReport]:
     from xdpchain.editing import TRIES, edit_all
 
     attempts = {name: trying(options, talk, only_plan=False) for name in names}
@@ -99,7 +99,7 @@ def _apply(
     outcomes = []
     for name, (plan, now) in zip(names, edited, strict=True):
         proposal, packets = made[name]
-        outcomes.append(Outcome(plan, now, (*proposal.notes, *trouble), packets))
+        outcomes.append(ChangeReport(plan, now, (*proposal.notes, *trouble), packets))
         trouble.clear()
     return outcomes
 
@@ -110,7 +110,7 @@ def try_out(plan: Plan, talk: Talk) -> str:
     return link_candidate(plan)
 
 
-def _show(options: Namespace, outcomes: Sequence[Outcome]) -> None:
+def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
     talk = Talk(options.json, bool(options.verbose))
     dry = options.command == "plan" or options.dry_run
     if options.json:
@@ -139,7 +139,7 @@ def _show(options: Namespace, outcomes: Sequence[Outcome]) -> None:
         write(armed_line(waiting.now.armed, waiting.now, boot_clock()))
 
 
-def _document(outcome: Outcome, *, dry: bool) -> dict[str, Any]:
+def _document(outcome: ChangeReport, *, dry: bool) -> dict[str, Any]:
     """What ``--json`` says of one interface."""
     plan = documents.plan(outcome.plan)
     plan["notes"] = list(outcome.notes)

@@ -25,7 +25,7 @@ def run(options: Namespace) -> int:
     """Answer scrapes until interrupted."""
     from prometheus_client import CollectorRegistry, generate_latest
 
-    from xdptui.export.collector import ChainCollector, Source
+    from xdptui.export.collector import ChainCollector, MetricSource
     from xdptui.export.lost_packets import LostPackets
     from xdptui.export.map_values import ChosenMap, MapValues
     from xdptui.export.run_times import ChainTimes
@@ -38,7 +38,7 @@ def run(options: Namespace) -> int:
     else:
         runnings = survey(options.netns)
     with contextlib.ExitStack() as held:
-        sources: list[Source] = []
+        sources: list[MetricSource] = []
         if options.time:
             sources.append(held.enter_context(ChainTimes()))
         if options.events:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from xdpchain.maps import (
-    Change,
-    Entry,
+    EntryChange,
     MapSummary,
     MapTable,
+    TableEntry,
     assignment,
     entry_document,
     maps_of,
@@ -85,7 +85,7 @@ def _list(options: Namespace, running: Running) -> int:
 def _show(options: Namespace, table: MapTable) -> int:
     most = MOST if options.most is None else values.amount(options.most, "number of entries")
     needle = options.filter or ""
-    kept: list[Entry] = []
+    kept: list[TableEntry] = []
     more = False
     for entry in table.entries():
         if matches(entry, needle):
@@ -131,7 +131,7 @@ def _write(options: Namespace, table: MapTable) -> int:
     return 0
 
 
-def _words(change: Change) -> str:
+def _words(change: EntryChange) -> str:
     old = "(nothing)" if change.old is None else change.old
     return f"{change.label}: {old} → {'(removed)' if change.new is None else change.new}"
 

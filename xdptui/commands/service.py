@@ -21,7 +21,7 @@ from functools import partial
 from xdpchain.errors import XdpChainError
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
-from xdpchain.spec.targets import Target, namespaces, targets
+from xdpchain.spec.targets import SpecTarget, namespaces, targets
 from xdptui.commands.spec_report import Result, report_line, report_text
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import Wanted, read_wanted
@@ -39,7 +39,7 @@ Identity = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ServiceFailure:
     """An interface that failed: when it is to be tried again, and what it said."""
 
     identity: Identity
@@ -67,8 +67,8 @@ class _Service:
         self._options = options
         self._talk = talk
         self._wanted = self._read()
-        self._done: dict[Target, Identity] = {}
-        self._failed: dict[Target, Failure] = {}
+        self._done: dict[SpecTarget, Identity] = {}
+        self._failed: dict[SpecTarget, ServiceFailure] = {}
         self._missing: frozenset[str] = frozenset()
         self._ending = False
         self._reloading = False
@@ -117,10 +117,10 @@ class _Service:
             if target not in self._done and self._is_due(target):
                 self._apply(target, identity)
 
-    def _is_due(self, target: Target) -> bool:
+    def _is_due(self, target: SpecTarget) -> bool:
         return target not in self._failed or self._failed[target].retry_at <= time.monotonic()
 
-    def _apply(self, target: Target, identity: Identity) -> None:
+    def _apply(self, target: SpecTarget, identity: Identity) -> None:
         results = [planned(self._wanted, target, self._talk)]
         attempts = partial(trying, self._options, self._talk, only_plan=False)
         carry_out(self._wanted, results, self._talk, attempts, confirm=None, keep_going=True)
@@ -133,7 +133,7 @@ class _Service:
         before = self._failed.get(target)
         delay = FIRST_RETRY if before is None else min(2 * before.delay, LAST_RETRY)
         text = str(result.error)
-        self._failed[target] = Failure(identity, time.monotonic() + delay, delay, text)
+        self._failed[target] = ServiceFailure(identity, time.monotonic() + delay, delay, text)
         if before is None or before.text != text:
             self._say(result)
 

@@ -13,7 +13,7 @@ from xdpchain.change.plan import Plan
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import boot_clock
-from xdpchain.spec.targets import Target
+from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.whatif import Tried
 from xdptui.outcome import error_document
 from xdptui.render import documents
@@ -23,12 +23,12 @@ from xdptui.render.whatif_text import whatif_text
 from xdptui.workers.plan_check import findings_of
 from xdptui.workers.readings import totals
 
-__all__ = ["Result", "State", "report_document", "report_line", "report_text", "summary"]
+__all__ = ["Result", "SpecState", "report_document", "report_line", "report_text", "summary"]
 
 NOT_TRIED = Tried()
 
 
-class State(StrEnum):
+class SpecState(StrEnum):
     """What becomes of one interface."""
 
     UNCHANGED = "unchanged"
@@ -45,8 +45,8 @@ class Result:
 
     name: str
     netns: str | None
-    state: State
-    target: Target | None = None
+    state: SpecState
+    target: SpecTarget | None = None
     plan: Plan | None = None
     notes: tuple[str, ...] = ()
     tried: Tried = NOT_TRIED
@@ -84,10 +84,10 @@ class Result:
 
 
 WORDS = {
-    State.UNCHANGED: "as the spec says",
-    State.WOULD_CHANGE: "would change",
-    State.CHANGED: "changed",
-    State.FAILED: "failed",
+    SpecState.UNCHANGED: "as the spec says",
+    SpecState.WOULD_CHANGE: "would change",
+    SpecState.CHANGED: "changed",
+    SpecState.FAILED: "failed",
 }
 
 
@@ -95,9 +95,9 @@ def report_text(result: Result, *, dry: bool) -> str:
     """What is said of one interface on standard output."""
     if result.plan is None or result.error is not None:
         return ""
-    if result.state is State.UNCHANGED:
+    if result.state is SpecState.UNCHANGED:
         lines = [f"{result.label}: nothing to change"]
-    elif result.state is State.CHANGED and result.now is not None:
+    elif result.state is SpecState.CHANGED and result.now is not None:
         lines = [outcome_text(result.plan, result.now)]
     elif dry:
         lines = [plan_text(result.plan)]
@@ -106,7 +106,7 @@ def report_text(result: Result, *, dry: bool) -> str:
     lines += [f"  {note}" for note in result.notes]
     if result.tried.matrix is not None:
         lines.append(whatif_text(result.tried.matrix, result.tried.notes))
-    if result.state is State.CHANGED and result.now is not None and result.now.armed is not None:
+    if result.state is SpecState.CHANGED and result.now is not None and result.now.armed is not None:
         lines.append(armed_line(result.now.armed, result.now, boot_clock()))
     return "\n".join(lines)
 
@@ -115,16 +115,18 @@ def summary(results: Sequence[Result], *, dry: bool) -> str:
     """How many interfaces came to what."""
     count = Counter(result.state for result in results)
     total = f"{len(results)} interface{'s' * (len(results) != 1)}"
-    words = WORDS if dry else {**WORDS, State.WOULD_CHANGE: "not reached"}
-    return ": ".join(filter(None, [total, ", ".join(f"{count[s]} {words[s]}" for s in State if count[s])]))
+    words = WORDS if dry else {**WORDS, SpecState.WOULD_CHANGE: "not reached"}
+    return ": ".join(
+        filter(None, [total, ", ".join(f"{count[s]} {words[s]}" for s in SpecState if count[s])])
+    )
 
 
 def report_document(source: str, results: Sequence[Result], *, dry: bool) -> dict[str, Any]:
     """``apply --json`` and ``plan --json`` of a spec."""
     return {
         "spec": source,
-        "changed": any(result.state is State.CHANGED for result in results),
-        "differs": any(result.state is State.WOULD_CHANGE for result in results),
+        "changed": any(result.state is SpecState.CHANGED for result in results),
+        "differs": any(result.state is SpecState.WOULD_CHANGE for result in results),
         "dry_run": dry,
         "interfaces": [_result(result) for result in results],
     }

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xdpchain.errors import XdpChainError
-from xdpchain.spec.targets import Target
+from xdpchain.spec.targets import SpecTarget
 from xdptui.commands.change import try_out
-from xdptui.commands.spec_report import Result, State
+from xdptui.commands.spec_report import Result, SpecState
 from xdptui.commands.wanted import Wanted, apply_target, plan_target
 from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk
@@ -18,7 +18,7 @@ from xdptui.outcome import Talk
 __all__ = ["carry_out", "planned"]
 
 
-def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None = None) -> Result:
+def planned(wanted: Wanted, target: SpecTarget, talk: Talk, attempt: Attempt | None = None) -> Result:
     """What is to be done on one interface; with ``attempt`` the candidate is tried, too."""
     try:
         plan, notes = plan_target(wanted, target)
@@ -27,8 +27,8 @@ def planned(wanted: Wanted, target: Target, talk: Talk, attempt: Attempt | None 
             notes = (*notes, *filter(None, [try_out(plan, talk)]))
             tried = attempt(plan.running, plan.candidate)
     except XdpChainError as error:
-        return Result(target.name, target.netns, State.FAILED, target=target, error=error)
-    state = State.UNCHANGED if plan.empty else State.WOULD_CHANGE
+        return Result(target.name, target.netns, SpecState.FAILED, target=target, error=error)
+    state = SpecState.UNCHANGED if plan.empty else SpecState.WOULD_CHANGE
     named = (target.name, target.netns)
     return Result(*named, state, target=target, plan=plan, notes=notes, tried=tried, now=plan.running)
 
@@ -46,7 +46,7 @@ def carry_out(
     place of the plan that it comes from.
     """
     for i, result in enumerate(results):
-        if result.state is State.WOULD_CHANGE and result.target is not None:
+        if result.state is SpecState.WOULD_CHANGE and result.target is not None:
             results[i] = apply_target(wanted, result, talk, confirm, attempts())
             if results[i].error is not None and not keep_going:
                 return

@@ -23,9 +23,9 @@ from xdpchain.spec.files import STDIN, read_text
 from xdpchain.spec.matching import candidate
 from xdpchain.spec.objects import Objects
 from xdpchain.spec.reading import parse
-from xdpchain.spec.targets import Missing, Target, namespaces, targets
+from xdpchain.spec.targets import Missing, SpecTarget, namespaces, targets
 from xdpchain.spec.values import Spec, is_glob
-from xdptui.commands.spec_report import Result, State
+from xdptui.commands.spec_report import Result, SpecState
 from xdptui.commands.whatif import Attempt, Tried
 from xdptui.outcome import Talk
 from xdptui.words.printable import printable
@@ -63,7 +63,7 @@ def read_wanted(path: str, netns: str | None, *, fresh_maps: bool = False) -> Wa
     return Wanted(source, spec, tuple(components), netns, fresh_maps)
 
 
-def awaited(wanted: Wanted, patience: float) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
+def awaited(wanted: Wanted, patience: float) -> tuple[tuple[SpecTarget, ...], tuple[Missing, ...]]:
     """The interfaces that the spec is about, and what is missing after so many seconds: interfaces that it
     names, and all that it wants in a namespace that is not there. Raises InvalidInput (two entries want one
     interface).
@@ -86,21 +86,21 @@ def awaited(wanted: Wanted, patience: float) -> tuple[tuple[Target, ...], tuple[
             presence.wait(left)
 
 
-def plan_target(wanted: Wanted, target: Target) -> tuple[Plan, tuple[str, ...]]:
+def plan_target(wanted: Wanted, target: SpecTarget) -> tuple[Plan, tuple[str, ...]]:
     """What is to be done on one interface, and remarks. Raises what `make_plan` and `choose` raise."""
     running = look(target.name, target.netns)
     made, notes = _change(wanted, target)(running)
     return with_kernel_warnings(_plan(wanted, target, running, made)), notes
 
 
-def _plan(wanted: Wanted, target: Target, running: Running, chain: Chain) -> Plan:
+def _plan(wanted: Wanted, target: SpecTarget, running: Running, chain: Chain) -> Plan:
     mode = wanted.spec.interfaces[target.entry].mode
     if mode is WantedMode.BEST and running.chain is not None:  # what runs goes on as it is
         mode = None
     return make_plan(running, chain, mode=mode)
 
 
-def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, tuple[str, ...]]]:
+def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Chain, tuple[str, ...]]]:
     entry = wanted.spec.interfaces[target.entry]
 
     def make(running: Running) -> tuple[Chain, tuple[str, ...]]:
@@ -125,7 +125,7 @@ def _change(wanted: Wanted, target: Target) -> Callable[[Running], tuple[Chain, 
     return make
 
 
-def _siblings(wanted: Wanted, target: Target) -> list[Chain]:
+def _siblings(wanted: Wanted, target: SpecTarget) -> list[Chain]:
     """What runs on the other interfaces of the target's entry."""
     there = {target.netns: [interface.name for interface in interfaces(target.netns)]}
     found, _ = targets(wanted.spec, there, wanted.netns)
@@ -164,6 +164,6 @@ def apply_target(
             warn=troubles.append,
         )
     except XdpChainError as error:
-        return replace(planned, state=State.FAILED, error=error, troubles=tuple(troubles))
-    state = State.UNCHANGED if plan.empty else State.CHANGED
+        return replace(planned, state=SpecState.FAILED, error=error, troubles=tuple(troubles))
+    state = SpecState.UNCHANGED if plan.empty else SpecState.CHANGED
     return replace(planned, state=state, plan=plan, tried=tried, now=now, troubles=tuple(troubles))

@@ -73,6 +73,7 @@ def _demo(options: argparse.Namespace) -> int:
         bounds = ["--rate", str(options.rate), "--seconds", str(options.seconds)]
         traffic = ["-m", "xdpchain.testing.traffic", made.peer_netns, made.peer_ifname, *bounds]
         stack.enter_context(_running([sys.executable, *traffic], background=True))
+        print(f"Traffic: {options.rate} packets/s for {options.seconds} s", flush=True)
 
         if options.no_tui:
             return subprocess.run([*XDPTUI, "status", *where], check=False).returncode

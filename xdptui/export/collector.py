@@ -35,12 +35,12 @@ from xdptui.words.advice import told
 from xdptui.workers.meter import Meter, open_missing
 from xdptui.workers.readings import counts_already
 
-__all__ = ["ChainCollector", "Source"]
+__all__ = ["ChainCollector", "MetricSource"]
 
 Family = CounterMetricFamily | GaugeMetricFamily
 
 
-class Source(Protocol):
+class MetricSource(Protocol):
     """More about the chains that run, for who asks for it."""
 
     @property
@@ -64,7 +64,7 @@ class ChainCollector(Collector):
         *,
         trace: bool = False,
         sites: bool = False,
-        sources: Sequence[Source] = (),
+        sources: Sequence[MetricSource] = (),
     ) -> None:
         self._netns, self._interfaces, self._trace = netns, frozenset(interfaces), trace
         self._sources = sources

@@ -34,7 +34,7 @@ class AdoptFlow(Controller):
                 "i takes a single program of somebody else into a chain; here is none", timeout=4
             )
         elif session.read_only:
-            self._desk.notify(f"Read-only: {', '.join(session.missing)} is missing", severity="warning")
+            self._desk.notify(f"Read-only: {', '.join(session.missing)} is missing")
         else:
             self._desk.begin(self._adopt_flow(running))
 

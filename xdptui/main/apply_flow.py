@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -155,6 +156,7 @@ class ApplyFlow(Controller):
             outcome = await self._desk.ask(Applying(plans, confirm))
         finally:
             self._desk.applying = False
+            self._desk.changed_at = time.monotonic()
         assert outcome is not None  # this dialog goes with an outcome only
         if not isinstance(outcome, Exception):
             for running in outcome:
@@ -164,7 +166,7 @@ class ApplyFlow(Controller):
                 f"{where}: {'waits to be confirmed: C keeps it' if waits else 'applied'}", timeout=4
             )
         elif isinstance(outcome, Cancelled):
-            self._desk.notify(f"{where}: cancelled, nothing was changed", severity="warning")
+            self._desk.notify(f"{where}: cancelled, nothing was changed")
         else:
             self._desk.fail(
                 outcome, "Somebody else was faster" if isinstance(outcome, RaceLost) else "Not applied"

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.pending_change import Outcome, State
+from xdpchain.model.pending_change import Outcome, PendingState
 from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.widgets.banner import Armed
@@ -16,11 +17,15 @@ from xdptui.widgets.banner import Armed
 __all__ = ["ConfirmFlow", "countdown"]
 
 BUT = {
-    State.UNGUARDED: "UNGUARDED",
-    State.OVERTAKEN: "OVERTAKEN",
-    State.MAKING: "IN THE MAKING",
-    State.SETTLING: "SETTLING",
+    PendingState.UNGUARDED: "UNGUARDED",
+    PendingState.OVERTAKEN: "OVERTAKEN",
+    PendingState.MAKING: "IN THE MAKING",
+    PendingState.SETTLING: "SETTLING",
 }
+
+
+DECIDED = (Outcome.CONFIRMED, Outcome.ROLLED_BACK)
+"""What a decision of ours leads to; all else is news."""
 
 
 def countdown(running: Running | None) -> Armed | None:
@@ -38,6 +43,7 @@ class ConfirmFlow(Controller):
     def __init__(self, desk: Desk, done: Callable[[], None]) -> None:
         super().__init__(desk)
         self._done = done
+        self._decided: set[int] = set()
 
     @property
     def actions(self) -> Actions:
@@ -80,6 +86,7 @@ class ConfirmFlow(Controller):
         from xdpchain.change.confirm.deciding import confirm, roll_back
 
         where = running.interface
+        self._decided.add(where.ifindex)
         try:
             await asyncio.to_thread(confirm if keep else roll_back, where.name, where.netns)
             return True
@@ -88,6 +95,7 @@ class ConfirmFlow(Controller):
         except Exception as error:  # shown to the user, in words
             self._desk.fail(error)
         finally:
+            self._desk.changed_at = time.monotonic()
             self._done()
         return False
 
@@ -97,10 +105,11 @@ class ConfirmFlow(Controller):
         for running in now:
             settled = running.settled
             if running.interface.ifindex in waited and running.armed is None and settled is not None:
-                kept = settled.outcome is Outcome.CONFIRMED
+                ours = running.interface.ifindex in self._decided and settled.outcome in DECIDED
+                self._decided.discard(running.interface.ifindex)
                 self._desk.notify(
                     settled.text,
                     title=str(running.interface),
-                    severity="information" if kept else "warning",
-                    timeout=4 if kept else 15,
+                    severity="information" if ours else "warning",
+                    timeout=4 if ours else 15,
                 )

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Protocol
 
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.screens.copy import Copyable, CopyDialog
+from xdptui.settings import state_dir
 from xdptui.view.session import Session
 
 __all__ = ["Copies", "CopyFlow", "copyables"]
@@ -55,7 +57,7 @@ class CopyFlow(Controller):
         self._desk.begin(self._copy_flow(self._copies.screen_text()))
 
     async def _copy_flow(self, screen: str) -> None:
-        chosen = await self._desk.ask(CopyDialog(copyables(self.session)))
+        chosen = await self._desk.ask(CopyDialog(copyables(self.session), state_dir(os.environ)))
         if chosen is None:
             return
         if chosen.text:

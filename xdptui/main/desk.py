@@ -12,7 +12,7 @@ from textual.screen import Screen
 
 from xdptui.screens.failure import Failure
 from xdptui.view.notices import KEPT, Notice
-from xdptui.view.session import Session, State
+from xdptui.view.session import BannerState, Session
 from xdptui.words.advice import worded
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ Actions = dict[str, Callable[..., object]]
 """What a controller does, by the name of the action in the table of keys."""
 
 
+OURS = 3.0
+"""Seconds after a change of ours in which news of one may still be about ours."""
+
+
 class Desk:
     """``shown`` is called with the session before, whenever it has changed."""
 
@@ -33,6 +37,8 @@ class Desk:
         self.session = session
         self.busy = False
         """Whether a dialog is open or about to be: until it has been answered, nothing else begins."""
+        self.changed_at = float("-inf")
+        """When we last changed what runs, by the monotonic clock."""
         self.applying = False
         """Whether a change of ours is under way: what the kernel shows meanwhile is our doing."""
         self.directory: str | None = None
@@ -86,7 +92,9 @@ class Desk:
         severity: SeverityLevel = "information",
         timeout: float | None = None,
     ) -> None:
-        """Say something that needs no answer."""
+        """Say something that needs no answer. It counts as unread if it is more than ``information``: a
+        warning, or what somebody else did; never an answer to a key that does nothing here.
+        """
         self._screen.notify(text, title=title, severity=severity, timeout=timeout)
 
     def noticed(self, title: str, text: str, *, serious: bool) -> None:
@@ -94,6 +102,11 @@ class Desk:
         self.notices = [*self.notices[1 - KEPT :], Notice(time.time(), title, text, serious)]
         if serious:
             self._shown(self.session)
+
+    @property
+    def changed_lately(self) -> bool:
+        """Whether what runs may be another thing because of us."""
+        return self.applying or time.monotonic() - self.changed_at < OURS
 
     def read_notices(self) -> None:
         """The notices have been looked at."""
@@ -111,22 +124,22 @@ class Desk:
         session = self.session
         running = session.running
         if running is None:
-            self.notify("There is no interface to edit", severity="warning")
+            self.notify("There is no interface to edit")
             return False
         if session.read_only:
-            self.notify(f"Read-only: {session.read_only_why}", severity="warning")
+            self.notify(f"Read-only: {session.read_only_why}")
             return False
-        if session.state in (State.FOREIGN, State.VIEW):
+        if session.state in (BannerState.FOREIGN, BannerState.VIEW):
             todo = worded(running.todo, running.interface.netns, keys=True)
             why = ". ".join(filter(None, (f"This hook can't be edited: {running.note}", todo)))
-            self.notify(why, severity="warning")
+            self.notify(why)
             return False
         return True
 
     def needs_slot(self) -> bool:
         """Whether there is a slot under the cursor; says so if there is none."""
         if self.session.current is None:
-            self.notify("There is no slot: press l to load a program", severity="warning")
+            self.notify("There is no slot: press l to load a program")
             return False
         return True
 

@@ -174,7 +174,7 @@ class EditFlow(Controller):
 
     def counters(self) -> None:
         if not self.session.chain.slots:
-            self._desk.notify("There is no chain yet", severity="warning")
+            self._desk.notify("There is no chain yet")
             return
         self.edit(lambda chain: replace(chain, counters=not chain.counters))
 
@@ -182,7 +182,7 @@ class EditFlow(Controller):
 
     def relink(self) -> None:
         if not self.session.chain.slots:
-            self._desk.notify("There is no chain yet", severity="warning")
+            self._desk.notify("There is no chain yet")
             return
         if not self._desk.editable():
             return

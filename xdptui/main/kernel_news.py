@@ -7,9 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from xdpchain.model.chain import Linkage
+from xdpchain.model.naming import some
+from xdpchain.model.running import Running
 from xdptui.main.confirm_flow import ConfirmFlow
 from xdptui.main.desk import Controller, Desk
 from xdptui.main.panes import Panes
+from xdptui.view.session import Session
 from xdptui.words.advice import told
 from xdptui.words.numbers import short
 from xdptui.workers.alarm import Alarmed
@@ -60,6 +63,7 @@ class KernelNews(Controller):
                     session = session.select(running.interface.ifindex)
             self._wanted = None
         self._confirm.tell_settled(before.runnings, event.runnings)
+        self._tell_changed(before, event.runnings)
         gone = [r.interface.name for r in before.unsaved if r.interface.ifindex not in session.edits]
         self._desk.put(session)
         if event.opened:
@@ -72,6 +76,26 @@ class KernelNews(Controller):
                 title=str(session.running.interface) if session.running else "",
                 severity="warning",
                 timeout=10,
+            )
+
+    def _tell_changed(self, before: Session, now: tuple[Running, ...]) -> None:
+        """Say where somebody else changed what runs; of changes that waited `tell_settled` speaks, of those
+        under a candidate `surveyed`.
+        """
+        was = {r.interface.ifindex: r for r in before.runnings}
+        changed = [
+            running.interface.name
+            for running in now
+            if (earlier := was.get(running.interface.ifindex)) is not None
+            and earlier.identity != running.identity
+            and earlier.armed is None
+            and running.interface.ifindex not in before.edits
+        ]
+        if changed and not before.replaying and not self._desk.changed_lately:
+            self._desk.notify(
+                f"{some(changed)}: somebody else changed what runs. h: who, and what",
+                severity="warning",
+                timeout=8,
             )
 
     def alarmed(self, event: Alarmed) -> None:
@@ -118,5 +142,6 @@ class KernelNews(Controller):
     def taken_back(self, event: TakenBack) -> None:
         self._desk.notify(
             f"{event.interface}: the packet follower was killed; the normal dispatcher is running again",
+            severity="warning",
             timeout=5,
         )

@@ -65,7 +65,7 @@ class LoadFlow(Controller):
         for running in self.session.together:
             name = running.interface.name
             if self.session.edits.get(running.interface.ifindex) is not None:
-                self._desk.notify(f"{name} has a candidate: apply or discard it first", severity="warning")
+                self._desk.notify(f"{name} has a candidate: apply or discard it first")
                 return
             try:
                 chain = running.chain or Chain(linkage=self.session.linkage)

@@ -75,7 +75,7 @@ class LookFlow(Controller):
     def follow(self) -> None:
         running = self.session.running
         if running is None or not running.hooks:
-            self._desk.notify("No program runs there: there is nothing to follow", severity="warning")
+            self._desk.notify("No program runs there: there is nothing to follow")
             return
         from xdptui.screens.follow import FollowScreen
 
@@ -84,7 +84,7 @@ class LookFlow(Controller):
     def why(self) -> None:
         running = self.session.running
         if running is None or not running.hooks:
-            self._desk.notify("No program runs there", severity="warning")
+            self._desk.notify("No program runs there")
             return
         from xdptui.screens.why import WhyScreen
 
@@ -99,7 +99,7 @@ class LookFlow(Controller):
     def cpus(self) -> None:
         running = self.session.running
         if running is None or not running.hooks:
-            self._desk.notify("No program runs there", severity="warning")
+            self._desk.notify("No program runs there")
             return
         from xdptui.screens.cpus import CpusScreen
 
@@ -116,7 +116,7 @@ class LookFlow(Controller):
         session = self.session
         running, current = session.running, session.current
         if running is None or not running.hooks:
-            self._desk.notify("No program runs there", severity="warning")
+            self._desk.notify("No program runs there")
             return
         place, name = None, running.hooks[0].name
         if chain := running_chain(running):

@@ -12,12 +12,12 @@ from xdptui.main.desk import Desk
 from xdptui.view.cells import message
 from xdptui.view.chain_lines import ChainView
 from xdptui.view.interface_lines import InterfaceView
-from xdptui.view.layout import Layout, Wish, share
+from xdptui.view.layout import KEY_ROWS, Layout, Wish, share
 from xdptui.view.notes import chain_note, empty_list, matches, waterfall_note
 from xdptui.view.notices import unread
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 from xdptui.view.time_line import TimeView
-from xdptui.view.traffic import caption, traffic
+from xdptui.view.traffic import caption, numbered, traffic
 from xdptui.widgets.banner import Banner
 from xdptui.widgets.chain_table import ChainTable
 from xdptui.widgets.filter_line import FilterLine
@@ -65,7 +65,6 @@ class Panes:
     def show(self) -> None:
         """Show the whole session."""
         session = self._desk.session
-        self._arrange()
         self.banner.present(
             session, countdown(session.running), recording=self.recording, unread=unread(self._desk.notices)
         )
@@ -74,8 +73,9 @@ class Panes:
             candidate=session.changes > 0,
             slots=len(session.chain) > 0,
             armed=session.running is not None and session.running.armed is not None,
-            foreign=session.state is State.FOREIGN,
+            foreign=session.state is BannerState.FOREIGN,
         )
+        self._arrange()
         self.show_tables()
 
     def show_tables(self) -> None:
@@ -99,9 +99,11 @@ class Panes:
         session = self._desk.session
         screen = self._screen.size
         height = screen.height - self.filter.display - self.time.display
+        self._screen.set_class(self.filter.display or self.time.display, "-lower")
         rows = len(session.chain) + len(session.removed)
         note = len(message(chain_note(session), screen.width)) if rows == 0 else 0
-        layout = share(height, len(session.visible) or EMPTY_ROWS, rows, max(1, note), self.wish)
+        keys = self.keys.rows_for(screen.width, KEY_ROWS)
+        layout = share(height, len(session.visible) or EMPTY_ROWS, rows, max(1, note), self.wish, keys)
         if layout == self.layout:
             return
         self.layout = layout
@@ -150,14 +152,15 @@ class Panes:
             reading=reading,
             trends=meter.trends(index),
             slot=session.slot,
-            action=session.action,
+            action=None if session.read_only else session.action,
             shown=session.shown,
         )
         two = self.layout is not None and self.layout.lines == 2
         self.chain.present(view, chain_note(session), two=two, movable=not session.read_only)
         lost = self.lost.get(index) if index is not None else None
         note = waterfall_note(session, meter.why(index), reading is not None)
-        self.waterfall.present(traffic(session, reading), caption(session, meter.cost(index), lost), note)
+        what = caption(session, meter.cost(index), lost)
+        self.waterfall.present(traffic(session, reading), what, note, numbered=numbered(session))
         self._show_slot(reading)
 
     def _show_slot(self, reading: Reading | None) -> None:

@@ -33,7 +33,9 @@ class ReplayFlow(Controller):
     @property
     def actions(self) -> Actions:
         steps: Actions = {"replay_step": self.step, "replay_leap": self.leap}
-        return steps if self.replay is None else {**steps, "flip": self.play_or_pause}
+        if self.replay is None:
+            return steps
+        return {**steps, "flip": self.play_or_pause, "pick": self.step}
 
     def refuses(self, action: str) -> bool:
         """Whether an action would ask or change a kernel that is not there; says so."""
@@ -57,7 +59,7 @@ class ReplayFlow(Controller):
         self._shown()
 
     def _only_in_a_replay(self) -> None:
-        self._desk.notify("Only in a replay: xdptui replay FILE", timeout=3)
+        self._desk.notify("Only in a replay: ctrl+o opens a recording", timeout=3)
 
     def play_or_pause(self) -> None:
         if self.replay is not None:

@@ -11,7 +11,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Interface
 from xdptui.main.desk import Actions, Controller
 from xdptui.screens.confirm import Confirm
-from xdptui.view.session import State
+from xdptui.view.session import BannerState
 
 if TYPE_CHECKING:
     from xdpchain.spec.saving import Saved
@@ -32,9 +32,9 @@ class SaveFlow(Controller):
     def save(self) -> None:
         session = self.session
         if session.running is None:
-            self._desk.notify("There is no interface to save", severity="warning")
-        elif session.state in (State.FOREIGN, State.VIEW):
-            self._desk.notify(f"This hook can't be saved: {session.running.note}", severity="warning")
+            self._desk.notify("There is no interface to save")
+        elif session.state in (BannerState.FOREIGN, BannerState.VIEW):
+            self._desk.notify(f"This hook can't be saved: {session.running.note}")
         else:
             what = "What runs is written down."
             if session.changes:

@@ -75,6 +75,7 @@ class MainScreen(Selecting[None]):
     ) -> None:
         super().__init__()
         self._compositor = ThriftyCompositor()
+        self._copies = copies
         settings = settings or Settings()
         self._period = settings.refresh_seconds if replay is None else PERIOD
         self.meter = replay.meter if replay else Meter(BETWEEN_LOOKS)
@@ -100,7 +101,7 @@ class MainScreen(Selecting[None]):
         self.look = LookFlow(self.desk, netns, replay, self.meter)
         self.browse = BrowseFlow(self.desk, self.panes, self.meter)
         self.replay = ReplayFlow(self.desk, replay, self._moved, self._show_time)
-        self.record = RecordFlow(self.desk, netns, self._show_recording)
+        self.record = RecordFlow(self.desk, netns, self._show_recording, self._open_replay)
         self.news = KernelNews(
             self.desk, self.panes, self.meter, self.confirm, interface, settings.linkage, self._count_anew
         )
@@ -172,7 +173,7 @@ class MainScreen(Selecting[None]):
             self.panes.wished(self.panes.wish.zooming(self.panes.wish.zoomed))
         elif self.session.needle:
             self.panes.close_filter(clear=True)
-        else:
+        elif not self.session.replaying:
             self.apply.drop()
 
     def settings_now(self, settings: Settings) -> Settings:
@@ -189,6 +190,11 @@ class MainScreen(Selecting[None]):
     def _show_recording(self) -> None:
         self.panes.recording = self.record.recording
         self.panes.show()
+
+    def _open_replay(self, replay: Replay) -> None:
+        """Over this screen, until it is left again."""
+        settings = self.settings_now(Settings())
+        self.app.push_screen(MainScreen(replay=replay, settings=settings, copies=self._copies))
 
     def _refresh(self) -> None:
         self.feed.ask()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 
 from xdpchain.model.naming import some
-from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, State
+from xdpchain.model.pending_change import ConfirmOutcome, PendingChange, PendingState
 from xdpchain.model.running import Running
 from xdptui.words.printable import printable
 
@@ -27,14 +27,14 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
     others = [one for one in armed.together if one != str(running.interface)]
     them = f", together with {some(others)}" if others else ""
     choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` goes back now"
-    if armed.state is State.MAKING:
+    if armed.state is PendingState.MAKING:
         return f"a change is being made that will have to be confirmed; by {by}"
-    if armed.state is State.SETTLING:
+    if armed.state is PendingState.SETTLING:
         return f"a change that waited to be confirmed is being settled; by {by}"
-    if armed.state is State.OVERTAKEN:
+    if armed.state is PendingState.OVERTAKEN:
         ends = f"`{command('confirm', running)}` ends the waiting"
         return f"ARMED, but another tool changed the chain since, which will be left alone; {ends}; by {by}"
-    if armed.state is State.UNGUARDED:
+    if armed.state is PendingState.UNGUARDED:
         dead = "its guardian was killed, so nothing rolls it back by itself"
         return f"ARMED{them}, but {dead} to {back}; {choice}; by {by}"
     left = armed.seconds_left(now)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from xdpchain.change.journal.entries import Entry, Moment
+from xdpchain.change.journal.entries import JournalEntry, Moment
 from xdpchain.model.chain import Chain
 from xdptui.render.documents import routes
 from xdptui.words.history_words import KINDS, became, ran
@@ -16,7 +16,7 @@ from xdptui.words.printable import printable
 __all__ = ["log_document", "log_text"]
 
 
-def log_text(entries: Sequence[Entry]) -> str:
+def log_text(entries: Sequence[JournalEntry]) -> str:
     """A line for each entry, and one for each change in it; a gap in what ran is somebody else's change."""
     lines: list[str] = []
     last: Moment | None = None
@@ -33,7 +33,7 @@ def log_text(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
-def log_document(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def log_document(entries: Sequence[JournalEntry]) -> list[dict[str, Any]]:
     """The same for scripts."""
     return [
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xdpchain.maps import Entry, MapSummary, Shape
+from xdpchain.maps import MapSummary, Shape, TableEntry
 
 __all__ = ["entries_table", "fill_text", "maps_table"]
 
@@ -59,7 +59,7 @@ def _notes(summary: MapSummary) -> list[str]:
     return notes
 
 
-def entries_table(shape: Shape, entries: Sequence[Entry]) -> str:
+def entries_table(shape: Shape, entries: Sequence[TableEntry]) -> str:
     """A line an entry. Per-CPU values are shown as their sum, where they have one."""
     if not entries:
         return f"{shape.name} is empty"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 from textual import events, on
@@ -15,7 +16,7 @@ from textual.widget import Widget
 from textual.widgets import Button, OptionList
 from textual.widgets.option_list import Option
 
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import Dialog, button, paragraph
 
 __all__ = ["CopyDialog", "Copyable"]
 
@@ -31,8 +32,8 @@ class Copyable:
 
 SCREEN = (
     Copyable("s", "the screen as text"),
-    Copyable("t", "the screen as text, into a file"),
-    Copyable("v", "the screen as SVG, into a file"),
+    Copyable("t", "save the screen as text"),
+    Copyable("v", "save the screen as SVG"),
 )
 
 
@@ -45,8 +46,9 @@ class CopyDialog(Dialog[Copyable | None]):
     BINDINGS: ClassVar[list[BindingType]] = []
     heading = "Copy"
 
-    def __init__(self, things: Sequence[Copyable]) -> None:
+    def __init__(self, things: Sequence[Copyable], folder: Path) -> None:
         super().__init__()
+        self._folder = folder
         self._things = (*things, *SCREEN)
 
     def body(self) -> ComposeResult:
@@ -57,6 +59,7 @@ class CopyDialog(Dialog[Copyable | None]):
                 Option(Content.assemble((f" {thing.key} ", "bold"), thing.what, (shown, "dim")))
             )
         yield options
+        yield paragraph(f"Screens are saved in {self._folder}.", classes="gap dim")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")

@@ -79,6 +79,12 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         Binding("question_mark,f1", "keys", show=False),
         Binding("ctrl+s", "accept", show=False),
         Binding("ctrl+r", "reset", show=False),
+        Binding("up,k", "scroll(-1)", show=False),
+        Binding("down,j", "scroll(1)", show=False),
+        Binding("pageup", "scroll(0, -1)", show=False),
+        Binding("pagedown", "scroll(0, 1)", show=False),
+        Binding("home", "scroll(0, -1000)", show=False),
+        Binding("end", "scroll(0, 1000)", show=False),
     ]
 
     heading: str = ""
@@ -126,6 +132,16 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
 
     def action_back(self) -> None:
         self.finish(self.dismissed())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "scroll":
+            return any(body.max_scroll_y > 0 for body in self.query("#body"))
+        return super().check_action(action, parameters)
+
+    def action_scroll(self, rows: int, pages: int = 0) -> None:
+        """By so many rows and pages; a list that has the focus takes these keys for itself."""
+        body = self.query_one("#body")
+        body.scroll_relative(y=rows + pages * max(1, body.size.height - 1), animate=False)
 
     def action_accept(self) -> None:
         """What the main button does, if it may be pressed; never one that is marked as dangerous."""

@@ -22,8 +22,6 @@ class DialogKeys(Dialog[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "back", show=False),
-        Binding("down,j", "scroll(1)", show=False),
-        Binding("up,k", "scroll(-1)", show=False),
     ]
 
     def __init__(self, title: str, lines: Sequence[tuple[str, str]]) -> None:
@@ -32,15 +30,13 @@ class DialogKeys(Dialog[None]):
         self._lines = lines
 
     def body(self) -> ComposeResult:
+        width = max((len(keys) for keys, _ in self._lines), default=0)
         for keys, words in self._lines:
-            yield Static(Content.assemble((f" {keys:<17} ", "bold"), words))
+            yield Static(Content.assemble((f" {keys:<{width}}  ", "bold"), words))
         yield paragraph("tab moves between fields and buttons; enter presses a button.", classes="gap dim")
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed)
     def close(self) -> None:

@@ -34,10 +34,6 @@ class DoctorScreen(Dialog[None]):
         Binding("q", "back", show=False),
         Binding("f", "everything", show=False),
         Binding("r", "again", show=False),
-        Binding("down,j", "scroll(1)", show=False),
-        Binding("up,k", "scroll(-1)", show=False),
-        Binding("pagedown", "scroll(10)", show=False),
-        Binding("pageup", "scroll(-10)", show=False),
     ]
 
     class Examined(Message):
@@ -107,9 +103,6 @@ class DoctorScreen(Dialog[None]):
     def action_again(self) -> None:
         self._findings.update("examining…")
         self._examine()
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:

@@ -41,10 +41,6 @@ class EventsScreen(Dialog[None]):
         Binding("n", "turn", show=False),
         Binding("f", "freeze", show=False),
         Binding("r", "again", show=False),
-        Binding("down,j", "scroll(1)", show=False),
-        Binding("up,k", "scroll(-1)", show=False),
-        Binding("pagedown", "scroll(10)", show=False),
-        Binding("pageup", "scroll(-10)", show=False),
     ]
 
     class Heard(Message):
@@ -152,9 +148,6 @@ class EventsScreen(Dialog[None]):
 
     def action_again(self) -> None:
         self._hold()
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:

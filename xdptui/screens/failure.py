@@ -26,10 +26,6 @@ class Failure(Dialog[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d", "detail", show=False),
-        Binding("down", "scroll(2)", show=False),
-        Binding("up", "scroll(-2)", show=False),
-        Binding("pagedown", "scroll(10)", show=False),
-        Binding("pageup", "scroll(-10)", show=False),
     ]
     heading = "It failed"
 
@@ -64,9 +60,6 @@ class Failure(Dialog[None]):
     def action_detail(self) -> None:
         if self._detail:
             self.toggle_class("-detailed")
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed, "#close")
     def close(self) -> None:

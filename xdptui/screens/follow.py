@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -23,7 +22,8 @@ from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
-from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head
+from xdptui.settings import state_file
+from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head, packet_name
 from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import told
 from xdptui.words.path_words import Paths
@@ -149,9 +149,10 @@ class FollowScreen(Dialog[None]):
             empty=waiting,
             head=packet_head,
             sorts={
+                "-#": lambda row: self._packets[row].number,
+                "packet": lambda row: packet_name(self._packets[row]),
                 "bytes": lambda row: self._packets[row].entry.length,
                 "verdict": lambda row: self._packets[row].verdict,
-                "time": lambda row: -self._packets[row].ns,
             },
         )
         self.query_one("#write", Button).disabled = not self._packets
@@ -159,11 +160,10 @@ class FollowScreen(Dialog[None]):
         self._show_packet()
 
     def _show_packet(self) -> None:
-        row = self.query_one("#packets", RowList).row
-        if row >= len(self._packets):
+        packet = self.query_one("#packets", RowList).under(self._packets)
+        if packet is None:
             self.query_one("#packet", Static).update("")
             return
-        packet = self._packets[row]
         width = max(40, self.query_one("#detail").size.width - 2)
         lines = [
             Content.assemble(*((text, STYLES.get(style, "")) for text, style in parts))
@@ -250,9 +250,9 @@ class FollowScreen(Dialog[None]):
 
     def action_path(self) -> None:
         """Replay the packet under the cursor, for the lines that ran."""
-        row = self.query_one("#packets", RowList).row
-        if row < len(self._packets):
-            work = self._followings.replay(self._packets[row])
+        packet = self.query_one("#packets", RowList).under(self._packets)
+        if packet is not None:
+            work = self._followings.replay(packet)
             self.run_worker(work, thread=True, group="path", exclusive=True, exit_on_error=False)
 
     def on_replays(self, event: Replays) -> None:
@@ -269,23 +269,23 @@ class FollowScreen(Dialog[None]):
         self.set_focus(order[(here + 1) % len(order)])
 
     def action_write(self) -> None:
-        """Write what was followed to a new file in the current directory."""
+        """Write what was followed to a new file in the folder for recordings."""
         self._trouble = ""
         if not self._packets:
             return
         name = "".join(c if c.isalnum() else "_" for c in self._target.interface.name)
-        path = Path(f"follow-{name}-{time.strftime('%Y%m%d-%H%M%S')}.pcapng")
         chain = self._target.chain or self._target.shown or ()
         keys = [slot.key for slot in chain]
         names = [slot.name for slot in chain]
         header = file_header(self._target.interface.name, names, self._target.device.layer)
         try:
+            path = state_file(os.environ, f"follow-{name}-{time.strftime('%Y%m%d-%H%M%S')}.pcapng")
             with os.fdopen(files.create(str(path)), "wb") as file:
                 file.write(header)
                 for packet in self._packets:
                     file.write(packet_blocks(packet, keys))
         except OSError as error:
-            self._trouble = f"{path} can't be written: {error.strerror}"
+            self._trouble = f"{error.filename} can't be written: {error.strerror}"
         else:
             count = len(self._packets)
             self._saved = f"\n{count} packet{'s' * (count != 1)} written to {path}"

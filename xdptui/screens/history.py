@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
@@ -23,12 +24,13 @@ from xdptui.view.history_lines import (
     notice_cells,
     notice_head,
     notice_lines,
+    summary,
 )
 from xdptui.view.notices import Notice
 from xdptui.widgets.row_list import RowList
 
 if TYPE_CHECKING:
-    from xdpchain.change.journal.entries import Entry
+    from xdpchain.change.journal.entries import JournalEntry
 
 __all__ = ["HistoryScreen"]
 
@@ -56,7 +58,7 @@ class HistoryScreen(Dialog[bool]):
     class Told(Message):
         """The journal's entries, or why they can't be read."""
 
-        def __init__(self, found: tuple[Entry, ...] | Exception) -> None:
+        def __init__(self, found: tuple[JournalEntry, ...] | Exception) -> None:
             super().__init__()
             self.found = found
 
@@ -66,7 +68,7 @@ class HistoryScreen(Dialog[bool]):
         super().__init__()
         self._target, self._may_undo = running, may_undo and running is not None
         self._notices = notices[::-1]
-        self._entries: tuple[Entry, ...] = ()
+        self._entries: tuple[JournalEntry, ...] = ()
         self._empty = "reading the journal…"
         self._messages = messages or running is None
         self.heading = self._title()
@@ -126,6 +128,10 @@ class HistoryScreen(Dialog[bool]):
                 lambda row, width: notice_cells(self._notices[row], width),
                 empty="Nothing was said yet.",
                 head=notice_head,
+                sorts={
+                    "-when": lambda row: self._notices[row].at,
+                    "message": lambda row: notice_lines(self._notices[row]),
+                },
                 words=lambda row: " ".join(notice_lines(self._notices[row])),
             )
         else:
@@ -135,9 +141,10 @@ class HistoryScreen(Dialog[bool]):
                 empty=self._empty,
                 head=history_head,
                 sorts={
-                    "when": lambda row: -self._entries[row].number,
+                    "-when": lambda row: self._entries[row].number,
                     "what": lambda row: self._entries[row].kind,
                     "by": lambda row: self._entries[row].author.user,
+                    "change": lambda row: summary(self._entries[row]),
                 },
                 words=lambda row: " ".join(entry_lines(self._entries[row])),
             )
@@ -145,12 +152,12 @@ class HistoryScreen(Dialog[bool]):
 
     @on(RowList.Moved)
     def _show_one(self) -> None:
-        row = self.query_one("#rows", RowList).row
-        lines: list[str] = []
-        if self._messages and row < len(self._notices):
-            lines = list(notice_lines(self._notices[row]))
-        elif not self._messages and row < len(self._entries):
-            lines = list(entry_lines(self._entries[row]))
+        rows = self.query_one("#rows", RowList)
+        lines: Sequence[str] = ()
+        if self._messages:
+            lines = notice_lines(notice) if (notice := rows.under(self._notices)) else ()
+        elif entry := rows.under(self._entries):
+            lines = entry_lines(entry)
         self.query_one("#entry", Static).update(Content("\n".join(lines)))
 
     def dismissed(self) -> bool:

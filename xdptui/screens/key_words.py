@@ -19,7 +19,6 @@ LABELS = {
     "pageup": "pgup",
     "pagedown": "pgdn",
     "shift+tab": "shift+tab",
-    "copy_row": "copy the row",
     "delete": "del",
     "greater_than_sign": ">",
 }
@@ -32,6 +31,7 @@ WORDS = {
     "back": "back",
     "by": "row above, row below",
     "choose": "choose",
+    "copy_row": "copy the row",
     "delete": "delete the entry",
     "detail": "details",
     "edit": "edit the value",

@@ -92,7 +92,7 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
 
     def _take(self, offer: Offer) -> None:
         if offer.why:
-            self.notify(offer.why, title=f"{offer.linkage} is not available", severity="warning", timeout=8)
+            self.notify(offer.why, title=f"{offer.linkage} is not available", timeout=8)
         else:
             self.finish(offer.linkage)
 

@@ -218,11 +218,10 @@ class LoadDialog(ObjectFiles[Choice | None]):
     # Programs
 
     @on(RowList.Moved, "#programs")
-    def moved(self, event: RowList.Moved) -> None:
-        if event.row < len(self._programs):
-            name = self._programs[event.row].name
-            if self._component is None or self._component.name != name:
-                self._choose(name)
+    def moved(self) -> None:
+        spec = self.query_one("#programs", RowList).under(self._programs)
+        if spec is not None and (self._component is None or self._component.name != spec.name):
+            self._choose(spec.name)
 
     @property
     def _programs(self) -> tuple[ProgramSpec, ...]:

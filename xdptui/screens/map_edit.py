@@ -12,7 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
-from xdpchain.maps import Change, Entry, Shape
+from xdpchain.maps import EntryChange, Shape, TableEntry
 from xdpchain.maps.layout import Layout, Record
 from xdptui.screens.confirm import Confirm
 from xdptui.screens.dialog import Dialog, button, paragraph
@@ -21,11 +21,11 @@ from xdptui.words.advice import worded
 __all__ = ["MapEdit", "WriteConfirm"]
 
 
-Planner = Callable[[str, str, str | None], Awaitable[Change | XdpChainError]]
+Planner = Callable[[str, str, str | None], Awaitable[EntryChange | XdpChainError]]
 """Key and value as text, and the value that was there to be edited -> what writing that would do."""
 
 
-class MapEdit(Dialog[Change | None]):
+class MapEdit(Dialog[EntryChange | None]):
     """Answers with the change, or None. ``entry`` None: the key is asked for, too. What can't be written is
     said here, and the text stays.
     """
@@ -35,7 +35,7 @@ class MapEdit(Dialog[Change | None]):
     MapEdit #trouble { height: auto; }
     """
 
-    def __init__(self, shape: Shape, entry: Entry | None, plan: Planner) -> None:
+    def __init__(self, shape: Shape, entry: TableEntry | None, plan: Planner) -> None:
         super().__init__()
         self._plan = plan
         self._shape, self._entry = shape, entry
@@ -89,7 +89,7 @@ class MapEdit(Dialog[Change | None]):
     async def _try(self) -> None:
         key = self.query_one("#key", Input).value if self._entry is None else self._entry.label
         found = await self._plan(key, self.query_one("#value", Input).value, self._initial() or None)
-        if isinstance(found, Change):
+        if isinstance(found, EntryChange):
             self.finish(found)
             return
         lines = [f"{found.what}: {found.why}" if found.why else found.what, worded(found.todo, keys=True)]
@@ -110,7 +110,7 @@ def _members(layout: Layout) -> str:
 class WriteConfirm(Confirm):
     """Old and new value, and whether to write."""
 
-    def __init__(self, map_name: str, change: Change) -> None:
+    def __init__(self, map_name: str, change: EntryChange) -> None:
         old = "(there is none yet)" if change.old is None else change.old
         gone = change.new is None
         text = (

@@ -17,13 +17,13 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from xdpchain.errors import XdpChainError
-from xdpchain.maps import Change, Cursor, Entry, MapSummary, Shape, cpu_text
+from xdpchain.maps import Cursor, EntryChange, MapSummary, Shape, TableEntry, cpu_text
 from xdpchain.maps.values import Plain
 from xdpchain.model.running import Running
 from xdptui.screens.dialog import Dialog, button
 from xdptui.screens.failure import Failure
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
-from xdptui.view.cells import Cell
+from xdptui.view.cells import Cell, left
 from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
 from xdptui.widgets.filter_line import FilterLine
 from xdptui.widgets.row_list import RowList
@@ -82,13 +82,13 @@ class MapsScreen(Dialog[None]):
         self._maps: tuple[MapSummary, ...] = ()
         self._name: str | None = None
         self._shape: Shape | None = None
-        self._entries: list[Entry] = []
+        self._entries: list[TableEntry] = []
         self._changed: set[bytes] = set()
         self._next: Cursor | None = None
         self._needle = ""
         self._note = "reading…"
         self._waiting = False
-        self._planned: asyncio.Future[Change | XdpChainError] | None = None
+        self._planned: asyncio.Future[EntryChange | XdpChainError] | None = None
         self._held_back: Cursor | None = None
         """Where the entries go on that are not held."""
         where = f"slot {slot} on " if slot is not None else ""
@@ -131,14 +131,17 @@ class MapsScreen(Dialog[None]):
             len(self._maps),
             lambda row, width: map_cells(self._maps[row], width),
             empty=self._note if not self._maps else "",
-            head=lambda width, position: (Cell(" MAP".ljust(width - 9)), Cell(" ENTRIES ")),
+            head=lambda width, position: (left(f" MAP {position}", width - 9), Cell(" ENTRIES ")),
             sorts={
-                "name": lambda row: self._maps[row].shape.name,
-                "entries": lambda row: -(self._maps[row].entries or 0),
+                "map": lambda row: self._maps[row].shape.name,
+                "-entries": lambda row: self._maps[row].entries or 0,
             },
         )
         entries = self.query_one("#entries", RowList)
         keys = key_width(self._entries, entries.size.width)
+        shape = self._shape
+        key = "variable" if shape and shape.variables else "key"
+        value = "sum over cpus" if shape and shape.per_cpu else "value"
         entries.present(
             len(self._entries),
             lambda row, width: entry_cells(
@@ -149,8 +152,8 @@ class MapsScreen(Dialog[None]):
                 self._shape, keys, width, position + "+" * bool(self._next)
             ),
             sorts={
-                "key": lambda row: _sortable(self._entries[row].key),
-                "value": lambda row: _sortable(self._entries[row].value),
+                key: lambda row: _sortable(self._entries[row].key),
+                value: lambda row: _sortable(self._entries[row].value),
             },
         )
         self._show_facts()
@@ -178,12 +181,10 @@ class MapsScreen(Dialog[None]):
         self.query_one("#delete", Button).disabled = closed or entry is None or not grows
 
     def _map(self) -> MapSummary | None:
-        row = self.query_one("#maps", RowList).row
-        return self._maps[row] if row < len(self._maps) else None
+        return self.query_one("#maps", RowList).under(self._maps)
 
-    def _entry(self) -> Entry | None:
-        row = self.query_one("#entries", RowList).row
-        return self._entries[row] if row < len(self._entries) else None
+    def _entry(self) -> TableEntry | None:
+        return self.query_one("#entries", RowList).under(self._entries)
 
     # What is read
 
@@ -224,8 +225,8 @@ class MapsScreen(Dialog[None]):
     def on_listed(self, event: Listed) -> None:
         self._maps = event.maps
         self._note = "" if event.maps else "It uses no maps."
-        self._choose()
         self._show()
+        self._choose()
 
     def on_entries(self, event: Entries) -> None:
         self._waiting = False
@@ -345,18 +346,18 @@ class MapsScreen(Dialog[None]):
     def _may_write(self) -> bool:
         why = self._read_only or (self._shape.locked if self._shape else "no map is chosen")
         if why:
-            self.notify(f"Read-only: {why}", severity="warning")
+            self.notify(f"Read-only: {why}")
         return not why
 
-    def _begin(self, entry: Entry | None) -> None:
+    def _begin(self, entry: TableEntry | None) -> None:
         self.run_worker(self._edit_flow(entry), group="edit", exclusive=True)
 
-    async def _edit_flow(self, entry: Entry | None) -> None:
+    async def _edit_flow(self, entry: TableEntry | None) -> None:
         shape, name = self._shape, self._name
         assert shape is not None
         assert name is not None
 
-        async def plan(key: str, value: str, shown: str | None) -> Change | XdpChainError:
+        async def plan(key: str, value: str, shown: str | None) -> EntryChange | XdpChainError:
             return await self._planned_by(
                 lambda: self._reader.plan(name, entry.raw_key if entry else None, key, value, shown)
             )
@@ -369,7 +370,7 @@ class MapsScreen(Dialog[None]):
             return
         await self._write(name, change)
 
-    async def _planned_by(self, ask: Callable[[], None]) -> Change | XdpChainError:
+    async def _planned_by(self, ask: Callable[[], None]) -> EntryChange | XdpChainError:
         """What the reader says of a change that it is asked about."""
         self._planned = asyncio.get_running_loop().create_future()
         ask()
@@ -384,14 +385,14 @@ class MapsScreen(Dialog[None]):
         if entry is not None and name is not None and self._may_write():
             self.run_worker(self._delete_flow(name, entry), group="edit", exclusive=True)
 
-    async def _delete_flow(self, name: str, entry: Entry) -> None:
+    async def _delete_flow(self, name: str, entry: TableEntry) -> None:
         change = await self._planned_by(lambda: self._reader.removal(name, entry.raw_key))
-        if isinstance(change, Change):
+        if isinstance(change, EntryChange):
             await self._write(name, change)
         else:
             self.app.push_screen(Failure(change, "It can't be deleted"))
 
-    async def _write(self, name: str, change: Change) -> None:
+    async def _write(self, name: str, change: EntryChange) -> None:
         if self._shape is not None and await self.app.push_screen_wait(
             WriteConfirm(self._shape.name, change)
         ):
@@ -432,7 +433,7 @@ class MapsScreen(Dialog[None]):
         acts[id]()
 
 
-def _changed(before: dict[bytes, Entry], now: Sequence[Entry]) -> set[bytes]:
+def _changed(before: dict[bytes, TableEntry], now: Sequence[TableEntry]) -> set[bytes]:
     """Keys whose values are others than before."""
     return {
         entry.raw_key

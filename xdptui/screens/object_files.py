@@ -168,10 +168,10 @@ class ObjectFiles(Dialog[Answer]):
         files.present(
             len(rows),
             lambda row, width: file_cells(rows[row], width, now, whole=row > found),
-            head=lambda width, position: file_head(directory, width, position),
+            head=lambda width, position: file_head("objects", directory, width, position),
             sorts={
                 "objects": lambda row: (row > found, not rows[row].directory, rows[row].path),
-                "size": lambda row: (row > found, -(rows[row].size or 0)),
+                "-size": lambda row: (row <= found, rows[row].size or 0),
                 "age": lambda row: (row > found, -(rows[row].changed or 0)),
             },
             words=lambda row: rows[row].label,

@@ -77,10 +77,6 @@ class PlanDialog(Dialog[bool]):
         Binding("y", "what_if", show=False),
         Binding("d", "log", show=False),
         Binding("s", "sample", show=False),
-        Binding("down,j", "scroll(2)", show=False),
-        Binding("up,k", "scroll(-2)", show=False),
-        Binding("pagedown", "scroll(10)", show=False),
-        Binding("pageup", "scroll(-10)", show=False),
     ]
 
     class Checked(Message):
@@ -299,9 +295,6 @@ class PlanDialog(Dialog[bool]):
             self.app.push_screen(
                 WhatIfScreen(self.plan.running, self.plan.candidate, adopts=self.plan.adopts)
             )
-
-    def action_scroll(self, by: int) -> None:
-        self.query_one("#body").scroll_relative(y=by, animate=False)
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:

@@ -186,8 +186,8 @@ class WhatIfScreen(Dialog[None]):
 
     @on(RowList.Moved, "#packets")
     def moved(self) -> None:
-        row = self.query_one("#packets", RowList).row
-        lines = detail_lines(self._rows[row], self._tried) if self._tried and row < len(self._rows) else []
+        row = self.query_one("#packets", RowList).under(self._rows)
+        lines = detail_lines(row, self._tried) if self._tried and row is not None else []
         text = Content("\n").join(Content.assemble(*parts) for parts in lines)
         self.query_one("#detail", Static).update(text)
         self.query_one("#more").scroll_home(animate=False)

@@ -13,7 +13,11 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
-__all__ = ["Cell", "Line", "changed", "clip", "left", "message", "right", "size_of"]
+__all__ = ["DOWN", "UP", "Cell", "Line", "changed", "clip", "left", "message", "right", "size_of"]
+
+
+UP, DOWN = "▲", "▼"
+"""Beside the heading of the column that a list is sorted by: the smallest first, the largest first."""
 
 
 class Cell(NamedTuple):

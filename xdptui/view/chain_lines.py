@@ -32,7 +32,9 @@ OFF = "O"
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """What the chain's pane shows; ``drag`` is (slot taken, place it is held over)."""
+    """What the chain's pane shows; ``action`` is the one that space toggles, None where nothing can be
+    toggled; ``drag`` is (slot taken, place it is held over).
+    """
 
     chain: Chain = field(default_factory=Chain)
     base: Chain | None = None
@@ -41,7 +43,7 @@ class ChainView:
     reading: Reading | None = None
     trends: Mapping[str, Sequence[float]] = field(default_factory=dict)
     slot: int = 0
-    action: Action = Action.PASS
+    action: Action | None = Action.PASS
     focused: bool = False
     shown: Shown = Shown.PACKET_RATE
     drag: tuple[int, int] | None = None
@@ -54,6 +56,11 @@ class ChainView:
         source, target = self.drag
         rest = [s for i, s in enumerate(self.chain.slots) if i != source]
         return (*rest[:target], self.chain.slots[source], *rest[target:])
+
+    @property
+    def picked(self) -> Action | None:
+        """The action under the cursor, while there is a cursor among them."""
+        return self.action if self.focused and self.slots and not self.drag else None
 
     @property
     def cursor(self) -> int:
@@ -125,13 +132,17 @@ def columns(width: int) -> Columns:
     return Columns(priority, name, toggles, number, total, volume, ident, trend)
 
 
-def heading(cols: Columns, shown: Shown, two: bool) -> Line:
-    """The line over the slots."""
+def heading(cols: Columns, shown: Shown, two: bool, picked: Action | None = None) -> Line:
+    """The line over the slots. ``picked``: the action that the cursor stands on. The brackets are up here, in
+    each terminal, because a sign beside a toggle would be taken for its state.
+    """
     cells = [left("   # ", 5)]
     if cols.priority:
         cells += [right("prio", cols.priority), Cell(" ")]
-    cells += [left("name", cols.name), Cell(" ")]
-    cells += [Cell(f"{action.letter} ") for action in ALL_ACTIONS]
+    cells.append(left("name", cols.name))
+    letters = " ".join(action.letter for action in ALL_ACTIONS)
+    before, letter, after = f" {letters} ".partition(f" {picked.letter} " if picked else " .")
+    cells += [Cell(before), Cell(letter and f"[{letter.strip()}]", "pointer"), Cell(after)]
     if cols.number:
         cells += [Cell(" ")] + [right(action.letter, cols.number) for action in ALL_ACTIONS]
     if cols.total:
@@ -186,14 +197,14 @@ def _first(
     for action in ALL_ACTIONS:
         on = action in slot.actions
         style = f"on-{action.letter}" if on else "off"
-        if here and view.focused and action is view.action and not view.drag:
+        if here and action is view.picked:
             style = "picked"
         routed = targets.get(action, targets.get(None) if not on else None)
         if routed is not None:
             style = "picked" if style == "picked" else f"on-{action.letter}"
             cells += [Cell(action.letter, style), Cell(routed, "changed" if action in rerouted else "mark")]
             continue
-        letter = action.letter if on else action.letter.lower() if style == "picked" else "·"
+        letter = action.letter if on else "·"
         cells += [Cell(letter, style), Cell("*" if action in differing else " ", "changed")]
     cells += _numbers(view, cols, slot, view.shown)
     if cols.trend:

@@ -38,12 +38,13 @@ def age(seconds: float) -> str:
     return f"{int(max(0, seconds) // unit)}{letter}"
 
 
-def file_head(directory: str, width: int, position: str) -> tuple[Cell, ...]:
-    """The line above the files."""
+def file_head(what: str, directory: str, width: int, position: str) -> tuple[Cell, ...]:
+    """The line above the files, which are ``what`` (a word in the plural)."""
     room = max(0, width - SIZE - AGE - 1) if width >= WIDE else width
-    title = f" objects in {directory}" if not position else f" objects  {position}"
-    if len(title) > room:
-        title = clip(title[:9] + "…" + title[-(room - 10) :], room) if room > 20 else title
+    title = f" {what} in {directory}" if not position else f" {what}  {position}"
+    if len(title) > room > 20:
+        kept = len(what) + 2
+        title = clip(f"{title[:kept]}…{title[-(room - kept - 1) :]}", room)
     if width < WIDE:
         return (left(title, width),)
     return (left(title, room), right("size", SIZE), right("age", AGE), Cell(" "))

@@ -12,7 +12,7 @@ from xdptui.words.follow_words import CHANGED, change_lines, duration
 from xdptui.words.path_words import Paths, arrivals, path_lines
 from xdptui.words.site_words import site_words
 
-__all__ = ["detail_lines", "packet_cells", "packet_head"]
+__all__ = ["detail_lines", "packet_cells", "packet_head", "packet_name"]
 
 NUMBER, LENGTH, WAY, VERDICT = 4, 6, 18, 9
 A_LINE = 16
@@ -48,12 +48,17 @@ def packet_cells(packet: Followed, width: int) -> tuple[Cell, ...]:
     return (
         right(str(packet.number), NUMBER, "index"),
         Cell("  "),
-        left(describe(packet.entry.head, packet.layer), name, "name"),
+        left(packet_name(packet), name, "name"),
         right(str(packet.entry.length), LENGTH, "num"),
         *way,
         Cell(" " * room),
         left(code_name(packet.verdict), VERDICT, _style(packet.verdict)),
     )
+
+
+def packet_name(packet: Followed) -> str:
+    """What the packet is, in tcpdump's manner."""
+    return describe(packet.entry.head, packet.layer)
 
 
 def _name_width(width: int) -> int:
@@ -73,7 +78,7 @@ def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> li
     far as ``paths`` tells them), and the packet as it left, with changed bytes marked.
     """
     lines: list[Parts] = [
-        [(f"{describe(packet.entry.head, packet.layer)}, {packet.entry.length} bytes", "name")],
+        [(f"{packet_name(packet)}, {packet.entry.length} bytes", "name")],
         [(f"     {'came in':<18}{packet.entry.length:>6} B", "")],
     ]
     for number, (step, view) in enumerate(arrivals(packet)):

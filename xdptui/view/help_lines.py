@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xdptui.view.keys import GROUPS, KEYS, Key, works
+from xdptui.view.keys import GROUPS, KEYS, text_in, works
 
 __all__ = ["LEGEND", "Mode", "help_blocks"]
 
@@ -49,8 +49,10 @@ class Mode:
 def help_blocks(mode: Mode, needle: str = "") -> list[list[tuple[str, str]]]:
     """Blocks of lines, a heading first; only those lines that have all words of ``needle``."""
     words = needle.lower().split()
+    replaying = mode.replaying
+    works_here = [key for key in KEYS if works(key, read_only=mode.read_only, replaying=replaying)]
     blocks: list[tuple[str, list[tuple[str, str]]]] = [
-        (group, [(key.label, _text(key, mode)) for key in KEYS if key.group == group and _works(key, mode)])
+        (group, [(key.label, text_in(key, replaying=replaying)) for key in works_here if key.group == group])
         for group in GROUPS
     ]
     blocks += [(heading, list(lines)) for heading, lines in LEGEND.items()]
@@ -60,11 +62,3 @@ def help_blocks(mode: Mode, needle: str = "") -> list[list[tuple[str, str]]]:
         if kept:
             found.append([(heading, ""), *kept])
     return found
-
-
-def _works(key: Key, mode: Mode) -> bool:
-    return works(key, read_only=mode.read_only, replaying=mode.replaying)
-
-
-def _text(key: Key, mode: Mode) -> str:
-    return "play or pause" if mode.replaying and key.action == "flip" else key.text

@@ -6,12 +6,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from xdpchain.change.journal.entries import Entry, Kind
+from xdpchain.change.journal.entries import EntryKind, JournalEntry
 from xdptui.view.cells import Cell, left, right
 from xdptui.view.notices import Notice
 from xdptui.words.history_words import KINDS, became
 
-__all__ = ["entry_lines", "history_cells", "history_head", "notice_cells", "notice_head"]
+__all__ = [
+    "entry_lines",
+    "history_cells",
+    "history_head",
+    "notice_cells",
+    "notice_head",
+    "notice_lines",
+    "summary",
+]
 
 NUMBER, WHEN, KIND = 4, 17, 12
 
@@ -20,7 +28,8 @@ def _when(at: float) -> str:
     return time.strftime("%m-%d %H:%M:%S", time.localtime(at))
 
 
-def _summary(entry: Entry) -> str:
+def summary(entry: JournalEntry) -> str:
+    """What changed, on one line."""
     if len(entry.changes) == 1:
         return entry.changes[0]
     return f"{len(entry.changes)} changes" if entry.changes else became(entry.before, entry.after)
@@ -31,27 +40,28 @@ def history_head(width: int, position: str) -> tuple[Cell, ...]:
     rest = max(0, width - NUMBER - WHEN - KIND - 1)
     who = min(24, rest // 3)
     return (
-        right("#", NUMBER), left(" when", WHEN), left("what", KIND), left("by", who),
+        right("#", NUMBER), left(" when", WHEN), left("what", KIND), left("by", who - 1), Cell(" "),
         left(f"change{f'  {position}' if position else ''}", rest - who), Cell(" "),
     )  # fmt: skip
 
 
-def history_cells(entry: Entry, width: int) -> tuple[Cell, ...]:
+def history_cells(entry: JournalEntry, width: int) -> tuple[Cell, ...]:
     """One entry."""
     rest = max(0, width - NUMBER - WHEN - KIND - 1)
     who = min(24, rest // 3)
-    style = "warn" if entry.kind in (Kind.ROLLBACK, Kind.OVERTAKEN) else "plain"
+    style = "warn" if entry.kind in (EntryKind.ROLLBACK, EntryKind.OVERTAKEN) else "plain"
     return (
         right(str(entry.number), NUMBER, "index"),
         left(f" {_when(entry.author.at)}", WHEN, "label"),
         left(KINDS[entry.kind], KIND, style),
-        left(f"{entry.author.user} {entry.author.command}", who, "plain"),
-        left(_summary(entry), rest - who, "name"),
+        left(f"{entry.author.user} {entry.author.command}", who - 1, "plain"),
+        Cell(" "),
+        left(summary(entry), rest - who, "name"),
         Cell(" "),
     )
 
 
-def entry_lines(entry: Entry) -> tuple[str, ...]:
+def entry_lines(entry: JournalEntry) -> tuple[str, ...]:
     """One entry in full."""
     waits = f", to be confirmed within {entry.seconds:g} s" if entry.seconds is not None else ""
     author = entry.author

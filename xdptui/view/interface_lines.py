@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xdpchain.model.running import Owner, Running
-from xdptui.view.cells import Cell, Line, left, right, size_of
+from xdptui.view.cells import DOWN, UP, Cell, Line, left, right, size_of
 from xdptui.view.session import Order
 from xdptui.words.numbers import short
 
@@ -26,7 +26,6 @@ FEATURES = {
 
 LONGEST = 15
 """Characters of the longest name that an interface can have (IFNAMSIZ)."""
-UP, DOWN = "▲", "▼"
 COLUMNS = (Order.NAME, Order.LINK, Order.MODE, Order.OWNER, Order.CHAIN, Order.TRAFFIC, Order.DRIVER)
 
 

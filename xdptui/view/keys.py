@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["GROUPS", "KEYS", "Key", "hints", "works"]
+__all__ = ["GROUPS", "KEYS", "Key", "cost", "hints", "short_label", "text_in", "works"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ KEYS: tuple[Key, ...] = (
     Key("down,j", "↓ j", "cursor(1)", "slot or interface below", GROUPS[0]),
     Key("left", "←", "pick(-1)", "action to the left", GROUPS[0]),
     Key("right", "→", "pick(1)", "action to the right", GROUPS[0]),
-    Key("tab,shift+tab", "tab", "other_pane", "interfaces ⇄ chain", GROUPS[0], "pane", 11),
-    Key("slash", "/", "filter", "filter the interfaces", GROUPS[0], "filter", 13),
+    Key("tab,shift+tab", "tab", "other_pane", "interfaces ⇄ chain", GROUPS[0], "pane", 14),
+    Key("slash", "/", "filter", "filter the interfaces", GROUPS[0], "filter", 15),
     Key(
         "s",
         "s",
@@ -43,7 +43,7 @@ KEYS: tuple[Key, ...] = (
         "sort the interfaces by the next column, or click one",
         GROUPS[0],
         "sort",
-        15,
+        16,
     ),
     Key("I", "I", "invert", "sort the other way round", GROUPS[0]),
     Key("1", "1", "hide('interfaces')", "hide the interfaces, or show them", GROUPS[0]),
@@ -60,10 +60,10 @@ KEYS: tuple[Key, ...] = (
         "unload one, several or all; k there keeps their maps",
         GROUPS[1],
         "unload",
-        6,
+        9,
         True,
     ),
-    Key("o", "o", "replace", "replace the program by a new object, maps kept", GROUPS[1], "object", 14, True),
+    Key("o", "o", "replace", "replace the program by a new object, maps kept", GROUPS[1], "object", 23, True),
     Key("K,shift+up", "K shift+↑", "move(-1)", "move the slot up (or drag it)", GROUPS[1]),
     Key(
         "J,shift+down", "J shift+↓", "move(1)", "move the slot down (or drag it)", GROUPS[1], "move", 4, True
@@ -83,37 +83,37 @@ KEYS: tuple[Key, ...] = (
     Key("P", "P", "flip_action('P')", "continue after XDP_PASS, or not", GROUPS[1], edits=True),
     Key("T", "T", "flip_action('T')", "continue after XDP_TX, or not", GROUPS[1], edits=True),
     Key("R", "R", "flip_action('R')", "continue after XDP_REDIRECT, or not", GROUPS[1], edits=True),
-    Key("S", "S", "shadow", "shadow: run and count, decide nothing; or not", GROUPS[1], "shadow", 22, True),
+    Key("S", "S", "shadow", "shadow: run and count, decide nothing; or not", GROUPS[1], "shadow", 30, True),
     Key("O", "O", "off", "off: keep the slot and its maps, but don't run it; or on", GROUPS[1], edits=True),
-    Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 10, True),
+    Key("e", "e", "priority", "edit the run priority", GROUPS[1], "prio", 20, True),
     Key("E", "E", "labels", "edit the labels (team=edge, tier=1)", GROUPS[1], edits=True),
-    Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 14, True),
-    Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 23, True),
-    Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 16, True),
+    Key("g", "g", "routes", "where return codes lead: to which slot", GROUPS[1], "go to", 24, True),
+    Key("v", "v", "policy", "verdicts that the slot may return (policy)", GROUPS[1], "policy", 31, True),
+    Key("c", "c", "counters", "counters of the chain on or off", GROUPS[1], "count", 26, True),
     Key(
         "L", "L", "relink", "linkage: freplace, static or tailcall, and why not; mode", GROUPS[1], edits=True
     ),
     Key("M", "M", "mark", "mark the interface, or not: l loads on all marked ones", GROUPS[1], edits=True),
-    Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 12, True),
+    Key("z", "z", "undo", "undo the edit; without edits: the last change", GROUPS[1], "undo", 11, True),
     Key("Z", "Z", "redo", "redo", GROUPS[1], edits=True),
     Key("i", "i", "adopt", "adopt somebody else's program into a chain", GROUPS[2], "ADOPT", 3, True),
-    Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7),
-    Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 9),
+    Key("p", "p", "plan", "show the plan: differences, steps, warnings", GROUPS[2], "plan", 7, True),
+    Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 17),
     Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
-    Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 21, True),
+    Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 13, True),
     Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
     Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
-    Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 24),
+    Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 25),
     Key("escape", "esc", "drop", "discard the candidate; first what else is open", GROUPS[2], "discard", 9),
-    Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 11),
-    Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 10),
+    Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 12),
+    Key("m", "m", "maps", "maps of the slot: look into them, edit a value", GROUPS[3], "maps", 6),
     Key("b", "b", "why", "because: which lines decided what became of the packets", GROUPS[3], "why", 7),
-    Key("n", "n", "cpus", "packets by CPU: what each one's became", GROUPS[3], "CPUs", 25),
-    Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 24),
-    Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 17),
-    Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 18),
-    Key("r", "r", "refresh", "read everything anew", GROUPS[3], "refresh", 19),
-    Key("d", "d", "doctor", "doctor: what is wrong here, and the fix", GROUPS[3], "doctor", 20),
+    Key("n", "n", "cpus", "packets by CPU: what each one's became", GROUPS[3], "CPUs", 32),
+    Key("F", "F", "follow", "follow packets on their way through the chain", GROUPS[3], "follow", 10),
+    Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 27),
+    Key("f", "f", "freeze", "freeze the counters, or go on", GROUPS[3], "freeze", 28),
+    Key("r", "r", "refresh", "read everything anew", GROUPS[3], "refresh", 29),
+    Key("d", "d", "doctor", "doctor: what is wrong here, and the fix", GROUPS[3], "doctor", 19),
     Key(
         "x",
         "x",
@@ -121,10 +121,19 @@ KEYS: tuple[Key, ...] = (
         "events: lost packets, account, time, what programs print",
         GROUPS[3],
         "events",
-        20,
+        19,
     ),
-    Key("ctrl+r", "ctrl+r", "record", "record all interfaces into a file; again: end", GROUPS[3]),
-    Key("Y", "Y", "copy", "copy the slot, the interface or the screen; save it", GROUPS[3]),
+    Key(
+        "ctrl+r",
+        "ctrl+r",
+        "record",
+        "record all interfaces into a file; again: end",
+        GROUPS[3],
+        "record",
+        18,
+    ),
+    Key("ctrl+o", "ctrl+o", "open_recording", "replay a recording", GROUPS[3], "replay", 21),
+    Key("Y", "Y", "copy", "copy the slot, the interface or the screen; save it", GROUPS[3], "copy", 22),
     Key("h", "h", "history", "history: who changed what; undo from there", GROUPS[3], "history", 8),
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),
     Key("colon,ctrl+p", ": ctrl+p", "command_palette", "command palette", GROUPS[4]),
@@ -136,7 +145,7 @@ KEYS: tuple[Key, ...] = (
         "right_curly_bracket",
         "}",
         "replay_leap(60)",
-        "a minute on (space plays)",
+        "a minute on",
         GROUPS[5],
         "+min",
         7,
@@ -147,11 +156,19 @@ KEYS: tuple[Key, ...] = (
 REPLAYABLE = frozenset(
     (
         "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
-        "freeze", "help", "command_palette", "quit",
+        "freeze", "help", "command_palette", "quit", "drop",
         "flip", "events", "why", "copy", "replay_step", "replay_leap",
     )
 )  # fmt: skip
 """What can be done with a recording; all else would ask or change a kernel."""
+IN_A_REPLAY = {
+    "pick(-1)": "one reading back, and pause",
+    "pick(1)": "one reading on, and pause",
+    "flip": "play or pause",
+    "drop": "let go of the filter, or of the pane that is alone",
+    "quit": "leave the replay",
+}
+"""What keys do there that do something else elsewhere, by action."""
 DECIDE = ("keep", "back_out")
 NEED_SLOTS = (
     "unload",
@@ -177,6 +194,11 @@ def works(key: Key, *, read_only: bool, replaying: bool) -> bool:
     return not key.action.startswith("replay") and not (read_only and key.edits)
 
 
+def text_in(key: Key, *, replaying: bool) -> str:
+    """What a key does."""
+    return IN_A_REPLAY.get(key.action, key.text) if replaying else key.text
+
+
 def hints(
     width: int,
     *,
@@ -186,8 +208,9 @@ def hints(
     armed: bool = False,
     foreign: bool = False,
     replaying: bool = False,
-) -> tuple[Key, ...]:
-    """The hints that fit ``width`` whole, the lowest ranks first, in the order of the table.
+    rows: int = 1,
+) -> list[list[Key]]:
+    """The hints that fit so many ``rows`` whole, row by row: the lowest ranks, in the order of the table.
 
     What a read-only session can't do is left out; so is what needs a candidate, slots, or a change that
     waits, or somebody else's program, and has none.
@@ -204,18 +227,37 @@ def hints(
     ]
     if replaying:
         offered = [replace(key, hint="play") if key.action == "flip" else key for key in offered]
-    kept: list[Key] = []
-    room = width
-    urgent: tuple[str, ...] = DECIDE if armed else ()
-    urgent += ("plan", "apply", "drop") if candidate else ()
-    for key in sorted(offered, key=lambda k: (k.rank > 2, k.action not in urgent, k.rank)):
-        cost = len(short_label(key)) + len(key.hint) + 3
-        if cost > room:
-            continue
-        kept.append(key)
-        room -= cost
     order = {key.action: i for i, key in enumerate(offered)}
-    return tuple(sorted(kept, key=lambda k: (k.rank < 3, order[k.action])))
+    urgent: tuple[str, ...] = DECIDE if armed else ()
+    urgent += ("plan", "apply", "drop", "undo", "wait") if candidate else ()
+    kept: list[Key] = []
+    found: list[list[Key]] = [[]]
+    for key in sorted(offered, key=lambda k: (k.rank > 2, k.action not in urgent, k.rank)):
+        tried = sorted([*kept, key], key=lambda k: (k.rank < 3, order[k.action]))
+        flowed = _flow(tried, width)
+        if len(flowed) <= rows and cost(key) <= width:
+            kept, found = tried, flowed
+    if len(kept) < len(offered):  # the help has the rest
+        found = [[replace(key, hint="more") if key.action == "help" else key for key in row] for row in found]
+    return found
+
+
+def _flow(keys: list[Key], width: int) -> list[list[Key]]:
+    """As many in a row as fit."""
+    rows: list[list[Key]] = [[]]
+    room = width
+    for key in keys:
+        if cost(key) > room:
+            rows.append([])
+            room = width
+        rows[-1].append(key)
+        room -= cost(key)
+    return rows
+
+
+def cost(key: Key) -> int:
+    """Columns that a hint takes."""
+    return len(short_label(key)) + len(key.hint) + 3
 
 
 def short_label(key: Key) -> str:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from xdptui.view.waterfall_lines import rows_needed
 
-__all__ = ["PANES", "Layout", "Wish", "share"]
+__all__ = ["KEY_ROWS", "PANES", "Layout", "Wish", "share"]
 
 PANES = ("interfaces", "chain", "waterfall", "inspector")
 """The panes that share the rows, from top to bottom."""
@@ -22,6 +22,8 @@ LIST = (4, 3, 2)
 """Rows for the interfaces while others lack some, heading included."""
 INSPECTOR = 5
 """The least rows of the pane that says more of the slot under the cursor; it takes what is left over."""
+TALL, KEY_ROWS = 30, 2
+"""From how many rows on the hints may have more than one, and how many."""
 LEAST = 2
 """Rows that a pane keeps when others are made larger: its heading and a line."""
 
@@ -65,11 +67,13 @@ class Wish:
 NONE = Wish()
 
 
-def share(height: int, interfaces: int, slots: int, note: int = 1, wish: Wish = NONE) -> Layout:
+def share(
+    height: int, interfaces: int, slots: int, note: int = 1, wish: Wish = NONE, keys: int = 1
+) -> Layout:
     """Rows for ``interfaces`` listed and ``slots`` in the chain (rows of removed slots included); ``note`` is
-    how many lines stand in place of slots where there is none.
+    how many lines stand in place of slots where there is none, ``keys`` how many the hints would take.
     """
-    keys = 1 if height >= 6 else 0
+    keys = 0 if height < 6 else min(keys, KEY_ROWS) if height >= TALL else 1
     banner = 1 if height >= 4 else 0
     room = max(1, height - keys - banner)
     if slots:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xdptui.view.cells import Cell, left, right
 
 if TYPE_CHECKING:
-    from xdpchain.maps import Entry, MapSummary, Shape
+    from xdpchain.maps import MapSummary, Shape, TableEntry
 
 __all__ = ["entry_cells", "entry_head", "key_width", "map_cells", "map_facts"]
 
@@ -51,7 +51,7 @@ def map_facts(summary: MapSummary) -> list[tuple[str, str]]:
     return facts
 
 
-def key_width(entries: Sequence[Entry], width: int) -> int:
+def key_width(entries: Sequence[TableEntry], width: int) -> int:
     """The room for keys in a list of this width."""
     longest = max((len(entry.label) for entry in entries), default=0)
     values = max((len(entry.text(width)) for entry in entries[:SAMPLE]), default=0)
@@ -72,7 +72,7 @@ def entry_head(shape: Shape | None, keys: int, width: int, position: str) -> tup
     )
 
 
-def entry_cells(entry: Entry, changed: bool, keys: int, width: int) -> tuple[Cell, ...]:
+def entry_cells(entry: TableEntry, changed: bool, keys: int, width: int) -> tuple[Cell, ...]:
     """An entry; ``changed``: its value is another one than a moment ago."""
     room = max(0, width - keys)
     return (

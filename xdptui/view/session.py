@@ -13,13 +13,13 @@ from functools import cached_property
 
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage, Slot
-from xdpchain.model.pending_change import State as Armed
+from xdpchain.model.pending_change import PendingState as Armed
 from xdpchain.model.running import Owner, Running
 from xdptui.view.history import History
 from xdptui.view.marks import count, removed
 from xdptui.view.rebase import rebase
 
-__all__ = ["CONFIRM_SECONDS", "Edit", "Order", "Session", "Shown", "State", "running_chain"]
+__all__ = ["CONFIRM_SECONDS", "BannerState", "Edit", "Order", "Session", "Shown", "running_chain"]
 
 
 CONFIRM_SECONDS = 60.0
@@ -59,7 +59,7 @@ class Shown(StrEnum):
         }[self]
 
 
-class State(Enum):
+class BannerState(Enum):
     """What the banner says of the selected interface."""
 
     EMPTY = "NO INTERFACE"
@@ -213,15 +213,15 @@ class Session:
         return f"{', '.join(self.missing)} is missing" if self.missing else ""
 
     @property
-    def state(self) -> State:
+    def state(self) -> BannerState:
         running = self.running
         if running is None:
-            return State.EMPTY
+            return BannerState.EMPTY
         if self.changes:
-            return State.STALE if self.stale else State.CANDIDATE
+            return BannerState.STALE if self.stale else BannerState.CANDIDATE
         if not running.editable:
-            return State.FOREIGN if running.owner is Owner.FOREIGN else State.VIEW
-        return State.RUNNING if running.hooks else State.FREE
+            return BannerState.FOREIGN if running.owner is Owner.FOREIGN else BannerState.VIEW
+        return BannerState.RUNNING if running.hooks else BannerState.FREE
 
     @property
     def unsaved(self) -> tuple[Running, ...]:

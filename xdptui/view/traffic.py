@@ -9,7 +9,7 @@ from xdptui.view.waterfall import Flow, flow
 from xdptui.words.numbers import short
 from xdptui.words.rates import Reading
 
-__all__ = ["caption", "traffic"]
+__all__ = ["caption", "numbered", "traffic"]
 
 
 def traffic(session: Session, reading: Reading | None) -> Flow | None:
@@ -22,6 +22,13 @@ def traffic(session: Session, reading: Reading | None) -> Flow | None:
     if reading.verdict_rates is None:
         return None
     return flow(chain, reading.rates, reading.verdict_rates)
+
+
+def numbered(session: Session) -> bool:
+    """Whether the slots that run have the same numbers in the chain that is shown."""
+    places = {slot.key: i for i, slot in enumerate(session.chain)}
+    running = running_chain(session.running) or Chain()
+    return all(places.get(slot.key, i) == i for i, slot in enumerate(running))
 
 
 def caption(session: Session, cost: int | None, lost: int | None) -> str:

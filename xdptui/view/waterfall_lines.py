@@ -31,15 +31,17 @@ def rows_needed(slots: int) -> tuple[int, int, int]:
     return 1 + slots + len(OUTCOMES), 1 + slots + 1, 2
 
 
-def waterfall_lines(flow: Flow, width: int, height: int) -> list[Line]:
-    """At most ``height`` lines, in the fullest of the three forms that fits."""
+def waterfall_lines(flow: Flow, width: int, height: int, *, numbered: bool = True) -> list[Line]:
+    """At most ``height`` lines, in the fullest of the three forms that fits. Not ``numbered``: slots go by
+    their names alone, because a candidate gives them other numbers.
+    """
     full, middle, _ = rows_needed(len(flow.stages))
     if width < 44 or height < middle:
         lines = _short(flow, width)
     elif height < full:
-        lines = [*_full(flow, width)[: middle - 1], _short(flow, width)[1]]
+        lines = [*_full(flow, width, numbered)[: middle - 1], _short(flow, width)[1]]
     else:
-        lines = _full(flow, width)
+        lines = _full(flow, width, numbered)
     return lines[: max(0, height)]
 
 
@@ -48,7 +50,7 @@ def _bars(part: float, whole: float, width: int, style: str) -> list[Cell]:
     return [Cell(text[i : i + STEP], style) for i in range(0, width, STEP)]
 
 
-def _full(flow: Flow, width: int) -> list[Line]:
+def _full(flow: Flow, width: int, numbered: bool) -> list[Line]:
     label, tail = next(sizes for least, *sizes in SIZES if width >= least)
     room = width - label - 6 - 1 - 5 - 1 - tail
 
@@ -69,7 +71,7 @@ def _full(flow: Flow, width: int) -> list[Line]:
     lines = [line(left(" received", label, "name"), flow.received, "bar", [])]
     last = len(flow.stages) - 1
     for i, stage in enumerate(flow.stages):
-        name = left(f" → after {i} {stage.name}", label, "plain")
+        name = left(f" → after {f'{i} ' if numbered else ''}{stage.name}", label, "plain")
         lines.append(line(name, stage.goes_on, "bar", _ends(stage, i == last, tail) if tail else []))
     for action, word in OUTCOMES.items():
         value = flow.outcomes[action]

@@ -9,23 +9,23 @@ from textual import events
 
 from xdpchain.model.running import Running
 from xdptui.view.cells import Cell, Line, clip, size_of
-from xdptui.view.session import Session, State
+from xdptui.view.session import BannerState, Session
 from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["Armed", "Banner", "banner_line"]
 
 STYLE = {
-    State.EMPTY: "state-free",
-    State.FREE: "state-free",
-    State.FOREIGN: "state-foreign",
-    State.VIEW: "state-foreign",
-    State.RUNNING: "state-running",
-    State.CANDIDATE: "state-candidate",
-    State.STALE: "state-stale",
-    State.ARMED: "state-armed",
+    BannerState.EMPTY: "state-free",
+    BannerState.FREE: "state-free",
+    BannerState.FOREIGN: "state-foreign",
+    BannerState.VIEW: "state-foreign",
+    BannerState.RUNNING: "state-running",
+    BannerState.CANDIDATE: "state-candidate",
+    BannerState.STALE: "state-stale",
+    BannerState.ARMED: "state-armed",
 }
 
-NOT_EDITABLE = (State.EMPTY, State.FOREIGN, State.VIEW)
+NOT_EDITABLE = (BannerState.EMPTY, BannerState.FOREIGN, BannerState.VIEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def banner_line(
     if session.frozen:
         badges += [Cell(" FROZEN ", "state-free"), Cell(" ")]
     if session.replaying:
-        badges += [Cell(" REPLAY ", "state-foreign"), Cell(" ")]
+        badges.append(Cell(" REPLAY ", "state-foreign"))
     elif session.read_only:
         lacks = f": no {', '.join(session.missing)}" if width >= 100 else ""
         badges += [Cell(clip(f" READ-ONLY{lacks} ", max(11, width // 2)), "state-readonly"), Cell(" ")]
@@ -60,16 +60,17 @@ def banner_line(
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
-    state = State.ARMED if armed else session.state
+    state = BannerState.ARMED if armed else session.state
     if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
         wait = "CHANGES WAIT" if width >= 72 else "WAIT"
         badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     text = f" {state.value} "
     if armed:
         text = f" ARMED{',' * bool(armed.but)} {armed.left} "
-    elif state in (State.CANDIDATE, State.STALE):
+    elif state in (BannerState.CANDIDATE, BannerState.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
-    badges.append(Cell(text, STYLE[state]))
+    if not session.replaying:  # what ran then is in the facts; it does not run now
+        badges.append(Cell(text, STYLE[state]))
     used = sum(size_of(cell.text) for cell in badges)
     room = width - used - 1
     running = session.running

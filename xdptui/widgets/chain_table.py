@@ -87,7 +87,8 @@ class ChainTable(Pane, can_focus=True):
             here = starts[min(self._view.cursor, len(starts) - 1)]
             self._top = max(here + each - rows, min(self._top, here))
         self._top = max(0, min(self._top, len(flat) - rows))
-        lines = [heading(cols, self._view.shown, self._two), *flat[self._top : self._top + rows]]
+        lines = [heading(cols, self._view.shown, self._two, self._view.picked)]
+        lines += flat[self._top : self._top + rows]
         if self._note and rows - len(flat) > 0:
             lines += message(self._note, width)[: rows - len(flat)]
         self.paint(lines)

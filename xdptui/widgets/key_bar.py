@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bottom line: the keys that matter now, as many as fit whole. A click does what the key does."""
+"""At the bottom: the keys that matter now, as many as fit whole. A click does what the key does."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from textual import events
 from textual.message import Message
 
 from xdptui.view.cells import Cell, Line
-from xdptui.view.keys import Key, hints, short_label
+from xdptui.view.keys import Key, cost, hints, short_label
 from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["KeyBar"]
@@ -28,45 +30,42 @@ class KeyBar(CellGrid):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._read_only = False
-        self._candidate = False
-        self._slots = True
-        self._armed = False
         self.replaying = False
         """Whether a recording is looked at."""
-        self._foreign = False
-        self._places: list[tuple[int, int, Key]] = []
+        self._offer = partial(hints, read_only=False, candidate=False)
+        self._places: list[tuple[int, int, int, Key]] = []
 
     def present(self, *, read_only: bool, candidate: bool, slots: bool, armed: bool, foreign: bool) -> None:
-        self._read_only, self._candidate, self._slots, self._armed = read_only, candidate, slots, armed
-        self._foreign = foreign
+        self._offer = partial(
+            hints,
+            read_only=read_only,
+            candidate=candidate,
+            slots=slots,
+            armed=armed,
+            foreign=foreign,
+            replaying=self.replaying,
+        )
         self.on_resize()
+
+    def rows_for(self, width: int, most: int) -> int:
+        """How many rows the hints need, ``most`` at most."""
+        return len(self._offer(width, rows=most))
 
     def on_resize(self, event: events.Resize | None = None) -> None:
         width = self.size.width
-        cells: list[Cell] = []
+        lines = []
         self._places = []
-        x = 0
-        for key in self._hints(width):
-            label = short_label(key)
-            cells += [Cell(f" {label}", "key"), Cell(f" {key.hint} ", "hint")]
-            size = len(label) + len(key.hint) + 3
-            self._places.append((x, x + size, key))
-            x += size
-        self.paint([Line((*cells, Cell(" " * max(0, width - x))), "banner")])
-
-    def _hints(self, width: int) -> tuple[Key, ...]:
-        return hints(
-            width,
-            read_only=self._read_only,
-            candidate=self._candidate,
-            slots=self._slots,
-            armed=self._armed,
-            replaying=self.replaying,
-            foreign=self._foreign,
-        )
+        for y, keys in enumerate(self._offer(width, rows=max(1, self.size.height))):
+            cells: list[Cell] = []
+            x = 0
+            for key in keys:
+                cells += [Cell(f" {short_label(key)}", "key"), Cell(f" {key.hint} ", "hint")]
+                self._places.append((x, x + cost(key), y, key))
+                x += cost(key)
+            lines.append(Line((*cells, Cell(" " * max(0, width - x))), "banner"))
+        self.paint(lines)
 
     def on_click(self, event: events.Click) -> None:
-        for start, end, key in self._places:
-            if start <= event.x < end:
+        for start, end, y, key in self._places:
+            if start <= event.x < end and y == event.y:
                 self.post_message(self.Pressed(key.action))

@@ -5,18 +5,20 @@ the screen are made and painted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
 from textual.message import Message
 
-from xdptui.view.cells import Cell, Line, left, message
+from xdptui.view.cells import DOWN, UP, Cell, Line, left, message
 from xdptui.widgets.cell_grid import CellGrid
 
 __all__ = ["RowList"]
+
+Thing = TypeVar("Thing")
 
 Maker = Callable[[int, int], tuple[Cell, ...]]
 """(row, width) -> its cells."""
@@ -48,9 +50,9 @@ class RowList(CellGrid, can_focus=True):
     class Moved(Message):
         """The cursor stands on another row, or on the ``last`` one shown once more."""
 
-        def __init__(self, rows: RowList, row: int, last: bool) -> None:
+        def __init__(self, rows: RowList, last: bool) -> None:
             super().__init__()
-            self.rows, self.row, self.last = rows, row, last
+            self.rows, self.last = rows, last
 
         @property
         def control(self) -> RowList:
@@ -92,6 +94,13 @@ class RowList(CellGrid, can_focus=True):
     def row(self, row: int) -> None:
         self._place = self._order.index(row) if row in self._order else max(0, row)
 
+    def under(self, things: Sequence[Thing]) -> Thing | None:
+        """The one of these, a row each, that the cursor stands on; None where there is none, or a filter
+        leaves none.
+        """
+        row = self._order[self._place] if self._place < len(self._order) else len(things)
+        return things[row] if row < len(things) else None
+
     def present(
         self,
         count: int,
@@ -105,8 +114,8 @@ class RowList(CellGrid, can_focus=True):
     ) -> None:
         """Show ``count`` rows; ``head`` makes the first line from the width and the position in words,
         ``empty`` is the text for when there are none. ``sorts`` are what the rows can be sorted by, as the
-        head calls its columns; ``words`` is what they can be filtered by. The first ``fixed`` rows stay
-        where they are.
+        head calls its columns; a name that begins with ``-``: the largest first. ``words`` is what they can
+        be filtered by. The first ``fixed`` rows stay where they are.
         """
         kept = self.row if self._place < len(self._order) else self._place
         self._make, self._empty, self._head = make, empty, head
@@ -126,13 +135,17 @@ class RowList(CellGrid, can_focus=True):
             texts = {row: self._words(row).lower() for row in found}
             found = [row for row in found if all(word in texts[row] for word in wanted)]
         if key := self._sorts.get(self._sorted_by):
-            found.sort(key=key)
-        if self._reverse:
+            found.sort(key=key, reverse=self._down)
+        elif self._reverse:
             found.reverse()
         self._order = [*range(min(self._fixed, self._count)), *found]
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         return self._count + (1 if self._head else 0)
+
+    @property
+    def _down(self) -> bool:
+        return self._reverse != self._sorted_by.startswith("-")
 
     @property
     def shown_rows(self) -> list[int]:
@@ -155,7 +168,7 @@ class RowList(CellGrid, can_focus=True):
         if self._typing:
             lines.append(Line((left(f" /{self._needle}▏{self._found}", width),), "head"))
         elif self._head:
-            lines.append(Line(self._head(width, self._position(rows)), "head"))
+            lines.append(Line(self._marked(self._head(width, self._position(rows))), "head"))
         for place, row in enumerate(shown, self._top):
             tone = "" if place != self._place else "cursor" if self.has_focus else "blurred"
             lines.append(Line(self._make(row, width), tone))
@@ -172,13 +185,31 @@ class RowList(CellGrid, can_focus=True):
     def _matches(self) -> str:
         return f"{max(0, len(self._order) - self._fixed)} of {self._count - self._fixed}"
 
+    def _marked(self, head: tuple[Cell, ...]) -> tuple[Cell, ...]:
+        """The head with the direction beside the column that the rows are sorted by."""
+        name = self._sorted_by.lstrip("-")
+        texts = [cell.text for cell in head]
+        cuts = [sum(map(len, texts[:i])) for i in range(len(texts) + 1)]
+        # A filter's words beside the headings may be a heading, too.
+        found = [(one.strip().lower() == name, i) for i, one in enumerate(texts) if name in one.lower()]
+        if not name or not found:
+            return head
+        text, (_, column) = "".join(texts), max(found)
+        start = cuts[column] + texts[column].lower().rfind(name)
+        end = start + len(name)
+        place = end if text[end : end + 1] == " " else start - 1
+        if place >= 0 and text[place] == " ":
+            text = text[:place] + (DOWN if self._down else UP) + text[place + 1 :]
+        return tuple(Cell(text[cuts[i] : cuts[i + 1]], cell.style) for i, cell in enumerate(head))
+
     def _position(self, rows: int) -> str:
         count = len(self._order)
         parts = [f"/{self._needle} {self._matches}"] if self._needle else []
-        if self._sorted_by or self._reverse:
-            parts.append(
-                f"{f'by {self._sorted_by} ' if self._sorted_by else ''}{'▼' if self._reverse else '▲'}"
-            )
+        name = self._sorted_by.lstrip("-")
+        if name and self._head and name not in "".join(cell.text for cell in self._head(200, "")).lower():
+            parts.append(f"by {name} {DOWN if self._down else UP}")
+        elif self._reverse and not name:
+            parts.append(DOWN)
         if count > rows:
             parts.append(f"{self._top + 1}-{min(count, self._top + rows)} of {count}")
         return " ".join(parts)
@@ -188,7 +219,7 @@ class RowList(CellGrid, can_focus=True):
         last = len(self._order) - 1
         self._place = max(0, min(place, last))
         self._redraw()
-        self.post_message(self.Moved(self, self.row, self._place >= last))
+        self.post_message(self.Moved(self, self._place >= last))
 
     def action_sort(self) -> None:
         """By the next of what the rows can be sorted by; at last in their own order."""
@@ -204,11 +235,11 @@ class RowList(CellGrid, can_focus=True):
     def _sort_at(self, x: int) -> None:
         """By the column whose heading is nearest to a click; once more: the other way round."""
         heading = "".join(cell.text for cell in self._head(self.size.width, "")).lower() if self._head else ""
-        at = {heading.rfind(name): name for name in self._sorts if name in heading}
+        at = {heading.rfind(name.lstrip("-")): name for name in self._sorts if name.lstrip("-") in heading}
         if not at:
             self.action_sort()
             return
-        name = at[min(at, key=lambda start: max(start - x, x - start - len(at[start]) + 1))]
+        name = at[min(at, key=lambda start: max(start - x, x - start - len(at[start].lstrip("-")) + 1))]
         self._reverse = name == self._sorted_by and not self._reverse
         self._sorted_by = name
         self._rearranged()
@@ -218,7 +249,7 @@ class RowList(CellGrid, can_focus=True):
         self._arrange()
         self.row = kept if kept in self._order else 0
         self._redraw()
-        self.post_message(self.Moved(self, self.row, False))
+        self.post_message(self.Moved(self, False))
 
     # The filter
 

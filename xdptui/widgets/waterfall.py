@@ -21,9 +21,10 @@ class Waterfall(Pane):
         self._flow: Flow | None = None
         self._unit = ""
         self._note = ""
+        self._numbered = True
 
-    def present(self, flow: Flow | None, unit: str, note: str) -> None:
-        self._flow, self._unit, self._note = flow, unit, note
+    def present(self, flow: Flow | None, unit: str, note: str, *, numbered: bool = True) -> None:
+        self._flow, self._unit, self._note, self._numbered = flow, unit, note, numbered
         self.on_resize()
 
     def on_resize(self, event: events.Resize | None = None) -> None:
@@ -33,7 +34,7 @@ class Waterfall(Pane):
         title = left(" waterfall", width // 2)
         lines = [Line((title, Cell(""), right(f"{self._unit} ", width - width // 2)), "head")]
         if self._flow is not None:
-            lines += waterfall_lines(self._flow, width, rows)
+            lines += waterfall_lines(self._flow, width, rows, numbered=self._numbered)
         else:
             lines += message(self._note, width)[:rows]
         self.paint(lines)

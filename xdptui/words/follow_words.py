@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from xdpchain.follow.followed import Change, Step
+from xdpchain.follow.followed import ByteChange, Step
 
 __all__ = ["CHANGED", "change_lines", "change_text", "duration"]
 
@@ -34,7 +34,7 @@ def change_lines(step: Step) -> list[str]:
     return lines
 
 
-def change_text(change: Change) -> str:
+def change_text(change: ByteChange) -> str:
     """``byte 22: 40 → 3f``, ``4 bytes added at 0: 02 00 00 01``."""
     if not change.before:
         return f"{_bytes(change.after)} added at {change.at_after}: {_hex(change.after)}"

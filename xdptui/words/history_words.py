@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from xdpchain.change.journal.entries import Kind, Moment
+from xdpchain.change.journal.entries import EntryKind, Moment
 
 __all__ = ["KINDS", "became", "ran"]
 
 KINDS = {
-    Kind.CHANGE: "changed",
-    Kind.UNDO: "undone",
-    Kind.CONFIRM: "confirmed",
-    Kind.ROLLBACK: "rolled back",
-    Kind.OVERTAKEN: "overtaken",
+    EntryKind.CHANGE: "changed",
+    EntryKind.UNDO: "undone",
+    EntryKind.CONFIRM: "confirmed",
+    EntryKind.ROLLBACK: "rolled back",
+    EntryKind.OVERTAKEN: "overtaken",
 }
 
 

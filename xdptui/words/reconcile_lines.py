@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xdpchain.observe.account.balance import Account, Line
-from xdpchain.observe.account.drivers import Failure
+from xdpchain.observe.account.drivers import DriverFailure
 from xdptui.words.numbers import UNKNOWN
 
 __all__ = ["conclusion", "reconcile_lines"]
@@ -63,9 +63,10 @@ def _remarks(account: Account, deaf: str) -> list[str]:
     if account.remark:
         texts.append(account.remark)
     failures = account.failures or {}
-    if failures.get(Failure.TX) or failures.get(Failure.REDIRECT):
+    if failures.get(DriverFailure.TX) or failures.get(DriverFailure.REDIRECT):
         texts.append(
-            f"failed: {failures.get(Failure.REDIRECT, 0)} redirected, {failures.get(Failure.TX, 0)} sent back"
+            f"failed: {failures.get(DriverFailure.REDIRECT, 0)} redirected, "
+            f"{failures.get(DriverFailure.TX, 0)} sent back"
         )
     if deaf:
         texts.append(f"failures are not listened to: {deaf}")

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import TypeAlias
 
+from xdpchain.closing import Closing
 from xdpchain.errors import NotFound
 from xdpchain.model.running import Running
 from xdptui.words.packet_events import packet_event_lines
@@ -26,23 +27,12 @@ SEARCH = 5
 """Readings until what runs is looked at anew."""
 
 
-class Page:
+class Page(Closing):
     """Held by one thread; closing lets go of everything."""
 
+    @abstractmethod
     def read(self) -> Render:
         """Raises what the engine raises."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def __enter__(self) -> Page:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def open_page(page: str, netns: str | None, running: Running | None, ended: Callable[[], bool]) -> Page:

@@ -105,11 +105,11 @@ class Listening(Closing):
         )
 
     def _told(self, row: Row, before: Sample, at: float, sent: Mapping[int, int]) -> Told:
-        from xdpchain.observe.tracepoints import Tally, reason
+        from xdpchain.observe.tracepoints import TracepointTally, reason
 
         place, names = row.place, self._names
         why = reason(place) if row.tally.lost else None
-        earlier = next((one.tally for one in before.rows if one.place == place), Tally())
+        earlier = next((one.tally for one in before.rows if one.place == place), TracepointTally())
         since, seconds = row.tally.since(earlier), max(at - before.at, LEAST)
         return Told(
             tracepoint=place.kind.tracepoint,

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from xdpchain.errors import XdpChainError
-from xdpchain.maps import Change, Cursor, Entry, MapSummary, MapTable, Shape, maps_of, matches, open_map
+from xdpchain.maps import (
+    Cursor,
+    EntryChange,
+    MapSummary,
+    MapTable,
+    Shape,
+    TableEntry,
+    maps_of,
+    matches,
+    open_map,
+)
 from xdpchain.model.running import Running
 
 __all__ = ["Entries", "Listed", "Looked", "MapReader", "Planned", "Trouble", "Written"]
@@ -40,7 +50,7 @@ class Entries(Message):
         self,
         name: str,
         shape: Shape,
-        entries: tuple[Entry, ...],
+        entries: tuple[TableEntry, ...],
         next: Cursor | None,
         more: bool,
         note: str = "",
@@ -53,7 +63,7 @@ class Entries(Message):
 class Looked(Message):
     """Some entries as they are now, by raw key; None for one that is gone."""
 
-    def __init__(self, name: str, now: dict[bytes, Entry | None]) -> None:
+    def __init__(self, name: str, now: dict[bytes, TableEntry | None]) -> None:
         super().__init__()
         self.name, self.now = name, now
 
@@ -61,7 +71,7 @@ class Looked(Message):
 class Planned(Message):
     """A change that was checked, or why it can't be made."""
 
-    def __init__(self, change: Change | XdpChainError) -> None:
+    def __init__(self, change: EntryChange | XdpChainError) -> None:
         super().__init__()
         self.change = change
 
@@ -69,7 +79,7 @@ class Planned(Message):
 class Written(Message):
     """A change that was made, or why it was not."""
 
-    def __init__(self, change: Change, error: XdpChainError | None) -> None:
+    def __init__(self, change: EntryChange, error: XdpChainError | None) -> None:
         super().__init__()
         self.change, self.error = change, error
 
@@ -167,7 +177,7 @@ class MapReader:
 
         self._jobs.put(_Job(name, work))
 
-    def write(self, name: str, change: Change) -> None:
+    def write(self, name: str, change: EntryChange) -> None:
         """Make a change: `Written`."""
 
         def work(self: MapReader) -> Message:
@@ -184,7 +194,7 @@ class MapReader:
         if not needle.strip():
             page = table.page()
             return Entries(name, table.shape, page.entries, page.next, False)
-        found: list[Entry] = []
+        found: list[TableEntry] = []
         note = ""
         for n, entry in enumerate(table.entries()):
             if n == SCANNED:

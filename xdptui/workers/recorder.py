@@ -16,7 +16,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import survey
 from xdpchain.observe.events import Watch
 from xdpchain.observe.reasons import reasons_of
-from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, Reading, Writer
+from xdpchain.observe.recording import DEFAULT_SIZE, Counted, Happened, Header, RecordedReading, Writer
 from xdpchain.observe.site_shares import SlotReasons
 from xdptui.version import version
 from xdptui.words.advice import told
@@ -153,7 +153,7 @@ def _steady(running: Running) -> Running:
     return replace(running, device=device, armed=None, settled=None, following=None)
 
 
-def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> Reading:
+def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> RecordedReading:
     counted = {}
     for running in found:
         if not running.hooks:
@@ -169,4 +169,4 @@ def _reading(found: tuple[Running, ...], meter: Meter, elapsed: float) -> Readin
             meter.cost(where.ifindex),
             where.netns,
         )
-    return Reading(time.time(), elapsed, counted)
+    return RecordedReading(time.time(), elapsed, counted)

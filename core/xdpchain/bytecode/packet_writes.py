@@ -59,25 +59,25 @@ class Value(NamedTuple):
 NOTHING = Value()
 
 
-class State(NamedTuple):
+class WriteState(NamedTuple):
     """Eleven registers, and the words of the stack by offset."""
 
     registers: tuple[Value, ...]
     stack: Mapping[int, Value]
 
-    def join(self, other: State) -> State:
+    def join(self, other: WriteState) -> WriteState:
         if self == other:
             return self
         registers = tuple(a.join(b) for a, b in zip(self.registers, other.registers, strict=True))
         stack = dict(self.stack)
         for at, value in other.stack.items():
             stack[at] = stack.get(at, NOTHING).join(value)
-        return State(registers, stack)
+        return WriteState(registers, stack)
 
-    def put(self, register: int, value: Value) -> State:
+    def put(self, register: int, value: Value) -> WriteState:
         changed = list(self.registers)
         changed[register] = value
-        return State(tuple(changed), self.stack)
+        return WriteState(tuple(changed), self.stack)
 
 
 def writes_packet(functions: Mapping[str, Code], entries: Sequence[str]) -> bool:
@@ -122,7 +122,7 @@ class _Search:
     def _follow(self, name: str) -> None:
         code, targets = self._code[name]
         start = (NOTHING, *self._given[name], *(NOTHING,) * 4, Value(FRAME, 0))
-        states: dict[int, State] = {0: State(start, {})}
+        states: dict[int, WriteState] = {0: WriteState(start, {})}
         pending = [0]
         while pending and not self._found:
             self._left -= 1
@@ -140,7 +140,7 @@ class _Search:
                     states[place] = joined
                     pending.append(place)
 
-    def _step(self, name: str, state: State, instruction: Instruction, target: str | None) -> State:
+    def _step(self, name: str, state: WriteState, instruction: Instruction, target: str | None) -> WriteState:
         kind, operation = instruction.code & op.CLASS, instruction.code & op.OPERATION
         if instruction.code == op.LD_IMM64:
             if target is not None:  # a callback
@@ -160,7 +160,7 @@ class _Search:
             self._return(name, state.registers[0])
         return state
 
-    def _loaded(self, state: State, instruction: Instruction) -> Value:
+    def _loaded(self, state: WriteState, instruction: Instruction) -> Value:
         source = state.registers[instruction.source]
         whole = instruction.code & op.SIZE == op.DW
         value = NOTHING
@@ -176,7 +176,7 @@ class _Search:
             value = value.join(Value(self._shared, None))
         return value
 
-    def _stored(self, state: State, instruction: Instruction) -> State:
+    def _stored(self, state: WriteState, instruction: Instruction) -> WriteState:
         base = state.registers[instruction.target]
         if base.holds & PACKET:
             self._found = True
@@ -192,7 +192,7 @@ class _Search:
                 self._share(value.holds)
             else:
                 stack[base.at + instruction.offset] = value
-            state = State(state.registers, stack)
+            state = WriteState(state.registers, stack)
         # An atomic operation may leave the old value in a register: never a pointer.
         return (
             state.put(instruction.source, NOTHING) if atomic and instruction.immediate & op.FETCH else state
@@ -205,7 +205,7 @@ class _Search:
             self._shared |= holds
             self._changed = True
 
-    def _called(self, state: State, instruction: Instruction, target: str | None) -> State:
+    def _called(self, state: WriteState, instruction: Instruction, target: str | None) -> WriteState:
         result, given = NOTHING, state.registers[1:6]
         known = instruction.source == 0 and instruction.immediate not in op.CALLING_BACK
         if not known and any(value.holds & FRAME for value in given):
@@ -215,7 +215,7 @@ class _Search:
         if instruction.source == op.CALL_FUNCTION and target is not None:
             self._give(target, tuple(map(_handed, given)))
             result = self._returned.get(target, NOTHING)
-        return State((result, *(NOTHING,) * 5, *state.registers[6:]), state.stack)
+        return WriteState((result, *(NOTHING,) * 5, *state.registers[6:]), state.stack)
 
     def _return(self, name: str, value: Value) -> None:
         before = self._returned.get(name, NOTHING)
@@ -231,7 +231,7 @@ def _handed(value: Value) -> Value:
     return value
 
 
-def _computed(state: State, instruction: Instruction, operation: int) -> Value:
+def _computed(state: WriteState, instruction: Instruction, operation: int) -> Value:
     register = bool(instruction.code & op.X)
     own, other = (
         state.registers[instruction.target],

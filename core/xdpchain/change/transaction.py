@@ -45,7 +45,7 @@ from .plan import Plan
 from .stale import sweep
 from .swap import swap, took_effect
 
-__all__ = ["LOCK_TIMEOUT", "Change", "Hook", "NativeRefused", "apply"]
+__all__ = ["LOCK_TIMEOUT", "ChangeUnderWay", "Hook", "NativeRefused", "apply"]
 
 LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
@@ -63,7 +63,7 @@ LINKERS: dict[Linkage, Callable[[], Linker]] = {
 }
 
 
-class Change(NamedTuple):
+class ChangeUnderWay(NamedTuple):
     """A change under way. ``now`` is what runs before it; ``confirm`` is how many seconds the change waits to
     be confirmed (None: it is final). ``armed``: a rollback may bring ``now`` back.
     """
@@ -87,12 +87,12 @@ class NativeRefused(Exception):
 class Hook(Protocol):
     """What goes along with a change, under its lock. It is called for one change only."""
 
-    def before(self, change: Change) -> Running | None:
+    def before(self, change: ChangeUnderWay) -> Running | None:
         """Called before anything is built. Returns what runs now, if this changed it; an error ends the
         change, and nothing was done.
         """
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         """Called when ``after`` runs. Returns what went wrong, in words; it never fails the change."""
 
 
@@ -214,15 +214,15 @@ class _Part:
         self._hooks = hooks
         self._update: RowUpdate | None = None
         self._filling = Filling()
-        self._change = Change(plan, plan.running, None, False)
+        self._change = ChangeUnderWay(plan, plan.running, None, False)
 
     def prepare(self, confirm: float | None, *, armed: bool) -> None:
         """Look again, and let the hooks make ready. Raises RaceLost, NotOurs, Busy."""
         self.now = _unchanged(self.plan, self.netlink)
         make_way(self.now)
         for hook in self._hooks:
-            self.now = hook.before(Change(self.plan, self.now, confirm, armed)) or self.now
-        self._change = Change(self.plan, self.now, confirm, armed)
+            self.now = hook.before(ChangeUnderWay(self.plan, self.now, confirm, armed)) or self.now
+        self._change = ChangeUnderWay(self.plan, self.now, confirm, armed)
         sweep(self.interface.ifindex, self.now.hook.prog_id if self.now.hook else None)
 
     def build(

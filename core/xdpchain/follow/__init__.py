@@ -5,20 +5,20 @@ took.
 
 from __future__ import annotations
 
-from .followed import Change, Followed, Step, View
+from .followed import ByteChange, Followed, Step, View
 from .follower import DEFAULT_RATE, MOST_RATE, SIFTED_RATE, Follower, compile_filter, follow
 from .inside import take_back_left_over
-from .tapping import Tally
+from .tapping import FollowTally
 
 __all__ = [
     "DEFAULT_RATE",
     "MOST_RATE",
     "SIFTED_RATE",
-    "Change",
+    "ByteChange",
+    "FollowTally",
     "Followed",
     "Follower",
     "Step",
-    "Tally",
     "View",
     "compile_filter",
     "follow",

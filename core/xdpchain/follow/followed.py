@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
-__all__ = ["Change", "Followed", "Step", "View", "changes"]
+__all__ = ["ByteChange", "Followed", "Step", "View", "changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ByteChange:
     """Bytes that a slot changed: ``before`` at offset ``at`` of the packet as it came to the slot, ``after``
     at offset ``at_after`` of the packet as it left. One of them is empty where bytes were added or removed.
     """
@@ -44,7 +44,7 @@ class Step:
     ns: int
     view: View
     moved: int
-    changes: tuple[Change, ...]
+    changes: tuple[ByteChange, ...]
     resized: int = 0
     """By how many bytes the packet grew (less than 0: shrank)."""
     site: VerdictSite | None = None
@@ -77,7 +77,7 @@ class Followed:
         return self.steps[-1].view if self.steps else self.entry
 
 
-def changes(before: View, after: View, moved: int) -> tuple[Change, ...]:
+def changes(before: View, after: View, moved: int) -> tuple[ByteChange, ...]:
     """What differs, as far as the heads show: bytes that came or went at the front, each run of bytes that
     changed in place, and bytes that came or went at the end.
 
@@ -97,18 +97,18 @@ def _same(old: bytes, new: bytes, longest: int) -> int:
     return next((i for i in range(longest) if old[i] != new[i]), max(0, longest))
 
 
-def _size(found: tuple[Change, ...]) -> int:
+def _size(found: tuple[ByteChange, ...]) -> int:
     return sum(len(change.before) + len(change.after) for change in found)
 
 
-def _changes(before: View, after: View, moved: int, place: int) -> tuple[Change, ...]:
+def _changes(before: View, after: View, moved: int, place: int) -> tuple[ByteChange, ...]:
     """The same, for bytes that came or went at ``place``; what is before it must be the same."""
     found = []
     old, new = before.head, after.head
     if moved > 0:
-        found.append(Change(place, old[place : place + moved], place, b""))
+        found.append(ByteChange(place, old[place : place + moved], place, b""))
     elif moved < 0:
-        found.append(Change(place, b"", place, new[place : place - moved]))
+        found.append(ByteChange(place, b"", place, new[place : place - moved]))
     at = place + max(0, moved)
     last = min(len(old), len(new) + moved, before.length, after.length + moved)
     while at < last:
@@ -118,14 +118,14 @@ def _changes(before: View, after: View, moved: int, place: int) -> tuple[Change,
         start = at
         while at < last and old[at] != new[at - moved]:
             at += 1
-        found.append(Change(start, old[start:at], start - moved, new[start - moved : at - moved]))
+        found.append(ByteChange(start, old[start:at], start - moved, new[start - moved : at - moved]))
     # The end of one is a place within the other; what lies beyond the heads is not known.
     if before.length < after.length + moved:
         end = before.length - moved
         if end < len(new):
-            found.append(Change(before.length, b"", end, new[end:]))
+            found.append(ByteChange(before.length, b"", end, new[end:]))
     elif before.length > after.length + moved:
         end = after.length + moved
         if end < len(old):
-            found.append(Change(end, old[end:], after.length, b""))
+            found.append(ByteChange(end, old[end:], after.length, b""))
     return tuple(found)

@@ -6,11 +6,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported, XdpChainError
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
@@ -24,7 +23,7 @@ from .followed import Followed
 from .inside import Inside
 from .outside import Outside
 from .records import Assembly, Record
-from .tapping import Tally, Tapping
+from .tapping import FollowTally, Tapping
 
 __all__ = ["DEFAULT_RATE", "MOST_RATE", "SIFTED_RATE", "Follower", "compile_filter", "follow"]
 
@@ -58,7 +57,7 @@ def compile_filter(expression: str, layer: LinkLayer) -> Filter:
     return translate(unpack(compile_expression(expression, layer.dlt)))
 
 
-class Follower:
+class Follower(Closing):
     """Follows packets until it is closed. Iterating waits for packets and ends when as many came as were
     asked for, when `stop` was called, or when there is nothing to follow any more: ``ended`` then says why.
     ``passed_over`` counts packets that were followed to another verdict than those asked for.
@@ -91,7 +90,7 @@ class Follower:
         self._granted = 0.0
         self._at = time.monotonic()
         self._closed = False
-        self._tally = Tally(0, 0, 0)
+        self._tally = FollowTally(0, 0, 0)
         self._grant(rate)
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="xdptui-follow", daemon=True)
@@ -114,7 +113,7 @@ class Follower:
         """Packets that were followed, but of which a record got lost."""
         return self._assembly.lost
 
-    def tally(self) -> Tally:
+    def tally(self) -> FollowTally:
         """How many packets were looked at, and how many not."""
         if not self._closed:
             self._tally = self._tapping.tally()
@@ -181,14 +180,6 @@ class Follower:
         self.tally()
         self._closed = True
         self._tapping.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float) -> Tapping:

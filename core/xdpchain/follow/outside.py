@@ -28,7 +28,7 @@ from xdpchain.objects.btf import Btf
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdpchain.observe.reasons import reasons_of
-from xdpchain.observe.trace.fexit import Function, entry_function, explain
+from xdpchain.observe.trace.fexit import TracedFunction, entry_function, explain
 from xdpchain.observe.trace.targets import Place, place_of, traceable
 from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_FENTRY, LoadFailed, Object, ObjectProgram
@@ -48,7 +48,7 @@ class _Aim:
     """A function of a loaded program."""
 
     program: bpf.Fd
-    function: Function
+    function: TracedFunction
 
 
 class Outside(Tapping):
@@ -98,7 +98,7 @@ def _program(prog_id: int) -> bpf.Fd:
         raise bpf.refusal(error, f"program {prog_id} can't be followed") from error
 
 
-def _declared(program: bpf.Fd) -> Function:
+def _declared(program: bpf.Fd) -> TracedFunction:
     function = entry_function(program)
     if not function.declared:
         raise Unsupported(

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from xdpchain.model.actions import Action
 from xdpchain.model.link_layer import LinkLayer
 
-from .followed import Change, Followed, Step, View
+from .followed import ByteChange, Followed, Step, View
 
 __all__ = ["code_name", "file_header", "packet_blocks", "way"]
 
@@ -94,7 +94,7 @@ def _changed(step: Step) -> Iterable[str]:
         yield f"{step.resized:+d} bytes"
 
 
-def _change(change: Change) -> str:
+def _change(change: ByteChange) -> str:
     if not change.before:
         return f"added at {change.at_after}: {change.after.hex()}"
     if not change.after:

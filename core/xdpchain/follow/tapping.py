@@ -18,14 +18,14 @@ from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.ring import Ring
 
-__all__ = ["Tally", "Tapping", "sign_of_life"]
+__all__ = ["FollowTally", "Tapping", "sign_of_life"]
 
 BEAT_AT, GRANTED_AT, TAKEN_AT = 0, 8, 128
 TALLY_AT = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class FollowTally:
     """Packets that the filter looked at, packets that came while nothing might be followed, and records for
     which the ring buffer had no room.
     """
@@ -71,12 +71,12 @@ class Tapping(ABC):
         """The records that came since."""
         return self._ring.drain()
 
-    def tally(self) -> Tally:
+    def tally(self) -> FollowTally:
         """What was not followed, and why."""
         cpus = possible_cpus()
         whole = bpf.map_lookup(self._heads, bytes(4), HEAD_SIZE * cpus)
         counts = [struct.unpack_from("=3Q", whole, HEAD_SIZE * cpu + TALLY_AT) for cpu in range(cpus)]
-        return Tally(*(sum(column) for column in zip(*counts, strict=True)))
+        return FollowTally(*(sum(column) for column in zip(*counts, strict=True)))
 
     @abstractmethod
     def why_not(self) -> str:

@@ -45,7 +45,7 @@ from .verifier_words import read_log
 
 __all__ = [
     "Compiled",
-    "Target",
+    "Stub",
     "compile_component",
     "explain",
     "main_program",
@@ -189,7 +189,7 @@ def rehearse_load(
     frags: bool,
     label: str,
     *,
-    target: Target | None = None,
+    target: Stub | None = None,
 ) -> None:
     """Load an object that is not plain in a process of its own first, once: libbpf has crashed on such.
     Raises Unsupported where it does.
@@ -224,7 +224,7 @@ def main_program(opened: Object, component: Component) -> ObjectProgram:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Stub:
     """The function of a loaded dispatcher that a component is to replace (freplace)."""
 
     dispatcher: bpf.Fd
@@ -238,7 +238,7 @@ def shape(
     frags: bool,
     *,
     isolated: bool = False,
-    target: Target | None = None,
+    target: Stub | None = None,
 ) -> list[tuple[str, str]]:
     """Say which programs and maps to load, and as what; returns the pins that the object asks for and that
     are not there yet, as (name, path).
@@ -341,7 +341,7 @@ def explain(
     reuse: Mapping[str, bpf.Fd],
     frags: bool,
     label: str,
-    target: Target | None = None,
+    target: Stub | None = None,
 ) -> XdpChainError:
     """A refused load, tried once more for the verifier's reasoning."""
     log = error.log

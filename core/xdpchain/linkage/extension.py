@@ -27,7 +27,7 @@ from xdpchain.sys import blobs, bpf
 from xdpchain.sys.libbpf import LoadFailed, Object
 
 from .compile import (
-    Target,
+    Stub,
     explain,
     main_program,
     map_key,
@@ -106,7 +106,7 @@ class ExtensionLoader:
                 self._siblings.setdefault(component.instance, {}).update(maps)
         return Extension(slot, program)
 
-    def load(self, slot: Slot, target: Target, function: int) -> Extension:
+    def load(self, slot: Slot, target: Stub, function: int) -> Extension:
         """Load the slot's component from its object file, with the maps that it names. Raises LinkRefused,
         KernelRefused, InvalidInput.
         """
@@ -125,7 +125,7 @@ class ExtensionLoader:
         siblings.update(maps)
         return self._furnish(extension)
 
-    def switched_off(self, extension: Extension, target: Target) -> Extension:
+    def switched_off(self, extension: Extension, target: Stub) -> Extension:
         """What stands in for a component that is off, with all that belongs to it. Raises KernelRefused."""
         slot = extension.slot
         maps = list(self._open(slot.component).values())
@@ -145,7 +145,7 @@ class ExtensionLoader:
         return maps
 
     def _load(
-        self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target, function: int
+        self, slot: Slot, data: bytes, reuse: Mapping[str, bpf.Fd], target: Stub, function: int
     ) -> tuple[Extension, dict[str, bpf.Fd]]:
         component = slot.component
         label = component.object.path if component.object and component.object.path else component.name
@@ -247,7 +247,7 @@ class ExtensionLoader:
 
 
 def _refused(
-    error: LoadFailed, component: Component, data: bytes, reuse: Mapping[str, bpf.Fd], target: Target
+    error: LoadFailed, component: Component, data: bytes, reuse: Mapping[str, bpf.Fd], target: Stub
 ) -> XdpChainError:
     what = f"{component.name} can't replace a function of a dispatcher"
     if "requires BTF" in error.log:

@@ -25,7 +25,7 @@ from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
 from .arrays import pin_arrays, pinned_for, release_arrays, remove_array_pins
-from .compile import Target
+from .compile import Stub
 from .counting import share_with
 from .dispatcher.attached import labels_of, shall_count
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
@@ -122,7 +122,7 @@ class FreplaceLinker:
             for i in loading_order(candidate.slots):
                 slot = candidate.slots[i]
                 function = slot_function(i, config.slots)
-                target = Target(dispatcher, function)
+                target = Stub(dispatcher, function)
                 with _explained():
                     extension = taken[i] or loader.load(slot, target, functions[function])
                     if slot.off:

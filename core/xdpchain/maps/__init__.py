@@ -7,20 +7,21 @@
 from __future__ import annotations
 
 from .documents import entry_document, summary_document
+from .entries import Cursor, EntryChange, Page, Shape, TableEntry, cpu_text, matches
 from .listing import MapSummary, map_refs, maps_of, open_map
-from .table import Change, Cursor, Entry, MapTable, Page, Shape, cpu_text, matches
+from .table import MapTable
 from .text import assignment
 from .values import Plain
 
 __all__ = [
-    "Change",
     "Cursor",
-    "Entry",
+    "EntryChange",
     "MapSummary",
     "MapTable",
     "Page",
     "Plain",
     "Shape",
+    "TableEntry",
     "assignment",
     "cpu_text",
     "entry_document",

@@ -6,13 +6,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .entries import TableEntry
     from .listing import MapSummary
-    from .table import Entry
 
 __all__ = ["entry_document", "summary_document"]
 
 
-def entry_document(entry: Entry) -> dict[str, Any]:
+def entry_document(entry: TableEntry) -> dict[str, Any]:
     """``{"key", "value"}``; of a per-CPU map ``value`` is the sum (null where there is none) and ``cpus`` has
     a value a CPU. ``refers`` says what a reference is called.
     """

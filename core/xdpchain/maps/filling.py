@@ -12,9 +12,10 @@ from xdpchain.errors import InvalidInput, NotFound, XdpChainError
 from xdpchain.model.chain import Chain, Component, MapRef, Slot
 from xdpchain.model.map_entries import MapEntry, by_map
 
+from .entries import EntryChange
 from .kinds import REFERENCES
 from .listing import definitions_of
-from .table import Change, MapTable
+from .table import MapTable
 
 __all__ = ["Filling", "differing", "with_contents"]
 
@@ -56,7 +57,7 @@ def _differing(slot: Slot, netns: str | None) -> Slot:
     return replace(slot, entries=tuple(kept))
 
 
-def _change(table: MapTable, slot: Slot, entry: MapEntry) -> Change:
+def _change(table: MapTable, slot: Slot, entry: MapEntry) -> EntryChange:
     try:
         return table.change(table.key_of(entry.key), entry.value)
     except XdpChainError as error:
@@ -69,7 +70,7 @@ class Filling(contextlib.ExitStack):
 
     def __init__(self) -> None:
         super().__init__()
-        self._back: list[tuple[MapTable, Change]] = []
+        self._back: list[tuple[MapTable, EntryChange]] = []
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,8 @@ from xdpchain.objects.btf import Btf
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.pinned import find_pins
 
-from .table import MapTable, Shape, btf_of
+from .entries import Shape, btf_of
+from .table import MapTable
 
 __all__ = ["MapSummary", "definitions_of", "map_refs", "maps_of", "open_map"]
 

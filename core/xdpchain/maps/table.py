@@ -12,22 +12,29 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from types import TracebackType
+from dataclasses import replace
 from typing import Final
 
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotFound, Unsupported, XdpChainError
-from xdpchain.objects.btf import Btf, BtfError
+from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.libbpf import possible_cpus
 
-from .kinds import INDEXED, NOT_BROWSABLE, NOT_WRITABLE, PER_CPU, REFERENCES, reference_layout
-from .layout import Layout, Number, Opaque, Record, declared_types, layout_of
+from .entries import (
+    Cursor,
+    EntryChange,
+    Page,
+    TableEntry,
+    room_of,
+    shape_of,
+)
+from .kinds import INDEXED, REFERENCES
+from .layout import Layout, Record
 from .text import parse, render
 from .values import Plain, decode, edited, encode, total
 
-__all__ = ["PAGE", "Change", "Cursor", "Entry", "MapTable", "Page", "Shape", "btf_of", "cpu_text", "matches"]
+__all__ = ["PAGE", "MapTable"]
 
 PAGE: Final = 256
 """Entries of a page."""
@@ -35,108 +42,10 @@ BATCH_BYTES: Final = 1 << 20
 """Memory for one batch, at least one element."""
 LARGEST_BUCKET: Final = 1 << 16
 ENOTSUPP: Final = 524
-BPF_F_WRONLY: Final = 1 << 4
-BPF_F_RDONLY: Final = 1 << 3
 BPF_F_MMAPABLE: Final = 1 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a map is. Sizes in bytes. ``closed``: why it can't be browsed; ``locked``: why user space can't
-    write to it; both empty where it can. ``variables``: it is a section of named variables.
-    """
-
-    name: str
-    id: int
-    type: str
-    key_size: int
-    value_size: int
-    max_entries: int
-    flags: int
-    frozen: bool
-    key: Layout
-    value: Layout
-    variables: bool = False
-    closed: str = ""
-    locked: str = ""
-
-    @property
-    def per_cpu(self) -> bool:
-        return self.type in PER_CPU
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An element, or a variable of a data section.
-
-    ``label`` is the key in words. ``value`` of a per-CPU map is the sum over ``cpus`` (which are by CPU
-    number), None where it can't be added. ``note``: what a reference is called.
-    """
-
-    raw_key: bytes
-    key: Plain
-    label: str
-    value: Plain | None
-    layout: Layout
-    cpus: tuple[Plain, ...] = ()
-    note: str = ""
-
-    def text(self, limit: int = 4000) -> str:
-        """The value in one line."""
-        if self.note:
-            return self.note
-        if self.value is None:
-            return cpu_text(self, limit)
-        return render(self.layout, self.value, limit)
-
-
-def cpu_text(entry: Entry, limit: int = 4000) -> str:
-    """The values by CPU, in one line."""
-    texts = (f"cpu {i}: {render(entry.layout, one, limit)}" for i, one in enumerate(entry.cpus))
-    return "  ".join(texts)[:limit]
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Where the next page begins."""
-
-    place: bytes
-    batch: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some entries; ``next`` is None after the last."""
-
-    entries: tuple[Entry, ...]
-    next: Cursor | None
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A write that was checked but not made: texts of the old value (None: there is none yet) and the new
-    one (None: it is removed), and the bytes. ``offset`` is that of a variable in its section.
-    """
-
-    label: str
-    old: str | None
-    new: str | None
-    raw_key: bytes = field(repr=False)
-    data: bytes = field(repr=False)
-    offset: int | None = None
-    cpu: int | None = None
-
-
-def matches(entry: Entry, needle: str) -> bool:
-    """Whether all words of ``needle`` are in the key or the value as they are shown."""
-    words = needle.lower().split()
-    if not words:
-        return True
-    shown = f"{entry.label} {entry.text()}".lower()
-    return all(word in shown for word in words)
-
-
-class MapTable:
+class MapTable(Closing):
     """A map of the kernel. Not for several threads at once."""
 
     def __init__(
@@ -155,25 +64,17 @@ class MapTable:
         try:
             self._fd = bpf.map_by_id(map_id)
             try:
-                self.shape = _shape_of(self._fd, name, definitions)
+                self.shape = shape_of(self._fd, name, definitions)
             except BaseException:
                 self._fd.close()
                 raise
         except OSError as error:
             raise bpf.refusal(error, f"map {name or map_id} can't be opened") from error
-        self._room = _room(self.shape)
+        self._room = room_of(self.shape)
         self._batches = self.shape.type not in ("devmap", "devmap_hash", "cpumap", "prog_array")
 
     def close(self) -> None:
         self._fd.close()
-
-    def __enter__(self) -> MapTable:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -192,7 +93,7 @@ class MapTable:
             raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
         return Page(tuple(self._entry(key, value) for key, value in raws), following)
 
-    def entries(self, most: int | None = None) -> Iterator[Entry]:
+    def entries(self, most: int | None = None) -> Iterator[TableEntry]:
         """All entries, each key once, ``most`` of them at most; ends also while the map changes."""
         seen: set[bytes] = set()
         cursor = None
@@ -211,7 +112,7 @@ class MapTable:
             if cursor is None or steps <= 0:
                 return
 
-    def look(self, keys: tuple[bytes, ...]) -> tuple[Entry | None, ...]:
+    def look(self, keys: tuple[bytes, ...]) -> tuple[TableEntry | None, ...]:
         """These entries as they are now, by ``Entry.raw_key``; None for one that is gone."""
         try:
             if self.shape.variables:
@@ -280,30 +181,30 @@ class MapTable:
                 raise FileNotFoundError from None
             raise
 
-    def _one(self, key: bytes) -> Entry | None:
+    def _one(self, key: bytes) -> TableEntry | None:
         try:
             return self._entry(key, self._lookup(key))
         except FileNotFoundError:
             return None
 
-    def _entry(self, raw_key: bytes, raw: bytes) -> Entry:
+    def _entry(self, raw_key: bytes, raw: bytes) -> TableEntry:
         shape = self.shape
         key = decode(shape.key, raw_key)
         label = render(shape.key, key)
         if shape.per_cpu:
             step = len(raw) // max(1, possible_cpus())
             cpus = [decode(shape.value, raw[i : i + shape.value_size]) for i in range(0, len(raw), step)]
-            return Entry(raw_key, key, label, total(cpus), shape.value, tuple(cpus))
+            return TableEntry(raw_key, key, label, total(cpus), shape.value, tuple(cpus))
         value = decode(shape.value, raw)
         note = self._refers(value) if shape.type in REFERENCES else ""
-        return Entry(raw_key, key, label, value, shape.value, note=note)
+        return TableEntry(raw_key, key, label, value, shape.value, note=note)
 
-    def _variables(self, raw: bytes) -> tuple[Entry, ...]:
+    def _variables(self, raw: bytes) -> tuple[TableEntry, ...]:
         assert isinstance(self.shape.value, Record)
         whole = decode(self.shape.value, raw)
         assert isinstance(whole, dict)
         return tuple(
-            Entry(one.name.encode(), one.name, one.name, whole[one.name], one.layout)
+            TableEntry(one.name.encode(), one.name, one.name, whole[one.name], one.layout)
             for one in self.shape.value.fields
         )
 
@@ -347,7 +248,7 @@ class MapTable:
 
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
-    ) -> Change:
+    ) -> EntryChange:
         """What writing ``text`` to this key would do. Members that it leaves out keep their values, and so do
         those that it has as they were ``shown`` (the text that was edited).
 
@@ -377,9 +278,9 @@ class MapTable:
             return self._cpu_change(raw_key, raw, label, text, cpu)
         data = encode(shape.value, _wanted(shape.value, text, shown), raw)
         old = now.text() if now else None
-        return Change(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
+        return EntryChange(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
 
-    def removal(self, raw_key: bytes) -> Change:
+    def removal(self, raw_key: bytes) -> EntryChange:
         """What removing this key would do. Raises NotFound, Unsupported."""
         self._must_be_open()
         if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
@@ -388,9 +289,9 @@ class MapTable:
         if entry is None:
             label = render(self.shape.key, decode(self.shape.key, raw_key))
             raise NotFound(f"{self.shape.name} has no {label}")
-        return Change(entry.label, entry.text(), None, raw_key, b"")
+        return EntryChange(entry.label, entry.text(), None, raw_key, b"")
 
-    def reverse(self, change: Change) -> Change:
+    def reverse(self, change: EntryChange) -> EntryChange:
         """What takes a change back that is about to be made. Raises KernelRefused and its kind."""
         try:
             if change.offset is not None:
@@ -404,13 +305,13 @@ class MapTable:
             raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
         return replace(change, old=change.new, new=change.old or "", data=raw)
 
-    def meant_entries(self) -> Iterator[Entry]:
+    def meant_entries(self) -> Iterator[TableEntry]:
         """The entries that were set: of an array, those that are not all zero."""
         for entry in self.entries():
             if self.shape.type != "array" or any(self._lookup(entry.raw_key)):
                 yield entry
 
-    def words_of(self, entry: Entry) -> tuple[str, str]:
+    def words_of(self, entry: TableEntry) -> tuple[str, str]:
         """Key and value as `key_of` and `change` read them."""
         if isinstance(entry.value, dict) and self.shape.type in REFERENCES:
             number = entry.value.get("ifindex", entry.value.get("queue"))
@@ -422,7 +323,7 @@ class MapTable:
         if self.shape.locked or self.shape.closed:
             raise Unsupported(f"{self.shape.name} can't be written", self.shape.locked or self.shape.closed)
 
-    def write(self, change: Change) -> None:
+    def write(self, change: EntryChange) -> None:
         """Make a change. Raises KernelRefused and its kind; then nothing was written."""
         try:
             if change.new is None:
@@ -441,7 +342,7 @@ class MapTable:
             full = f"it has room for {self.shape.max_entries} elements" if error.errno == errno.E2BIG else ""
             raise bpf.refusal(error, f"{change.label} of {self.shape.name} can't be written", full) from error
 
-    def _variable_change(self, name: str, text: str, shown: str | None) -> Change:
+    def _variable_change(self, name: str, text: str, shown: str | None) -> EntryChange:
         assert isinstance(self.shape.value, Record)
         found = self.shape.value.field(name)
         if found is None:
@@ -450,11 +351,11 @@ class MapTable:
         raw = bpf.map_lookup(self._fd, bytes(4), self._room)[start : start + found.layout.size]
         data = encode(found.layout, _wanted(found.layout, text, shown), raw)
         old, new = (render(found.layout, decode(found.layout, one)) for one in (raw, data))
-        return Change(name, old, new, name.encode(), data, start)
+        return EntryChange(name, old, new, name.encode(), data, start)
 
     def _cpu_change(
         self, raw_key: bytes, raw: bytes | None, label: str, text: str, cpu: int | None
-    ) -> Change:
+    ) -> EntryChange:
         value, size, step = self.shape.value, self.shape.value_size, self._room // possible_cpus()
         base = raw if raw is not None else bytes(self._room)
         wanted = parse(value, text)
@@ -466,7 +367,7 @@ class MapTable:
             texts.append((render(value, decode(value, old)), render(value, decode(value, new))))
         where = f" on CPU {cpu}" if cpu is not None else " on each CPU"
         olds = list(dict.fromkeys(old for old, _ in texts))
-        return Change(
+        return EntryChange(
             label,
             None if raw is None else " | ".join(olds),
             " | ".join(dict.fromkeys(new for _, new in texts)) + where,
@@ -475,7 +376,7 @@ class MapTable:
             cpu=cpu,
         )
 
-    def _reference_change(self, raw_key: bytes, raw: bytes | None, label: str, text: str) -> Change:
+    def _reference_change(self, raw_key: bytes, raw: bytes | None, label: str, text: str) -> EntryChange:
         now = self._entry(raw_key, raw) if raw is not None else None
         if now is not None and isinstance(now.value, dict) and now.value.get("program"):
             raise Unsupported(
@@ -495,7 +396,7 @@ class MapTable:
                 raise NotFound(f"there is no interface {wanted!r}", "there are " + ", ".join(sorted(by_name)))
             new = f"{self._names()[number]} (ifindex {number})"
         data = struct.pack("=I", number).ljust(self.shape.value_size, b"\0")
-        return Change(label, now.note if now else None, new, raw_key, data)
+        return EntryChange(label, now.note if now else None, new, raw_key, data)
 
 
 def _wanted(layout: Layout, text: str, shown: str | None) -> Plain:
@@ -507,53 +408,6 @@ def _queue(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 1 << 32):
         raise InvalidInput(f"{text!r} is no length of a queue", "it takes a number of packets")
     return int(text)
-
-
-def _shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
-    info = bpf.map_info(fd)
-    kind = bpf.map_type_name(info.type)
-    btf = btf_of(info.btf_id) if info.btf_id else None
-    key_type, value_type = info.btf_key_type, info.btf_value_type
-    if not (key_type or value_type):
-        btf = definitions
-        key_type, value_type = declared_types(definitions, name or info.name)
-    reference = reference_layout(kind, info.value_size)
-    value = reference or layout_of(btf, value_type, info.value_size)
-    key = layout_of(btf, key_type, info.key_size, lpm=kind == "lpm_trie")
-    if isinstance(key, Opaque) and kind in INDEXED:
-        key = Number(4, 32)
-    variables = kind == "array" and info.max_entries == 1 and isinstance(value, Record) and not key_type
-    frozen = bpf.map_frozen(fd)
-    closed = NOT_BROWSABLE.get(kind, "")
-    if info.flags & BPF_F_WRONLY:
-        closed = closed or "its maker allows user space to write to it only"
-    locked = NOT_WRITABLE.get(kind, "") or closed
-    if frozen:
-        locked = "it is frozen: nobody but the kernel can change it until it is loaded anew"
-    elif info.flags & BPF_F_RDONLY:
-        locked = "its maker allows user space to read it only"
-    return Shape(
-        name or info.name, info.id, kind, info.key_size, info.value_size, info.max_entries, info.flags,
-        frozen, key, value, variables, closed, locked,
-    )  # fmt: skip
-
-
-def _room(shape: Shape) -> int:
-    """The bytes of a value as user space gets it (the kernel's bpf_map_value_size)."""
-    if shape.per_cpu:
-        return (shape.value_size + 7 & ~7) * possible_cpus()
-    return 4 if shape.type in ("prog_array", "array_of_maps", "hash_of_maps") else shape.value_size
-
-
-@lru_cache(maxsize=64)
-def btf_of(btf_id: int) -> Btf | None:
-    """BTF by its id: ids are given once, and types never change."""
-    try:
-        btf = Btf.parse(bpf.btf_raw(btf_id))
-        btf.check()
-    except (OSError, BtfError):
-        return None
-    return btf
 
 
 def _program_name(prog_id: Plain | None) -> str:

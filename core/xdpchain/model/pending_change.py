@@ -14,7 +14,7 @@ from xdpchain.errors import InvalidInput
 from .chain import MAX_SLOTS, Mode
 from .manifest import Author, author_in, author_out
 
-__all__ = ["MOST_TOGETHER", "ConfirmOutcome", "Decision", "Outcome", "PendingChange", "Pins", "State"]
+__all__ = ["MOST_TOGETHER", "ConfirmOutcome", "Decision", "Outcome", "PendingChange", "PendingState", "Pins"]
 
 FORMAT, MODES_FORMAT = 1, 2
 """Of records; an xdptui that knows only the first would misjudge a change of the mode."""
@@ -24,7 +24,7 @@ MOST_TOGETHER = 256
 """Interfaces in one change."""
 
 
-class State(StrEnum):
+class PendingState(StrEnum):
     """How an armed change stands.
 
     ``making``: it is armed, and not swapped in yet. ``unguarded``: its guardian was killed, so nothing rolls
@@ -104,7 +104,7 @@ class PendingChange:
     decision: int
     old_pins: Pins = Pins()
     new_pins: Pins = Pins()
-    state: State = State.ARMED
+    state: PendingState = PendingState.ARMED
     old_mode: Mode | None = None
     together: tuple[str, ...] = ()
 
@@ -126,22 +126,22 @@ class PendingChange:
         """Until the rollback, at least 0; ``now`` is in seconds of `sys.boot_clock`."""
         return max(0.0, self.deadline - now)
 
-    def state_on(self, hook: int | None, decision: Decision | None, *, guarded: bool) -> State | None:
+    def state_on(self, hook: int | None, decision: Decision | None, *, guarded: bool) -> PendingState | None:
         """How it stands where ``hook`` is the prog id on the interface's hook; None if it means nothing any
         more (a leftover).
         """
         if hook == self.new:
             if decision in (Decision.CONFIRM, Decision.CALL_OFF):
-                return State.SETTLING
-            return State.ARMED if guarded else State.UNGUARDED
+                return PendingState.SETTLING
+            return PendingState.ARMED if guarded else PendingState.UNGUARDED
         if self.in_gap(hook) and decision is None:
-            return State.MAKING if guarded else State.UNGUARDED
+            return PendingState.MAKING if guarded else PendingState.UNGUARDED
         if not guarded:
             return None
         if hook != self.old:
-            return State.OVERTAKEN
+            return PendingState.OVERTAKEN
         # The old chain runs: not swapped in yet, or swapped back already.
-        return State.MAKING if decision is None else State.SETTLING
+        return PendingState.MAKING if decision is None else PendingState.SETTLING
 
     def encode(self) -> bytes:
         document = {

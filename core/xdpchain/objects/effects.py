@@ -66,9 +66,9 @@ def effects_of(data: bytes, program: str) -> Effects | None:
 
     from .elf import Elf
     from .objfile import ObjectFile
-    from .objrefs import Function, References, read_functions
+    from .objrefs import ObjectFunction, References, read_functions
 
-    def name(function: Function) -> str:
+    def name(function: ObjectFunction) -> str:
         return f"{function.section}:{function.start}"
 
     try:

@@ -24,7 +24,7 @@ from .btf import Btf, BtfError
 from .btf_types import Kind
 from .elf import MAX_FILE, Elf, bad_object
 from .objmaps import KCONFIG, MapSpec, Variable, read_maps, read_variables
-from .objrefs import INSN_SIZE, Function, References, reached_programs, read_functions
+from .objrefs import INSN_SIZE, ObjectFunction, References, reached_programs, read_functions
 from .runconfig_btf import read_run_configs
 from .section_names import UNKNOWN, XDP, classify
 
@@ -285,7 +285,7 @@ def _licence(elf: Elf) -> str:
 def _programs(
     elf: Elf,
     btf: Btf | None,
-    functions: tuple[Function, ...],
+    functions: tuple[ObjectFunction, ...],
     maps: tuple[MapSpec, ...],
     *,
     lenient: bool,
@@ -332,7 +332,7 @@ def _programs(
     return tuple(programs)
 
 
-def _is_entry(function: Function, count: int) -> bool:
+def _is_entry(function: ObjectFunction, count: int) -> bool:
     """Functions in .text are there to be called; only the single function of an object can be its program."""
     return function.section_name != _TEXT or count == 1
 

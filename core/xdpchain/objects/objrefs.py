@@ -18,14 +18,14 @@ from xdpchain.bytecode.instructions import SIZE, Instruction, decode
 from .elf import SHF_EXECINSTR, Elf, Section, Symbol, bad_object, readable
 from .objmaps import KCONFIG, MapSpec, is_data_section
 
-__all__ = ["INSN_SIZE", "Function", "References", "reached_programs", "read_functions"]
+__all__ = ["INSN_SIZE", "ObjectFunction", "References", "reached_programs", "read_functions"]
 
 INSN_SIZE: Final = SIZE
 MAX_FUNCTIONS: Final = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class ObjectFunction:
     """A function of the object: its place in bytes within section number ``section``."""
 
     name: str
@@ -36,14 +36,14 @@ class Function:
     local: bool
 
 
-def read_functions(elf: Elf) -> tuple[Function, ...]:
+def read_functions(elf: Elf) -> tuple[ObjectFunction, ...]:
     """All functions in libbpf's order: by section, then as the symbols come. Raises InvalidInput."""
     code = {
         section.index: section
         for section in elf.sections
         if section.type == "SHT_PROGBITS" and section.flags & SHF_EXECINSTR and section.size
     }
-    found: dict[int, list[Function]] = {index: [] for index in code}
+    found: dict[int, list[ObjectFunction]] = {index: [] for index in code}
     used = dict.fromkeys(code, 0)
     for symbol in elf.symbols:
         if symbol.type != "func" or symbol.section not in code:
@@ -60,22 +60,22 @@ def read_functions(elf: Elf) -> tuple[Function, ...]:
     return functions
 
 
-def _function(symbol: Symbol, section: Section) -> Function:
+def _function(symbol: Symbol, section: Section) -> ObjectFunction:
     name = readable(symbol.name, "a function")
     if symbol.size == 0 or symbol.size % INSN_SIZE or symbol.value % INSN_SIZE:
         raise bad_object(f"its function {name!r} is no whole number of instructions")
     if symbol.value + symbol.size > section.size:
         raise bad_object(f"its function {name!r} does not fit into its section {section.name!r}")
     section_name = readable(section.name, "a section")
-    return Function(name, section.index, section_name, symbol.value, symbol.size, symbol.local)
+    return ObjectFunction(name, section.index, section_name, symbol.value, symbol.size, symbol.local)
 
 
 class _Direct(NamedTuple):
     """What one function refers to by itself; ``sites`` are (offset within the section, function)."""
 
     maps: tuple[str, ...]
-    calls: tuple[Function, ...]
-    sites: tuple[tuple[int, Function], ...]
+    calls: tuple[ObjectFunction, ...]
+    sites: tuple[tuple[int, ObjectFunction], ...]
     kfuncs: tuple[str, ...]
 
 
@@ -85,7 +85,7 @@ class References:
     def __init__(
         self,
         elf: Elf,
-        functions: Iterable[Function],
+        functions: Iterable[ObjectFunction],
         maps: Container[str],
         configuration: Container[str] = (),
     ) -> None:
@@ -101,31 +101,31 @@ class References:
             and symbol.section >= 0
             and elf.sections[symbol.section].name == ".maps"
         }
-        self._direct: dict[Function, _Direct] = {}
+        self._direct: dict[ObjectFunction, _Direct] = {}
 
-    def maps(self, function: Function) -> tuple[str, ...]:
+    def maps(self, function: ObjectFunction) -> tuple[str, ...]:
         """The maps that a function and all it calls refer to: names, or sections of global variables."""
         return tuple(dict.fromkeys(name for one in self._reached(function) for name in self._of(one).maps))
 
-    def helpers(self, function: Function) -> frozenset[int]:
+    def helpers(self, function: ObjectFunction) -> frozenset[int]:
         """The kernel's helpers that a function and all it calls call (``BPF_FUNC_...``), by number."""
         return frozenset(number for one in self._reached(function) for number in self._helpers(one))
 
-    def reached(self, function: Function) -> tuple[Function, ...]:
+    def reached(self, function: ObjectFunction) -> tuple[ObjectFunction, ...]:
         """The function and all that it calls, directly or not."""
         return tuple(self._reached(function))
 
-    def sites(self, function: Function) -> Mapping[int, Function]:
+    def sites(self, function: ObjectFunction) -> Mapping[int, ObjectFunction]:
         """The instructions (by index within the function) that call or name another function, and which."""
         return {(at - function.start) // INSN_SIZE: one for at, one in self._of(function).sites}
 
-    def kfuncs(self, function: Function) -> frozenset[str]:
+    def kfuncs(self, function: ObjectFunction) -> frozenset[str]:
         """The names of the kernel's own functions that a function and all it calls call."""
         return frozenset(name for one in self._reached(function) for name in self._of(one).kfuncs)
 
-    def _reached(self, function: Function) -> list[Function]:
+    def _reached(self, function: ObjectFunction) -> list[ObjectFunction]:
         """The function and all that it calls, directly or not."""
-        order: list[Function] = []
+        order: list[ObjectFunction] = []
         seen = {function}
         pending = [function]
         while pending:
@@ -135,22 +135,22 @@ class References:
             pending.extend(fresh)
         return order
 
-    def _helpers(self, function: Function) -> Iterator[int]:
+    def _helpers(self, function: ObjectFunction) -> Iterator[int]:
         for line in self._code(function):
             if line.code == op.CALL and line.source == op.CALL_HELPER:
                 yield line.immediate
 
-    def _code(self, function: Function) -> tuple[Instruction, ...]:
+    def _code(self, function: ObjectFunction) -> tuple[Instruction, ...]:
         section = self._elf.sections[function.section].data
         return decode(bytes(section[function.start : function.start + function.size]))
 
-    def _of(self, function: Function) -> _Direct:
+    def _of(self, function: ObjectFunction) -> _Direct:
         found = self._direct.get(function)
         if found is None:
             found = self._direct[function] = self._read(function)
         return found
 
-    def _read(self, function: Function) -> _Direct:
+    def _read(self, function: ObjectFunction) -> _Direct:
         code, end = self._code(function), function.start + function.size
         maps: dict[str, None] = {}
         calls: dict[int, tuple[int, int]] = {}
@@ -186,7 +186,7 @@ class References:
         sites = tuple((at, self._functions[key]) for at, key in calls.items() if key in self._functions)
         return _Direct(tuple(maps), tuple(dict.fromkeys(one for _, one in sites)), sites, tuple(kfuncs))
 
-    def _map(self, name: str, function: Function) -> str:
+    def _map(self, name: str, function: ObjectFunction) -> str:
         if name not in self._maps:
             raise bad_object(f"its function {function.name!r} refers to a map that it does not have")
         return name

@@ -18,7 +18,7 @@ from xdpchain.errors import NotFound
 
 from .btf import Btf
 from .elf import Elf
-from .objrefs import Function, References, read_functions
+from .objrefs import ObjectFunction, References, read_functions
 from .source_lines import line_table, source_map
 
 __all__ = [
@@ -94,7 +94,7 @@ def _linked(data: bytes, name: str) -> tuple[bytes, SourceMap]:
     btf = Btf.parse(raw.data) if raw is not None else None
     graph = References(elf, functions, _Any())
     reached = graph.reached(entry)
-    starts: dict[Function, int] = {}
+    starts: dict[ObjectFunction, int] = {}
     at = 0
     for function in reached:
         starts[function] = at
@@ -123,7 +123,7 @@ class _Any:
 
 
 def _resolved(
-    elf: Elf, graph: References, function: Function, starts: dict[Function, int]
+    elf: Elf, graph: References, function: ObjectFunction, starts: dict[ObjectFunction, int]
 ) -> list[Instruction]:
     """A function's instructions, with calls and addresses of functions settled, and what only the loader
     knows marked as such.

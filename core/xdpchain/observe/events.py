@@ -6,8 +6,8 @@ bpf_link).
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
+from xdpchain.closing import Closing
 from xdpchain.sys.netlink import LinkEvents
 
 __all__ = ["SLOW_POLL", "Watch"]
@@ -16,7 +16,7 @@ SLOW_POLL = 5.0
 """Seconds after which things may have changed although nobody said so."""
 
 
-class Watch:
+class Watch(Closing):
     """Waits for changes of a namespace's interfaces and their XDP hooks.
 
     Make it first and look at the interfaces then, or a change between the two is missed. Raises NotFound
@@ -46,11 +46,3 @@ class Watch:
 
     def close(self) -> None:
         self._events.close()
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

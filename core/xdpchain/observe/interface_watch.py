@@ -8,8 +8,8 @@ import os
 import select
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 
+from xdpchain.closing import Closing
 from xdpchain.errors import NotFound
 from xdpchain.sys import netns as namespaces
 
@@ -40,7 +40,7 @@ def names_of(there: There) -> dict[str | None, tuple[str, ...]]:
     return {netns: tuple(one.name for one in present) for netns, present in there.items()}
 
 
-class Presence:
+class Presence(Closing):
     """Looks at the interfaces of namespaces, and waits until it is time to look again.
 
     ``absent`` are the namespaces that were not there when it looked last.
@@ -105,11 +105,3 @@ class Presence:
         if self._wake >= 0:
             os.close(self._wake)
             self._wake = -1
-
-    def __enter__(self) -> Presence:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -11,11 +11,11 @@ from xdpchain.errors import InvalidInput
 
 from .values import InterfaceSpec, Spec, is_glob
 
-__all__ = ["Missing", "Target", "namespaces", "targets"]
+__all__ = ["Missing", "SpecTarget", "namespaces", "targets"]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class SpecTarget:
     """An interface, and the index of the spec's entry that it gets."""
 
     name: str
@@ -46,7 +46,7 @@ def namespaces(spec: Spec, default: str | None) -> tuple[str | None, ...]:
 
 def targets(
     spec: Spec, there: Mapping[str | None, Sequence[str]], default: str | None = None
-) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
+) -> tuple[tuple[SpecTarget, ...], tuple[Missing, ...]]:
     """The interfaces that the spec is about, in its order, and those that it names in vain. ``there`` are the
     names of the interfaces in each of `namespaces`. A name outranks a glob; a glob that nothing matches is
     fine.
@@ -58,7 +58,9 @@ def targets(
     claims = matched | named
     order = {place: i for i, place in enumerate(_places(spec, default, there))}
     found = [
-        Target(name, netns, entry) for (netns, name), entry in claims.items() if name in there.get(netns, ())
+        SpecTarget(name, netns, entry)
+        for (netns, name), entry in claims.items()
+        if name in there.get(netns, ())
     ]
     missing = [Missing(name, netns) for netns, name in named if name not in there.get(netns, ())]
     return tuple(sorted(found, key=lambda target: order[target.netns, target.name, target.entry])), tuple(

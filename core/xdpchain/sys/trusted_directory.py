@@ -17,9 +17,9 @@ import os
 import shlex
 import stat
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, NotOurs, PermissionDenied
 
 from . import bpf
@@ -40,7 +40,7 @@ class Untrusted(PermissionDenied):
     command = ""
 
 
-class TrustedDirectory:
+class TrustedDirectory(Closing):
     """One directory; ``path`` is only for messages. Use it in ``with``, or close it.
 
     Operations raise OSError as the system calls do. Those that change something raise Untrusted where others
@@ -181,14 +181,6 @@ class TrustedDirectory:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _check_same_filesystem(self) -> None:
         if self._mounted_over:

@@ -117,7 +117,7 @@ def add_bounds(parser: argparse.ArgumentParser) -> None:
         "--seconds",
         type=_up_to(MAX_SECONDS),
         default=MAX_SECONDS,
-        help="how long there is traffic (%(default)s)",
+        help=f"how long there is traffic, at most {MAX_SECONDS} (%(default)s)",
     )
 
 

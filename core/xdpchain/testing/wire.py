@@ -11,9 +11,8 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from types import TracebackType
-from typing import Self
 
+from xdpchain.closing import Closing
 from xdpchain.sys import netns
 from xdpchain.sys.packet_socket import incoming, packet_socket
 
@@ -80,7 +79,7 @@ class Sender:
         self._socket.close()
 
 
-class Listener:
+class Listener(Closing):
     """Receives what comes in by one device, as the network stack sees it: after XDP.
 
     Listens from the moment it is made; thousands of frames may wait for being read.
@@ -89,14 +88,6 @@ class Listener:
     def __init__(self, namespace: str, ifname: str) -> None:
         self._socket = netns.run(namespace, lambda: packet_socket(ifname, receives=True))
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def receive(self, count: int, *, timeout: float = 2.0) -> list[bytes]:
         """The next ``count`` frames, in their order; fewer when no more came within ``timeout`` seconds."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 import contextlib
 import struct
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from xdpchain.bytecode.deciding import Source
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.site_marks import NO_EDGE, mark_sites
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.bytecode.weaving import Woven, complete_lines
+from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, Unsupported
 from xdpchain.linkage.compile import compile_component
 from xdpchain.linkage.linkable_slots import object_bytes
@@ -46,7 +45,7 @@ class Ran:
     data: bytes
 
 
-class SiteTrial:
+class SiteTrial(Closing):
     """A component, loaded for packets to be sent through it until it is closed."""
 
     def __init__(self, component: Component) -> None:
@@ -93,14 +92,6 @@ class SiteTrial:
 
     def close(self) -> None:
         self._held.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def make_cell(size: int) -> bpf.Fd:

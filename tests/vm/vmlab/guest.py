@@ -12,10 +12,12 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from vmlab.emulator import Emulator
 from vmlab.errors import LabError
@@ -56,7 +58,8 @@ class Guest:
     The guest sees every file here, at its own path; what it writes is gone afterwards, except in
     `output_folder`, which it shares with this machine. `timeout` and `boot_timeout` are seconds: for
     everything, and to the command. `before_systemd`: a shell script, after which systemd becomes the first
-    process, and the command a service of it that comes last; None: there is no systemd.
+    process, and the command a service of it that comes last; None: there is no systemd. `printer`: where the
+    command's output goes; None: to our own. `stop` ends the guest from another thread.
     """
 
     kernel: Kernel
@@ -70,6 +73,8 @@ class Guest:
     timeout: float = 1800.0
     boot_timeout: float = 120.0
     console: Path | None = None
+    printer: BinaryIO | None = None
+    stop: threading.Event | None = None
 
     def run(self, command: Sequence[str], *, interactive: bool = False) -> Outcome:
         """Boots, runs `command` in the present folder, and passes its output on while it comes.
@@ -200,8 +205,11 @@ class Guest:
                 data = os.read(reader, 1 << 16)
                 if not data:
                     reader = None
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                printer = self.printer or sys.stdout.buffer
+                printer.write(data)
+                printer.flush()
+            if self.stop is not None and self.stop.is_set():
+                raise LabError("stopped")
             now = time.monotonic()
             if boot_seconds is None:
                 if "started" in (folder / "status").read_text():

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,6 +24,9 @@ class Tally:
     @property
     def ran(self) -> int:
         return self.passed + self.failed + self.errors
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
     def __str__(self) -> str:
         counts = {

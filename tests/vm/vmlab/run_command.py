@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vmlab import emulator, kernels, packages, report, xdp_tools
@@ -110,9 +114,18 @@ def _environment(tools: str | None) -> dict[str, str]:
     return {**environment, **(xdp_tools.fetch(tools).environment if tools else {})}
 
 
-def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str]) -> tuple[bool, str]:
-    """Runs the tests in one guest, and what failed once more in a fresh one. Returns whether all went well in
-    the end, and the summary.
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How the tests of a guest ended: pytest's exit code, the tests that ran at first, and both in words."""
+
+    code: int
+    tally: report.Tally
+    words: str
+
+
+def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str], *claims: str) -> _Ending:
+    """Runs the tests in one guest, and what failed once more in a fresh one. ``claims`` are arguments of
+    pytest's that leave some to other guests.
 
     One at a time: libxdp's tools walk over all programs of the machine, and fail where another test's go.
     """
@@ -130,18 +143,58 @@ def _run_one(guest: Guest, python: Path, folder: Path, arguments: Sequence[str])
         tally = None if outcome.exit_code == _PYTEST_NO_TESTS else report.read(results)
         return outcome.exit_code, tally, times
 
-    code, tally, times = run_them("junit.xml")
+    code, tally, times = run_them("junit.xml", *claims)
     if tally is None:
-        return False, f"no tests, {times}"
-    summary = f"{tally}, {times}"
+        return _Ending(code, report.Tally(0, 0, 0, 0), f"no tests, {times}")
+    words = f"{tally}, {times}"
     if code == _PYTEST_FAILURES and tally.ran > 0:
-        print("== what failed, once more", flush=True)
+        (guest.printer or sys.stdout.buffer).write(b"== what failed, once more\n")
         only_these = ("--last-failed", "--last-failed-no-failures=none")
         code, again, times = run_them("junit-once-more.xml", *only_these)
-        summary += f"; once more: {again or 'no tests'}, {times}"
-    good = code == 0 and tally.ran > 0
-    why = "" if good else f"pytest ended with {code}: " if code else "no test ran: "
-    return good, f"{why}{summary}"
+        words += f"; once more: {again or 'no tests'}, {times}"
+    return _Ending(code, tally, words)
+
+
+def _run_all(guests: Sequence[Guest], python: Path, folder: Path, arguments: Sequence[str]) -> list[_Ending]:
+    """Runs the tests in these guests at the same time, a file of them in whichever comes to it first. The
+    first guest's output is ours; that of the others follows.
+    """
+    if len(guests) == 1:
+        return [_run_one(guests[0], python, folder, arguments)]
+    claims = folder / "claims"
+    shutil.rmtree(claims, ignore_errors=True)
+    claims.mkdir()
+    shared = {"XDPTUI_LAB_CLAIMS": str(claims), "PYTHONPATH": str(_LAB)}
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(guests)) as threads, contextlib.ExitStack() as held:
+        held.callback(stop.set)  # all have ended then, or we are to end
+        running = []
+        for number, guest in enumerate(guests, 1):
+            own = folder / str(number)
+            own.mkdir(exist_ok=True)
+            printer = None if number == 1 else held.enter_context((own / "output").open("w+b"))
+            guest = replace(guest, environment={**guest.environment, **shared}, printer=printer, stop=stop)
+            arguments_of_it = (guest, python, own, arguments, "-p", "vmlab.claims")
+            running.append((printer, threads.submit(_run_one, *arguments_of_it)))
+        endings = []
+        for number, (printer, future) in enumerate(running, 1):
+            try:
+                endings.append(future.result())
+            finally:
+                if printer is not None:
+                    print(f"== guest {number}", flush=True)
+                    printer.seek(0)
+                    shutil.copyfileobj(printer, sys.stdout.buffer)
+                    sys.stdout.buffer.flush()
+    return endings
+
+
+def _verdict(endings: Sequence[_Ending]) -> tuple[bool, str]:
+    """Whether all went well in the end, and the summary."""
+    ran = sum((ending.tally for ending in endings), report.Tally(0, 0, 0, 0)).ran
+    failed = next((ending.code for ending in endings if ending.code not in (0, _PYTEST_NO_TESTS)), 0)
+    why = f"pytest ended with {failed}: " if failed else "" if ran else "no test ran: "
+    return not why, why + " | ".join(ending.words for ending in endings)
 
 
 def run(arguments: list[str]) -> int:
@@ -161,6 +214,7 @@ def run(arguments: list[str]) -> int:
         metavar="SUITE",
         help="with the xdp-loader and libxdp of this Debian suite",
     )
+    parser.add_argument("--guests", metavar="N", type=int, default=1, help="so many at a time; default 1")
     parser.add_argument("--timeout", type=float, default=1800.0, help="seconds for each kernel; default 1800")
     if arguments[:1] in (["-h"], ["--help"]):
         parser.parse_args(arguments[:1])
@@ -197,7 +251,8 @@ def run(arguments: list[str]) -> int:
             )
             print(f"== {selection.tests} tests under {guest.kernel.release}", flush=True)
             with locked(folder, f"it tests under kernel {name}"):
-                good, summary = _run_one(guest, python, folder, selection.arguments(extra))
+                guests = [guest] * max(1, min(options.guests, len(selection.files)))
+                good, summary = _verdict(_run_all(guests, python, folder, selection.arguments(extra)))
             name = f"{name} ({guest.kernel.release})"
         except (LabError, OSError) as error:
             print(f"kernel lab: {error}", file=sys.stderr, flush=True)

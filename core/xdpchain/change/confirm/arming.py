@@ -15,7 +15,7 @@ from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import Busy, InvalidInput, RaceLost, XdpChainError
 from xdpchain.linkage.arrays import pinned_for
 from xdpchain.model.chain import Chain, Interface, Linkage, Mode
-from xdpchain.model.pending_change import Decision, PendingChange, Pins, State
+from xdpchain.model.pending_change import Decision, PendingChange, PendingState, Pins
 from xdpchain.model.running import Running
 from xdpchain.observe.pending_pins import (
     DECISION,
@@ -47,9 +47,9 @@ OVERDUE = 5.0
 
 
 MOOT = {
-    State.OVERTAKEN: Decision.CONFIRM,
-    State.MAKING: Decision.CALL_OFF,
-    State.SETTLING: Decision.CALL_OFF,  # it is decided already, and that stands
+    PendingState.OVERTAKEN: Decision.CONFIRM,
+    PendingState.MAKING: Decision.CALL_OFF,
+    PendingState.SETTLING: Decision.CALL_OFF,  # it is decided already, and that stands
 }
 """What is decided of an armed change that stands in the way of the next one, and means nothing any more."""
 
@@ -206,11 +206,11 @@ def make_way(running: Running) -> None:
     if armed is None:
         return
     late = boot_clock() - armed.deadline
-    overdue = late > (0 if armed.state is State.UNGUARDED else OVERDUE)
+    overdue = late > (0 if armed.state is PendingState.UNGUARDED else OVERDUE)
     moot = MOOT.get(armed.state)
     if moot is None and not overdue:
         left = f"it rolls back in {armed.seconds_left(boot_clock()):.0f} s"
-        if armed.state is State.UNGUARDED:
+        if armed.state is PendingState.UNGUARDED:
             left = "its guardian was killed, so it does not roll back by itself"
         raise Busy(
             f"{running.interface} runs a change that waits to be confirmed",

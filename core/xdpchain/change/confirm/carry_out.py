@@ -21,7 +21,7 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import HookBusy, ModeConflict
 from xdpchain.sys.trusted_directory import Untrusted
 
-from .whereabouts import Place
+from .whereabouts import Whereabouts
 
 __all__ = ["carry_out", "old_chain", "pins_missing"]
 
@@ -45,7 +45,7 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
 
 
 def carry_out(
-    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], place: Place, why: str = ""
+    armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], place: Whereabouts, why: str = ""
 ) -> ConfirmOutcome | None:
     """Carry out ``decision`` where the interface is now; ``held`` keeps the old chain alive until this
     returns. ``why`` it goes back is told with the outcome. Take the lock first.
@@ -64,7 +64,7 @@ def carry_out(
 
 
 def _roll_back(
-    armed: PendingChange, held: Mapping[str, bpf.Fd], place: Place, why: str
+    armed: PendingChange, held: Mapping[str, bpf.Fd], place: Whereabouts, why: str
 ) -> ConfirmOutcome | None:
     try:
         found = place.on_hook(armed)
@@ -104,7 +104,7 @@ def _roll_back(
     return _settled(armed, Outcome.ROLLED_BACK, now, why)
 
 
-def _let_go(armed: PendingChange, decision: Decision, place: Place) -> ConfirmOutcome | None:
+def _let_go(armed: PendingChange, decision: Decision, place: Whereabouts) -> ConfirmOutcome | None:
     try:
         found = place.on_hook(armed)
     except NotFound:

@@ -13,7 +13,7 @@ from xdpchain.change.author import current_author
 from xdpchain.change.journal.settling import note_settled
 from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
 from xdpchain.model.manifest import Author
-from xdpchain.model.pending_change import Decision, Outcome, PendingChange, State
+from xdpchain.model.pending_change import Decision, Outcome, PendingChange, PendingState
 from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
@@ -23,7 +23,7 @@ from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.netlink import Netlink
 
 from .carry_out import carry_out
-from .whereabouts import Place, at_place, place_of
+from .whereabouts import Whereabouts, at_place, place_of
 
 __all__ = ["NotArmed", "confirm", "roll_back"]
 
@@ -58,7 +58,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     require_capabilities()
     running = look(name, netns)
     armed = running.armed
-    if armed is None or armed.state is State.MAKING:
+    if armed is None or armed.state is PendingState.MAKING:
         raise _not_armed(running)
     author = current_author()
     # Where a rollback was not wanted, somebody else decided on it before.
@@ -98,7 +98,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
 
 
 def _carry_out_others(
-    armed: PendingChange, decision: Decision, place: Place, author: Author, why: str
+    armed: PendingChange, decision: Decision, place: Whereabouts, author: Author, why: str
 ) -> None:
     """The same where the change was made together with this one. What can't be done now is left to the
     guardian, and to the next change there.
@@ -115,7 +115,7 @@ def _carry_out_others(
                     continue
                 netlink = stack.enter_context(Netlink(name))
             held = stack.enter_context(open_held(other))
-            home = Place(netlink, other.ifindex, other.inode)
+            home = Whereabouts(netlink, other.ifindex, other.inode)
             if held:
                 settled = at_place(other, home, partial(carry_out, other, decision, held, why=why))
                 if settled is not None:

@@ -32,7 +32,7 @@ from . import MADE
 from .carry_out import carry_out, pins_missing
 from .isolation import Confined, ignore_signals, leave_cgroup, lift_limits
 from .report import Report
-from .whereabouts import Place, at_place
+from .whereabouts import Whereabouts, at_place
 
 __all__ = ["main"]
 
@@ -63,7 +63,7 @@ class Watched:
 
     armed: PendingChange
     held: Mapping[str, bpf.Fd]
-    home: Place
+    home: Whereabouts
     report: Report
     whole: bool
 
@@ -87,7 +87,7 @@ def main(number: int) -> None:
                     f"the network namespace can't be entered: {os.strerror(ctypes.get_errno())}".encode()
                 )
                 return
-            home = Place(netlinks.enter_context(Netlink()), armed.ifindex, armed.inode)
+            home = Whereabouts(netlinks.enter_context(Netlink()), armed.ifindex, armed.inode)
             _rehearse(armed, held, home)
             watched.append(Watched(armed, held, home, Report(armed), whole))
             _libc.mlockall(MCL_CURRENT)  # refused: then we live with page faults
@@ -132,7 +132,7 @@ def _entrusted(
     return armed, held, numbers[1], document.flag("more"), document.flag("whole")
 
 
-def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Place) -> None:
+def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Whereabouts) -> None:
     """Do once whatever loads a module when it is first done: later, it may not be there any more."""
     home.on_hook(armed)
     decided(held[DECISION])
@@ -229,7 +229,7 @@ def _settle(watched: Sequence[Watched], decision: Decision, why: str) -> None:
             time.sleep(RETRY)
 
 
-def _carry(watched: Watched, decision: Decision, why: str, place: Place) -> None:
+def _carry(watched: Watched, decision: Decision, why: str, place: Whereabouts) -> None:
     with _lock():
         settled = carry_out(watched.armed, decision, watched.held, place, why)
     if settled is not None and settled.outcome is not Outcome.CONFIRMED:
@@ -237,7 +237,7 @@ def _carry(watched: Watched, decision: Decision, why: str, place: Place) -> None
         note_settled(watched.armed, settled)
 
 
-def _tell_failure(armed: PendingChange, home: Place, report: Report, why: str) -> None:
+def _tell_failure(armed: PendingChange, home: Whereabouts, report: Report, why: str) -> None:
     runs = None
     with contextlib.suppress(XdpChainError):
         runs = home.on_hook(armed)
@@ -257,7 +257,7 @@ def _lock() -> Iterator[None]:
         yield
 
 
-def _linger(armed: PendingChange, place: Place) -> None:
+def _linger(armed: PendingChange, place: Whereabouts) -> None:
     """Hold a dispatcher's links for as long as it runs, if they could not be pinned again."""
     while pins_missing(armed, place.ifindex):
         try:

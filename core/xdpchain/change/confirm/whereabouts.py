@@ -18,7 +18,7 @@ from xdpchain.model.pending_change import PendingChange
 from xdpchain.sys import all_netns, bpf, netns
 from xdpchain.sys.netlink import Netlink
 
-__all__ = ["Place", "at_place", "place_of"]
+__all__ = ["Whereabouts", "at_place", "place_of"]
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ PAUSES = (0.0, 0.1, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Whereabouts:
     """An interface, by its ifindex in the network namespace with this inode, to which ``netlink`` speaks."""
 
     netlink: Netlink
@@ -41,13 +41,13 @@ class Place:
 
 
 @contextlib.contextmanager
-def place_of(interface: Interface) -> Iterator[Place]:
+def place_of(interface: Interface) -> Iterator[Whereabouts]:
     """Where an interface is that was just seen. Raises NotFound."""
     with Netlink(interface.netns) as netlink:
-        yield Place(netlink, interface.ifindex, netns.inode(interface.netns))
+        yield Whereabouts(netlink, interface.ifindex, netns.inode(interface.netns))
 
 
-def at_place(armed: PendingChange, home: Place, call: Callable[[Place], T]) -> T:
+def at_place(armed: PendingChange, home: Whereabouts, call: Callable[[Whereabouts], T]) -> T:
     """Call with the place where the interface of ``armed`` is; ``home`` is where it was when it was armed.
 
     If nothing runs the change anywhere, that is home: it was overtaken, or the interface is gone. Raises
@@ -62,7 +62,7 @@ def at_place(armed: PendingChange, home: Place, call: Callable[[Place], T]) -> T
 
         def there() -> T:
             with Netlink() as netlink:
-                return call(Place(netlink, found.ifindex, found.inode))
+                return call(Whereabouts(netlink, found.ifindex, found.inode))
 
         return netns.run_at(f"/proc/self/fd/{found.descriptor}", there)
 
@@ -70,7 +70,7 @@ def at_place(armed: PendingChange, home: Place, call: Callable[[Place], T]) -> T
 GONE = -1
 
 
-def _hook(home: Place, armed: PendingChange) -> int | None:
+def _hook(home: Whereabouts, armed: PendingChange) -> int | None:
     try:
         return home.on_hook(armed)
     except NotFound:
@@ -85,7 +85,7 @@ class _Found:
 
 
 @contextlib.contextmanager
-def _search(armed: PendingChange, home: Place) -> Iterator[_Found | None]:
+def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
     """Where the program of the change runs, in whichever network namespace; None: nowhere."""
     with contextlib.ExitStack() as held:
         found: list[_Found] = []

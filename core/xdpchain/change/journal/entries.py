@@ -19,7 +19,7 @@ from xdpchain.errors import InvalidInput
 from xdpchain.model.chain import Chain
 from xdpchain.model.manifest import Author, Manifest, author_in, author_out, chain_in
 
-__all__ = ["MOST_BYTES", "Entry", "Heading", "Kind", "Moment", "past", "past_with_changes"]
+__all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "Moment", "past", "past_with_changes"]
 
 WHAT = "an entry of the journal"
 FORMAT = 1
@@ -27,7 +27,7 @@ MOST_BYTES, MOST_CHANGES = 1 << 20, 1000
 """Of an entry."""
 
 
-class Kind(StrEnum):
+class EntryKind(StrEnum):
     """What happened."""
 
     CHANGE = "change"
@@ -57,7 +57,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class JournalEntry:
     """One change: who made it, in words what, and the state before and after.
 
     ``seconds``: it had to be confirmed in so many. ``restores``: the state that an undo went back to.
@@ -65,7 +65,7 @@ class Entry:
     ``number`` counts an interface's entries from 1; 0 until it is stored.
     """
 
-    kind: Kind
+    kind: EntryKind
     author: Author
     before: Moment
     after: Moment
@@ -90,12 +90,12 @@ class Entry:
         return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
-    def decode(cls, data: bytes, number: int) -> Entry:
+    def decode(cls, data: bytes, number: int) -> JournalEntry:
         """Read what `encode` wrote. Raises InvalidInput."""
         document = _document(data)
         restores = document.fields_or_none("restores")
         try:
-            kind = Kind(document.text("kind"))
+            kind = EntryKind(document.text("kind"))
         except ValueError as error:
             raise InvalidInput(f"{WHAT} can't be read", str(error)) from None
         return cls(
@@ -130,18 +130,18 @@ class Heading:
         return cls(moments[1].text("boot"), _device_in(document), tuple(programs))
 
 
-def past(entries: Sequence[Entry]) -> tuple[Moment, ...]:
+def past(entries: Sequence[JournalEntry]) -> tuple[Moment, ...]:
     """The states that led to the last one, oldest first: what was undone or rolled back is not among them,
     nor what must have been rolled back, for the state before it ran again.
     """
     return tuple(state for state, _ in past_with_changes(entries))
 
 
-def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | None], ...]:
+def past_with_changes(entries: Sequence[JournalEntry]) -> tuple[tuple[Moment, JournalEntry | None], ...]:
     """The same, each with the change that first led there, also where an undo came back to it (None: it was
     found).
     """
-    states: list[tuple[Moment, Entry | None]] = []
+    states: list[tuple[Moment, JournalEntry | None]] = []
     waiting = False
     for entry in entries:
         if not states or not states[-1][0].same(entry.before):
@@ -153,10 +153,10 @@ def past_with_changes(entries: Sequence[Entry]) -> tuple[tuple[Moment, Entry | N
                 del states[same[-1] :]
             states.append((entry.before, made))
         waiting = entry.seconds is not None
-        if entry.kind is Kind.CONFIRM or (entry.after.program and entry.before.same(entry.after)):
+        if entry.kind is EntryKind.CONFIRM or (entry.after.program and entry.before.same(entry.after)):
             continue  # the chain is what it was: only what maps hold was changed
-        change: Entry | None = entry
-        back = entry.restores or (entry.after if entry.kind is Kind.ROLLBACK else None)
+        change: JournalEntry | None = entry
+        back = entry.restores or (entry.after if entry.kind is EntryKind.ROLLBACK else None)
         if back is not None:
             earlier = [i for i, (state, _) in enumerate(states[:-1]) if state.same(back)]
             if earlier:

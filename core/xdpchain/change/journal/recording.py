@@ -7,13 +7,13 @@ import contextlib
 from collections.abc import Iterable, Mapping
 
 from xdpchain.change.author import current_author
-from xdpchain.change.transaction import Change
+from xdpchain.change.transaction import ChangeUnderWay
 from xdpchain.errors import XdpChainError
 from xdpchain.linkage.linkable_slots import object_bytes
 from xdpchain.model.chain import Chain, ObjectRef
 from xdpchain.model.running import Running
 
-from .entries import Entry, Kind, Moment
+from .entries import EntryKind, JournalEntry, Moment
 from .store import append, boot_id, has_object, keep_object
 from .whereabouts import bring_along, device_of
 
@@ -32,12 +32,12 @@ class Journal:
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
 
-    def before(self, change: Change) -> None:
+    def before(self, change: ChangeUnderWay) -> None:
         """Read the object files: the maps that carry them go with the old chain."""
         with contextlib.suppress(OSError, XdpChainError):
             self._objects = _objects((change.now.chain, change.plan.candidate))
 
-    def after(self, change: Change, after: Running) -> str:
+    def after(self, change: ChangeUnderWay, after: Running) -> str:
         """Append the change, and its object files; returns what went wrong, empty if nothing did."""
         changes = tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in change.plan.changes)
         return record(change.now, after, changes, change.confirm, change.plan.restores, self._objects)
@@ -58,8 +58,8 @@ def record(
         for sha256, data in objects.items():
             keep_object(sha256, data)
         device = device_of(after.interface)
-        entry = Entry(
-            Kind.CHANGE if restores is None else Kind.UNDO,
+        entry = JournalEntry(
+            EntryKind.CHANGE if restores is None else EntryKind.UNDO,
             current_author(),
             moment_of(before),
             moment_of(after),

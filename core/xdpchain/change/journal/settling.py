@@ -10,15 +10,15 @@ from xdpchain.errors import XdpChainError
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import ConfirmOutcome, Outcome, PendingChange
 
-from .entries import Entry, Kind, Moment
+from .entries import EntryKind, JournalEntry, Moment
 from .store import append, boot_id, entries, interface_folder
 
 __all__ = ["note_settled"]
 
 KINDS = {
-    Outcome.CONFIRMED: Kind.CONFIRM,
-    Outcome.ROLLED_BACK: Kind.ROLLBACK,
-    Outcome.OVERTAKEN: Kind.OVERTAKEN,
+    Outcome.CONFIRMED: EntryKind.CONFIRM,
+    Outcome.ROLLED_BACK: EntryKind.ROLLBACK,
+    Outcome.OVERTAKEN: EntryKind.OVERTAKEN,
 }
 
 
@@ -45,4 +45,4 @@ def note_settled(armed: PendingChange, settled: ConfirmOutcome, *, by: Author | 
             return known.get(program, Moment(program, boot))
 
         before = at(armed.new)
-        append(folder, Entry(kind, author, before, at(settled.runs), (settled.text,)))
+        append(folder, JournalEntry(kind, author, before, at(settled.runs), (settled.text,)))

@@ -20,7 +20,7 @@ from xdpchain import files
 from xdpchain.errors import InvalidInput, NotFound
 from xdpchain.sys import netns
 
-from .entries import MOST_BYTES, Entry, Heading
+from .entries import MOST_BYTES, Heading, JournalEntry
 
 __all__ = [
     "STATE",
@@ -72,12 +72,14 @@ def all_folders() -> tuple[Path, ...]:
     return tuple(path for _, path in sorted(found, reverse=True))
 
 
-def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[Entry, ...]:
+def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
     """The newest entries of an interface, oldest first; those that can't be read are left out."""
     found = []
     for entry_number in _numbers(folder)[-newest:]:
         with contextlib.suppress(OSError, InvalidInput):
-            found.append(Entry.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES), entry_number))
+            found.append(
+                JournalEntry.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES), entry_number)
+            )
     return tuple(found)
 
 
@@ -91,7 +93,7 @@ def headings(folder: Path, most: int) -> Iterator[Heading]:
         yield heading
 
 
-def append(folder: Path, entry: Entry) -> None:
+def append(folder: Path, entry: JournalEntry) -> None:
     """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
     data, number = entry.encode(), max(_numbers(folder), default=0)
     while True:

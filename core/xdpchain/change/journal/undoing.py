@@ -20,7 +20,7 @@ from xdpchain.model.running import Running
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.sys import bpf
 
-from .entries import Entry, Moment, past_with_changes
+from .entries import JournalEntry, Moment, past_with_changes
 from .recording import moment_of
 from .store import boot_id, entries, object_data
 from .whereabouts import folder_of
@@ -46,7 +46,7 @@ class Undo:
     held: tuple[bpf.Fd, ...] = field(default=(), repr=False, compare=False)
 
 
-def history(running: Running) -> tuple[Entry, ...]:
+def history(running: Running) -> tuple[JournalEntry, ...]:
     """The journal's entries of an interface, oldest first, also of the time when it had another name or was
     in another namespace.
     """
@@ -97,7 +97,7 @@ def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[M
     return states[: same[-1] + 1] if same else states
 
 
-def _words(entry: Entry | None) -> str:
+def _words(entry: JournalEntry | None) -> str:
     if entry is None:
         return "the last change"
     return f"change {entry.number}, made by {entry.author}"

@@ -21,14 +21,14 @@ from .emit import beyond_pass, function_ids
 from .installed import EMITTED, emitted_version
 from .recognise import Recognised
 
-__all__ = ["Reading", "read_chain"]
+__all__ = ["DispatcherReading", "read_chain"]
 
 BPFMAN_PINS = (Path("/run/bpfman/fs/xdp"), Path("/sys/fs/bpf/bpfman/xdp"))
 """Where bpfman pins its dispatchers and their links, in Rust and in Go."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DispatcherReading:
     """``chain`` is None where it can't be edited: then ``note`` says why, ``todo`` what helps, ``shown`` is
     what is known, and ``link_id`` the bpf_link that holds the dispatcher. The note of a chain that can be
     edited says what is wrong with it.
@@ -45,7 +45,7 @@ class Reading:
 
 def read_chain(
     found: Recognised, where: Interface, mode: Mode, find_link: Callable[[], int | None]
-) -> Reading:
+) -> DispatcherReading:
     """What hangs on the dispatcher that runs ``where``; ``find_link`` looks for the bpf_link that holds it,
     which is asked only of a chain that can't be edited. Raises BpfError when it went away.
     """
@@ -55,7 +55,7 @@ def read_chain(
     if config is None:
         note = f"it is a dispatcher, but {found.trouble}: only the tool that made it can change it"
         owner = owner if found.ours else Owner.UNKNOWN
-        return Reading(owner, note=note, todo=advise(Do.FIND_OWNER), link_id=find_link())
+        return DispatcherReading(owner, note=note, todo=advise(Do.FIND_OWNER), link_id=find_link())
 
     with bpf.prog_by_id(found.id) as program:
         functions = function_ids(program)
@@ -66,8 +66,8 @@ def read_chain(
         version = found.version if found.version in EMITTED else emitted_version()
         return Chain(tuple(slots), Linkage.FREPLACE, mode, dispatcher_version=version, bare=bare)
 
-    def only_shown(slots: Sequence[Slot] | None, note: str, todo: str | Advice = "") -> Reading:
-        return Reading(owner, None, chain_of(slots or ()), note, todo, find_link())
+    def only_shown(slots: Sequence[Slot] | None, note: str, todo: str | Advice = "") -> DispatcherReading:
+        return DispatcherReading(owner, None, chain_of(slots or ()), note, todo, find_link())
 
     def linked() -> tuple[Slot, ...] | None:
         with contextlib.suppress(bpf.BpfError):
@@ -106,7 +106,7 @@ def read_chain(
     chain, unshaded = replace(chain_of(slots), counters=counts.wanted), _unshaded(slots, config)
     notes = (_old(found.version), _unlinked(slots, unlinked), unshaded or _bare(chain))
     back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""
-    return Reading(owner, chain, note="; ".join(filter(None, notes)), todo=back, own_counts=counts)
+    return DispatcherReading(owner, chain, note="; ".join(filter(None, notes)), todo=back, own_counts=counts)
 
 
 def _is_bpfmans(found: Recognised, ifindex: int, link: int | None) -> bool:

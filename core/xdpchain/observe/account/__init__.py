@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from .accounting import Accounting
 from .balance import Account, Line
-from .drivers import DRIVERS, Driver, Failure, Group, driver_of
+from .drivers import DRIVERS, Driver, DriverFailure, Group, driver_of
 
-__all__ = ["DRIVERS", "Account", "Accounting", "Driver", "Failure", "Group", "Line", "driver_of"]
+__all__ = ["DRIVERS", "Account", "Accounting", "Driver", "DriverFailure", "Group", "Line", "driver_of"]

@@ -13,12 +13,12 @@ from xdpchain.model.actions import Action
 from xdpchain.model.chain import Mode
 from xdpchain.model.running import Running
 from xdpchain.observe.counters import open_counters
-from xdpchain.observe.tracepoints import Kind, Listener, Scope, listen
+from xdpchain.observe.tracepoints import Listener, Scope, Tracepoint, listen
 from xdpchain.sys import netns
 from xdpchain.sys.netlink import Netlink
 
-from .balance import Account, DeviceCounts, Reading, balance, device_counts
-from .drivers import Failure, driver_of
+from .balance import Account, AccountReading, DeviceCounts, balance, device_counts
+from .drivers import DriverFailure, driver_of
 
 __all__ = ["Accounting"]
 
@@ -103,7 +103,7 @@ class Accounting(Closing):
         self._reader.close()
         self._reader, self._running = reader, running
 
-    def _read(self) -> Reading:
+    def _read(self) -> AccountReading:
         for _ in range(TRIES):
             before = self._device()
             sample = self._reader.read()
@@ -114,7 +114,7 @@ class Accounting(Closing):
         if sample.verdict is None:
             what = f"there is no account of {self._running.interface}"
             raise Unsupported(what, sample.why or "what its chain returns is not counted")
-        return Reading(before, sample.verdict, sample.slots, failures, after)
+        return AccountReading(before, sample.verdict, sample.slots, failures, after)
 
     def _device(self) -> DeviceCounts:
         index = self._running.interface.ifindex
@@ -126,18 +126,18 @@ class Accounting(Closing):
             stats.tx_packets,
         )
 
-    def _failures(self) -> dict[Failure, int] | None:
+    def _failures(self) -> dict[DriverFailure, int] | None:
         if self._listener is None:
             return None
-        found = dict.fromkeys(Failure, 0)
+        found = dict.fromkeys(DriverFailure, 0)
         for row in self._listener.read().rows:
             place = row.place
             if (place.netns, place.ifindex) != (self._home, self._running.interface.ifindex):
                 continue
-            if place.kind is Kind.REDIRECT_ERR:
-                found[Failure.REDIRECT] += row.tally.lost
-            elif place.kind is Kind.EXCEPTION and place.code == Action.TX:
-                found[Failure.TX] += row.tally.lost
+            if place.kind is Tracepoint.REDIRECT_ERR:
+                found[DriverFailure.REDIRECT] += row.tally.lost
+            elif place.kind is Tracepoint.EXCEPTION and place.code == Action.TX:
+                found[DriverFailure.TX] += row.tally.lost
         return found
 
     def close(self) -> None:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from xdpchain.model.actions import Action
 from xdpchain.model.counts import SlotCounts
 
-from .drivers import OTHER, Driver, Failure, Group
+from .drivers import OTHER, Driver, DriverFailure, Group
 
-__all__ = ["Account", "DeviceCounts", "Line", "Reading", "balance", "device_counts"]
+__all__ = ["Account", "AccountReading", "DeviceCounts", "Line", "balance", "device_counts"]
 
 BATCH = 64
 """Packets of a queue that a driver may have treated without having counted them yet (NAPI_POLL_WEIGHT of the
@@ -52,7 +52,7 @@ class DeviceCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class AccountReading:
     """Everything at about one time. ``slots`` are by key, ``failures`` what the tracepoints told, None where
     nobody listened.
     """
@@ -60,7 +60,7 @@ class Reading:
     before: DeviceCounts
     verdict: SlotCounts
     slots: Mapping[str, SlotCounts]
-    failures: Mapping[Failure, int] | None
+    failures: Mapping[DriverFailure, int] | None
     after: DeviceCounts
 
 
@@ -103,7 +103,7 @@ class Account:
     exact: bool
     lines: tuple[Line, ...]
     outcomes: tuple[int, ...]
-    failures: Mapping[Failure, int] | None
+    failures: Mapping[DriverFailure, int] | None
     driver: str | None
     source: str
     remark: str
@@ -155,7 +155,13 @@ def device_counts(
 
 
 def balance(
-    driver: Driver, name: str | None, first: Reading, last: Reading, seconds: float, queues: int, native: bool
+    driver: Driver,
+    name: str | None,
+    first: AccountReading,
+    last: AccountReading,
+    seconds: float,
+    queues: int,
+    native: bool,
 ) -> Account:
     """What happened between two readings. ``native``: the driver runs the chain, and not the kernel above it
     (generic mode), where the driver knows nothing of it.
@@ -214,7 +220,7 @@ def balance(
     )
 
 
-def _due(group: Group, chain: int, failures: Mapping[Failure, int] | None) -> tuple[int, str]:
+def _due(group: Group, chain: int, failures: Mapping[DriverFailure, int] | None) -> tuple[int, str]:
     """What a driver should have counted, and why that is not what the chain did."""
     if failures is None:
         return chain, "failures are not listened to" if group.plus or group.minus else ""
@@ -225,19 +231,19 @@ def _due(group: Group, chain: int, failures: Mapping[Failure, int] | None) -> tu
     return chain - less + more, ", ".join(notes)
 
 
-def _moved(first: Reading, last: Reading, pick: str) -> int:
+def _moved(first: AccountReading, last: AccountReading, pick: str) -> int:
     return int(getattr(last.after, pick) - getattr(first.before, pick))
 
 
-def _optional(first: Reading, last: Reading, pick: str) -> int | None:
+def _optional(first: AccountReading, last: AccountReading, pick: str) -> int | None:
     if getattr(last.after, pick) is None or getattr(first.before, pick) is None:
         return None
     return _moved(first, last, pick)
 
 
 def _since(
-    first: Mapping[Failure, int] | None, last: Mapping[Failure, int] | None
-) -> Mapping[Failure, int] | None:
+    first: Mapping[DriverFailure, int] | None, last: Mapping[DriverFailure, int] | None
+) -> Mapping[DriverFailure, int] | None:
     if first is None or last is None:
         return None
-    return {failure: last.get(failure, 0) - first.get(failure, 0) for failure in Failure}
+    return {failure: last.get(failure, 0) - first.get(failure, 0) for failure in DriverFailure}

@@ -15,14 +15,14 @@ from enum import StrEnum
 
 from xdpchain.model.actions import Action
 
-__all__ = ["DRIVERS", "OTHER", "Driver", "Failure", "Group", "driver_of"]
+__all__ = ["DRIVERS", "OTHER", "Driver", "DriverFailure", "Group", "driver_of"]
 
 OTHER = 5
 """Stands for return codes that are no action, as in `xdpchain.model.counts.SlotCounts`."""
 _A, _D, _P, _T, _R = Action
 
 
-class Failure(StrEnum):
+class DriverFailure(StrEnum):
     """What the tracepoints tell of packets that a driver could not treat as the chain said."""
 
     TX = "tx"
@@ -38,8 +38,8 @@ class Group:
     what: str
     counters: tuple[str, ...]
     codes: tuple[int, ...]
-    plus: tuple[Failure, ...] = ()
-    minus: tuple[Failure, ...] = ()
+    plus: tuple[DriverFailure, ...] = ()
+    minus: tuple[DriverFailure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,13 @@ DRIVERS: dict[str, Driver] = {
         received=r"rx_queue_\d+_xdp_packets",
         groups=(
             Group(DROPPED, (r"rx_queue_\d+_xdp_drops",), (_A, _D, OTHER)),
-            Group(BACK, (r"rx_queue_\d+_xdp_tx", r"rx_queue_\d+_xdp_tx_errors"), (_T,), minus=(Failure.TX,)),
-            Group(REDIRECTED, (r"rx_queue_\d+_xdp_redirect",), (_R,), minus=(Failure.REDIRECT,)),
+            Group(
+                BACK,
+                (r"rx_queue_\d+_xdp_tx", r"rx_queue_\d+_xdp_tx_errors"),
+                (_T,),
+                minus=(DriverFailure.TX,),
+            ),
+            Group(REDIRECTED, (r"rx_queue_\d+_xdp_redirect",), (_R,), minus=(DriverFailure.REDIRECT,)),
         ),
         sent=r"tx_queue_\d+_xdp_xmit",
         unsent=r"tx_queue_\d+_xdp_xmit_errors",
@@ -88,7 +93,7 @@ DRIVERS: dict[str, Driver] = {
                 DROPPED,
                 (r"rx(?:_queue_)?\d+_xdp_drops",),
                 (_A, _D, OTHER),
-                plus=(Failure.TX, Failure.REDIRECT),
+                plus=(DriverFailure.TX, DriverFailure.REDIRECT),
             ),
             Group(BACK, (r"rx(?:_queue_)?\d+_xdp_tx",), (_T,)),
             Group(REDIRECTED, (r"rx(?:_queue_)?\d+_xdp_redirects",), (_R,)),
@@ -104,10 +109,10 @@ DRIVERS: dict[str, Driver] = {
                 DROPPED,
                 ("rx_xdp_drop", "rx_xdp_errors"),
                 (_A, _D, OTHER),
-                plus=(Failure.TX, Failure.REDIRECT),
+                plus=(DriverFailure.TX, DriverFailure.REDIRECT),
             ),
-            Group(BACK, ("rx_xdp_tx_xmit",), (_T,), minus=(Failure.TX,)),
-            Group(REDIRECTED, ("rx_xdp_redirect",), (_R,), minus=(Failure.REDIRECT,)),
+            Group(BACK, ("rx_xdp_tx_xmit",), (_T,), minus=(DriverFailure.TX,)),
+            Group(REDIRECTED, ("rx_xdp_redirect",), (_R,), minus=(DriverFailure.REDIRECT,)),
         ),
         sent="tx_xdp_xmit",
         unsent="tx_xdp_err",
@@ -116,11 +121,16 @@ DRIVERS: dict[str, Driver] = {
     "ena": Driver(
         "drivers/net/ethernet/amazon/ena/ena_ethtool.c",
         groups=(
-            Group("aborted", (r"queue_\d+_rx_xdp_aborted",), (_A,), plus=(Failure.TX, Failure.REDIRECT)),
+            Group(
+                "aborted",
+                (r"queue_\d+_rx_xdp_aborted",),
+                (_A,),
+                plus=(DriverFailure.TX, DriverFailure.REDIRECT),
+            ),
             Group(DROPPED, (r"queue_\d+_rx_xdp_drop",), (_D,)),
             Group(PASSED, (r"queue_\d+_rx_xdp_pass",), (_P,)),
-            Group(BACK, (r"queue_\d+_rx_xdp_tx",), (_T,), minus=(Failure.TX,)),
-            Group(REDIRECTED, (r"queue_\d+_rx_xdp_redirect",), (_R,), minus=(Failure.REDIRECT,)),
+            Group(BACK, (r"queue_\d+_rx_xdp_tx",), (_T,), minus=(DriverFailure.TX,)),
+            Group(REDIRECTED, (r"queue_\d+_rx_xdp_redirect",), (_R,), minus=(DriverFailure.REDIRECT,)),
             Group("no action", (r"queue_\d+_rx_xdp_invalid",), (OTHER,)),
         ),
     ),

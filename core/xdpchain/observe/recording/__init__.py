@@ -7,7 +7,7 @@ read where there is no BPF at all.
 
 from __future__ import annotations
 
-from .lines import FORMAT, Counted, Happened, Header, Reading
+from .lines import FORMAT, Counted, Happened, Header, RecordedReading
 from .reader import Recording
 from .writer import DEFAULT_SIZE, LEAST_SIZE, Writer
 
@@ -18,7 +18,7 @@ __all__ = [
     "Counted",
     "Happened",
     "Header",
-    "Reading",
+    "RecordedReading",
     "Recording",
     "Writer",
 ]

@@ -33,7 +33,7 @@ __all__ = [
     "Counted",
     "Happened",
     "Header",
-    "Reading",
+    "RecordedReading",
     "Revision",
     "happened_out",
     "header_in",
@@ -83,7 +83,7 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RecordedReading:
     """What was counted at one time, by ifindex. The samples' clock is ``elapsed``."""
 
     at: float
@@ -161,7 +161,7 @@ def revision_out(revision: Revision) -> bytes:
     return _line(document)
 
 
-def reading_out(reading: Reading, names: Mapping[str, str] | None = None) -> bytes:
+def reading_out(reading: RecordedReading, names: Mapping[str, str] | None = None) -> bytes:
     """``names`` are those of the slots by key, for people and scripts that read the file."""
     interfaces = []
     for counted in reading.counted.values():
@@ -190,7 +190,7 @@ def happened_out(event: Happened) -> bytes:
     return _line({"at": event.at, "elapsed": event.elapsed, "happened": dict(event.told)})
 
 
-def line_in(line: bytes) -> Reading | Revision | Happened | None:
+def line_in(line: bytes) -> RecordedReading | Revision | Happened | None:
     """A line after the header; None for one of another kind. Raises InvalidInput for one that is damaged."""
     document = fields(line, WHAT, most=LONGEST)
     at, elapsed = document.number("at", most=1e12), document.number("elapsed", most=1e12)
@@ -202,7 +202,7 @@ def line_in(line: bytes) -> Reading | Revision | Happened | None:
     if "interfaces" in document:
         found = document.objects("interfaces", most=MOST_INTERFACES)
         counted = [_counted_in(interface, elapsed) for interface in found]
-        return Reading(at, elapsed, {interface.ifindex: interface for interface in counted})
+        return RecordedReading(at, elapsed, {interface.ifindex: interface for interface in counted})
     if "happened" in document:
         return Happened(at, elapsed, dict(document.mapping("happened")))
     return None

@@ -17,7 +17,7 @@ from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
 from xdpchain.model.running import Running
 from xdpchain.observe.site_shares import SlotReasons
 
-from .lines import LONGEST, Happened, Header, Reading, Revision, header_in, line_in
+from .lines import LONGEST, Happened, Header, RecordedReading, Revision, header_in, line_in
 from .writer import older_part
 
 __all__ = ["Recording"]
@@ -80,7 +80,7 @@ class Recording:
         """When something else ran."""
         return tuple(self._revised)
 
-    def reading(self, index: int) -> Reading:
+    def reading(self, index: int) -> RecordedReading:
         """What was counted. Raises IndexError."""
         return self._reading(index)
 
@@ -112,9 +112,9 @@ class Recording:
         found = (line_in(self._line(place)) for place in self._happened[max(0, end - MOST_TOLD) : end])
         return tuple(one for one in found if isinstance(one, Happened))
 
-    def _read_reading(self, index: int) -> Reading:
+    def _read_reading(self, index: int) -> RecordedReading:
         made = line_in(self._line(self._readings[index]))
-        assert isinstance(made, Reading)
+        assert isinstance(made, RecordedReading)
         return made
 
     def _read_revision(self, index: int) -> Revision:
@@ -153,8 +153,8 @@ class Recording:
                     self._places(made).append(place)
             at = end + 1
 
-    def _places(self, made: Reading | Revision | Happened) -> list[_Place]:
-        if isinstance(made, Reading):
+    def _places(self, made: RecordedReading | Revision | Happened) -> list[_Place]:
+        if isinstance(made, RecordedReading):
             return self._readings
         return self._revisions if isinstance(made, Revision) else self._happened
 

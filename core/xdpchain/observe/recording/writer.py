@@ -21,7 +21,16 @@ from xdpchain.errors import InvalidInput, PermissionDenied, XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.observe.site_shares import SlotReasons
 
-from .lines import Happened, Header, Reading, Revision, happened_out, header_out, reading_out, revision_out
+from .lines import (
+    Happened,
+    Header,
+    RecordedReading,
+    Revision,
+    happened_out,
+    header_out,
+    reading_out,
+    revision_out,
+)
 
 __all__ = ["DEFAULT_SIZE", "LEAST_SIZE", "Writer", "older_part"]
 
@@ -79,7 +88,7 @@ class Writer(Closing):
                 self._names[slot.key] = slot.name
         self._append(revision_out(self._last))
 
-    def reading(self, reading: Reading) -> None:
+    def reading(self, reading: RecordedReading) -> None:
         """What was counted."""
         self._append(reading_out(reading, self._names))
 

@@ -21,7 +21,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.counter_rows import CounterRows
 from xdpchain.sys import bpf, netns
 
-from .fexit import Aim, Function, attach
+from .fexit import Aim, TracedFunction, attach
 from .targets import VERDICT, Place, targets
 
 __all__ = ["CountingCost", "counting_cost", "measure_counting"]
@@ -69,7 +69,7 @@ def measure_counting(slots: int) -> CountingCost:
         rows = CounterRows(counters)
         held.callback(rows.close)
         names = [f"prog{i}" for i in range(slots)] + [MAIN] * (slots > 1)
-        aims = [Aim(program, Function(name), row) for row, name in enumerate(names)]
+        aims = [Aim(program, TracedFunction(name), row) for row, name in enumerate(names)]
         plain = _fastest(program)
         links = attach(aims, counters, Place(LOOPBACK, netns.inode()))
         try:

@@ -34,7 +34,7 @@ from xdpchain.sys.libbpf import LoadFailed, Object, kernel_types_missing, possib
 
 from .targets import Place
 
-__all__ = ["Aim", "Function", "attach", "count_targets", "entry_function", "explain"]
+__all__ = ["Aim", "TracedFunction", "attach", "count_targets", "entry_function", "explain"]
 
 PROGRAM = "xdptui_count_"
 CONTEXT = "xdp_md"
@@ -42,7 +42,7 @@ _STATIC = advise(Do.USE_STATIC)
 
 
 @dataclass(frozen=True, slots=True)
-class Function:
+class TracedFunction:
     """A function of a loaded program. ``declared``: its argument is a ``struct xdp_md *``, as it should be;
     of other functions the kernel tells less, and bytes in fragments are not counted.
     """
@@ -56,7 +56,7 @@ class Aim:
     """A function to count, and the row of the counters for it."""
 
     program: bpf.Fd
-    function: Function
+    function: TracedFunction
     row: int
 
 
@@ -97,7 +97,7 @@ def _program(prog_id: int) -> bpf.Fd:
         raise bpf.refusal(error, what) from error
 
 
-def entry_function(program: bpf.Fd) -> Function:
+def entry_function(program: bpf.Fd) -> TracedFunction:
     """The function at which a loaded program begins. Raises Unsupported if it can't be traced."""
     info = bpf.prog_info(program)
     what = f"program {info.id} ({info.name}) can't be counted"
@@ -117,7 +117,7 @@ def entry_function(program: bpf.Fd) -> Function:
         raise Unsupported(what, f"its BTF can't be read ({error})", _STATIC) from error
     if not isinstance(found, Func):
         raise Unsupported(what, "its BTF names no function", _STATIC)
-    return Function(found.name, _takes_packet(btf, found))
+    return TracedFunction(found.name, _takes_packet(btf, found))
 
 
 def _takes_packet(btf: Btf, function: Func) -> bool:

@@ -37,7 +37,7 @@ class Target:
 
 
 def targets(running: Running) -> tuple[Target, ...]:
-    """What is to be counted by tracing on an interface: of its `traceable` programs, those that don't count by
+    """What is to be counted by tracing on an interface: its `traceable` programs, but for those that count by
     themselves. The only component of a chain is counted in any case: it may stand for the dispatcher.
     """
     found = traceable(running)

@@ -19,8 +19,8 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import TracebackType
 
+from xdpchain.closing import Closing
 from xdpchain.errors import Unsupported
 from xdpchain.linkage.counting import ROWS, clear_rows, make_counters
 from xdpchain.model.counts import Sample, SlotCounts
@@ -185,7 +185,7 @@ _open: dict[tuple[int, int], _Tracing] = {}
 _open_lock = threading.Lock()
 
 
-class Tracer:
+class Tracer(Closing):
     """Counts an interface's programs until it is closed (see `xdpchain.observe.counters.CounterReader`).
 
     All tracers of one interface in this process share the fexit programs, and the last one to be closed
@@ -243,14 +243,6 @@ class Tracer:
             del _open[self._key]
         with tracing.lock:
             tracing.close()
-
-    def __enter__(self) -> Tracer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def trace(running: Running) -> Tracer:

@@ -10,7 +10,7 @@ words, `names` who it was that they speak of.
 from __future__ import annotations
 
 from .concerns import maps_used
-from .happenings import Event, Kind, Place, Row, Sample, Tally
+from .happenings import Event, LossPlace, Row, Sample, Tracepoint, TracepointTally
 from .listener import Listener, Scope, listen
 from .names import Names
 from .reasons import Reason, reason
@@ -18,15 +18,15 @@ from .transmit import Transmitted
 
 __all__ = [
     "Event",
-    "Kind",
     "Listener",
+    "LossPlace",
     "Names",
-    "Place",
     "Reason",
     "Row",
     "Sample",
     "Scope",
-    "Tally",
+    "Tracepoint",
+    "TracepointTally",
     "Transmitted",
     "listen",
     "maps_used",

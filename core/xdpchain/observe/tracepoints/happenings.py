@@ -15,11 +15,11 @@ __all__ = [
     "STATE_SIZE",
     "TALLY_SIZE",
     "Event",
-    "Kind",
-    "Place",
+    "LossPlace",
     "Row",
     "Sample",
-    "Tally",
+    "Tracepoint",
+    "TracepointTally",
     "decode_event",
     "decode_place",
     "decode_states",
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 
-class Kind(IntEnum):
+class Tracepoint(IntEnum):
     """Which tracepoint spoke."""
 
     EXCEPTION = 1
@@ -42,11 +42,11 @@ class Kind(IntEnum):
     @property
     def tracepoint(self) -> str:
         """Its name in the kernel."""
-        named = Kind.CPUMAP_KTHREAD if self is Kind.CPUMAP_PROGRAM else self
+        named = Tracepoint.CPUMAP_KTHREAD if self is Tracepoint.CPUMAP_PROGRAM else self
         return f"xdp_{named.name.lower()}"
 
 
-class Place(NamedTuple):
+class LossPlace(NamedTuple):
     """Where it happened and why: a row of the counters.
 
     ``code`` is the action of an exception or of a cpumap's program, otherwise an errno, negative as in the
@@ -55,7 +55,7 @@ class Place(NamedTuple):
     say which entry of which map named the target (of a cpumap: the CPU). 0: not told.
     """
 
-    kind: Kind
+    kind: Tracepoint
     code: int = 0
     prog: int = 0
     netns: int = 0
@@ -69,10 +69,10 @@ class Place(NamedTuple):
     @property
     def errno(self) -> int:
         """The error number, 0 where there was none."""
-        return -self.code if self.kind is not Kind.EXCEPTION and self.code < 0 else 0
+        return -self.code if self.kind is not Tracepoint.EXCEPTION and self.code < 0 else 0
 
 
-class Tally(NamedTuple):
+class TracepointTally(NamedTuple):
     """How often the tracepoint spoke, and of how many packets: ``sent`` (to a CPU: handed on) and
     ``lost``.
     """
@@ -81,21 +81,21 @@ class Tally(NamedTuple):
     sent: int = 0
     lost: int = 0
 
-    def since(self, earlier: Tally) -> Tally:
+    def since(self, earlier: TracepointTally) -> TracepointTally:
         """What came after ``earlier``."""
-        return Tally(self.times - earlier.times, self.sent - earlier.sent, self.lost - earlier.lost)
+        return TracepointTally(self.times - earlier.times, self.sent - earlier.sent, self.lost - earlier.lost)
 
-    def plus(self, other: Tally) -> Tally:
+    def plus(self, other: TracepointTally) -> TracepointTally:
         """The sum of both."""
-        return Tally(self.times + other.times, self.sent + other.sent, self.lost + other.lost)
+        return TracepointTally(self.times + other.times, self.sent + other.sent, self.lost + other.lost)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """A place and what happened there; the names that its interfaces had then ("" where none was told)."""
 
-    place: Place
-    tally: Tally
+    place: LossPlace
+    tally: TracepointTally
     device: str = ""
     target: str = ""
 
@@ -121,10 +121,10 @@ class Sample:
     rows: tuple[Row, ...] = ()
     events: tuple[Event, ...] = ()
     untold: int = 0
-    unplaced: Mapping[Kind, int] = field(default_factory=dict)
+    unplaced: Mapping[Tracepoint, int] = field(default_factory=dict)
     missed: int = 0
 
-    def of(self, *kinds: Kind) -> tuple[Row, ...]:
+    def of(self, *kinds: Tracepoint) -> tuple[Row, ...]:
         """The rows of some kinds."""
         return tuple(row for row in self.rows if row.place.kind in kinds)
 
@@ -160,21 +160,21 @@ NAME = 16
 _PLACE = struct.Struct("=IiIIiIIIIi")
 _TALLY = struct.Struct(f"=QQQ{NAME}s{NAME}s")
 _EVENT = struct.Struct(f"=Q{_PLACE.size}s{_TALLY.size}s")
-_STATE = struct.Struct(f"=QQQ{len(Kind) + 1}Q")
+_STATE = struct.Struct(f"=QQQ{len(Tracepoint) + 1}Q")
 PLACE_SIZE, TALLY_SIZE, EVENT_SIZE, STATE_SIZE = _PLACE.size, _TALLY.size, _EVENT.size, _STATE.size
 
 
-def decode_place(raw: bytes) -> Place:
+def decode_place(raw: bytes) -> LossPlace:
     """``struct place``."""
     kind, *rest = _PLACE.unpack(raw)
-    return Place(Kind(kind), *rest)
+    return LossPlace(Tracepoint(kind), *rest)
 
 
-def decode_tallies(place: Place, raw: bytes) -> Row:
+def decode_tallies(place: LossPlace, raw: bytes) -> Row:
     """The row of a place: its ``struct tally`` on all CPUs, summed. Those without packets have no names."""
-    total, device, target = Tally(), "", ""
+    total, device, target = TracepointTally(), "", ""
     for times, sent, lost, here, there in _TALLY.iter_unpack(raw):
-        total = total.plus(Tally(times, sent, lost))
+        total = total.plus(TracepointTally(times, sent, lost))
         device, target = device or _text(here), target or _text(there)
     return Row(place, total, device, target)
 
@@ -185,12 +185,12 @@ def decode_event(raw: bytes) -> Event:
     return Event(at / 1e9, decode_tallies(decode_place(place), tally))
 
 
-def decode_states(raw: bytes) -> tuple[int, dict[Kind, int]]:
+def decode_states(raw: bytes) -> tuple[int, dict[Tracepoint, int]]:
     """Events untold, and packets without a row by kind: ``struct cpu_state`` of all CPUs, summed."""
-    untold, unplaced = 0, dict.fromkeys(Kind, 0)
+    untold, unplaced = 0, dict.fromkeys(Tracepoint, 0)
     for _, _, more, *by_kind in _STATE.iter_unpack(raw):
         untold += more
-        for kind in Kind:
+        for kind in Tracepoint:
             unplaced[kind] += by_kind[kind]
     return untold, {kind: packets for kind, packets in unplaced.items() if packets}
 

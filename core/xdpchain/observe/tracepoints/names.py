@@ -7,7 +7,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.sys import bpf, netns
 from xdpchain.sys.netlink import Netlink
 
-from .happenings import Kind, Row
+from .happenings import Row, Tracepoint
 from .reasons import CPUMAP, DEVMAPS, XSKMAP
 
 __all__ = ["Names"]
@@ -38,7 +38,7 @@ class Names:
     def target(self, row: Row) -> str:
         """Where the packets were to go; "" where there is no other place."""
         place = row.place
-        if place.kind in (Kind.EXCEPTION, Kind.BULK_TX):
+        if place.kind in (Tracepoint.EXCEPTION, Tracepoint.BULK_TX):
             return ""
         if place.map_type == CPUMAP:
             return f"CPU {place.entry}"
@@ -57,7 +57,11 @@ class Names:
         no command reaches it by a name.
         """
         place = row.place
-        if not place.target or place.map_type == CPUMAP or place.kind in (Kind.EXCEPTION, Kind.BULK_TX):
+        if (
+            not place.target
+            or place.map_type == CPUMAP
+            or place.kind in (Tracepoint.EXCEPTION, Tracepoint.BULK_TX)
+        ):
             return None
         home = place.target_netns in (0, self.home)
         namespace = self._namespace if home else self.namespace(place.target_netns)
@@ -72,7 +76,7 @@ class Names:
         if not place.map:
             return ""
         name = self.map(place.map)
-        return f"{name}[{place.entry}]" if place.kind is Kind.REDIRECT_ERR else name
+        return f"{name}[{place.entry}]" if place.kind is Tracepoint.REDIRECT_ERR else name
 
     def program(self, prog_id: int) -> str:
         """A program's name, or its id where it is gone."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.model.actions import Action
 
-from .happenings import Kind, Place
+from .happenings import LossPlace, Tracepoint
 
 __all__ = ["CPUMAP", "DEVMAPS", "XSKMAP", "Reason", "reason"]
 
@@ -128,35 +128,35 @@ _EXCEPTIONS: dict[int, Reason] = {
 }
 
 
-def reason(place: Place) -> Reason:
+def reason(place: LossPlace) -> Reason:
     """Why packets were lost at a place."""
-    if place.kind is Kind.EXCEPTION:
+    if place.kind is Tracepoint.EXCEPTION:
         found = _EXCEPTIONS.get(place.code)
         if found is not None:
             return found
         if place.code in Action.__members__.values():
             return Reason(Action(place.code).xdp_name, "the driver could not do it")
         return Reason(f"code {place.code & 0xFFFFFFFF}", "no XDP action: the packet is dropped")
-    if place.kind is Kind.CPUMAP_ENQUEUE:
+    if place.kind is Tracepoint.CPUMAP_ENQUEUE:
         return Reason(
             "",
             "the queue of the target CPU was full",
             "A longer queue in the cpumap, or more CPUs",
             "bq_flush_to_queue, kernel/bpf/cpumap.c",
         )
-    if place.kind is Kind.CPUMAP_KTHREAD:
+    if place.kind is Tracepoint.CPUMAP_KTHREAD:
         return Reason(
             "", "no memory for the packet on the target CPU", "", "cpu_map_kthread_run, kernel/bpf/cpumap.c"
         )
-    if place.kind is Kind.CPUMAP_PROGRAM:
+    if place.kind is Tracepoint.CPUMAP_PROGRAM:
         known = place.code in Action.__members__.values()
         verdict = Action(place.code).xdp_name if known else f"code {place.code}"
         return Reason(verdict, f"the cpumap's program returned {verdict}", "", "cpu_map_bpf_prog_run")
     number = place.errno
-    if place.kind in (Kind.BULK_TX, Kind.DEVMAP_XMIT):
+    if place.kind in (Tracepoint.BULK_TX, Tracepoint.DEVMAP_XMIT):
         if not number:
             words = _QUEUE
-            if place.kind is Kind.DEVMAP_XMIT:
+            if place.kind is Tracepoint.DEVMAP_XMIT:
                 words += "; or the devmap's own program dropped them"
             return Reason("", words, "", "bq_xmit_all, kernel/bpf/devmap.c")
         table = _SENDING

@@ -9,9 +9,9 @@ import select
 import socket
 import struct
 import threading
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from xdpchain.closing import Closing
 from xdpchain.sys import netns as namespaces
 
 from .messages import messages
@@ -46,7 +46,7 @@ class LinkChanges(NamedTuple):
         return self.everything or bool(self.changed or self.gone)
 
 
-class LinkEvents:
+class LinkEvents(Closing):
     """Notifications of RTNLGRP_LINK: devices made, deleted, renamed, up, down, and XDP programs attached over
     netlink.
 
@@ -73,14 +73,6 @@ class LinkEvents:
         except BaseException:
             self._socket.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def fileno(self) -> int:
         """The descriptor that gets readable when something changed, for who waits for several at once."""

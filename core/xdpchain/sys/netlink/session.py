@@ -9,10 +9,10 @@ import operator
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, ClassVar, SupportsIndex, TypeVar
 
 from xdpchain.advice import Advice, Do
+from xdpchain.closing import Closing
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
@@ -33,7 +33,7 @@ MOST_NAMESPACES = 64
 T = TypeVar("T")
 
 
-class Netlink:
+class Netlink(Closing):
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
     Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
@@ -50,14 +50,6 @@ class Netlink:
     def __init__(self, netns: str | None = None) -> None:
         self.netns = netns
         self._route, self._generic = namespaces.run(netns, _open)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the sockets; from any thread, more than once if you like. Later calls raise ValueError."""

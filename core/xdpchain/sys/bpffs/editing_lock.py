@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lock that every editor of XDP chains takes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from xdpchain.errors import Busy
+from xdpchain.sys.trusted_directory import TrustedDirectory
+
+from .mounting import lock_place, refused
+
+__all__ = ["lock"]
+
+_RETRY_S = (0.005, 0.05)  # how long to wait between two tries for the lock: at first, and at most
+_REMOVALS = 8  # how often the lock's directory may be removed just when it was made
+
+
+@contextmanager
+def lock(timeout: float | None = 10.0) -> Iterator[Path]:
+    """Hold the lock that every editor of XDP chains takes, for the whole of a change; yield the locked
+    directory.
+
+    libxdp's protocol: an exclusive flock on ``<bpffs>/xdp``, or on /run/xdp where there is no BPF filesystem.
+    The kernel drops it when the process ends, however it ends. Two threads of this process exclude each other
+    as well, so don't nest it. Waits at most ``timeout`` seconds (None: for ever).
+
+    Raises Busy (naming the holder as far as it can be known), PermissionDenied, and Untrusted where others
+    may make or change that directory.
+    """
+    parent, name = lock_place()
+    deadline = None if timeout is None else time.monotonic() + timeout
+    try:
+        with TrustedDirectory.open(parent) as above:
+            fd = _locked(above, name, deadline)
+    except OSError as error:
+        raise refused(f"Can't lock {parent / name}", error) from error
+    try:
+        yield parent / name
+    finally:
+        os.close(fd)
+
+
+def _locked(parent: TrustedDirectory, name: str, deadline: float | None) -> int:
+    pause, longest = _RETRY_S
+    while True:
+        with _made(parent, name) as directory:
+            fd = directory.descriptor()
+            try:
+                while not _try_lock(fd, wait=deadline is None):
+                    left = (deadline or 0) - time.monotonic()
+                    if left <= 0:
+                        raise _busy(directory.path, fd)
+                    time.sleep(min(pause, left))
+                    pause = min(pause * 2, longest)
+                if directory.is_at(parent):
+                    return fd
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)  # removed, and perhaps made anew, while we waited: others lock the new one
+
+
+def _made(parent: TrustedDirectory, name: str) -> TrustedDirectory:
+    for _ in range(_REMOVALS):
+        try:
+            return parent.make_child(name)
+        except FileNotFoundError:  # removed between its two steps
+            continue
+    return parent.make_child(name)
+
+
+def _try_lock(fd: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _busy(path: Path, fd: int) -> Busy:
+    locked = os.fstat(fd)
+    holder = _holder(locked)
+    todo = "Try again when it is done"
+    if holder is None:
+        who = "another program"
+    elif holder == os.getpid():
+        who = "another task of this program"
+    else:
+        who, is_root = _process(holder)
+        if not is_root and locked.st_mode & 0o077:
+            todo += f"; `chmod 0700 {shlex.quote(os.fspath(path))}` keeps other users from holding the lock"
+    return Busy(
+        "XDP chains can't be changed now", f"{who} is editing them", todo, detail=f"flock on {path} is held"
+    )
+
+
+def _holder(locked: os.stat_result) -> int | None:
+    """Who holds a flock on the inode, by proc_locks(5); None if it can't be seen from here."""
+    inode = f"{os.major(locked.st_dev):02x}:{os.minor(locked.st_dev):02x}:{locked.st_ino}"
+    for line in Path("/proc/locks").read_text().splitlines():
+        fields = line.split()
+        if len(fields) > 5 and fields[1] == "FLOCK" and fields[5] == inode and int(fields[4]) > 0:
+            return int(fields[4])
+    return None
+
+
+def _process(pid: int) -> tuple[str, bool]:
+    """A process in words, and whether it is root's; a process names itself as it likes."""
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+        uid = os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return f"another program (pid {pid})", True
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return f"{name} (pid {pid})" if uid == 0 else f"{name} (pid {pid}, uid {uid})", uid == 0

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which BPF filesystem is used, and directories in it, reached through `TrustedDirectory` only."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from xdpchain.advice import Do, advise
+from xdpchain.errors import KernelRefused, PermissionDenied, Unsupported, XdpChainError
+from xdpchain.sys.mount_lifetime import made_here
+from xdpchain.sys.trusted_directory import TrustedDirectory, Untrusted
+
+__all__ = [
+    "SUBDIRECTORY",
+    "BpffsMissing",
+    "directory_of",
+    "distrusted",
+    "find",
+    "in_words",
+    "is_bpffs",
+    "lock_place",
+    "mount",
+    "mount_command",
+    "mounts",
+    "open_below",
+    "refused",
+]
+
+DEFAULT_MOUNT = Path("/sys/fs/bpf")
+FALLBACK_LOCK = Path("/run/xdp")  # what libxdp locks where there is no bpffs
+SUBDIRECTORY = "xdp"
+BPF_FS_MAGIC = 0xCAFE4A11  # linux/magic.h
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p]
+_libc.mount.restype = ctypes.c_int
+_libc.statfs.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
+_libc.statfs.restype = ctypes.c_int
+
+
+class BpffsMissing(Unsupported):
+    """There is no BPF filesystem where it should be."""
+
+
+def is_bpffs(path: Path) -> bool:
+    """Whether the path is a directory in a BPF filesystem: statfs(2). Asked dozens of times in a change, so
+    it does not read a list of mounts, which is long on machines with many containers.
+    """
+    found = ctypes.create_string_buffer(256)  # struct statfs, which begins with f_type
+    if _libc.statfs(os.fsencode(path), found) != 0:
+        return False
+    kind: int = ctypes.c_long.from_buffer(found).value
+    return kind & 0xFFFFFFFF == BPF_FS_MAGIC and path.is_dir()
+
+
+def find() -> Path:
+    """The BPF filesystem to use: LIBXDP_BPFFS, or else /sys/fs/bpf.
+
+    Raises BpffsMissing when it is not mounted, PermissionDenied where that can't be told; with
+    LIBXDP_BPFFS_AUTOMOUNT=1 it is mounted then, which raises what mount() does.
+    """
+    path = _wanted()
+    if is_bpffs(path):
+        return path
+    if os.environ.get("LIBXDP_BPFFS_AUTOMOUNT") == "1":
+        return mount()
+    try:
+        path.stat()
+    except PermissionError as error:
+        raise _denied(f"Can't look at {path}", error) from error
+    except OSError:
+        pass
+    raise _missing(path)
+
+
+def distrusted(*names: str) -> tuple[Untrusted, ...]:
+    """Why changes may be refused: who else may write to the BPF filesystem, or to its directories ``names``.
+
+    Raises BpffsMissing, PermissionDenied.
+    """
+    found: dict[str, Untrusted] = {}
+    for checked in ((), *((name,) for name in names)):
+        try:
+            with open_below(*checked) as directory:
+                directory.check_private()
+        except FileNotFoundError:
+            continue
+        except Untrusted as untrusted:
+            found[untrusted.what] = untrusted
+        except OSError as error:
+            raise refused(f"Can't look at {find().joinpath(*checked)}", error) from error
+    return tuple(found.values())
+
+
+def mount_command(path: Path | None = None) -> str:
+    """What mounts it for root alone; without the mode, anybody could make directories in it."""
+    return f"mount -t bpf -o mode=0700 bpf {shlex.quote(os.fspath(path or _wanted()))}"
+
+
+def mounts() -> tuple[Path, ...]:
+    """Where BPF filesystems are mounted in this mount namespace, in the order of mounting."""
+    return tuple(dict.fromkeys(Path(place) for _, place in _bpf_mounts()))
+
+
+@contextmanager
+def open_below(*names: str, make: bool = False) -> Iterator[TrustedDirectory]:
+    """The directory ``<bpffs>/<name>/...``, checked at each step; made, where ``make`` says so.
+
+    Raises BpffsMissing, Untrusted, PermissionDenied, and FileNotFoundError without ``make``.
+    """
+    with _open(find(), names, make=make) as directory:
+        yield directory
+
+
+@contextmanager
+def directory_of(path: Path, *, make: bool = False) -> Iterator[TrustedDirectory]:
+    """The directory that a pin's path names, in whichever BPF filesystem it lies; as `open_below`."""
+    directory = Path(os.path.normpath(path)).parent
+    roots = [root for root in (_wanted(), *reversed(mounts())) if directory.is_relative_to(root)]
+    root = next((root for root in roots if is_bpffs(root)), None)
+    if root is None:
+        raise _missing(directory)
+    with _open(root, directory.relative_to(root).parts, make=make) as opened:
+        yield opened
+
+
+@contextmanager
+def _open(root: Path, names: Iterable[str], *, make: bool) -> Iterator[TrustedDirectory]:
+    with ExitStack() as held:
+        try:
+            directory = held.enter_context(TrustedDirectory.open(root))
+            for name in names:
+                step = directory.make_child(name) if make else directory.child(name)
+                directory = held.enter_context(step)
+        except PermissionError as error:
+            raise _denied(f"Can't open {root.joinpath(*names)}", error) from error
+        yield directory
+
+
+def mount() -> Path:
+    """Mount the BPF filesystem where find() looks for it, unless it is there; return the path.
+
+    It stays mounted, as pins must. In a mount namespace of its own (`ip netns exec` makes one) it goes away
+    with that. Raises PermissionDenied (it takes CAP_SYS_ADMIN) and KernelRefused.
+    """
+    path = _wanted()
+    if is_bpffs(path):
+        return path
+    if _libc.mount(b"bpf", os.fsencode(path), b"bpf", 0, b"mode=0700") != 0:
+        code = ctypes.get_errno()
+        what, detail = f"Can't mount a BPF filesystem on {path}", in_words(OSError(code, os.strerror(code)))
+        if code in (errno.EPERM, errno.EACCES):
+            raise _denied(what, OSError(code, os.strerror(code)))
+        if code == errno.ENODEV:
+            raise Unsupported(what, "this kernel has none (CONFIG_BPF_SYSCALL)", detail=detail)
+        todo = "Make the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
+        raise KernelRefused(what, os.strerror(code), todo, detail=detail)
+    made_here(path)
+    return path
+
+
+def _wanted() -> Path:
+    return Path(os.environ.get("LIBXDP_BPFFS") or DEFAULT_MOUNT)
+
+
+def _missing(path: Path) -> BpffsMissing:
+    others = sorted({mounted for _, mounted in _bpf_mounts()})
+    todo = f"Mount it (`{mount_command(path)}`), or run xdptui with --mount-bpffs"
+    if others:
+        todo += f"; or name the mount to use in LIBXDP_BPFFS (there is {', '.join(others)})"
+    return BpffsMissing(f"No BPF filesystem on {path}", "it is not mounted in this mount namespace", todo)
+
+
+def _bpf_mounts() -> list[tuple[str, str]]:
+    """(major:minor, mount point) of all BPF filesystems in the mount namespace: proc_pid_mountinfo(5)."""
+    found = []
+    for line in Path("/proc/thread-self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        if after.startswith("bpf "):
+            fields = before.split(" ")
+            found.append((fields[2], re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4])))
+    return found
+
+
+def lock_place() -> tuple[Path, str]:
+    """The directory that is locked for a change: the one that it is in, and its name."""
+    try:
+        return find(), SUBDIRECTORY
+    except BpffsMissing:
+        return FALLBACK_LOCK.parent, FALLBACK_LOCK.name
+
+
+def refused(what: str, error: OSError) -> XdpChainError:
+    """The engine's error for what could not be done in the BPF filesystem."""
+    if error.errno in (errno.EPERM, errno.EACCES):
+        return _denied(what, error)
+    if error.errno == errno.ENOTDIR and (place := Path(*lock_place())).is_symlink():
+        return KernelRefused(
+            what,
+            "it is a link, which is not followed; iproute2 makes one when it loads an object",
+            f"Remove the link, not what it leads to: `rm {shlex.quote(os.fspath(place))}`",
+            detail=f"it leads to {place.readlink()}",
+        )
+    return KernelRefused(what, error.strerror or str(error), detail=in_words(error))
+
+
+def _denied(what: str, error: OSError) -> PermissionDenied:
+    return PermissionDenied(
+        what,
+        "only root may work in the BPF filesystem",
+        advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"),
+        detail=in_words(error),
+    )
+
+
+def in_words(error: OSError) -> str:
+    """The error's name, and what it means."""
+    return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BTF made of several, by libbpf."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from ctypes import c_uint32
+from dataclasses import dataclass
+
+from xdpchain.errors import InvalidInput
+
+from .shared_library import check, library
+
+__all__ = ["FUNC_GLOBAL", "FUNC_STATIC", "MergedBtf", "merge_btf"]
+
+
+@dataclass(frozen=True, slots=True)
+class MergedBtf:
+    """BTF made of several: the bytes, what was added to each part's type ids, and the ids of the added
+    functions. ``strings``: what was added to the offsets of each part's strings, if they came along:
+    line_info refers to some that no type names.
+    """
+
+    data: bytes
+    shifts: tuple[int, ...]
+    functions: tuple[int, ...]
+    strings: tuple[int, ...] = ()
+
+
+FUNC_STATIC, FUNC_GLOBAL = 0, 1
+
+
+def merge_btf(
+    parts: list[bytes], functions: list[tuple[str, int, int]], *, strings: bool = False
+) -> MergedBtf:
+    """Append BTF blobs to one another (``btf__add_btf``) and add functions.
+
+    ``functions`` are (name, linkage, id of a prototype in the merged BTF). With ``strings``, all strings of
+    the parts come along. Raises InvalidInput.
+    """
+    lib = library()
+    merged = lib.btf__new_empty()
+    try:
+        shifts = []
+        for part in parts:
+            one = lib.btf__new(part, len(part))
+            if not one:
+                raise InvalidInput("a component's BTF can't be read", os.strerror(ctypes.get_errno()))
+            try:
+                # Type ids of a part start at 1: what is added to them is one less than the id of its first
+                # type.
+                first = check(lib.btf__add_btf(merged, one), "merge BTF")
+                shifts.append(first - 1)
+            finally:
+                lib.btf__free(one)
+        added = [
+            check(lib.btf__add_func(merged, name.encode(), linkage, proto), f"describe {name}")
+            for name, linkage, proto in functions
+        ]
+        size = c_uint32()
+        at = lib.btf__raw_data(merged, ctypes.byref(size))
+        data = ctypes.string_at(at, size.value)
+        data, places = _append_strings(data, parts) if strings else (data, ())
+        return MergedBtf(data, tuple(shifts), tuple(added), places)
+    finally:
+        lib.btf__free(merged)
+
+
+def _append_strings(merged: bytes, parts: list[bytes]) -> tuple[bytes, tuple[int, ...]]:
+    """The merged BTF with the strings of all parts behind its own, which are its last section."""
+    # struct btf_header: its length at 4, then offset and length of types and of strings.
+    length, _, _, start, size = struct.unpack_from("<IIIII", merged, 4)
+    tables, places, added = [merged[: length + start + size]], {}, 0
+    for part in parts:
+        if part not in places:
+            part_length, _, _, part_start, part_size = struct.unpack_from("<IIIII", part, 4)
+            places[part] = size + added
+            tables.append(part[part_length + part_start : part_length + part_start + part_size])
+            added += part_size
+    data = bytearray(b"".join(tables))
+    struct.pack_into("<I", data, 20, size + added)
+    return bytes(data), tuple(places[part] for part in parts)

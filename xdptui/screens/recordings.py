@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where to record to, and which recording to replay."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Button, Input, Static
+
+from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.object_paths import Entry, listing
+from xdptui.view.file_lines import file_cells, file_head
+from xdptui.widgets.row_list import RowList
+
+__all__ = ["OpenRecording", "RecordTo"]
+
+ENDING = ".jsonl"
+
+
+def _meant(typed: str) -> str:
+    """The path that somebody typed; empty where that is none."""
+    text = typed.strip()
+    return "" if not text or "\0" in text else os.path.abspath(os.path.expanduser(text))
+
+
+class RecordTo(Dialog[str | None]):
+    """Answers with the path of a new file, which is in ``folder`` unless another one is typed."""
+
+    DEFAULT_CSS = """
+    RecordTo Input { margin: 1 0; }
+    RecordTo.-low Input { margin: 0; }
+    """
+    heading = "Record all interfaces"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._path = str(folder / time.strftime(f"xdptui-%Y%m%d-%H%M%S{ENDING}"))
+
+    def body(self) -> ComposeResult:
+        yield paragraph("What runs and what it counts, once a second, until you press ctrl+r again.")
+        yield Input(self._path, id="path", select_on_focus=False)
+        yield paragraph("", id="outcome")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel (esc)", "cancel")
+        yield button("Record (enter)", "record", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#path")
+
+    @on(Input.Changed, "#path")
+    def preview(self) -> None:
+        path = _meant(self.query_one("#path", Input).value)
+        taken = os.path.lexists(path)
+        text = "That file exists: give another name." if taken else "ctrl+o replays it."
+        self.query_one("#outcome", Static).update(text if path else "Give the path of a file.")
+        self.query_one("#record", Button).disabled = taken or not path
+
+    @on(Input.Submitted, "#path")
+    @on(Button.Pressed, "#record")
+    def accept(self) -> None:
+        if not self.query_one("#record", Button).disabled:
+            self.finish(_meant(self.query_one("#path", Input).value))
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.finish(None)
+
+
+class OpenRecording(Dialog[str | None]):
+    """Answers with the path of a recording: one of ``folder``, the newest first, or one that is typed."""
+
+    DEFAULT_CSS = """
+    OpenRecording {
+        #files { height: auto; max-height: 12; margin: 1 0; background: $surface; }
+    }
+    OpenRecording.-low #files { margin: 0; }
+    """
+    heading = "Replay a recording"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+        found = [entry for entry in listing(f"{folder}/", (ENDING,)) if not entry.directory]
+        self._files: tuple[Entry, ...] = tuple(sorted(found, key=lambda entry: -(entry.changed or 0)))
+
+    def body(self) -> ComposeResult:
+        yield paragraph("From another folder: type the path of a file that ctrl+r or `xdptui record` made.")
+        yield Input(placeholder="path", id="path")
+        if self._files:
+            yield RowList(id="files")
+        else:
+            yield paragraph(f"There is no recording in {self._folder} yet. ctrl+r makes one.", id="none")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel (esc)", "cancel")
+        yield button("Replay (enter)", "replay", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#files" if self._files else "#path")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        now, files = time.time(), self._files
+        for rows in self.query("#files").results(RowList):
+            rows.present(
+                len(files),
+                lambda row, width: file_cells(files[row], width, now, whole=False),
+                head=lambda width, position: file_head("recordings", self._folder, width, position),
+                sorts={
+                    "recordings": lambda row: files[row].label,
+                    "-size": lambda row: files[row].size or 0,
+                    "age": lambda row: -(files[row].changed or 0),
+                },
+                words=lambda row: files[row].label,
+            )
+
+    @on(Input.Submitted, "#path")
+    @on(RowList.Chosen, "#files")
+    @on(Button.Pressed, "#replay")
+    def accept(self) -> None:
+        typed = _meant(self.query_one("#path", Input).value)
+        entry = self.query_one("#files", RowList).under(self._files) if self._files else None
+        if path := typed or (entry.path if entry else ""):
+            self.finish(path)
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.finish(None)
