@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
@@ -190,7 +191,8 @@ def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[i
     return found
 
 
-class Which(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Which:
     """What names slots: SLOT, or ``--where`` in its place. Raises UsageError for both, and for neither."""
 
     slot: str | None
