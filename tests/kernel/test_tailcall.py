@@ -197,7 +197,8 @@ def test_each_slot_is_a_program_with_statistics_of_its_own(playground: Playgroun
             assert bpf.prog_info(program).name == slot.name[:15]
         details = describe(running, slot)
         assert (details.program, details.alone) == (slot.program, True)
-        assert "call bpf_tail_call" in details.translated()
+        # The last one only passes, and that needs no tail call.
+        assert ("call bpf_tail_call" in details.translated()) is (slot.name == "xdp_firewall")
     assert has_pins(running.hook.prog_id)
     # One more edit, and nothing of the first is left.
     again = change(playground, running.chain.move(1, 0))

@@ -417,7 +417,7 @@ FOUND_AGAIN = {
     Slot: {"key", "row", "program"},
     Component: {
         "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps",
-        "unit_map",
+        "unit_map", "bound",
     },
 }  # fmt: skip
 """What the object file or the kernel says anew, wherever a chain is made from a spec."""

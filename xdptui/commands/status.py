@@ -22,6 +22,7 @@ from xdptui.workers.readings import totals
 if TYPE_CHECKING:
     from xdpchain.model.running import Running
     from xdpchain.observe.behind import Behind
+    from xdptui.commands.around import Around
 
 __all__ = ["run"]
 
@@ -36,26 +37,23 @@ def run(options: Namespace) -> int:
     entries = [(running, totals(running)) for running in found]
     behind = _behind(found)
     kept, hidden = kept_maps(), unseen()
-    seen = None
-    # Some dozen messages to the kernel: only where one interface is looked at.
+    around: Around | None = None
     if found and options.interface and (options.json or options.verbose):
-        from xdpchain.observe.beside import beside
+        from xdptui.commands.around import Around  # some dozen messages to the kernel
 
-        seen = beside(found[0])
+        around = Around.of(found[0])
     if options.json:
         from xdptui.render import documents
 
         document = documents.status(entries, boot_clock(), kept, behind)
         document["unseen"] = list(hidden)
-        if seen is not None:
-            document["interfaces"][0]["beside"] = documents.beside(seen)
+        if around is not None:
+            document["interfaces"][0] |= around.document()
         write(json.dumps(document, indent=2))
         return 0
-    write(status_table(entries, boot_clock(), behind))
-    if seen is not None:
-        from xdptui.words.beside_words import beside_lines
-
-        write("\n".join(["    beside XDP:", *(f"      {line}" for line in beside_lines(seen))]))
+    write(status_table(entries, boot_clock(), behind, verbose=options.verbose))
+    if around is not None:
+        write("\n".join(around.lines()))
     _write_kept(kept, boot_clock())
     for one in hidden:
         write(f"not seen: {one}")

@@ -41,14 +41,17 @@ def status_table(
     entries: Sequence[tuple[Running, Sample | None]],
     now: float = 0.0,
     behind: Mapping[int, Sequence[Behind]] = {},
+    *,
+    verbose: bool = False,
 ) -> str:
     """The table, without a line end. ``Sample`` None: nothing counts there. ``now`` is in seconds of
-    CLOCK_BOOTTIME, ``behind`` what stands behind the programs of an ifindex.
+    CLOCK_BOOTTIME, ``behind`` what stands behind the programs of an ifindex; ``verbose``: with why their
+    verdicts are not counted.
     """
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
         rows += _interface(running, sample, now)
-        rows += _behind(behind.get(running.interface.ifindex, ()))
+        rows += _behind(behind.get(running.interface.ifindex, ()), verbose)
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)
@@ -56,7 +59,7 @@ def status_table(
     return "\n".join(row if isinstance(row, str) else _line(row, widths) for row in rows)
 
 
-def _behind(found: Sequence[Behind]) -> list[str]:
+def _behind(found: Sequence[Behind], verbose: bool) -> list[str]:
     """The first programs in maps, a line each, and how many more there are."""
     lines = []
     for behind in found[:SHOWN_BEHIND]:
@@ -64,6 +67,8 @@ def _behind(found: Sequence[Behind]) -> list[str]:
         where = f"on CPU {behind.index}" if behind.kind == "cpumap" else where or "by tail call"
         program = f"{behind.name} (id {behind.prog_id})"
         lines.append(printable(f"    behind it: {behind.map_name}[{behind.index}] → {program}, {where}"))
+        if verbose:
+            lines.append(f"      not counted: {behind.uncounted}")
     if len(found) > SHOWN_BEHIND:
         lines.append(f"    and {len(found) - SHOWN_BEHIND} more programs")
     return lines
@@ -142,6 +147,8 @@ def _whose(running: Running) -> str:
         words.append(f"{running.linkage} linkage" + f" ({running.form})" * bool(running.form))
     if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there the first slot's program is it
         words.append(f"dispatcher v{running.dispatcher.version}")
+    if running.dispatcher and running.dispatcher.bound:
+        words.append("bound to this interface")
     return ", ".join(words)
 
 

@@ -68,6 +68,7 @@ KEYS: dict[Do, str] = {
     Do.RELINK: "Press L and choose {names} linkage",
     Do.CHOOSE_GENERIC: "Choose generic mode: slower, but it works with every driver and MTU",
     Do.CHANGE_MODE: "Press L and choose {names} mode",
+    Do.SHOW_LINK: "Press u to see who holds it, and to take it off without asking them",
     Do.LIFT_POLICY: "Press v to lift the policy",
     Do.SWITCH_COUNTERS_ON: "Press c to switch the counters on",
     Do.SHADOW_AGAIN: "Press S on the slot to put it back into shadow",

@@ -38,6 +38,7 @@ class Traits:
 
     helpers: frozenset[int] = frozenset()
     kernel_functions: bool = False
+    device: bool = False
     ingress: bool = False
     queue: bool = False
 
@@ -62,8 +63,8 @@ class Where:
         return f"slot {self.slot} ({self.name}){' of what runs' * self.runs}"
 
 
-def traits(code: bytes) -> Traits:
-    """What the instructions of a component and its subprograms do."""
+def traits(code: bytes, *, device: bool = False) -> Traits:
+    """What the instructions of a component and its subprograms do; ``device``: it asks its device."""
     helpers = set()
     functions = ingress = queue = False
     for _, instruction in instructions(code):
@@ -74,7 +75,7 @@ def traits(code: bytes) -> Traits:
         elif instruction.code == op.LDX_W:
             ingress |= instruction.offset == CTX_INGRESS
             queue |= instruction.offset == CTX_QUEUE
-    return Traits(frozenset(helpers), functions, ingress, queue)
+    return Traits(frozenset(helpers), functions, device, ingress, queue)
 
 
 def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
@@ -95,9 +96,10 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
         )
     if has.kernel_functions:
         found.append(
-            f"{where} calls functions of the kernel; those for a card's metadata (hash, timestamp, VLAN tag) "
-            "have nothing to tell in a trial"
+            f"{where} calls functions of the kernel, which may answer otherwise where packets really come in"
         )
+    if has.device:
+        found.append(f"{where} asks the device about packets (hash, timestamp, VLAN tag): here none answers")
     if Helper.XDP_ADJUST_META in has.helpers:
         found.append(f"{where} hands metadata on to the network stack, which a trial does not show")
     if Helper.PERF_EVENT_OUTPUT in has.helpers:

@@ -221,6 +221,12 @@ def _load(
     content than the object's.
     """
     label = component.object.path if component.object and component.object.path else component.name
+    if component.bound:
+        raise InvalidInput(
+            f"{component.name} can't be adopted",
+            "it asks its device about packets, so it is bound to that, and can't be compared with what runs",
+            "Unload it, and load it anew",
+        )
     with Object(data, component.name) as opened:
         shape(opened, component, reuse, component.frags, isolated=True)
         constants = tuple(

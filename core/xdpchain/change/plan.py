@@ -147,6 +147,7 @@ def make_plan(
     candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(running, candidate)
+    _check_bound(running, candidate)
     changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
     if running.emptied and candidate.slots:
         changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
@@ -238,6 +239,16 @@ def _check_policies(running: Running, chain: Chain) -> None:
             f"a policy for {who.name} can't be had without counters",
             "what it forbids is counted there",
             advise(Do.SWITCH_COUNTERS_ON, on=where) if off else lift or "Leave the counters on",
+        )
+
+
+def _check_bound(running: Running, chain: Chain) -> None:
+    if chain.bound and chain.mode is Mode.GENERIC:
+        native = advise(Do.CHANGE_MODE, "native", on=running.interface)
+        raise InvalidInput(
+            f"{chain.bound[0]} can't run in generic mode",
+            "it asks the device about packets, and only the driver, in native mode, can answer",
+            native if running.mode is Mode.GENERIC else "Leave the mode native",
         )
 
 
@@ -384,6 +395,8 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
         steps.append(f"keep the maps of {kept} running component{'s' * (kept > 1)}")
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
+    if candidate.bound:
+        steps.append(f"bind it to {where}, whose device {' and '.join(candidate.bound)} asks about packets")
     steps += fill
     if hook and running.chain and candidate.mode is not running.chain.mode:
         steps.append(

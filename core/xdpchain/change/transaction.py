@@ -36,7 +36,7 @@ from xdpchain.observe.discover import look
 from xdpchain.observe.hook import author_of
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
-from xdpchain.sys import bpf, bpffs, netns
+from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.netlink import MtuTooLarge, Netlink, NoNativeXdp
 
 from .author import current_author
@@ -294,7 +294,7 @@ class _Part:
 
     def finish(self, tell: Callable[[str], None], *, retire: bool) -> tuple[Running, list[str]]:
         """Let go of what ran, unless it may come back; returns what runs, and what went wrong beside."""
-        forget_settled(netns.inode(self.interface.netns), self.interface.ifindex)
+        forget_settled(self.now.device.netns_inode, self.interface.ifindex)
         if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
             LINKERS[self.now.chain.linkage]().retire(self.now)

@@ -15,11 +15,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
+from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import (
@@ -32,18 +33,26 @@ from xdpchain.errors import (
 )
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
-from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.kernel_calls import THROW, kernel_calls, metadata_calls
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.objects.type_ids import type_id_places
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
+from xdpchain.sys.libbpf import (
+    ATTACH_TYPE_XDP,
+    LoadFailed,
+    Object,
+    ObjectMap,
+    ObjectProgram,
+    kernel_function_ids,
+)
 from xdpchain.sys.rehearsal import rehearse
 
 from .map_pins import pinned_map
 from .verifier_words import read_log
 
 __all__ = [
+    "NO_ARRAYS",
     "Compiled",
     "Stub",
     "compile_component",
@@ -97,6 +106,12 @@ def compile_component(
             "count the packet",
             advise(Do.MEND, "Return the code instead of throwing it") | advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
+    if asking := [callee for callee in component.callees if metadata_calls(data, callee)]:
+        raise LinkRefused(
+            f"{component.name} can't be linked into a chain",
+            f"it tail-calls {', '.join(asking)}, which asks the device about packets: {NO_ARRAYS}",
+            advise(Do.MEND, "Call functions in place of programs"),
+        )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
     rehearse_load(component, data, reuse, frags, label)
@@ -146,18 +161,49 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
             "it holds the id of one of its types where libbpf did not put it",
             advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
+    references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
     return LinkableProgram(
-        instructions=code,
+        # Without this process's descriptors, so that one program's linkable form is always the same.
+        instructions=instructions.patch_maps(code, references, dict.fromkeys(names.values(), 0)),
         functions=functions,
         btf=bpf.btf_raw(info.btf_id) if info.btf_id else b"",
-        references=tuple((index, names[fd]) for index, fd in instructions.map_references(code)),
+        references=references,
         frags=frags,
         stack=_stack_depths(opened.log(program)),
         verified=info.verified_instructions,
         jited=info.jited_len,
         lines=tuple(map(LineRecord._make, program.line_info())),
         type_ids=tuple(at for at, _ in places),
+        device_calls=_device_calls(code, _device_functions(opened.data, program.name)),
     )
+
+
+NO_ARRAYS = "the kernel keeps programs that are bound to a device out of program arrays"
+
+UNKNOWN_NUMBER = instructions.Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.GET_PRANDOM_U32)
+"""What the verifier sees in place of a question to the device, where a component is judged by itself: the
+program that is bound to one is the chain, and is judged again.
+"""
+
+
+def _device_functions(data: bytes, program: str) -> frozenset[int]:
+    names = metadata_calls(data, program)
+    return kernel_function_ids(names) if names else frozenset()
+
+
+def _device_calls(code: bytes, functions: frozenset[int]) -> tuple[int, ...]:
+    return tuple(
+        index
+        for index, line in (instructions.instructions(code) if functions else ())
+        if (line.code, line.source) == (op.CALL, op.CALL_KFUNC) and line.immediate in functions
+    )
+
+
+def _unbound(functions: frozenset[int], code: bytes) -> bytes:
+    lines = list(instructions.decode(code))
+    for index in _device_calls(code, functions):
+        lines[index] = UNKNOWN_NUMBER
+    return instructions.encode(lines)
 
 
 def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:
@@ -253,6 +299,8 @@ def shape(
     main = main_program(opened, component)
     if target is not None:
         main.as_freplace(target.dispatcher, target.function)
+    elif functions := _device_functions(opened.data, component.name):
+        main.rewrite_at_load(partial(_unbound, functions))
     pins: list[tuple[str, str]] = []
     entries = dict(component.map_entries)
     unknown = {share.name for share in component.shares} - {map_key(bpf_map) for bpf_map in opened.maps()}

@@ -82,11 +82,15 @@ class _Gathering:
         partial = tuple(ref.name for ref in component.maps if ref.id in self._partial)
         unit = self._unit(component)
         if unit is not None:
-            return Part(slot, unit, maps, partial=partial)
+            return Part(slot, self._judged(unit), maps, partial=partial)
         compiled = self._compile(component, maps)
         used = {ref.name: compiled.maps[ref.name] for ref in compiled.component.maps}
         fresh = replace(compiled.component, unit_map=None)
-        return Part(replace(slot, component=fresh), compiled.unit, used, compiled.pins, partial)
+        return Part(replace(slot, component=fresh), self._judged(compiled.unit), used, compiled.pins, partial)
+
+    def _judged(self, unit: LinkableProgram) -> LinkableProgram:
+        """The kernel runs no trials of programs that are bound to a device."""
+        return unit.unbound() if self._cloning and unit.device_calls else unit
 
     def _maps(self, component: Component) -> dict[str, bpf.Fd]:
         maps = open_maps(component.maps)

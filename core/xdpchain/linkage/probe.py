@@ -9,15 +9,17 @@ import struct
 from dataclasses import dataclass
 from functools import cache
 
-from xdpchain.bytecode.chaincall import Epilogue, woven, wrapped
+from xdpchain.bytecode.instructions import decode
+from xdpchain.bytecode.unfolding import unfold
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
-from xdpchain.model.routes import ROWS
+from xdpchain.model.flow import KINDS
 from xdpchain.sys import bpf, bpffs
 
 from .dispatcher.config import DispatcherConfig, SlotConfig
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function
 from .dispatcher.installed import DEFAULT_VERSION
+from .threading import WAYS_OUT, ChainCall, Code, Member, thread
 
 __all__ = ["FreplaceProbe", "TailcallProbe", "default_linkage", "probe_freplace", "probe_tailcall"]
 
@@ -90,11 +92,10 @@ class TailcallProbe:
 def probe_tailcall() -> TailcallProbe:
     """Load a program with a chain call, then one that also calls a function, and forget both."""
     try:
-        with bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, ROWS, name="xdptui_probe") as array:
-            after = Epilogue(array.fileno())
-            bpf.prog_load(bpf.ProgType.XDP, woven(RETURN_PASS, 0, after)[0], name="xdptui_probe").close()
+        with bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, len(KINDS), name="xdptui_probe") as array:
+            _load_chain_call(array, called=False)
             try:
-                bpf.prog_load(bpf.ProgType.XDP, wrapped(RETURN_PASS, after)[0], name="xdptui_probe").close()
+                _load_chain_call(array, called=True)
             except bpf.BpfError as error:
                 why = "a program that has functions can't make tail calls on this kernel"
                 return TailcallProbe(True, False, f"{why} ({error.strerror}; x86-64 takes both from 5.10 on)")
@@ -104,6 +105,14 @@ def probe_tailcall() -> TailcallProbe:
             why = f"not tried: to load a program with tail calls is not permitted ({error.strerror})"
         return TailcallProbe(False, False, why)
     return TailcallProbe(True, True, "components with functions and tail calls of their own can be linked")
+
+
+def _load_chain_call(array: bpf.Fd, *, called: bool) -> None:
+    lines = decode(RETURN_PASS)
+    member = Member(Code(lines, (0,)), 0, None if called else unfold(lines))
+    threaded = thread([member], WAYS_OUT, frags=False, chain_call=ChainCall(array.fileno()))
+    assert threaded is not None
+    bpf.prog_load(bpf.ProgType.XDP, threaded.assembled.image, name="xdptui_probe").close()
 
 
 def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:

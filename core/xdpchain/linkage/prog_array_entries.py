@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program arrays of a tail-call chain: what is in their rows is what the chain does.
 
-One array a slot, with a row for each return code (`routes.ROWS`): the program of the slot that runs next,
+One array a slot, with a row for each return code (`flow.KINDS`): the program of the slot that runs next,
 that of the chain's end, or nothing, where the code is the verdict. The row of code 31 is always filled, for
 every chain goes on after it; so it tells an array without successors from one that the kernel emptied.
 """
@@ -12,8 +12,9 @@ import errno
 from collections.abc import Mapping, Sequence
 
 from xdpchain.errors import InvalidInput
+from xdpchain.model.flow import KINDS, NEXT
 from xdpchain.model.paths import RETURN
-from xdpchain.model.routes import CODES, NEXT, ROWS
+from xdpchain.model.routes import CODES
 from xdpchain.sys import bpf
 
 __all__ = ["fill", "make_array", "read_table", "set_row"]
@@ -24,7 +25,7 @@ NAME = "xdptui_rows"
 def make_array() -> bpf.Fd:
     """An empty program array."""
     try:
-        return bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, ROWS, name=NAME)
+        return bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, len(KINDS), name=NAME)
     except bpf.BpfError as error:
         raise bpf.refusal(error, "a program array can't be made") from error
 

@@ -19,26 +19,26 @@ import re
 import struct
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.weaving import LineRecord
-from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
-from xdpchain.model.flow import counted_ways, ways_of
+from xdpchain.model.flow import Counters, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.objects.verdicts import sites_name
-from xdpchain.sys import blobs, bpf, shipped
+from xdpchain.sys import blobs, bpf, netns, shipped
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
+    BPF_F_XDP_DEV_BOUND_ONLY,
     BPF_F_XDP_HAS_FRAGS,
     FUNC_GLOBAL,
     FUNC_STATIC,
@@ -49,7 +49,7 @@ from xdpchain.sys.libbpf import (
 from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
-from .dispatcher.emit import MAIN
+from .dispatcher.emit import MAIN, NO_METADATA
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, exits_of, is_called, member_of, patched
@@ -168,9 +168,10 @@ class _Linking:
         # What is off is no part of the program, and so no reason for anything.
         self._on = [part for part in parts if not part.slot.off]
         self._called = [part for part in self._on if is_called(part.unit)]
+        self._bound = not trial and any(part.unit.device_calls for part in self._on)
         self._running = running
         self.counters: OwnCounters | None = None
-        self._counted: dict[tuple[int, int], dict[int | None, int]] = {}
+        self._counted: Counters = {}
         self._exits: list[Exits] = []
         self._ring = ring_for(chain, running, held)
 
@@ -184,14 +185,14 @@ class _Linking:
         if not self._chain.counters:
             return
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
-        possible = [exits.kinds() for exits in self._exits]
+        possible = [exits.kinds for exits in self._exits]
         sites = [
             (sites_name(part.unit) if sited else "", one)
             for part, one in zip(self._parts, possible, strict=True)
         ]
         sums = not self._trial
         self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)
-        self.counters = counters_for(layout, self._running.counting, self._held, elements=1)
+        self.counters = counters_for(layout, self._running.counting, self._held)
 
     def load(self) -> _Made:
         """Raises an XdpChainError."""
@@ -288,32 +289,36 @@ class _Linking:
         merged = merge_btf([donor, *types], functions, strings=any(unit.lines for _, unit in units))
         shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
-        lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        lines = {owner: unit.lines for owner, unit in units}
         moved: dict[Hashable, int] = {}
+        strings: dict[Hashable, int] = {}
         for owner, unit in units:
-            shift, strings = next(shifts) if unit.btf else (0, 0)
+            shift, strings[owner] = next(shifts) if unit.btf else (0, 0)
             moved[owner] = shift
-            lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): type_id + shift for at, type_id in unit.functions[1:]}
         records |= {(i, 0): type_id for i, type_id in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return Described(merged.data, records, lines, moved)
+        return Described(merged.data, records, lines, moved, strings)
 
     def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()
+        where = self._running.interface
         with bpf.btf_load(described.btf) as btf_fd:
-            return bpf.prog_load(
+            load = partial(
+                bpf.prog_load,
                 bpf.ProgType.XDP,
                 threaded.assembled.image,
                 name=PROGRAM,
                 licence=odd[0] if odd else "GPL",
                 attach_type=ATTACH_TYPE_XDP,
-                flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
+                flags=BPF_F_XDP_HAS_FRAGS * self._frags | BPF_F_XDP_DEV_BOUND_ONLY * self._bound,
                 btf_fd=btf_fd.fileno(),
                 func_info=described.func_info(threaded),
                 line_info=described.line_info(threaded),
+                ifindex=where.ifindex * self._bound,
                 **options,
             )
+            return netns.run(where.netns, load) if self._bound else load()
 
     def _log(self, threaded: Threaded, described: Described) -> str:
         try:
@@ -331,7 +336,7 @@ class _Linking:
 FORMS: Sequence[Form] = tuple(Form)
 """What is tried, in this order."""
 
-MOST_STEPS = 100_000
+MOST_STEPS = 250_000
 """Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
 function each of the ways through one multiplies those through the next.
 """
@@ -371,6 +376,9 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
+    asking = ", ".join(part.slot.name for part in parts if part.unit.device_calls)
+    if asking and error.errno == errno.EOPNOTSUPP:
+        return Unsupported(f"{asking} can't run here", NO_METADATA)
     verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")

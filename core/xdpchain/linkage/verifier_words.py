@@ -41,7 +41,7 @@ _ADVICE = {
     r"invalid mem access '\w*_or_null'": "Compare the pointer with NULL first: a look-up can fail",
     r"invalid access to map value": "Bound the index or offset by the size of the map's value",
     r"metadata kfuncs require device-bound": (
-        "It reads a driver's metadata, which takes a program that is bound to one device: xdptui binds none"
+        "It asks the device about packets, which only a program can that is bound to it"
     ),
     r"R0 !read_ok": "Return a value on every path",
     r"R\d+ !read_ok": "Set the variable on every path before it is read",

@@ -19,21 +19,12 @@ from xdpchain.errors import InvalidInput
 
 from .actions import ALL_ACTIONS, Action
 
-__all__ = ["CODES", "NEXT", "OTHER", "ROWS", "UNREPLACED", "Route", "parse_routes", "route_name"]
+__all__ = ["CODES", "OTHER", "Route", "parse_routes", "route_name"]
 
 OTHER = len(ALL_ACTIONS)
 """Stands for all return codes that are no action, as in the counters."""
 
 CODES = OTHER + 1
-
-UNREPLACED = 31
-"""The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
-
-NEXT = CODES
-"""Stands for code 31, after the actions and any other code (`OTHER`)."""
-
-ROWS = CODES + 1
-"""Of a slot's program array under tail-call linkage."""
 
 ANY = ("*", "any")
 

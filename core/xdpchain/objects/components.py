@@ -11,6 +11,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.errors import InvalidInput, LinkRefused
 from xdpchain.model.chain import MOST_ENTRIES, Chain, Component, MapRef, ObjectRef
 
+from .kernel_calls import metadata_calls
 from .object_path import find_object
 from .objfile import ObjectFile, ProgramSpec
 
@@ -82,6 +83,7 @@ def component_of(
         pin_root=pin_root,
         instance=instance or os.urandom(4).hex(),
         instructions=program.insn_count,
+        bound=bool(metadata_calls(source.data, program.name)),
     )
 
 

@@ -108,4 +108,5 @@ def _device(
         arphrd=link.arphrd,
         kind=link.kind,
         netns_inode=inode,
+        netns_cookie=netlink.cookie(),
     )

@@ -91,7 +91,7 @@ def _running(device: Device, programs: Sequence[XdpAttachment]) -> Running:
         tuple(hooks),
         Owner.XDPTUI,
         chain.linkage,
-        DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
+        DispatcherInfo(hooks[0].prog_id, STATIC_VERSION, bool(carried.chain.bound)),
         chain,
         counting.origin if counting is not None else None,
         replaces_prog_id=carried.replaces_prog_id,
@@ -151,7 +151,9 @@ def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised)
         (replace(hooks[0], link_id=reading.link_id), *hooks[1:]),
         reading.owner,
         Linkage.FREPLACE,
-        DispatcherInfo(dispatcher.id, dispatcher.version),
+        DispatcherInfo(
+            dispatcher.id, dispatcher.version, bool(dispatcher.config and dispatcher.config.devbound)
+        ),
         reading.chain,
         note=reading.note,
         todo=reading.todo,

@@ -17,7 +17,7 @@ from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, 
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
-from xdpchain.model.sharing import SharedMap, owners_of
+from xdpchain.model.sharing import SharedMap, following, owners_of
 from xdpchain.objects.components import keep_maps
 
 from .taking import families
@@ -45,6 +45,8 @@ def candidate(
     if not spec.slots:
         return replace(chain, slots=())
     slots = _Matching(spec, components, chain, fresh_maps).slots()
+    for owner in slots:
+        slots = tuple(following(slot, owner) for slot in slots)
     freplace = linkage is Linkage.FREPLACE
     # Of a chain that others loaded there is nothing to switch.
     switched = not freplace or any(slot.component.object is not None for slot in slots)

@@ -11,8 +11,6 @@ import ctypes
 import errno
 import fcntl
 import os
-import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +25,6 @@ from xdpchain.netns_spelling import is_name, netns_path
 
 __all__ = [
     "NetnsError",
-    "cookie",
     "inode",
     "name_of",
     "names",
@@ -41,7 +38,6 @@ __all__ = [
 RUN_DIR = Path(_RUN_DIR)
 OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
 CLONE_NEWNET = 0x40000000
-SO_NETNS_COOKIE = 71
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -88,28 +84,13 @@ def inode(name: str | None = None) -> int:
         return os.fstat(fd).st_ino
 
 
-def cookie(name: str | None = None) -> int | None:
-    """The kernel's number of the namespace, which it gives once a boot, where an inode is used again; None
-    before kernel 5.14 (e8b9eab99232).
-    """
-
-    def ask() -> int | None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
-            except OSError:
-                return None
-
-    return run(name, ask)
-
-
 def name_of(number: int) -> str | None:
     """The (alphabetically first) name of the namespace with that inode number; None if it has none."""
     for name in names():
         try:
-            if inode(name) == number:
+            if (RUN_DIR / name).stat().st_ino == number:
                 return name
-        except NetnsError:  # deleted since names() listed it
+        except OSError:  # deleted since names() listed it
             continue
     return None
 

@@ -58,7 +58,7 @@ class SiteTrial(Closing):
             compiled = compile_component(component, object_bytes(component.object), {}, isolated=True)
             held.callback(compiled.close)
             self._cell = held.enter_context(make_cell(8))
-            unit = compiled.unit
+            unit = compiled.unit.unbound()
             code = unit.image(compiled.maps)
             marked = mark_sites(code, unit.stack[0] if unit.stack else 0, self._cell.fileno())
             if marked is None:

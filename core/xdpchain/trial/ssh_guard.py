@@ -85,7 +85,10 @@ def judge(
         if not candidate.slots or candidate == running.chain:
             return Judgement(where)
         doubts = "; ".join(own.doubts)
-        if not own.packets:
+        if candidate.bound:
+            who = " and ".join(candidate.bound)
+            doubts = f"{who}: what the device says of packets can't be tried"
+        if not own.packets or candidate.bound:
             return Judgement(where, unchecked=doubts)
         tried = what_if(running, candidate, own.packets, adopts=adopts)
     except XdpChainError as error:

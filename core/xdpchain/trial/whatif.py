@@ -327,5 +327,6 @@ def _places(trial: Trial, interface: Interface, runs: bool) -> list[tuple[str, W
                 continue
         component = part.slot.component
         where = Where(i, component.name, kinds, part.partial, devices, bool(component.callees), runs)
-        found.append((part.slot.key, where, traits(part.unit.instructions)))
+        has = traits(part.unit.instructions, device=bool(part.unit.device_calls))
+        found.append((part.slot.key, where, has))
     return found

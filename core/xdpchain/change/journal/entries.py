@@ -180,7 +180,7 @@ def _device_in(document: Fields) -> tuple[int, int] | None:
 
 def _moment_out(moment: Moment, author: Author) -> dict[str, Any]:
     chain = moment.chain
-    manifest = None if chain is None else json.loads(Manifest(chain, author).encode())
+    manifest = None if chain is None else Manifest(chain, author).document()
     return {
         "program": moment.program,
         "boot": moment.boot,

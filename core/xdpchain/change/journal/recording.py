@@ -57,7 +57,7 @@ def record(
     try:
         for sha256, data in objects.items():
             keep_object(sha256, data)
-        device = device_of(after.interface)
+        device = device_of(after)
         entry = JournalEntry(
             EntryKind.CHANGE if restores is None else EntryKind.UNDO,
             current_author(),

@@ -100,9 +100,6 @@ def read_chain(
         note, idle = _without_pins(there, len(config.slots))
         todo = advise(Do.DETACH_IDLE, mode.value, on=where) if idle else advise(Do.FIND_OWNER)
         return only_shown(there, note, todo)
-    if config.devbound:
-        note = "its programs are bound to the device: change it with the tool that made it"
-        return only_shown(slots, note, advise(Do.ASK_OWNER))
     chain, unshaded = replace(chain_of(slots), counters=counts.wanted), _unshaded(slots, config)
     notes = (_old(found.version), _unlinked(slots, unlinked), unshaded or _bare(chain))
     back = advise(Do.SHADOW_AGAIN, 0, on=where) if unshaded else ""

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import operator
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, SupportsIndex, TypeVar
@@ -29,6 +30,8 @@ __all__ = ["Netlink"]
 
 MOST_NAMESPACES = 64
 """Namespaces that are searched for an interface that is not where it should be: about 1 ms each."""
+
+SO_NETNS_COOKIE = 71  # not in Python's socket module
 
 T = TypeVar("T")
 
@@ -55,6 +58,14 @@ class Netlink(Closing):
         """Close the sockets; from any thread, more than once if you like. Later calls raise ValueError."""
         self._route.close()
         self._generic.close()
+
+    def cookie(self) -> int | None:
+        """The kernel's number of the namespace, which it gives once a boot; None before kernel 5.14."""
+        try:
+            number = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return None
+        return int.from_bytes(number, sys.byteorder)
 
     def links(self, *, settled: bool = True) -> tuple[LinkInfo, ...]:
         """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle).
