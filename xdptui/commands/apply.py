@@ -19,7 +19,6 @@ from xdpchain.observe.discover import interfaces
 from xdpchain.spec.targets import Missing
 from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.options import seconds
-from xdptui.commands.service import serve
 from xdptui.commands.spec_report import Result, SpecState, report_document, report_text, summary
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import awaited, read_wanted
@@ -35,6 +34,8 @@ def run(options: Namespace) -> int:
     only_plan = options.command == "plan"
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
     if options.follow:
+        from xdptui.commands.service import serve
+
         return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
-from xdpchain.follow.sample import supply_of
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdpchain.trial.packets.own import OwnTraffic
@@ -55,6 +54,8 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
         if options.what_if is None:
             return Tried(own=own)
         if not supplies:
+            from xdpchain.follow.sample import supply_of
+
             named = [one for group in options.what_if for one in group] or [BUILTIN]
             supplies.append(reduce(Supply.plus, (supply_of(one, running) for one in named)))
         matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
