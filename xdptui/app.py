@@ -112,7 +112,7 @@ class XdpTui(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for key in KEYS:
-            if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "pick")):
+            if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "page", "pick")):
                 continue
             yield SystemCommand(
                 key.text[0].upper() + key.text[1:], f"key {key.label}", self._does(key.action)
