@@ -174,6 +174,7 @@ IN_A_REPLAY = {
 }
 """What keys do there that do something else elsewhere, by action."""
 DECIDE = ("keep", "back_out")
+NEED_PROGRAM = ("why", "cpus", "follow", "maps")
 NEED_SLOTS = (
     "unload",
     "replace",
@@ -186,8 +187,6 @@ NEED_SLOTS = (
     "shadow",
     "off",
     "policy",
-    "maps",
-    "follow",
 )
 
 
@@ -208,6 +207,7 @@ def hints(
     *,
     read_only: bool,
     candidate: bool,
+    runs: bool = True,
     slots: bool = True,
     armed: bool = False,
     foreign: bool = False,
@@ -216,8 +216,8 @@ def hints(
 ) -> list[list[Key]]:
     """The hints that fit so many ``rows`` whole, row by row: the lowest ranks, in the order of the table.
 
-    What a read-only session can't do is left out; so is what needs a candidate, slots, or a change that
-    waits, or somebody else's program, and has none.
+    What a read-only session can't do is left out; so is what needs a candidate, a program that ``runs``,
+    slots, a change that waits, or somebody else's program, and has none.
     """
     offered = [
         key
@@ -227,6 +227,7 @@ def hints(
         and (candidate or key.action not in ("drop", "apply", "plan"))
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
+        and (runs or key.action not in NEED_PROGRAM)
         and (slots or key.action not in NEED_SLOTS)
     ]
     if replaying:

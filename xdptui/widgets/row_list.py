@@ -252,7 +252,8 @@ class RowList(CellGrid, can_focus=True):
     def _rearranged(self) -> None:
         kept = self.row
         self._arrange()
-        self.row = kept if kept in self._order else 0
+        found = self._order[self._fixed :] if self._needle else self._order
+        self.row = kept if kept in found else next(iter(found), 0)
         self._redraw()
         self.post_message(self.Moved(self, False))
 
