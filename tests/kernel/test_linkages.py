@@ -92,6 +92,18 @@ def counters(trying: Trying) -> str:
     return "" if trying.counted()[:2] == [3, 3] else "not counted"
 
 
+def lines(trying: Trying) -> str:
+    chain = Chain(linkage=trying.linkage)
+    chain = chain.add(Slot.of(load_component(str(trying.samples / "firewall.o"))))
+    running = trying.change(chain)
+    for packet in builtin(Host.number(1), Host.number(2), ETHERNET):
+        run_through(running, packet.data)
+    with open_counters(running, attach=False) or pytest.fail("nothing counts") as reader:
+        sample = reader.read()
+    (sites,), (codes,) = sample.sites.values(), sample.slots.values()
+    return "" if sum(packets for packets, _ in sites.values()) == codes.total_packets else "by code"
+
+
 def outcome(trying: Trying) -> str:
     trying.two()
     return "" if len(trying.counted()) == 3 else "counted while somebody looks"
@@ -183,6 +195,7 @@ ROWS: dict[str, Callable[[Trying], str]] = {
     "native and generic mode": modes,
     "order, actions, XDP_PASS after the last slot": order,
     "slots count with nobody looking": counters,
+    "each line that decides is counted with nobody looking": lines,
     "what the chain returns is counted with nobody looking": outcome,
     "counts go on through edits and replacements": counts_go_on,
     "shadow": shadow,
@@ -199,8 +212,8 @@ ROWS: dict[str, Callable[[Trying], str]] = {
 
 def rows() -> dict[str, list[str]]:
     """The table: the cells of freplace, static and tailcall by what they are about."""
-    lines = re.findall(r"^\| (?!\|)(.+?) \|$", TABLE.read_text(), re.MULTILINE)
-    found = {cells[0]: cells[1:] for line in lines if len(cells := line.split(" | ")) == 4}
+    found_lines = re.findall(r"^\| (?!\|)(.+?) \|$", TABLE.read_text(), re.MULTILINE)
+    found = {cells[0]: cells[1:] for line in found_lines if len(cells := line.split(" | ")) == 4}
     return {name: cells for name, cells in found.items() if name in ROWS or set(name) - {"-", " "}}
 
 

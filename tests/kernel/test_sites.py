@@ -5,28 +5,23 @@ nothing that codes alone would not.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import chain_of, change, look_at, run_through
+from tests.kernel.chains import chain_of, change, run_through
 from xdpchain.bytecode.sites import VerdictSite
-from xdpchain.linkage import counting, static
-from xdpchain.linkage.linked import BuiltChain
+from xdpchain.linkage import counting
 from xdpchain.model.actions import ActionSet
-from xdpchain.model.chain import Chain, Linkage, Slot
-from xdpchain.model.counts import Sample
+from xdpchain.model.chain import Chain, Component, Linkage, Slot
+from xdpchain.model.counts import SiteCounts
 from xdpchain.model.link_layer import ETHERNET
-from xdpchain.model.manifest import Author
-from xdpchain.model.running import Running
-from xdpchain.objects.components import load_component, programs_of
-from xdpchain.objects.verdicts import sites_of_linkable
-from xdpchain.observe.counters import DispatcherCounters, open_counters
+from xdpchain.objects.components import keep_maps, load_component, programs_of
+from xdpchain.observe.counters import open_counters
+from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.site_shares import shares
-from xdpchain.sys import bpf
 from xdpchain.testing.playground import Playground
 from xdpchain.trial.packets.builtin import builtin
 from xdpchain.trial.packets.frames import Host
@@ -38,21 +33,7 @@ PACKETS = [packet.data for packet in builtin(Host.number(1), Host.number(2), ETH
 OBJECTS = [SAMPLES / f"{name}.o" for name in ("firewall", "mark", "meta", "nobtf", "redirect", "scripted")]
 OBJECTS += [FILTERS / f"xdpfilt_{name}.o" for name in ("alw_all", "dny_all", "alw_eth", "dny_tcp")]
 PASS_ON = ActionSet.parse("P")
-
-
-@contextlib.contextmanager
-def built(chain: Chain, running: Running) -> Iterator[BuiltChain]:
-    made = static.StaticLinker().build(chain, running, Author("", 0, "test", 0.0))
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def counted(made: BuiltChain) -> Sample:
-    assert made.counting is not None
-    with DispatcherCounters(made.counting, made.chain) as reader:
-        return reader.read()
+LINKAGES = [Linkage.STATIC, Linkage.TAILCALL, pytest.param(Linkage.FREPLACE, marks=pytest.mark.vm)]
 
 
 def same(site: VerdictSite) -> tuple[object, ...]:
@@ -61,32 +42,37 @@ def same(site: VerdictSite) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("first", [False, True], ids=["alone", "before another"])
+@pytest.mark.parametrize("linkage", LINKAGES)
+@pytest.mark.usefixtures("own_bpffs")
 def test_each_packet_is_counted_where_its_code_was_decided(
-    playground: Playground, path: Path, first: bool
+    playground: Playground, path: Path, first: bool, linkage: Linkage
 ) -> None:
     if not path.exists():
         pytest.skip("xdp-tools is not installed")
+    if linkage is Linkage.FREPLACE and path.stem == "nobtf":
+        pytest.skip("what replaces a function needs BTF")
     component = load_component(str(path), name=programs_of(str(path)).programs[0].name)
     expected: Counter[tuple[int, tuple[object, ...] | None]] = Counter()
     with SiteTrial(component) as trial:
         for packet in PACKETS:
             ran = trial.run(packet)
             expected[min(ran.code, 5), None if ran.site is None else same(trial.sites[ran.site])] += 1
-    chain = Chain(linkage=Linkage.STATIC).add(Slot.of(component, 10, PASS_ON))
+    chain = Chain(linkage=linkage).add(Slot.of(component, 10, PASS_ON))
     if first:
         chain = chain.add(Slot.of(load_component(str(SAMPLES / "pass.o")), 20, PASS_ON))
-    with built(chain, look_at(playground)) as made:
-        for packet in PACKETS:
-            bpf.prog_test_run(made.program, packet)
-        sample = counted(made)
-        slot = made.chain.slots[0]
-        sites = sites_of_linkable(made.parts[0].unit)
-        counts = {which: packets for which, (packets, _) in sample.sites.get(slot.key, {}).items()}
-        parts = shares(sites, sample.slots[slot.key].packets, counts)
+    running = change(playground, chain)
+    for packet in PACKETS:
+        run_through(running, packet)
+    with open_counters(running, attach=False) as reader:  # type: ignore[union-attr]
+        sample = reader.read()
+    slot, reasons = running.chain.slots[0], reasons_of(running)[0]  # type: ignore[union-attr]
+    sites = reasons.sites
+    counts = {which: packets for which, (packets, _) in sample.sites.get(slot.key, {}).items()}
+    parts = shares(sites, sample.slots[slot.key].packets, counts)
     known = {part: amount for part, amount in parts.items() if len(part.sites) == 1}
     found = Counter({(part.code, same(sites[part.sites[0]])): int(n) for part, n in known.items()})
     together = {part.code for part in parts} - {part.code for part in known}
-    if first:  # what goes on to the next slot is known as a sum
+    if first and linkage is Linkage.STATIC:  # what goes on to the next slot is known as a sum
         assert together <= {2}
     else:
         assert not together
@@ -120,3 +106,53 @@ def test_counts_of_sites_go_on_through_edits(playground: Playground, samples: Pa
     turns = counting.FOLD_AT + 2
     for which, (packets, octets) in once.items():
         assert alone[which] == (packets * turns, octets * turns)
+
+
+@pytest.mark.vm
+@pytest.mark.usefixtures("own_bpffs")
+def test_components_count_sites_on_through_edits_of_every_kind(playground: Playground, samples: Path) -> None:
+    """Moves keep the components that run; a relink and another load of the same program add up by site; of
+    another program in the slot the sites begin anew, and the codes go on.
+    """
+    running = change(playground, chain_of(samples, "firewall", linkage=Linkage.FREPLACE))
+    key = running.chain.slots[0].key  # type: ignore[union-attr]
+    once: SiteCounts = {}
+    turns = 0
+
+    def after_packets() -> SiteCounts:
+        nonlocal turns
+        for packet in PACKETS:
+            run_through(running, packet)
+        turns += 1
+        with open_counters(running, attach=False) as reader:  # type: ignore[union-attr]
+            sample = reader.read()
+        assert sample.slots[key].total_packets == turns * len(PACKETS)
+        return sample.sites[key]
+
+    once = after_packets()
+    assert len(once) > 3
+    assert sum(packets for packets, _ in once.values()) == len(PACKETS)
+    extra = chain_of(samples, "pass").slots[0]
+    for edit in (
+        lambda chain: chain.add(replace(extra, config=replace(extra.config, priority=90))),
+        lambda chain: chain.move(0, 1).move(0, 1),
+        lambda chain: replace(chain, slots=chain.slots[:1]),
+        lambda chain: chain.substitute(0, again(samples, "firewall", chain)),
+        lambda chain: chain.relink(Linkage.STATIC),
+        lambda chain: chain.relink(Linkage.FREPLACE),
+        lambda chain: chain.relink(Linkage.TAILCALL),
+        lambda chain: chain.relink(Linkage.FREPLACE),
+    ):
+        assert running.chain is not None
+        running = change(playground, edit(running.chain))
+        sites = after_packets()
+        assert sites == {which: (n * turns, size * turns) for which, (n, size) in once.items()}
+    assert running.chain is not None
+    running = change(playground, running.chain.substitute(0, again(samples, "mark", running.chain)))
+    others = after_packets()
+    assert sum(packets for packets, _ in others.values()) == len(PACKETS)
+
+
+def again(samples: Path, name: str, chain: Chain) -> Component:
+    """A program in the place of the first slot's, with the maps that both have."""
+    return keep_maps(load_component(str(samples / f"{name}.o")), chain.slots[0].component)

@@ -54,7 +54,7 @@ async def test_load_on_a_free_interface_and_count_exactly(playground: Playground
         assert "declares priority 38, continues on XDP_PASS" in facts
         assert "packets (percpu_array 4→8 B × 1)" in facts
         assert "Dual BSD/GPL" in facts
-        assert "fits into one buffer" in facts
+        assert "fits in one buffer" in facts
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from . import opcodes as op
 from .assembler import Assembly
-from .chaincall import main_stack
 from .deciding import Edge
 from .flow_graph import FlowGraph, flow_of
+from .main_function import main_stack
 from .weaving import Weave, Woven
 
 __all__ = ["WAY_SIZE", "WayMarks", "mark_way", "way_of"]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from . import opcodes as op
 from .assembler import Assembly
-from .chaincall import main_stack
 from .deciding import Edge, decisions
 from .flow_graph import flow_of
+from .main_function import main_stack
 from .weaving import Weave, Woven
 
 __all__ = ["NO_EDGE", "Marked", "mark_sites"]

@@ -7,9 +7,8 @@ the map; any other gets one of its own, and a description of where the rest of i
 more. Before the swap the new map is added to the old program too, so that packets which were counted
 meanwhile are not forgotten when it comes back.
 
-Two layouts. `row_layout` is a row of all codes a slot, in which a slot keeps its row for as long as it is
-in the chain; tail-call chains count so, and chains of earlier versions. The other is made for the ways
-through a static chain (`flow`).
+Layouts are made for the ways through a chain (`flow`). `row_layout` is that of chains of earlier versions: a
+row of all codes a slot, in which a slot keeps its row for as long as it is in the chain.
 """
 
 from __future__ import annotations
@@ -114,7 +113,7 @@ def _create(size: int, entries: int) -> bpf.Fd:
     try:
         return bpf.map_create(bpf.MapType.ARRAY, 4, size, entries, name=COUNTERS, flags=BPF_F_MMAPABLE)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "the counters can't be made") from error
+        raise bpf.refusal(error, "the counters can't be created") from error
 
 
 def clear_rows(counters: bpf.Fd, rows: Sequence[int]) -> None:
@@ -137,13 +136,11 @@ class OwnCounters:
     fresh: bool
 
 
-def counters_for(
-    layout: Layout, counting: Counting | None, held: contextlib.ExitStack, *, elements: int
-) -> OwnCounters:
-    """The map of what runs, if what it counts means the same, or a new one. ``elements`` is 1 for a map
-    that a program addresses directly, or else the number of CPUs.
+def counters_for(layout: Layout, counting: Counting | None, held: contextlib.ExitStack) -> OwnCounters:
+    """The map of what runs, if what it counts means the same, or a new one: one element, which programs
+    address directly.
     """
-    size = layout.stride * possible_cpus() // elements
+    size = layout.stride * possible_cpus()
     kept = (
         next((source.map_id for source in counting.current if source.layout == layout), None)
         if counting
@@ -156,9 +153,9 @@ def counters_for(
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the running chain's counters can't be opened") from error
         shape = (info.name, info.type, info.value_size, info.max_entries)
-        if shape == (COUNTERS, bpf.MapType.ARRAY, size, elements):
+        if shape == (COUNTERS, bpf.MapType.ARRAY, size, 1):
             return OwnCounters(fd, info.id, layout, False)
-    fd = held.enter_context(_create(size, elements))
+    fd = held.enter_context(_create(size, 1))
     return OwnCounters(fd, bpf.map_info(fd).id, layout, True)
 
 
@@ -279,7 +276,7 @@ class CountedMap:
         fits = words * 8 <= layout.stride <= size
         mapped = info.type == bpf.MapType.ARRAY and info.flags & BPF_F_MMAPABLE
         if not mapped or info.value_size % 8 or not fits:
-            raise InvalidInput(f"map {info.id} can't be read as counters", "it holds something else")
+            raise InvalidInput(f"map {info.id} can't be read as counters", "its contents are something else")
         self._layout = layout
         self._starts = range(0, size - layout.stride + 1, layout.stride)
         self._words = struct.Struct(f"={words}Q")

@@ -20,7 +20,7 @@ from xdpchain.bytecode import instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Slot
-from xdpchain.model.counting import Counting
+from xdpchain.model.counting import Counting, Layout
 from xdpchain.model.manifest import PLAIN, Author, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
@@ -40,11 +40,10 @@ from .counting import OwnCounters, counters_for, describe, going_on
 from .dispatcher.attached import ORIGIN
 from .dispatcher.stand_in import load_stand_in
 from .linkable_slots import kept_maps, object_bytes, shared_maps
-from .self_counting import Place, counts_of, load_counting, uncountable
+from .linked import OBJECT, UNIT
+from .self_counting import Place, load_counting, uncountable
 
 __all__ = ["Extension", "ExtensionLoader"]
-
-OBJECT = "xdptui_object"
 
 FRAGS = False
 """Whether packets come in fragments is the dispatcher's flag; on a component of type EXT it would be refused,
@@ -55,9 +54,9 @@ and the programs of its program arrays have to agree with it.
 @dataclass
 class Extension:
     """A loaded component: its slot with the kernel's facts, its program, and, if it was loaded just now, its
-    counters if it counts, why not if it should, and the maps to pin: program arrays by map id, and (map,
-    path) for those that the object wants pinned by name. ``kept`` is the component of a slot that is off:
-    ``program`` then stands in for it.
+    counters if it counts, why not if it should, the ``unit`` that its verdict sites are found in, and the
+    maps to pin: program arrays by map id, and (map, path) for those that the object wants pinned by name.
+    ``kept`` is the component of a slot that is off: ``program`` then stands in for it.
     """
 
     slot: Slot
@@ -65,6 +64,7 @@ class Extension:
     counters: OwnCounters | None = None
     form: str = ""
     form_reason: str = ""
+    unit: LinkableProgram | None = None
     arrays: dict[int, bpf.Fd] = field(default_factory=dict)
     pins: list[tuple[bpf.Fd, str]] = field(default_factory=list)
     kept: bpf.Fd | None = None
@@ -191,13 +191,18 @@ class ExtensionLoader:
     ) -> None:
         """Put a program that counts in the place of the plain one, if the kernel takes it."""
         slot, plain = extension.slot, extension.program
-        counters = counters_for(counts_of(slot), self._running.counting, self._held, elements=1)
-        loaded = load_counting(slot.component, unit, maps, counters, place)
+
+        def counters_in(layout: Layout) -> OwnCounters:
+            return counters_for(layout, self._running.counting, self._held)
+
+        loaded = load_counting(slot, unit, maps, counters_in, place)
         extension.form_reason = loaded.reason
         if loaded.program is None:
             return
         extension.program = self._held.enter_context(loaded.program)
-        extension.counters, extension.form = counters, loaded.form
+        extension.counters, extension.form = loaded.counters, loaded.form
+        # Programs of its arrays are of type EXT: another linkage has to load the object anew.
+        extension.unit = None if slot.component.callees else unit
         try:
             # libbpf binds maps that no instruction names, as those with a program's constants.
             for map_id in set(bpf.prog_map_ids(plain)) - set(bpf.prog_map_ids(extension.program)):
@@ -220,7 +225,9 @@ class ExtensionLoader:
             number = self._bind(extension.program, number, OBJECT, partial(object_bytes, source))
             self._objects[source.sha256] = number
             source = replace(source, map_id=number, data=None)
-            slot = replace(slot, component=replace(slot.component, object=source))
+            unit = extension.unit
+            carried = None if unit is None else self._bind(extension.program, None, UNIT, unit.encode)
+            slot = replace(slot, component=replace(slot.component, object=source, unit_map=carried))
             own, counts_map = extension.counters, None
             if own is not None:
                 before = self._counted_before(slot)
@@ -251,10 +258,10 @@ def _refused(
 ) -> XdpChainError:
     what = f"{component.name} can't replace a function of a dispatcher"
     if "requires BTF" in error.log:
-        why = "it has no types (BTF), which `clang -g` makes"
+        why = "it has no BTF (build it with `clang -g`)"
         return LinkRefused(what, why, advise(Do.CHOOSE_LINKAGE, "static"), detail=error.log)
     if component.callees and "failed to initialize slot" in error.messages:
-        why = "on this kernel what replaces a function can tail-call no XDP programs"
+        why = "on this kernel a program that replaces a function can't tail-call XDP programs"
         return LinkRefused(what, why, advise(Do.CHOOSE_LINKAGE, "static"), detail=error.messages)
     path = component.object.path if component.object else None
     return explain(error, component, data, reuse, FRAGS, path or component.name, target)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program arrays of a tail-call chain: what is in their rows is what the chain does.
 
-One array a slot, with a row for each return code (`chaincall.ROWS`): the program of the slot that runs next,
+One array a slot, with a row for each return code (`flow.KINDS`): the program of the slot that runs next,
 that of the chain's end, or nothing, where the code is the verdict. The row of code 31 is always filled, for
 every chain goes on after it; so it tells an array without successors from one that the kernel emptied.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping, Sequence
 
-from xdpchain.bytecode.chaincall import NEXT, ROWS
 from xdpchain.errors import InvalidInput
+from xdpchain.model.flow import KINDS, NEXT
 from xdpchain.model.paths import RETURN
 from xdpchain.model.routes import CODES
 from xdpchain.sys import bpf
@@ -25,9 +25,9 @@ NAME = "xdptui_rows"
 def make_array() -> bpf.Fd:
     """An empty program array."""
     try:
-        return bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, ROWS, name=NAME)
+        return bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, len(KINDS), name=NAME)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "a program array can't be made") from error
+        raise bpf.refusal(error, "a program array can't be created") from error
 
 
 def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Sequence[bpf.Fd | None]) -> None:
@@ -74,7 +74,7 @@ def read_table(arrays: Sequence[bpf.Fd], programs: Mapping[int, int]) -> tuple[t
             return None
         strange = next((row for row in rows if row is not None and row not in places), None)
         if strange is not None:
-            raise InvalidInput(f"a program array leads to program {strange}, which is none of its slots")
+            raise InvalidInput(f"a program array leads to program {strange}, which is not one of its slots")
         table.append(tuple(RETURN if row is None else places[row] for row in rows))
     return tuple(table)
 

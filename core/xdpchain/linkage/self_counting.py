@@ -9,37 +9,30 @@ Nothing in the code differs between twins, since its tag takes part in libxdp's 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import module_calls
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.model.chain import Component, Slot
-from xdpchain.model.counting import NOTHING, Layout
-from xdpchain.model.counts import CODES
-from xdpchain.model.flow import KINDS, Way
-from xdpchain.model.paths import RETURN
-from xdpchain.model.routes import OTHER
+from xdpchain.model.chain import Chain, Component, Slot
+from xdpchain.model.counting import Layout
+from xdpchain.model.flow import Counters, counted_apart
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
 
 from .counting import OwnCounters
 from .dispatcher.emit import takes_frags
-from .members import Described, exits_of, member_of
-from .threading import CountInto, Form, Threaded, thread
+from .members import Described, Exits, exits_of, member_of
+from .threading import WAYS_OUT, CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
-__all__ = ["Place", "SelfCounting", "counts_of", "load_counting", "uncountable"]
+__all__ = ["Place", "SelfCounting", "load_counting", "uncountable"]
 
-STRIDE = 128
-"""Bytes of one CPU's counters, one a code: whole cache lines."""
-
-WAYS = {(0, kind): Way(0, kind, RETURN) for kind in KINDS}
-COUNTERS: dict[tuple[int, int], dict[int | None, int]] = {
-    (0, kind): {None: min(kind, OTHER)} for kind in KINDS
-}
+FORMS = ((Form.THREADED, True), *((form, False) for form in Form))
+"""What is tried, in this order; in the first each verdict site has a counter of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,54 +45,62 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class SelfCounting:
-    """A loaded program that counts; None where the kernel took it in no form: ``reason`` says why."""
+    """A loaded program that counts, and where; None where the kernel took it in no form. ``reason``: why in
+    none that tells more or costs less.
+    """
 
     program: bpf.Fd | None
+    counters: OwnCounters | None = None
     form: str = ""
     reason: str = ""
 
 
-def counts_of(slot: Slot) -> Layout:
-    """What the counters of a component stand for. In shadow it counts on, but what it would have done is not
-    told from what it did: so those counts are never a shadow's.
+def _laid_out(slot: Slot, unit: LinkableProgram, exits: Exits, *, sited: bool) -> tuple[Counters, Layout]:
+    """Which counter each way has, and what these stand for. In shadow a component counts on, but what it
+    would have done is not told from what it did: so those counts are never a shadow's.
     """
-    return Layout(STRIDE, {(slot.key, False): tuple((code,) for code in range(CODES))}, NOTHING)
+    alone = Chain((replace(slot, shadow=False),))
+    return counted_apart(alone, [(sites_name(unit) if sited else "", exits.kinds)], verdict=False)
 
 
 def uncountable(component: Component, data: bytes, unit: LinkableProgram) -> str:
     """Why a component can't count for itself, whatever the kernel says; "" if it can."""
     if module_calls(unit.instructions):
-        return "it calls functions of a kernel module"
+        return "it calls kernel module functions"
     if THROW in kernel_calls(data, component.name):
-        return "it calls bpf_throw, which leaves the program past whatever would count"
+        return "it calls bpf_throw, which would bypass the counters"
     return ""
 
 
 def load_counting(
-    component: Component,
+    slot: Slot,
     unit: LinkableProgram,
     maps: Mapping[str, bpf.Fd],
-    counters: OwnCounters,
+    counters_in: Callable[[Layout], OwnCounters],
     place: Place,
 ) -> SelfCounting:
-    """Load the component once more, as a program that counts, in the form that costs least."""
-    reason = ""
-    for form in Form:
+    """Load the slot's component once more, as a program that counts, in the form that costs least."""
+    component, reason = slot.component, ""
+    for form, sited in FORMS:
+        exits = exits_of(unit, sited=sited)
+        counted, layout = _laid_out(slot, unit, exits, sited=sited)
+        counters = counters_in(layout)
         threaded = thread(
-            [member_of(unit, maps, form, exits_of(unit, sited=False))],
-            WAYS,
+            [member_of(unit, maps, form, exits)],
+            WAYS_OUT,
             frags=component.frags and takes_frags(),
-            counting=CountInto(counters.fd.fileno(), STRIDE, possible_cpus(), COUNTERS),
+            counting=CountInto(counters.fd.fileno(), layout.stride, possible_cpus(), counted),
         )
         if threaded is None:
             reason = f"its stack leaves no room (limit {op.STACK} bytes)"
             continue
         try:
-            return SelfCounting(_load(component, unit, threaded, place), form, reason)
+            return SelfCounting(_load(component, unit, threaded, place), counters, form, reason)
         except bpf.BpfError as error:
-            said = read_log(_log(component, unit, threaded, place)).why
-            reason = f"not {form}: the verifier says {said}" if said else f"not {form}: {error}"
-    return SelfCounting(None, "", reason)
+            why = read_log(_log(component, unit, threaded, place)).why
+            what = "counted by code" if sited else f"not {form}"
+            reason = f"{what}: the verifier says {why}" if why else f"{what}: {error}"
+    return SelfCounting(None, reason=reason)
 
 
 def _load(

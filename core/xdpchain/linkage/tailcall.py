@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """tailcall linkage: each component is a program of its own, which tail-calls the next one by its return code.
 
-The kernel's chain call as it was proposed in 2019, in user space: see `chaincall` for the instructions and
-`rows` for the program arrays that link them. The first slot's program is the one on the hook, and all that
-the chain needs hangs on it: the manifest, each component's unit and maps, each distinct object file, the
-counters, and the arrays.
+The kernel's chain call as it was proposed in 2019 ("xdp: Support multiple programs on a single interface
+through chain calls", Høiland-Jørgensen), in user space. Every component has a program array with a row for
+each kind of return code. The program in the row runs next; where there is none, the code is returned. Each
+component is threaded alone (`threading.ChainCall`), and where the kernel refuses that, called: so is one
+that makes tail calls of its own, whose programs return to the caller of the function that they were called
+from, and so to the chain.
+
+The first slot's program is the one on the hook, and all that the chain needs hangs on it: the manifest, each
+component's unit and maps, each distinct object file, the counters, and the arrays.
 
 Who holds whom: the hook holds the first program, that its array, and that the programs that come later; ways
 only lead forward, so nothing holds itself. The kernel empties a program array when no descriptor or pin is
@@ -16,36 +21,32 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
-import struct
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xdpchain.advice import Advice, Do, advise
-from xdpchain.bytecode import instructions
-from xdpchain.bytecode.chaincall import (
-    Counting,
-    Epilogue,
-    end_of_chain,
-    main_length,
-    own_tail_calls,
-    woven,
-    wrapped,
-)
+from xdpchain.bytecode.instructions import function_starts
 from xdpchain.bytecode.opcodes import STACK
-from xdpchain.bytecode.weaving import LineRecord, complete_lines
-from xdpchain.errors import InvalidInput, LinkRefused, XdpChainError
+from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
+from xdpchain.model.flow import STRAIGHT, Counters, counted_apart
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import RETURN, entry, row_changed, successors
 from xdpchain.model.running import Running
+from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
 
 from .arrays import remove_array_pins
-from .counting import ROW_SIZE, counters_for, row_layout
+from .compile import NO_ARRAYS
+from .counting import OwnCounters, counters_for
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind_metadata
+from .members import Described, Exits, exits_of, is_called, member_of
 from .prog_array_entries import end_of, fill, make_array, set_row
 from .static import component_prototype
+from .threading import WAYS_OUT, ChainCall, CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["RowUpdate", "TailcallLinker", "in_place"]
@@ -69,25 +70,16 @@ class TailcallLinker:
         table = successors(candidate)
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
+            bound = [part.slot.name for part in parts if part.unit.device_calls]
+            if bound and not self._cloning:
+                what = f"{bound[0]} can't be linked ({Linkage.TAILCALL})"
+                raise LinkRefused(what, NO_ARRAYS, advise(Do.CHOOSE_LINKAGE, "static"))
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
-            own = None
-            if candidate.counters:
-                own = counters_for(row_layout(chain), running.counting, held, elements=possible_cpus())
-            counters = own.fd if own else None
-            frags = all(part.slot.component.frags for part in parts)
-            arrays: list[bpf.Fd] = []
-            programs: list[bpf.Fd | None] = []
-            for i, part in enumerate(parts):
-                arrays.append(held.enter_context(make_array()))
-                if part.slot.off:  # its array tells who reads the chain where it would lead
-                    programs.append(None)
-                    continue
-                counting = _counting(counters, part.slot.row or 0, frags)
-                after = Epilogue(arrays[i].fileno(), counting, last=i == len(parts) - 1)
-                programs.append(held.enter_context(_load(part, after, frags)))
+            arrays = [held.enter_context(make_array()) for _ in parts]
+            linking = _Linking(chain, parts, arrays, running, held)
+            programs = linking.load()
+            own = linking.counters
             try:
-                end = end_of_chain(_counting(counters, 0, frags))
-                programs.append(held.enter_context(_prog_load(end, END, "GPL", frags)))
                 fill(arrays, table, programs)
             except bpf.BpfError as error:
                 raise bpf.refusal(error, "the chain's programs can't be linked") from error
@@ -95,7 +87,9 @@ class TailcallLinker:
                 replace(part.slot, program=None if program is None else bpf.prog_info(program).id)
                 for part, program in zip(parts, programs, strict=False)
             )
-            manifest = Manifest(replace(chain, slots=slots), author)
+            manifest = Manifest(
+                replace(chain, slots=slots), author, form=linking.form, form_reason=linking.reason
+            )
             first = programs[entry(candidate)]
             assert first is not None
             chain, counts = bind_metadata(first, manifest, parts, held, arrays, counters=own, running=running)
@@ -149,81 +143,172 @@ def in_place(running: Running, candidate: Chain) -> RowUpdate | None:
     return RowUpdate(index, running.arrays[index], row, end) if end is not None else None
 
 
-def _counting(counters: bpf.Fd | None, row: int, frags: bool) -> Counting | None:
-    return None if counters is None else Counting(counters.fileno(), row, ROW_SIZE, frags)
+class _Linking:
+    """One chain on its way into programs, each in whichever form the kernel takes."""
 
+    def __init__(
+        self,
+        chain: Chain,
+        parts: Sequence[Part],
+        arrays: Sequence[bpf.Fd],
+        running: Running,
+        held: contextlib.ExitStack,
+    ) -> None:
+        self._chain, self._parts, self._arrays, self._running = chain, parts, arrays, running
+        self._held = held
+        self._frags = all(part.slot.component.frags for part in parts)
+        self.counters: OwnCounters | None = None
+        self._counted: Counters = {}
+        self._forms: dict[int, tuple[Form, str]] = {}
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """A slot's program, ready to load: instructions, BTF, func_info and line_info records."""
+    @property
+    def form(self) -> Form:
+        """Of all programs: that which costs most."""
+        return max((form for form, _ in self._forms.values()), key=FORMS.index, default=Form.THREADED)
 
-    code: bytes
-    btf: bytes
-    functions: tuple[tuple[int, int], ...]
-    lines: tuple[LineRecord, ...]
+    @property
+    def reason(self) -> str:
+        return "; ".join(reason for _, reason in self._forms.values() if reason)
 
-
-def _image(part: Part, after: Epilogue) -> _Image:
-    unit = part.unit
-    if own_tail_calls(unit.instructions):
-        return _wrapped(part, after)
-    code = unit.image(part.maps)
-    try:
-        code, moved = woven(code, unit.stack[0] if unit.stack else 0, after)
-    except InvalidInput as error:
-        raise _too_deep(part, str(error)) from error
-    functions = tuple((at and at + moved, type_id) for at, type_id in unit.functions)
-    end = main_length(unit.instructions)
-    lines = tuple(
-        line._replace(insn=line.insn and line.insn + (1 if line.insn < end else moved)) for line in unit.lines
-    )
-    return _Image(code, unit.btf if functions else b"", functions, lines if functions else ())
-
-
-def _wrapped(part: Part, after: Epilogue) -> _Image:
-    """The component becomes a function, which needs a prototype; one without BTF gets it for all of its
-    functions, for the verifier takes tail calls from no function without.
-    """
-    donor, main, prototype = component_prototype()
-    starts = [at for at, _ in part.unit.functions] or list(
-        instructions.function_starts(part.unit.instructions)
-    )
-    named = [(part.slot.name, FUNC_STATIC, prototype)]
-    if not part.unit.functions:
-        named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts[1:]]
-    btfs = [donor, part.unit.btf] if part.unit.functions else [donor]
-    merged = merge_btf(btfs, named, strings=bool(part.unit.lines))
-    shift = merged.shifts[1] if part.unit.functions else 0
-    whole, start = wrapped(part.unit.image(part.maps, shift), after)
-    if part.unit.functions:
-        others = [type_id + shift for _, type_id in part.unit.functions[1:]]
-    else:
-        others = list(merged.functions[1:])
-    numbers = [merged.functions[0], *others]
-    placed = ((start + at, number) for at, number in zip(starts, numbers, strict=True))
-    functions = ((0, main), *placed)
-    lines: tuple[LineRecord, ...] = ()
-    if part.unit.functions and part.unit.lines:
-        shifted = [line.moved(start, merged.strings[1]) for line in part.unit.lines]
-        lines = complete_lines(shifted, (at for at, _ in functions))
-    return _Image(whole, merged.data, functions, lines)
-
-
-def _load(part: Part, after: Epilogue, frags: bool) -> bpf.Fd:
-    made = _image(part, after)
-    records = b"".join(struct.pack("<II", *record) for record in made.functions)
-    lines = b"".join(struct.pack("<IIII", *record) for record in made.lines)
-    name, licence = part.slot.name, part.slot.component.licence
-    try:
-        with bpf.btf_load(made.btf) if made.btf else contextlib.nullcontext() as btf:
-            number = btf.fileno() if btf else 0
+    def load(self) -> list[bpf.Fd | None]:
+        """The slots' programs, None for one that is off, and that of the chain's end. Raises an
+        XdpChainError.
+        """
+        by_code: dict[int, str] = {}
+        while True:
             try:
-                return _prog_load(made.code, name, licence, frags, number, records, lines)
-            except bpf.BpfError as error:
-                log = _reasoning(made.code, name, licence, frags, number, records, lines)
-                raise _explained(part, error, log) from error
-    except bpf.BpfError as error:
-        raise bpf.refusal(error, f"the types of {name} can't be loaded") from error
+                return self._programs(by_code)
+            except _NotBySite as refused:  # so its counters are others, and those of all slots lie elsewhere
+                by_code[refused.index] = refused.why
+
+    def _programs(self, by_code: Mapping[int, str]) -> list[bpf.Fd | None]:
+        """With verdict sites counted, but in the slots that are counted ``by_code``."""
+        exits = [
+            Exits(None) if part.slot.off else exits_of(part.unit, sited=index not in by_code)
+            for index, part in enumerate(self._parts)
+        ]
+        if self._chain.counters:
+            self.counters = self._lay_out(exits, by_code)
+        programs: list[bpf.Fd | None] = []
+        for index, part in enumerate(self._parts):
+            if part.slot.off:  # its array tells who reads the chain where it would lead
+                programs.append(None)
+                continue
+            program = self._program(index, exits[index], by_code.get(index))
+            programs.append(self._held.enter_context(program))
+        programs.append(self._held.enter_context(self._end()))
+        return programs
+
+    def _lay_out(self, exits: Sequence[Exits], by_code: Mapping[int, str]) -> OwnCounters:
+        sites = [
+            ("", {}) if part.slot.off else (sites_name(part.unit) * (index not in by_code), one.kinds)
+            for index, (part, one) in enumerate(zip(self._parts, exits, strict=True))
+        ]
+        self._counted, layout = counted_apart(self._chain, sites, verdict=True)
+        return counters_for(layout, self._running.counting, self._held)
+
+    def _count_into(self, counters: Counters) -> CountInto | None:
+        own = self.counters
+        if own is None:
+            return None
+        return CountInto(own.fd.fileno(), own.layout.stride, possible_cpus(), counters)
+
+    @property
+    def _verdicts(self) -> int:
+        """The first of the counters of what the chain returns."""
+        return self.counters.layout.verdict[0][0] if self.counters is not None else 0
+
+    def _program(self, index: int, exits: Exits, reason: str | None) -> bpf.Fd:
+        """A slot's; ``reason``: why it is counted by code. Raises _NotBySite, an XdpChainError."""
+        part = self._parts[index]
+        own = {(0, kind): some for (slot, kind), some in self._counted.items() if slot == index}
+        call = ChainCall(self._arrays[index].fileno(), self._verdicts, index == len(self._parts) - 1)
+        called = is_called(part.unit)
+        why = reason or f"called, since it makes tail calls: {part.slot.name}" * called
+        for form in (Form.CALLS,) if called else FORMS:
+            described = _described(part, form)
+            member = member_of(part.unit, part.maps, form, exits, described.shifts.get(0, 0))
+            threaded = thread(
+                [member], WAYS_OUT, frags=self._frags, counting=self._count_into(own), chain_call=call
+            )
+            last = form is Form.CALLS
+            if threaded is None:
+                said = f"its stack leaves no room (limit {STACK} bytes)"
+            else:
+                try:
+                    program = _load(part, threaded, described, self._frags)
+                except bpf.BpfError as error:
+                    log = _log(part, threaded, described, self._frags)
+                    if last or error.errno == errno.EPERM:
+                        raise _explained(part, error, log) from error
+                    said = f"the verifier says {read_log(log).why}" if log else str(error)
+                else:
+                    self._forms[index] = form, why
+                    return program
+            if reason is None and self.counters is not None and form is Form.THREADED:
+                raise _NotBySite(index, f"verdicts of {part.slot.name} are counted by code: {said}")
+            why = f"{part.slot.name} is not {form}: {said}"
+        raise _too_deep(part, said)
+
+    def _end(self) -> bpf.Fd:
+        """The program that a last slot hands on to: it counts XDP_PASS as the verdict, and returns it."""
+        way = STRAIGHT.slot, STRAIGHT.kind
+        counting = self._count_into({way: {None: self._verdicts + Action.PASS}})
+        threaded = thread([], {way: STRAIGHT}, frags=self._frags, counting=counting)
+        assert threaded is not None
+        try:
+            return _prog_load(threaded.assembled.image, END, "GPL", self._frags)
+        except bpf.BpfError as error:
+            raise bpf.refusal(error, "the program of the chain's end can't be loaded") from error
+
+
+FORMS: Sequence[Form] = tuple(Form)
+
+
+class _NotBySite(Exception):
+    """The kernel takes no program of this slot that counts its verdict sites."""
+
+    def __init__(self, index: int, why: str) -> None:
+        super().__init__(why)
+        self.index, self.why = index, why
+
+
+def _described(part: Part, form: Form) -> Described:
+    """What the kernel is told of a slot's program. A component that is called becomes a function, which
+    needs a prototype; one without BTF gets it for all of its functions, for the verifier takes tail calls
+    from no function without.
+    """
+    unit = part.unit
+    if form is not Form.CALLS:
+        if not unit.functions:
+            return Described(b"", {}, {})
+        functions: dict[Hashable, int] = {(0, at): type_id for at, type_id in unit.functions}
+        return Described(unit.btf, {"main": functions[0, 0], **functions}, {0: unit.lines})
+    donor, main, prototype = component_prototype()
+    named = [(part.slot.name, FUNC_STATIC, prototype)]
+    if not unit.functions:
+        starts = function_starts(unit.instructions)[1:]
+        named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts]
+        merged = merge_btf([donor], named)
+        records: dict[Hashable, int] = {"main": main}
+        records |= zip([(0, at) for at in (0, *starts)], merged.functions, strict=True)
+        return Described(merged.data, records, {})
+    merged = merge_btf([donor, unit.btf], named, strings=bool(unit.lines))
+    shift, strings = merged.shifts[1], merged.strings[1] if unit.lines else 0
+    lines = tuple(line.moved(0, strings) for line in unit.lines)
+    records = {"main": main, (0, 0): merged.functions[0]}
+    records |= {(0, at): type_id + shift for at, type_id in unit.functions[1:]}
+    return Described(merged.data, records, {0: lines}, {0: shift})
+
+
+def _load(part: Part, threaded: Threaded, described: Described, frags: bool, *, log_size: int = 0) -> bpf.Fd:
+    name, licence = part.slot.name, part.slot.component.licence
+    code = threaded.assembled.image
+    if not described.functions:
+        return _prog_load(code, name, licence, frags, log_size=log_size)
+    records, lines = described.func_info(threaded), described.line_info(threaded)
+    with bpf.btf_load(described.btf) as btf:
+        return _prog_load(code, name, licence, frags, btf.fileno(), records, lines, log_size=log_size)
 
 
 def _prog_load(
@@ -253,12 +338,10 @@ def _prog_load(
     )
 
 
-def _reasoning(
-    code: bytes, name: str, licence: str, frags: bool, btf: int, records: bytes, lines: bytes
-) -> str:
+def _log(part: Part, threaded: Threaded, described: Described, frags: bool) -> str:
     """The verifier's words on a program that it refused."""
     try:
-        _prog_load(code, name, licence, frags, btf, records, lines, log_size=1 << 24).close()
+        _load(part, threaded, described, frags, log_size=1 << 24).close()
     except bpf.BpfError as error:
         return error.log
     return ""
@@ -274,8 +357,8 @@ def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
         return _too_deep(part, f"it uses {used} bytes of stack ({verdict})", detail)
     if re.search(r"mixing of tail_calls|tail_calls are not allowed in (programs|non-JITed)", log):
         why = (
-            "it has functions, and this kernel takes tail calls only from programs of one function "
-            f"({verdict}; x86-64 takes both from 5.10 on)"
+            "it has functions, and this kernel allows tail calls only in programs with a "
+            f"single function ({verdict}; x86-64 allows both from 5.10)"
         )
         return _refusal(part, why, detail)
     if kept := keeping_own_types([part], verdict):

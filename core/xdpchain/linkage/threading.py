@@ -8,6 +8,8 @@ not known is looked at. A way that has to be counted or reported leads over a fe
     slot 0 ─ XDP_PASS ──────────────▶ slot 1 ─ XDP_PASS ──▶ count, return XDP_PASS
        └──── XDP_DROP ─▶ count, return  └───── not known ─▶ which? ─▶ …
 
+A slot that is a program of its own (tail-call linkage) is threaded alone: its ways lead to tail calls.
+
 All share one frame. The context is kept below the stacks of the components, which need theirs one after the
 other; nobody's registers have to be kept, for nothing of ours is in any. A component that can't be a part
 of it is called.
@@ -16,21 +18,32 @@ of it is called.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembled, Assembly
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites
 from xdpchain.bytecode.instructions import Instruction, decode, names_function
-from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context
+from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
-from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Way, kind_of
+from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Counters, Way, code_of, kind_of
 from xdpchain.model.paths import RETURN
 from xdpchain.model.routes import OTHER
 
-__all__ = ["SITE_SHIFT", "Code", "CountInto", "Form", "Functions", "Member", "Threaded", "thread"]
+__all__ = [
+    "SITE_SHIFT",
+    "WAYS_OUT",
+    "ChainCall",
+    "Code",
+    "CountInto",
+    "Form",
+    "Functions",
+    "Member",
+    "Threaded",
+    "thread",
+]
 
 DATA, DATA_END = 0, 4  # of struct xdp_md
 VERDICT = 255  # the stage of bpf/include/follow.h
@@ -42,6 +55,10 @@ JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
 
 ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, OTHER + 1)
 """The kinds of codes in the order in which they are looked for; what is none of them is `OTHER`."""
+
+
+WAYS_OUT = {(0, kind): Way(0, kind, RETURN) for kind in KINDS}
+"""Of a component that is threaded alone: all ways lead out, with the code that it returned."""
 
 
 class Form(StrEnum):
@@ -94,12 +111,28 @@ class CountInto:
     map: int
     stride: int
     cpus: int
-    counters: Mapping[tuple[int, int], Mapping[int | None, int]]
+    counters: Counters
 
     def counter(self, way: Way, site: int | None) -> int | None:
         """None: this way is not counted. Raises KeyError if a site is not expected there."""
         some = self.counters.get((way.slot, way.kind))
         return None if some is None else some[site if site in some else None]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainCall:
+    """The ways out lead to tail calls: the descriptor of the program array, which has a row for each kind of
+    code, and the first of the counters of what the chain returns, one a code. Where a row is empty the code
+    is returned. ``last``: XDP_PASS comes out of the chain's end as XDP_PASS, and needs no tail call.
+
+    Each row has a tail call of its own, with a key that the verifier knows: the kernel patches such a call
+    into a plain jump when the row is filled, and into nothing when it is emptied (428d5df1fa4f). A key in a
+    register would cost an indirect jump.
+    """
+
+    array: int
+    verdicts: int = 0
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +155,14 @@ def thread(
     counting: CountInto | None = None,
     follow: Functions | None = None,
     report: tuple[Functions, Sequence[int]] | None = None,
+    chain_call: ChainCall | None = None,
 ) -> Threaded | None:
     """One program of them; ``ways`` by slot and kind, ``first`` the slot that packets come to (the number of
     members: none). ``report`` also has the number by which a slot is reported.
 
     None where the stack is too small for all that is in it.
     """
-    threading = _Threading(members, ways, frags, first, counting, follow, report)
+    threading = _Threading(members, ways, frags, first, counting, follow, report, chain_call)
     return None if threading.depth > op.STACK else threading.threaded()
 
 
@@ -142,9 +176,11 @@ class _Threading:
         counting: CountInto | None,
         follow: Functions | None,
         report: tuple[Functions, Sequence[int]] | None,
+        chain_call: ChainCall | None,
     ) -> None:
         self._members, self._ways, self._frags, self._first = members, ways, frags, first
         self._counting, self._follow, self._report = counting, follow, report
+        self._chain_call = chain_call
         deepest = max((member.stack for member in members if member.unfolded is not None), default=0)
         self._context = -(-(-deepest // 8) * 8) - 8
         self._followed = self._context - 8
@@ -158,7 +194,7 @@ class _Threading:
     def threaded(self) -> Threaded:
         out = self._out
         later = any(self._reads(index) for index in range(self._first + 1, len(self._members)))
-        if later or self._counting or self._follow or self._report:
+        if later or self._counting or self._follow or self._report or self._chain_call:
             out.put(op.STX_DW, op.FRAME, 1, self._context)
         if self._follow is not None:
             self._call("follow", self._follow.starts["follow_begin"])
@@ -204,13 +240,14 @@ class _Threading:
             lambda end: self._exit(index, end),
             lambda start: (index, start),
             origins,
+            member.code.lines,
         )
         self._origins |= {at: (index, old) for at, old in origins.items()}
 
     def _reads(self, index: int) -> bool:
         """Whether a slot looks at the context."""
         unfolded = self._members[index].unfolded
-        return unfolded is None or reads_context(unfolded.lines)
+        return unfolded is None or unfolded.reads_context
 
     def _exit(self, index: int, end: Exit) -> Hashable:
         """The label of what comes after a slot that ended so."""
@@ -223,7 +260,8 @@ class _Threading:
     def _way(self, way: Way, site: int | None) -> Hashable:
         """The label of a way: where it leads, unless there is something to do before."""
         counter = self._counting.counter(way, site) if self._counting is not None else None
-        if counter is not None or self._follow is not None or (way.forbidden and self._report is not None):
+        calls = self._follow is not None or self._chain_call is not None
+        if counter is not None or calls or (way.forbidden and self._report is not None):
             told = site if self._follow is not None else None
             return self._want(
                 ("way", way.slot, way.kind, counter, told), lambda: self._take(way, counter, told)
@@ -251,33 +289,55 @@ class _Threading:
     def _take(self, way: Way, counter: int | None, site: int | None) -> None:
         """What has to be done on a way."""
         out = self._out
-        out.put(op.MOV64_REG, CODE, 0)
+        if code_of(way.kind) is None:
+            out.put(op.MOV64_REG, CODE, 0)
         if self._follow is not None and way.slot != STRAIGHT.slot:
-            self._tell(way.slot + 1, site)
+            self._tell(way.slot + 1, way, site)
         if self._counting is not None and counter is not None:
+            self._measure()
             self._count(self._counting, counter)
         if way.forbidden and self._report is not None:
             functions, numbers = self._report
             self._load_context()
             out.put(op.MOV64_IMM, 2, 0, 0, numbers[way.slot])
-            out.put(op.MOV64_REG, 3, CODE)
+            self._put_code(3, way)
             self._call("report", functions.starts["report_violation"])
         if 0 <= way.to < len(self._members):
             out.jump(self._enter(way.to))
             return
+        if self._chain_call is not None:
+            self._hand_on(self._chain_call, way)
         if way.verdict is not None and way.verdict != way.kind:
-            out.put(op.MOV64_IMM, CODE, 0, 0, way.verdict)
+            way = replace(way, kind=way.verdict)
         if self._follow is not None:
-            self._tell(VERDICT)
-        out.put(op.MOV64_REG, 0, CODE)
+            self._tell(VERDICT, way)
+        self._put_code(0, way)
         out.put(op.EXIT)
+
+    def _hand_on(self, call: ChainCall, way: Way) -> None:
+        """To the program that the code leads to, if there is one. Else it is what the chain returns."""
+        if not (call.last and way.kind == Action.PASS):
+            self._load_context()
+            self._out.map(2, call.array)
+            self._out.put(op.MOV64_IMM, 3, 0, 0, way.kind)
+            self._out.put(op.CALL, 0, 0, 0, op.Helper.TAIL_CALL)
+        if self._counting is not None:
+            self._count(self._counting, call.verdicts + way.code)
+
+    def _put_code(self, register: int, way: Way) -> None:
+        """The code of a way, which `CODE` holds where it is one of many."""
+        code = code_of(way.kind)
+        if code is None:
+            self._out.put(op.MOV64_REG, register, CODE)
+        else:
+            self._out.put(op.MOV64_IMM, register, 0, 0, code)
 
     def _return(self, verdict: Action | None) -> None:
         if verdict is not None:
             self._out.put(op.MOV64_IMM, 0, 0, 0, verdict)
         self._out.put(op.EXIT)
 
-    def _tell(self, stage: int, site: int | None = None) -> None:
+    def _tell(self, stage: int, way: Way, site: int | None = None) -> None:
         """Record a stage of the packet, and the site that decided it, if it is followed."""
         assert self._follow is not None
         out, past = self._out, object()
@@ -285,17 +345,25 @@ class _Threading:
         out.jump(past, op.JEQ_IMM, 1, 0)
         self._load_context()
         out.put(op.MOV64_IMM, 2, 0, 0, stage | (0 if site is None else (site + 1) << SITE_SHIFT))
-        out.put(op.MOV64_REG, 3, CODE)
+        self._put_code(3, way)
         self._call("follow", self._follow.starts["follow_step"])
         out.label(past)
+
+    def _measure(self) -> None:
+        """The packet's length, to be counted with it."""
+        out = self._out
+        self._load_context()
+        if self._frags:
+            out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
+            out.put(op.MOV64_REG, LENGTH, 0)
+        else:
+            out.put(op.LDX_W, LENGTH, 1, DATA_END)
+            out.put(op.LDX_W, 2, 1, DATA)
+            out.put(op.SUB64_REG, LENGTH, 2)
 
     def _count(self, into: CountInto, counter: int) -> None:
         """A packet and its length in one counter of this CPU."""
         out, never = self._out, object()
-        if self._frags:
-            self._load_context()
-            out.put(op.CALL, 0, 0, 0, op.Helper.XDP_GET_BUFF_LEN)
-            out.put(op.MOV64_REG, LENGTH, 0)
         out.put(op.CALL, 0, 0, 0, op.Helper.GET_SMP_PROCESSOR_ID)
         out.jump(
             never, JGT, 0, into.cpus - 1
@@ -304,11 +372,6 @@ class _Threading:
         out.put(op.LD_IMM64, 1, op.IMM_MAP_VALUE, 0, into.map)
         out.put(0, 0, 0, 0, counter * COUNTER)
         out.put(op.ADD64_REG, 1, 0)
-        if not self._frags:
-            out.put(op.LDX_DW, 2, op.FRAME, self._context)
-            out.put(op.LDX_W, LENGTH, 2, DATA_END)
-            out.put(op.LDX_W, 2, 2, DATA)
-            out.put(op.SUB64_REG, LENGTH, 2)
         for offset, by in ((0, None), (8, LENGTH)):
             out.put(op.LDX_DW, 2, 1, offset)
             if by is None:

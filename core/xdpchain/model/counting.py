@@ -142,17 +142,26 @@ class Counting:
         """Of components that count each for itself, all together; None for none. What the chain returns is
         counted by none of them.
         """
+        all_of_them = tuple(countings)
         sources: dict[int, Source] = {}
-        totals: dict[SlotKey, SlotCounts] = {}
-        origins = []
-        for counting in countings:
-            origins.append(counting.origin)
-            totals |= counting.slots
-            for source in counting.sources:
-                before = sources.get(source.map_id, source)
-                slots = {**before.layout.slots, **source.layout.slots}
-                sources[source.map_id] = replace(source, layout=replace(source.layout, slots=slots))
-        return cls(min(origins), None, tuple(sources.values()), totals) if origins else None
+        # What components count in now comes first, for of their sites those are told that come first.
+        for source in (
+            *(source for counting in all_of_them for source in counting.current),
+            *(source for counting in all_of_them for source in counting.sources),
+        ):
+            before = sources.get(source.map_id, source)
+            layout = replace(
+                source.layout,
+                slots={**before.layout.slots, **source.layout.slots},
+                sites={**before.layout.sites, **source.layout.sites},
+            )
+            sources[source.map_id] = replace(source, layout=layout)
+        if not all_of_them:
+            return None
+        slots = {key: counts for counting in all_of_them for key, counts in counting.slots.items()}
+        sites = {key: counts for counting in all_of_them for key, counts in counting.sites.items()}
+        origin = min(counting.origin for counting in all_of_them)
+        return cls(origin, None, tuple(sources.values()), slots, SlotCounts(), sites)
 
     def counts(self, slot: SlotKey) -> bool:
         """Whether a slot is counted."""

@@ -13,16 +13,18 @@ A sum of bytes is right only where the slot that is summed over leaves the packe
 
 A way that is counted has a counter for each verdict site that leads to it, of which a packet adds to one. A
 way that is a sum has none: its packets are known by site only if there is one site.
+
+Slots that are programs of their own count all that they return, for where that leads may change under them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Chain
-from .counting import COUNTER, Layout, SiteTerms, Terms, slot_key
+from .counting import COUNTER, NOTHING, Layout, SiteTerms, Terms, slot_key
 from .counts import CODES
 from .paths import RETURN, entry, successors
 from .policy import Policy
@@ -31,10 +33,13 @@ from .routes import OTHER
 __all__ = [
     "KINDS",
     "MOST_SITES",
+    "NEXT",
     "STRAIGHT",
     "UNREPLACED",
+    "Counters",
     "Way",
     "code_of",
+    "counted_apart",
     "counted_ways",
     "kind_of",
     "ways_of",
@@ -44,6 +49,7 @@ UNREPLACED = 31
 """The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
 
 NEXT = CODES
+"""The kind of code 31, after those of the actions and that of any other code (`routes.OTHER`)."""
 KINDS = range(CODES + 1)
 """The return codes that may lead to different places: the actions, any other code (`routes.OTHER`), and 31.
 """
@@ -55,6 +61,9 @@ MOST_SITES = 256
 
 Sites = Mapping[int, Collection[int | None]]
 """By kind of code the verdict sites (indices) that may decide it; None: it is not told which did."""
+
+Counters = Mapping[tuple[int, int], Mapping[int | None, int]]
+"""The counters of ways by slot and kind, and in these by site (None: of no site that is told)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +144,8 @@ def counted_ways(
     sites: Sequence[tuple[str, Sites]] = (),
     *,
     sums: bool = True,
-) -> tuple[dict[tuple[int, int], dict[int | None, int]], Layout]:
-    """Which ways have counters, by slot and kind, and in these by site (None: of no site that is told); and
-    what the counters tell.
+) -> tuple[Counters, Layout]:
+    """Which ways have counters, and what these tell.
 
     ``possible`` are each slot's kinds of codes; ``keeps_length`` says which slots never change the packet's
     length; ``sites`` are the name of each slot's sites (`Layout.sites`) and which lead to each kind. Without
@@ -169,14 +177,7 @@ def counted_ways(
             summed[own, way.kind] = into[own]
         else:
             counted.append(way)
-    told = _told(counted, sites)
-    numbers = iter(range(1 << 16))
-    counters = {
-        (way.slot, way.kind): {
-            site: next(numbers) for site in _order(told.get((way.slot, way.kind), (None,)))
-        }
-        for way in sorted(counted, key=lambda way: (way.slot, way.kind))
-    }
+    counters = _numbered(((way.slot, way.kind) for way in counted), sites)
     found: dict[tuple[int, int], tuple[int, ...]] = {}
 
     def terms(way: Way) -> tuple[int, ...]:
@@ -189,34 +190,78 @@ def counted_ways(
     slots = {slot_key(slot): _row((way.code, terms(way)) for way in out[i]) for i, slot in enumerate(chain)}
     ends = (way for some in out for way in some if not 0 <= way.to < len(chain))
     verdict = _row((way.code if way.verdict is None else way.verdict, terms(way)) for way in ends)
-    by_site: dict[tuple[str, bool], SiteTerms] = {}
-    for slot, (name, kinds), some in zip(chain, sites, out, strict=False):
-        rows: dict[tuple[int, int], tuple[int, ...]] = {}
-        for way in some:
-            split = counters.get((way.slot, way.kind))
-            if split is None:  # a sum is told by site only where there is but one
-                able = tuple(kinds.get(way.kind, (None,)))
-                parts = {able[0]: terms(way)} if len(able) == 1 else {}
-            else:
-                parts = {site: (index,) for site, index in split.items()}
-            for site, indices in parts.items():
-                if site is not None:
-                    rows[site, way.code] = tuple(sorted((*rows.get((site, way.code), ()), *indices)))
-        by_site[slot_key(slot)] = SiteTerms(name, rows)
-    count = sum(map(len, counters.values()))
-    stride = -(-max(1, count) * COUNTER // CACHE_LINE) * CACHE_LINE
-    return counters, Layout(stride, slots, verdict, by_site)
+    by_site = {
+        slot_key(slot): SiteTerms(name, _site_terms(some, kinds, counters, terms))
+        for slot, (name, kinds), some in zip(chain, sites, out, strict=False)
+    }
+    return counters, Layout(_stride(sum(map(len, counters.values()))), slots, verdict, by_site)
+
+
+def counted_apart(
+    chain: Chain, sites: Sequence[tuple[str, Sites]], *, verdict: bool
+) -> tuple[Counters, Layout]:
+    """The same of slots of which each is a program of its own: ``sites`` are the name of each one's sites,
+    and for each kind of code that it may return those that lead to it. With ``verdict`` the last counters are
+    those of what the chain returns, one a code.
+    """
+    out = [[Way(index, kind, RETURN) for kind in sorted(kinds)] for index, (_, kinds) in enumerate(sites)]
+    counters = _numbered(((way.slot, way.kind) for some in out for way in some), sites)
+
+    def terms(way: Way) -> tuple[int, ...]:
+        return tuple(counters[way.slot, way.kind].values())
+
+    slots = {
+        slot_key(slot): _row((way.code, terms(way)) for way in some)
+        for slot, some in zip(chain, out, strict=True)
+    }
+    by_site = {
+        slot_key(slot): SiteTerms(name, _site_terms(some, kinds, counters, terms))
+        for slot, (name, kinds), some in zip(chain, sites, out, strict=True)
+    }
+    first = sum(map(len, counters.values()))
+    ends = tuple((first + code,) for code in range(CODES)) if verdict else NOTHING
+    return counters, Layout(_stride(first + CODES * verdict), slots, ends, by_site)
+
+
+def _numbered(ways: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]]) -> Counters:
+    """A number for each counter of these ways (slot, kind)."""
+    counted = sorted(ways)
+    told = _told(counted, sites)
+    numbers = iter(range(1 << 16))
+    return {way: {site: next(numbers) for site in _order(told.get(way, (None,)))} for way in counted}
+
+
+def _site_terms(
+    out: Iterable[Way], kinds: Sites, counters: Counters, terms: Callable[[Way], tuple[int, ...]]
+) -> dict[tuple[int, int], tuple[int, ...]]:
+    """Which counters tell of each of a slot's sites, by site and code; ``out`` are the slot's ways."""
+    rows: dict[tuple[int, int], tuple[int, ...]] = {}
+    for way in out:
+        split = counters.get((way.slot, way.kind))
+        if split is None:  # a sum is told by site only where there is but one
+            able = tuple(kinds.get(way.kind, (None,)))
+            parts = {able[0]: terms(way)} if len(able) == 1 else {}
+        else:
+            parts = {site: (index,) for site, index in split.items()}
+        for site, indices in parts.items():
+            if site is not None:
+                rows[site, way.code] = tuple(sorted((*rows.get((site, way.code), ()), *indices)))
+    return rows
+
+
+def _stride(counters: int) -> int:
+    """Bytes of one CPU's counters: whole cache lines."""
+    return -(-max(1, counters) * COUNTER // CACHE_LINE) * CACHE_LINE
 
 
 def _told(
-    counted: Iterable[Way], sites: Sequence[tuple[str, Sites]]
+    counted: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]]
 ) -> dict[tuple[int, int], Collection[int | None]]:
     """The sites that get counters of their own, by slot and kind: those of slots with few sites first."""
     by_slot: dict[int, dict[tuple[int, int], Collection[int | None]]] = {}
-    for way in counted:
-        if 0 <= way.slot < len(sites):
-            kinds = sites[way.slot][1]
-            by_slot.setdefault(way.slot, {})[way.slot, way.kind] = kinds.get(way.kind, (None,))
+    for slot, kind in counted:
+        if 0 <= slot < len(sites):
+            by_slot.setdefault(slot, {})[slot, kind] = sites[slot][1].get(kind, (None,))
     told: dict[tuple[int, int], Collection[int | None]] = {}
     left = MOST_SITES
     for some in sorted(by_slot.values(), key=lambda some: sum(map(len, some.values()))):

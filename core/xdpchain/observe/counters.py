@@ -21,7 +21,7 @@ from xdpchain.closing import Closing
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.linkage.counting import CountedMap, sites_sum
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.counting import Counting, slot_key
+from xdpchain.model.counting import Counting, SiteTerms, SlotKey, slot_key
 from xdpchain.model.counts import CODES, FOREIGN, CounterReader, Sample, SiteCounts, SlotCounts
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf
@@ -51,11 +51,12 @@ class DispatcherCounters(Closing):
         self._base = base if any(row.total_packets for row in base) else None
         named = {slot_key(slot): slot.key for slot in chain}
         # Of a slot whose program was another one before, that one's sites are none of this.
+        current: dict[SlotKey, SiteTerms] = {}
+        for source in counting.current:
+            for slot, some in source.layout.sites.items():
+                current.setdefault(slot, some)
         self._sited = {
-            (slot, some.name): named[slot]
-            for source in counting.current
-            for slot, some in source.layout.sites.items()
-            if slot in named and some.terms
+            (slot, some.name): named[slot] for slot, some in current.items() if slot in named and some.terms
         }
         self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
         self._maps: list[CountedMap] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import Unsupported, XdpChainError
-from xdpchain.model.chain import MapRef, Slot
+from xdpchain.model.chain import Linkage, MapRef, Slot
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf, bpftool
@@ -83,7 +83,8 @@ def describe(running: Running, slot: Slot) -> Details:
     component = slot.component
     unit = _unit(component.unit_map)
     own = next((one for one in (slot.program, component.id) if one is not None and _alive(one)), None)
-    shared = running.hook.prog_id if running.hook and component.unit_map is not None else None
+    whole = running.hook.prog_id if running.hook and running.linkage is Linkage.STATIC else None
+    shared = whole if component.unit_map is not None else None
     verified, jited = (unit.verified, unit.jited) if unit else (None, None)
     if unit is None and own is not None:
         with contextlib.suppress(bpf.BpfError), bpf.prog_by_id(own) as program:

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A component's main function: how long it is, how much stack it uses, whether it makes tail calls. Pure."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from . import opcodes as op
+from .instructions import SIZE, Instruction, base_register, function_starts, instructions
+from .opcodes import FRAME, Helper
+
+__all__ = ["main_length", "main_stack", "own_tail_calls"]
+
+
+def main_length(code: bytes) -> int:
+    """Instructions of a component's main function, which comes first."""
+    starts = function_starts(code)
+    return starts[1] if len(starts) > 1 else len(code) // SIZE
+
+
+@lru_cache(maxsize=64)
+def own_tail_calls(code: bytes) -> bool:
+    """Whether a component's main function makes tail calls: such a component has to be called."""
+    end = main_length(code)
+    return any(at < end and _is_tail_call(instruction) for at, instruction in instructions(code))
+
+
+@lru_cache(maxsize=64)
+def main_stack(code: bytes, depth: int) -> int:
+    """Bytes of stack of a component's main function; ``depth`` is what the verifier said."""
+    # It leaves out what it optimised away (spills around bpf_fastcall functions), and may not do so again.
+    end = main_length(code)
+    touched = (
+        -instruction.offset
+        for at, instruction in instructions(code)
+        if at < end and base_register(instruction) == FRAME
+    )
+    return max(depth, *touched, 0)
+
+
+def _is_tail_call(instruction: Instruction) -> bool:
+    return (instruction.code, instruction.source, instruction.immediate) == (
+        op.CALL,
+        op.CALL_HELPER,
+        Helper.TAIL_CALL,
+    )
