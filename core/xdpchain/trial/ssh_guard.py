@@ -84,7 +84,7 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
         doubts = "; ".join(own.doubts)
         if candidate.bound:
             who = " and ".join(candidate.bound)
-            doubts = f"{who}: what the device says of packets can't be tried"
+            doubts = f"{who}: a trial has no RX metadata"
         if not own.packets or candidate.bound:
             return Judgement(where, unchecked=doubts)
         tried = what_if(running, candidate, own.packets, adopts=adopts)

@@ -31,9 +31,7 @@ __all__ = [
 MAIN = "xdp_dispatcher"
 """The dispatcher's main function, and so the program's name, by which libxdp knows it."""
 
-NO_METADATA = (
-    "it asks the device about packets, and this device's driver can't be asked (it has no XDP metadata)"
-)
+NO_METADATA = "it reads RX metadata, which this device's driver does not provide"
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
