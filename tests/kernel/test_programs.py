@@ -201,7 +201,7 @@ def test_an_xdp_program_beside_struct_ops(
     ("fault", "words"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "it crashed (SIGSEGV)"),
-        (signal.pause, "it did not come to an end"),
+        (signal.pause, "it did not finish"),
     ],
 )
 def test_a_crash_of_libbpf_is_a_refusal(
@@ -286,16 +286,16 @@ def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -
     cli.ok("load", cli.interface, hashed, "--linkage", "static")
     before = cli.status()
     for words, code, why in (
-        (("set", cli.interface, "--mode", "generic"), 7, "only the driver, in native mode, can answer"),
+        (("set", cli.interface, "--mode", "generic"), 7, "which only the driver has, in native mode"),
         (("relink", cli.interface, "--linkage", "tailcall"), 6, "out of program arrays"),
     ):
         refused = cli(*words)
         assert (refused.code, why in refused.err) == (code, True), refused.err
     assert cli.status() == before
     deaf = cli("load", "lo", hashed, "--linkage", "static")
-    assert (deaf.code, "this device's driver can't be asked" in deaf.err) == (6, True), deaf.err
+    assert (deaf.code, "this device's driver does not provide" in deaf.err) == (6, True), deaf.err
     tried = cli.ok("set", cli.interface, "0", "-P", "9", "--what-if", "builtin", "--dry-run").json["what_if"]
-    assert any("here none answers" in text for text in tried["not_known"])
+    assert any("a trial has none" in text for text in tried["not_known"])
     assert {packet["new"]["verdict"] for packet in tried["packets"]} == {"XDP_DROP"}  # as without an answer
     assert cli("test", hashed).code == 0
 
@@ -446,7 +446,7 @@ def test_maps_that_can_not_be_shared(cli: CommandLine, tmp_path: Path, counting:
     narrow = {"entries": 1, "value": "__u32", "map": "noted", "name": "narrow", "step": 1}
     path = built(tmp_path, COUNTS % narrow, "narrow")
     refused = cli("load", cli.interface, path, "--use-map", "owner:seen=noted")
-    assert "can't be another slot's map seen: that has another shape: value size 8 → 4" in refused.err
+    assert "can't be another slot's map seen: that map has a different shape: value size 8 → 4" in refused.err
     assert len(cli.status()["slots"]) == 1
 
 

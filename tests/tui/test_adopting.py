@@ -46,7 +46,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: "is not what runs" in driver.label("#facts"))
             assert driver.app.screen.query_one("#add", Button).disabled
             path.value = str(samples / "counter.o")
-            await driver.until(lambda: "the kernel's tag proves" in driver.label("#facts"))
+            await driver.until(lambda: "the kernel's tag confirms" in driver.label("#facts"))
             await driver.answer("add")
             await driver.until(lambda: driver.dialog(PlanDialog))
             assert "« 0 xdp_counter" in driver.text()
@@ -100,7 +100,7 @@ async def test_undo_without_edits_takes_back_the_last_change(playground: Playgro
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "this takes back change" in driver.text()
+        assert "this undoes change" in driver.text()
         assert "xdp_monitor" in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

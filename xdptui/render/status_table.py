@@ -111,11 +111,11 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
             if slot.shadow and sample.slots[slot.key].total_packets:
                 rows.append(f"      {shadow_line(would_have(slot, sample.slots[slot.key].packets))}")
             if slot.policy and (forbidden := slot.policy.breaches(sample.slots[slot.key].packets)):
-                rows.append(f"      {forbidden:,.0f} times it returned what is forbidden")
+                rows.append(f"      {forbidden:,.0f} times it returned a forbidden code")
         else:
             rows.append(f"      {_uncounted(sample)}")
     if sample is not None:
-        rows.append(f"    in the end: {counted(sample.verdict) if sample.verdict else _uncounted(sample)}")
+        rows.append(f"    verdict: {counted(sample.verdict) if sample.verdict else _uncounted(sample)}")
     return rows
 
 
@@ -155,7 +155,7 @@ def _whose(running: Running) -> str:
 def _slot(slot: Slot) -> Row:
     number = "-" if slot.id is None else str(slot.id)
     name = printable(slot.name)
-    actions = f"{slot.actions} (in shadow: goes on after any)" if slot.shadow else str(slot.actions)
+    actions = f"{slot.actions} (in shadow: continues after any)" if slot.shadow else str(slot.actions)
     if slot.off:
         actions = f"{slot.actions} (off: does not run)"
     return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", actions)

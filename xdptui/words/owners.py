@@ -26,5 +26,5 @@ def evidence_lines(owner: str, evidence: Evidence) -> list[str]:
     lines = [f"owner: {owner.removeprefix('of ') or 'not known'}"]
     lines += [f"pin: {pin}{' (of the link)' if pin in evidence.link_pins else ''}" for pin in evidence.pins]
     if not evidence.complete:
-        lines.append("not all processes and pins could be looked at")
+        lines.append("not all processes and pins could be checked")
     return [printable(line) for line in lines]

@@ -80,7 +80,7 @@ class Hook:
 @dataclass(frozen=True, slots=True)
 class DispatcherInfo:
     """The dispatcher's prog id, the version of its configuration block, and whether it is ``bound`` to the
-    interface, for some component asks the device about packets.
+    interface, for some component reads RX metadata.
     """
 
     id: int

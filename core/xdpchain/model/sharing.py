@@ -63,7 +63,7 @@ def loading_order(slots: Sequence[Slot]) -> list[int]:
         ]
         if not ready:
             names = ", ".join(slot.name for slot in slots if slot.key not in placed)
-            raise InvalidInput(f"{names} can't be loaded", "each takes a map from the other")
+            raise InvalidInput(f"{names} can't be loaded", "each uses a map of the other")
         order += ready
         placed |= {slots[place].key for place in ready}
     return order

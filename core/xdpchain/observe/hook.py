@@ -33,7 +33,7 @@ __all__ = ["author_of", "manifest_of", "read_hook"]
 
 MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
-EMPTIED = "its program arrays were emptied, for somebody removed their pins: no slot but the first runs"
+EMPTIED = "its program arrays were emptied because their pins were removed: only the first slot runs"
 STATIC_VERSION = 3
 MOST_NOTED = 1 << 20
 """Bytes of a manifest."""
@@ -119,7 +119,7 @@ def _unread(device: Device, hooks: tuple[Hook, ...], error: OSError | XdpChainEr
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
         lacking = tuple(privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN")
         if lacking:
-            note = "its program can't be read: this takes CAP_SYS_ADMIN, which this process lacks"
+            note = "its program can't be read: CAP_SYS_ADMIN is needed, which this process lacks"
             return Running(device, hooks, Owner.UNKNOWN, note=note, todo=lacking[0].todo)
     why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
     return Running(device, hooks, Owner.UNKNOWN, note=f"its program can't be read: {why}")
@@ -218,7 +218,7 @@ def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
         todo = advise(Do.ASK_OWNER) | advise(Do.SHOW_LINK, on=device.interface)
     else:
         how, todo = "it was attached by netlink", advise(Do.ADOPT, on=device.interface) | advise(Do.ASK_OWNER)
-    note = f"it is no dispatcher, but a single program of somebody else; {how}"
+    note = f"it is not a dispatcher but somebody else's single program; {how}"
     return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note, todo=todo)
 
 

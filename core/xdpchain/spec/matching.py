@@ -36,7 +36,7 @@ def candidate(
 ) -> Chain:
     """The chain that ``spec`` wants on an interface. ``components`` are those of its slots' object files,
     None for a slot that names none; ``linkage`` is the one in force. With ``fresh_maps`` a new version of a
-    program begins with maps of its own.
+    program begins with its own maps.
 
     Raises NotFound for a component that can only be kept, and does not run; InvalidInput for another value of
     a variable that a running map holds.
@@ -203,9 +203,9 @@ class _Matching:
         component = self._components[i]
         if component is None:
             raise NotFound(
-                f"{self._name(i)} (tag {self._wanted[i].tag}) does not run, and can't be loaded",
+                f"{self._name(i)} (tag {self._wanted[i].tag}) does not run and can't be loaded",
                 "another tool loaded it, and the spec names no object file",
-                "Load it again with that tool, or write its object file into the spec",
+                "Load it again with that tool, or add its object file to the spec",
             )
         component = self._together(i, component)
         if i not in self._replaced:

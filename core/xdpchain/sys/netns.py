@@ -139,8 +139,8 @@ def run_apart(call: Callable[[], T]) -> T:
         code = ctypes.get_errno()
         error = OSError(code, os.strerror(code))
         if code == errno.EPERM:
-            raise _denied("Can't make a network namespace", error)
-        raise KernelRefused("Can't make a network namespace", os.strerror(code), detail=str(error))
+            raise _denied("Can't create a network namespace", error)
+        raise KernelRefused("Can't create a network namespace", os.strerror(code), detail=str(error))
 
     return _in_thread(leave, call, "apart")
 
@@ -180,11 +180,11 @@ def reopened(place: int) -> int:
     network namespace, OSError.
     """
     if os.fstat(place).st_dev != OWN.stat().st_dev:
-        raise FileNotFoundError(errno.ENOENT, "no namespace is there")
+        raise FileNotFoundError(errno.ENOENT, "there is no namespace")
     fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
-            raise FileNotFoundError(errno.ENOENT, "that is a namespace of another kind")
+            raise FileNotFoundError(errno.ENOENT, "that is another kind of namespace")
     except BaseException:
         os.close(fd)
         raise
@@ -196,7 +196,7 @@ def _open(name: str | None) -> int:
         return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     path = netns_path(name)
     if path is None:
-        why = "that is no name in /run/netns, no path that begins with /, and no pid:N"
+        why = "that is not a name in /run/netns, a path that begins with /, or pid:N"
         raise NetnsError(f"No network namespace {name!r}", why, _known())
     try:
         place = files.reach(path)
@@ -231,7 +231,7 @@ def _unreachable(name: str, error: OSError) -> PermissionDenied:
         return _denied(what, error)
     why = error.strerror or str(error)
     if why == os.strerror(errno.EACCES):  # ptrace(2), "ptrace access mode checking"
-        why = "it takes CAP_SYS_PTRACE to reach another user's process, which this process lacks"
+        why = "CAP_SYS_PTRACE is needed for another user's process, and this process lacks it"
     return PermissionDenied(what, why, detail=str(error))
 
 
@@ -248,7 +248,7 @@ def _enter(fd: int, name: str) -> None:
 def _denied(what: str, error: OSError) -> PermissionDenied:
     return PermissionDenied(
         what,
-        "it takes CAP_SYS_ADMIN, which this process lacks",
+        "CAP_SYS_ADMIN is needed, which this process lacks",
         advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN"),
         detail=f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}",
     )

@@ -167,7 +167,7 @@ def object_data(sha256: str) -> bytes:
         why = getattr(error, "strerror", None) or str(error)
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why) from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        why = "what is there has another hash"
+        why = "the file there has a different hash"
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why)
     return data
 
@@ -178,7 +178,7 @@ def _root() -> Path:
 
 def _object(sha256: str) -> Path:
     if len(sha256) != 64 or not sha256.isalnum():
-        raise ValueError(f"{sha256!r} is no hash")
+        raise ValueError(f"{sha256!r} is not a hash")
     return _root() / "objects" / sha256
 
 

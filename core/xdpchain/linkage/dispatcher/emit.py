@@ -29,9 +29,7 @@ __all__ = [
     "takes_frags",
 ]
 
-NO_METADATA = (
-    "it asks the device about packets, and this device's driver can't be asked (it has no XDP metadata)"
-)
+NO_METADATA = "it reads RX metadata, which this device's driver does not provide"
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 

@@ -122,9 +122,7 @@ def _syscall_number() -> int:
     try:
         return _SYSCALL[os.uname().machine]
     except KeyError:
-        raise Unsupported(
-            f"bpf(2) on {os.uname().machine}", "its system call number is not known here"
-        ) from None
+        raise Unsupported(f"bpf(2) on {os.uname().machine}", "its system call number is not known") from None
 
 
 @cache

@@ -187,14 +187,14 @@ def possible_cpus() -> int:
     try:
         return cpus_in_a_value()
     except BpfError as error:
-        what = "The number of CPUs can't be known"
+        what = "The number of CPUs can't be determined"
         raise Unsupported(what, "/sys is not mounted", advise(Do.MOUNT_SYSFS), detail=str(error)) from error
 
 
 def kernel_types_missing() -> tuple[str, str | Advice]:
     """Why the kernel's own types can't be had, and what to do: not every machine has /sys mounted."""
     if not os.path.isdir("/sys/kernel"):
-        return "the kernel's BTF can't be read, for /sys is not mounted", advise(Do.MOUNT_SYSFS)
+        return "the kernel's BTF can't be read because /sys is not mounted", advise(Do.MOUNT_SYSFS)
     return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
 
 

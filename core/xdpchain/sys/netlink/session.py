@@ -143,12 +143,12 @@ class Netlink(Closing):
         except Refusal as refusal:
             origin = f"from {source} " if source else ""
             raise NotFound(
-                f"No way {origin}to {destination}", refusal.words, detail=refusal.detail
+                f"No route {origin}to {destination}", refusal.words, detail=refusal.detail
             ) from refusal
         found = (codec.decode_route(message) for kind, message in replies if kind == codec.RTM_NEWROUTE)
         way = next((one for one in found if one is not None), None)
         if way is None:
-            raise NotFound(f"No way to {destination}", "its route leads through no single interface")
+            raise NotFound(f"No route to {destination}", "its route does not use a single interface")
         return way
 
     def addresses(self, ifindex: int) -> tuple[str, ...]:
@@ -240,7 +240,7 @@ class Netlink(Closing):
         """
         new, old = operator.index(prog_fd), None if expected_fd is None else operator.index(expected_fd)
         if new < 0 and old is None:
-            raise ValueError("removing a program takes a descriptor of the program that is to be removed")
+            raise ValueError("removing a program needs a descriptor of that program")
         try:
             self._route.exchange(codec.encode_set_xdp(ifindex, max(new, -1), mode, old))
         except Refusal as refusal:
