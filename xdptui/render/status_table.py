@@ -15,11 +15,8 @@ from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.model.labels import labels_text
 from xdpchain.model.paths import route_texts
-from xdpchain.model.pending_change import Outcome
 from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
-from xdptui.render.armed_text import armed_line, settled_line
-from xdptui.render.following_text import following_line
 from xdptui.render.quantities import octets
 from xdptui.words.advice import worded
 from xdptui.words.behind_words import behind_lines
@@ -113,6 +110,12 @@ def _uncounted(sample: Sample) -> str:
 
 def _waiting(running: Running, now: float) -> list[str]:
     """A change that waits to be confirmed, or what became of one; and who follows packets."""
+    if not (running.following or running.armed or running.settled):
+        return []
+    from xdpchain.model.pending_change import Outcome
+    from xdptui.render.armed_text import armed_line, settled_line
+    from xdptui.render.following_text import following_line
+
     lines = []
     if running.following is not None:
         lines.append(f"    {following_line(running.following, running)}")
