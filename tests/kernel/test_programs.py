@@ -286,16 +286,16 @@ def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -
     cli.ok("load", cli.interface, hashed, "--linkage", "static")
     before = cli.status()
     for words, code, why in (
-        (("set", cli.interface, "--mode", "generic"), 7, "only the driver, in native mode, can answer"),
+        (("set", cli.interface, "--mode", "generic"), 7, "which only the driver has, in native mode"),
         (("relink", cli.interface, "--linkage", "tailcall"), 6, "out of program arrays"),
     ):
         refused = cli(*words)
         assert (refused.code, why in refused.err) == (code, True), refused.err
     assert cli.status() == before
     deaf = cli("load", "lo", hashed, "--linkage", "static")
-    assert (deaf.code, "this device's driver can't be asked" in deaf.err) == (6, True), deaf.err
+    assert (deaf.code, "this device's driver does not provide" in deaf.err) == (6, True), deaf.err
     tried = cli.ok("set", cli.interface, "0", "-P", "9", "--what-if", "builtin", "--dry-run").json["what_if"]
-    assert any("here none answers" in text for text in tried["not_known"])
+    assert any("a trial has none" in text for text in tried["not_known"])
     assert {packet["new"]["verdict"] for packet in tried["packets"]} == {"XDP_DROP"}  # as without an answer
     assert cli("test", hashed).code == 0
 

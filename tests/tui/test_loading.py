@@ -132,7 +132,7 @@ async def test_files_are_listed_entered_and_completed(playground: Playground, sa
     async with driving(playground.netns, playground.ifname) as driver:
         await open_object(driver, samples.parent / samples.name[:3])
         files = driver.app.screen.query_one("#files", RowList)
-        labels = [line.text.strip() for line in files.lines]
+        labels = [line.text.strip(" ▶") for line in files.lines]
         assert labels[1:3] == ["../", "samples/"]
         await driver.press("enter")
         await driver.until(lambda: driver.app.screen.focused is files)
@@ -161,7 +161,7 @@ async def test_files_are_sorted_by_age_and_found_by_words(
         await driver.until(lambda: files.has_focus)
 
         def shown() -> list[str]:
-            return [line.text.split()[0] for line in files.lines[1:6]][: len(files.shown_rows)]
+            return [line.text.strip(" ▶").split()[0] for line in files.lines[1:6]][: len(files.shown_rows)]
 
         assert shown()[:5] == ["../", "directory/", "new.o", "old.o", "other.o"]
         assert any(line.text.split() == ["old.o", "9.00k", "2h"] for line in files.lines)

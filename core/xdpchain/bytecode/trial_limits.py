@@ -64,7 +64,7 @@ class Where:
 
 
 def traits(code: bytes, *, device: bool = False) -> Traits:
-    """What the instructions of a component and its subprograms do; ``device``: it asks its device."""
+    """What the instructions of a component and its subprograms do; ``device``: it reads RX metadata."""
     helpers = set()
     functions = ingress = queue = False
     for _, instruction in instructions(code):
@@ -97,10 +97,7 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
     if has.kernel_functions:
         found.append(f"{where} calls kernel functions, which may answer differently for real packets")
     if has.device:
-        found.append(
-            f"{where} asks the device about packets (hash, timestamp, VLAN tag): in a trial "
-            f"there is no answer"
-        )
+        found.append(f"{where} reads RX metadata (hash, timestamp, VLAN tag): a trial has none")
     if Helper.XDP_ADJUST_META in has.helpers:
         found.append(f"{where} passes metadata to the network stack, which a trial does not show")
     if Helper.PERF_EVENT_OUTPUT in has.helpers:

@@ -224,7 +224,7 @@ def _load(
     if component.bound:
         raise InvalidInput(
             f"{component.name} can't be adopted",
-            "it asks its device about packets, so it is bound to that, and can't be compared with what runs",
+            "it reads RX metadata, so it is bound to its device and can't be compared with what runs",
             "Unload it, and load it anew",
         )
     with Object(data, component.name) as opened:

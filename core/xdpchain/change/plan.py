@@ -247,7 +247,7 @@ def _check_bound(running: Running, chain: Chain) -> None:
         native = advise(Do.CHANGE_MODE, "native", on=running.interface)
         raise InvalidInput(
             f"{chain.bound[0]} can't run in generic mode",
-            "it asks the device about packets, and only the driver, in native mode, can answer",
+            "it reads RX metadata, which only the driver has, in native mode",
             native if running.mode is Mode.GENERIC else "Leave the mode native",
         )
 
@@ -396,7 +396,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
     if candidate.bound:
-        steps.append(f"bind it to {where}, whose device {' and '.join(candidate.bound)} asks about packets")
+        steps.append(f"bind it to {where}, for {' and '.join(candidate.bound)}, which needs RX metadata")
     steps += fill
     if hook and running.chain and candidate.mode is not running.chain.mode:
         steps.append(

@@ -109,7 +109,7 @@ def compile_component(
     if asking := [callee for callee in component.callees if metadata_calls(data, callee)]:
         raise LinkRefused(
             f"{component.name} can't be linked into a chain",
-            f"it tail-calls {', '.join(asking)}, which asks the device about packets: {NO_ARRAYS}",
+            f"it tail-calls {', '.join(asking)}, which reads RX metadata: {NO_ARRAYS}",
             advise(Do.MEND, "Call functions in place of programs"),
         )
     frags = component.frags if frags is None else frags
@@ -181,8 +181,8 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
 NO_ARRAYS = "the kernel keeps programs that are bound to a device out of program arrays"
 
 UNKNOWN_NUMBER = instructions.Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.GET_PRANDOM_U32)
-"""What the verifier sees in place of a question to the device, where a component is judged by itself: the
-program that is bound to one is the chain, and is judged again.
+"""What the verifier sees in place of a call for RX metadata where it judges a component by itself: only the
+chain is bound to the device, and it is judged again.
 """
 
 

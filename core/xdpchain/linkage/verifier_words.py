@@ -41,7 +41,7 @@ _ADVICE = {
     r"invalid mem access '\w*_or_null'": "Check the pointer for NULL first: a lookup can fail",
     r"invalid access to map value": "Bound the index or offset by the size of the map's value",
     r"metadata kfuncs require device-bound": (
-        "It asks the device about packets, which needs a program bound to that device"
+        "It reads RX metadata, which only a program that is bound to the device can"
     ),
     r"R0 !read_ok": "Return a value on every path",
     r"R\d+ !read_ok": "Initialise the variable on every path before it is read",

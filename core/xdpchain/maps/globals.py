@@ -82,6 +82,9 @@ def with_globals(
 
     Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable given twice).
     """
+    given = tuple(given)
+    if not given:
+        return component
     variables = {
         variable.name: variable for variable in globals_of(source, None if shared else component.name)
     }

@@ -135,8 +135,8 @@ class Component:
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
     anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
     ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
-    ``shares`` are maps of other slots that it uses in place of its own. One that is ``bound`` asks the device
-    about packets (hash, timestamp, VLAN tag), for which its program has to be bound to that device.
+    ``shares`` are maps of other slots that it uses in place of its own. One that is ``bound`` reads RX
+    metadata (hash, timestamp, VLAN tag), for which the program on the hook has to be bound to its device.
     """
 
     name: str

@@ -12,8 +12,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.errors import XdpChainError
 
@@ -28,8 +28,7 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 """The process, the descriptor or the mount, and with it this way into a namespace."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """The prog ids on all XDP hooks that were seen.
 
     ``complete``: there can be no others. It is false in a PID namespace of its own (a container), from where

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 
 __all__ = ["wait_for_packets"]
 
@@ -21,7 +20,7 @@ def wait_for_packets() -> None:
     run inside an RCU read-side critical section. Where the call is not known or not permitted, nothing is
     waited for: the swap itself has waited, on most kernels.
     """
-    number = MEMBARRIER.get(platform.machine())
+    number = MEMBARRIER.get(os.uname().machine)
     if number is not None:
         with contextlib.suppress(OSError):
             _membarrier(number)

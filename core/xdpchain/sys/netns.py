@@ -13,7 +13,6 @@ import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -147,22 +146,29 @@ def run_apart(call: Callable[[], T]) -> T:
 
 
 def _in_thread(enter: Callable[[], None], call: Callable[[], T], name: str) -> T:
-    outcome: Future[T] = Future()
+    results: list[T] = []
+    errors: list[BaseException] = []
+    done = threading.Event()
 
     def body() -> None:
         try:
             enter()
-            outcome.set_result(call())
+            results.append(call())
         except BaseException as error:
-            outcome.set_exception(error)
+            errors.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=body, name=f"netns-{name}", daemon=True)
     thread.start()
-    try:
-        return outcome.result()
-    finally:
-        if outcome.done():  # else ctrl-C: don't wait for a call that may take long
-            thread.join()
+    done.wait()  # ctrl-C ends it, and then a call that may take long is not waited for
+    thread.join()
+    if errors:
+        try:
+            raise errors.pop()
+        finally:
+            del call, enter  # the traceback holds this frame
+    return results.pop()
 
 
 def reopened(place: int) -> int:

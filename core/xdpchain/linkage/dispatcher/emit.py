@@ -16,6 +16,7 @@ from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, netns, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
 
+from . import MAIN
 from .config import DispatcherConfig, SlotConfig
 
 __all__ = [
@@ -28,12 +29,7 @@ __all__ = [
     "takes_frags",
 ]
 
-MAIN = "xdp_dispatcher"
-"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
-
-NO_METADATA = (
-    "it asks the device about packets, and this device's driver can't be asked (it has no XDP metadata)"
-)
+NO_METADATA = "it reads RX metadata, which this device's driver does not provide"
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
