@@ -9,10 +9,12 @@
 static volatile const struct {
 	__u32 needs; /* bytes of a packet that the filter looks at */
 	__u32 frags; /* a packet may have fragments */
+	__u32 snap;  /* bytes of a packet that a record keeps */
 } config = {};
 
 #define FOLLOW_NEEDS config.needs
 #define FOLLOW_FRAGS config.frags
+#define FOLLOW_SNAP config.snap
 #include "follow_packet.h"
 
 SEC("xdp")

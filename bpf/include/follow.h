@@ -13,7 +13,8 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-#define FOLLOW_HEAD 256     /* bytes of a packet that the filter sees, and that a record keeps */
+#define FOLLOW_HEAD 256     /* bytes of a packet that the filter sees */
+#define FOLLOW_MOST 16384   /* bytes of a packet that a record keeps, at most */
 #define FOLLOW_SILENCE 1000 /* jiffies without a sign of life (1 to 10 s) after which nothing is followed any more */
 
 enum follow_stage {
@@ -27,6 +28,13 @@ struct follow_head {
 	__u8 bytes[FOLLOW_HEAD];
 };
 
+/* Bytes of a packet as a record keeps them: FOLLOW_SNAP at most, a constant to the verifier, and a multiple of 8. */
+struct follow_shot {
+	__u32 length;
+	__u32 captured;
+	__u8 bytes[];
+};
+
 /* One stage of one packet. The verdict's record ends before the head: the packet is as the last slot left it. */
 struct follow_record {
 	__u64 at;     /* ns since boot (CLOCK_MONOTONIC) */
@@ -37,7 +45,7 @@ struct follow_record {
 	__u32 stage;
 	__u32 code;   /* what the slot, or the dispatcher, returned; at the entry: the RX queue */
 	__s32 moved;  /* by how many bytes the packet's start moved since the stage before */
-	struct follow_head head;
+	struct follow_shot head;
 };
 
 /* Shared with user space through mmap. What it writes, and what the CPUs write, are on different cache lines. */
@@ -114,7 +122,8 @@ static __always_inline int follow_allowed(struct follow_state *state, struct fol
 /* Record one stage but the verdict. COPY fills in record->head, from wherever the packet is. */
 #define FOLLOW_RECORD(cpu, number, returned, begins, now, COPY)                       \
 	({                                                                            \
-		struct follow_record *record = bpf_ringbuf_reserve(&xdptui_ring, sizeof(*record), 0); \
+		struct follow_record *record =                                                \
+			bpf_ringbuf_reserve(&xdptui_ring, sizeof(*record) + FOLLOW_SNAP, 0);  \
 		int done = 0;                                                         \
                                                                                       \
 		if (record) {                                                         \

@@ -148,6 +148,24 @@ def test_tshark_reads_the_file(cli: CommandLine, three: Running, tmp_path: Path)
     assert len(found) == 3 + 3 + 2 + 3
 
 
+def test_whole_packets_are_kept(cli: CommandLine, three: Running, tmp_path: Path) -> None:
+    path = tmp_path / "whole.pcapng"
+    words = ("follow", cli.interface, "-c", "1", "-s", "2000", "-w", str(path))
+    child = cli.process(*words, run=subprocess.Popen, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + PATIENCE
+    while look_at(cli.playground).following is None and time.monotonic() < end:
+        time.sleep(0.05)
+    cli.playground.send([scripted(b"\1", length=1400)])
+    assert child.wait(PATIENCE) == 0
+    came, left = (one["frame"] for one in read_back(path))
+    assert (came["frame.len"], came["frame.cap_len"]) == ("1400", "1400")
+    assert (left["frame.len"], left["frame.cap_len"]) == ("1401", "1401")
+    assert came["frame.interface_queue"] == "0"
+    refused = cli("follow", cli.interface, "-s", "20000")
+    assert refused.code == 7
+    assert "20000 bytes of each packet can't be kept" in refused.err
+
+
 def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Path) -> None:
     """So that Wireshark can watch; the file is whole whenever it is looked at."""
     path = tmp_path / "live.pcapng"

@@ -210,6 +210,13 @@ def _follow(parser: argparse.ArgumentParser) -> None:
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
     parser.add_argument(
+        "-s",
+        "--snaplen",
+        metavar="N",
+        default="256",
+        help="keep N bytes of each packet (default 256, to 16384)",
+    )
+    parser.add_argument(
         "--max-size",
         metavar="SIZE",
         help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",

@@ -21,8 +21,9 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def what(packet: Followed) -> str:
-    """``ICMP echo request from 192.0.2.1, 98 B``: a packet as it came in."""
-    return f"{printable(describe(packet.entry.head, packet.layer))}, {packet.entry.length} B"
+    """``ICMP echo request from 192.0.2.1, 98 B, queue 0``: a packet as it came in."""
+    what = printable(describe(packet.entry.head, packet.layer))
+    return f"{what}, {packet.entry.length} B, queue {packet.queue}"
 
 
 def packet_text(packet: Followed, width: int = WIDTH, paths: Paths | None = None) -> str:

@@ -79,7 +79,7 @@ def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> li
     """
     lines: list[Parts] = [
         [(f"{packet_name(packet)}, {packet.entry.length} bytes", "name")],
-        [(f"     {'came in':<18}{packet.entry.length:>6} B", "")],
+        [(f"     {'came in':<18}{packet.entry.length:>6} B  on queue {packet.queue}, CPU {packet.cpu}", "")],
     ]
     for number, (step, view) in enumerate(arrivals(packet)):
         lines += _step(number, step, width)

@@ -11,6 +11,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported, XdpChainError
+from xdpchain.linkage.tap import LEAST_SNAP, MOST_SNAP
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.link_layer import LinkLayer
@@ -71,18 +72,23 @@ class Follower(Closing):
         rate: int,
         lock_timeout: float,
         verdicts: ActionSet = ANY,
+        snaplen: int = HEAD,
     ) -> None:
         """Use `follow`."""
         if not 1 <= rate <= MOST_RATE:
             raise InvalidInput(f"{rate} packets a second can't be followed", f"it takes 1 to {MOST_RATE}")
         if count is not None and count < 1:
             raise InvalidInput(f"{count} packets can't be followed", "it takes at least one")
+        if not LEAST_SNAP <= snaplen <= MOST_SNAP:
+            raise InvalidInput(
+                f"{snaplen} bytes of each packet can't be kept", f"it takes {LEAST_SNAP} to {MOST_SNAP}"
+            )
         layer = running.device.layer
         self.filter = compile_filter(expression, layer)
         self.count, self.rate, self.verdicts = count, rate, verdicts
         self.ended = ""
         self.followed = self.passed_over = 0
-        self._tapping = _tapping(running, self.filter, expression, lock_timeout)
+        self._tapping = _tapping(running, self.filter, expression, lock_timeout, -(-snaplen // 8) * 8)
         self._stopped = threading.Event()
         clock = time.time_ns() - time.monotonic_ns()
         tapping = self._tapping
@@ -182,20 +188,20 @@ class Follower(Closing):
         self._tapping.close()
 
 
-def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float) -> Tapping:
+def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float, snap: int) -> Tapping:
     interface = running.interface
     if running.hook is None:
         raise NotFound(f"there is nothing to follow on {interface}", "no XDP program runs there")
     if running.linkage is Linkage.STATIC:
         if running.chain is None:
             raise NotOurs(f"packets can't be followed on {interface}", running.note)
-        return Inside(running, filter, expression, lock_timeout)
+        return Inside(running, filter, expression, lock_timeout, snap)
     if running.linkage is Linkage.TAILCALL:
         why = "its chain has tailcall linkage, where no program returns to another"
         refused = _no_static(running)
         todo = "" if refused else advise(Do.RELINK, "static", on=interface)
         raise Unsupported(f"packets can't be followed on {interface}", why + refused, todo)
-    return Outside(running, filter)
+    return Outside(running, filter, snap)
 
 
 def _no_static(running: Running) -> str:
@@ -219,8 +225,11 @@ def follow(
     rate: int = DEFAULT_RATE,
     lock_timeout: float = 10.0,
     verdicts: ActionSet = ANY,
+    snaplen: int = HEAD,
 ) -> Follower:
-    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second.
+    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second,
+    with so many bytes of each (``snaplen``, rounded up to a multiple of 8; of packets in fragments under
+    freplace linkage those of the first).
     With ``verdicts``, those that the chain gives one of these; as that is known at a packet's end only, the
     others are recorded as well, and count for the rate.
 
@@ -231,4 +240,4 @@ def follow(
     to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
     """
     require_capabilities()
-    return Follower(running, expression, count, rate, lock_timeout, verdicts)
+    return Follower(running, expression, count, rate, lock_timeout, verdicts, snaplen)

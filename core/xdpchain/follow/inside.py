@@ -38,19 +38,21 @@ __all__ = ["Inside", "take_back", "take_back_left_over"]
 class Inside(Tapping):
     """The recording chain of an interface, swapped in (see `Tapping`)."""
 
-    def __init__(self, running: Running, filter: Filter, expression: str, lock_timeout: float) -> None:
+    def __init__(
+        self, running: Running, filter: Filter, expression: str, lock_timeout: float, snap: int
+    ) -> None:
         """Swap it in. Raises what `editing.apply` does; nothing was changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
         with contextlib.ExitStack() as held:
-            maps = make_maps()
+            maps = make_maps(snap)
             for fd in maps.values():
                 held.callback(fd.close)
             super().__init__(maps)
             held.callback(super().close)
             sign_of_life(self.state)
             mark = Following(current_author(), expression, bpf.map_info(maps[STATE]).id)
-            tap = Tap(filter.instructions, filter.needs, maps, mark.encode())
+            tap = Tap(filter.instructions, filter.needs, maps, mark.encode(), snap)
             with bpffs.lock(lock_timeout):
                 now = ready(running)
                 chain, hook = now.chain, now.hook

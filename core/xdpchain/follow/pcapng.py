@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
+from xdpchain.bytecode.classic import HEAD
 from xdpchain.model.actions import Action
 from xdpchain.model.link_layer import LinkLayer
 
@@ -21,7 +22,6 @@ __all__ = ["code_name", "file_header", "packet_blocks", "way"]
 SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 BYTE_ORDER = 0x1A2B3C4D
 LENGTH_UNKNOWN = 0xFFFFFFFFFFFFFFFF
-SNAPLEN = 256
 END, COMMENT = 0, 1
 USER_APPLICATION = 4  # of the section
 NAME, DESCRIPTION, RESOLUTION = 2, 3, 9  # of an interface
@@ -34,7 +34,7 @@ MOST = 0xFFFF & ~3
 Option = tuple[int, bytes]
 
 
-def file_header(interface: str, slots: Sequence[str], layer: LinkLayer) -> bytes:
+def file_header(interface: str, slots: Sequence[str], layer: LinkLayer, snaplen: int = HEAD) -> bytes:
     """What the file begins with: the section, the interface, and one more for each slot, by name."""
     fixed = struct.pack("=IHHQ", BYTE_ORDER, 1, 0, LENGTH_UNKNOWN)
     blocks = [_block(SECTION, fixed, [(USER_APPLICATION, b"xdptui")])]
@@ -46,7 +46,7 @@ def file_header(interface: str, slots: Sequence[str], layer: LinkLayer) -> bytes
             (DESCRIPTION, description.encode()),
             (RESOLUTION, bytes([NANOSECONDS])),
         ]
-        blocks.append(_block(INTERFACE, struct.pack("=HHI", layer.link_type, 0, SNAPLEN), options))
+        blocks.append(_block(INTERFACE, struct.pack("=HHI", layer.link_type, 0, snaplen), options))
     return b"".join(blocks)
 
 
