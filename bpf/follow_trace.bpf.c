@@ -8,7 +8,6 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
-#include "follow.h"
 #include "xdp_buff.h"
 
 /* Frozen before the load, so the verifier sees constants. */
@@ -18,9 +17,12 @@ static volatile const struct {
 	__u32 needs; /* bytes of a packet that the filter looks at */
 	__u32 alone; /* there is one program only: what it returns is the verdict */
 	__u32 snap;  /* bytes of a packet that a record keeps */
+	__u32 fates; /* somebody asks what becomes of packets that passed */
 } config = {};
 
 #define FOLLOW_SNAP config.snap
+#define FOLLOW_FATES config.fates
+#include "follow.h"
 
 static __always_inline __u32 length_of(struct xdp_buff *xdp)
 {
@@ -66,6 +68,10 @@ SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
 	if (!cpu || !state)
 		return 0;
 	cpu->active = 0;
+	if (config.fates) {
+		start = (__u64)xdp->data;
+		follow_comes(&start);
+	}
 	if (config.ifindex) {
 		struct net_device *dev = xdp->rxq->dev;
 

@@ -12,6 +12,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "follow_passed.h"
 
 #define FOLLOW_HEAD 256     /* bytes of a packet that the filter sees */
 #define FOLLOW_MOST 16384   /* bytes of a packet that a record keeps, at most */
@@ -119,6 +120,12 @@ static __always_inline int follow_allowed(struct follow_state *state, struct fol
 	return 1;
 }
 
+/* A packet comes in at this address: what passed there before is gone. */
+static __always_inline void follow_comes(__u64 *start)
+{
+	bpf_map_delete_elem(&xdptui_passed, start);
+}
+
 /* Record one stage but the verdict. COPY fills in record->head, from wherever the packet is. */
 #define FOLLOW_RECORD(cpu, number, returned, begins, now, COPY)                       \
 	({                                                                            \
@@ -166,6 +173,11 @@ static __always_inline void follow_end(struct follow_cpu *cpu, __u32 code, __u64
 	follow_stamp(record, cpu, FOLLOW_VERDICT, code, now);
 	record->moved = 0;
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (FOLLOW_FATES && code == XDP_PASS) {
+		struct passed passed = { .cpu = bpf_get_smp_processor_id(), .packet = cpu->packet };
+
+		bpf_map_update_elem(&xdptui_passed, &cpu->start, &passed, BPF_ANY);
+	}
 }
 
 #endif

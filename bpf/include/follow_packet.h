@@ -83,7 +83,13 @@ __attribute__((noinline)) int follow_begin(struct xdp_md *ctx)
 	__u32 key = 0;
 
 	state = bpf_map_lookup_elem(&xdptui_follow, &key);
-	if (!ctx || !cpu || !state || !follow_allowed(state, cpu))
+	if (!ctx || !cpu || !state)
+		return 0;
+	if (FOLLOW_FATES) {
+		follow_start(ctx, cpu);
+		follow_comes(&cpu->here);
+	}
+	if (!follow_allowed(state, cpu))
 		return 0;
 	cpu->head.length = follow_length(ctx, FOLLOW_FRAGS);
 	cpu->head.captured = follow_copy(ctx, cpu->head.bytes, FOLLOW_NEEDS);

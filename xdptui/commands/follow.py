@@ -50,7 +50,15 @@ def run(options: Namespace) -> int:
         out = _Output(options, snaplen, running, held)
         expression = " ".join(options.filter)
         follower = held.enter_context(
-            follow(running, expression, count=count, rate=rate, verdicts=verdicts, snaplen=snaplen)
+            follow(
+                running,
+                expression,
+                count=count,
+                rate=rate,
+                verdicts=verdicts,
+                snaplen=snaplen,
+                fates=options.after,
+            )
         )
         if follower.remark:
             talk.warn(follower.remark)

@@ -207,6 +207,12 @@ def _follow(parser: argparse.ArgumentParser) -> None:
         help="also which lines of source ran in each slot: replayed, packet by packet, on copies of the maps",
     )
     parser.add_argument(
+        "--after",
+        action="store_true",
+        help="also what the network stack did with packets that passed: dropped, and why; for that, each "
+        "buffer that the kernel frees is looked at",
+    )
+    parser.add_argument(
         "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
     )
     parser.add_argument(

@@ -9,15 +9,15 @@ changed, as they left it. Packets of one way share a packet id.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from xdpchain.bytecode.classic import HEAD
 from xdpchain.model.actions import Action
 from xdpchain.model.link_layer import LinkLayer
 
-from .followed import ByteChange, Followed, Step, View
+from .followed import WAIT, ByteChange, Followed, Step, View
 
-__all__ = ["code_name", "file_header", "packet_blocks", "way"]
+__all__ = ["after", "code_name", "file_header", "packet_blocks", "way"]
 
 SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 BYTE_ORDER = 0x1A2B3C4D
@@ -78,7 +78,21 @@ def way(packet: Followed) -> str:
         + (f" ({step.site.place})" if step.site is not None else "")
         for step in packet.steps
     ]
-    return "; ".join([" -> ".join(steps) or "no slot", f"verdict {code_name(packet.verdict)}"])
+    verdict = f"verdict {code_name(packet.verdict)}"
+    return "; ".join([" -> ".join(steps) or "no slot", verdict, *after(packet)])
+
+
+def after(packet: Followed) -> Iterator[str]:
+    """What became of it after XDP_PASS, if that was asked for."""
+    fate = packet.fate
+    if fate is None:
+        return
+    if fate.reason:
+        yield f"after XDP: dropped, {fate.reason}" + f" (in {fate.function})" * bool(fate.function)
+    elif fate.without_drop:
+        yield "after XDP: freed without a drop"
+    else:
+        yield f"unknown after XDP (nothing seen within {WAIT:g} s)"
 
 
 def code_name(code: int) -> str:
