@@ -228,5 +228,5 @@ class _KeepCounting:
         try:
             retrace(after)
         except XdpChainError as error:
-            return f"the change is done, but the pinned counters did not follow: {error}"
+            return f"the change was made, but the pinned counters were not updated: {error}"
         return ""

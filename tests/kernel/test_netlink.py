@@ -168,7 +168,7 @@ def test_unknown_links_get_an_error_that_helps(nl: Netlink, space: str, which: i
     with pytest.raises(NotFound) as caught:
         nl.link(which)
     assert space in caught.value.what
-    assert worded(caught.value.todo) == f"`ip -n {space} link` shows the interfaces"
+    assert worded(caught.value.todo) == f"`ip -n {space} link` lists the interfaces"
 
 
 def test_a_name_that_is_no_utf8_is_shown_escaped(space: str, nl: Netlink) -> None:
@@ -278,7 +278,7 @@ def test_a_taken_hook_is_left_alone(nl: Netlink, program: Callable[..., bpf.Fd])
     theirs, index = program(), nl.link("left").ifindex
     nl.attach_xdp(index, theirs, "native", None)
     with pytest.raises(
-        HookBusy, match=f"program {number(theirs)} runs there already in native mode"
+        HookBusy, match=f"program {number(theirs)} already runs there in native mode"
     ) as caught:
         nl.attach_xdp(index, program(), "native", None)
     assert caught.value.detail == "EBUSY: XDP program already attached"
@@ -290,7 +290,7 @@ def test_a_lost_race_names_the_winner(nl: Netlink, program: Callable[..., bpf.Fd
     nl.attach_xdp(index, theirs, "native", None)
     for new in (program(), -1):
         with pytest.raises(
-            RaceLost, match=f"{number(ours)} does not run there any more, but program {number(theirs)} does"
+            RaceLost, match=f"{number(ours)} no longer runs there; program {number(theirs)} does"
         ) as caught:
             nl.attach_xdp(index, new, "native", ours)
         assert caught.value.detail.startswith("EEXIST: ")
@@ -332,7 +332,7 @@ def test_a_bpf_link_is_its_owners(space: str, nl: Netlink, program: Callable[...
         assert nl.link(index).xdp == (XdpAttachment("native", number(held)),)
         with pytest.raises(HookBusy, match="held by a bpf_link"):
             nl.attach_xdp(index, program(), "native", held)
-        with pytest.raises(HookBusy, match="runs there already"):
+        with pytest.raises(HookBusy, match="already runs there"):
             nl.attach_xdp(index, program(), "native", None)
         assert nl.link(index).xdp == (XdpAttachment("native", number(held)),)
     assert nl.link(index).xdp == ()

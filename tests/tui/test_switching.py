@@ -59,9 +59,9 @@ async def test_labels_are_edited(playground: Playground, samples: Path) -> None:
         field = driver.app.screen.query_one("#labels", Input)
         assert field.value == "team=edge"
         field.value = "team"
-        await driver.until(lambda: "is no label" in driver.text())
+        await driver.until(lambda: "is not a label" in driver.text())
         await driver.press("enter")
-        assert driver.dialog(LabelsDialog), "what is no label is no answer"
+        assert driver.dialog(LabelsDialog), "what is not a label is not a valid answer"
         field.value = "tier=1 site=b/2"
         await driver.until(lambda: "site=b/2, tier=1" in driver.label("#outcome"))
         await driver.press("enter")
@@ -86,7 +86,7 @@ async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samp
             await driver.press("u")
             await driver.until(lambda: driver.session.keeps_maps and not driver.dialog())
             await driver.press("p")
-            await driver.until(lambda: "pin the maps of the slots that leave" in driver.text())
+            await driver.until(lambda: "pin the maps of removed slots" in driver.text())
             await driver.press("a")
             await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
         assert {kept_map.map_id for kept_map in kept_maps()} >= maps

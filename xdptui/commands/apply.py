@@ -32,7 +32,7 @@ def run(options: Namespace) -> int:
     """Apply a spec, or plan it."""
     talk = Talk(options.json, bool(options.verbose))
     only_plan = options.command == "plan"
-    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
+    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm", LEAST)
     if options.follow:
         return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
@@ -59,7 +59,7 @@ def _absent(missing: Missing) -> XdpChainError:
         interfaces(missing.netns)
     except XdpChainError as error:  # the namespace is missing, or can't be entered
         return error
-    todo = "Name it as a glob if it may be missing, or wait for it with --wait SECONDS"
+    todo = "Use a glob if it may be missing, or wait for it with --wait SECONDS"
     return NotFound(f"there is no interface {missing}", todo=todo)
 
 

@@ -44,11 +44,11 @@ class ChangeReport:
 def run(options: Namespace) -> int:
     """Run a changing command, or plan it; on several interfaces together, all or none."""
     talk = Talk(options.json, bool(options.verbose))
-    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
+    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm", LEAST)
     only_plan = options.command == "plan"
     names = chosen(options.interface, options.netns)
     if getattr(options, "share_maps", False) and len(names) < 2:
-        raise UsageError("--share-maps takes several interfaces", todo="Name them: eth0,eth1")
+        raise UsageError("--share-maps needs several interfaces", todo="Name them: eth0,eth1")
     edit = EDITS[options.changing if only_plan else options.command](options)
     if only_plan or options.dry_run:
         outcomes = [_planned(options, name, edit, talk, only_plan=True) for name in names]
@@ -106,7 +106,7 @@ def _apply(
 
 def try_out(plan: Plan, talk: Talk) -> str:
     """Link the candidate, attached to nothing, and return a remark. Raises what `link_candidate` raises."""
-    talk.step("link the candidate, attach it to nothing")
+    talk.step("link the candidate without attaching it")
     return link_candidate(plan)
 
 

@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
         }
         write(json.dumps(document, indent=2))
         return 0
-    lines = [log_text(shown) or "the journal has no change of this interface"]
+    lines = [log_text(shown) or "the journal has no changes for this interface"]
     what = author_of(running)
     if not _known(found, now):
         what += "; not made with xdptui, or the journal could not be written then"

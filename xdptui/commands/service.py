@@ -55,9 +55,9 @@ def serve(options: Namespace, talk: Talk) -> int:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} and --follow exclude each other", "a service has nobody to ask")
     if options.command == "plan":
-        raise UsageError("--follow is no plan", todo="`xdptui plan FILE` compares once")
+        raise UsageError("--follow can't be planned", todo="`xdptui plan FILE` compares once")
     if options.file == "-":
-        raise UsageError("--follow takes a file", "it reads the spec again on SIGHUP")
+        raise UsageError("--follow needs a file", "it reads the spec again on SIGHUP")
     require_capabilities()
     return _Service(options, talk).run()
 

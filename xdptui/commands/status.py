@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from xdpchain.linkage.kept_maps import LONGEST, KeptMap, kept_maps
+from xdpchain.model.commands import Commands
 from xdpchain.observe.behind import programs_behind
 from xdpchain.observe.beside import beside
 from xdpchain.observe.discover import look, survey
+from xdpchain.observe.gather_evidence import evidence_of
+from xdpchain.observe.owner_evidence import judge
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import unseen
 from xdptui.commands.options import with_labels
@@ -19,6 +22,7 @@ from xdptui.outcome import write
 from xdptui.render import documents
 from xdptui.render.status_table import status_table
 from xdptui.words.beside_words import beside_lines
+from xdptui.words.owners import evidence_lines
 from xdptui.words.printable import printable
 from xdptui.workers.readings import totals
 
@@ -36,15 +40,30 @@ def run(options: Namespace) -> int:
     behind = {running.interface.ifindex: programs_behind(running) for running in found}
     kept, hidden = kept_maps(), unseen()
     # Some dozen messages to the kernel: only where one interface is looked at.
-    seen = beside(found[0]) if found and options.interface and (options.json or options.verbose) else None
+    near = bool(found and options.interface and (options.json or options.verbose))
+    seen = beside(found[0]) if near else None
+    evidence = next(iter(evidence_of(found).values()), None) if near else None
     if options.json:
         document = documents.status(entries, boot_clock(), kept, behind)
         document["unseen"] = list(hidden)
         if seen is not None:
             document["interfaces"][0]["beside"] = documents.beside(seen)
+        if evidence is not None:
+            verdict = judge(evidence, Commands(options.netns))
+            document["interfaces"][0]["owner_evidence"] = documents.owner_evidence(verdict, evidence)
         write(json.dumps(document, indent=2))
         return 0
-    write(status_table(entries, boot_clock(), behind))
+    write(status_table(entries, boot_clock(), behind, verbose=options.verbose))
+    if evidence is not None:
+        who = judge(evidence, Commands(options.netns)).who
+        write(
+            "\n".join(
+                [
+                    "    what is known of its loader:",
+                    *(f"      {line}" for line in evidence_lines(who, evidence)),
+                ]
+            )
+        )
     if seen is not None:
         write("\n".join(["    beside XDP:", *(f"      {line}" for line in beside_lines(seen))]))
     _write_kept(kept, boot_clock())

@@ -115,7 +115,7 @@ def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Cha
             if running.chain is None or running.chain.linkage is not linkage:
                 notes.append(f"{linkage} linkage: {why}")
         if running.armed is not None:
-            notes.append(f"a change of {running.interface} waits to be confirmed: it may be rolled back")
+            notes.append(f"a change on {running.interface} is pending: it may be rolled back")
         components = wanted.components[target.entry]
         made = candidate(entry, components, running, linkage, fresh_maps=wanted.fresh_maps)
         if entry.share_maps:

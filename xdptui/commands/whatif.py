@@ -72,5 +72,5 @@ def guard(found: Judgement, talk: Talk, *, waits: bool, anyway: bool, only_plan:
             raise error
         talk.warn(f"{error.what}: {error.why}")
     elif not (waits or only_plan):
-        advice = "--confirm 60 takes a change back that cuts it"
-        talk.warn(f"your own connection comes in through {found.where}; {advice}")
+        advice = "--confirm 60 rolls back a change that cuts it"
+        talk.warn(f"your own connection arrives through {found.where}; {advice}")

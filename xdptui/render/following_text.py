@@ -17,4 +17,4 @@ def following_line(following: Following, running: Running) -> str:
     by = printable(str(following.author))
     if following.alive:
         return f"FOLLOWED: {printable(which)} are recorded; by {by}"
-    return f"followed by {by}, who is gone: `{command('clean', running)}` brings the plain dispatcher back"
+    return f"followed by {by}, who is gone: `{command('clean', running)}` restores the normal dispatcher"

@@ -44,14 +44,17 @@ def status_table(
     entries: Sequence[tuple[Running, Sample | None]],
     now: float = 0.0,
     behind: Mapping[int, Sequence[Behind]] = {},
+    *,
+    verbose: bool = False,
 ) -> str:
     """The table, without a line end. ``Sample`` None: nothing counts there. ``now`` is in seconds of
-    CLOCK_BOOTTIME, ``behind`` what stands behind the programs of an ifindex.
+    CLOCK_BOOTTIME, ``behind`` what stands behind the programs of an ifindex; ``verbose``: with why their
+    verdicts are not counted.
     """
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
         rows += _interface(running, sample, now)
-        rows += _behind(behind.get(running.interface.ifindex, ()))
+        rows += _behind(behind.get(running.interface.ifindex, ()), verbose)
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)
@@ -59,7 +62,7 @@ def status_table(
     return "\n".join(row if isinstance(row, str) else _line(row, widths) for row in rows)
 
 
-def _behind(found: Sequence[Behind]) -> list[str]:
+def _behind(found: Sequence[Behind], verbose: bool) -> list[str]:
     """The first programs in maps, a line each, and how many more there are."""
     lines = []
     for behind in found[:SHOWN_BEHIND]:
@@ -67,6 +70,8 @@ def _behind(found: Sequence[Behind]) -> list[str]:
         where = f"on CPU {behind.index}" if behind.kind == "cpumap" else where or "by tail call"
         program = f"{behind.name} (id {behind.prog_id})"
         lines.append(printable(f"    behind it: {behind.map_name}[{behind.index}] → {program}, {where}"))
+        if verbose:
+            lines.append(f"      not counted: {behind.uncounted}")
     if len(found) > SHOWN_BEHIND:
         lines.append(f"    and {len(found) - SHOWN_BEHIND} more programs")
     return lines
@@ -109,11 +114,11 @@ def _interface(running: Running, sample: Sample | None, now: float) -> list[Row 
             if slot.shadow and sample.slots[slot.key].total_packets:
                 rows.append(f"      {shadow_line(would_have(slot, sample.slots[slot.key].packets))}")
             if slot.policy and (forbidden := slot.policy.breaches(sample.slots[slot.key].packets)):
-                rows.append(f"      {forbidden:,.0f} times it returned what is forbidden")
+                rows.append(f"      {forbidden:,.0f} times it returned a forbidden code")
         else:
             rows.append(f"      {_uncounted(sample)}")
     if sample is not None:
-        rows.append(f"    in the end: {counted(sample.verdict) if sample.verdict else _uncounted(sample)}")
+        rows.append(f"    verdict: {counted(sample.verdict) if sample.verdict else _uncounted(sample)}")
     return rows
 
 
@@ -139,13 +144,15 @@ def _whose(running: Running) -> str:
         words.append(f"{running.linkage} linkage" + f" ({running.form})" * bool(running.form))
     if running.dispatcher and running.linkage is not Linkage.TAILCALL:  # there the first slot's program is it
         words.append(f"dispatcher v{running.dispatcher.version}")
+    if running.dispatcher and running.dispatcher.bound:
+        words.append("bound to this interface")
     return ", ".join(words)
 
 
 def _slot(slot: Slot) -> Row:
     number = "-" if slot.id is None else str(slot.id)
     name = printable(slot.name)
-    actions = f"{slot.actions} (in shadow: goes on after any)" if slot.shadow else str(slot.actions)
+    actions = f"{slot.actions} (in shadow: continues after any)" if slot.shadow else str(slot.actions)
     if slot.off:
         actions = f"{slot.actions} (off: does not run)"
     return (" =>", str(slot.priority), name, "", number, slot.component.tag or "-", actions)

@@ -33,11 +33,11 @@ class Need:
 def _ixgbe(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if facts.cpus <= 64:
         return None
-    what = f"{facts.cpus} CPUs, and ixgbe has 64 queues for what XDP sends"
+    what = f"{facts.cpus} CPUs, but ixgbe has 64 XDP transmit queues"
     if facts.cpus > 128:
         return Need(what, "With more than 128 CPUs it refuses XDP", "Boot with nr_cpus=128 or fewer")
     why = "CPUs share them under a lock, which makes XDP_TX and redirects slower"
-    return Need(what, why, "Boot with nr_cpus=64, if it matters", blocks=False)
+    return Need(what, why, "Boot with nr_cpus=64 if that matters", blocks=False)
 
 
 def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
@@ -49,8 +49,8 @@ def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         fix = f"Redirect to it from CPUs 0 to {most - 1} only (interrupt affinity)"
     return Need(
         f"{queues.rx} channels for {facts.cpus} CPUs",
-        f"Packets that are redirected to it from CPU {queues.rx} on are lost: each CPU sends by the channel "
-        "of its own number",
+        f"Packets redirected to it from CPU {queues.rx} and above are lost: each CPU sends on the "
+        "channel with its own number",
         fix,
         blocks=False,
     )
@@ -60,10 +60,9 @@ def _virtio(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if queues.rx + facts.cpus <= queues.max_rx:
         return None
     return Need(
-        f"{queues.max_rx} queue pairs, of which {queues.rx} are in use; XDP wants one more for each of "
-        f"{facts.cpus} CPUs",
-        "What XDP sends shares the queues under a lock, which makes XDP_TX and redirects slower; before "
-        "kernel 5.13 the driver refuses XDP instead",
+        f"{queues.max_rx} queue pairs, {queues.rx} in use; XDP needs one more for each of {facts.cpus} CPUs",
+        "XDP transmits on shared queues under a lock, which slows XDP_TX and redirects; "
+        "before kernel 5.13 the driver refuses XDP instead",
         f"Give it more queue pairs (QEMU: queues={2 * facts.cpus} on the netdev, mq=on on the device)",
         blocks=False,
     )
@@ -74,7 +73,7 @@ def _ena(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     return Need(
         f"{queues.rx} of {queues.max_rx} queues are in use",
-        "XDP takes as many queues again to send: at most half of them may be in use",
+        "XDP needs the same number again for sending: at most half of them may be in use",
         commands.ethtool("-L", facts.name, *f"combined {max(1, queues.max_rx // 2)}".split()),
     )
 
@@ -84,8 +83,8 @@ def _gve(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     count = max(1, min(queues.max_rx, queues.max_tx // 2))
     return Need(
-        f"{queues.rx} queues receive, {queues.tx} of at most {queues.max_tx} send",
-        "XDP wants as many to receive as to send, and at most half of those that there may be",
+        f"{queues.rx} receive queues, {queues.tx} of at most {queues.max_tx} transmit queues",
+        "XDP needs as many transmit as receive queues, and at most half of the maximum",
         commands.ethtool("-L", facts.name, *f"rx {count} tx {count}".split()),
     )
 
@@ -95,7 +94,7 @@ def _bnxt(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     count = max(1, min(queues.rx, queues.tx))
     return Need(
-        "its queues receive or send",
+        "its queues are separate for receive and transmit",
         "The driver refuses XDP unless they are combined",
         commands.ethtool("-L", facts.name, *f"rx 0 tx 0 combined {count}".split()),
     )
@@ -168,10 +167,10 @@ def _merging(
     if not facts.on(offload):
         return
     what = f"the card merges packets ({name} is on)"
-    why = "Programs would see several packets as one, too large for the buffers of XDP; "
+    why = "Programs would see several packets as one, too large for XDP buffers; "
     if driver == "virtio_net" and facts.fixed(offload):
         yield Finding(
-            Level.ERROR, Topic.INTERFACE, check, f"{what}, and the host does not let it be switched off",
+            Level.ERROR, Topic.INTERFACE, check, f"{what}, and the host does not allow turning it off",
             f"{why}the driver refuses native XDP",
             "On the host, give the device ctrl_guest_offloads=on, or guest_tso4=off,guest_tso6=off,"
             "guest_ecn=off,guest_ufo=off,guest_csum=off (QEMU)",
@@ -181,11 +180,11 @@ def _merging(
     fix = commands.ethtool("-K", facts.name, *f"{word} off".split())
     if driver == "virtio_net":
         # It switches the offloads off by itself when a program comes, and on again when it goes.
-        text = f"{why}the driver switches it off while a program is attached"
+        text = f"{why}the driver turns it off while a program is attached"
         yield Finding(Level.INFO, Topic.INTERFACE, check, what, text)
     elif driver in refuse:
         text = f"{why}{driver} refuses native XDP until it is off"
         yield Finding(Level.ERROR, Topic.INTERFACE, check, what, text, fix)
     else:
-        text = f"{why}most drivers refuse native XDP, or switch it off, and generic mode switches it off"
+        text = f"{why}most drivers refuse native XDP or turn it off, and generic mode turns it off"
         yield Finding(Level.WARN, Topic.INTERFACE, check, what, text, fix)

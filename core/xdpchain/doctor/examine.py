@@ -49,18 +49,18 @@ def _part(topic: Topic, check: str, look_at: Callable[[], Iterable[Finding]]) ->
     try:
         return tuple(look_at())
     except (XdpChainError, OSError) as failure:
-        what = f"this could not be examined: {failure}"
+        what = f"this could not be checked: {failure}"
         fix = (
             failure.todo if isinstance(failure, XdpChainError) and failure.todo else advise(Do.GET_PERMISSION)
         )
-        return (error(topic, check, what, "What is not examined is not known to be fine", fix),)
+        return (error(topic, check, what, "An unchecked item may or may not be fine", fix),)
 
 
 def _permissions() -> Iterator[Finding]:
     missing = missing_capabilities()
     for capability in missing:
         what = f"{capability.name} is missing: {capability.why}"
-        why = "The terminal program starts read-only, and commands that change something fail"
+        why = "The terminal UI starts read-only, and commands that change something fail"
         yield error(Topic.PERMISSIONS, "permissions", what, why, capability.todo)
     if not missing:
         yield ok(Topic.PERMISSIONS, "permissions", "this process may edit chains")

@@ -35,12 +35,12 @@ def _types() -> Iterator[Finding]:
         readable = False
     why, helps = kernel_types_missing()
     if readable:
-        yield ok(Topic.SETTINGS, "settings.vmlinux-btf", "the kernel's own types (vmlinux BTF) are there")
+        yield ok(Topic.SETTINGS, "settings.vmlinux-btf", "the kernel's BTF (vmlinux) is available")
     else:
         yield warn(
-            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's own types are missing: {why}",
-            "Components that read kernel structures (CO-RE) can't be loaded, and nothing can be counted by "
-            "fexit",
+            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's BTF is missing: {why}",
+            "Components that read kernel structures (CO-RE) can't be loaded, and fexit counting "
+            "does not work",
             helps or "Boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's and Fedora's have it)",
         )  # fmt: skip
 
@@ -49,8 +49,8 @@ def _jit() -> Iterator[Finding]:
     # Whether programs are compiled was tried; here is only what trying can't show.
     if _sysctl("net/core/bpf_jit_enable") == "2":
         yield warn(
-            Topic.SETTINGS, "settings.jit-debug", "the JIT prints all code into the kernel's log",
-            "net.core.bpf_jit_enable=2 is for developers: it shows addresses, and slows each load",
+            Topic.SETTINGS, "settings.jit-debug", "the JIT dumps all code to the kernel log",
+            "net.core.bpf_jit_enable=2 is for developers: it reveals addresses and slows each load",
             "sysctl -w net.core.bpf_jit_enable=1",
         )  # fmt: skip
 
@@ -60,9 +60,9 @@ def _harden() -> Iterator[Finding]:
     check = "settings.jit-harden"
     if value == "2":
         yield info(
-            Topic.SETTINGS, check, "compiled code is hardened for everybody (net.core.bpf_jit_harden=2)",
+            Topic.SETTINGS, check, "JIT hardening is on for everybody (net.core.bpf_jit_harden=2)",
             "Constants are blinded in root's programs too: chains run slower, and code can't be listed",
-            "`sysctl -w net.core.bpf_jit_harden=1`, if only root loads programs",
+            "`sysctl -w net.core.bpf_jit_harden=1` if only root loads programs",
         )  # fmt: skip
     elif value is not None:
         what = "nobody's" if value == "0" else "other users'"
@@ -74,8 +74,8 @@ def _unprivileged() -> Iterator[Finding]:
     check = "settings.unprivileged"
     if value == "0":
         yield warn(
-            Topic.SETTINGS, check, "users without privileges may load BPF programs",
-            "This was the way into many kernels (speculative execution, verifier bugs); XDP does not need it",
+            Topic.SETTINGS, check, "unprivileged users may load BPF programs",
+            "Many kernel exploits used this (speculative execution, verifier bugs); XDP does not need it",
             "sysctl -w kernel.unprivileged_bpf_disabled=2",
         )  # fmt: skip
     elif value is not None:
@@ -87,12 +87,12 @@ def _statistics() -> Iterator[Finding]:
     check = "settings.statistics"
     if value == "1":
         yield info(
-            Topic.SETTINGS, check, "the kernel takes the time of every program (kernel.bpf_stats_enabled)",
-            "It costs some 20 ns a packet and program; xdptui doesn't need it",
+            Topic.SETTINGS, check, "run-time statistics are on (kernel.bpf_stats_enabled)",
+            "They cost some 20 ns per packet and program; xdptui does not need them",
             "sysctl -w kernel.bpf_stats_enabled=0",
         )  # fmt: skip
     elif value is not None:
-        yield ok(Topic.SETTINGS, check, "the kernel does not take programs' time, which would cost time")
+        yield ok(Topic.SETTINGS, check, "run-time statistics are off")
 
 
 def _lockdown() -> Iterator[Finding]:
@@ -106,12 +106,12 @@ def _lockdown() -> Iterator[Finding]:
         else:
             yield info(
                 Topic.SETTINGS, check, "lockdown: not known, securityfs is not mounted",
-                "In confidentiality mode the kernel refuses programs that read its memory",
+                "In confidentiality mode the kernel refuses programs that read kernel memory",
                 f"mount -t securityfs securityfs {LOCKDOWN.parent}",
             )  # fmt: skip
         return
     except OSError as denied:
-        why = "In confidentiality mode the kernel refuses programs that read its memory"
+        why = "In confidentiality mode the kernel refuses programs that read kernel memory"
         yield info(
             Topic.SETTINGS,
             check,
@@ -125,8 +125,8 @@ def _lockdown() -> Iterator[Finding]:
     if mode == "confidentiality":
         yield warn(
             Topic.SETTINGS, check, "the kernel is locked down (confidentiality)",
-            "Programs that read the kernel's memory are refused: fexit counting, and many components",
-            "Boot with lockdown=integrity (or without lockdown), if your policy allows",
+            "Programs that read kernel memory are refused: fexit counting, and many components",
+            "Boot with lockdown=integrity (or without lockdown) if your policy allows",
         )  # fmt: skip
     else:
         yield ok(Topic.SETTINGS, check, f"lockdown: {mode}")

@@ -28,8 +28,8 @@ def examine_storage() -> tuple[Finding, ...]:
         return (
             warn(
                 Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
-                "Without it there is no freplace linkage, and chains of libxdp, or with program arrays, "
-                "can't be edited",
+                "Without it there is no freplace linkage, and libxdp's chains and chains with "
+                "program arrays can't be edited",
                 bpffs.mount_command(),
             ),
         )  # fmt: skip
@@ -51,25 +51,25 @@ def _writable(path: Path) -> Iterator[Finding]:
         )  # fmt: skip
     elif not os.access(path, os.W_OK | os.X_OK):
         yield warn(
-            Topic.BPFFS, "bpffs.writable", f"this process may not write into {path}",
-            "Chains with pins can't be changed, and those of libxdp can't be read", AS_ROOT,
+            Topic.BPFFS, "bpffs.writable", f"this process can't write to {path}",
+            "Chains with pins can't be changed, and libxdp's chains can't be read", AS_ROOT,
         )  # fmt: skip
     else:
-        yield ok(Topic.BPFFS, "bpffs.writable", f"{path} can be written to")
+        yield ok(Topic.BPFFS, "bpffs.writable", f"{path} is writable")
 
 
 def _private() -> Iterator[Finding]:
     check = "bpffs.private"
-    why = "Somebody else could put links and pins there for root to follow: changes that need it are refused"
+    why = "Other users could plant links and pins there: changes that need it are refused"
     try:
         found = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
     except XdpChainError as failed:
-        yield info(Topic.BPFFS, check, f"who may write to it was not checked: {failed}", why, failed.todo)
+        yield info(Topic.BPFFS, check, f"its permissions were not checked: {failed}", why, failed.todo)
         return
     for refused in found:
         yield warn(Topic.BPFFS, check, f"{refused.what}: {refused.why}", why, refused.command)
     if not found:
-        yield ok(Topic.BPFFS, check, "only root may write to it")
+        yield ok(Topic.BPFFS, check, "only root can write to it")
 
 
 def _several(path: Path) -> Iterator[Finding]:
@@ -83,8 +83,8 @@ def _several(path: Path) -> Iterator[Finding]:
     if others:
         yield info(
             Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {some(sorted(others))}",
-            "Tools that use another one don't see each other's pins: a chain of theirs looks like a chain "
-            "whose pins are lost",
+            "Tools that use another one don't see each other's pins: their chains look like "
+            "chains with lost pins",
             "Set LIBXDP_BPFFS to the one that all tools use",
         )  # fmt: skip
 
@@ -94,9 +94,9 @@ def _stale() -> Iterator[Finding]:
     try:
         found = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
-        why = "Pins that nobody uses keep programs and maps in memory"
+        why = "Unused pins keep programs and maps in memory"
         todo = (isinstance(refused, XdpChainError) and refused.todo) or AS_ROOT
-        yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, todo)
+        yield info(Topic.BPFFS, check, f"stale pins were not checked: {refused}", why, todo)
         return
     for pins in found:
         what = f"stale pins in {pins.path}: {pins.why}"
@@ -104,6 +104,6 @@ def _stale() -> Iterator[Finding]:
         if pins.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
-            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force`, if nobody uses them")
+            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force` if nobody uses them")
     if not found:
         yield ok(Topic.BPFFS, check, "no stale pins")

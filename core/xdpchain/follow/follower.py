@@ -53,7 +53,7 @@ def compile_filter(expression: str, layer: LinkLayer) -> Filter:
     if expression and not layer.known:
         raise Unsupported(
             f"the filter {expression!r} can't be used",
-            f"how packets begin on this interface ({layer.name}) is not known",
+            f"the packet format on this interface ({layer.name}) is not known",
             "Follow all packets, without a filter",
         )
     return translate(unpack(compile_expression(expression, layer.dlt)))
@@ -78,13 +78,12 @@ class Follower(Closing):
     ) -> None:
         """Use `follow`."""
         if not 1 <= rate <= MOST_RATE:
-            raise InvalidInput(f"{rate} packets a second can't be followed", f"it takes 1 to {MOST_RATE}")
+            raise InvalidInput(f"{rate} packets a second is out of range", f"the range is 1 to {MOST_RATE}")
         if count is not None and count < 1:
-            raise InvalidInput(f"{count} packets can't be followed", "it takes at least one")
+            raise InvalidInput(f"{count} packets can't be followed", "the minimum is 1")
         if not LEAST_SNAP <= snaplen <= MOST_SNAP:
-            raise InvalidInput(
-                f"{snaplen} bytes of each packet can't be kept", f"it takes {LEAST_SNAP} to {MOST_SNAP}"
-            )
+            why = f"the range is {LEAST_SNAP} to {MOST_SNAP}"
+            raise InvalidInput(f"a snaplen of {snaplen} bytes is out of range", why)
         layer = running.device.layer
         self.filter = compile_filter(expression, layer)
         self.count, self.rate, self.verdicts = count, rate, verdicts
@@ -122,7 +121,7 @@ class Follower(Closing):
         if not self.filter.beyond:
             return ""
         where = ", ".join(map(str, self.filter.beyond))
-        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are looked at"
+        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are examined"
 
     @property
     def lost(self) -> int:
@@ -154,7 +153,7 @@ class Follower(Closing):
             found = found[: self.count - self.followed]  # each CPU may have taken one more
         self.followed += len(found)
         if self.followed == self.count:
-            self.ended = "as many packets as were asked for"
+            self.ended = "requested number of packets reached"
             self._tapping.grant(0)
         else:
             self._refill()
@@ -216,7 +215,7 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
             raise NotOurs(f"packets can't be followed on {interface}", running.note)
         return Inside(running, filter, expression, lock_timeout, keep)
     if running.linkage is Linkage.TAILCALL:
-        why = "its chain has tailcall linkage, where no program returns to another"
+        why = "its chain has tailcall linkage, where programs do not return to one another"
         refused = _no_static(running)
         todo = "" if refused else advise(Do.RELINK, "static", on=interface)
         raise Unsupported(f"packets can't be followed on {interface}", why + refused, todo)

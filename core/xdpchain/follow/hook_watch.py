@@ -35,7 +35,7 @@ class HookWatch:
             if there == self._program:
                 return ""
             if there is None:
-                return f"the program was taken off {where}"
+                return f"the program was removed from {where}"
             return author_of(look(where.name, where.netns))
         except NotFound:
             return f"{where} is gone"

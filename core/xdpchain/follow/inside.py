@@ -109,15 +109,15 @@ def ready(running: Running) -> Running:
     interface = running.interface
     now = look(interface.name, interface.netns)
     if now.identity != running.identity or now.chain is None:
-        raise RaceLost(f"{interface} does not run that chain any more", author_of(now), "Look at it again")
+        raise RaceLost(f"{interface} no longer runs that chain", author_of(now), "Look at it again")
     make_way(now)
     if now.following is None:
         return now
     if now.following.alive:
         raise Busy(
-            f"packets through the chain of {interface} are followed already",
+            f"somebody is already following packets on {interface}",
             f"by {now.following.author}",
-            "End that first: a chain can be followed by one at a time",
+            "Stop that first: only one follower per chain is possible",
         )
     return take_back(now)
 
@@ -177,4 +177,4 @@ def _program(prog_id: int, now: Running) -> bpf.Fd:
     try:
         return bpf.prog_by_id(prog_id)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, f"the program that {now.interface} runs can't be held") from error
+        raise bpf.refusal(error, f"the program on {now.interface} can't be held") from error

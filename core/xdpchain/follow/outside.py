@@ -59,9 +59,7 @@ class Outside(Tapping):
         """
         now = look(running.interface.name, running.interface.netns)
         if now.identity != running.identity or now.hook is None:
-            raise RaceLost(
-                f"{now.interface} does not run that chain any more", author_of(now), "Look at it again"
-            )
+            raise RaceLost(f"{now.interface} no longer runs that chain", author_of(now), "Look at it again")
         self._watch = HookWatch(now.interface, now.hook.mode, now.hook.prog_id)
         chain = now.chain or now.shown
         slots = [(slot.key, slot.name) for slot in chain or ()] or [(FOREIGN, now.hook.name)]

@@ -70,5 +70,5 @@ def make_maps(snap: int = HEAD) -> dict[str, bpf.Fd]:
     except bpf.BpfError as error:
         for fd in made.values():
             fd.close()
-        raise bpf.refusal(error, "the buffers for following packets can't be made") from error
+        raise bpf.refusal(error, "the buffers for following packets can't be created") from error
     return made

@@ -147,12 +147,12 @@ def shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
     frozen = bpf.map_frozen(fd)
     closed = NOT_BROWSABLE.get(kind, "")
     if info.flags & BPF_F_WRONLY:
-        closed = closed or "its maker allows user space to write to it only"
+        closed = closed or "it was created write-only for user space"
     locked = NOT_WRITABLE.get(kind, "") or closed
     if frozen:
-        locked = "it is frozen: nobody but the kernel can change it until it is loaded anew"
+        locked = "it is frozen: only the kernel can change it until it is loaded again"
     elif info.flags & BPF_F_RDONLY:
-        locked = "its maker allows user space to read it only"
+        locked = "it was created read-only for user space"
     return Shape(
         name or info.name, info.id, kind, info.key_size, info.value_size, info.max_entries, info.flags,
         frozen, key, value, variables, closed, locked,

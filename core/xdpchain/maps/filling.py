@@ -146,6 +146,6 @@ def _contents(table: MapTable, slot: str) -> Iterator[Sequence[str]]:
     for count, entry in enumerate(table.meant_entries()):
         if count == MOST:
             raise InvalidInput(
-                f"map {table.shape.name} of {slot} can't be written down", f"it has more than {MOST} entries"
+                f"map {table.shape.name} of {slot} can't be saved", f"it has more than {MOST} entries"
             )
         yield table.words_of(entry)

@@ -50,7 +50,7 @@ class GlobalVariable:
             data = encode(self.layout, parse(self.layout, text), self.initial)
         except InvalidInput as error:
             why = f"{error.what}: {error.why}"
-            raise InvalidInput(f"{self.name} can't be {text!r}", why, error.todo) from None
+            raise InvalidInput(f"invalid value for {self.name}", why, error.todo) from None
         words = render(self.layout, decode(self.layout, data))
         return GlobalValue(self.name, self.section, self.offset, data, words)
 
@@ -116,6 +116,6 @@ def patched(section: str, initial: bytes, values: Iterable[GlobalValue]) -> byte
     for value in values:
         if value.section == section:
             if value.offset + len(value.data) > len(made):
-                raise InvalidInput(f"{value.name} lies outside of {section}", f"it has {len(made)} bytes")
+                raise InvalidInput(f"{value.name} lies outside {section}", f"it has {len(made)} bytes")
             made[value.offset : value.offset + len(value.data)] = value.data
     return bytes(made)

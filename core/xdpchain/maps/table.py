@@ -244,7 +244,7 @@ class MapTable(Closing):
             return encode(self.shape.key, parse(self.shape.key, text))
         except InvalidInput as error:
             why = error.why or error.what
-            raise InvalidInput(f"the key can't be {text[:60]!r}", why, error.todo) from None
+            raise InvalidInput(f"invalid key {text[:60]!r}", why, error.todo) from None
 
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
@@ -284,7 +284,7 @@ class MapTable(Closing):
         """What removing this key would do. Raises NotFound, Unsupported."""
         self._must_be_open()
         if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
-            raise Unsupported(f"nothing can be removed from {self.shape.name}", "its places are always there")
+            raise Unsupported(f"nothing can be removed from {self.shape.name}", "its elements always exist")
         (entry,) = self.look((raw_key,))
         if entry is None:
             label = render(self.shape.key, decode(self.shape.key, raw_key))
@@ -406,7 +406,7 @@ def _wanted(layout: Layout, text: str, shown: str | None) -> Plain:
 
 def _queue(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 1 << 32):
-        raise InvalidInput(f"{text!r} is no length of a queue", "it takes a number of packets")
+        raise InvalidInput(f"{text!r} is not a queue length", "expected a number of packets")
     return int(text)
 
 

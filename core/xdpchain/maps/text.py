@@ -129,7 +129,7 @@ class _Reader:
     def end(self) -> None:
         self._skip()
         if self._at < len(self._text):
-            raise self._wrong("more text than the value takes")
+            raise self._wrong("extra text after the value")
 
     def value(self, layout: Layout) -> Plain:
         match layout:
@@ -205,7 +205,7 @@ class _Reader:
             try:
                 return float(word)
             except ValueError:
-                raise self._wrong(f"{word!r} is no number") from None
+                raise self._wrong(f"{word!r} is not a number") from None
         return word
 
     def _word(self, *, blanks: bool = False) -> str:

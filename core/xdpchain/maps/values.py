@@ -220,9 +220,9 @@ def _leaf(layout: Number | Text | Prefix | Opaque, value: Plain, old: bytes, pat
             try:
                 raw = bytes.fromhex(str(value).removeprefix("0x"))
             except ValueError:
-                raise _wrong(path, value, "it takes bytes in hexadecimal") from None
+                raise _wrong(path, value, "expected bytes in hexadecimal") from None
             if len(raw) != layout.size:
-                raise _wrong(path, value, f"it takes {layout.size} bytes in hexadecimal, not {len(raw)}")
+                raise _wrong(path, value, f"expected {layout.size} bytes in hexadecimal, got {len(raw)}")
             return raw
 
 
@@ -232,11 +232,11 @@ def _encode_number(layout: Number, value: Plain, old: bytes, path: str) -> bytes
         return _address(value, 8 * size, path)
     if layout.form is Form.FLOAT:
         if not isinstance(value, int | float):
-            raise _wrong(path, value, "it takes a number")
+            raise _wrong(path, value, "expected a number")
         try:
             return struct.pack("=" + _FLOATS[size], value)
         except (OverflowError, struct.error):
-            raise _wrong(path, value, f"it does not fit into {size} bytes") from None
+            raise _wrong(path, value, f"it does not fit in {size} bytes") from None
     number = _integer(layout, value, layout.bits, path)
     if layout.form is Form.NETWORK:
         return number.to_bytes(size, "big")
@@ -250,25 +250,25 @@ def _integer(layout: Number, value: Plain, bits: int, path: str) -> int:
         found = next((number for name, number in layout.names if name == value), None)
         if found is None:
             known = ", ".join(name for name, _ in layout.names[:8])
-            raise _wrong(path, value, f"it takes one of {known}" if known else "it takes a whole number")
+            raise _wrong(path, value, f"expected one of {known}" if known else "expected a whole number")
         value = found
     if not isinstance(value, int):
-        raise _wrong(path, value, "it takes a whole number")
+        raise _wrong(path, value, "expected a whole number")
     least, most = (
         (-(1 << bits - 1), (1 << bits - 1) - 1) if layout.form is Form.SIGNED else (0, (1 << bits) - 1)
     )
     if not least <= value <= most:
-        raise _wrong(path, value, f"it lies between {least} and {most}")
+        raise _wrong(path, value, f"out of range ({least} to {most})")
     return value
 
 
 def _encode_text(layout: Text, value: Plain, path: str) -> bytes:
     if isinstance(value, list):
         if len(value) != layout.size or not all(isinstance(c, int) and 0 <= c < 256 for c in value):
-            raise _wrong(path, value, f"it takes {layout.size} bytes, each from 0 to 255")
+            raise _wrong(path, value, f"expected {layout.size} bytes, each from 0 to 255")
         return bytes(c for c in value if isinstance(c, int))
     if not isinstance(value, str):
-        raise _wrong(path, value, "it takes text")
+        raise _wrong(path, value, "expected text")
     raw = value.encode()
     if len(raw) > layout.size:
         raise _wrong(path, value, f"it has room for {layout.size} bytes")
@@ -283,7 +283,7 @@ def _address(value: Plain, bits: int, path: str) -> bytes:
         return kind(str(value)).packed
     except ValueError:
         what = "an IPv4 address" if bits == 32 else "an IPv6 address"
-        raise _wrong(path, value, f"it takes {what}") from None
+        raise _wrong(path, value, f"expected {what}") from None
 
 
 def _encode_prefix(layout: Prefix, value: Plain, path: str) -> bytes:
@@ -293,11 +293,11 @@ def _encode_prefix(layout: Prefix, value: Plain, path: str) -> bytes:
         length = str(layout.bits)
     # A prefix that is longer than the address can't be in the trie, but any bytes can be shown and kept.
     if not (length.isascii() and length.isdecimal() and int(length) < 1 << 32):
-        raise _wrong(path, value, f"its prefix has 0 to {layout.bits} bits")
+        raise _wrong(path, value, f"the prefix length is out of range (0 to {layout.bits})")
     return int(length).to_bytes(4, sys.byteorder) + raw
 
 
 def _wrong(path: str, value: Plain, why: str) -> InvalidInput:
     shown = repr(value) if not isinstance(value, str) else value
-    what = f"{shown[:60]!r} can't be the value" if not path else f"{path} can't be {shown[:60]!r}"
+    what = f"invalid value {shown[:60]!r}" if not path else f"invalid value {shown[:60]!r} for {path}"
     return InvalidInput(what, why)

@@ -38,7 +38,8 @@ class Device:
     ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
     ``rx``/``tx`` are (packets, bytes) as the interface itself counts them. ``arphrd`` and ``kind``
     (rtnetlink's, None for hardware) say how its packets begin (`link_layer`). ``netns_inode`` tells its
-    network namespace from others of this boot (0: not known).
+    network namespace from others of this moment (0: not known), ``netns_cookie`` from others of this boot
+    (None before kernel 5.14, e8b9eab99232).
     """
 
     interface: Interface
@@ -53,6 +54,7 @@ class Device:
     arphrd: int = ARPHRD_ETHER
     kind: str | None = None
     netns_inode: int = 0
+    netns_cookie: int | None = None
 
     @property
     def layer(self) -> LinkLayer:
@@ -72,10 +74,13 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class DispatcherInfo:
-    """The dispatcher's prog id, and the version of its configuration block."""
+    """The dispatcher's prog id, the version of its configuration block, and whether it is ``bound`` to the
+    interface, for some component reads RX metadata.
+    """
 
     id: int
     version: int
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

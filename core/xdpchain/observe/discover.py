@@ -34,7 +34,7 @@ __all__ = ["author_of", "interfaces", "look", "manifest_of", "survey"]
 
 MANIFEST = "xdptui_manifest"
 FOLLOWED = "xdptui_followed"
-EMPTIED = "its program arrays were emptied, for somebody removed their pins: no slot but the first runs"
+EMPTIED = "its program arrays were emptied because their pins were removed: only the first slot runs"
 STATIC_VERSION = 3
 MOST_NOTED = 1 << 20
 """Bytes of a manifest."""
@@ -123,6 +123,7 @@ def _device(
         arphrd=link.arphrd,
         kind=link.kind,
         netns_inode=inode,
+        netns_cookie=netlink.cookie(),
     )
 
 
@@ -178,7 +179,7 @@ def _running(device: Device, link: LinkInfo) -> Running:
         tuple(hooks),
         Owner.XDPTUI,
         chain.linkage,
-        DispatcherInfo(hooks[0].prog_id, STATIC_VERSION),
+        DispatcherInfo(hooks[0].prog_id, STATIC_VERSION, bool(carried.chain.bound)),
         chain,
         counting.origin if counting is not None else None,
         replaces_prog_id=carried.replaces_prog_id,
@@ -197,7 +198,7 @@ def _unread(device: Device, hooks: tuple[Hook, ...], error: OSError | XdpChainEr
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
         lacking = tuple(privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN")
         if lacking:
-            note = "its program can't be read: this takes CAP_SYS_ADMIN, which this process lacks"
+            note = "its program can't be read: CAP_SYS_ADMIN is needed, which this process lacks"
             return Running(device, hooks, Owner.UNKNOWN, note=note, todo=lacking[0].todo)
     why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
     return Running(device, hooks, Owner.UNKNOWN, note=f"its program can't be read: {why}")
@@ -227,7 +228,9 @@ def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised)
         (replace(hooks[0], link_id=reading.link_id), *hooks[1:]),
         reading.owner,
         Linkage.FREPLACE,
-        DispatcherInfo(dispatcher.id, dispatcher.version),
+        DispatcherInfo(
+            dispatcher.id, dispatcher.version, bool(dispatcher.config and dispatcher.config.devbound)
+        ),
         reading.chain,
         note=reading.note,
         todo=reading.todo,
@@ -290,7 +293,7 @@ def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
         todo = advise(Do.ASK_OWNER) | advise(Do.SHOW_LINK, on=device.interface)
     else:
         how, todo = "it was attached by netlink", advise(Do.ADOPT, on=device.interface) | advise(Do.ASK_OWNER)
-    note = f"it is no dispatcher, but a single program of somebody else; {how}"
+    note = f"it is not a dispatcher but somebody else's single program; {how}"
     return Running(device, (hook, *hooks[1:]), Owner.FOREIGN, note=note, todo=todo)
 
 

@@ -38,7 +38,7 @@ def read(fd: bpf.Fd, most: int = MOST) -> bytes:
     """
     info = bpf.map_info(fd)
     if (info.type, info.key_size, info.max_entries) != (bpf.MapType.ARRAY, 4, 1):
-        raise InvalidInput(f"the map {info.name} can't be read", "it is no array of one element")
+        raise InvalidInput(f"the map {info.name} can't be read", "it is not an array of one element")
     if info.value_size > most:
         why = f"it has {info.value_size} bytes, more than {most}"
         raise InvalidInput(f"the map {info.name} can't be read", why)

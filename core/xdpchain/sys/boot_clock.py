@@ -34,7 +34,7 @@ def unknown_offset() -> str:
         return ""
     if own == children:
         return ""
-    return "this process has made a time namespace for its children, and is not in it"
+    return "this process has created a time namespace for its children but is not in it"
 
 
 def _offset() -> float:

@@ -36,10 +36,10 @@ def require_lasting(path: Path, what: str, instead: str = "") -> None:
     if ends_with_us(path):
         raise Unsupported(
             f"{what} can't be pinned in {path}",
-            "this BPF filesystem is mounted for this command and its session only (by `ip netns exec`, "
-            "`unshare --mount` or a container), so its pins would go with them",
-            "Nothing was changed. Run xdptui outside, with --netns NAME; or name a mount that stays in "
-            f"LIBXDP_BPFFS{f'; or {instead}' if instead else ''}",
+            "this BPF filesystem is mounted only for this command and its session (by `ip netns "
+            "exec`, `unshare --mount` or a container), so its pins would be lost with them",
+            "Nothing was changed. Run xdptui outside, with --netns NAME; or set LIBXDP_BPFFS "
+            f"to a permanent mount{f'; or {instead}' if instead else ''}",
         )
 
 

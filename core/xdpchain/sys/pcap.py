@@ -59,7 +59,7 @@ def _library() -> Any:
         return found
     raise Unsupported(
         "filter expressions can't be used",
-        "libpcap, whose compiler reads them, is not installed",
+        "libpcap, which compiles them, is not installed",
         "Install it (Debian: libpcap0.8; elsewhere: libpcap)",
     )
 
@@ -70,7 +70,7 @@ def compile_expression(expression: str, dlt: int) -> bytes:
     Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing.
     """
     if "\0" in expression:
-        raise InvalidInput("the filter can't be read", "it has a NUL character in it")
+        raise InvalidInput("the filter can't be read", "it contains a NUL character")
     lib = _library()
     with _lock:
         handle = lib.pcap_open_dead(dlt, SNAPLEN)

@@ -35,7 +35,7 @@ def rehearse(call: Callable[[], object], what: str) -> None:
             _play(call)
     status = _ended(child)
     if status is None:
-        raise _refused(what, f"it did not come to an end in {SECONDS:.0f} s")
+        raise _refused(what, f"it did not finish within {SECONDS:.0f} s")
     if os.WIFSIGNALED(status):
         raise _refused(what, f"it crashed ({signal.Signals(os.WTERMSIG(status)).name})")
 
@@ -69,5 +69,5 @@ def _ended(child: int) -> int | None:
 
 
 def _refused(what: str, why: str) -> Unsupported:
-    todo = "Take programs of other types and their maps out of the object, or use a newer libbpf"
-    return Unsupported(f"libbpf can't load {what}", f"{why}, in a process made for that", todo)
+    todo = "Remove programs of other types and their maps from the object, or use a newer libbpf"
+    return Unsupported(f"libbpf can't load {what}", f"{why}, in a test process", todo)

@@ -17,7 +17,7 @@ def read(name: str) -> bytes:
     try:
         found = pkgutil.get_data("xdpchain", f"bpf_objects/{name}.o")
     except OSError as error:
-        why = error.strerror or "the package does not have it"
+        why = error.strerror or "it is missing from the package"
         raise InvalidInput(f"{name}.o is missing", why, "Build it: make bpf") from None
     assert found is not None  # None is for loaders that can't read at all
     return found

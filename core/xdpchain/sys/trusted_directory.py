@@ -227,9 +227,9 @@ def _writable(path: Path, found: os.stat_result, name: str = "") -> Untrusted:
     command = f"chmod 0700 {_quoted(path)}"
     todo = f"Run `{command}`"
     if os.path.ismount(path):
-        todo += ", and have it mounted with `-o mode=0700` from now on"
+        todo += ", and mount it with `-o mode=0700` in future"
     what = f"Can't make {path / name}" if name else f"Can't trust {path}"
-    why = f"others may write to {path if name else 'it'} (mode {stat.S_IMODE(found.st_mode):04o})"
+    why = f"others can write to {path if name else 'it'} (mode {stat.S_IMODE(found.st_mode):04o})"
     return _untrusted(what, why, todo, command)
 
 

@@ -104,7 +104,7 @@ def own_connections(netns: str | None = None) -> OwnConnections:
         with Netlink(netns):  # what is wrong with the namespace is not a doubt
             pass
         why = error.why or error.what
-        return OwnConnections(named[:1], (f"the kernel does not tell which connections live: {why}",))
+        return OwnConnections(named[:1], (f"the kernel does not report which connections are live: {why}",))
     found = dict.fromkeys(named[:1])
     live = {_of(sock).ends for sock in here if sock.state == "established"}
     found |= dict.fromkeys(connection for connection in named[1:] if connection.ends in live)

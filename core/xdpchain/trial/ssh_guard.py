@@ -82,7 +82,10 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
         if not candidate.slots or candidate == running.chain:
             return Judgement(where)
         doubts = "; ".join(own.doubts)
-        if not own.packets:
+        if candidate.bound:
+            who = " and ".join(candidate.bound)
+            doubts = f"{who}: a trial has no RX metadata"
+        if not own.packets or candidate.bound:
             return Judgement(where, unchecked=doubts)
         tried = what_if(running, candidate, own.packets, adopts=adopts)
     except XdpChainError as error:
@@ -100,7 +103,7 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
             continue
         lost.append(Lost(crossing.packet.name, crossing.new.verdict, _decider(crossing.new, tried.new)))
     if wrong and not lost:
-        why = "what runs now would lose them too, by the trial's account, and does not"
+        why = "according to the trial, what runs now would lose them too, but it does not"
         return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")
     return Judgement(where, tuple(lost), "" if lost else doubts)
 
@@ -111,12 +114,12 @@ def refusal(judgement: Judgement) -> ConnectionLost:
     """
     if judgement.unchecked and not judgement.lost:
         return ConnectionLost(
-            f"whether this would cut your own ssh connection, through {judgement.where}, is not checked",
+            f"could not check whether this would cut your own ssh connection through {judgement.where}",
             judgement.unchecked,
             advise(Do.CONFIRM_OR_INSIST),
         )
     return ConnectionLost(
-        f"this would cut your own ssh connection, which comes in through {judgement.where}",
+        f"this would cut your own ssh connection, which arrives through {judgement.where}",
         judgement.text,
         advise(Do.CONFIRM_OR_INSIST),
     )

@@ -11,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,10 +40,12 @@ __all__ = [
 STATE = "XDPTUI_STATE"
 DEFAULT = "/var/lib/xdptui"
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
+_ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
 
 
+@cache
 def boot_id() -> str:
     """The kernel's random id of this boot."""
     try:
@@ -86,16 +90,25 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...
 def headings(folder: Path, most: int) -> Iterator[Heading]:
     """What the newest entries say of whose they are, newest first, each read when it is asked for."""
     for entry_number in reversed(_numbers(folder)[-most:]):
+        path = folder / f"{entry_number}.json"
         try:
-            heading = Heading.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES))
+            found = path.stat()
+            heading = _heading(path, (found.st_ino, found.st_mtime_ns, found.st_size))
         except (OSError, InvalidInput):
             continue
         yield heading
 
 
+@lru_cache(maxsize=256)
+def _heading(path: Path, file: tuple[int, ...]) -> Heading:
+    """That of an entry, read once: ``file`` (inode, time, size) is the one that stands there."""
+    return Heading.decode(files.read(path, MOST_BYTES))
+
+
 def append(folder: Path, entry: JournalEntry) -> None:
     """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
-    data, number = entry.encode(), max(_numbers(folder), default=0)
+    data, numbers = entry.encode(), _numbers(folder)
+    number = max(numbers, default=0)
     while True:
         number += 1
         try:
@@ -104,9 +117,10 @@ def append(folder: Path, entry: JournalEntry) -> None:
         except FileExistsError:  # another editor, with another BPF filesystem and so another lock
             continue
     with contextlib.suppress(OSError):
-        for old in _numbers(folder)[:-MOST_ENTRIES]:
+        for old in [*numbers, number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
-        _drop_interfaces()
+        if not numbers:  # an interface more
+            _drop_interfaces()
 
 
 def has_object(sha256: str) -> bool:
@@ -134,7 +148,7 @@ def object_data(sha256: str) -> bytes:
         why = getattr(error, "strerror", None) or str(error)
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why) from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        why = "what is there has another hash"
+        why = "the file there has a different hash"
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why)
     return data
 
@@ -145,7 +159,7 @@ def _root() -> Path:
 
 def _object(sha256: str) -> Path:
     if len(sha256) != 64 or not sha256.isalnum():
-        raise ValueError(f"{sha256!r} is no hash")
+        raise ValueError(f"{sha256!r} is not a hash")
     return _root() / "objects" / sha256
 
 
@@ -161,12 +175,7 @@ def _numbers(folder: Path) -> list[int]:
         names = os.listdir(folder)
     except OSError:
         return []
-    parts = (name.partition(".") for name in names)
-    return sorted(
-        int(stem)
-        for stem, _, end in parts
-        if end == "json" and stem.isascii() and stem.isdecimal() and len(stem) < 16
-    )
+    return sorted(int(name[:-5]) for name in names if _ENTRY.fullmatch(name))
 
 
 def _drop_interfaces() -> None:

@@ -123,9 +123,7 @@ def _syscall_number() -> int:
     try:
         return _SYSCALL[platform.machine()]
     except KeyError:
-        raise Unsupported(
-            f"bpf(2) on {platform.machine()}", "its system call number is not known here"
-        ) from None
+        raise Unsupported(f"bpf(2) on {platform.machine()}", "its system call number is not known") from None
 
 
 @cache

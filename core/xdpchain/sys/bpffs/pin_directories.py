@@ -82,7 +82,7 @@ def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
     except FileExistsError as error:
         raise NotOurs(
             f"Can't make {made.path}",
-            "an earlier dispatcher of the same program id left its pins there",
+            "an earlier dispatcher with the same program id left its pins there",
             advise(Do.CLEAN),
             detail=in_words(error),
         ) from error
@@ -116,7 +116,7 @@ def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
     what = f"Can't remove {directory.path}"
     path, name = find() / SUBDIRECTORY, directory.path.name
     if directory.path.parent != path or not _DISPATCH_DIR.fullmatch(name):
-        raise NotOurs(what, f"it is no dispatcher's pin directory in {path}")
+        raise NotOurs(what, f"it is not a dispatcher's pin directory in {path}")
     names: tuple[str, ...] = ()
     try:
         with open_below(SUBDIRECTORY) as parent:
@@ -138,7 +138,7 @@ def _slot_pins(what: str, directory: TrustedDirectory) -> tuple[str, ...]:
     if strange:
         raise NotOurs(
             what,
-            f"it holds what no dispatcher puts there: {', '.join(strange)}",
-            "Find out whose it is, and remove it by hand",
+            f"it contains files that are not a dispatcher's: {', '.join(strange)}",
+            "Find out whose they are, and remove them by hand",
         )
     return names

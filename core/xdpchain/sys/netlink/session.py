@@ -8,6 +8,7 @@ import difflib
 import errno
 import operator
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, SupportsIndex, TypeVar
@@ -45,6 +46,8 @@ __all__ = ["Netlink"]
 MOST_NAMESPACES = 64
 """Namespaces that are searched for an interface that is not where it should be: about 1 ms each."""
 
+SO_NETNS_COOKIE = 71  # not in Python's socket module
+
 T = TypeVar("T")
 
 
@@ -70,6 +73,14 @@ class Netlink(Closing):
         """Close the sockets; from any thread, more than once if you like. Later calls raise ValueError."""
         self._route.close()
         self._generic.close()
+
+    def cookie(self) -> int | None:
+        """The kernel's number of the namespace, which it gives once a boot; None before kernel 5.14."""
+        try:
+            number = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return None
+        return int.from_bytes(number, sys.byteorder)
 
     def links(self, *, settled: bool = True) -> tuple[LinkInfo, ...]:
         """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle).
@@ -155,12 +166,12 @@ class Netlink(Closing):
         except Refusal as refusal:
             origin = f"from {source} " if source else ""
             raise NotFound(
-                f"No way {origin}to {destination}", refusal.words, detail=refusal.detail
+                f"No route {origin}to {destination}", refusal.words, detail=refusal.detail
             ) from refusal
         found = (codec.decode_route(message) for kind, message in replies if kind == codec.RTM_NEWROUTE)
         way = next((one for one in found if one is not None), None)
         if way is None:
-            raise NotFound(f"No way to {destination}", "its route leads through no single interface")
+            raise NotFound(f"No route to {destination}", "its route does not use a single interface")
         return way
 
     def addresses(self, ifindex: int) -> tuple[str, ...]:
@@ -251,7 +262,7 @@ class Netlink(Closing):
 
         new, old = operator.index(prog_fd), None if expected_fd is None else operator.index(expected_fd)
         if new < 0 and old is None:
-            raise ValueError("removing a program takes a descriptor of the program that is to be removed")
+            raise ValueError("removing a program needs a descriptor of that program")
         try:
             self._route.exchange(codec.encode_set_xdp(ifindex, max(new, -1), mode, old))
         except Refusal as refusal:

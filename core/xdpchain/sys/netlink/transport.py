@@ -129,7 +129,7 @@ class Transport:
                         return replies
                     replies.append((kind, message))
         except TimeoutError as error:
-            why = f"no answer came in {_TIMEOUT_S:.0f} s"
+            why = f"no answer within {_TIMEOUT_S:.0f} s"
             raise KernelRefused("Can't talk to the kernel over netlink", why, "Try again") from error
         except OSError as error:
             why = error.strerror or str(error)

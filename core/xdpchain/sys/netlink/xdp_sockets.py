@@ -48,7 +48,7 @@ def _list() -> tuple[XdpSocket, ...]:
     except Refusal as refusal:
         raise Unsupported(
             "AF_XDP sockets can't be listed",
-            f"this kernel has no xsk_diag, or may not load it ({refusal.words})",
+            f"this kernel has no xsk_diag, or can't load it ({refusal.words})",
             detail=refusal.detail,
         ) from refusal
     finally:
