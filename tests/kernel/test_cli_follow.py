@@ -68,7 +68,7 @@ def test_lines(cli: CommandLine, three: Running) -> None:
     for index in range(3):
         assert f"✂ scripted_{index}: 1 byte added at {60 + index}: 3{index}" in text
     assert text.count("= DROP") == 1
-    assert "3 packets were looked at, 3 followed" in result.err
+    assert "3 packets examined, 3 followed" in result.err
     assert same(look_at(cli.playground), three)
 
 
@@ -224,7 +224,7 @@ def test_an_edit_by_somebody_else(cli: CommandLine, three: Running) -> None:
     result = cli("follow", cli.interface)
     thread.join()
     assert result.code == 4
-    assert "following ended before 10 packets came" in result.err
+    assert "following ended before 10 packets arrived" in result.err
     assert [slot.name for slot in look_at(cli.playground).chain or ()] == ["scripted_0", "scripted_1"]
 
 
