@@ -343,7 +343,7 @@ def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
     ends = ["unshare", "--mount", "sh", "-c", f'{empty} && exec "$@"', "sh"]
     refused = among(ends, "--mount-bpffs")
     assert refused.returncode == 6, refused.stderr
-    assert "mounted for this command" in refused.stderr
+    assert "mounted only for this command" in refused.stderr
     # Somebody else's mount namespace, which stays.
     holder = subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", f"{empty} && echo there && exec sleep 60"],

@@ -210,7 +210,7 @@ def test_an_xdp_program_beside_struct_ops(
     ("fault", "words"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "it crashed (SIGSEGV)"),
-        (signal.pause, "it did not come to an end"),
+        (signal.pause, "it did not finish"),
     ],
 )
 def test_a_crash_of_libbpf_is_a_refusal(
