@@ -105,6 +105,7 @@ def test_the_program_of_a_cpu_and_its_verdicts(cli: CommandLine) -> None:
         bpf.map_update(fd, struct.pack("=I", cpu), struct.pack("=II", 64, program.fileno()))
         assert behind(cli) == [("cpus", cpu, "oncpu", None)]
         assert f"cpus[{cpu}] → oncpu" in cli("status", cli.interface).out
+        assert "not counted: the kernel tells them only while" in cli("status", cli.interface, "-v").out
         with listen(netns=netns.inode(net.netns)) as listener:
             net.send([scripted(bytes([cpu]))] * 5)
 
@@ -147,6 +148,9 @@ def test_a_link_is_shown_with_owner_and_pins_and_detached_by_its_id(cli: Command
             assert words in shown.out
         assert f"`xdptui detach {cli.interface} --link {number} --netns {cli.playground.netns}`" in shown.out
         assert cli.status()["programs"], "it was only shown"
+        known = cli.status()["owner_evidence"]
+        assert (known["how"], known["pins"]) == (f"held by bpf_link {number}, pinned at {pin}", [str(pin)])
+        assert f"pin: {pin} (of the link)" in cli("status", cli.interface, "-v").out
         wrong = cli("detach", cli.interface, "--link", str(number + 1000))
         assert wrong.code in (1, 4, 5)
         assert cli.status()["programs"]
@@ -154,7 +158,7 @@ def test_a_link_is_shown_with_owner_and_pins_and_detached_by_its_id(cli: Command
         assert (done["detached"], done["link"], done["pins"]) == (True, number, [str(pin)])
         assert cli.status()["programs"] == []
         assert pin.exists(), "pins are their owner's"
-        assert f"taken off bpf_link {number}" in cli("log", cli.interface).out
+        assert f"detached from bpf_link {number}" in cli("log", cli.interface).out
         cli.load("pass")
     assert cli("log", cli.interface).code == 0
 

@@ -80,7 +80,9 @@ def test_only_some_verdicts(cli: CommandLine) -> None:
     assert result.code == 0, result.err
     assert result.out.count(" = ") == 1
     assert "= DROP" in result.out
-    assert "ended: 1 packet followed, 1 with other verdicts; as many packets as were asked for" in result.err
+    assert (
+        "ended: 1 packet followed, 1 with other verdicts; requested number of packets reached" in result.err
+    )
 
 
 @pytest.mark.usefixtures("three", "traffic")
@@ -88,10 +90,10 @@ def test_a_verdict_that_nothing_gets(cli: CommandLine) -> None:
     words = ("follow", cli.interface, "--verdict", "TX", "--timeout", "3")
     result = cli(*words)
     assert (result.code, result.out) == (0, "")
-    assert "ended: 0 packets followed, 3 with other verdicts; the time is over (--timeout)" in result.err
+    assert "ended: 0 packets followed, 3 with other verdicts; time is up (--timeout)" in result.err
     wrong = cli("follow", cli.interface, "--verdict", "LOST")
     assert wrong.code == 7
-    assert "'LOST' is no XDP action" in wrong.err
+    assert "'LOST' is not an XDP action" in wrong.err
 
 
 @pytest.mark.usefixtures("traffic")
@@ -239,7 +241,7 @@ def test_what_a_killed_follower_leaves(cli: CommandLine, three: Running) -> None
     assert dry.json["followed"] == [{"interface": cli.interface, "taken_back": False, "why_not": ""}]
     assert look_at(cli.playground).following is not None
     result = cli("clean", cli.interface)
-    assert (result.code, "its plain dispatcher brought back" in result.out) == (0, True)
+    assert (result.code, "its normal dispatcher restored" in result.out) == (0, True)
     after = look_at(cli.playground)
     assert after.following is None
     assert after.identity == three.identity

@@ -15,6 +15,7 @@ from xdpchain.change.transaction import LINKERS
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain, Linkage, Slot
 from xdpchain.objects.components import load_component
+from xdpchain.sys import netns
 from xdpchain.sys.libbpf import LoadFailed, Object
 from xdpchain.testing.playground import Playground
 
@@ -28,27 +29,30 @@ def committed() -> dict[str, dict[Linkage, str]]:
     return {what: dict(zip(LINKAGES, cells, strict=True)) for what, *cells in rows}
 
 
-def loads_alone(feature: Feature, path: Path) -> bool:
+def loads_alone(feature: Feature, path: Path, playground: Playground) -> bool:
     """Whether this kernel takes the program at all."""
     with Object(path.read_bytes()) as opened:
         for program in opened.programs():
             program.set_autoload(program.section.startswith("xdp"))
             if program.section.startswith("xdp"):
                 program.as_xdp(False)
+                if feature.bound:
+                    program.bind_to(playground.ifindex)
         try:
-            opened.load()
+            netns.run(playground.netns, opened.load)
         except LoadFailed:
             return False
     return True
 
 
-def linked(playground: Playground, samples: Path, path: Path, linkage: Linkage) -> str:
+def linked(playground: Playground, samples: Path, path: Path, linkage: Linkage, version: int | None) -> str:
     """Whether a chain takes it as its second slot, and in words why not."""
     first, second = load_component(str(samples / "pass.o")), load_component(str(path), name="program")
     slots = (Slot.of(first), Slot.of(second))
     running = look_at(playground)
     try:
-        LINKERS[linkage]().build(Chain(slots, linkage), running, current_author()).close()
+        chain = Chain(slots, linkage, dispatcher_version=version)
+        LINKERS[linkage]().build(chain, running, current_author()).close()
     except XdpChainError as error:
         return f"no ({error})"
     return "yes"
@@ -78,10 +82,10 @@ def test_the_table_is_what_the_kernel_says(
     for feature in FEATURES:
         path = compiled(feature, tmp_path)
         cell = rows[feature.what][linkage]
-        if cell == "yes" and not loads_alone(feature, path):
+        if cell == "yes" and not loads_alone(feature, path, playground):
             continue  # this kernel lacks it
         tried += 1
-        found = linked(playground, samples, path, linkage)
+        found = linked(playground, samples, path, linkage, 3 if feature.bound else None)
         if not found.startswith(cell):
             wrong.append(f"{feature.what}: the table says {cell}, the kernel {found}")
     assert not wrong, "\n".join(wrong)

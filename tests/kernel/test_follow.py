@@ -80,7 +80,7 @@ def test_each_packets_way(playground: Playground, samples: Path, mode: Mode, cou
         before = time.time_ns()
         playground.send([scripted(script) for script in scripts])
         found = collect(follower, len(scripts))
-        assert follower.ended == "as many packets as were asked for"
+        assert follower.ended == "requested number of packets reached"
     assert [packet.number for packet in found] == [1, 2, 3, 4, 5]
     for packet, script in zip(found, scripts, strict=True):
         want = expected(actions, script)
@@ -303,7 +303,7 @@ def test_what_ran_before_comes_back(playground: Playground, three: Running) -> N
         assert during.following.expression == ""
         got = run_through(during, scripted(b"\2\1\2"))
         assert (got.code, got.data[60:]) == (1, b"01")
-        with pytest.raises(Busy, match="followed already"):
+        with pytest.raises(Busy, match="already following"):
             follow(three, "")
     assert follower.poll() == []
     after = look_at(playground)

@@ -112,11 +112,11 @@ def test_a_single_program_of_somebody_else(
 def test_a_kernel_that_refuses_tracing(playground: Playground, samples: Path) -> None:
     with pinned_program(samples / "pass.o") as pin:
         attach_pinned(playground, pin)
-        with pytest.raises(PermissionDenied, match="refuses programs of type TRACING"):
+        with pytest.raises(PermissionDenied, match="blocks TRACING programs"):
             follow(look_at(playground), "")
 
 
 def test_tail_calls_can_not_be_followed(playground: Playground, samples: Path) -> None:
     running = change(playground, chain_of(samples, "pass", "monitor", linkage=Linkage.TAILCALL))
-    with pytest.raises(Unsupported, match="no program returns to another"):
+    with pytest.raises(Unsupported, match="programs do not return to one another"):
         follow(running, "")

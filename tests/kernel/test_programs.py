@@ -10,16 +10,19 @@ import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from tests.objects.compile import asking_object
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.observe.discover import look
 from xdpchain.sys import bpf, rehearsal
 from xdpchain.sys.libbpf import Object
 from xdpchain.testing import frames
+from xdpchain.testing.playground import Playground
 
 VMLINUX = Path("/sys/kernel/btf/vmlinux")
 LINKAGES = ("static", "tailcall")
@@ -44,18 +47,6 @@ TC_BESIDE = """
 SEC("tc") int egress(struct __sk_buff *skb) { return 0; }
 SEC("xdp") int ingress(struct xdp_md *ctx) { return XDP_PASS; }
 char LICENSE[] SEC("license") = "GPL";
-"""
-
-METADATA = """
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *at) __ksym;
-char LICENSE[] SEC("license") = "GPL";
-SEC("xdp") int stamped(struct xdp_md *ctx)
-{
-    __u64 at = 0;
-    return bpf_xdp_metadata_rx_timestamp(ctx, &at) ? XDP_PASS : XDP_DROP;
-}
 """
 
 OWN_TYPES = """
@@ -248,12 +239,86 @@ def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, li
     assert slot["counters"]["XDP_DROP"]["packets"] == 3
 
 
-def test_a_program_that_must_be_bound_to_a_device(cli: CommandLine, tmp_path: Path, vmlinux: Path) -> None:
-    path = built(tmp_path, METADATA, "stamped", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
-    refused = cli("load", cli.interface, path)
-    assert refused.code == 1
-    assert "bound to one device" in refused.err
-    assert cli.ok("status", cli.interface).json["interfaces"][0]["slots"] == []
+@pytest.fixture
+def hashed(tmp_path: Path) -> str:
+    """A program that asks the device for the packet's hash, keeps what it answers, and drops without one."""
+    path = asking_object(tmp_path)
+    if path is None:
+        pytest.skip("devices are asked from kernel 6.3 on")
+    return str(path)
+
+
+def answers(cli: CommandLine, slot: int = 0) -> list[int]:
+    """What the device said at the last packet: 0, or -61 (no hash); one that knows no hashes says -95."""
+    entries = cli.ok("map", cli.interface, str(slot), "answer").json["entries"]
+    return [entry["value"] for entry in entries]
+
+
+@pytest.mark.parametrize("linkage", ["static", pytest.param("freplace", marks=pytest.mark.vm)])
+def test_a_program_that_asks_its_device(cli: CommandLine, hashed: str, linkage: str) -> None:
+    """Alone and among others, through edits: the chain stays bound for as long as one of its slots asks."""
+    how = ("--linkage", linkage, *(("--dispatcher-version", "3") if linkage == "freplace" else ()))
+    loaded = cli.ok("load", cli.interface, hashed, *how).json
+    assert any(step.startswith(f"bind it to {cli.interface}") for step in loaded["plan"]["steps"])
+    udp = [frames.udp(frames.PEER, frames.NEAR, 9)]
+    cli.playground.send(udp)
+    assert answers(cli) in ([0], [-61])
+    assert "bound to this interface" in cli("status", cli.interface).out
+    cli.ok("load", cli.interface, cli.sample("firewall"), "-P", "1")
+    cli.ok("set", cli.interface, "1", "-P", "0")  # to the front, by what is kept in the kernel
+    cli.ok("load", cli.interface, cli.sample("tailcalls"))
+    slots = cli.status()["slots"]
+    assert (slots[0]["name"], slots[0]["counters"]["XDP_PASS"]["packets"]) == ("hashed", 1)
+    cli.playground.send(udp)
+    assert answers(cli) in ([0], [-61])
+    assert cli.status()["slots"][0]["counters"]["XDP_PASS"]["packets"] == 2
+    cli.ok("set", cli.interface, "0", "--off")
+    cli.ok("set", cli.interface, "0", "--on")
+    cli.playground.send(udp)
+    assert cli.status()["slots"][0]["counters"]["XDP_PASS"]["packets"] == 3
+    assert cli.status()["dispatcher"]["bound"]
+    cli.ok("unload", cli.interface, "0")
+    cli.ok("unload", cli.interface, "--all")
+
+
+def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -> None:
+    """Refused in words, whatever runs stays; a trial says that no device answers there."""
+    cli.ok("load", cli.interface, hashed, "--linkage", "static")
+    before = cli.status()
+    for words, code, why in (
+        (("set", cli.interface, "--mode", "generic"), 7, "which only the driver has, in native mode"),
+        (("relink", cli.interface, "--linkage", "tailcall"), 6, "out of program arrays"),
+    ):
+        refused = cli(*words)
+        assert (refused.code, why in refused.err) == (code, True), refused.err
+    assert cli.status() == before
+    deaf = cli("load", "lo", hashed, "--linkage", "static")
+    assert (deaf.code, "this device's driver does not provide" in deaf.err) == (6, True), deaf.err
+    tried = cli.ok("set", cli.interface, "0", "-P", "9", "--what-if", "builtin", "--dry-run").json["what_if"]
+    assert any("a trial has none" in text for text in tried["not_known"])
+    assert {packet["new"]["verdict"] for packet in tried["packets"]} == {"XDP_DROP"}  # as without an answer
+    assert cli("test", hashed).code == 0
+
+
+def test_one_program_that_asks_two_devices(
+    hashed: str, capsys: pytest.CaptureFixture[str], samples: Path
+) -> None:
+    """Each chain is bound to its own interface, though they share their maps."""
+    with Playground(links=2) as both:
+        cli = CommandLine(both, capsys, samples)
+        names = [link.ifname for link in both.links]
+
+        def slots(name: str) -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = cli.ok("status", name).json["interfaces"][0]["slots"]
+            return found
+
+        cli.ok("load", ",".join(names), hashed, "--linkage", "static", "--share-maps")
+        ids = [{ref["id"] for ref in slot["maps"]} for name in names for slot in slots(name)]
+        assert ids[0] == ids[1]
+        for link, name in enumerate(names):
+            cli.ok("load", name, cli.sample("firewall"))
+            both.send([frames.udp(frames.PEER, frames.NEAR, 9)], link=link)
+            assert slots(name)[1]["counters"]["XDP_PASS"]["packets"] == 1
 
 
 @pytest.mark.parametrize("linkage", LINKAGES)
@@ -351,6 +416,10 @@ def test_a_slot_uses_another_ones_map(
     cli.ok("replace", cli.interface, "taker", taker, "--use-map", "owner:seen=noted")
     cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
     assert seen() == 2002
+    again = cli.ok("replace", cli.interface, "owner", owner, "--fresh-maps")
+    assert [change["name"] for change in again.json["plan"]["changes"]] == ["taker", "owner"]
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
     saved = cli.ok("save", cli.interface).json["spec"]
     assert 'use_maps = {noted = "owner:seen"}' in saved
     assert "instance" not in saved
@@ -377,7 +446,7 @@ def test_maps_that_can_not_be_shared(cli: CommandLine, tmp_path: Path, counting:
     narrow = {"entries": 1, "value": "__u32", "map": "noted", "name": "narrow", "step": 1}
     path = built(tmp_path, COUNTS % narrow, "narrow")
     refused = cli("load", cli.interface, path, "--use-map", "owner:seen=noted")
-    assert "can't be another slot's map seen: that has another shape: value size 8 → 4" in refused.err
+    assert "can't be another slot's map seen: that map has a different shape: value size 8 → 4" in refused.err
     assert len(cli.status()["slots"]) == 1
 
 

@@ -24,7 +24,7 @@ GPL = 'char LICENSE[] SEC("license") = "GPL";'
 @dataclass(frozen=True)
 class Feature:
     """``body`` is C, whose program is called ``program``; ``what`` says it for people, and ``why`` why some
-    linkage does not take it.
+    linkage does not take it. ``bound``: it is loaded for one device.
     """
 
     what: str
@@ -34,6 +34,7 @@ class Feature:
     head: str = HEAD
     language: str = "c"
     why: str = ""
+    bound: bool = False
 
     @property
     def key(self) -> str:
@@ -213,7 +214,8 @@ FEATURES = (
         "metadata of the device (`bpf_xdp_metadata_rx_hash()` and its kin)",
         "extern int bpf_xdp_metadata_rx_timestamp(const struct xdp_md *ctx, __u64 *at) __ksym;"
         + _main("__u64 at = 0; return bpf_xdp_metadata_rx_timestamp(ctx, &at) ? 2 : 1;"),
-        why="it takes a program that is bound to one device, and chains are bound to none",
+        why="the kernel keeps programs that are bound to a device out of program arrays",
+        bound=True,
     ),
 )  # fmt: skip
 

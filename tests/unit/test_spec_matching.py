@@ -61,7 +61,7 @@ def component(slot: SlotSpec) -> Component | None:
 
 
 def loaded(chain: Chain) -> Running:
-    """The chain as it runs after it was applied: what was new has ids, maps of its own or those it named, and
+    """The chain as it runs after it was applied: what was new has ids, its own maps or those it named, and
     siblings share.
     """
     siblings: dict[str, dict[str, int]] = {}
@@ -417,7 +417,7 @@ FOUND_AGAIN = {
     Slot: {"key", "row", "program"},
     Component: {
         "declared", "frags", "licence", "callees", "uses", "id", "loaded_at", "instructions", "maps",
-        "unit_map",
+        "unit_map", "bound",
     },
 }  # fmt: skip
 """What the object file or the kernel says anew, wherever a chain is made from a spec."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
 
 from xdpchain.change.detaching import detach_link, held_by_link
 from xdpchain.model.commands import Commands
 from xdpchain.model.running import Hook
 from xdpchain.observe.gather_evidence import evidence_of
-from xdpchain.observe.owner_evidence import Evidence, judge
+from xdpchain.observe.owner_evidence import judge
 from xdptui.commands.options import number
 from xdptui.outcome import Talk, write
+from xdptui.render import documents
+from xdptui.words.owners import evidence_lines
 from xdptui.words.printable import printable
 
 __all__ = ["run"]
@@ -24,48 +28,36 @@ def run(options: Namespace) -> int:
     running, hook = held_by_link(options.interface, options.netns)
     evidence = evidence_of([running])[running.interface.ifindex]
     commands = Commands(options.netns)
-    owner = judge(evidence, commands).who
+    verdict = judge(evidence, commands)
     if not options.json:
         write(
             printable(
                 f"{running.interface}: bpf_link {hook.link_id} holds program {hook.prog_id} ({hook.name})"
             )
         )
-        write("\n".join(f"  {printable(line)}" for line in _known(owner, evidence)))
+        write("\n".join(f"  {line}" for line in evidence_lines(verdict.who, evidence)))
     trouble = ""
     if link is not None:
         _, trouble = detach_link(options.interface, link, options.netns)
     if options.json:
-        write(json.dumps(_document(options, hook, owner, evidence, detached=link is not None), indent=2))
+        known = documents.owner_evidence(verdict, evidence)
+        write(json.dumps(_document(options, hook, known, detached=link is not None), indent=2))
     elif link is not None:
         write("Detached. The link and its pins stay, attached to nothing")
     else:
         command = commands.xdptui("detach", options.interface, options=("--link", str(hook.link_id)))
-        write(f"`{printable(command)}` takes it off at once; its owner is not asked, and may attach it again")
+        write(f"`{printable(command)}` detaches it now; its owner is not asked and may attach it again")
     if trouble:
         Talk(options.json).warn(trouble)
     return 0
 
 
-def _known(owner: str, evidence: Evidence) -> list[str]:
-    lines = [f"owner: {owner or 'not known'}"]
-    lines += [f"pin: {pin}{' (of the link)' if pin in evidence.link_pins else ''}" for pin in evidence.pins]
-    return lines if evidence.complete else [*lines, "not all processes and pins could be looked at"]
-
-
-def _document(
-    options: Namespace, hook: Hook, owner: str, evidence: Evidence, *, detached: bool
-) -> dict[str, object]:
+def _document(options: Namespace, hook: Hook, known: Mapping[str, Any], *, detached: bool) -> dict[str, Any]:
     return {
         "interface": options.interface,
         "netns": options.netns,
         "program": {"id": hook.prog_id, "name": hook.name, "tag": hook.tag},
         "link": hook.link_id,
-        "owner": owner or None,
-        "holders": [
-            {"pid": held.pid, "command": held.command, "holds": held.holds} for held in evidence.held
-        ],
-        "pins": list(evidence.pins),
-        "complete": evidence.complete,
+        **known,
         "detached": detached,
     }

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdpchain.change.plan import Plan
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.following import Following
@@ -20,15 +19,27 @@ from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
+    from xdpchain.change.plan import Plan
     from xdpchain.linkage.kept_maps import KeptMap
     from xdpchain.observe.behind import Behind
     from xdpchain.observe.beside import Beside
     from xdpchain.observe.counters import Sample, SlotCounts
+    from xdpchain.observe.owner_evidence import Evidence, Verdict
     from xdpchain.trial.packets.rewriting import Rewriting
     from xdpchain.trial.ssh_guard import Judgement
     from xdpchain.trial.whatif import Outcome, Side, WhatIf
 
-__all__ = ["beside", "counts", "interface", "own_connection", "plan", "slot", "status", "what_if"]
+__all__ = [
+    "beside",
+    "counts",
+    "interface",
+    "own_connection",
+    "owner_evidence",
+    "plan",
+    "slot",
+    "status",
+    "what_if",
+]
 
 Document = dict[str, Any]
 
@@ -68,6 +79,7 @@ def _behind(behind: Behind) -> Document:
         "index": behind.index,
         "ifindex": behind.ifindex,
         "program": {"id": behind.prog_id, "name": behind.name},
+        "not_counted": behind.uncounted,
     }
 
 
@@ -86,7 +98,11 @@ def interface(running: Running, sample: Sample | None = None, now: float = 0.0) 
         "form": running.form or None,
         "form_reason": running.form_reason,
         "dispatcher": running.dispatcher
-        and {"id": running.dispatcher.id, "version": running.dispatcher.version},
+        and {
+            "id": running.dispatcher.id,
+            "version": running.dispatcher.version,
+            "bound": running.dispatcher.bound,
+        },
         "slots": [slot(chain, i, sample) for i in range(len(chain))] if chain else [],
         "verdict": counts(sample.verdict) if sample and sample.verdict else None,
         "counters": running.counting is not None,
@@ -128,6 +144,19 @@ def beside(seen: Beside) -> Document:
             for companion in seen.found
         ],
         "unseen": list(seen.unseen),
+    }
+
+
+def owner_evidence(verdict: Verdict, evidence: Evidence) -> Document:
+    """Whose a program is that can't be edited, as far as it shows."""
+    return {
+        "owner": verdict.who or None,
+        "how": verdict.how,
+        "holders": [
+            {"pid": held.pid, "command": held.command, "holds": held.holds} for held in evidence.held
+        ],
+        "pins": list(evidence.pins),
+        "complete": evidence.complete,
     }
 
 

@@ -72,6 +72,14 @@ class Assembly:
         """The next instruction is called ``name``."""
         self._labels[name] = len(self._lines)
 
+    def extend(self, lines: Iterable[tuple[Instruction, Hashable | None]]) -> None:
+        """Instructions, each with the label that it refers to (None: with none)."""
+        self._lines += lines
+
+    def label_all(self, labels: Mapping[Hashable, int]) -> None:
+        """Names of instructions by their index."""
+        self._labels |= labels
+
     def include(self, fragment: Assembly, *, keep: type) -> None:
         """Another assembly's instructions. Its labels are its own, but for those of the type ``keep``."""
         scope = object()
@@ -127,7 +135,10 @@ class _Placed:
             if label is not None:
                 distance = self.labels[label] - at - 1
                 short = _is_short(line)
-                line = line._replace(offset=distance) if short else line._replace(immediate=distance)
+                if short:
+                    line = Instruction(line.code, line.target, line.source, distance, line.immediate)
+                else:
+                    line = Instruction(line.code, line.target, line.source, line.offset, distance)
             done.append(line)
         return Assembled(tuple(done), self.labels)
 

@@ -91,7 +91,9 @@ def translate(program: Sequence[Classic]) -> Filter:
         out.put(op.MOV32_IMM, SCRATCH)
         out.put(op.EXIT)
     if len(out) > LONGEST:
-        raise InvalidInput("the filter is too long", f"{len(out)} instructions, and {LONGEST} are taken")
+        raise InvalidInput(
+            "the filter is too long", f"{len(out)} instructions, and at most {LONGEST} are allowed"
+        )
     return Filter(out.image(), needs, tuple(sorted(beyond)))
 
 

@@ -15,13 +15,15 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from errno import EOPNOTSUPP
 from typing import Any, SupportsIndex
 
 from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
-from .instructions import SIZE, add_to_immediates, patch_maps
+from . import opcodes as op
+from .instructions import SIZE, Instruction, add_to_immediates, decode, encode, patch_maps
 from .weaving import LineRecord
 
 __all__ = ["LinkableProgram"]
@@ -39,7 +41,8 @@ class LinkableProgram:
     references.
 
     ``functions`` is empty for an object without BTF; ``lines`` are its source lines, with strings of its
-    BTF; ``type_ids`` are the instructions that hold the id of a type of its BTF. ``stack`` is the verifier's
+    BTF; ``type_ids`` are the instructions that hold the id of a type of its BTF, ``device_calls`` those that
+    read RX metadata, for which the program must be bound to a device. ``stack`` is the verifier's
     account of the stack in bytes a frame, ``verified`` the number of instructions it walked, ``jited`` the
     size of the machine code, when it was loaded alone.
     """
@@ -54,6 +57,7 @@ class LinkableProgram:
     jited: int = 0
     lines: tuple[LineRecord, ...] = ()
     type_ids: tuple[int, ...] = ()
+    device_calls: tuple[int, ...] = ()
 
     def image(self, maps: Mapping[str, SupportsIndex], shift: int = 0) -> bytes:
         """Its instructions with these maps (descriptors of this process), where ``shift`` was added to the
@@ -61,6 +65,15 @@ class LinkableProgram:
         """
         code = patch_maps(self.instructions, self.references, maps)
         return add_to_immediates(code, self.type_ids, shift) if shift else code
+
+    def unbound(self) -> LinkableProgram:
+        """The same for a program that is bound to no device: there is no RX metadata (-EOPNOTSUPP), as with a
+        driver that provides none.
+        """
+        lines = list(decode(self.instructions))
+        for index in self.device_calls:
+            lines[index] = Instruction(op.MOV64_IMM, 0, 0, 0, -EOPNOTSUPP)
+        return replace(self, instructions=encode(lines))
 
     def __hash__(self) -> int:
         """By what bytes remember: units are keys of what is worked out once."""
@@ -77,6 +90,7 @@ class LinkableProgram:
                 "jited": self.jited,
                 "line_info": len(lines),
                 "type_ids": self.type_ids,
+                **({"device_calls": self.device_calls} if self.device_calls else {}),
             },
             separators=(",", ":"),
         ).encode()
@@ -113,17 +127,20 @@ class LinkableProgram:
                 verified=head.integer("verified"),
                 jited=head.integer("jited"),
                 lines=tuple(map(LineRecord._make, struct.iter_unpack("<IIII", data[at : at + length]))),
-                type_ids=_within(parts[1], head),
+                type_ids=_within(parts[1], head, "type_ids"),
+                device_calls=_within(parts[1], head, "device_calls"),
             )
         except struct.error as error:
             raise InvalidInput("a component's linkable form can't be read", str(error)) from None
 
 
-def _within(image: bytes, head: Fields) -> tuple[int, ...]:
-    """Units of earlier releases name no type ids."""
-    places = head.integers("type_ids", most=MOST_REFERENCES) if "type_ids" in head else ()
+def _within(image: bytes, head: Fields, name: str) -> tuple[int, ...]:
+    """Units of earlier releases name none."""
+    places = head.integers(name, most=MOST_REFERENCES) if name in head else ()
     if any(place >= len(image) // SIZE for place in places):
-        raise InvalidInput("a component's linkable form can't be read", "a type id lies behind its end")
+        raise InvalidInput(
+            "a component's linkable form can't be read", f"one of its {name} is beyond its end"
+        )
     return places
 
 
@@ -131,4 +148,4 @@ def _reference(value: Any) -> tuple[int, str]:
     match value:
         case [int(index), str(name)] if 0 <= index <= ID:
             return index, name
-    raise InvalidInput("a component's linkable form can't be read", "a map reference is none")
+    raise InvalidInput("a component's linkable form can't be read", "a map reference is invalid")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 from . import opcodes as op
@@ -71,17 +72,36 @@ class Exit(NamedTuple):
     marks: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+class _Callee(NamedTuple):
+    """A function, by where it began."""
+
+    start: int
+
+
+class _Layout(NamedTuple):
+    """A function as it will stand: for each instruction its old index (`_NEW`: a jump that was none) and what
+    it refers to (a number: the instruction that stands there); and which of them others refer to.
+    """
+
+    lines: Sequence[tuple[int, Exit | _Callee | int | None]]
+    places: Sequence[int]
+
+
+_NEW = -1
+_JUMP = Instruction(op.GOTO, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
 class Unfolded:
     """``ways`` leads from each node to those that may come next, as `successors` orders them. ``marks`` are
-    those that are remembered.
+    those that are remembered. What follows from it is worked out once.
     """
 
     lines: Sequence[Instruction]
     ways: Mapping[Node, tuple[Node, ...]]
     marks: Marks = field(default_factory=dict)
 
-    @property
+    @cached_property
     def exits(self) -> frozenset[Exit]:
         """How the function can end."""
         return frozenset(_exit(node) for node in self.ways if self.lines[node[0]].code == op.EXIT)
@@ -90,6 +110,14 @@ class Unfolded:
     def codes(self) -> frozenset[int | None]:
         """The return codes; None among them: one that is not known."""
         return frozenset(one.code for one in self.exits)
+
+    @cached_property
+    def reads_context(self) -> bool:
+        return reads_context(self.lines)
+
+    @cached_property
+    def layout(self) -> _Layout:
+        return _laid_out(self)
 
 
 def unfold(lines: Sequence[Instruction], *, reach: int = EVERYWHERE, marks: Sequence[Marks] = ()) -> Unfolded:
@@ -120,18 +148,38 @@ def lay_out(
     exit_label: Callable[[Exit], Hashable],
     function_label: Callable[[int], Hashable],
     origins: dict[int, int],
+    lines: Sequence[Instruction] | None = None,
 ) -> None:
     """Append it. In the place of an exit is a jump to its ``exit_label``, with the code still in
     r0; calls and addresses of functions refer to ``function_label`` of where they begin. ``origins`` gets
-    the old index of each new instruction.
+    the old index of each new instruction. ``lines``: the instructions as they are by now, with the maps of
+    this process.
     """
-    lines, ways, mark = unfolded.lines, unfolded.ways, object()
+    layout, scope, first = unfolded.layout, object(), len(out)
+    known: dict[Exit | _Callee | int | None, Hashable] = {None: None}
+    for _, used in layout.lines:
+        if used not in known:
+            if isinstance(used, Exit):
+                known[used] = exit_label(used)
+            else:
+                known[used] = function_label(used.start) if isinstance(used, _Callee) else (scope, used)
+    now = [*(lines or unfolded.lines)[: len(unfolded.lines)], _JUMP]  # the last one is that at _NEW
+    out.extend((now[old], known[used]) for old, used in layout.lines)
+    out.label_all({(scope, place): first + place for place in layout.places})
+    origins |= {first + at: old for at, (old, _) in enumerate(layout.lines) if old != _NEW}
 
-    def label_of(node: Node) -> Hashable:
+
+def _laid_out(unfolded: Unfolded) -> _Layout:
+    lines, ways = unfolded.lines, unfolded.ways
+    done: list[tuple[int, Exit | _Callee | Node | None]] = []
+    placed: dict[Node, int] = {}
+    waiting: list[Node] = [(0, ())]
+
+    def led_to(node: Node) -> Exit | Node:
         if lines[node[0]].code == op.EXIT:
-            return exit_label(_exit(node))
+            return _exit(node)
         heapq.heappush(waiting, node)
-        return mark, node
+        return node
 
     def straight(node: Node) -> Node:
         """Where unconditional jumps lead."""
@@ -141,31 +189,29 @@ def lay_out(
             (node,) = ways[node]
         return node
 
-    waiting: list[Node] = [(0, ())]
-    placed: set[Node] = set()
     while waiting:
         node = straight(heapq.heappop(waiting))
         if node in placed:
             continue
         while True:
             if lines[node[0]].code == op.EXIT or node in placed:
-                out.jump(label_of(node))
+                done.append((_NEW, led_to(node)))
                 break
-            placed.add(node)
-            out.label((mark, node))
+            placed[node] = len(done)
             at, line = node[0], lines[node[0]]
-            if not op.is_goto(line.code):  # one that is placed is an endless loop, which no verifier takes
-                origins[len(out)] = at
             following = [straight(one) for one in ways[node]]
+            refers: Exit | _Callee | Node | None = None
             if names_function(line):
-                out.refer(function_label(at + line.immediate + 1), line)
+                refers = _Callee(at + line.immediate + 1)
             elif op.is_jump(line.code):
-                out.refer(label_of(following[-1]), line)
-            else:
-                out.add([line])
+                refers = led_to(following[-1])
+            # An unconditional jump that is placed is an endless loop, which no verifier takes.
+            done.append((_NEW if op.is_goto(line.code) else at, refers))
             if line.code == op.LD_IMM64:
-                out.add([lines[at + 1]])
+                done.append((at + 1, None))
             node = following[0]
+    settled = [(old, to if to is None or isinstance(to, Exit | _Callee) else placed[to]) for old, to in done]
+    return _Layout(settled, sorted({to for _, to in settled if isinstance(to, int)}))
 
 
 def reads_context(lines: Sequence[Instruction]) -> bool:

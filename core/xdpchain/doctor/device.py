@@ -36,15 +36,15 @@ def _native(facts: Facts, commands: Commands) -> Iterator[Finding]:
     check, driver = "interface.native", facts.driver
     if features is None:
         yield info(
-            WHERE, check, f"this kernel does not report {driver}'s XDP features (6.3 and later do)",
-            "Loading a chain will show whether native mode works",
+            WHERE, check, f"this kernel does not report {driver}'s XDP features (6.3 and newer do)",
+            "Load a chain to see whether native mode works",
         )  # fmt: skip
     elif "basic" in features:
         yield ok(WHERE, check, f"{driver} supports native XDP: {', '.join(sorted(features))}")
     elif facts.lower is not None:
         yield info(
-            WHERE, check, f"generic mode only; it is on top of {facts.lower}",
-            f"A chain on {facts.lower} sees its packets earlier, along with all others on {facts.lower}",
+            WHERE, check, f"it has generic mode only; its lower device is {facts.lower}",
+            f"A chain on {facts.lower} sees its packets earlier, along with all others there",
             commands.xdptui("load", facts.lower, "OBJ"),
         )  # fmt: skip
     else:
@@ -58,9 +58,9 @@ def _native(facts: Facts, commands: Commands) -> Iterator[Finding]:
     if mode is Mode.GENERIC and features is not None and "basic" in features:
         unload = commands.xdptui("unload", facts.name, options=("--all",))
         yield warn(
-            WHERE, "interface.mode", f"it runs in generic mode, but {driver} supports native XDP",
-            "Native mode is several times as fast. The mode can't be changed atomically",
-            f"`{unload}`, then load the chain again; no program runs in between",
+            WHERE, "interface.mode", f"it runs in generic mode although {driver} has native XDP",
+            "Native mode is several times as fast; the kernel can't switch modes atomically",
+            f"`{unload}`, then load the chain again: nothing runs in between",
         )  # fmt: skip
 
 
@@ -75,30 +75,31 @@ def _mtu(facts: Facts, commands: Commands) -> Iterator[Finding]:
     lower = commands.ip("link", "set", "dev", facts.name, "mtu", str(SINGLE_BUFFER_MTU))
     if device.features is not None and "rx-sg" not in device.features and "basic" in device.features:
         yield warn(
-            WHERE, check, f"{where} needs multi-buffer support, which {facts.driver} lacks",
+            WHERE, check, f"{where} needs multi-buffer support, which {facts.driver} does not have for XDP",
             "It refuses native programs, or drops packets that do not fit in one buffer", lower,
         )  # fmt: skip
     elif chain is None or not chain.slots:
         yield info(
             WHERE, check, f"{where} needs multi-buffer support",
-            "In native mode all components of a chain must support it (section xdp.frags)",
+            "In native mode a chain runs here only if all its components have multi-buffer support "
+                "(section xdp.frags)",
             lower,
         )  # fmt: skip
     elif lacking := [slot.name for slot in chain.slots if not slot.component.frags]:
         mode = facts.running.mode
         if mode is Mode.GENERIC:
             yield info(
-                WHERE, check, f"{where} needs multi-buffer support; missing in {', '.join(lacking)}",
-                "In generic mode the kernel linearizes larger packets, which is slow", lower,
+                WHERE, check, f"{where} needs multi-buffer support, missing in {', '.join(lacking)}",
+                "In generic mode the kernel copies such packets into one buffer, which takes time", lower,
             )  # fmt: skip
         else:
             yield warn(
-                WHERE, check, f"{where} needs multi-buffer support; missing in {', '.join(lacking)}",
-                "Larger packets are linearized or lost, and the driver may refuse the next change",
-                f"`{lower}`, or build the components with section xdp.frags",
+                WHERE, check, f"{where} needs multi-buffer support, missing in {', '.join(lacking)}",
+                "Larger packets are copied into one buffer, or lost; the driver may refuse the next change",
+                f"`{lower}`, or build them in section xdp.frags",
             )  # fmt: skip
     else:
-        yield ok(WHERE, check, f"{where} needs multi-buffer support; the whole chain has it")
+        yield ok(WHERE, check, f"{where} needs multi-buffer support, and the whole chain has it")
 
 
 def _veth(facts: Facts, commands: Commands) -> Iterator[Finding]:
@@ -108,12 +109,12 @@ def _veth(facts: Facts, commands: Commands) -> Iterator[Finding]:
     who = peer.name if peer else "its peer"
     there = Commands(peer.netns) if peer else commands
     if features is not None and "ndo-xmit" not in features:
-        fix = f"Load a program that passes everything on {who}, or turn GRO on there"
+        fix = f"Load a program that passes everything on {who}, or turn on GRO there"
         if peer is not None:
             fix += f": `{there.ethtool('-K', peer.name, 'gro', 'on')}`"
         yield info(
             WHERE, "interface.redirect-target", "it does not accept redirected packets (no ndo-xmit feature)",
-            f"A veth sends XDP frames (XDP_TX, redirects) only while {who} has an XDP program or GRO",
+            f"A veth sends XDP frames (XDP_TX, redirects) only while {who} has an XDP program, or GRO on",
             fix,
         )  # fmt: skip
     chain = facts.running.chain
@@ -123,8 +124,8 @@ def _veth(facts: Facts, commands: Commands) -> Iterator[Finding]:
         generic = commands.xdptui("load", facts.name, "OBJ", options=("-m", "generic"))
         yield warn(
             WHERE, "interface.peer-mtu", f"its peer {peer.name} has MTU {peer.mtu}",
-            "veth refuses programs without multi-buffer support if the peer's MTU needs it",
-            f"`{lower}`, or use generic mode: `{generic}`",
+            "veth refuses programs without multi-buffer support while the sender's packets may need it",
+            f"`{lower}`; or generic mode: `{generic}`",
         )  # fmt: skip
     queues = facts.queues
     if peer is not None and queues is not None and peer.tx is not None and queues.rx < peer.tx:
@@ -134,8 +135,8 @@ def _veth(facts: Facts, commands: Commands) -> Iterator[Finding]:
             fix = there.ethtool("-L", peer.name, "tx", str(queues.rx))
         yield error(
             WHERE, "interface.veth-queues",
-            f"it has {counted(queues.rx, 'receive queue')}, but its peer {peer.name} sends on {peer.tx}",
-            "veth refuses native XDP with fewer receive queues than the peer has transmit queues", fix,
+            f"it receives with {counted(queues.rx, 'queue')}, its peer {peer.name} sends with {peer.tx}",
+            "veth refuses native XDP if it has fewer receive queues than its peer has transmit queues", fix,
         )  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def _queues(facts: Facts, commands: Commands) -> Iterator[Finding]:
     else:
         send = min(queues.max_tx, facts.cpus)
         fix = commands.ethtool("-L", facts.name, "rx", str(most), *(("tx", str(send)) if send else ()))
-    yield info(WHERE, check, text, "Each queue is handled by one CPU, so the remaining CPUs stay idle", fix)
+    yield info(WHERE, check, text, "Each queue is handled by one CPU: the others are idle", fix)
 
 
 def _balance(facts: Facts, commands: Commands) -> Iterator[Finding]:
@@ -172,7 +173,7 @@ def _balance(facts: Facts, commands: Commands) -> Iterator[Finding]:
         yield ok(WHERE, check, f"{text}, the highest share")
         return
     yield info(
-        WHERE, check, f"{text} although there are {facts.queues.rx} receive queues",
+        WHERE, check, f"{text}, although it has {facts.queues.rx} receive queues",
         "A flow stays on one queue, and several queues may interrupt the same CPU",
     )  # fmt: skip
 
@@ -196,7 +197,7 @@ def _vlan(facts: Facts, commands: Commands) -> Iterator[Finding]:
     vlans = [upper.name for upper in facts.uppers if upper.kind == "vlan"]
     if vlans and facts.on("rx-vlan-hw-parse") and facts.kind != "veth":
         yield warn(
-            WHERE, "interface.vlan-offload", f"the NIC strips VLAN tags ({some(vlans)})",
+            WHERE, "interface.vlan-offload", f"the card strips VLAN tags ({some(vlans)})",
             "Components see the packets of all VLANs untagged and can't tell them apart",
             commands.ethtool("-K", facts.name, "rxvlan", "off"),
         )  # fmt: skip
@@ -209,13 +210,13 @@ def _stack(facts: Facts, commands: Commands) -> Iterator[Finding]:
         if upper.runs_xdp and facts.running.chain is None:
             yield error(
                 WHERE, "interface.upper-program", f"{upper.name} ({upper.kind}) above it runs an XDP program",
-                "The kernel refuses a program on a device below one that has a program",
+                "The kernel accepts no program on a device below one that has a program",
                 f"Add to the chain of {upper.name} instead: `{commands.xdptui('load', upper.name, 'OBJ')}`",
             )  # fmt: skip
     if master is not None and master.kind in ("bond", "team"):
         yield warn(
             WHERE, "interface.bond", f"it is a port of {master.name} ({master.kind})",
-            f"A chain here sees only part of the traffic, and while it runs, none can run on "
+            f"A chain here sees only part of the traffic; while it runs, none can run on "
             f"{master.name}",
             commands.xdptui("load", master.name, "OBJ"),
         )  # fmt: skip
@@ -223,17 +224,17 @@ def _stack(facts: Facts, commands: Commands) -> Iterator[Finding]:
         yield info(
             WHERE, f"interface.{'bridge' if master.kind == 'bridge' else 'master'}",
             f"it is a port of {master.name} ({master.kind})",
-            f"A chain here runs before {master.name}: packets that it drops never get there",
+            f"A chain here decides before {master.name} does: what it drops never reaches the others",
         )  # fmt: skip
     if facts.kind == "bond" and facts.ports:
         yield info(
             WHERE, "interface.bond-ports", f"its ports are {some(facts.ports)}",
-            "A chain here runs on each of them, so each must support native XDP and have no program; the "
-            "bond's mode must be balance-rr, active-backup, balance-xor or 802.3ad",
+            "A chain here runs on each of them, so each must have native XDP and no program of its "
+            "own; the bond's mode must be balance-rr, active-backup, balance-xor or 802.3ad",
         )  # fmt: skip
     if facts.uppers:
         listed = some(f"{upper.name} ({upper.kind})" for upper in facts.uppers)
         yield info(
             WHERE, "interface.uppers", f"{listed} {'is' if len(facts.uppers) == 1 else 'are'} on top of it",
-            f"A chain on {name} sees their packets too, as received",
+            f"A chain on {name} sees their packets too, as they arrive from the wire",
         )  # fmt: skip

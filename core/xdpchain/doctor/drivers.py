@@ -33,11 +33,11 @@ class Need:
 def _ixgbe(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if facts.cpus <= 64:
         return None
-    what = f"{facts.cpus} CPUs, but ixgbe has only 64 XDP transmit queues"
+    what = f"{facts.cpus} CPUs, but ixgbe has 64 XDP transmit queues"
     if facts.cpus > 128:
-        return Need(what, "It refuses XDP with more than 128 CPUs", "Boot with nr_cpus=128 or fewer")
-    why = "CPUs share queues under a lock, which slows XDP_TX and redirects"
-    return Need(what, why, "Boot with nr_cpus=64, if it matters", blocks=False)
+        return Need(what, "With more than 128 CPUs it refuses XDP", "Boot with nr_cpus=128 or fewer")
+    why = "CPUs share them under a lock, which makes XDP_TX and redirects slower"
+    return Need(what, why, "Boot with nr_cpus=64 if that matters", blocks=False)
 
 
 def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
@@ -49,8 +49,8 @@ def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         fix = f"Redirect to it only from CPUs 0 to {most - 1} (set the interrupt affinity)"
     return Need(
         f"{queues.rx} channels for {facts.cpus} CPUs",
-        f"Packets redirected to it from CPU {queues.rx} and up are lost: each CPU sends on the channel with "
-        "its own number",
+        f"Packets redirected to it from CPU {queues.rx} and above are lost: each CPU sends on the "
+        "channel with its own number",
         fix,
         blocks=False,
     )
@@ -60,9 +60,9 @@ def _virtio(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if queues.rx + facts.cpus <= queues.max_rx:
         return None
     return Need(
-        f"{queues.rx} of {queues.max_rx} queue pairs are in use; XDP needs {facts.cpus} more, one per CPU",
-        "XDP shares the queues under a lock, which slows XDP_TX and redirects; before kernel 5.13 the driver "
-        "refuses XDP instead",
+        f"{queues.max_rx} queue pairs, {queues.rx} in use; XDP needs one more for each of {facts.cpus} CPUs",
+        "XDP transmits on shared queues under a lock, which slows XDP_TX and redirects; "
+        "before kernel 5.13 the driver refuses XDP instead",
         f"Give it more queue pairs (QEMU: queues={2 * facts.cpus} on the netdev, mq=on on the device)",
         blocks=False,
     )
@@ -73,7 +73,7 @@ def _ena(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     return Need(
         f"{queues.rx} of {queues.max_rx} queues are in use",
-        "XDP needs as many transmit queues again, so at most half may be in use",
+        "XDP needs the same number again for sending: at most half of them may be in use",
         commands.ethtool("-L", facts.name, *f"combined {max(1, queues.max_rx // 2)}".split()),
     )
 
@@ -83,8 +83,8 @@ def _gve(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     count = max(1, min(queues.max_rx, queues.max_tx // 2))
     return Need(
-        f"{queues.rx} receive queues, and {queues.tx} of {queues.max_tx} transmit queues",
-        "XDP needs equal numbers of both, and at most half of the transmit queues in use",
+        f"{queues.rx} receive queues, {queues.tx} of at most {queues.max_tx} transmit queues",
+        "XDP needs as many transmit as receive queues, and at most half of the maximum",
         commands.ethtool("-L", facts.name, *f"rx {count} tx {count}".split()),
     )
 
@@ -94,8 +94,8 @@ def _bnxt(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     count = max(1, min(queues.rx, queues.tx))
     return Need(
-        "its receive and transmit queues are separate",
-        "The driver refuses XDP unless queues are combined",
+        "its queues are separate for receive and transmit",
+        "The driver refuses XDP unless they are combined",
         commands.ethtool("-L", facts.name, *f"rx 0 tx 0 combined {count}".split()),
     )
 
@@ -166,7 +166,7 @@ def _merging(
     """Packets merged by the NIC are too large for XDP programs."""
     if not facts.on(offload):
         return
-    what = f"the NIC merges packets ({name} is on)"
+    what = f"the card merges packets ({name} is on)"
     why = "Programs would see several packets as one, too large for XDP buffers; "
     if driver == "virtio_net" and facts.fixed(offload):
         yield Finding(
@@ -179,7 +179,7 @@ def _merging(
     word = "lro" if offload == "rx-lro" else offload
     fix = commands.ethtool("-K", facts.name, *f"{word} off".split())
     if driver == "virtio_net":
-        # It turns these offloads off when a program is attached, and on again when it is detached.
+        # It switches the offloads off by itself when a program comes, and on again when it goes.
         text = f"{why}the driver turns it off while a program is attached"
         yield Finding(Level.INFO, Topic.INTERFACE, check, what, text)
     elif driver in refuse:

@@ -53,14 +53,14 @@ def _part(topic: Topic, check: str, look_at: Callable[[], Iterable[Finding]]) ->
         fix = (
             failure.todo if isinstance(failure, XdpChainError) and failure.todo else advise(Do.GET_PERMISSION)
         )
-        return (error(topic, check, what, "Problems here would go unnoticed", fix),)
+        return (error(topic, check, what, "An unchecked item may or may not be fine", fix),)
 
 
 def _permissions() -> Iterator[Finding]:
     missing = missing_capabilities()
     for capability in missing:
         what = f"{capability.name} is missing: {capability.why}"
-        why = "The terminal program starts read-only, and commands that change anything fail"
+        why = "The terminal UI starts read-only, and commands that change something fail"
         yield error(Topic.PERMISSIONS, "permissions", what, why, capability.todo)
     if not missing:
         yield ok(Topic.PERMISSIONS, "permissions", "this process may edit chains")

@@ -24,7 +24,7 @@ def examine_hook(running: Running, evidence: Evidence | None, commands: Commands
     if not running.device.up:
         judge_down = info if hook is None else warn
         what = "it is down" if hook is None else "it is down: its XDP program sees no packets"
-        why = "A chain can be loaded but sees no packets yet" if hook is None else "No packets come in"
+        why = "A chain can be loaded, but will see no packets" if hook is None else "No packets arrive"
         bring_up = commands.ip("link", "set", "dev", name, "up")
         yield judge_down(Topic.INTERFACE, "interface.down", what, why, bring_up)
     if hook is None:
@@ -53,13 +53,13 @@ def _chain(running: Running, commands: Commands) -> Iterator[Finding]:
         yield warn(
             Topic.INTERFACE, "interface.chain", running.note,
             "The chain does not work as intended",
-            running.todo or "Make any change to the chain: this attaches it again",
+            running.todo or "Any change to the chain reattaches it",
         )  # fmt: skip
     if running.following is not None and not running.following.alive:
         yield warn(
             Topic.INTERFACE, "interface.followed",
-            f"{running.following.author} followed packets here and has ended",
-            "The recording dispatcher is still running, which costs some nanoseconds per packet",
+            f"{running.following.author} followed packets here and is gone",
+            "The chain still runs with the recording dispatcher, which costs some nanoseconds per packet",
             advise(Do.CLEAN, on=running.interface),
         )  # fmt: skip
 
@@ -67,7 +67,7 @@ def _chain(running: Running, commands: Commands) -> Iterator[Finding]:
 def _program(evidence: Evidence, commands: Commands) -> Finding:
     verdict = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) is not ours"
-    why = "Other tools' programs are never replaced: no chain can be loaded here while it runs"
+    why = "Other owners' programs are never replaced: no chain can be loaded here while it runs"
     return warn(Topic.INTERFACE, CHECK, *_whose(what, why, evidence, verdict), verdict.fix)
 
 
@@ -91,5 +91,5 @@ def _whose(what: str, why: str, evidence: Evidence, verdict: Verdict) -> tuple[s
     elif verdict.who:
         what += f", but {verdict.who}" if what.endswith("not ours") else f"; it is {verdict.who}"
     if not evidence.complete and not verdict.who:
-        why += ". Not all processes and pins could be inspected, so it may have an owner"
+        why += ". Not all processes and pins could be checked: somebody may hold it"
     return f"{what} ({verdict.how})", why

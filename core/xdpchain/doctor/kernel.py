@@ -168,21 +168,22 @@ ATTEMPTS = (
     ),
     _Attempt(
         "kernel.calls", "functions in programs (bpf-to-bpf calls)", _calls, Level.ERROR,
-        "Static linkage and every dispatcher use function calls",
-        "Use a newer kernel (4.16 or later); on some processors calls require the JIT: "
+        "Static linkage, and every dispatcher, consists of functions that call each other",
+        "Only a newer kernel helps (4.16); on some processors calls need the JIT: "
         "`sysctl -w net.core.bpf_jit_enable=1`",
     ),
     _Attempt(
         "kernel.tail-calls", "tail calls from programs with functions", _tail_calls, Level.INFO,
-        "tailcall linkage does not support components with functions",
+        "tailcall linkage does not support components with functions of their own",
     ),
     _Attempt(
-        "kernel.btf", "types (BTF) of programs and maps", _types, Level.WARN,
-        "freplace linkage needs types, and maps show less without them",
+        "kernel.btf", "BTF of programs and maps", _types, Level.WARN,
+        "Without BTF there is no freplace linkage, and maps are shown in less detail",
     ),
     _Attempt(
         "kernel.bind-map", "maps bound to programs (BPF_PROG_BIND_MAP)", _bind, Level.ERROR,
-        "Static chains store their description in bound maps; without these they can't be read back",
+        "A static chain carries its description in maps bound to it: without them it "
+        "can't be read back",
     ),
     _Attempt(
         "kernel.freeze", "frozen maps (BPF_MAP_FREEZE)", _freeze, Level.ERROR,
@@ -190,15 +191,15 @@ ATTEMPTS = (
     ),
     _Attempt(
         "kernel.swap", "atomic replacement on the hook", _swap, Level.ERROR,
-        "Without it, a change could remove a program that another tool has just attached",
+        "Without it a change could remove a program that somebody else has just attached",
     ),
     _Attempt(
-        "kernel.mmapable", "arrays in shared memory (BPF_F_MMAPABLE)", lambda: _array(BPF_F_MMAPABLE).close(),
-        Level.INFO, "Reading programs' global variables takes a system call",
+        "kernel.mmapable", "memory-mapped arrays (BPF_F_MMAPABLE)", lambda: _array(BPF_F_MMAPABLE).close(),
+        Level.INFO, "Programs' global variables can't be read without a system call",
     ),
     _Attempt(
         "kernel.frags", "multi-buffer packets (BPF_F_XDP_HAS_FRAGS)", _frags, Level.INFO,
-        "In native mode, XDP programs can't run on an interface with jumbo frames",
+        "XDP programs can't run in native mode on interfaces with jumbo frames",
     ),
     _Attempt(
         "kernel.xdp-link", "attaching by bpf_link", _link, Level.INFO,
@@ -206,7 +207,7 @@ ATTEMPTS = (
     ),
     _Attempt(
         "kernel.raw-tracepoint", "raw tracepoints", _raw_tracepoint, Level.INFO,
-        "XDP errors in the driver can't be watched",
+        "XDP errors in the driver can't be monitored",
     ),
     _Attempt(
         "kernel.loop", "the helper bpf_loop", _loop, Level.INFO,
@@ -225,8 +226,8 @@ def examine_kernel() -> tuple[Finding, ...]:
         if _denied(refused):
             return (
                 info(
-                    Topic.KERNEL, "kernel.xdp", "kernel features were not tried: " + what,
-                    "This process lacks the permissions to load programs",
+                    Topic.KERNEL, "kernel.xdp", "what this kernel can do was not tried: " + what,
+                    "Nothing can be loaded with this process's permissions",
                     AS_ROOT,
                 ),
             )  # fmt: skip
@@ -247,7 +248,7 @@ def _tried(attempt: _Attempt, capable: bool) -> Finding:
     except (bpf.BpfError, XdpChainError, OSError, _Lacking) as refused:
         # With all capabilities, EPERM means kernel policy: the same as a missing feature.
         if isinstance(refused, PermissionDenied) or (not capable and _denied(refused)):
-            what = f"{attempt.name}: not tried (not permitted)"
+            what = f"{attempt.name}: not tried, not permitted"
             return info(
                 Topic.KERNEL,
                 attempt.check,
@@ -268,8 +269,8 @@ def _linking() -> Iterator[Finding]:
     else:
         yield warn(
             Topic.KERNEL, "kernel.freplace", f"freplace: no, {probed.reason}",
-            "Chains are linked statically: they work, but libxdp's tools can't add to them",
-            "Use a kernel that allows it (5.10 or later); a policy is set by the vendor or hypervisor",
+            "Chains are linked statically: they work, but libxdp's tools can't share them",
+            "Use a kernel that allows it (5.10); only the vendor or the hypervisor can change a policy",
         )  # fmt: skip
     refused: Exception | None = None
     try:
@@ -281,8 +282,8 @@ def _linking() -> Iterator[Finding]:
     else:
         yield warn(
             Topic.KERNEL, "kernel.fexit", f"fexit: no, {_reason(refused)}",
-            "freplace chains and other tools' programs can't be counted by slot",
-            "Use a kernel that allows it (5.5 or later); static chains have their own counters",
+            "freplace chains and other tools' programs can't be counted slot by slot",
+            "Use a kernel that allows it (5.5); static chains have their own counters",
         )  # fmt: skip
     yield _trampolines(probed.works or refused is None, refused)
 
@@ -292,12 +293,12 @@ def _trampolines(work: bool, refused: Exception | None) -> Finding:
     if work:
         return ok(Topic.KERNEL, check, "BPF trampolines: yes")
     if refused is not None and _denied(refused):
-        what = "BPF trampolines: unknown (not permitted to try)"
+        what = "BPF trampolines: not known, because what needs them is not permitted"
         return info(Topic.KERNEL, check, what, "freplace and fexit need them")
     return warn(
         Topic.KERNEL, check, "BPF trampolines: no",
         "freplace and fexit need them: chains are linked statically",
-        "Use a newer kernel (x86: 5.5, arm64: 6.0, s390: 6.3)",
+        "Use a newer kernel, if it has them for this processor (x86 5.5, arm64 6.0, s390 6.3)",
     )  # fmt: skip
 
 
@@ -317,10 +318,10 @@ def _denied(refused: Exception) -> bool:
 
 def _reason(refused: Exception) -> str:
     if isinstance(refused, bpf.BpfError):
-        code = refused.errno or 0
-        if code in (errno.EPERM, errno.EACCES):
-            return "this kernel's policy refuses it (EPERM)"
-        if code == ENOTSUPP:
+        number = refused.errno or 0
+        if number in (errno.EPERM, errno.EACCES):
+            return "this kernel blocks it (EPERM)"
+        if number == ENOTSUPP:
             return "not supported (ENOTSUPP)"
         return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
     if isinstance(refused, XdpChainError):

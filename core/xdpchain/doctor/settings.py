@@ -35,11 +35,12 @@ def _types() -> Iterator[Finding]:
         readable = False
     why, helps = kernel_types_missing()
     if readable:
-        yield ok(Topic.SETTINGS, "settings.vmlinux-btf", "the kernel's types (vmlinux BTF) are available")
+        yield ok(Topic.SETTINGS, "settings.vmlinux-btf", "the kernel's BTF (vmlinux) is available")
     else:
         yield warn(
-            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's types are missing: {why}",
-            "Components that read kernel structures (CO-RE) can't be loaded, and fexit counting fails",
+            Topic.SETTINGS, "settings.vmlinux-btf", f"the kernel's BTF is missing: {why}",
+            "Components that read kernel structures (CO-RE) can't be loaded, and fexit counting "
+            "does not work",
             helps or "Boot a kernel with CONFIG_DEBUG_INFO_BTF=y (Debian's and Fedora's have it)",
         )  # fmt: skip
 
@@ -48,8 +49,8 @@ def _jit() -> Iterator[Finding]:
     # Whether programs are compiled was tried; this only checks what trying can't show.
     if _sysctl("net/core/bpf_jit_enable") == "2":
         yield warn(
-            Topic.SETTINGS, "settings.jit-debug", "the JIT prints all code to the kernel log",
-            "net.core.bpf_jit_enable=2 is for developers: it shows addresses and slows each load",
+            Topic.SETTINGS, "settings.jit-debug", "the JIT dumps all code to the kernel log",
+            "net.core.bpf_jit_enable=2 is for developers: it reveals addresses and slows each load",
             "sysctl -w net.core.bpf_jit_enable=1",
         )  # fmt: skip
 
@@ -59,9 +60,9 @@ def _harden() -> Iterator[Finding]:
     check = "settings.jit-harden"
     if value == "2":
         yield info(
-            Topic.SETTINGS, check, "JIT hardening is on for all users (net.core.bpf_jit_harden=2)",
-            "Constants are blinded even in root's programs: chains run slower, and code can't be listed",
-            "`sysctl -w net.core.bpf_jit_harden=1`, if only root loads programs",
+            Topic.SETTINGS, check, "JIT hardening is on for everybody (net.core.bpf_jit_harden=2)",
+            "Constants are blinded in root's programs too: chains run slower, and code can't be listed",
+            "`sysctl -w net.core.bpf_jit_harden=1` if only root loads programs",
         )  # fmt: skip
     elif value is not None:
         what = "off" if value == "0" else "on for unprivileged users"
@@ -73,7 +74,7 @@ def _unprivileged() -> Iterator[Finding]:
     check = "settings.unprivileged"
     if value == "0":
         yield warn(
-            Topic.SETTINGS, check, "unprivileged users can load BPF programs",
+            Topic.SETTINGS, check, "unprivileged users may load BPF programs",
             "Many kernel exploits used this (speculative execution, verifier bugs); XDP does not need it",
             "sysctl -w kernel.unprivileged_bpf_disabled=2",
         )  # fmt: skip
@@ -86,8 +87,8 @@ def _statistics() -> Iterator[Finding]:
     check = "settings.statistics"
     if value == "1":
         yield info(
-            Topic.SETTINGS, check, "run-time statistics are on (kernel.bpf_stats_enabled=1)",
-            "They cost about 20 ns per packet and program; xdptui doesn't need them",
+            Topic.SETTINGS, check, "run-time statistics are on (kernel.bpf_stats_enabled)",
+            "They cost some 20 ns per packet and program; xdptui does not need them",
             "sysctl -w kernel.bpf_stats_enabled=0",
         )  # fmt: skip
     elif value is not None:
@@ -104,7 +105,7 @@ def _lockdown() -> Iterator[Finding]:
             yield ok(Topic.SETTINGS, check, "the kernel does not support lockdown")
         else:
             yield info(
-                Topic.SETTINGS, check, "lockdown: unknown, securityfs is not mounted",
+                Topic.SETTINGS, check, "lockdown: not known, securityfs is not mounted",
                 "In confidentiality mode the kernel refuses programs that read kernel memory",
                 f"mount -t securityfs securityfs {LOCKDOWN.parent}",
             )  # fmt: skip
@@ -124,8 +125,8 @@ def _lockdown() -> Iterator[Finding]:
     if mode == "confidentiality":
         yield warn(
             Topic.SETTINGS, check, "the kernel is locked down (confidentiality)",
-            "Programs that read kernel memory are refused: fexit counting and many components",
-            "Boot with lockdown=integrity (or without lockdown), if your policy allows",
+            "Programs that read kernel memory are refused: fexit counting, and many components",
+            "Boot with lockdown=integrity (or without lockdown) if your policy allows",
         )  # fmt: skip
     else:
         yield ok(Topic.SETTINGS, check, f"lockdown: {mode}")

@@ -28,7 +28,8 @@ def examine_storage() -> tuple[Finding, ...]:
         return (
             warn(
                 Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
-                "Without it, freplace linkage is unavailable, and chains with pins can't be edited",
+                "Without it there is no freplace linkage, and libxdp's chains and chains with "
+                "program arrays can't be edited",
                 bpffs.mount_command(),
             ),
         )  # fmt: skip
@@ -59,15 +60,15 @@ def _writable(path: Path) -> Iterator[Finding]:
 
 def _private() -> Iterator[Finding]:
     check = "bpffs.private"
-    why = "Other users could plant links and pins there, so changes that need it are refused"
+    why = "Other users could plant links and pins there: changes that need it are refused"
     try:
         distrusted = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
     except XdpChainError as failed:
-        yield info(Topic.BPFFS, check, f"write permissions were not checked: {failed}", why, failed.todo)
+        yield info(Topic.BPFFS, check, f"its permissions were not checked: {failed}", why, failed.todo)
         return
     for refused in distrusted:
         yield warn(Topic.BPFFS, check, f"{refused.what}: {refused.why}", why, refused.command)
-    if not distrusted:
+    if not found:
         yield ok(Topic.BPFFS, check, "only root can write to it")
 
 
@@ -82,8 +83,8 @@ def _several(path: Path) -> Iterator[Finding]:
     if others:
         yield info(
             Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {some(sorted(others))}",
-            "Tools that use different ones don't see each other's pins: a chain pinned in another one looks "
-            "as if its pins were lost",
+            "Tools that use another one don't see each other's pins: their chains look like "
+            "chains with lost pins",
             "Set LIBXDP_BPFFS to the one that all tools use",
         )  # fmt: skip
 
@@ -93,7 +94,7 @@ def _stale() -> Iterator[Finding]:
     try:
         stale = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
-        why = "Stale pins keep programs and maps in memory"
+        why = "Unused pins keep programs and maps in memory"
         todo = (isinstance(refused, XdpChainError) and refused.todo) or AS_ROOT
         yield info(Topic.BPFFS, check, f"stale pins were not checked: {refused}", why, todo)
         return
@@ -103,6 +104,6 @@ def _stale() -> Iterator[Finding]:
         if pins.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
-            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force`, if nobody uses them")
-    if not stale:
+            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force` if nobody uses them")
+    if not found:
         yield ok(Topic.BPFFS, check, "no stale pins")

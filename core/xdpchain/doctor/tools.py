@@ -19,10 +19,14 @@ __all__ = ["compare_dispatcher", "examine_tools"]
 PLACES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 TIMEOUT = 2.0
 TOOLS = (
-    ("bpftool", ("version",), "It is needed to list a slot's code, and other tools' advice often uses it"),
-    ("ip", ("-V",), "Many of the recommended commands use ip (package iproute2)"),
+    (
+        "bpftool",
+        ("version",),
+        "A slot's code can't be listed without it, and other tools' advice often mentions it",
+    ),
+    ("ip", ("-V",), "Many of the commands recommended here use ip (package iproute2)"),
     ("ethtool", ("--version",), "It changes offloads and queues"),
-    ("xdp-loader", (), "libxdp's loader: not needed, but a second view of freplace chains"),
+    ("xdp-loader", (), "libxdp's own loader: not needed, but gives a second view of freplace chains"),
 )
 
 
@@ -55,12 +59,12 @@ def _says(path: str, arguments: tuple[str, ...]) -> str:
 def _libxdp() -> Finding:
     check, version = "tools.libxdp", installed_version()
     if version is None:
-        what = f"libxdp is not installed; freplace chains get its dispatcher version {emitted_version()}"
+        what = f"libxdp is not installed; freplace chains use its dispatcher version {emitted_version()}"
         return info(Topic.TOOLS, check, what, "It is not needed to edit chains")
     if version in EMITTED:
-        return ok(Topic.TOOLS, check, f"libxdp supports dispatcher version {version}, as xdptui does")
+        return ok(Topic.TOOLS, check, f"libxdp uses dispatcher version {version}, like xdptui")
     return warn(
-        Topic.TOOLS, check, f"libxdp supports dispatcher version {version}, which xdptui can't create",
+        Topic.TOOLS, check, f"libxdp uses dispatcher version {version}, which xdptui does not support",
         f"Its tools can at best show xdptui's chains (version {emitted_version()}), not change them",
         "Install libxdp 1.3 or later",
     )  # fmt: skip
@@ -81,10 +85,10 @@ def compare_dispatcher(running: Running, installed: int | None, commands: Comman
     if running.chain is not None and installed in EMITTED:
         options = ("--linkage", "freplace", "--dispatcher-version", str(installed))
         fix = commands.xdptui("relink", name, options=options)
-    what = f"its dispatcher has version {version}; the installed libxdp supports {installed}"
+    what = f"its dispatcher has version {version}, the installed libxdp uses {installed}"
     if version > installed:
-        why = "Every xdp-loader command fails on this interface, even `unload --all` (EOPNOTSUPP)"
+        why = "xdp-loader fails on this interface, even with `unload --all` (EOPNOTSUPP)"
         yield error(topic, check, what, why, fix)
     else:
-        why = "xdp-loader can show it and unload it whole, but not add or remove a program (EBUSY)"
+        why = "xdp-loader can show it and unload all of it, but can't add or remove one program (EBUSY)"
         yield warn(topic, check, what, why, fix)

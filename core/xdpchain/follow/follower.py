@@ -51,7 +51,7 @@ def compile_filter(expression: str, layer: LinkLayer) -> Filter:
     if expression and not layer.known:
         raise Unsupported(
             f"the filter {expression!r} can't be used",
-            f"how packets begin on this interface ({layer.name}) is not known",
+            f"the packet format on this interface ({layer.name}) is not known",
             "Follow all packets, without a filter",
         )
     return translate(unpack(compile_expression(expression, layer.dlt)))
@@ -74,9 +74,9 @@ class Follower(Closing):
     ) -> None:
         """Use `follow`."""
         if not 1 <= rate <= MOST_RATE:
-            raise InvalidInput(f"{rate} packets a second can't be followed", f"it takes 1 to {MOST_RATE}")
+            raise InvalidInput(f"{rate} packets a second is out of range", f"the range is 1 to {MOST_RATE}")
         if count is not None and count < 1:
-            raise InvalidInput(f"{count} packets can't be followed", "it takes at least one")
+            raise InvalidInput(f"{count} packets can't be followed", "the minimum is 1")
         layer = running.device.layer
         self.filter = compile_filter(expression, layer)
         self.count, self.rate, self.verdicts = count, rate, verdicts
@@ -106,7 +106,7 @@ class Follower(Closing):
         if not self.filter.beyond:
             return ""
         where = ", ".join(map(str, self.filter.beyond))
-        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are looked at"
+        return f"the filter looks at byte {where}, but only the first {HEAD} of a packet are examined"
 
     @property
     def lost(self) -> int:
@@ -133,7 +133,7 @@ class Follower(Closing):
             found = found[: self.count - self.followed]  # each CPU may have taken one more
         self.followed += len(found)
         if self.followed == self.count:
-            self.ended = "as many packets as were asked for"
+            self.ended = "requested number of packets reached"
             self._tapping.grant(0)
         else:
             self._refill()
@@ -191,7 +191,7 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
             raise NotOurs(f"packets can't be followed on {interface}", running.note)
         return Inside(running, filter, expression, lock_timeout)
     if running.linkage is Linkage.TAILCALL:
-        why = "its chain has tailcall linkage, where no program returns to another"
+        why = "its chain has tailcall linkage, where programs do not return to one another"
         refused = _no_static(running)
         todo = "" if refused else advise(Do.RELINK, "static", on=interface)
         raise Unsupported(f"packets can't be followed on {interface}", why + refused, todo)

@@ -26,7 +26,8 @@ from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_of_linkable
-from xdpchain.observe.discover import author_of, look, manifest_of
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of, manifest_of
 from xdpchain.sys import bpf, bpffs
 
 from .hook_watch import HookWatch
@@ -107,15 +108,15 @@ def ready(running: Running) -> Running:
     interface = running.interface
     now = look(interface.name, interface.netns)
     if now.identity != running.identity or now.chain is None:
-        raise RaceLost(f"{interface} does not run that chain any more", author_of(now), "Look at it again")
+        raise RaceLost(f"{interface} no longer runs that chain", author_of(now), "Look at it again")
     make_way(now)
     if now.following is None:
         return now
     if now.following.alive:
         raise Busy(
-            f"packets through the chain of {interface} are followed already",
+            f"somebody is already following packets on {interface}",
             f"by {now.following.author}",
-            "End that first: a chain can be followed by one at a time",
+            "Stop that first: only one follower per chain is possible",
         )
     return take_back(now)
 
@@ -175,4 +176,4 @@ def _program(prog_id: int, now: Running) -> bpf.Fd:
     try:
         return bpf.prog_by_id(prog_id)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, f"the program that {now.interface} runs can't be held") from error
+        raise bpf.refusal(error, f"the program on {now.interface} can't be held") from error

@@ -25,7 +25,8 @@ from xdpchain.linkage.tap import FILTER, make_maps
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.trace.fexit import TracedFunction, entry_function, explain
 from xdpchain.observe.trace.targets import Place, place_of, traceable
@@ -59,9 +60,7 @@ class Outside(Tapping):
         """
         now = look(running.interface.name, running.interface.netns)
         if now.identity != running.identity or now.hook is None:
-            raise RaceLost(
-                f"{now.interface} does not run that chain any more", author_of(now), "Look at it again"
-            )
+            raise RaceLost(f"{now.interface} no longer runs that chain", author_of(now), "Look at it again")
         self._watch = HookWatch(now.interface, now.hook.mode, now.hook.prog_id)
         chain = now.chain or now.shown
         slots = [(slot.key, slot.name) for slot in chain or ()] or [(FOREIGN, now.hook.name)]

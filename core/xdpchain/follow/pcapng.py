@@ -38,7 +38,7 @@ def file_header(interface: str, slots: Sequence[str], layer: LinkLayer) -> bytes
     """What the file begins with: the section, the interface, and one more for each slot, by name."""
     fixed = struct.pack("=IHHQ", BYTE_ORDER, 1, 0, LENGTH_UNKNOWN)
     blocks = [_block(SECTION, fixed, [(USER_APPLICATION, b"xdptui")])]
-    names = [(interface, "as it came in")]
+    names = [(interface, "as it arrived")]
     names += [(f"{interface} after {name}", f"as slot {i} left it") for i, name in enumerate(slots)]
     for name, description in names:
         options = [

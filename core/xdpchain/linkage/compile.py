@@ -15,11 +15,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import instructions
+from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.weaving import LineRecord
 from xdpchain.errors import (
@@ -32,18 +33,26 @@ from xdpchain.errors import (
 )
 from xdpchain.maps.globals import patched
 from xdpchain.model.chain import Component, MapRef
-from xdpchain.objects.kernel_calls import THROW, kernel_calls
+from xdpchain.objects.kernel_calls import THROW, kernel_calls, metadata_calls
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.objects.type_ids import type_id_places
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.clones import clone_map
-from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, LoadFailed, Object, ObjectMap, ObjectProgram
+from xdpchain.sys.libbpf import (
+    ATTACH_TYPE_XDP,
+    LoadFailed,
+    Object,
+    ObjectMap,
+    ObjectProgram,
+    kernel_function_ids,
+)
 from xdpchain.sys.rehearsal import rehearse
 
 from .map_pins import pinned_map
 from .verifier_words import read_log
 
 __all__ = [
+    "NO_ARRAYS",
     "Compiled",
     "Stub",
     "compile_component",
@@ -93,9 +102,15 @@ def compile_component(
     if THROW in kernel_calls(data, component.name):
         raise LinkRefused(
             f"{component.name} can't be linked into a chain",
-            "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
-            "count the packet",
+            "it calls bpf_throw, which leaves the whole program: later slots would not run, and the "
+            "packet would not be counted",
             advise(Do.MEND, "Return the code instead of throwing it") | advise(Do.CHOOSE_LINKAGE, "freplace"),
+        )
+    if asking := [callee for callee in component.callees if metadata_calls(data, callee)]:
+        raise LinkRefused(
+            f"{component.name} can't be linked into a chain",
+            f"it tail-calls {', '.join(asking)}, which reads RX metadata: {NO_ARRAYS}",
+            advise(Do.MEND, "Call functions in place of programs"),
         )
     frags = component.frags if frags is None else frags
     label = f"{component.object.path if component.object and component.object.path else component.name}"
@@ -113,7 +128,7 @@ def compile_component(
             if instructions.module_calls(program.instructions()):
                 raise LinkRefused(
                     f"{component.name} can't be linked into a chain",
-                    "it calls functions of a kernel module",
+                    "it calls kernel module functions",
                     advise(Do.CHOOSE_LINKAGE, "freplace"),
                 )
             unit = unit_of(opened, program, frags=frags)
@@ -143,7 +158,7 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
     if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
         raise LinkRefused(
             f"{program.name} can't be linked into a chain",
-            "it holds the id of one of its types where libbpf did not put it",
+            "it holds a type id in a place where libbpf did not put one",
             advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
     references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
@@ -159,7 +174,36 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
         jited=info.jited_len,
         lines=tuple(map(LineRecord._make, program.line_info())),
         type_ids=tuple(at for at, _ in places),
+        device_calls=_device_calls(code, _device_functions(opened.data, program.name)),
     )
+
+
+NO_ARRAYS = "the kernel keeps programs that are bound to a device out of program arrays"
+
+UNKNOWN_NUMBER = instructions.Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.GET_PRANDOM_U32)
+"""What the verifier sees in place of a call for RX metadata where it judges a component by itself: only the
+chain is bound to the device, and it is judged again.
+"""
+
+
+def _device_functions(data: bytes, program: str) -> frozenset[int]:
+    names = metadata_calls(data, program)
+    return kernel_function_ids(names) if names else frozenset()
+
+
+def _device_calls(code: bytes, functions: frozenset[int]) -> tuple[int, ...]:
+    return tuple(
+        index
+        for index, line in (instructions.instructions(code) if functions else ())
+        if (line.code, line.source) == (op.CALL, op.CALL_KFUNC) and line.immediate in functions
+    )
+
+
+def _unbound(functions: frozenset[int], code: bytes) -> bytes:
+    lines = list(instructions.decode(code))
+    for index in _device_calls(code, functions):
+        lines[index] = UNKNOWN_NUMBER
+    return instructions.encode(lines)
 
 
 def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:
@@ -255,6 +299,8 @@ def shape(
     main = main_program(opened, component)
     if target is not None:
         main.as_freplace(target.dispatcher, target.function)
+    elif functions := _device_functions(opened.data, component.name):
+        main.rewrite_at_load(partial(_unbound, functions))
     pins: list[tuple[str, str]] = []
     entries = dict(component.map_entries)
     unknown = {share.name for share in component.shares} - {map_key(bpf_map) for bpf_map in opened.maps()}
@@ -319,15 +365,15 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: 
         odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
         if pin:  # the object names it, not we: a map of that name, of this or another object, is there
             raise LinkRefused(
-                f"map {map_key(wanted)} of {component.name} can't be shared with the one that is pinned",
-                f"{pin} has another shape: {odd}",
+                f"map {map_key(wanted)} of {component.name} can't be shared with the pinned one",
+                f"{pin} has a different shape: {odd}",
                 advise(Do.MOVE_PINNED_MAP, pin),
             )
         if theirs:
             raise LinkRefused(
                 f"map {map_key(wanted)} of {component.name} can't be another slot's map {theirs}",
-                f"that has another shape: {odd}",
-                advise(Do.MEND, "Build both with one definition of the map"),
+                f"that map has a different shape: {odd}",
+                advise(Do.MEND, "Build both with the same map definition"),
             )
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",
@@ -357,7 +403,7 @@ def explain(
         if error.errno != errno.EPERM or log.strip():
             said = read_log(log)
             return KernelRefused(
-                f"the verifier refuses {error.program} of {label}",
+                f"the verifier rejected {error.program} of {label}",
                 said.why,
                 said.advice or "Read the verifier's log in the details, then fix the program",
                 detail="\n".join(log.rstrip().splitlines()[-40:]),
@@ -390,11 +436,13 @@ def _before_the_verifier(reason: str, data: bytes) -> str:
     if unsized and any(
         bpf_map.name == unsized[1] and not bpf_map.max_entries for bpf_map in ObjectFile.parse(data).maps
     ):
-        return f"The object leaves its size to the load: --map-entries {unsized[1]}=N"
+        return f"The object leaves its size to be set at load time: --map-entries {unsized[1]}=N"
     if "extern" in reason:
-        return "This kernel lacks that symbol: load the module that has it, or declare it __weak and test it"
+        return (
+            "This kernel lacks that symbol: load the module that has it, or declare it __weak and test for it"
+        )
     if re.match(r"map '", reason):
-        return "Correct the map's definition: this kernel must take its type, sizes, entries and flags"
+        return "Correct the map's definition: this kernel must accept its type, sizes, entries and flags"
     return ""
 
 

@@ -20,7 +20,7 @@ from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.model.sharing import loading_order
 from xdpchain.sys import bpf, bpffs
-from xdpchain.sys.libbpf import BPF_F_XDP_HAS_FRAGS
+from xdpchain.sys.libbpf import BPF_F_XDP_DEV_BOUND_ONLY, BPF_F_XDP_HAS_FRAGS
 from xdpchain.sys.mount_lifetime import require_lasting
 from xdpchain.sys.trusted_directory import Untrusted
 
@@ -37,6 +37,9 @@ from .map_pins import pin_map
 from .probe import probe_freplace
 
 __all__ = ["FreplaceChain", "FreplaceLinker"]
+
+BINDABLE = 3
+"""The first version of the dispatcher whose configuration says that it is bound to a device."""
 
 
 class FreplaceChain:
@@ -78,7 +81,7 @@ class FreplaceChain:
                 try:
                     share_with(self._running, extension.counters)
                 except bpf.BpfError as error:
-                    what = "the running chain's counts can't be told of the new ones"
+                    what = "the running chain's counts can't be linked to the new ones"
                     raise bpf.refusal(error, what) from error
 
     def _pin_maps(self, extension: Extension) -> None:
@@ -114,7 +117,7 @@ class FreplaceLinker:
                 None if _turns(slot, candidate, running) else loader.take(slot) for slot in candidate.slots
             ]
             config = _config(candidate, running)
-            dispatcher = load_dispatcher(config)
+            dispatcher = load_dispatcher(config, running.interface)
             held.callback(dispatcher.close)
             functions = function_ids(dispatcher)
             extensions: dict[int, Extension] = {}
@@ -165,12 +168,34 @@ def _config(candidate: Chain, running: Running) -> DispatcherConfig:
     version = candidate.dispatcher_version
     if version is None and running.dispatcher and running.linkage is Linkage.FREPLACE:
         version = running.dispatcher.version if running.dispatcher.version in EMITTED else None
+    version = version or emitted_version()
+    bound = _bound(candidate, running, version)
     slots = tuple(
-        SlotConfig(mask_of(slot), slot.priority, BPF_F_XDP_HAS_FRAGS * slot.component.frags)
+        SlotConfig(
+            mask_of(slot),
+            slot.priority,
+            BPF_F_XDP_HAS_FRAGS * slot.component.frags | BPF_F_XDP_DEV_BOUND_ONLY * bound,
+        )
         for slot in candidate.slots
     )
     frags = takes_frags() and all(slot.component.frags for slot in candidate.slots)
-    return DispatcherConfig(version or emitted_version(), slots, frags)
+    return DispatcherConfig(version, slots, frags, bound)
+
+
+def _bound(candidate: Chain, running: Running, version: int) -> bool:
+    """Whether its dispatcher has to be bound to the interface: for a component that reads RX metadata, or for
+    one that was loaded while the dispatcher was bound, which it then is, too.
+    """
+    before = running.dispatcher if running.linkage is Linkage.FREPLACE else None
+    kept = before is not None and before.bound and any(slot.id is not None for slot in candidate.slots)
+    if (candidate.bound or kept) and version < BINDABLE:
+        who = ", ".join(candidate.bound) or "what was loaded for this device"
+        raise LinkRefused(
+            f"{who} can't run behind this dispatcher",
+            f"RX metadata needs dispatcher version {BINDABLE} (libxdp 1.6 or newer), not {version}",
+            advise(Do.CHOOSE_LINKAGE, "static"),
+        )
+    return bool(candidate.bound) or kept
 
 
 def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:

@@ -82,11 +82,15 @@ class _Gathering:
         partial = tuple(ref.name for ref in component.maps if ref.id in self._partial)
         unit = self._unit(component)
         if unit is not None:
-            return Part(slot, unit, maps, partial=partial)
+            return Part(slot, self._judged(unit), maps, partial=partial)
         compiled = self._compile(component, maps)
         used = {ref.name: compiled.maps[ref.name] for ref in compiled.component.maps}
         fresh = replace(compiled.component, unit_map=None)
-        return Part(replace(slot, component=fresh), compiled.unit, used, compiled.pins, partial)
+        return Part(replace(slot, component=fresh), self._judged(compiled.unit), used, compiled.pins, partial)
+
+    def _judged(self, unit: LinkableProgram) -> LinkableProgram:
+        """The kernel runs no trials of programs that are bound to a device."""
+        return unit.unbound() if self._cloning and unit.device_calls else unit
 
     def _maps(self, component: Component) -> dict[str, bpf.Fd]:
         maps = open_maps(component.maps)
@@ -194,7 +198,7 @@ def object_bytes(source: ObjectRef) -> bytes:
     if source.data is not None:
         return source.data
     if source.map_id is None:
-        raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not at hand")
+        raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not available")
     try:
         with bpf.map_by_id(source.map_id) as fd:
             data = blobs.read(fd)[: source.size]

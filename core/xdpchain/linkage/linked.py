@@ -72,7 +72,7 @@ class BuiltChain:
                 share_with(self._running, self._counters)
             except bpf.BpfError as error:
                 raise bpf.refusal(
-                    error, "the running chain's counts can't be told of the new ones"
+                    error, "the running chain's counts can't be linked to the new ones"
                 ) from error
 
     def unpin(self) -> None:
@@ -112,7 +112,9 @@ def bind_metadata(
                     )
                 source = replace(source, map_id=objects[source.sha256], data=None)
             unit = bind(program, component.unit_map, UNIT, part.unit.encode, held)
-            slots.append(replace(slot, component=replace(component, object=source, unit_map=unit)))
+            if unit != component.unit_map or source != component.object:
+                slot = replace(slot, component=replace(component, object=source, unit_map=unit))
+            slots.append(slot)
         chain = replace(manifest.chain, slots=tuple(slots))
         for fd in arrays and (*arrays, *(fd for part in parts for fd in part.maps.values())):
             bpf.prog_bind_map(program, fd)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from itertools import chain
 
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites, exit_sites
 from xdpchain.bytecode.instructions import Instruction, decode, function_starts
@@ -41,14 +42,15 @@ def is_called(unit: LinkableProgram) -> bool:
     return own_tail_calls(unit.instructions) or not unit.stack
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exits:
     """A component's main function unfolded (None: it is called), and how its exits tell its sites."""
 
     unfolded: Unfolded | None
     sites: ExitSites = NOWHERE
 
-    def kinds(self) -> dict[int, frozenset[int | None]]:
+    @cached_property
+    def kinds(self) -> Mapping[int, frozenset[int | None]]:
         """Which kinds of codes it may return, and the sites that may decide each."""
         found: dict[int, set[int | None]] = {}
         for end in self.unfolded.exits if self.unfolded is not None else (Exit(None),):
@@ -84,19 +86,20 @@ def member_of(
     if form is Form.INLINED:
         unfolded = unfold(_main(unit), reach=0)
     stack = main_stack(unit.instructions, unit.stack[0])
-    return Member(code, stack, replace(unfolded, lines=code.lines[: len(unfolded.lines)]), exits.sites)
+    return Member(code, stack, unfolded, exits.sites)
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
     """BTF, the types of functions by (owner, old index), the source lines of each owner, and what was added
-    to the ids of its types.
+    to the ids of its types and to the offsets of its strings.
     """
 
     btf: bytes
     functions: Mapping[Hashable, int]
     lines: Mapping[Hashable, Sequence[LineRecord]]
     shifts: Mapping[Hashable, int] = field(default_factory=dict)
+    strings: Mapping[Hashable, int] = field(default_factory=dict)
 
     def func_info(self, threaded: Threaded) -> bytes:
         """The kernel's func_info records."""
@@ -105,7 +108,7 @@ class Described:
     def line_info(self, threaded: Threaded) -> bytes:
         """The kernel's line_info records."""
         lines = complete_lines(self._lines(threaded), self._functions(threaded))
-        return b"".join(struct.pack("<IIII", *record) for record in lines)
+        return struct.pack(f"<{4 * len(lines)}I", *chain.from_iterable(lines))
 
     def _functions(self, threaded: Threaded) -> dict[int, int]:
         """The types of a program's functions by index, in order."""
@@ -117,10 +120,13 @@ class Described:
         """Where each source line begins in it."""
         found: list[LineRecord] = []
         starts = {owner: [line.insn for line in lines] for owner, lines in self.lines.items()}
+        last: tuple[Hashable, int] | None = None
         for index, (owner, at) in sorted(threaded.origins.items()):
-            place = bisect_right(starts.get(owner, []), at) - 1
-            if place >= 0:
-                line = self.lines[owner][place]
-                if not found or found[-1] != line._replace(insn=found[-1].insn):
-                    found.append(line._replace(insn=index))
+            place = owner, bisect_right(starts.get(owner, ()), at) - 1
+            if place[1] >= 0 and place != last:
+                last = place
+                line, by = self.lines[owner][place[1]], self.strings.get(owner, 0)
+                here = LineRecord(index, line.file + by, line.text + by, line.place)
+                if not found or found[-1][1:] != here[1:]:
+                    found.append(here)
         return found

@@ -60,15 +60,15 @@ def _laid_out(slot: Slot, unit: LinkableProgram, exits: Exits, *, sited: bool) -
     would have done is not told from what it did: so those counts are never a shadow's.
     """
     alone = Chain((replace(slot, shadow=False),))
-    return counted_apart(alone, [(sites_name(unit) if sited else "", exits.kinds())], verdict=False)
+    return counted_apart(alone, [(sites_name(unit) if sited else "", exits.kinds)], verdict=False)
 
 
 def uncountable(component: Component, data: bytes, unit: LinkableProgram) -> str:
     """Why a component can't count for itself, whatever the kernel says; "" if it can."""
     if module_calls(unit.instructions):
-        return "it calls functions of a kernel module"
+        return "it calls kernel module functions"
     if THROW in kernel_calls(data, component.name):
-        return "it calls bpf_throw, which leaves the program past whatever would count"
+        return "it calls bpf_throw, which would bypass the counters"
     return ""
 
 

@@ -19,15 +19,14 @@ import re
 import struct
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.bytecode.weaving import LineRecord
-from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import Counters, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
@@ -36,9 +35,10 @@ from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.objects.verdicts import sites_name
-from xdpchain.sys import blobs, bpf, shipped
+from xdpchain.sys import blobs, bpf, netns, shipped
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
+    BPF_F_XDP_DEV_BOUND_ONLY,
     BPF_F_XDP_HAS_FRAGS,
     FUNC_GLOBAL,
     FUNC_STATIC,
@@ -49,7 +49,7 @@ from xdpchain.sys.libbpf import (
 from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
-from .dispatcher.emit import MAIN
+from .dispatcher.emit import MAIN, NO_METADATA
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, exits_of, is_called, member_of, patched
@@ -168,6 +168,7 @@ class _Linking:
         # What is off is no part of the program, and so no reason for anything.
         self._on = [part for part in parts if not part.slot.off]
         self._called = [part for part in self._on if is_called(part.unit)]
+        self._bound = not trial and any(part.unit.device_calls for part in self._on)
         self._running = running
         self.counters: OwnCounters | None = None
         self._counted: Counters = {}
@@ -184,7 +185,7 @@ class _Linking:
         if not self._chain.counters:
             return
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
-        possible = [exits.kinds() for exits in self._exits]
+        possible = [exits.kinds for exits in self._exits]
         sites = [
             (sites_name(part.unit) if sited else "", one)
             for part, one in zip(self._parts, possible, strict=True)
@@ -203,7 +204,7 @@ class _Linking:
             else [*[(Form.THREADED, True)] * sited, *((form, False) for form in FORMS)]
         )
         total = sum(part.unit.verified for part in self._on)
-        reason = f"called, since it makes tail calls: {called}" if called else ""
+        reason = f"called, because it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
@@ -262,7 +263,7 @@ class _Linking:
         try:
             rodata = self._held.enter_context(blobs.make("xdptui_config", config))
         except bpf.BpfError as error:
-            raise bpf.refusal(error, "the follower's configuration can't be made") from error
+            raise bpf.refusal(error, "the follower's configuration can't be created") from error
         code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
@@ -288,32 +289,36 @@ class _Linking:
         merged = merge_btf([donor, *types], functions, strings=any(unit.lines for _, unit in units))
         shifts = iter(zip(merged.shifts[1:], merged.strings[1:] or (0,) * len(types), strict=True))
         records: dict[Hashable, int] = {"main": main}
-        lines: dict[Hashable, tuple[LineRecord, ...]] = {}
+        lines = {owner: unit.lines for owner, unit in units}
         moved: dict[Hashable, int] = {}
+        strings: dict[Hashable, int] = {}
         for owner, unit in units:
-            shift, strings = next(shifts) if unit.btf else (0, 0)
+            shift, strings[owner] = next(shifts) if unit.btf else (0, 0)
             moved[owner] = shift
-            lines[owner] = tuple(line.moved(0, strings) for line in unit.lines)
             records |= {(owner, at): type_id + shift for at, type_id in unit.functions[1:]}
         records |= {(i, 0): type_id for i, type_id in enumerate(merged.functions[: len(self._parts)])}
         records |= dict(zip(bare, merged.functions[len(self._parts) :], strict=True))
-        return Described(merged.data, records, lines, moved)
+        return Described(merged.data, records, lines, moved, strings)
 
     def _load(self, threaded: Threaded, described: Described, **options: Any) -> bpf.Fd:
         odd = self._odd()
+        where = self._running.interface
         with bpf.btf_load(described.btf) as btf_fd:
-            return bpf.prog_load(
+            load = partial(
+                bpf.prog_load,
                 bpf.ProgType.XDP,
                 threaded.assembled.image,
                 name=PROGRAM,
                 licence=odd[0] if odd else "GPL",
                 attach_type=ATTACH_TYPE_XDP,
-                flags=BPF_F_XDP_HAS_FRAGS if self._frags else 0,
+                flags=BPF_F_XDP_HAS_FRAGS * self._frags | BPF_F_XDP_DEV_BOUND_ONLY * self._bound,
                 btf_fd=btf_fd.fileno(),
                 func_info=described.func_info(threaded),
                 line_info=described.line_info(threaded),
+                ifindex=where.ifindex * self._bound,
                 **options,
             )
+            return netns.run(where.netns, load) if self._bound else load()
 
     def _log(self, threaded: Threaded, described: Described) -> str:
         try:
@@ -331,7 +336,7 @@ class _Linking:
 FORMS: Sequence[Form] = tuple(Form)
 """What is tried, in this order."""
 
-MOST_STEPS = 100_000
+MOST_STEPS = 250_000
 """Instructions that the verifier walked for all components alone, beyond which they stay functions: in one
 function each of the ways through one multiplies those through the next.
 """
@@ -351,7 +356,7 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
             for fd in () if index in entered else part.maps.values():
                 bpf.prog_bind_map(program, fd)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
+        raise bpf.refusal(error, "the maps of an unreachable slot can't be kept") from error
 
 
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)
@@ -371,23 +376,27 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
+    asking = ", ".join(part.slot.name for part in parts if part.unit.device_calls)
+    if asking and error.errno == errno.EOPNOTSUPP:
+        return Unsupported(f"{asking} can't run here", NO_METADATA)
     verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
-            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain takes up to "
-            f"{CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
+            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain "
+            f"needs up to {CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
         )
         todo = too_deep(parts, Linkage.TAILCALL)
     elif kept := keeping_own_types(parts, verdict):
         why, todo = kept, advise(Do.CHOOSE_LINKAGE, "freplace")
     elif "GPL" in verdict and odd:
-        why = f"a component's licence is {odd[0]!r}, but functions for GPL programs only are used"
+        why = f"a component's licence is {odd[0]!r}, but GPL-only functions are used"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:
         total = sum(p.unit.verified for p in parts)
         why = (
-            f"the linked program goes beyond the verifier's limits ({verdict}; alone they took {total} steps)"
+            f"the linked program exceeds the verifier's limits ({verdict}; separately they took {total} "
+            f"steps)"
         )
     else:
         why = verdict

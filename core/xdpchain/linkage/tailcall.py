@@ -39,6 +39,7 @@ from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATIC, merge_btf, possible_cpus
 
 from .arrays import remove_array_pins
+from .compile import NO_ARRAYS
 from .counting import OwnCounters, counters_for
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind_metadata
@@ -69,6 +70,10 @@ class TailcallLinker:
         table = successors(candidate)
         with contextlib.ExitStack() as held:
             parts = gather_parts(candidate, running, held, cloning=self._cloning)
+            bound = [part.slot.name for part in parts if part.unit.device_calls]
+            if bound and not self._cloning:
+                what = f"{bound[0]} can't be linked ({Linkage.TAILCALL})"
+                raise LinkRefused(what, NO_ARRAYS, advise(Do.CHOOSE_LINKAGE, "static"))
             chain = replace(candidate, slots=tuple(part.slot for part in parts))
             arrays = [held.enter_context(make_array()) for _ in parts]
             linking = _Linking(chain, parts, arrays, running, held)
@@ -196,7 +201,7 @@ class _Linking:
 
     def _lay_out(self, exits: Sequence[Exits], by_code: Mapping[int, str]) -> OwnCounters:
         sites = [
-            ("", {}) if part.slot.off else (sites_name(part.unit) * (index not in by_code), one.kinds())
+            ("", {}) if part.slot.off else (sites_name(part.unit) * (index not in by_code), one.kinds)
             for index, (part, one) in enumerate(zip(self._parts, exits, strict=True))
         ]
         self._counted, layout = counted_apart(self._chain, sites, verdict=True)
@@ -352,8 +357,8 @@ def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
         return _too_deep(part, f"it uses {used} bytes of stack ({verdict})", detail)
     if re.search(r"mixing of tail_calls|tail_calls are not allowed in (programs|non-JITed)", log):
         why = (
-            "it has functions, and this kernel takes tail calls only from programs of one function "
-            f"({verdict}; x86-64 takes both from 5.10 on)"
+            "it has functions, and this kernel allows tail calls only in programs with a "
+            f"single function ({verdict}; x86-64 allows both from 5.10)"
         )
         return _refusal(part, why, detail)
     if kept := keeping_own_types([part], verdict):

@@ -46,5 +46,5 @@ def make_maps() -> dict[str, bpf.Fd]:
     except bpf.BpfError as error:
         for fd in made.values():
             fd.close()
-        raise bpf.refusal(error, "the buffers for following packets can't be made") from error
+        raise bpf.refusal(error, "the buffers for following packets can't be created") from error
     return made

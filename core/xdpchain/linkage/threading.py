@@ -25,7 +25,7 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.assembler import Assembled, Assembly
 from xdpchain.bytecode.exit_sites import NOWHERE, ExitSites
 from xdpchain.bytecode.instructions import Instruction, decode, names_function
-from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out, reads_context
+from xdpchain.bytecode.unfolding import Exit, Unfolded, lay_out
 from xdpchain.model.actions import Action
 from xdpchain.model.counting import COUNTER
 from xdpchain.model.flow import KINDS, STRAIGHT, UNREPLACED, Counters, Way, code_of, kind_of
@@ -240,13 +240,14 @@ class _Threading:
             lambda end: self._exit(index, end),
             lambda start: (index, start),
             origins,
+            member.code.lines,
         )
         self._origins |= {at: (index, old) for at, old in origins.items()}
 
     def _reads(self, index: int) -> bool:
         """Whether a slot looks at the context."""
         unfolded = self._members[index].unfolded
-        return unfolded is None or reads_context(unfolded.lines)
+        return unfolded is None or unfolded.reads_context
 
     def _exit(self, index: int, end: Exit) -> Hashable:
         """The label of what comes after a slot that ended so."""

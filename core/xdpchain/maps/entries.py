@@ -150,7 +150,7 @@ def shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
         closed = closed or "it was created write-only for user space"
     locked = NOT_WRITABLE.get(kind, "") or closed
     if frozen:
-        locked = "it is frozen: user space can't change it until it is reloaded"
+        locked = "it is frozen: only the kernel can change it until it is loaded again"
     elif info.flags & BPF_F_RDONLY:
         locked = "it was created read-only for user space"
     return Shape(

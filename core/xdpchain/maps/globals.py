@@ -48,7 +48,7 @@ class GlobalVariable:
             data = encode(self.layout, parse(self.layout, text), self.initial)
         except InvalidInput as error:
             why = f"{error.what}: {error.why}"
-            raise InvalidInput(f"{self.name} can't be {text!r}", why, error.todo) from None
+            raise InvalidInput(f"invalid value for {self.name}", why, error.todo) from None
         words = render(self.layout, decode(self.layout, data))
         return GlobalValue(self.name, self.section, self.offset, data, words)
 
@@ -80,6 +80,9 @@ def with_globals(
 
     Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable set twice).
     """
+    given = tuple(given)
+    if not given:
+        return component
     variables = {
         variable.name: variable for variable in globals_of(source, None if shared else component.name)
     }
@@ -113,7 +116,7 @@ def patched(section: str, initial: bytes, values: Iterable[GlobalValue]) -> byte
     data = bytearray(initial)
     for value in values:
         if value.section == section:
-            if value.offset + len(value.data) > len(data):
-                raise InvalidInput(f"{value.name} lies outside of {section}", f"it has {len(data)} bytes")
-            data[value.offset : value.offset + len(value.data)] = value.data
-    return bytes(data)
+            if value.offset + len(value.data) > len(made):
+                raise InvalidInput(f"{value.name} lies outside {section}", f"it has {len(made)} bytes")
+            made[value.offset : value.offset + len(value.data)] = value.data
+    return bytes(made)

@@ -30,9 +30,9 @@ REFERENCES: Final = frozenset(
 """Map types that refer to other objects: programs, maps, interfaces, CPUs."""
 
 NOT_BROWSABLE: Final = {
-    "ringbuf": "reading a ring buffer takes records away from its consumer",
-    "user_ringbuf": "it is a stream to the kernel",
-    "perf_event_array": "its perf buffers belong to the processes that opened them",
+    "ringbuf": "a ring buffer is a stream: reading it takes records away from their reader",
+    "user_ringbuf": "it is a stream into the kernel",
+    "perf_event_array": "it holds perf buffers: streams that belong to the process that opened them",
     "xskmap": "the kernel does not show the AF_XDP sockets in it",
     "sockmap": "the kernel does not show the sockets in it",
     "sockhash": "the kernel does not show the sockets in it",
@@ -40,24 +40,24 @@ NOT_BROWSABLE: Final = {
     "cgroup_array": "the kernel does not show the cgroups in it",
     "queue": "reading a queue removes its elements",
     "stack": "reading a stack removes its elements",
-    "bloom_filter": "a bloom filter can only be tested for a value",
-    "stack_trace": "it holds stack traces by IDs that only its programs know",
+    "bloom_filter": "a bloom filter can only be asked for one value",
+    "stack_trace": "it holds stack traces, under ids that only its programs know",
     "struct_ops": "it holds a kernel interface, not data",
-    "arena": "it is raw memory that only its programs understand",
-    "cgroup_storage": "its values are attached to cgroups",
-    "percpu_cgroup_storage": "its values are attached to cgroups",
-    "cgrp_storage": "its values are attached to cgroups",
-    "sk_storage": "its values are attached to sockets",
-    "inode_storage": "its values are attached to files",
-    "task_storage": "its values are attached to processes",
-    "insn_array": "it holds instruction offsets, not data",
+    "arena": "it is memory whose layout only its programs know",
+    "cgroup_storage": "its values belong to cgroups",
+    "percpu_cgroup_storage": "its values belong to cgroups",
+    "cgrp_storage": "its values belong to cgroups",
+    "sk_storage": "its values belong to sockets",
+    "inode_storage": "its values belong to files",
+    "task_storage": "its values belong to processes",
+    "insn_array": "it holds program addresses, not data",
 }
 """Map types that can't be listed, and why."""
 
 NOT_WRITABLE: Final = {
-    "prog_array": "its elements are programs, set by their loader",
-    "array_of_maps": "its elements are maps, set by their creator",
-    "hash_of_maps": "its elements are maps, set by their creator",
+    "prog_array": "its elements are programs, set by the tool that loads them",
+    "array_of_maps": "its elements are maps, set by the tool that creates them",
+    "hash_of_maps": "its elements are maps, set by the tool that creates them",
 }
 
 _U32: Final = Number(4, 32)

@@ -253,7 +253,7 @@ class _Compiler:
             if weight > MOST_PARTS:
                 return Opaque(composite.size), 1
             if member.bit_offset + (member.bit_size or 8 * made.size) > 8 * composite.size:
-                raise BtfError(f"member {member.name!r} of type {composite.id} lies outside of it")
+                raise BtfError(f"member {member.name!r} of type {composite.id} lies outside it")
             if not member.name and isinstance(made, Record):
                 fields += [replace(inner, at=inner.at + member.bit_offset) for inner in made.fields]
             elif member.name:  # an unnamed bitfield is padding

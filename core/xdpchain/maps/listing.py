@@ -89,7 +89,7 @@ def open_map(running: Running, slot: int | None, name: str) -> MapTable:
         raise NotFound(f"there is no map {name!r}", f"the maps are {there}" if there else "there are none")
     if len(found) > 1:
         ids = ", ".join(str(ref.id) for ref in found)
-        raise InvalidInput(f"{len(found)} maps are called {name!r}", f"their IDs are {ids}", "Use the ID")
+        raise InvalidInput(f"{name!r} matches {len(found)} maps", f"their ids are {ids}", "Give the id")
     return MapTable(found[0].id, found[0].name, running.interface.netns, _definitions(running, slot))
 
 

@@ -245,7 +245,7 @@ class MapTable(Closing):
             return encode(self.shape.key, parse(self.shape.key, text))
         except InvalidInput as error:
             why = error.why or error.what
-            raise InvalidInput(f"the key can't be {text[:60]!r}", why, error.todo) from None
+            raise InvalidInput(f"invalid key {text[:60]!r}", why, error.todo) from None
 
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None

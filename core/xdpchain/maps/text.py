@@ -129,7 +129,7 @@ class _Reader:
     def end(self) -> None:
         self._skip()
         if self._at < len(self._text):
-            raise self._wrong("unexpected text after the value")
+            raise self._wrong("extra text after the value")
 
     def value(self, layout: Layout) -> Plain:
         match layout:

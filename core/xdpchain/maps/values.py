@@ -221,9 +221,9 @@ def _leaf(layout: Number | Text | Prefix | Opaque, value: Plain, old: bytes, pat
             try:
                 raw = bytes.fromhex(str(value).removeprefix("0x"))
             except ValueError:
-                raise _wrong(path, value, "it takes bytes in hexadecimal") from None
+                raise _wrong(path, value, "expected bytes in hexadecimal") from None
             if len(raw) != layout.size:
-                raise _wrong(path, value, f"it takes {layout.size} bytes in hexadecimal, not {len(raw)}")
+                raise _wrong(path, value, f"expected {layout.size} bytes in hexadecimal, got {len(raw)}")
             return raw
 
 
@@ -237,7 +237,7 @@ def _encode_number(layout: Number, value: Plain, old: bytes, path: str) -> bytes
         try:
             return struct.pack("=" + _FLOATS[size], value)
         except (OverflowError, struct.error):
-            raise _wrong(path, value, f"it does not fit into {size} bytes") from None
+            raise _wrong(path, value, f"it does not fit in {size} bytes") from None
     number = _integer(layout, value, layout.bits, path)
     if layout.form is Form.NETWORK:
         return number.to_bytes(size, "big")
@@ -266,7 +266,7 @@ def _integer(layout: Number, value: Plain, bits: int, path: str) -> int:
 def _encode_text(layout: Text, value: Plain, path: str) -> bytes:
     if isinstance(value, list):
         if len(value) != layout.size or not all(isinstance(c, int) and 0 <= c < 256 for c in value):
-            raise _wrong(path, value, f"it takes {layout.size} bytes, each from 0 to 255")
+            raise _wrong(path, value, f"expected {layout.size} bytes, each from 0 to 255")
         return bytes(c for c in value if isinstance(c, int))
     if not isinstance(value, str):
         raise _wrong(path, value, "expected text")
@@ -294,11 +294,11 @@ def _encode_prefix(layout: Prefix, value: Plain, path: str) -> bytes:
         length = str(layout.bits)
     # A prefix longer than the address can't be in the trie, but any bytes must survive decoding.
     if not (length.isascii() and length.isdecimal() and int(length) < 1 << 32):
-        raise _wrong(path, value, f"its prefix length is out of range (0 to {layout.bits})")
+        raise _wrong(path, value, f"the prefix length is out of range (0 to {layout.bits})")
     return int(length).to_bytes(4, sys.byteorder) + raw
 
 
 def _wrong(path: str, value: Plain, why: str) -> InvalidInput:
     shown = repr(value) if not isinstance(value, str) else value
-    what = f"{shown[:60]!r} is not a valid value" if not path else f"{path} can't be {shown[:60]!r}"
+    what = f"invalid value {shown[:60]!r}" if not path else f"invalid value {shown[:60]!r} for {path}"
     return InvalidInput(what, why)

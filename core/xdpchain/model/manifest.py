@@ -87,7 +87,8 @@ class Manifest:
     form: str = ""
     form_reason: str = ""
 
-    def encode(self) -> bytes:
+    def document(self) -> dict[str, Any]:
+        """It as JSON has it."""
         document: dict[str, Any] = {
             "format": self._format(),
             "linkage": self.chain.linkage.value,
@@ -104,7 +105,10 @@ class Manifest:
             document["counts"] = self.counts_map
         if self.form:
             document |= {"form": self.form, "form_reason": self.form_reason[:MOST_REASON]}
-        return json.dumps(document, separators=(",", ":")).encode()
+        return document
+
+    def encode(self) -> bytes:
+        return json.dumps(self.document(), separators=(",", ":")).encode()
 
     def _format(self) -> int:
         if any(slot.off for slot in self.chain):
@@ -151,7 +155,7 @@ def chain_in(document: Fields, *, counters: bool) -> Chain:
         raise InvalidInput(
             f"{WHAT} can't be read",
             f"it has format {number}, this reads up to {SWITCHED}",
-            "Use the xdptui that made the chain, or a newer one",
+            "Use the xdptui version that made the chain, or a newer one",
         )
     slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))
     linkage, mode = document.text("linkage"), document.text("mode")
@@ -181,7 +185,7 @@ def _global_in(value: Any) -> GlobalValue:
         case [str(name), str(section), int(offset), str(data), str(text)] if 0 <= offset <= ID:
             with contextlib.suppress(ValueError):
                 return GlobalValue(name, section, offset, bytes.fromhex(data), text)
-    raise InvalidInput(f"{WHAT} can't be read", "a global variable's value is none")
+    raise InvalidInput(f"{WHAT} can't be read", "a global variable's value is invalid")
 
 
 def _slot_out(slot: Slot) -> dict[str, Any]:
@@ -223,6 +227,7 @@ def _slot_out(slot: Slot) -> dict[str, Any]:
         ),
         **({"map_entries": dict(component.map_entries)} if component.map_entries else {}),
         **({"shares": component.shares} if component.shares else {}),
+        **({"bound": True} if component.bound else {}),
         "object": source
         and {"sha256": source.sha256, "size": source.size, "path": source.path, "map": source.map_id},
     }
@@ -250,6 +255,7 @@ def _slot_in(document: Fields) -> Slot:
         globals=tuple(_global_in(one) for one in document.list("globals", most=MANY, default=())),
         map_entries=_entries_in(document.fields_or_none("map_entries")),
         shares=tuple(_share_in(value) for value in document.list("shares", most=MANY, default=())),
+        bound=document.flag("bound", default=False),
         object=None if source is None else _object_in(source),
     )
     policy = document.fields_or_none("policy")

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from xdpchain.advice import Advice
 
 from .chain import Chain, Interface, Linkage, Mode
-from .counting import Counting
-from .following import Following
-from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
-from .pending_change import ConfirmOutcome, PendingChange
+
+if TYPE_CHECKING:
+    from .counting import Counting
+    from .following import Following
+    from .link_layer import LinkLayer
+    from .pending_change import ConfirmOutcome, PendingChange
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Identity", "Owner", "Running"]
 
@@ -38,7 +41,8 @@ class Device:
     ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
     ``rx``/``tx`` are (packets, bytes) as the interface itself counts them. ``arphrd`` and ``kind``
     (rtnetlink's, None for hardware) say how its packets begin (`link_layer`). ``netns_inode`` tells its
-    network namespace from others of this boot (0: not known).
+    network namespace from others of this moment (0: not known), ``netns_cookie`` from others of this boot
+    (None before kernel 5.14, e8b9eab99232).
     """
 
     interface: Interface
@@ -50,12 +54,15 @@ class Device:
     rx: tuple[int, int] = (0, 0)
     tx: tuple[int, int] = (0, 0)
     address: str | None = None
-    arphrd: int = ARPHRD_ETHER
+    arphrd: int = 1
     kind: str | None = None
     netns_inode: int = 0
+    netns_cookie: int | None = None
 
     @property
     def layer(self) -> LinkLayer:
+        from .link_layer import link_layer
+
         return link_layer(self.arphrd, self.kind)
 
 
@@ -72,10 +79,13 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class DispatcherInfo:
-    """The dispatcher's prog id, and the version of its configuration block."""
+    """The dispatcher's prog id, the version of its configuration block, and whether it is ``bound`` to the
+    interface, for some component reads RX metadata.
+    """
 
     id: int
     version: int
+    bound: bool = False
 
 
 @dataclass(frozen=True, slots=True)

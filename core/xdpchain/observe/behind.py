@@ -22,6 +22,13 @@ BY_ENTRY = {"prog_array": 0, "devmap": 4, "devmap_hash": 4, "cpumap": 4}
 """Where an element has its program's id (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
 
 
+UNCOUNTED = {
+    "prog_array": "what it returns counts as the code of the program that calls it",
+    "devmap": "the kernel tells none of them: what it drops is among what events count as lost to the device",
+    "cpumap": "the kernel tells them only while somebody listens: events count them by code",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Behind:
     """A program in a map: the map's name, id and type, the index (of a devmap_hash: the key), and the
@@ -35,6 +42,11 @@ class Behind:
     prog_id: int
     name: str
     ifindex: int | None = None
+
+    @property
+    def uncounted(self) -> str:
+        """Why no count of its verdicts stands beside it, and what the kernel tells of them instead."""
+        return UNCOUNTED[self.kind.removesuffix("_hash")]
 
 
 def programs_behind(running: Running) -> tuple[Behind, ...]:

@@ -12,8 +12,8 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.errors import XdpChainError
 
@@ -28,9 +28,8 @@ _GONE = (FileNotFoundError, ProcessLookupError)
 """The process, descriptor or mount that led to a namespace no longer exists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """The program IDs on all XDP hooks that were seen.
+class Sighting(NamedTuple):
+    """The prog ids on all XDP hooks that were seen.
 
     ``complete`` means that there can be no others. It is false inside a PID namespace (a container), where
     the namespaces of outside processes are hidden, and if a namespace could not be entered.

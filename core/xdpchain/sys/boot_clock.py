@@ -34,7 +34,7 @@ def unknown_offset() -> str:
         return ""
     if own == children:
         return ""
-    return "this process created a time namespace for its children but is not in it itself"
+    return "this process has created a time namespace for its children but is not in it"
 
 
 def _offset() -> float:

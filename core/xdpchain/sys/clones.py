@@ -68,7 +68,7 @@ def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
     if info.max_entries * (info.key_size + _value_size(info)) > ROOM:
         raise MapTooLarge(
             f"map {info.name} is too large for a trial",
-            f"a copy would take more than {ROOM >> 20} MiB of kernel memory",
+            f"a copy needs more than {ROOM >> 20} MiB of kernel memory",
         )
     with _types(info) as types:
         try:

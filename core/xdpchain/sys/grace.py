@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 
 __all__ = ["wait_for_packets"]
 
@@ -21,8 +20,8 @@ def wait_for_packets() -> None:
     run in an RCU read-side critical section. If the call is unknown or not permitted, this returns at once:
     on most kernels the swap itself has already waited.
     """
-    syscall_nr = MEMBARRIER.get(platform.machine())
-    if syscall_nr is not None:
+    number = MEMBARRIER.get(os.uname().machine)
+    if number is not None:
         with contextlib.suppress(OSError):
             _membarrier(syscall_nr)
 

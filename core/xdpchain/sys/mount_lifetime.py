@@ -36,10 +36,10 @@ def require_lasting(path: Path, what: str, instead: str = "") -> None:
     if ends_with_us(path):
         raise Unsupported(
             f"{what} can't be pinned in {path}",
-            "this BPF filesystem is mounted only for this command or session (by `ip netns exec`, "
-            "`unshare --mount` or a container), so its pins would disappear with it",
-            "Nothing was changed. Run xdptui outside, with --netns NAME; or set a lasting mount in "
-            f"LIBXDP_BPFFS{f'; or {instead}' if instead else ''}",
+            "this BPF filesystem is mounted only for this command and its session (by `ip netns "
+            "exec`, `unshare --mount` or a container), so its pins would be lost with them",
+            "Nothing was changed. Run xdptui outside, with --netns NAME; or set LIBXDP_BPFFS "
+            f"to a permanent mount{f'; or {instead}' if instead else ''}",
         )
 
 

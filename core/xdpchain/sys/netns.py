@@ -11,11 +11,8 @@ import ctypes
 import errno
 import fcntl
 import os
-import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -28,7 +25,6 @@ from xdpchain.netns_spelling import is_name, netns_path
 
 __all__ = [
     "NetnsError",
-    "cookie",
     "inode",
     "name_of",
     "names",
@@ -42,7 +38,6 @@ __all__ = [
 RUN_DIR = Path(_RUN_DIR)
 OWN = Path("/proc/thread-self/ns/net")  # not /proc/self: that is the main thread's, and threads may differ
 CLONE_NEWNET = 0x40000000
-SO_NETNS_COOKIE = 71
 NS_GET_NSTYPE = 0xB703  # ioctl_ns(2), kernel 4.11 on
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -89,28 +84,13 @@ def inode(name: str | None = None) -> int:
         return os.fstat(fd).st_ino
 
 
-def cookie(name: str | None = None) -> int | None:
-    """The kernel's cookie for the namespace, unique since boot (inode numbers are reused); None before
-    kernel 5.14 (e8b9eab99232).
-    """
-
-    def ask() -> int | None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            try:
-                return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
-            except OSError:
-                return None
-
-    return run(name, ask)
-
-
-def name_of(inode_number: int) -> str | None:
-    """The (alphabetically first) name of the namespace with this inode number; None if unnamed."""
+def name_of(number: int) -> str | None:
+    """The (alphabetically first) name of the namespace with that inode number; None if it has none."""
     for name in names():
         try:
-            if inode(name) == inode_number:
+            if (RUN_DIR / name).stat().st_ino == number:
                 return name
-        except NetnsError:  # deleted since names() listed it
+        except OSError:  # deleted since names() listed it
             continue
     return None
 
@@ -159,29 +139,36 @@ def run_apart(call: Callable[[], T]) -> T:
         code = ctypes.get_errno()
         error = OSError(code, os.strerror(code))
         if code == errno.EPERM:
-            raise _denied("Can't make a network namespace", error)
-        raise KernelRefused("Can't make a network namespace", os.strerror(code), detail=str(error))
+            raise _denied("Can't create a network namespace", error)
+        raise KernelRefused("Can't create a network namespace", os.strerror(code), detail=str(error))
 
     return _in_thread(leave, call, "apart")
 
 
 def _in_thread(enter: Callable[[], None], call: Callable[[], T], name: str) -> T:
-    outcome: Future[T] = Future()
+    results: list[T] = []
+    errors: list[BaseException] = []
+    done = threading.Event()
 
     def body() -> None:
         try:
             enter()
-            outcome.set_result(call())
+            results.append(call())
         except BaseException as error:
-            outcome.set_exception(error)
+            errors.append(error)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=body, name=f"netns-{name}", daemon=True)
     thread.start()
-    try:
-        return outcome.result()
-    finally:
-        if outcome.done():  # otherwise Ctrl-C: don't wait for a long call
-            thread.join()
+    done.wait()  # ctrl-C ends it, and then a call that may take long is not waited for
+    thread.join()
+    if errors:
+        try:
+            raise errors.pop()
+        finally:
+            del call, enter  # the traceback holds this frame
+    return results.pop()
 
 
 def reopened(place: int) -> int:
@@ -193,11 +180,11 @@ def reopened(place: int) -> int:
     namespace, OSError.
     """
     if os.fstat(place).st_dev != OWN.stat().st_dev:
-        raise FileNotFoundError(errno.ENOENT, "no namespace there")
+        raise FileNotFoundError(errno.ENOENT, "there is no namespace")
     fd = os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if fcntl.ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET:
-            raise FileNotFoundError(errno.ENOENT, "a namespace of another kind")
+            raise FileNotFoundError(errno.ENOENT, "that is another kind of namespace")
     except BaseException:
         os.close(fd)
         raise
@@ -209,7 +196,7 @@ def _open(name: str | None) -> int:
         return os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
     path = netns_path(name)
     if path is None:
-        why = "use a name from /run/netns, a path that begins with /, or pid:N"
+        why = "that is not a name in /run/netns, a path that begins with /, or pid:N"
         raise NetnsError(f"No network namespace {name!r}", why, _known())
     try:
         place = files.reach(path)
@@ -244,7 +231,7 @@ def _unreachable(name: str, error: OSError) -> PermissionDenied:
         return _denied(what, error)
     why = error.strerror or str(error)
     if why == os.strerror(errno.EACCES):  # ptrace(2), "ptrace access mode checking"
-        why = "reaching another user's process takes CAP_SYS_PTRACE, which this process lacks"
+        why = "CAP_SYS_PTRACE is needed for another user's process, and this process lacks it"
     return PermissionDenied(what, why, detail=str(error))
 
 
@@ -261,7 +248,7 @@ def _enter(fd: int, name: str) -> None:
 def _denied(what: str, error: OSError) -> PermissionDenied:
     return PermissionDenied(
         what,
-        "this takes CAP_SYS_ADMIN, which this process lacks",
+        "CAP_SYS_ADMIN is needed, which this process lacks",
         advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN"),
         detail=f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}",
     )

@@ -70,4 +70,4 @@ def _ended(child: int) -> int | None:
 
 def _refused(what: str, why: str) -> Unsupported:
     todo = "Remove programs of other types and their maps from the object, or use a newer libbpf"
-    return Unsupported(f"libbpf can't load {what}", f"{why} in a trial process", todo)
+    return Unsupported(f"libbpf can't load {what}", f"{why}, in a test process", todo)

@@ -15,7 +15,7 @@ def read(name: str) -> bytes:
     try:
         data = pkgutil.get_data("xdpchain", f"bpf_objects/{name}.o")
     except OSError as error:
-        why = error.strerror or "the package does not have it"
+        why = error.strerror or "it is missing from the package"
         raise InvalidInput(f"{name}.o is missing", why, "Build it: make bpf") from None
     assert data is not None  # None only for loaders without get_data
     return data

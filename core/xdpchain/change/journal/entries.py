@@ -21,7 +21,7 @@ from xdpchain.model.manifest import Author, Manifest, author_in, author_out, cha
 
 __all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "Moment", "past", "past_with_changes"]
 
-WHAT = "an entry of the journal"
+WHAT = "a journal entry"
 FORMAT = 1
 MOST_BYTES, MOST_CHANGES = 1 << 20, 1000
 """Of an entry."""
@@ -180,7 +180,7 @@ def _device_in(document: Fields) -> tuple[int, int] | None:
 
 def _moment_out(moment: Moment, author: Author) -> dict[str, Any]:
     chain = moment.chain
-    manifest = None if chain is None else json.loads(Manifest(chain, author).encode())
+    manifest = None if chain is None else Manifest(chain, author).document()
     return {
         "program": moment.program,
         "boot": moment.boot,

@@ -57,7 +57,7 @@ def record(
     try:
         for sha256, data in objects.items():
             keep_object(sha256, data)
-        device = device_of(after.interface)
+        device = device_of(after)
         entry = JournalEntry(
             EntryKind.CHANGE if restores is None else EntryKind.UNDO,
             current_author(),
@@ -71,7 +71,10 @@ def record(
         append(bring_along(before, device), entry)
     except (OSError, XdpChainError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        return f"the change is made, but not in the journal ({why}): `undo` may not know of it"
+        return (
+            f"the change was made, but could not be recorded in the journal ({why}): `undo` may not "
+            f"know about it"
+        )
     return ""
 
 

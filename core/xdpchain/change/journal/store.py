@@ -11,8 +11,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -38,10 +41,14 @@ __all__ = [
 STATE = "XDPTUI_STATE"
 DEFAULT = "/var/lib/xdptui"
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
+_ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
+TICK = 50_000_000
+"""Nanoseconds in which two changes may get the same time: the kernel stamps files by a coarse clock."""
 
 
+@cache
 def boot_id() -> str:
     """The kernel's random id of this boot."""
     try:
@@ -83,19 +90,44 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...
     return tuple(found)
 
 
-def headings(folder: Path, most: int) -> Iterator[Heading]:
-    """What the newest entries say of whose they are, newest first, each read when it is asked for."""
+def headings(folder: Path, most: int) -> Iterable[Heading]:
+    """What the newest entries say of whose they are, newest first. A folder that nobody changed meanwhile is
+    read once: whose history is where, an edit asks of all folders.
+    """
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return ()
+    settled = time.time_ns() - changed > TICK  # else another entry may have come in the same tick
+    return _newest(folder, changed, most) if settled else _read(folder, most)
+
+
+@lru_cache(maxsize=2 * MOST_INTERFACES)
+def _newest(folder: Path, changed: int, most: int) -> tuple[Heading, ...]:
+    return tuple(_read(folder, most))
+
+
+def _read(folder: Path, most: int) -> Iterator[Heading]:
     for entry_number in reversed(_numbers(folder)[-most:]):
+        path = folder / f"{entry_number}.json"
         try:
-            heading = Heading.decode(files.read(folder / f"{entry_number}.json", MOST_BYTES))
+            found = path.stat()
+            heading = _heading(path, (found.st_ino, found.st_mtime_ns, found.st_size))
         except (OSError, InvalidInput):
             continue
         yield heading
 
 
+@lru_cache(maxsize=2 * MOST_INTERFACES)
+def _heading(path: Path, file: tuple[int, ...]) -> Heading:
+    """That of an entry, read once: ``file`` (inode, time, size) is the one that stands there."""
+    return Heading.decode(files.read(path, MOST_BYTES))
+
+
 def append(folder: Path, entry: JournalEntry) -> None:
     """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
-    data, number = entry.encode(), max(_numbers(folder), default=0)
+    data, numbers = entry.encode(), _numbers(folder)
+    number = max(numbers, default=0)
     while True:
         number += 1
         try:
@@ -104,9 +136,10 @@ def append(folder: Path, entry: JournalEntry) -> None:
         except FileExistsError:  # another editor, with another BPF filesystem and so another lock
             continue
     with contextlib.suppress(OSError):
-        for old in _numbers(folder)[:-MOST_ENTRIES]:
+        for old in [*numbers, number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
-        _drop_interfaces()
+        if not numbers:  # an interface more
+            _drop_interfaces()
 
 
 def has_object(sha256: str) -> bool:
@@ -134,7 +167,7 @@ def object_data(sha256: str) -> bytes:
         why = getattr(error, "strerror", None) or str(error)
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why) from error
     if hashlib.sha256(data).hexdigest() != sha256:
-        why = "what is there has another hash"
+        why = "the file there has a different hash"
         raise NotFound(f"the object file {sha256[:12]} is not in the journal", why)
     return data
 
@@ -145,7 +178,7 @@ def _root() -> Path:
 
 def _object(sha256: str) -> Path:
     if len(sha256) != 64 or not sha256.isalnum():
-        raise ValueError(f"{sha256!r} is no hash")
+        raise ValueError(f"{sha256!r} is not a hash")
     return _root() / "objects" / sha256
 
 
@@ -161,12 +194,7 @@ def _numbers(folder: Path) -> list[int]:
         names = os.listdir(folder)
     except OSError:
         return []
-    parts = (name.partition(".") for name in names)
-    return sorted(
-        int(stem)
-        for stem, _, end in parts
-        if end == "json" and stem.isascii() and stem.isdecimal() and len(stem) < 16
-    )
+    return sorted(int(name[:-5]) for name in names if _ENTRY.fullmatch(name))
 
 
 def _drop_interfaces() -> None:

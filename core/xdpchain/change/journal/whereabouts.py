@@ -13,9 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from xdpchain.errors import XdpChainError
-from xdpchain.model.chain import Interface
 from xdpchain.model.running import Running
-from xdpchain.sys import netns
 from xdpchain.sys.netlink import Netlink
 
 from .entries import Heading
@@ -33,8 +31,7 @@ def folder_of(running: Running) -> Path | None:
     """The folder with the history of what runs there, wherever it was when that was written; None where the
     one of its name is another interface's.
     """
-    own, device = _own(running)
-    return _found(own, running, device)
+    return _found(_folder(running), running, device_of(running))
 
 
 def _found(own: Path, running: Running, device: Device | None) -> Path | None:
@@ -70,19 +67,15 @@ def bring_along(running: Running, device: Device | None) -> Path:
     return own
 
 
-def device_of(where: Interface) -> Device | None:
+def device_of(running: Running) -> Device | None:
     """The interface, as an entry has it."""
-    cookie = netns.cookie(where.netns)
-    return None if cookie is None else (cookie, where.ifindex)
-
-
-def _own(running: Running) -> tuple[Path, Device | None]:
-    return _folder(running), device_of(running.interface)
+    cookie = running.device.netns_cookie
+    return None if cookie is None else (cookie, running.interface.ifindex)
 
 
 def _folder(running: Running) -> Path:
     where = running.interface
-    return interface_folder(where.name, netns.inode(where.netns))
+    return interface_folder(where.name, running.device.netns_inode)
 
 
 def _knows(folder: Path, running: Running, device: Device | None) -> bool:

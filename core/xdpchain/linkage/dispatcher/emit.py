@@ -4,21 +4,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from functools import cache
 
+from xdpchain.errors import Unsupported
 from xdpchain.model.actions import Action
+from xdpchain.model.chain import Interface
 from xdpchain.objects.btf import Btf
-from xdpchain.sys import bpf, shipped
+from xdpchain.sys import bpf, netns, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
 
+from . import MAIN
 from .config import DispatcherConfig, SlotConfig
 
-__all__ = ["MAIN", "beyond_pass", "function_ids", "load_dispatcher", "slot_function", "takes_frags"]
+__all__ = [
+    "MAIN",
+    "NO_METADATA",
+    "beyond_pass",
+    "function_ids",
+    "load_dispatcher",
+    "slot_function",
+    "takes_frags",
+]
 
-MAIN = "xdp_dispatcher"
-"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
+NO_METADATA = "it reads RX metadata, which this device's driver does not provide"
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -51,8 +62,9 @@ def takes_frags() -> bool:
     return False
 
 
-def load_dispatcher(config: DispatcherConfig) -> bpf.Fd:
-    """A dispatcher with this configuration, attached to nothing; it has .rodata for its only map.
+def load_dispatcher(config: DispatcherConfig, device: Interface | None = None) -> bpf.Fd:
+    """A dispatcher with this configuration, attached to nothing; it has .rodata for its only map. One that
+    is bound to a device is so to this one.
 
     An extra map, or one of another size, and libxdp takes it for somebody else's program. Raises
     InvalidInput (the object is missing), KernelRefused and its kin.
@@ -61,11 +73,15 @@ def load_dispatcher(config: DispatcherConfig) -> bpf.Fd:
     with Object(shipped.read(f"dispatcher_v{config.version}"), MAIN) as opened:
         (program,) = opened.programs()
         program.as_xdp(config.frags)
+        if config.devbound and device is not None:
+            program.bind_to(device.ifindex)
         for bpf_map in opened.maps():
             bpf_map.set_initial_value(block)
         try:
-            opened.load()
+            netns.run(device.netns if config.devbound and device is not None else None, opened.load)
         except LoadFailed as error:
+            if config.devbound and error.errno == errno.EOPNOTSUPP:
+                raise Unsupported("the dispatcher can't be bound to its device", NO_METADATA) from error
             raise bpf.refusal(error, "the dispatcher can't be loaded", log=error.log) from error
         return bpf.Fd(os.dup(program.fd))
 

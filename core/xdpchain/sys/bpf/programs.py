@@ -80,11 +80,13 @@ def prog_load(
     line_info: bytes = b"",
     attach_btf_id: int = 0,
     attach_fd: int = 0,
+    ifindex: int = 0,
     log_level: int = 0,
     log_size: int = 1 << 16,
 ) -> Fd:
     """Load a program from final instructions. ``func_info`` has records of 8 bytes, ``line_info`` of 16.
-    Raises BpfError with the log.
+    ``ifindex`` is a device of this thread's network namespace, for a program that is bound to one. Raises
+    BpfError with the log.
     """
     raise_memlock()
     memory = Memory()
@@ -101,7 +103,7 @@ def prog_load(
         0,
         flags,
         name.encode()[:15],
-        0,
+        ifindex,
         attach_type,
         btf_fd,
         8 if func_info else 0,

@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
-from .merging import FUNC_GLOBAL, FUNC_STATIC, MergedBtf, merge_btf
-from .objects import ATTACH_TYPE_FENTRY, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object, ObjectMap, ObjectProgram
+from .merging import FUNC_GLOBAL, FUNC_STATIC, MergedBtf, kernel_function_ids, merge_btf
+from .objects import (
+    ATTACH_TYPE_FENTRY,
+    BPF_F_XDP_DEV_BOUND_ONLY,
+    BPF_F_XDP_HAS_FRAGS,
+    LoadFailed,
+    Object,
+    ObjectMap,
+    ObjectProgram,
+)
 from .shared_library import ATTACH_TYPE_XDP, kernel_types_missing, library, possible_cpus
 
 __all__ = [
     "ATTACH_TYPE_FENTRY",
     "ATTACH_TYPE_XDP",
+    "BPF_F_XDP_DEV_BOUND_ONLY",
     "BPF_F_XDP_HAS_FRAGS",
     "FUNC_GLOBAL",
     "FUNC_STATIC",
@@ -18,6 +27,7 @@ __all__ = [
     "Object",
     "ObjectMap",
     "ObjectProgram",
+    "kernel_function_ids",
     "kernel_types_missing",
     "library",
     "merge_btf",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections.abc import Iterable
 from ctypes import c_uint32
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from xdpchain.errors import InvalidInput
 
 from .shared_library import check, library
 
-__all__ = ["FUNC_GLOBAL", "FUNC_STATIC", "MergedBtf", "merge_btf"]
+__all__ = ["FUNC_GLOBAL", "FUNC_STATIC", "MergedBtf", "kernel_function_ids", "merge_btf"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class MergedBtf:
 
 
 FUNC_STATIC, FUNC_GLOBAL = 0, 1
+KIND_FUNC = 12
 
 
 def merge_btf(
@@ -82,3 +84,16 @@ def _append_strings(merged: bytes, parts: list[bytes]) -> tuple[bytes, tuple[int
     data = bytearray(b"".join(tables))
     struct.pack_into("<I", data, 20, size + added)
     return bytes(data), tuple(places[part] for part in parts)
+
+
+def kernel_function_ids(names: Iterable[str]) -> frozenset[int]:
+    """The ids in the kernel's BTF of those of its functions that it has."""
+    lib = library()
+    types = lib.btf__load_vmlinux_btf()
+    if not types:
+        return frozenset()
+    try:
+        found = (lib.btf__find_by_name_kind(types, name.encode(), KIND_FUNC) for name in names)
+        return frozenset(number for number in found if number > 0)
+    finally:
+        lib.btf__free(types)

@@ -13,9 +13,9 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import c_size_t
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput
@@ -23,9 +23,18 @@ from xdpchain.sys.bpf import BpfError, Command, Fd, ProgType
 
 from .shared_library import ATTACH_TYPE_XDP, OpenOptions, check, library
 
-__all__ = ["ATTACH_TYPE_FENTRY", "BPF_F_XDP_HAS_FRAGS", "LoadFailed", "Object", "ObjectMap", "ObjectProgram"]
+__all__ = [
+    "ATTACH_TYPE_FENTRY",
+    "BPF_F_XDP_DEV_BOUND_ONLY",
+    "BPF_F_XDP_HAS_FRAGS",
+    "LoadFailed",
+    "Object",
+    "ObjectMap",
+    "ObjectProgram",
+]
 
 BPF_F_XDP_HAS_FRAGS = 1 << 5
+BPF_F_XDP_DEV_BOUND_ONLY = 1 << 6
 ATTACH_TYPE_FENTRY = 24
 MAP_TYPE_ARRAY = 2
 LOG_STATISTICS = 4
@@ -45,8 +54,7 @@ class LoadFailed(BpfError):
         self.messages = messages
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectMap:
+class ObjectMap(NamedTuple):
     """A map of an opened object; ``name`` is the object's: that of another map which it reuses, libbpf would
     take over.
     """
@@ -110,8 +118,7 @@ class ObjectMap:
         check(library().bpf_map__reuse_fd(self.handle, fd.fileno()), f"reuse map {self.name}")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectProgram:
+class ObjectProgram(NamedTuple):
     """A program of an opened object."""
 
     handle: int
@@ -130,8 +137,12 @@ class ObjectProgram:
         return int(library().bpf_program__fd(self.handle))
 
     def instructions(self) -> bytes:
-        """The final instructions, subprograms appended; map descriptors inside are this process's."""
+        """The final instructions, subprograms appended; map descriptors inside are this process's. Those that
+        were there before `rewrite_at_load` changed some.
+        """
         lib = library()
+        if self.handle in lib.rewritten:
+            return bytes(lib.rewritten[self.handle])
         at, count = lib.bpf_program__insns(self.handle), lib.bpf_program__insn_cnt(self.handle)
         return ctypes.string_at(at, count * 8)
 
@@ -150,12 +161,23 @@ class ObjectProgram:
     def set_autoload(self, load: bool) -> None:
         library().bpf_program__set_autoload(self.handle, load)
 
+    def rewrite_at_load(self, rewrite: Callable[[bytes], bytes]) -> None:
+        """Give the kernel other instructions, as many, than libbpf was about to."""
+        library().rewrites[self.handle] = rewrite
+
     def as_xdp(self, frags: bool, *, attach_type: int = ATTACH_TYPE_XDP) -> None:
         """Load it as an XDP program."""
         lib = library()
         lib.bpf_program__set_type(self.handle, ProgType.XDP)
         lib.bpf_program__set_expected_attach_type(self.handle, attach_type)
         lib.bpf_program__set_flags(self.handle, BPF_F_XDP_HAS_FRAGS if frags else 0)
+
+    def bind_to(self, ifindex: int) -> None:
+        """Bind an XDP program to a device of the network namespace in which it will be loaded."""
+        lib = library()
+        flags = lib.bpf_program__flags(self.handle) | BPF_F_XDP_DEV_BOUND_ONLY
+        lib.bpf_program__set_flags(self.handle, flags)
+        lib.bpf_program__set_ifindex(self.handle, ifindex)
 
     def as_freplace(self, target: Fd, function: str) -> None:
         """Load it as a replacement of ``function`` of the loaded program ``target``."""
@@ -256,6 +278,8 @@ class Object(Closing):
             for program in self.programs():
                 self._lib.func_info.pop(program.handle, None)
                 self._lib.line_info.pop(program.handle, None)
+                self._lib.rewrites.pop(program.handle, None)
+                self._lib.rewritten.pop(program.handle, None)
             handle, self._handle = self._handle, None
             self._lib.bpf_object__close(handle)
 

@@ -7,6 +7,7 @@ import ctypes
 import os
 import struct
 import threading
+from collections.abc import Callable
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_long, c_size_t, c_uint32, c_void_p
 from functools import cache
 from typing import Any
@@ -33,6 +34,7 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bpf_program__set_expected_attach_type": (c_int, c_void_p, c_int),
     "bpf_program__flags": (c_uint32, c_void_p),
     "bpf_program__set_flags": (c_int, c_void_p, c_uint32),
+    "bpf_program__set_ifindex": (None, c_void_p, c_uint32),
     "bpf_program__set_autoload": (c_int, c_void_p, ctypes.c_bool),
     "bpf_program__set_attach_target": (c_int, c_void_p, c_int, c_char_p),
     "bpf_program__set_log_level": (c_int, c_void_p, c_uint32),
@@ -57,6 +59,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "bpf_map__set_initial_value": (c_int, c_void_p, c_void_p, c_size_t),
     "bpf_map__reuse_fd": (c_int, c_void_p, c_int),
     "btf__load_from_kernel_by_id": (c_void_p, c_uint32),
+    "btf__load_vmlinux_btf": (c_void_p,),
+    "btf__find_by_name_kind": (c_int, c_void_p, c_char_p, c_uint32),
     "btf__new": (c_void_p, c_void_p, c_uint32),
     "btf__new_empty": (c_void_p,),
     "btf__add_btf": (c_int, c_void_p, c_void_p),
@@ -111,6 +115,8 @@ class _Library:
         self.messages: list[str] = []
         self.func_info: dict[int, bytes] = {}
         self.line_info: dict[int, bytes] = {}
+        self.rewrites: dict[int, Callable[[bytes], bytes]] = {}
+        self.rewritten: dict[int, bytes] = {}
         self._vsnprintf = ctypes.CDLL(None).vsnprintf
         self._vsnprintf.argtypes = (c_void_p, c_size_t, c_char_p, c_void_p)
         self._keep: list[Any] = [_PRINT(self._print), _PREPARE(self._prepare)]
@@ -139,6 +145,11 @@ class _Library:
         raw = ctypes.string_at(options, 88)
         self.func_info[program] = _records(raw, 56, 8)
         self.line_info[program] = _records(raw, 72, 16)
+        if program in self.rewrites:
+            at = self._dll.bpf_program__insns(program)
+            code = ctypes.string_at(at, self._dll.bpf_program__insn_cnt(program) * 8)
+            self.rewritten[program] = code
+            ctypes.memmove(at, self.rewrites[program](code), len(code))
         return 0
 
 
@@ -176,14 +187,14 @@ def possible_cpus() -> int:
     try:
         return cpus_in_a_value()
     except BpfError as error:
-        what = "The number of CPUs can't be known"
+        what = "The number of CPUs can't be determined"
         raise Unsupported(what, "/sys is not mounted", advise(Do.MOUNT_SYSFS), detail=str(error)) from error
 
 
 def kernel_types_missing() -> tuple[str, str | Advice]:
     """Why the kernel's own types can't be had, and what to do: not every machine has /sys mounted."""
     if not os.path.isdir("/sys/kernel"):
-        return "the kernel's BTF can't be read, for /sys is not mounted", advise(Do.MOUNT_SYSFS)
+        return "the kernel's BTF can't be read because /sys is not mounted", advise(Do.MOUNT_SYSFS)
     return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
 
 
