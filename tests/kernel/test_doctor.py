@@ -253,14 +253,14 @@ def test_a_veth_takes_redirects_once_its_peer_has_a_program() -> None:
 
 def test_generic_mode_where_native_would_do(playground: Playground, samples: Path) -> None:
     change(playground, chain_of(samples, "pass", mode=Mode.GENERIC))
-    assert "veth supports native XDP" in diagnosed(playground, "interface.mode").what
+    assert "veth has native XDP" in diagnosed(playground, "interface.mode").what
 
 
 def test_a_program_on_a_device_above(playground: Playground) -> None:
     ip = f"ip -n {playground.netns} link"
     do(f"{ip} add link {playground.ifname} name above type macvlan")
     found = examine(playground.netns, playground.ifname)
-    assert "above (macvlan) is on top of it" in one(found, "interface.uppers").what
+    assert "above (macvlan) stands on it" in one(found, "interface.uppers").what
     lower = one(examine(playground.netns, "above"), "interface.native")
     assert playground.ifname in lower.what
     with (

@@ -318,10 +318,10 @@ def _denied(refused: Exception) -> bool:
 
 def _reason(refused: Exception) -> str:
     if isinstance(refused, bpf.BpfError):
-        number = refused.errno or 0
-        if number in (errno.EPERM, errno.EACCES):
+        code = refused.errno or 0
+        if code in (errno.EPERM, errno.EACCES):
             return "this kernel blocks it (EPERM)"
-        if number == ENOTSUPP:
+        if code == ENOTSUPP:
             return "not supported (ENOTSUPP)"
         return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
     if isinstance(refused, XdpChainError):

@@ -68,7 +68,7 @@ def _private() -> Iterator[Finding]:
         return
     for refused in distrusted:
         yield warn(Topic.BPFFS, check, f"{refused.what}: {refused.why}", why, refused.command)
-    if not found:
+    if not distrusted:
         yield ok(Topic.BPFFS, check, "only root can write to it")
 
 
@@ -105,5 +105,5 @@ def _stale() -> Iterator[Finding]:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
             yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force` if nobody uses them")
-    if not found:
+    if not stale:
         yield ok(Topic.BPFFS, check, "no stale pins")

@@ -116,7 +116,7 @@ def patched(section: str, initial: bytes, values: Iterable[GlobalValue]) -> byte
     data = bytearray(initial)
     for value in values:
         if value.section == section:
-            if value.offset + len(value.data) > len(made):
-                raise InvalidInput(f"{value.name} lies outside {section}", f"it has {len(made)} bytes")
-            made[value.offset : value.offset + len(value.data)] = value.data
-    return bytes(made)
+            if value.offset + len(value.data) > len(data):
+                raise InvalidInput(f"{value.name} lies outside {section}", f"it has {len(data)} bytes")
+            data[value.offset : value.offset + len(value.data)] = value.data
+    return bytes(data)

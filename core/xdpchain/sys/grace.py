@@ -20,8 +20,8 @@ def wait_for_packets() -> None:
     run in an RCU read-side critical section. If the call is unknown or not permitted, this returns at once:
     on most kernels the swap itself has already waited.
     """
-    number = MEMBARRIER.get(os.uname().machine)
-    if number is not None:
+    syscall_nr = MEMBARRIER.get(os.uname().machine)
+    if syscall_nr is not None:
         with contextlib.suppress(OSError):
             _membarrier(syscall_nr)
 

@@ -84,11 +84,11 @@ def inode(name: str | None = None) -> int:
         return os.fstat(fd).st_ino
 
 
-def name_of(number: int) -> str | None:
-    """The (alphabetically first) name of the namespace with that inode number; None if it has none."""
+def name_of(inode_number: int) -> str | None:
+    """The (alphabetically first) name of the namespace with this inode number; None if unnamed."""
     for name in names():
         try:
-            if (RUN_DIR / name).stat().st_ino == number:
+            if (RUN_DIR / name).stat().st_ino == inode_number:
                 return name
         except OSError:  # deleted since names() listed it
             continue
