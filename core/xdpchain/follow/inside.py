@@ -26,7 +26,8 @@ from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_of_linkable
-from xdpchain.observe.discover import author_of, look, manifest_of
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of, manifest_of
 from xdpchain.sys import bpf, bpffs
 
 from .hook_watch import HookWatch

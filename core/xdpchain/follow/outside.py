@@ -25,7 +25,8 @@ from xdpchain.linkage.tap import FILTER, make_maps
 from xdpchain.model.counts import FOREIGN
 from xdpchain.model.running import Running
 from xdpchain.objects.btf import Btf
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.trace.fexit import TracedFunction, entry_function, explain
 from xdpchain.observe.trace.targets import Place, place_of, traceable
