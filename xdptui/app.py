@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.resources import files
+from pkgutil import get_data
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -57,7 +57,7 @@ class XdpTui(App[None]):
     """One network namespace, one main screen."""
 
     TITLE = "xdptui"
-    CSS = files("xdptui").joinpath("theme.tcss").read_text()  # CSS_PATH takes no file that is within a zip
+    CSS = (get_data("xdptui", "theme.tcss") or b"").decode()  # CSS_PATH takes no file that is within a zip
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -112,13 +112,13 @@ class XdpTui(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for key in KEYS:
-            if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "pick")):
+            if key.action in ("quit", "command_palette") or key.action.startswith(("cursor", "page", "pick")):
                 continue
             yield SystemCommand(
                 key.text[0].upper() + key.text[1:], f"key {key.label}", self._does(key.action)
             )
         for word in CHOICES["theme"]:
-            yield SystemCommand(f"Theme {word}", "change the colours, from now on", self._wears(word))
+            yield SystemCommand(f"Theme {word}", "change the colours", self._wears(word))
         yield SystemCommand(
             "Copy the screen", "as text, to the clipboard (key ctrl+y)", self.action_copy_screen
         )
@@ -246,7 +246,7 @@ class XdpTui(App[None]):
             changes = sum(self.main.session.edits[r.interface.ifindex].changes for r in unsaved)
             text = (
                 f"{changes} change{'s' * (changes != 1)} not applied: {names}.",
-                "What runs is not touched, but the candidate will be forgotten.",
+                "What runs is not affected, but the candidate will be lost.",
             )
             if not await self.push_screen_wait(Confirm("Quit", text, "Quit", "Stay")):
                 return
@@ -262,7 +262,7 @@ class XdpTui(App[None]):
 
     def _what_waits(self) -> tuple[str, ...]:
         return tuple(
-            f"{running.interface.name}: a change waits ({armed.left})."
+            f"{running.interface.name}: a change is pending ({armed.left})."
             for running in self.main.session.waiting
             if (armed := countdown(running)) is not None
         )
@@ -317,7 +317,7 @@ def run(
     if error is not None:
         print(
             f"xdptui: ended by an internal error ({type(error).__name__}: {error}).\n"
-            f"The interfaces run what they ran. {DEBUG}=1 shows where; please report it.",
+            f"The interfaces run what they ran before. {DEBUG}=1 shows where; please report it.",
             file=sys.stderr,
         )
         return 1

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -58,19 +57,19 @@ class ExitCode(IntEnum):
 
 EXIT_CODES: dict[ExitCode, str] = {
     ExitCode.OK: "done; for plan: nothing would change",
-    ExitCode.REFUSED: "the kernel refused (the verifier, a limit, a driver); doctor: it found errors",
+    ExitCode.REFUSED: "the kernel refused (verifier, limit, driver); doctor: errors were found",
     ExitCode.CHANGES: "plan only: there are changes",
     ExitCode.NOT_PERMITTED: "a capability is missing, or a policy forbids it",
     ExitCode.CONFLICT: "somebody else's program or edit is in the way",
     ExitCode.NOT_FOUND: "no such interface, namespace, slot, program or file",
-    ExitCode.UNSUPPORTED: "the kernel, the driver or the linkage lacks it",
-    ExitCode.INVALID: "a file or an argument that can't be what it should be",
+    ExitCode.UNSUPPORTED: "not supported by the kernel, the driver or the linkage",
+    ExitCode.INVALID: "an invalid file or argument",
     ExitCode.CONNECTION: "it would cut your own ssh connection (see --even-if-ssh-dies)",
     ExitCode.USAGE: "the command line was not understood",
     ExitCode.INTERNAL: "an internal error: please report it",
     ExitCode.OUTPUT: "the output could not be written",
     ExitCode.INTERRUPTED: "interrupted (ctrl-C)",
-    ExitCode.PIPE: "the reader of the output went away",
+    ExitCode.PIPE: "the output pipe was closed",
 }
 
 
@@ -122,7 +121,7 @@ class Talk:
         if todo := worded(error.todo, self.netns):
             lines.append(f"  {printable(todo)}")
         if error.detail and self.verbose:
-            lines += ["  The kernel's words:", *(f"    {printable(x)}" for x in error.detail.splitlines())]
+            lines += ["  The kernel's message:", *(f"    {printable(x)}" for x in error.detail.splitlines())]
         elif error.detail:
             lines.append("  (-v shows the details)")
         _say("\n".join(lines))
@@ -162,7 +161,7 @@ def write(text: str) -> None:
     except (OSError, ValueError) as error:
         _abandon(sys.stdout)
         why = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
-        raise _OutputError("the output can't be written", why, "What was to be done is done") from error
+        raise _OutputError("the output can't be written", why, "The command itself succeeded") from error
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -210,6 +209,8 @@ def debugging() -> bool:
 
 def _trace() -> None:
     if debugging():
+        import traceback
+
         _say(traceback.format_exc().rstrip())
 
 

@@ -64,6 +64,7 @@ LIGHT = Theme(
     },
 )
 
+# Lists and buttons of Textual 8.2.8 leave "reverse" out: without colours the underline is the cursor.
 SIXTEEN = Theme(
     name="xdptui-16",
     ansi=True,
@@ -91,6 +92,7 @@ SIXTEEN = Theme(
         "border-blurred": "ansi_bright_black",
         "block-cursor-foreground": "ansi_black",
         "block-cursor-background": "ansi_white",
+        "block-cursor-text-style": "bold underline",
         "input-cursor-background": "ansi_white",
         "input-cursor-foreground": "ansi_black",
         "input-selection-background": "ansi_bright_blue",

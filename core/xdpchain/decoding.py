@@ -83,7 +83,7 @@ class Fields:
         """A string of at most ``most`` characters."""
         value = self._fields.get(name, default)
         if not isinstance(value, str) or len(value) > most:
-            self.refuse(name, f"is no text of up to {most} characters")
+            self.refuse(name, f"is not text of up to {most} characters")
         return value
 
     def text_or_none(self, name: str, *, most: int = _TEXT) -> str | None:
@@ -93,7 +93,7 @@ class Fields:
         """A whole number from ``least`` to ``most``."""
         value = self._fields.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            self.refuse(name, f"is no whole number from {least} to {most}")
+            self.refuse(name, f"is not a whole number from {least} to {most}")
         return value
 
     def integer_or_none(self, name: str, *, least: int = 0, most: int = U64) -> int | None:
@@ -103,7 +103,7 @@ class Fields:
         """A number of at most ``most``, without its sign."""
         value = self._fields.get(name)
         if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > most:
-            self.refuse(name, "is no number that makes sense")
+            self.refuse(name, "is not a valid number")
         return float(value)
 
     def number_or_none(self, name: str, *, most: float = 1e15) -> float | None:
@@ -121,7 +121,7 @@ class Fields:
         if isinstance(value, tuple):
             return list(value)
         if not isinstance(value, list) or len(value) > most:
-            self.refuse(name, f"is no list of up to {most} items")
+            self.refuse(name, f"is not a list of up to {most} items")
         return value
 
     def integers(
@@ -131,14 +131,14 @@ class Fields:
         found = self.list(name, most=most, default=default)
         for value in found:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= greatest:
-                self.refuse(name, f"holds something else than whole numbers from 0 to {greatest}")
+                self.refuse(name, f"holds something other than whole numbers from 0 to {greatest}")
         return tuple(found)
 
     def texts(self, name: str, *, most: int, longest: int = _TEXT) -> tuple[str, ...]:
         """A list of strings."""
         found = self.list(name, most=most)
         if not all(isinstance(value, str) and len(value) <= longest for value in found):
-            self.refuse(name, f"holds something else than texts of up to {longest} characters")
+            self.refuse(name, f"holds something other than text of up to {longest} characters")
         return tuple(found)
 
     def fields(self, name: str) -> Fields:
@@ -185,7 +185,7 @@ def _float(text: str) -> float:
 
 
 def _constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a number")
 
 
 def _invalid(what: str, why: str) -> InvalidInput:

@@ -22,7 +22,7 @@ def netns_spelling(text: str) -> str:
         if name != text and _is_file_name(name) and is_name(name):
             return name
     if netns_path(text) is None:
-        raise ValueError("takes a name in /run/netns, a path that begins with /, or pid:N")
+        raise ValueError("must be a name in /run/netns, a path that begins with /, or pid:N")
     return text
 
 

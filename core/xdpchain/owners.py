@@ -36,7 +36,7 @@ def check_private(path: str) -> str:
         sticky = found.st_mode & stat.S_ISVTX and place not in (real, folder)
         if found.st_mode & 0o022 and not sticky:
             mode = stat.S_IMODE(found.st_mode)
-            raise PermissionError(errno.EACCES, f"others may write to {place} (mode {mode:04o})", path)
+            raise PermissionError(errno.EACCES, f"others can write to {place} (mode {mode:04o})", path)
         if place == "/":
             return real
         place = os.path.dirname(place)

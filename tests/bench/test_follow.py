@@ -98,7 +98,7 @@ def test_what_a_packet_pays_while_somebody_follows(root: None, samples: Path) ->
         taken = alternate({**subjects, "followed": followed}, ROUNDS)
         assert taking.tally().lost_records == 0
     base = taken["plain"].median
-    print(f"\n{SLOTS} slots with counters, ns a packet")
+    print(f"\n{SLOTS} slots with counters, ns per packet")
     for name, timing in taken.items():
         print(f"{name:<52}{timing.median:7.0f}  {timing.low:.0f} to {timing.high:.0f}"
               f"  {timing.median / base:5.2f} times")  # fmt: skip

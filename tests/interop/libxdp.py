@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ __all__ = [
     "agreed",
     "in_netns",
     "kernel",
+    "loader_version",
     "nothing_left",
     "pinned",
     "xdp_loader",
@@ -188,6 +190,15 @@ def kernel() -> tuple[int, int]:
     """The running kernel's version, for what other tools can't do on it."""
     major, minor = os.uname().release.split(".")[:2]
     return int(major), int(re.match(r"\d+", minor)[0])  # type: ignore[index]
+
+
+@functools.cache
+def loader_version() -> tuple[int, ...]:
+    """xdp-loader's version, which is that of its libxdp."""
+    loader = xdp_loader()
+    assert loader is not None
+    said = subprocess.run([*loader, "load", "--version"], capture_output=True, text=True, check=False).stdout
+    return tuple(int(number) for number in said.split()[2].split("."))
 
 
 def nothing_left(playground: Playground, link: int = 0) -> None:

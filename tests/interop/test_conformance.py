@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.editors import Editor, Ours, Program, Theirs
-from tests.interop.libxdp import Loader, Refused, agreed, kernel, nothing_left
+from tests.interop.libxdp import Loader, Refused, agreed, kernel, loader_version, nothing_left
 from xdpchain.errors import InvalidInput
 from xdpchain.linkage.dispatcher.config import DispatcherConfig
 from xdpchain.model.actions import ActionSet
@@ -263,11 +263,12 @@ def test_used_slots_go_on_when_a_stub_answers(
     running = agreed(playground)
     assert running.hook is not None
     with bpf.prog_by_id(running.hook.prog_id) as program, bpf.map_by_id(bpf.prog_map_ids(program)[0]) as fd:
-        block = bpf.map_lookup(fd, bytes(4), 124)
+        block = bpf.map_lookup(fd, bytes(4), bpf.map_info(fd).value_size)
     words = [int.from_bytes(block[at : at + 4], "little") for at in range(4, 124, 4)]
     assert words[:10] == [1 << 31 | 4, 1 << 31 | 2, *[0] * 8]
     assert words[10:20] == [10, 50, *[0] * 8]
-    assert block[:4] == bytes([236, 2, 2, 0])
+    assert running.dispatcher is not None
+    assert block[:4] == bytes([236, running.dispatcher.version, 2, 0])
 
 
 # Fragments
@@ -314,7 +315,7 @@ def fragments(running: Running) -> tuple[bool, list[int]]:
 @pytest.mark.parametrize("program", ["meta_head", "meta_mark", "meta_tail"])
 def test_pointer_movers(playground: Playground, editors: dict[str, Editor], first: str, program: str) -> None:
     """From kernel 6.12 on, a stub that says it may move packet pointers can be replaced by what does. Ours
-    say so; those of Debian's libxdp 1.3 don't, so there it is refused, changes nothing, and ours goes on.
+    say so; those of libxdp before 1.5.5 don't, so there it is refused, changes nothing, and ours goes on.
     """
     for who, one, names in (
         (first, Program("meta", program), [program]),
@@ -330,8 +331,10 @@ def test_pointer_movers(playground: Playground, editors: dict[str, Editor], firs
 
 
 def stubs_must_say_so() -> bool:
-    """Whether the kernel has 81f6d0530ba0; it can't be asked except with a stub that does not say so."""
-    return kernel() >= (6, 12)
+    """Whether the kernel has 81f6d0530ba0, and this libxdp's stubs don't say so. Only a stub that does not
+    can tell.
+    """
+    return kernel() >= (6, 12) and loader_version() < (1, 5, 5)
 
 
 # Modes

@@ -46,7 +46,9 @@ def test_an_edit_of_it_keeps_the_contract(playground: Playground, loader: Loader
     theirs = look_at(playground)
     assert theirs.chain is not None
     same = make_plan(theirs, theirs.chain)
-    assert [one.text for one in same.changes] == ["coded_0 goes behind the dispatcher, whose place it took"]
+    assert [one.text for one in same.changes] == [
+        "coded_0 goes behind the dispatcher, whose place it had taken"
+    ]
     ours = change(playground, theirs.chain.retune(0, actions=EVERYTHING))
     assert ours.chain is not None
     assert (ours.chain.bare, ours.note) == (False, "")

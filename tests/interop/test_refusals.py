@@ -96,7 +96,7 @@ def test_a_newer_version_locks_the_older_libxdp_out(
 
 @pytest.mark.parametrize("version", [1, 4])
 def test_versions_that_are_not_emitted(playground: Playground, ours: Ours, version: int) -> None:
-    with pytest.raises(InvalidInput, match=f"version {version} is not emitted"):
+    with pytest.raises(InvalidInput, match=f"version {version} is not supported"):
         ours.edit(lambda chain: replace(chain, dispatcher_version=version).add(ours.slot(FIREWALL)))
     assert running_on(playground).hooks == ()
 

@@ -234,7 +234,7 @@ def test_the_command(cli: CommandLine) -> None:
     }  # fmt: skip
     assert last["verdict"]["XDP_PASS"] == 31
     table = cli("account", "xdp0", "--interval", "0.1", "--count", "1").out
-    assert "they agree, to the packet" in table
+    assert "they agree exactly" in table
     assert "names from drivers/net/veth.c" in table
     assert cli("account", "xdp1", "--count", "1").code == 5
     assert cli("account", "nothere0").code == 5

@@ -211,7 +211,7 @@ def test_confirmed_it_stays_and_undo_knows_its_limit(playground: Playground, cou
         assert "xdptui rollback" in worded(waiting.value.todo)
         after = confirm(playground.ifname, playground.netns)
         assert after.chain is not None
-        with pytest.raises(NothingToUndo, match="only the id is known"):
+        with pytest.raises(NothingToUndo, match="only its id is known"):
             undo_of(after)
 
 
@@ -242,7 +242,7 @@ def test_the_same_code_with_maps_of_another_shape_is_refused(
         before = look_at(playground)
         with pytest.raises(InvalidInput, match="entries 16 → 32") as refused:
             adoption_of(before, programs_of(str(other)))
-        assert "is what runs, but its maps can't be taken over" in refused.value.what
+        assert "is the running program, but its maps can't be kept" in refused.value.what
         with pytest.raises(InvalidInput, match="seen_by_kind can't be found; what runs has"):
             adoption_of(before, programs_of(str(named)))
 
@@ -260,7 +260,7 @@ def test_an_empty_hook_and_a_chain_are_refused(playground: Playground, samples: 
         adoption_of(look_at(playground), source)
     chain = Chain().add(Slot.of(load_component(str(samples / "pass.o"))))
     running = apply(make_plan(look_at(playground), chain))
-    with pytest.raises(InvalidInput, match="a chain already"):
+    with pytest.raises(InvalidInput, match="already runs a chain"):
         adoption_of(running, source)
 
 
@@ -283,7 +283,7 @@ def test_nothing_else_may_be_replaced_by_saying_adopt(playground: Playground, co
     with attached(playground, counting):
         running = look_at(playground)
         chain = Chain().add(Slot.of(load_component(str(counting), name="other")))
-        with pytest.raises(NotOurs, match="which is not replaced"):
+        with pytest.raises(NotOurs, match="which will not be replaced"):
             make_plan(running, chain, adopts=12345678)
         with pytest.raises(NotOurs) as refused:
             make_plan(running, chain)
@@ -387,7 +387,7 @@ def test_by_command_at_once_and_refused(cli: CommandLine, playground: Playground
         assert done.json["running"]["armed"] is None
         assert done.json["running"]["mode"] == "generic"
         again = cli("adopt", cli.interface, cli.sample("firewall"))
-        assert (again.code, "a chain already" in again.err) == (7, True)
+        assert (again.code, "already runs a chain" in again.err) == (7, True)
 
 
 def test_actions_that_are_declared_hold(cli: CommandLine, playground: Playground) -> None:

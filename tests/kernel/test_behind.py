@@ -158,7 +158,7 @@ def test_a_link_is_shown_with_owner_and_pins_and_detached_by_its_id(cli: Command
         assert (done["detached"], done["link"], done["pins"]) == (True, number, [str(pin)])
         assert cli.status()["programs"] == []
         assert pin.exists(), "pins are their owner's"
-        assert f"taken off bpf_link {number}" in cli("log", cli.interface).out
+        assert f"detached from bpf_link {number}" in cli("log", cli.interface).out
         cli.load("pass")
     assert cli("log", cli.interface).code == 0
 

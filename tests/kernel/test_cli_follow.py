@@ -68,7 +68,7 @@ def test_lines(cli: CommandLine, three: Running) -> None:
     for index in range(3):
         assert f"✂ scripted_{index}: 1 byte added at {60 + index}: 3{index}" in text
     assert text.count("= DROP") == 1
-    assert "3 packets were looked at, 3 followed" in result.err
+    assert "3 packets examined, 3 followed" in result.err
     assert same(look_at(cli.playground), three)
 
 
@@ -80,7 +80,9 @@ def test_only_some_verdicts(cli: CommandLine) -> None:
     assert result.code == 0, result.err
     assert result.out.count(" = ") == 1
     assert "= DROP" in result.out
-    assert "ended: 1 packet followed, 1 with other verdicts; as many packets as were asked for" in result.err
+    assert (
+        "ended: 1 packet followed, 1 with other verdicts; requested number of packets reached" in result.err
+    )
 
 
 @pytest.mark.usefixtures("three", "traffic")
@@ -88,10 +90,10 @@ def test_a_verdict_that_nothing_gets(cli: CommandLine) -> None:
     words = ("follow", cli.interface, "--verdict", "TX", "--timeout", "3")
     result = cli(*words)
     assert (result.code, result.out) == (0, "")
-    assert "ended: 0 packets followed, 3 with other verdicts; the time is over (--timeout)" in result.err
+    assert "ended: 0 packets followed, 3 with other verdicts; time is up (--timeout)" in result.err
     wrong = cli("follow", cli.interface, "--verdict", "LOST")
     assert wrong.code == 7
-    assert "'LOST' is no XDP action" in wrong.err
+    assert "'LOST' is not an XDP action" in wrong.err
 
 
 @pytest.mark.usefixtures("traffic")
@@ -146,6 +148,24 @@ def test_tshark_reads_the_file(cli: CommandLine, three: Running, tmp_path: Path)
             assert names["frame.interface_name"] == f"{cli.interface} after scripted_{n}"
             assert comments[i + 1 + n] == f"scripted_{n}: added at {60 + n}: 3{n}"
     assert len(found) == 3 + 3 + 2 + 3
+
+
+def test_whole_packets_are_kept(cli: CommandLine, three: Running, tmp_path: Path) -> None:
+    path = tmp_path / "whole.pcapng"
+    words = ("follow", cli.interface, "-c", "1", "-s", "2000", "-w", str(path))
+    child = cli.process(*words, run=subprocess.Popen, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + PATIENCE
+    while look_at(cli.playground).following is None and time.monotonic() < end:
+        time.sleep(0.05)
+    cli.playground.send([scripted(b"\1", length=1400)])
+    assert child.wait(PATIENCE) == 0
+    came, left = (one["frame"] for one in read_back(path))
+    assert (came["frame.len"], came["frame.cap_len"]) == ("1400", "1400")
+    assert (left["frame.len"], left["frame.cap_len"]) == ("1401", "1401")
+    assert came["frame.interface_queue"] == "0"
+    refused = cli("follow", cli.interface, "-s", "20000")
+    assert refused.code == 7
+    assert "a snaplen of 20000 bytes is out of range" in refused.err
 
 
 def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Path) -> None:
@@ -204,7 +224,7 @@ def test_an_edit_by_somebody_else(cli: CommandLine, three: Running) -> None:
     result = cli("follow", cli.interface)
     thread.join()
     assert result.code == 4
-    assert "following ended before 10 packets came" in result.err
+    assert "following ended before 10 packets arrived" in result.err
     assert [slot.name for slot in look_at(cli.playground).chain or ()] == ["scripted_0", "scripted_1"]
 
 
@@ -239,7 +259,7 @@ def test_what_a_killed_follower_leaves(cli: CommandLine, three: Running) -> None
     assert dry.json["followed"] == [{"interface": cli.interface, "taken_back": False, "why_not": ""}]
     assert look_at(cli.playground).following is not None
     result = cli("clean", cli.interface)
-    assert (result.code, "its plain dispatcher brought back" in result.out) == (0, True)
+    assert (result.code, "its normal dispatcher restored" in result.out) == (0, True)
     after = look_at(cli.playground)
     assert after.following is None
     assert after.identity == three.identity

@@ -427,7 +427,7 @@ def test_the_first_failure_ends_it_and_what_was_changed_stays(
     )
     refused = many("apply", str(file))
     assert refused.code == 1
-    assert "not changed, for another interface failed" in refused.out
+    assert "not changed, because another interface failed" in refused.out
     assert "1 changed" in refused.out
     assert second in refused.err
     assert programs(many) == {first: ["xdp_pass"], second: [], third: []}
@@ -528,7 +528,7 @@ def test_the_mode_is_never_changed_by_itself(cli: CommandLine, file: Path, objec
 
 BAD = {
     "no file": (None, 5),
-    "no TOML": ("= =", 7),
+    "not TOML": ("= =", 7),
     "no UTF-8": (b"\xff\xfe", 7),
     "an unknown key": ("frob = 1", 7),
     "no such program": (

@@ -59,12 +59,12 @@ def test_expectations_decide_the_exit_code(cli: CommandLine, tmp_path: Path) -> 
     arguments = ("test", cli.sample("firewall"), "--packets", packets, "--expect", str(expect))
     good = cli(*arguments)
     assert good.code == 0
-    assert "2 of 2 expectations came true" in good.out
+    assert "2 of 2 expectations met" in good.out
     expect.write_text("1 DROP\n2 PASS firewall.bpf.c:1\n")
     bad = cli(*arguments)
     assert bad.code == 1
     assert "expected DROP" in bad.out
-    assert "0 of 2 expectations came true" in bad.out
+    assert "0 of 2 expectations met" in bad.out
     for wrong in ("9 DROP", "1 PERHAPS", "one DROP", "1", "1 DROP a:1 b"):
         expect.write_text(wrong)
         refused = cli(*arguments)

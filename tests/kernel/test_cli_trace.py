@@ -34,7 +34,7 @@ def test_on_counts_until_off(
     where = (playground.ifname, "--netns", playground.netns)
     change(playground, scripted_chain(samples, [ActionSet.parse("P")] * 2, Linkage.FREPLACE, counters=False))
     assert main(["trace", "on", *where]) == 0
-    assert re.search(r"costs a packet about \d+ ns", capsys.readouterr().out)
+    assert re.search(r"costs about \d+ ns per packet", capsys.readouterr().out)
     playground.send([scripted(b"\2\1")] * 5)
     assert main(["status", *where, "--json"]) == 0
     slots = json.loads(capsys.readouterr().out)["interfaces"][0]["slots"]

@@ -85,8 +85,8 @@ def test_what_goes_on_after_a_drop_is_not_dropped(cli: CommandLine) -> None:
     block(cli)
     send(cli)
     told = cli("why", cli.interface, "--interval", "0.1").out
-    assert f"{BLOCKED} packets  77%  goes on to slot 1  firewall.bpf.c" in told
-    assert f"dropped on {cli.interface}: –/s, 0 packets; came in: {BLOCKED + OPEN}" in re.sub(
+    assert f"{BLOCKED} packets  77%  continues to slot 1  firewall.bpf.c" in told
+    assert f"dropped on {cli.interface}: –/s, 0 packets; arrived: {BLOCKED + OPEN}" in re.sub(
         r"\d/s", "–/s", told
     )
 
@@ -130,5 +130,5 @@ def test_counters_that_are_off_are_said_to_be(cli: CommandLine) -> None:
     cli.ok("load", cli.interface, cli.sample("pass"), "--linkage", "static", "--no-counters")
     note = cli.ok("why", cli.interface, "--interval", "0.1").json["note"]
     on = f"xdptui set {cli.interface} --counters --netns {cli.playground.netns}"
-    assert note == f"its counters are off. `{on}` switches the counters on"
+    assert note == f"its counters are off. `{on}` turns the counters on"
     assert f"nothing is counted: {note}" in cli("why", cli.interface, "--interval", "0.1").out

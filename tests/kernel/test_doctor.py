@@ -215,7 +215,7 @@ def test_jumbo_frames_want_a_chain_that_takes_fragments(samples: Path) -> None:
         assert diagnosed(playground, "interface.mtu").level is Level.INFO
         change(playground, chain_of(samples, "frags"))
         fine = diagnosed(playground, "interface.mtu")
-        assert (fine.level, "the whole chain takes them" in fine.what) == (Level.OK, True)
+        assert (fine.level, "the whole chain has it" in fine.what) == (Level.OK, True)
     with Playground() as playground:
         change(playground, chain_of(samples, "frags", "pass"))
         assert diagnosed(playground, "interface.mtu").level is Level.OK

@@ -142,7 +142,7 @@ def test_a_dispatcher_that_the_installed_libxdp_does_not_speak(
 ) -> None:
     installed = installed_version()
     if installed not in (2, 3):
-        pytest.skip(f"the installed libxdp speaks {installed}")
+        pytest.skip(f"the installed libxdp uses {installed}")
     change(cli.playground, freplace(samples, installed))
     assert diagnosed(cli.playground, "interface.libxdp").level is Level.OK
     change(cli.playground, Chain(linkage=Linkage.FREPLACE))

@@ -80,7 +80,7 @@ def test_what_fits_leaves_no_call_and_what_does_not_stays_a_function(
     running = change(playground, chain_of(samples, "firewall", "tailcalls"))
     assert running.hook is not None
     assert functions(running.hook.prog_id) >= 2
-    assert running.form_reason == "called, since it makes tail calls: xdp_tailcalls"
+    assert running.form_reason == "called, because it makes tail calls: xdp_tailcalls"
     # The verifier may refuse the one function: then calls divide its work.
     refused: list[int] = []
     load = bpf.prog_load

@@ -76,7 +76,7 @@ def test_a_new_version_that_takes_over_the_data(playground: Playground, samples:
     run_through(running, UDP)
     assert running.chain is not None
     old = running.chain.slots[0].component
-    with pytest.raises(InvalidInput, match="hands on its"):
+    with pytest.raises(InvalidInput, match="passes on its"):
         change(playground, running.chain.substitute(0, keep_maps(given(samples, "total=5"), old)))
     assert total(running) == 1003
     running = change(playground, running.chain.substitute(0, keep_maps(given(samples, "step=7"), old)))

@@ -36,7 +36,7 @@ def loaded(cli: CommandLine, playground: Playground, linkage: str = "static") ->
 def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, linkage: str) -> None:
     maps = loaded(cli, playground, linkage)
     planned = cli("plan", "unload", cli.interface, "xdp_firewall", "--keep-maps")
-    assert "pin the maps of the slots that leave" in planned.out
+    assert "pin the maps of removed slots" in planned.out
     assert kept_maps() == ()
     cli.ok("unload", cli.interface, "xdp_firewall", "--keep-maps")
     assert {bpf_map.map_id for bpf_map in kept_maps()} == {maps["blocked"], maps["drops"]}
@@ -45,17 +45,17 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     assert f"blocked ({maps['blocked']})" in cli("status").out
     undone = cli("undo", cli.interface, "--json")
     assert undone.code == 0
-    assert "what was in its map" not in str(undone.json["plan"]["notes"])
+    assert "the contents of its map" not in str(undone.json["plan"]["notes"])
     assert held(playground) == {"{port=53, protocol=17, unused=0}": "7"}
     # The chain has them again: nothing is kept any more.
     assert kept_maps() == ()
     cli.ok("unload", cli.interface, "--all", "--keep-maps")
     assert len(kept_maps()) == 3
     shown = cli("clean", "--kept", "--dry-run").out
-    assert shown.count("would be let go of") == 3
+    assert shown.count("would be released") == 3
     cli.ok("clean", "--kept")
     assert kept_maps() == ()
-    assert "what was in its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])
+    assert "the contents of its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])
 
 
 def test_a_change_that_fails_keeps_none(

@@ -41,7 +41,7 @@ def test_state_that_would_be_lost_is_counted(playground: Playground, samples: Pa
     assert texts(planned(playground, without), "lost") == [], "nothing is in the buckets yet"
     playground.send([udp(PEER, NEAR, 53)])
     assert texts(planned(playground, without), "lost") == [
-        "xdp_ratelimit is removed, and what its maps hold is lost: buckets (lru_hash, 1 entry)"
+        "xdp_ratelimit is removed, and the contents of its maps are lost: buckets (lru_hash, 1 entry)"
     ]
     assert texts(planned(playground, running.chain.move(0, 1)), "lost") == []
     pin = bpffs.find() / f"xdptui-test-{os.getpid()}-{secrets.token_hex(4)}"
@@ -78,6 +78,6 @@ def test_the_command_line_says_it(
     cli.load("ratelimit", "pass")
     playground.send([udp(PEER, NEAR, 53)])
     dry = cli("unload", cli.interface, "xdp_ratelimit", "--dry-run")
-    assert "what its maps hold is lost: buckets (lru_hash, 1 entry)" in dry.err
+    assert "the contents of its maps are lost: buckets (lru_hash, 1 entry)" in dry.err
     done = cli.ok("unload", cli.interface, "xdp_ratelimit")
     assert any("1 entry" in warning["text"] for warning in done.json["plan"]["warnings"]), "as it was before"

@@ -121,4 +121,4 @@ def test_in_specs(cli: CommandLine, playground: Playground, tmp_path: Path) -> N
     cli.ok("apply", str(file))
     assert labels(playground) == {"xdp_pass": {"team": "core"}}
     file.write_text(file.read_text().replace('"core"', '"two words"'))
-    assert "can't be the value of label team" in cli("apply", str(file)).err
+    assert "is not a valid value for label team" in cli("apply", str(file)).err

@@ -84,7 +84,7 @@ def test_entries_alone_cannot_wait(cli: CommandLine, playground: Playground, tmp
     cli.ok("apply", str(file))
     file.write_text(spec(cli, firewall(cli, f"{DNS}=2")))
     refused = cli("apply", str(file), "--confirm", "60")
-    assert (refused.code, "can't wait to be confirmed" in refused.err) == (7, True), refused.err
+    assert (refused.code, "can't be pending" in refused.err) == (7, True), refused.err
     assert list(held(playground).values()) == ["1"]
     # An undo goes back to the chain before, not to what the map held.
     cli.ok("apply", str(file))

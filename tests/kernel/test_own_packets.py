@@ -137,7 +137,7 @@ def test_what_a_change_does_to_the_connection(own: Playground, samples: Path) ->
         found = judge(free, chain_of(samples, name))
         assert found is not None
         assert [lost.verdict for lost in found.lost] == [verdict] * 3
-        assert found.text == f"data, ACK, SYN to connect again: {word}"
+        assert found.text == f"data, ACK, SYN to reconnect: {word}"
     assert judge(free, Chain()) is not None
     # An append at the end lies behind the datagram, where nobody looks.
     marked = judge(free, chain_of(samples, "mark"))
@@ -155,7 +155,7 @@ def test_state_of_the_running_chain_counts(own: Playground, samples: Path) -> No
     assert running.chain is not None
     found = judge(running, running.chain.remove([0]))
     assert found is not None
-    assert found.text == "data, ACK, SYN to connect again: XDP_DROP by slot 0 (xdp_firewall)"
+    assert found.text == "data, ACK, SYN to reconnect: XDP_DROP by slot 0 (xdp_firewall)"
     other = judge(running, running.chain.remove([1]))
     assert other is not None
     assert other.lost == ()
@@ -230,7 +230,7 @@ def test_a_change_that_would_cut_it_is_refused(cli: CommandLine) -> None:
     words = ("load", cli.interface, cli.sample("drop"))
     refused = cli(*words)
     assert (refused.code, refused.out) == (8, "")
-    assert "would cut your own ssh connection, which comes in through xdp0" in refused.err
+    assert "would cut your own ssh connection, which arrives through xdp0" in refused.err
     assert "--confirm 60" in refused.err
     assert "--even-if-ssh-dies" in refused.err
     assert cli(*words, "--json").error["kind"] == "ConnectionLost"
@@ -262,7 +262,7 @@ def test_a_change_that_takes_itself_back_is_made_with_a_warning(cli: CommandLine
 def test_a_change_that_does_not_cut_it_says_what_goes(cli: CommandLine) -> None:
     done = cli("load", cli.interface, cli.sample("monitor"), "--linkage", "static")
     assert done.code == 0
-    assert "--confirm 60 takes a change back that cuts it" in done.err
+    assert "--confirm 60 rolls back a change that cuts it" in done.err
     same = cli("set", cli.interface, "0", "-P", "90", "--json")
     assert same.code == 0
 
@@ -339,6 +339,6 @@ def test_names_of_packets_match_what_is_tried(own: Playground) -> None:
     assert [packet.name for packet in supply.packets if packet.own] == [
         "your ssh: data",
         "your ssh: ACK",
-        "your ssh: SYN to connect again",
+        "your ssh: SYN to reconnect",
     ]
     assert all(isinstance(packet, Packet) and flow(packet.data, ETHERNET) for packet in supply.packets[-3:])

@@ -140,7 +140,7 @@ def test_closing_again_is_harmless() -> None:
 
 
 def test_only_playgrounds_are_ever_removed() -> None:
-    with pytest.raises(ValueError, match="not a playground's"):
+    with pytest.raises(ValueError, match="does not belong to a playground"):
         remove("somebody-elses")
 
 

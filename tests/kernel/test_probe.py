@@ -62,9 +62,9 @@ def _name(number: int) -> str:
 @pytest.mark.parametrize(
     ("number", "word"),
     [
-        (errno.EPERM, "by policy"),
+        (errno.EPERM, "blocks EXT programs"),
         (524, "trampolines"),
-        (errno.EINVAL, "does not know programs of type EXT"),
+        (errno.EINVAL, "has no EXT programs"),
         (errno.ENOMEM, "ENOMEM"),
     ],
 )

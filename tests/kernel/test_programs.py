@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.command_line import CommandLine
+from tests.objects.compile import asking_object
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.observe.discover import look
@@ -46,24 +47,6 @@ TC_BESIDE = """
 SEC("tc") int egress(struct __sk_buff *skb) { return 0; }
 SEC("xdp") int ingress(struct xdp_md *ctx) { return XDP_PASS; }
 char LICENSE[] SEC("license") = "GPL";
-"""
-
-METADATA = """
-#include "vmlinux.h"
-#include <bpf/bpf_helpers.h>
-extern int bpf_xdp_metadata_rx_hash(const struct xdp_md *ctx, __u32 *hash, enum xdp_rss_hash_type *kind)
-    __ksym;
-struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32); __type(value, int); }
-    answer SEC(".maps");
-char LICENSE[] SEC("license") = "GPL";
-SEC("xdp") int hashed(struct xdp_md *ctx)
-{
-    enum xdp_rss_hash_type kind = 0;
-    __u32 hash = 0, zero = 0;
-    int refused = bpf_xdp_metadata_rx_hash(ctx, &hash, &kind);
-    bpf_map_update_elem(&answer, &zero, &refused, 0);
-    return refused == -95 ? XDP_DROP : XDP_PASS;
-}
 """
 
 OWN_TYPES = """
@@ -218,7 +201,7 @@ def test_an_xdp_program_beside_struct_ops(
     ("fault", "words"),
     [
         (lambda: os.kill(os.getpid(), signal.SIGSEGV), "it crashed (SIGSEGV)"),
-        (signal.pause, "it did not come to an end"),
+        (signal.pause, "it did not finish"),
     ],
 )
 def test_a_crash_of_libbpf_is_a_refusal(
@@ -257,11 +240,12 @@ def test_cpp_whose_types_the_kernel_refuses(cli: CommandLine, tmp_path: Path, li
 
 
 @pytest.fixture
-def hashed(tmp_path: Path, vmlinux: Path) -> Path:
+def hashed(tmp_path: Path) -> str:
     """A program that asks the device for the packet's hash, keeps what it answers, and drops without one."""
-    if b"bpf_xdp_metadata_rx_hash" not in VMLINUX.read_bytes():
+    path = asking_object(tmp_path)
+    if path is None:
         pytest.skip("devices are asked from kernel 6.3 on")
-    return built(tmp_path, METADATA, "hashed", f"-I{vmlinux}", "-D__TARGET_ARCH_x86")
+    return str(path)
 
 
 def answers(cli: CommandLine, slot: int = 0) -> list[int]:
@@ -271,7 +255,7 @@ def answers(cli: CommandLine, slot: int = 0) -> list[int]:
 
 
 @pytest.mark.parametrize("linkage", ["static", pytest.param("freplace", marks=pytest.mark.vm)])
-def test_a_program_that_asks_its_device(cli: CommandLine, hashed: Path, linkage: str) -> None:
+def test_a_program_that_asks_its_device(cli: CommandLine, hashed: str, linkage: str) -> None:
     """Alone and among others, through edits: the chain stays bound for as long as one of its slots asks."""
     how = ("--linkage", linkage, *(("--dispatcher-version", "3") if linkage == "freplace" else ()))
     loaded = cli.ok("load", cli.interface, hashed, *how).json
@@ -297,25 +281,27 @@ def test_a_program_that_asks_its_device(cli: CommandLine, hashed: Path, linkage:
     cli.ok("unload", cli.interface, "--all")
 
 
-def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: Path) -> None:
+def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -> None:
     """Refused in words, whatever runs stays; a trial says that no device answers there."""
     cli.ok("load", cli.interface, hashed, "--linkage", "static")
     before = cli.status()
     for words, code, why in (
-        (("set", cli.interface, "--mode", "generic"), 7, "only the driver, in native mode, can answer"),
+        (("set", cli.interface, "--mode", "generic"), 7, "which only the driver has, in native mode"),
         (("relink", cli.interface, "--linkage", "tailcall"), 6, "out of program arrays"),
     ):
         refused = cli(*words)
         assert (refused.code, why in refused.err) == (code, True), refused.err
     assert cli.status() == before
+    deaf = cli("load", "lo", hashed, "--linkage", "static")
+    assert (deaf.code, "this device's driver does not provide" in deaf.err) == (6, True), deaf.err
     tried = cli.ok("set", cli.interface, "0", "-P", "9", "--what-if", "builtin", "--dry-run").json["what_if"]
-    assert any("here none answers" in text for text in tried["not_known"])
+    assert any("a trial has none" in text for text in tried["not_known"])
     assert {packet["new"]["verdict"] for packet in tried["packets"]} == {"XDP_DROP"}  # as without an answer
     assert cli("test", hashed).code == 0
 
 
 def test_one_program_that_asks_two_devices(
-    hashed: Path, capsys: pytest.CaptureFixture[str], samples: Path
+    hashed: str, capsys: pytest.CaptureFixture[str], samples: Path
 ) -> None:
     """Each chain is bound to its own interface, though they share their maps."""
     with Playground(links=2) as both:
@@ -430,6 +416,10 @@ def test_a_slot_uses_another_ones_map(
     cli.ok("replace", cli.interface, "taker", taker, "--use-map", "owner:seen=noted")
     cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
     assert seen() == 2002
+    again = cli.ok("replace", cli.interface, "owner", owner, "--fresh-maps")
+    assert [change["name"] for change in again.json["plan"]["changes"]] == ["taker", "owner"]
+    cli.playground.send([frames.udp(frames.PEER, frames.NEAR, 9)])
+    assert seen() == 1001
     saved = cli.ok("save", cli.interface).json["spec"]
     assert 'use_maps = {noted = "owner:seen"}' in saved
     assert "instance" not in saved
@@ -456,7 +446,7 @@ def test_maps_that_can_not_be_shared(cli: CommandLine, tmp_path: Path, counting:
     narrow = {"entries": 1, "value": "__u32", "map": "noted", "name": "narrow", "step": 1}
     path = built(tmp_path, COUNTS % narrow, "narrow")
     refused = cli("load", cli.interface, path, "--use-map", "owner:seen=noted")
-    assert "can't be another slot's map seen: that has another shape: value size 8 → 4" in refused.err
+    assert "can't be another slot's map seen: that map has a different shape: value size 8 → 4" in refused.err
     assert len(cli.status()["slots"]) == 1
 
 

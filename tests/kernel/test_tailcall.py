@@ -412,7 +412,7 @@ def test_without_pins_the_kernel_empties_the_arrays_which_is_said_and_mended(
     assert run_through(found, scripted(b"\2\3\2")).data[60:] == b"0"
     # The same chain once more is a change: it mends it. The components' maps were held all the time.
     plan = make_plan(found, found.chain)
-    assert [change.text for change in plan.changes] == ["program arrays that were emptied are made anew"]
+    assert [change.text for change in plan.changes] == ["emptied program arrays are rebuilt"]
     mended = apply(plan)
     assert not mended.emptied
     assert mended.chain is not None
@@ -432,7 +432,7 @@ def test_what_another_program_put_into_a_row_is_not_taken_for_ours(
         set_row(array, 2, intruder)
         found = look_at(playground)
         assert found.chain is None
-        assert "none of its slots" in found.note
+        assert "not one of its slots" in found.note
         assert found.shown is not None
 
 

@@ -209,7 +209,7 @@ def test_the_command(playground: Playground, capsys: pytest.CaptureFixture[str],
     assert found["cost"]["extra_ns"] > 0
     assert {frame["verdict"] for frame in found["frames"]} <= {"XDP_PASS", "XDP_DROP"}
     table = cli("time", playground.ifname, "--interval", "0.1", "--count", "1").out
-    assert "no packets came in" in table
+    assert "no packets arrived" in table
     assert "0 xdp_firewall" in table
     assert all(len(line) <= 80 for line in table.splitlines())
 

@@ -73,7 +73,7 @@ def test_a_change_is_made_on_all_and_leaves_nothing_behind(
     assert all(one.running.armed is None and one.running.settled is None for one in edited)
     assert not read_armed()
     blocked = [map_ids(one.running, "blocked") for one in edited]
-    assert len({ids[0] for ids in blocked}) == 3, "each has maps of its own"
+    assert len({ids[0] for ids in blocked}) == 3, "each has its own maps"
     eventually(lambda: not guardians(netns.inode(three.netns)), "the guardian ends")
 
 

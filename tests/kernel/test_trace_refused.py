@@ -37,7 +37,7 @@ def test_the_reason_is_the_kernels_and_not_a_missing_capability(
     foreign: Running, ask: Callable[[Running], object]
 ) -> None:
     before = set(bpf.ids(bpf.Command.LINK_GET_NEXT_ID))
-    with pytest.raises(PermissionDenied, match="refuses programs of type TRACING") as caught:
+    with pytest.raises(PermissionDenied, match="blocks TRACING programs") as caught:
         ask(foreign)
     assert "Static linkage" in worded(caught.value.todo)
     assert "BPF_PROG_LOAD" in caught.value.detail

@@ -93,8 +93,8 @@ def test_exceptions_by_action(net: Playground, listener: Listener, samples: Path
     assert times == sorted(times)
     assert begun <= times[0] <= times[-1] <= time.monotonic()
     assert str(reason(sample.rows[0].place)) in (
-        "XDP_ABORTED: a program gave up on the packet",
-        "code 77: no XDP action: the packet is dropped",
+        "XDP_ABORTED: a program aborted the packet",
+        "code 77: not an XDP action: the packet is dropped",
     )
 
 
@@ -193,7 +193,7 @@ def test_what_the_target_drops_when_it_sends(net: Playground, listener: Listener
     assert sum(tally.sent for tally in sent.values()) == 8
     assert sum(tally.lost for tally in sent.values()) == sample.lost == 5
     assert sum(event.row.tally.lost for event in sample.events) == 5
-    assert "the other end takes no packet so long" in str(reason(sample.events[0].row.place))
+    assert "the peer rejects packets of this length" in str(reason(sample.events[0].row.place))
 
 
 def test_a_target_that_takes_no_xdp_frames(root: None) -> None:
@@ -208,7 +208,7 @@ def test_a_target_that_takes_no_xdp_frames(root: None) -> None:
             errno.EOPNOTSUPP if row.place.kind is Tracepoint.REDIRECT_ERR else errno.ENXIO
         )
         assert row.target == "xdp1"
-        assert "the target's driver takes no XDP frames now" in str(reason(row.place))
+        assert "the target's driver does not accept XDP frames now" in str(reason(row.place))
         assert "veth" in worded(reason(row.place).todo)
 
 

@@ -234,7 +234,7 @@ def test_a_pinned_map_of_another_shape(cli: CommandLine, tmp_path: Path) -> None
         cli.ok("load", cli.interface, built(tmp_path, body.format("one"), shape.format(8)), "-p", str(pins))
         other = built(tmp_path, body.format("two"), shape.format(16))
         refused = cli("load", cli.interface, other, "-p", str(pins))
-        assert f"{pins}/kept has another shape: entries 8 → 16" in refused.err
+        assert f"{pins}/kept has a different shape: entries 8 → 16" in refused.err
         assert f"(-p DIR); or remove the pin, if nobody needs that map (`rm {pins}/kept`)" in refused.err
         elsewhere = pins / "elsewhere"
         elsewhere.mkdir(mode=0o700)
@@ -286,7 +286,7 @@ def test_the_peer_is_named_whose_mtu_is_too_large(playground: Playground, cli: C
     subprocess.run(["ip", "-n", space, "link", "set", peer, "mtu", "9000"], check=True)
     refused = cli("load", cli.interface, cli.sample("pass"))
     assert refused.code == 6
-    assert f"{peer} in namespace {space}, the MTU is 9000" in refused.err
+    assert f"its peer {peer} in namespace {space} has MTU 9000" in refused.err
     assert f"`ip -n {space} link set dev {peer} mtu 3498`" in refused.err
     assert "-m generic" in refused.err
     cli.ok("load", cli.interface, cli.sample("pass"), "-m", "generic")

@@ -64,7 +64,7 @@ CASES = {
     ),
     "a record that is not submitted": (
         "__u64 *r = bpf_ringbuf_reserve(&ring, 8, 0); if (!r) return 2; *r = 1; return 1;",
-        "Release on every path",
+        "Release what was acquired",
         "",
     ),
     "a helper that XDP does not have": ("return bpf_get_socket_cookie(ctx) ? 1 : 2;", "helper function", ""),

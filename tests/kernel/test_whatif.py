@@ -210,9 +210,7 @@ def test_packets_seem_to_come_in_on_the_interface(
     monkeypatch.setattr(whatif, "_takes", lambda ifindex: False)
     elsewhere = what_if(running, candidate, [WEB])
     assert elsewhere.crossings[0].new.verdict is DROP
-    assert elsewhere.unknown == (
-        "slot 0 (where) may look at the interface that a packet came in on: here that was lo",
-    )
+    assert elsewhere.unknown == ("slot 0 (where) may look at the receiving interface: here that was lo",)
     if takes_ingress(playground):
         assert natural.crossings[0].new.verdict is PASS
         assert natural.unknown == ()
@@ -226,9 +224,9 @@ def test_packets_seem_to_come_in_on_the_interface(
         ("dice", "slot 0 (dice) reads random numbers"),
         ("queue", "slot 0 (queue) may look at the receive queue"),
         ("away", "slot 0 (away) redirects to an interface that it chooses itself"),
-        ("hint", "slot 0 (hint) hands metadata on"),
-        ("teller", "slot 0 (teller) sends events to a reader: in a trial nobody gets them"),
-        ("caller", "slot 0 (caller) tail-calls what was put into its program array at run time"),
+        ("hint", "slot 0 (hint) passes metadata"),
+        ("teller", "slot 0 (teller) sends events to a reader: in a trial nobody receives them"),
+        ("caller", "slot 0 (caller) tail-calls programs put into its array at run time"),
     ],
 )
 def test_what_is_not_known_is_said_where_it_applies(
@@ -247,7 +245,7 @@ def test_state_that_can_not_be_copied_is_named(playground: Playground, odd: Path
     assert run_through(running, WEB.data).code == DROP
     tried = what_if(running, running.chain, [WEB])
     assert tried.crossings[0].old.verdict is PASS  # the copy is empty
-    said = "slot 0 (waiter) began with an empty copy of its map waiting: a queue can't be read"
+    said = "slot 0 (waiter) started with an empty copy of its map waiting: a queue can't be read"
     assert tried.unknown == (said,)
 
 
@@ -333,7 +331,7 @@ JUMBO = Packet("jumbo", icmp_echo(PEER, NEAR, payload=bytes(8000)))
 def test_packets_longer_than_a_page(playground: Playground, samples: Path) -> None:
     long, short = what_if(look_at(playground), chain_of(samples, "pass"), [JUMBO, WEB]).crossings
     assert long.new.verdict is None
-    assert "a chain without frags never gets it" in long.new.why
+    assert "a chain without multi-buffer support never receives it" in long.new.why
     assert long.differs is None
     assert short.new.verdict is PASS
 
@@ -349,7 +347,7 @@ def test_packets_longer_than_a_page_in_fragments(playground: Playground, samples
 def test_packets_that_can_not_be_tried_stand_for_themselves(playground: Playground, samples: Path) -> None:
     free = look_at(playground)
     tried = what_if(free, chain_of(samples, "pass"), [Packet("short", bytes(13)), WEB])
-    assert tried.crossings[0].new.why == "it has 13 bytes, and 14 are the least"
+    assert tried.crossings[0].new.why == "it has 13 bytes; the minimum is 14"
     assert tried.crossings[1].new.verdict is PASS
 
 
@@ -386,7 +384,7 @@ def test_a_code_that_is_no_action(playground: Playground, samples: Path) -> None
 def test_the_builtin_set_takes_the_addresses_of_the_interface(playground: Playground) -> None:
     where = look_at(playground).interface
     made_up = builtin_packets(where)
-    assert made_up.notes == ("xdp0 has no IPv4 or IPv6 address: such packets go to one that is made up",)
+    assert made_up.notes == ("xdp0 has no IPv4 or IPv6 address: such packets use a made-up one",)
     for words in (
         "addr add 203.0.113.2/24 dev xdp0",
         "neigh add 203.0.113.9 lladdr 02:00:00:00:00:99 dev xdp0",
@@ -399,7 +397,7 @@ def test_the_builtin_set_takes_the_addresses_of_the_interface(playground: Playgr
     # From the gateway, by its MAC in the neighbour table, to the interface's own MAC and address.
     assert ping[:12].hex(":") == "02:78:64:70:00:01:02:00:00:00:00:77"
     assert ping[26:34] == bytes((203, 0, 113, 7, 203, 0, 113, 2))
-    assert supply.notes == ("xdp0 has no IPv6 address: such packets go to one that is made up",)
+    assert supply.notes == ("xdp0 has no IPv6 address: such packets use a made-up one",)
     # An interface may well have the very address that is made up elsewhere.
     for words in ("addr flush dev xdp0", "addr add 192.0.2.1/24 dev xdp0"):
         subprocess.run(["ip", "-n", playground.netns, *words.split()], check=True)

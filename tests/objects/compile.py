@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-__all__ = ["EVERYTHING", "SECOND", "compile_file", "compile_text"]
+__all__ = ["EVERYTHING", "SECOND", "asking_object", "compile_file", "compile_text"]
 
 EVERYTHING = Path(__file__).with_name("everything.bpf.c")
 SECOND = Path(__file__).with_name("second.bpf.c")
@@ -27,3 +27,13 @@ def compile_text(source: str, *flags: str, target: str = "bpf") -> bytes:
 def compile_file(path: Path, *flags: str, target: str = "bpf") -> bytes:
     """The object file that clang makes of the file's text."""
     return compile_text(path.read_text(), *flags, target=target)
+
+
+def asking_object(folder: Path) -> Path | None:
+    """An object in the folder, of a program that asks its device; None where this kernel lets none do so."""
+    if b"bpf_xdp_metadata_rx_hash" not in Path("/sys/kernel/btf/vmlinux").read_bytes():
+        return None
+    headers = [f"-I{one}" for one in Path("/usr/include").glob("*-linux-gnu")]
+    path = folder / "asking.o"
+    path.write_bytes(compile_file(Path(__file__).with_name("asking.bpf.c"), *headers))
+    return path

@@ -85,7 +85,7 @@ from xdpchain.model.link_layer import link_layer
 measure(lambda: read_packets(b"\\n" * (60 << 20), "dump", link_layer(1)))""", "no packets"),
     "Recording": ("recording", """
 from xdpchain.observe.recording import Recording
-measure(lambda: Recording("/dev/zero"))""", "no ordinary file"),
+measure(lambda: Recording("/dev/zero"))""", "not a regular file"),
     "Packets to try": ("capture", """
 from xdpchain.trial.packets.sources import packets_of
 from xdpchain.model.chain import Interface

@@ -103,7 +103,7 @@ def test_the_guard_refuses_what_drops_all_of_ip(
     assert [lost.packet for lost in found.lost] == [
         "your ssh: data",
         "your ssh: ACK",
-        "your ssh: SYN to connect again",
+        "your ssh: SYN to reconnect",
     ]
     refused = cli("load", tun.ifname, no_ip, "-m", "generic")
     assert (refused.code, cli.status()["programs"]) == (8, [])
@@ -140,7 +140,7 @@ def test_captures_go_with_the_device() -> None:
         assert (packet.data, packet.name) == (bare, "UDP 192.0.2.2:40000 > 9")
     with pytest.raises(InvalidInput, match="another link type"):
         read_packets(capture_of(1, frame), "it", BARE_IP)
-    with pytest.raises(InvalidInput, match="no Ethernet frames"):
+    with pytest.raises(InvalidInput, match="not Ethernet frames"):
         read_packets(capture_of(101, bare), "it", ETHERNET)
 
 

@@ -234,7 +234,8 @@ def test_what_the_kernel_does_not_tell_takes_the_override(
     monkeypatch.setattr(own_connection, "list_sockets", refuse)
     found = judge(look_at(ground), chain_of(samples, "pass"))
     assert found == Judgement(
-        "xdp0", unchecked="the kernel does not tell which connections live: of a fault that was put here"
+        "xdp0",
+        unchecked="the kernel does not report which connections are live: of a fault that was put here",
     )
     monkeypatch.setenv("SSH_CONNECTION", f"{PEER6} 50022 {NEAR6} 22")
     lost = judge(look_at(ground), chain_of(samples, "drop"))

@@ -245,7 +245,7 @@ def test_a_tunnel_whose_remote_is_not_told(
     found = judge(look_at(ground), chain_of(samples, "pass"))
     assert found is not None
     assert found.lost == ()
-    assert "tun1 (vxlan), and the kernel does not tell where" in found.unchecked
+    assert "tun1 (vxlan), and the kernel does not report where" in found.unchecked
     assert ground.ifindex in own_interfaces(ground.netns)
     # The tunnel itself is known to carry it, and checked.
     itself = judge(look("tun1", ground.netns), chain_of(samples, "pass", mode=Mode.GENERIC))

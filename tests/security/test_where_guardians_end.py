@@ -302,7 +302,7 @@ def in_a_mount_of_its_own(folder: Path, first: str = "") -> list[str]:
 @pytest.mark.parametrize(
     ("words", "why"),
     [
-        (["--confirm", str(SOON)], "a change that waits to be confirmed can't be pinned"),
+        (["--confirm", str(SOON)], "a pending change can't be pinned"),
         (["--linkage", "tailcall"], "program arrays can't be pinned"),
         pytest.param(["--linkage", "freplace"], "a dispatcher's links can't be pinned", marks=pytest.mark.vm),
     ],

@@ -168,10 +168,10 @@ def test_another_user_is_told_what_is_not_seen(
     (shown,) = (interface for interface in document["interfaces"] if interface["name"] == "xdp0")
     assert (shown["owner"], shown["programs"][0]["id"]) == ("unknown", running.hook.prog_id)
     assert "CAP_SYS_ADMIN" in shown["note"]
-    assert any("opening programs by id takes CAP_SYS_ADMIN" in one for one in document["unseen"])
+    assert any("opening programs by id needs CAP_SYS_ADMIN" in one for one in document["unseen"])
     assert any("wait to be confirmed" in one for one in document["unseen"])
     code, text = seen("status", "xdp0", "-v")
-    assert ("tcx: not permitted; it takes CAP_NET_ADMIN" in text) == (NET not in held), text
+    assert ("tcx: not permitted; needs CAP_NET_ADMIN" in text) == (NET not in held), text
     assert "not seen: chains" in text
     code, text = seen("save", "xdp0")
     assert (code, "what xdp0 runs can't be read" in text, "CAP_SYS_ADMIN" in text) == (3, True, True), text

@@ -16,6 +16,7 @@ from tests.tui.driving import Driver, change, driving, look_at, names, run_chain
 from xdpchain.model.running import Owner
 from xdpchain.testing.playground import Playground
 from xdptui.screens.adopt import AdoptDialog
+from xdptui.screens.confirm import Confirm
 from xdptui.screens.failure import Failure
 from xdptui.screens.plan import PlanDialog
 from xdptui.view.session import BannerState
@@ -45,7 +46,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: "is not what runs" in driver.label("#facts"))
             assert driver.app.screen.query_one("#add", Button).disabled
             path.value = str(samples / "counter.o")
-            await driver.until(lambda: "the kernel's tag proves" in driver.label("#facts"))
+            await driver.until(lambda: "the kernel's tag confirms" in driver.label("#facts"))
             await driver.answer("add")
             await driver.until(lambda: driver.dialog(PlanDialog))
             assert "« 0 xdp_counter" in driver.text()
@@ -67,6 +68,25 @@ async def test_what_a_link_holds_is_said_at_once(playground: Playground) -> None
             assert f"(pid {child.pid})" in driver.text()
 
 
+async def test_what_a_link_holds_is_taken_off_once_its_interface_is_typed(playground: Playground) -> None:
+    with somebody(playground, "link") as child:
+        async with driving(playground.netns, playground.ifname) as driver:
+            await driver.press("u")
+            await driver.until(lambda: driver.dialog(Confirm))
+            for words in ("bpf_link ", "(theirs)", f"(pid {child.pid})", "undo can't bring it back"):
+                assert words in driver.text(), driver.text()
+            assert driver.app.screen.query_one("#yes", Button).disabled
+            await driver.press("escape")
+            await driver.until(lambda: not driver.dialog())
+            assert look_at(playground).hook is not None
+            await driver.press("u")
+            await driver.until(lambda: driver.dialog(Confirm))
+            driver.app.screen.query_one("#typed", Input).value = playground.ifname
+            await driver.answer("yes")
+            await driver.until(lambda: look_at(playground).hook is None)
+            await driver.until(lambda: driver.session.running and not driver.session.running.hooks)
+
+
 async def test_i_needs_a_foreign_program(playground: Playground, samples: Path) -> None:
     run_chain(playground, samples, "firewall")
     async with driving(playground.netns, playground.ifname) as driver:
@@ -80,7 +100,7 @@ async def test_undo_without_edits_takes_back_the_last_change(playground: Playgro
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "this takes back change" in driver.text()
+        assert "this undoes change" in driver.text()
         assert "xdp_monitor" in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog())

@@ -52,12 +52,12 @@ async def test_a_change_waits_and_is_kept(guarded: Playground, samples: Path) ->
         waiting = look_at(guarded)
         assert waiting.armed is not None
         assert waiting.hook != before.hook
-        assert {"KEEP", "BACK"} <= set(driver.lines("keys")[0].split())
+        assert {"CONFIRM", "ROLL"} <= set(driver.lines("keys")[0].split())
         first = driver.lines("banner")[0]
         await driver.until(lambda: driver.lines("banner")[0] != first, "it counts down")
         await driver.press("C")
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
-        assert "KEEP" not in driver.lines("keys")[0]
+        assert "CONFIRM" not in driver.lines("keys")[0]
     assert look_at(guarded).hook == waiting.hook
 
 

@@ -150,7 +150,7 @@ async def test_priority(playground: Playground, samples: Path) -> None:
         await driver.press("end", *["backspace"] * 4)
         await driver.until(lambda: "whole number" in driver.text())
         await driver.press("enter")
-        assert driver.dialog(PriorityDialog), "no number is no answer"
+        assert driver.dialog(PriorityDialog), "no number is not a valid answer"
         await driver.type("95")
         await driver.until(lambda: "It becomes slot 2" in driver.text())
         await driver.press("enter")
@@ -352,10 +352,10 @@ async def test_a_slot_gets_a_policy(playground: Playground, samples: Path) -> No
         await driver.until(lambda: driver.dialog(PolicyDialog))
         assert "It may return anything." in driver.text()
         await driver.press("A", "D", "P", "T", "R")
-        await driver.until(lambda: "may return nothing" in driver.label("#outcome"))
+        await driver.until(lambda: "must be allowed to return something" in driver.label("#outcome"))
         await driver.press("D", "P")
         await driver.press("tab", "down", "enter")
-        await driver.until(lambda: "answered drop." in driver.label("#outcome"))
+        await driver.until(lambda: "becomes drop." in driver.label("#outcome"))
         await driver.answer("set")
         await driver.until(lambda: driver.session.state is BannerState.CANDIDATE)
         await applied(driver)

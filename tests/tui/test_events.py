@@ -65,7 +65,7 @@ async def test_it_says_why_it_cannot_listen(net: Playground, monkeypatch: pytest
     from xdpchain.observe.tracepoints import listener
 
     def refuse(*_: object) -> None:
-        raise PermissionDenied("the XDP tracepoints can't be listened to", "not today", "Ask tomorrow")
+        raise PermissionDenied("the XDP tracepoints can't be read", "not today", "Ask tomorrow")
 
     monkeypatch.setattr(listener, "Object", refuse)
     async with driving(net.netns, net.ifname) as driver:
@@ -96,7 +96,7 @@ async def test_the_next_page_is_the_account(net: Playground, samples: Path) -> N
         await driver.press("x")
         await driver.until(lambda: driver.dialog(EventsScreen))
         await driver.press("n")
-        await driver.until(lambda: "to the packet" in driver.text())
+        await driver.until(lambda: "they agree exactly" in driver.text())
         net.send([scripted(b"\2")] * 9)
         await driver.until(
             lambda: ["received", "9", "9", "="] in [x.strip("│ ").split() for x in driver.text().splitlines()]
@@ -119,11 +119,11 @@ async def test_the_third_page_is_the_time(net: Playground, samples: Path) -> Non
         await driver.press("x")
         await driver.until(lambda: driver.dialog(EventsScreen))
         await driver.press("n", "n")
-        await driver.until(lambda: "no packets came in" in driver.text())
+        await driver.until(lambda: "no packets arrived" in driver.text())
         await driver.until(lambda: "Slots, on test packets" in driver.text())
         assert "0 xdp_firewall" in driver.text()
         net.send([scripted(b"\2")] * 50)
-        await driver.until(lambda: "ns a packet" in driver.text())
+        await driver.until(lambda: "ns per packet" in driver.text())
         assert all(len(line) <= 80 for line in driver.text().splitlines())
         await driver.press("x")
         await driver.until(lambda: not driver.dialog())

@@ -168,7 +168,7 @@ async def test_somebody_elses_following_shows(playground: Playground, three: Run
         async with driving(playground.netns, playground.ifname) as driver:
             await driver.until(lambda: "FOLLOWED" in driver.text())
             await driver.press("F", "enter")
-            await driver.until(lambda: "followed already" in " ".join(driver.text().split()))
+            await driver.until(lambda: "already following" in " ".join(driver.text().split()))
             await driver.press("escape")
 
 

@@ -92,7 +92,7 @@ async def test_a_freplace_chain_from_first_screen_to_undo(playground: Playground
             # Nothing is swapped for a sample, so it needs no key, unless nothing came in during its second.
             for _ in range(MOST_SAMPLES):
                 await driver.until(lambda: "sampled" in driver.label("#sampled"))
-                if "no packet came in" not in driver.label("#sampled"):
+                if "no packet arrived" not in driver.label("#sampled"):
                     break
                 await driver.press("s")
             assert "dropped now, will be passed" in driver.label("#sampled")

@@ -54,7 +54,7 @@ async def test_load_on_a_free_interface_and_count_exactly(playground: Playground
         assert "declares priority 38, continues on XDP_PASS" in facts
         assert "packets (percpu_array 4→8 B × 1)" in facts
         assert "Dual BSD/GPL" in facts
-        assert "fits into one buffer" in facts
+        assert "fits in one buffer" in facts
         await driver.answer("add")
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1
@@ -132,7 +132,7 @@ async def test_files_are_listed_entered_and_completed(playground: Playground, sa
     async with driving(playground.netns, playground.ifname) as driver:
         await open_object(driver, samples.parent / samples.name[:3])
         files = driver.app.screen.query_one("#files", RowList)
-        labels = [line.text.strip() for line in files.lines]
+        labels = [line.text.strip(" ▶") for line in files.lines]
         assert labels[1:3] == ["../", "samples/"]
         await driver.press("enter")
         await driver.until(lambda: driver.app.screen.focused is files)
@@ -161,7 +161,7 @@ async def test_files_are_sorted_by_age_and_found_by_words(
         await driver.until(lambda: files.has_focus)
 
         def shown() -> list[str]:
-            return [line.text.split()[0] for line in files.lines[1:6]][: len(files.shown_rows)]
+            return [line.text.strip(" ▶").split()[0] for line in files.lines[1:6]][: len(files.shown_rows)]
 
         assert shown()[:5] == ["../", "directory/", "new.o", "old.o", "other.o"]
         assert any(line.text.split() == ["old.o", "9.00k", "2h"] for line in files.lines)

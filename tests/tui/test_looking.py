@@ -370,7 +370,16 @@ async def test_interfaces_that_come_and_go(playground: Playground, samples: Path
 async def test_a_hundred_interfaces_are_scrolled_and_filtered(root: None) -> None:
     with Playground(links=99) as ground:
         async with driving(ground.netns, "xdp0") as driver:
-            await driver.press("tab", *["down"] * 98)
+            await driver.press("tab", "home")
+            places = [running.interface.ifindex for running in driver.session.visible]
+            assert driver.session.selected == places[0]
+            await driver.press("pagedown")
+            assert 2 <= places.index(driver.session.selected or 0) < 20
+            await driver.press("pageup")
+            assert driver.session.selected == places[0]
+            await driver.press("end")
+            assert driver.session.selected == places[-1]
+            await driver.press("up")
             assert driver.session.running is not None
             name = driver.session.running.interface.name
             assert any(line.startswith("▶") and name in line for line in driver.lines("interfaces"))

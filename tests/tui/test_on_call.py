@@ -98,7 +98,7 @@ async def test_the_plan_tries_packets_where_nothing_runs_yet(playground: Playgro
         assert "sampled packets (100 %" in said
         assert "passed now, will be dropped" in said
         await driver.press("escape", "p")
-        await driver.until(lambda: "no packet came in" in driver.label("#sampled"))
+        await driver.until(lambda: "no packet arrived" in driver.label("#sampled"))
 
 
 async def test_what_is_selected_with_the_mouse_is_copied(playground: Playground, samples: Path) -> None:
@@ -211,7 +211,7 @@ async def test_history_has_what_happened_and_undoes_it(playground: Playground, s
         assert driver.dialog(HistoryScreen), "escape lets go of the filter first"
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        assert "this takes back change" in driver.text()
+        assert "this undoes change" in driver.text()
         await driver.press("a")
         await driver.until(lambda: len(driver.session.chain) == 2 and not driver.dialog())
     assert names(look_at(playground)) == ["xdp_firewall", "xdp_monitor"]
@@ -290,7 +290,7 @@ async def test_rows_of_lists_are_sorted_and_keep_their_cursor(playground: Playgr
         await driver.press("s", "I")
         for mark, order in (("MAP▲", ["blocked", "drops"]), ("MAP▼", ["drops", "blocked"])):
             assert mark in maps.lines[0].text
-            assert [line.text.split()[0] for line in maps.lines[1:3]] == order
+            assert [line.text.strip(" ▶").split()[0] for line in maps.lines[1:3]] == order
             await driver.press("I")
 
 

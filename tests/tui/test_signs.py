@@ -49,7 +49,7 @@ async def test_only_what_matters_counts_as_unread(playground: Playground, sample
         assert "unread" not in driver.lines("banner")[0]
         run_chain(playground, samples, *THREE)
         await driver.until(lambda: "1 unread: h" in driver.lines("banner")[0])
-        assert "somebody else changed what runs" in driver.app.main.desk.notices[-1].text
+        assert "root changed what runs: 3 changes" in driver.app.main.desk.notices[-1].text
 
 
 async def test_our_own_changes_are_no_news(playground: Playground, samples: Path) -> None:

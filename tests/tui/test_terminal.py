@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +14,13 @@ from os import kill
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
 from tests.tui.driving import look_at, names, run_chain
 from tests.tui.terminal import Terminal, Tmux
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
+from xdptui.theme import DARK, LIGHT
 
 THREE = ("firewall", "ratelimit", "monitor")
 COLOUR = re.compile(rb"\x1b\[[0-9;]*?(?:[349][0-7]|10[0-7]|[34]8;[25];[0-9;]+)[;m]")
@@ -160,3 +163,53 @@ def test_without_a_capability_it_looks_and_says_which(
         terminal.type("jlJDuaq")
         assert terminal.exit_code() == 0
     assert look_at(playground).identity == before.identity
+
+
+def test_a_light_theme(playground: Playground, samples: Path, tmp_path: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    (tmp_path / "xdptui").mkdir()
+    (tmp_path / "xdptui" / "config.toml").write_text('theme = "light"\n')
+    red, green, blue = (int(str(LIGHT.background)[i : i + 2], 16) for i in (1, 3, 5))
+    with Terminal(playground.netns, playground.ifname, env={"XDG_CONFIG_HOME": str(tmp_path)}) as terminal:
+        terminal.await_text("received")
+        assert f"48;2;{red};{green};{blue}".encode() in terminal.written
+        assert str(DARK.background) == "#0e1318"
+        assert b"48;2;14;19;24" not in terminal.written
+        terminal.type("q")
+        assert terminal.exit_code() == 0
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_wide_characters_in_names(width: int) -> None:
+    """An interface's name is any bytes; each of these characters takes two columns."""
+    with Playground(links=2) as ground:
+        wide = "広域網0"
+        for command in (("down",), ("name", wide), ("up",)):
+            name = wide if command == ("up",) else ground.links[1].ifname
+            subprocess.run(["ip", "-n", ground.netns, "link", "set", name, *command], check=True)
+        with Tmux(ground.netns, ground.ifname, size=(width, 24)) as tmux:
+            lines = tmux.until(lambda lines: wide in str(lines) and ground.ifname in str(lines))
+            rows = [line for line in lines if "veth" in line or " up " in line]
+            (odd,) = (row for row in rows if wide in row)
+            (even,) = (row for row in rows if f" {ground.ifname} " in row)
+            for word in (" up ", "free"):
+                assert cell_len(odd[: odd.index(word)]) == cell_len(even[: even.index(word)])
+            assert all(cell_len(line) <= width for line in lines)
+            tmux.keys("/")
+            tmux.until(lambda lines: "filter: words" in str(lines))
+            tmux.keys("-l", "網")
+            tmux.until(lambda lines: "filter: 1 of 3" in str(lines) and wide in str(lines))
+
+
+def test_without_colours_the_cursor_of_a_list_is_underlined(playground: Playground, samples: Path) -> None:
+    run_chain(playground, samples, *THREE)
+    with Terminal(playground.netns, playground.ifname, env={"NO_COLOR": "1"}) as terminal:
+        terminal.await_text("received")
+        terminal.type("u")
+        terminal.await_text("space marks")
+        terminal.listen(1.0)
+        marked = [
+            piece for piece in terminal.written.split(b"\x1b[") if b"0  xdp_firewall  priority" in piece
+        ]
+        assert any(re.match(rb"(?:[0-9]+;)*4[;m]", piece) for piece in marked), marked

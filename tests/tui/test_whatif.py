@@ -85,14 +85,14 @@ async def test_packets_of_a_file_and_the_bytes_that_change(
         source = driver.app.screen.query_one("#source")
         await driver.until(lambda: source.value.endswith("some.hex"))  # type: ignore[attr-defined]
         await driver.press("enter")
-        await driver.until(lambda: "2 packets: 1 PASS, rewritten otherwise" in driver.label("#summary"))
+        await driver.until(lambda: "2 packets: 1 PASS, rewritten differently" in driver.label("#summary"))
         text = driver.text()
         assert "~ ethertype 0x88b5 " in text
-        assert "new: 4 bytes put to its head" in text
+        assert "new: 4 bytes added at its head" in text
         assert "in   0000              00 01 02 03 04 05 06 07 08 09 0a 0b" in text
         assert "out  0000  00 01 02 03 04 05 06 07 08 09 0a 0b 81 00 00 05" in text
         await driver.press("j")
-        await driver.until(lambda: "it has 13 bytes, and 14 are the least" in driver.text())
+        await driver.until(lambda: "it has 13 bytes; the minimum is 14" in driver.text())
         await driver.press("o")
         await driver.type(str(tmp_path / "none"))
         await driver.press("enter")
@@ -100,7 +100,7 @@ async def test_packets_of_a_file_and_the_bytes_that_change(
         await driver.press("o")
         await driver.type("ssh")
         await driver.press("enter")
-        await driver.until(lambda: "no ssh connection of yours comes in" in driver.text())
+        await driver.until(lambda: "no ssh connection of yours arrives" in driver.text())
 
 
 @pytest.fixture
@@ -176,4 +176,4 @@ async def test_a_candidate_that_spares_it_asks_as_before(own: Playground, sample
         await driver.press("escape")
         await driver.press("y")
         await matrix(driver)
-        assert "your ssh: SYN to connect again" in driver.text(), "what is one's own comes first"
+        assert "your ssh: SYN to reconnect" in driver.text(), "what is one's own comes first"

@@ -116,7 +116,7 @@ def test_what_failed_belongs_where_each_driver_counts_it() -> None:
 def test_packets_that_nobody_counted() -> None:
     found = account("veth", device(70, 70, 3, 0, 0), 1, 2, 60, 0, 0, 0)
     assert found.uncounted == 7
-    assert conclusion(found)[0] == "≠ 7 packets came in that the chain did not count"
+    assert conclusion(found)[0] == "≠ 7 packets arrived that the chain did not count"
     found = account("veth", device(60, 60, 3, 0, 0), 1, 2, 60, 0, 0, 0)
     assert found.uncounted == -3
     assert "test runs" in conclusion(found)[0]
@@ -134,7 +134,7 @@ def test_bounds_while_packets_flow() -> None:
     moving = account("veth", device(200, 200, 0, 0, 0), 0, 0, 150, 0, 0, 0, before=still)
     assert not moving.exact
     assert moving.agrees
-    assert "exact when packets pause" in conclusion(moving)[0]
+    assert "exact when traffic pauses" in conclusion(moving)[0]
     # Two queues with a batch of 64 each may be under way, and no more.
     assert account("veth", device(101, 101, 0, 0, 0), 0, 0, 229, 0, 0, 0, before=still).agrees
     beyond = account("veth", device(101, 101, 0, 0, 0), 0, 0, 230, 0, 0, 0, before=still)
@@ -146,7 +146,7 @@ def test_without_ears_what_failed_is_not_guessed() -> None:
     assert found.agrees
     assert found.lines[4].note == "failures are not listened to"
     shown = "\n".join("".join(text for text, _ in line) for line in reconcile_lines(found, "no such luck"))
-    assert "failures are not listened to: no such luck" in shown
+    assert "failures are not monitored: no such luck" in shown
 
 
 def test_unknown_drivers_and_generic_mode() -> None:

@@ -99,12 +99,12 @@ def test_namespaces() -> None:
 
 def test_alternatives_and_who_asks() -> None:
     both = advise(Do.CONFIRM, on=Interface("e", 3, "blue")) | advise(Do.GO_WITHOUT_CONFIRM)
-    told = "`xdptui confirm e --netns blue` keeps the change that waits; or try without --confirm"
+    told = "`xdptui confirm e --netns blue` keeps the pending change; or try without --confirm"
     assert worded(both) == told
     assert worded(both, keys=True).startswith("Press C")
     assert worded("Just words") == "Just words"
     assert "sudo" in worded(advise(Do.GET_PERMISSION, "CAP_BPF"), root=False)
-    assert worded(advise(Do.GET_PERMISSION, "CAP_BPF"), root=True).endswith("have CAP_BPF")
+    assert worded(advise(Do.GET_PERMISSION, "CAP_BPF"), root=True).endswith("CAP_BPF")
 
 
 def test_advice_has_no_words_but_those_of_the_faces() -> None:

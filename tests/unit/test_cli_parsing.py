@@ -211,7 +211,7 @@ def test_slots_by_number_and_by_name() -> None:
     for text in ("3", "c", "-1", "", "9" * 5000):
         with pytest.raises(NotFound):
             values.slot(chain, text, where)
-    with pytest.raises(InvalidInput, match="names 2 slots"):
+    with pytest.raises(InvalidInput, match="matches 2 slots"):
         values.slot(chain, "b", where)
     with pytest.raises(NotFound, match="no slot"):
         values.slot(None, "0", where)

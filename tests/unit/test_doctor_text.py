@@ -69,7 +69,7 @@ def test_one_cpu_that_has_nearly_all_packets() -> None:
     four = Queues(4, 4, 4, 4)
     found = of(examine_device(facts(queues=four, packets=(100, 99_900, 0, 0)), HERE), "interface.balance")
     assert (found.level, found.what) == (
-        Level.INFO, "CPU 1 handled 100% of 100000 packets, though it has 4 receive queues",
+        Level.INFO, "CPU 1 handled 100% of 100000 packets, although it has 4 receive queues",
     )  # fmt: skip
     found = of(examine_device(facts(queues=four, packets=(50_000, 49_000)), HERE), "interface.balance")
     assert found.level is Level.OK
@@ -166,11 +166,11 @@ def test_the_mtu_is_weighed_against_the_chain() -> None:
     assert mtu_of(Running(jumbo)).level is Level.INFO
     assert mtu_of(ours(chain(True, True), jumbo)).level is Level.OK
     lacking = mtu_of(ours(chain(True, False), jumbo))
-    assert (lacking.level, "c1 can't take" in lacking.what) == (Level.WARN, True)
+    assert (lacking.level, "missing in c1" in lacking.what) == (Level.WARN, True)
     assert "ip link set dev eth7 mtu 3498" in lacking.fix
     assert mtu_of(ours(chain(False, mode=Mode.GENERIC), jumbo)).level is Level.INFO
     unable = device(mtu=9000, features=frozenset({"basic"}))
-    assert "can't hand to XDP" in mtu_of(ours(chain(True), unable)).what
+    assert "does not have for XDP" in mtu_of(ours(chain(True), unable)).what
 
 
 def test_what_it_is_part_of() -> None:
@@ -183,7 +183,7 @@ def test_what_it_is_part_of() -> None:
     tagged = facts(uppers=(Upper("eth7.5", "vlan"),), offloads={"rx-vlan-hw-parse": Switch(True, False)})
     found = examine_device(tagged, HERE)
     assert of(found, "interface.vlan-offload").fix == "ethtool -K eth7 rxvlan off"
-    assert "eth7.5 (vlan) stands on it" in of(found, "interface.uppers").what
+    assert "eth7.5 (vlan) is on top of it" in of(found, "interface.uppers").what
     assert checks(examine_device(facts(), HERE)) == set(), "nothing is wrong with a plain device"
     assert "interface.bond-ports" in checks(examine_device(facts(kind="bond", ports=("a", "b")), HERE))
 

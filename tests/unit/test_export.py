@@ -142,7 +142,7 @@ def test_addresses(text: str, expected: tuple[str, int]) -> None:
     "text", ["", ":", "x", ":9435", "::1:9435", "[x]:1", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:-1"]
 )
 def test_what_is_no_address(text: str) -> None:
-    with pytest.raises(InvalidInput, match="no address"):
+    with pytest.raises(InvalidInput, match="not an address"):
         address(text)
 
 

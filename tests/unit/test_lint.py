@@ -50,9 +50,9 @@ def said(found: tuple[Warning, ...], words: str) -> list[Warning]:
         (["P", "none", "P"], 1, "c never runs"),
         (["PD", "P"], 0, "XDP_DROP: a later slot decides"),
         (["P", "PD"], 1, "XDP_PASS ends the chain"),
-        (["P", "PT"], 1, "XDP_TX turns into XDP_PASS"),
-        (["P", "PTR"], 1, "XDP_TX and XDP_REDIRECT turns into XDP_PASS"),
-        (["PR", "P"], 0, "XDP_REDIRECT: a later slot's verdict takes its place"),
+        (["P", "PT"], 1, "XDP_TX becomes XDP_PASS"),
+        (["P", "PTR"], 1, "XDP_TX and XDP_REDIRECT becomes XDP_PASS"),
+        (["PR", "P"], 0, "XDP_REDIRECT: a later slot's verdict replaces it"),
         (["A", "P"], 0, "XDP_ABORTED"),
     ],
 )
@@ -93,7 +93,7 @@ def test_fragments_are_weighed_against_the_mtu() -> None:
     unable = Slot.of(Component("unable", id=2), 20)
     mixed = Chain((able, unable))
     (small,) = lint(mixed, running(mixed))
-    assert (small.slot, "unable can't take fragments; MTU 1500 needs none" in small.text) == (1, True)
+    assert (small.slot, "because of unable; MTU 1500 needs none" in small.text) == (1, True)
     jumbo = replace(DEVICE, mtu=9000)
     (large,) = lint(mixed, running(mixed, jumbo))
     assert large.slot == 1
@@ -101,7 +101,7 @@ def test_fragments_are_weighed_against_the_mtu() -> None:
     assert "Lower the MTU to 3498" in large.text
     assert lint(Chain((able,)), running(Chain((able,)), jumbo)) == ()
     without = replace(jumbo, features=frozenset({"basic"}))
-    assert said(lint(Chain((able,)), running(Chain((able,)), without)), "can't hand to XDP")
+    assert said(lint(Chain((able,)), running(Chain((able,)), without)), "does not have for XDP")
     assert lint(Chain((able,)), running(Chain((able,)), replace(jumbo, features=None))) == ()
     generic = replace(mixed, mode=Mode.GENERIC)
     assert lint(generic, running(generic, jumbo)) == (), "there the kernel makes one piece of a packet"
@@ -172,7 +172,7 @@ def test_targets_that_take_no_packets(samples: Path) -> None:
 def test_a_device_that_can_not_redirect(samples: Path) -> None:
     chain = Chain().add(Slot.of(devmap(samples)))
     unable = replace(DEVICE, features=frozenset({"basic"}))
-    assert said(lint(chain, Running(unable)), "veth of eth7 can't")
+    assert said(lint(chain, Running(unable)), "veth of eth7 does not support")
     assert lint(chain, Running(DEVICE)) == ()
 
 
@@ -195,7 +195,8 @@ def test_state_that_goes_with_a_slot_is_named() -> None:
     (lost,) = lint(chain.remove([0]), running(chain), Surroundings(FACTS))
     assert lost.slot is None
     assert lost.text == (
-        "limit is removed, and what its maps hold is lost: buckets (lru_hash, 34 entries), .bss (array)"
+        "limit is removed, and the contents of its maps are lost: buckets (lru_hash, 34 entries), .bss "
+        "(array)"
     )
     (unseen,) = lint(chain.remove([0]), running(chain))
     assert unseen.text.endswith("buckets, .bss, calls"), "without a look at the kernel their names are known"
@@ -228,15 +229,15 @@ def test_a_new_version_keeps_the_maps_that_it_knows() -> None:
         chain.substitute(0, keep_maps(renamed, limit.component)), running(chain), Surroundings(FACTS)
     )
     assert [(w.slot, w.text) for w in found] == [
-        (0, "limit is replaced, and what its maps hold is lost: buckets (lru_hash, 34 entries)")
+        (0, "limit is replaced, and the contents of its maps are lost: buckets (lru_hash, 34 entries)")
     ]
     assert said(lint(chain.substitute(0, new), running(chain), Surroundings(FACTS)), ".bss (array)")
 
 
 def test_counts_that_end() -> None:
     chain, _ = limited()
-    assert said(lint(chain.relink(Linkage.FREPLACE), running(chain, counters=5)), "not counted on")
-    assert said(lint(replace(chain, counters=False), running(chain, counters=5)), "switched off")
+    assert said(lint(chain.relink(Linkage.FREPLACE), running(chain, counters=5)), "does not continue")
+    assert said(lint(replace(chain, counters=False), running(chain, counters=5)), "turned off")
     assert lint(chain, running(chain, counters=5)) == ()
     assert lint(replace(chain, counters=False), running(replace(chain, counters=False))) == ()
 

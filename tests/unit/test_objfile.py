@@ -337,11 +337,11 @@ def test_open_what_is_no_object_file(tmp_path: Path) -> None:
     assert "No such file" in message(tmp_path / "missing", NotFound)
     assert "Not a directory" in message(text / "below", NotFound)
     assert "a directory" in message(tmp_path, InvalidInput)
-    assert "no regular file" in message(fifo, InvalidInput)  # and does not wait for a writer
-    assert "no regular file" in message("/dev/zero", InvalidInput)
-    assert f"{text} can't be used: it is C source, not compiled" in message(text, InvalidInput)
+    assert "not a regular file" in message(fifo, InvalidInput)  # and does not wait for a writer
+    assert "not a regular file" in message("/dev/zero", InvalidInput)
+    assert f"{text} can't be used: it is C source, not an object file" in message(text, InvalidInput)
     assert "zero" in message("/dev/zero", InvalidInput)
-    assert "is no path" in message("with\0zero", InvalidInput)
+    assert "is not a path" in message("with\0zero", InvalidInput)
     assert "can't be read" in message("x" * 5000, InvalidInput)
     escape = tmp_path / "\x1b[31m"
     assert "\x1b" not in message(escape, NotFound)
@@ -358,7 +358,7 @@ def test_open_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elf, "MAX_FILE", 1000)
-    refused(compile_text(PRELUDE + PASS), "none over 1000")
+    refused(compile_text(PRELUDE + PASS) + b"\0", "at most 1000")  # one that nobody has read yet
 
 
 # -- no object for BPF ---------------------------------------------------------------------------------------
@@ -372,10 +372,10 @@ def patched(data: bytes, at: int, form: str, value: int) -> bytes:
 
 def test_not_elf() -> None:
     refused(b"", "empty")
-    refused(b"\x7fEL", "no ELF file")
+    refused(b"\x7fEL", "not an ELF file")
     refused(b"\x7fELF", "cut off within its header")
     refused(b"// nothing but a comment", "C source")
-    refused(os.urandom(100).replace(b"\x7f", b""), "no ELF file")
+    refused(os.urandom(100).replace(b"\x7f", b""), "not an ELF file")
 
 
 def test_elf_for_another_machine() -> None:
@@ -385,9 +385,9 @@ def test_elf_for_another_machine() -> None:
 @pytest.mark.parametrize(
     ("at", "form", "value", "match"),
     [
-        (4, "B", 1, "no 64-bit"),
+        (4, "B", 1, "not a 64-bit"),
         (5, "B", 7, "unknown-endian"),
-        (16, "H", 2, "no relocatable"),
+        (16, "H", 2, "not a relocatable"),
         (18, "H", 62, "another machine"),
         (40, "Q", 0, "no sections"),
         (40, "Q", 1 << 62, "section table"),
@@ -428,7 +428,7 @@ def test_sections_that_lie_outside() -> None:
 def test_cut_off_anywhere() -> None:
     data = compile_text(PRELUDE + PASS)
     for length in range(0, len(data), 7):
-        refused(data[:length], "cut off|empty|no ELF file")
+        refused(data[:length], "cut off|empty|not an ELF file")
 
 
 def test_symbols_without_end() -> None:
@@ -470,9 +470,9 @@ def test_a_program_that_leaves_its_section() -> None:
     number = next(i for i, symbol in enumerate(symbols) if symbol.name == "pass")
     offset = struct.unpack_from("=Q", data, section_headers(data) + 64 * symtab.index + 24)[0] + 24 * number
     refused(patched(data, offset + 16, "Q", 24), "does not fit")
-    refused(patched(data, offset + 16, "Q", 0), "no whole number of instructions")
-    refused(patched(data, offset + 16, "Q", 12), "no whole number of instructions")
-    refused(patched(data, offset + 8, "Q", 4), "no whole number of instructions")
+    refused(patched(data, offset + 16, "Q", 0), "not a whole number of instructions")
+    refused(patched(data, offset + 16, "Q", 12), "not a whole number of instructions")
+    refused(patched(data, offset + 8, "Q", 4), "not a whole number of instructions")
     refused(patched(data, offset + 8, "Q", 1 << 62), "does not fit")
 
 
@@ -503,11 +503,11 @@ def test_maps_without_btf() -> None:
     [
         ("struct { __uint(max_entries, 1); }", "has no type"),
         ("struct { int type; }", "number"),
-        ("struct { __uint(type, 1); int key; }", "no pointer"),
+        ("struct { __uint(type, 1); int key; }", "not a pointer"),
         ("struct { __uint(type, 1); __uint(key_size, 8); __type(key, int); }", "both 8 and 4"),
-        ("struct { __uint(type, 1); __uint(pinning, 2); }", "way of pinning"),
+        ("struct { __uint(type, 1); __uint(pinning, 2); }", "pinning mode"),
         ("struct { __uint(type, 1); __array(values, int (void *)); }", "neither"),
-        ("struct { __uint(type, 12); int *values; }", "no array of pointers"),
+        ("struct { __uint(type, 12); int *values; }", "not an array of pointers"),
         ("struct { __uint(type, 1); __type(key, struct unknown); }", "no size"),
         ("int", "not defined by a struct"),
     ],

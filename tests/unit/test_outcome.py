@@ -46,7 +46,7 @@ def test_every_error_has_its_exit_code(
     assert ended(error) == code
     assert capsys.readouterr() == ("", "xdptui: it failed: because\n  Do this\n  (-v shows the details)\n")
     assert ended(error, "-v") == code
-    assert capsys.readouterr().err.endswith("The kernel's words:\n    EWHAT: words\n    more\n")
+    assert capsys.readouterr().err.endswith("The kernel's message:\n    EWHAT: words\n    more\n")
     assert ended(error, "--json") == code
     out, err = capsys.readouterr()
     assert out == ""

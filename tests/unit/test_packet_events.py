@@ -126,7 +126,7 @@ def test_events_that_repeat_take_one_line() -> None:
 def test_what_is_missing_is_said() -> None:
     lines = "\n".join(text(PacketEvents(0.0, 1.0, untold=1, unplaced=2, missed=3)))
     assert "1 more events" in lines
-    assert "2 packets found no row" in lines
+    assert "2 packets had no row" in lines
     assert "skipped 3 calls" in lines
 
 

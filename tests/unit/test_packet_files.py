@@ -110,15 +110,15 @@ def test_a_frame_check_sequence_is_no_part_of_the_frame() -> None:
         (pcap(FRAMES)[:-1], "it ends in packet 20"),
         (pcap(FRAMES[:1])[:30], "it ends in the header of packet 1"),
         (pcap([])[:20], "it ends in its header"),
-        (pcap([]) + struct.pack("<IIII", 0, 0, 1 << 31, 60), "packet 1 is said to have 2147483648 bytes"),
+        (pcap([]) + struct.pack("<IIII", 0, 0, 1 << 31, 60), "packet 1 claims to have 2147483648 bytes"),
         (pcap(FRAMES, link=113), "link type Linux cooked"),
-        (pcap(FRAMES, magic=0xA1B2CD34), "variant of pcap of long ago"),
+        (pcap(FRAMES, magic=0xA1B2CD34), "obsolete variant of pcap"),
         (section("<") + described("<", 276) + enhanced("<", b"x"), "link type Linux cooked v2"),
         (section("<") + enhanced("<", FRAMES[0]), "interface 0, which is not described"),
-        (section("<")[:-4] + bytes(4), "ends with another length"),
+        (section("<")[:-4] + bytes(4), "has different lengths"),
         (section("<") + described("<") + enhanced("<", FRAMES[0])[:-5], "it ends in block 3"),
-        (section("<") + struct.pack("<III", 6, 13, 0), "is said to have 13 bytes"),
-        (b"\x0a\x0d\x0d\x0a" + bytes(24), "says no byte order"),
+        (section("<") + struct.pack("<III", 6, 13, 0), "claims to have 13 bytes"),
+        (b"\x0a\x0d\x0d\x0a" + bytes(24), "has no byte order"),
         (b"\x1f\x8b" + bytes(30), "compressed (gzip)"),
     ],
 )
@@ -217,7 +217,7 @@ def test_what_tcpdump_and_wireshark_print(tmp_path: Path) -> None:
     [
         ("hello", "line 1 of it"),
         ("00 11 2", "an odd number of digits (5)"),
-        ("0000: 0011\n0004: 22", "its offset is 0x4, 0x2 was to come"),
+        ("0000: 0011\n0004: 22", "its offset is 0x4, expected 0x2"),
         ("00000000  00 11  |..|\n*\n", "hexdump -v"),
         ("", "it has no packets"),
         ("# nothing\n", "it has no packets"),
@@ -240,7 +240,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_only_so_many_packets_of_a_file() -> None:
     supply = sources.read_packets(pcap([bytes(14)] * (sources.MOST + 1)), "it", ETHERNET)
     assert len(supply.packets) == sources.MOST
-    assert supply.notes == ("it: the first 10000 packets, of more",)
+    assert supply.notes == ("it: only the first 10000 packets",)
     assert sources.read_packets(pcap([bytes(14)] * sources.MOST), "it", ETHERNET).notes == ()
 
 
@@ -253,7 +253,7 @@ def test_only_the_beginning_of_a_large_file(
     supply = sources.packets_of(str(tmp_path / "large"), Interface("none", 1))
     count = len(supply.packets)
     assert 3 < count < 10
-    assert supply.notes == (f"{tmp_path}/large: the first {count} packets, of more",)
+    assert supply.notes == (f"{tmp_path}/large: only the first {count} packets",)
     monkeypatch.setattr(sources, "LARGEST", 20)
     with pytest.raises(InvalidInput):
         sources.packets_of(str(tmp_path / "large"), Interface("none", 1))

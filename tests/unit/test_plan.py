@@ -80,7 +80,7 @@ def test_somebody_elses_program_gets_no_plan() -> None:
 
 def test_modes_are_not_mixed() -> None:
     chain = loaded("a")
-    with pytest.raises(InvalidInput, match="native mode, generic was asked for"):
+    with pytest.raises(InvalidInput, match="native mode, generic was requested"):
         make_plan(running(chain), Chain(chain.slots, mode=Mode.GENERIC))
     with pytest.raises(InvalidInput, match="offload"):
         make_plan(Running(DEVICE), Chain(chain.slots, mode=Mode.OFFLOAD))

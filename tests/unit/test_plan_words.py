@@ -38,6 +38,6 @@ def test_what_differs_stays_apart() -> None:
 
 def test_a_program_that_stays_is_said_once() -> None:
     here, there = Moment(7, "boot"), Moment(8, "boot")
-    assert became(here, here) == "program 7 runs on"
+    assert became(here, here) == "program 7 stays"
     assert became(here, there) == "program 7 → program 8"
     assert became(Moment(None, ""), here) == "nothing → program 7"

@@ -58,7 +58,7 @@ def test_the_table_of_a_chain() -> None:
     assert lines[3].strip() == "15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
     # A component of which the tag is not known keeps its columns.
     assert lines[4].split() == ["=>", "20", "a_program_with_a_very_long_name", "12", "-", "XDP_PASS"]
-    assert lines[6].strip() == "in the end: 15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
+    assert lines[6].strip() == "verdict: 15 packets: 10 XDP_PASS (600 B), 5 XDP_DROP (300 B)"
     assert lines[7].split() == ["eth0", "no", "XDP", "program"]
     # All columns stand below each other, whatever the names' length.
     assert lines[0].index("ID") == lines[2].index("11") == lines[4].index("12") == lines[1].index("40")
@@ -142,7 +142,7 @@ def test_features() -> None:
     document = features_text.device_document(DEVICE)
     assert (document["native"], document["features"]["rx-sg"]) == (True, False)
     unknown = Device(DEVICE.interface, True, "up", 1500, None, None)
-    assert "can't tell" in features_text.device_text(unknown)
+    assert "does not report" in features_text.device_text(unknown)
     assert features_text.device_document(unknown)["native"] is None
     none = Device(DEVICE.interface, True, "up", 1500, "lo", frozenset())
     assert "-m generic" in features_text.device_text(none)
@@ -180,12 +180,12 @@ def test_why_says_where_codes_lead_and_what_the_chain_itself_drops() -> None:
     none = SlotCounts((0, 0, 48, 0, 0, 0))
     reading = between(replace(before, verdict=SlotCounts()), replace(after, verdict=none))
     text = reasons_table(ours(made), reasons(made), reading, "", None)
-    assert "dropped on eth0: 0/s, 0 packets; came in: 48" in text
+    assert "dropped on eth0: 0/s, 0 packets; arrived: 48" in text
     first, second = text.split("  slot 0 ")[1].split("  slot 1 ")
     drop, passed = (line.split("  ") for line in first.splitlines()[1:])
     assert [drop[2], passed[2]] == ["DROP", "PASS"], "what ends packets comes first"
-    assert "goes on to slot 1" in drop
-    assert "goes on to slot 1" in passed
+    assert "continues to slot 1" in drop
+    assert "continues to slot 1" in passed
     assert second.count("is the verdict") == 2
     assert "not counted" in reasons_table(
         ours(made), reasons(made), between(None, replace(after, verdict=None)), "", None

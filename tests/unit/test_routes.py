@@ -84,7 +84,7 @@ def test_a_plan_says_what_becomes_of_a_route() -> None:
     (change,) = make_plan(runs, leading(before, 0, Action.DROP, 2)).changes
     assert change.text == "XDP_DROP leads to c2, no longer to c1"
     (change,) = make_plan(runs, before.route(0, Action.DROP, None)).changes
-    assert change.text == "XDP_DROP leads nowhere else any more"
+    assert change.text == "XDP_DROP no longer leads elsewhere"
 
 
 def texts(chain: Chain) -> list[str]:

@@ -27,7 +27,7 @@ def test_defaults_are_those_of_libxdp() -> None:
 
 @pytest.mark.parametrize("priority", [-1, MAX_PRIORITY + 1])
 def test_priority_out_of_range(priority: int) -> None:
-    with pytest.raises(InvalidInput, match="no run priority"):
+    with pytest.raises(InvalidInput, match="not a valid run priority"):
         RunConfig(priority)
 
 
@@ -115,19 +115,19 @@ def test_an_unknown_member_is_an_error() -> None:
 def test_a_member_that_is_no_number_is_an_error() -> None:
     blob = Blob()
     struct = blob.struct("", 4, ("priority", blob.integer(), 0))
-    with pytest.raises(InvalidInput, match="priority is no number"):
+    with pytest.raises(InvalidInput, match="priority is not a number"):
         configs(blob, blob.variable("_f", struct))
 
 
 def test_a_priority_beyond_the_range_is_an_error() -> None:
     blob = Blob()
-    with pytest.raises(InvalidInput, match="no run priority"):
+    with pytest.raises(InvalidInput, match="not a valid run priority"):
         configs(blob, run_config(blob, "f", priority=MAX_PRIORITY + 1))
 
 
 def test_a_variable_that_is_no_struct_is_an_error() -> None:
     blob = Blob()
-    with pytest.raises(InvalidInput, match="_f is no struct"):
+    with pytest.raises(InvalidInput, match="_f is not a struct"):
         configs(blob, blob.variable("_f", blob.integer()))
 
 
@@ -146,5 +146,5 @@ def test_a_version() -> None:
 def test_a_version_that_is_no_number() -> None:
     blob = Blob()
     blob.section("xdp_metadata", blob.variable("dispatcher_version", blob.integer()))
-    with pytest.raises(BtfError, match="no number"):
+    with pytest.raises(BtfError, match="not a number"):
         read_metadata_version(Btf.parse(bytes(blob)), "xdp_metadata", "dispatcher_version")

@@ -135,7 +135,7 @@ def test_its_routes_wait_as_well() -> None:
     assert successors(routed.retune(0, shadow=True))[0] == (1,) * 6
     found = would_have(routed.slots[0], (0, 10, 5, 0, 0, 1))
     assert (found.dropped, found.passed, found.diverted) == (1, 5, 10)
-    assert shadow_line(found).endswith("passed 31 % by the rest of the chain, led 62 % to another slot")
+    assert shadow_line(found).endswith("passed 31 % past the rest of the chain, led 62 % to another slot")
 
 
 def test_a_policy_would_have_answered() -> None:

@@ -61,7 +61,7 @@ def component(slot: SlotSpec) -> Component | None:
 
 
 def loaded(chain: Chain) -> Running:
-    """The chain as it runs after it was applied: what was new has ids, maps of its own or those it named, and
+    """The chain as it runs after it was applied: what was new has ids, its own maps or those it named, and
     siblings share.
     """
     siblings: dict[str, dict[str, int]] = {}

@@ -144,12 +144,12 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
     "a later format": ("format = 2\n", (1, 1), "format 2"),
     "no name": ("[[interface]]\nslot = []\n", (1, 1), "without a name"),
     "no slots": (ONE, (1, 1), "has no slots"),
-    "a table for a list": ('[interface]\nname = "a"\n', (1, 1), "no list of tables"),
-    "slots that are none": (ONE + "slot = 3\n", (3, 1), "no list of tables"),
+    "a table for a list": ('[interface]\nname = "a"\n', (1, 1), "not a list of tables"),
+    "slots that are none": (ONE + "slot = 3\n", (3, 1), "not a list of tables"),
     "no object": (ONE + "[[interface.slot]]\npriority = 1\n", (3, 1), "without an object"),
     "a hash alone": (ONE + f'[[interface.slot]]\ntag = "{"a" * 16}"\nprogram = "x"\nsha256 = "{"b" * 64}"\n',
                      (6, 1), "a hash without"),
-    "two ways to the program": (SLOT + 'program = "x"\nsection = "xdp"\n', (6, 1), "which program"),
+    "two ways to the program": (SLOT + 'program = "x"\nsection = "xdp"\n', (6, 1), "name the program"),
     "a short hash": (SLOT + 'sha256 = "abc"\n', (5, 1), "sha256"),
     "a priority below zero": (SLOT + "priority = -1\n", (5, 1), "priority = -1"),
     "a priority in quotes": (SLOT + 'priority = "1"\n', (5, 1), "priority"),
@@ -177,9 +177,9 @@ REFUSED: dict[str, tuple[str, tuple[int, int] | None, str]] = {
     "a label twice": (
         SLOT + 'label = "x"\n[[interface.slot]]\nobject = "b.o"\nlabel = "x"\n', (5, 1), "called 'x', too"),
     "eleven slots": (ONE + '[[interface.slot]]\nobject = "a.o"\n' * 11, (23, 1), "11 slots"),
-    "no end": ('a = "x', (1, 7), "no TOML"),
-    "a key twice": ("format = 1\nformat = 1\n", None, "no TOML"),
-    "depth": ("a = " + "[" * 100_000, None, "no TOML"),
+    "no end": ('a = "x', (1, 7), "not TOML"),
+    "a key twice": ("format = 1\nformat = 1\n", None, "not TOML"),
+    "depth": ("a = " + "[" * 100_000, None, "not TOML"),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def test_figures() -> None:
 def test_lines_fit_the_smallest_screen(slots: int) -> None:
     lines = text(Times(run(), LookingCost(80, 50), times(slots)))
     assert all(len(line) <= 76 for line in lines)
-    assert "Whole chain  200 ns a packet, 500 packets/s, 0.01% of a CPU" in lines
+    assert "Whole chain  200 ns per packet, 500 packets/s, 0.01% of a CPU" in lines
     assert any(line.endswith(" ~") for line in lines)
     assert lines[-1].startswith("~")
 
@@ -47,4 +47,4 @@ def test_what_is_not_known_is_said() -> None:
     assert "timing each slot" in text(Times(run(), LookingCost(80, 50), None))[-1]
     lines = text(Times(run(0, 0), LookingCost(80, 50), None, "no\x1bchain"))
     assert lines[-1] == r"no\x1bchain"
-    assert "no packets came in" in lines[0]
+    assert "no packets arrived" in lines[0]

@@ -41,7 +41,9 @@ TRIED = WhatIf(WHERE, Side(("a",)), Side(("b",)), (SAME, BLANK, WRITTEN, DROPPED
 
 
 def test_summary() -> None:
-    assert summary(TRIED) == "5 packets: 2 PASS → DROP, 1 PASS, rewritten otherwise, 1 as before, 1 not known"
+    assert (
+        summary(TRIED) == "5 packets: 2 PASS → DROP, 1 PASS, rewritten differently, 1 as before, 1 not known"
+    )
     assert summary(replace(TRIED, crossings=(SAME,))) == "1 packet: 1 as before"
     assert summary(replace(TRIED, crossings=())) == "0 packets: nothing to try"
 
@@ -103,11 +105,11 @@ def test_names_steer_no_terminal() -> None:
 @pytest.mark.parametrize(
     ("rewriting", "words"),
     [
-        (Rewriting(), "as it came"),
+        (Rewriting(), "unchanged"),
         (Rewriting(((3, 3),)), "1 byte changed at 3"),
-        (Rewriting(head=4), "4 bytes put to its head"),
-        (Rewriting(head=-14), "14 bytes taken off its head"),
-        (Rewriting(((0, 1), (8, 8)), tail=1), "1 byte put to its end; 3 bytes changed at 0-1, 8"),
+        (Rewriting(head=4), "4 bytes added at its head"),
+        (Rewriting(head=-14), "14 bytes removed from its head"),
+        (Rewriting(((0, 1), (8, 8)), tail=1), "1 byte added at its end; 3 bytes changed at 0-1, 8"),
         (Rewriting(tuple((i, i) for i in range(0, 12, 2))), "6 bytes changed at 0, 2, 4, 6, …"),
     ],
 )

@@ -72,8 +72,8 @@ USAGE = """xdptui [IF] [--netns NAME] [--no-mouse]
        xdptui COMMAND ... [--json] [--netns NAME] [-v]"""
 
 DESCRIPTION = """\
-Chains of XDP programs on a network interface: see them, edit them live.
-Without a command: the terminal program (a plain status table where there is no terminal)."""
+Show and edit chains of XDP programs on network interfaces, live.
+Without a command: the terminal UI (or a plain status table if there is no terminal)."""
 
 
 def spelled_out(arguments: Sequence[str]) -> list[str]:
@@ -115,16 +115,18 @@ def _is_file(word: str) -> bool:
 def terminal_parser() -> argparse.ArgumentParser:
     """What may be written without a command."""
     parser = Parser(prog="xdptui", usage=USAGE, add_help=False)
-    parser.add_argument("interface", metavar="IF", nargs="?", help="begin on this interface")
-    parser.add_argument("--no-mouse", dest="mouse", action="store_false", help="leave the terminal its mouse")
+    parser.add_argument("interface", metavar="IF", nargs="?", help="select this interface")
+    parser.add_argument(
+        "--no-mouse", dest="mouse", action="store_false", help="leave the mouse to the terminal"
+    )
     everywhere(parser, top=True)
     parser.set_defaults(where=[])  # where there is no terminal, `status` runs
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
 
 
-def command_parser() -> argparse.ArgumentParser:
-    """Everything that begins with a command."""
+def command_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Everything that begins with a command; ``only``: with this one, for the other parsers cost 8 ms."""
     parser = Parser(
         prog="xdptui",
         usage=USAGE,
@@ -136,31 +138,37 @@ def command_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", prog="xdptui", parser_class=Parser
     )
-    _add(commands, "status", *VIEWS["status"])
-    for name in CHANGING:
-        build, summary = CHANGES[name]
-        confirmed(_add(commands, name, build, summary, changing=True), name)
-    plan = _add(
-        commands,
-        "plan",
-        lambda _: None,
-        "what a changing command, or a spec, would do (exit code 2: something)",
-    )
+    for name in ("status", *CHANGING, "plan", *(view for view in VIEWS if view != "status")):
+        if only not in (None, name):
+            continue
+        if name == "plan":
+            _add_plan(commands)
+        elif name in CHANGES:
+            _add_change(commands, name)
+        else:
+            _add(commands, name, *VIEWS[name], changing=name == "clean")
+    return parser
+
+
+def _add_plan(commands: Any) -> None:
+    summary = "what a command, or applying a spec, would change (exit code 2: something)"
+    plan = _add(commands, "plan", lambda _: None, summary)
     plan.usage = "xdptui plan FILE ...\n       xdptui plan COMMAND ..."
     changing = plan.add_subparsers(
-        title="changing commands (a FILE stands for `apply FILE`)",
+        title="changing commands (FILE is short for `apply FILE`)",
         dest="changing",
         metavar="COMMAND",
         required=True,
         prog="xdptui plan",
         parser_class=Parser,
     )
-    for name, (build, summary) in CHANGES.items():
-        confirmed(_add(changing, name, build, summary, changing=True), name)
-    for name, (build, summary) in VIEWS.items():
-        if name != "status":
-            _add(commands, name, build, summary, changing=name == "clean")
-    return parser
+    for name in CHANGES:
+        _add_change(changing, name)
+
+
+def _add_change(commands: Any, name: str) -> None:
+    build, summary = CHANGES[name]
+    confirmed(_add(commands, name, build, summary, changing=True), name)
 
 
 class _Help(argparse.Action):
@@ -184,11 +192,13 @@ def _add(
     )
     build(parser)
     if changing:
-        parser.add_argument("--dry-run", action="store_true", help="say what would happen, change nothing")
+        parser.add_argument("--dry-run", action="store_true", help="show what would happen, change nothing")
     everywhere(parser)
     return parser
 
 
 def _epilog() -> str:
     codes = "\n".join(f"  {code:3d}  {text}" for code, text in EXIT_CODES.items())
-    return f"exit codes:\n{codes}\n\nA failure changes nothing: the interface runs what it ran before."
+    return (
+        f"exit codes:\n{codes}\n\nIf a command fails, nothing changes: the interface runs what it ran before."
+    )

@@ -16,6 +16,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import require_capabilities
+from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.chosen import chosen
 from xdptui.commands.edits import EDITS, Edit, Proposal
 from xdptui.commands.options import seconds
@@ -44,11 +45,11 @@ class ChangeReport:
 def run(options: Namespace) -> int:
     """Run a changing command, or plan it; on several interfaces together, all or none."""
     talk = Talk(options.json, bool(options.verbose))
-    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm in", LEAST)
+    waits = None if options.confirm is None else seconds(options.confirm, "time to confirm", LEAST)
     only_plan = options.command == "plan"
     names = chosen(options.interface, options.netns)
     if getattr(options, "share_maps", False) and len(names) < 2:
-        raise UsageError("--share-maps takes several interfaces", todo="Name them: eth0,eth1")
+        raise UsageError("--share-maps needs several interfaces", todo="Name them: eth0,eth1")
     edit = EDITS[options.changing if only_plan else options.command](options)
     if only_plan or options.dry_run:
         outcomes = [_planned(options, name, edit, talk, only_plan=True) for name in names]
@@ -66,7 +67,8 @@ def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan
     proposal = edit.make(running)
     plan = with_kernel_warnings(proposal.plan(running))
     tried = try_out(plan, talk)
-    packets = trying(options, talk, only_plan=only_plan)(running, plan.candidate, plan.adopts)
+    attempt = trying(options, talk, only_plan=only_plan, own_traffic=OwnTraffic())
+    packets = attempt(running, plan.candidate, plan.adopts)
     return ChangeReport(plan, running, (*proposal.notes, *filter(None, [tried])), packets)
 
 
@@ -75,7 +77,8 @@ def _apply(
 ) -> list[ChangeReport]:
     from xdpchain.editing import TRIES, edit_all
 
-    attempts = {name: trying(options, talk, only_plan=False) for name in names}
+    own = OwnTraffic()
+    attempts = {name: trying(options, talk, only_plan=False, own_traffic=own) for name in names}
     made: dict[str, tuple[Proposal, Tried]] = {}
 
     def make(running: Running) -> Plan:
@@ -106,7 +109,7 @@ def _apply(
 
 def try_out(plan: Plan, talk: Talk) -> str:
     """Link the candidate, attached to nothing, and return a remark. Raises what `link_candidate` raises."""
-    talk.step("link the candidate, attach it to nothing")
+    talk.step("link the candidate without attaching it")
     return link_candidate(plan)
 
 

@@ -17,30 +17,34 @@ ADOPT_CONFIRM = "60"
 def _load(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
     parser.add_argument(
-        "objects", metavar="OBJ", nargs="+", help="object files; all join in one step, or none does"
+        "objects", metavar="OBJ", nargs="+", help="object files; all are added in one step, or none is"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "-n", "--prog-name", metavar="NAME", dest="names", action="append",
-        help="the program in each object (default: its first); more than once: several, which share maps",
+        help="the program in each object (default: its first); repeat for several, which share maps",
     )  # fmt: skip
-    which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section of each")
+    which.add_argument(
+        "-s", "--section", metavar="SECTION", help="the program in this section of each object"
+    )
     _config(parser)
     parser.add_argument(
         "-m",
         "--mode",
         metavar="MODE",
-        help="native (default), generic (also: skb), or best: native where it works, else generic",
+        help="native (default), generic (or skb), or best: native where it works, otherwise generic",
     )
-    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    parser.add_argument(
+        "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
+    )
     _globals(parser)
-    parser.add_argument("--at", metavar="SLOT", help="join in this slot, with a priority to match")
+    parser.add_argument("--at", metavar="SLOT", help="insert at this slot, with a matching priority")
     parser.add_argument(
-        "--shadow", action="store_true", help="run and count it, and go on whatever it returns"
+        "--shadow", action="store_true", help="run and count it, but continue whatever it returns"
     )
-    parser.add_argument("--off", action="store_true", help="give it its place and its maps, but don't run it")
+    parser.add_argument("--off", action="store_true", help="give it a place and its maps, but don't run it")
     parser.add_argument(
-        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+        "--share-maps", action="store_true", help="with several interfaces: one set of maps for all of them"
     )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
@@ -49,7 +53,7 @@ def _load(parser: argparse.ArgumentParser) -> None:
 def _unload(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
     parser.add_argument(
-        "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers, or component names"
+        "slots", metavar="SLOT", nargs="*", default=[], help="slot numbers or component names"
     )
     parser.add_argument(
         "-i", "--id", metavar="ID", dest="ids", action="append", help="a component's program id"
@@ -57,14 +61,14 @@ def _unload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="the whole chain")
     where(parser, "the slots")
     parser.add_argument(
-        "--keep-maps", action="store_true", help="keep what their maps hold for a week: undo finds it again"
+        "--keep-maps", action="store_true", help="keep the contents of their maps for a week, for undo"
     )
 
 
 def _move(parser: argparse.ArgumentParser) -> None:
     interfaces(parser)
     slot_or_labels(parser)
-    parser.add_argument("to", metavar="TO", help="the slot where it shall stand")
+    parser.add_argument("to", metavar="TO", help="the slot to move it to")
 
 
 def _set(parser: argparse.ArgumentParser) -> None:
@@ -75,19 +79,19 @@ def _set(parser: argparse.ArgumentParser) -> None:
         "--shadow",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="go on whatever it returns; --no-shadow: let its verdicts count",
+        help="continue whatever it returns; --no-shadow: let its verdicts count",
     )
     switch = parser.add_mutually_exclusive_group()
     switch.add_argument(
         "--off",
         action="store_const",
         const=True,
-        help="don't run it; it keeps its place, id, maps and counts",
+        help="don't run it; it keeps its place, ID, maps and counts",
     )
     switch.add_argument("--on", dest="off", action="store_const", const=False, help="run it again")
     parser.add_argument(
         "-m", "--mode", metavar="MODE",
-        help="move the chain to native, generic or best mode; for a moment no program runs",
+        help="move the chain to native, generic or best mode; no program runs for a moment",
     )  # fmt: skip
     _counters(parser)
 
@@ -98,29 +102,35 @@ def _replace(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("object", metavar="OBJ", help="the object file with the new version")
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: of the same name)"
+        "-n",
+        "--prog-name",
+        metavar="NAME",
+        dest="name",
+        help="the program (default: the one with the same name)",
     )
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
-    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
-    _globals(parser)
-    parser.add_argument("--fresh-maps", action="store_true", help="begin with empty maps, keep none")
     parser.add_argument(
-        "--share-maps", action="store_true", help="of several interfaces: one set of maps for all of them"
+        "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
+    )
+    _globals(parser)
+    parser.add_argument("--fresh-maps", action="store_true", help="start with empty maps, keep none")
+    parser.add_argument(
+        "--share-maps", action="store_true", help="with several interfaces: one set of maps for all of them"
     )
 
 
 def _globals(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--global", metavar="NAME=VALUE", dest="globals", action="append",
-        help="start a global variable with another value; more than once: several",
+        help="set the initial value of a global variable; repeatable",
     )  # fmt: skip
     parser.add_argument(
         "--map-entries", metavar="NAME=N", action="append",
-        help="create a map with N entries, not the number in the object; more than once: several",
+        help="create a map with N entries instead of the object's number; repeatable",
     )  # fmt: skip
     parser.add_argument(
         "--use-map", metavar="SLOT:NAME=NAME", action="append",
-        help="use a slot's map in place of one of its own (the name after =); more than once: several",
+        help="use another slot's map in place of its own (the name after =); repeatable",
     )  # fmt: skip
 
 
@@ -138,7 +148,9 @@ def _adopt(parser: argparse.ArgumentParser) -> None:
     )
     which.add_argument("-s", "--section", metavar="SECTION", help="the program in this section")
     _config(parser)
-    parser.add_argument("-p", "--pin-path", metavar="PIN", help="where maps go that the object wants pinned")
+    parser.add_argument(
+        "-p", "--pin-path", metavar="PIN", help="directory for maps that the object wants pinned"
+    )
     _linkage(parser, "auto", ("auto", "static", "freplace", "tailcall"))
     _counters(parser)
 
@@ -149,26 +161,28 @@ def _undo(parser: argparse.ArgumentParser) -> None:
 
 def _apply(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the spec (docs/spec.md); -: standard input")
-    parser.add_argument("--wait", metavar="SECONDS", help="for interfaces that are named and missing")
+    parser.add_argument("--wait", metavar="SECONDS", help="wait for missing interfaces")
     parser.add_argument(
-        "--keep-going", action="store_true", help="change the other interfaces although one fails"
+        "--keep-going", action="store_true", help="change the other interfaces even if one fails"
     )
     parser.add_argument(
-        "--fresh-maps", action="store_true", help="a new version of a program begins with empty maps"
+        "--fresh-maps", action="store_true", help="new versions of programs start with empty maps"
     )
     parser.add_argument(
-        "--follow", action="store_true", help="stay, and apply it to interfaces that appear later (a service)"
+        "--follow",
+        action="store_true",
+        help="keep running, and apply it to interfaces that appear later (as a service)",
     )
 
 
 def confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     default = ADOPT_CONFIRM if name == "adopt" else None
-    usual = f" (default {default}; --no-confirm: not at all)" if default else ""
+    usual = f"(default {default}; --no-confirm: never)" if default else ""
     parser.add_argument(
         "--confirm",
         metavar="SECONDS",
         default=default,
-        help=f"roll back unless `xdptui confirm` comes in so many seconds{usual}",
+        help=f"roll back unless confirmed (`xdptui confirm`) within this time{usual}",
     )
     if default:
         parser.add_argument("--no-confirm", action="store_const", const=None, dest="confirm",
@@ -176,12 +190,12 @@ def confirmed(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--what-if", metavar="PACKETS", nargs="*", action="append",
         help="send packets through what runs and through the change, away from the interface: builtin (the "
-        "default), live (what comes in within a second), ssh (your own connection's), or files (pcap, "
+        "default), live (what arrives within a second), ssh (your own connection's), or files (pcap, "
         "pcapng, hex; - is standard input)",
     )  # fmt: skip
     parser.add_argument(
         "--even-if-ssh-dies", action="store_true",
-        help="make the change also where it would cut your own ssh connection",
+        help="make the change even if it would cut your own ssh connection",
     )  # fmt: skip
 
 
@@ -199,15 +213,15 @@ def _config(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--may", metavar="ACTIONS",
-        help="what the component may return; anything else is counted and reported (any: no policy)",
+        help="codes the component may return; any other is counted and reported (any: no policy)",
     )  # fmt: skip
     parser.add_argument(
         "--label", metavar="KEY=VALUE", dest="labels", action="append", default=[],
-        help="a label of the slot (KEY=: take it away); more than once: several",
+        help="a label of the slot (KEY=: remove it); repeatable",
     )  # fmt: skip
     parser.add_argument(
         "--otherwise", choices=("as-is", "drop", "pass"),
-        help="with --may: the answer to what is forbidden (default as-is)",
+        help="with --may: what a forbidden code becomes (default as-is)",
     )  # fmt: skip
 
 
@@ -218,7 +232,7 @@ def _linkage(parser: argparse.ArgumentParser, default: str | None, choices: tupl
     )  # fmt: skip
     parser.add_argument(
         "--dispatcher-version", choices=("2", "3"),
-        help="of libxdp's protocol, with freplace (default: that of the installed libxdp)",
+        help="dispatcher version of libxdp's protocol, with freplace (default: that of the installed libxdp)",
     )  # fmt: skip
 
 
@@ -227,21 +241,21 @@ def _counters(parser: argparse.ArgumentParser) -> None:
         "--counters",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="let the chain count or not",
+        help="turn the chain's counters on or off",
     )
 
 
 CHANGES: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "load": (_load, "add programs to the chain of an interface"),
     "unload": (_unload, "remove programs from the chain of an interface"),
-    "move": (_move, "move a slot, with a priority to match"),
+    "move": (_move, "move a slot, giving it a matching priority"),
     "set": (
         _set,
-        "change a slot's priority, actions or shadow, switch it off or on, or the chain's counters",
+        "change a slot's priority, actions or shadow, turn it or the chain's counters off or on",
     ),
-    "replace": (_replace, "put a new version of a component in its slot, its maps kept"),
+    "replace": (_replace, "replace a component with a new version, keeping its maps"),
     "relink": (_relink, "move a running chain to another linkage"),
-    "adopt": (_adopt, "make somebody else's single program a chain's first slot, its maps kept"),
+    "adopt": (_adopt, "adopt somebody else's program as a chain's first slot, keeping its maps"),
     "undo": (_undo, "go back to the chain before the last change"),
     "apply": (_apply, "make interfaces run what a spec says"),
 }

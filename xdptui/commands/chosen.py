@@ -29,13 +29,13 @@ def chosen(text: str, netns: str | None) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for word in words:
         if not word:
-            raise InvalidInput(f"{text!r} names no interface between two commas", todo="Give eth0,eth1")
+            raise InvalidInput(f"{text!r} has an empty name between commas", todo="Give eth0,eth1")
         matching = [name for name in there if fnmatchcase(name, word)] if is_glob(word) else [word]
         if not matching:
             raise NotFound(f"no interface matches {word!r}", f"there are {some(there)}")
         found.update(dict.fromkeys(matching))
     if len(found) > MOST_TOGETHER:
         raise InvalidInput(
-            f"{text!r} stands for {len(found)} interfaces", f"one change takes up to {MOST_TOGETHER}"
+            f"{text!r} matches {len(found)} interfaces", f"the maximum for one change is {MOST_TOGETHER}"
         )
     return tuple(found)

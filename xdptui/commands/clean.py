@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
         )
     else:
         lines = [_chain(running, why, options) for running, why in zip(left, followed, strict=True)]
-        done = "would be let go of" if options.dry_run else "let go of"
+        done = "would be released" if options.dry_run else "released"
         lines += [_line(one, options) for one in found]
         lines += [f"map {kept_map.map_id}, kept from an unloaded slot: {done}" for kept_map in kept]
         write("\n".join(lines) or "no stale pins")
@@ -87,8 +87,8 @@ def _taken_back(running: Running, dry_run: bool) -> str:
 
 
 def _chain(running: Running, why: str, options: Namespace) -> str:
-    done = "would be brought back" if options.dry_run else "brought back"
-    said = f"left alone: {why}" if why else f"its plain dispatcher {done}: who followed packets is gone"
+    done = "would be restored" if options.dry_run else "restored"
+    said = f"left alone: {why}" if why else f"its normal dispatcher {done}: the packet follower is gone"
     return f"{printable(str(running.interface))}: {printable(said)}"
 
 

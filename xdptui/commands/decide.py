@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui confirm`` and ``xdptui rollback``: decide a change that waits to be confirmed."""
+"""``xdptui confirm`` and ``xdptui rollback``: decide a pending change."""
 
 from __future__ import annotations
 

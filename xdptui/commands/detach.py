@@ -46,7 +46,7 @@ def run(options: Namespace) -> int:
         write("Detached. The link and its pins stay, attached to nothing")
     else:
         command = commands.xdptui("detach", options.interface, options=("--link", str(hook.link_id)))
-        write(f"`{printable(command)}` takes it off at once; its owner is not asked, and may attach it again")
+        write(f"`{printable(command)}` detaches it now; its owner is not asked and may attach it again")
     if trouble:
         Talk(options.json).warn(trouble)
     return 0

@@ -168,7 +168,7 @@ def _with_id(running: Running, prog_id: int) -> int:
     if running.dispatcher is not None and running.dispatcher.id == prog_id:
         raise InvalidInput(
             f"program {prog_id} is the dispatcher of {where}",
-            "it goes with the last slot",
+            "it is removed with the last slot",
             "--all removes it",
         )
     known = ", ".join(f"{slot.id} {slot.name}" for slot in running.chain or ())
@@ -205,7 +205,7 @@ def _set(given: Namespace) -> Edit:
         )
     which = values.Which(given.slot, given.where) if tunes else None
     if which is None and (given.slot is not None or given.where):
-        raise UsageError("counters and the mode belong to the whole chain", todo="Leave the slot out")
+        raise UsageError("counters and mode apply to the whole chain", todo="Leave out the slot")
 
     def make(running: Running) -> Proposal:
         _editable(running)
@@ -253,7 +253,7 @@ def _replace(given: Namespace) -> Edit:
             getattr(old, part) == getattr(new, part) for part in ("name", "section", "globals", "map_entries")
         )
         if same and not given.fresh_maps and not uses:
-            return Proposal(running.chain, (f"slot {index} runs this version of {old.name} already",))
+            return Proposal(running.chain, (f"slot {index} already runs this version of {old.name}",))
         key, chain = running.chain.slots[index].key, running.chain
         owners = [_owner(use.slot, chain, chain, running.interface) for use in uses]
         if not given.fresh_maps:
@@ -308,7 +308,7 @@ def _undo(_: Namespace) -> Edit:
         _editable(running)
         found = undo_of(running)
         lost = [f"lost: {what}" for what in found.lost]
-        return Proposal(found.candidate, (f"this takes back {found.what}", *lost), undo=found)
+        return Proposal(found.candidate, (f"this undoes {found.what}", *lost), undo=found)
 
     return Edit(make, repeatable=False)
 

@@ -28,7 +28,7 @@ def run(options: Namespace) -> int:
     screen = screen_for(options)
     with Listening(options.netns, chosen.interface.ifindex if chosen else None) as listening:
         if not options.json:
-            write("listening to the kernel's XDP tracepoints; ctrl-C ends")
+            write("listening to the kernel's XDP tracepoints; ctrl-C stops")
         searched = _search(listening, chosen, options.netns)
         for _ in readings:
             reading = listening.read()

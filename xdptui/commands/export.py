@@ -46,7 +46,7 @@ def run(options: Namespace) -> int:
         if chosen:
             maps = held.enter_context(MapValues(chosen))
             for chosen_map in maps.absent(runnings):
-                talk.warn(f"no slot has a map {chosen_map} now; it is exported once one has")
+                talk.warn(f"no slot has a map {chosen_map} now; it will be exported once one does")
             sources.append(maps)
         collector = ChainCollector(
             options.netns, options.interfaces, trace=options.trace, sites=options.sites, sources=sources
@@ -69,7 +69,9 @@ def address(text: str) -> tuple[str, int]:
     InvalidInput.
     """
     host, colon, port = text.rpartition(":")
-    wrong = InvalidInput(f"{text!r} is no address to listen on", todo=f"Write HOST:PORT, such as {DEFAULT}")
+    wrong = InvalidInput(
+        f"{text!r} is not an address to listen on", todo=f"Write HOST:PORT, such as {DEFAULT}"
+    )
     if not (port.isascii() and port.isdecimal() and 0 <= int(port) < 1 << 16):
         raise wrong
     if not colon:
@@ -100,8 +102,8 @@ def _serve(registry: object, host: str, port: int, talk: Talk) -> None:
         thread.start()
         try:
             shown = f"[{host}]" if ":" in host else host
-            write(f"http://{shown}:{server.server_port}/metrics (ctrl-C ends it)")
-            talk.step("reading the kernel once a scrape")
+            write(f"http://{shown}:{server.server_port}/metrics (ctrl-C stops)")
+            talk.step("reading the kernel once per scrape")
             stop.wait()
         finally:
             server.shutdown()
@@ -110,14 +112,16 @@ def _serve(registry: object, host: str, port: int, talk: Talk) -> None:
 
 
 def _refused(error: OSError, host: str, port: int) -> XdpChainError:
-    what = f"{host}:{port} can't be listened on"
+    what = f"{host}:{port} can't be used for listening"
     if isinstance(error, socket.gaierror):
         return InvalidInput(what, error.strerror or str(error), "Give an address of this machine")
     why = os.strerror(error.errno or 0)
     if error.errno == errno.EADDRINUSE:
-        return Busy(what, f"another program does already ({why})", "Choose another port with --listen")
+        return Busy(
+            what, f"another program already listens there ({why})", "Choose another port with --listen"
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return InvalidInput(what, f"no interface has this address ({why})", "Give an address of this machine")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return PermissionDenied(what, why, "Choose a port from 1024 on")
+        return PermissionDenied(what, why, "Choose a port from 1024")
     return XdpChainError(what, why)

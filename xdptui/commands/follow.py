@@ -34,26 +34,35 @@ from xdptui.words.path_words import Paths, arrivals
 __all__ = ["run"]
 
 STANDARD_OUTPUT = "-"
-TIMED_OUT = "the time is over (--timeout)"
+TIMED_OUT = "time is up (--timeout)"
 
 
 def run(options: Namespace) -> int:
     """Show packet after packet, until as many came as were asked for, or until interrupted."""
     count = values.amount(options.count, "count")
+    snaplen = values.amount(options.snaplen, "snaplen")
     verdicts = values.actions(options.verdict) or ActionSet()
     rate = values.amount(options.rate, "rate") if options.rate else SIFTED_RATE if verdicts else DEFAULT_RATE
     timeout = None if options.timeout is None else values.seconds(options.timeout, "timeout", 0.1)
     talk = Talk(options.json, bool(options.verbose))
     running = look(options.interface, options.netns)
     with contextlib.ExitStack() as held:
-        out = _Output(options, running, held)
+        out = _Output(options, snaplen, running, held)
         expression = " ".join(options.filter)
-        follower = held.enter_context(follow(running, expression, count=count, rate=rate, verdicts=verdicts))
+        follower = held.enter_context(
+            follow(
+                running,
+                expression,
+                count=count,
+                rate=rate,
+                verdicts=verdicts,
+                snaplen=snaplen,
+                fates=options.after,
+            )
+        )
         if follower.remark:
             talk.warn(follower.remark)
-        talk.step(
-            f"following on {running.interface}, at most {count} packets, {rate} a second; ctrl-C ends it"
-        )
+        talk.step(f"following on {running.interface}, at most {count} packets, {rate} a second; ctrl-C stops")
         if timeout is not None:
             timer = threading.Timer(timeout, follower.stop)
             held.callback(timer.cancel)
@@ -69,9 +78,9 @@ def run(options: Namespace) -> int:
     _end(follower, talk, options)
     if follower.ended and follower.followed < count:
         raise RaceLost(
-            f"following ended before {count} packets came",
+            f"following ended before {count} packets arrived",
             follower.ended,
-            "Start it again if it is still wanted",
+            "Start it again if needed",
         )
     return 0
 
@@ -116,8 +125,8 @@ def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
         talk.warn(f"{follower.lost} more packets matched, but parts of their records were lost")
     others = f", {follower.passed_over} with other verdicts" if follower.verdicts else ""
     talk.step(
-        f"{tally.looked_at} packets were looked at, {follower.followed} followed{others}; "
-        f"{tally.passed_by} came while the rate or the count was used up"
+        f"{tally.looked_at} packets examined, {follower.followed} followed{others}; "
+        f"{tally.passed_by} arrived while the rate or the count was used up"
     )
     followed = f"{follower.followed} packet{'s' * (follower.followed != 1)} followed"
     talk.tell(f"ended: {followed}{others}; {follower.ended or TIMED_OUT}")
@@ -126,7 +135,9 @@ def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
 class _Output:
     """Where packets go: lines on standard output, and a file. Both are opened before anything is followed."""
 
-    def __init__(self, options: Namespace, running: Running, held: contextlib.ExitStack) -> None:
+    def __init__(
+        self, options: Namespace, snaplen: int, running: Running, held: contextlib.ExitStack
+    ) -> None:
         self._json = options.json
         self._lines = options.write != STANDARD_OUTPUT
         self._width = shutil.get_terminal_size((WIDTH, 24)).columns
@@ -143,10 +154,10 @@ class _Output:
         self._half = size(options.max_size) // 2 if options.max_size is not None else None
         if self._half is not None and (self._file is None or not _is_file(self._file)):
             raise InvalidInput(
-                "--max-size can't be kept", todo="It is for an ordinary file: give it with -w FILE"
+                "--max-size can't be applied", todo="It needs a regular file: use it with -w FILE"
             )
         names = [slot.name for slot in chain]
-        self._header = file_header(running.interface.name, names, running.device.layer)
+        self._header = file_header(running.interface.name, names, running.device.layer, snaplen)
         self._put(self._header)
 
     def packet(self, packet: Followed, paths: Paths | None) -> None:
@@ -170,7 +181,7 @@ class _Output:
         try:
             os.replace(self._name, older_part(self._name))
         except OSError as error:
-            raise InvalidInput(f"{self._name} can't be put aside", error.strerror or "") from None
+            raise InvalidInput(f"{self._name} can't be renamed", error.strerror or "") from None
         self._file, self._written = _opened(self._name, overwrite=False), 0
         self._put(self._header)
 
@@ -195,7 +206,7 @@ def _opened(path: str, *, overwrite: bool) -> BinaryIO:
     try:
         return os.fdopen(files.create(path, overwrite=overwrite, special=True), "wb")
     except FileExistsError:
-        todo = "Give another name, or --force to write over it"
-        raise InvalidInput(f"{path} exists already", todo=todo) from None
+        todo = "Give another name, or --force to overwrite it"
+        raise InvalidInput(f"{path} already exists", todo=todo) from None
     except OSError as error:
         raise InvalidInput(f"{path} can't be written", error.strerror or "") from None

@@ -42,9 +42,9 @@ def run(options: Namespace) -> int:
         logs.follow(running)
         if logs.blind:
             talk.warn(
-                "the kernel hides where programs lie (kernel.kptr_restrict): lines of all programs are shown"
+                "the kernel hides program addresses (kernel.kptr_restrict): output of all programs is shown"
             )
-        talk.step(f"listening to what programs print on {running.interface}; ctrl-C ends it")
+        talk.step(f"listening to what programs print on {running.interface}; ctrl-C stops")
         end = None if timeout is None else time.monotonic() + timeout
         searched = time.monotonic()
         while not stop.wait(POLL) and (end is None or time.monotonic() < end):
@@ -57,7 +57,7 @@ def run(options: Namespace) -> int:
             if time.monotonic() - searched >= SEARCH:
                 running, searched = _again(logs, running), time.monotonic()
         if lost := logs.lost:
-            talk.warn(f"{lost} more lines were printed, for which there was no room")
+            talk.warn(f"{lost} more lines were lost")
     return 0
 
 

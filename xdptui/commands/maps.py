@@ -120,7 +120,7 @@ def _write(options: Namespace, table: MapTable) -> int:
     if not options.yes:
         raise UsageError(
             f"{table.shape.name} was not written: {_words(change)}",
-            "the programs that use a map see it at once",
+            "programs that use the map see it at once",
             "Add --yes to write it",
         )
     table.write(change)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
@@ -45,7 +46,7 @@ OFFLOADED = ("hw", "offload")
 def number(text: str, what: str, hint: str = "") -> int:
     """A whole number, zero or more; ``hint`` says what to give."""
     if not text.isascii() or not text.isdecimal() or len(text) > 20:
-        raise InvalidInput(f"{text!r} is no {what}", "it takes a whole number, 0 or more", hint)
+        raise InvalidInput(f"{text!r} is not a valid {what}", "expected a whole number, 0 or more", hint)
     return int(text)
 
 
@@ -55,17 +56,14 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
     for text in given or ():
         name, equals, count = text.partition("=")
         if not (name and equals):
-            raise InvalidInput(
-                f"--map-entries {text!r} can't be read", "it takes NAME=N, such as senders=65536"
-            )
+            raise InvalidInput(f"--map-entries {text!r} can't be read", "write NAME=N, such as senders=65536")
         if name in entries:
-            raise InvalidInput(f"map {name} is given two numbers of entries")
+            raise InvalidInput(f"map {name} is given two sizes")
         entries[name] = amount(count, "number of map entries")
     return entries
 
 
-@dataclass(frozen=True, slots=True)
-class UseMap:
+class UseMap(NamedTuple):
     """``SLOT:THEIRS=OURS``: the map ``theirs`` of a slot (number or name) in place of one's own ``ours``."""
 
     slot: str
@@ -79,7 +77,7 @@ class UseMap:
         if not (equals and colon and slot and theirs and ours):
             raise InvalidInput(
                 f"--use-map {text!r} can't be read",
-                "it takes SLOT:NAME=NAME, such as xdp_firewall:denied=blocked",
+                "write SLOT:NAME=NAME, such as xdp_firewall:denied=blocked",
             )
         return cls(slot, theirs, ours)
 
@@ -103,7 +101,7 @@ def amount(text: str, what: str) -> int:
     """A whole number, one or more."""
     value = number(text, what)
     if not value:
-        raise InvalidInput(f"{text!r} is no {what}", "it must be at least 1")
+        raise InvalidInput(f"{text!r} is not a valid {what}", "it must be at least 1")
     return value
 
 
@@ -112,9 +110,9 @@ def seconds(text: str, what: str, least: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise InvalidInput(f"{text!r} is no {what}", "it takes a number of seconds") from None
+        raise InvalidInput(f"{text!r} is not a valid {what}", "expected a number of seconds") from None
     if not least <= value <= 86400:
-        raise InvalidInput(f"{text!r} is no {what}", f"it must lie between {least:g} s and a day")
+        raise InvalidInput(f"{text!r} is not a valid {what}", f"the range is {least:g} s to a day")
     return value
 
 
@@ -135,7 +133,7 @@ def policy(may: str | None, otherwise: str | None) -> Policy | None:
     """A policy; None: none was given, or it is lifted."""
     if may is None:
         if otherwise is not None:
-            raise UsageError("--otherwise answers what --may forbids", todo="Add --may ACTIONS")
+            raise UsageError("--otherwise needs --may", todo="Add --may ACTIONS")
         return None
     return parse_policy(may, otherwise)
 
@@ -146,15 +144,18 @@ def mode(text: str | None) -> tuple[WantedMode | None, str]:
         return None, ""
     word = text.lower()
     if word == UNSPECIFIED:
-        return None, "mode 'unspecified' means native here; generic runs only when asked for (-m generic)"
+        return (
+            None,
+            "mode 'unspecified' means native here; generic is used only if you ask for it (-m generic)",
+        )
     if word in OFFLOADED:
         raise Unsupported(
             "a chain can't run offloaded to the card",
-            "cards take single programs, without the calls that a chain is made of",
-            "Use -m native, where the driver runs the chain",
+            "cards run single programs without the calls that a chain consists of",
+            "Use -m native: the driver runs the chain",
         )
     if word not in MODES:
-        raise InvalidInput(f"{text!r} is no mode", todo="The modes are native, generic (skb) and best")
+        raise InvalidInput(f"{text!r} is not a mode", todo="The modes are native, generic (skb) and best")
     return MODES[word], ""
 
 
@@ -171,7 +172,7 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
     if len(found) > 1:
         numbers = ", ".join(map(str, found))
         raise InvalidInput(
-            f"{text!r} names {len(found)} slots of {where}",
+            f"{text!r} matches {len(found)} slots on {where}",
             f"slots {numbers} run it",
             "Give the slot's number",
         )
@@ -202,7 +203,7 @@ class Which:
         if (self.slot is None) != (not self.labels):
             return
         why = "say which slot" if self.slot is None else "SLOT and --where exclude each other"
-        raise UsageError(why, todo="Give a slot's number or name, or `--where KEY=VALUE` in its place")
+        raise UsageError(why, todo="Give a slot's number or name, or `--where KEY=VALUE` instead")
 
     @property
     def numbered(self) -> bool:
@@ -221,9 +222,9 @@ class Which:
                 f"{index} {slot.name}" for index, slot in enumerate(chain or ()) if index in found
             )
             raise InvalidInput(
-                f"{labels_text(tuple(_selector(self.labels).items()))} names {len(found)} slots of {where}",
-                f"they are {listed}; this takes one",
-                "Give another label, too, or the slot's number",
+                f"{labels_text(tuple(_selector(self.labels).items()))} matches {len(found)} slots on {where}",
+                f"they are {listed}; expected one",
+                "Add another label, or give the slot's number",
             )
         return found[0]
 

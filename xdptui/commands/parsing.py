@@ -6,8 +6,11 @@ error with a way out. And the arguments that many commands share.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from xdpchain.netns_spelling import netns_spelling
@@ -31,7 +34,7 @@ class _Once(argparse._StoreAction):
         if option_string is not None:
             if self._given_to is not None and self._given_to() is namespace:
                 what = f"{option_string} is given more than once"
-                raise UsageError(what, todo="Give it once: it holds for all")
+                raise UsageError(what, todo="Give it once: it applies to all")
             self._given_to = weakref.ref(namespace)
         super().__call__(parser, namespace, values, option_string)
 
@@ -39,8 +42,10 @@ class _Once(argparse._StoreAction):
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is an UsageError, and options may stand between the positional arguments."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+    def __init__(self, *, formatter_class: Any = argparse.HelpFormatter, **kwargs: Any) -> None:
+        # argparse asks shutil for the width with each argument that is added, and that import takes 2 ms.
+        formatter = partial(formatter_class, width=_columns() - 2)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
         self._mixing = False
@@ -68,6 +73,18 @@ class Parser(argparse.ArgumentParser):
         return found, rest
 
 
+def _columns() -> int:
+    """The terminal's width, as `shutil.get_terminal_size` has it."""
+    try:
+        return int(os.environ["COLUMNS"]) or 80
+    except (KeyError, ValueError):
+        pass
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+    except (OSError, ValueError):
+        return 80
+
+
 class _Version(argparse.Action):
     def __call__(self, *_: object) -> None:
         from xdptui.version import version
@@ -85,19 +102,26 @@ def everywhere(parser: argparse.ArgumentParser, *, top: bool = False) -> None:
     group = parser.add_argument_group("everywhere")
     group.add_argument(
         "--netns", metavar="NAME", type=_netns, default=default(None),
-        help="look into this network namespace: a name (ip netns), a path, or pid:N",
+        help="use this network namespace: a name (ip netns), a path, or pid:N",
     )  # fmt: skip
     group.add_argument(
-        "--json", action="store_true", default=default(False), help="JSON, errors too (docs/cli.md)"
+        "--json",
+        action="store_true",
+        default=default(False),
+        help="JSON output, including errors (docs/cli.md)",
     )
     group.add_argument(
-        "-v", "--verbose", action="count", default=default(0), help="steps, and the kernel's own words"
+        "-v",
+        "--verbose",
+        action="count",
+        default=default(0),
+        help="show steps, and the kernel's own messages",
     )
     group.add_argument(
         "--mount-bpffs",
         action="store_true",
         default=default(False),
-        help="mount the BPF filesystem where one is needed and missing",
+        help="mount the BPF filesystem if one is needed and missing",
     )
     group.add_argument("--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="the version")
 
@@ -111,14 +135,16 @@ def _netns(text: str) -> str:
 
 def interfaces(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "interface", metavar="IF", help="one interface, or several: eth0,eth1 or 'veth*': on all, or on none"
+        "interface",
+        metavar="IF",
+        help="one interface, or several (eth0,eth1 or 'veth*'): all are changed or none",
     )
 
 
 def where(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument(
         "--where", metavar="KEY=VALUE", action="append", default=[],
-        help=f"{what} with this label; more than once: with all of them",
+        help=f"{what} with this label; repeat to require several",
     )  # fmt: skip
 
 
@@ -129,8 +155,6 @@ def slot_or_labels(
     ``also``: what else SLOT may be.
     """
     also = f" (default: {default})" if default else also
-    parser.add_argument(
-        "slot", metavar="SLOT", nargs="?", help=f"a slot number, or the name of a component{also}"
-    )
-    where(parser, f"in place of SLOT: the {'slots' if several else 'one slot'}")
+    parser.add_argument("slot", metavar="SLOT", nargs="?", help=f"a slot number or a component name{also}")
+    where(parser, f"instead of SLOT: the {'slots' if several else 'one slot'}")
     parser.set_defaults(needs_slot=not default)

@@ -54,6 +54,6 @@ def size(text: str) -> int:
     number = int(found[1]) * UNITS[found[2].lower()] if found else 0
     if number < LEAST_SIZE:
         raise InvalidInput(
-            f"{text!r} is no size of a file", f"it takes {LEAST_SIZE >> 10}k or more", "Write 500k, 64M or 2G"
+            f"{text!r} is not a file size", f"the minimum is {LEAST_SIZE >> 10}k", "Write 500k, 64M or 2G"
         )
     return number

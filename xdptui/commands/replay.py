@@ -29,7 +29,7 @@ def run(options: Namespace) -> int:
         recording = Recording(str(file))  # reads it whole, so a file made of one in a zip may go
     if recording.skipped:
         lines = f"{recording.skipped} line{'s' * (recording.skipped != 1)}"
-        Talk(options.json, False).warn(f"{recording.path}: {lines} can't be read and left out")
+        Talk(options.json, False).warn(f"{recording.path}: {lines} can't be read and are skipped")
     if options.json:
         return _lines(recording)
     if not _is_terminal():

@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
     made = saved(chains, objects=options.objects, beside=output)
     warnings += made.warnings
     warnings += [
-        f"a change of {running.interface} waits to be confirmed: this is what it put there"
+        f"a change on {running.interface} is pending: this is its chain"
         for running in runnings
         if running.armed is not None
     ]
@@ -83,9 +83,9 @@ def _found(wanted: Sequence[str], netns: str | None) -> tuple[list[Running], lis
                 warnings.append(f"{running.interface} is left out: {running.note}")
     if not found:
         raise NotFound(
-            "there is nothing to write down",
+            "there is nothing to save",
             f"no interface that {', '.join(wanted)} matches runs a chain",
-            "By its name, an interface is written down as one that shall run nothing",
+            "Name an interface explicitly to save it as running nothing",
         )
     return list(found.values()), warnings
 
@@ -99,7 +99,7 @@ def _with_contents(
     for where, chain in chains:
         if chain is not None:
             chain, without = with_contents(chain, where.netns)
-            left_out += (f"{where}: not written down: {one}" for one in without)
+            left_out += (f"{where}: not saved: {one}" for one in without)
         found.append((where, chain))
     return found, left_out
 
@@ -110,7 +110,7 @@ def _chain(running: Running) -> Chain | None:
     require_reading(f"what {running.interface} runs")  # what can't be read looks like somebody else's
     hook = running.hooks[0]
     raise NotOurs(
-        f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which can't be written down",
+        f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which can't be saved",
         running.note,
-        "A spec has chains that xdptui can edit",
+        "A spec contains chains that xdptui can edit",
     )

@@ -22,6 +22,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import SpecTarget, namespaces, targets
+from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.spec_report import Result, report_line, report_text
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import Wanted, read_wanted
@@ -55,9 +56,9 @@ def serve(options: Namespace, talk: Talk) -> int:
             option = "--" + name.replace("_", "-")
             raise UsageError(f"{option} and --follow exclude each other", "a service has nobody to ask")
     if options.command == "plan":
-        raise UsageError("--follow is no plan", todo="`xdptui plan FILE` compares once")
+        raise UsageError("--follow can't be planned", todo="`xdptui plan FILE` compares once")
     if options.file == "-":
-        raise UsageError("--follow takes a file", "it reads the spec again on SIGHUP")
+        raise UsageError("--follow needs a file", "it reads the spec again on SIGHUP")
     require_capabilities()
     return _Service(options, talk).run()
 
@@ -122,7 +123,7 @@ class _Service:
 
     def _apply(self, target: SpecTarget, identity: Identity) -> None:
         results = [planned(self._wanted, target, self._talk)]
-        attempts = partial(trying, self._options, self._talk, only_plan=False)
+        attempts = partial(trying, self._options, self._talk, only_plan=False, own_traffic=OwnTraffic())
         carry_out(self._wanted, results, self._talk, attempts, confirm=None, keep_going=True)
         (result,) = results
         if result.error is None:

@@ -96,7 +96,7 @@ def _taken(source: ObjectFile, component: Component) -> list[str]:
         return []
     others = ", ".join(program.name for program in programs if program.name != component.name)
     shown = printable(source.path or "the object")
-    taken = f"{component.name} was taken, not {others} (-n chooses)"
+    taken = f"{component.name} was used, not {others} (-n chooses)"
     return [f"{shown} has {len(programs)} XDP programs: {taken}"]
 
 

@@ -102,7 +102,7 @@ def report_text(result: Result, *, dry: bool) -> str:
     elif dry:
         lines = [plan_text(result.plan)]
     else:
-        lines = [f"{result.label}: not changed, for another interface failed"]
+        lines = [f"{result.label}: not changed, because another interface failed"]
     lines += [f"  {note}" for note in result.notes]
     if result.tried.matrix is not None:
         lines.append(whatif_text(result.tried.matrix, result.tried.notes))

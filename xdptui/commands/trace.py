@@ -34,7 +34,7 @@ def run(options: Namespace) -> int:
 def _price(cost: CountingCost | None) -> str:
     if cost is None:
         return ""
-    return f", which costs a packet about {cost.extra_ns} ns here, as measured"
+    return f", which costs about {cost.extra_ns} ns per packet here, as measured"
 
 
 def _say(options: Namespace, document: dict[str, object], words: str) -> None:

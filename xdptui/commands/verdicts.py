@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
         if not programs:
             raise InvalidInput(
                 f"{options.object} has no XDP program",
-                "it has no program in an xdp section, and none that takes a struct xdp_md",
+                "it has no program in an xdp section, and none with a struct xdp_md argument",
                 "Name one of its programs with -n",
             )
     found = [verdicts_of(source.data, program.name) for program in programs]

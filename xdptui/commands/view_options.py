@@ -20,11 +20,11 @@ def _save(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interfaces", metavar="IF", nargs="+", help="interfaces, or globs such as 'eth*'")
     parser.add_argument(
         "-o", "--output", metavar="FILE",
-        help="where to (default, and -: standard output); a spec that is there is updated, its comments stay",
+        help="output file (default or -: standard output); an existing spec is updated, keeps comments",
     )  # fmt: skip
-    parser.add_argument("--objects", metavar="DIR", help="write the object files out of the kernel, into DIR")
-    parser.add_argument("--maps", action="store_true", help="write down what their maps hold, too")
-    parser.add_argument("--force", action="store_true", help="replace FILE, whatever is in it")
+    parser.add_argument("--objects", metavar="DIR", help="write the object files from the kernel to DIR")
+    parser.add_argument("--maps", action="store_true", help="include map contents")
+    parser.add_argument("--force", action="store_true", help="replace FILE, whatever it contains")
 
 
 def _decide(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def _decide(parser: argparse.ArgumentParser) -> None:
 
 def _log(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument("--last", metavar="N", help="the newest N changes only")
+    parser.add_argument("--last", metavar="N", help="only the last N changes")
 
 
 def _features(parser: argparse.ArgumentParser) -> None:
@@ -45,15 +45,15 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
 
 
 def _verdicts(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("object", metavar="OBJ", help="an object file; it is read, never loaded")
+    parser.add_argument("object", metavar="OBJ", help="an object file; it is only read, never loaded")
     parser.add_argument(
         "-n", "--prog-name", metavar="NAME", dest="names", action="append",
-        help="this program; more than once: several (default: all XDP programs)",
+        help="this program; repeatable (default: all XDP programs)",
     )  # fmt: skip
 
 
 def _test(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("object", metavar="OBJ", help="an object file; its program is attached to nothing")
+    parser.add_argument("object", metavar="OBJ", help="an object file; its program is not attached")
     parser.add_argument(
         "-n", "--prog-name", metavar="NAME", dest="name", help="the program (default: its first)"
     )
@@ -71,23 +71,23 @@ def _watch(parser: argparse.ArgumentParser) -> None:
         "interface", metavar="IF", nargs="?", help="one interface (default: all with a chain)"
     )
     where(parser, "interfaces that have a slot")
-    parser.add_argument("--per-cpu", action="store_true", help="also what each CPU's packets became")
+    parser.add_argument("--per-cpu", action="store_true", help="also verdicts per CPU")
     _readings(parser)
 
 
 def _why(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     slot_or_labels(parser, several=True, default="all")
-    parser.add_argument("--code", metavar="CODE", help="this return code alone, such as DROP")
-    parser.add_argument("--watch", action="store_true", help="go on, a reading each interval")
+    parser.add_argument("--code", metavar="CODE", help="only this return code, such as DROP")
+    parser.add_argument("--watch", action="store_true", help="repeat, one reading per interval")
     _readings(parser)
 
 
 def _logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     slot_or_labels(parser, default="all")
-    parser.add_argument("-c", "--count", metavar="N", help="end after so many lines")
-    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument("-c", "--count", metavar="N", help="stop after N lines")
+    parser.add_argument("--timeout", metavar="S", help="stop after S seconds")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )
@@ -107,31 +107,29 @@ def _readings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )
-    parser.add_argument(
-        "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
-    )
-    parser.add_argument("--count", metavar="N", help="end after so many readings")
+    parser.add_argument("--interval", metavar="S", default="1", help="seconds between readings (default 1)")
+    parser.add_argument("--count", metavar="N", help="stop after N readings")
 
 
 def _record(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="where to (and FILE.1, the part before)")
-    parser.add_argument("interfaces", metavar="IF", nargs="*", default=[], help="these alone (default: all)")
+    parser.add_argument("file", metavar="FILE", help="output file (and FILE.1, the previous part)")
+    parser.add_argument("interfaces", metavar="IF", nargs="*", default=[], help="only these (default: all)")
+    parser.add_argument("--interval", metavar="S", default="1", help="seconds between readings (default 1)")
+    parser.add_argument("--duration", metavar="S", help="stop after S seconds (default: on ctrl-C)")
     parser.add_argument(
-        "--interval", metavar="S", default="1", help="seconds between two readings (default 1)"
+        "--max-size",
+        metavar="SIZE",
+        help="bytes, or 500k, 64M, 2G (default 64M); beyond that the oldest readings are removed",
     )
-    parser.add_argument("--duration", metavar="S", help="end after so many seconds (default: on ctrl-C)")
-    parser.add_argument(
-        "--max-size", metavar="SIZE", help="bytes, or 500k, 64M, 2G (default 64M); then the oldest is dropped"
-    )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     parser.add_argument(
         "--events", action=argparse.BooleanOptionalAction, default=True,
-        help="also what becomes of packets after their program (the kernel's XDP tracepoints, policies)",
+        help="also what happens to packets after their program (kernel XDP tracepoints, policies)",
     )  # fmt: skip
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", nargs="?", help="what `xdptui record` wrote")
+    parser.add_argument("file", metavar="FILE", nargs="?", help="a recording made by `xdptui record`")
     parser.add_argument("interface", metavar="IF", nargs="?", help="the interface to select")
     parser.add_argument("--demo", action="store_true", help="the recording that comes with xdptui")
     parser.add_argument(
@@ -140,29 +138,29 @@ def _replay(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interfaces", metavar="IF", nargs="*", default=[], help="these alone (default: all)")
+    parser.add_argument("interfaces", metavar="IF", nargs="*", default=[], help="only these (default: all)")
     parser.add_argument(
         "--listen", metavar="ADDR", default="127.0.0.1:9435",
-        help="HOST:PORT, or PORT on this machine alone (default 127.0.0.1:9435)",
+        help="HOST:PORT, or PORT on this machine only (default 127.0.0.1:9435)",
     )  # fmt: skip
     parser.add_argument(
-        "--trace", action="store_true", help="also count what has no counters of its own (packets pay for it)"
+        "--trace", action="store_true", help="also count what has no counters of its own (slows packets down)"
     )
     parser.add_argument(
         "--time", action="store_true",
-        help="also how long chains and slots take (the kernel then times every BPF program of the machine)",
+        help="also how long chains and slots take (the kernel then times every BPF program on the machine)",
     )  # fmt: skip
     parser.add_argument(
         "--events", action="store_true", help="also packets lost after their program returned, by reason"
     )
     parser.add_argument(
         "--map", metavar="SLOT:NAME", dest="maps", action="append",
-        help="also the numbers in this map (256 at most); more than once: several",
+        help="also the numbers in this map (256 at most); repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--sites", action="store_true", help="also count by line of source (64 series a slot at most)"
+        "--sites", action="store_true", help="also count by source line (at most 64 series per slot)"
     )
-    parser.add_argument("--once", action="store_true", help="print the metrics, and end")
+    parser.add_argument("--once", action="store_true", help="print the metrics and exit")
 
 
 def _maps(parser: argparse.ArgumentParser) -> None:
@@ -172,98 +170,110 @@ def _maps(parser: argparse.ArgumentParser) -> None:
 
 def _map(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    slot_or_labels(parser, also="; - : no chain")
-    parser.add_argument("name", metavar="NAME", help="the map's name, or its id")
+    slot_or_labels(parser, also="; -: not in a chain")
+    parser.add_argument("name", metavar="NAME", help="the map's name or ID")
     parser.add_argument("--filter", metavar="TEXT", help="only entries with these words in key or value")
-    parser.add_argument("--most", metavar="N", help="show so many entries at most (default 1000)")
+    parser.add_argument("--most", metavar="N", help="show at most N entries (default 1000)")
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--set", metavar="KEY=VALUE", help="write one element, or one variable of a section")
     change.add_argument("--delete", metavar="KEY", help="remove one element")
-    parser.add_argument("--cpu", metavar="N", help="of a per-CPU map: on this CPU alone (default: on each)")
-    parser.add_argument("--yes", action="store_true", help="write it; without, say what would be written")
+    parser.add_argument("--cpu", metavar="N", help="for a per-CPU map: only on this CPU (default: on all)")
+    parser.add_argument(
+        "--yes", action="store_true", help="write it; without --yes, only show what would be written"
+    )
 
 
 def _follow(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
     parser.add_argument(
-        "filter", metavar="FILTER", nargs="*", help="which packets, in tcpdump's words (default: all)"
+        "filter", metavar="FILTER", nargs="*", help="which packets, in tcpdump syntax (default: all)"
     )
-    parser.add_argument(
-        "-c", "--count", metavar="N", default="10", help="end after so many packets (default 10)"
-    )
+    parser.add_argument("-c", "--count", metavar="N", default="10", help="stop after N packets (default 10)")
     parser.add_argument(
         "--verdict", metavar="ACTIONS", help="only packets with one of these verdicts: DROP or drop,aborted"
     )
     parser.add_argument(
         "--rate",
         metavar="N",
-        help="at most so many a second (default 100; 1000 with --verdict, for it "
-        "counts packets with other verdicts, too)",
+        help="at most N a second (default 100; 1000 with --verdict, which "
+        "also counts packets with other verdicts)",
     )
-    parser.add_argument("--timeout", metavar="S", help="end after so many seconds")
+    parser.add_argument("--timeout", metavar="S", help="stop after S seconds")
     parser.add_argument(
         "--path",
         action="store_true",
-        help="also which lines of source ran in each slot: replayed, packet by packet, on copies of the maps",
+        help="also which source lines ran in each slot: replayed, packet by packet, on copies of the maps",
     )
     parser.add_argument(
-        "-w", "--write", metavar="FILE", help="write them as pcapng, verdicts as comments (-: to the output)"
+        "--after",
+        action="store_true",
+        help="also what the network stack did with packets that passed (dropped, and why); this examines "
+        "every buffer the kernel frees",
+    )
+    parser.add_argument(
+        "-w",
+        "--write",
+        metavar="FILE",
+        help="write them as pcapng, with verdicts as comments (-: standard output)",
+    )
+    parser.add_argument(
+        "-s",
+        "--snaplen",
+        metavar="N",
+        default="256",
+        help="keep N bytes of each packet (default 256, to 16384)",
     )
     parser.add_argument(
         "--max-size",
         metavar="SIZE",
-        help="of FILE and FILE.1, the part before: 500k, 64M; the oldest is dropped",
+        help="of FILE and FILE.1, the previous part: 500k, 64M; beyond that the oldest packets are removed",
     )
-    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
     parser.add_argument(
         "--jsonl", action="store_true", dest="json", default=argparse.SUPPRESS, help="as --json"
     )
 
 
 def _trace(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("switch", choices=("on", "off"), help="begin or end")
+    parser.add_argument("switch", choices=("on", "off"), help="start or stop")
     parser.add_argument("interface", metavar="IF")
 
 
 def _clean(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("interface", metavar="IF", nargs="?", help="those of one interface (default: all)")
-    parser.add_argument(
-        "--force", action="store_true", help="also those that can't be proved stale from here"
-    )
-    parser.add_argument("--kept", action="store_true", help="also maps that `unload --keep-maps` kept")
+    parser.add_argument("interface", metavar="IF", nargs="?", help="only on this interface (default: all)")
+    parser.add_argument("--force", action="store_true", help="also pins that can't be proved stale from here")
+    parser.add_argument("--kept", action="store_true", help="also maps kept by `unload --keep-maps`")
 
 
 def _detach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF")
-    parser.add_argument(
-        "--link", metavar="ID", help="the link that holds the program: take the program off at once"
-    )
+    parser.add_argument("--link", metavar="ID", help="the link that holds the program: detach it now")
 
 
 VIEWS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
-    "status": (_status, "what runs on the interfaces, and how it counts"),
-    "save": (_save, "write down what runs, as a spec for apply and plan"),
+    "status": (_status, "what runs on the interfaces, with counters"),
+    "save": (_save, "write what runs to a spec, for apply and plan"),
     "confirm": (_decide, "confirm a pending change: keep it"),
     "rollback": (_decide, "roll back a pending change now"),
-    "log": (_log, "who changed an interface's chain, when, and what"),
-    "features": (_features, "what the drivers and this machine can do"),
-    "verdicts": (_verdicts, "what a program can return, and which lines decide it (no root)"),
-    "test": (_test, "packets through a program: what decided each, what none reached"),
-    "watch": (_watch, "live counters, as a table or as JSON lines"),
-    "why": (_why, "which lines of source decided what became of the packets"),
-    "record": (_record, "keep what runs and what it counts in a file"),
-    "replay": (_replay, "look at a recording, on any machine"),
+    "log": (_log, "who changed an interface's chain, when, and how"),
+    "features": (_features, "what drivers and this machine support"),
+    "verdicts": (_verdicts, "what a program can return, and which lines decide it (root not needed)"),
+    "test": (_test, "send packets through a program: what decided each, what none reached"),
+    "watch": (_watch, "live counters, as a table or JSON lines"),
+    "why": (_why, "which source lines decided what happened to the packets"),
+    "record": (_record, "record what runs and its counters to a file"),
+    "replay": (_replay, "replay a recording, on any machine"),
     "export": (_export, "counters for Prometheus"),
-    "maps": (_maps, "the maps of the components on an interface"),
-    "map": (_map, "what a map holds; or write one of its elements"),
-    "follow": (_follow, "packets on their way: what each slot returned and changed"),
-    "logs": (_logs, "what programs print (bpf_printk), with the slot and the line of source"),
-    "events": (_events, "packets lost after their program, why, and where others were sent"),
-    "account": (_account, "what an interface counted, against what its chain counted"),
-    "time": (_account, "how long a chain takes, and each slot of it"),
-    "trace": (_trace, "count what has no counters of its own, until told otherwise"),
-    "detach": (_detach, "say who holds a program by a bpf_link, and take it off"),
+    "maps": (_maps, "list the maps of the components on an interface"),
+    "map": (_map, "show what a map holds, or write one of its elements"),
+    "follow": (_follow, "follow packets: what each slot returned and changed"),
+    "logs": (_logs, "what programs print (bpf_printk), with slot and source line"),
+    "events": (_events, "packets lost after their program returned, and why; where others were sent"),
+    "account": (_account, "compare what an interface counted with what its chain counted"),
+    "time": (_account, "how long a chain and each of its slots take"),
+    "trace": (_trace, "count what has no counters of its own, until turned off"),
+    "detach": (_detach, "show who holds a program by a bpf_link, or detach it"),
     "clean": (_clean, "remove pins that nobody uses any more"),
-    "doctor": (_doctor, "what is wrong with this machine or an interface, and the fix"),
+    "doctor": (_doctor, "check this machine or an interface: what is wrong, and the fix"),
 }
 """What builds the options of each command that changes no chain, and what it does."""

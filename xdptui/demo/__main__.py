@@ -39,10 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m xdptui.demo", description=__doc__.split("\n\n")[0])
     add_bounds(parser)
-    parser.add_argument("--no-tui", action="store_true", help="print the chain's status and leave")
-    parser.add_argument(
-        "--sweep", action="store_true", help="only remove what killed demos have left, and leave"
-    )
+    parser.add_argument("--no-tui", action="store_true", help="print the chain's status and exit")
+    parser.add_argument("--sweep", action="store_true", help="only clean up after killed demos, then exit")
     options = parser.parse_args(arguments)
     try:
         with _signals_as_exceptions():

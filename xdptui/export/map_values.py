@@ -34,7 +34,7 @@ class ChosenMap:
         slot, _, name = text.partition(":")
         if not (slot and name):
             todo = "Write SLOT:NAME, such as xdp_firewall:blocked; `xdptui maps IF` lists them"
-            raise InvalidInput(f"{text!r} names no map", "it takes a slot and a map", todo)
+            raise InvalidInput(f"{text!r} names no map", "expected a slot and a map", todo)
         return cls(slot, name)
 
     def __str__(self) -> str:

@@ -54,22 +54,22 @@ SLOT_BYTES: Final = Metric(
 SITE_PACKETS: Final = Metric(
     "xdp_site_packets",
     "counter",
-    "Packets by the line of source that decided what a slot's program returned (--sites).",
+    "Packets by the source line that decided what a slot's program returned (--sites).",
     (*_SLOT, "action", "function", "file", "line"),
 )
 CHAIN_PACKETS: Final = Metric(
-    "xdp_chain_packets", "counter", "Packets by what the chain returned in the end.", (*_WHERE, "action")
+    "xdp_chain_packets", "counter", "Packets by what the chain returned.", (*_WHERE, "action")
 )
 CHAIN_BYTES: Final = Metric(
     "xdp_chain_bytes",
     "counter",
-    "Bytes of packets by what the chain returned in the end.",
+    "Bytes of packets by what the chain returned.",
     (*_WHERE, "action"),
 )
 SLOT_INFO: Final = Metric(
     "xdp_slot_info",
     "gauge",
-    "1, with what may change about a slot: join it by netns, interface, component and key.",
+    "1, with a slot's changeable settings: join by netns, interface, component and key.",
     (*_SLOT, "slot", "priority", "actions", "shadow", "prog_id", "tag"),
 )
 SLOT_ON: Final = Metric("xdp_slot_on", "gauge", "1 if the slot runs, 0 if it is off.", _SLOT)
@@ -113,7 +113,7 @@ PENDING: Final = Metric(
 SETTLED: Final = Metric(
     "xdp_change_settled_timestamp_seconds",
     "gauge",
-    "When the last change that had to be confirmed ended, and how; until the next change.",
+    "When and how the last pending change ended; until the next change.",
     (*_WHERE, "outcome"),
 )
 CHAIN_MEMORY: Final = Metric(
@@ -129,12 +129,12 @@ CHAIN_RUNS: Final = Metric(
     "xdp_chain_runs", "counter", "Runs of the program on the hook while the kernel timed them.", _WHERE
 )
 CHAIN_RUN_SECONDS: Final = Metric(
-    "xdp_chain_run_seconds", "counter", "Processor time of these runs, with all slots.", _WHERE
+    "xdp_chain_run_seconds", "counter", "CPU time of these runs, with all slots.", _WHERE
 )
 SLOT_RUN_SECONDS: Final = Metric(
     "xdp_slot_run_seconds",
     "gauge",
-    "Processor time of a slot for a packet: the median of test packets.",
+    "CPU time of a slot per packet: the median over test packets.",
     _SLOT,
 )
 LOST: Final = Metric(
@@ -146,7 +146,7 @@ LOST: Final = Metric(
 MAP_VALUE: Final = Metric(
     "xdp_map_value",
     "gauge",
-    "A number in a map that --map names.",
+    "A number in a map named by --map.",
     (*_SLOT, "map", "entry", "member"),
 )
 MAP_COMPLETE: Final = Metric(

@@ -26,6 +26,7 @@ class BrowseFlow(Controller):
     def actions(self) -> Actions:
         return {
             "cursor": self.cursor,
+            "page": self.page,
             "pick": self.pick,
             "other_pane": self._panes.focus_other,
             "filter": self._panes.open_filter,
@@ -49,6 +50,9 @@ class BrowseFlow(Controller):
             here = places.index(session.selected) if session.selected in places else 0
             self._desk.put(session.select(places[max(0, min(len(places) - 1, here + by))]))
             self._panes.count()
+
+    def page(self, by: int) -> None:
+        self.cursor(by * max(1, len(self._panes.interfaces.shown_rows) - 1))
 
     def pick(self, by: int) -> None:
         place = ALL_ACTIONS.index(self.session.action) + by

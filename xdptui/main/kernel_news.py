@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
 from xdpchain.model.naming import some
 from xdpchain.model.running import Running
 from xdptui.main.confirm_flow import ConfirmFlow
 from xdptui.main.desk import Controller, Desk
 from xdptui.main.panes import Panes
+from xdptui.view.history_lines import summary
 from xdptui.view.session import Session
 from xdptui.words.advice import told
 from xdptui.words.numbers import short
@@ -20,6 +23,12 @@ from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own,
 from xdptui.workers.meter import Meter
 
 __all__ = ["KernelNews"]
+
+
+JOURNAL_DELAY = 1.0
+"""Seconds after a change by which the journal has it."""
+FEW = 3
+"""Interfaces of which each gets a message of its own."""
 
 
 class KernelNews(Controller):
@@ -84,7 +93,7 @@ class KernelNews(Controller):
         """
         was = {r.interface.ifindex: r for r in before.runnings}
         changed = [
-            running.interface.name
+            running
             for running in now
             if (earlier := was.get(running.interface.ifindex)) is not None
             and earlier.identity != running.identity
@@ -92,11 +101,25 @@ class KernelNews(Controller):
             and running.interface.ifindex not in before.edits
         ]
         if changed and not before.replaying and not self._desk.changed_lately:
-            self._desk.notify(
-                f"{some(changed)}: somebody else changed what runs. h: who, and what",
-                severity="warning",
-                timeout=8,
-            )
+            self._desk.beside(self._tell_who(changed))
+
+    async def _tell_who(self, changed: list[Running]) -> None:
+        from xdpchain.change.journal.undoing import history  # late: a replay runs where there is no BPF
+
+        await asyncio.sleep(JOURNAL_DELAY)
+        for running in changed[:FEW]:
+            try:
+                known = await asyncio.to_thread(history, running)
+            except XdpChainError:
+                known = ()
+            now = running.hook.prog_id if running.hook is not None else None
+            entry = known[-1] if known and known[-1].after.program == now else None
+            text = "somebody else changed what runs, and not with xdptui: the journal does not say who"
+            if entry is not None:
+                text = f"{entry.author.user} changed what runs: {summary(entry)} ({entry.author.command})"
+            self._desk.notify(text, title=str(running.interface), severity="warning", timeout=8)
+        if rest := [running.interface.name for running in changed[FEW:]]:
+            self._desk.notify(f"{some(rest)}: somebody else changed what runs", severity="warning", timeout=8)
 
     def alarmed(self, event: Alarmed) -> None:
         names = {r.interface.ifindex: str(r.interface) for r in self.session.runnings}

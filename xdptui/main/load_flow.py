@@ -12,6 +12,7 @@ from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
 from xdptui.main.desk import Actions, Controller, Desk
+from xdptui.main.detach_flow import detach_flow, held_by_a_link
 from xdptui.main.edit_flow import EditFlow
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class LoadFlow(Controller):
         self._edit.edit(lambda chain: chain.substitute(chain.position(current.key), component))
 
     def unload(self) -> None:
-        if self.session.running is not None and self._desk.editable() and self._desk.needs_slot():
+        running = self.session.running
+        if running is not None and held_by_a_link(running) and not self.session.read_only:
+            self._desk.begin(detach_flow(self._desk, running))
+        elif self.session.running is not None and self._desk.editable() and self._desk.needs_slot():
             self._desk.begin(self._unload_flow(self.session.running))
 
     async def _unload_flow(self, running: Running) -> None:

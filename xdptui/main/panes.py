@@ -71,6 +71,7 @@ class Panes:
         self.keys.present(
             read_only=session.read_only or session.running is None,
             candidate=session.changes > 0,
+            runs=session.running is not None and bool(session.running.hooks),
             slots=len(session.chain) > 0,
             armed=session.running is not None and session.running.armed is not None,
             foreign=session.state is BannerState.FOREIGN,

@@ -75,5 +75,5 @@ class UndoFlow(Controller):
         except XdpChainError as error:
             self._desk.fail(error, "Not undone")
             return
-        remarks = (f"this takes back {found.what}", *(f"lost: {what}" for what in found.lost))
+        remarks = (f"this undoes {found.what}", *(f"lost: {what}" for what in found.lost))
         await self._apply.propose(plan, remarks=remarks)

@@ -26,16 +26,18 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
     by = printable(str(armed.author))
     others = [one for one in armed.together if one != str(running.interface)]
     them = f", together with {some(others)}" if others else ""
-    choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` goes back now"
+    choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` rolls back now"
     if armed.state is PendingState.MAKING:
-        return f"a change is being made that will have to be confirmed; by {by}"
+        return f"a change that needs confirmation is being made; by {by}"
     if armed.state is PendingState.SETTLING:
-        return f"a change that waited to be confirmed is being settled; by {by}"
+        return f"a pending change is being settled; by {by}"
     if armed.state is PendingState.OVERTAKEN:
-        ends = f"`{command('confirm', running)}` ends the waiting"
-        return f"ARMED, but another tool changed the chain since, which will be left alone; {ends}; by {by}"
+        ends = f"`{command('confirm', running)}` ends the wait"
+        return (
+            f"ARMED, but another tool has changed the chain since, which will be left alone; {ends}; by {by}"
+        )
     if armed.state is PendingState.UNGUARDED:
-        dead = "its guardian was killed, so nothing rolls it back by itself"
+        dead = "its guardian was killed, so it will not roll back by itself"
         return f"ARMED{them}, but {dead} to {back}; {choice}; by {by}"
     left = armed.seconds_left(now)
     return f"ARMED{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"

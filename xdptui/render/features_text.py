@@ -20,10 +20,10 @@ MEANINGS: dict[str, str] = {
     "basic": "native mode: XDP_ABORTED, XDP_DROP, XDP_PASS, XDP_TX",
     "redirect": "XDP_REDIRECT from here to other devices",
     "ndo-xmit": "XDP_REDIRECT from other devices to here",
-    "xsk-zerocopy": "AF_XDP without copying",
+    "xsk-zerocopy": "AF_XDP zero copy",
     "hw-offload": "programs on the card itself",
-    "rx-sg": "packets in fragments (jumbo frames)",
-    "ndo-xmit-sg": "packets in fragments, redirected to here",
+    "rx-sg": "multi-buffer packets (jumbo frames)",
+    "ndo-xmit-sg": "multi-buffer packets, redirected to here",
 }
 """Features by the names of Documentation/netlink/specs/netdev.yaml; the bits are from kernel 6.3 on."""
 
@@ -46,12 +46,12 @@ def device_text(device: Device) -> str:
     where = printable(str(device.interface))
     lines = [f"{where}: driver {device.driver or 'unknown'}, MTU {device.mtu}, {device.operstate}"]
     if device.features is None:
-        return f"{lines[0]}\n  this kernel can't tell what the driver can do (it takes 6.3)"
+        return f"{lines[0]}\n  this kernel does not report driver features (6.3 does)"
     for name, there in _known(device).items():
         meaning = MEANINGS.get(name, "")
         lines.append(f"  {constant(name) + ':':{WIDTH}} {'yes' if there else 'no':3}  {meaning}".rstrip())
     if "basic" not in device.features:
-        lines.append("  no native mode: a chain runs here in generic mode only (-m generic)")
+        lines.append("  no native mode: chains run here only in generic mode (-m generic)")
     return "\n".join(lines)
 
 

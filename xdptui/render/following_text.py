@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from xdpchain.model.following import Following
+from typing import TYPE_CHECKING
+
 from xdpchain.model.running import Running
 from xdptui.render.armed_text import command
 from xdptui.words.printable import printable
+
+if TYPE_CHECKING:
+    from xdpchain.model.following import Following
 
 __all__ = ["following_line"]
 
@@ -17,4 +21,4 @@ def following_line(following: Following, running: Running) -> str:
     by = printable(str(following.author))
     if following.alive:
         return f"FOLLOWED: {printable(which)} are recorded; by {by}"
-    return f"followed by {by}, who is gone: `{command('clean', running)}` brings the plain dispatcher back"
+    return f"followed by {by}, who is gone: `{command('clean', running)}` restores the normal dispatcher"

@@ -24,7 +24,7 @@ def log_text(entries: Sequence[JournalEntry]) -> str:
         if last is not None and not last.same(entry.before):
             lines.append(f"     ? {ran(last)} became {ran(entry.before)}, not with xdptui")
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.author.at))
-        waits = f", to be confirmed in {entry.seconds:g} s" if entry.seconds is not None else ""
+        waits = f", to be confirmed within {entry.seconds:g} s" if entry.seconds is not None else ""
         how = f"{became(entry.before, entry.after)}{waits}"
         by = printable(str(entry.author))
         lines.append(f"{entry.number:4}  {when}  {KINDS[entry.kind]} by {by}: {how}")

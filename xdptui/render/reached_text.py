@@ -14,7 +14,7 @@ from xdptui.words.site_words import site_document, site_words
 
 __all__ = ["Row", "places", "reached_document", "reached_text"]
 
-UNKNOWN = "a place that is not known"
+UNKNOWN = "an unknown place"
 NAME = 34
 
 
@@ -53,7 +53,7 @@ def reached_text(name: str, rows: Sequence[Row], sites: Sequence[VerdictSite], n
     wanted = [row for row in rows if row.ok is not None]
     if wanted:
         failed = sum(not row.ok for row in wanted)
-        lines.append(f"{len(wanted) - failed} of {len(wanted)} expectations came true")
+        lines.append(f"{len(wanted) - failed} of {len(wanted)} expectations met")
     lines += [f"note: {printable(note)}" for note in notes]
     return "\n".join(lines)
 

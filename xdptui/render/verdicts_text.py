@@ -25,8 +25,8 @@ VERBS = {
     "TX": "sends back (TX)",
     "REDIRECT": "redirects",
     "ABORTED": "aborts",
-    "helper": "returns what a redirect helper says",
-    "tail call": "hands on to another program (tail call)",
+    "helper": "returns a redirect helper's result",
+    "tail call": "tail-calls another program",
     "computed": "returns a computed code",
 }
 

@@ -32,7 +32,7 @@ def reading_table(running: Running, reading: Reading | None, why: str) -> str:
     for i, slot in enumerate(chain or ()):
         rates, totals = reading.rates.get(slot.key), reading.totals.get(slot.key)
         lines.append(_row(str(i), slot.name, rates, totals, OFF * slot.off or SHADOW * slot.shadow))
-    last = "in the end" if chain or running.hook is None else running.hook.name
+    last = "verdict" if chain or running.hook is None else running.hook.name
     lines.append(_row("", last, reading.verdict_rates, reading.verdict_totals))
     return "\n".join(lines)
 
@@ -47,7 +47,7 @@ def cpu_rows(cpus: Sequence[CpuCounts]) -> list[str]:
     every = sum(cpu_counts.totals.all_packets for cpu_counts in cpus)
     busy = [cpu_counts for cpu_counts in cpus if cpu_counts.totals.all_packets]
     if not busy:
-        return ["  by CPU: nothing was counted, or it is not known"]
+        return ["  by CPU: not counted, or not known"]
     shares = (f"{cpu_counts.totals.all_packets / every:.0%}" for cpu_counts in busy)
     return [
         _row("", f"CPU {cpu_counts.cpu}, {share}", cpu_counts.rates, cpu_counts.totals)

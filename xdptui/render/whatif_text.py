@@ -72,7 +72,7 @@ def _details(crossing: Crossing, tried: WhatIf) -> list[str]:
 
 def _slots(what: str, side: Side) -> str:
     if side.empty:
-        return f"{what}: no program runs, and every packet passes"
+        return f"{what}: no program runs, so every packet passes"
     names = [f"{i} {printable(name)}{' (shadow)' * (i in side.shadow)}" for i, name in enumerate(side.slots)]
     return f"{what}: {', '.join(names) or '?'}"
 

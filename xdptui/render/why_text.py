@@ -107,7 +107,7 @@ def reasons_table(
     else:
         lines += [_dropped(running, reading), f"    {_heading(trends is not None, width)}"]
     if not slots and running.hooks:
-        lines.append("  no lines are known: what was recorded has none")
+        lines.append("  no lines are known: the recording has none")
     found = [slot_reasons(slot, reading, code) for slot in slots]
     past: Mapping[Row, Sequence[float]] = {}
     if trends is not None:
@@ -138,21 +138,21 @@ def leads_to(running: Running, index: int, code: int) -> str:
         return ""
     if running.emptied or way == RETURN or (way == len(chain) and code == Action.PASS):
         return "is the verdict"
-    return "ends as PASS" if way == len(chain) else f"goes on to slot {way}"
+    return "ends as PASS" if way == len(chain) else f"continues to slot {way}"
 
 
 def _dropped(running: Running, reading: Reading) -> str:
     """What the whole chain drops, which is not what its slots return: after these it may go on."""
     name, totals, rates = printable(running.interface.name), reading.verdict_totals, reading.verdict_rates
     if totals is None:
-        return f"  dropped on {name}: not known, verdicts of the whole chain are not counted"
+        return f"  dropped on {name}: not known, the chain's verdicts are not counted"
     counts = [
         f"{_speed(rates.packets[code] if rates else None)}, {short(totals.packets[code])} packets"
         for code in range(len(CODES))
     ]
     lost = [counts[Action.DROP]]
     lost += [f"{CODES[code]}: {counts[code]}" for code in (Action.ABORTED, OTHER) if totals.packets[code]]
-    return f"  dropped on {name}: {'; '.join(lost)}; came in: {short(totals.all_packets)}"
+    return f"  dropped on {name}: {'; '.join(lost)}; arrived: {short(totals.all_packets)}"
 
 
 def _speed(rate: float | None) -> str:
@@ -176,7 +176,7 @@ def _reason_lines(row: Reason, leads: str, past: Sequence[float] | None, width: 
     counted = f"{short(row.packets):>6} packets {row.portion:>4.0%}"
     head = f"    {row.code:8} {_speed(row.rate):>7}{trend}  {counted}"
     if not row.sites:
-        where = "in a place that is not known"
+        where = "in an unknown place"
     elif len(row.sites) > 1:
         where = f"in one of {len(row.sites)} places (counted together):"
     else:

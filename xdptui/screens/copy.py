@@ -58,6 +58,7 @@ class CopyDialog(Dialog[Copyable | None]):
             options.add_option(
                 Option(Content.assemble((f" {thing.key} ", "bold"), thing.what, (shown, "dim")))
             )
+        options.highlighted = 0
         yield options
         yield paragraph(f"Screens are saved in {self._folder}.", classes="gap dim")
 

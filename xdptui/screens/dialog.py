@@ -22,8 +22,8 @@ __all__ = ["Dialog", "button", "paragraph"]
 
 Answer = TypeVar("Answer")
 
-LOW = 16
-"""Lines of a terminal below which dialogs do without margins."""
+LOW, NARROW = 16, 90
+"""Lines and columns of a terminal below which dialogs do without margins."""
 
 COVERED_WAIT = 0.1
 """Seconds until a covered dialog tries again to go."""
@@ -56,7 +56,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         #body { height: auto; max-height: 100%; padding: 1 1 0 1; scrollbar-size-vertical: 1; }
         #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
-        Button:focus { text-style: bold reverse; }
+        Button:focus { text-style: bold underline; }
         Button:disabled { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
@@ -67,6 +67,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         &.-danger #box { border: round $error; }
         &.-low #body { padding: 0; }
         &.-low #buttons { margin: 0; }
+        &.-narrow Button { margin: 0 0 0 1; min-width: 0; }
     }
     Dialog:ansi .dim { color: ansi_default; text-style: dim; }
     Dialog:ansi { background: ansi_default; }
@@ -119,8 +120,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         height = self.app.size.height
         low = height < LOW
         self.set_class(low, "-low")
+        self.set_class(self.app.size.width < NARROW, "-narrow")
         # However long the body is, the buttons stay in sight: both borders, and their line and its margin.
-        self.query_one("#body").styles.max_height = max(1, height - (3 if low else 4))
+        margin = 0 if low else self.query_one("#buttons").styles.margin.top
+        self.query_one("#body").styles.max_height = max(1, height - 3 - margin)
 
     def first_focus(self) -> Widget | None:
         """What has the focus at first: the first button."""

@@ -109,7 +109,7 @@ class FollowScreen(Dialog[None]):
             placeholder="Filter (tcpdump syntax): icmp and host 192.0.2.7 (empty: all packets)",
         )  # fmt: skip
         yield Static(id="note")
-        yield RowList(id="packets")
+        yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="detail"):
             yield Static(id="packet")
 

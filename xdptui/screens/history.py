@@ -83,7 +83,7 @@ class HistoryScreen(Dialog[bool]):
         return f"History of {name}: {' · '.join(pages)}"
 
     def body(self) -> ComposeResult:
-        yield RowList(id="rows")
+        yield RowList(id="rows", choosing=False)
         with VerticalScroll(id="more", can_focus=False):
             yield Static(id="entry")
 

@@ -40,11 +40,14 @@ class _Paths(Suggester):
 
 
 class PathInput(Input):
-    """A path that completes itself: tab, end and the right arrow take what is suggested."""
+    """A path that completes itself: tab, end and the right arrow take what is suggested; down goes on to the
+    list below.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", show=False),
         Binding("end", "complete", show=False),
+        Binding("down", "app.focus_next", show=False),
     ]
 
     def __init__(self, value: str, suggester: Suggester, *, id: str, select_on_focus: bool = False) -> None:

@@ -61,7 +61,7 @@ class WhatIfScreen(Dialog[None]):
         .line { height: 1; }
         .name { width: 9; color: $foreground 70%; }
         .kinds { width: auto; color: $foreground 70%; }
-        #source { width: 1fr; }
+        #source { width: 1fr; min-width: 20; }
         #summary { height: auto; max-height: 3; text-style: bold; }
         #packets { height: auto; max-height: 50%; }
         CellGrid { background: $surface; }
@@ -100,7 +100,7 @@ class WhatIfScreen(Dialog[None]):
             yield PathInput(BUILTIN, _Sources(), id="source", select_on_focus=True)
             yield paragraph(" builtin, live, ssh, or a file: pcap, hex", classes="kinds")
         yield Static(BEGUN, id="summary")
-        yield RowList(id="packets")
+        yield RowList(id="packets", choosing=False)
         with VerticalScroll(id="more"):
             yield Static("", id="detail")
             yield Static("", id="unknown", classes="dim")

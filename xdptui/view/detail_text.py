@@ -43,7 +43,7 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if slot.component.shares:
         rows.append(("  others' maps", ", ".join(share.name for share in slot.component.shares)))
     if slot.component.bound:
-        rows.append(("  device", "it asks the device about packets: its chain is bound to the interface"))
+        rows.append(("  device", "it reads RX metadata, so its chain is bound to the interface"))
     if slot.labels:
         rows.append(("  labels", labels_text(slot.labels)))
     if slot.off:

@@ -63,7 +63,7 @@ def inspector_lines(
     size = f", {component.instructions} instructions" if component.instructions else ""
     facts.append(("program", f"{loaded}{size}, section {component.section or '?'}, {component.licence}"))
     if component.bound:
-        facts.append(("device", "it asks the device about packets: the chain is bound to the interface"))
+        facts.append(("device", "it reads RX metadata, so the chain is bound to the interface"))
     if component.maps:
         facts.append(("maps", ", ".join(f"{ref.name} ({ref.id})" for ref in component.maps)))
     for name, text in facts:

@@ -32,6 +32,10 @@ GROUPS = ("Move about", "Edit the candidate", "Plan and apply", "Look", "Program
 KEYS: tuple[Key, ...] = (
     Key("up,k", "↑ k", "cursor(-1)", "slot or interface above", GROUPS[0]),
     Key("down,j", "↓ j", "cursor(1)", "slot or interface below", GROUPS[0]),
+    Key("pageup", "pgup", "page(-1)", "a page up", GROUPS[0]),
+    Key("pagedown", "pgdn", "page(1)", "a page down", GROUPS[0]),
+    Key("home", "home", "cursor(-10000)", "first slot or interface", GROUPS[0]),
+    Key("end", "end", "cursor(10000)", "last slot or interface", GROUPS[0]),
     Key("left", "←", "pick(-1)", "action to the left", GROUPS[0]),
     Key("right", "→", "pick(1)", "action to the right", GROUPS[0]),
     Key("tab,shift+tab", "tab", "other_pane", "interfaces ⇄ chain", GROUPS[0], "pane", 14),
@@ -101,8 +105,8 @@ KEYS: tuple[Key, ...] = (
     Key("y", "y", "what_if", "what if: packets through it, beside what runs", GROUPS[2], "what if", 17),
     Key("a", "a", "apply", "apply the candidate in one atomic step", GROUPS[2], "apply", 8, True),
     Key("w", "w", "wait", "let a change wait to be confirmed (60 s), or not", GROUPS[2], "wait", 13, True),
-    Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "KEEP", 1, True),
-    Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "BACK", 1, True),
+    Key("C", "C", "keep", "confirm the change that waits: keep it", GROUPS[2], "CONFIRM", 1, True),
+    Key("B", "B", "back_out", "roll the change that waits back now", GROUPS[2], "ROLL BACK", 1, True),
     Key("ctrl+s", "ctrl+s", "save", "save the chain as a spec, in a file", GROUPS[2], "save", 25),
     Key("escape", "esc", "drop", "discard the candidate; first what else is open", GROUPS[2], "discard", 9),
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 12),
@@ -155,7 +159,7 @@ KEYS: tuple[Key, ...] = (
 
 REPLAYABLE = frozenset(
     (
-        "cursor", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
+        "cursor", "page", "pick", "other_pane", "filter", "sort", "invert", "hide", "zoom", "grow", "numbers",
         "freeze", "help", "command_palette", "quit", "drop",
         "flip", "events", "why", "copy", "replay_step", "replay_leap",
     )
@@ -170,6 +174,7 @@ IN_A_REPLAY = {
 }
 """What keys do there that do something else elsewhere, by action."""
 DECIDE = ("keep", "back_out")
+NEED_PROGRAM = ("why", "cpus", "follow", "maps")
 NEED_SLOTS = (
     "unload",
     "replace",
@@ -182,8 +187,6 @@ NEED_SLOTS = (
     "shadow",
     "off",
     "policy",
-    "maps",
-    "follow",
 )
 
 
@@ -204,6 +207,7 @@ def hints(
     *,
     read_only: bool,
     candidate: bool,
+    runs: bool = True,
     slots: bool = True,
     armed: bool = False,
     foreign: bool = False,
@@ -212,8 +216,8 @@ def hints(
 ) -> list[list[Key]]:
     """The hints that fit so many ``rows`` whole, row by row: the lowest ranks, in the order of the table.
 
-    What a read-only session can't do is left out; so is what needs a candidate, slots, or a change that
-    waits, or somebody else's program, and has none.
+    What a read-only session can't do is left out; so is what needs a candidate, a program that ``runs``,
+    slots, a change that waits, or somebody else's program, and has none.
     """
     offered = [
         key
@@ -223,6 +227,7 @@ def hints(
         and (candidate or key.action not in ("drop", "apply", "plan"))
         and (armed or key.action not in DECIDE)
         and (foreign if key.action == "adopt" else True)
+        and (runs or key.action not in NEED_PROGRAM)
         and (slots or key.action not in NEED_SLOTS)
     ]
     if replaying:

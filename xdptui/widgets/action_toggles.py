@@ -59,8 +59,7 @@ class ActionToggles(CellGrid, can_focus=True):
             style = f"on-{action.letter}" if on else "off"
             if self.has_focus and action is self._picked:
                 style = "picked"
-            text = f"[{action.letter}]" if on else f" {action.letter.lower()} "
-            cells += [Cell(text, style), Cell(" ")]
+            cells += [Cell(f" {action.letter}{'✓' if on else '·'}", style), Cell(" ")]
         self.paint([Line(tuple(cells))])
 
     def on_mount(self) -> None:

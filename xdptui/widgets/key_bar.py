@@ -35,11 +35,14 @@ class KeyBar(CellGrid):
         self._offer = partial(hints, read_only=False, candidate=False)
         self._places: list[tuple[int, int, int, Key]] = []
 
-    def present(self, *, read_only: bool, candidate: bool, slots: bool, armed: bool, foreign: bool) -> None:
+    def present(
+        self, *, read_only: bool, candidate: bool, runs: bool, slots: bool, armed: bool, foreign: bool
+    ) -> None:
         self._offer = partial(
             hints,
             read_only=read_only,
             candidate=candidate,
+            runs=runs,
             slots=slots,
             armed=armed,
             foreign=foreign,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The list of all screens: rows of cells with a cursor, sorted by any column, filtered by words. Only rows on
-the screen are made and painted.
+the screen are made and painted. The cursor is a sign in the first column, which rows leave blank.
 """
 
 from __future__ import annotations
@@ -69,8 +69,10 @@ class RowList(CellGrid, can_focus=True):
         def control(self) -> RowList:
             return self.rows
 
-    def __init__(self, *, id: str | None = None) -> None:
+    def __init__(self, *, id: str | None = None, choosing: bool = True) -> None:
+        """``choosing``: enter does something to a row."""
         super().__init__(id=id)
+        self._choosing = choosing
         self._make: Maker = lambda _row, _width: ()
         self._head: Callable[[int, str], tuple[Cell, ...]] | None = None
         self._sorts: Mapping[str, SortKey] = {}
@@ -171,7 +173,10 @@ class RowList(CellGrid, can_focus=True):
             lines.append(Line(self._marked(self._head(width, self._position(rows))), "head"))
         for place, row in enumerate(shown, self._top):
             tone = "" if place != self._place else "cursor" if self.has_focus else "blurred"
-            lines.append(Line(self._make(row, width), tone))
+            cells = self._make(row, width)
+            if tone and cells and cells[0].text.startswith(" "):
+                cells = (Cell("▶", "pointer"), Cell(cells[0].text[1:], cells[0].style), *cells[1:])
+            lines.append(Line(cells, tone))
         if not count:
             empty = f"Nothing has {self._needle!r} (esc clears the filter)." if self._count else self._empty
             lines += message(empty, width)[:rows]
@@ -247,7 +252,8 @@ class RowList(CellGrid, can_focus=True):
     def _rearranged(self) -> None:
         kept = self.row
         self._arrange()
-        self.row = kept if kept in self._order else 0
+        found = self._order[self._fixed :] if self._needle else self._order
+        self.row = kept if kept in found else next(iter(found), 0)
         self._redraw()
         self.post_message(self.Moved(self, False))
 
@@ -258,6 +264,8 @@ class RowList(CellGrid, can_focus=True):
         self._typing, self._needle = False, ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        if action == "choose":
+            return self._choosing
         return action != "search" or self._words is not None  # else the key is the screen's
 
     def action_search(self) -> None:

@@ -15,11 +15,11 @@ __all__ = ["KEYS", "WORDS", "told", "worded"]
 
 WORDS: dict[Do, str] = {
     Do.GET_PERMISSION: "",  # depends on who asks
-    Do.LIST_INTERFACES: "`{0}` shows the interfaces",
-    Do.NEAR_INTERFACE: "Perhaps {all} is meant",
+    Do.LIST_INTERFACES: "`{0}` lists the interfaces",
+    Do.NEAR_INTERFACE: "Did you mean {all}?",
     Do.OTHER_NETNS: "Another network namespace has one of that name (`{0}`)",
-    Do.LIST_NETNS: "`{0}` shows the namespaces",
-    Do.REMOVE_NETNS_FILE: "Remove the file with `{0}`, or add the namespace again",
+    Do.LIST_NETNS: "`{0}` lists the namespaces",
+    Do.REMOVE_NETNS_FILE: "Delete the file with `{0}`, or add the namespace again",
     Do.SWITCH_JIT_ON: "Run `{0}`, then load it again",
     Do.MOUNT_SYSFS: "Mount it (`{0}`)",
     Do.LOAD: "`{0}` loads a program",
@@ -27,36 +27,36 @@ WORDS: dict[Do, str] = {
     Do.ADOPT: "If you have its object file, `{0}` makes it a chain's first slot",
     Do.CHOOSE_LINKAGE: "Use {all}",
     Do.RELINK: "`{0}` changes the chain's linkage",
-    Do.LINK_ANEW: "The next change links the chain anew, as does `{0}`",
-    Do.CHANGE_MODE: "`{0}` moves the chain there",
+    Do.LINK_ANEW: "The next change relinks the chain; so does `{0}`",
+    Do.CHANGE_MODE: "`{0}` moves the chain",
     Do.CHOOSE_GENERIC: "Use generic mode ({0}): slower, but it works with every driver and MTU",
-    Do.LIFT_POLICY: "Lift the policy (`{0}`)",
-    Do.SWITCH_COUNTERS_ON: "`{0}` switches the counters on",
+    Do.LIFT_POLICY: "Remove the policy (`{0}`)",
+    Do.SWITCH_COUNTERS_ON: "`{0}` turns the counters on",
     Do.SHADOW_AGAIN: "`{0}` puts it back into shadow",
-    Do.START_WITH_FRESH_MAPS: "Start with empty maps ({0}): what the old ones hold is lost",
-    Do.MOVE_PINNED_MAP: "Pin it elsewhere ({0}); or remove the pin, if nobody needs that map (`{1}`)",
+    Do.START_WITH_FRESH_MAPS: "Start with empty maps ({0}), losing the contents of the old ones",
+    Do.MOVE_PINNED_MAP: "Pin it elsewhere ({0}), or remove the pin if nobody needs that map (`{1}`)",
     Do.SET_IN_MAP: "`{0}` sets it in the running map",
-    Do.REPLACE: "`{0}` puts a new version in its place",
+    Do.REPLACE: "`{0}` replaces it with a new version",
     Do.LOWER_MTU: "Lower the MTU (`{0}`)",
-    Do.BUILD_FOR_FRAGMENTS: "Use programs that take fragments (SEC xdp.frags)",
+    Do.BUILD_FOR_FRAGMENTS: "Use programs with multi-buffer support (SEC xdp.frags)",
     Do.MEND: "{names}",
-    Do.USE_STATIC: "Static linkage needs no tracing: a chain of it is counted and followed without",
+    Do.USE_STATIC: "Static chains are counted and followed without tracing",
     Do.BRING_UP: "Bring it up (`{0}`)",
-    Do.LOOK: "Look at it with `{0}`",
-    Do.LOOK_AT_LOG: "`{0}` says who changed what",
+    Do.LOOK: "`{0}` shows it",
+    Do.LOOK_AT_LOG: "`{0}` shows who changed what",
     Do.READ_AGAIN: "Read the chain again and repeat the edit",
-    Do.CONFIRM: "`{0}` keeps the change that waits",
-    Do.ROLL_BACK: "`{0}` takes the change that waits back",
+    Do.CONFIRM: "`{0}` keeps the pending change",
+    Do.ROLL_BACK: "`{0}` rolls the pending change back",
     Do.GO_WITHOUT_CONFIRM: "Try without {0}",
-    Do.CONFIRM_OR_INSIST: "With {0} it is made and takes itself back; {1} makes it for good",
+    Do.CONFIRM_OR_INSIST: "With {0} it is made and rolls back by itself; {1} makes it for good",
     Do.CLEAN: "`{0}` removes what nobody uses any more",
     Do.DETACH_IDLE: "Nothing runs behind it: remove it with `{0}`",
-    Do.SHOW_LINK: "`{0}` says who holds it, and how to take it off without asking them",
+    Do.SHOW_LINK: "`{0}` shows who holds it, and how to detach it without asking them",
     Do.FIND_OWNER: "Find its owner first: it may be in another mount or PID namespace (a container)",
     Do.ASK_OWNER: "Remove it with the tool that put it there",
     Do.RECORD: "`{0}` makes a recording",
     Do.OVERWRITE: "Give another name, or replace it ({0})",
-    Do.WRITE_OBJECTS: "Have its object files written out ({0})",
+    Do.WRITE_OBJECTS: "Write its object files out ({0})",
 }
 """``{0}``, ``{1}`` are the commands, ``{all}`` all of them as alternatives."""
 
@@ -68,15 +68,16 @@ KEYS: dict[Do, str] = {
     Do.RELINK: "Press L and choose {names} linkage",
     Do.CHOOSE_GENERIC: "Choose generic mode: slower, but it works with every driver and MTU",
     Do.CHANGE_MODE: "Press L and choose {names} mode",
-    Do.LIFT_POLICY: "Press v to lift the policy",
-    Do.SWITCH_COUNTERS_ON: "Press c to switch the counters on",
+    Do.SHOW_LINK: "Press u to see who holds it, or to detach it without asking them",
+    Do.LIFT_POLICY: "Press v to remove the policy",
+    Do.SWITCH_COUNTERS_ON: "Press c to turn the counters on",
     Do.SHADOW_AGAIN: "Press S on the slot to put it back into shadow",
-    Do.REPLACE: "Press o to put a new version in its place",
+    Do.REPLACE: "Press o to replace it with a new version",
     Do.SET_IN_MAP: "Press m to set it in the running map",
-    Do.READ_AGAIN: "Press r to read the chain again, and repeat the edit",
-    Do.CONFIRM: "Press C to keep the change that waits",
-    Do.ROLL_BACK: "Press B to take the change that waits back",
-    Do.GO_WITHOUT_CONFIRM: "Press w to make changes that don't wait to be confirmed",
+    Do.READ_AGAIN: "Press r to read the chain again, then repeat the edit",
+    Do.CONFIRM: "Press C to keep the pending change",
+    Do.ROLL_BACK: "Press B to roll the pending change back",
+    Do.GO_WITHOUT_CONFIRM: "Press w to make changes without confirmation",
     Do.OVERWRITE: "Give another name",
 }
 """The same where the screen has a key for it."""
@@ -131,8 +132,8 @@ def _one(advice: Advice, commands: Commands, keys: Mapping[Do, str], root: bool)
 def _permission(capabilities: tuple[str, ...], root: bool) -> str:
     if not root:
         return "Run it as root (sudo)"
-    which = ", ".join(capabilities) or "the capabilities that are missing"
-    return f"It is root already: let its container or service have {which}"
+    which = ", ".join(capabilities) or "the missing capabilities"
+    return f"It already runs as root: give its container or service {which}"
 
 
 def _listed(words: tuple[str, ...]) -> str:

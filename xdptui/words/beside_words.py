@@ -26,4 +26,4 @@ def beside_lines(seen: Beside) -> list[str]:
             f"{companion.what}, {companion.at}: {', '.join(filter(None, (printable(named), companion.text)))}"
         )
     lines += (f"not seen: {printable(one)}" for one in seen.unseen)
-    return lines or ["nothing else: no AF_XDP socket, no program of netkit or tcx, no filter of tc"]
+    return lines or ["nothing else: no AF_XDP socket, no netkit or tcx program, no tc filter"]

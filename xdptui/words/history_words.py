@@ -26,5 +26,5 @@ def became(before: Moment, after: Moment) -> str:
     program.
     """
     if before.program == after.program:
-        return f"{ran(after)} runs on"
+        return f"{ran(after)} stays"
     return f"{ran(before)} → {ran(after)}"

@@ -23,8 +23,8 @@ def whose(owner: Owner) -> str:
 
 def evidence_lines(owner: str, evidence: Evidence) -> list[str]:
     """Who is said to be the owner ("": nobody knows), and the pins of what it loaded, a line each."""
-    lines = [f"owner: {owner or 'not known'}"]
+    lines = [f"owner: {owner.removeprefix('of ') or 'not known'}"]
     lines += [f"pin: {pin}{' (of the link)' if pin in evidence.link_pins else ''}" for pin in evidence.pins]
     if not evidence.complete:
-        lines.append("not all processes and pins could be looked at")
+        lines.append("not all processes and pins could be checked")
     return [printable(line) for line in lines]

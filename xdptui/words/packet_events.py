@@ -138,7 +138,7 @@ def _sent(rows: Iterable[Told], width: int) -> list[list[Part]]:
     for row in rows:
         text = f"  {row.way:<{WAY}} {row.via}"
         if row.target_sent is not None:
-            text += f"{printable(row.target)} itself sent {short(row.target_sent)} in all"
+            text += f"{printable(row.target)} itself sent {short(row.target_sent)} in total"
         lines.append(_row(text, row.sent, row.sent_rate, width))
     return lines
 
@@ -170,9 +170,9 @@ def _event(event: Happened, times: int, width: int) -> list[Part]:
 def _missing(found: PacketEvents) -> Sequence[str]:
     texts = []
     if found.untold:
-        texts.append(f"{found.untold} more events came too fast to be told one by one; all are counted")
+        texts.append(f"{found.untold} more events came too fast to list; all are counted")
     if found.unplaced:
-        texts.append(f"{found.unplaced} packets found no row: these tables are less than what happened")
+        texts.append(f"{found.unplaced} packets had no row: these tables are incomplete")
     if found.missed:
-        texts.append(f"the kernel skipped {found.missed} calls: these tables are less than what happened")
+        texts.append(f"the kernel skipped {found.missed} calls: these tables are incomplete")
     return texts

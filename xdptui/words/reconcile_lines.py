@@ -43,16 +43,16 @@ def conclusion(account: Account) -> Part:
     """What the account comes to, in a sentence."""
     missing = account.uncounted
     if missing > 0:
-        return f"≠ {missing} packets came in that the chain did not count", BAD
+        return f"≠ {missing} packets arrived that the chain did not count", BAD
     if missing < 0:
-        return f"≠ the chain counted {-missing} packets that did not come in (test runs count too)", BAD
+        return f"≠ the chain counted {-missing} packets that did not arrive (test runs count too)", BAD
     if not account.agrees:
-        return "≠ chain and device disagree about what became of the packets", BAD
+        return "≠ chain and device disagree about what happened to the packets", BAD
     if account.lines[0].agree is None:
-        return "the device does not tell what came in: nothing to compare", ""
+        return "the device does not count arrivals: nothing to compare", ""
     if account.exact:
-        return "= they agree, to the packet: nothing moved while this was read", GOOD
-    return "= they agree as far as moving counters can tell; exact when packets pause", GOOD
+        return "= they agree exactly: nothing moved during the reading", GOOD
+    return "= they agree as far as moving counters can show; exact when traffic pauses", GOOD
 
 
 def _remarks(account: Account, deaf: str) -> list[str]:
@@ -69,11 +69,9 @@ def _remarks(account: Account, deaf: str) -> list[str]:
             f"{failures.get(DriverFailure.TX, 0)} sent back"
         )
     if deaf:
-        texts.append(f"failures are not listened to: {deaf}")
+        texts.append(f"failures are not monitored: {deaf}")
     if account.sent_for_others or account.unsent_for_others:
         lost = f", and lost {account.unsent_for_others}" if account.unsent_for_others else ""
-        texts.append(f"it sent {account.sent_for_others} that were redirected to it{lost}")
-    texts.append(
-        f"by the interface's own counters it sent {account.tx_packets}, dropped {account.rx_dropped}"
-    )
+        texts.append(f"it sent {account.sent_for_others} packets redirected to it{lost}")
+    texts.append(f"by its own counters the interface sent {account.tx_packets}, dropped {account.rx_dropped}")
     return texts

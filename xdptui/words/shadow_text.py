@@ -18,7 +18,7 @@ def shadow_line(outcome: WouldHave, unit: str = "packets") -> str:
     if outcome.sent:
         parts.append(f"sent {share(outcome.sent, outcome.all)}")
     if outcome.passed:
-        parts.append(f"passed {share(outcome.passed, outcome.all)} by the rest of the chain")
+        parts.append(f"passed {share(outcome.passed, outcome.all)} past the rest of the chain")
     if outcome.diverted:
         parts.append(f"led {share(outcome.diverted, outcome.all)} to another slot")
     return "would have " + ", ".join(parts)

@@ -49,12 +49,12 @@ def _ns(value: float | None) -> str:
 
 def _whole(found: Times) -> list[list[Part]]:
     run, cost = found.run, found.cost
-    mean = "no packets came in" if run.mean_ns is None else f"{run.mean_ns:.0f} ns a packet"
+    mean = "no packets arrived" if run.mean_ns is None else f"{run.mean_ns:.0f} ns per packet"
     figures = f"{mean}, {short(run.rate)} packets/s, {run.share:.2%} of a CPU"
     return [
         [("Whole chain", HEAD), (f"  {figures}", "")],
-        [(f"  of which about {cost.clock_ns} ns are the kernel's own reading of the clock", DIM)],
-        [(f"  looking adds about {cost.extra_ns} ns to each run of each BPF program here", DIM)],
+        [(f"  of which about {cost.clock_ns} ns are the kernel's own clock reading", DIM)],
+        [(f"  measuring adds about {cost.extra_ns} ns to each run of each BPF program here", DIM)],
     ]
 
 
@@ -82,5 +82,5 @@ def _frames(times: SlotTimes, width: int) -> list[list[Part]]:
         name = frame.name[: NAME - 1]
         lines.append([(f"{name:{NAME}}{_ns(frame.ns):>{CELL}}{cells}", ""), (mark, DIM)])
     if not all(frame.steady for frame in times.frames):
-        lines.append([("~ each run changes the packet's way: timed one by one, less precisely", DIM)])
+        lines.append([("~ each run changes the packet's path: timed one by one, less precisely", DIM)])
     return lines

@@ -51,7 +51,7 @@ def summary(tried: WhatIf) -> str:
 
 def _tally(tally: Tally) -> str:
     if tally.rewritten:
-        return f"{tally.count} {_name(tally.new)}, rewritten otherwise"
+        return f"{tally.count} {_name(tally.new)}, rewritten differently"
     return f"{tally.count} {_name(tally.old)} → {_name(tally.new)}"
 
 
@@ -118,7 +118,7 @@ def rewriting_text(rewriting: Rewriting) -> str:
     parts = []
     for grown, where in ((rewriting.head, "head"), (rewriting.tail, "end")):
         if grown:
-            verb = "put to" if grown > 0 else "taken off"
+            verb = "added at" if grown > 0 else "removed from"
             parts.append(f"{abs(grown)} byte{'s' * (abs(grown) != 1)} {verb} its {where}")
     if rewriting.ranges:
         shown = [f"{a}-{b}" if b > a else f"{a}" for a, b in rewriting.ranges[:4]]
@@ -126,7 +126,7 @@ def rewriting_text(rewriting: Rewriting) -> str:
         parts.append(
             f"{rewriting.count} byte{'s' * (rewriting.count != 1)} changed at {', '.join(shown)}{more}"
         )
-    return "; ".join(parts) or "as it came"
+    return "; ".join(parts) or "unchanged"
 
 
 def fitted(text: str, width: int) -> str:

@@ -164,7 +164,7 @@ class Listening(Closing):
                     target="",
                     via=violation.name,
                     name=code,
-                    words=f"forbidden to {violation.name or 'a slot that is gone'}{allowed}: {what}",
+                    words=f"forbidden to {violation.name or 'a removed slot'}{allowed}: {what}",
                     lost=1,
                     head=violation.head.hex(),
                 )

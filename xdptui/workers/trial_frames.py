@@ -20,7 +20,7 @@ KINDS = (
     "UDP to port 9",
     "UDP to port 9, 1400 bytes",
     "IPv6 UDP to port 9",
-    "no protocol we know",
+    "unknown protocol",
 )
 
 NAMED_FRAMES: tuple[tuple[str, bytes], ...] = tuple(

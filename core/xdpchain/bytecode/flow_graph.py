@@ -73,7 +73,7 @@ def flow_of(image: bytes) -> FlowGraph:
             if line.code == op.LD_IMM64:
                 callbacks.add(target)
     if not starts <= real.keys():
-        raise InvalidInput("the program calls what is no instruction of it")
+        raise InvalidInput("the program calls an address outside it")
     ordered = sorted(starts)
     ends = (*ordered[1:], len(lines))
     return FlowGraph(
@@ -94,7 +94,7 @@ def _blocks(real: dict[int, Instruction], start: int, end: int) -> tuple[Block, 
         if at in following:
             continue
         if at not in real or not start <= at < end:
-            raise InvalidInput("the program jumps to what is no instruction of its function", f"at {at}")
+            raise InvalidInput("the program jumps outside its function", f"at {at}")
         after = following[at] = successors(at, real[at])
         if op.is_jump(real[at].code):
             leaders.update(after)

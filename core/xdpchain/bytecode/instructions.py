@@ -77,7 +77,7 @@ def decode(image: bytes) -> tuple[Instruction, ...]:
     load stands as an instruction of its own. Raises InvalidInput.
     """
     if len(image) % SIZE:
-        raise InvalidInput(f"{len(image)} bytes are no BPF instructions")
+        raise InvalidInput(f"{len(image)} bytes are not BPF instructions")
     lines = []
     for code, registers, offset, immediate in _LINE.iter_unpack(image):
         lines.append(Instruction(code, *_registers(registers), offset, immediate))

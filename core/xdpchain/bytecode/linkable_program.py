@@ -42,7 +42,7 @@ class LinkableProgram:
 
     ``functions`` is empty for an object without BTF; ``lines`` are its source lines, with strings of its
     BTF; ``type_ids`` are the instructions that hold the id of a type of its BTF, ``device_calls`` those that
-    ask the device about the packet, for which the program must be bound to one. ``stack`` is the verifier's
+    read RX metadata, for which the program must be bound to a device. ``stack`` is the verifier's
     account of the stack in bytes a frame, ``verified`` the number of instructions it walked, ``jited`` the
     size of the machine code, when it was loaded alone.
     """
@@ -67,8 +67,8 @@ class LinkableProgram:
         return add_to_immediates(code, self.type_ids, shift) if shift else code
 
     def unbound(self) -> LinkableProgram:
-        """The same for a program that is bound to no device: what it asks the device, that doesn't know
-        (-EOPNOTSUPP), as one whose driver tells nothing.
+        """The same for a program that is bound to no device: there is no RX metadata (-EOPNOTSUPP), as with a
+        driver that provides none.
         """
         lines = list(decode(self.instructions))
         for index in self.device_calls:
@@ -139,7 +139,7 @@ def _within(image: bytes, head: Fields, name: str) -> tuple[int, ...]:
     places = head.integers(name, most=MOST_REFERENCES) if name in head else ()
     if any(place >= len(image) // SIZE for place in places):
         raise InvalidInput(
-            "a component's linkable form can't be read", f"one of its {name} lies behind its end"
+            "a component's linkable form can't be read", f"one of its {name} is beyond its end"
         )
     return places
 
@@ -148,4 +148,4 @@ def _reference(value: Any) -> tuple[int, str]:
     match value:
         case [int(index), str(name)] if 0 <= index <= ID:
             return index, name
-    raise InvalidInput("a component's linkable form can't be read", "a map reference is none")
+    raise InvalidInput("a component's linkable form can't be read", "a map reference is invalid")

@@ -64,7 +64,7 @@ class Where:
 
 
 def traits(code: bytes, *, device: bool = False) -> Traits:
-    """What the instructions of a component and its subprograms do; ``device``: it asks its device."""
+    """What the instructions of a component and its subprograms do; ``device``: it reads RX metadata."""
     helpers = set()
     functions = ingress = queue = False
     for _, instruction in instructions(code):
@@ -84,36 +84,34 @@ def words(where: Where, has: Traits, *, arrived: bool) -> tuple[str, ...]:
     """
     found = []
     if has.helpers & CLOCKS and Helper.GET_PRANDOM_U32 in has.helpers:
-        found.append(f"{where} reads a clock and random numbers: at another time it may decide otherwise")
+        found.append(f"{where} reads a clock and random numbers: at another time it may decide differently")
     elif has.helpers & CLOCKS:
-        found.append(f"{where} reads a clock: at another time, or pace of packets, it may decide otherwise")
+        found.append(f"{where} reads a clock: at another time or packet rate it may decide differently")
     elif Helper.GET_PRANDOM_U32 in has.helpers:
-        found.append(f"{where} reads random numbers: the next time it may decide otherwise")
+        found.append(f"{where} reads random numbers: the next time it may decide differently")
     if Helper.TAIL_CALL in has.helpers and not where.filled:
         found.append(
-            f"{where} tail-calls what was put into its program array at run time: not followed, the trial "
-            "goes on as if the array were empty"
+            f"{where} tail-calls programs put into its array at run time: not followed, the "
+            "trial continues as if the array were empty"
         )
     if has.kernel_functions:
-        found.append(
-            f"{where} calls functions of the kernel, which may answer otherwise where packets really come in"
-        )
+        found.append(f"{where} calls kernel functions, which may answer differently for real packets")
     if has.device:
-        found.append(f"{where} asks the device about packets (hash, timestamp, VLAN tag): here none answers")
+        found.append(f"{where} reads RX metadata (hash, timestamp, VLAN tag): a trial has none")
     if Helper.XDP_ADJUST_META in has.helpers:
-        found.append(f"{where} hands metadata on to the network stack, which a trial does not show")
+        found.append(f"{where} passes metadata to the network stack, which a trial does not show")
     if Helper.PERF_EVENT_OUTPUT in has.helpers:
-        found.append(f"{where} sends events to a reader: in a trial nobody gets them")
+        found.append(f"{where} sends events to a reader: in a trial nobody receives them")
     if not arrived and (has.ingress or Helper.FIB_LOOKUP in has.helpers):
-        found.append(f"{where} may look at the interface that a packet came in on: here that was lo")
+        found.append(f"{where} may look at the receiving interface: here that was lo")
     if has.queue:
         found.append(f"{where} may look at the receive queue: in a trial it is always 0")
     for name in where.partial:
         kind = where.maps.get(name, "")
         if kind in NO_ELEMENTS:
-            found.append(f"{where} began with an empty copy of its map {name}: a {kind} can't be read")
+            found.append(f"{where} started with an empty copy of its map {name}: a {kind} can't be read")
         elif kind not in ("prog_array", "perf_event_array", "ringbuf", "user_ringbuf"):
-            found.append(f"{where} had a copy of a part of its map {name}, which is too large for a trial")
+            found.append(f"{where} had a partial copy of its map {name}, which is too large for a trial")
     return tuple(found)
 
 

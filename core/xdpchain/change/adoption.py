@@ -63,14 +63,14 @@ def check_adoptable(running: Running) -> None:
         require_capabilities()  # what can't be read looks like somebody else's
     if running.owner is not Owner.FOREIGN:
         raise InvalidInput(
-            f"{where} runs no single program that could be adopted",
-            running.note or f"it runs a chain already ({running.owner}'s)",
+            f"{where} does not run a single program that could be adopted",
+            running.note or f"it already runs a chain ({running.owner}'s)",
             advise(Do.ADD, on=where),
         )
     if len(running.hooks) > 1 or hook.mode is Mode.OFFLOAD:
         raise Unsupported(
             f"program {hook.prog_id} on {where} can't be adopted",
-            "what runs on the card can't become a chain",
+            "a program that runs on the card can't become a chain",
             "Detach the offloaded program first",
         )
     if hook.link_id is not None:
@@ -79,8 +79,8 @@ def check_adoptable(running: Running) -> None:
         verdict = judge(evidence, Commands(where.netns))
         raise NotOurs(
             f"program {hook.prog_id} on {where} can't be adopted as it is",
-            f"bpf_link {hook.link_id} holds the hook, and no other program can take its place"
-            + (f"; it is {verdict.who}" if verdict.who else "; nobody was found who has it open"),
+            f"bpf_link {hook.link_id} holds the hook, so no other program can take its place"
+            + (f"; it is {verdict.who}" if verdict.who else "; no process was found that has it open"),
             verdict.fix,
         )
 
@@ -123,7 +123,7 @@ def adoption_of(
     raise InvalidInput(
         f"{path} is not what runs on {running.interface}",
         f"program {hook.prog_id} ({hook.name}) has tag {hook.tag}; {', '.join(other)}",
-        "Give the object file that it was loaded from: of the same build, for the same kernel",
+        "Give the object file it was loaded from: the same build, for the same kernel",
     )
 
 
@@ -155,7 +155,7 @@ def _look_into(program: int) -> _Runs:
                             pending += [n for n in _programs_in(one, maps[map_id]) if n not in seen]
                 seen.update(pending)
         except bpf.BpfError as error:
-            raise bpf.refusal(error, f"program {number} can't be looked into") from error
+            raise bpf.refusal(error, f"program {number} can't be examined") from error
     return _Runs(maps, frozenset(called))
 
 
@@ -201,7 +201,7 @@ class _Loaded:
             if len(found) == 1:
                 refs.append(MapRef(name, found[0]))
             else:
-                missing.append(name if not found else f"{name} (several of that name)")
+                missing.append(name if not found else f"{name} (several have that name)")
         component = replace(component, maps=tuple(refs))
         with contextlib.ExitStack() as held:
             maps = {ref.name: held.enter_context(bpf.map_by_id(ref.id)) for ref in refs}
@@ -224,7 +224,7 @@ def _load(
     if component.bound:
         raise InvalidInput(
             f"{component.name} can't be adopted",
-            "it asks its device about packets, so it is bound to that, and can't be compared with what runs",
+            "it reads RX metadata, so it is bound to its device and can't be compared with what runs",
             "Unload it, and load it anew",
         )
     with Object(data, component.name) as opened:
@@ -253,28 +253,30 @@ def _holds(fd: bpf.Fd, content: bytes) -> bool:
 def _adoption(program: int, found: _Loaded, runs: _Runs, holders: str) -> Adoption:
     name = found.component.name
     if found.missing or found.differs:
-        has = ", ".join(sorted(info.name or "one without a name" for info in runs.maps.values())) or "none"
+        has = ", ".join(sorted(info.name or "an unnamed map" for info in runs.maps.values())) or "none"
         why = f"of its maps {', '.join(found.missing)} can't be found; what runs has {has}"
         raise InvalidInput(
-            f"{name} is what runs, but its maps can't be taken over",
+            f"{name} is the running program, but its maps can't be kept",
             found.differs or why,
-            "Without them it would lose its state: unload it, and load it anew, if that will do",
+            "Without them it would lose its state. If that is acceptable, unload it and load it again",
         )
     if not runs.called <= found.called:
         raise InvalidInput(
-            f"{name} is what runs, but it tail-calls other programs than its object's",
-            f"programs with the tags {', '.join(sorted(runs.called - found.called))} are in its array",
-            "Give the object file with those programs, too",
+            f"{name} is the running program, but it tail-calls programs that are not in its object",
+            f"its array holds programs with the tags {', '.join(sorted(runs.called - found.called))}",
+            "Give the object file that contains those programs too",
         )
     notes = []
     if found.constants:
         which = ", ".join(found.constants)
-        notes.append(f"its constants ({which}) are not the object's: its loader set them, and they are kept")
+        notes.append(
+            f"its constants ({which}) differ from the object's: its loader set them, and they are kept"
+        )
     if holders:
-        notes.append(f"{holders}: it may attach its program again, or detach the chain")
+        notes.append(f"{holders}: it might attach its program again, or detach the chain")
     kept = ", ".join(f"{ref.name} (id {ref.id})" for ref in found.component.maps)
-    notes.append(f"the kernel's tag proves that it is program {program}: {found.tag}")
-    notes.append(f"its maps run on: {kept}" if kept else "it has no maps")
+    notes.append(f"the kernel's tag confirms that it is program {program}: {found.tag}")
+    notes.append(f"its maps are kept: {kept}" if kept else "it has no maps")
     return Adoption(program, found.tag, found.component, tuple(notes))
 
 

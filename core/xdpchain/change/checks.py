@@ -46,17 +46,19 @@ def _mode(running: Running, wanted: Mode) -> Iterator[Finding]:
     if running.chain is not None and running.chain.mode is not wanted:
         yield Finding(
             "error",
-            f"{wanted} mode was asked for, the chain runs in {running.chain.mode} mode",
+            f"{wanted} mode was requested, but the chain runs in {running.chain.mode} mode",
             f"Keep {running.chain.mode} mode, or move the chain first",
         )
     elif wanted is Mode.GENERIC:
-        yield Finding("warn", "generic mode: slower, after the kernel made a socket buffer of each packet")
+        yield Finding(
+            "warn", "generic mode: slower, because the kernel first builds a socket buffer for each packet"
+        )
     elif device.features is None:
-        yield Finding("ok", f"native mode is asked for; this kernel can't tell whether {driver} has it")
+        yield Finding("ok", f"native mode requested; this kernel can't tell whether {driver} supports it")
     elif "basic" in device.features:
         yield Finding("ok", f"{driver} has native XDP")
     else:
-        yield Finding("error", f"{driver} has no native XDP", "Choose generic mode, if slower will do")
+        yield Finding("error", f"{driver} has no native XDP", "Choose generic mode if it is fast enough")
 
 
 def _fragments(component: Component, running: Running, wanted: Mode) -> Iterator[Finding]:
@@ -65,19 +67,19 @@ def _fragments(component: Component, running: Running, wanted: Mode) -> Iterator
     whole = component.frags and all(slot.component.frags for slot in others)
     if whole and device.features is not None and "rx-sg" not in device.features and wanted is Mode.NATIVE:
         whole = False
-        yield Finding("warn", f"{device.driver or 'the driver'} can't hand packets over in fragments")
+        yield Finding("warn", f"{device.driver or 'the driver'} does not support multi-buffer packets")
     if device.mtu <= SINGLE_BUFFER_MTU or wanted is Mode.GENERIC:
-        yield Finding("ok", f"MTU {device.mtu} fits into one buffer")
+        yield Finding("ok", f"MTU {device.mtu} fits in one buffer")
     elif whole:
-        yield Finding("ok", f"MTU {device.mtu} takes fragments, and the whole chain can take them")
+        yield Finding("ok", f"MTU {device.mtu} needs multi-buffer support, and the whole chain has it")
     else:
         lacking = [s.name for s in others if not s.component.frags]
         if not component.frags:
             lacking.append(component.name)
-        whose = f" ({', '.join(lacking)} can't take fragments)" if lacking else ""
+        whose = f" ({', '.join(lacking)} without it)" if lacking else ""
         yield Finding(
             "error",
-            f"MTU {device.mtu} takes fragments, which this chain can't{whose}",
+            f"MTU {device.mtu} needs multi-buffer support; this chain lacks it{whose}",
             f"Lower the MTU to {SINGLE_BUFFER_MTU}, or build the programs in section xdp.frags",
         )
 
@@ -85,8 +87,8 @@ def _fragments(component: Component, running: Running, wanted: Mode) -> Iterator
 def _company(component: Component, running: Running) -> Iterator[Finding]:
     others = running.chain.slots if running.chain else ()
     if others and all(s.component.frags for s in others) and not component.frags:
-        yield Finding("warn", f"{component.name} takes no fragments: the chain as a whole loses them")
+        yield Finding("warn", f"{component.name} has no multi-buffer support: the whole chain loses it")
     for slot in others:
         same = component.object and slot.component.object
         if same and slot.name == component.name and component.object == slot.component.object:
-            yield Finding("warn", f"slot {others.index(slot)} runs the same program already")
+            yield Finding("warn", f"slot {others.index(slot)} already runs the same program")

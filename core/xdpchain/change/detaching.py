@@ -31,7 +31,7 @@ def held_by_link(name: str, netns: str | None = None) -> tuple[Running, Hook]:
         if running.chain is not None:
             todo = advise(Do.LOOK, on=running.interface)
         raise NotOurs(
-            f"program {hook.prog_id} ({hook.name}) of {running.interface} can't be detached by a link",
+            f"program {hook.prog_id} ({hook.name}) on {running.interface} can't be detached by a link",
             "no bpf_link holds it: it was attached by netlink",
             todo,
         )
@@ -54,7 +54,7 @@ def detach_link(name: str, link_id: int, netns: str | None = None) -> tuple[Runn
                 held = (info.type, info.target, info.prog_id)
                 if held != (bpf.LINK_XDP, running.interface.ifindex, hook.prog_id):
                     raise RaceLost(
-                        f"bpf_link {link_id} does not hold the program of {running.interface}",
+                        f"bpf_link {link_id} does not hold the program on {running.interface}",
                         f"bpf_link {hook.link_id} holds program {hook.prog_id} ({hook.name}) there",
                         advise(Do.SHOW_LINK, on=running.interface),
                     )
@@ -62,5 +62,5 @@ def detach_link(name: str, link_id: int, netns: str | None = None) -> tuple[Runn
         except bpf.BpfError as error:
             raise bpf.refusal(error, f"bpf_link {link_id} can't be detached") from error
         after = look(name, netns)
-        change = f"- {hook.name} (program {hook.prog_id}), taken off bpf_link {link_id}"
+        change = f"- {hook.name} (program {hook.prog_id}), detached from bpf_link {link_id}"
         return after, record(running, after, (change,))

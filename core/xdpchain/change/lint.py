@@ -132,12 +132,12 @@ def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
             yield Warning(i, f"{slot.name} continues after {_listed(lost)}: {outcome}, the packet may pass")
         sent = [action for action in goes_on if action in (Action.TX, Action.REDIRECT)]
         if sent and all(ways[i][action] == end for action in sent):
-            yield Warning(i, f"{slot.name} is last: its {_listed(sent)} turns into XDP_PASS")
+            yield Warning(i, f"{slot.name} is last: its {_listed(sent)} becomes XDP_PASS")
         elif sent:
             yield Warning(
                 i,
-                f"{slot.name} continues after {_listed(sent)}: a later slot's verdict takes its place, "
-                "and the packet may not be sent",
+                f"{slot.name} continues after {_listed(sent)}: a later slot's verdict replaces "
+                "it, and the packet may not be sent",
             )
 
 
@@ -152,7 +152,7 @@ def _shadows(chain: Chain, around: Surroundings) -> Iterator[Warning]:
             continue
         shared = _shared(chain, slot)
         for other, names in shared.items():
-            what = f"shares {names} with {other}: what it writes there counts for both"
+            what = f"shares {names} with {other}: what it writes there affects both"
             yield Warning(i, f"{slot.name} is in shadow, but {what}")
         if slot.key in around.effects:
             effects = around.effects[slot.key]
@@ -182,23 +182,23 @@ def _shared(chain: Chain, slot: Slot) -> dict[str, str]:
 
 def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
     if effects is None:
-        yield "what it does beside its verdict can't be told: its object file is not known"
+        yield "what it does besides returning a verdict is not known, because its object file is not"
         return
     if effects.writes:
         how = ", ".join("stores into them" if write == "stores" else write for write in effects.writes)
-        yield f"it still changes packets ({how}): later slots and whoever gets them see that"
+        yield f"it still changes packets ({how}): later slots and receivers see that"
     elif effects.unsure:
-        yield "whether it changes packets can't be told: it is too long to be followed"
+        yield "whether it changes packets is not known: it is too long to analyse"
     if effects.redirects:
-        later = ". A later slot that returns XDP_REDIRECT without a target of its own would use its target"
-        text = f"it redirects ({', '.join(effects.redirects)}): nothing is sent there, the packet goes on"
+        later = ". A later slot that returns XDP_REDIRECT without setting a target would use this one's"
+        text = f"it redirects ({', '.join(effects.redirects)}): nothing is sent there, the packet continues"
         yield text + later * redirect_later
     if effects.tells:
-        yield f"it still reports to user space ({', '.join(effects.tells)}): whoever listens may act on it"
+        yield f"it still reports to user space ({', '.join(effects.tells)}): listeners may act on it"
     if effects.kernel:
-        yield f"it still calls {', '.join(effects.kernel)}, which may change more than its verdict"
+        yield f"it still calls {', '.join(effects.kernel)}, which may have other effects"
     if effects.pinned:
-        yield f"it still writes to {', '.join(effects.pinned)}, pinned for other programs to share"
+        yield f"it still writes to {', '.join(effects.pinned)}, pinned for sharing with other programs"
 
 
 def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
@@ -216,7 +216,7 @@ def _fills(chain: Chain) -> Iterator[Warning]:
         live = [name for name in by_map(slot.entries) if any(ref.name == name for ref in slot.component.maps)]
         if live:
             what = f"map {', '.join(live)} of {slot.name} is written while it runs"
-            yield Warning(i, f"{what}: neither a rollback nor an undo takes that back")
+            yield Warning(i, f"{what}: neither a rollback nor an undo reverts that")
 
 
 def _order(chain: Chain) -> Iterator[Warning]:
@@ -255,16 +255,17 @@ def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
     if device is not None and large and lacking:
         yield Warning(
             slot,
-            f"MTU {device.mtu} takes packets in fragments, and {names} can't take fragments: most drivers "
-            f"refuse the chain. Lower the MTU to {SINGLE_BUFFER_MTU}, or build it in section xdp.frags",
+            f"MTU {device.mtu} needs multi-buffer support (missing in {names}): most "
+            f"drivers refuse the chain. Lower the MTU to {SINGLE_BUFFER_MTU}, or build it in section "
+            f"xdp.frags",
         )
     elif device is not None and large and device.features is not None and "rx-sg" not in device.features:
         driver = device.driver or "the driver"
-        text = f"MTU {device.mtu} takes packets in fragments, which {driver} can't hand to XDP"
+        text = f"MTU {device.mtu} needs multi-buffer support, which {driver} does not have for XDP"
         yield Warning(None, f"{text}. Lower the MTU to {SINGLE_BUFFER_MTU}")
     elif 0 < len(lacking) < len(chain):
         need = f"; MTU {device.mtu} needs none" if device is not None else ""
-        text = f"no multi-buffer packets (jumbo frames): {names} can't take fragments{need}"
+        text = f"no multi-buffer packets (jumbo frames), because of {names}{need}"
         yield Warning(slot, text)
 
 
@@ -278,7 +279,10 @@ def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Ite
             continue
         features = device.features if device is not None else None
         if device is not None and features is not None and "redirect" not in features:
-            lacks = f"{device.driver or 'the driver'} of {device.interface.name} can't (no redirect feature)"
+            lacks = (
+                f"{device.driver or 'the driver'} of {device.interface.name} does not support (no "
+                f"redirect feature)"
+            )
             yield Warning(i, f"{slot.name} redirects packets, which {lacks}: they are lost")
         if use.devices or use.anywhere:
             yield from _targets(i, slot, use.devices, around)
@@ -327,12 +331,12 @@ def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warn
         what = ", ".join(_described(ref, around) for ref in gone)
         place = after.get(slot.key)
         how = "is removed" if place is None else "is replaced"
-        yield Warning(place, f"{slot.name} {how}, and what its maps hold is lost: {what}")
+        yield Warning(place, f"{slot.name} {how}, and the contents of its maps are lost: {what}")
     if running.counting is not None and chain.slots:
         if not chain.counters:
-            yield Warning(None, "what was counted so far is lost: counters are switched off")
+            yield Warning(None, "counts so far are lost: counters are turned off")
         elif chain.linkage is Linkage.FREPLACE and running.counters_map is not None:
-            what = "what came out of the chain so far is not counted on"
+            what = "counting of what the chain returned does not continue"
             yield Warning(None, f"{what}: under {chain.linkage} linkage only slots count by themselves")
 
 

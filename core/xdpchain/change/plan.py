@@ -22,8 +22,8 @@ from .lint import Warning, lint
 __all__ = ["Change", "ChangeKind", "Plan", "changes_between", "in_generic", "make_plan"]
 
 GAP = (
-    "the kernel has no atomic step from one mode to another: for a moment no program runs, and packets pass "
-    "as if there were none. If this process is killed in between, its guardian puts the old program back"
+    "the kernel can't switch modes atomically: for a moment no program runs, and packets pass as "
+    "if there were none. If this process is killed in between, its guardian restores the old program"
 )
 
 
@@ -131,36 +131,36 @@ def make_plan(
     if not running.editable and not adopted:
         hook = running.hooks[0]
         raise NotOurs(
-            f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which is not replaced",
+            f"{running.interface} runs program {hook.name} (id {hook.prog_id}), which will not be replaced",
             running.note,
             running.todo or advise(Do.ASK_OWNER),
         )
     moved = running.chain is not None and bool(candidate.slots) and candidate.mode is not running.chain.mode
     if running.chain is not None and moved and mode is None and restores is None:
         raise InvalidInput(
-            f"{running.interface} runs in {running.chain.mode} mode, {candidate.mode} was asked for",
-            "the kernel has no atomic step from one mode to another: for a moment no program would run",
+            f"{running.interface} runs in {running.chain.mode} mode, {candidate.mode} was requested",
+            "the kernel can't switch modes atomically: for a moment no program would run",
             advise(Do.CHANGE_MODE, candidate.mode.value, on=running.interface),
         )
     if candidate.mode is Mode.OFFLOAD and candidate.slots:
-        raise InvalidInput("a chain can't run offloaded", "cards take single programs only")
+        raise InvalidInput("a chain can't run offloaded", "cards only run single programs")
     candidate = replace(candidate, bare=False)
     check_routes(candidate)
     _check_policies(running, candidate)
     _check_bound(running, candidate)
     changes = changes_between(running.chain, candidate) + _renewed(running, candidate)
     if running.emptied and candidate.slots:
-        changes += (Change(ChangeKind.CHAIN, "", "program arrays that were emptied are made anew"),)
+        changes += (Change(ChangeKind.CHAIN, "", "emptied program arrays are rebuilt"),)
     if running.chain is not None and running.chain.bare and candidate.linkage is running.linkage:
         changes += tuple(
-            Change(ChangeKind.CHAIN, "", f"{slot.name} goes behind the dispatcher, whose place it took")
+            Change(ChangeKind.CHAIN, "", f"{slot.name} goes behind the dispatcher, whose place it had taken")
             for slot in candidate.slots[:1]
         )
     if adopted:
         changes = tuple(_adopting(running, candidate, change) for change in changes)
     steps = _steps(running, candidate, adopted) if changes else ()
     if steps and keep_maps:
-        steps = ("pin the maps of the slots that leave, for a week at most", *steps)
+        steps = ("pin the maps of removed slots, for a week at most", *steps)
     warnings = lint(candidate, running)
     if best and candidate.mode is Mode.GENERIC:
         changes, warnings = _generic(changes, warnings, "the driver has no native XDP")
@@ -192,7 +192,7 @@ def _generic(
     """With the word that the best mode is generic; where nothing changes, in a warning alone."""
     text = f"generic mode, the best that works here: {why}"
     said = (Change(ChangeKind.CHAIN, "", text),) if changes else ()
-    return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much a packet"))
+    return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much per packet"))
 
 
 def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
@@ -229,15 +229,15 @@ def _check_policies(running: Running, chain: Chain) -> None:
         stays = before is not None and before.linkage is chain.linkage
         static = advise(Do.RELINK, "static", on=where) if stays else advise(Do.CHOOSE_LINKAGE, "static")
         raise InvalidInput(
-            f"a policy for {who.name} can't be had with {chain.linkage} linkage",
-            "only a dispatcher of ours sees a verdict before it counts",
+            f"{chain.linkage} linkage does not support a policy for {who.name}",
+            "only xdptui's own dispatcher sees a verdict before it takes effect",
             static | lift if lift else static,
         )
     if not chain.counters:
         off = before is not None and not before.counters
         raise InvalidInput(
-            f"a policy for {who.name} can't be had without counters",
-            "what it forbids is counted there",
+            f"a policy for {who.name} needs counters",
+            "they count what it forbids",
             advise(Do.SWITCH_COUNTERS_ON, on=where) if off else lift or "Leave the counters on",
         )
 
@@ -247,7 +247,7 @@ def _check_bound(running: Running, chain: Chain) -> None:
         native = advise(Do.CHANGE_MODE, "native", on=running.interface)
         raise InvalidInput(
             f"{chain.bound[0]} can't run in generic mode",
-            "it asks the device about packets, and only the driver, in native mode, can answer",
+            "it reads RX metadata, which only the driver has, in native mode",
             native if running.mode is Mode.GENERIC else "Leave the mode native",
         )
 
@@ -315,7 +315,7 @@ def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]
     said = []
     for code in dict.fromkeys((*before, *after)):
         if before.get(code) != after.get(code):
-            come = "leads nowhere else any more"
+            come = "no longer leads elsewhere"
             if code in after:
                 come = f"leads to {_target(new, after[code])}"
             gone = f", no longer to {_target(old, before[code])}" if code in before and code in after else ""
@@ -346,7 +346,7 @@ def _replaced(was: Slot, now: Slot) -> str:
 
     name = f"{was.name} → {now.name}, " if was.name != now.name else ""
     # A component that names no maps gets new ones (`components.keep_maps`).
-    maps = "maps kept where their shape is the same" if now.component.maps else "with maps of its own"
+    maps = "keeping maps of the same shape" if now.component.maps else "with its own maps"
     return f"{name}object {hash_of(was)} → {hash_of(now)}, {maps}"
 
 
@@ -374,7 +374,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
         assert hook is not None
         return (
             f"detach dispatcher {hook.prog_id} from {where}, expecting exactly that program",
-            "remove what it leaves behind (pins)",
+            "remove its leftover pins",
         )
     turn = row_changed(running.chain, candidate) if running.chain and running.arrays else None
     if turn is not None:
@@ -389,23 +389,23 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     if fresh:
         steps.append(f"load {fresh} new component{'s' * (fresh > 1)}")
     if adopted:
-        steps = ["load the program of the object file, with the maps that run"]
+        steps = ["load the program from the object file, with the running maps"]
     if len(candidate.slots) > fresh:
         kept = len(candidate.slots) - fresh
         steps.append(f"keep the maps of {kept} running component{'s' * (kept > 1)}")
     slots = len(candidate.slots)
     steps.append(f"link {slots} slot{'s' * (slots > 1)} into a new dispatcher ({candidate.linkage})")
     if candidate.bound:
-        steps.append(f"bind it to {where}, whose device {' and '.join(candidate.bound)} asks about packets")
+        steps.append(f"bind it to {where}, for {' and '.join(candidate.bound)}, which needs RX metadata")
     steps += fill
     if hook and running.chain and candidate.mode is not running.chain.mode:
         steps.append(
             f"take program {hook.prog_id} off {where} ({running.chain.mode} mode): no program runs now"
         )
-        steps.append(f"attach the new one ({candidate.mode} mode); if that is refused, the old one again")
+        steps.append(f"attach the new one ({candidate.mode} mode); if that is refused, reattach the old one")
     elif hook:
         steps.append(f"swap it in for program {hook.prog_id} on {where} ({candidate.mode} mode, atomic)")
     else:
         steps.append(f"attach it to {where} ({candidate.mode} mode), only if the hook is still free")
-    steps.append("let go of the program that ran" if adopted else "release the old chain")
+    steps.append("release the old program" if adopted else "release the old chain")
     return tuple(steps[:-1] if hook is None else steps)

@@ -81,7 +81,7 @@ def _counters(dry_run: bool) -> tuple[StalePins, ...]:
     """Pinned counters of programs that run nowhere any more."""
     from xdpchain.observe.trace import sweep_traces
 
-    why = "the program that it counts runs nowhere any more"
+    why = "the program it counts no longer runs anywhere"
     paths = map(Path, sweep_traces(dry_run=dry_run))
     return tuple(
         StalePins(path, int(path.name.rpartition("prog")[2] or 0), why, removed=not dry_run)
@@ -118,7 +118,7 @@ def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting])
             found = recognise(program, info, bpf.prog_map_ids(program))
     except bpf.BpfError as error:
         if error.errno == errno.ENOENT:
-            return StalePins(directory.path, number, f"dispatcher {number} does not exist any more")
+            return StalePins(directory.path, number, f"dispatcher {number} no longer exists")
         return StalePins(directory.path, number, f"dispatcher {number} can't be read", certain=False)
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - info.load_time / 1e9
     if age < GRACE and not (found and found.ours):
@@ -128,7 +128,7 @@ def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting])
         return None
     why = f"dispatcher {number} runs on no interface"
     if not seen.complete:
-        why += " that can be seen from here, but not all network namespaces can"
+        why += " that is visible from here, but not all network namespaces are"
     return StalePins(directory.path, number, why, seen.complete)
 
 

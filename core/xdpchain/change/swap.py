@@ -28,7 +28,7 @@ def swap(now: Running, new: bpf.Fd | None, mode: Mode, through: Netlink | None =
             try:
                 expected = held.enter_context(bpf.prog_by_id(now.hook.prog_id))
             except bpf.BpfError as error:
-                raise bpf.refusal(error, f"the program that {interface} runs can't be named") from error
+                raise bpf.refusal(error, f"the program on {interface} can't be identified") from error
         netlink = through or held.enter_context(Netlink(interface.netns))
         try:
             exchange(netlink, interface.ifindex, (expected, now.mode or mode), (new, mode))

@@ -32,7 +32,8 @@ from xdpchain.maps.filling import Filling
 from xdpchain.model.chain import Chain, Linkage, Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs
@@ -52,8 +53,8 @@ LOCK_TIMEOUT = 10.0
 SWAPPING = 60.0
 """Seconds after which a change that waits for nobody, and did not end, is rolled back."""
 
-ANOTHER_NETNS = "its name, path or process leads to another network namespace now"
-TURNED = "its actions or routes were changed since, in its program arrays"
+ANOTHER_NETNS = "its name, path or process now refers to another network namespace"
+TURNED = "its actions or routes have since been changed in its program arrays"
 
 LINKERS: dict[Linkage, Callable[[], Linker]] = {
     Linkage.STATIC: StaticLinker,
@@ -115,9 +116,9 @@ def apply(
     swapped = [part for part in parts if not part.plan.only_fills]
     if confirm is not None and len(swapped) < len(parts):
         raise InvalidInput(
-            "map entries alone can't wait to be confirmed",
-            "a rollback brings back programs, not what maps held",
-            "Make this change without a time to confirm in",
+            "a change of map entries alone can't be pending",
+            "a rollback restores programs, not map contents",
+            "Make this change without --confirm",
         )
     require_capabilities()
     tell = progress or (lambda step: None)
@@ -166,7 +167,7 @@ def _apart(parts: Sequence[_Part]) -> str:
     """How to do without a guardian what needs one to be whole."""
     if len(parts) > 1:
         return "change one interface at a time"
-    return "unload the chain, and load it in the other mode"
+    return "unload the chain and load it in the other mode"
 
 
 def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], None]) -> None:
@@ -183,7 +184,7 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
                 arming.arm(part.now, part.new, part.built.chain if part.built else part.plan.candidate)
         for part in parts:
             if len(parts) > 1 and arming is not None and arming.decided:
-                raise RaceLost("the change was rolled back while it was made", todo=advise(Do.READ_AGAIN))
+                raise RaceLost("the change was rolled back before it was done", todo=advise(Do.READ_AGAIN))
             with part.named(len(parts)):
                 part.swap(tell)
     except BaseException:
@@ -322,11 +323,11 @@ def _unchanged(plan: Plan, netlink: Netlink | None) -> Running:
         elif plan.running.armed is not None and now.settled is not None:
             why = f"{now.settled.outcome.text} meanwhile; {why}"
         raise RaceLost(
-            f"{interface} does not run what this change was made from",
+            f"{interface} no longer runs what this change was based on",
             why,
             advise(Do.LOOK_AT_LOG, on=interface) | advise(Do.READ_AGAIN),
             detail=f"expected program ids {plan.running.identity[1]}, found {now.identity[1]}",
         )
     if not now.editable and plan.adopts is None:  # its pins were removed meanwhile
-        raise NotOurs(f"{interface} can't be changed any more", now.note, now.todo)
+        raise NotOurs(f"{interface} can no longer be changed", now.note, now.todo)
     return now

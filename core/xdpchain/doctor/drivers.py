@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What single drivers want before they run XDP in native mode: data, with where it is from. Pure.
+"""What individual drivers require for native XDP, with sources. Pure.
 
-The kernel has no way to ask for this. It is what the drivers' own code checks when a program is attached;
-each entry names the function. A driver that is not listed has no such needs that were known here.
+The kernel can't be asked for this: it is what the drivers check when a program is attached, and each entry
+names the function. Drivers without known requirements are not listed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Judge = Callable[[Facts, Queues, Commands], "Need | None"]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that a driver wants and does not have; ``blocks``: it refuses native XDP for it."""
+    """An unmet requirement of a driver. ``blocks``: the driver refuses native XDP because of it."""
 
     what: str
     why: str
@@ -33,11 +33,11 @@ class Need:
 def _ixgbe(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if facts.cpus <= 64:
         return None
-    what = f"{facts.cpus} CPUs, and ixgbe has 64 queues for what XDP sends"
+    what = f"{facts.cpus} CPUs, but ixgbe has 64 XDP transmit queues"
     if facts.cpus > 128:
         return Need(what, "With more than 128 CPUs it refuses XDP", "Boot with nr_cpus=128 or fewer")
     why = "CPUs share them under a lock, which makes XDP_TX and redirects slower"
-    return Need(what, why, "Boot with nr_cpus=64, if it matters", blocks=False)
+    return Need(what, why, "Boot with nr_cpus=64 if that matters", blocks=False)
 
 
 def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
@@ -46,11 +46,11 @@ def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     most = min(facts.cpus, queues.max_rx)
     fix = commands.ethtool("-L", facts.name, *f"combined {most}".split())
     if most < facts.cpus:
-        fix = f"Redirect to it from CPUs 0 to {most - 1} only (interrupt affinity)"
+        fix = f"Redirect to it only from CPUs 0 to {most - 1} (set the interrupt affinity)"
     return Need(
         f"{queues.rx} channels for {facts.cpus} CPUs",
-        f"Packets that are redirected to it from CPU {queues.rx} on are lost: each CPU sends by the channel "
-        "of its own number",
+        f"Packets redirected to it from CPU {queues.rx} and above are lost: each CPU sends on the "
+        "channel with its own number",
         fix,
         blocks=False,
     )
@@ -60,10 +60,9 @@ def _virtio(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     if queues.rx + facts.cpus <= queues.max_rx:
         return None
     return Need(
-        f"{queues.max_rx} queue pairs, of which {queues.rx} are in use; XDP wants one more for each of "
-        f"{facts.cpus} CPUs",
-        "What XDP sends shares the queues under a lock, which makes XDP_TX and redirects slower; before "
-        "kernel 5.13 the driver refuses XDP instead",
+        f"{queues.max_rx} queue pairs, {queues.rx} in use; XDP needs one more for each of {facts.cpus} CPUs",
+        "XDP transmits on shared queues under a lock, which slows XDP_TX and redirects; "
+        "before kernel 5.13 the driver refuses XDP instead",
         f"Give it more queue pairs (QEMU: queues={2 * facts.cpus} on the netdev, mq=on on the device)",
         blocks=False,
     )
@@ -74,7 +73,7 @@ def _ena(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     return Need(
         f"{queues.rx} of {queues.max_rx} queues are in use",
-        "XDP takes as many queues again to send: at most half of them may be in use",
+        "XDP needs the same number again for sending: at most half of them may be in use",
         commands.ethtool("-L", facts.name, *f"combined {max(1, queues.max_rx // 2)}".split()),
     )
 
@@ -84,8 +83,8 @@ def _gve(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     count = max(1, min(queues.max_rx, queues.max_tx // 2))
     return Need(
-        f"{queues.rx} queues receive, {queues.tx} of at most {queues.max_tx} send",
-        "XDP wants as many to receive as to send, and at most half of those that there may be",
+        f"{queues.rx} receive queues, {queues.tx} of at most {queues.max_tx} transmit queues",
+        "XDP needs as many transmit as receive queues, and at most half of the maximum",
         commands.ethtool("-L", facts.name, *f"rx {count} tx {count}".split()),
     )
 
@@ -95,7 +94,7 @@ def _bnxt(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
         return None
     count = max(1, min(queues.rx, queues.tx))
     return Need(
-        "its queues receive or send",
+        "its queues are separate for receive and transmit",
         "The driver refuses XDP unless they are combined",
         commands.ethtool("-L", facts.name, *f"rx 0 tx 0 combined {count}".split()),
     )
@@ -116,13 +115,13 @@ REFUSE_LRO: dict[str, str] = {
     "mlx5_core": "mlx5e_xdp_allowed(), mellanox/mlx5/core/en_main.c",
     "virtio_net": "virtnet_xdp_set(), virtio_net.c",
 }
-"""Drivers that refuse XDP while LRO is on (for virtio_net: if the host does not let it be switched off)."""
+"""Drivers that refuse XDP while LRO is on (virtio_net: only if the host does not let it be turned off)."""
 
 REFUSE_HW_GRO: dict[str, str] = {
     "gve": "gve_verify_xdp_configuration(), google/gve/gve_main.c",
     "virtio_net": "virtnet_xdp_set(), virtio_net.c",
 }
-"""The same for HW-GRO, which virtio_net calls its guest offloads."""
+"""The same for HW-GRO; in virtio_net that means its guest offloads."""
 
 SOURCES: dict[str, tuple[str, ...]] = {
     driver: tuple(
@@ -138,11 +137,11 @@ SOURCES: dict[str, tuple[str, ...]] = {
     )
     for driver in sorted(QUEUES.keys() | REFUSE_LRO.keys() | REFUSE_HW_GRO.keys())
 }
-"""Where in drivers/net (and drivers/net/ethernet) of the kernel each driver says so."""
+"""For each driver, the sources in drivers/net (and drivers/net/ethernet) of the kernel."""
 
 
 def driver_needs(facts: Facts, commands: Commands) -> Iterator[Finding]:
-    """What the driver of this interface lacks."""
+    """Unmet requirements of this interface's driver."""
     driver = facts.running.device.driver or ""
     if driver in QUEUES and facts.queues is not None:
         need = QUEUES[driver][0](facts, facts.queues, commands)
@@ -164,14 +163,14 @@ def _merging(
     refuse: dict[str, str],
     commands: Commands,
 ) -> Iterator[Finding]:
-    """Packets that the card merges are larger than what an XDP program is made for."""
+    """Packets merged by the NIC are too large for XDP programs."""
     if not facts.on(offload):
         return
     what = f"the card merges packets ({name} is on)"
-    why = "Programs would see several packets as one, too large for the buffers of XDP; "
+    why = "Programs would see several packets as one, too large for XDP buffers; "
     if driver == "virtio_net" and facts.fixed(offload):
         yield Finding(
-            Level.ERROR, Topic.INTERFACE, check, f"{what}, and the host does not let it be switched off",
+            Level.ERROR, Topic.INTERFACE, check, f"{what}, and the host does not allow turning it off",
             f"{why}the driver refuses native XDP",
             "On the host, give the device ctrl_guest_offloads=on, or guest_tso4=off,guest_tso6=off,"
             "guest_ecn=off,guest_ufo=off,guest_csum=off (QEMU)",
@@ -181,11 +180,11 @@ def _merging(
     fix = commands.ethtool("-K", facts.name, *f"{word} off".split())
     if driver == "virtio_net":
         # It switches the offloads off by itself when a program comes, and on again when it goes.
-        text = f"{why}the driver switches it off while a program is attached"
+        text = f"{why}the driver turns it off while a program is attached"
         yield Finding(Level.INFO, Topic.INTERFACE, check, what, text)
     elif driver in refuse:
         text = f"{why}{driver} refuses native XDP until it is off"
         yield Finding(Level.ERROR, Topic.INTERFACE, check, what, text, fix)
     else:
-        text = f"{why}most drivers refuse native XDP, or switch it off, and generic mode switches it off"
+        text = f"{why}most drivers refuse native XDP or turn it off, and generic mode turns it off"
         yield Finding(Level.WARN, Topic.INTERFACE, check, what, text, fix)

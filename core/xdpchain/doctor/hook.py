@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on one interface's hook: a chain that can be edited, or somebody else's program. Pure."""
+"""Judge the program on an interface's hook: an editable chain, or another tool's program. Pure."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ CHECK = "interface.program"
 
 
 def examine_hook(running: Running, evidence: Evidence | None, commands: Commands) -> Iterator[Finding]:
-    """Judge the program on the hook; ``evidence`` is what shows of one that can't be edited."""
+    """Judge the program on the hook; ``evidence`` is given for one that can't be edited."""
     name, hook = running.interface.name, running.hook
     if not running.device.up:
         judge_down = info if hook is None else warn
         what = "it is down" if hook is None else "it is down: its XDP program sees no packets"
-        why = "A chain can be loaded, and waits for packets" if hook is None else "No packets come in"
+        why = "A chain can be loaded, but will see no packets" if hook is None else "No packets arrive"
         bring_up = commands.ip("link", "set", "dev", name, "up")
         yield judge_down(Topic.INTERFACE, "interface.down", what, why, bring_up)
     if hook is None:
@@ -35,7 +35,9 @@ def examine_hook(running: Running, evidence: Evidence | None, commands: Commands
         level = Level.WARN if running.owner is Owner.UNKNOWN else Level.ERROR
         what = f"program {hook.prog_id} ({hook.name}): {running.note}"
         todo = running.todo or advise(Do.READ_AGAIN)
-        yield Finding(level, Topic.INTERFACE, CHECK, what, "What can't be read is never replaced", todo)
+        yield Finding(
+            level, Topic.INTERFACE, CHECK, what, "A program that can't be read is never replaced", todo
+        )
     elif running.owner is Owner.FOREIGN:
         yield _program(evidence, commands)
     else:
@@ -50,14 +52,14 @@ def _chain(running: Running, commands: Commands) -> Iterator[Finding]:
     if running.note:
         yield warn(
             Topic.INTERFACE, "interface.chain", running.note,
-            "The chain does not do what it was made for",
-            running.todo or "Change the chain in any way: that attaches it anew",
+            "The chain does not work as intended",
+            running.todo or "Any change to the chain reattaches it",
         )  # fmt: skip
     if running.following is not None and not running.following.alive:
         yield warn(
             Topic.INTERFACE, "interface.followed",
-            f"packets were followed here by {running.following.author}, who is gone",
-            "The chain still runs with the dispatcher that records them, which costs some nanoseconds",
+            f"{running.following.author} followed packets here and is gone",
+            "The chain still runs with the recording dispatcher, which costs some nanoseconds per packet",
             advise(Do.CLEAN, on=running.interface),
         )  # fmt: skip
 
@@ -65,17 +67,17 @@ def _chain(running: Running, commands: Commands) -> Iterator[Finding]:
 def _program(evidence: Evidence, commands: Commands) -> Finding:
     verdict = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) is not ours"
-    why = "What is not ours is never replaced: no chain can be loaded here while it runs"
+    why = "Other owners' programs are never replaced: no chain can be loaded here while it runs"
     return warn(Topic.INTERFACE, CHECK, *_whose(what, why, evidence, verdict), verdict.fix)
 
 
 def _dispatcher(running: Running, evidence: Evidence, commands: Commands) -> Finding:
-    """A chain that is shown, and not edited. What removes it is told only where nothing runs behind it."""
+    """A chain that is shown but not editable. A removal command is given only if no owner is running."""
     verdict = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) can't be edited: {running.note}"
     if running.owner is Owner.BPFMAN:
         what = "bpfman's chain runs here"
-    what, why = _whose(what, "It is shown, and left to its owner to change", evidence, verdict)
+    what, why = _whose(what, "It is shown, but only its owner should change it", evidence, verdict)
     fix = running.todo
     if not fix or (isinstance(fix, Advice) and fix.do in (Do.FIND_OWNER, Do.ASK_OWNER)):
         fix = verdict.fix if verdict.who else running.todo or advise(Do.FIND_OWNER)
@@ -89,5 +91,5 @@ def _whose(what: str, why: str, evidence: Evidence, verdict: Verdict) -> tuple[s
     elif verdict.who:
         what += f", but {verdict.who}" if what.endswith("not ours") else f"; it is {verdict.who}"
     if not evidence.complete and not verdict.who:
-        why += ". Not all processes and pins could be looked at: somebody may hold it"
+        why += ". Not all processes and pins could be checked: somebody may hold it"
     return f"{what} ({verdict.how})", why

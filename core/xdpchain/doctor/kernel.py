@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel takes, by trying it on programs and maps of our own that are gone at once.
+"""Find out what this kernel supports by trying it, with temporary programs and maps.
 
-What has to be attached to be tried is attached to the loopback device of a namespace made for that.
+Checks that must attach a program use the loopback device of a temporary namespace.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BPF_F_MMAPABLE = 1 << 10
 LOOPBACK = 1  # its ifindex in every namespace
 PACKET = bytes(64)
 ENOTSUPP = 524
-NEWER = "Only a newer kernel helps"
+NEWER = "Use a newer kernel"
 
 
 EXIT = Instruction(op.EXIT, 0, 0, 0, 0)
@@ -49,12 +49,12 @@ SMALLEST_BTF += b"\0int\0"
 
 
 class _Lacking(Exception):
-    """The attempt ended without an error of the kernel's, and yet it did not work."""
+    """The attempt failed without an error from the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A feature: what it is called, how it is tried, how bad it is to lack it, and why."""
+    """A feature: its check and name, how to try it, and the level, reason and fix if it is missing."""
 
     check: str
     name: str
@@ -97,7 +97,7 @@ def _bind() -> None:
     with _xdp() as program, _array() as bound:
         bpf.prog_bind_map(program, bound)
         if bpf.map_info(bound).id not in bpf.prog_map_ids(program):
-            raise _Lacking("the map is not among the program's")
+            raise _Lacking("the bound map is not listed for the program")
 
 
 def _freeze() -> None:
@@ -111,7 +111,7 @@ def _frags() -> None:
 
 
 def _swap() -> None:
-    """Attach, then replace in one step that names what it expects; nobody sees it."""
+    """Attach, then replace with an expected program, in a temporary namespace."""
 
     def attach() -> None:
         with _xdp() as first, _xdp() as second, Netlink() as netlink:
@@ -139,7 +139,7 @@ def _loop() -> None:
     try:
         bpf.prog_load(bpf.ProgType.XDP, code, name="xdptui_probe", log_level=1).close()
     except bpf.BpfError as refused:
-        # The call lacks its arguments: a verifier that knows the helper complains of those.
+        # The call lacks its arguments: a verifier that knows the helper rejects those instead.
         if any(words in refused.log for words in ("unknown#", "invalid func", "unknown func")):
             raise _Lacking("the verifier does not know the helper") from None
         if not refused.log:
@@ -164,50 +164,50 @@ def _fexit() -> None:
 ATTEMPTS = (
     _Attempt(
         "kernel.test-run", "trial runs (BPF_PROG_TEST_RUN)", _test_run, Level.WARN,
-        "A candidate can't be tried on packets before it is applied",
+        "Candidates can't be tried on packets before they are applied",
     ),
     _Attempt(
         "kernel.calls", "functions in programs (bpf-to-bpf calls)", _calls, Level.ERROR,
-        "Static linkage, and every dispatcher, is made of functions that call each other",
-        "Only a newer kernel helps (4.16 on); on some processors calls take the JIT: "
+        "Static linkage, and every dispatcher, consists of functions that call each other",
+        "Only a newer kernel helps (4.16); on some processors calls need the JIT: "
         "`sysctl -w net.core.bpf_jit_enable=1`",
     ),
     _Attempt(
         "kernel.tail-calls", "tail calls from programs with functions", _tail_calls, Level.INFO,
-        "tailcall linkage does not take components that have functions of their own",
+        "tailcall linkage does not support components with functions of their own",
     ),
     _Attempt(
-        "kernel.btf", "types (BTF) of programs and maps", _types, Level.WARN,
-        "Without types there is no freplace linkage, and chains show less of their maps",
+        "kernel.btf", "BTF of programs and maps", _types, Level.WARN,
+        "Without BTF there is no freplace linkage, and maps are shown in less detail",
     ),
     _Attempt(
         "kernel.bind-map", "maps bound to programs (BPF_PROG_BIND_MAP)", _bind, Level.ERROR,
-        "A static chain carries what it is made of in maps that are bound to it: without, no chain could be "
-        "read back",
+        "A static chain carries its description in maps bound to it: without them it "
+        "can't be read back",
     ),
     _Attempt(
         "kernel.freeze", "frozen maps (BPF_MAP_FREEZE)", _freeze, Level.ERROR,
-        "A chain's description is frozen, so that nobody can change it afterwards",
+        "A chain's description is frozen so that it can't be changed afterwards",
     ),
     _Attempt(
         "kernel.swap", "atomic replacement on the hook", _swap, Level.ERROR,
-        "Without it a change could remove a program that somebody else has just put there",
+        "Without it a change could remove a program that somebody else has just attached",
     ),
     _Attempt(
-        "kernel.mmapable", "arrays in shared memory (BPF_F_MMAPABLE)", lambda: _array(BPF_F_MMAPABLE).close(),
+        "kernel.mmapable", "memory-mapped arrays (BPF_F_MMAPABLE)", lambda: _array(BPF_F_MMAPABLE).close(),
         Level.INFO, "Programs' global variables can't be read without a system call",
     ),
     _Attempt(
-        "kernel.frags", "packets in fragments (BPF_F_XDP_HAS_FRAGS)", _frags, Level.INFO,
-        "No XDP program runs on an interface with jumbo frames in native mode",
+        "kernel.frags", "multi-buffer packets (BPF_F_XDP_HAS_FRAGS)", _frags, Level.INFO,
+        "XDP programs can't run in native mode on interfaces with jumbo frames",
     ),
     _Attempt(
         "kernel.xdp-link", "attaching by bpf_link", _link, Level.INFO,
-        "Other tools may want it; chains are attached by netlink",
+        "Other tools may need it; chains are attached by netlink",
     ),
     _Attempt(
         "kernel.raw-tracepoint", "raw tracepoints", _raw_tracepoint, Level.INFO,
-        "XDP errors in the driver can't be watched",
+        "XDP errors in the driver can't be monitored",
     ),
     _Attempt(
         "kernel.loop", "the helper bpf_loop", _loop, Level.INFO,
@@ -217,7 +217,7 @@ ATTEMPTS = (
 
 
 def examine_kernel() -> tuple[Finding, ...]:
-    """Try everything; about 20 ms. What was tried leaves nothing behind."""
+    """Try everything (about 20 ms). Nothing is left behind."""
     try:
         with _xdp() as program:
             jited = bpf.prog_info(program).jited_len
@@ -227,11 +227,11 @@ def examine_kernel() -> tuple[Finding, ...]:
             return (
                 info(
                     Topic.KERNEL, "kernel.xdp", "what this kernel can do was not tried: " + what,
-                    "Nothing can be loaded with the permissions that this process has",
+                    "Nothing can be loaded with this process's permissions",
                     AS_ROOT,
                 ),
             )  # fmt: skip
-        why = "Nothing works without"
+        why = "Nothing works without it"
         return (error(Topic.KERNEL, "kernel.xdp", what, why, "Boot a kernel with CONFIG_BPF_SYSCALL"),)
     capable = not missing_capabilities()
     return (
@@ -246,9 +246,9 @@ def _tried(attempt: _Attempt, capable: bool) -> Finding:
     try:
         attempt.attempt()
     except (bpf.BpfError, XdpChainError, OSError, _Lacking) as refused:
-        # With all capabilities a refusal is the kernel's policy, and as good as if it lacked the feature.
+        # With all capabilities, EPERM means kernel policy: the same as a missing feature.
         if isinstance(refused, PermissionDenied) or (not capable and _denied(refused)):
-            what = f"{attempt.name}: not tried, it is not permitted"
+            what = f"{attempt.name}: not tried, not permitted"
             return info(
                 Topic.KERNEL,
                 attempt.check,
@@ -262,15 +262,15 @@ def _tried(attempt: _Attempt, capable: bool) -> Finding:
 
 
 def _linking() -> Iterator[Finding]:
-    """freplace and fexit, and the trampolines that both stand on."""
+    """freplace and fexit, and the trampolines that both need."""
     probed = probe_freplace()
     if probed.works:
         yield ok(Topic.KERNEL, "kernel.freplace", "freplace (programs of type EXT): yes")
     else:
         yield warn(
             Topic.KERNEL, "kernel.freplace", f"freplace: no, {probed.reason}",
-            "Chains are linked statically: they work, but libxdp's tools can't join them",
-            "A kernel that allows it (5.10 on); a policy is the vendor's or the hypervisor's to change",
+            "Chains are linked statically: they work, but libxdp's tools can't share them",
+            "Use a kernel that allows it (5.10); only the vendor or the hypervisor can change a policy",
         )  # fmt: skip
     refused: Exception | None = None
     try:
@@ -282,8 +282,8 @@ def _linking() -> Iterator[Finding]:
     else:
         yield warn(
             Topic.KERNEL, "kernel.fexit", f"fexit: no, {_reason(refused)}",
-            "Chains of libxdp's kind, and programs of others, can't be counted slot by slot",
-            "A kernel that allows it (5.5 on); static chains count by themselves",
+            "freplace chains and other tools' programs can't be counted slot by slot",
+            "Use a kernel that allows it (5.5); static chains have their own counters",
         )  # fmt: skip
     yield _trampolines(probed.works or refused is None, refused)
 
@@ -293,12 +293,12 @@ def _trampolines(work: bool, refused: Exception | None) -> Finding:
     if work:
         return ok(Topic.KERNEL, check, "BPF trampolines: yes")
     if refused is not None and _denied(refused):
-        what = "BPF trampolines: can't be known, for what needs them is not permitted"
-        return info(Topic.KERNEL, check, what, "freplace and fexit stand on them")
+        what = "BPF trampolines: not known, because what needs them is not permitted"
+        return info(Topic.KERNEL, check, what, "freplace and fexit need them")
     return warn(
         Topic.KERNEL, check, "BPF trampolines: no",
-        "freplace and fexit stand on them: chains are linked statically",
-        "A newer kernel, if it has them for this processor (x86 5.5, arm64 6.0, s390 6.3)",
+        "freplace and fexit need them: chains are linked statically",
+        "Use a newer kernel, if it has them for this processor (x86 5.5, arm64 6.0, s390 6.3)",
     )  # fmt: skip
 
 
@@ -307,7 +307,7 @@ def _compiled(jited: int) -> Finding:
         return ok(Topic.KERNEL, "kernel.jit", "programs are compiled to machine code (JIT)")
     return warn(
         Topic.KERNEL, "kernel.jit", "programs are interpreted: the JIT is off",
-        "Each packet takes several times as long, and nothing can be traced or replaced",
+        "Each packet takes several times as long, and tracing and freplace do not work",
         advise(Do.SWITCH_JIT_ON),
     )  # fmt: skip
 
@@ -318,12 +318,12 @@ def _denied(refused: Exception) -> bool:
 
 def _reason(refused: Exception) -> str:
     if isinstance(refused, bpf.BpfError):
-        number = refused.errno or 0
-        if number in (errno.EPERM, errno.EACCES):
-            return "this kernel's policy refuses it (EPERM)"
-        if number == ENOTSUPP:
+        code = refused.errno or 0
+        if code in (errno.EPERM, errno.EACCES):
+            return "this kernel blocks it (EPERM)"
+        if code == ENOTSUPP:
             return "not supported (ENOTSUPP)"
-        return f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+        return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
     if isinstance(refused, XdpChainError):
         return refused.why or refused.what
     return str(refused)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF filesystem: is it there, may we write into it, and what lies there that nobody needs."""
+"""Check the BPF filesystem: is it mounted and writable, and does it hold stale pins?"""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["examine_storage"]
 
 
 def examine_storage() -> tuple[Finding, ...]:
-    """Look; nothing is mounted (unless LIBXDP_BPFFS_AUTOMOUNT allows it), nothing removed."""
+    """Check only: nothing is removed, or mounted (unless LIBXDP_BPFFS_AUTOMOUNT allows it)."""
     try:
         path = bpffs.find()
     except XdpChainError as missing:
         return (
             warn(
                 Topic.BPFFS, "bpffs.mounted", f"{missing.what}: {missing.why}",
-                "Without it there is no freplace linkage, and chains of libxdp, or with program arrays, "
-                "can't be edited",
+                "Without it there is no freplace linkage, and libxdp's chains and chains with "
+                "program arrays can't be edited",
                 bpffs.mount_command(),
             ),
         )  # fmt: skip
     return (
-        ok(Topic.BPFFS, "bpffs.mounted", f"the BPF filesystem is on {path}"),
+        ok(Topic.BPFFS, "bpffs.mounted", f"the BPF filesystem is mounted at {path}"),
         *_writable(path),
         *_private(),
         *_several(path),
@@ -51,25 +51,25 @@ def _writable(path: Path) -> Iterator[Finding]:
         )  # fmt: skip
     elif not os.access(path, os.W_OK | os.X_OK):
         yield warn(
-            Topic.BPFFS, "bpffs.writable", f"this process may not write into {path}",
-            "Chains with pins can't be changed, and those of libxdp can't be read", AS_ROOT,
+            Topic.BPFFS, "bpffs.writable", f"this process can't write to {path}",
+            "Chains with pins can't be changed, and libxdp's chains can't be read", AS_ROOT,
         )  # fmt: skip
     else:
-        yield ok(Topic.BPFFS, "bpffs.writable", f"{path} can be written to")
+        yield ok(Topic.BPFFS, "bpffs.writable", f"{path} is writable")
 
 
 def _private() -> Iterator[Finding]:
     check = "bpffs.private"
-    why = "Somebody else could put links and pins there for root to follow: changes that need it are refused"
+    why = "Other users could plant links and pins there: changes that need it are refused"
     try:
-        found = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
+        distrusted = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
     except XdpChainError as failed:
-        yield info(Topic.BPFFS, check, f"who may write to it was not checked: {failed}", why, failed.todo)
+        yield info(Topic.BPFFS, check, f"its permissions were not checked: {failed}", why, failed.todo)
         return
-    for refused in found:
+    for refused in distrusted:
         yield warn(Topic.BPFFS, check, f"{refused.what}: {refused.why}", why, refused.command)
-    if not found:
-        yield ok(Topic.BPFFS, check, "only root may write to it")
+    if not distrusted:
+        yield ok(Topic.BPFFS, check, "only root can write to it")
 
 
 def _several(path: Path) -> Iterator[Finding]:
@@ -79,12 +79,12 @@ def _several(path: Path) -> Iterator[Finding]:
             devices.setdefault(os.stat(mount).st_dev, mount)
         except OSError:
             continue
-    others = [str(one) for device, one in devices.items() if device != os.stat(path).st_dev]
+    others = [str(mount) for device, mount in devices.items() if device != os.stat(path).st_dev]
     if others:
         yield info(
             Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {some(sorted(others))}",
-            "Tools that use another one don't see each other's pins: a chain of theirs looks like a chain "
-            "whose pins are lost",
+            "Tools that use another one don't see each other's pins: their chains look like "
+            "chains with lost pins",
             "Set LIBXDP_BPFFS to the one that all tools use",
         )  # fmt: skip
 
@@ -92,18 +92,18 @@ def _several(path: Path) -> Iterator[Finding]:
 def _stale() -> Iterator[Finding]:
     check = "bpffs.stale-pins"
     try:
-        found = stale_pins()
+        stale = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
-        why = "Pins that nobody uses keep programs and maps in memory"
+        why = "Unused pins keep programs and maps in memory"
         todo = (isinstance(refused, XdpChainError) and refused.todo) or AS_ROOT
-        yield info(Topic.BPFFS, check, f"stale pins were not looked for: {refused}", why, todo)
+        yield info(Topic.BPFFS, check, f"stale pins were not checked: {refused}", why, todo)
         return
-    for pins in found:
+    for pins in stale:
         what = f"stale pins in {pins.path}: {pins.why}"
         why = "They keep a dispatcher, its components and their maps in memory"
         if pins.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
-            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force`, if nobody uses them")
-    if not found:
+            yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force` if nobody uses them")
+    if not stale:
         yield ok(Topic.BPFFS, check, "no stale pins")

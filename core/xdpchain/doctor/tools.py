@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other tools on this machine, and what the installed libxdp makes of chains."""
+"""Check the other tools on this machine, and how well libxdp's version matches the chains."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ __all__ = ["compare_dispatcher", "examine_tools"]
 PLACES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 TIMEOUT = 2.0
 TOOLS = (
-    ("bpftool", ("version",), "A slot's code can't be listed, and other tools' advice often names it"),
-    ("ip", ("-V",), "Many of the commands that are recommended here are ip's (package iproute2)"),
-    ("ethtool", ("--version",), "Offloads and queues are changed with it"),
-    ("xdp-loader", (), "libxdp's own loader: not needed, but a second look at freplace chains"),
+    (
+        "bpftool",
+        ("version",),
+        "A slot's code can't be listed without it, and other tools' advice often mentions it",
+    ),
+    ("ip", ("-V",), "Many of the commands recommended here use ip (package iproute2)"),
+    ("ethtool", ("--version",), "It changes offloads and queues"),
+    ("xdp-loader", (), "libxdp's own loader: not needed, but gives a second view of freplace chains"),
 )
 
 
 def examine_tools() -> tuple[Finding, ...]:
-    """Which tools there are; nothing of this is needed to edit chains."""
+    """The installed tools. None of them is needed to edit chains."""
     return (*(_tool(*tool) for tool in TOOLS), _libxdp())
 
 
@@ -55,36 +59,36 @@ def _says(path: str, arguments: tuple[str, ...]) -> str:
 def _libxdp() -> Finding:
     check, version = "tools.libxdp", installed_version()
     if version is None:
-        what = f"libxdp is not installed; freplace chains get its dispatcher version {emitted_version()}"
-        return info(Topic.TOOLS, check, what, "Nothing of it is needed to edit chains")
+        what = f"libxdp is not installed; freplace chains use its dispatcher version {emitted_version()}"
+        return info(Topic.TOOLS, check, what, "It is not needed to edit chains")
     if version in EMITTED:
-        return ok(Topic.TOOLS, check, f"libxdp speaks dispatcher version {version}, and so do we")
+        return ok(Topic.TOOLS, check, f"libxdp uses dispatcher version {version}, like xdptui")
     return warn(
-        Topic.TOOLS, check, f"libxdp speaks dispatcher version {version}, which is not made here",
-        f"Its tools can show the chains made here (version {emitted_version()}) at most, and not change them",
+        Topic.TOOLS, check, f"libxdp uses dispatcher version {version}, which xdptui does not support",
+        f"Its tools can at best show xdptui's chains (version {emitted_version()}), not change them",
         "Install libxdp 1.3 or later",
     )  # fmt: skip
 
 
 def compare_dispatcher(running: Running, installed: int | None, commands: Commands) -> Iterator[Finding]:
-    """What the installed libxdp can do with the dispatcher that runs: it changes those of its version."""
+    """Whether the installed libxdp can change the running dispatcher: it can if the versions are equal."""
     if running.linkage is not Linkage.FREPLACE or running.dispatcher is None or installed is None:
         return
     version, name = running.dispatcher.version, running.interface.name
     check, topic = "interface.libxdp", Topic.INTERFACE
     if not version:
-        return  # its note says what is wrong with it
+        return  # running.note says what is wrong
     if version == installed:
-        yield ok(topic, check, f"its dispatcher has version {version}, as the installed libxdp")
+        yield ok(topic, check, f"its dispatcher has version {version}, like the installed libxdp")
         return
-    fix = "Install the libxdp that made the chain"
+    fix = "Install the libxdp version that created the chain"
     if running.chain is not None and installed in EMITTED:
         options = ("--linkage", "freplace", "--dispatcher-version", str(installed))
         fix = commands.xdptui("relink", name, options=options)
-    what = f"its dispatcher has version {version}, the installed libxdp speaks {installed}"
+    what = f"its dispatcher has version {version}, the installed libxdp uses {installed}"
     if version > installed:
-        why = "xdp-loader fails on this interface in everything, even in `unload --all` (EOPNOTSUPP)"
+        why = "xdp-loader fails on this interface, even with `unload --all` (EOPNOTSUPP)"
         yield error(topic, check, what, why, fix)
     else:
-        why = "xdp-loader shows it and unloads all of it, but can't add or remove one program (EBUSY)"
+        why = "xdp-loader can show it and unload all of it, but can't add or remove one program (EBUSY)"
         yield warn(topic, check, what, why, fix)

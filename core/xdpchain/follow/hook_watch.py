@@ -7,7 +7,8 @@ import time
 
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Interface, Mode
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.sys.netlink import Netlink
 
 __all__ = ["HookWatch"]
@@ -35,7 +36,7 @@ class HookWatch:
             if there == self._program:
                 return ""
             if there is None:
-                return f"the program was taken off {where}"
+                return f"the program was removed from {where}"
             return author_of(look(where.name, where.netns))
         except NotFound:
             return f"{where} is gone"

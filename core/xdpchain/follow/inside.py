@@ -27,11 +27,12 @@ from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
 from xdpchain.objects.verdicts import sites_of_linkable
-from xdpchain.observe.discover import author_of, look, manifest_of
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of, manifest_of
 from xdpchain.sys import bpf, bpffs
 
 from .hook_watch import HookWatch
-from .tapping import Tapping, sign_of_life
+from .tapping import Keep, Tapping, sign_of_life
 
 __all__ = ["Inside", "take_back", "take_back_left_over"]
 
@@ -39,19 +40,21 @@ __all__ = ["Inside", "take_back", "take_back_left_over"]
 class Inside(Tapping):
     """The recording chain of an interface, swapped in (see `Tapping`)."""
 
-    def __init__(self, running: Running, filter: Filter, expression: str, lock_timeout: float) -> None:
+    def __init__(
+        self, running: Running, filter: Filter, expression: str, lock_timeout: float, keep: Keep
+    ) -> None:
         """Swap it in. Raises what `editing.apply` does; nothing was changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
         with contextlib.ExitStack() as held:
-            maps = make_maps()
+            maps = make_maps(keep.snap)
             for fd in maps.values():
                 held.callback(fd.close)
             super().__init__(maps)
             held.callback(super().close)
             sign_of_life(self.state)
             mark = Following(current_author(), expression, bpf.map_info(maps[STATE]).id)
-            tap = Tap(filter.instructions, filter.needs, maps, mark.encode())
+            tap = Tap(filter.instructions, filter.needs, maps, mark.encode(), keep.snap, keep.fates)
             with bpffs.lock(lock_timeout):
                 now = ready(running)
                 chain, hook = now.chain, now.hook
@@ -108,15 +111,15 @@ def ready(running: Running) -> Running:
     interface = running.interface
     now = look(interface.name, interface.netns)
     if now.identity != running.identity or now.chain is None:
-        raise RaceLost(f"{interface} does not run that chain any more", author_of(now), "Look at it again")
+        raise RaceLost(f"{interface} no longer runs that chain", author_of(now), "Look at it again")
     make_way(now)
     if now.following is None:
         return now
     if now.following.alive:
         raise Busy(
-            f"packets through the chain of {interface} are followed already",
+            f"somebody is already following packets on {interface}",
             f"by {now.following.author}",
-            "End that first: a chain can be followed by one at a time",
+            "Stop that first: only one follower per chain is possible",
         )
     return take_back(now)
 
@@ -177,4 +180,4 @@ def _program(prog_id: int, now: Running) -> bpf.Fd:
     try:
         return bpf.prog_by_id(prog_id)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, f"the program that {now.interface} runs can't be held") from error
+        raise bpf.refusal(error, f"the program on {now.interface} can't be held") from error

@@ -34,10 +34,10 @@ RATE = 100
 SECONDS = 1.0
 LOCK_SECONDS = 2.0
 
-CUT = f"of the packets sampled the first {HEAD} bytes are known: zeros stand for the rest"
+CUT = f"only the first {HEAD} bytes of sampled packets are known; the rest are zeros"
 AS_THE_STACK_SEES = (
-    "the packets were sampled in the network stack: VLAN tags may be off, and packets merged (GRO), that a "
-    "program would see otherwise"
+    "the packets were sampled in the network stack: VLAN tags may be stripped and packets merged (GRO), "
+    "unlike what a program would see"
 )
 
 
@@ -58,7 +58,9 @@ def live_packets(running: Running, stop: threading.Event | None = None) -> Suppl
     stop = stop or threading.Event()
     found = _followed(running, stop) if running.hook is not None else _received(running, stop)
     if not found.packets:
-        raise NotFound(f"no packet came in on {running.interface} within {SECONDS:.0f} s", "nothing flowed")
+        raise NotFound(
+            f"no packet arrived on {running.interface} within {SECONDS:.0f} s", "there was no traffic"
+        )
     return found
 
 

@@ -31,7 +31,7 @@ def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage
     """
     if asked == "auto":
         if running.chain is not None and not anew:
-            return running.chain.linkage, "as the chain that runs"
+            return running.chain.linkage, "the running chain's"
         return default_linkage()
     linkage = Linkage(asked)
     if linkage is Linkage.FREPLACE and running.linkage is not Linkage.FREPLACE:
@@ -47,4 +47,4 @@ def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage
         tail = probe_tailcall()
         if not tail.works:
             raise Unsupported("tailcall linkage does not work here", tail.reason, STATIC)
-    return linkage, "asked for"
+    return linkage, "requested"

@@ -102,14 +102,14 @@ def compile_component(
     if THROW in kernel_calls(data, component.name):
         raise LinkRefused(
             f"{component.name} can't be linked into a chain",
-            "it calls bpf_throw, which leaves the whole program: no later slot would run, and nothing would "
-            "count the packet",
+            "it calls bpf_throw, which leaves the whole program: later slots would not run, and the "
+            "packet would not be counted",
             advise(Do.MEND, "Return the code instead of throwing it") | advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
     if asking := [callee for callee in component.callees if metadata_calls(data, callee)]:
         raise LinkRefused(
             f"{component.name} can't be linked into a chain",
-            f"it tail-calls {', '.join(asking)}, which asks the device about packets: {NO_ARRAYS}",
+            f"it tail-calls {', '.join(asking)}, which reads RX metadata: {NO_ARRAYS}",
             advise(Do.MEND, "Call functions in place of programs"),
         )
     frags = component.frags if frags is None else frags
@@ -128,7 +128,7 @@ def compile_component(
             if instructions.module_calls(program.instructions()):
                 raise LinkRefused(
                     f"{component.name} can't be linked into a chain",
-                    "it calls functions of a kernel module",
+                    "it calls kernel module functions",
                     advise(Do.CHOOSE_LINKAGE, "freplace"),
                 )
             unit = unit_of(opened, program, frags=frags)
@@ -158,7 +158,7 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
     if any(instructions.decode(code)[at].immediate != type_id for at, type_id in places):
         raise LinkRefused(
             f"{program.name} can't be linked into a chain",
-            "it holds the id of one of its types where libbpf did not put it",
+            "it holds a type id in a place where libbpf did not put one",
             advise(Do.CHOOSE_LINKAGE, "freplace"),
         )
     references = tuple((index, names[fd]) for index, fd in instructions.map_references(code))
@@ -181,8 +181,8 @@ def unit_of(opened: Object, program: ObjectProgram, *, frags: bool) -> LinkableP
 NO_ARRAYS = "the kernel keeps programs that are bound to a device out of program arrays"
 
 UNKNOWN_NUMBER = instructions.Instruction(op.CALL, 0, op.CALL_HELPER, 0, op.Helper.GET_PRANDOM_U32)
-"""What the verifier sees in place of a question to the device, where a component is judged by itself: the
-program that is bound to one is the chain, and is judged again.
+"""What the verifier sees in place of a call for RX metadata where it judges a component by itself: only the
+chain is bound to the device, and it is judged again.
 """
 
 
@@ -365,15 +365,15 @@ def _check_shape(component: Component, wanted: ObjectMap, running: bpf.Fd, pin: 
         odd = ", ".join(f"{w} {a} → {b}" for w, a, b in zip(words, has, wants, strict=True) if a != b)
         if pin:  # the object names it, not we: a map of that name, of this or another object, is there
             raise LinkRefused(
-                f"map {map_key(wanted)} of {component.name} can't be shared with the one that is pinned",
-                f"{pin} has another shape: {odd}",
+                f"map {map_key(wanted)} of {component.name} can't be shared with the pinned one",
+                f"{pin} has a different shape: {odd}",
                 advise(Do.MOVE_PINNED_MAP, pin),
             )
         if theirs:
             raise LinkRefused(
                 f"map {map_key(wanted)} of {component.name} can't be another slot's map {theirs}",
-                f"that has another shape: {odd}",
-                advise(Do.MEND, "Build both with one definition of the map"),
+                f"that map has a different shape: {odd}",
+                advise(Do.MEND, "Build both with the same map definition"),
             )
         raise LinkRefused(
             f"map {map_key(wanted)} of {component.name} can't be kept",
@@ -403,7 +403,7 @@ def explain(
         if error.errno != errno.EPERM or log.strip():
             said = read_log(log)
             return KernelRefused(
-                f"the verifier refuses {error.program} of {label}",
+                f"the verifier rejected {error.program} of {label}",
                 said.why,
                 said.advice or "Read the verifier's log in the details, then fix the program",
                 detail="\n".join(log.rstrip().splitlines()[-40:]),
@@ -436,11 +436,13 @@ def _before_the_verifier(reason: str, data: bytes) -> str:
     if unsized and any(
         bpf_map.name == unsized[1] and not bpf_map.max_entries for bpf_map in ObjectFile.parse(data).maps
     ):
-        return f"The object leaves its size to the load: --map-entries {unsized[1]}=N"
+        return f"The object leaves its size to be set at load time: --map-entries {unsized[1]}=N"
     if "extern" in reason:
-        return "This kernel lacks that symbol: load the module that has it, or declare it __weak and test it"
+        return (
+            "This kernel lacks that symbol: load the module that has it, or declare it __weak and test for it"
+        )
     if re.match(r"map '", reason):
-        return "Correct the map's definition: this kernel must take its type, sizes, entries and flags"
+        return "Correct the map's definition: this kernel must accept its type, sizes, entries and flags"
     return ""
 
 

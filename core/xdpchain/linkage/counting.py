@@ -113,7 +113,7 @@ def _create(size: int, entries: int) -> bpf.Fd:
     try:
         return bpf.map_create(bpf.MapType.ARRAY, 4, size, entries, name=COUNTERS, flags=BPF_F_MMAPABLE)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "the counters can't be made") from error
+        raise bpf.refusal(error, "the counters can't be created") from error
 
 
 def clear_rows(counters: bpf.Fd, rows: Sequence[int]) -> None:
@@ -276,7 +276,7 @@ class CountedMap:
         fits = words * 8 <= layout.stride <= size
         mapped = info.type == bpf.MapType.ARRAY and info.flags & BPF_F_MMAPABLE
         if not mapped or info.value_size % 8 or not fits:
-            raise InvalidInput(f"map {info.id} can't be read as counters", "it holds something else")
+            raise InvalidInput(f"map {info.id} can't be read as counters", "its contents are something else")
         self._layout = layout
         self._starts = range(0, size - layout.stride + 1, layout.stride)
         self._words = struct.Struct(f"={words}Q")

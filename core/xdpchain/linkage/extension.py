@@ -258,10 +258,10 @@ def _refused(
 ) -> XdpChainError:
     what = f"{component.name} can't replace a function of a dispatcher"
     if "requires BTF" in error.log:
-        why = "it has no types (BTF), which `clang -g` makes"
+        why = "it has no BTF (build it with `clang -g`)"
         return LinkRefused(what, why, advise(Do.CHOOSE_LINKAGE, "static"), detail=error.log)
     if component.callees and "failed to initialize slot" in error.messages:
-        why = "on this kernel what replaces a function can tail-call no XDP programs"
+        why = "on this kernel a program that replaces a function can't tail-call XDP programs"
         return LinkRefused(what, why, advise(Do.CHOOSE_LINKAGE, "static"), detail=error.messages)
     path = component.object.path if component.object else None
     return explain(error, component, data, reuse, FRAGS, path or component.name, target)

@@ -81,7 +81,7 @@ class FreplaceChain:
                 try:
                     share_with(self._running, extension.counters)
                 except bpf.BpfError as error:
-                    what = "the running chain's counts can't be told of the new ones"
+                    what = "the running chain's counts can't be linked to the new ones"
                     raise bpf.refusal(error, what) from error
 
     def _pin_maps(self, extension: Extension) -> None:
@@ -183,7 +183,7 @@ def _config(candidate: Chain, running: Running) -> DispatcherConfig:
 
 
 def _bound(candidate: Chain, running: Running, version: int) -> bool:
-    """Whether its dispatcher has to be bound to the interface: for a component that asks the device, or for
+    """Whether its dispatcher has to be bound to the interface: for a component that reads RX metadata, or for
     one that was loaded while the dispatcher was bound, which it then is, too.
     """
     before = running.dispatcher if running.linkage is Linkage.FREPLACE else None
@@ -192,8 +192,7 @@ def _bound(candidate: Chain, running: Running, version: int) -> bool:
         who = ", ".join(candidate.bound) or "what was loaded for this device"
         raise LinkRefused(
             f"{who} can't run behind this dispatcher",
-            f"a dispatcher that is bound to its device, for a component asks that about packets, has version "
-            f"{BINDABLE} (libxdp 1.6 on); this one would have {version}",
+            f"RX metadata needs dispatcher version {BINDABLE} (libxdp 1.6 or newer), not {version}",
             advise(Do.CHOOSE_LINKAGE, "static"),
         )
     return bool(candidate.bound) or kept

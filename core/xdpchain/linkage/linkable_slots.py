@@ -198,7 +198,7 @@ def object_bytes(source: ObjectRef) -> bytes:
     if source.data is not None:
         return source.data
     if source.map_id is None:
-        raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not at hand")
+        raise InvalidInput(f"the object file {source.path or source.sha256[:12]} is not available")
     try:
         with bpf.map_by_id(source.map_id) as fd:
             data = blobs.read(fd)[: source.size]

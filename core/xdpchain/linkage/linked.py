@@ -72,7 +72,7 @@ class BuiltChain:
                 share_with(self._running, self._counters)
             except bpf.BpfError as error:
                 raise bpf.refusal(
-                    error, "the running chain's counts can't be told of the new ones"
+                    error, "the running chain's counts can't be linked to the new ones"
                 ) from error
 
     def unpin(self) -> None:

@@ -42,5 +42,5 @@ def ring_for(candidate: Chain, running: Running, held: contextlib.ExitStack) -> 
     try:
         ring = ring_of(running) or bpf.map_create(bpf.MapType.RINGBUF, 0, 0, RING_SIZE, name=VIOLATIONS)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "the ring buffer for what is forbidden can't be had") from error
+        raise bpf.refusal(error, "the ring buffer for policy violations can't be created") from error
     return held.enter_context(ring)

@@ -43,14 +43,14 @@ def default_linkage() -> tuple[Linkage, str]:
     LIBXDP_SKIP_DISPATCHER in the environment, by which libxdp makes no dispatcher, neither do we.
     """
     if os.environ.get("LIBXDP_SKIP_DISPATCHER", "0") not in ("", "0"):
-        return Linkage.STATIC, "LIBXDP_SKIP_DISPATCHER is set, so no dispatcher of libxdp's is made"
+        return Linkage.STATIC, "LIBXDP_SKIP_DISPATCHER is set, so libxdp's dispatcher is not used"
     probed = probe_freplace()
     if not probed.works:
         return Linkage.STATIC, probed.reason
     try:
         bpffs.find()
     except bpffs.BpffsMissing as error:
-        return Linkage.STATIC, f"freplace linkage keeps its links in pins, but {_lower(error)}"
+        return Linkage.STATIC, f"freplace linkage needs pins, but {_lower(error)}"
     return Linkage.FREPLACE, probed.reason
 
 
@@ -66,15 +66,14 @@ def probe_freplace() -> FreplaceProbe:
         info = bpf.prog_info(dispatcher)
         if not info.btf_id:
             return FreplaceProbe(
-                False, "this kernel takes no types (BTF), by which freplace finds what to replace"
+                False,
+                "this kernel does not support BTF, which freplace needs to find the function to replace",
             )
         try:
             _replace(dispatcher, info, slot_function(1, (slot, slot)))
         except bpf.BpfError as error:
             return FreplaceProbe(False, _why_not(error), f"{error}\n{error.log}".strip())
-    return FreplaceProbe(
-        True, "this kernel can replace a dispatcher's functions, so the chain can be shared with libxdp"
-    )
+    return FreplaceProbe(True, "this kernel supports freplace, so the chain can be shared with libxdp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +96,14 @@ def probe_tailcall() -> TailcallProbe:
             try:
                 _load_chain_call(array, called=True)
             except bpf.BpfError as error:
-                why = "a program that has functions can't make tail calls on this kernel"
-                return TailcallProbe(True, False, f"{why} ({error.strerror}; x86-64 takes both from 5.10 on)")
+                why = "a program with functions can't make tail calls on this kernel"
+                return TailcallProbe(True, False, f"{why} ({error.strerror}; x86-64 allows both from 5.10)")
     except bpf.BpfError as error:
         why = f"this kernel refuses a program with tail calls ({error.strerror})"
         if error.errno in (errno.EPERM, errno.EACCES):
-            why = f"not tried: to load a program with tail calls is not permitted ({error.strerror})"
+            why = f"not tried: loading a program with tail calls is not permitted ({error.strerror})"
         return TailcallProbe(False, False, why)
-    return TailcallProbe(True, True, "components with functions and tail calls of their own can be linked")
+    return TailcallProbe(True, True, "components with their own functions and tail calls can be linked")
 
 
 def _load_chain_call(array: bpf.Fd, *, called: bool) -> None:
@@ -136,11 +135,11 @@ def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
 def _why_not(error: bpf.BpfError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
         # The dispatcher, an XDP program, was loaded a moment ago: it is not the capabilities.
-        return "this kernel refuses EXT programs by policy (EPERM), and freplace needs them"
+        return "this kernel blocks EXT programs (EPERM), which freplace needs"
     if error.errno in (ENOTSUPP, errno.EOPNOTSUPP):
         return "this kernel has no BPF trampolines for this processor, which freplace needs"
     if error.errno == errno.EINVAL:
-        return "this kernel does not know programs of type EXT (5.6 on) or can't attach them anew (5.10 on)"
+        return "this kernel lacks what freplace needs: EXT programs (5.6) that can be reattached (5.10)"
     name = errno.errorcode.get(error.errno or 0, str(error.errno))
     return f"this kernel refused to replace a function of the dispatcher ({name})"
 

@@ -27,7 +27,7 @@ def make_array() -> bpf.Fd:
     try:
         return bpf.map_create(bpf.MapType.PROG_ARRAY, 4, 4, len(KINDS), name=NAME)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "a program array can't be made") from error
+        raise bpf.refusal(error, "a program array can't be created") from error
 
 
 def fill(arrays: Sequence[bpf.Fd], table: Sequence[Sequence[int]], programs: Sequence[bpf.Fd | None]) -> None:
@@ -74,7 +74,7 @@ def read_table(arrays: Sequence[bpf.Fd], programs: Mapping[int, int]) -> tuple[t
             return None
         strange = next((row for row in rows if row is not None and row not in places), None)
         if strange is not None:
-            raise InvalidInput(f"a program array leads to program {strange}, which is none of its slots")
+            raise InvalidInput(f"a program array leads to program {strange}, which is not one of its slots")
         table.append(tuple(RETURN if row is None else places[row] for row in rows))
     return tuple(table)
 

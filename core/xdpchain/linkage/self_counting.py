@@ -66,9 +66,9 @@ def _laid_out(slot: Slot, unit: LinkableProgram, exits: Exits, *, sited: bool) -
 def uncountable(component: Component, data: bytes, unit: LinkableProgram) -> str:
     """Why a component can't count for itself, whatever the kernel says; "" if it can."""
     if module_calls(unit.instructions):
-        return "it calls functions of a kernel module"
+        return "it calls kernel module functions"
     if THROW in kernel_calls(data, component.name):
-        return "it calls bpf_throw, which leaves the program past whatever would count"
+        return "it calls bpf_throw, which would bypass the counters"
     return ""
 
 

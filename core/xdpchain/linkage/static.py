@@ -26,7 +26,7 @@ from xdpchain.advice import Do, advise
 from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
-from xdpchain.errors import LinkRefused, XdpChainError
+from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
 from xdpchain.model.chain import Chain, Component, Linkage
 from xdpchain.model.flow import Counters, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
@@ -49,7 +49,7 @@ from xdpchain.sys.libbpf import (
 from .arrays import remove_array_pins
 from .compile import compile_component
 from .counting import OwnCounters, counters_for
-from .dispatcher.emit import MAIN
+from .dispatcher.emit import MAIN, NO_METADATA
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, exits_of, is_called, member_of, patched
@@ -204,7 +204,7 @@ class _Linking:
             else [*[(Form.THREADED, True)] * sited, *((form, False) for form in FORMS)]
         )
         total = sum(part.unit.verified for part in self._on)
-        reason = f"called, since it makes tail calls: {called}" if called else ""
+        reason = f"called, because it makes tail calls: {called}" if called else ""
         if total > MOST_STEPS and len(forms) > 1:
             forms = [(Form.CALLS, False)]
             reason = f"the verifier takes {total} steps for the components alone (limit {MOST_STEPS})"
@@ -259,11 +259,11 @@ class _Linking:
         if self._tap is None:
             return None
         kit = _kit("following")
-        config = struct.pack("=II", self._tap.needs, self._frags)
+        config = struct.pack("=IIII", self._tap.needs, self._frags, self._tap.snap, self._tap.fates)
         try:
             rodata = self._held.enter_context(blobs.make("xdptui_config", config))
         except bpf.BpfError as error:
-            raise bpf.refusal(error, "the follower's configuration can't be made") from error
+            raise bpf.refusal(error, "the follower's configuration can't be created") from error
         code = patched(kit.unit, {".rodata": rodata, **self._tap.maps})
         return Functions(code, kit.starts, {kit.starts[FILTER]: self._tap.instructions})
 
@@ -356,7 +356,7 @@ def _hold_maps(program: bpf.Fd, parts: Sequence[Part], entered: frozenset[int]) 
             for fd in () if index in entered else part.maps.values():
                 bpf.prog_bind_map(program, fd)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "the maps of a slot that no packet reaches can't be kept") from error
+        raise bpf.refusal(error, "the maps of an unreachable slot can't be kept") from error
 
 
 RESIZING = (op.Helper.XDP_ADJUST_HEAD, op.Helper.XDP_ADJUST_TAIL, op.Helper.TAIL_CALL)
@@ -376,23 +376,27 @@ def _refused(error: bpf.BpfError, log: str, odd: Sequence[str], parts: Sequence[
     """Why the linked program was refused, in words."""
     if error.errno == errno.EPERM:
         return bpf.refusal(error, "the linked chain can't be loaded", log=log)
+    asking = ", ".join(part.slot.name for part in parts if part.unit.device_calls)
+    if asking and error.errno == errno.EOPNOTSUPP:
+        return Unsupported(f"{asking} can't run here", NO_METADATA)
     verdict = read_log(log).verdict
     stacks = ", ".join(f"{p.slot.name} {sum(p.unit.stack)} bytes" for p in parts)
     todo = advise(Do.CHOOSE_LINKAGE, "freplace", "tailcall")
     if re.search(r"combined stack size|stack frames|tail_calls are not allowed when call stack", log):
         why = (
-            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain takes up to "
-            f"{CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
+            f"their stacks are too deep for one program ({op.STACK} bytes, of which the chain "
+            f"needs up to {CALL_ROOM[Linkage.STATIC]}): {stacks} ({verdict})"
         )
         todo = too_deep(parts, Linkage.TAILCALL)
     elif kept := keeping_own_types(parts, verdict):
         why, todo = kept, advise(Do.CHOOSE_LINKAGE, "freplace")
     elif "GPL" in verdict and odd:
-        why = f"a component's licence is {odd[0]!r}, but functions for GPL programs only are used"
+        why = f"a component's licence is {odd[0]!r}, but GPL-only functions are used"
     elif error.errno == errno.E2BIG or "too large" in verdict or "too many" in verdict:
         total = sum(p.unit.verified for p in parts)
         why = (
-            f"the linked program goes beyond the verifier's limits ({verdict}; alone they took {total} steps)"
+            f"the linked program exceeds the verifier's limits ({verdict}; separately they took {total} "
+            f"steps)"
         )
     else:
         why = verdict

@@ -362,8 +362,8 @@ def _explained(part: Part, error: bpf.BpfError, log: str) -> XdpChainError:
         return _too_deep(part, f"it uses {used} bytes of stack ({verdict})", detail)
     if re.search(r"mixing of tail_calls|tail_calls are not allowed in (programs|non-JITed)", log):
         why = (
-            "it has functions, and this kernel takes tail calls only from programs of one function "
-            f"({verdict}; x86-64 takes both from 5.10 on)"
+            "it has functions, and this kernel allows tail calls only in programs with a "
+            f"single function ({verdict}; x86-64 allows both from 5.10)"
         )
         return _refusal(part, why, detail)
     if kept := keeping_own_types([part], verdict):

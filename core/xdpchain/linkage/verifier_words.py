@@ -37,43 +37,44 @@ _NO_VERDICT = re.compile(
 )
 
 _ADVICE = {
-    r"invalid access to packet": "Check `data + N <= data_end` before the access, N bytes being read",
-    r"invalid mem access '\w*_or_null'": "Compare the pointer with NULL first: a look-up can fail",
+    r"invalid access to packet": "Check `data + N <= data_end` before reading N bytes",
+    r"invalid mem access '\w*_or_null'": "Check the pointer for NULL first: a lookup can fail",
     r"invalid access to map value": "Bound the index or offset by the size of the map's value",
     r"metadata kfuncs require device-bound": (
-        "It asks the device about packets, which only a program can that is bound to it"
+        "It reads RX metadata, which only a program that is bound to the device can"
     ),
     r"R0 !read_ok": "Return a value on every path",
-    r"R\d+ !read_ok": "Set the variable on every path before it is read",
-    r"back-edge from insn": "This kernel allows no loop here: unroll it, or use bpf_loop()",
-    r"infinite loop detected": "Let each turn of the loop change what ends it, up to a constant bound",
+    r"R\d+ !read_ok": "Initialise the variable on every path before it is read",
+    r"back-edge from insn": "This kernel does not allow a loop here: unroll it, or use bpf_loop()",
+    r"infinite loop detected": "Give the loop a constant bound, and make every iteration progress towards it",
     r"program is too large|too many states|jumps is too complex": (
-        "Put loops into bpf_loop(), or parts into global functions, which are verified once"
+        "Use bpf_loop() for loops, or move parts into global functions, which are verified once"
     ),
     r"combined stack size|(?:write|read) (?:to|from) stack.* off=-(?:5[2-9]\d|[6-9]\d\d|\d{4,})": (
         "Move large variables from the stack (512 bytes) into a per-CPU map"
     ),
     r"(?:read|access) (?:from|to) stack": (
-        "Initialise the whole variable, padding included (`= {}`), before its address is passed on"
+        "Initialise the whole variable, including padding (`= {}`), before passing its address"
     ),
-    r"unreachable insn": "Remove the code that can't be reached, or compile with -O2",
+    r"unreachable insn": "Remove the unreachable code, or compile with -O2",
     r"min value is negative|unbounded m": (
-        "Make the variable unsigned and bound it (`n &= MASK`) before it is used as a size or offset"
+        "Make the variable unsigned and bound it (`n &= MASK`) before using it as a size or offset"
     ),
-    r"modified ctx ptr": "Read struct xdp_md by its fields, through the pointer that came in",
-    r"invalid bpf_context access": "Use fields of struct xdp_md that this kernel has, and don't write them",
-    r"pointer arithmetic|prohibited": "Don't calculate with that pointer: copy the value that you need",
+    r"modified ctx ptr": "Access struct xdp_md by its fields, through the original pointer",
+    r"invalid bpf_context access": "Only use fields of struct xdp_md that this kernel has, and don't "
+    "write to them",
+    r"pointer arithmetic|prohibited": "Don't do arithmetic on that pointer: copy the value you need",
     r"cannot call GPL-restricted function": 'Declare the licence: char LICENSE[] SEC("license") = "GPL";',
     r"unknown func|cannot use helper|helper .* not (?:supported|allowed)": (
-        "XDP programs on this kernel do not have that helper function"
+        "That helper function is not available to XDP programs on this kernel"
     ),
-    r"kernel function .* not allowed": "XDP programs on this kernel may not call that kernel function",
+    r"kernel function .* not allowed": "That kernel function is not available to XDP programs on this kernel",
     r"Unreleased reference|reference leak": (
-        "Release on every path what was acquired (a socket, a record of a ring buffer)"
+        "Release what was acquired (a socket, a ring buffer record) on every path"
     ),
-    r"holding a lock|spin_lock": "Give the lock back on every path, and call nothing while it is held",
+    r"holding a lock|spin_lock": "Release the lock on every path, and call nothing while holding it",
     r"misaligned": "Access memory at the alignment of its type",
-    r"R\d+ type=\w+ expected=": "Pass the kind of pointer that the helper takes (stack, packet, map value)",
+    r"R\d+ type=\w+ expected=": "Pass the kind of pointer that the helper expects (stack, packet, map value)",
 }
 
 
@@ -87,7 +88,7 @@ def read_log(log: str) -> Refused:
     last = max((i for i, line in enumerate(told) if _INSTRUCTION.match(line)), default=-1)
     said = [line.strip() for line in told[last + 1 :] if not _NO_VERDICT.match(line)]
     before = [line.strip() for line in told if not _NO_VERDICT.match(line)]
-    verdict = "; ".join(said[:2]) or (before or ["it gave no reason"])[-1]
+    verdict = "; ".join(said[:2]) or (before or ["no reason given"])[-1]
     advice = next((words for pattern, words in _ADVICE.items() if re.search(pattern, verdict)), "")
     return Refused(verdict, _line(told[: last + 1]), advice)
 

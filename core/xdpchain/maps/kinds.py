@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each type of map can be asked, by the kernel's names of ``enum bpf_map_type``. Pure."""
+"""What each map type supports, by the kernel's names in ``enum bpf_map_type``. Pure."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ PER_CPU: Final = frozenset(("percpu_hash", "percpu_array", "lru_percpu_hash", "p
 INDEXED: Final = frozenset(
     ("array", "percpu_array", "prog_array", "array_of_maps", "devmap", "cpumap", "xskmap", "cgroup_array")
 )
-"""Their keys are numbers from 0 on, whether BTF says so or not."""
+"""Map types whose keys are indexes from 0, whether BTF says so or not."""
 
 REFERENCES: Final = frozenset(
     ("prog_array", "array_of_maps", "hash_of_maps", "devmap", "devmap_hash", "cpumap")
 )
-"""What they hold are names of other things: programs, maps, interfaces, CPUs."""
+"""Map types that refer to other objects: programs, maps, interfaces, CPUs."""
 
 NOT_BROWSABLE: Final = {
-    "ringbuf": "a ring buffer is a stream: what is read is gone for the program that waits for it",
+    "ringbuf": "a ring buffer is a stream: reading it takes records away from their reader",
     "user_ringbuf": "it is a stream into the kernel",
-    "perf_event_array": "it holds perf buffers: streams that belong to whoever opened them",
+    "perf_event_array": "it holds perf buffers: streams that belong to the process that opened them",
     "xskmap": "the kernel does not show the AF_XDP sockets in it",
     "sockmap": "the kernel does not show the sockets in it",
     "sockhash": "the kernel does not show the sockets in it",
     "reuseport_sockarray": "the kernel does not show the sockets in it",
     "cgroup_array": "the kernel does not show the cgroups in it",
-    "queue": "reading a queue takes its elements away",
-    "stack": "reading a stack takes its elements away",
+    "queue": "reading a queue removes its elements",
+    "stack": "reading a stack removes its elements",
     "bloom_filter": "a bloom filter can only be asked for one value",
-    "stack_trace": "it holds stack traces, by numbers that only its programs know",
+    "stack_trace": "it holds stack traces, under ids that only its programs know",
     "struct_ops": "it holds a kernel interface, not data",
-    "arena": "it is memory that only its programs can read by parts",
-    "cgroup_storage": "its values hang on cgroups",
-    "percpu_cgroup_storage": "its values hang on cgroups",
-    "cgrp_storage": "its values hang on cgroups",
-    "sk_storage": "its values hang on sockets",
-    "inode_storage": "its values hang on files",
-    "task_storage": "its values hang on processes",
-    "insn_array": "it holds places in a program, not data",
+    "arena": "it is memory whose layout only its programs know",
+    "cgroup_storage": "its values belong to cgroups",
+    "percpu_cgroup_storage": "its values belong to cgroups",
+    "cgrp_storage": "its values belong to cgroups",
+    "sk_storage": "its values belong to sockets",
+    "inode_storage": "its values belong to files",
+    "task_storage": "its values belong to processes",
+    "insn_array": "it holds program addresses, not data",
 }
-"""Types without elements to list, and why."""
+"""Map types that can't be listed, and why."""
 
 NOT_WRITABLE: Final = {
-    "prog_array": "its elements are programs: whoever loads them puts them there",
-    "array_of_maps": "its elements are maps: whoever makes them puts them there",
-    "hash_of_maps": "its elements are maps: whoever makes them puts them there",
+    "prog_array": "its elements are programs, set by the tool that loads them",
+    "array_of_maps": "its elements are maps, set by the tool that creates them",
+    "hash_of_maps": "its elements are maps, set by the tool that creates them",
 }
 
 _U32: Final = Number(4, 32)
 
 
 def reference_layout(kind: str, size: int) -> Layout | None:
-    """What user space sees in maps of references (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
+    """The value layout of reference maps (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
     first = {"devmap": "ifindex", "devmap_hash": "ifindex", "cpumap": "queue"}.get(kind)
     if first is None:
         return _U32 if kind in REFERENCES else None
@@ -73,5 +73,5 @@ def reference_layout(kind: str, size: int) -> Layout | None:
 
 
 def type_name(kind: str, size: int) -> str:
-    """For people: the type, and where the value is many."""
-    return f"{kind}, {size} B a CPU" if kind in PER_CPU else kind
+    """The type for display, with the value size for per-CPU maps."""
+    return f"{kind}, {size} B per CPU" if kind in PER_CPU else kind

@@ -40,7 +40,7 @@ class Action(IntEnum):
             if word in (action.name, action.letter):
                 return action
         raise InvalidInput(
-            f"{text!r} is no XDP action", todo="The actions are " + ", ".join(a.xdp_name for a in cls)
+            f"{text!r} is not an XDP action", todo="The actions are " + ", ".join(a.xdp_name for a in cls)
         )
 
 
@@ -55,7 +55,9 @@ class ActionSet:
 
     def __post_init__(self) -> None:
         if not 0 <= self.mask < 1 << len(ALL_ACTIONS):
-            raise InvalidInput(f"{self.mask:#x} is no set of XDP actions", "it has bits beyond XDP_REDIRECT")
+            raise InvalidInput(
+                f"{self.mask:#x} is not a set of XDP actions", "it has bits beyond XDP_REDIRECT"
+            )
 
     @classmethod
     def of(cls, *actions: Action) -> ActionSet:

@@ -22,7 +22,7 @@ from .map_entries import MapEntry
 from .policy import Policy
 from .routes import Route
 from .runconfig import DEFAULT, MAX_PRIORITY, RunConfig
-from .sharing import SharedMap
+from .sharing import SharedMap, following
 
 __all__ = [
     "MAX_SLOTS",
@@ -135,8 +135,8 @@ class Component:
     (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
     anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
     ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
-    ``shares`` are maps of other slots that it uses in place of its own. One that is ``bound`` asks the device
-    about packets (hash, timestamp, VLAN tag), for which its program has to be bound to that device.
+    ``shares`` are maps of other slots that it uses in place of its own. One that is ``bound`` reads RX
+    metadata (hash, timestamp, VLAN tag), for which the program on the hook has to be bound to its device.
     """
 
     name: str
@@ -277,7 +277,7 @@ class Chain:
         if len(self.slots) > MAX_SLOTS:
             raise InvalidInput(
                 f"a chain of {len(self.slots)} slots can't be built",
-                f"a dispatcher has {MAX_SLOTS}",
+                f"a dispatcher has {MAX_SLOTS} slots",
                 "Remove a component first",
             )
 
@@ -318,7 +318,7 @@ class Chain:
         if at is None:
             return self._with(sorted((*self.slots, slot), key=order_key))
         if not 0 <= at <= len(self.slots):
-            raise NotFound(f"there is no place {at} in a chain of {len(self.slots)} slots")
+            raise NotFound(f"there is no position {at} in a chain of {len(self.slots)} slots")
         return self._with(_settle([*self.slots[:at], slot, *self.slots[at:]], at))
 
     def remove(self, indices: Iterable[int]) -> Chain:
@@ -393,7 +393,9 @@ class Chain:
         if index == owner:
             raise InvalidInput(f"{slot.name} can't take its own map {theirs}")
         if slot.id is not None:
-            raise InvalidInput(f"{slot.name} runs already", "it has its maps", "Load or replace it")
+            raise InvalidInput(
+                f"{slot.name} is already running", "it already has its maps", "Load or replace it"
+            )
         for one, wanted in ((slot, name), (other, theirs)):
             has = [*one.component.uses, *(ref.name for ref in one.component.maps)]
             maps = sorted({map_name for map_name in has if not map_name.startswith(".")})
@@ -412,8 +414,11 @@ class Chain:
         return self._with(self._replaced(index, replace(slot, labels=changed_labels(slot.labels, given))))
 
     def substitute(self, index: int, component: Component) -> Chain:
-        """The chain with another component in the same slot: its place, config and counters row stay."""
-        slots = self._replaced(index, replace(self._at(index), component=component))
+        """The chain with another component in the same slot: its place, config and counters row stay. A slot
+        that uses a map of it which it does not keep is loaded anew, with the new one.
+        """
+        owner = replace(self._at(index), component=component)
+        slots = [following(slot, owner) for slot in self._replaced(index, owner)]
         # The name takes part in the order: a substitute with another name may need another priority to stay
         # in place.
         return self._with(_settle(slots, index))

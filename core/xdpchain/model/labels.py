@@ -38,17 +38,16 @@ def checked_labels(pairs: Mapping[str, str]) -> Labels:
     for key, value in pairs.items():
         if not _KEY.fullmatch(key):
             raise InvalidInput(
-                f"{key[:70]!r} can't be the key of a label",
-                "it takes up to 63 letters, digits, '.', '_', '/' and '-', and begins and ends with a letter "
-                "or digit",
+                f"{key[:70]!r} is not a valid label key",
+                "a key has up to 63 letters, digits and . _ / -, and begins and ends with a letter or digit",
             )
         if not _VALUE.fullmatch(value):
             raise InvalidInput(
-                f"{value[:70]!r} can't be the value of label {key}",
-                "it takes 1 to 63 letters, digits, and any of . _ / : @ + -",
+                f"{value[:70]!r} is not a valid value for label {key}",
+                "a value has 1 to 63 letters, digits and . _ / : @ + -",
             )
     if len(pairs) > MOST:
-        raise InvalidInput(f"a slot can't have {len(pairs)} labels", f"it can have {MOST}")
+        raise InvalidInput(f"a slot can't have {len(pairs)} labels", f"the maximum is {MOST}")
     return tuple(sorted(pairs.items()))
 
 
@@ -58,7 +57,7 @@ def parse_labels(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise InvalidInput(f"{text[:70]!r} is no label", "it takes KEY=VALUE, such as team=edge")
+            raise InvalidInput(f"{text[:70]!r} is not a label", "write KEY=VALUE, such as team=edge")
         if key in found:
             raise InvalidInput(f"label {key} is given twice")
         found[key] = value

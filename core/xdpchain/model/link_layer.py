@@ -85,7 +85,7 @@ def link_layer(arphrd: int, kind: str | None = None, release: str | None = None)
     if found is None:
         return _unknown(f"link type {arphrd}")
     if kind in _IPSEC:
-        return _unknown(f"{kind}, where packets keep a part of the outer headers")
+        return _unknown(f"{kind}, where packets keep part of the outer headers")
     if arphrd in _IP_TUNNELS and _version(release or os.uname().release) < _RESETS:
         return _unknown(f"link type {arphrd}, where kernels before 5.14 show the outer headers first")
     return found

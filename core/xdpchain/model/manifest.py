@@ -155,7 +155,7 @@ def chain_in(document: Fields, *, counters: bool) -> Chain:
         raise InvalidInput(
             f"{WHAT} can't be read",
             f"it has format {number}, this reads up to {SWITCHED}",
-            "Use the xdptui that made the chain, or a newer one",
+            "Use the xdptui version that made the chain, or a newer one",
         )
     slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))
     linkage, mode = document.text("linkage"), document.text("mode")
@@ -185,7 +185,7 @@ def _global_in(value: Any) -> GlobalValue:
         case [str(name), str(section), int(offset), str(data), str(text)] if 0 <= offset <= ID:
             with contextlib.suppress(ValueError):
                 return GlobalValue(name, section, offset, bytes.fromhex(data), text)
-    raise InvalidInput(f"{WHAT} can't be read", "a global variable's value is none")
+    raise InvalidInput(f"{WHAT} can't be read", "a global variable's value is invalid")
 
 
 def _slot_out(slot: Slot) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def adjusted(chain: Chain, table: Sequence[Sequence[int]]) -> Chain:
             if successors(chain)[index][action] != new[action]:
                 chain = _led(chain, index, action, new[action])
     if successors(chain) != tuple(map(tuple, table)):
-        raise InvalidInput("no actions and routes say what this chain does")
+        raise InvalidInput("actions and routes do not determine what this chain does")
     return chain
 
 
@@ -134,20 +134,19 @@ def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None
     slot, place = chain.slots[index], places.get(target)
     what = f"{route_name(code)} of {slot.name} (slot {index})"
     if place is None:
-        raise InvalidInput(f"{what} leads nowhere", "the slot that it leads to is not in this chain")
+        raise InvalidInput(f"{what} leads nowhere", "the slot it leads to is not in this chain")
     if place == index:
         raise InvalidInput(
             f"{what} leads to itself",
-            "a packet would go round in it",
+            "packets would loop",
             "A route leads to a later slot, to next, or to return",
         )
     if place < index:
         to = chain.slots[place].name
         raise InvalidInput(
             f"{what} leads back to {to} (slot {place})",
-            "a packet could go round for ever: tail calls end after 33, silently, and a dispatcher knows no "
-            "way back",
-            f"Give {to} a place after {slot.name}",
+            "packets could loop forever: tail calls silently stop after 33, and a dispatcher has no way back",
+            f"Move {to} after {slot.name}",
         )
     return place
 
@@ -160,8 +159,8 @@ def check_routes(chain: Chain) -> None:
     if chain.linkage is Linkage.FREPLACE:
         who = next(slot for slot in chain if slot.routes)
         raise InvalidInput(
-            f"routes of {who.name} can't be had with freplace linkage",
-            "a dispatcher that libxdp's tools can read knows only to go on or to return",
+            f"freplace linkage does not support routes ({who.name})",
+            "a dispatcher that libxdp's tools can read can only continue or return",
             advise(Do.CHOOSE_LINKAGE, "static", "tailcall"),
         )
 

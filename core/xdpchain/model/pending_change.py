@@ -64,8 +64,8 @@ class Outcome(StrEnum):
 WORDS = {
     Outcome.CONFIRMED: "the change was confirmed",
     Outcome.ROLLED_BACK: "the change was rolled back",
-    Outcome.OVERTAKEN: "another tool changed the chain meanwhile; what it made was left alone",
-    Outcome.GONE: "the interface went away meanwhile",
+    Outcome.OVERTAKEN: "another tool changed the chain meanwhile; its chain was left alone",
+    Outcome.GONE: "the interface disappeared meanwhile",
     Outcome.FAILED: "the rollback failed",
 }
 
@@ -252,7 +252,7 @@ def _document(data: bytes, what: str) -> Fields:
         raise InvalidInput(
             f"{what} can't be read",
             f"it has format {number}, this reads up to {MODES_FORMAT}",
-            "Use the xdptui that armed it, or a newer one",
+            "Use the xdptui version that armed it, or a newer one",
         )
     return document
 
@@ -261,7 +261,7 @@ def _one_of(document: Fields, name: str, kind: type[_Word]) -> _Word:
     try:
         return kind(document.text(name))
     except ValueError:
-        document.refuse(name, "has a word that is not known here")
+        document.refuse(name, "has an unknown word")
 
 
 def _pins(document: Fields, name: str) -> Pins:

@@ -43,7 +43,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         if not self.may:
-            raise InvalidInput("a slot that may return nothing can't be had", todo="Name an action, or `any`")
+            raise InvalidInput("a slot must be allowed to return something", todo="Name an action, or `any`")
 
     @property
     def forbidden(self) -> int:
@@ -61,18 +61,18 @@ class Policy:
     def __str__(self) -> str:
         if self.otherwise is Answer.AS_IS:
             return f"may return {self.may}; anything else is reported"
-        return f"may return {self.may}; anything else is reported, and answered {self.otherwise}"
+        return f"may return {self.may}; anything else is reported and becomes {self.otherwise}"
 
 
 def parse_policy(may: str, otherwise: str | None = None) -> Policy | None:
     """Read ``PASS,DROP`` (``any``: no policy, which gives None) and an answer. Raises InvalidInput."""
     if may.strip().lower() == "any":
         if otherwise is not None:
-            raise InvalidInput("there is nothing to answer", "with `any`, no code is forbidden")
+            raise InvalidInput("there is nothing to replace", "with `any`, no code is forbidden")
         return None
     try:
         answer = Answer(otherwise) if otherwise is not None else Answer.AS_IS
     except ValueError:
         listed = ", ".join(Answer)
-        raise InvalidInput(f"{otherwise!r} is no answer", todo=f"The answers are {listed}") from None
+        raise InvalidInput(f"{otherwise!r} is not a valid answer", todo=f"The answers are {listed}") from None
     return Policy(ActionSet.parse(may), answer)

@@ -53,8 +53,8 @@ def parse_routes(text: str) -> dict[Action | None, str]:
         word, colon, target = part.partition(":")
         if not colon or not target.strip():
             raise InvalidInput(
-                f"{part!r} is no route",
-                "it says after which return code which slot runs",
+                f"{part!r} is not a route",
+                "a route says which slot runs after which return code",
                 "Write it as DROP:logger, TX:4 or *:return",
             )
         code = None if word.strip().lower() in ANY else Action.parse(word)

@@ -29,7 +29,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.priority <= MAX_PRIORITY:
             raise InvalidInput(
-                f"{self.priority} is no run priority", f"it must lie between 0 and {MAX_PRIORITY}"
+                f"{self.priority} is not a valid run priority", f"the range is 0 to {MAX_PRIORITY}"
             )
 
 

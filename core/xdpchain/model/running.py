@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from xdpchain.advice import Advice
 
 from .chain import Chain, Interface, Linkage, Mode
-from .counting import Counting
-from .following import Following
-from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
-from .pending_change import ConfirmOutcome, PendingChange
+
+if TYPE_CHECKING:
+    from .counting import Counting
+    from .following import Following
+    from .link_layer import LinkLayer
+    from .pending_change import ConfirmOutcome, PendingChange
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Identity", "Owner", "Running"]
 
@@ -51,13 +54,15 @@ class Device:
     rx: tuple[int, int] = (0, 0)
     tx: tuple[int, int] = (0, 0)
     address: str | None = None
-    arphrd: int = ARPHRD_ETHER
+    arphrd: int = 1
     kind: str | None = None
     netns_inode: int = 0
     netns_cookie: int | None = None
 
     @property
     def layer(self) -> LinkLayer:
+        from .link_layer import link_layer
+
         return link_layer(self.arphrd, self.kind)
 
 
@@ -75,7 +80,7 @@ class Hook:
 @dataclass(frozen=True, slots=True)
 class DispatcherInfo:
     """The dispatcher's prog id, the version of its configuration block, and whether it is ``bound`` to the
-    interface, for some component asks the device about packets.
+    interface, for some component reads RX metadata.
     """
 
     id: int

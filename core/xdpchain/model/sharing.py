@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from xdpchain.errors import InvalidInput
@@ -11,7 +12,7 @@ from xdpchain.errors import InvalidInput
 if TYPE_CHECKING:
     from .chain import Chain, Slot
 
-__all__ = ["SharedMap", "loading_order", "owners_of"]
+__all__ = ["SharedMap", "following", "loading_order", "owners_of"]
 
 
 class SharedMap(NamedTuple):
@@ -34,6 +35,18 @@ def owners_of(chain: Chain, slot: Slot) -> dict[str, tuple[int, str]]:
     }
 
 
+def following(slot: Slot, owner: Slot) -> Slot:
+    """``slot``, which loads its component anew if ``owner`` starts with another map than the one that it uses
+    of it.
+    """
+    component, kept = slot.component, {ref.name for ref in owner.component.maps}
+    lost = {share.name for share in component.shares if share.slot == owner.key and share.theirs not in kept}
+    if owner.id is not None or component.id is None or not lost:
+        return slot
+    maps = tuple(ref for ref in component.maps if ref.name not in lost)
+    return replace(slot, component=replace(component, id=None, unit_map=None, maps=maps))
+
+
 def loading_order(slots: Sequence[Slot]) -> list[int]:
     """The places of the slots in an order in which each comes after those whose maps it takes. Raises
     InvalidInput where slots take maps from each other.
@@ -50,7 +63,7 @@ def loading_order(slots: Sequence[Slot]) -> list[int]:
         ]
         if not ready:
             names = ", ".join(slot.name for slot in slots if slot.key not in placed)
-            raise InvalidInput(f"{names} can't be loaded", "each takes a map from the other")
+            raise InvalidInput(f"{names} can't be loaded", "each uses a map of the other")
         order += ready
         placed |= {slots[place].key for place in ready}
     return order

@@ -145,7 +145,7 @@ class Btf:
             if not isinstance(one, types.Alias):
                 return one
             one = self.type(one.target)
-        raise BtfError(f"type {type_id} is an alias of an alias without end")
+        raise BtfError(f"type {type_id} is an endless chain of aliases")
 
     def size_of(self, type_id: int) -> int:
         """The size of a value of this type in bytes. Raises BtfError for what has none (void, a function)."""
@@ -187,7 +187,7 @@ class Btf:
             pointed = self.resolve(pointer.target)
             if isinstance(pointed, types.Array):
                 return pointed.count
-        raise BtfError(f"type {type_id} is no number declared by __uint()")
+        raise BtfError(f"type {type_id} is not a number declared with __uint()")
 
     def check(self) -> None:
         """Read every type and every reference, so that nothing read later can fail. Raises BtfError.

@@ -43,7 +43,7 @@ def records(elf: Elf, btf: Btf, table: Table) -> dict[str, list[tuple[int, ...]]
     try:
         magic, _, _, header = struct.unpack_from(f"{mark}HBBI", data)
         if magic != _MAGIC or header < Table.RELOCATIONS.value[0]:
-            raise bad_object("its .BTF.ext has no header that is understood")
+            raise bad_object("its .BTF.ext has an unknown header")
         if header < field + 8:  # of a compiler that knew no such table
             return {}
         start, size = struct.unpack_from(f"{mark}II", data, field)

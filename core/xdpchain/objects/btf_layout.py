@@ -71,24 +71,24 @@ def _revive(why: str, detail: str) -> BtfError:
 
 def byteorder_of(raw: bytes) -> ByteOrder:
     if len(raw) < HEADER:
-        raise BtfError(f"it has {len(raw)} bytes and its header alone takes {HEADER}")
+        raise BtfError(f"it has {len(raw)} bytes, less than its header ({HEADER})")
     for order in ("little", "big"):
         if int.from_bytes(raw[:2], order) == MAGIC:
             return order
-    raise BtfError(f"it begins with {raw[:2].hex()} and not with the mark of BTF")
+    raise BtfError(f"it starts with {raw[:2].hex()} instead of the BTF magic number")
 
 
 def cut(raw: bytes, mark: str, *, split: bool) -> tuple[bytes, bytes, bytes]:
     """Types, strings and layout."""
     version, _flags, length = struct.unpack_from(mark + "BBI", raw, 2)
     if version != VERSION:
-        raise BtfError(f"it is of version {version}")
+        raise BtfError(f"it has version {version}")
     if not HEADER <= length <= len(raw):
         raise BtfError(f"its header claims {length} bytes of {len(raw)}")
     type_at, type_len, string_at, string_len = struct.unpack_from(mark + "IIII", raw, 8)
     room = len(raw) - length
     if type_at % 4 or type_at + type_len > room or string_at + string_len > room:
-        raise BtfError("its header points outside of it")
+        raise BtfError("its header points outside it")
     if type_at + type_len > string_at and string_at + string_len > type_at and type_len and string_len:
         raise BtfError("its types and strings overlap")
     strings = raw[length + string_at : length + string_at + string_len]
@@ -98,7 +98,7 @@ def cut(raw: bytes, mark: str, *, split: bool) -> tuple[bytes, bytes, bytes]:
     if length >= HEADER_WITH_LAYOUT:
         layout_at, layout_len = struct.unpack_from(mark + "II", raw, HEADER)
         if layout_at + layout_len > room or layout_len % 4:
-            raise BtfError("its layout section lies outside of it")
+            raise BtfError("its layout section lies outside it")
         layout = raw[length + layout_at : length + layout_at + layout_len]
     return raw[length + type_at : length + type_at + type_len], strings, layout
 

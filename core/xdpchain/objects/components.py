@@ -63,7 +63,7 @@ def component_of(
     if program.attach not in ("xdp", ""):
         raise LinkRefused(
             f"{program.name} can't be a component",
-            f"it is made for a {program.attach} entry, not for an interface (section {program.section})",
+            f"it is for a {program.attach} entry, not for an interface (section {program.section})",
         )
     reachable = [program, *(source.program(callee) for callee in program.callees)]
     return Component(
@@ -101,7 +101,7 @@ def with_map_entries(
     for name, count in given.items():
         source.map(name)
         if not 1 <= count <= MOST_ENTRIES:
-            raise InvalidInput(f"map {name} can't have {count} entries", f"it takes 1 to {MOST_ENTRIES}")
+            raise InvalidInput(f"map {name} can't have {count} entries", f"the range is 1 to {MOST_ENTRIES}")
     return replace(component, map_entries=tuple(sorted(given.items())))
 
 
@@ -118,7 +118,7 @@ def keep_maps(new: Component, running: Component) -> Component:
         names = ", ".join(variable.name for variable in new.globals if variable.section in lost)
         raise InvalidInput(
             f"{names} of {new.name} can't be given a value",
-            f"the component that runs hands on its {', '.join(lost)}",
+            f"the running component passes on its {', '.join(lost)}",
             advise(Do.SET_IN_MAP) | advise(Do.START_WITH_FRESH_MAPS),
         )
     shares = new.shares or tuple(share for share in running.shares if share.name in new.uses)

@@ -13,6 +13,7 @@ import io
 import sys
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from xdpchain.errors import InvalidInput
@@ -103,18 +104,7 @@ class Elf:
     @classmethod
     def parse(cls, data: bytes) -> Elf:
         """Read a relocatable ELF file for BPF, of this machine's byte order. Raises InvalidInput."""
-        _check_header(data)
-        # Late: half of this module's users read kernel metadata and no file, and the import takes 30 ms.
-        from elftools.elf.elffile import ELFFile
-
-        try:
-            return _read(ELFFile(_MeteredStream(data)), data)
-        except InvalidInput:
-            raise
-        except _Exhausted:
-            raise bad_object("its tables claim more entries than an object file can have") from None
-        except Exception as error:  # see the module's docstring
-            raise bad_object("it is damaged", detail=f"{type(error).__name__}: {error}") from error
+        return _parsed(bytes(data))
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
@@ -125,6 +115,23 @@ class Elf:
         table = self.relocations.get(section, ())
         first = bisect_left(table, start, key=lambda relocation: relocation.offset)
         return table[first : bisect_left(table, end, first, key=lambda relocation: relocation.offset)]
+
+
+@lru_cache(maxsize=16)
+def _parsed(data: bytes) -> Elf:
+    """One object is asked for its programs, variables, effects and redirects, and joins many chains."""
+    _check_header(data)
+    # Late: half of this module's users read kernel metadata and no file, and the import takes 30 ms.
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        return _read(ELFFile(_MeteredStream(data)), data)
+    except InvalidInput:
+        raise
+    except _Exhausted:
+        raise bad_object("its tables claim more entries than an object file can have") from None
+    except Exception as error:  # see the module's docstring
+        raise bad_object("it is damaged", detail=f"{type(error).__name__}: {error}") from error
 
 
 class _Exhausted(Exception):
@@ -151,34 +158,32 @@ def _check_header(data: bytes) -> None:
     if not data:
         raise bad_object("it is empty")
     if len(data) > MAX_FILE:
-        raise bad_object(
-            f"it has {len(data)} bytes, and none over {MAX_FILE} is read", "Strip debug information"
-        )
+        raise bad_object(f"it has {len(data)} bytes; at most {MAX_FILE} are read", "Strip debug information")
     if data[:4] != b"\x7fELF":
         source = data[:64].lstrip()[:2] in (b"//", b"/*", b"#i")
-        raise bad_object("it is C source, not compiled" if source else "it is no ELF file")
+        raise bad_object("it is C source, not an object file" if source else "it is not an ELF file")
     if len(data) < _HEADER:
         raise bad_object("it is cut off within its header")
     if data[4] != 2:
-        raise bad_object("it is no 64-bit ELF file")
+        raise bad_object("it is not a 64-bit ELF file")
     order = _ENCODINGS.get(data[5])
     if order != sys.byteorder:
         suffix = "el" if sys.byteorder == "little" else "eb"
         raise bad_object(
-            f"it is for {order or 'an unknown'}-endian machines and this one is {sys.byteorder}-endian",
+            f"it is for {order or 'an unknown'}-endian machines; this one is {sys.byteorder}-endian",
             f"Build it with clang -target bpf{suffix}",
         )
     machine, kind_of_file = (int.from_bytes(data[at : at + 2], sys.byteorder) for at in (18, 16))
     if machine != EM_BPF:
-        raise bad_object(f"it is for another machine (ELF machine {machine}) and not for BPF")
+        raise bad_object(f"it is built for another machine (ELF machine {machine}), not for BPF")
     if kind_of_file != 1:
-        raise bad_object("it is no relocatable object file", "Give the file that clang -c wrote")
+        raise bad_object("it is not a relocatable object file", "Give the output of clang -c")
     entry_size, count = (int.from_bytes(data[at : at + 2], sys.byteorder) for at in (58, 60))
     table = int.from_bytes(data[40:48], sys.byteorder)
     if not table:
         raise bad_object("it has no sections")
     if entry_size != 64 or table + entry_size * max(count, 1) > len(data):
-        raise bad_object("it is cut off: its section table lies outside of it")
+        raise bad_object("it is cut off: its section table lies outside it")
 
 
 def _read(file: Any, data: bytes) -> Elf:
@@ -196,7 +201,7 @@ def _read(file: Any, data: bytes) -> Elf:
         if one["sh_type"] in ("SHT_NOBITS", "SHT_NULL"):
             content = view[:0]
         elif start + size > len(data):
-            raise bad_object(f"it is cut off: its section {one.name!r} lies outside of it")
+            raise bad_object(f"it is cut off: its section {one.name!r} lies outside it")
         else:
             content = view[start : start + size]
         sections.append(
@@ -253,7 +258,7 @@ def _relocations(
             for raw in table.iter_relocations():
                 number = raw["r_info_sym"]
                 if number >= len(symbols) or raw["r_offset"] >= sections[index].size:
-                    raise bad_object(f"a relocation of its section {sections[index].name!r} points nowhere")
+                    raise bad_object(f"a relocation of its section {sections[index].name!r} has no target")
                 entries.append(Relocation(raw["r_offset"], symbols[number]))
         found[index] = tuple(sorted(entries, key=lambda relocation: relocation.offset))
     return found

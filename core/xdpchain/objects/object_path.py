@@ -66,7 +66,7 @@ def _trusted(path: str) -> str:
         return check_private(path)
     except OSError as error:
         raise PermissionDenied(
-            f"{path} is not taken by its name alone",
+            f"{path} is not used by its bare name",
             error.strerror or str(error),
-            "Give its path, if it is the one that you mean",
+            "Give its path if it is the one you mean",
         ) from error

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
@@ -187,7 +187,7 @@ def _read_file(path: str) -> bytes:
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
-                kind = "a directory" if stat.S_ISDIR(status.st_mode) else "no regular file"
+                kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise InvalidInput(f"{shown} can't be used", f"it is {kind}", "Give an object file")
             return file.read(MAX_FILE + 1)  # one more, so that what is too large is seen to be
     except OSError as error:
@@ -200,7 +200,7 @@ def _read_file(path: str) -> bytes:
             raise NotFound(f"{shown} can't be read", why, "Check the path") from error
         raise InvalidInput(f"{shown} can't be read", why, "Check the path") from error
     except ValueError as error:  # a zero byte within
-        raise InvalidInput(f"{shown} is no path", str(error), "Check the path") from error
+        raise InvalidInput(f"{shown} is not a path", str(error), "Check the path") from error
 
 
 def _shown(path: str) -> str:
@@ -215,9 +215,10 @@ def _why(error: InvalidInput) -> str:
 
 
 def _large_btf(has: str, most: str) -> InvalidInput:
-    return bad_object(f"its BTF has {has}, and no more than {most} are read")
+    return bad_object(f"its BTF has {has}; at most {most} are read")
 
 
+@lru_cache(maxsize=16)
 def _parse(data: bytes, path: str | None) -> ObjectFile:
     elf = Elf.parse(data)
     btf, flaw = _types(elf)
@@ -278,7 +279,7 @@ def _licence(elf: Elf) -> str:
         return ""
     text = bytes(section.data[:64]).partition(b"\0")[0].decode("latin-1")
     if not text.isprintable():
-        raise bad_object("its licence is no text", detail=repr(text))
+        raise bad_object("its licence is not text", detail=repr(text))
     return text
 
 
@@ -294,8 +295,8 @@ def _programs(
     for entry in entries:
         if entry.local:
             raise bad_object(
-                f"its program {entry.name!r} is static, and libbpf takes global programs only",
-                "Remove the word static, or its section",
+                f"its program {entry.name!r} is static; libbpf only accepts global programs",
+                "Remove the keyword static, or its section",
             )
     specs = {bpf_map.name: bpf_map for bpf_map in maps}
     references = References(elf, functions, specs, _configuration(btf))

@@ -168,7 +168,7 @@ def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
                     offset = _symbol(elf, section, variable.name).value
                 size = placement.size or btf.size_of(variable.type_id)
                 if offset + size > section.size:
-                    raise bad_object(f"its variable {variable.name!r} lies outside of section {section.name}")
+                    raise bad_object(f"its variable {variable.name!r} lies outside section {section.name}")
                 found.append(Variable(variable.name, section.name, variable.type_id, offset, size))
     return tuple(sorted(found, key=lambda variable: (variable.section, variable.offset)))
 
@@ -247,7 +247,7 @@ def _defined_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
             )
         offset, size = _symbol(elf, section, variable.name).value, placement.size
         if offset + size > section.size:
-            raise bad_object(f"its map {variable.name!r} lies outside of section .maps")
+            raise bad_object(f"its map {variable.name!r} lies outside section .maps")
         placed.append((offset, size, variable))
     return tuple(
         _with_values(
@@ -281,7 +281,7 @@ def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSp
         elif member.name in ("key", "value"):
             pointer = btf.resolve(member.type_id)
             if not isinstance(pointer, types.Pointer):
-                raise bad_object(f"the member {member.name} of its map {name!r} is no pointer")
+                raise bad_object(f"the member {member.name} of its map {name!r} is not a pointer")
             size = btf.size_of(pointer.target)
             _agree(name, f"{member.name}_size", numbers[f"{member.name}_size"], size)
             numbers[f"{member.name}_size"] = size
@@ -299,7 +299,7 @@ def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSp
     if not numbers["type"] and not within:
         raise bad_object(f"its map {name!r} has no type")
     if numbers["pinning"] > 1 or (numbers["pinning"] and within):
-        raise bad_object(f"its map {name!r} asks for an unknown way of pinning")
+        raise bad_object(f"its map {name!r} has an unknown pinning mode")
     return MapSpec(
         name,
         "btf",
@@ -335,7 +335,7 @@ def _inner(btf: Btf, name: str, type_id: int, map_type: int) -> MapSpec | None:
     values = btf.resolve(type_id)
     pointer = btf.resolve(values.element) if isinstance(values, types.Array) else None
     if not isinstance(pointer, types.Pointer):
-        raise bad_object(f"the member values of its map {name!r} is no array of pointers")
+        raise bad_object(f"the member values of its map {name!r} is not an array of pointers")
     if map_type == PROG_ARRAY:
         return None
     if map_type not in MAPS_OF_MAPS:
@@ -361,7 +361,7 @@ def _with_values(
         name = readable(relocation.symbol.name, f"an initial value of map {spec.name}")
         wanted = "func" if spec.type == PROG_ARRAY else "object"
         if relocation.symbol.type != wanted or relocation.symbol.section < 0:
-            raise bad_object(f"its map {spec.name!r} is initialised with {name!r}, which is no {wanted}")
+            raise bad_object(f"its map {spec.name!r} is initialised with {name!r}, which is not a {wanted}")
         values.append(((relocation.offset - start) // _POINTER, name))
     return replace(spec, values=tuple(sorted(values)))
 

@@ -56,14 +56,14 @@ def read_functions(elf: Elf) -> tuple[ObjectFunction, ...]:
             raise bad_object(f"the functions in its section {code[symbol.section].name!r} overlap")
     functions = tuple(function for inside in found.values() for function in inside)
     if len(functions) > MAX_FUNCTIONS:
-        raise bad_object(f"it has {len(functions)} functions, and more than {MAX_FUNCTIONS} are not read")
+        raise bad_object(f"it has {len(functions)} functions; at most {MAX_FUNCTIONS} are read")
     return functions
 
 
 def _function(symbol: Symbol, section: Section) -> ObjectFunction:
     name = readable(symbol.name, "a function")
     if symbol.size == 0 or symbol.size % INSN_SIZE or symbol.value % INSN_SIZE:
-        raise bad_object(f"its function {name!r} is no whole number of instructions")
+        raise bad_object(f"its function {name!r} is not a whole number of instructions")
     if symbol.value + symbol.size > section.size:
         raise bad_object(f"its function {name!r} does not fit into its section {section.name!r}")
     section_name = readable(section.name, "a section")

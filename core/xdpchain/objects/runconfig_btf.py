@@ -43,18 +43,20 @@ def _config(btf: Btf, variable: types.Variable) -> RunConfig:
     function = variable.name[1:]
     described = btf.resolve(variable.type_id)
     if not isinstance(described, types.Struct):
-        raise _bad(function, f"{variable.name} is no struct")
+        raise _bad(function, f"{variable.name} is not a struct")
     default = RunConfig()
     priority, mask = default.priority, default.actions.mask
     for member in described.members:
         action = _ACTIONS.get(member.name)
         if action is None and member.name != "priority":
             known = ", ".join(("priority", *_ACTIONS))
-            raise _bad(function, f"it has an unknown member {member.name!r}", f"It may have {known}")
+            raise _bad(function, f"it has an unknown member {member.name!r}", f"Allowed: {known}")
         try:
             number = btf.declared_number(member.type_id)
         except BtfError as error:
-            raise _bad(function, f"its member {member.name} is no number declared by __uint()") from error
+            raise _bad(
+                function, f"its member {member.name} is not a number declared with __uint()"
+            ) from error
         if action is None:
             priority = number
         elif number:

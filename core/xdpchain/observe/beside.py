@@ -17,7 +17,9 @@ from functools import partial
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, netns
-from xdpchain.sys.netlink import EGRESS, INGRESS, Filter, Netlink, list_xdp_sockets
+from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.netlink.traffic_control import EGRESS, INGRESS, Filter
+from xdpchain.sys.netlink.xdp_sockets import list_xdp_sockets
 from xdpchain.sys.socket_owners import processes
 
 __all__ = ["Beside", "Companion", "beside"]
@@ -76,9 +78,9 @@ def beside(running: Running) -> Beside:
 
 def _words(what: str, error: OSError) -> str:
     if error.errno in (errno.EPERM, errno.EACCES):
-        return "not permitted; it takes CAP_NET_ADMIN"
+        return "not permitted; needs CAP_NET_ADMIN"
     if what in SINCE and error.errno in (errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP):
-        return f"this kernel has none (from {SINCE[what]} on)"
+        return f"this kernel has none (available from {SINCE[what]})"
     return os.strerror(error.errno or 0)
 
 
@@ -94,7 +96,7 @@ def _sockets(running: Running) -> Iterable[Companion]:
         }
     for xdp_socket in sorted(here, key=lambda xdp_socket: xdp_socket.queue):
         how = "zero copy" if xdp_socket.zero_copy else "copies"
-        owner = owners.get(xdp_socket.inode, "a process that can't be seen")
+        owner = owners.get(xdp_socket.inode, "a hidden process")
         yield Companion("AF_XDP socket", f"queue {xdp_socket.queue}", owner, text=how)
 
 
@@ -122,6 +124,6 @@ def _traffic_control(running: Running) -> Iterable[Companion]:
 
 def _filter(at: str, one: Filter) -> Companion:
     chain = f", chain {one.chain}" if one.chain else ""
-    hardware = (", on the card alone" if one.skip_sw else ", on the card, too") if one.in_hw else ""
+    hardware = (", only on the card" if one.skip_sw else ", also on the card") if one.in_hw else ""
     text = f"priority {one.priority}{chain}{hardware}"
     return Companion("tc filter", at, f"{one.kind} {one.name}".rstrip(), one.prog_id, one.in_hw, text)

@@ -33,7 +33,7 @@ from xdpchain.sys.ring import Ring
 
 __all__ = ["Logs", "Said"]
 
-WHAT = "what programs print can't be listened to"
+WHAT = "program output can't be read"
 TRACEPOINT = "bpf_trace_printk"
 FRAMES = 16
 _HEAD = struct.Struct(f"=QII{FRAMES}Q")
@@ -93,7 +93,7 @@ class Logs(Closing):
                     held.enter_context(bpf.trace_attach(program.fd, TRACEPOINT))
                 except FileNotFoundError as error:
                     why = f"this kernel has no tracepoint {TRACEPOINT}"
-                    raise Unsupported(WHAT, why, "It takes kernel 5.9") from error
+                    raise Unsupported(WHAT, why, "Kernel 5.9 is needed") from error
                 except bpf.BpfError as error:
                     raise bpf.refusal(error, WHAT) from error
             self._lost_map = maps["xdptui_lost"]

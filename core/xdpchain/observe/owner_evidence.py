@@ -82,7 +82,7 @@ PRODUCTS = (
         ("balancer_ingres",), ("ch_rings", "vip_map"), (),
     ),
     Product(  # katran: lib/bpf/xdp_root.c
-        "a root program for others (katran, or a tool made like it)",
+        "a root program for others (katran, or a similar tool)",
         "Stop the tool that owns it: its program array runs whatever was put into it",
         ("xdp_root",), ("root_array", "xdp_root_array"), (),
     ),
@@ -95,7 +95,7 @@ PRODUCTS = (
     ),
     Product(  # xdp-tools: lib/libxdp/xsk_def_xdp_prog.c
         "an AF_XDP application's (its libxdp loaded the default program)",
-        "Stop the application (DPDK, Suricata, Open vSwitch...), or let it load by a dispatcher",
+        "Stop the application (DPDK, Suricata, Open vSwitch...), or make it load through a dispatcher",
         ("xsk_def_prog", "xsk_prog", "xdp_sock_prog"), ("xsks_map",), (),
     ),
     Product(  # xdp-tools: xdp-filter
@@ -152,7 +152,7 @@ def _way_out(evidence: Evidence) -> str | Advice:
     held = _holding(evidence)
     if held:
         pids = " ".join(str(one.pid) for one in held)
-        return f"It is up to that process: `systemctl status {pids}` names its service"
+        return f"That process decides: `systemctl status {pids}` names its service"
     if evidence.link_id is not None:
         return advise(Do.FIND_OWNER)
     if not evidence.adoptable:

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import PermissionDenied, XdpChainError
@@ -25,8 +25,7 @@ CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(NamedTuple):
     """Something missing: its name, what can't be done without it, and how to get it."""
 
     name: str
@@ -59,11 +58,11 @@ def missing_capabilities() -> tuple[Capability, ...]:
         bpf.prog_load(bpf.ProgType.XDP, RETURN_PASS, name="xdptui_probe").close()
     except bpf.BpfError as error:
         if error.errno in (errno.EPERM, errno.EACCES):
-            why = (
-                "the kernel forbids XDP programs although the capabilities are there (lockdown, LSM, seccomp)"
-            )
+            why = "the kernel forbids XDP programs despite the capabilities (lockdown, LSM, seccomp)"
             return (
-                Capability("permission for bpf(2)", why, "Ask whoever runs this kernel; dmesg may say more"),
+                Capability(
+                    "permission for bpf(2)", why, "Ask the administrator of this kernel; dmesg may say more"
+                ),
             )
         raise bpf.refusal(error, "a minimal XDP program can't be loaded") from error
     return ()
@@ -86,7 +85,7 @@ def require_reading(what: str) -> None:
     """Raise PermissionDenied, "``what`` can't be read", where this process may not open programs by id."""
     lacking = [privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN"]
     if lacking:
-        raise PermissionDenied(f"{what} can't be read", f"this takes {lacking[0].name}", lacking[0].todo)
+        raise PermissionDenied(f"{what} can't be read", f"{lacking[0].name} is needed", lacking[0].todo)
 
 
 def unseen() -> tuple[str, ...]:
@@ -98,17 +97,17 @@ def unseen() -> tuple[str, ...]:
     found = []
     if any(privilege.name == "CAP_SYS_ADMIN" for privilege in missing_privileges()):
         found.append(
-            "chains, their owners, maps and counts: opening programs by id takes CAP_SYS_ADMIN, which no BPF "
-            "token gives"
+            "chains, their owners, maps and counts: opening programs by id needs CAP_SYS_ADMIN, which "
+            "no BPF token provides"
         )
     try:
         with bpffs.open_below("xdptui"):
             pass
     except (XdpChainError, FileNotFoundError) as error:
         if isinstance(error, PermissionDenied):
-            found.append(f"changes that wait to be confirmed, and kept maps: {error.what}, {error.why}")
+            found.append(f"pending changes and kept maps: {error.what}, {error.why}")
     except OSError as error:
-        found.append(f"changes that wait to be confirmed, and kept maps: {error.strerror}")
+        found.append(f"pending changes and kept maps: {error.strerror}")
     return tuple(found)
 
 

@@ -85,4 +85,4 @@ def _loaded(prog_id: int) -> tuple[tuple[VerdictSite, ...], str]:
         return sites_of(image, btf, functions or ((0, 0),), lines), ""
     with contextlib.suppress(XdpChainError):
         return sites_of(image, b"", (), ()), ""
-    raise NotFound("the program's code can't be followed")
+    raise NotFound("the program's code can't be analysed")

@@ -83,4 +83,4 @@ def open_violations(running: Running) -> ViolationReader | None:
         with ring:
             return ViolationReader(running, ring)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "what was forbidden can't be read") from error
+        raise bpf.refusal(error, "policy violations can't be read") from error

@@ -36,7 +36,7 @@ def read_text(path: str) -> str:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidInput(f"{path}, line {line}: this is no TOML", "it is not UTF-8") from None
+        raise InvalidInput(f"{path}, line {line}: this is not TOML", "it is not UTF-8") from None
 
 
 def write_file(path: str, data: bytes) -> None:

@@ -47,19 +47,19 @@ class Key:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("takes a text in quotes")
+        raise ValueError("needs text in quotes")
     return value
 
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("takes true or false")
+        raise ValueError("must be true or false")
     return value
 
 
 def _number(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("takes a whole number")
+        raise ValueError("must be a whole number")
     return value
 
 
@@ -72,12 +72,12 @@ def _actions(value: Any) -> ActionSet:
         return ActionSet.parse(value)
     if isinstance(value, list) and all(isinstance(one, str) for one in value):
         return ActionSet.parse(value)
-    raise ValueError('takes a list of actions, such as ["XDP_PASS", "XDP_DROP"]')
+    raise ValueError('must be a list of actions, such as ["XDP_PASS", "XDP_DROP"]')
 
 
 def _routes(value: Any) -> tuple[tuple[Action | None, str], ...]:
     if not isinstance(value, dict) or not all(isinstance(one, str) and one for one in value.values()):
-        raise ValueError('takes a table of return codes and slots, such as { XDP_DROP = "logger" }')
+        raise ValueError('must be a table of return codes and slots, such as { XDP_DROP = "logger" }')
     found = {None if code == ANY else Action.parse(code): str(target) for code, target in value.items()}
     if len(found) < len(value):
         raise ValueError("names a return code twice")
@@ -86,14 +86,14 @@ def _routes(value: Any) -> tuple[tuple[Action | None, str], ...]:
 
 def _policy(value: Any) -> Policy:
     if not isinstance(value, dict) or not {"may"} <= value.keys() <= {"may", "otherwise"}:
-        raise ValueError('takes a table such as { may = ["XDP_PASS"], otherwise = "pass" }')
+        raise ValueError('must be a table such as { may = ["XDP_PASS"], otherwise = "pass" }')
     answers = [answer.value for answer in Answer]
     otherwise = value.get("otherwise", Answer.AS_IS.value)
     if otherwise not in answers:
-        raise ValueError(f"takes an `otherwise` that is one of: {', '.join(answers)}")
+        raise ValueError(f"needs an `otherwise` that is one of: {', '.join(answers)}")
     may = _actions(value["may"])
     if not may:
-        raise ValueError("takes at least one action in `may`")
+        raise ValueError("needs at least one action in `may`")
     return Policy(may, Answer(otherwise))
 
 
@@ -103,26 +103,26 @@ def _policy_out(policy: Policy) -> dict[str, Any]:
 
 def _globals(value: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict) or not all(isinstance(one, str | int) for one in value.values()):
-        raise ValueError("takes a table of variables, each a number or a text, such as { limit = 100 }")
+        raise ValueError("must be a table of variables, each a number or text, such as { limit = 100 }")
     words = {name: str(one).lower() if isinstance(one, bool) else str(one) for name, one in value.items()}
     return tuple(sorted(words.items()))
 
 
 def _labels(value: Any) -> Labels:
     if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
-        raise ValueError('takes a table of keys and texts, such as { team = "edge" }')
+        raise ValueError('must be a table of keys and texts, such as { team = "edge" }')
     return checked_labels(value)
 
 
 def _map_entries(value: Any) -> tuple[tuple[str, int], ...]:
     if not isinstance(value, dict):
-        raise ValueError("takes a table of maps and their numbers of entries, such as { senders = 65536 }")
+        raise ValueError("must be a table of maps and their numbers of entries, such as { senders = 65536 }")
     return tuple(sorted((name, _entries(entries)) for name, entries in value.items()))
 
 
 def _entries(value: Any) -> int:
     if not 1 <= _number(value) <= MOST_ENTRIES:
-        raise ValueError(f"takes 1 to {MOST_ENTRIES} entries for a map")
+        raise ValueError(f"must give a map 1 to {MOST_ENTRIES} entries")
     return int(value)
 
 
@@ -135,11 +135,11 @@ def _use_maps(value: Any) -> tuple[tuple[str, str, str], ...]:
     return tuple(sorted(found))
 
 
-_USE_MAPS = 'takes a table of maps and whose they are, such as { blocked = "xdp_firewall:denied" }'
+_USE_MAPS = 'must be a table of maps and their owners, such as { blocked = "xdp_firewall:denied" }'
 
 
 def _entries_in(value: Any) -> tuple[MapEntry, ...]:
-    what = 'takes [[interface.slot.map]] tables of a name and entries, such as ["10.0.0.1=1"]'
+    what = 'must be [[interface.slot.map]] tables of a name and entries, such as ["10.0.0.1=1"]'
     if not isinstance(value, list):
         raise ValueError(what)
     found: dict[tuple[str, str], MapEntry] = {}
@@ -176,7 +176,7 @@ def _hex(digits: int, what: str) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         text = _text(value).lower()
         if not re.fullmatch(f"[0-9a-f]{{{digits}}}", text):
-            raise ValueError(f"takes {what}: {digits} hexadecimal digits")
+            raise ValueError(f"must be {what}: {digits} hexadecimal digits")
         return text
 
     return read
@@ -185,11 +185,11 @@ def _hex(digits: int, what: str) -> Callable[[Any], str]:
 def _names(value: Any) -> tuple[str, ...]:
     given = [value] if isinstance(value, str) else value
     if not isinstance(given, list) or not given:
-        raise ValueError('takes the name of an interface, a glob such as "eth*", or a list of these')
+        raise ValueError('must be the name of an interface, a glob such as "eth*", or a list of these')
     names = tuple(_text(one) for one in given)
     for name in names:
         if len(name.encode()) > 64 or "/" in name or any(c.isspace() for c in name):
-            raise ValueError(f"takes names of interfaces, which {name!r} can't be")
+            raise ValueError(f"must be interface names, and {name!r} is not one")
     if len(set(names)) < len(names):
         raise ValueError("names an interface twice")
     return names
@@ -206,19 +206,19 @@ def _one_or_more(names: tuple[str, ...]) -> str | list[str]:
 def _linkage(value: Any) -> Linkage | None:
     words = [AUTO, *(linkage.value for linkage in Linkage)]
     if value not in words:
-        raise ValueError(f"takes one of: {', '.join(words)}")
+        raise ValueError(f"must be one of: {', '.join(words)}")
     return None if value == AUTO else Linkage(value)
 
 
 def _mode(value: Any) -> WantedMode:
     if value not in [wanted_mode.value for wanted_mode in WantedMode]:
-        raise ValueError("takes native, generic or best")
+        raise ValueError("must be native, generic or best")
     return WantedMode(value)
 
 
 def _version(value: Any) -> int:
     if _number(value) not in (2, 3):
-        raise ValueError("takes 2 or 3")
+        raise ValueError("must be 2 or 3")
     return int(value)
 
 

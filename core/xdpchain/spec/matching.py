@@ -17,7 +17,7 @@ from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot, 
 from xdpchain.model.routes import Route
 from xdpchain.model.runconfig import RunConfig
 from xdpchain.model.running import Running
-from xdpchain.model.sharing import SharedMap, owners_of
+from xdpchain.model.sharing import SharedMap, following, owners_of
 from xdpchain.objects.components import keep_maps
 
 from .taking import families
@@ -36,7 +36,7 @@ def candidate(
 ) -> Chain:
     """The chain that ``spec`` wants on an interface. ``components`` are those of its slots' object files,
     None for a slot that names none; ``linkage`` is the one in force. With ``fresh_maps`` a new version of a
-    program begins with maps of its own.
+    program begins with its own maps.
 
     Raises NotFound for a component that can only be kept, and does not run; InvalidInput for another value of
     a variable that a running map holds.
@@ -45,6 +45,8 @@ def candidate(
     if not spec.slots:
         return replace(chain, slots=())
     slots = _Matching(spec, components, chain, fresh_maps).slots()
+    for owner in slots:
+        slots = tuple(following(slot, owner) for slot in slots)
     freplace = linkage is Linkage.FREPLACE
     # Of a chain that others loaded there is nothing to switch.
     switched = not freplace or any(slot.component.object is not None for slot in slots)
@@ -201,9 +203,9 @@ class _Matching:
         component = self._components[i]
         if component is None:
             raise NotFound(
-                f"{self._name(i)} (tag {self._wanted[i].tag}) does not run, and can't be loaded",
+                f"{self._name(i)} (tag {self._wanted[i].tag}) does not run and can't be loaded",
                 "another tool loaded it, and the spec names no object file",
-                "Load it again with that tool, or write its object file into the spec",
+                "Load it again with that tool, or add its object file to the spec",
             )
         component = self._together(i, component)
         if i not in self._replaced:

@@ -70,22 +70,22 @@ class Objects:
 
     def _source(self, slot: SlotSpec, written: str) -> ObjectFile:
         path = os.path.join(self._folder, os.path.expanduser(written))
-        if path not in self._read:
+        if written not in self._read:
             try:
                 path = find_object(os.path.expanduser(written), self._folder)
-                self._read[path] = ObjectFile.open(path)
+                self._read[written] = ObjectFile.open(path)
             except NotFound as error:
                 if slot.sha256 is None:
                     raise
-                why = f"the spec wants the file with SHA-256 {slot.sha256}, and there is none"
+                why = f"the spec requires SHA-256 {slot.sha256}, but there is no such file"
                 raise NotFound(f"the object file {path} is missing", why, _PUT_BACK) from error
             except InvalidInput:
                 if slot.sha256 is not None:
                     check_file(path, slot.sha256)  # if it is another file altogether, that is what to say
                 raise
-        source = self._read[path]
+        source = self._read[written]
         if slot.sha256 not in (None, source.sha256):
-            raise _changed(path, str(slot.sha256), source.sha256)
+            raise _changed(source.path or path, str(slot.sha256), source.sha256)
         return source
 
 
@@ -99,18 +99,18 @@ def _shared_globals(slots: Sequence[SlotSpec]) -> dict[str, dict[str, str]]:
         for name, text in slot.globals:
             if values.setdefault(name, text) != text:
                 raise InvalidInput(
-                    f"{name} is given two values in instance {slot.instance!r}: {values[name]} and {text}",
-                    "its slots share their maps, and so their variables",
-                    "Give them one value, or let the slots be two instances",
+                    f"{name} has two values in instance {slot.instance!r}: {values[name]} and {text}",
+                    "its slots share their maps, and therefore their variables",
+                    "Give them one value, or put the slots in two instances",
                 )
     return found
 
 
-_PUT_BACK = "Put that file back; or change sha256 in the spec, if the new one is meant to run"
+_PUT_BACK = "Restore that file; or change sha256 in the spec if the new one should run"
 
 
 def _changed(path: str, wanted: str, has: str) -> InvalidInput:
-    why = f"the spec wants SHA-256 {wanted}, the file has {has}"
+    why = f"the spec requires SHA-256 {wanted}, the file has {has}"
     return InvalidInput(f"the object file {path} has changed", why, _PUT_BACK)
 
 
@@ -144,7 +144,7 @@ def write_objects(chains: Iterable[Chain], folder: str) -> dict[str, str]:
         data = object_bytes(source)
         if hashlib.sha256(data).hexdigest() != source.sha256:
             raise KernelRefused(
-                f"the object file {source.path} in the kernel is not what it was", "its hash differs"
+                f"the object file {source.path} in the kernel has changed", "its hash differs"
             )
         stem = re.sub(r"[^\w.+-]", "_", Path(source.path).stem if source.path else "object")
         for name in (f"{stem}.o", f"{stem}-{source.sha256[:12]}.o"):

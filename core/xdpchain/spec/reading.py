@@ -35,9 +35,9 @@ def parse(text: str, source: str = "the spec") -> Spec:
     except tomllib.TOMLDecodeError as error:
         raise _syntax(str(error), text, source) from None
     except ValueError as error:  # a number of more than 4300 digits
-        raise InvalidInput(f"{source} is no TOML", str(error)[:200]) from None
+        raise InvalidInput(f"{source} is not TOML", str(error)[:200]) from None
     except RecursionError:
-        raise InvalidInput(f"{source} is no TOML", "it is nested too deeply") from None
+        raise InvalidInput(f"{source} is not TOML", "it is nested too deeply") from None
     return _Reader(text, source).document(document)
 
 
@@ -45,9 +45,9 @@ def _syntax(said: str, text: str, source: str) -> InvalidInput:
     found = _AT.search(said)
     why = _AT.sub("", said).strip()
     if found is None:
-        return InvalidInput(f"{source} is no TOML", why)
+        return InvalidInput(f"{source} is not TOML", why)
     line, column = found[1] or text.count("\n") + 1, found[2] or len(text) - text.rfind("\n")
-    return InvalidInput(f"{source}, line {line}, column {column}: this is no TOML", why)
+    return InvalidInput(f"{source}, line {line}, column {column}: this is not TOML", why)
 
 
 class _Reader:
@@ -66,7 +66,7 @@ class _Reader:
             raise self.error(
                 ("format",),
                 f"format {document['format']!r} can't be read",
-                f"this xdptui reads format {FORMAT}",
+                f"this version reads format {FORMAT}",
             )
         entries = self._tables(document.get("interface", []), ("interface",))
         return Spec(tuple(self._interface(mapping, ("interface", i)) for i, mapping in enumerate(entries)))
@@ -79,13 +79,13 @@ class _Reader:
             raise self.error(
                 path,
                 f"{table['name']} has no slots",
-                "what it shall run is not said",
-                "Add [[interface.slot]] tables; or slot = [], if nothing shall run there",
+                "it does not say what to run",
+                "Add [[interface.slot]] tables, or slot = [] if nothing should run there",
             )
         values = self._values(table, INTERFACE_KEYS, path)
         slots = self._tables(table[SLOTS], (*path, SLOTS))
         if len(slots) > MAX_SLOTS:
-            why = f"a dispatcher has {MAX_SLOTS}"
+            why = f"a dispatcher has {MAX_SLOTS} slots"
             raise self.error((*path, SLOTS, MAX_SLOTS), f"{len(slots)} slots can't be built", why)
         read = tuple(self._slot(mapping, (*path, SLOTS, i)) for i, mapping in enumerate(slots))
         self._targets(read, path)
@@ -101,7 +101,9 @@ class _Reader:
         if slot.object is None and slot.sha256 is not None:
             raise self.error((*path, "sha256"), "a hash without an object file")
         if slot.program and slot.section:
-            raise self.error((*path, "section"), "program and section both say which program", "one will do")
+            raise self.error(
+                (*path, "section"), "program and section both name the program", "give one of them"
+            )
         return slot
 
     def _targets(self, slots: tuple[SlotSpec, ...], path: Path) -> None:
@@ -119,8 +121,8 @@ class _Reader:
                     raise self.error(
                         (*path, SLOTS, i, key),
                         f"{what} {target!r}: {found} so",
-                        "a slot is called by its label, or by its program",
-                        "Give the slot a label that no other one has",
+                        "slots are named by label or by program",
+                        "Give the slot a unique label",
                     )
 
     def _values(self, table: Mapping[str, Any], keys: Mapping[str, Key], path: Path) -> dict[str, Any]:
@@ -138,13 +140,13 @@ class _Reader:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 todo = f"Did you mean {near[0]!r}?" if near else ""
-                why = f"{what} has: {', '.join(known)}"
+                why = f"{what} allows: {', '.join(known)}"
                 raise self.error((*path, name), f"unknown key {name!r}", why, todo)
 
     def _tables(self, value: Any, path: Path) -> list[Mapping[str, Any]]:
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             name = ".".join(one for one in path if isinstance(one, str))
-            raise self.error(path, f"{name} is no list of tables", todo=f"Write [[{name}]]")
+            raise self.error(path, f"{name} is not a list of tables", todo=f"Write [[{name}]]")
         return value
 
 

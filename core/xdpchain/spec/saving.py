@@ -97,7 +97,7 @@ def write_spec(made: Saved, path: str, *, replace: bool = False) -> None:
     if os.path.isdir(path):
         raise InvalidInput(f"{path} can't be written", "it is a directory", "Name a file in it")
     if not os.path.isdir(folder):
-        raise NotFound(f"{path} can't be written", f"there is no directory {folder}", "Make it first")
+        raise NotFound(f"{path} can't be written", f"there is no directory {folder}", "Create it first")
     text = made.text
     if not replace and os.path.lexists(path) and not _is_stream(path):
         try:
@@ -136,7 +136,7 @@ def _check(chains: Iterable[tuple[Interface, Chain | None]]) -> None:
                 found[f"{slot.name} of {where}: {error.what} ({error.why})"] = None
     if found:
         raise InvalidInput(
-            "what runs can't be written down: applying it would be refused",
+            "what runs can't be saved: applying it would be refused",
             "; ".join(found),
             advise(Do.WRITE_OBJECTS),
         )
@@ -152,7 +152,7 @@ def _not_loadable(
         for j, slot in enumerate(entry.slots):
             if slot.object is None:
                 why = "another tool loaded it, so its object file is not known"
-                what = "apply keeps it while it runs, and can't load it again"
+                what = "apply keeps it while it runs but can't load it again"
                 warnings.append(f"slot {j} {slot.program} of {', '.join(entry.names)}: {why}; {what}")
-                notes.setdefault(i, {})[j] = f"{why}:\n{what}, unless you name it here (object = ...)."
+                notes.setdefault(i, {})[j] = f"{why}:\n{what}, unless you add it here (object = ...)."
     return tuple(warnings), notes

@@ -81,8 +81,8 @@ def _claims(
                 if claims.setdefault((netns, name), i) != i:
                     where = f"{name} (netns {netns})" if netns else name
                     how = "two globs match" if globs else "two entries name"
-                    todo = "Leave it to one of them" + ("; or give it an entry by its name" if globs else "")
-                    raise InvalidInput(f"the spec is not clear about {where}", f"{how} it", todo)
+                    todo = "Remove it from one of them" + (", or give it an entry by name" if globs else "")
+                    raise InvalidInput(f"the spec is ambiguous about {where}", f"{how} it", todo)
     return claims
 
 

@@ -87,7 +87,7 @@ def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: s
 def _unlike(source: str) -> InvalidInput:
     return InvalidInput(
         f"{source} can't be updated",
-        "only what is written as [[interface]] and [[interface.slot]] can be changed piece by piece",
+        "only [[interface]] and [[interface.slot]] tables can be updated in place",
         advise(Do.OVERWRITE),
     )
 

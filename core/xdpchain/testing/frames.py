@@ -39,5 +39,5 @@ PEER = Host.number(2)  # the other end of its veth pair
 def scripted(codes: bytes, *, source: Host = PEER, destination: Host = NEAR, length: int = 60) -> bytes:
     """A frame for the sample ``scripted``: byte N of ``codes`` is what its program scripted_N returns."""
     if len(codes) > length - 14:
-        raise ValueError(f"{len(codes)} codes do not fit a frame of {length} bytes")
+        raise ValueError(f"{len(codes)} codes do not fit in a frame of {length} bytes")
     return ethernet(source, destination, ETH_P_LOCAL_EXPERIMENT, codes.ljust(length - 14, b"\0"))

@@ -54,7 +54,7 @@ def fresh() -> tuple[str, str]:
 
 
 def parse(name: str) -> Owned | None:
-    """What the name of a namespace says; None when it is not a playground's."""
+    """What the name of a namespace says; None when it does not belong to a playground."""
     match = _PATTERN.fullmatch(name)
     if match is None:
         return None

@@ -167,7 +167,7 @@ class Playground:
                 raise PlaygroundError(
                     f"{expected - received} packets did not arrive at {ifname}",
                     f"{ARRIVAL_TIMEOUT:g} s after they were sent",
-                    "Look whether both ends are up (ip -n NAMESPACE link)",
+                    "Check that both ends are up (ip -n NAMESPACE link)",
                 )
             time.sleep(0.0001)
 
@@ -188,7 +188,7 @@ def remove_leftovers() -> tuple[str, ...]:
 def remove(namespace: str) -> None:
     """Remove a playground's namespace with its interfaces, if it is there."""
     if names.parse(namespace) is None:
-        raise ValueError(f"{namespace!r} is not a playground's")
+        raise ValueError(f"{namespace!r} does not belong to a playground")
     if not (netns.RUN_DIR / namespace).exists():
         return
     # The kernel would remove the interfaces too, at some later time. This way their XDP programs are gone
@@ -213,21 +213,21 @@ def _ip(commands: list[str], *, namespace: str | None = None, force: bool = Fals
         )
     except FileNotFoundError as error:
         raise PlaygroundError(
-            "Can't make a playground", "the command `ip` is missing", "Install iproute2 (make setup)"
+            "Can't create a playground", "the command `ip` is missing", "Install iproute2 (make setup)"
         ) from error
     if done.returncode and not force:
         raise _refused(done.stderr)
 
 
 def _refused(stderr: str) -> PlaygroundError | PermissionDenied:
-    what = "Can't make a playground"
+    what = "Can't create a playground"
     reason = stderr.strip().splitlines()[0] if stderr.strip() else "ip failed and did not say why"
     if os.geteuid() != 0:
-        return PermissionDenied(what, reason, "Network namespaces take root: sudo make demo", detail=stderr)
+        return PermissionDenied(what, reason, "Network namespaces need root: sudo make demo", detail=stderr)
     return PlaygroundError(
         what,
         reason,
-        "Look whether this machine allows network namespaces and veth (ip netns add test)",
+        "Check that this machine allows network namespaces and veth (ip netns add test)",
         detail=stderr,
     )
 

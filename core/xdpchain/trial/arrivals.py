@@ -15,16 +15,8 @@ from ipaddress import ip_address
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.link_layer import Start, link_layer
-from xdpchain.sys.netlink import (
-    TUNNELS,
-    IpsecPolicy,
-    IpsecState,
-    LinkInfo,
-    NeighborEntry,
-    Netlink,
-    Tunnel,
-    Way,
-)
+from xdpchain.sys.netlink import TUNNELS, LinkInfo, NeighborEntry, Netlink, Way
+from xdpchain.sys.netlink.tunnels import IpsecPolicy, IpsecState, Tunnel
 
 from .packets.frames import Host
 from .packets.wrapping import Ethernet, Inside, Tag, Wrapping
@@ -85,7 +77,7 @@ class Arrivals:
     ) -> Iterator[Arrival]:
         """Packets whose (outermost) IP header has these addresses."""
         if depth > DEEPEST:
-            self.doubts[f"tunnels lie in one another more than {DEEPEST} deep"] = None
+            self.doubts[f"tunnels are nested more than {DEEPEST} deep"] = None
             return
         device = self._links.get(way.ifindex)
         if device is None:
@@ -105,7 +97,10 @@ class Arrivals:
             known = self._mac_of(way.ifindex, hop)
             local_only = device.kind is None and mac == NO_MAC
             if known is None and not local_only:
-                note = f"the MAC of {hop}, from which your ssh packets come, is not known: theirs is made up"
+                note = (
+                    f"the MAC of {hop}, from which your ssh packets arrive, is not known: a made-up "
+                    f"one is used"
+                )
             sender = known or (NO_MAC if local_only else UNKNOWN_MAC)
             around = (*around, Ethernet(mac, sender))
         yield from self._on(device, around, note, depth)
@@ -162,8 +157,8 @@ class Arrivals:
             yield from self._routed(way, inside.remote, local, (*around, told), depth + 1, outer)
         if not reached:
             name = device.kind or "tunnel"
-            what = f"your connection comes in through {device.name} ({name})"
-            self.doubts[f"{what}, and the kernel does not tell where that tunnel's packets come in"] = None
+            what = f"your connection arrives through {device.name} ({name})"
+            self.doubts[f"{what}, and the kernel does not report where that tunnel's packets arrive"] = None
 
     def _insides(self, device: LinkInfo, tunnel: Tunnel, around: tuple[Wrapping, ...]) -> list[Inside]:
         """The ways in which a tunnel's packets may come in; the address at our end is "" where the route says

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from xdpchain.errors import XdpChainError
 from xdpchain.sys import socket_owners
-from xdpchain.sys.netlink import Netlink, Socket, list_sockets, list_sockets_at
+from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.netlink.sockets import Socket, list_sockets, list_sockets_at
 from xdpchain.sys.socket_owners import Process
 
 from .arrivals import Arrival, Arrivals
@@ -104,7 +105,7 @@ def own_connections(netns: str | None = None) -> OwnConnections:
         with Netlink(netns):  # what is wrong with the namespace is not a doubt
             pass
         why = error.why or error.what
-        return OwnConnections(named[:1], (f"the kernel does not tell which connections live: {why}",))
+        return OwnConnections(named[:1], (f"the kernel does not report which connections are live: {why}",))
     found = dict.fromkeys(named[:1])
     live = {_of(sock).ends for sock in here if sock.state == "established"}
     found |= dict.fromkeys(connection for connection in named[1:] if connection.ends in live)

@@ -63,7 +63,7 @@ class SiteTrial(Closing):
             marked = mark_sites(code, unit.stack[0] if unit.stack else 0, self._cell.fileno())
             if marked is None:
                 raise Unsupported(
-                    f"which lines of {component.name} decide can't be seen",
+                    f"the deciding lines of {component.name} can't be observed",
                     f"it uses {unit.stack[0]} bytes of stack, which leaves no room for a mark",
                 )
             self._program = held.enter_context(load_woven(unit, marked.woven, component))
@@ -99,7 +99,7 @@ def make_cell(size: int) -> bpf.Fd:
     try:
         return bpf.map_create(bpf.MapType.ARRAY, 4, size, 1, name="xdptui_mark", flags=BPF_F_MMAPABLE)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, "the mark's map can't be made") from error
+        raise bpf.refusal(error, "the mark's map can't be created") from error
 
 
 def load_woven(unit: LinkableProgram, woven: Woven, component: Component) -> bpf.Fd:

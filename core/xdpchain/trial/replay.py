@@ -58,8 +58,8 @@ class Replay(Closing):
         chain = running.chain
         if chain is None:
             raise InvalidInput(
-                f"the way through what runs on {running.interface} can't be replayed",
-                running.note or "it is no chain of xdptui",
+                f"the path through what runs on {running.interface} can't be replayed",
+                running.note or "it is not an xdptui chain",
             )
         with contextlib.ExitStack() as held:
             self._parts = gather_parts(chain, running, held, cloning=True)
@@ -87,7 +87,7 @@ class Replay(Closing):
         marks = mark_way(code, unit.stack[0] if unit.stack else 0, self._cell.fileno())
         if marks is None:
             raise Unsupported(
-                f"the way through {part.slot.name} can't be seen",
+                f"the path through {part.slot.name} can't be traced",
                 f"it uses {unit.stack[0]} bytes of stack, which leaves no room for a mark of each branch",
             )
         return self._held.enter_context(load_woven(unit, marks.woven, part.slot.component)), marks

@@ -102,7 +102,7 @@ class Trial:
         Raises InvalidInput for a frame that is too short, and what the kernel refuses.
         """
         if len(frame) < SHORTEST:
-            raise InvalidInput(f"a frame of {len(frame)} bytes can't be tried", f"{SHORTEST} are the least")
+            raise InvalidInput(f"a frame of {len(frame)} bytes can't be tried", f"the minimum is {SHORTEST}")
         try:
             run = bpf.prog_test_run(self._program, frame, ingress=ingress)
             before, after = self._counted, self._reader.read()

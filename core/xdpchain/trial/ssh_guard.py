@@ -18,7 +18,7 @@ from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 
 from .packets.describe import flow
-from .packets.own import own_traffic
+from .packets.own import OwnTraffic
 from .packets.packet import Packet
 from .packets.ssh import PREFIX
 from .whatif import Outcome, Side, what_if
@@ -69,14 +69,17 @@ class Judgement:
         return "; ".join(f"{', '.join(names)}: {fate}" for fate, names in fates.items())
 
 
-def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> Judgement | None:
+def judge(
+    running: Running, candidate: Chain, *, adopts: int | None = None, own_traffic: OwnTraffic | None = None
+) -> Judgement | None:
     """Try one's own ssh packets on a candidate; None where no connection of one's own is known, or thought,
-    to come in through the interface. ``adopts`` is as for `whatif.what_if`. Raises nothing that the kernel
-    or the linkage refuse: that is ``unchecked``.
+    to come in through the interface. ``adopts`` is as for `whatif.what_if`; ``own_traffic`` is what was
+    looked up for other interfaces of the same change. Raises nothing that the kernel or the linkage refuse:
+    that is ``unchecked``.
     """
     where, layer = running.interface.name, running.device.layer
     try:
-        own = own_traffic(running.interface)
+        own = (own_traffic or OwnTraffic()).into(running.interface)
         if not own.packets and not own.doubts:
             return None
         if not candidate.slots or candidate == running.chain:
@@ -84,7 +87,7 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
         doubts = "; ".join(own.doubts)
         if candidate.bound:
             who = " and ".join(candidate.bound)
-            doubts = f"{who}: what the device says of packets can't be tried"
+            doubts = f"{who}: a trial has no RX metadata"
         if not own.packets or candidate.bound:
             return Judgement(where, unchecked=doubts)
         tried = what_if(running, candidate, own.packets, adopts=adopts)
@@ -103,7 +106,7 @@ def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> J
             continue
         lost.append(Lost(crossing.packet.name, crossing.new.verdict, _decider(crossing.new, tried.new)))
     if wrong and not lost:
-        why = "what runs now would lose them too, by the trial's account, and does not"
+        why = "according to the trial, what runs now would lose them too, but it does not"
         return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")
     return Judgement(where, tuple(lost), "" if lost else doubts)
 
@@ -114,12 +117,12 @@ def refusal(judgement: Judgement) -> ConnectionLost:
     """
     if judgement.unchecked and not judgement.lost:
         return ConnectionLost(
-            f"whether this would cut your own ssh connection, through {judgement.where}, is not checked",
+            f"could not check whether this would cut your own ssh connection through {judgement.where}",
             judgement.unchecked,
             advise(Do.CONFIRM_OR_INSIST),
         )
     return ConnectionLost(
-        f"this would cut your own ssh connection, which comes in through {judgement.where}",
+        f"this would cut your own ssh connection, which arrives through {judgement.where}",
         judgement.text,
         advise(Do.CONFIRM_OR_INSIST),
     )

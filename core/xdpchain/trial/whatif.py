@@ -180,7 +180,7 @@ def what_if(
     """
     interface, layer = running.interface, running.device.layer
     if not layer.known:
-        side = Side(why=f"not checked: how packets begin on {interface.name} ({layer.name}) is not known")
+        side = Side(why=f"not checked: the packet format on {interface.name} ({layer.name}) is not known")
         crossings = tuple(
             Crossing(packet, Outcome(why=side.why), Outcome(why=side.why)) for packet in packets
         )
@@ -213,12 +213,13 @@ class _Tried:
         if self.side.why:
             return Outcome(why=self.side.why)
         if len(packet.data) < SHORTEST:
-            return Outcome(why=f"it has {len(packet.data)} bytes, and {SHORTEST} are the least")
+            return Outcome(why=f"it has {len(packet.data)} bytes; the minimum is {SHORTEST}")
         if self.trial is None:
             return Outcome((), Action.PASS, packet.data)
         if len(packet.data) > PAGE and not self._frags:
             return Outcome(
-                why=f"it has {len(packet.data)} bytes, more than a page: a chain without frags never gets it"
+                why=f"it has {len(packet.data)} bytes, more than a page: a chain without multi-buffer "
+                f"support never receives it"
             )
         try:
             row = self.trial.run(packet.data, ingress=ingress)
@@ -298,7 +299,7 @@ def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: b
                 found[redirect_words(where, has)] = None
         sent = {key for key, where, _ in side.places if where.slot in redirecting}
     if any(crossing.packet.cut for crossing in crossings):
-        found["some packets were captured in part: a program saw them shorter than they were"] = None
+        found["some packets were captured only in part, so programs saw them shortened"] = None
     return tuple(found)
 
 

@@ -69,7 +69,7 @@ class Arming:
     ) -> None:
         if not LEAST <= seconds <= MOST:
             raise InvalidInput(
-                f"a change can't be armed for {seconds:g} seconds", f"it takes {LEAST:g} to {MOST:g}"
+                f"{seconds:g} s is out of range", f"a change can be confirmed within {LEAST:g} to {MOST:g} s"
             )
         self._seconds = seconds
         self._whole, self._instead = whole, instead
@@ -85,7 +85,7 @@ class Arming:
         # What would break the promise is said before anything is built.
         require_freedom(self._instead)
         waits = self._instead == WITHOUT_CONFIRM
-        what = "a change that waits to be confirmed" if waits else "a change that may be rolled back"
+        what = "a pending change" if waits else "a change that may be rolled back"
         require_lasting(bpffs.find(), what, self._instead)
         self._held.enter_context(self._guardian)
         return self
@@ -159,7 +159,7 @@ class Arming:
         if self._settle(Decision.CALL_OFF) is Decision.ROLL_BACK:
             raise RaceLost(
                 f"the change of {', '.join(self._together) or self._armed[0][2]} took too long",
-                f"it was to be made within {self._seconds:g} s, and was rolled back",
+                f"it had to be made within {self._seconds:g} s, so it was rolled back",
                 advise(Do.READ_AGAIN),
             )
         for armed, _, _ in self._armed:
@@ -211,9 +211,9 @@ def make_way(running: Running) -> None:
     if moot is None and not overdue:
         left = f"it rolls back in {armed.seconds_left(boot_clock()):.0f} s"
         if armed.state is PendingState.UNGUARDED:
-            left = "its guardian was killed, so it does not roll back by itself"
+            left = "its guardian was killed, so it will not roll back by itself"
         raise Busy(
-            f"{running.interface} runs a change that waits to be confirmed",
+            f"{running.interface} runs a pending change",
             f"made by {armed.author}; {left}",
             advise(Do.CONFIRM, on=running.interface) | advise(Do.ROLL_BACK, on=running.interface),
         )
@@ -228,5 +228,5 @@ def make_way(running: Running) -> None:
         raise RaceLost(
             f"{running.interface} ran a change that was not confirmed in time",
             f"made by {armed.author}; its guardian was killed, so it was rolled back only now",
-            "Look at the chain as it is now, and make the change again",
+            "Check the chain as it is now, then make the change again",
         )

@@ -39,7 +39,7 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
                     for name in directory.names():
                         held[name] = undo.enter_context(directory.get(name))
         except OSError as error:
-            raise bpf.refusal(error, "the chain that runs can't be kept for a rollback") from error
+            raise bpf.refusal(error, "the running chain can't be kept for a rollback") from error
         undo.pop_all()
     return held
 
@@ -94,7 +94,7 @@ def _roll_back(
     except NotFound:
         return _gone(armed)
     except bpf.BpfError as error:
-        raise bpf.refusal(error, f"the program that {armed.ifname} runs can't be named") from error
+        raise bpf.refusal(error, f"the program on {armed.ifname} can't be identified") from error
     now = place.on_hook(armed)
     if now != armed.old:
         return _overtaken(armed, now)

@@ -15,7 +15,8 @@ from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import Decision, Outcome, PendingChange, PendingState
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.observe.pending_pins import DECISION, claim, open_held, read_armed
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns
@@ -75,16 +76,16 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     now = look(name, netns)
     if decision is not wanted:
         raise NotArmed(
-            f"no change waits on {now.interface} any more",
+            f"no change is pending on {now.interface} any more",
             f"it was {'confirmed' if decision is Decision.CONFIRM else 'rolled back'} a moment ago",
         )
     if settled is not None:
         note_settled(armed, settled, by=author)
         if settled.outcome is Outcome.OVERTAKEN:
             raise RaceLost(
-                f"{now.interface} does not run the change that waited to be confirmed",
+                f"{now.interface} no longer runs the pending change",
                 author_of(now),
-                "It was left alone, and nothing waits any more; look at the chain as it is now",
+                "It was left alone, and no change is pending any more; check the chain as it is now",
             )
     hook = now.hook.prog_id if now.hook else None
     if wanted is Decision.ROLL_BACK and hook != armed.old:
@@ -131,8 +132,8 @@ def _lock() -> Iterator[None]:
 
 def _not_armed(running: Running) -> NotArmed:
     where, settled = running.interface, running.settled
-    why = "every change there is confirmed, or was made without --confirm"
+    why = "every change there is confirmed or was made without --confirm"
     if settled is not None:
         when = time.strftime("%H:%M:%S", time.localtime(settled.at))
         why = f"at {when} {settled.text}"
-    return NotArmed(f"no change waits on {where} to be confirmed", why)
+    return NotArmed(f"no change is pending on {where}", why)

@@ -26,7 +26,7 @@ from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange
 from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, open_held, write_settled
 from xdpchain.sys import all_netns, bpf, bpffs
-from xdpchain.sys.netlink import Netlink, codec
+from xdpchain.sys.netlink import Netlink
 
 from . import MADE
 from .carry_out import carry_out, pins_missing
@@ -48,7 +48,7 @@ COURTESY = 1.0
 RETRY, GIVE_UP = 1.0, 600.0
 """Seconds between two tries of a rollback that the kernel refuses, and after which the guardian gives up."""
 
-UNMADE = "it was not made to its end"
+UNMADE = "it was not completed"
 
 NAME = b"xdptui-guardian"  # the kernel keeps 15 characters
 PR_SET_NAME = 15
@@ -122,7 +122,7 @@ def _entrusted(
     data, numbers, _, _ = socket.recv_fds(sock, 1 << 16, 64)
     if not data:
         return None
-    document = fields(data, "what the guardian is entrusted with")
+    document = fields(data, "the guardian's instructions")
     for number in numbers:
         os.set_inheritable(number, False)
     # The first two are the directory with our flock, kept until the end, and the network namespace.
@@ -130,9 +130,6 @@ def _entrusted(
     armed = PendingChange.decode(document.text("armed", most=1 << 16).encode())
     held = {name: bpf.Fd(number) for name, number in named.items()}
     return armed, held, numbers[1], document.flag("more"), document.flag("whole")
-
-
-_LOADED = codec  # pyroute2, which is loaded late elsewhere: here it counts against nobody's deadline
 
 
 def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Whereabouts) -> None:
@@ -224,9 +221,9 @@ def _settle(watched: Sequence[Watched], decision: Decision, why: str) -> None:
             except XdpChainError as error:
                 if id(one) not in told:
                     told.add(id(one))
-                    _tell_failure(one.armed, one.home, one.report, f"{error}; tried again")
+                    _tell_failure(one.armed, one.home, one.report, f"{error}; retrying")
                 if boot_clock() > give_up:
-                    _tell_failure(one.armed, one.home, one.report, f"{error}; given up")
+                    _tell_failure(one.armed, one.home, one.report, f"{error}; giving up")
                     waiting.remove(one)
         if waiting:
             time.sleep(RETRY)

@@ -43,16 +43,16 @@ def require_freedom(instead: str) -> None:
     if not pids_outlive_us():
         raise Unsupported(
             "the rollback can't be armed",
-            "this process is in a PID namespace of its own (a container, or `unshare --pid`): when its first "
-            "process ends, the kernel ends all of it, and with it the guardian that would roll back",
+            "this process is in a separate PID namespace (a container, or `unshare --pid`): when its "
+            "first process ends, the kernel kills them all, including the guardian that would roll back",
             "Nothing was changed. Run xdptui on the host with --netns, or in its PID namespace "
             f"(`docker run --pid=host`); or {instead}",
         )
     if why := unknown_offset():
         raise Unsupported(
             "the rollback can't be armed",
-            f"{why}: the two would tell different times",
-            "Nothing was changed. Start xdptui as a new process of the one time namespace or the other",
+            f"{why}: their clocks would differ",
+            "Nothing was changed. Start xdptui as a new process in one time namespace or the other",
         )
 
 
@@ -85,9 +85,11 @@ def leave_cgroup(starter: int) -> None:
             if _within(hierarchy, theirs):
                 move(hierarchy)
         if _within(hierarchy, theirs):
-            raise Confined(f"it can't leave the control group {theirs}, and would end with it")
+            raise Confined(f"it can't leave the control group {theirs}, and would be killed with it")
     if is_initial("cgroup") is False:
-        raise Confined("it is in a control group namespace of its own (a container), and would end with it")
+        raise Confined(
+            "it is in a separate control group namespace (a container), and would be killed with it"
+        )
 
 
 def _within(hierarchy: str, group: str) -> bool:

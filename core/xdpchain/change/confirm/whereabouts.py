@@ -110,6 +110,6 @@ def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
         if not found and not complete and _hook(home, armed) == GONE:
             raise KernelRefused(
                 f"{armed.ifname} can't be found",
-                "it left its network namespace, and not all others can be seen from here",
+                "it left its network namespace, and not all others are visible from here",
             )
         yield found[0] if found else None

@@ -21,7 +21,7 @@ from xdpchain.model.manifest import Author, Manifest, author_in, author_out, cha
 
 __all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "Moment", "past", "past_with_changes"]
 
-WHAT = "an entry of the journal"
+WHAT = "a journal entry"
 FORMAT = 1
 MOST_BYTES, MOST_CHANGES = 1 << 20, 1000
 """Of an entry."""

@@ -71,7 +71,10 @@ def record(
         append(bring_along(before, device), entry)
     except (OSError, XdpChainError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        return f"the change is made, but not in the journal ({why}): `undo` may not know of it"
+        return (
+            f"the change was made, but could not be recorded in the journal ({why}): `undo` may not "
+            f"know about it"
+        )
     return ""
 
 

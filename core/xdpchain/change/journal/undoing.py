@@ -63,7 +63,7 @@ def undo_of(running: Running) -> Undo:
     led = past_with_changes(known)
     states = _up_to(now, tuple(state for state, _ in led), running)
     if not states:
-        raise NothingToUndo(f"there is nothing to undo on {where}", "the journal has no change of it")
+        raise NothingToUndo(f"there is nothing to undo on {where}", "the journal has no changes for it")
     last = states[-1]
     if last.same(now):
         if len(states) < 2:
@@ -77,7 +77,7 @@ def undo_of(running: Running) -> Undo:
         if target.program is not None:
             raise NothingToUndo(
                 f"the change on {where} can't be undone",
-                f"program {target.program} ran before it, of which only the id is known",
+                f"program {target.program} ran before it, and only its id is known",
                 advise(Do.ROLL_BACK, on=where) if running.armed else "",
             )
         return Undo(replace(running.chain or Chain(), slots=()), target, what)
@@ -139,9 +139,9 @@ def _restored(then: Chain, running: Running, keeping: _Keeping) -> tuple[Chain, 
             continue
         component, gone = _again(slot.component, keeping)
         slots.append(replace(slot, component=component, row=None))
-        lost += [f"{slot.name}: what was in its map {name}" for name in gone]
+        lost += [f"{slot.name}: the contents of its map {name}" for name in gone]
         if then.counters and now is None and slot.component.object is not None:
-            lost.append(f"{slot.name}: what it counted")
+            lost.append(f"{slot.name}: its counts")
     return replace(then, slots=tuple(slots)), tuple(lost)
 
 
@@ -159,7 +159,7 @@ def _again(component: Component, keeping: _Keeping) -> tuple[Component, list[str
             return component, []
         raise NotFound(
             f"{component.name} can't be brought back",
-            "another tool loaded it, so its object file is not known, and it does not run any more",
+            "another tool loaded it, so its object file is not known, and it no longer runs",
             "Load it again from its object file",
         )
     data = object_data(source.sha256)

@@ -62,7 +62,7 @@ class DispatcherConfig:
         emits.
         """
         if self.version not in (2, 3):
-            raise InvalidInput(f"dispatcher version {self.version} is not emitted", todo="Choose 2 or 3")
+            raise InvalidInput(f"dispatcher version {self.version} is not supported", todo="Choose 2 or 3")
         rest = [0] * (MAX_SLOTS - len(self.slots))
         block = struct.pack("=4B", MAGIC, self.version, len(self.slots), self.frags)
         block += struct.pack(_ARRAY, *(slot.actions | USED for slot in self.slots), *rest)
@@ -77,19 +77,19 @@ class DispatcherConfig:
         """Read a block of any version. Raises InvalidInput for what is none."""
         version = next((v for v, size in SIZES.items() if size == len(block)), None)
         if version is None:
-            raise InvalidInput(f"{len(block)} bytes are no dispatcher configuration")
+            raise InvalidInput(f"{len(block)} bytes are not a dispatcher configuration")
         if version == 1:
             count, frags, start = block[0], 0, 4
         else:
             magic, said, count, frags = struct.unpack_from("=4B", block)
             if magic != MAGIC or said != version:
                 raise InvalidInput(
-                    "this is no dispatcher configuration",
+                    "this is not a dispatcher configuration",
                     f"magic {magic}, version {said} in {len(block)} bytes",
                 )
             start = 4
         if count > MAX_SLOTS:
-            raise InvalidInput("this is no dispatcher configuration", f"it claims {count} slots")
+            raise InvalidInput("this is not a dispatcher configuration", f"it claims {count} slots")
         actions = struct.unpack_from(_ARRAY, block, start)
         priorities = struct.unpack_from(_ARRAY, block, start + 40)
         flags = struct.unpack_from(_ARRAY, block, start + 80) if version >= 2 else (0,) * MAX_SLOTS

@@ -4,22 +4,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Sequence
 from functools import cache
 
+from xdpchain.errors import Unsupported
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Interface
 from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, netns, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
 
+from . import MAIN
 from .config import DispatcherConfig, SlotConfig
 
-__all__ = ["MAIN", "beyond_pass", "function_ids", "load_dispatcher", "slot_function", "takes_frags"]
+__all__ = [
+    "MAIN",
+    "NO_METADATA",
+    "beyond_pass",
+    "function_ids",
+    "load_dispatcher",
+    "slot_function",
+    "takes_frags",
+]
 
-MAIN = "xdp_dispatcher"
-"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
+NO_METADATA = "it reads RX metadata, which this device's driver does not provide"
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
@@ -70,6 +80,8 @@ def load_dispatcher(config: DispatcherConfig, device: Interface | None = None) -
         try:
             netns.run(device.netns if config.devbound and device is not None else None, opened.load)
         except LoadFailed as error:
+            if config.devbound and error.errno == errno.EOPNOTSUPP:
+                raise Unsupported("the dispatcher can't be bound to its device", NO_METADATA) from error
             raise bpf.refusal(error, "the dispatcher can't be loaded", log=error.log) from error
         return bpf.Fd(os.dup(program.fd))
 

@@ -89,7 +89,7 @@ def read_chain(
         there, link = linked(), find_link()
         if _is_bpfmans(found, ifindex, link):
             owner = Owner.BPFMAN
-            note = "bpfman made and manages this chain: change it with bpfman"
+            note = "bpfman made this chain and manages it: change it with bpfman"
             return only_shown(there, note, advise(Do.ASK_OWNER))
         if link is not None:  # libxdp and we attach by netlink
             owner = owner if found.ours else Owner.UNKNOWN
@@ -121,8 +121,8 @@ def _old(version: int) -> str:
     if version in EMITTED:
         return ""
     return (
-        f"its dispatcher is of version {version}, of libxdp before 1.3: any change made here moves it to "
-        f"version {emitted_version()}, in one step, and that libxdp can't edit it any more"
+        f"its dispatcher has version {version} (libxdp before 1.3): any change made here moves "
+        f"it to version {emitted_version()} in one step, and that libxdp can no longer edit it"
     )
 
 
@@ -130,7 +130,7 @@ def _bare(chain: Chain) -> str:
     if not chain.bare:
         return ""
     return (
-        f"{chain.slots[0].name} has taken the dispatcher's place, as libxdp has it with a single program: "
+        f"{chain.slots[0].name} has taken the dispatcher's place, as libxdp does with a single program: "
         "its code is the verdict, whatever its actions. Any change made here puts it behind the dispatcher"
     )
 
@@ -139,7 +139,7 @@ def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
     if not unlinked:
         return ""
     names = ", ".join(slots[index].name for index in sorted(unlinked))
-    return f"the pinned link of {names} is gone, so it does not run: any change of the chain attaches it anew"
+    return f"the pinned link of {names} is gone, so it does not run: any change to the chain reattaches it"
 
 
 def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
@@ -148,15 +148,18 @@ def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
     names = [slot.name for slot, one in placed if one.actions == EVERY_CODE and not slot.shadow]
     if not names:
         return ""
-    return f"{names[0]} was in shadow, but another tool left it alone in the chain, where its verdict counts"
+    return (
+        f"{names[0]} was in shadow, but another tool left it as the only program in the chain, so "
+        f"its verdict counts"
+    )
 
 
 def _without_pins(linked: Sequence[Slot] | None, count: int) -> tuple[str, bool]:
     """What is known of it, and whether nothing runs behind it."""
     if linked is None:
-        still = f"this kernel does not tell which of its {count} components still run"
+        still = f"this kernel does not report which of its {count} components still run"
     elif linked:
         still = f"{len(linked)} of its {count} components still run"
     else:
-        still = "none of its components runs any more"
+        still = "none of its components is still running"
     return f"it is a dispatcher whose pins are gone, and {still}", linked is not None and not linked

@@ -62,15 +62,15 @@ def recognise(program: bpf.Fd, info: bpf.ProgInfo, map_ids: tuple[int, ...]) -> 
         shape = bpf.map_info(fd)
         plain = (shape.type, shape.key_size, shape.max_entries) == (bpf.MapType.ARRAY, 4, 1)
         if not plain or shape.value_size > MOST_CONFIG or not shape.flags & BPF_F_RDONLY_PROG:
-            return Recognised(info.id, ours=ours, trouble="its map is no configuration")
+            return Recognised(info.id, ours=ours, trouble="its map is not a configuration")
         block = bpf.map_lookup(fd, bytes(4), shape.value_size)
     declared = read_metadata_version(btf, "xdp_metadata", "dispatcher_version")
     version = block[1] if block[0] == MAGIC else declared
     if not version:
-        return Recognised(info.id, ours=ours, trouble="it does not say which version it is")
+        return Recognised(info.id, ours=ours, trouble="it does not state its version")
     if SIZES.get(version) != len(block):
         what = f"version {version} with a configuration of {len(block)} bytes"
-        return Recognised(info.id, version, ours=ours, trouble=f"{what} is not known here")
+        return Recognised(info.id, version, ours=ours, trouble=f"{what} is unknown")
     try:
         config = DispatcherConfig.decode(block)
     except InvalidInput as error:
@@ -92,5 +92,5 @@ def btf_of(btf_id: int) -> Btf:
     """The BTF with this id (the kernel gives no id twice). Raises BpfError, BtfError."""
     raw = bpf.btf_raw(btf_id)
     if len(raw) > MOST_BTF:
-        raise BtfError(f"it has {len(raw)} bytes, and no more than {MOST_BTF} are read")
+        raise BtfError(f"it has {len(raw)} bytes; at most {MOST_BTF} are read")
     return Btf.parse(raw)

@@ -60,4 +60,4 @@ def load_stand_in(
             undo.pop_all()
             return program
     except bpf.BpfError as error:
-        raise bpf.refusal(error, f"what stands in for {slot.name} can't be loaded", log=error.log) from error
+        raise bpf.refusal(error, f"the stand-in for {slot.name} can't be loaded", log=error.log) from error

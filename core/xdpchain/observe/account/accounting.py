@@ -95,7 +95,7 @@ class Accounting(Closing):
         if running.counters_map is None or running.counters_map != self._running.counters_map:
             raise RaceLost(
                 f"the account of {running.interface} ends here",
-                "another program runs there now, with counters of its own",
+                "a different program runs there now, with its own counters",
                 "Begin again",
             )
         reader = open_counters(running)

@@ -212,7 +212,7 @@ def balance(
         failures,
         name,
         driver.source if native else "",
-        driver.remark if native else "generic mode: the driver knows nothing of XDP",
+        driver.remark if native else "generic mode: the driver is not involved in XDP",
         _moved(first, last, "rx_dropped"),
         _optional(first, last, "sent"),
         _optional(first, last, "unsent"),

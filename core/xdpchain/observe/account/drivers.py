@@ -140,7 +140,9 @@ DRIVERS: dict[str, Driver] = {
     "ixgbe": Driver("drivers/net/ethernet/intel/ixgbe/ixgbe_ethtool.c", received=r"rx_queue_\d+_packets"),
 }
 
-_UNKNOWN = Driver("", remark="what this driver counts is not known here: only what the interface received")
+_UNKNOWN = Driver(
+    "", remark="this driver's counters are not known here; only what the interface received is compared"
+)
 
 
 def driver_of(name: str | None) -> Driver:

@@ -145,12 +145,12 @@ def header_in(line: bytes, where: str) -> Header:
             )
     except InvalidInput:
         raise InvalidInput(
-            f"{where} is no recording", "it does not begin as one", advise(Do.RECORD)
+            f"{where} is not a recording", "it does not start like one", advise(Do.RECORD)
         ) from None
     raise InvalidInput(
         f"{where} can't be replayed",
-        f"it is a recording of format {number}, and this reads {FORMAT}",
-        "Use the xdptui that made it, or a newer one",
+        f"it has format {number}; this version reads {FORMAT}",
+        "Use the xdptui version that made it, or a newer one",
     )
 
 

@@ -189,10 +189,11 @@ def _read(path: str) -> bytes:
         with os.fdopen(fd, "rb") as file:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
-                raise InvalidInput(f"{path} is no recording", "it is no ordinary file")
+                raise InvalidInput(f"{path} is not a recording", "it is not a regular file")
             if found.st_size > MOST_BYTES:
                 raise InvalidInput(
-                    f"{path} can't be replayed", f"it has {found.st_size} bytes; {MOST_BYTES} are read"
+                    f"{path} can't be replayed",
+                    f"it has {found.st_size} bytes; at most {MOST_BYTES} are read",
                 )
             header = file.readline(LONGEST_HEADER)
             header_in(header, path)

@@ -107,4 +107,4 @@ def _line_in(document: Fields, name: str) -> SourceLine | None:
             return None
         case [str(file), int(number), str(text)] if 0 <= number <= ID:
             return SourceLine.clean(file, number, text)
-    return document.refuse(name, "is no line of source")
+    return document.refuse(name, "is not a source line")

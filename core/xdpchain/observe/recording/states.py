@@ -125,7 +125,7 @@ def _word(document: Fields, name: str, kind: type[_Word]) -> _Word | None:
     try:
         return None if word is None else kind(word)
     except ValueError:
-        document.refuse(name, "has a word that is not known here")
+        document.refuse(name, "has an unknown word")
 
 
 def _chain_out(chain: Chain | None) -> Document | None:

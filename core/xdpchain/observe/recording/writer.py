@@ -70,7 +70,7 @@ class Writer(Closing):
                 os.unlink(older_part(path))
             self._begin(overwrite=overwrite)
         except FileExistsError:
-            raise InvalidInput(f"{path} exists already", todo=advise(Do.OVERWRITE)) from None
+            raise InvalidInput(f"{path} already exists", todo=advise(Do.OVERWRITE)) from None
         except OSError as error:
             raise _refused(f"{path} can't be written", error) from error
 
@@ -135,4 +135,4 @@ def _refused(what: str, error: OSError) -> XdpChainError:
         return PermissionDenied(what, why)
     if isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError):
         return InvalidInput(what, why, "Give a file in a directory that exists")
-    return XdpChainError(what, why, "What was written until now can be replayed")
+    return XdpChainError(what, why, "What was written so far can be replayed")

@@ -93,7 +93,7 @@ def _program(prog_id: int) -> bpf.Fd:
     except bpf.BpfError as error:
         what = f"program {prog_id} can't be counted"
         if error.errno == errno.ENOENT:
-            raise NotFound(what, "it is gone", "Look again: the chain changed") from error
+            raise NotFound(what, "it is gone", "Look again: the chain has changed") from error
         raise bpf.refusal(error, what) from error
 
 
@@ -197,16 +197,14 @@ def explain(
         if missing:
             why = f"this process lacks {', '.join(capability.name for capability in missing)}"
             return PermissionDenied(what, why, missing[0].todo, detail=words)
-        return PermissionDenied(
-            what, "this kernel refuses programs of type TRACING, by its policy (EPERM)", todo, detail=words
-        )
+        return PermissionDenied(what, "this kernel blocks TRACING programs (EPERM)", todo, detail=words)
     if "valid kernel BTF" in messages:
         why, helps = kernel_types_missing()
         return Unsupported(what, why, helps or todo, detail=words)
     if error.errno in (errno.EOPNOTSUPP, 524):
         return Unsupported(what, "this kernel has no BPF trampolines on this machine", todo, detail=words)
     if re.search(r"(?:unknown|invalid) func", error.log):
-        why = "a program does not declare its argument as struct xdp_md, and to count it takes kernel 5.17"
+        why = "a program does not declare its argument as struct xdp_md; counting it needs kernel 5.17"
         return Unsupported(what, why, todo, detail=words)
     lines = [line for line in error.log.splitlines() if line and not line.startswith("processed ")]
     why = f"{os.strerror(error.errno or 0)} ({errno.errorcode.get(error.errno or 0, '?')})"

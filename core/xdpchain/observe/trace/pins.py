@@ -101,9 +101,9 @@ def trace_on(running: Running) -> tuple[int, ...]:
             raise Unsupported(what, "no XDP program runs there")
         if running.chain is not None and running.counters_map is None:
             todo = advise(Do.SWITCH_COUNTERS_ON, on=running.interface)
-            raise Unsupported(what, "its chain counts by itself, and its counters are off", todo)
-        raise Unsupported(what, "it counts by itself")
-    require_lasting(bpffs.find(), "counters", "look with `xdptui watch`, which counts while it runs")
+            raise Unsupported(what, "its chain has its own counters, which are off", todo)
+        raise Unsupported(what, "it has its own counters")
+    require_lasting(bpffs.find(), "counters", "use `xdptui watch`, which counts while it runs")
     with bpffs.lock():
         return _pin(running)
 

@@ -38,7 +38,7 @@ from .happenings import (
 __all__ = ["Listener", "Scope", "listen"]
 
 PLACES, STATES, RING = "xdptui_places", "xdptui_states", "xdptui_ring"
-WHAT = "the XDP tracepoints can't be listened to"
+WHAT = "the XDP tracepoints can't be read"
 OLDER = "xdp_redirect_err_6"
 
 
@@ -136,7 +136,7 @@ def _attach(programs: list[ObjectProgram], held: contextlib.ExitStack) -> Iterat
                 continue  # it reads more arguments than this kernel's tracepoint has: the older form's turn
             if error.errno == errno.ENOENT:
                 why = f"this kernel has no tracepoint {tracepoint}"
-                raise Unsupported(WHAT, why, "It takes kernel 5.8", detail=str(error)) from error
+                raise Unsupported(WHAT, why, "Kernel 5.8 is needed", detail=str(error)) from error
             raise _explain(error) from error
         done.add(tracepoint)
         yield held.enter_context(_kept(program.fd))
@@ -152,6 +152,6 @@ def _explain(error: bpf.BpfError) -> XdpChainError:
         return PermissionDenied(WHAT, why, missing[0].todo, detail=words)
     if error.errno == errno.EINVAL and not error.log.strip():
         return Unsupported(
-            WHAT, "this kernel is too old for ring buffers", "It takes kernel 5.8", detail=words
+            WHAT, "this kernel is too old for ring buffers", "Kernel 5.8 is needed", detail=words
         )
     return bpf.refusal(error, WHAT, log=error.log)

@@ -42,8 +42,8 @@ _ENQUEUE = "__xdp_enqueue, kernel/bpf/devmap.c"
 _FORWARD = "xdp_ok_fwd_dev, include/linux/filter.h"
 _XSK = "xsk_rcv_check, net/xdp/xsk.c"
 _NO_XMIT = (
-    "the target's driver takes no XDP frames now",
-    "veth: its other end needs an XDP program or GRO; cards: an XDP program on the target too",
+    "the target's driver does not accept XDP frames now",
+    "veth: its peer needs an XDP program or GRO; cards: the target needs an XDP program too",
 )
 
 _REDIRECTS: dict[int, Reason] = {
@@ -56,7 +56,7 @@ _REDIRECTS: dict[int, Reason] = {
     errno.ENETDOWN: Reason("ENETDOWN", "the target interface is down", advise(Do.BRING_UP), _FORWARD),
     errno.EMSGSIZE: Reason(
         "EMSGSIZE",
-        "the packet is longer than the target's MTU allows",
+        "the packet exceeds the target's MTU",
         "Raise the target's MTU",
         _FORWARD,
     ),
@@ -64,14 +64,14 @@ _REDIRECTS: dict[int, Reason] = {
     errno.ENXIO: Reason("ENXIO", *_NO_XMIT, "ndo_xdp_xmit of the target's driver"),
     errno.EOVERFLOW: Reason(
         "EOVERFLOW",
-        "the packet lacks the headroom that a frame needs on its way",
-        "Let programs grow packets less (bpf_xdp_adjust_head)",
+        "the packet lacks the headroom for an XDP frame",
+        "Make programs grow packets less (bpf_xdp_adjust_head)",
         "xdp_update_frame_from_buff, include/net/xdp.h",
     ),
     errno.EBADRQC: Reason(
         "EBADRQC",
-        "a program returned XDP_REDIRECT without having said where to",
-        "Its redirect helper must have succeeded before",
+        "a program returned XDP_REDIRECT without setting a target",
+        "Check that its redirect helper succeeds first",
         _DO_REDIRECT,
     ),
     errno.ENOENT: Reason("ENOENT", "the map of targets is being removed", "", _DO_REDIRECT),
@@ -79,23 +79,23 @@ _REDIRECTS: dict[int, Reason] = {
     errno.ENOSPC: Reason(
         "ENOSPC",
         "the queue of the target CPU is full",
-        "A longer queue in the cpumap, or more CPUs",
+        "Use a longer cpumap queue, or more CPUs",
         "cpu_map_generic_redirect, kernel/bpf/cpumap.c",
     ),
 }
 _SOCKETS: dict[int, Reason] = {
     errno.EINVAL: Reason(
         "EINVAL", "the AF_XDP socket is bound to another queue or interface",
-        "The map's index must be the queue that the packet came in on", _XSK,
+        "The map's index must be the packet's receive queue", _XSK,
     ),
     errno.ENXIO: Reason("ENXIO", "the AF_XDP socket is not bound (any more)", "", _XSK),
     errno.ENOSPC: Reason("ENOSPC", "the packet is longer than a frame of the AF_XDP socket", "", _XSK),
     errno.ENOBUFS: Reason(
-        "ENOBUFS", "the AF_XDP socket's receive ring is full", "Its program reads too slowly",
+        "ENOBUFS", "the AF_XDP socket's receive ring is full", "Its application reads too slowly",
         "__xsk_rcv_zc, net/xdp/xsk.c",
     ),
     errno.ENOMEM: Reason(
-        "ENOMEM", "the AF_XDP socket's fill ring is empty", "Its program gives frames back too slowly",
+        "ENOMEM", "the AF_XDP socket's fill ring is empty", "Its application returns frames too slowly",
         "__xsk_rcv, net/xdp/xsk.c",
     ),
 }  # fmt: skip
@@ -105,11 +105,11 @@ _SENDING: dict[int, Reason] = {
         "ENETDOWN", "the target interface is down, or resets", "", "ndo_xdp_xmit of the target's driver"
     ),
 }
-_QUEUE = "the send queue was full, or the other end takes no packet so long"
+_QUEUE = "the send queue was full, or the peer rejects packets of this length"
 _EXCEPTIONS: dict[int, Reason] = {
     Action.ABORTED: Reason(
         "XDP_ABORTED",
-        "a program gave up on the packet",
+        "a program aborted the packet",
         "The chain's counters say which slot returned A",
         "trace_xdp_exception in the driver",
     ),
@@ -136,12 +136,12 @@ def reason(place: LossPlace) -> Reason:
             return found
         if place.code in Action.__members__.values():
             return Reason(Action(place.code).xdp_name, "the driver could not do it")
-        return Reason(f"code {place.code & 0xFFFFFFFF}", "no XDP action: the packet is dropped")
+        return Reason(f"code {place.code & 0xFFFFFFFF}", "not an XDP action: the packet is dropped")
     if place.kind is Tracepoint.CPUMAP_ENQUEUE:
         return Reason(
             "",
             "the queue of the target CPU was full",
-            "A longer queue in the cpumap, or more CPUs",
+            "Use a longer cpumap queue, or more CPUs",
             "bq_flush_to_queue, kernel/bpf/cpumap.c",
         )
     if place.kind is Tracepoint.CPUMAP_KTHREAD:
@@ -166,4 +166,4 @@ def reason(place: LossPlace) -> Reason:
         return table[number]
     if number in errno.errorcode:
         return Reason(errno.errorcode[number], os.strerror(number).lower())
-    return Reason(f"error {number}", "the kernel's reason is not known here")
+    return Reason(f"error {number}", "unknown kernel reason")

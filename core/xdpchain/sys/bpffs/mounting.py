@@ -160,8 +160,10 @@ def mount() -> Path:
         if code in (errno.EPERM, errno.EACCES):
             raise _denied(what, OSError(code, os.strerror(code)))
         if code == errno.ENODEV:
-            raise Unsupported(what, "this kernel has none (CONFIG_BPF_SYSCALL)", detail=detail)
-        todo = "Make the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
+            raise Unsupported(what, "this kernel does not support it (CONFIG_BPF_SYSCALL)", detail=detail)
+        todo = (
+            "Create the directory, or mount sysfs first" if code == errno.ENOENT else "`dmesg` may say more"
+        )
         raise KernelRefused(what, os.strerror(code), todo, detail=detail)
     made_here(path)
     return path
@@ -205,9 +207,9 @@ def refused(what: str, error: OSError) -> XdpChainError:
     if error.errno == errno.ENOTDIR and (place := Path(*lock_place())).is_symlink():
         return KernelRefused(
             what,
-            "it is a link, which is not followed; iproute2 makes one when it loads an object",
-            f"Remove the link, not what it leads to: `rm {shlex.quote(os.fspath(place))}`",
-            detail=f"it leads to {place.readlink()}",
+            "it is a link, and links are not followed; iproute2 creates one when it loads an object",
+            f"Remove the link, not its target: `rm {shlex.quote(os.fspath(place))}`",
+            detail=f"it points to {place.readlink()}",
         )
     return KernelRefused(what, error.strerror or str(error), detail=in_words(error))
 
@@ -215,7 +217,7 @@ def refused(what: str, error: OSError) -> XdpChainError:
 def _denied(what: str, error: OSError) -> PermissionDenied:
     return PermissionDenied(
         what,
-        "only root may work in the BPF filesystem",
+        "only root may use the BPF filesystem",
         advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE"),
         detail=in_words(error),
     )

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import NotOurs
@@ -30,8 +30,7 @@ DISPATCH_DIR = "dispatch-{}-{}"  # ifindex, prog id
 _SLOT_PIN = re.compile(r"prog[0-9]-(?:link|prog)")  # ten slots
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DispatchDir:
+class DispatchDir(NamedTuple):
     """The pins of one dispatcher. Its ifindex counts in the network namespace where it was loaded."""
 
     path: Path
@@ -82,7 +81,7 @@ def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
     except FileExistsError as error:
         raise NotOurs(
             f"Can't make {made.path}",
-            "an earlier dispatcher of the same program id left its pins there",
+            "an earlier dispatcher with the same program id left its pins there",
             advise(Do.CLEAN),
             detail=in_words(error),
         ) from error
@@ -116,7 +115,7 @@ def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
     what = f"Can't remove {directory.path}"
     path, name = find() / SUBDIRECTORY, directory.path.name
     if directory.path.parent != path or not _DISPATCH_DIR.fullmatch(name):
-        raise NotOurs(what, f"it is no dispatcher's pin directory in {path}")
+        raise NotOurs(what, f"it is not a dispatcher's pin directory in {path}")
     names: tuple[str, ...] = ()
     try:
         with open_below(SUBDIRECTORY) as parent:
@@ -138,7 +137,7 @@ def _slot_pins(what: str, directory: TrustedDirectory) -> tuple[str, ...]:
     if strange:
         raise NotOurs(
             what,
-            f"it holds what no dispatcher puts there: {', '.join(strange)}",
-            "Find out whose it is, and remove it by hand",
+            f"it contains files that are not a dispatcher's: {', '.join(strange)}",
+            "Find out whose they are, and remove them by hand",
         )
     return names

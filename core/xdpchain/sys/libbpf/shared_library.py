@@ -67,6 +67,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "btf__add_func": (c_int, c_void_p, c_char_p, c_int, c_int),
     "btf__raw_data": (c_void_p, c_void_p, POINTER(c_uint32)),
     "btf__free": (None, c_void_p),
+    "btf__type_by_id": (c_void_p, c_void_p, c_uint32),
+    "btf__name_by_offset": (c_char_p, c_void_p, c_uint32),
     "libbpf_set_print": (c_void_p, c_void_p),
     "libbpf_register_prog_handler": (c_int, c_char_p, c_int, c_int, c_void_p),
     "libbpf_num_possible_cpus": (c_int,),
@@ -187,14 +189,14 @@ def possible_cpus() -> int:
     try:
         return cpus_in_a_value()
     except BpfError as error:
-        what = "The number of CPUs can't be known"
+        what = "The number of CPUs can't be determined"
         raise Unsupported(what, "/sys is not mounted", advise(Do.MOUNT_SYSFS), detail=str(error)) from error
 
 
 def kernel_types_missing() -> tuple[str, str | Advice]:
     """Why the kernel's own types can't be had, and what to do: not every machine has /sys mounted."""
     if not os.path.isdir("/sys/kernel"):
-        return "the kernel's BTF can't be read, for /sys is not mounted", advise(Do.MOUNT_SYSFS)
+        return "the kernel's BTF can't be read because /sys is not mounted", advise(Do.MOUNT_SYSFS)
     return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
 
 

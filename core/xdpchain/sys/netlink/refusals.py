@@ -9,7 +9,7 @@ the device's state; the words are kept in ``detail``.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.advice import SINGLE_BUFFER_MTU, Advice, Do, advise
 from xdpchain.errors import (
@@ -56,8 +56,7 @@ class MtuTooLarge(Unsupported):
     """The packets may be larger than what the driver can hand to a program that can't take frags."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What was tried. ``expected_id`` is the program that had to be there (None: none)."""
 
     ifindex: int
@@ -82,7 +81,7 @@ def attach_refused(
     if code in (errno.EPERM, errno.EACCES):
         return PermissionDenied(
             what,
-            "it takes CAP_NET_ADMIN, which this process lacks",
+            "CAP_NET_ADMIN is needed, which this process lacks",
             advise(Do.GET_PERMISSION, "CAP_NET_ADMIN"),
             detail=detail,
         )
@@ -117,11 +116,11 @@ def _mtu_too_large(
             what, why, Advice(Do.LOWER_MTU, link.name, None, (MOST_MTU,)) | generic, detail=refusal.detail
         )
     if peer is None:
-        why = f"{words} (its other end is in a namespace that has no name here)"
+        why = f"{words} (its peer is in a namespace without a name here)"
         return MtuTooLarge(what, why, generic, detail=refusal.detail)
     other, netns = peer
     where = f" in namespace {netns}" if netns else ""
-    why = f"{words} (of its other end, {other.name}{where}, the MTU is {other.mtu})"
+    why = f"{words} (its peer {other.name}{where} has MTU {other.mtu})"
     lower = Advice(Do.LOWER_MTU, other.name, netns or "", (MOST_MTU,))
     return MtuTooLarge(what, why, lower | generic, detail=refusal.detail)
 
@@ -134,14 +133,14 @@ def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo, int
     if here is None and there is not None and expected in (None, there):
         return ModeConflict(
             what,
-            f"program {there} runs there in {other} mode, and native and generic mode exclude each other",
-            f"Ask for {other} mode, or remove that program first",
+            f"program {there} runs there in {other} mode; native and generic mode exclude each other",
+            f"Use {other} mode, or remove that program first",
             detail=detail,
         )
     if expected is None and here is not None:
         return HookBusy(
             what,
-            f"program {here} runs there already in {attempt.mode} mode",
+            f"program {here} already runs there in {attempt.mode} mode",
             Advice(Do.LOOK, interface) | advise(Do.ASK_OWNER),
             detail=detail,
         )
@@ -149,7 +148,7 @@ def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo, int
         now = f"program {here}" if here else f"program {there} in {other} mode" if there else "nothing"
         return RaceLost(
             what,
-            f"program {expected} does not run there any more, but {now} does",
+            f"program {expected} no longer runs there; {now} does",
             advise(Do.READ_AGAIN),
             detail=detail,
         )
@@ -163,6 +162,6 @@ def _occupied(what: str, refusal: Refusal, attempt: Attempt, link: LinkInfo, int
     return HookBusy(
         what,
         refusal.words,
-        "Look for XDP programs on the devices on top of it (bond, bridge, team)",
+        "Look for XDP programs on its upper devices (bond, bridge, team)",
         detail=detail,
     )

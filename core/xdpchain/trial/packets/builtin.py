@@ -61,7 +61,7 @@ def builtin(near: Host, peer: Host, layer: LinkLayer) -> tuple[Packet, ...]:
         ("IPv6 DNS response", dns_response(peer, near, version=6)),
         ("IPv6 TCP SYN to port 80", tcp(peer, near, 80, SYN, version=6)),
         ("IPv6 UDP to port 9", udp(peer, near, 9, payload=bytes(18), version=6)),
-        ("no protocol we know", ethernet(peer, near, ETH_P_LOCAL_EXPERIMENT, bytes(46))),
+        ("unknown protocol", ethernet(peer, near, ETH_P_LOCAL_EXPERIMENT, bytes(46))),
     )
     if layer.start is Start.IP:
         return tuple(

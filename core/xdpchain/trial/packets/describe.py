@@ -37,7 +37,7 @@ def describe(frame: bytes, layer: LinkLayer) -> str:
     found = _transport(kind, payload)
     if found is None:
         if layer.start is Start.IP and not kind:
-            return "no IP packet"
+            return "not an IP packet"
         return f"{tag}{ETHERTYPES.get(kind, f'ethertype {kind:#06x}')}"
     protocol, source, _, segment = found
     if protocol in (6, 17) and len(segment) >= 8:

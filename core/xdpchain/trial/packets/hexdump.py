@@ -46,12 +46,12 @@ def read_hex(text: str, name: str) -> Iterator[bytes]:
             packet += _digits(_dumped(line[found.end() :], found[2]), where)
         elif found and found[2].startswith(":"):
             raise InvalidInput(
-                f"{where} can't be read", f"its offset is {offset:#x}, {len(packet):#x} was to come",
-                "Every line of a dump must be there (hexdump: -v)",
+                f"{where} can't be read", f"its offset is {offset:#x}, expected {len(packet):#x}",
+                "The dump must include every line (hexdump: -v)",
             )  # fmt: skip
         elif line.strip() == "*":
             raise InvalidInput(
-                f"{where} can't be read", "equal lines were left out of the dump", "Dump with hexdump -v"
+                f"{where} can't be read", "repeated lines were left out of the dump", "Dump with hexdump -v"
             )
         else:
             if packet:
@@ -76,8 +76,8 @@ def _digits(text: str, where: str) -> bytes:
     if not DIGITS.fullmatch(pairs):
         odd = next(c for c in pairs if not DIGITS.fullmatch(c))
         raise InvalidInput(
-            f"{where} can't be read", f"{odd!r} is no hexadecimal digit: {text.strip()[:SHOWN]!r}",
-            "Give a capture file (pcap, pcapng), or one packet a line in hex",
+            f"{where} can't be read", f"{odd!r} is not a hexadecimal digit: {text.strip()[:SHOWN]!r}",
+            "Give a capture file (pcap, pcapng), or one packet per line in hex",
         )  # fmt: skip
     if len(pairs) % 2:
         raise InvalidInput(f"{where} can't be read", f"it has an odd number of digits ({len(pairs)})")

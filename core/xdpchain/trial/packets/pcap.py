@@ -100,10 +100,10 @@ def read_capture(data: bytes, name: str, layer: LinkLayer) -> Iterator[Captured]
             return
         if magic in MODIFIED:
             raise InvalidInput(
-                f"{name} can't be read", "it is in a variant of pcap of long ago",
+                f"{name} can't be read", "it is in an obsolete variant of pcap",
                 f"Convert it: editcap -F pcap {name} new.pcap",
             )  # fmt: skip
-    raise InvalidInput(f"{name} is no capture", "it begins as neither pcap nor pcapng does")
+    raise InvalidInput(f"{name} is not a capture", "it starts like neither pcap nor pcapng")
 
 
 def _pcap(data: bytes, order: str, name: str, layer: LinkLayer) -> Iterator[Captured]:
@@ -122,7 +122,7 @@ def _pcap(data: bytes, order: str, name: str, layer: LinkLayer) -> Iterator[Capt
             raise _cut_short(name, f"in the header of packet {number}")
         kept, length = struct.unpack_from(f"{order}II", data, at + 8)
         if kept > LARGEST:
-            raise _damaged(name, f"packet {number} is said to have {kept} bytes")
+            raise _damaged(name, f"packet {number} claims to have {kept} bytes")
         at += 16
         if at + kept > len(data):
             raise _cut_short(name, f"in packet {number}")
@@ -142,11 +142,11 @@ def _pcapng(data: bytes, name: str, layer: LinkLayer) -> Iterator[Captured]:
             section = _Section(_order(data, at, name))
         kind, length = struct.unpack_from(f"{section.order}II", data, at)
         if length < 12 or length % 4 or length > LARGEST:
-            raise _damaged(name, f"block {number} is said to have {length} bytes")
+            raise _damaged(name, f"block {number} claims to have {length} bytes")
         if at + length > len(data):
             raise _cut_short(name, f"in block {number}")
         if struct.unpack_from(f"{section.order}I", data, at + length - 4)[0] != length:
-            raise _damaged(name, f"block {number} ends with another length than it begins with")
+            raise _damaged(name, f"block {number} has different lengths at its start and end")
         body = data[at + 8 : at + length - 4]
         at += length
         if kind == INTERFACE:
@@ -166,7 +166,7 @@ def _order(data: bytes, at: int, name: str) -> str:
     for order in "<>":
         if struct.unpack_from(f"{order}I", data, at + 8)[0] == BYTE_ORDER:
             return order
-    raise _damaged(name, "a section says no byte order")
+    raise _damaged(name, "a section has no byte order")
 
 
 def _interface(body: bytes, order: str, name: str, number: int) -> _Link:
@@ -200,7 +200,7 @@ def _block_packet(
         kept, length = struct.unpack_from(f"{order}II", body, 12)
         at = 20
     if index >= len(section.links):
-        raise _damaged(name, f"block {number} is of interface {index}, which is not described")
+        raise _damaged(name, f"block {number} refers to interface {index}, which is not described")
     link = section.links[index]
     if kind == SIMPLE_PACKET:
         kept = min(length, link.snap or length)
@@ -231,21 +231,21 @@ def _other(kind: int, name: str, layer: LinkLayer) -> InvalidInput:
     if layer.start is Start.ETHERNET:
         return InvalidInput(
             f"{name} can't be tried",
-            f"its packets are no Ethernet frames (link type {what})",
+            f"its packets are not Ethernet frames (link type {what})",
             "Capture on one Ethernet interface: tcpdump -i IF -w FILE",
         )
     return InvalidInput(
         f"{name} can't be tried",
-        f"packets on this interface are {layer.name}, those of the file are of another link type ({what})",
+        f"packets on this interface are {layer.name}, those in the file have another link type ({what})",
         "Capture on the interface itself: tcpdump -i IF -w FILE",
     )
 
 
 def _cut_short(name: str, where: str) -> InvalidInput:
     return InvalidInput(
-        f"{name} can't be read", f"it ends {where}", "End the capture that writes it, or copy it anew"
+        f"{name} can't be read", f"it ends {where}", "Stop the capture that writes it, or copy it again"
     )
 
 
 def _damaged(name: str, why: str) -> InvalidInput:
-    return InvalidInput(f"{name} can't be read", f"it is damaged: {why}", "Copy or capture it anew")
+    return InvalidInput(f"{name} can't be read", f"it is damaged: {why}", "Copy or capture it again")

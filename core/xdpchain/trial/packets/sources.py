@@ -18,7 +18,7 @@ from .builtin import builtin
 from .describe import describe
 from .frames import Host
 from .hexdump import read_hex
-from .own import own_traffic
+from .own import OwnTraffic
 from .packet import Packet
 from .pcap import is_capture, read_capture
 
@@ -74,8 +74,8 @@ def packets_of(source: str, interface: Interface) -> Supply:
         supply = own_packets(interface)
         if supply is None:
             raise NotFound(
-                f"no ssh connection of yours comes in through {interface}",
-                "neither SSH_CONNECTION nor the kernel's list of sockets has one that does",
+                f"no ssh connection of yours arrives through {interface}",
+                "neither SSH_CONNECTION nor the kernel's socket list shows one",
                 f"Use {BUILTIN}, or a file",
             )
         return supply
@@ -112,7 +112,7 @@ def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True
         more = True
     if not packets:
         raise InvalidInput(f"{name} has no packets")
-    return Supply(tuple(packets), (f"{name}: the first {len(packets)} packets, of more",) if more else ())
+    return Supply(tuple(packets), (f"{name}: only the first {len(packets)} packets",) if more else ())
 
 
 def _packets(data: bytes, name: str, layer: LinkLayer) -> Iterator[Packet]:
@@ -146,15 +146,15 @@ def builtin_packets(interface: Interface) -> Supply:
     near, peer = _hosts(link, addresses, neighbors, gateways)
     has = {address.version for address in addresses}
     missing = [f"IPv{version}" for version in (4, 6) if version not in has]
-    note = f"{interface.name} has no {' or '.join(missing)} address: such packets go to one that is made up"
+    note = f"{interface.name} has no {' or '.join(missing)} address: such packets use a made-up one"
     return Supply(builtin(near, peer, link_layer(link.arphrd, link.kind)), (note,) if missing else ())
 
 
 def own_packets(interface: Interface) -> Supply | None:
     """The packets of one's own connections as they come in through the interface; None where none is known
-    to. Raises what `own_traffic` raises.
+    to. Raises what `OwnTraffic.into` raises.
     """
-    own = own_traffic(interface)
+    own = OwnTraffic().into(interface)
     return Supply(own.packets, (*own.notes, *own.doubts)) if own.packets else None
 
 

@@ -79,7 +79,7 @@ def _frames(ends: Ends) -> tuple[tuple[str, bytes], ...]:
     # Another port than the connection has, of those that clients take (RFC 6335, 8.1.2).
     again = port + 1 if 49152 <= port < 65535 else 49152
     first = tcp(client, near, to, SYN, source_port=again, options=SYN_OPTIONS, version=version)
-    return (*live, ("SYN to connect again", first))
+    return (*live, ("SYN to reconnect", first))
 
 
 def _host(address: str) -> Host:

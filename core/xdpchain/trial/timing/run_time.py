@@ -23,8 +23,8 @@ __all__ = ["LookingCost", "RunTime", "RunTimes", "hold_statistics", "runs_of"]
 
 PACKET = bytes(64)
 ROUNDS, REPEAT = 3, 50_000
-WHAT = "the kernel's BPF statistics can't be had"
-NEEDS = "They take kernel 5.8 and CAP_SYS_ADMIN (root has it)"
+WHAT = "the kernel's BPF statistics are not available"
+NEEDS = "They need kernel 5.8 and CAP_SYS_ADMIN (root has it)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def slot_times(
         found = []
         for name, frame in frames:
             if cancelled():
-                raise Cancelled("the timing was called off")
+                raise Cancelled("the timing was cancelled")
             found.append(_time(chain, cuts, empty, name, frame))
         return SlotTimes(tuple(slot.name for slot in chain), tuple(found))
 
