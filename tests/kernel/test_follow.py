@@ -28,7 +28,7 @@ from xdpchain.follow import ByteChange, Followed, Follower, compile_filter, foll
 from xdpchain.follow.tapping import Tapping
 from xdpchain.linkage.arrays import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tap import Tap, make_maps
+from xdpchain.linkage.tap import MOST_SNAP, Tap, make_maps
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage, Mode, Slot
 from xdpchain.model.link_layer import ETHERNET
@@ -162,6 +162,21 @@ def test_every_length_is_copied_whole(playground: Playground, samples: Path) -> 
     assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:256]) for f in frames]
 
 
+@pytest.mark.parametrize("snaplen", [64, 100, 1000, MOST_SNAP])
+def test_packets_are_kept_as_far_as_asked_for(playground: Playground, samples: Path, snaplen: int) -> None:
+    running = change(playground, scripted_chain(samples, [PASS_ON], Linkage.STATIC))
+    kept = -(-snaplen // 8) * 8
+    lengths = [60, 63, 64, 65, 99, 100, 101, 104, 105, 999, 1000, 1001, 1513]
+    frames = [scripted(b"\2") + bytes(i % 251 for i in range(length - 60)) for length in lengths]
+    with follow(running, SCRIPTED, count=len(frames), snaplen=snaplen) as follower:
+        playground.send(frames)
+        found = collect(follower, len(frames))
+    assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:kept]) for f in frames]
+    appended = [b"0" * (p.verdict == Action.PASS) for p in found]  # a veth has no room behind some lengths
+    assert sum(map(len, appended)) > 8
+    assert [p.final.head for p in found] == [(f + b)[:kept] for f, b in zip(frames, appended, strict=True)]
+
+
 def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples: Path) -> None:
     """Its program array stays filled while somebody follows, and afterwards: the kernel empties one that
     nobody holds.
@@ -184,17 +199,17 @@ def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples:
 
 
 def test_packets_in_fragments(root: None, samples: Path) -> None:
-    """Of a jumbo frame the length is known, and the first part is shown."""
+    """Of a jumbo frame the length is known, and all that is asked for, in whatever fragment."""
     with Playground(mtu=9000) as playground:
         running = change(playground, chain_of(samples, "frags"))
         frame = udp(PEER, NEAR, 9, payload=bytes(range(256)) * 30)
-        with follow(running, "udp and greater 7000", count=1) as follower:
-            playground.send([frame])
-            (packet,) = collect(follower, 1)
-    assert packet.entry.length == len(frame)
-    assert packet.entry.head == frame[: len(packet.entry.head)]
-    assert len(packet.entry.head) >= 64
-    assert packet.verdict == Action.PASS
+        for snaplen in (256, 5000, MOST_SNAP):
+            with follow(running, "udp and greater 7000", count=1, snaplen=snaplen) as follower:
+                playground.send([frame])
+                (packet,) = collect(follower, 1)
+            assert packet.entry.length == len(frame)
+            assert packet.entry.head == frame[:snaplen]
+            assert packet.verdict == Action.PASS
 
 
 def test_no_packet_is_lost_while_it_begins_and_ends(playground: Playground, three: Running) -> None:

@@ -81,6 +81,18 @@ def test_bytes_in_front(playground: Playground, samples: Path) -> None:
 
 
 @pytest.mark.vm
+def test_packets_are_kept_as_far_as_asked_for(playground: Playground, samples: Path) -> None:
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE))
+    frames = [scripted(b"\2\2").ljust(length, b"x") for length in (60, 999, 1000, 1001, 1512)]
+    for snaplen in (64, 1000, 16384):
+        with follow(running, "", count=len(frames), snaplen=snaplen) as follower:
+            playground.send(frames)
+            found = collect(follower, len(frames))
+        assert [packet.entry.head for packet in found] == [frame[:snaplen] for frame in frames]
+        assert found[0].final.head == frames[0] + b"01"
+
+
+@pytest.mark.vm
 def test_an_edit_ends_it(playground: Playground, samples: Path) -> None:
     running = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE))
     assert running.chain is not None

@@ -31,7 +31,7 @@ from xdpchain.observe.hook import author_of, manifest_of
 from xdpchain.sys import bpf, bpffs
 
 from .hook_watch import HookWatch
-from .tapping import Tapping, sign_of_life
+from .tapping import Keep, Tapping, sign_of_life
 
 __all__ = ["Inside", "take_back", "take_back_left_over"]
 
@@ -39,19 +39,21 @@ __all__ = ["Inside", "take_back", "take_back_left_over"]
 class Inside(Tapping):
     """The recording chain of an interface, swapped in (see `Tapping`)."""
 
-    def __init__(self, running: Running, filter: Filter, expression: str, lock_timeout: float) -> None:
+    def __init__(
+        self, running: Running, filter: Filter, expression: str, lock_timeout: float, keep: Keep
+    ) -> None:
         """Swap it in. Raises what `editing.apply` does; nothing was changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
         with contextlib.ExitStack() as held:
-            maps = make_maps()
+            maps = make_maps(keep.snap)
             for fd in maps.values():
                 held.callback(fd.close)
             super().__init__(maps)
             held.callback(super().close)
             sign_of_life(self.state)
             mark = Following(current_author(), expression, bpf.map_info(maps[STATE]).id)
-            tap = Tap(filter.instructions, filter.needs, maps, mark.encode())
+            tap = Tap(filter.instructions, filter.needs, maps, mark.encode(), keep.snap, keep.fates)
             with bpffs.lock(lock_timeout):
                 now = ready(running)
                 chain, hook = now.chain, now.hook

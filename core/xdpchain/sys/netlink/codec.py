@@ -45,14 +45,13 @@ _GENLMSG = struct.Struct("=BBxx")  # command, version
 
 # include/uapi/linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 16, 18
-_STATS64, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP = 23, 29, 31, 32, 37, 43
+_STATS64, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP = 23, 31, 32, 37, 43
 _ALT_IFNAME = 53
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND = 1, 2, 4
 _VLAN_ID = 1
 _XDP_FD, _XDP_ATTACHED, _XDP_FLAGS, _XDP_PROG_ID, _XDP_EXPECTED_FD = 1, 2, 3, 4, 8
 _XDP_PROG_IDS: dict[XdpMode, int] = {"native": 5, "generic": 6, "offload": 7}
 _XDP_MODES: dict[int, XdpMode] = {1: "native", 2: "generic", 3: "offload"}
-_SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS: no statistics of IPv4 and IPv6 beside the device's own
 _STATS = struct.Struct("=8Q")  # the first of struct rtnl_link_stats64
 _OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 
@@ -79,7 +78,7 @@ _PAIRS = frozenset({"netkit", "veth", "vxcan"})
 
 def encode_get_links() -> bytes:
     """Dump all devices of the namespace."""
-    return request(_RTM_GETLINK, DUMP, _about(0) + attribute(_EXT_MASK, _SKIP_STATS))
+    return request(_RTM_GETLINK, DUMP, _about(0))
 
 
 def encode_get_link(which: int | str) -> bytes:
@@ -89,7 +88,7 @@ def encode_get_link(which: int | str) -> bytes:
     else:
         short = len(which.encode()) < _IFNAMSIZ
         body = _about(0) + attribute(_IFNAME if short else _ALT_IFNAME, which)
-    return request(_RTM_GETLINK, ACK, body + attribute(_EXT_MASK, _SKIP_STATS))
+    return request(_RTM_GETLINK, ACK, body)
 
 
 def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int | None) -> bytes:
