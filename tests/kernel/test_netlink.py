@@ -514,7 +514,8 @@ def test_dumps_that_never_settle_are_not_passed_off_as_whole(
 
 
 def test_reading_devices_does_not_import_pyroute2() -> None:
-    code = "import sys, xdpchain.sys.netlink as n; n.Netlink().links(); sys.exit('pyroute2' in repr(sys.modules))"
+    code = "from xdpchain.sys.netlink import Netlink; Netlink().links(); "
+    code += "import sys; sys.exit('pyroute2' in repr(sys.modules))"
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(CORE)}, check=True)
 
 
