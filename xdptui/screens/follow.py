@@ -52,10 +52,11 @@ VERDICTS = (
 )
 """Verdicts that packets can be followed to, one at a time; the first means any."""
 
-ADVICE = {
-    Linkage.STATIC: "Enter starts: a recording chain on the same maps is swapped in, and swapped back "
-    "when you close this. Nothing is edited."
-}
+SWAPS = (
+    "Enter starts: a recording chain on the same maps is swapped in, and swapped back when you close this. "
+    "Nothing is edited."
+)
+ADVICE = {Linkage.STATIC: SWAPS, Linkage.TAILCALL: SWAPS}
 OTHERWISE = "Enter starts, closing stops. What runs is not swapped."
 
 
