@@ -70,10 +70,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
-    on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
-    ``best``: where native mode is refused, generic will do (`in_generic`).
-    ``keep_maps``: the maps of slots that leave are kept for a while (`linkage.kept_maps`).
+    """How ``running`` becomes ``candidate``.
+
+    ``adopts``: the prog id of somebody else's program that continues in the candidate's first slot.
+    ``restores``: the journal state that an undo returns to. ``best``: generic mode is acceptable if native
+    mode is refused (`in_generic`). ``keep_maps``: the maps of removed slots are kept for a while
+    (`linkage.kept_maps`).
     """
 
     running: Running
@@ -88,18 +90,18 @@ class Plan:
 
     @property
     def moves_mode(self) -> bool:
-        """Whether it changes the mode of a chain that runs, for which the kernel has no atomic step."""
+        """Whether it changes the mode of a running chain, which the kernel can't do atomically."""
         before = self.running.chain
         return before is not None and bool(self.candidate.slots) and before.mode is not self.candidate.mode
 
     @property
     def empty(self) -> bool:
-        """True when the candidate is what runs already."""
+        """True if the candidate already runs."""
         return not self.changes
 
     @property
     def only_fills(self) -> bool:
-        """Whether nothing changes but what maps of the running chain hold."""
+        """Whether only the contents of the running chain's maps change."""
         return all(change.kind is ChangeKind.FILL for change in self.changes)
 
 
@@ -112,13 +114,15 @@ def make_plan(
     mode: WantedMode | None = None,
     keep_maps: bool = False,
 ) -> Plan:
-    """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
-    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
-    of an undo (`journal.undoing.undo_of`). ``mode``: what was asked for, in place of the candidate's, also
-    where the chain runs in another one, and has to leave the hook for a moment.
+    """Compare, and say what applying will do.
 
-    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate has
-    another mode than the chain that runs, and none was asked for, or has routes that can't be had.
+    ``adopts`` is the prog id of the program proven to be the candidate's first slot (`adoption.adoption_of`),
+    which may therefore be replaced; ``restores`` is that of an undo (`journal.undoing.undo_of`). ``mode``:
+    the requested mode, in place of the candidate's, even if the chain runs in another one and has to leave
+    the hook for a moment.
+
+    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate's mode
+    differs from the running chain's and none was requested, or if the linkage does not support its routes.
     """
     best = mode is WantedMode.BEST
     if best:
@@ -171,8 +175,8 @@ def make_plan(
 
 
 def in_generic(plan: Plan, error: XdpChainError) -> Plan:
-    """What becomes of a plan of the best mode when native mode was refused: the same in generic mode, which
-    it says. Raises what `make_plan` raises.
+    """What a plan for the best mode becomes if native mode is refused: the same in generic mode, and it says
+    so. Raises what `make_plan` raises.
     """
     made = make_plan(
         plan.running,
@@ -189,14 +193,14 @@ def in_generic(plan: Plan, error: XdpChainError) -> Plan:
 def _generic(
     changes: tuple[Change, ...], warnings: tuple[Warning, ...], why: str
 ) -> tuple[tuple[Change, ...], tuple[Warning, ...]]:
-    """With the word that the best mode is generic; where nothing changes, in a warning alone."""
+    """With a note that the best mode is generic; if nothing changes, only a warning."""
     text = f"generic mode, the best that works here: {why}"
     said = (Change(ChangeKind.CHAIN, "", text),) if changes else ()
     return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much per packet"))
 
 
 def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
-    """A dispatcher of a version that nobody makes any more is left behind by any change."""
+    """Any change moves a dispatcher off a version that is no longer produced."""
     chain, dispatcher = running.chain, running.dispatcher
     if chain is None or dispatcher is None or not candidate.slots:
         return ()
@@ -253,7 +257,7 @@ def _check_bound(running: Running, chain: Chain) -> None:
 
 
 def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
-    """What differs, slot by slot and of the chain as a whole. ``base`` is None where nothing runs."""
+    """What differs, slot by slot and for the whole chain. ``base`` is None if nothing runs."""
     old = base or replace(new, slots=())
     before = {slot.key: slot for slot in old.slots}
     after = {slot.key: slot for slot in new.slots}
@@ -351,8 +355,8 @@ def _replaced(was: Slot, now: Slot) -> str:
 
 
 def _moved(old: Chain, new: Chain) -> frozenset[str]:
-    """The keys of the slots that moved: the fewest that explain the order of ``new``, and among several such
-    choices rather those whose priority changed, since a move gives the moved slot another one.
+    """The keys of the slots that moved: the fewest that explain the order of ``new``, preferring slots whose
+    priority changed, because a move changes the moved slot's priority.
     """
     before = {slot.key: (i, slot.priority) for i, slot in enumerate(old.slots)}
     kept = [slot for slot in new.slots if slot.key in before]

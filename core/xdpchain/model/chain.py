@@ -64,7 +64,7 @@ class Mode(StrEnum):
 
 
 class WantedMode(StrEnum):
-    """What may be asked for: ``best`` is native where that works, else generic."""
+    """What can be requested: ``best`` is native where it works, otherwise generic."""
 
     NATIVE = "native"
     GENERIC = "generic"
@@ -97,8 +97,8 @@ class MapRef:
 
 @dataclass(frozen=True, slots=True)
 class GlobalValue:
-    """A value given for a global variable before the load: ``data`` goes ``offset`` bytes into ``section``,
-    ``text`` says the same to people.
+    """A value given to a global variable before the load: ``data`` goes ``offset`` bytes into ``section``,
+    ``text`` is the same in readable form.
     """
 
     name: str
@@ -224,7 +224,7 @@ class Slot:
         shadow: bool = False,
         off: bool = False,
     ) -> Slot:
-        """A new slot for ``component``; what is not given comes from what the component declares."""
+        """A new slot for ``component``; defaults are what the component declares."""
         declared = component.declared
         return cls(
             component,
@@ -293,7 +293,7 @@ class Chain:
         return tuple(slot.name for slot in self.slots if slot.component.bound and not slot.off)
 
     def position(self, key: str) -> int:
-        """Where the slot with this key stands. Raises NotFound."""
+        """The position of the slot with this key. Raises NotFound."""
         for i, slot in enumerate(self.slots):
             if slot.key == key:
                 return i
@@ -312,8 +312,8 @@ class Chain:
         return [*self.slots[:index], slot, *self.slots[index + 1 :]]
 
     def add(self, slot: Slot, at: int | None = None) -> Chain:
-        """The chain with one slot more: where its priority sorts it, or at index ``at`` with a priority to
-        match.
+        """The chain with an additional slot: where its priority sorts it, or at index ``at`` with a matching
+        priority.
         """
         if at is None:
             return self._with(sorted((*self.slots, slot), key=order_key))
@@ -322,13 +322,13 @@ class Chain:
         return self._with(_settle([*self.slots[:at], slot, *self.slots[at:]], at))
 
     def remove(self, indices: Iterable[int]) -> Chain:
-        """The chain without the slots at ``indices``, and without the routes to them. Raises NotFound."""
+        """The chain without the slots at ``indices`` and the routes to them. Raises NotFound."""
         gone = {self._at(i).key for i in indices}
         kept = (slot for slot in self.slots if slot.key not in gone)
         return self._with(_unrouted(slot, gone) for slot in kept)
 
     def move(self, source: int, target: int) -> Chain:
-        """The chain with the slot at ``source`` standing at ``target``, with priorities to match."""
+        """The chain with the slot at ``source`` moved to ``target``, with matching priorities."""
         slot = self._at(source)
         self._at(target)
         if source == target:
@@ -344,7 +344,7 @@ class Chain:
         shadow: bool | None = None,
         off: bool | None = None,
     ) -> Chain:
-        """The chain with another priority or other actions at ``index``, in shadow or out of it, off or on;
+        """The chain with a different priority or actions at ``index``, in shadow or out of it, off or on;
         sorted again. Raises NotFound.
         """
         slot = self._at(index)
@@ -362,9 +362,8 @@ class Chain:
 
     def route(self, index: int, code: Action | None, target: str | None) -> Chain:
         """The chain in which this return code of the slot at ``index`` (None: any other code) leads to the
-        slot with the key ``target``; None takes the route away. Raises NotFound.
-
-        Whether it leads forward is for the plan to judge (`paths.check_routes`): the slots may still move.
+        slot with the key ``target``; None removes the route. Raises NotFound. The plan checks that it leads
+        forward (`paths.check_routes`): slots may still move.
         """
         slot = self._at(index)
         if target is not None:
@@ -375,19 +374,18 @@ class Chain:
         return self.with_routes(index, routes)
 
     def with_routes(self, index: int, routes: Iterable[Route]) -> Chain:
-        """The chain with these routes of the slot at ``index``, and no others. Raises NotFound."""
+        """The chain with exactly these routes of the slot at ``index``. Raises NotFound."""
         ordered = sorted(routes, key=lambda one: (one.code is None, one.code or 0))
         return self._with(self._replaced(index, replace(self._at(index), routes=tuple(ordered))))
 
     def police(self, index: int, policy: Policy | None) -> Chain:
-        """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
+        """The chain with a different policy, or none, for the slot at ``index``. Raises NotFound."""
         return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
 
     def share(self, index: int, name: str, owner: int, theirs: str) -> Chain:
         """The chain in which the component at ``index``, which is not loaded yet, uses the map ``theirs`` of
-        the slot at ``owner`` in place of its own map ``name``. Raises NotFound, InvalidInput.
-
-        Whether both have one shape shows when it is loaded.
+        the slot at ``owner`` in place of its own map ``name``. Raises NotFound, InvalidInput. Loading checks
+        that both have the same shape.
         """
         slot, other = self._at(index), self._at(owner)
         if index == owner:
@@ -407,7 +405,7 @@ class Chain:
         return self._with(self._replaced(index, replace(slot, component=component)))
 
     def label(self, index: int, given: Mapping[str, str]) -> Chain:
-        """The chain with these labels of the slot at ``index`` set, and those gone whose value is empty.
+        """The chain with these labels of the slot at ``index`` set, and those with an empty value removed.
         Raises NotFound, InvalidInput.
         """
         slot = self._at(index)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Components out of object files, ready to join a candidate; nothing is loaded yet."""
+"""Components from object files, ready to join a candidate; nothing is loaded yet."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def component_of(
     instance: str | None = None,
     pin_root: str | None = None,
 ) -> Component:
-    """The same from an object file that was read already."""
+    """The same from an object file that has already been read."""
     where = source.path or "the object"
     if name is not None or section is not None:
         program = source.program(name or section or "")
@@ -94,8 +94,8 @@ def _listed(programs: tuple[ProgramSpec, ...]) -> str:
 def with_map_entries(
     component: Component, source: ObjectFile, entries: Iterable[tuple[str, int]]
 ) -> Component:
-    """The component with other numbers of entries for maps of its object. Raises NotFound (no such map),
-    InvalidInput (a number that no map can have).
+    """The component with different sizes for maps of its object. Raises NotFound (no such map), InvalidInput
+    (a size that no map can have).
     """
     given = dict(entries)
     for name, count in given.items():

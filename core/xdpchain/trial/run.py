@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trial runs: packets through a chain that is attached to nothing (BPF_PROG_TEST_RUN).
+"""Trial runs: packets through a chain that is not attached (BPF_PROG_TEST_RUN).
 
 A tail-call chain is linked as one, any other statically: the contract is the same. It works on copies of all
-maps, so a running chain's state is neither changed nor counted. What a trial can't know: where a redirect
-would end (XDP_REDIRECT is reported as the verdict, nothing is sent), and what a card writes into a packet's
-metadata.
+maps, so a running chain's state is neither changed nor counted. A trial can't know where a redirect would end
+(XDP_REDIRECT is reported as the verdict, nothing is sent), or what a card writes into a packet's metadata.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One packet's way: what each slot returned (None: it did not run), the verdict (an int where it is no
+    """One packet's path: what each slot returned (None: it did not run), the verdict (an int if it is not an
     action), the packet afterwards, the mean time of a run in ns, and for each slot which of its sites
-    (`Trial.sites`) decided (None: it is not known, or it did not run).
+    (`Trial.sites`) decided (None: not known, or it did not run).
     """
 
     frame: bytes
@@ -56,13 +55,13 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class TrialReport:
-    """All packets' ways, in the order in which they were given."""
+    """All packets' paths, in the order given."""
 
     rows: tuple[TrialRow, ...]
 
 
 class Trial:
-    """A chain linked on copies of its maps, through which packets can be sent, one after the other; what one
+    """A chain linked on copies of its maps, through which packets can be sent one after the other; what one
     changes in the copies, the next finds.
     """
 
@@ -96,9 +95,8 @@ class Trial:
         self._held.close()
 
     def run(self, frame: bytes, *, repeat: int = 1, ingress: int = 0) -> TrialRow:
-        """One packet of at least 14 bytes; again ``repeat`` times for its timing. ``ingress`` is the ifindex,
-        in this thread's network namespace, that it seems to come in on (see `bpf.prog_test_run`).
-
+        """One packet of at least 14 bytes; repeated ``repeat`` times for its timing. ``ingress`` is the
+        ifindex, in this thread's network namespace, that it appears to arrive on (see `bpf.prog_test_run`).
         Raises InvalidInput for a frame that is too short, and what the kernel refuses.
         """
         if len(frame) < SHORTEST:
@@ -122,8 +120,8 @@ class Trial:
         return TrialRow(frame, slots, _action(run.code), run.data, ns, sites)
 
     def timed(self, frame: bytes, repeat: int) -> bpf.TestRun:
-        """The same packet ``repeat`` times, for its mean time alone. Each run finds what the one before it
-        left of the packet.
+        """The same packet ``repeat`` times, only for its mean time. Each run finds the packet as the previous
+        one left it.
         """
         try:
             found = bpf.prog_test_run(self._program, frame, repeat)
@@ -134,7 +132,7 @@ class Trial:
 
 
 def _fill(chain: Chain, candidate: Chain, parts: Sequence[Part]) -> None:
-    """Give the copies of maps the entries that they shall have."""
+    """Write the requested entries to the copies of the maps."""
     if not any(slot.entries for slot in candidate):
         return
     copies = {part.slot.key: {name: bpf.map_info(fd).id for name, fd in part.maps.items()} for part in parts}
