@@ -482,7 +482,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self.action_accept()
 
 
-TYPING = "Type a path (tab completes it), or press ↓ for the list of files."
+TYPING = "Type a path (tab completes it), or press the down key for the list of files."
 BROWSING = "enter opens it, / finds a name, s sorts (by size, by age), backspace goes up a directory."
 
 FIELDS = {
