@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from importlib.resources import files
+from pkgutil import get_data
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import events
@@ -57,7 +57,7 @@ class XdpTui(App[None]):
     """One network namespace, one main screen."""
 
     TITLE = "xdptui"
-    CSS = files("xdptui").joinpath("theme.tcss").read_text()  # CSS_PATH takes no file that is within a zip
+    CSS = (get_data("xdptui", "theme.tcss") or b"").decode()  # CSS_PATH takes no file that is within a zip
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -5,7 +5,6 @@ more than it needs.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from argparse import Namespace
@@ -38,7 +37,8 @@ def _run(arguments: list[str]) -> int:
     if word == "help":
         return _help(arguments)
     if word in COMMANDS:
-        options = command_parser().parse_args(spelled_out(arguments))
+        only = None if "-h" in arguments or "--help" in arguments else word
+        options = command_parser(only).parse_args(spelled_out(arguments))
         return _with_mount(options, _command)
     options = _terminal_options(arguments, word)
     try:
@@ -98,6 +98,8 @@ def _terminal_options(arguments: list[str], word: str | None) -> Namespace:
 
 def _near(word: str | None) -> str:
     """The command that ``word`` may be a slip of, in words; empty where there is none."""
+    import difflib
+
     near = difflib.get_close_matches(word or "", COMMANDS, n=1)
     return f"Did you mean `xdptui {near[0]}`?" if near else ""
 

@@ -9,7 +9,6 @@ import io
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -210,6 +209,8 @@ def debugging() -> bool:
 
 def _trace() -> None:
     if debugging():
+        import traceback
+
         _say(traceback.format_exc().rstrip())
 
 

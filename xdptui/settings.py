@@ -5,14 +5,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
-
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
 __all__ = [
     "CHOICES",
@@ -81,10 +77,16 @@ def load_settings(path: Path | None) -> tuple[Settings, tuple[str, ...]]:
     if path is None:
         return Settings(), ()
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return Settings(), ()
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        return Settings(), (f"{path} can't be read: {error}",)
+    import tomllib
+
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         return Settings(), (f"{path} can't be read: {error}",)
     found = Settings()
     trouble = []
@@ -122,6 +124,9 @@ def save_settings(path: Path, before: Settings, after: Settings) -> None:
     """Write what differs into the file, and leave the rest of it as it is; made if it is not there. Raises
     OSError.
     """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         document = tomlkit.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

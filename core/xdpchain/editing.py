@@ -106,6 +106,7 @@ def edit(
     change: Callable[[Running], Chain | Plan],
     *,
     netns: str | None = None,
+    made: Plan | None = None,
     tries: int = TRIES,
     **options: Unpack[Options],
 ) -> Edited:
@@ -113,10 +114,12 @@ def edit(
 
     ``change`` makes the candidate of what runs, or a plan of its own (`make_plan`); it is asked again when
     another editor was faster (libxdp does not hold the lock while it attaches, and retries in the same way),
-    at most ``tries`` times. Raises what ``change``, `make_plan` and `apply` raise; RaceLost after the last
-    try. ``options`` are those of `Options`.
+    at most ``tries`` times. ``made`` is a plan that it has made already: the first to be tried. Raises what
+    ``change``, `make_plan` and `apply` raise; RaceLost after the last try. ``options`` are those of
+    `Options`.
     """
-    (edited,) = edit_all([name], change, netns=netns, tries=tries, **options)
+    plans = () if made is None else (made,)
+    (edited,) = edit_all([name], change, netns=netns, made=plans, tries=tries, **options)
     return edited
 
 
@@ -125,29 +128,33 @@ def edit_all(
     change: Callable[[Running], Chain | Plan],
     *,
     netns: str | None = None,
+    made: Sequence[Plan] = (),
     share_maps: bool = False,
     tries: int = TRIES,
     **options: Unpack[Options],
 ) -> tuple[Edited, ...]:
     """The same change on several interfaces: on all of them, or on none (`apply_all`). ``change`` is asked
-    once for each, and again for all where one lost a race. The options and other errors are those of `edit`.
+    once for each, unless it has ``made`` a plan for each, and again for all where one lost a race. The
+    options and other errors are those of `edit`.
     """
     if tries < 1:
         raise ValueError(f"tries is {tries}: at least 1 is needed")
-    require_capabilities()  # what can't be read looks like somebody else's
+    if not made:
+        require_capabilities()  # what can't be read looks like somebody else's
     while True:
-        runnings = [look(name, netns) for name in names]
-        wanted = [change(running) for running in runnings]
-        plans = [
-            one if isinstance(one, Plan) else make_plan(running, one)
-            for one, running in zip(wanted, runnings, strict=True)
-        ]
+        plans = made or [_planned(look(name, netns), change) for name in names]
+        made = ()
         tries -= 1
         try:
             return apply_all(plans, share_maps=share_maps, **options)
         except RaceLost:
-            if not tries or any(map(_on_trial, runnings)):
+            if not tries or any(_on_trial(plan.running) for plan in plans):
                 raise
+
+
+def _planned(running: Running, change: Callable[[Running], Chain | Plan]) -> Plan:
+    wanted = change(running)
+    return wanted if isinstance(wanted, Plan) else make_plan(running, wanted)
 
 
 def _on_trial(running: Running) -> bool:

@@ -14,7 +14,6 @@ import errno
 import fcntl
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator
 
@@ -214,7 +213,7 @@ def _new(folder: int, mode: int) -> tuple[int, str]:
     """A new file with a lock on it, which tells others that somebody is at it."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
-        name = _WRITING + secrets.token_hex(8)
+        name = _WRITING + os.urandom(8).hex()
         fd = os.open(name, flags, mode, dir_fd=folder)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -368,7 +368,7 @@ def test_a_missing_bpf_filesystem_can_be_mounted(cli: CommandLine) -> None:
 
 
 def test_the_start_is_cheap(cli: CommandLine) -> None:
-    """In processor time, which does not depend on who else is busy: it takes 0.2 s, most of it pyroute2."""
+    """In processor time, which does not depend on who else is busy: it takes 0.1 s."""
     cli.process("status", check=True, capture_output=True)  # byte code
     took = []
     for _ in range(3):

@@ -26,7 +26,8 @@ from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Chain, Component, Linkage, MapRef, Mode, Slot
 from xdpchain.model.running import Owner, Running
 from xdpchain.objects.components import keep_maps, load_component
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.sys import all_netns, bpf, bpffs
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.netlink import Netlink

@@ -34,6 +34,7 @@ from xdpchain.sys.netlink import (
     XdpAttachment,
     codec,
 )
+from xdpchain.sys.netlink.messages import ACK, ERROR, ack_text, attribute, request
 from xdpchain.sys.netlink.transport import Transport
 from xdptui.words.advice import worded
 
@@ -218,35 +219,47 @@ def test_xdp_features_are_unknown_where_the_kernel_lacks_the_family(
 # Messages of devices and kernels that are not at hand
 
 
-def link_message(*xdp: tuple[str, Any]) -> bytes:
-    message = codec.ifinfmsg()
-    message["index"] = 7
-    message["header"]["type"] = codec.RTM_NEWLINK
-    message["attrs"] = [
-        ["IFLA_IFNAME", "nic"],
-        ["IFLA_MTU", 1500],
-        ["IFLA_OPERSTATE", "UP"],
-        ["IFLA_STATS64", dict.fromkeys([name for name, _ in codec.ifinfmsg.ifstats64.fields], 3)],
-        ["IFLA_XDP", {"attrs": [list(one) for one in xdp]}],
-    ]
-    message.encode()
-    return bytes(message.data)
+def link_message(*xdp: tuple[int, int]) -> bytes:
+    """An RTM_NEWLINK with these attributes in IFLA_XDP (linux/if_link.h)."""
+    inside = b"".join(
+        attribute(kind, bytes([value]) if kind == XDP_ATTACHED else value) for kind, value in xdp
+    )
+    body = struct.pack("=BxHiII", 0, 1, 7, 0, 0) + attribute(3, "nic") + attribute(4, 1500)
+    body += attribute(16, b"\6") + attribute(23, struct.pack("=24Q", *range(24)))
+    return request(codec.RTM_NEWLINK, 0, body + attribute(43, inside, nested=True))
+
+
+XDP_ATTACHED, XDP_PROG_ID, XDP_DRV_PROG_ID, XDP_HW_PROG_ID = 2, 4, 5, 7
 
 
 def test_native_beside_offload() -> None:
-    link = codec.decode_link(
-        link_message(("IFLA_XDP_ATTACHED", 4), ("IFLA_XDP_HW_PROG_ID", 12), ("IFLA_XDP_DRV_PROG_ID", 11))
-    )
+    link = codec.decode_link(link_message((XDP_ATTACHED, 4), (XDP_HW_PROG_ID, 12), (XDP_DRV_PROG_ID, 11)))
     assert link.xdp == (XdpAttachment("native", 11), XdpAttachment("offload", 12))
     assert link.program("offload") == 12
     assert link.program("generic") is None
-    assert (link.num_rx_queues, link.kind, link.address, link.stats.tx_bytes) == (1, None, None, 3)
+    assert (link.ifindex, link.name, link.mtu, link.operstate) == (7, "nic", 1500, "up")
+    assert (link.num_rx_queues, link.kind, link.address, link.lower) == (1, None, None, None)
+    assert (link.stats.rx_packets, link.stats.tx_packets, link.stats.rx_bytes) == (0, 1, 2)
+    assert (link.stats.tx_bytes, link.stats.rx_errors, link.stats.tx_errors) == (3, 4, 5)
+    assert (link.stats.rx_dropped, link.stats.tx_dropped) == (6, 7)
 
 
 @pytest.mark.parametrize(("attached", "mode"), [(1, "native"), (2, "generic"), (3, "offload")])
 def test_one_id_for_all_modes(attached: int, mode: Any) -> None:
-    link = codec.decode_link(link_message(("IFLA_XDP_ATTACHED", attached), ("IFLA_XDP_PROG_ID", 9)))
+    link = codec.decode_link(link_message((XDP_ATTACHED, attached), (XDP_PROG_ID, 9)))
     assert link.xdp == (XdpAttachment(mode, 9),)
+
+
+@pytest.mark.parametrize("capped", [True, False])
+def test_the_words_of_a_refusal(capped: bool) -> None:
+    """They follow the request that was refused, or its header alone."""
+    refused = request(19, ACK, bytes(21))
+    body = struct.pack("=i", -16) + (refused[:16] if capped else refused + bytes(3))
+    words = "XDP program already attached"
+    flags = 0x200 | (0x100 if capped else 0)
+    message = request(ERROR, flags, body + attribute(1, words))
+    assert ack_text(message) == words
+    assert ack_text(request(ERROR, 0, body)) == ""
 
 
 # The hook
@@ -299,7 +312,7 @@ def test_a_lost_race_names_the_winner(nl: Netlink, program: Callable[..., bpf.Fd
 
 def test_a_race_lost_to_an_empty_hook(nl: Netlink, program: Callable[..., bpf.Fd]) -> None:
     ours, index = program(), nl.link("left").ifindex
-    with pytest.raises(RaceLost, match="but nothing does"):
+    with pytest.raises(RaceLost, match="; nothing does"):
         nl.attach_xdp(index, program(), "native", ours)
     assert nl.link(index).xdp == ()
 
@@ -307,7 +320,7 @@ def test_a_race_lost_to_an_empty_hook(nl: Netlink, program: Callable[..., bpf.Fd
 def test_a_race_lost_to_another_mode(nl: Netlink, program: Callable[..., bpf.Fd]) -> None:
     ours, theirs, index = program(), program(), nl.link("left").ifindex
     nl.attach_xdp(index, theirs, "generic", None)
-    with pytest.raises(RaceLost, match=f"but program {number(theirs)} in generic mode does"):
+    with pytest.raises(RaceLost, match=f"; program {number(theirs)} in generic mode does"):
         nl.attach_xdp(index, program(), "native", ours)
 
 
@@ -356,7 +369,7 @@ def test_packets_too_large_for_a_program_without_frags(
     ip(space, "link", "set", "right", "mtu", "9000")
     ip(space, "link", "set", "left", "mtu", "9000")
     index = nl.link("left").ifindex
-    with pytest.raises(MtuTooLarge, match="MTU is 9000") as caught:
+    with pytest.raises(MtuTooLarge, match="has MTU 9000") as caught:
         nl.attach_xdp(index, program(), "native", None)
     assert "frags" in worded(caught.value.todo)
     assert "generic mode" in worded(caught.value.todo), "which works with any MTU"
@@ -465,9 +478,9 @@ def test_closing_ends_it_and_leaves_no_descriptor(space: str) -> None:
 
 
 def test_an_answer_left_over_from_a_broken_off_request_is_skipped(nl: Netlink) -> None:
-    request = codec.encode_get_links()
-    struct.pack_into("=I", request, 8, 1)
-    nl._route.socket.sendto(request, (0, 0))
+    stale = bytearray(codec.encode_get_links())
+    struct.pack_into("=I", stale, 8, 1)
+    nl._route.socket.sendto(stale, (0, 0))
     assert nl.link("left").name == "left"
 
 
@@ -500,8 +513,9 @@ def test_dumps_that_never_settle_are_not_passed_off_as_whole(
         nl.links()
 
 
-def test_importing_it_does_not_import_pyroute2() -> None:
-    code = "import sys, xdpchain.sys.netlink; sys.exit('pyroute2' in sys.modules)"
+def test_reading_devices_does_not_import_pyroute2() -> None:
+    code = "from xdpchain.sys.netlink import Netlink; Netlink().links(); "
+    code += "import sys; sys.exit('pyroute2' in repr(sys.modules))"
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(CORE)}, check=True)
 
 

@@ -358,7 +358,7 @@ def test_open_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elf, "MAX_FILE", 1000)
-    refused(compile_text(PRELUDE + PASS), "at most 1000")
+    refused(compile_text(PRELUDE + PASS) + b"\0", "at most 1000")  # one that nobody has read yet
 
 
 # -- no object for BPF ---------------------------------------------------------------------------------------

@@ -17,8 +17,8 @@ from xdpchain.change.confirm.arming import LEAST
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.observe.discover import interfaces
 from xdpchain.spec.targets import Missing
+from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.options import seconds
-from xdptui.commands.service import serve
 from xdptui.commands.spec_report import Result, SpecState, report_document, report_text, summary
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import awaited, read_wanted
@@ -34,6 +34,8 @@ def run(options: Namespace) -> int:
     only_plan = options.command == "plan"
     waits = None if options.confirm is None else seconds(options.confirm, "time to confirm", LEAST)
     if options.follow:
+        from xdptui.commands.service import serve
+
         return serve(options, talk)
     patience = 0.0 if options.wait is None else seconds(options.wait, "time to wait", 0)
     wanted = read_wanted(options.file, options.netns, fresh_maps=options.fresh_maps)
@@ -42,7 +44,7 @@ def run(options: Namespace) -> int:
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
     results = [Result(one.name, one.netns, SpecState.FAILED, error=_absent(one)) for one in missing]
-    attempts = partial(trying, options, talk, only_plan=dry)
+    attempts = partial(trying, options, talk, only_plan=dry, own_traffic=OwnTraffic())
     results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
     if not dry and (options.keep_going or not any(result.error for result in results)):
         try:

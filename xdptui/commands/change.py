@@ -16,6 +16,7 @@ from xdpchain.model.running import Running
 from xdpchain.observe.discover import look
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import require_capabilities
+from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.chosen import chosen
 from xdptui.commands.edits import EDITS, Edit, Proposal
 from xdptui.commands.options import seconds
@@ -66,7 +67,8 @@ def _planned(options: Namespace, name: str, edit: Edit, talk: Talk, *, only_plan
     proposal = edit.make(running)
     plan = with_kernel_warnings(proposal.plan(running))
     tried = try_out(plan, talk)
-    packets = trying(options, talk, only_plan=only_plan)(running, plan.candidate, plan.adopts)
+    attempt = trying(options, talk, only_plan=only_plan, own_traffic=OwnTraffic())
+    packets = attempt(running, plan.candidate, plan.adopts)
     return ChangeReport(plan, running, (*proposal.notes, *filter(None, [tried])), packets)
 
 
@@ -75,7 +77,8 @@ def _apply(
 ) -> list[ChangeReport]:
     from xdpchain.editing import TRIES, edit_all
 
-    attempts = {name: trying(options, talk, only_plan=False) for name in names}
+    own = OwnTraffic()
+    attempts = {name: trying(options, talk, only_plan=False, own_traffic=own) for name in names}
     made: dict[str, tuple[Proposal, Tried]] = {}
 
     def make(running: Running) -> Plan:

@@ -9,7 +9,8 @@ from argparse import Namespace
 from xdpchain.change.journal.entries import Moment
 from xdpchain.change.journal.recording import moment_of
 from xdpchain.change.journal.undoing import history
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdptui.commands.options import amount
 from xdptui.outcome import write
 from xdptui.render.log_text import log_document, log_text

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.errors import InvalidInput, NotFound, Unsupported
 from xdpchain.model.actions import Action, ActionSet
@@ -62,8 +63,7 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
     return entries
 
 
-@dataclass(frozen=True, slots=True)
-class UseMap:
+class UseMap(NamedTuple):
     """``SLOT:THEIRS=OURS``: the map ``theirs`` of a slot (number or name) in place of one's own ``ours``."""
 
     slot: str

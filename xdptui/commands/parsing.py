@@ -6,8 +6,11 @@ error with a way out. And the arguments that many commands share.
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from xdpchain.netns_spelling import netns_spelling
@@ -39,8 +42,10 @@ class _Once(argparse._StoreAction):
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is an UsageError, and options may stand between the positional arguments."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, **kwargs)
+    def __init__(self, *, formatter_class: Any = argparse.HelpFormatter, **kwargs: Any) -> None:
+        # argparse asks shutil for the width with each argument that is added, and that import takes 2 ms.
+        formatter = partial(formatter_class, width=_columns() - 2)
+        super().__init__(allow_abbrev=False, formatter_class=formatter, **kwargs)
         self.register("action", None, _Once)
         self.register("action", "store", _Once)
         self._mixing = False
@@ -66,6 +71,18 @@ class Parser(argparse.ArgumentParser):
         if self.get_default("needs_slot") and found.slot is None and not found.where:
             self.error("the following arguments are required: SLOT, or --where")
         return found, rest
+
+
+def _columns() -> int:
+    """The terminal's width, as `shutil.get_terminal_size` has it."""
+    try:
+        return int(os.environ["COLUMNS"]) or 80
+    except (KeyError, ValueError):
+        pass
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 class _Version(argparse.Action):

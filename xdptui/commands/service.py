@@ -22,6 +22,7 @@ from xdpchain.errors import XdpChainError
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import SpecTarget, namespaces, targets
+from xdpchain.trial.packets.own import OwnTraffic
 from xdptui.commands.spec_report import Result, report_line, report_text
 from xdptui.commands.targets import carry_out, planned
 from xdptui.commands.wanted import Wanted, read_wanted
@@ -122,7 +123,7 @@ class _Service:
 
     def _apply(self, target: SpecTarget, identity: Identity) -> None:
         results = [planned(self._wanted, target, self._talk)]
-        attempts = partial(trying, self._options, self._talk, only_plan=False)
+        attempts = partial(trying, self._options, self._talk, only_plan=False, own_traffic=OwnTraffic())
         carry_out(self._wanted, results, self._talk, attempts, confirm=None, keep_going=True)
         (result,) = results
         if result.error is None:

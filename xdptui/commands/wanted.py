@@ -111,7 +111,9 @@ def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Cha
         chain = running.chain or Chain()
         linkage = chain.linkage
         if entry.slots:
-            linkage, why = choose(entry.linkage.value if entry.linkage else "auto", running)
+            bound = any(one is not None and one.bound for one in wanted.components[target.entry])
+            bound = bound and entry.dispatcher_version is None
+            linkage, why = choose(entry.linkage.value if entry.linkage else "auto", running, bound=bound)
             if running.chain is None or running.chain.linkage is not linkage:
                 notes.append(f"{linkage} linkage: {why}")
         if running.armed is not None:
@@ -137,11 +139,15 @@ def _siblings(wanted: Wanted, target: SpecTarget) -> list[Chain]:
 def apply_target(
     wanted: Wanted, planned: Result, talk: Talk, confirm: float | None, attempt: Attempt
 ) -> Result:
-    """Make an interface run what the spec says, after ``attempt``, and tell how that went."""
+    """Make an interface run what the spec says, after ``attempt``, and tell how that went. The plan is the
+    one that was made, unless somebody changed the interface since.
+    """
     from xdpchain.editing import edit
 
-    target = planned.target
+    target, made = planned.target, planned.plan
     assert target is not None
+    if wanted.spec.interfaces[target.entry].share_maps:
+        made = None  # others of its entry run by now, whose maps it shall have
     talk.step(f"{target}: begin")
     change = _change(wanted, target)
     tried = Tried()
@@ -155,10 +161,13 @@ def apply_target(
         return plan
 
     try:
+        if made is not None:
+            tried = attempt(made.running, made.candidate)
         plan, now = edit(
             target.name,
             make,
             netns=target.netns,
+            made=made,
             progress=talk.step,
             confirm=confirm,
             warn=troubles.append,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Protocol
 
-from xdpchain.follow.sample import supply_of
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
+from xdpchain.trial.packets.own import OwnTraffic
 from xdpchain.trial.packets.sources import BUILTIN, Supply
 from xdpchain.trial.ssh_guard import Judgement, judge, refusal
 from xdpchain.trial.whatif import WhatIf, what_if
@@ -38,22 +38,24 @@ class Attempt(Protocol):
     def __call__(self, running: Running, candidate: Chain, adopts: int | None = None) -> Tried: ...
 
 
-def trying(options: Namespace, talk: Talk, *, only_plan: bool) -> Attempt:
+def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnTraffic) -> Attempt:
     """How to try a candidate before it is applied, as the arguments want it. Packets are read once, when the
-    first candidate is tried.
+    first candidate is tried; ``own_traffic`` is one for all interfaces of a command.
 
     Raises ConnectionLost, and what `supply_of` and `what_if` raise.
     """
     supplies: list[Supply] = []
 
     def attempt(running: Running, candidate: Chain, adopts: int | None = None) -> Tried:
-        own = judge(running, candidate, adopts=adopts)
+        own = judge(running, candidate, adopts=adopts, own_traffic=own_traffic)
         waits, anyway = options.confirm is not None, options.even_if_ssh_dies
         if own is not None:
             guard(own, talk, waits=waits, anyway=anyway, only_plan=only_plan)
         if options.what_if is None:
             return Tried(own=own)
         if not supplies:
+            from xdpchain.follow.sample import supply_of
+
             named = [one for group in options.what_if for one in group] or [BUILTIN]
             supplies.append(reduce(Supply.plus, (supply_of(one, running) for one in named)))
         matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xdpchain.change.plan import Plan
 from xdpchain.model.actions import ALL_ACTIONS, Action
 from xdpchain.model.chain import Chain, Slot
 from xdpchain.model.following import Following
@@ -20,6 +19,7 @@ from xdptui.words.advice import worded
 from xdptui.words.site_words import site_document
 
 if TYPE_CHECKING:
+    from xdpchain.change.plan import Plan
     from xdpchain.linkage.kept_maps import KeptMap
     from xdpchain.observe.behind import Behind
     from xdpchain.observe.beside import Beside

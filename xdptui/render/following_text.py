@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
-from xdpchain.model.following import Following
+from typing import TYPE_CHECKING
+
 from xdpchain.model.running import Running
 from xdptui.render.armed_text import command
 from xdptui.words.printable import printable
+
+if TYPE_CHECKING:
+    from xdpchain.model.following import Following
 
 __all__ = ["following_line"]
 

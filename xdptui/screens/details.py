@@ -142,10 +142,13 @@ class DetailsScreen(Dialog[None]):
         self.run_worker(work, thread=True, group=tab, exit_on_error=False)
 
     def _beside(self) -> str:
+        from xdpchain.observe.behind import programs_behind
         from xdpchain.observe.beside import beside
+        from xdptui.words.behind_words import behind_lines
         from xdptui.words.beside_words import beside_lines
 
-        return "\n".join(beside_lines(beside(self._target)))
+        behind = behind_lines(programs_behind(self._target))
+        return "\n".join([*behind, *beside_lines(beside(self._target))])
 
     def on_details_screen_listed(self, event: Listed) -> None:
         log = self.query_one(f"#{event.tab}-text", RichLog)

@@ -65,7 +65,7 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
             self.run_worker(self._ask_whose, thread=True, group="whose", exit_on_error=False)
 
     def _ask_whose(self) -> None:
-        from xdpchain.observe.discover import author_of
+        from xdpchain.observe.hook import author_of
 
         self.post_message(self.Told(author_of(self._target)))
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xdpchain.follow.followed import Followed, Step, changes
-from xdpchain.follow.pcapng import code_name
+from xdpchain.follow.pcapng import after, code_name
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.describe import describe
 from xdptui.view.cells import Cell, clip, left, right
@@ -79,7 +79,7 @@ def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> li
     """
     lines: list[Parts] = [
         [(f"{packet_name(packet)}, {packet.entry.length} bytes", "name")],
-        [(f"     {'came in':<18}{packet.entry.length:>6} B", "")],
+        [(f"     {'came in':<18}{packet.entry.length:>6} B  on queue {packet.queue}, CPU {packet.cpu}", "")],
     ]
     for number, (step, view) in enumerate(arrivals(packet)):
         lines += _step(number, step, width)
@@ -94,6 +94,7 @@ def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> li
             (f"{final.length:>6} B  {duration(packet.ns):>8}, recording included", ""),
         ]
     )
+    lines += [[(clip(f"     {text}", width), "")] for text in after(packet)]
     lines += [[("", "")], *_hex(packet)]
     return lines
 

@@ -15,17 +15,9 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from xdptui.view.cells import Line, changed
+from xdptui.widgets.cell_styles import cell_style
 
 __all__ = ["CellGrid", "Selecting"]
-
-STYLES = (
-    *("plain", "name", "num", "zero", "label", "note", "index", "pointer", "mark", "changed", "added"),
-    *("removed", "gone", "off", "picked", "trend", "bar", "free", "foreign", "error", "warn"),
-    *("key", "hint", "title"),
-    *(f"{kind}-{letter}" for kind in ("on", "bar") for letter in "ADPTR"),
-    *(f"state-{word}" for word in ("running", "candidate", "stale", "readonly", "armed", "free", "foreign")),
-)
-TONES = ("head", "cursor", "blurred", "drag", "banner")
 
 
 class CellGrid(Widget):
@@ -39,62 +31,8 @@ class CellGrid(Widget):
         width: 1fr;
         background: $background;
         color: $foreground;
-        .cell--zero, .cell--off { color: $faint; }
-        .cell--label, .cell--index, .cell--hint, .cell--note { color: $quiet; }
-        .cell--name { color: $foreground; text-style: bold; }
-        .cell--pointer, .cell--key, .cell--title { color: $primary; text-style: bold; }
-        .cell--mark, .cell--changed { color: $accent; text-style: bold; }
-        .cell--added { color: $accent; text-style: bold; }
-        .cell--removed { color: $quiet; text-style: italic; }
-        .cell--gone { color: $quiet; text-style: strike; }
-        .cell--picked { text-style: bold reverse; }
-        .cell--trend { color: $secondary; }
-        .cell--bar { color: $bar; }
-        .cell--free { color: $faint; }
-        .cell--foreign, .cell--warn { color: $warning; }
-        .cell--error { color: $error; text-style: bold; }
-        .cell--on-A { color: $action-a; text-style: bold; }
-        .cell--on-D { color: $error; text-style: bold; }
-        .cell--on-P { color: $success; text-style: bold; }
-        .cell--on-T { color: $primary; text-style: bold; }
-        .cell--on-R { color: $accent; text-style: bold; }
-        .cell--bar-A { color: $action-a; }
-        .cell--bar-D { color: $error; }
-        .cell--bar-P { color: $success; }
-        .cell--bar-T { color: $primary; }
-        .cell--bar-R { color: $accent; }
-        .cell--head { background: $panel; color: $quiet; }
-        .cell--banner { background: $panel; }
-        .cell--cursor { background: $row; }
-        .cell--blurred { background: $row-blurred; }
-        .cell--drag { background: $row-drag; text-style: bold; }
-        .cell--state-running { background: $success; color: $background; text-style: bold; }
-        .cell--state-free { background: $faint; color: $background; text-style: bold; }
-        .cell--state-foreign { background: $warning; color: $background; text-style: bold; }
-        .cell--state-candidate { background: $accent; color: $background; text-style: bold; }
-        .cell--state-stale { background: $error; color: $background; text-style: bold; }
-        .cell--state-armed { background: $error; color: $background; text-style: bold; }
-        .cell--state-readonly { background: $quiet; color: $background; text-style: bold; }
-    }
-    CellGrid:ansi {
-        .cell--zero, .cell--off, .cell--label, .cell--index, .cell--hint, .cell--note,
-        .cell--removed, .cell--free { color: ansi_default; text-style: dim; }
-        .cell--gone { color: ansi_default; text-style: dim strike; }
-        .cell--head { color: ansi_default; text-style: underline; }
-        .cell--bar { color: ansi_blue; }
-        .cell--cursor { text-style: bold; }
-        .cell--drag { text-style: reverse; }
-        .cell--on-A, .cell--bar-A { color: ansi_magenta; }
-        .cell--state-free, .cell--state-foreign { background: ansi_default; text-style: reverse; }
-        .cell--state-candidate { background: ansi_default; color: ansi_yellow; text-style: bold reverse; }
-        .cell--state-stale, .cell--state-armed {
-            background: ansi_default; color: ansi_red; text-style: bold reverse;
-        }
-        .cell--state-running { background: ansi_default; color: ansi_green; text-style: bold reverse; }
-        .cell--state-readonly { background: ansi_default; color: ansi_default; text-style: bold reverse; }
     }
     """
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"cell--{name}" for name in (*STYLES, *TONES)}
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -148,11 +86,12 @@ class CellGrid(Widget):
     def _style(self, tone: str, name: str) -> Style:
         style = self._styles_by_name.get((tone, name))
         if style is None:
-            style = self.rich_style
-            if tone:
-                style += self.get_component_rich_style(f"cell--{tone}", partial=True)
-            if name:
-                style += self.get_component_rich_style(f"cell--{name}", partial=True)
+            variables, ansi = self.app.theme_variables, self.app.native_ansi_color
+            style = (
+                self.rich_style
+                + cell_style(tone, variables, ansi=ansi)
+                + cell_style(name, variables, ansi=ansi)
+            )
             self._styles_by_name[tone, name] = style
         return style
 

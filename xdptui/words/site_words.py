@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from xdpchain.bytecode.sites import SourceLine, VerdictSite
+if TYPE_CHECKING:
+    from xdpchain.bytecode.sites import SourceLine, VerdictSite
 
 __all__ = ["site_document", "site_words"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 
 from textual.message import Message
@@ -20,6 +21,10 @@ __all__ = ["Capabilities", "Defaults", "Feed", "LookFailed", "Own", "Surveyed", 
 
 NAP = 0.2
 """Seconds between looks at whether the program ends; a thread can't be interrupted."""
+RESTS, LONGEST_REST = 20, 1.0
+"""However much happens, a look is followed by a rest: so many times what the look took of a processor, and so
+many seconds at most.
+"""
 NOBODY = 0
 """No interface's ifindex."""
 
@@ -85,6 +90,7 @@ class Feed:
         self._netns, self._post, self._known, self._looked_at = netns, post, known, looked_at
         self._asked = threading.Event()
         self._tried: set[int] = set()
+        self._rests_until = 0.0
 
     def ask(self) -> None:
         """Look again now."""
@@ -114,15 +120,23 @@ class Feed:
 
         with Watch(self._netns) as events:
             self._look()
+            changed = False
             while not ended():
-                if events.wait(NAP) or self._asked.is_set():
+                changed = changed or events.wait(NAP)
+                rest = self._rests_until - time.monotonic()
+                if changed and rest > 0 and not self._asked.is_set():
+                    self._asked.wait(min(NAP, rest))
+                elif changed or self._asked.is_set():
+                    changed = False
                     self._asked.clear()
                     self._look()
 
     def _look(self) -> None:
         from xdpchain.observe.discover import survey
 
+        begun = time.thread_time()
         runnings = survey(self._netns)
+        self._rests_until = time.monotonic() + min(LONGEST_REST, RESTS * (time.thread_time() - begun))
         self._post(Surveyed(runnings, open_missing(runnings, self._known(), self._looked_at() or NOBODY)))
 
         for running in runnings:

@@ -44,7 +44,7 @@ def link_candidate(plan: Plan) -> str:
     if plan.empty or not plan.candidate.slots:
         return ""
     if plan.candidate.linkage is Linkage.FREPLACE:
-        return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
+        return f"not tried: the kernel checks a chain of {plan.candidate.linkage} linkage when it is applied"
     from xdpchain.trial.run import MapTooLarge, run_trial
 
     try:

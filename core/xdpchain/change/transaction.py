@@ -32,7 +32,8 @@ from xdpchain.maps.filling import Filling
 from xdpchain.model.chain import Chain, Linkage, Mode
 from xdpchain.model.running import Running
 from xdpchain.objects.components import with_shared_maps
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.observe.pending_pins import forget_settled
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs

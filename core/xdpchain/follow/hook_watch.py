@@ -7,7 +7,8 @@ import time
 
 from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Interface, Mode
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.sys.netlink import Netlink
 
 __all__ = ["HookWatch"]

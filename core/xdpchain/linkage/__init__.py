@@ -5,12 +5,13 @@ nothing.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from xdpchain.model.chain import Chain
-from xdpchain.model.manifest import Author
-from xdpchain.model.running import Running
-from xdpchain.sys.bpf import Fd
+if TYPE_CHECKING:
+    from xdpchain.model.chain import Chain
+    from xdpchain.model.manifest import Author
+    from xdpchain.model.running import Running
+    from xdpchain.sys.bpf import Fd
 
 __all__ = ["Built", "Linker"]
 

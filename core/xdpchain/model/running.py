@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from xdpchain.advice import Advice
 
 from .chain import Chain, Interface, Linkage, Mode
-from .counting import Counting
-from .following import Following
-from .link_layer import ARPHRD_ETHER, LinkLayer, link_layer
-from .pending_change import ConfirmOutcome, PendingChange
+
+if TYPE_CHECKING:
+    from .counting import Counting
+    from .following import Following
+    from .link_layer import LinkLayer
+    from .pending_change import ConfirmOutcome, PendingChange
 
 __all__ = ["Device", "DispatcherInfo", "Hook", "Identity", "Owner", "Running"]
 
@@ -51,13 +54,15 @@ class Device:
     rx: tuple[int, int] = (0, 0)
     tx: tuple[int, int] = (0, 0)
     address: str | None = None
-    arphrd: int = ARPHRD_ETHER
+    arphrd: int = 1
     kind: str | None = None
     netns_inode: int = 0
     netns_cookie: int | None = None
 
     @property
     def layer(self) -> LinkLayer:
+        from .link_layer import link_layer
+
         return link_layer(self.arphrd, self.kind)
 
 
@@ -142,9 +147,10 @@ class Running:
     @property
     def emptied(self) -> bool:
         """Whether this is a tail-call chain whose program arrays the kernel emptied: no slot runs but the
-        first.
+        first. While somebody follows it, it has none.
         """
-        return self.chain is not None and self.linkage is Linkage.TAILCALL and not self.arrays
+        bare = self.linkage is Linkage.TAILCALL and not self.arrays
+        return bare and self.chain is not None and self.following is None
 
     @property
     def identity(self) -> Identity:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .actions import ALL_ACTIONS, Action
 from .chain import Slot
@@ -13,8 +13,7 @@ from .routes import CODES, OTHER
 __all__ = ["WouldHave", "would_have"]
 
 
-@dataclass(frozen=True, slots=True)
-class WouldHave:
+class WouldHave(NamedTuple):
     """Packets, or packets a second: how many ran through the slot, and how many of them it would have
     ``dropped`` (codes that are no action among them: the kernel drops those), ``sent`` (XDP_TX and
     XDP_REDIRECT), ``passed`` by the rest of the chain, or ``diverted`` to another slot than the next.

@@ -13,6 +13,7 @@ import io
 import sys
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from xdpchain.errors import InvalidInput
@@ -103,18 +104,7 @@ class Elf:
     @classmethod
     def parse(cls, data: bytes) -> Elf:
         """Read a relocatable ELF file for BPF, of this machine's byte order. Raises InvalidInput."""
-        _check_header(data)
-        # Late: half of this module's users read kernel metadata and no file, and the import takes 30 ms.
-        from elftools.elf.elffile import ELFFile
-
-        try:
-            return _read(ELFFile(_MeteredStream(data)), data)
-        except InvalidInput:
-            raise
-        except _Exhausted:
-            raise bad_object("its tables claim more entries than an object file can have") from None
-        except Exception as error:  # see the module's docstring
-            raise bad_object("it is damaged", detail=f"{type(error).__name__}: {error}") from error
+        return _parsed(bytes(data))
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
@@ -125,6 +115,23 @@ class Elf:
         table = self.relocations.get(section, ())
         first = bisect_left(table, start, key=lambda relocation: relocation.offset)
         return table[first : bisect_left(table, end, first, key=lambda relocation: relocation.offset)]
+
+
+@lru_cache(maxsize=16)
+def _parsed(data: bytes) -> Elf:
+    """One object is asked for its programs, variables, effects and redirects, and joins many chains."""
+    _check_header(data)
+    # Late: half of this module's users read kernel metadata and no file, and the import takes 30 ms.
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        return _read(ELFFile(_MeteredStream(data)), data)
+    except InvalidInput:
+        raise
+    except _Exhausted:
+        raise bad_object("its tables claim more entries than an object file can have") from None
+    except Exception as error:  # see the module's docstring
+        raise bad_object("it is damaged", detail=f"{type(error).__name__}: {error}") from error
 
 
 class _Exhausted(Exception):

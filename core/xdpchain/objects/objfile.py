@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final, TypeVar
 
 from xdpchain.errors import InvalidInput, NotFound, PermissionDenied
@@ -218,6 +218,7 @@ def _large_btf(has: str, most: str) -> InvalidInput:
     return bad_object(f"its BTF has {has}; at most {most} are read")
 
 
+@lru_cache(maxsize=16)
 def _parse(data: bytes, path: str | None) -> ObjectFile:
     elf = Elf.parse(data)
     btf, flaw = _types(elf)

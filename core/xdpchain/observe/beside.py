@@ -17,7 +17,9 @@ from functools import partial
 from xdpchain.errors import XdpChainError
 from xdpchain.model.running import Running
 from xdpchain.sys import bpf, netns
-from xdpchain.sys.netlink import EGRESS, INGRESS, Filter, Netlink, list_xdp_sockets
+from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.netlink.traffic_control import EGRESS, INGRESS, Filter
+from xdpchain.sys.netlink.xdp_sockets import list_xdp_sockets
 from xdpchain.sys.socket_owners import processes
 
 __all__ = ["Beside", "Companion", "beside"]

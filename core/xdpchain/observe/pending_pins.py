@@ -20,15 +20,17 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import XdpChainError
-from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 from xdpchain.sys import all_netns, blobs, bpf, bpffs
 from xdpchain.sys.boot_clock import boot_clock
 from xdpchain.sys.trusted_directory import TrustedDirectory
+
+if TYPE_CHECKING:
+    from xdpchain.model.pending_change import ConfirmOutcome, Decision, PendingChange
 
 __all__ = [
     "ARMED",
@@ -78,6 +80,10 @@ def claim(decision: bpf.Fd, wanted: Decision) -> Decision:
 
 def decided(decision: bpf.Fd) -> Decision | None:
     """What was decided; None: nothing yet."""
+    from xdpchain.model.pending_change import (
+        Decision,  # late, as below: every look asks, and seldom finds one
+    )
+
     try:
         return Decision(int.from_bytes(bpf.map_lookup(decision, bytes(4), 4), "little"))
     except bpf.BpfError as error:
@@ -121,8 +127,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
     return locked
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """An armed change as its pins have it: what was decided (None: nothing yet), and whether its guardian
     lives.
     """
@@ -220,8 +225,14 @@ def read_settled(inode: int) -> dict[int, ConfirmOutcome]:
             place = _place(name)
             if place is not None and place[0] == inode:
                 with contextlib.suppress(OSError, XdpChainError), directory.get(name) as fd:
-                    found[place[1]] = ConfirmOutcome.decode(blobs.read(fd))
+                    found[place[1]] = _settled(fd)
     return found
+
+
+def _settled(fd: bpf.Fd) -> ConfirmOutcome:
+    from xdpchain.model.pending_change import ConfirmOutcome
+
+    return ConfirmOutcome.decode(blobs.read(fd))
 
 
 def _forget_old_news(directory: TrustedDirectory) -> None:
@@ -264,6 +275,8 @@ def _making(armed: PendingChange) -> str:
 
 
 def _record(directory: TrustedDirectory) -> PendingChange:
+    from xdpchain.model.pending_change import PendingChange
+
     with directory.get(RECORD) as fd:
         return PendingChange.decode(blobs.read(fd))
 

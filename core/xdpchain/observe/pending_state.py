@@ -9,12 +9,15 @@ read again until the pins before and after the hook agree.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
-from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 from xdpchain.model.running import Running
 
 from .pending_pins import Found, read_armed, read_settled
+
+if TYPE_CHECKING:
+    from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
 
 __all__ = ["with_pending"]
 
@@ -36,8 +39,7 @@ def with_pending(inode: int, read: Callable[[], tuple[Running, ...]]) -> tuple[R
     return tuple(after.of(running) for running in found)
 
 
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
+class _Snapshot(NamedTuple):
     """The pins: armed changes of all network namespaces, and the ends of those of one."""
 
     inode: int

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.errors import PermissionDenied, XdpChainError
@@ -25,8 +25,7 @@ CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF = 12, 21, 38, 39
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
 
-@dataclass(frozen=True, slots=True)
-class Capability:
+class Capability(NamedTuple):
     """Something missing: its name, what can't be done without it, and how to get it."""
 
     name: str

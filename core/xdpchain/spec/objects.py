@@ -70,10 +70,10 @@ class Objects:
 
     def _source(self, slot: SlotSpec, written: str) -> ObjectFile:
         path = os.path.join(self._folder, os.path.expanduser(written))
-        if path not in self._read:
+        if written not in self._read:
             try:
                 path = find_object(os.path.expanduser(written), self._folder)
-                self._read[path] = ObjectFile.open(path)
+                self._read[written] = ObjectFile.open(path)
             except NotFound as error:
                 if slot.sha256 is None:
                     raise
@@ -83,9 +83,9 @@ class Objects:
                 if slot.sha256 is not None:
                     check_file(path, slot.sha256)  # if it is another file altogether, that is what to say
                 raise
-        source = self._read[path]
+        source = self._read[written]
         if slot.sha256 not in (None, source.sha256):
-            raise _changed(path, str(slot.sha256), source.sha256)
+            raise _changed(source.path or path, str(slot.sha256), source.sha256)
         return source
 
 

@@ -15,16 +15,8 @@ from ipaddress import ip_address
 
 from xdpchain.errors import XdpChainError
 from xdpchain.model.link_layer import Start, link_layer
-from xdpchain.sys.netlink import (
-    TUNNELS,
-    IpsecPolicy,
-    IpsecState,
-    LinkInfo,
-    NeighborEntry,
-    Netlink,
-    Tunnel,
-    Way,
-)
+from xdpchain.sys.netlink import TUNNELS, LinkInfo, NeighborEntry, Netlink, Way
+from xdpchain.sys.netlink.tunnels import IpsecPolicy, IpsecState, Tunnel
 
 from .packets.frames import Host
 from .packets.wrapping import Ethernet, Inside, Tag, Wrapping

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 
 from xdpchain.errors import XdpChainError
 from xdpchain.sys import socket_owners
-from xdpchain.sys.netlink import Netlink, Socket, list_sockets, list_sockets_at
+from xdpchain.sys.netlink import Netlink
+from xdpchain.sys.netlink.sockets import Socket, list_sockets, list_sockets_at
 from xdpchain.sys.socket_owners import Process
 
 from .arrivals import Arrival, Arrivals

@@ -18,7 +18,7 @@ from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 
 from .packets.describe import flow
-from .packets.own import own_traffic
+from .packets.own import OwnTraffic
 from .packets.packet import Packet
 from .packets.ssh import PREFIX
 from .whatif import Outcome, Side, what_if
@@ -69,14 +69,17 @@ class Judgement:
         return "; ".join(f"{', '.join(names)}: {fate}" for fate, names in fates.items())
 
 
-def judge(running: Running, candidate: Chain, *, adopts: int | None = None) -> Judgement | None:
+def judge(
+    running: Running, candidate: Chain, *, adopts: int | None = None, own_traffic: OwnTraffic | None = None
+) -> Judgement | None:
     """Try one's own ssh packets on a candidate; None where no connection of one's own is known, or thought,
-    to come in through the interface. ``adopts`` is as for `whatif.what_if`. Raises nothing that the kernel
-    or the linkage refuse: that is ``unchecked``.
+    to come in through the interface. ``adopts`` is as for `whatif.what_if`; ``own_traffic`` is what was
+    looked up for other interfaces of the same change. Raises nothing that the kernel or the linkage refuse:
+    that is ``unchecked``.
     """
     where, layer = running.interface.name, running.device.layer
     try:
-        own = own_traffic(running.interface)
+        own = (own_traffic or OwnTraffic()).into(running.interface)
         if not own.packets and not own.doubts:
             return None
         if not candidate.slots or candidate == running.chain:

@@ -15,7 +15,8 @@ from xdpchain.errors import KernelRefused, NotFound, RaceLost, XdpChainError
 from xdpchain.model.manifest import Author
 from xdpchain.model.pending_change import Decision, Outcome, PendingChange, PendingState
 from xdpchain.model.running import Running
-from xdpchain.observe.discover import author_of, look
+from xdpchain.observe.discover import look
+from xdpchain.observe.hook import author_of
 from xdpchain.observe.pending_pins import DECISION, claim, open_held, read_armed
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys import bpf, bpffs, netns

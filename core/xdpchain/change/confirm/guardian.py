@@ -26,7 +26,7 @@ from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.pending_change import ConfirmOutcome, Decision, Outcome, PendingChange
 from xdpchain.observe.pending_pins import DECISION, boot_clock, claim, decided, open_held, write_settled
 from xdpchain.sys import all_netns, bpf, bpffs
-from xdpchain.sys.netlink import Netlink, codec
+from xdpchain.sys.netlink import Netlink
 
 from . import MADE
 from .carry_out import carry_out, pins_missing
@@ -130,9 +130,6 @@ def _entrusted(
     armed = PendingChange.decode(document.text("armed", most=1 << 16).encode())
     held = {name: bpf.Fd(number) for name, number in named.items()}
     return armed, held, numbers[1], document.flag("more"), document.flag("whole")
-
-
-_LOADED = codec  # pyroute2, which is loaded late elsewhere: here it counts against nobody's deadline
 
 
 def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Whereabouts) -> None:

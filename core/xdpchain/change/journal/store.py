@@ -13,7 +13,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import quote
@@ -43,6 +44,8 @@ FILE_MODE, FOLDER_MODE = 0o600, 0o700
 _ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
+TICK = 50_000_000
+"""Nanoseconds in which two changes may get the same time: the kernel stamps files by a coarse clock."""
 
 
 @cache
@@ -87,8 +90,24 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...
     return tuple(found)
 
 
-def headings(folder: Path, most: int) -> Iterator[Heading]:
-    """What the newest entries say of whose they are, newest first, each read when it is asked for."""
+def headings(folder: Path, most: int) -> Iterable[Heading]:
+    """What the newest entries say of whose they are, newest first. A folder that nobody changed meanwhile is
+    read once: whose history is where, an edit asks of all folders.
+    """
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return ()
+    settled = time.time_ns() - changed > TICK  # else another entry may have come in the same tick
+    return _newest(folder, changed, most) if settled else _read(folder, most)
+
+
+@lru_cache(maxsize=2 * MOST_INTERFACES)
+def _newest(folder: Path, changed: int, most: int) -> tuple[Heading, ...]:
+    return tuple(_read(folder, most))
+
+
+def _read(folder: Path, most: int) -> Iterator[Heading]:
     for entry_number in reversed(_numbers(folder)[-most:]):
         path = folder / f"{entry_number}.json"
         try:
@@ -99,7 +118,7 @@ def headings(folder: Path, most: int) -> Iterator[Heading]:
         yield heading
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=2 * MOST_INTERFACES)
 def _heading(path: Path, file: tuple[int, ...]) -> Heading:
     """That of an entry, read once: ``file`` (inode, time, size) is the one that stands there."""
     return Heading.decode(files.read(path, MOST_BYTES))

@@ -5,3 +5,10 @@
 `attached` reads the components from its pins or its links, `installed` finds out which version of the
 protocol the libxdp on this machine speaks.
 """
+
+from __future__ import annotations
+
+__all__ = ["MAIN"]
+
+MAIN = "xdp_dispatcher"
+"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""

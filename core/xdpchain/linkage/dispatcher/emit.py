@@ -16,6 +16,7 @@ from xdpchain.objects.btf import Btf
 from xdpchain.sys import bpf, netns, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, LoadFailed, Object
 
+from . import MAIN
 from .config import DispatcherConfig, SlotConfig
 
 __all__ = [
@@ -27,9 +28,6 @@ __all__ = [
     "slot_function",
     "takes_frags",
 ]
-
-MAIN = "xdp_dispatcher"
-"""The dispatcher's main function, and so the program's name, by which libxdp knows it."""
 
 NO_METADATA = "it reads RX metadata, which this device's driver does not provide"
 

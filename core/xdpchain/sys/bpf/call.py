@@ -6,7 +6,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import resource
 import struct
 from enum import IntEnum
@@ -121,9 +120,9 @@ class Fd:
 @cache
 def _syscall_number() -> int:
     try:
-        return _SYSCALL[platform.machine()]
+        return _SYSCALL[os.uname().machine]
     except KeyError:
-        raise Unsupported(f"bpf(2) on {platform.machine()}", "its system call number is not known") from None
+        raise Unsupported(f"bpf(2) on {os.uname().machine}", "its system call number is not known") from None
 
 
 @cache

@@ -7,7 +7,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .call import BpfError, Command, Fd, Memory, bpf_call, open_by_id, read_info
 
@@ -31,8 +31,7 @@ LINK_TRACING = 2
 LINK_XDP = 6
 
 
-@dataclass(frozen=True, slots=True)
-class LinkInfo:
+class LinkInfo(NamedTuple):
     """``struct bpf_link_info``; ``target`` is the ifindex of an XDP link, the target object's id of a
     tracing link.
     """

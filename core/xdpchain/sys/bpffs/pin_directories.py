@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from xdpchain.advice import Do, advise
 from xdpchain.errors import NotOurs
@@ -30,8 +30,7 @@ DISPATCH_DIR = "dispatch-{}-{}"  # ifindex, prog id
 _SLOT_PIN = re.compile(r"prog[0-9]-(?:link|prog)")  # ten slots
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DispatchDir:
+class DispatchDir(NamedTuple):
     """The pins of one dispatcher. Its ifindex counts in the network namespace where it was loaded."""
 
     path: Path

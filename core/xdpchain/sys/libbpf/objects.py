@@ -15,7 +15,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from ctypes import c_size_t
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.closing import Closing
 from xdpchain.errors import InvalidInput
@@ -54,8 +54,7 @@ class LoadFailed(BpfError):
         self.messages = messages
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectMap:
+class ObjectMap(NamedTuple):
     """A map of an opened object; ``name`` is the object's: that of another map which it reuses, libbpf would
     take over.
     """
@@ -119,8 +118,7 @@ class ObjectMap:
         check(library().bpf_map__reuse_fd(self.handle, fd.fileno()), f"reuse map {self.name}")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectProgram:
+class ObjectProgram(NamedTuple):
     """A program of an opened object."""
 
     handle: int

@@ -1,30 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Typed netlink: the network devices of a namespace, their XDP hooks, and what changes on them.
 
-Importing this is cheap: pyroute2, which makes and reads the messages, is loaded when a Netlink first asks
-something.
+Sockets, AF_XDP sockets, tunnels and tc's filters are in modules of their own: few commands need them.
 """
 
 from __future__ import annotations
 
 from .events import LinkChanges, LinkEvents
-from .links import Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
+from .links import TUNNELS, Channels, LinkInfo, LinkStats, NeighborEntry, Offload, Way, XdpAttachment, XdpMode
 from .refusals import HookBusy, ModeConflict, MtuTooLarge, NoNativeXdp
 from .session import Netlink
-from .sockets import Socket, list_sockets, list_sockets_at
-from .traffic_control import EGRESS, INGRESS, Filter
-from .tunnels import TUNNELS, IpsecPolicy, IpsecState, Tunnel, WireguardPeer
-from .xdp_sockets import XdpSocket, list_xdp_sockets
 
 __all__ = [
-    "EGRESS",
-    "INGRESS",
     "TUNNELS",
     "Channels",
-    "Filter",
     "HookBusy",
-    "IpsecPolicy",
-    "IpsecState",
     "LinkChanges",
     "LinkEvents",
     "LinkInfo",
@@ -35,14 +25,7 @@ __all__ = [
     "Netlink",
     "NoNativeXdp",
     "Offload",
-    "Socket",
-    "Tunnel",
     "Way",
-    "WireguardPeer",
     "XdpAttachment",
     "XdpMode",
-    "XdpSocket",
-    "list_sockets",
-    "list_sockets_at",
-    "list_xdp_sockets",
 ]

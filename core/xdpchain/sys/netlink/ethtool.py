@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which driver serves a device, its queues and its offloads: the ethtool ioctls.
 
-pyroute2 has them for the caller's own namespace only, and sysfs shows the devices of the namespace that it
-was mounted in; an ioctl asks in the namespace of its socket.
+An ioctl asks in the namespace of its socket; sysfs shows the devices of the one that it was mounted in.
 """
 
 from __future__ import annotations

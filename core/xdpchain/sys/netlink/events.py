@@ -9,12 +9,13 @@ import select
 import socket
 import struct
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.closing import Closing
 from xdpchain.sys import netns as namespaces
 
-from .transport import NETLINK_ROUTE, messages
+from .messages import messages
+from .transport import NETLINK_ROUTE
 
 __all__ = ["LinkChanges", "LinkEvents"]
 
@@ -31,8 +32,7 @@ _SO_RCVBUFFORCE = 33  # not in Python's socket module
 _AT_ONCE = 4096  # events to take before poll returns, however fast new ones come
 
 
-@dataclass(frozen=True, slots=True)
-class LinkChanges:
+class LinkChanges(NamedTuple):
     """Ifindexes of devices that are new or changed, and of those that are gone; false if there are none.
 
     ``everything``: events were lost, so anything may have changed: read all links again.

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from .tunnels import Tunnel
+if TYPE_CHECKING:
+    from .tunnels import Tunnel
 
 __all__ = [
+    "TUNNELS",
     "Channels",
     "LinkInfo",
     "LinkStats",
@@ -19,19 +20,25 @@ __all__ = [
     "XdpMode",
 ]
 
+TUNNELS = frozenset(
+    {
+        "bareudp", "erspan", "fou", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre", "ip6gretap",
+        "ip6tnl", "ipip", "l2tp", "ovpn", "sit", "vti", "vti6", "vxlan", "wireguard", "xfrm",
+    }
+)  # fmt: skip
+"""Kinds of devices whose packets come in wrapped in other packets, through another device."""
+
 XdpMode: TypeAlias = Literal["native", "generic", "offload"]
 
 
-@dataclass(frozen=True, slots=True)
-class XdpAttachment:
+class XdpAttachment(NamedTuple):
     """A program on a device's XDP hook. How it got there (netlink or bpf_link) is not visible from here."""
 
     mode: XdpMode
     prog_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinkStats:
+class LinkStats(NamedTuple):
     """The device's own counters since it was made (struct rtnl_link_stats64); packets and bytes.
 
     Whether packets that XDP dropped, sent or redirected are among them is the driver's choice.
@@ -47,8 +54,7 @@ class LinkStats:
     tx_dropped: int
 
 
-@dataclass(frozen=True, slots=True)
-class LinkInfo:
+class LinkInfo(NamedTuple):
     """A network device, at the moment of asking.
 
     ``up`` is the administrator's wish (IFF_UP), ``carrier`` what the wire says (IFF_LOWER_UP); ``operstate``
@@ -88,8 +94,7 @@ class LinkInfo:
         return next((attachment.prog_id for attachment in self.xdp if attachment.mode == mode), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """How packets to a destination leave: by which interface, to which gateway (None: straight), and from
     which address of ours, as far as the route says.
     """
@@ -99,16 +104,14 @@ class Way:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NeighborEntry:
+class NeighborEntry(NamedTuple):
     """An address of the neighbour table (ARP, ND), and the MAC that goes with it."""
 
     address: str
     mac: str
 
 
-@dataclass(frozen=True, slots=True)
-class Channels:
+class Channels(NamedTuple):
     """A device's queues (struct ethtool_channels): how many there are, and how many there may be. A combined
     channel receives and sends.
     """
@@ -121,8 +124,7 @@ class Channels:
     combined: int
 
 
-@dataclass(frozen=True, slots=True)
-class Offload:
+class Offload(NamedTuple):
     """A feature of a device by ethtool's name ("rx-lro"): is it on, and may it be switched?"""
 
     name: str

@@ -9,7 +9,7 @@ the device's state; the words are kept in ``detail``.
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.advice import SINGLE_BUFFER_MTU, Advice, Do, advise
 from xdpchain.errors import (
@@ -56,8 +56,7 @@ class MtuTooLarge(Unsupported):
     """The packets may be larger than what the driver can hand to a program that can't take frags."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What was tried. ``expected_id`` is the program that had to be there (None: none)."""
 
     ifindex: int

@@ -4,42 +4,27 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import errno
 import operator
 import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, SupportsIndex, TypeVar
+from typing import TYPE_CHECKING, ClassVar, SupportsIndex, TypeVar
 
 from xdpchain.advice import Advice, Do
 from xdpchain.closing import Closing
 from xdpchain.errors import KernelRefused, NotFound, XdpChainError
 from xdpchain.sys import netns as namespaces
 
-from . import ethtool
+from . import codec, ethtool
 from .links import Channels, LinkInfo, NeighborEntry, Offload, Way, XdpMode
 from .refusals import Attempt, attach_refused
-from .traffic_control import (
-    RTM_NEWTFILTER,
-    Filter,
-    decode_filter,
-    encode_get_filters,
-)
 from .transport import NETLINK_GENERIC, NETLINK_ROUTE, NETLINK_XFRM, Refusal, Transport
-from .tunnels import (
-    IpsecPolicy,
-    IpsecState,
-    WireguardPeer,
-    decode_forwarding,
-    decode_ipsec_policy,
-    decode_ipsec_state,
-    decode_wireguard,
-    encode_get_forwarding,
-    encode_get_ipsec,
-    encode_get_wireguard,
-)
+
+if TYPE_CHECKING:
+    from .traffic_control import Filter
+    from .tunnels import IpsecPolicy, IpsecState, WireguardPeer
 
 __all__ = ["Netlink"]
 
@@ -55,8 +40,8 @@ class Netlink(Closing):
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
     Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
-    and for a named namespace a thread for a moment: about 0.4 ms. The first one in a process imports pyroute2
-    (0.1 s). While it is open it keeps the namespace alive, also after its name was deleted.
+    and for a named namespace a thread for a moment: about 0.4 ms. While it is open it keeps the namespace
+    alive, also after its name was deleted.
 
     Opening raises NetnsError and PermissionDenied.
     """
@@ -87,8 +72,6 @@ class Netlink(Closing):
 
         With ``settled`` false, one that comes or goes meanwhile may be missing, and nothing is Busy.
         """
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_links(), settled=settled)
         except Refusal as refusal:
@@ -107,8 +90,6 @@ class Netlink(Closing):
             raise _unexpected(f"Can't read interface {which}", refusal) from refusal
 
     def _link(self, which: int | str) -> LinkInfo:
-        from . import codec
-
         if not _possible(which):
             raise Refusal(errno.ENODEV, "")
         replies = self._route.exchange(codec.encode_get_link(which))
@@ -138,8 +119,6 @@ class Netlink(Closing):
         return None
 
     def _nsid(self, fd: int) -> int | None:
-        from . import codec
-
         try:
             replies = self._route.exchange(codec.encode_get_nsid(fd))
         except Refusal:
@@ -159,16 +138,16 @@ class Netlink(Closing):
         """How packets go to ``destination``; ``source`` None: from whichever address; ``through``: by the
         interface with this ifindex, which link-local addresses need. Raises as `route`.
         """
-        from . import codec
+        from .neighborhood import RTM_NEWROUTE, decode_route, encode_get_route
 
         try:
-            replies = self._route.exchange(codec.encode_get_route(destination, source, through))
+            replies = self._route.exchange(encode_get_route(destination, source, through))
         except Refusal as refusal:
             origin = f"from {source} " if source else ""
             raise NotFound(
                 f"No route {origin}to {destination}", refusal.words, detail=refusal.detail
             ) from refusal
-        found = (codec.decode_route(message) for kind, message in replies if kind == codec.RTM_NEWROUTE)
+        found = (decode_route(message) for kind, message in replies if kind == RTM_NEWROUTE)
         way = next((one for one in found if one is not None), None)
         if way is None:
             raise NotFound(f"No route to {destination}", "its route does not use a single interface")
@@ -176,74 +155,81 @@ class Netlink(Closing):
 
     def addresses(self, ifindex: int) -> tuple[str, ...]:
         """The addresses of an interface with their prefix lengths ("192.0.2.1/24"), in the kernel's order."""
-        from . import codec
+        from .neighborhood import RTM_NEWADDR, decode_address, encode_get_addresses
 
         try:
-            replies = self._route.exchange(codec.encode_get_addresses(ifindex))
+            replies = self._route.exchange(encode_get_addresses(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't list the addresses", refusal) from refusal
-        found = (codec.decode_address(message) for kind, message in replies if kind == codec.RTM_NEWADDR)
+        found = (decode_address(message) for kind, message in replies if kind == RTM_NEWADDR)
         return tuple(text for index, text in found if index == ifindex and text)
 
     def neighbors(self, ifindex: int) -> tuple[NeighborEntry, ...]:
         """The interface's neighbour table, without entries that have no MAC (yet, or any more)."""
-        from . import codec
+        from .neighborhood import RTM_NEWNEIGH, decode_neighbor, encode_get_neighbors
 
         try:
-            replies = self._route.exchange(codec.encode_get_neighbors(ifindex))
+            replies = self._route.exchange(encode_get_neighbors(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read the neighbour table", refusal) from refusal
-        found = (codec.decode_neighbor(message) for kind, message in replies if kind == codec.RTM_NEWNEIGH)
+        found = (decode_neighbor(message) for kind, message in replies if kind == RTM_NEWNEIGH)
         return tuple(entry for index, entry in found if index == ifindex and entry is not None)
 
     def forwarding(self, ifindex: int) -> tuple[tuple[str, str], ...]:
         """The remotes of a VXLAN device's forwarding database: (MAC, address); 00:00:00:00:00:00 is for
         whatever else.
         """
+        from . import tunnels
+
         try:
-            replies = self._route.exchange(encode_get_forwarding(ifindex))
+            replies = self._route.exchange(tunnels.encode_get_forwarding(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read the forwarding database", refusal) from refusal
-        found = (decode_forwarding(message) for _, message in replies)
+        found = (tunnels.decode_forwarding(message) for _, message in replies)
         return tuple((mac, remote) for index, mac, remote in found if index == ifindex and mac and remote)
 
     def filters(self, ifindex: int, parent: int) -> tuple[Filter, ...]:
         """tc's filters at a parent (`INGRESS`, `EGRESS`) of an interface, in the order in which they run."""
+        from . import traffic_control
+
         try:
-            replies = self._route.exchange(encode_get_filters(ifindex, parent))
+            replies = self._route.exchange(traffic_control.encode_get_filters(ifindex, parent))
         except Refusal as refusal:
             raise _unexpected("Can't list tc's filters", refusal) from refusal
-        found = (decode_filter(message) for kind, message in replies if kind == RTM_NEWTFILTER)
+        news = (message for kind, message in replies if kind == traffic_control.RTM_NEWTFILTER)
+        found = (traffic_control.decode_filter(message) for message in news)
         return tuple(one[1] for one in found if one is not None and one[0] == ifindex)
 
     def wireguard(self, ifindex: int) -> tuple[int | None, tuple[WireguardPeer, ...]]:
         """The UDP port that a WireGuard device listens on, and its peers. Takes CAP_NET_ADMIN."""
-        from . import codec
+        from . import tunnels
 
         try:
             replies = self._generic.exchange(codec.encode_get_family("wireguard"))
             family = codec.decode_family_id(replies[0][1])
-            replies = self._generic.exchange(encode_get_wireguard(family, ifindex))
+            replies = self._generic.exchange(tunnels.encode_get_wireguard(family, ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read WireGuard's peers", refusal) from refusal
-        ports, peers = zip(*(decode_wireguard(message[20:]) for _, message in replies), strict=True)
+        ports, peers = zip(*(tunnels.decode_wireguard(message[20:]) for _, message in replies), strict=True)
         return next((port for port in ports if port), None), tuple(peer for some in peers for peer in some)
 
     def ipsec(self) -> tuple[tuple[IpsecPolicy, ...], tuple[IpsecState, ...]]:
         """IPsec's policies for what comes in by ESP, and its states; none where the kernel has no IPsec, or
         has not loaded it. Takes CAP_NET_ADMIN.
         """
+        from . import tunnels
+
         transport = namespaces.run(self.netns, _open_xfrm)
         if transport is None:
             return (), ()
         try:
-            found = [transport.exchange(encode_get_ipsec(states=states)) for states in (False, True)]
+            found = [transport.exchange(tunnels.encode_get_ipsec(states=states)) for states in (False, True)]
         except Refusal as refusal:
             raise _unexpected("Can't read IPsec's policies", refusal) from refusal
         finally:
             transport.close()
-        policies = (decode_ipsec_policy(message[16:]) for _, message in found[0])
-        states = (decode_ipsec_state(message[16:]) for _, message in found[1])
+        policies = (tunnels.decode_ipsec_policy(message[16:]) for _, message in found[0])
+        states = (tunnels.decode_ipsec_state(message[16:]) for _, message in found[1])
         return tuple(policy for policy in policies if policy), tuple(state for state in states if state)
 
     def attach_xdp(
@@ -258,8 +244,6 @@ class Netlink(Closing):
         Raises RaceLost (something else runs there now), HookBusy, ModeConflict, NoNativeXdp, MtuTooLarge,
         PermissionDenied, NotFound, KernelRefused; ``detail`` has the kernel's words.
         """
-        from . import codec
-
         new, old = operator.index(prog_fd), None if expected_fd is None else operator.index(expected_fd)
         if new < 0 and old is None:
             raise ValueError("removing a program needs a descriptor of that program")
@@ -278,8 +262,6 @@ class Netlink(Closing):
         Documentation/netlink/specs/netdev.yaml: basic, redirect, ndo-xmit, xsk-zerocopy, hw-offload, rx-sg,
         ndo-xmit-sg. A set without "basic" belongs to a driver that has generic mode only.
         """
-        from . import codec
-
         try:
             family = self._netdev_family
             if family is None:
@@ -341,6 +323,8 @@ class Netlink(Closing):
         place = f" in network namespace {self.netns}" if self.netns else ""
         todo = Advice(Do.LIST_INTERFACES, netns=self.netns)
         if isinstance(which, str):
+            import difflib
+
             with contextlib.suppress(XdpChainError, Refusal):
                 if near := difflib.get_close_matches(which, [link.name for link in self.links()], n=2):
                     todo = Advice(Do.NEAR_INTERFACE, args=tuple(near)) | todo

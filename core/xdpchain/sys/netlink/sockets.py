@@ -12,17 +12,16 @@ from typing import Literal
 from xdpchain.errors import KernelRefused
 from xdpchain.sys import netns as namespaces
 
+from .messages import DUMP, HEADER, request
 from .transport import Refusal, Transport
 
 __all__ = ["Socket", "list_sockets", "list_sockets_at"]
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_REQUEST_AND_DUMP = 0x301
 _ALL_STATES = 0xFFFFFFFF
 _STATES = {1: "established", 10: "listening"}
 _MESSAGE = struct.Struct("=BBBB2H16s16sI8s5I")  # struct inet_diag_msg; the ports are in network order
-_HEADER = 16
 _PROTOCOLS: tuple[tuple[Literal["TCP", "UDP"], int], ...] = (("TCP", 6), ("UDP", 17))
 
 
@@ -72,9 +71,8 @@ def _list() -> tuple[Socket, ...]:
 
 def _ask(transport: Transport, name: Literal["TCP", "UDP"], protocol: int, family: int) -> list[Socket]:
     body = struct.pack("=BBBBI48x", family, protocol, 0, 0, _ALL_STATES)
-    head = struct.pack("=IHHII", _HEADER + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 0, 0)
     try:
-        replies = transport.exchange(bytearray(head + body))
+        replies = transport.exchange(request(_SOCK_DIAG_BY_FAMILY, DUMP, body))
     except Refusal as refusal:
         raise KernelRefused("Can't list the sockets", refusal.words, detail=refusal.detail) from refusal
     return [_decode(name, data) for kind, data in replies if kind == _SOCK_DIAG_BY_FAMILY]
@@ -82,9 +80,9 @@ def _ask(transport: Transport, name: Literal["TCP", "UDP"], protocol: int, famil
 
 def _decode(name: Literal["TCP", "UDP"], data: bytes) -> Socket:
     family, state, _, _, _, _, source, destination, ifindex, _, _, _, _, _, inode = _MESSAGE.unpack_from(
-        data, _HEADER
+        data, HEADER.size
     )
-    ports = struct.unpack_from("!HH", data, _HEADER + 4)
+    ports = struct.unpack_from("!HH", data, HEADER.size + 4)
     return Socket(
         name,
         _STATES.get(state, ""),

@@ -7,10 +7,9 @@ The layouts are those of the kernel's linux/rtnetlink.h, pkt_sched.h and pkt_cls
 from __future__ import annotations
 
 import struct
-import sys
 from dataclasses import dataclass
 
-from .tunnels import attributes
+from .messages import DUMP, HEADER, attributes, native, request, text
 
 __all__ = [
     "EGRESS",
@@ -22,8 +21,6 @@ __all__ = [
 ]
 
 RTM_NEWTFILTER, _RTM_GETTFILTER = 44, 46
-_REQUEST_AND_DUMP = 0x301
-_HEADER = 16
 _TCMSG = struct.Struct("=B3xiIII")  # family, ifindex, handle, parent, info
 
 INGRESS, EGRESS = 0xFFFFFFF2, 0xFFFFFFF3
@@ -51,37 +48,27 @@ class Filter:
     skip_sw: bool = False
 
 
-def encode_get_filters(ifindex: int, parent: int) -> bytearray:
+def encode_get_filters(ifindex: int, parent: int) -> bytes:
     """Dump the filters at a parent of one device; none where it has neither clsact nor ingress."""
-    body = _TCMSG.pack(0, ifindex, 0, parent, 0)
-    head = struct.pack("=IHHII", _HEADER + len(body), _RTM_GETTFILTER, _REQUEST_AND_DUMP, 0, 0)
-    return bytearray(head + body)
+    return request(_RTM_GETTFILTER, DUMP, _TCMSG.pack(0, ifindex, 0, parent, 0))
 
 
 def decode_filter(message: bytes) -> tuple[int, Filter] | None:
     """The ifindex, and the filter; None for what only announces a priority."""
-    _, ifindex, _, _, info = _TCMSG.unpack_from(message, _HEADER)
-    found = dict(attributes(message[_HEADER + _TCMSG.size :]))
+    _, ifindex, _, _, info = _TCMSG.unpack_from(message, HEADER.size)
+    found = dict(attributes(message, HEADER.size + _TCMSG.size))
     if _OPTIONS not in found:
         return None
-    kind = _text(found.get(_KIND, b""))
+    kind = text(found.get(_KIND))
     options = dict(attributes(found[_OPTIONS]))
-    flags = _number(options.get(_FLAGS.get(kind, -1), b""))
+    flags = native(options.get(_FLAGS.get(kind, -1)))
     bpf = kind == "bpf"
     return ifindex, Filter(
         kind,
         info >> 16,
-        _number(found.get(_CHAIN, b"")),
-        _text(options.get(_BPF_NAME, b"")) if bpf else "",
-        _number(options.get(_BPF_ID, b"")) or None if bpf else None,
+        native(found.get(_CHAIN)),
+        text(options.get(_BPF_NAME)) if bpf else "",
+        native(options.get(_BPF_ID)) or None if bpf else None,
         bool(flags & _IN_HW),
         bool(flags & _SKIP_SW),
     )
-
-
-def _number(data: bytes) -> int:
-    return int.from_bytes(data[:4], sys.byteorder) if len(data) >= 4 else 0
-
-
-def _text(data: bytes) -> str:
-    return data.rstrip(b"\0").decode(errors="replace")

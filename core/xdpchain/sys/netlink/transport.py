@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One netlink socket: a request goes out, its replies come back.
 
-The messages are pyroute2's (codec.py), the socket is ours, because pyroute2 0.9.7 opens a socket per thread
-(in the wrong namespace, where a thread opened it inside one), forks to enter a namespace and makes the
-namespace when it is missing, does not work inside a running event loop, and takes interrupted dumps for whole
-ones.
+It is opened in a namespace without a fork, works from any thread and inside a running event loop, and does
+not take an interrupted dump for a whole one.
 """
 
 from __future__ import annotations
@@ -15,11 +13,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
 
 from xdpchain.errors import Busy, KernelRefused
 
-__all__ = ["NETLINK_GENERIC", "NETLINK_ROUTE", "NETLINK_XFRM", "Refusal", "Transport", "messages"]
+from .messages import DONE, ERROR, HEADER, ack_text, messages
+
+__all__ = ["NETLINK_GENERIC", "NETLINK_ROUTE", "NETLINK_XFRM", "Refusal", "Transport"]
 
 NETLINK_ROUTE = 0
 NETLINK_GENERIC = 16
@@ -29,11 +28,8 @@ _SOL_NETLINK = 270
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
 
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
 _NLM_F_DUMP_INTR = 0x10
 
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
 _BUFFER = 1 << 16  # the kernel fills at most 32 KiB of a dump at once
 _TIMEOUT_S = 10.0  # answers are there when sendmsg returns: this only ends a wait for one that got lost
 _DUMP_ATTEMPTS = 10
@@ -87,7 +83,7 @@ class Transport:
         with self._lock:
             self.socket.close()
 
-    def exchange(self, request: bytes | bytearray, *, settled: bool = True) -> list[tuple[int, bytes]]:
+    def exchange(self, request: bytes, *, settled: bool = True) -> list[tuple[int, bytes]]:
         """Send a dump, or a request that asks for an ack; return its replies (type, message with header)
         without the ack.
 
@@ -122,7 +118,7 @@ class Transport:
                     if sequence != self._sequence:  # left over from a request that was broken off
                         continue
                     interrupted |= bool(flags & _NLM_F_DUMP_INTR)
-                    if kind in (_NLMSG_ERROR, _NLMSG_DONE):
+                    if kind in (ERROR, DONE):
                         _raise_error(message)
                         if interrupted:
                             raise _Interrupted(replies)
@@ -145,23 +141,10 @@ class Transport:
             return data
 
 
-def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Split what one recv returned: (type, flags, sequence number, message with header)."""
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        if not _HEADER.size <= length <= len(data) - offset:
-            return
-        yield kind, flags, sequence, data[offset : offset + length]
-        offset += (length + 3) & ~3
-
-
 def _raise_error(message: bytes) -> None:
     # NLMSG_ERROR and a dump's NLMSG_DONE both begin with the negative errno; old kernels' DONE may be empty.
-    if len(message) < _HEADER.size + 4:
+    if len(message) < HEADER.size + 4:
         return
-    code = -struct.unpack_from("=i", message, _HEADER.size)[0]
+    code = -struct.unpack_from("=i", message, HEADER.size)[0]
     if code > 0:
-        from . import codec
-
-        raise Refusal(code, codec.ack_text(message))
+        raise Refusal(code, ack_text(message))

@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the kernel says about tunnels: how devices of these kinds wrap packets, WireGuard's peers, and IPsec's
-policies. Frozen values, and the decoders of messages that pyroute2 does not know. Pure.
+policies. Frozen values, and their messages. Pure.
 """
 
 from __future__ import annotations
 
 import socket
 import struct
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from .messages import DUMP, attributes, ip_text, native, request
+
 __all__ = [
-    "TUNNELS",
     "IpsecPolicy",
     "IpsecState",
     "Tunnel",
     "WireguardPeer",
-    "attributes",
     "decode_forwarding",
     "decode_ipsec_policy",
     "decode_ipsec_state",
@@ -28,14 +26,6 @@ __all__ = [
     "encode_get_ipsec",
     "encode_get_wireguard",
 ]
-
-TUNNELS = frozenset(
-    {
-        "bareudp", "erspan", "fou", "geneve", "gre", "gretap", "gtp", "ip6erspan", "ip6gre", "ip6gretap",
-        "ip6tnl", "ipip", "l2tp", "ovpn", "sit", "vti", "vti6", "vxlan", "wireguard", "xfrm",
-    }
-)  # fmt: skip
-"""Kinds of devices whose packets come in wrapped in other packets, through another device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +107,6 @@ _IP6_IGNORES_LIMIT = 0x1
 _NO_ADDRESS = ("0.0.0.0", "::")
 
 
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The attributes of a netlink message or of a nested one: (number, value)."""
-    at = 0
-    while at + 4 <= len(data):
-        length, kind = struct.unpack_from("=HH", data, at)
-        if not 4 <= length <= len(data) - at:
-            return
-        yield kind & 0x3FFF, data[at + 4 : at + length]
-        at += (length + 3) & ~3
-
-
 def decode_tunnel(kind: str, data: bytes) -> Tunnel:
     """IFLA_INFO_DATA of a tunnel device. What is said of encapsulation in UDP (fou, gue) makes it
     ``external``: where such packets come in is not told.
@@ -138,21 +117,21 @@ def decode_tunnel(kind: str, data: bytes) -> Tunnel:
     found: dict[str, bytes] = {}
     for number, value in attributes(data):
         name = names.get(number)
-        if name is not None and not (name in ("local", "remote") and _address(value) in (None, *_NO_ADDRESS)):
+        if name is not None and not (name in ("local", "remote") and ip_text(value) in (None, *_NO_ADDRESS)):
             found[name] = value
     flags = _big(found.get("flags")) or 0
     external = "external" in found and (found["external"] in (b"",) or any(found["external"]))
     six = kind in ("ip6tnl", "ip6gre", "ip6gretap")
     key = _big(found.get("key")) if flags & _GRE_KEY else None
     return Tunnel(
-        local=_address(found.get("local")),
-        remote=_address(found.get("remote")),
-        ident=_native(found.get("ident")) if "ident" in found else key,
+        local=ip_text(found.get("local")),
+        remote=ip_text(found.get("remote")),
+        ident=native(found.get("ident")) if "ident" in found else key,
         port=_big(found.get("port")),
-        through=_native(found.get("through")) or None,
-        external=external or bool(_native(found.get("encap"))),
+        through=native(found.get("through")) or None,
+        external=external or bool(native(found.get("encap"))),
         numbered=bool(flags & _GRE_SEQUENCE),
-        limited=six and not (_native(found.get("flags6")) or 0) & _IP6_IGNORES_LIMIT,
+        limited=six and not (native(found.get("flags6")) or 0) & _IP6_IGNORES_LIMIT,
     )
 
 
@@ -161,7 +140,7 @@ def decode_wireguard(data: bytes) -> tuple[int | None, tuple[WireguardPeer, ...]
     port, peers = None, []
     for number, value in attributes(data):
         if number == 6:  # WGDEVICE_A_LISTEN_PORT
-            port = _native(value)
+            port = native(value)
         elif number == 8:  # WGDEVICE_A_PEERS
             peers += [_peer(body) for _, body in attributes(value)]
     return port, tuple(peers)
@@ -174,11 +153,11 @@ def _peer(body: bytes) -> WireguardPeer:
         if number == 4:  # WGPEER_A_ENDPOINT: a sockaddr
             family, port = struct.unpack_from("=H", value)[0], struct.unpack_from("!H", value, 2)[0]
             raw = value[4:8] if family == socket.AF_INET else value[8:24]
-            endpoint = (_address(raw) or "", port)
+            endpoint = (ip_text(raw) or "", port)
         elif number == 9:  # WGPEER_A_ALLOWEDIPS
             for _, entry in attributes(value):
                 fields = dict(attributes(entry))
-                address = _address(fields.get(2))
+                address = ip_text(fields.get(2))
                 if address is not None and fields.get(3):
                     networks.append(ip_network(f"{address}/{fields[3][0]}", strict=False))
     return WireguardPeer(endpoint, tuple(networks))
@@ -191,7 +170,6 @@ _STATE = 224  # struct xfrm_usersa_info
 _TUNNEL_MODE = 1
 _GETSA, _GETPOLICY = 0x12, 0x15
 _RTM_GETNEIGH = 30
-_REQUEST_AND_DUMP = 0x301
 _ESP = 50
 
 
@@ -228,19 +206,19 @@ def decode_ipsec_state(body: bytes) -> IpsecState | None:
     return IpsecState(str(_of(family, body[80:96])), str(_of(family, body[56:72])), spi, port)
 
 
-def encode_get_ipsec(*, states: bool) -> bytearray:
+def encode_get_ipsec(*, states: bool) -> bytes:
     """Dump the policies, or the states."""
-    return _message(_GETSA, bytes(24)) if states else _message(_GETPOLICY, bytes(64))
+    return request(_GETSA, DUMP, bytes(24)) if states else request(_GETPOLICY, DUMP, bytes(64))
 
 
-def encode_get_wireguard(family: int, ifindex: int) -> bytearray:
+def encode_get_wireguard(family: int, ifindex: int) -> bytes:
     """Ask generic netlink's family "wireguard" for a device (WG_CMD_GET_DEVICE)."""
-    return _message(family, struct.pack("=BBHHHI", 0, 1, 0, 8, 1, ifindex))
+    return request(family, DUMP, struct.pack("=BBHHHI", 0, 1, 0, 8, 1, ifindex))
 
 
-def encode_get_forwarding(ifindex: int) -> bytearray:
+def encode_get_forwarding(ifindex: int) -> bytes:
     """Dump a device's forwarding database (struct ndmsg)."""
-    return _message(_RTM_GETNEIGH, struct.pack("=BxxxiHBB", socket.AF_BRIDGE, ifindex, 0, 0, 0))
+    return request(_RTM_GETNEIGH, DUMP, struct.pack("=BxxxiHBB", socket.AF_BRIDGE, ifindex, 0, 0, 0))
 
 
 def decode_forwarding(message: bytes) -> tuple[int, str, str | None]:
@@ -248,11 +226,7 @@ def decode_forwarding(message: bytes) -> tuple[int, str, str | None]:
     none.
     """
     fields = dict(attributes(message[28:]))
-    return struct.unpack_from("=i", message, 20)[0], fields.get(2, b"").hex(":"), _address(fields.get(1))
-
-
-def _message(kind: int, body: bytes) -> bytearray:
-    return bytearray(struct.pack("=IHHII", 16 + len(body), kind, _REQUEST_AND_DUMP, 0, 0) + body)
+    return struct.unpack_from("=i", message, 20)[0], fields.get(2, b"").hex(":"), ip_text(fields.get(1))
 
 
 def _of(family: int, raw: bytes) -> IPv4Address | IPv6Address:
@@ -261,14 +235,6 @@ def _of(family: int, raw: bytes) -> IPv4Address | IPv6Address:
 
 def _network(family: int, raw: bytes, length: int) -> IPv4Network | IPv6Network:
     return ip_network(f"{_of(family, raw)}/{length}", strict=False)
-
-
-def _address(raw: bytes | None) -> str | None:
-    return str(ip_address(raw)) if raw is not None and len(raw) in (4, 16) else None
-
-
-def _native(raw: bytes | None) -> int | None:
-    return int.from_bytes(raw, sys.byteorder) if raw else None
 
 
 def _big(raw: bytes | None) -> int | None:

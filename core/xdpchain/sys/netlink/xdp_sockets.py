@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from xdpchain.errors import Unsupported
 from xdpchain.sys import netns as namespaces
 
+from .messages import DUMP, HEADER, attributes, request
 from .transport import Refusal, Transport
-from .tunnels import attributes
 
 __all__ = ["XdpSocket", "list_xdp_sockets"]
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_REQUEST_AND_DUMP = 0x301
 _AF_XDP = 44
-_HEADER, _MESSAGE = 16, 16
+_MESSAGE = 16
 _SHOW = 1 | 1 << 2  # the device, and the memory
 _INFO, _UMEM = 1, 5
 _UMEM_FLAGS, _ZERO_COPY = 28, 1
@@ -42,9 +41,8 @@ def list_xdp_sockets(netns: str | None) -> tuple[XdpSocket, ...]:
 def _list() -> tuple[XdpSocket, ...]:
     transport = Transport(_NETLINK_SOCK_DIAG)
     body = struct.pack("=BBHIIII", _AF_XDP, 0, 0, 0, _SHOW, 0, 0)
-    head = struct.pack("=IHHII", _HEADER + len(body), _SOCK_DIAG_BY_FAMILY, _REQUEST_AND_DUMP, 0, 0)
     try:
-        replies = transport.exchange(bytearray(head + body))
+        replies = transport.exchange(request(_SOCK_DIAG_BY_FAMILY, DUMP, body))
     except Refusal as refusal:
         raise Unsupported(
             "AF_XDP sockets can't be listed",
@@ -58,8 +56,8 @@ def _list() -> tuple[XdpSocket, ...]:
 
 
 def _decode(message: bytes) -> XdpSocket | None:
-    (inode,) = struct.unpack_from("=I", message, _HEADER + 4)
-    found = dict(attributes(message[_HEADER + _MESSAGE :]))
+    (inode,) = struct.unpack_from("=I", message, HEADER.size + 4)
+    found = dict(attributes(message, HEADER.size + _MESSAGE))
     if len(found.get(_INFO, b"")) < 8:
         return None
     ifindex, queue = struct.unpack_from("=II", found[_INFO])

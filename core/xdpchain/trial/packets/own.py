@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.model.chain import Interface
 from xdpchain.sys.netlink import Netlink
-from xdpchain.trial.arrivals import Arrivals
+from xdpchain.trial.arrivals import Arrival, Arrivals
 from xdpchain.trial.own_connection import ARPHRD_LOOPBACK, SshConnection, arrivals_of, own_connections
 
 from .packet import Packet
 from .ssh import Ends, ssh_packets
 
-__all__ = ["OwnPackets", "own_traffic"]
+__all__ = ["OwnPackets", "OwnTraffic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,30 +28,58 @@ class OwnPackets:
     doubts: tuple[str, ...] = ()
 
 
-def own_traffic(interface: Interface) -> OwnPackets:
-    """What is known to come in through the interface of one's own connections; nothing where none does.
-
-    Raises what `own_connections` raises.
+class OwnTraffic:
+    """One's own connections, which are looked up once in each network namespace: among the sockets of all
+    processes, for what takes as long as a change.
     """
-    known = own_connections(interface.netns)
-    packets: dict[Packet, None] = {}
-    notes: dict[str, None] = {}
-    with Netlink(interface.netns) as netlink:
-        arrivals = Arrivals(netlink)
+
+    def __init__(self) -> None:
+        self._arriving: dict[str | None, _Arriving] = {}
+
+    def into(self, interface: Interface) -> OwnPackets:
+        """What is known to come in through the interface; nothing where none does.
+
+        Raises what `own_connections` raises.
+        """
+        netns, ifindex = interface.netns, interface.ifindex
+        if netns not in self._arriving:
+            self._arriving[netns] = _arriving(netns)
+        known = self._arriving[netns]
+        packets: dict[Packet, None] = {}
+        notes: dict[str, None] = {}
         doubts = dict.fromkeys(known.doubts)
-        for number, connection in enumerate(known.connections):
+        for number, (connection, arrivals, unsure) in enumerate(known.connections):
             name = f" from {connection.client}:{connection.client_port}" if number else ""
-            arrivals.doubts.clear()
-            found = arrivals_of(connection, arrivals)
-            here = [arrival for arrival in found if arrival.ifindex == interface.ifindex]
+            here = [arrival for arrival in arrivals if arrival.ifindex == ifindex]
             for arrival in here:
                 packets |= dict.fromkeys(ssh_packets(_ends(connection), arrival.wrappings, name))
                 notes |= dict.fromkeys([arrival.note] if arrival.note else [])
             if not here:  # below what is known of it, perhaps
-                doubts |= arrivals.doubts
-        if netlink.link(interface.ifindex).arphrd == ARPHRD_LOOPBACK:
-            doubts.clear()
-    return OwnPackets(tuple(packets), tuple(notes), tuple(doubts))
+                doubts |= dict.fromkeys(unsure)
+        if doubts:
+            with Netlink(netns) as netlink:
+                if netlink.link(ifindex).arphrd == ARPHRD_LOOPBACK:
+                    doubts.clear()
+        return OwnPackets(tuple(packets), tuple(notes), tuple(doubts))
+
+
+class _Arriving(NamedTuple):
+    """Where the connections come in that end in a namespace, each with what is not sure of that."""
+
+    connections: tuple[tuple[SshConnection, tuple[Arrival, ...], tuple[str, ...]], ...]
+    doubts: tuple[str, ...]
+
+
+def _arriving(netns: str | None) -> _Arriving:
+    known = own_connections(netns)
+    found = []
+    with Netlink(netns) as netlink:
+        arrivals = Arrivals(netlink)
+        for connection in known.connections:
+            arrivals.doubts.clear()
+            here = arrivals_of(connection, arrivals)
+            found.append((connection, here, tuple(arrivals.doubts)))
+    return _Arriving(tuple(found), known.doubts)
 
 
 def _ends(connection: SshConnection) -> Ends:

@@ -18,7 +18,7 @@ from .builtin import builtin
 from .describe import describe
 from .frames import Host
 from .hexdump import read_hex
-from .own import own_traffic
+from .own import OwnTraffic
 from .packet import Packet
 from .pcap import is_capture, read_capture
 
@@ -152,9 +152,9 @@ def builtin_packets(interface: Interface) -> Supply:
 
 def own_packets(interface: Interface) -> Supply | None:
     """The packets of one's own connections as they come in through the interface; None where none is known
-    to. Raises what `own_traffic` raises.
+    to. Raises what `OwnTraffic.into` raises.
     """
-    own = own_traffic(interface)
+    own = OwnTraffic().into(interface)
     return Supply(own.packets, (*own.notes, *own.doubts)) if own.packets else None
 
 

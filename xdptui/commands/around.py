@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `status` says of one interface beside its chain: who loaded what runs, and what else sits on it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+from xdpchain.model.commands import Commands
+from xdpchain.model.running import Running
+from xdpchain.observe.beside import Beside, beside
+from xdpchain.observe.gather_evidence import evidence_of
+from xdpchain.observe.owner_evidence import Evidence, Verdict, judge
+from xdptui.render import documents
+from xdptui.words.beside_words import beside_lines
+from xdptui.words.owners import evidence_lines
+
+__all__ = ["Around"]
+
+
+class Around(NamedTuple):
+    """``owner`` is None where no program runs."""
+
+    seen: Beside
+    owner: tuple[Verdict, Evidence] | None
+
+    @classmethod
+    def of(cls, running: Running) -> Self:
+        """Ask the kernel, and processes."""
+        evidence = next(iter(evidence_of((running,)).values()), None)
+        verdict = None if evidence is None else judge(evidence, Commands(running.interface.netns))
+        return cls(beside(running), None if evidence is None or verdict is None else (verdict, evidence))
+
+    def document(self) -> dict[str, Any]:
+        """Keys of an interface's JSON."""
+        found: dict[str, Any] = {"beside": documents.beside(self.seen)}
+        if self.owner is not None:
+            found["owner_evidence"] = documents.owner_evidence(*self.owner)
+        return found
+
+    def lines(self) -> list[str]:
+        """For below the table."""
+        lines = []
+        if self.owner is not None:
+            verdict, evidence = self.owner
+            lines += ["    what is known of its loader:"]
+            lines += [f"      {line}" for line in evidence_lines(verdict.who, evidence)]
+        return [*lines, "    beside XDP:", *(f"      {line}" for line in beside_lines(self.seen))]
