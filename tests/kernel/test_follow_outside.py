@@ -15,7 +15,7 @@ from tests.kernel.chains import chain_of, change, expected, look_at, scripted_ch
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_follow import SCRIPTED, collect, same
 from tests.unit.test_classic import EXPRESSIONS
-from xdpchain.errors import PermissionDenied, Unsupported
+from xdpchain.errors import PermissionDenied
 from xdpchain.follow import ByteChange, follow
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage, Slot
@@ -126,9 +126,3 @@ def test_a_kernel_that_refuses_tracing(playground: Playground, samples: Path) ->
         attach_pinned(playground, pin)
         with pytest.raises(PermissionDenied, match="blocks TRACING programs"):
             follow(look_at(playground), "")
-
-
-def test_tail_calls_can_not_be_followed(playground: Playground, samples: Path) -> None:
-    running = change(playground, chain_of(samples, "pass", "monitor", linkage=Linkage.TAILCALL))
-    with pytest.raises(Unsupported, match="programs do not return to one another"):
-        follow(running, "")

@@ -52,10 +52,11 @@ VERDICTS = (
 )
 """Verdicts that packets can be followed to, one at a time; the first means any."""
 
-ADVICE = {
-    Linkage.STATIC: "Enter begins: the chain is swapped for one that records, over the same maps, and back "
-    "when this closes. Nothing is edited."
-}
+SWAPS = (
+    "Enter begins: the chain is swapped for one that records, over the same maps, and back when this closes. "
+    "Nothing is edited."
+)
+ADVICE = {Linkage.STATIC: SWAPS, Linkage.TAILCALL: SWAPS}
 OTHERWISE = "Enter begins, and closing ends it. What runs is not swapped."
 
 

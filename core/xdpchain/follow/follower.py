@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.closing import Closing
-from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported, XdpChainError
+from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported
 from xdpchain.linkage.tap import LEAST_SNAP, MOST_SNAP
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
@@ -18,7 +17,6 @@ from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys.pcap import compile_expression
-from xdpchain.trial.run import run_trial
 
 from .fates import Fates
 from .followed import Followed
@@ -210,29 +208,17 @@ def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: fl
     interface = running.interface
     if running.hook is None:
         raise NotFound(f"there is nothing to follow on {interface}", "no XDP program runs there")
-    if running.linkage is Linkage.STATIC:
-        if running.chain is None:
-            raise NotOurs(f"packets can't be followed on {interface}", running.note)
-        return Inside(running, filter, expression, lock_timeout, keep)
-    if running.linkage is Linkage.TAILCALL:
-        why = "its chain has tailcall linkage, where programs do not return to one another"
-        refused = _no_static(running)
-        todo = "" if refused else advise(Do.RELINK, "static", on=interface)
-        raise Unsupported(f"packets can't be followed on {interface}", why + refused, todo)
-    return Outside(running, filter, keep)
-
-
-def _no_static(running: Running) -> str:
-    """Why the chain can't be linked statically, as the end of a sentence; "" if nothing is known of that."""
+    if running.linkage not in (Linkage.STATIC, Linkage.TAILCALL):
+        return Outside(running, filter, keep)
     if running.chain is None:
-        return ""
+        raise NotOurs(f"packets can't be followed on {interface}", running.note)
     try:
-        run_trial(running.chain.relink(Linkage.STATIC), ())
+        return Inside(running, filter, expression, lock_timeout, keep)
     except LinkRefused as error:
-        return f"; and {error.what}: {error.why}"
-    except XdpChainError:
-        pass  # not tried: relink will say
-    return ""
+        if running.linkage is Linkage.STATIC:
+            raise
+        why = f"its chain runs as one program while it is followed, and {error.what}: {error.why}"
+        raise Unsupported(f"packets can't be followed on {interface}", why, detail=error.detail) from error
 
 
 def follow(
@@ -254,11 +240,11 @@ def follow(
     With ``verdicts``, those that the chain gives one of these; as that is known at a packet's end only, the
     others are recorded as well, and count for the rate.
 
-    Under static linkage the chain is swapped for one that records, and back when the follower is closed:
-    the same components over the same maps, and no packet is lost. Under freplace linkage, and on a single
-    program of somebody else, tracing programs are attached meanwhile. Raises InvalidInput for the filter,
-    NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a change waits
-    to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
+    Under static and tailcall linkage the chain is swapped for one that records, and back when the follower
+    is closed: the same components over the same maps, and no packet is lost. Under freplace linkage, and on
+    a single program of somebody else, tracing programs are attached meanwhile. Raises InvalidInput for the
+    filter, NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a
+    change waits to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
     """
     require_capabilities()
     return Follower(running, expression, count, rate, lock_timeout, verdicts, snaplen, fates)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following packets through a static chain, from inside: for as long as somebody follows, the chain is linked
-with a dispatcher that records, from the same parts, over the same maps, and swapped in; then the program
-that ran before comes back.
+"""Following packets through a static or tail-call chain, from inside: for as long as somebody follows, the
+chain is one program that records, linked from the same parts, over the same maps, and swapped in; then the
+program that ran before comes back. So a tail-call chain, too, is a static one meanwhile.
 
 The recording chain says which program it replaces and who follows (`Running.replaces_prog_id`,
 `Running.following`): to an edit it is the same chain, and an edit made meanwhile ends the following. A
@@ -20,8 +20,9 @@ from xdpchain.errors import Busy, NotFound, RaceLost
 from xdpchain.linkage.arrays import remove_array_pins
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.linkage.tap import STATE, Tap, make_maps
-from xdpchain.model.chain import Chain
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
@@ -163,9 +164,10 @@ def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Runn
 def _build(now: Running, chain: Chain, tap: Tap | None) -> BuiltChain:
     assert now.hook is not None
     replaces_prog_id = now.identity[1][0]
-    return StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id).build(
-        chain, now, _maker(now.hook.prog_id)
-    )
+    linker: StaticLinker | TailcallLinker = StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id)
+    if tap is None and chain.linkage is Linkage.TAILCALL:
+        linker = TailcallLinker(replaces_prog_id=replaces_prog_id)
+    return linker.build(chain, now, _maker(now.hook.prog_id))
 
 
 def _maker(program: int) -> Author:
