@@ -49,7 +49,7 @@ async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Pat
             driver.app.screen.query_one("#path").value = str(samples / "pass.o")  # type: ignore[attr-defined]
             await driver.until(lambda: "ctrl+s adds it to the candidate" in driver.label("#facts"))
             driver.app.screen.set_focus(driver.app.screen.query_one("#priority"))
-            await driver.until(lambda: "slots run in this order" in driver.label("#facts"))
+            await driver.until(lambda: "the lowest runs first" in driver.label("#facts"))
             await driver.press("ctrl+s")
             await driver.until(lambda: not driver.dialog())
             assert driver.table.has_focus, "the eye is on the chain by now"

@@ -62,7 +62,7 @@ def banner_line(
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
     state = BannerState.ARMED if armed else session.state
     if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
-        wait = "CHANGES WAIT" if width >= 72 else "WAIT"
+        wait = "CONFIRM WITHIN" if width >= 72 else "WAIT"
         badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     text = f" {state.value} "
     if armed:
