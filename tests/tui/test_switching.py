@@ -5,15 +5,20 @@ say beside XDP.
 
 from __future__ import annotations
 
+import os
+import struct
 from pathlib import Path
 
 from textual.widgets import Input, RichLog
 
 from tests.kernel.chains import run_through, scripted_chain
+from tests.kernel.mishaps import map_of, redirecting
+from tests.kernel.test_behind import CPUMAP, returning
 from tests.tui.driving import change, driving, look_at, run_chain
 from xdpchain.linkage.kept_maps import forget_kept, kept_maps
-from xdpchain.model.actions import ActionSet
+from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
+from xdpchain.sys import bpf
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.details import DetailsScreen
@@ -49,6 +54,20 @@ async def test_a_slot_is_switched_off_and_on(playground: Playground, samples: Pa
         assert [slot.off for slot in look_at(playground).chain or ()] == [False, False]
 
 
+async def test_programs_in_maps_stand_in_the_details(playground: Playground) -> None:
+    cpus = map_of(redirecting(playground, "by_cpumap"), "cpus")
+    cpu = min(os.sched_getaffinity(0))
+    with returning(Action.PASS, "oncpu", CPUMAP) as program, bpf.map_by_id(cpus) as fd:
+        bpf.map_update(fd, struct.pack("=I", cpu), struct.pack("=II", 64, program.fileno()))
+        async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+            await driver.press("enter")
+            await driver.until(lambda: isinstance(driver.app.screen, DetailsScreen))
+            await driver.press("5")
+            log = driver.app.screen.query_one("#beside-text", RichLog)
+            await driver.until(lambda: any(f"cpus[{cpu}] → oncpu" in line.text for line in log.lines))
+            assert any("not counted: the kernel tells them only while" in line.text for line in log.lines)
+
+
 async def test_labels_are_edited(playground: Playground, samples: Path) -> None:
     change(
         playground, lambda _: scripted_chain(samples, [PASS_ON], Linkage.STATIC).label(0, {"team": "edge"})
@@ -82,7 +101,7 @@ async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samp
             await driver.press("u")
             await driver.until(lambda: driver.dialog(UnloadDialog))
             await driver.press("k")
-            await driver.until(lambda: "[x] keep what their maps hold" in driver.text())
+            await driver.until(lambda: "[x] keep their map contents" in driver.text())
             await driver.press("u")
             await driver.until(lambda: driver.session.keeps_maps and not driver.dialog())
             await driver.press("p")

@@ -19,6 +19,7 @@ from xdpchain.model.running import Running
 from xdpchain.model.shadow import would_have
 from xdptui.render.quantities import octets
 from xdptui.words.advice import worded
+from xdptui.words.behind_words import behind_lines
 from xdptui.words.owners import whose
 from xdptui.words.printable import printable
 from xdptui.words.shadow_text import shadow_line
@@ -32,8 +33,6 @@ __all__ = ["counted", "status_table"]
 Row = tuple[str, str, str, str, str, str, str]
 
 HEAD: Row = ("Interface", "Prio", "Program", "Mode", "ID", "Tag", "Chain call actions")
-SHOWN_BEHIND = 8
-"""Programs in maps that are listed."""
 LEAST = (16, 5, 16, 8, 6, 16, 0)
 
 
@@ -51,27 +50,13 @@ def status_table(
     rows: list[Row | str] = [HEAD]
     for running, sample in entries:
         rows += _interface(running, sample, now)
-        rows += _behind(behind.get(running.interface.ifindex, ()), verbose)
+        stands = behind_lines(behind.get(running.interface.ifindex, ()), verbose=verbose)
+        rows += (f"    {line}" for line in stands)
     widths = [
         max(least, *(len(row[i]) for row in rows if not isinstance(row, str)))
         for i, least in enumerate(LEAST)
     ]
     return "\n".join(row if isinstance(row, str) else _line(row, widths) for row in rows)
-
-
-def _behind(found: Sequence[Behind], verbose: bool) -> list[str]:
-    """The first programs in maps, a line each, and how many more there are."""
-    lines = []
-    for behind in found[:SHOWN_BEHIND]:
-        where = f"before the device with ifindex {behind.ifindex}" if behind.ifindex else ""
-        where = f"on CPU {behind.index}" if behind.kind == "cpumap" else where or "by tail call"
-        program = f"{behind.name} (id {behind.prog_id})"
-        lines.append(printable(f"    behind it: {behind.map_name}[{behind.index}] → {program}, {where}"))
-        if verbose:
-            lines.append(f"      not counted: {behind.uncounted}")
-    if len(found) > SHOWN_BEHIND:
-        lines.append(f"    and {len(found) - SHOWN_BEHIND} more programs")
-    return lines
 
 
 def _line(row: Row, widths: Sequence[int]) -> str:

@@ -142,15 +142,18 @@ class DetailsScreen(Dialog[None]):
         self.run_worker(work, thread=True, group=tab, exit_on_error=False)
 
     def _beside(self) -> str:
+        from xdpchain.observe.behind import programs_behind
         from xdpchain.observe.beside import beside
+        from xdptui.words.behind_words import behind_lines
         from xdptui.words.beside_words import beside_lines
 
-        return "\n".join(beside_lines(beside(self._target)))
+        behind = behind_lines(programs_behind(self._target))
+        return "\n".join([*behind, *beside_lines(beside(self._target))])
 
     def on_details_screen_listed(self, event: Listed) -> None:
         log = self.query_one(f"#{event.tab}-text", RichLog)
         log.clear()
-        log.write(event.text or "The kernel gives no code out.", scroll_end=False)
+        log.write(event.text or "The kernel does not reveal the code.", scroll_end=False)
 
     @on(Button.Pressed)
     def close(self) -> None:

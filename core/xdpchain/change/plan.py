@@ -376,7 +376,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
             f"detach dispatcher {hook.prog_id} from {where}, expecting exactly that program",
             "remove its leftover pins",
         )
-    turn = row_changed(running.chain, candidate) if running.chain and not running.emptied else None
+    turn = row_changed(running.chain, candidate) if running.chain and running.arrays else None
     if turn is not None:
         name = candidate.slots[turn[0]].name
         return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with this machine or an interface, as far as XDP chains go; why it matters; and the fix.
+"""Check this machine and its interfaces for XDP chains: what is wrong, why it matters, and the fix.
 
-Everything is tried or read, nothing is concluded from a version, and nothing is changed.
+Everything is tried or read, nothing is inferred from a version, and nothing is changed.
 """
 
 from __future__ import annotations

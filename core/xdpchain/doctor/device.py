@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One interface as a place for XDP programs: mode, MTU, queues, offloads, and what it is part of. Pure."""
+"""Check one interface for XDP: mode, MTU, queues, offloads, and related devices. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["examine_device"]
 WHERE = Topic.INTERFACE
 
 ENOUGH_PACKETS, LOPSIDED = 10_000, 0.9
-"""Fewer packets say nothing of how CPUs share them; a share of one CPU that is worth a word."""
+"""Fewest packets to judge the balance between CPUs; the share of one CPU that is reported."""
 
 
 def examine_device(facts: Facts, commands: Commands) -> tuple[Finding, ...]:
-    """Judge the device, whatever runs on it."""
+    """Judge the device, independent of the program on it."""
     return tuple(
         finding
         for judge in (_native, _mtu, _veth, _queues, _balance, driver_needs, _vlan, _stack)
@@ -40,7 +40,7 @@ def _native(facts: Facts, commands: Commands) -> Iterator[Finding]:
             "Load a chain to see whether native mode works",
         )  # fmt: skip
     elif "basic" in features:
-        yield ok(WHERE, check, f"{driver} has native XDP: {', '.join(sorted(features))}")
+        yield ok(WHERE, check, f"{driver} supports native XDP: {', '.join(sorted(features))}")
     elif facts.lower is not None:
         yield info(
             WHERE, check, f"it has generic mode only; its lower device is {facts.lower}",
@@ -50,8 +50,8 @@ def _native(facts: Facts, commands: Commands) -> Iterator[Finding]:
     else:
         judge = warn if facts.running.device.up else info
         yield judge(
-            WHERE, check, f"{driver} has no native XDP",
-            "Generic mode works with every driver, but slower: the kernel makes a socket buffer first",
+            WHERE, check, f"{driver} does not support native XDP",
+            "Generic mode works with every driver but is slower: the kernel allocates a socket buffer first",
             commands.xdptui("load", facts.name, "OBJ", options=("-m", "generic")),
         )  # fmt: skip
     mode = facts.running.mode
@@ -163,14 +163,14 @@ def _queues(facts: Facts, commands: Commands) -> Iterator[Finding]:
 
 
 def _balance(facts: Facts, commands: Commands) -> Iterator[Finding]:
-    """Whether one CPU has nearly all packets, though there are queues for more."""
-    every, check = sum(facts.packets), "interface.balance"
-    if facts.queues is None or facts.queues.rx < 2 or every < ENOUGH_PACKETS:
+    """Whether one CPU handles nearly all packets despite several queues."""
+    total, check = sum(facts.packets), "interface.balance"
+    if facts.queues is None or facts.queues.rx < 2 or total < ENOUGH_PACKETS:
         return
     most = max(facts.packets)
-    text = f"CPU {facts.packets.index(most)} handled {most / every:.0%} of {every} packets"
-    if most / every < LOPSIDED:
-        yield ok(WHERE, check, f"{text}, the most of all CPUs")
+    text = f"CPU {facts.packets.index(most)} handled {most / total:.0%} of {total} packets"
+    if most / total < LOPSIDED:
+        yield ok(WHERE, check, f"{text}, the highest share")
         return
     yield info(
         WHERE, check, f"{text}, although it has {facts.queues.rx} receive queues",
@@ -179,8 +179,8 @@ def _balance(facts: Facts, commands: Commands) -> Iterator[Finding]:
 
 
 def _more_veth_queues(facts: Facts, commands: Commands, most: int) -> str:
-    """A veth receives in the queues in which its other end sends; more to send there than to receive here
-    would make native mode impossible, so this end comes first.
+    """A veth receives on the queues its peer sends on. Native mode is refused if the peer has more transmit
+    queues than this end has receive queues, so this end is changed first.
     """
     peer = facts.peer
     if peer is None or peer.max_tx is None:
@@ -193,7 +193,7 @@ def _more_veth_queues(facts: Facts, commands: Commands, most: int) -> str:
 
 
 def _vlan(facts: Facts, commands: Commands) -> Iterator[Finding]:
-    """A card that takes the tag off hides it from XDP; it matters where VLANs are in use."""
+    """VLAN offload hides tags from XDP, which matters if VLANs are in use."""
     vlans = [upper.name for upper in facts.uppers if upper.kind == "vlan"]
     if vlans and facts.on("rx-vlan-hw-parse") and facts.kind != "veth":
         yield warn(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What single drivers want before they run XDP in native mode: data, with where it is from. Pure.
+"""What individual drivers require for native XDP, with sources. Pure.
 
-The kernel has no way to ask for this. It is what the drivers' own code checks when a program is attached;
-each entry names the function. A driver that is not listed has no such needs that were known here.
+The kernel can't be asked for this: it is what the drivers check when a program is attached, and each entry
+names the function. Drivers without known requirements are not listed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Judge = Callable[[Facts, Queues, Commands], "Need | None"]
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that a driver wants and does not have; ``blocks``: it refuses native XDP for it."""
+    """An unmet requirement of a driver. ``blocks``: the driver refuses native XDP because of it."""
 
     what: str
     why: str
@@ -46,7 +46,7 @@ def _mlx5(facts: Facts, queues: Queues, commands: Commands) -> Need | None:
     most = min(facts.cpus, queues.max_rx)
     fix = commands.ethtool("-L", facts.name, *f"combined {most}".split())
     if most < facts.cpus:
-        fix = f"Redirect to it from CPUs 0 to {most - 1} only (interrupt affinity)"
+        fix = f"Redirect to it only from CPUs 0 to {most - 1} (set the interrupt affinity)"
     return Need(
         f"{queues.rx} channels for {facts.cpus} CPUs",
         f"Packets redirected to it from CPU {queues.rx} and above are lost: each CPU sends on the "
@@ -115,13 +115,13 @@ REFUSE_LRO: dict[str, str] = {
     "mlx5_core": "mlx5e_xdp_allowed(), mellanox/mlx5/core/en_main.c",
     "virtio_net": "virtnet_xdp_set(), virtio_net.c",
 }
-"""Drivers that refuse XDP while LRO is on (for virtio_net: if the host does not let it be switched off)."""
+"""Drivers that refuse XDP while LRO is on (virtio_net: only if the host does not let it be turned off)."""
 
 REFUSE_HW_GRO: dict[str, str] = {
     "gve": "gve_verify_xdp_configuration(), google/gve/gve_main.c",
     "virtio_net": "virtnet_xdp_set(), virtio_net.c",
 }
-"""The same for HW-GRO, which virtio_net calls its guest offloads."""
+"""The same for HW-GRO; in virtio_net that means its guest offloads."""
 
 SOURCES: dict[str, tuple[str, ...]] = {
     driver: tuple(
@@ -137,11 +137,11 @@ SOURCES: dict[str, tuple[str, ...]] = {
     )
     for driver in sorted(QUEUES.keys() | REFUSE_LRO.keys() | REFUSE_HW_GRO.keys())
 }
-"""Where in drivers/net (and drivers/net/ethernet) of the kernel each driver says so."""
+"""For each driver, the sources in drivers/net (and drivers/net/ethernet) of the kernel."""
 
 
 def driver_needs(facts: Facts, commands: Commands) -> Iterator[Finding]:
-    """What the driver of this interface lacks."""
+    """Unmet requirements of this interface's driver."""
     driver = facts.running.device.driver or ""
     if driver in QUEUES and facts.queues is not None:
         need = QUEUES[driver][0](facts, facts.queues, commands)
@@ -163,7 +163,7 @@ def _merging(
     refuse: dict[str, str],
     commands: Commands,
 ) -> Iterator[Finding]:
-    """Packets that the card merges are larger than what an XDP program is made for."""
+    """Packets merged by the NIC are too large for XDP programs."""
     if not facts.on(offload):
         return
     what = f"the card merges packets ({name} is on)"

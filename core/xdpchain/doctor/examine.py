@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole examination, part by part; a part that fails is a finding itself."""
+"""Run all checks, part by part. A part that fails becomes a finding."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ __all__ = ["examine"]
 
 
 def examine(netns: str | None = None, interface: str | None = None) -> tuple[Finding, ...]:
-    """Examine this machine, and the interface of that name, or all of the namespace (those of hardware and
-    virtual ones; a loopback device only if it is named, or runs something).
+    """Examine this machine, and one interface or all in the namespace (the loopback device only if it is
+    named or runs a program).
 
-    Takes about half a second, and changes nothing; what had to be attached to be tried was attached in a
-    namespace made for it. Raises NotFound for an unknown interface or namespace.
+    Takes about half a second and changes nothing; checks that must attach a program do so in a temporary
+    namespace. Raises NotFound for an unknown interface or namespace.
     """
     found = survey(netns) if interface is None else (look(interface, netns),)
     return (
@@ -66,11 +66,11 @@ def _permissions() -> Iterator[Finding]:
         yield ok(Topic.PERMISSIONS, "permissions", "this process may edit chains")
 
 
-def _interfaces(found: tuple[Running, ...], netns: str | None, named: str | None) -> Iterator[Finding]:
+def _interfaces(several: tuple[Running, ...], netns: str | None, named: str | None) -> Iterator[Finding]:
     commands = Commands(netns)
-    evidence = evidence_of(found)
+    evidence = evidence_of(several)
     installed = installed_version()
-    facts = facts_of(found, netns)
+    facts = facts_of(several, netns)
     if named is not None and not facts:
         raise NotFound(f"{named} is gone")
     for fact in facts:

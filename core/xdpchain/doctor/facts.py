@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found out about one interface, for the doctor to judge. Pure."""
+"""Facts about one interface, for the doctor to judge. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Facts", "Peer", "Queues", "Switch", "Upper"]
 
 @dataclass(frozen=True, slots=True)
 class Queues:
-    """Queues in use, and how many there may be. ``combined``: they come in pairs that receive and send."""
+    """Queues in use and their maxima. ``combined``: receive and transmit queues come in pairs."""
 
     rx: int
     tx: int
@@ -24,7 +24,7 @@ class Queues:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """An offload: is it on, and can it not be switched?"""
+    """An offload: whether it is on, and whether it can't be changed."""
 
     on: bool
     fixed: bool
@@ -32,7 +32,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class Upper:
-    """A device that stands on this one: a VLAN, a macvlan; or the bridge or bond that this one belongs to."""
+    """A device on top of this one (VLAN, macvlan), or the bridge or bond that it belongs to."""
 
     name: str
     kind: str
@@ -41,8 +41,8 @@ class Upper:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a veth, if a command can reach it: in the same namespace, or in one with a name
-    (``netns``; None: the process's own). ``tx``: queues in which it sends, None where that is not known.
+    """The peer of a veth, if a command can reach it: in the same namespace or a named one (``netns``; None:
+    the process's own). ``tx``: its transmit queues, None if unknown.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Facts:
     queues: Queues | None = None
     offloads: Mapping[str, Switch] = field(default_factory=dict)
     packets: tuple[int, ...] = ()
-    """What the chain counted, CPU by CPU."""
+    """Packets that the chain counted, by CPU."""
 
     @property
     def name(self) -> str:
@@ -79,11 +79,11 @@ class Facts:
         return self.running.device.driver or "its driver"
 
     def on(self, offload: str) -> bool:
-        """Whether an offload is there and on."""
+        """Whether an offload exists and is on."""
         switch = self.offloads.get(offload)
         return switch is not None and switch.on
 
     def fixed(self, offload: str) -> bool:
-        """Whether an offload can't be switched."""
+        """Whether an offload can't be changed."""
         switch = self.offloads.get(offload)
         return switch is None or switch.fixed

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the doctor says of one thing. Pure."""
+"""One finding of the doctor. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ AS_ROOT = advise(Do.GET_PERMISSION, "CAP_SYS_ADMIN", "CAP_NET_ADMIN")
 
 
 class Level(StrEnum):
-    """``info``: worth to know; ``warn``: something works less well, or not for all; ``error``: something
-    does not work.
+    """``info``: worth knowing; ``warn``: something is degraded or limited; ``error``: something does not
+    work.
     """
 
     OK = "ok"
@@ -26,7 +26,7 @@ class Level(StrEnum):
 
 
 class Topic(StrEnum):
-    """What a finding is about, in the order in which they are told."""
+    """What a finding is about, in reporting order."""
 
     PERMISSIONS = "permissions"
     KERNEL = "kernel"
@@ -38,9 +38,9 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """``check`` names what was looked at, and never changes (docs/doctor.md lists them all); ``what`` was
-    found, ``why`` it matters, and ``fix`` is what to do: a command where one does it. ``interface`` is set
-    where the finding is about one.
+    """``check`` is the stable name of the check (docs/doctor.md lists them all); ``what`` was found, ``why``
+    it matters, and ``fix``: what to do, as a command if possible. ``interface`` is set for findings about
+    one.
     """
 
     level: Level

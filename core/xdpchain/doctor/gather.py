@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find out about interfaces what the doctor wants to know, in their namespace."""
+"""Gather the doctor's facts about interfaces, in their namespace."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["facts_of"]
 
 
 def facts_of(found: Iterable[Running], netns: str | None) -> tuple[Facts, ...]:
-    """The facts about each of these interfaces; one that is gone by now is left out."""
+    """The facts about each of these interfaces, without those that are gone by now."""
     with Netlink(netns) as netlink:
         links = {link.ifindex: link for link in netlink.links()}
         cpus = possible_cpus()
@@ -32,11 +32,11 @@ def facts_of(found: Iterable[Running], netns: str | None) -> tuple[Facts, ...]:
 def _facts(
     running: Running, link: LinkInfo, links: dict[int, LinkInfo], netlink: Netlink, cpus: int
 ) -> Facts:
-    number = link.ifindex
+    ifindex = link.ifindex
     try:
-        channels = netlink.channels(number)
-        offloads = {offload.name: Switch(offload.on, offload.fixed) for offload in netlink.offloads(number)}
-    except XdpChainError:  # it went away, or its driver answers strangely: these facts are not known then
+        channels = netlink.channels(ifindex)
+        offloads = {offload.name: Switch(offload.on, offload.fixed) for offload in netlink.offloads(ifindex)}
+    except XdpChainError:  # it disappeared, or the driver's answer makes no sense: leave these unknown
         channels, offloads = None, {}
     master = links.get(link.master) if link.master is not None else None
     lower = links.get(link.lower) if link.lower is not None else None
@@ -46,9 +46,9 @@ def _facts(
         kind=link.kind,
         loopback=link.kind is None and link.address == "00:00:00:00:00:00",
         master=_upper(master, link.slave_kind) if master is not None else None,
-        uppers=tuple(_upper(one) for one in links.values() if one.lower == number != one.ifindex),
-        ports=tuple(one.name for one in links.values() if one.master == number),
-        lower=lower.name if lower is not None and lower.ifindex != number else None,
+        uppers=tuple(_upper(other) for other in links.values() if other.lower == ifindex != other.ifindex),
+        ports=tuple(other.name for other in links.values() if other.master == ifindex),
+        lower=lower.name if lower is not None and lower.ifindex != ifindex else None,
         peer=_peer(link, netlink),
         queues=_queues(link, channels),
         offloads=offloads,
@@ -57,28 +57,28 @@ def _facts(
 
 
 def _packets(running: Running) -> tuple[int, ...]:
-    """What a chain that counts by itself counted, CPU by CPU."""
+    """Packets counted by the chain's own counters, by CPU."""
     if running.counting is None or running.chain is None:
         return ()
     try:
         with DispatcherCounters(running.counting, running.chain) as reader:
             return tuple(counts.total_packets for counts in reader.read_cpus())
-    except XdpChainError:  # it went away, or may not be read
+    except XdpChainError:  # it disappeared, or may not be read
         return ()
 
 
 def _peer(link: LinkInfo, netlink: Netlink) -> Peer | None:
-    found = netlink.peer(link) if link.kind == "veth" else None
-    if found is None:
+    peer = netlink.peer(link) if link.kind == "veth" else None
+    if peer is None:
         return None
-    other, netns = found
+    peer_link, netns = peer
     try:
         with Netlink(netns) as there:
-            queues = _queues(other, there.channels(other.ifindex))
+            queues = _queues(peer_link, there.channels(peer_link.ifindex))
     except XdpChainError:
         queues = None
     known = (queues.tx, queues.max_tx) if queues is not None else (None, None)
-    return Peer(other.name, other.mtu, netns, *known)
+    return Peer(peer_link.name, peer_link.mtu, netns, *known)
 
 
 def _upper(link: LinkInfo, kind: str | None = None) -> Upper:
@@ -86,7 +86,7 @@ def _upper(link: LinkInfo, kind: str | None = None) -> Upper:
 
 
 def _queues(link: LinkInfo, channels: Channels | None) -> Queues | None:
-    """By ethtool; a driver that does not tell has as many as were allocated, if it is hardware."""
+    """Queues as reported by ethtool; None if the driver does not report them."""
     if channels is None:
         return None
     return Queues(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on one interface's hook: a chain that can be edited, or somebody else's program. Pure."""
+"""Judge the program on an interface's hook: an editable chain, or another tool's program. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHECK = "interface.program"
 
 
 def examine_hook(running: Running, evidence: Evidence | None, commands: Commands) -> Iterator[Finding]:
-    """Judge the program on the hook; ``evidence`` is what shows of one that can't be edited."""
+    """Judge the program on the hook; ``evidence`` is given for one that can't be edited."""
     name, hook = running.interface.name, running.hook
     if not running.device.up:
         judge_down = info if hook is None else warn
@@ -72,7 +72,7 @@ def _program(evidence: Evidence, commands: Commands) -> Finding:
 
 
 def _dispatcher(running: Running, evidence: Evidence, commands: Commands) -> Finding:
-    """A chain that is shown, and not edited. What removes it is told only where nothing runs behind it."""
+    """A chain that is shown but not editable. A removal command is given only if no owner is running."""
     verdict = judge(evidence, commands)
     what = f"program {evidence.prog_id} ({evidence.name}) can't be edited: {running.note}"
     if running.owner is Owner.BPFMAN:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this kernel takes, by trying it on programs and maps of our own that are gone at once.
+"""Find out what this kernel supports by trying it, with temporary programs and maps.
 
-What has to be attached to be tried is attached to the loopback device of a namespace made for that.
+Checks that must attach a program use the loopback device of a temporary namespace.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BPF_F_MMAPABLE = 1 << 10
 LOOPBACK = 1  # its ifindex in every namespace
 PACKET = bytes(64)
 ENOTSUPP = 524
-NEWER = "Only a newer kernel helps"
+NEWER = "Use a newer kernel"
 
 
 EXIT = Instruction(op.EXIT, 0, 0, 0, 0)
@@ -49,12 +49,12 @@ SMALLEST_BTF += b"\0int\0"
 
 
 class _Lacking(Exception):
-    """The attempt ended without an error of the kernel's, and yet it did not work."""
+    """The attempt failed without an error from the kernel."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """A feature: what it is called, how it is tried, how bad it is to lack it, and why."""
+    """A feature: its check and name, how to try it, and the level, reason and fix if it is missing."""
 
     check: str
     name: str
@@ -97,7 +97,7 @@ def _bind() -> None:
     with _xdp() as program, _array() as bound:
         bpf.prog_bind_map(program, bound)
         if bpf.map_info(bound).id not in bpf.prog_map_ids(program):
-            raise _Lacking("the map is not among the program's")
+            raise _Lacking("the bound map is not listed for the program")
 
 
 def _freeze() -> None:
@@ -111,7 +111,7 @@ def _frags() -> None:
 
 
 def _swap() -> None:
-    """Attach, then replace in one step that names what it expects; nobody sees it."""
+    """Attach, then replace with an expected program, in a temporary namespace."""
 
     def attach() -> None:
         with _xdp() as first, _xdp() as second, Netlink() as netlink:
@@ -139,7 +139,7 @@ def _loop() -> None:
     try:
         bpf.prog_load(bpf.ProgType.XDP, code, name="xdptui_probe", log_level=1).close()
     except bpf.BpfError as refused:
-        # The call lacks its arguments: a verifier that knows the helper complains of those.
+        # The call lacks its arguments: a verifier that knows the helper rejects those instead.
         if any(words in refused.log for words in ("unknown#", "invalid func", "unknown func")):
             raise _Lacking("the verifier does not know the helper") from None
         if not refused.log:
@@ -164,7 +164,7 @@ def _fexit() -> None:
 ATTEMPTS = (
     _Attempt(
         "kernel.test-run", "trial runs (BPF_PROG_TEST_RUN)", _test_run, Level.WARN,
-        "A candidate can't be tried on packets before it is applied",
+        "Candidates can't be tried on packets before they are applied",
     ),
     _Attempt(
         "kernel.calls", "functions in programs (bpf-to-bpf calls)", _calls, Level.ERROR,
@@ -187,7 +187,7 @@ ATTEMPTS = (
     ),
     _Attempt(
         "kernel.freeze", "frozen maps (BPF_MAP_FREEZE)", _freeze, Level.ERROR,
-        "A chain's description is frozen, so that nobody can change it afterwards",
+        "A chain's description is frozen so that it can't be changed afterwards",
     ),
     _Attempt(
         "kernel.swap", "atomic replacement on the hook", _swap, Level.ERROR,
@@ -217,7 +217,7 @@ ATTEMPTS = (
 
 
 def examine_kernel() -> tuple[Finding, ...]:
-    """Try everything; about 20 ms. What was tried leaves nothing behind."""
+    """Try everything (about 20 ms). Nothing is left behind."""
     try:
         with _xdp() as program:
             jited = bpf.prog_info(program).jited_len
@@ -246,7 +246,7 @@ def _tried(attempt: _Attempt, capable: bool) -> Finding:
     try:
         attempt.attempt()
     except (bpf.BpfError, XdpChainError, OSError, _Lacking) as refused:
-        # With all capabilities a refusal is the kernel's policy, and as good as if it lacked the feature.
+        # With all capabilities, EPERM means kernel policy: the same as a missing feature.
         if isinstance(refused, PermissionDenied) or (not capable and _denied(refused)):
             what = f"{attempt.name}: not tried, not permitted"
             return info(
@@ -262,7 +262,7 @@ def _tried(attempt: _Attempt, capable: bool) -> Finding:
 
 
 def _linking() -> Iterator[Finding]:
-    """freplace and fexit, and the trampolines that both stand on."""
+    """freplace and fexit, and the trampolines that both need."""
     probed = probe_freplace()
     if probed.works:
         yield ok(Topic.KERNEL, "kernel.freplace", "freplace (programs of type EXT): yes")
@@ -307,7 +307,7 @@ def _compiled(jited: int) -> Finding:
         return ok(Topic.KERNEL, "kernel.jit", "programs are compiled to machine code (JIT)")
     return warn(
         Topic.KERNEL, "kernel.jit", "programs are interpreted: the JIT is off",
-        "Each packet takes several times as long, and nothing can be traced or replaced",
+        "Each packet takes several times as long, and tracing and freplace do not work",
         advise(Do.SWITCH_JIT_ON),
     )  # fmt: skip
 
@@ -318,12 +318,12 @@ def _denied(refused: Exception) -> bool:
 
 def _reason(refused: Exception) -> str:
     if isinstance(refused, bpf.BpfError):
-        number = refused.errno or 0
-        if number in (errno.EPERM, errno.EACCES):
+        code = refused.errno or 0
+        if code in (errno.EPERM, errno.EACCES):
             return "this kernel blocks it (EPERM)"
-        if number == ENOTSUPP:
+        if code == ENOTSUPP:
             return "not supported (ENOTSUPP)"
-        return f"{os.strerror(number)} ({errno.errorcode.get(number, number)})"
+        return f"{os.strerror(code)} ({errno.errorcode.get(code, code)})"
     if isinstance(refused, XdpChainError):
         return refused.why or refused.what
     return str(refused)

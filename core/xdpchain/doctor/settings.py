@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of the kernel that matter to BPF, as it tells them itself."""
+"""Kernel settings that matter to BPF, as the kernel reports them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCKDOWN = Path("/sys/kernel/security/lockdown")
 
 
 def examine_settings() -> tuple[Finding, ...]:
-    """Read them all; what can't be read is said, not guessed."""
+    """Read all settings; one that can't be read is reported, not guessed."""
     return tuple(
         finding
         for look in (_types, _jit, _harden, _unprivileged, _statistics, _lockdown)
@@ -46,7 +46,7 @@ def _types() -> Iterator[Finding]:
 
 
 def _jit() -> Iterator[Finding]:
-    # Whether programs are compiled was tried; here is only what trying can't show.
+    # Whether programs are compiled was tried; this only checks what trying can't show.
     if _sysctl("net/core/bpf_jit_enable") == "2":
         yield warn(
             Topic.SETTINGS, "settings.jit-debug", "the JIT dumps all code to the kernel log",
@@ -65,8 +65,8 @@ def _harden() -> Iterator[Finding]:
             "`sysctl -w net.core.bpf_jit_harden=1` if only root loads programs",
         )  # fmt: skip
     elif value is not None:
-        what = "nobody's" if value == "0" else "other users'"
-        yield ok(Topic.SETTINGS, check, f"{what} compiled code is hardened (net.core.bpf_jit_harden={value})")
+        what = "off" if value == "0" else "on for unprivileged users"
+        yield ok(Topic.SETTINGS, check, f"JIT hardening is {what} (net.core.bpf_jit_harden={value})")
 
 
 def _unprivileged() -> Iterator[Finding]:
@@ -79,7 +79,7 @@ def _unprivileged() -> Iterator[Finding]:
             "sysctl -w kernel.unprivileged_bpf_disabled=2",
         )  # fmt: skip
     elif value is not None:
-        yield ok(Topic.SETTINGS, check, f"only privileged users load programs ({value})")
+        yield ok(Topic.SETTINGS, check, f"only privileged users can load BPF programs ({value})")
 
 
 def _statistics() -> Iterator[Finding]:
@@ -102,7 +102,7 @@ def _lockdown() -> Iterator[Finding]:
     except FileNotFoundError:
         mounted = LOCKDOWN.parent.is_dir() and any(LOCKDOWN.parent.iterdir())
         if mounted:
-            yield ok(Topic.SETTINGS, check, "the kernel has no lockdown")
+            yield ok(Topic.SETTINGS, check, "the kernel does not support lockdown")
         else:
             yield info(
                 Topic.SETTINGS, check, "lockdown: not known, securityfs is not mounted",
@@ -115,7 +115,7 @@ def _lockdown() -> Iterator[Finding]:
         yield info(
             Topic.SETTINGS,
             check,
-            f"lockdown: not known ({denied.strerror})",
+            f"lockdown: unknown ({denied.strerror})",
             why,
             AS_ROOT,
         )
@@ -133,7 +133,7 @@ def _lockdown() -> Iterator[Finding]:
 
 
 def _sysctl(name: str) -> str | None:
-    """A setting, None where it can't be read: those of net.core.bpf_* show in the first namespace only."""
+    """A setting; None if it can't be read: net.core.bpf_* exist only in the initial network namespace."""
     try:
         return (SYSCTL / name).read_text().strip()
     except OSError:

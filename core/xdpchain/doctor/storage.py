@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF filesystem: is it there, may we write into it, and what lies there that nobody needs."""
+"""Check the BPF filesystem: is it mounted and writable, and does it hold stale pins?"""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["examine_storage"]
 
 
 def examine_storage() -> tuple[Finding, ...]:
-    """Look; nothing is mounted (unless LIBXDP_BPFFS_AUTOMOUNT allows it), nothing removed."""
+    """Check only: nothing is removed, or mounted (unless LIBXDP_BPFFS_AUTOMOUNT allows it)."""
     try:
         path = bpffs.find()
     except XdpChainError as missing:
@@ -34,7 +34,7 @@ def examine_storage() -> tuple[Finding, ...]:
             ),
         )  # fmt: skip
     return (
-        ok(Topic.BPFFS, "bpffs.mounted", f"the BPF filesystem is on {path}"),
+        ok(Topic.BPFFS, "bpffs.mounted", f"the BPF filesystem is mounted at {path}"),
         *_writable(path),
         *_private(),
         *_several(path),
@@ -62,13 +62,13 @@ def _private() -> Iterator[Finding]:
     check = "bpffs.private"
     why = "Other users could plant links and pins there: changes that need it are refused"
     try:
-        found = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
+        distrusted = bpffs.distrusted(bpffs.SUBDIRECTORY, ARRAYS, TRACES)
     except XdpChainError as failed:
         yield info(Topic.BPFFS, check, f"its permissions were not checked: {failed}", why, failed.todo)
         return
-    for refused in found:
+    for refused in distrusted:
         yield warn(Topic.BPFFS, check, f"{refused.what}: {refused.why}", why, refused.command)
-    if not found:
+    if not distrusted:
         yield ok(Topic.BPFFS, check, "only root can write to it")
 
 
@@ -79,7 +79,7 @@ def _several(path: Path) -> Iterator[Finding]:
             devices.setdefault(os.stat(mount).st_dev, mount)
         except OSError:
             continue
-    others = [str(one) for device, one in devices.items() if device != os.stat(path).st_dev]
+    others = [str(mount) for device, mount in devices.items() if device != os.stat(path).st_dev]
     if others:
         yield info(
             Topic.BPFFS, "bpffs.several", f"there are other BPF filesystems: {some(sorted(others))}",
@@ -92,18 +92,18 @@ def _several(path: Path) -> Iterator[Finding]:
 def _stale() -> Iterator[Finding]:
     check = "bpffs.stale-pins"
     try:
-        found = stale_pins()
+        stale = stale_pins()
     except (XdpChainError, bpf.BpfError, OSError) as refused:
         why = "Unused pins keep programs and maps in memory"
         todo = (isinstance(refused, XdpChainError) and refused.todo) or AS_ROOT
         yield info(Topic.BPFFS, check, f"stale pins were not checked: {refused}", why, todo)
         return
-    for pins in found:
+    for pins in stale:
         what = f"stale pins in {pins.path}: {pins.why}"
         why = "They keep a dispatcher, its components and their maps in memory"
         if pins.certain:
             yield warn(Topic.BPFFS, check, what, why, "xdptui clean")
         else:
             yield info(Topic.BPFFS, check, what, why, "`xdptui clean --force` if nobody uses them")
-    if not found:
+    if not stale:
         yield ok(Topic.BPFFS, check, "no stale pins")

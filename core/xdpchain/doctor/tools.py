@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other tools on this machine, and what the installed libxdp makes of chains."""
+"""Check the other tools on this machine, and how well libxdp's version matches the chains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOOLS = (
 
 
 def examine_tools() -> tuple[Finding, ...]:
-    """Which tools there are; nothing of this is needed to edit chains."""
+    """The installed tools. None of them is needed to edit chains."""
     return (*(_tool(*tool) for tool in TOOLS), _libxdp())
 
 
@@ -71,17 +71,17 @@ def _libxdp() -> Finding:
 
 
 def compare_dispatcher(running: Running, installed: int | None, commands: Commands) -> Iterator[Finding]:
-    """What the installed libxdp can do with the dispatcher that runs: it changes those of its version."""
+    """Whether the installed libxdp can change the running dispatcher: it can if the versions are equal."""
     if running.linkage is not Linkage.FREPLACE or running.dispatcher is None or installed is None:
         return
     version, name = running.dispatcher.version, running.interface.name
     check, topic = "interface.libxdp", Topic.INTERFACE
     if not version:
-        return  # its note says what is wrong with it
+        return  # running.note says what is wrong
     if version == installed:
         yield ok(topic, check, f"its dispatcher has version {version}, like the installed libxdp")
         return
-    fix = "Install the libxdp that made the chain"
+    fix = "Install the libxdp version that created the chain"
     if running.chain is not None and installed in EMITTED:
         options = ("--linkage", "freplace", "--dispatcher-version", str(installed))
         fix = commands.xdptui("relink", name, options=options)

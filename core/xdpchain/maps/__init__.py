@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps as tables: typed keys and values out of BTF, read page by page, one element changed at a time.
+"""Maps as tables: keys and values typed by BTF, read page by page and changed one element at a time.
 
 `layout`, `values`, `text` and `kinds` are pure; `table` and `listing` ask the kernel.
 """

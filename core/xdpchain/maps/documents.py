@@ -13,15 +13,15 @@ __all__ = ["entry_document", "summary_document"]
 
 
 def entry_document(entry: TableEntry) -> dict[str, Any]:
-    """``{"key", "value"}``; of a per-CPU map ``value`` is the sum (null where there is none) and ``cpus`` has
-    a value a CPU. ``refers`` says what a reference is called.
+    """``{"key", "value"}``. For a per-CPU map ``value`` is the sum (null if the values can't be added) and
+    ``cpus`` lists one value per CPU. ``refers`` names the target of a reference.
     """
-    made: dict[str, Any] = {"key": entry.key, "value": entry.value}
+    document: dict[str, Any] = {"key": entry.key, "value": entry.value}
     if entry.cpus:
-        made["cpus"] = list(entry.cpus)
+        document["cpus"] = list(entry.cpus)
     if entry.note:
-        made["refers"] = entry.note
-    return made
+        document["refers"] = entry.note
+    return document
 
 
 def summary_document(summary: MapSummary) -> dict[str, Any]:

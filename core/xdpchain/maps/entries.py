@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a map is, and its entries as they are shown and changed."""
+"""A map's shape, and its entries as shown and edited."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ BPF_F_RDONLY: Final = 1 << 3
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a map is. Sizes in bytes. ``closed``: why it can't be browsed; ``locked``: why user space can't
-    write to it; both empty where it can. ``variables``: it is a section of named variables.
+    """The shape of a map; sizes in bytes. ``closed``: why it can't be browsed; ``locked``: why user space
+    can't write to it; empty if it can. ``variables``: it is a data section of named variables.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Shape:
 class TableEntry:
     """An element, or a variable of a data section.
 
-    ``label`` is the key in words. ``value`` of a per-CPU map is the sum over ``cpus`` (which are by CPU
-    number), None where it can't be added. ``note``: what a reference is called.
+    ``label`` is the key as text. For a per-CPU map ``value`` is the sum of ``cpus`` (indexed by CPU), None
+    if they can't be added. ``note`` names the target of a reference.
     """
 
     raw_key: bytes
@@ -75,7 +75,7 @@ class TableEntry:
     note: str = ""
 
     def text(self, limit: int = 4000) -> str:
-        """The value in one line."""
+        """The value on one line."""
         if self.note:
             return self.note
         if self.value is None:
@@ -84,14 +84,14 @@ class TableEntry:
 
 
 def cpu_text(entry: TableEntry, limit: int = 4000) -> str:
-    """The values by CPU, in one line."""
-    texts = (f"cpu {i}: {render(entry.layout, one, limit)}" for i, one in enumerate(entry.cpus))
+    """The values by CPU, on one line."""
+    texts = (f"cpu {cpu}: {render(entry.layout, value, limit)}" for cpu, value in enumerate(entry.cpus))
     return "  ".join(texts)[:limit]
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where the next page begins."""
+    """Where the next page starts."""
 
     place: bytes
     batch: bool
@@ -107,8 +107,8 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """A write that was checked but not made: texts of the old value (None: there is none yet) and the new
-    one (None: it is removed), and the bytes. ``offset`` is that of a variable in its section.
+    """A write that was checked but not made: the old value as text (None: not in the map yet), the new
+    value (None: removal), and its bytes. ``offset`` is a variable's offset in its section.
     """
 
     label: str
@@ -121,7 +121,7 @@ class EntryChange:
 
 
 def matches(entry: TableEntry, needle: str) -> bool:
-    """Whether all words of ``needle`` are in the key or the value as they are shown."""
+    """Whether all words of ``needle`` occur in the displayed key or value."""
     words = needle.lower().split()
     if not words:
         return True
@@ -130,7 +130,7 @@ def matches(entry: TableEntry, needle: str) -> bool:
 
 
 def shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
-    """What an open map is. Raises BpfError."""
+    """The shape of an open map. Raises BpfError."""
     info = bpf.map_info(fd)
     kind = bpf.map_type_name(info.type)
     btf = btf_of(info.btf_id) if info.btf_id else None
@@ -160,7 +160,7 @@ def shape_of(fd: bpf.Fd, name: str | None, definitions: Btf | None) -> Shape:
 
 
 def room_of(shape: Shape) -> int:
-    """The bytes of a value as user space gets it (the kernel's bpf_map_value_size)."""
+    """Bytes of a value as user space gets it (the kernel's bpf_map_value_size)."""
     if shape.per_cpu:
         return (shape.value_size + 7 & ~7) * possible_cpus()
     return 4 if shape.type in ("prog_array", "array_of_maps", "hash_of_maps") else shape.value_size
@@ -168,7 +168,7 @@ def room_of(shape: Shape) -> int:
 
 @lru_cache(maxsize=64)
 def btf_of(btf_id: int) -> Btf | None:
-    """BTF by its id: ids are given once, and types never change."""
+    """The BTF with this ID, cached: IDs are not reused, and types never change."""
     try:
         btf = Btf.parse(bpf.btf_raw(btf_id))
         btf.check()

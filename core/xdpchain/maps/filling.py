@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map entries that chains shall have: compared with what maps hold, read out of them, and written."""
+"""Map entries declared for a chain: compared with the maps' contents, exported, and written."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ __all__ = ["Filling", "differing", "with_contents"]
 Copies = Mapping[str, Mapping[str, int]]
 
 MOST: Final = 10_000
-"""Entries of one map that are written down."""
+"""Most entries of a map that are saved."""
 
 KEPT_DOWN: Final = ("hash", "lpm_trie", "array", "devmap", "devmap_hash", "cpumap")
-"""Types of maps whose contents somebody may have meant; what LRU and per-CPU maps hold was learned."""
+"""Map types whose contents may be configuration; LRU and per-CPU maps hold what programs learned."""
 
 
 def differing(candidate: Chain, netns: str | None = None) -> Chain:
-    """The candidate with those entries only that its maps don't have; of maps that are not made yet, all.
-    Raises NotFound for a map that a slot has not, InvalidInput for a key or a value of another type.
+    """The candidate with only the entries that differ from its maps; all of them for maps not created yet.
+    Raises NotFound if a slot has no such map, InvalidInput if a key or value has the wrong type.
     """
     return replace(candidate, slots=tuple(_differing(slot, netns) for slot in candidate))
 
@@ -39,17 +39,17 @@ def _differing(slot: Slot, netns: str | None) -> Slot:
     if not slot.entries:
         return slot
     component = slot.component
-    there = {ref.name: ref.id for ref in component.maps}
-    names = there.keys() | set(() if component.id is not None else component.uses)
+    existing = {ref.name: ref.id for ref in component.maps}
+    names = existing.keys() | set(() if component.id is not None else component.uses)
     kept: list[MapEntry] = []
     for name, entries in by_map(slot.entries).items():
         if name not in names:
             has = ", ".join(sorted(names)) or "none"
             raise NotFound(f"{slot.name} has no map {name!r}", f"its maps are {has}")
-        if name not in there:
+        if name not in existing:
             kept += entries
             continue
-        with MapTable(there[name], name, netns, definitions_of(component)) as table:
+        with MapTable(existing[name], name, netns, definitions_of(component)) as table:
             for entry in entries:
                 change = _change(table, slot, entry)
                 if change.old != change.new:
@@ -66,7 +66,7 @@ def _change(table: MapTable, slot: Slot, entry: MapEntry) -> EntryChange:
 
 
 class Filling(contextlib.ExitStack):
-    """Writes of map entries that can be taken back until this is closed."""
+    """Writes map entries; the writes can be undone until this is closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,11 +78,11 @@ class Filling(contextlib.ExitStack):
     def write(
         self, chain: Chain, candidate: Chain, netns: str | None = None, *, copies: Copies | None = None
     ) -> None:
-        """Give the maps of ``chain``, which was built of ``candidate``, the entries that this asks for.
-        ``copies`` are the ids of the maps that a trial works on, by the slot's key; devices and programs that
-        maps refer to are no copies, and are left alone then.
+        """Write the entries of ``candidate`` to the maps of ``chain``, which was built from it. ``copies``
+        are the IDs of a trial's map copies by slot key; maps of references (devices, programs) are not
+        copied and are then left alone.
 
-        Raises what `MapTable` does; then nothing was written.
+        Raises what `MapTable` raises; nothing remains written then.
         """
         built = {slot.key: slot.component for slot in chain}
         try:
@@ -90,22 +90,22 @@ class Filling(contextlib.ExitStack):
                 for name, entries in by_map(slot.entries).items():
                     component = built[slot.key]
                     if copies is not None:
-                        refs = tuple(MapRef(*one) for one in copies[slot.key].items())
+                        refs = tuple(MapRef(*item) for item in copies[slot.key].items())
                         component = replace(component, maps=refs)
                     table = self.enter_context(_table(component, slot.name, name, netns))
                     if copies is not None and table.shape.type in REFERENCES:
                         continue
                     for entry in entries:
                         change = _change(table, slot, entry)
-                        back = table.reverse(change)
+                        inverse = table.reverse(change)
                         table.write(change)
-                        self._back.append((table, back))
+                        self._back.append((table, inverse))
         except BaseException:
             self.take_back()
             raise
 
     def take_back(self) -> None:
-        """As it was before, as far as the kernel lets; the programs of a running chain have seen it."""
+        """Restore the old contents, as far as the kernel allows. Running programs may have seen the new."""
         while self._back:
             table, change = self._back.pop()
             with contextlib.suppress(XdpChainError):
@@ -121,8 +121,8 @@ def _table(component: Component, slot: str, name: str, netns: str | None) -> Map
 
 
 def with_contents(chain: Chain, netns: str | None = None) -> tuple[Chain, tuple[str, ...]]:
-    """The running chain with what its maps hold as entries, and in words what was left out. Raises
-    InvalidInput for a map of more than `MOST` entries.
+    """The running chain with its maps' contents as entries, and a description of what was left out. Raises
+    InvalidInput if a map has more than `MOST` entries.
     """
     slots, left_out = [], []
     seen: set[int] = set()

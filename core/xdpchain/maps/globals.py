@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Global variables of an object file, and other values for them before it is loaded. Pure.
+"""Global variables of an object file, and setting them before it is loaded. Pure.
 
-A value that was given stays with the component (`Component.globals`): constants belong to the code that was
-compiled with them, so a component that has to be loaded anew, under another linkage or after an undo, gets
-them again. What a running program has written to its ``.data`` and ``.bss`` is in its maps, as ever.
+Values that were set stay with the component (`Component.globals`): constants are compiled into the code, so a
+component that is reloaded, under another linkage or after an undo, gets them again. What a running program
+has written to ``.data`` and ``.bss`` is in its maps, as usual.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["GlobalVariable", "globals_of", "patched", "variable_named", "with_gl
 
 @dataclass(frozen=True, slots=True)
 class GlobalVariable:
-    """A variable as the object file has it: ``offset`` and the bytes that it starts with, in ``section``."""
+    """A variable in the object file: its ``offset`` in ``section``, and its initial bytes."""
 
     name: str
     section: str
@@ -35,7 +35,7 @@ class GlobalVariable:
 
     @property
     def text(self) -> str:
-        """What it starts with, in one line."""
+        """The initial value on one line."""
         return render(self.layout, decode(self.layout, self.initial))
 
     @property
@@ -43,9 +43,7 @@ class GlobalVariable:
         return self.section.startswith(".rodata")
 
     def value(self, text: str) -> GlobalValue:
-        """The value that ``text`` says; members that it leaves out keep what the object says. Raises
-        InvalidInput.
-        """
+        """Parse a value; members that ``text`` leaves out keep the object's values. Raises InvalidInput."""
         try:
             data = encode(self.layout, parse(self.layout, text), self.initial)
         except InvalidInput as error:
@@ -56,12 +54,12 @@ class GlobalVariable:
 
 
 def globals_of(source: ObjectFile, program: str | None = None) -> tuple[GlobalVariable, ...]:
-    """The variables of an object by section and offset; with ``program``, those of the sections that it
+    """The variables of an object by section and offset; with ``program``, only those in sections that it
     refers to.
     """
     used = None if program is None else set(source.program(program).maps)
     elf = Elf.parse(source.data) if source.variables else None
-    found = []
+    variables = []
     for variable in source.variables:
         if used is not None and variable.section not in used:
             continue
@@ -69,18 +67,18 @@ def globals_of(source: ObjectFile, program: str | None = None) -> tuple[GlobalVa
         data = bytes(section.data) if section is not None else b""
         initial = data[variable.offset : variable.offset + variable.size].ljust(variable.size, b"\0")
         layout = layout_of(source.btf, variable.type_id, variable.size)
-        found.append(GlobalVariable(variable.name, variable.section, variable.offset, layout, initial))
-    return tuple(found)
+        variables.append(GlobalVariable(variable.name, variable.section, variable.offset, layout, initial))
+    return tuple(variables)
 
 
 def with_globals(
     component: Component, source: ObjectFile, given: Iterable[str], *, shared: bool = False
 ) -> Component:
-    """The component with ``NAME=VALUE`` for some of its variables; members that a value leaves out keep what
-    the object says. ``shared``: it is loaded together with others of its object, so all of the object's
-    variables are meant: whichever is loaded first makes the sections for all.
+    """The component with ``NAME=VALUE`` applied to its variables; members that a value leaves out keep the
+    object's values. ``shared``: it is loaded with others of its object, so any variable of the object may be
+    set: the first one loaded creates the sections for all.
 
-    Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable given twice).
+    Raises NotFound (no such variable), InvalidInput (a value that does not fit, a variable set twice).
     """
     given = tuple(given)
     if not given:
@@ -88,21 +86,21 @@ def with_globals(
     variables = {
         variable.name: variable for variable in globals_of(source, None if shared else component.name)
     }
-    made: dict[str, GlobalValue] = {variable.name: variable for variable in component.globals}
+    values: dict[str, GlobalValue] = {variable.name: variable for variable in component.globals}
     seen = set()
     for text in given:
         name, value = variable_named(text)
-        found = variables.get(name)
-        if found is None:
+        variable = variables.get(name)
+        if variable is None:
             raise NotFound(
                 f"{component.name} has no global variable {name!r}",
                 f"it has {', '.join(variables)}" if variables else "it uses none",
             )
         if name in seen:
-            raise InvalidInput(f"{name} is given twice")
+            raise InvalidInput(f"{name} is set twice")
         seen.add(name)
-        made[name] = found.value(value)
-    return replace(component, globals=tuple(made.values()))
+        values[name] = variable.value(value)
+    return replace(component, globals=tuple(values.values()))
 
 
 def variable_named(text: str) -> tuple[str, str]:
@@ -110,15 +108,15 @@ def variable_named(text: str) -> tuple[str, str]:
     try:
         return assignment(text)
     except InvalidInput:
-        raise InvalidInput(f"{text!r} gives no variable a value", todo="Write NAME=VALUE") from None
+        raise InvalidInput(f"{text!r} does not set a variable", todo="Write NAME=VALUE") from None
 
 
 def patched(section: str, initial: bytes, values: Iterable[GlobalValue]) -> bytes:
-    """A section's bytes with the values that were given for it. Raises InvalidInput where it is too small."""
-    made = bytearray(initial)
+    """A section's bytes with these values applied. Raises InvalidInput if one lies outside of it."""
+    data = bytearray(initial)
     for value in values:
         if value.section == section:
-            if value.offset + len(value.data) > len(made):
-                raise InvalidInput(f"{value.name} lies outside {section}", f"it has {len(made)} bytes")
-            made[value.offset : value.offset + len(value.data)] = value.data
-    return bytes(made)
+            if value.offset + len(value.data) > len(data):
+                raise InvalidInput(f"{value.name} lies outside {section}", f"it has {len(data)} bytes")
+            data[value.offset : value.offset + len(value.data)] = value.data
+    return bytes(data)

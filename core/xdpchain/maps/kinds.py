@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each type of map can be asked, by the kernel's names of ``enum bpf_map_type``. Pure."""
+"""What each map type supports, by the kernel's names in ``enum bpf_map_type``. Pure."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PER_CPU: Final = frozenset(("percpu_hash", "percpu_array", "lru_percpu_hash", "p
 INDEXED: Final = frozenset(
     ("array", "percpu_array", "prog_array", "array_of_maps", "devmap", "cpumap", "xskmap", "cgroup_array")
 )
-"""Their keys are numbers from 0 on, whether BTF says so or not."""
+"""Map types whose keys are indexes from 0, whether BTF says so or not."""
 
 REFERENCES: Final = frozenset(
     ("prog_array", "array_of_maps", "hash_of_maps", "devmap", "devmap_hash", "cpumap")
 )
-"""What they hold are names of other things: programs, maps, interfaces, CPUs."""
+"""Map types that refer to other objects: programs, maps, interfaces, CPUs."""
 
 NOT_BROWSABLE: Final = {
     "ringbuf": "a ring buffer is a stream: reading it takes records away from their reader",
@@ -52,7 +52,7 @@ NOT_BROWSABLE: Final = {
     "task_storage": "its values belong to processes",
     "insn_array": "it holds program addresses, not data",
 }
-"""Types without elements to list, and why."""
+"""Map types that can't be listed, and why."""
 
 NOT_WRITABLE: Final = {
     "prog_array": "its elements are programs, set by the tool that loads them",
@@ -64,7 +64,7 @@ _U32: Final = Number(4, 32)
 
 
 def reference_layout(kind: str, size: int) -> Layout | None:
-    """What user space sees in maps of references (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
+    """The value layout of reference maps (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
     first = {"devmap": "ifindex", "devmap_hash": "ifindex", "cpumap": "queue"}.get(kind)
     if first is None:
         return _U32 if kind in REFERENCES else None
@@ -73,5 +73,5 @@ def reference_layout(kind: str, size: int) -> Layout | None:
 
 
 def type_name(kind: str, size: int) -> str:
-    """For people: the type, and where the value is many."""
-    return f"{kind}, {size} B a CPU" if kind in PER_CPU else kind
+    """The type for display, with the value size for per-CPU maps."""
+    return f"{kind}, {size} B per CPU" if kind in PER_CPU else kind

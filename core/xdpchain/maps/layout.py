@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the bytes of a key or value are laid out, compiled once from BTF: what decoding and encoding need, and
-no reference into BTF any more. Pure.
+"""The layout of a key or value, compiled from BTF once: all that decoding and encoding need, without
+references into BTF. Pure.
 
-What can't be had by parts (no BTF, a type that does not fit the map, one that nests without bound) is
+A value that can't be split into parts (no BTF, a type that does not fit the map, unbounded nesting) is
 `Opaque`: its bytes are shown in hexadecimal.
 """
 
@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 MOST_PARTS: Final = 1 << 20
-"""Parts of a value that are decoded one by one: a type that nests without bound could claim any number."""
+"""Most parts of a value that are decoded: hostile BTF can nest to claim any number of them."""
 
 
 class Form(Enum):
-    """How the bits of a number are meant."""
+    """How the bits of a number are interpreted."""
 
     UNSIGNED = "unsigned"
     SIGNED = "signed"
@@ -48,14 +48,14 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of ``bits`` bits in ``size`` bytes; ``names`` are an enumeration's."""
+    """A number of ``bits`` bits in ``size`` bytes; ``names`` are its enumerators."""
 
     size: int
     bits: int
     form: Form = Form.UNSIGNED
     names: tuple[tuple[str, int], ...] = ()
     shift: int = 0
-    """Where the bits begin within the bytes (``bit_offset`` of an old integer type)."""
+    """Where the bits start within the bytes (``bit_offset`` of an old integer type)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """``count`` elements one behind the other."""
+    """``count`` consecutive elements."""
 
     element: Layout
     count: int
@@ -76,7 +76,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A member: ``at`` in bits from the record's start, ``bits`` for a bitfield, else None."""
+    """A member: ``at`` is its bit offset in the record, ``bits`` its width if it is a bitfield, else None."""
 
     name: str
     at: int
@@ -94,7 +94,7 @@ class Record:
     size: int
 
     def field(self, name: str) -> Field | None:
-        return next((one for one in self.fields if one.name == name), None)
+        return next((field for field in self.fields if field.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Prefix:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """Bytes of which nobody said what they are."""
+    """Bytes of unknown type."""
 
     size: int
 
@@ -127,25 +127,25 @@ _ADDRESSES: Final = {("in_addr", 4): Form.IPV4, ("in6_addr", 16): Form.IPV6}
 
 
 def layout_of(btf: Btf | None, type_id: int, size: int, *, lpm: bool = False) -> Layout:
-    """The layout of a value of ``size`` bytes; ``lpm``: it is the key of an LPM trie."""
+    """The layout of a value of ``size`` bytes. ``lpm``: it is the key of an LPM trie."""
     if btf is None or not type_id:
         return Opaque(size)
     try:
-        made, weight = _Compiler(btf).layout(type_id)
+        layout, weight = _Compiler(btf).layout(type_id)
     except BtfError:
         return Opaque(size)
-    if made.size != size or weight > MOST_PARTS:
+    if layout.size != size or weight > MOST_PARTS:
         return Opaque(size)
-    if lpm and (prefix := _prefix(made)):
+    if lpm and (prefix := _prefix(layout)):
         return prefix
-    return made
+    return layout
 
 
 def declared_types(btf: Btf | None, name: str) -> tuple[int, int]:
-    """The types of key and value that the map's definition (in ``.maps``) declares; 0 for what it does not.
+    """The key and value types that the map's definition (in ``.maps``) declares; 0 if undeclared.
 
-    The kernel keeps no types where it does not like them (an enumeration as the key of an array) or has no
-    use for them (device maps), but the definition is still in the program's own BTF.
+    The kernel drops types that it does not accept (an enumeration as an array's key) or does not use (device
+    maps), but the definition is still in the program's BTF.
     """
     section = btf.datasec(".maps") if btf is not None else None
     if btf is None or section is None:
@@ -154,10 +154,10 @@ def declared_types(btf: Btf | None, name: str) -> tuple[int, int]:
         for variable, _ in btf.variables(section):
             definition = btf.resolve(variable.type_id)
             if variable.name == name and isinstance(definition, types.Struct):
-                found = {member.name: btf.resolve(member.type_id) for member in definition.members}
+                pointers = {member.name: btf.resolve(member.type_id) for member in definition.members}
                 key, value = (
-                    one.target if isinstance(one, types.Pointer) else 0
-                    for one in (found.get("key"), found.get("value"))
+                    pointer.target if isinstance(pointer, types.Pointer) else 0
+                    for pointer in (pointers.get("key"), pointers.get("value"))
                 )
                 return key, value
     except BtfError:
@@ -176,73 +176,73 @@ def _prefix(layout: Layout) -> Prefix | None:
 
 
 class _Compiler:
-    """Layouts with their weights: how many parts a value has."""
+    """Compiles layouts with their weights, the number of parts in a value."""
 
     def __init__(self, btf: Btf) -> None:
         self._btf = btf
-        self._made: dict[int, tuple[Layout, int]] = {}
+        self._layouts: dict[int, tuple[Layout, int]] = {}
 
     def layout(self, type_id: int, depth: int = 0) -> tuple[Layout, int]:
-        found = self._made.get(type_id)
+        found = self._layouts.get(type_id)
         if found is None:
             if depth > 64:
                 raise BtfError(f"type {type_id} nests too deeply")
-            found = self._made[type_id] = self._make(type_id, depth)
+            found = self._layouts[type_id] = self._make(type_id, depth)
         return found
 
     def _make(self, type_id: int, depth: int) -> tuple[Layout, int]:
-        one = self._btf.type(type_id)
+        btf_type = self._btf.type(type_id)
         for _ in range(64):
-            if isinstance(one, types.Typedef) and (form := _NETWORK.get(one.name)):
-                size = self._btf.size_of(one.id)
+            if isinstance(btf_type, types.Typedef) and (form := _NETWORK.get(btf_type.name)):
+                size = self._btf.size_of(btf_type.id)
                 return Number(size, 8 * size, form), 1
-            if not isinstance(one, types.Alias):
+            if not isinstance(btf_type, types.Alias):
                 break
-            one = self._btf.type(one.target)
-        match one:
+            btf_type = self._btf.type(btf_type.target)
+        match btf_type:
             case types.Int():
-                return self._int(one), 1
+                return self._int(btf_type), 1
             case types.Float():
-                form = Form.FLOAT if one.size in (4, 8) else Form.UNSIGNED
-                return Number(one.size, 8 * one.size, form), 1
+                form = Form.FLOAT if btf_type.size in (4, 8) else Form.UNSIGNED
+                return Number(btf_type.size, 8 * btf_type.size, form), 1
             case types.Pointer():
                 return Number(8, 64, Form.POINTER), 1
             case types.Enumeration():
-                form = Form.SIGNED if one.signed else Form.UNSIGNED
+                form = Form.SIGNED if btf_type.signed else Form.UNSIGNED
                 names = tuple(
-                    {value.name: value.value for value in reversed(one.values) if value.name}.items()
+                    {value.name: value.value for value in reversed(btf_type.values) if value.name}.items()
                 )
                 names = names[::-1]
-                return Number(one.size, 8 * one.size, form, names), 1
+                return Number(btf_type.size, 8 * btf_type.size, form, names), 1
             case types.Array():
-                return self._array(one, depth)
+                return self._array(btf_type, depth)
             case types.Composite():
-                if form := _ADDRESSES.get((one.name, one.size)):
-                    return Number(one.size, 8 * one.size, form), 1
-                return self._record(one, depth)
+                if form := _ADDRESSES.get((btf_type.name, btf_type.size)):
+                    return Number(btf_type.size, 8 * btf_type.size, form), 1
+                return self._record(btf_type, depth)
             case types.DataSection():
-                return self._section(one, depth)
+                return self._section(btf_type, depth)
             case types.Variable():
-                return self.layout(one.type_id, depth + 1)
+                return self.layout(btf_type.type_id, depth + 1)
             case _:
                 raise BtfError(f"type {type_id} has no size")
 
-    def _int(self, one: types.Int) -> Number:
+    def _int(self, integer: types.Int) -> Number:
         form = {
             types.IntEncoding.SIGNED: Form.SIGNED,
             types.IntEncoding.BOOL: Form.BOOL,
-        }.get(one.encoding, Form.UNSIGNED)
-        return Number(one.size, one.bits, form, shift=one.bit_offset)
+        }.get(integer.encoding, Form.UNSIGNED)
+        return Number(integer.size, integer.bits, form, shift=integer.bit_offset)
 
-    def _array(self, one: types.Array, depth: int) -> tuple[Layout, int]:
-        element = self._btf.resolve(one.element)
-        size = self._btf.size_of(one.id)
+    def _array(self, array: types.Array, depth: int) -> tuple[Layout, int]:
+        element = self._btf.resolve(array.element)
+        size = self._btf.size_of(array.id)
         if isinstance(element, types.Int) and element.size == 1 and _is_char(element):
             return Text(size), 1
-        made, weight = self.layout(one.element, depth + 1)
-        if not made.size or one.count * weight > MOST_PARTS:
+        made, weight = self.layout(array.element, depth + 1)
+        if not made.size or array.count * weight > MOST_PARTS:
             return Opaque(size), 1
-        return Sequence(made, one.count, size), 1 + one.count * weight
+        return Sequence(made, array.count, size), 1 + array.count * weight
 
     def _record(self, composite: types.Composite, depth: int) -> tuple[Layout, int]:
         fields: list[Field] = []
@@ -256,7 +256,7 @@ class _Compiler:
                 raise BtfError(f"member {member.name!r} of type {composite.id} lies outside it")
             if not member.name and isinstance(made, Record):
                 fields += [replace(inner, at=inner.at + member.bit_offset) for inner in made.fields]
-            elif member.name:  # a bitfield without a name is padding
+            elif member.name:  # an unnamed bitfield is padding
                 bits = member.bit_size or None
                 if bits is None and member.bit_offset % 8:  # old BTF: the integer type itself is the bitfield
                     bits = made.bits if isinstance(made, Number) else None
@@ -264,7 +264,7 @@ class _Compiler:
                     signed = made.form in (Form.SIGNED, Form.BOOL)
                     made = replace(made, form=made.form if signed else Form.UNSIGNED)
                 elif bits is not None or member.bit_offset % 8:
-                    raise BtfError(f"member {member.name!r} of type {composite.id} is no bitfield")
+                    raise BtfError(f"member {member.name!r} of type {composite.id} is not a bitfield")
                 fields.append(Field(member.name, member.bit_offset, made, bits))
             elif not member.bit_size:
                 fields.append(Field(f"_{i}", member.bit_offset, made))
@@ -281,18 +281,18 @@ class _Compiler:
         return Record(_distinct(fields), section.size), weight
 
 
-def _is_char(one: types.Int) -> bool:
-    return one.encoding is types.IntEncoding.CHAR or one.name == "char"
+def _is_char(integer: types.Int) -> bool:
+    return integer.encoding is types.IntEncoding.CHAR or integer.name == "char"
 
 
 def _distinct(fields: list[Field]) -> tuple[Field, ...]:
-    """Every name once: BTF may repeat one where C would not."""
+    """Fields with unique names: unlike C, BTF may repeat a name."""
     seen: set[str] = set()
-    made = []
+    distinct = []
     for field in fields:
         name = field.name
         while name in seen:
             name += f"@{field.at}"
         seen.add(name)
-        made.append(field if name == field.name else replace(field, name=name))
-    return tuple(made)
+        distinct.append(field if name == field.name else replace(field, name=name))
+    return tuple(distinct)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps of a slot: what they are, how full, where they are pinned, and who else uses them."""
+"""The maps of a slot: shape, number of entries, pins, and other users."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .table import MapTable
 __all__ = ["MapSummary", "definitions_of", "map_refs", "maps_of", "open_map"]
 
 COUNTED: Final = 10_000
-"""Elements that are counted at most."""
+"""Most elements that are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapSummary:
-    """A map in the list. ``entries``: how many there are (``complete``: those are all), None where that
-    can't be told; ``pins``: paths; ``users``: programs and slots, other than the slot's own, in words.
+    """A map in the list. ``entries``: their number, None if unknown (``complete``: all were counted);
+    ``pins``: paths; ``users``: descriptions of the other programs and slots that use it.
     """
 
     shape: Shape
@@ -37,8 +37,9 @@ class MapSummary:
 
 
 def map_refs(running: Running, slot: int | None = None) -> tuple[MapRef, ...]:
-    """The maps of a slot by name and id; ``slot`` None: of a single program that is no chain. Raises
-    NotFound.
+    """The maps of a slot, by name and ID; with ``slot`` None, those of a single program without a chain.
+
+    Raises NotFound.
     """
     chain = running.chain or running.shown
     if chain is not None and chain.slots:
@@ -59,28 +60,28 @@ def map_refs(running: Running, slot: int | None = None) -> tuple[MapRef, ...]:
 
 
 def maps_of(running: Running, slot: int | None = None) -> tuple[MapSummary, ...]:
-    """The maps of a slot; those that went away meanwhile are left out. Raises NotFound, PermissionDenied."""
+    """The maps of a slot, without those that disappeared meanwhile. Raises NotFound, PermissionDenied."""
     refs = map_refs(running, slot)
     pins = find_pins().maps if refs else {}
     users = _users(running, slot, {ref.id for ref in refs})
     definitions = _definitions(running, slot) if refs else None
-    found = []
+    summaries = []
     for ref in refs:
         try:
             with MapTable(ref.id, ref.name, running.interface.netns, definitions) as table:
                 entries, complete = (None, False) if table.shape.closed else table.count(COUNTED)
-                found.append(
+                summaries.append(
                     MapSummary(
                         table.shape, entries, complete, pins.get(ref.id, ()), tuple(users.get(ref.id, ()))
                     )
                 )
         except NotFound:
             continue
-    return tuple(found)
+    return tuple(summaries)
 
 
 def open_map(running: Running, slot: int | None, name: str) -> MapTable:
-    """The slot's map with this name, or id. Raises NotFound, InvalidInput (two of that name)."""
+    """Open a slot's map by name or ID. Raises NotFound, InvalidInput (an ambiguous name)."""
     refs = map_refs(running, slot)
     found = [ref for ref in refs if ref.name == name or str(ref.id) == name]
     if not found:
@@ -101,8 +102,8 @@ def _definitions(running: Running, slot: int | None) -> Btf | None:
 
 
 def definitions_of(component: Component) -> Btf | None:
-    """The BTF of a loaded component: of its unit, or of its program; None where it can't be had, and the
-    maps' own types must do.
+    """The BTF of a loaded component, from its linkable form or its program; None if unavailable, leaving only
+    the maps' own types.
     """
     if component.unit_map is None:
         return _btf_of_program(component.id) if component.id else None
@@ -124,17 +125,17 @@ def _btf_of_program(prog_id: int) -> Btf | None:
 
 
 def _users(running: Running, slot: int | None, ids: set[int]) -> dict[int, list[str]]:
-    """Programs that use these maps and are not the chain's own, and the chain's other slots that do."""
+    """Other users of these maps: the chain's other slots, and programs outside the chain."""
     users: dict[int, list[str]] = {}
     chain = running.chain or running.shown
     own = {hook.prog_id for hook in running.hooks}
-    for i, one in enumerate(chain or ()):
-        if one.id is not None:
-            own.add(one.id)
+    for i, other in enumerate(chain or ()):
+        if other.id is not None:
+            own.add(other.id)
         if i != slot:
-            for ref in one.component.maps:
+            for ref in other.component.maps:
                 if ref.id in ids:
-                    users.setdefault(ref.id, []).append(f"slot {i} ({one.name})")
+                    users.setdefault(ref.id, []).append(f"slot {i} ({other.name})")
     try:
         for prog_id in bpf.ids(bpf.Command.PROG_GET_NEXT_ID):
             if prog_id in own:
@@ -147,5 +148,5 @@ def _users(running: Running, slot: int | None, ids: set[int]) -> dict[int, list[
             except OSError:  # gone meanwhile
                 continue
     except (OSError, XdpChainError):
-        pass  # programs may not be listed: then nobody else is known
+        pass  # not permitted to list programs: no other users are known
     return users

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One map, open: read page by page, and one element changed at a time.
+"""An open map: read page by page, and changed one element at a time.
 
-Reading is bounded and ends whatever the map's programs do meanwhile: by BPF_MAP_LOOKUP_BATCH, whose cursor
-never goes back, or else key by key, for as many steps as the map has room.
+Reading always ends, whatever programs do to the map meanwhile: it uses BPF_MAP_LOOKUP_BATCH, whose cursor
+never goes back, or else goes key by key for at most max_entries steps.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from .values import Plain, decode, edited, encode, total
 __all__ = ["PAGE", "MapTable"]
 
 PAGE: Final = 256
-"""Entries of a page."""
+"""Entries per page."""
 BATCH_BYTES: Final = 1 << 20
-"""Memory for one batch, at least one element."""
+"""Bytes per batch; at least one element is read."""
 LARGEST_BUCKET: Final = 1 << 16
 ENOTSUPP: Final = 524
 BPF_F_MMAPABLE: Final = 1 << 10
 
 
 class MapTable(Closing):
-    """A map of the kernel. Not for several threads at once."""
+    """An open map. Not thread-safe."""
 
     def __init__(
         self,
@@ -55,9 +55,10 @@ class MapTable(Closing):
         network: str | None = None,
         definitions: Btf | None = None,
     ) -> None:
-        """Open the map with this id; ``name``: as its object calls it, ``network``: the network namespace in
-        which interfaces have their names, ``definitions``: BTF of the program that uses it, for maps without
-        types of their own. Raises NotFound, PermissionDenied.
+        """Open the map with this ID. ``name``: its name in the object; ``network``: the network namespace for
+        interface names; ``definitions``: BTF of a program that uses it, for maps that have no types.
+
+        Raises NotFound, PermissionDenied.
         """
         self._network = network
         self._interfaces: dict[int, str] | None = None
@@ -79,8 +80,8 @@ class MapTable(Closing):
     # -- reading --------------------------------------------------------------------------------------------
 
     def page(self, cursor: Cursor | None = None, limit: int = PAGE) -> Page:
-        """At least one entry from ``cursor`` on, and about ``limit`` of them. Raises Unsupported where the
-        map can't be browsed.
+        """About ``limit`` entries, at least one, starting at ``cursor``. Raises Unsupported if the map can't
+        be browsed.
         """
         if self.shape.closed:
             raise Unsupported(f"{self.shape.name} can't be browsed", self.shape.closed)
@@ -94,7 +95,7 @@ class MapTable(Closing):
         return Page(tuple(self._entry(key, value) for key, value in raws), following)
 
     def entries(self, most: int | None = None) -> Iterator[TableEntry]:
-        """All entries, each key once, ``most`` of them at most; ends also while the map changes."""
+        """All entries, at most ``most``, each key once. Ends even if the map keeps changing."""
         seen: set[bytes] = set()
         cursor = None
         steps = 2 * self.shape.max_entries + PAGE
@@ -113,7 +114,7 @@ class MapTable(Closing):
                 return
 
     def look(self, keys: tuple[bytes, ...]) -> tuple[TableEntry | None, ...]:
-        """These entries as they are now, by ``Entry.raw_key``; None for one that is gone."""
+        """The current entries for these raw keys; None where one is gone."""
         try:
             if self.shape.variables:
                 entries = self._variables(bpf.map_lookup(self._fd, bytes(4), self._room))
@@ -124,15 +125,15 @@ class MapTable(Closing):
             raise bpf.refusal(error, f"{self.shape.name} can't be read") from error
 
     def count(self, most: int) -> tuple[int, bool]:
-        """How many entries there are, counted up to ``most``, and whether these are all."""
+        """The number of entries, counting up to ``most``, and whether that is all of them."""
         if self.shape.variables:
             return len(self.page().entries), True
         if self.shape.type in INDEXED and self.shape.type not in REFERENCES:
             return self.shape.max_entries, True
-        found = 0
+        count = 0
         for _ in self.entries(most + 1):
-            found += 1
-        return min(found, most), found <= most
+            count += 1
+        return min(count, most), count <= most
 
     def _raw_page(self, cursor: Cursor | None, limit: int) -> tuple[list[tuple[bytes, bytes]], Cursor | None]:
         if self._batches and (cursor is None or cursor.batch):
@@ -177,7 +178,7 @@ class MapTable(Closing):
         try:
             return bpf.map_lookup(self._fd, key, self._room)
         except bpf.BpfError as error:
-            if error.errno == errno.ENOENT:  # an empty place, or gone meanwhile
+            if error.errno == errno.ENOENT:  # an empty entry, or deleted meanwhile
                 raise FileNotFoundError from None
             raise
 
@@ -204,11 +205,11 @@ class MapTable(Closing):
         whole = decode(self.shape.value, raw)
         assert isinstance(whole, dict)
         return tuple(
-            TableEntry(one.name.encode(), one.name, one.name, whole[one.name], one.layout)
-            for one in self.shape.value.fields
+            TableEntry(field.name.encode(), field.name, field.name, whole[field.name], field.layout)
+            for field in self.shape.value.fields
         )
 
-    # -- what references are called -------------------------------------------------------------------------
+    # -- names of references --------------------------------------------------------------------------------
 
     def _refers(self, value: Plain) -> str:
         if not isinstance(value, dict):
@@ -217,9 +218,9 @@ class MapTable(Closing):
         runs = value.get("program")
         after = f", then program {runs} ({_program_name(runs)})" if runs else ""
         if "ifindex" in value:
-            number = value["ifindex"]
-            assert isinstance(number, int)
-            return f"{self._names().get(number, 'no such interface')} (ifindex {number}){after}"
+            ifindex = value["ifindex"]
+            assert isinstance(ifindex, int)
+            return f"{self._names().get(ifindex, 'no such interface')} (ifindex {ifindex}){after}"
         return f"a queue of {value.get('queue')} packets{after}"
 
     def _names(self) -> dict[int, str]:
@@ -233,11 +234,11 @@ class MapTable(Closing):
     # -- writing --------------------------------------------------------------------------------------------
 
     def key_of(self, text: str) -> bytes:
-        """The key that ``text`` says. Raises InvalidInput, NotFound (no such variable)."""
+        """Parse a key. Raises InvalidInput, NotFound (no such variable)."""
         if self.shape.variables:
             assert isinstance(self.shape.value, Record)
             if self.shape.value.field(text) is None:
-                names = ", ".join(one.name for one in self.shape.value.fields)
+                names = ", ".join(field.name for field in self.shape.value.fields)
                 raise NotFound(f"{self.shape.name} has no variable {text!r}", f"it has {names or 'none'}")
             return text.encode()
         try:
@@ -249,10 +250,10 @@ class MapTable(Closing):
     def change(
         self, raw_key: bytes, text: str, cpu: int | None = None, *, shown: str | None = None
     ) -> EntryChange:
-        """What writing ``text`` to this key would do. Members that it leaves out keep their values, and so do
-        those that it has as they were ``shown`` (the text that was edited).
+        """The change that writing ``text`` to this key would make. Members that ``text`` leaves out, or
+        repeats unchanged from ``shown`` (the text before the edit), keep their current values.
 
-        A per-CPU value is set on every CPU, or on ``cpu`` alone. Raises InvalidInput, Unsupported.
+        A per-CPU value is set on every CPU, or only on ``cpu``. Raises InvalidInput, Unsupported.
         """
         shape = self.shape
         self._must_be_open()
@@ -260,7 +261,7 @@ class MapTable(Closing):
             why = (
                 f"this machine has CPUs 0 to {possible_cpus() - 1}" if shape.per_cpu else "it is not per CPU"
             )
-            raise InvalidInput(f"{shape.name} has no values of CPU {cpu}", why)
+            raise InvalidInput(f"{shape.name} has no value for CPU {cpu}", why)
         try:
             if shape.variables:
                 return self._variable_change(raw_key.decode(), text, shown)
@@ -281,7 +282,7 @@ class MapTable(Closing):
         return EntryChange(label, old, render(shape.value, decode(shape.value, data)), raw_key, data)
 
     def removal(self, raw_key: bytes) -> EntryChange:
-        """What removing this key would do. Raises NotFound, Unsupported."""
+        """The change that removing this key would make. Raises NotFound, Unsupported."""
         self._must_be_open()
         if self.shape.variables or (self.shape.type in INDEXED and not self.shape.type.startswith("devmap")):
             raise Unsupported(f"nothing can be removed from {self.shape.name}", "its elements always exist")
@@ -292,7 +293,7 @@ class MapTable(Closing):
         return EntryChange(entry.label, entry.text(), None, raw_key, b"")
 
     def reverse(self, change: EntryChange) -> EntryChange:
-        """What takes a change back that is about to be made. Raises KernelRefused and its kind."""
+        """The change that would undo ``change``; call it first. Raises KernelRefused, PermissionDenied."""
         try:
             if change.offset is not None:
                 raw = bpf.map_lookup(self._fd, bytes(4), self._room)
@@ -306,17 +307,17 @@ class MapTable(Closing):
         return replace(change, old=change.new, new=change.old or "", data=raw)
 
     def meant_entries(self) -> Iterator[TableEntry]:
-        """The entries that were set: of an array, those that are not all zero."""
+        """The entries that were set: for an array, those that are not all zero."""
         for entry in self.entries():
             if self.shape.type != "array" or any(self._lookup(entry.raw_key)):
                 yield entry
 
     def words_of(self, entry: TableEntry) -> tuple[str, str]:
-        """Key and value as `key_of` and `change` read them."""
+        """Key and value as text that `key_of` and `change` can parse."""
         if isinstance(entry.value, dict) and self.shape.type in REFERENCES:
-            number = entry.value.get("ifindex", entry.value.get("queue"))
-            name = self._names().get(number) if isinstance(number, int) and "ifindex" in entry.value else None
-            return entry.label, name or str(number)
+            target = entry.value.get("ifindex", entry.value.get("queue"))
+            name = self._names().get(target) if isinstance(target, int) and "ifindex" in entry.value else None
+            return entry.label, name or str(target)
         return entry.label, entry.text()
 
     def _must_be_open(self) -> None:
@@ -324,12 +325,12 @@ class MapTable(Closing):
             raise Unsupported(f"{self.shape.name} can't be written", self.shape.locked or self.shape.closed)
 
     def write(self, change: EntryChange) -> None:
-        """Make a change. Raises KernelRefused and its kind; then nothing was written."""
+        """Make a change. Raises KernelRefused or PermissionDenied if nothing was written."""
         try:
             if change.new is None:
                 bpf.map_delete(self._fd, change.raw_key)
             elif change.offset is None:
-                # The kernel looks for the interface where the caller is.
+                # The kernel looks the ifindex up in the caller's network namespace.
                 apart = self._network if self.shape.type in ("devmap", "devmap_hash") else None
                 netns.run(apart, lambda: bpf.map_update(self._fd, change.raw_key, change.data))
             elif self.shape.flags & BPF_F_MMAPABLE:
@@ -339,18 +340,18 @@ class MapTable(Closing):
                 raw[change.offset : change.offset + len(change.data)] = change.data
                 bpf.map_update(self._fd, bytes(4), bytes(raw))
         except OSError as error:
-            full = f"it has room for {self.shape.max_entries} elements" if error.errno == errno.E2BIG else ""
+            full = f"it is full (max_entries {self.shape.max_entries})" if error.errno == errno.E2BIG else ""
             raise bpf.refusal(error, f"{change.label} of {self.shape.name} can't be written", full) from error
 
     def _variable_change(self, name: str, text: str, shown: str | None) -> EntryChange:
         assert isinstance(self.shape.value, Record)
-        found = self.shape.value.field(name)
-        if found is None:
+        field = self.shape.value.field(name)
+        if field is None:
             raise NotFound(f"{self.shape.name} has no variable {name!r}")
-        start = found.at // 8
-        raw = bpf.map_lookup(self._fd, bytes(4), self._room)[start : start + found.layout.size]
-        data = encode(found.layout, _wanted(found.layout, text, shown), raw)
-        old, new = (render(found.layout, decode(found.layout, one)) for one in (raw, data))
+        start = field.at // 8
+        raw = bpf.map_lookup(self._fd, bytes(4), self._room)[start : start + field.layout.size]
+        data = encode(field.layout, _wanted(field.layout, text, shown), raw)
+        old, new = (render(field.layout, decode(field.layout, encoded)) for encoded in (raw, data))
         return EntryChange(name, old, new, name.encode(), data, start)
 
     def _cpu_change(
@@ -381,21 +382,23 @@ class MapTable(Closing):
         if now is not None and isinstance(now.value, dict) and now.value.get("program"):
             raise Unsupported(
                 f"{label} of {self.shape.name} can't be written",
-                f"it holds {now.note}, and that program would be lost",
+                f"it holds {now.note}, and the reference to that program would be lost",
                 "Change it with the tool that put it there",
             )
         wanted = text.strip()
         if self.shape.type == "cpumap":
-            number = _queue(wanted)
-            new = f"a queue of {number} packets"
+            target = _queue(wanted)
+            new = f"a queue of {target} packets"
         else:
             self._interfaces = None
             by_name = {name: index for index, name in self._names().items()}
-            number = by_name.get(wanted, int(wanted) if wanted.isascii() and wanted.isdecimal() else 0)
-            if number not in self._names():
-                raise NotFound(f"there is no interface {wanted!r}", "there are " + ", ".join(sorted(by_name)))
-            new = f"{self._names()[number]} (ifindex {number})"
-        data = struct.pack("=I", number).ljust(self.shape.value_size, b"\0")
+            target = by_name.get(wanted, int(wanted) if wanted.isascii() and wanted.isdecimal() else 0)
+            if target not in self._names():
+                raise NotFound(
+                    f"there is no interface {wanted!r}", "existing interfaces: " + ", ".join(sorted(by_name))
+                )
+            new = f"{self._names()[target]} (ifindex {target})"
+        data = struct.pack("=I", target).ljust(self.shape.value_size, b"\0")
         return EntryChange(label, now.note if now else None, new, raw_key, data)
 
 

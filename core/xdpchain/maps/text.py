@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain values <-> one line of text, for tables, filters and edits. Pure.
 
-A record reads ``{port=53, protocol=17}``, a list ``[1, 2]``, text ``"eth0"``; numbers may be written in
-decimal or with 0x, and at the outermost level a record's braces may be left out.
+A record is written ``{port=53, protocol=17}``, a list ``[1, 2]``, text ``"eth0"``; numbers in decimal or with
+0x. The braces of an outermost record may be left out.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .values import Plain
 __all__ = ["assignment", "parse", "render"]
 
 MOST: Final = 4000
-"""Characters that are rendered at most, unless more are asked for."""
+"""Default limit of rendered characters."""
 
 _NUMBER = re.compile(r"[+-]?(0[xX][0-9a-fA-F]+|[0-9]+)")
 _HEX_PAIRS = re.compile(r"[0-9a-fA-F]{2}([:-][0-9a-fA-F]{2})+")
 
 
 def render(layout: Layout, value: Plain, limit: int = MOST) -> str:
-    """The value in one line of ``limit`` characters at most; ``…`` stands for what was left out."""
+    """The value on one line of at most ``limit`` characters; ``…`` marks a cut."""
     parts: list[str] = []
     room = limit
     for part in _parts(layout, value):
@@ -43,7 +43,7 @@ def _parts(layout: Layout, value: Plain) -> list[str] | _Lazy:
 
 
 class _Lazy:
-    """Pieces of text as they are needed: a value may be a megabyte."""
+    """Pieces of text on demand: a value may be a megabyte."""
 
     def __init__(self, layout: Layout, value: Plain) -> None:
         self._todo: list[tuple[Layout | None, Plain]] = [(layout, value)]
@@ -88,7 +88,7 @@ def _leaf(layout: Layout, value: Plain) -> str:
 
 
 def parse(layout: Layout, text: str) -> Plain:
-    """The value that ``text`` says; a record may lack members. Raises InvalidInput."""
+    """Parse a value; a record may lack members. Raises InvalidInput."""
     reader = _Reader(text)
     if isinstance(layout, Record) and not reader.at("{"):
         value: Plain = reader.members(layout, "")
@@ -99,7 +99,7 @@ def parse(layout: Layout, text: str) -> Plain:
 
 
 def assignment(text: str) -> tuple[str, str]:
-    """``KEY=VALUE`` cut at the first ``=`` outside of braces, brackets and quotes. Raises InvalidInput."""
+    """Split ``KEY=VALUE`` at the first ``=`` outside braces, brackets and quotes. Raises InvalidInput."""
     depth, quoted, escaped = 0, False, False
     for i, c in enumerate(text):
         if escaped:
@@ -114,7 +114,7 @@ def assignment(text: str) -> tuple[str, str]:
             depth -= 1
         elif c == "=" and not depth:
             return text[:i].strip(), text[i + 1 :].strip()
-    raise InvalidInput(f"{text!r} sets nothing", todo="Write KEY=VALUE; a key with members: {a=1, b=2}=VALUE")
+    raise InvalidInput(f"{text!r} has no =", todo="Write KEY=VALUE; a key with members: {a=1, b=2}=VALUE")
 
 
 class _Reader:
@@ -165,7 +165,7 @@ class _Reader:
             if found is None:
                 raise InvalidInput(
                     f"there is no member {name!r}" if name else f"{self._text!r} can't be read",
-                    todo="It has " + ", ".join(field.name for field in layout.fields[:12]),
+                    todo="The members are " + ", ".join(field.name for field in layout.fields[:12]),
                 )
             self._take("=")
             made[name] = self.value(found.layout)
@@ -174,7 +174,7 @@ class _Reader:
     def _sequence(self, layout: Sequence) -> Plain:
         if layout.element.size == 1 and not self.at("["):
             word = self._word()
-            if _HEX_PAIRS.fullmatch(word):  # as hardware addresses are written
+            if _HEX_PAIRS.fullmatch(word):  # like hardware addresses
                 return [int(word[i : i + 2], 16) for i in range(0, len(word), 3)]
             raise self._wrong("a list of bytes is written [1, 2, …] or 01:02:…")
         return self._list(layout.element)
@@ -199,7 +199,7 @@ class _Reader:
             number = int(word, 16 if "x" in word.lower() else 10)
             if layout.form is Form.BOOL and number in (0, 1):
                 return bool(number)
-            # An enumerator is the plain form of its number.
+            # Numbers of enumerators become their names.
             return next((name for name, known in layout.names if known == number), number)
         if layout.form is Form.FLOAT:
             try:

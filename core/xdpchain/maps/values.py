@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes of a key or value <-> plain Python values, as a layout has them. Pure.
+"""Convert between the bytes of a key or value and plain Python values, by layout. Pure.
 
-Encoding applies what differs to the bytes that were there: padding, and the other members of a union, stay
-as they are. So ``encode(layout, decode(layout, raw), raw) == raw`` for any bytes.
+Encoding applies only the differences to the existing bytes: padding and other union members are preserved.
+So ``encode(layout, decode(layout, raw), raw) == raw`` for any bytes.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .layout import Field, Form, Layout, Number, Opaque, Prefix, Record, Sequenc
 __all__ = ["Plain", "decode", "edited", "encode", "total"]
 
 Plain = int | float | str | list["Plain"] | dict[str, "Plain"]
-"""Numbers (bool is one), text (char arrays, enumerators, addresses, opaque bytes in hexadecimal), lists and
-dicts.
+"""Numbers (including bool), text (char arrays, enumerators, addresses, opaque bytes in hexadecimal), lists
+and dicts.
 """
 
 _FLOATS: Final = {4: "f", 8: "d"}
 
 
 def decode(layout: Layout, raw: bytes) -> Plain:
-    """The value that the first bytes of ``raw`` are."""
+    """Decode the value at the start of ``raw``."""
     match layout:
         case Number():
             return _number(layout, raw[: layout.size])
@@ -48,9 +48,9 @@ def decode(layout: Layout, raw: bytes) -> Plain:
 
 
 def encode(layout: Layout, value: Plain, base: bytes | None = None) -> bytes:
-    """The bytes of ``value``, laid over ``base`` (zeros if None): members that it lacks keep theirs.
+    """Encode ``value`` over ``base`` (zeros if None): members that it lacks keep their bytes from ``base``.
 
-    Raises InvalidInput, which names the member that can't be what it was given.
+    Raises InvalidInput, which names the invalid member.
     """
     made = bytearray(bytes(layout.size) if base is None else base)
     changes: list[tuple[int, int, str]] = []
@@ -65,15 +65,15 @@ def encode(layout: Layout, value: Plain, base: bytes | None = None) -> bytes:
 
 
 def total(values: list[Plain]) -> Plain | None:
-    """The sum of one value a CPU, member by member; None where anything in it can't be added."""
+    """The sum of per-CPU values, member by member; None if anything in them can't be added."""
     first = values[0] if values else None
     if isinstance(first, dict):
         added: dict[str, Plain] = {}
         for name in first:
-            one = total([value[name] for value in values if isinstance(value, dict)])
-            if one is None:
+            member_sum = total([value[name] for value in values if isinstance(value, dict)])
+            if member_sum is None:
                 return None
-            added[name] = one
+            added[name] = member_sum
         return added
     if isinstance(first, list):
         rows = [
@@ -86,23 +86,23 @@ def total(values: list[Plain]) -> Plain | None:
 
 
 def edited(shown: Plain, wanted: Plain) -> Plain:
-    """What of ``wanted`` differs from the value that was ``shown``: of records, the members alone. The others
-    may have been changed meanwhile by somebody else.
+    """The part of ``wanted`` that differs from the value ``shown``: for records, only the changed members,
+    since the others may have been changed by someone else meanwhile.
     """
     if not (isinstance(shown, dict) and isinstance(wanted, dict)):
         return wanted
-    found: dict[str, Plain] = {}
-    for name, one in wanted.items():
-        if name not in shown or not _same(shown[name], one):
-            found[name] = edited(shown[name], one) if name in shown else one
-    return found
+    changed: dict[str, Plain] = {}
+    for name, member in wanted.items():
+        if name not in shown or not _same(shown[name], member):
+            changed[name] = edited(shown[name], member) if name in shown else member
+    return changed
 
 
 # -- decoding -----------------------------------------------------------------------------------------------
 
 
 def _number(layout: Number, raw: bytes, bits: int | None = None, shift: int | None = None) -> Plain:
-    """A number that begins ``shift`` bits into ``raw``, counted from the low end."""
+    """A number that starts ``shift`` bits into ``raw``, counted from the low end."""
     bits = layout.bits if bits is None else bits
     if layout.form is Form.IPV4 and bits == 32:
         return str(ipaddress.IPv4Address(bytes(raw)))
@@ -126,7 +126,7 @@ def _number(layout: Number, raw: bytes, bits: int | None = None, shift: int | No
 
 
 def _low(offset: int, bits: int, size: int) -> int:
-    """Bits are counted from the first byte; numbers have their low end there on little-endian machines."""
+    """Shift from the low end: bits are counted from the first byte, the low end only if little-endian."""
     return offset if sys.byteorder == "little" else 8 * size - offset - bits
 
 
@@ -150,7 +150,7 @@ def _field(field: Field, raw: bytes) -> Plain:
 def _write(
     layout: Layout, value: Plain, made: bytearray, at: int, path: str, changes: list[tuple[int, int, str]]
 ) -> None:
-    """Lay ``value`` over the bytes of ``made`` from ``at`` on, if it differs from what is there."""
+    """Write ``value`` into ``made`` at offset ``at`` (bytes) if it differs."""
     size = layout.size
     old = bytes(made[at : at + size])
     if isinstance(layout, Record):
@@ -161,7 +161,8 @@ def _write(
             where = f"{path}.{name}" if path else name
             if found is None:
                 raise InvalidInput(
-                    f"there is no member {where!r}", todo="It has " + ", ".join(f.name for f in layout.fields)
+                    f"there is no member {where!r}",
+                    todo="The members are " + ", ".join(f.name for f in layout.fields),
                 )
             _write_field(found, inner, made, at, size, where, changes)
         return
@@ -204,7 +205,7 @@ def _write_field(
 
 def _same(old: Plain, new: Plain) -> bool:
     if isinstance(old, float) and isinstance(new, float) and old != old and new != new:
-        return True  # both are no number: leave its bits alone
+        return True  # both are NaN: keep the bits
     return type(old) is type(new) and old == new
 
 
@@ -291,7 +292,7 @@ def _encode_prefix(layout: Prefix, value: Plain, path: str) -> bytes:
     raw = _address(address, layout.bits, path)
     if not slash:
         length = str(layout.bits)
-    # A prefix that is longer than the address can't be in the trie, but any bytes can be shown and kept.
+    # A prefix longer than the address can't be in the trie, but any bytes must survive decoding.
     if not (length.isascii() and length.isdecimal() and int(length) < 1 << 32):
         raise _wrong(path, value, f"the prefix length is out of range (0 to {layout.bits})")
     return int(length).to_bytes(4, sys.byteorder) + raw

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which XDP programs run, in all network namespaces that can be reached from here.
+"""Find the XDP programs in all network namespaces that can be reached from here.
 
-The kernel lists interfaces a namespace at a time, and keeps no list of namespaces. Each is held by a process
-or thread in it, by a mount, or by an open descriptor; all of them show in /proc.
+The kernel lists interfaces per namespace and has no list of namespaces. A namespace is kept alive by a
+process or thread in it, by a mount, or by an open descriptor; all of these are visible in /proc.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["Sighting", "namespaces", "spellings", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
-"""The process, the descriptor or the mount, and with it this way into a namespace."""
+"""The process, descriptor or mount that led to a namespace no longer exists."""
 
 
 class Sighting(NamedTuple):
     """The prog ids on all XDP hooks that were seen.
 
-    ``complete``: there can be no others. It is false in a PID namespace of its own (a container), from where
-    others' namespaces don't show, and when one that shows could not be entered.
+    ``complete`` means that there can be no others. It is false inside a PID namespace (a container), where
+    the namespaces of outside processes are hidden, and if a namespace could not be entered.
     """
 
     programs: frozenset[int]
@@ -40,7 +40,7 @@ class Sighting(NamedTuple):
 
 
 def xdp_programs() -> Sighting:
-    """Look into every namespace. Takes a few ms, and about 1 ms more for each namespace."""
+    """Look into every namespace. Takes a few ms plus about 1 ms per namespace."""
     found: set[int] = set()
 
     def look() -> bool:
@@ -53,8 +53,8 @@ def xdp_programs() -> Sighting:
 
 
 def visit(call: Callable[[], bool]) -> bool:
-    """Call inside each network namespace that can be reached, until ``call`` answers True. Returns whether
-    there can be no other namespaces than those in which it was called.
+    """Run ``call`` in each reachable network namespace until it returns True. Returns whether every existing
+    namespace is known to have been visited.
     """
     complete = _sees_all_processes()
     seen: set[int] = set()
@@ -74,7 +74,7 @@ def visit(call: Callable[[], bool]) -> bool:
 
 
 def namespaces() -> frozenset[int] | None:
-    """The inode numbers of all network namespaces; None where not all can be seen. Enters none."""
+    """The inode fd_names of all network namespaces, without entering any; None if some may be hidden."""
     if not _sees_all_processes():
         return None
     found = set()
@@ -102,9 +102,9 @@ def spellings() -> tuple[tuple[str | None, ...], bool]:
 
 @contextmanager
 def _namespace(path: str) -> Iterator[tuple[int, int]]:
-    """A descriptor of the network namespace behind a path, and its inode number.
+    """A descriptor for the network namespace at a path, and its inode number.
 
-    Raises FileNotFoundError where there is no such namespace (any more), ProcessLookupError, and OSError.
+    Raises FileNotFoundError if there is no such namespace (any more), ProcessLookupError and OSError.
     """
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
@@ -122,7 +122,7 @@ def _sees_all_processes() -> bool:
 
 
 def _paths() -> Iterator[str]:
-    """Every way into a network namespace, many of them into the same."""
+    """Every path to a network namespace; many lead to the same one."""
     yield str(netns.OWN)
     nsfs = netns.OWN.stat().st_dev
     mounts: set[str] = set()
@@ -132,33 +132,33 @@ def _paths() -> Iterator[str]:
         try:
             tasks = os.listdir(process / "task")
             mounted = os.readlink(process / "ns/mnt")
-        except OSError:  # gone, or a kernel thread of another owner
+        except OSError:  # gone, or not ours to read
             continue
         for task in tasks:
             yield f"{process}/task/{task}/ns/net"
         yield from _descriptors(process, nsfs)
         if mounted not in mounts:
             yield from _mounted(process)
-            with contextlib.suppress(OSError):  # it ended meanwhile: the next process there is asked again
+            with contextlib.suppress(OSError):  # it ended: read the mounts through the next process
                 if os.readlink(process / "ns/mnt") == mounted:
                     mounts.add(mounted)
 
 
 def _descriptors(process: Path, nsfs: int) -> Iterator[str]:
     try:
-        numbers = os.listdir(process / "fd")
+        fd_names = os.listdir(process / "fd")
     except OSError:
         return
-    for number in numbers:
-        path = f"{process}/fd/{number}"
-        # Not by its name: a descriptor of a mounted namespace is called by the mount, or "/" without it.
+    for fd_name in fd_names:
+        path = f"{process}/fd/{fd_name}"
+        # Not by its link text: a mounted namespace shows its mount point, or "/" once unmounted.
         with contextlib.suppress(OSError):
             if os.stat(path).st_dev == nsfs:
                 yield path
 
 
 def _mounted(process: Path) -> Iterator[str]:
-    """The namespaces that are mounted somewhere in the process's mount namespace, as `ip netns` does."""
+    """The network namespaces mounted in the process's mount namespace, as `ip netns` does it."""
     try:
         lines = (process / "mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that hang on a program: a frozen array map of one element, bound by BPF_PROG_BIND_MAP."""
+"""Data attached to a program: a frozen array map of one element, bound with BPF_PROG_BIND_MAP."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 BPF_F_RDONLY_PROG = 1 << 7
 MOST = 96 << 20
-"""Bytes of the largest: an object file, or a component's linkable form."""
+"""Size limit in bytes: the largest are object files and components' linkable forms."""
 
 
 def make(name: str, data: bytes) -> bpf.Fd:
-    """A frozen map that holds ``data`` (at least one byte); its name is what `read` callers look for."""
+    """A frozen map that holds ``data`` (at least one byte). Readers recognize it by its name."""
     fd = bpf.map_create(bpf.MapType.ARRAY, 4, len(data), 1, name=name, flags=BPF_F_RDONLY_PROG)
     try:
         bpf.map_update(fd, bytes(4), data)
@@ -33,21 +33,21 @@ def make(name: str, data: bytes) -> bpf.Fd:
 
 
 def read(fd: bpf.Fd, most: int = MOST) -> bytes:
-    """The bytes of a map that `make` made; anybody may give that name to another map. Raises InvalidInput for
-    one of another shape, or with more than ``most`` bytes; BpfError.
+    """The bytes of a map created by `make`. Other maps may carry the same name: raises InvalidInput if the
+    shape differs or it holds more than ``most`` bytes; also BpfError.
     """
     info = bpf.map_info(fd)
     if (info.type, info.key_size, info.max_entries) != (bpf.MapType.ARRAY, 4, 1):
         raise InvalidInput(f"the map {info.name} can't be read", "it is not an array of one element")
     if info.value_size > most:
-        why = f"it has {info.value_size} bytes, more than {most}"
+        why = f"it holds {info.value_size} bytes; the limit is {most}"
         raise InvalidInput(f"the map {info.name} can't be read", why)
     return bpf.map_lookup(fd, bytes(4), info.value_size)
 
 
 def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
-    """What the map with this id holds, decoded once: what we made is frozen, and no id is
-    given twice. Raises BpfError, and what `read` and ``decode`` raise.
+    """The decoded contents of this map, cached: our maps are frozen, and the kernel does not reuse map IDs.
+    Raises BpfError, and whatever `read` and ``decode`` raise.
     """
     found: T = _decoded(map_id, decode, most)
     return found

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clock that all deadlines are told by: CLOCK_BOOTTIME of the machine, in every time namespace.
+"""The clock behind all deadlines: the machine's CLOCK_BOOTTIME, whatever the time namespace.
 
-Nobody can set that clock, and it goes on in sleep. But a time namespace (5.6 on) shows it with an offset:
-what one process wrote down, another would read hours early or late. /proc tells the offset.
+It can't be set and keeps running during suspend. But a time namespace (kernel 5.6 and later) adds an
+offset, so a time written by one process could be hours off for another. /proc shows the offset.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _offsets: dict[int, float] = {}
 
 
 def boot_clock() -> float:
-    """Seconds since the machine booted, time asleep included."""
+    """Seconds since the machine booted, including time suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - _offset()
 
 
 def unknown_offset() -> str:
-    """Why this process can't tell the machine's clock; empty where it can.
+    """Why this process can't read the machine's clock; empty if it can.
 
-    The kernel tells the offsets of the namespace that *children* will have. A process that has just made one
-    for them stays in its own, of which nothing is told.
+    /proc shows the offsets of the time namespace that *children* will get. A process that has unshared one
+    remains in its old namespace, whose offsets are not shown.
     """
     try:
         own, children = (os.readlink(_PROC / "ns" / name) for name in ("time", "time_for_children"))

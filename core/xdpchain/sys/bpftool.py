@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bpftool as a subprocess, for diagnosis only: a call costs a millisecond and more."""
+"""Run bpftool as a subprocess. For diagnosis only: each call takes a millisecond or more."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["ask", "text"]
 
 TIMEOUT = 10.0
 MOST = 16 << 20
-"""Characters of an answer."""
+"""Largest output in characters."""
 PLACES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin"
 
 
 def ask(*arguments: str) -> Any:
-    """What ``bpftool -j ARGUMENTS`` answers, decoded. Raises Unsupported without bpftool, KernelRefused."""
+    """The decoded output of ``bpftool -j ARGUMENTS``. Raises Unsupported without bpftool, KernelRefused."""
     output = _run("-j", *arguments)
-    what = f"what bpftool {' '.join(arguments)} says"
+    what = f"the output of bpftool {' '.join(arguments)}"
     try:
         return decode(output, what, most=MOST)
     except InvalidInput as error:
@@ -29,7 +29,7 @@ def ask(*arguments: str) -> Any:
 
 
 def text(*arguments: str) -> str:
-    """What ``bpftool ARGUMENTS`` prints. Raises Unsupported without bpftool, KernelRefused."""
+    """The output of ``bpftool ARGUMENTS``. Raises Unsupported without bpftool, KernelRefused."""
     return _run(*arguments)
 
 

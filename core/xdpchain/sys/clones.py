@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Copies of maps, for trials that must not touch what runs."""
+"""Copies of maps, for trials that must not affect the running chain."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .libbpf import possible_cpus
 __all__ = ["LIMIT", "MapTooLarge", "clone_map"]
 
 LIMIT = 1 << 18
-"""Elements that are copied at least of a map that has more; a trial says so then."""
+"""Larger maps are copied only up to about this many elements, and the trial says so."""
 ROOM = 1 << 27
-"""Bytes of a map that is copied at all: the kernel reserves them at once, whatever is in it."""
+"""Largest map, in bytes, that is copied at all: the kernel allocates the whole size up front."""
 BATCH_BYTES = 1 << 20
-ENOTSUPP = 524  # the kernel's own, which it lets out for map types without batches
+ENOTSUPP = 524  # kernel-internal, but returned for map types without batch operations
 
 BPF_F_RDONLY_PROG = 1 << 7
 PER_CPU = {
@@ -28,9 +28,9 @@ PER_CPU = {
     bpf.MapType.PERCPU_CGROUP_STORAGE,
 }
 MAPS_OF_MAPS = {bpf.MapType.ARRAY_OF_MAPS, bpf.MapType.HASH_OF_MAPS}
-# The types whose elements can be listed and read; all others are copied empty. So are arrays of programs and
-# of perf events: a program that is called through one works on the maps that run, and an event goes to those
-# who wait for real ones.
+# The types whose elements can be listed and read; all others are copied empty. So are program and perf event
+# arrays: a program called through a copy would use the running maps, and events would reach the readers of
+# the real ones.
 DATA = {
     bpf.MapType.HASH,
     bpf.MapType.ARRAY,
@@ -39,7 +39,7 @@ DATA = {
     *PER_CPU,
     *MAPS_OF_MAPS,
 }
-# Programs can't write to these; what they hold are devices, CPUs, sockets, and a trial goes to none of them.
+# Programs can't write to these. They hold devices, CPUs and sockets, and a trial never reaches those.
 REFERENCES = {
     bpf.MapType.CGROUP_ARRAY,
     bpf.MapType.DEVMAP,
@@ -50,13 +50,13 @@ REFERENCES = {
 
 
 class MapTooLarge(Unsupported):
-    """A map that is not copied for a trial, for the kernel's memory's sake."""
+    """A map too large to copy for a trial: it would take too much kernel memory."""
 
 
 def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
-    """A map of the same shape with the same elements, and whether it is complete.
+    """A map of the same shape with the same elements, and whether the copy is complete.
 
-    What a program can't change (frozen constants, device maps) is not copied but shared.
+    Maps that programs can't change (frozen constants, device maps) are shared instead of copied.
     Raises BpfError, MapTooLarge.
     """
     info = bpf.map_info(fd)
@@ -64,7 +64,7 @@ def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
         return fd.duplicate(), True
     inner = _inner(fd, info)
     if inner is None and info.type in MAPS_OF_MAPS:
-        return fd.duplicate(), True  # it is empty, and no program can fill it
+        return fd.duplicate(), True  # empty, and programs can't fill it
     if info.max_entries * (info.key_size + _value_size(info)) > ROOM:
         raise MapTooLarge(
             f"map {info.name} is too large for a trial",
@@ -85,7 +85,7 @@ def clone_map(fd: bpf.Fd) -> tuple[bpf.Fd, bool]:
         return copy, info.type in DATA and _fill(fd, copy, info)
     except BaseException as error:
         if isinstance(error, bpf.BpfError) and error.errno == errno.E2BIG:
-            return copy, False  # so many came and went meanwhile that the copy is full
+            return copy, False  # elements came and went meanwhile, and the copy is full
         copy.close()
         raise
 
@@ -104,7 +104,7 @@ def _fill(source: bpf.Fd, copy: bpf.Fd, info: bpf.MapInfo) -> bool:
         try:
             value = bpf.map_lookup(source, key, size)
         except bpf.BpfError as error:
-            if error.errno == errno.ENOENT:  # an empty row, or gone meanwhile
+            if error.errno == errno.ENOENT:  # an empty entry, or deleted meanwhile
                 continue
             raise
         if info.type in MAPS_OF_MAPS:
@@ -116,8 +116,8 @@ def _fill(source: bpf.Fd, copy: bpf.Fd, info: bpf.MapInfo) -> bool:
 
 
 def _fill_at_once(source: bpf.Fd, copy: bpf.Fd, info: bpf.MapInfo, size: int) -> bool:
-    """Some thousand elements with two system calls, where the kernel (5.6) and the map's type can do that:
-    a fiftieth of the time. Raises BpfError where they can't; the elements may then be copied again.
+    """Copy thousands of elements with two system calls, about 50 times as fast. Raises BpfError if the kernel
+    (before 5.6) or the map type has no batch operations; elements may then be copied a second time.
     """
     count = max(1, min(info.max_entries, BATCH_BYTES // (info.key_size + size)))
     total, cursor = 0, None
@@ -131,12 +131,12 @@ def _fill_at_once(source: bpf.Fd, copy: bpf.Fd, info: bpf.MapInfo, size: int) ->
 
 
 def _value_size(info: bpf.MapInfo) -> int:
-    """Of an element, as user space sees it."""
+    """Bytes of a value as user space sees it."""
     return (info.value_size + 7 & ~7) * possible_cpus() if info.type in PER_CPU else info.value_size
 
 
 def _inner(fd: bpf.Fd, info: bpf.MapInfo) -> bpf.Fd | None:
-    """A map that shows what the elements of a map of maps look like: any of them."""
+    """Any inner map of a map of maps, as the template for the copy's."""
     if info.type not in MAPS_OF_MAPS:
         return None
     for key in bpf.map_keys(fd, info.key_size):

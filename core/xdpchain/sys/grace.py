@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for what runs in the kernel right now."""
+"""Wait until the XDP programs now running in the kernel have returned."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ GLOBAL = 1
 
 
 def wait_for_packets() -> None:
-    """Return when every XDP program has ended that ran when this was called (some 10 ms).
+    """Return once every XDP program that was running at the call has finished (about 10 ms).
 
     membarrier(2) with MEMBARRIER_CMD_GLOBAL is synchronize_rcu() (kernel 4.3, 5b25b13ab08f), and XDP programs
-    run inside an RCU read-side critical section. Where the call is not known or not permitted, nothing is
-    waited for: the swap itself has waited, on most kernels.
+    run in an RCU read-side critical section. If the call is unknown or not permitted, this returns at once:
+    on most kernels the swap itself has already waited.
     """
-    number = MEMBARRIER.get(os.uname().machine)
-    if number is not None:
+    syscall_nr = MEMBARRIER.get(os.uname().machine)
+    if syscall_nr is not None:
         with contextlib.suppress(OSError):
-            _membarrier(number)
+            _membarrier(syscall_nr)
 
 
-def _membarrier(number: int) -> None:
+def _membarrier(syscall_nr: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(ctypes.c_long(number), ctypes.c_int(GLOBAL), ctypes.c_int(0), ctypes.c_int(0)) < 0:
+    if libc.syscall(ctypes.c_long(syscall_nr), ctypes.c_int(GLOBAL), ctypes.c_int(0), ctypes.c_int(0)) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

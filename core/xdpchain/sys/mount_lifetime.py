@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does a BPF filesystem outlive the command that uses it?
 
-Each ``mount -t bpf`` makes a filesystem of its own, which goes with its last mount, and a mount namespace
-goes with its last process. `ip netns exec`, `unshare --mount` and containers make one. When the pins go, so
-do the programs, links and entries of program arrays that nothing else holds, and the tail of a chain.
+Each ``mount -t bpf`` creates a new filesystem, which disappears with its last mount; a mount namespace
+disappears with its last process. `ip netns exec`, `unshare --mount` and containers create one. When the pins
+go, so do programs, links and program array entries that nothing else holds: the rest of a chain.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from .namespaces import is_initial
 __all__ = ["ends_with_us", "made_here", "require_lasting"]
 
 _PROC = Path("/proc")
-_DAEMON = "xdptui-guardia"  # a process of ours that ends soon; the kernel keeps 15 characters
+_DAEMON = "xdptui-guardia"  # our guardian, which ends soon; the kernel keeps 15 characters
 _made: set[int] = set()
 
 
 def made_here(path: Path) -> None:
-    """Note that this process mounted the filesystem at ``path`` just now: nobody outside has it yet."""
+    """Note that this process has just mounted the filesystem at ``path``: nobody else has it yet."""
     _made.add(path.stat().st_dev)
 
 
 def require_lasting(path: Path, what: str, instead: str = "") -> None:
-    """Raise Unsupported if what is pinned below ``path`` would end with this command; ``instead`` is a way
-    that needs no pins.
+    """Raise Unsupported if pins below ``path`` would disappear with this command. ``instead`` describes an
+    alternative that needs no pins.
     """
     if ends_with_us(path):
         raise Unsupported(
@@ -46,14 +46,14 @@ def require_lasting(path: Path, what: str, instead: str = "") -> None:
 def ends_with_us(path: Path) -> bool:
     """Whether only this process, its ancestors, descendants and session have the filesystem mounted.
 
-    From a PID namespace of its own (a container) the host's mounts can't be seen: there that is told only of
-    a filesystem that this process mounted. Raises OSError for a path that is not there.
+    Inside a PID namespace (a container) the host's mounts are hidden, so there the answer is true only for a
+    filesystem that this process mounted. Raises OSError if the path does not exist.
     """
     device = path.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
+    device_number = f"{os.major(device)}:{os.minor(device)}"
     if is_initial("pid"):
         with contextlib.suppress(OSError):
-            if _has(1, wanted):  # the machine itself, as nearly always: no need to look at all processes
+            if _has(1, device_number):  # PID 1 has it, as nearly always: skip the other processes
                 return False
     elif device not in _made:
         return False
@@ -65,7 +65,7 @@ def ends_with_us(path: Path) -> bool:
         try:
             namespace = os.readlink(_PROC / str(pid) / "ns/mnt")
             if namespace not in judged:
-                judged[namespace] = _has(pid, wanted)
+                judged[namespace] = _has(pid, device_number)
         except OSError:  # gone, or a kernel thread
             continue
         if judged[namespace]:
@@ -79,7 +79,7 @@ def _has(pid: int, device: str) -> bool:
 
 
 def _kept_by_a_mount() -> bool:
-    """Whether the mount namespace itself is mounted somewhere (`unshare --mount=FILE`), and so stays."""
+    """Whether the mount namespace is itself bind-mounted (`unshare --mount=FILE`), which keeps it alive."""
     try:
         own = os.readlink(_PROC / "self/ns/mnt")
         return f" {own} " in (_PROC / "1/mountinfo").read_text(errors="surrogateescape")
@@ -88,7 +88,7 @@ def _kept_by_a_mount() -> bool:
 
 
 def _family() -> frozenset[int]:
-    """The processes that end with us, or that we end with: ancestors, descendants, session, guardians."""
+    """The processes whose lifetime is tied to ours: ancestors, descendants, session, guardians."""
     session = os.getsid(0)
     parents: dict[int, int] = {}
     family = {os.getpid()}
@@ -103,7 +103,7 @@ def _family() -> frozenset[int]:
             family.add(pid)
     above = os.getpid()
     while above := parents.get(above, 0):
-        # The machine's first process is everybody's ancestor, and ends with the machine.
+        # The machine's init is everyone's ancestor and outlives us.
         if above != 1 or not is_initial("pid"):
             family.add(above)
     return frozenset(family | {pid for pid in parents if _descends(pid, parents)})

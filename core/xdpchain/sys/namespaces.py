@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a namespace of this process the machine's own, or one that ends with somebody's process?"""
+"""Is a namespace of this process the machine's initial one, or does it end with some process?"""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _INITIAL = {"pid": 0xEFFFFFFC, "cgroup": 0xEFFFFFFB, "time": 0xEFFFFFFA}
 
 
 def is_initial(kind: str, entry: str = "") -> bool | None:
-    """Whether the namespace of this kind (``entry``: another name of it in /proc/self/ns, such as that of its
-    children) is the one that the machine booted with; None if that can't be read.
+    """Whether this process is in the initial namespace of this kind; None if that can't be read. ``entry`` is
+    another file in /proc/self/ns to look at, such as ``pid_for_children``.
     """
     try:
         return os.stat(f"/proc/self/ns/{entry or kind}").st_ino == _INITIAL[kind]
@@ -22,7 +22,7 @@ def is_initial(kind: str, entry: str = "") -> bool | None:
 
 
 def pids_outlive_us() -> bool:
-    """Whether a daemon that we start can live until the machine goes down: the kernel kills everything in a
-    PID namespace together with its first process.
+    """Whether a daemon started by us can run until shutdown: when the first process of a PID namespace ends,
+    the kernel kills all others in it.
     """
     return all(is_initial("pid", entry) for entry in ("pid", "pid_for_children"))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Network namespaces: those that ``ip netns`` keeps (bind mounts of nsfs inodes in /run/netns),
-those behind a path, and those of processes (`netns_spelling`).
+"""Network namespaces: named ones from ``ip netns`` (bind mounts of nsfs inodes in /run/netns), paths, and
+those of processes (`netns_spelling`).
 
-Everywhere, the name ``None`` means the calling thread's own namespace.
+The name ``None`` always means the calling thread's own namespace.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ T = TypeVar("T")
 
 
 class NetnsError(NotFound):
-    """There is no usable network namespace of that name, behind that path, or of that process."""
+    """There is no usable network namespace with that name, at that path, or of that process."""
 
 
 def names() -> tuple[str, ...]:
-    """The named network namespaces, sorted; without files in /run/netns behind which there is none."""
+    """The named network namespaces, sorted, without leftover plain files in /run/netns."""
     try:
         entries = sorted(os.listdir(RUN_DIR))
-    except FileNotFoundError:  # `ip netns add` makes the directory when it is first used
+    except FileNotFoundError:  # the first `ip netns add` creates the directory
         return ()
     except PermissionError as error:
         raise _denied(f"Can't list {RUN_DIR}", error) from error
@@ -67,7 +67,7 @@ def names() -> tuple[str, ...]:
 
 @contextmanager
 def opened(name: str | None) -> Iterator[int]:
-    """A descriptor of the namespace, closed at the end. It keeps the namespace alive while it is open.
+    """A descriptor for the namespace, closed on exit. It keeps the namespace alive while open.
 
     Raises NetnsError (no such name, or no namespace behind it) and PermissionDenied.
     """
@@ -79,16 +79,16 @@ def opened(name: str | None) -> Iterator[int]:
 
 
 def inode(name: str | None = None) -> int:
-    """The inode number of the namespace, which tells namespaces apart whatever they are called."""
+    """The inode number of the namespace, which identifies it whatever its name."""
     with opened(name) as fd:
         return os.fstat(fd).st_ino
 
 
-def name_of(number: int) -> str | None:
-    """The (alphabetically first) name of the namespace with that inode number; None if it has none."""
+def name_of(inode_number: int) -> str | None:
+    """The (alphabetically first) name of the namespace with this inode number; None if unnamed."""
     for name in names():
         try:
-            if (RUN_DIR / name).stat().st_ino == number:
+            if (RUN_DIR / name).stat().st_ino == inode_number:
                 return name
         except OSError:  # deleted since names() listed it
             continue
@@ -96,17 +96,17 @@ def name_of(number: int) -> str | None:
 
 
 def run(name: str | None, call: Callable[[], T]) -> T:
-    """Call inside the namespace and return what it returns; what it raises is raised here.
+    """Run ``call`` inside the namespace and return its result, or raise its exception.
 
-    A thread that has entered a namespace stays there, so this one lives for a single call and is never
-    pooled. With ``None`` the call runs in the calling thread. Raises NetnsError and PermissionDenied
-    (entering takes CAP_SYS_ADMIN).
+    A thread stays in the namespace it has entered, so each call gets a new thread that is never reused. With
+    ``None`` the call runs in the calling thread. Raises NetnsError and PermissionDenied (entering takes
+    CAP_SYS_ADMIN).
     """
     if name is None:
         return call()
 
     def enter() -> None:
-        # Opened in the thread, so that an interrupted caller can't close it before it is used.
+        # Opened in this thread, so that an interrupted caller can't close it before setns.
         with opened(name) as fd:
             _enter(fd, name)
 
@@ -114,7 +114,7 @@ def run(name: str | None, call: Callable[[], T]) -> T:
 
 
 def run_at(path: str | os.PathLike[str], call: Callable[[], T]) -> T:
-    """The same inside the namespace behind a path, such as ``/proc/1/ns/net``. Raises OSError (no such path),
+    """As `run`, in the namespace at a path such as ``/proc/1/ns/net``. Raises OSError (no such path),
     NetnsError, PermissionDenied.
     """
 
@@ -129,8 +129,8 @@ def run_at(path: str | os.PathLike[str], call: Callable[[], T]) -> T:
 
 
 def run_apart(call: Callable[[], T]) -> T:
-    """The same inside a namespace that is made for this call, with a loopback device that is down, and that
-    is gone afterwards: the place to try what must touch nobody. Raises PermissionDenied, KernelRefused.
+    """As `run`, in a namespace created for this call and gone afterwards; its loopback device is down. For
+    trials that must affect nobody. Raises PermissionDenied, KernelRefused.
     """
 
     def leave() -> None:
@@ -172,12 +172,12 @@ def _in_thread(enter: Callable[[], None], call: Callable[[], T], name: str) -> T
 
 
 def reopened(place: int) -> int:
-    """A descriptor of the network namespace to which an O_PATH descriptor leads.
+    """A descriptor for the network namespace that an O_PATH descriptor refers to.
 
-    What a path of /proc leads to may be something else by now: a descriptor's number is used again, and
-    `ip netns` leaves a plain file for a moment before it mounts and after it unmounts. So look before it is
-    opened, which may wait (a pipe) or do something (a device). Raises FileNotFoundError where there is no
-    network namespace, OSError.
+    The file may have changed since it was found: descriptor numbers are reused, and `ip netns` leaves a plain
+    file for a moment before it mounts and after it unmounts. So it is checked before it is opened, since
+    opening may block (a pipe) or have effects (a device). Raises FileNotFoundError if it is not a network
+    namespace, OSError.
     """
     if os.fstat(place).st_dev != OWN.stat().st_dev:
         raise FileNotFoundError(errno.ENOENT, "there is no namespace")
@@ -216,7 +216,7 @@ def _open(name: str | None) -> int:
             raise NetnsError(f"No network namespace {name!r}", error.strerror or "", _known()) from error
         raise NetnsError(
             f"No network namespace {name!r}",
-            f"{path} is only a file: the namespace is gone, or mounted elsewhere",
+            f"{path} is a plain file: the namespace is gone or mounted elsewhere",
             advise(Do.REMOVE_NETNS_FILE, name),
         ) from error
     except OSError as error:
@@ -259,11 +259,11 @@ def _known() -> str | Advice:
         there = names()
     except PermissionDenied:
         return advise(Do.LIST_NETNS)
-    return f"There are: {', '.join(there)}" if there else "There are no named namespaces"
+    return f"Existing namespaces: {', '.join(there)}" if there else "There are no named namespaces"
 
 
 def _device(path: Path) -> int | None:
     try:
         return path.stat().st_dev
-    except OSError:  # deleted meanwhile, or not readable: not one we could use
+    except OSError:  # deleted meanwhile, or not readable: unusable either way
         return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packet sockets (packet(7)): whole frames of one device of this thread's network namespace."""
+"""Packet sockets (packet(7)): raw frames of one device in this thread's network namespace."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST = 1 << 16
 
 
 def packet_socket(ifname: str, *, receives: bool) -> socket.socket:
-    """A socket on a device. One that only sends collects nothing. Raises OSError."""
+    """A socket on a device. Without ``receives`` it queues nothing. Raises OSError."""
     packets = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)  # protocol 0 receives nothing
     try:
         packets.bind((ifname, ETH_P_ALL if receives else 0))
@@ -29,7 +29,7 @@ def packet_socket(ifname: str, *, receives: bool) -> socket.socket:
 def incoming(
     packets: socket.socket, *, seconds: float, stopped: Callable[[], bool] = lambda: False, step: float = 0.1
 ) -> Iterator[bytes]:
-    """What comes in within so many seconds, as the network stack sees it: after XDP. Raises OSError."""
+    """Frames received within ``seconds``, as the network stack sees them: after XDP. Raises OSError."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0 and not stopped():
         if not select.select([packets], [], [], min(step, left))[0]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libpcap's compiler of filter expressions: nothing is captured, and no device opened.
+"""libpcap's filter compiler. Nothing is captured and no device is opened.
 
 The only module that calls libpcap.
 """
@@ -16,12 +16,12 @@ from xdpchain.errors import InvalidInput, Unsupported
 
 __all__ = ["compile_expression", "run_offline"]
 
-LIBRARIES = ("libpcap.so.0.8", "libpcap.so.1")  # Debian's name of it, and everybody else's
+LIBRARIES = ("libpcap.so.0.8", "libpcap.so.1")  # Debian's name, and everyone else's
 SNAPLEN = 65535
 NETMASK_UNKNOWN = 0xFFFFFFFF
 ERROR_SIZE = 256
 
-_lock = threading.Lock()  # before libpcap 1.8 its compiler is not reentrant
+_lock = threading.Lock()  # the compiler is not reentrant before libpcap 1.8
 
 
 class _Program(Structure):
@@ -50,13 +50,13 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
 def _library() -> Any:
     for name in LIBRARIES:
         try:
-            found = ctypes.CDLL(name)
+            library = ctypes.CDLL(name)
         except OSError:
             continue
         for function, (result, *arguments) in _SIGNATURES.items():
-            one = getattr(found, function)
-            one.restype, one.argtypes = result, arguments
-        return found
+            prototype = getattr(library, function)
+            prototype.restype, prototype.argtypes = result, arguments
+        return library
     raise Unsupported(
         "filter expressions can't be used",
         "libpcap, which compiles them, is not installed",
@@ -67,7 +67,7 @@ def _library() -> Any:
 def compile_expression(expression: str, dlt: int) -> bytes:
     """The filter as classic BPF for packets of a link type (``struct bpf_insn``s, 8 bytes each).
 
-    Raises InvalidInput with libpcap's words, Unsupported where libpcap is missing.
+    Raises InvalidInput with libpcap's message, Unsupported if libpcap is missing.
     """
     if "\0" in expression:
         raise InvalidInput("the filter can't be read", "it contains a NUL character")
@@ -90,8 +90,8 @@ def compile_expression(expression: str, dlt: int) -> bytes:
 
 
 def run_offline(classic: bytes, frame: bytes, length: int | None = None) -> int:
-    """What libpcap's interpreter returns for a packet of ``length`` bytes (default: all of ``frame``), of
-    which ``frame`` was captured. The program is not checked.
+    """The result of libpcap's interpreter for a packet of ``length`` bytes (default: that of ``frame``), of
+    which ``frame`` was captured. The program is not validated.
     """
     code = (c_ubyte * len(classic)).from_buffer_copy(classic)
     program = _Program(len(classic) // 8, ctypes.addressof(code))

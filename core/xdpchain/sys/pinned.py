@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where BPF objects are pinned: a walk over the BPF filesystems of this mount namespace."""
+"""Find where BPF objects are pinned, in all BPF filesystems of this mount namespace."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from . import bpf, bpffs
 __all__ = ["Pins", "find_pins"]
 
 LIMIT = 4096
-"""Pins and directories that are looked at, at most: 20 ms."""
+"""Most pins and directories that are examined (20 ms)."""
 
 DEPTH = 16
-"""Directories in each other that are looked into."""
+"""Deepest level of directories that is searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """Paths by prog id, link id and map id. ``complete`` is false where there were more pins than are looked
-    at, or directories that may not be read.
+    """Paths by program ID, link ID and map ID. ``complete`` is false if there were more than `LIMIT` pins, or
+    directories that can't be read.
     """
 
     programs: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -33,11 +33,11 @@ class Pins:
 
 
 KINDS = (("prog_id", "programs"), ("link_id", "links"), ("map_id", "maps"))
-"""The line of fdinfo that says what an object is; a link's has its program's id too."""
+"""The fdinfo line that identifies each kind of object; a link's fdinfo has a prog_id too."""
 
 
 def find_pins() -> Pins:
-    """Open every pin, and ask what it is. Changes nothing."""
+    """Open and identify every pin. Changes nothing."""
     found: dict[str, dict[int, tuple[str, ...]]] = {kind: {} for _, kind in KINDS}
     complete = True
     with contextlib.closing(_paths()) as paths:
@@ -56,8 +56,8 @@ def find_pins() -> Pins:
 
 
 def _paths() -> Generator[tuple[str, int] | None, None, None]:
-    """The path of every file and directory, and a descriptor of it that is closed after use; None for a
-    directory that may not be read, or is too deep. Each filesystem is walked once, no link is followed.
+    """The path of every file and directory with a descriptor, which is closed after use; None for a directory
+    that can't be read or is too deep. Each filesystem is walked once; links are not followed.
     """
     seen: set[int] = set()
     for mount in bpffs.mounts():
@@ -112,7 +112,7 @@ def _identify(pin: int) -> tuple[str, int] | None:
             return None
         with bpf.obj_get(f"/proc/self/fd/{pin}") as fd, open(f"/proc/self/fdinfo/{fd.fileno()}") as info:
             lines = dict(line.split(":", 1) for line in info if ":" in line)
-    except OSError:  # gone, or no BPF object
+    except OSError:  # gone, or not a BPF object
         return None
     for key, kind in (KINDS[1], KINDS[0], KINDS[2]):
         if key in lines:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A call that may crash, made first in a copy of this process: libbpf dereferences what an odd object makes
-it believe, and a crash would take the terminal along, or leave a change half made.
+"""Try a call that may crash in a forked process first: libbpf can crash on malformed objects, which would
+take down the terminal or leave a change half done.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from .libbpf import library
 __all__ = ["rehearse"]
 
 SECONDS = 60.0
-"""For a load that hangs."""
+"""Timeout for a load that hangs."""
 
 
 def rehearse(call: Callable[[], object], what: str) -> None:
-    """Make the call in a forked copy of this process; what it raises there, it will raise here, too. Raises
-    Unsupported where it crashes or hangs; ``what`` is named in that. A fork takes some milliseconds.
+    """Make the call in a forked copy of this process. Exceptions there are ignored: the real call will
+    raise them. Raises Unsupported, naming ``what``, if it crashes or hangs. A fork takes milliseconds.
     """
-    with library().lock, warnings.catch_warnings():  # held, so that no other thread's call is cut in two
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads: only this one goes on
+    with library().lock, warnings.catch_warnings():  # locked, so that no other thread is mid-call
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads: only this one goes on
         child = os.fork()
         if not child:
             _play(call)
@@ -54,7 +54,7 @@ def _play(call: Callable[[], object]) -> None:
 
 
 def _ended(child: int) -> int | None:
-    """How the child ended; None where it had to be killed."""
+    """The child's wait status; None if it had to be killed."""
     pidfd = os.pidfd_open(child)
     try:
         poll = select.poll()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BPF ring buffers, read by libbpf (kernel 5.8 on, commit 457f44363a88)."""
+"""Read BPF ring buffers through libbpf (kernel 5.8 and later, commit 457f44363a88)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SAMPLE = CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 
 
 class Ring(Closing):
-    """A reader of a ring buffer map. Not for several threads at once."""
+    """A reader of a ring buffer map. Not thread-safe."""
 
     def __init__(self, map_fd: int) -> None:
-        """Raises KernelRefused (no memory to map it into)."""
+        """Raises KernelRefused if the buffer can't be mapped."""
         self._records: list[bytes] = []
         self._callback = _SAMPLE(self._take)
         self._lib = library()
@@ -34,7 +34,7 @@ class Ring(Closing):
         return 0
 
     def drain(self) -> list[bytes]:
-        """What came since the last time, oldest first; it never waits."""
+        """The records since the last call, oldest first. Never blocks."""
         if self._handle:
             self._lib.ring_buffer__consume(self._handle)
         records, self._records = self._records, []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which processes hold which sockets, and who a process's ancestors are: proc(5)."""
+"""Find the processes that hold sockets, and the ancestors of this process: proc(5)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ SOCKET = re.compile(r"socket:\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process: its command (at most 15 bytes; whoever runs it chose that), its real user, the inodes of the
-    sockets that it holds (``readable``: they could be looked at), and its environment as far as that may be
-    read.
+    """A process: its command (at most 15 bytes, set by the process: don't trust it), its real user, the
+    inodes of its sockets (``readable``: they could be inspected), and its environment if that can be read.
     """
 
     pid: int
@@ -30,16 +29,20 @@ class Process:
     environment: tuple[bytes, ...] = ()
 
     def variable(self, name: str) -> str | None:
-        """The value of an environment variable, as the process began with it."""
-        begin = name.encode() + b"="
+        """The value of an environment variable when the process started."""
+        prefix = name.encode() + b"="
         return next(
-            (one[len(begin) :].decode(errors="replace") for one in self.environment if one.startswith(begin)),
+            (
+                pair[len(prefix) :].decode(errors="replace")
+                for pair in self.environment
+                if pair.startswith(prefix)
+            ),
             None,
         )
 
 
 def ancestors() -> Iterator[Process]:
-    """Our parent, its parent and so on, without the first process of the PID namespace."""
+    """Our parent, its parent and so on, except the first process of the PID namespace."""
     pid = os.getppid()
     while pid > 1:
         found = process_of(pid)
@@ -54,7 +57,7 @@ def ancestors() -> Iterator[Process]:
 
 
 def processes() -> Iterator[Process]:
-    """All processes that show, without their environments."""
+    """All visible processes, without their environments."""
     for name in os.listdir(PROC):
         if name.isdigit() and (found := process_of(int(name), environment=False)) is not None:
             yield found
@@ -65,7 +68,7 @@ def process_of(pid: int, *, environment: bool = True) -> Process | None:
     where = PROC / str(pid)
     try:
         command = (where / "comm").read_text(errors="replace").strip()
-        # Not the directory's owner: that of any process may be root (PR_SET_DUMPABLE).
+        # Not the directory's owner, which is root for non-dumpable processes (PR_SET_DUMPABLE).
         status = (where / "status").read_text(errors="replace")
     except OSError:
         return None

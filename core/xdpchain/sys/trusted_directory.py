@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Directories that nobody but root and this user may write to, held by descriptor.
+"""Directories that only root and this user can write to, held by descriptor.
 
-Whatever root trusts, pins or removes below a BPF filesystem goes through here. Each directory is opened in
-its parent, by name, without following a link, and its owner and mode are checked on the descriptor: what is
-checked is what is used, however the names are changed meanwhile.
+Everything that root trusts, pins or removes below a BPF filesystem goes through here. Each directory is
+opened by name in its parent, without following links, and its owner and mode are checked on the descriptor.
+So what was checked is what is used, even if names change meanwhile.
 
-A directory with the sticky bit (mode 1777, as `mount -t bpf` gives without options) is good for what root
-keeps there already, for nobody else can rename or remove that. Nothing new is made in it: another user may
-have taken the name before.
+A directory with the sticky bit (mode 1777, the default of `mount -t bpf`) can be trusted for what root
+already keeps there, since nobody else can rename or remove it. Nothing new is created in it: another user may
+have taken the name first.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _MODE = 0o700
 
 
 class Untrusted(PermissionDenied):
-    """Others may write to a directory, or own what lies in it. Nothing was changed.
+    """Others can write to a directory, or own something in it. Nothing was changed.
 
-    ``command`` mends it; ``todo`` says it in a sentence.
+    ``command`` fixes it; ``todo`` is the sentence with it.
     """
 
     command = ""
@@ -43,14 +43,14 @@ class Untrusted(PermissionDenied):
 class TrustedDirectory(Closing):
     """One directory; ``path`` is only for messages. Use it in ``with``, or close it.
 
-    Operations raise OSError as the system calls do. Those that change something raise Untrusted where others
-    may write to it, and NotOurs where another filesystem is mounted on it.
+    Operations raise OSError as the system calls do. Those that change something raise Untrusted if others can
+    write to it, and NotOurs if another filesystem is mounted on it.
     """
 
     __slots__ = ("_fd", "_mounted_over", "_shared", "path")
 
     def __init__(self, fd: int, path: Path, parent: TrustedDirectory | None = None) -> None:
-        """Takes ``fd`` over (an O_PATH descriptor). Raises Untrusted."""
+        """Takes ownership of ``fd`` (an O_PATH descriptor). Raises Untrusted."""
         self._fd = fd
         self.path = path
         try:
@@ -67,10 +67,10 @@ class TrustedDirectory(Closing):
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """A directory by its path, which the operator chose: links on the way there are followed.
+        """Open a directory by a path that the operator chose: links in the path are followed.
 
-        The directories above it on the same filesystem are checked as well: who may write to one of them
-        can put another directory in its place. Raises Untrusted, OSError.
+        Its ancestors on the same filesystem are checked too: anyone who can write to one of them can replace
+        the directory. Raises Untrusted, OSError.
         """
         fd = os.open(path, _FLAGS)
         try:
@@ -81,14 +81,14 @@ class TrustedDirectory(Closing):
         return cls(fd, path)
 
     def child(self, name: str) -> Self:
-        """The directory of this name in it. Raises Untrusted, FileNotFoundError, and NotADirectoryError
-        for anything else, a link included.
+        """Open a subdirectory. Raises Untrusted, FileNotFoundError, and NotADirectoryError for anything else,
+        including links.
         """
         fd = os.open(_plain(name), _FLAGS | os.O_NOFOLLOW, dir_fd=self._fd)
         return type(self)(fd, self.path / name, self)
 
     def make_child(self, name: str, *, exist_ok: bool = True) -> Self:
-        """As `child`, made (mode 0700) if it is not there. Raises FileExistsError without ``exist_ok``."""
+        """As `child`, created (mode 0700) if missing. Raises FileExistsError without ``exist_ok``."""
         if exist_ok:
             try:
                 return self.child(name)
@@ -103,12 +103,12 @@ class TrustedDirectory(Closing):
         return self.child(name)
 
     def check_private(self) -> None:
-        """Raises Untrusted where others may make names in it, be it with the sticky bit."""
+        """Raise Untrusted if others can create files in it, even with the sticky bit."""
         if self._shared:
             raise _writable(self.path, os.fstat(self._fd))
 
     def names(self) -> tuple[str, ...]:
-        """What lies in it, sorted."""
+        """The names in it, sorted."""
         fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
         try:
             return tuple(sorted(os.listdir(fd)))
@@ -116,11 +116,11 @@ class TrustedDirectory(Closing):
             os.close(fd)
 
     def descriptor(self) -> int:
-        """A new descriptor of it for flock(2); the caller closes it."""
+        """A new descriptor for flock(2); the caller closes it."""
         return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
 
     def is_at(self, parent: TrustedDirectory) -> bool:
-        """Whether its name in ``parent`` still leads here."""
+        """Whether its name in ``parent`` still refers to it."""
         try:
             there = os.stat(self.path.name, dir_fd=parent._fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -128,7 +128,7 @@ class TrustedDirectory(Closing):
         return os.path.samestat(os.fstat(self._fd), there)
 
     def holds_file(self, name: str) -> bool:
-        """Whether something of this name lies in it that is neither a directory nor a link."""
+        """Whether it contains a regular file of this name (not a directory or link)."""
         try:
             found = os.stat(_plain(name), dir_fd=self._fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -136,7 +136,7 @@ class TrustedDirectory(Closing):
         return stat.S_ISREG(found.st_mode)
 
     def get(self, name: str) -> bpf.Fd:
-        """The BPF object that is pinned there. Raises Untrusted for a pin of another user, BpfError."""
+        """Open a pinned BPF object. Raises Untrusted for another user's pin, BpfError."""
         try:
             fd = os.open(_plain(name), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
         except OSError as error:
@@ -147,20 +147,20 @@ class TrustedDirectory(Closing):
                 raise bpf.BpfError(errno.ELOOP, bpf.Command.OBJ_GET)
             if not _is_ours(found):
                 raise _of_another(self.path / name, found, self)
-            # By the descriptor, for BPF_OBJ_GET follows links, with BPF_F_PATH_FD (kernel 6.5) too.
+            # By descriptor: BPF_OBJ_GET follows links, even with BPF_F_PATH_FD (kernel 6.5).
             return bpf.obj_get(f"/proc/self/fd/{fd}")
         finally:
             os.close(fd)
 
     def pin(self, name: str, fd: bpf.Fd) -> None:
-        """Pin an object there; BpfError (EEXIST) if the name is taken, be it by a link."""
+        """Pin an object. Raises BpfError (EEXIST) if the name is taken, even by a link."""
         self._check_private(name)
-        # BPF_OBJ_PIN makes the last name itself and follows nothing there. The descriptor stands for the
-        # directory on every kernel, where BPF_F_PATH_FD takes 6.5.
+        # BPF_OBJ_PIN creates the last component and does not follow a link there. This way to name the
+        # directory works on every kernel; BPF_F_PATH_FD needs 6.5.
         bpf.obj_pin(fd, f"/proc/self/fd/{self._fd}/{_plain(name)}")
 
     def unlink(self, name: str) -> None:
-        """Remove a pin, or a link itself; fine if it is gone. Raises IsADirectoryError."""
+        """Remove a pin or a symbolic link; no error if missing. Raises IsADirectoryError."""
         self._check_same_filesystem()
         try:
             os.unlink(_plain(name), dir_fd=self._fd)
@@ -173,7 +173,7 @@ class TrustedDirectory(Closing):
         os.rmdir(_plain(name), dir_fd=self._fd)
 
     def rename(self, old: str, new: str) -> None:
-        """Rename within it."""
+        """Rename within this directory."""
         self._check_private(new)
         os.rename(_plain(old), _plain(new), src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
@@ -217,9 +217,9 @@ def _is_ours(found: os.stat_result) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A name that leads nowhere else."""
+    """The name, if it is a single path component. Raises InvalidInput."""
     if not name or "/" in name or "\0" in name or name in (".", ".."):
-        raise InvalidInput(f"{name!r} is not a name in a directory")
+        raise InvalidInput(f"{name!r} is not a valid file name")
     return name
 
 
@@ -240,7 +240,7 @@ def _of_another(path: Path, found: os.stat_result, parent: TrustedDirectory | No
         command = f"mv -T {_quoted(path)} {_quoted(path)}-of-uid-{found.st_uid}"
         if parent._shared:
             command = f"chmod 0700 {_quoted(parent.path)} && {command}"
-    why = f"it belongs to uid {found.st_uid}, who may have put anything there"
+    why = f"it belongs to UID {found.st_uid}, who may have put anything there"
     return _untrusted(f"Can't trust {path}", why, f"Run `{command}`", command)
 
 
