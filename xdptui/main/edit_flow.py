@@ -106,11 +106,11 @@ class EditFlow(Controller):
     def policy(self) -> None:
         if not self._desk.needs_slot() or not self._desk.editable():
             return
-        if self.session.chain.linkage is not Linkage.STATIC:
+        if self.session.chain.linkage is Linkage.FREPLACE:
             self._desk.notify(
                 "Only a dispatcher of ours sees a verdict before it counts. "
                 "Move the chain to static linkage (L)",
-                title=f"{self.session.chain.linkage} linkage keeps no policies",
+                title="freplace linkage keeps no policies",
                 timeout=8,
             )
             return
