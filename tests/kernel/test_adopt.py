@@ -224,7 +224,7 @@ def test_another_object_is_refused(playground: Playground, counting: Path, sampl
         assert before.hook is not None
         with pytest.raises(InvalidInput, match=f"has tag {before.hook.tag}; xdp_firewall has tag") as refused:
             adoption_of(before, programs_of(str(samples / "firewall.o")))
-        assert "not what runs" in refused.value.what
+        assert "not the program that runs" in refused.value.what
         with pytest.raises(InvalidInput, match="other has tag"):
             adoption_of(before, programs_of(str(counting)), name="other")
         assert look_at(playground).identity == before.identity
@@ -382,7 +382,7 @@ def test_by_command_at_once_and_refused(cli: CommandLine, playground: Playground
     with pinned_program(Path(cli.sample("firewall"))) as pin:
         attach_pinned(playground, pin, mode="xdpgeneric")
         wrong = cli("adopt", cli.interface, cli.sample("monitor"))
-        assert (wrong.code, "is not what runs on" in wrong.err) == (7, True)
+        assert (wrong.code, "is not the program that runs on" in wrong.err) == (7, True)
         done = cli.ok("adopt", cli.interface, cli.sample("firewall"), "--linkage", "static", "--no-confirm")
         assert done.json["running"]["armed"] is None
         assert done.json["running"]["mode"] == "generic"
