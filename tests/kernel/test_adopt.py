@@ -243,7 +243,7 @@ def test_the_same_code_with_maps_of_another_shape_is_refused(
         with pytest.raises(InvalidInput, match="entries 16 → 32") as refused:
             adoption_of(before, programs_of(str(other)))
         assert "is the running program, but its maps can't be kept" in refused.value.what
-        with pytest.raises(InvalidInput, match="seen_by_kind can't be found; what runs has"):
+        with pytest.raises(InvalidInput, match="maps not found: seen_by_kind; the running program has"):
             adoption_of(before, programs_of(str(named)))
 
 

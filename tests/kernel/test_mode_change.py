@@ -61,7 +61,7 @@ def test_there_and_back(playground: Playground, samples: Path, linkage: Linkage)
 def test_it_has_to_be_asked_for(playground: Playground, samples: Path) -> None:
     running = loaded(playground, samples, Linkage.STATIC, Mode.GENERIC)
     assert running.chain is not None
-    with pytest.raises(InvalidInput, match="no atomic step"):
+    with pytest.raises(InvalidInput, match="atomically"):
         make_plan(running, Chain(slots=running.chain.slots, linkage=Linkage.STATIC))
 
 

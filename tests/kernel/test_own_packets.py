@@ -280,7 +280,7 @@ def test_a_check_that_fails_is_not_a_check_that_passed(
     words = ("load", cli.interface, cli.sample("drop"))
     refused = cli(*words)
     assert refused.code == 8
-    assert "is not checked: it can't be tried: of a fault that was put here" in refused.err
+    assert "through xdp0: it can't be tried: of a fault that was put here" in refused.err
     assert cli.status()["programs"] == []
     done = cli(*words, "--even-if-ssh-dies")
     assert done.code == 0
