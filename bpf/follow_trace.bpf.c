@@ -8,7 +8,6 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
-#include "follow.h"
 #include "xdp_buff.h"
 
 /* Frozen before the load, so the verifier sees constants. */
@@ -17,7 +16,13 @@ static volatile const struct {
 	__u32 netns; /* the network namespace's inode number */
 	__u32 needs; /* bytes of a packet that the filter looks at */
 	__u32 alone; /* there is one program only: what it returns is the verdict */
+	__u32 snap;  /* bytes of a packet that a record keeps */
+	__u32 fates; /* somebody asks what becomes of packets that passed */
 } config = {};
+
+#define FOLLOW_SNAP config.snap
+#define FOLLOW_FATES config.fates
+#include "follow.h"
 
 static __always_inline __u32 length_of(struct xdp_buff *xdp)
 {
@@ -27,7 +32,7 @@ static __always_inline __u32 length_of(struct xdp_buff *xdp)
 	return xdp->data_end - xdp->data;
 }
 
-/* Copies at most ``most`` bytes of the packet's linear part; returns how many. */
+/* Copies at most ``most`` bytes of the packet's linear part (a constant); returns how many. */
 static __always_inline __u32 copy(struct xdp_buff *xdp, __u8 *to, __u32 most)
 {
 	void *from = xdp->data;
@@ -37,9 +42,7 @@ static __always_inline __u32 copy(struct xdp_buff *xdp, __u8 *to, __u32 most)
 		there = most;
 	/* What the compiler knows by now, the verifier must see. */
 	asm volatile("" : "+r"(there));
-	if (there > FOLLOW_HEAD)
-		there = FOLLOW_HEAD;
-	if (bpf_probe_read_kernel(to, there, from))
+	if (there > most || bpf_probe_read_kernel(to, there, from))
 		return 0;
 	return there;
 }
@@ -65,6 +68,10 @@ SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
 	if (!cpu || !state)
 		return 0;
 	cpu->active = 0;
+	if (config.fates) {
+		start = (__u64)xdp->data;
+		follow_comes(&start);
+	}
 	if (config.ifindex) {
 		struct net_device *dev = xdp->rxq->dev;
 
@@ -86,7 +93,7 @@ SEC("xdptui/enter") int xdptui_enter(__u64 *ctx)
 	cpu->order = 0;
 	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, xdp->rxq->queue_index, start, second, ({
 		record->head.length = cpu->head.length;
-		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_HEAD);
+		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_SNAP);
 	})))
 		return 0;
 	__sync_fetch_and_add(&state->taken, 1);
@@ -107,7 +114,7 @@ static __always_inline int left(__u64 *ctx, __u32 stage)
 	start = (__u64)xdp->data;
 	FOLLOW_RECORD(cpu, stage, code, start, now, ({
 		record->head.length = length_of(xdp);
-		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_HEAD);
+		record->head.captured = copy(xdp, record->head.bytes, FOLLOW_SNAP);
 	}));
 	cpu->left = bpf_ktime_get_ns();
 	if (config.alone) {

@@ -9,10 +9,14 @@
 static volatile const struct {
 	__u32 needs; /* bytes of a packet that the filter looks at */
 	__u32 frags; /* a packet may have fragments */
+	__u32 snap;  /* bytes of a packet that a record keeps */
+	__u32 fates; /* somebody asks what becomes of packets that passed */
 } config = {};
 
 #define FOLLOW_NEEDS config.needs
 #define FOLLOW_FRAGS config.frags
+#define FOLLOW_SNAP config.snap
+#define FOLLOW_FATES config.fates
 #include "follow_packet.h"
 
 SEC("xdp")

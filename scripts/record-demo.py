@@ -24,6 +24,7 @@ from xdpchain.model.chain import Chain, Interface, Slot
 from xdpchain.model.running import Running
 from xdpchain.objects.components import load_component
 from xdpchain.observe.discover import look
+from xdpchain.observe.reasons import reasons_of
 from xdpchain.observe.recording import Counted, Header, RecordedReading, Writer
 from xdpchain.testing.playground import Playground
 from xdpchain.testing.traffic import mixture
@@ -98,7 +99,8 @@ def record(ground: Playground) -> None:
             meter.sync([running], open_missing([running], meter.known))
             elapsed = time.monotonic() - began
             if running.identity != last:
-                writer.running(STARTED + elapsed, elapsed, [anonymous(running)])
+                reasons = {running.interface.ifindex: reasons_of(running)}
+                writer.running(STARTED + elapsed, elapsed, [anonymous(running)], reasons)
                 last = running.identity
             where = running.interface
             meter.read(where.ifindex)

@@ -218,6 +218,13 @@ async def follow_scene(pilot: Pilot[None]) -> None:
     await count(pilot, 1)
 
 
+async def follow_path_scene(pilot: Pilot[None]) -> None:
+    """The same, with the lines that ran."""
+    await follow_scene(pilot)
+    await pilot.press("p")
+    await count(pilot, 3)
+
+
 async def why_scene(pilot: Pilot[None]) -> None:
     """On the second interface: a firewall that blocks a port, and a rate limit."""
     ground = STAGE[0]
@@ -289,13 +296,14 @@ SCENES: dict[str, tuple[tuple[int, int], Scene]] = {
     "globals": ((100, 20), globals_scene),
     "replay": ((100, 30), replay_scene),
     "follow": ((100, 36), follow_scene),
+    "follow-path": ((100, 40), follow_path_scene),
     "why": ((120, 30), why_scene),
     "cpus": ((100, 16), cpus_scene),
     "events": ((100, 30), events_scene),
     "account": ((100, 24), account_scene),
     "time": ((100, 26), time_scene),
 }
-FOCUS = {"events": 1, "follow": 1, "why": 1}
+FOCUS = {"events": 1, "follow": 1, "follow-path": 1, "why": 1}
 """The link that is selected, where it is not the first."""
 
 
@@ -334,7 +342,7 @@ def main() -> int:
         return subprocess.run(arguments, check=False).returncode
     subprocess.run(["mount", "--bind", str(HERE), str(ELSEWHERE)], check=True)
     os.environ.pop("NO_COLOR", None)
-    os.environ["COLORTERM"] = "truecolor"
+    os.environ.update(COLORTERM="truecolor", TERM="xterm-256color")
     options.into = options.into.absolute()
     options.into.mkdir(exist_ok=True)
     os.chdir(ELSEWHERE)

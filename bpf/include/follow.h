@@ -12,8 +12,10 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "follow_passed.h"
 
-#define FOLLOW_HEAD 256     /* bytes of a packet that the filter sees, and that a record keeps */
+#define FOLLOW_HEAD 256     /* bytes of a packet that the filter sees */
+#define FOLLOW_MOST 16384   /* bytes of a packet that a record keeps, at most */
 #define FOLLOW_SILENCE 1000 /* jiffies without a sign of life (1 to 10 s) after which nothing is followed any more */
 
 enum follow_stage {
@@ -27,6 +29,13 @@ struct follow_head {
 	__u8 bytes[FOLLOW_HEAD];
 };
 
+/* Bytes of a packet as a record keeps them: FOLLOW_SNAP at most, a constant to the verifier, and a multiple of 8. */
+struct follow_shot {
+	__u32 length;
+	__u32 captured;
+	__u8 bytes[];
+};
+
 /* One stage of one packet. The verdict's record ends before the head: the packet is as the last slot left it. */
 struct follow_record {
 	__u64 at;     /* ns since boot (CLOCK_MONOTONIC) */
@@ -37,7 +46,7 @@ struct follow_record {
 	__u32 stage;
 	__u32 code;   /* what the slot, or the dispatcher, returned; at the entry: the RX queue */
 	__s32 moved;  /* by how many bytes the packet's start moved since the stage before */
-	struct follow_head head;
+	struct follow_shot head;
 };
 
 /* Shared with user space through mmap. What it writes, and what the CPUs write, are on different cache lines. */
@@ -111,10 +120,17 @@ static __always_inline int follow_allowed(struct follow_state *state, struct fol
 	return 1;
 }
 
+/* A packet comes in at this address: what passed there before is gone. */
+static __always_inline void follow_comes(__u64 *start)
+{
+	bpf_map_delete_elem(&xdptui_passed, start);
+}
+
 /* Record one stage but the verdict. COPY fills in record->head, from wherever the packet is. */
 #define FOLLOW_RECORD(cpu, number, returned, begins, now, COPY)                       \
 	({                                                                            \
-		struct follow_record *record = bpf_ringbuf_reserve(&xdptui_ring, sizeof(*record), 0); \
+		struct follow_record *record =                                                \
+			bpf_ringbuf_reserve(&xdptui_ring, sizeof(*record) + FOLLOW_SNAP, 0);  \
 		int done = 0;                                                         \
                                                                                       \
 		if (record) {                                                         \
@@ -157,6 +173,11 @@ static __always_inline void follow_end(struct follow_cpu *cpu, __u32 code, __u64
 	follow_stamp(record, cpu, FOLLOW_VERDICT, code, now);
 	record->moved = 0;
 	bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (FOLLOW_FATES && code == XDP_PASS) {
+		struct passed passed = { .cpu = bpf_get_smp_processor_id(), .packet = cpu->packet };
+
+		bpf_map_update_elem(&xdptui_passed, &cpu->start, &passed, BPF_ANY);
+	}
 }
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "follow.h"
 
-/* Copies at most ``most`` bytes of the packet's linear part (a constant, up to FOLLOW_HEAD); returns how many. */
+/* Copies at most ``most`` bytes of the packet's linear part (a constant, up to FOLLOW_MOST); returns how many. */
 static __always_inline __u32 follow_copy(struct xdp_md *ctx, __u8 *to, __u32 most)
 {
 	void *end = (void *)(long)ctx->data_end;
@@ -16,7 +16,7 @@ static __always_inline __u32 follow_copy(struct xdp_md *ctx, __u8 *to, __u32 mos
 	__u32 at = 0, i;
 
 #pragma clang loop unroll(disable)
-	for (i = 0; i < FOLLOW_HEAD; i += 8) {
+	for (i = 0; i < FOLLOW_MOST; i += 8) {
 		if (i >= most || from + i + 8 > end)
 			break;
 		*(__u64 *)(to + i) = *(__u64 *)(from + i);
@@ -24,7 +24,7 @@ static __always_inline __u32 follow_copy(struct xdp_md *ctx, __u8 *to, __u32 mos
 	}
 #pragma clang loop unroll(disable)
 	for (i = 0; i < 7; i++) {
-		if (at >= most || at >= FOLLOW_HEAD || from + at + 1 > end)
+		if (at >= most || from + at + 1 > end)
 			break;
 		to[at] = *(__u8 *)(from + at);
 		at++;
@@ -37,6 +37,26 @@ static __always_inline __u32 follow_length(struct xdp_md *ctx, int frags)
 	if (frags)
 		return bpf_xdp_get_buff_len(ctx);
 	return (void *)(long)ctx->data_end - (void *)(long)ctx->data;
+}
+
+/* The packet as it is now. Where it may have fragments, the helper knows them (both are of kernel 5.18). */
+static __always_inline void follow_shoot(struct xdp_md *ctx, struct follow_shot *shot)
+{
+	__u32 length = follow_length(ctx, FOLLOW_FRAGS), most;
+
+	shot->length = length;
+	if (!FOLLOW_FRAGS) {
+		shot->captured = follow_copy(ctx, shot->bytes, FOLLOW_SNAP);
+		return;
+	}
+	most = length;
+	if (most > FOLLOW_SNAP)
+		most = FOLLOW_SNAP;
+	/* What the compiler knows by now, the verifier must see. */
+	asm volatile("" : "+r"(most));
+	if (!most || most > FOLLOW_SNAP || bpf_xdp_load_bytes(ctx, 0, shot->bytes, most))
+		most = 0;
+	shot->captured = most;
 }
 
 /* The packet's start as a number: out of a map, for the verifier lets nobody reckon with the pointer itself. */
@@ -63,7 +83,13 @@ __attribute__((noinline)) int follow_begin(struct xdp_md *ctx)
 	__u32 key = 0;
 
 	state = bpf_map_lookup_elem(&xdptui_follow, &key);
-	if (!ctx || !cpu || !state || !follow_allowed(state, cpu))
+	if (!ctx || !cpu || !state)
+		return 0;
+	if (FOLLOW_FATES) {
+		follow_start(ctx, cpu);
+		follow_comes(&cpu->here);
+	}
+	if (!follow_allowed(state, cpu))
 		return 0;
 	cpu->head.length = follow_length(ctx, FOLLOW_FRAGS);
 	cpu->head.captured = follow_copy(ctx, cpu->head.bytes, FOLLOW_NEEDS);
@@ -76,10 +102,7 @@ __attribute__((noinline)) int follow_begin(struct xdp_md *ctx)
 	cpu->left = first;
 	cpu->packet++;
 	cpu->order = 0;
-	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, ctx->rx_queue_index, start, second, ({
-		record->head.length = cpu->head.length;
-		record->head.captured = follow_copy(ctx, record->head.bytes, FOLLOW_HEAD);
-	})))
+	if (!FOLLOW_RECORD(cpu, FOLLOW_ENTRY, ctx->rx_queue_index, start, second, follow_shoot(ctx, &record->head)))
 		return 0;
 	__sync_fetch_and_add(&state->taken, 1);
 	cpu->left = bpf_ktime_get_ns();
@@ -98,10 +121,7 @@ __attribute__((noinline)) int follow_step(struct xdp_md *ctx, __u32 stage, __u32
 		return 0;
 	}
 	start = follow_start(ctx, cpu);
-	FOLLOW_RECORD(cpu, stage, code, start, now, ({
-		record->head.length = follow_length(ctx, FOLLOW_FRAGS);
-		record->head.captured = follow_copy(ctx, record->head.bytes, FOLLOW_HEAD);
-	}));
+	FOLLOW_RECORD(cpu, stage, code, start, now, follow_shoot(ctx, &record->head));
 	cpu->left = bpf_ktime_get_ns();
 	return 0;
 }

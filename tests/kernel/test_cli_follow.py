@@ -68,7 +68,7 @@ def test_lines(cli: CommandLine, three: Running) -> None:
     for index in range(3):
         assert f"✂ scripted_{index}: 1 byte added at {60 + index}: 3{index}" in text
     assert text.count("= DROP") == 1
-    assert "3 packets were looked at, 3 followed" in result.err
+    assert "3 packets examined, 3 followed" in result.err
     assert same(look_at(cli.playground), three)
 
 
@@ -150,6 +150,24 @@ def test_tshark_reads_the_file(cli: CommandLine, three: Running, tmp_path: Path)
     assert len(found) == 3 + 3 + 2 + 3
 
 
+def test_whole_packets_are_kept(cli: CommandLine, three: Running, tmp_path: Path) -> None:
+    path = tmp_path / "whole.pcapng"
+    words = ("follow", cli.interface, "-c", "1", "-s", "2000", "-w", str(path))
+    child = cli.process(*words, run=subprocess.Popen, stdout=subprocess.DEVNULL)
+    end = time.monotonic() + PATIENCE
+    while look_at(cli.playground).following is None and time.monotonic() < end:
+        time.sleep(0.05)
+    cli.playground.send([scripted(b"\1", length=1400)])
+    assert child.wait(PATIENCE) == 0
+    came, left = (one["frame"] for one in read_back(path))
+    assert (came["frame.len"], came["frame.cap_len"]) == ("1400", "1400")
+    assert (left["frame.len"], left["frame.cap_len"]) == ("1401", "1401")
+    assert came["frame.interface_queue"] == "0"
+    refused = cli("follow", cli.interface, "-s", "20000")
+    assert refused.code == 7
+    assert "a snaplen of 20000 bytes is out of range" in refused.err
+
+
 def test_a_capture_on_the_output(cli: CommandLine, three: Running, tmp_path: Path) -> None:
     """So that Wireshark can watch; the file is whole whenever it is looked at."""
     path = tmp_path / "live.pcapng"
@@ -206,7 +224,7 @@ def test_an_edit_by_somebody_else(cli: CommandLine, three: Running) -> None:
     result = cli("follow", cli.interface)
     thread.join()
     assert result.code == 4
-    assert "following ended before 10 packets came" in result.err
+    assert "following ended before 10 packets arrived" in result.err
     assert [slot.name for slot in look_at(cli.playground).chain or ()] == ["scripted_0", "scripted_1"]
 
 

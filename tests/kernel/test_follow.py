@@ -28,9 +28,10 @@ from xdpchain.follow import ByteChange, Followed, Follower, compile_filter, foll
 from xdpchain.follow.tapping import Tapping
 from xdpchain.linkage.arrays import stale_array_pins
 from xdpchain.linkage.static import StaticLinker
-from xdpchain.linkage.tap import Tap, make_maps
+from xdpchain.linkage.tap import MOST_SNAP, Tap, make_maps
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage, Mode, Slot
+from xdpchain.model.counts import Sample
 from xdpchain.model.link_layer import ETHERNET
 from xdpchain.model.manifest import Author
 from xdpchain.model.policy import Answer, Policy
@@ -59,21 +60,35 @@ def collect(follower: Follower, count: int) -> list[Followed]:
     return found
 
 
+def returned(playground: Playground) -> tuple[Sample, tuple[int, ...]]:
+    """What was counted until now, and in it what the chain returned."""
+    with open_counters(look_at(playground)) as reader:  # type: ignore[union-attr]
+        sample = reader.read()
+    assert sample.verdict is not None
+    return sample, sample.verdict.packets
+
+
 def same(first: Running, second: Running) -> bool:
-    """Whether the same runs, program by program; what the device counted aside."""
-    return replace(first, device=second.device) == second
+    """Whether the same runs, program by program, and its counts go on; what was counted where aside."""
+    return replace(first, device=second.device, counting=second.counting) == second
 
 
-@pytest.fixture
-def three(playground: Playground, samples: Path) -> Running:
-    return change(playground, scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC))
+INSIDE = [Linkage.STATIC, Linkage.TAILCALL]
+
+
+@pytest.fixture(params=INSIDE)
+def three(playground: Playground, samples: Path, request: pytest.FixtureRequest) -> Running:
+    return change(playground, scripted_chain(samples, [PASS_ON] * 3, request.param))
 
 
 @pytest.mark.parametrize("mode", [Mode.NATIVE, Mode.GENERIC])
 @pytest.mark.parametrize("counters", [True, False])
-def test_each_packets_way(playground: Playground, samples: Path, mode: Mode, counters: bool) -> None:
+@pytest.mark.parametrize("linkage", INSIDE)
+def test_each_packets_way(
+    playground: Playground, samples: Path, linkage: Linkage, mode: Mode, counters: bool
+) -> None:
     actions = [ActionSet.parse("PD"), PASS_ON, PASS_ON]
-    running = change(playground, scripted_chain(samples, actions, Linkage.STATIC, mode, counters))
+    running = change(playground, scripted_chain(samples, actions, linkage, mode, counters))
     assert running.chain is not None
     scripts = [b"\2\2\2", b"\1\2\2", b"\0\2\2", b"\2\2\1", b"\2\2\x4d"]
     with follow(running, SCRIPTED, count=len(scripts)) as follower:
@@ -102,8 +117,9 @@ def test_each_packets_way(playground: Playground, samples: Path, mode: Mode, cou
     assert same(look_at(playground), running), "what ran runs again"
 
 
-def test_routes_are_followed(playground: Playground, samples: Path) -> None:
-    chain = scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC)
+@pytest.mark.parametrize("linkage", INSIDE)
+def test_routes_are_followed(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 3, linkage)
     running = change(playground, chain.route(0, Action.DROP, chain.slots[2].key))
     with follow(running, SCRIPTED, count=2) as follower:
         playground.send([scripted(b"\1\2\1"), scripted(b"\2\2\2")])
@@ -162,6 +178,21 @@ def test_every_length_is_copied_whole(playground: Playground, samples: Path) -> 
     assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:256]) for f in frames]
 
 
+@pytest.mark.parametrize("snaplen", [64, 100, 1000, MOST_SNAP])
+def test_packets_are_kept_as_far_as_asked_for(playground: Playground, samples: Path, snaplen: int) -> None:
+    running = change(playground, scripted_chain(samples, [PASS_ON], Linkage.STATIC))
+    kept = -(-snaplen // 8) * 8
+    lengths = [60, 63, 64, 65, 99, 100, 101, 104, 105, 999, 1000, 1001, 1513]
+    frames = [scripted(b"\2") + bytes(i % 251 for i in range(length - 60)) for length in lengths]
+    with follow(running, SCRIPTED, count=len(frames), snaplen=snaplen) as follower:
+        playground.send(frames)
+        found = collect(follower, len(frames))
+    assert [(p.entry.length, p.entry.head) for p in found] == [(len(f), f[:kept]) for f in frames]
+    appended = [b"0" * (p.verdict == Action.PASS) for p in found]  # a veth has no room behind some lengths
+    assert sum(map(len, appended)) > 8
+    assert [p.final.head for p in found] == [(f + b)[:kept] for f, b in zip(frames, appended, strict=True)]
+
+
 def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples: Path) -> None:
     """Its program array stays filled while somebody follows, and afterwards: the kernel empties one that
     nobody holds.
@@ -184,17 +215,17 @@ def test_a_component_with_tail_calls_of_its_own(playground: Playground, samples:
 
 
 def test_packets_in_fragments(root: None, samples: Path) -> None:
-    """Of a jumbo frame the length is known, and the first part is shown."""
+    """Of a jumbo frame the length is known, and all that is asked for, in whatever fragment."""
     with Playground(mtu=9000) as playground:
         running = change(playground, chain_of(samples, "frags"))
         frame = udp(PEER, NEAR, 9, payload=bytes(range(256)) * 30)
-        with follow(running, "udp and greater 7000", count=1) as follower:
-            playground.send([frame])
-            (packet,) = collect(follower, 1)
-    assert packet.entry.length == len(frame)
-    assert packet.entry.head == frame[: len(packet.entry.head)]
-    assert len(packet.entry.head) >= 64
-    assert packet.verdict == Action.PASS
+        for snaplen in (256, 5000, MOST_SNAP):
+            with follow(running, "udp and greater 7000", count=1, snaplen=snaplen) as follower:
+                playground.send([frame])
+                (packet,) = collect(follower, 1)
+            assert packet.entry.length == len(frame)
+            assert packet.entry.head == frame[:snaplen]
+            assert packet.verdict == Action.PASS
 
 
 def test_no_packet_is_lost_while_it_begins_and_ends(playground: Playground, three: Running) -> None:
@@ -208,36 +239,34 @@ def test_no_packet_is_lost_while_it_begins_and_ends(playground: Playground, thre
         while not stop.wait(0.001) and time.monotonic() < end:
             sent += playground.send([frame] * 20)
 
-    with open_counters(three) as reader:  # type: ignore[union-attr]
-        thread = threading.Thread(target=send)
-        thread.start()
-        try:
-            for _ in range(8):
-                with follow(look_at(playground), SCRIPTED, count=5) as follower:
-                    found = collect(follower, 5)
-                assert [packet.verdict for packet in found] == [1] * 5
-        finally:
-            stop.set()
-            thread.join()
-        after = reader.read()
-    assert after.verdict.packets == (0, sent, 0, 0, 0, 0)
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        for _ in range(8):
+            with follow(look_at(playground), SCRIPTED, count=5) as follower:
+                found = collect(follower, 5)
+            assert [packet.verdict for packet in found] == [1] * 5
+    finally:
+        stop.set()
+        thread.join()
+    assert returned(playground)[1] == (0, sent, 0, 0, 0, 0)
 
 
-def test_counters_go_on_and_verdicts_stay(playground: Playground, samples: Path) -> None:
+@pytest.mark.parametrize("linkage", INSIDE)
+def test_counters_go_on_and_verdicts_stay(playground: Playground, samples: Path, linkage: Linkage) -> None:
     actions = [ActionSet.parse("PD"), PASS_ON]
-    running = change(playground, scripted_chain(samples, actions, Linkage.STATIC))
+    running = change(playground, scripted_chain(samples, actions, linkage))
     script = b"\1\3"
-    with open_counters(running) as reader:  # type: ignore[union-attr]
-        playground.send([scripted(script)] * 3)
-        with follow(running, SCRIPTED, count=None, rate=5) as follower:
-            assert reader.read().verdict.packets == (0, 0, 0, 3, 0, 0), "nothing starts anew"
-            playground.send([scripted(script)] * 20)
-            assert look_at(playground).counters_map == running.counters_map
-            followed = follower.poll()
-        playground.send([scripted(script)] * 4)
-        after = reader.read()
+    playground.send([scripted(script)] * 3)
+    with follow(running, SCRIPTED, count=None, rate=5) as follower:
+        assert returned(playground)[1] == (0, 0, 0, 3, 0, 0), "nothing starts anew"
+        playground.send([scripted(script)] * 20)
+        assert look_at(playground).counters_map == running.counters_map
+        followed = follower.poll()
+    playground.send([scripted(script)] * 4)
+    after, verdicts = returned(playground)
     assert len(followed) == 5
-    assert after.verdict.packets == (0, 0, 0, 27, 0, 0)
+    assert verdicts == (0, 0, 0, 27, 0, 0)
     assert [after.slots[s.key].packets for s in running.chain or ()] == [
         (0, 27, 0, 0, 0, 0),
         (0, 0, 0, 27, 0, 0),

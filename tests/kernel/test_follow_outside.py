@@ -15,7 +15,7 @@ from tests.kernel.chains import chain_of, change, expected, look_at, scripted_ch
 from tests.kernel.loaders import attach_pinned, pinned_program
 from tests.kernel.test_follow import SCRIPTED, collect, same
 from tests.unit.test_classic import EXPRESSIONS
-from xdpchain.errors import PermissionDenied, Unsupported
+from xdpchain.errors import PermissionDenied
 from xdpchain.follow import ByteChange, follow
 from xdpchain.model.actions import ActionSet
 from xdpchain.model.chain import Linkage, Slot
@@ -81,6 +81,18 @@ def test_bytes_in_front(playground: Playground, samples: Path) -> None:
 
 
 @pytest.mark.vm
+def test_packets_are_kept_as_far_as_asked_for(playground: Playground, samples: Path) -> None:
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE))
+    frames = [scripted(b"\2\2").ljust(length, b"x") for length in (60, 999, 1000, 1001, 1512)]
+    for snaplen in (64, 1000, 16384):
+        with follow(running, "", count=len(frames), snaplen=snaplen) as follower:
+            playground.send(frames)
+            found = collect(follower, len(frames))
+        assert [packet.entry.head for packet in found] == [frame[:snaplen] for frame in frames]
+        assert found[0].final.head == frames[0] + b"01"
+
+
+@pytest.mark.vm
 def test_an_edit_ends_it(playground: Playground, samples: Path) -> None:
     running = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.FREPLACE))
     assert running.chain is not None
@@ -114,9 +126,3 @@ def test_a_kernel_that_refuses_tracing(playground: Playground, samples: Path) ->
         attach_pinned(playground, pin)
         with pytest.raises(PermissionDenied, match="blocks TRACING programs"):
             follow(look_at(playground), "")
-
-
-def test_tail_calls_can_not_be_followed(playground: Playground, samples: Path) -> None:
-    running = change(playground, chain_of(samples, "pass", "monitor", linkage=Linkage.TAILCALL))
-    with pytest.raises(Unsupported, match="programs do not return to one another"):
-        follow(running, "")

@@ -16,6 +16,8 @@ import pytest
 
 from tests.kernel.command_line import CommandLine
 from tests.objects.compile import asking_object
+from xdpchain.linkage import choice
+from xdpchain.model.chain import Linkage
 from xdpchain.objects.btf import Btf
 from xdpchain.objects.objfile import ObjectFile
 from xdpchain.observe.discover import look
@@ -298,6 +300,20 @@ def test_where_a_program_can_not_ask_its_device(cli: CommandLine, hashed: str) -
     assert any("a trial has none" in text for text in tried["not_known"])
     assert {packet["new"]["verdict"] for packet in tried["packets"]} == {"XDP_DROP"}  # as without an answer
     assert cli("test", hashed).code == 0
+
+
+def test_the_linkage_that_can_have_metadata_is_chosen(
+    cli: CommandLine, hashed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the installed libxdp knows no bound dispatcher, static linkage; unless a version is asked for."""
+    monkeypatch.setattr(choice, "default_linkage", lambda: (Linkage.FREPLACE, "works here"))
+    monkeypatch.setattr(choice, "emitted_version", lambda: 2)
+    loaded = cli("load", cli.interface, hashed)
+    assert "static linkage: RX metadata needs dispatcher version 3" in loaded.out + loaded.err
+    assert cli.status()["linkage"] == "static"
+    monkeypatch.setattr(choice, "emitted_version", lambda: 3)
+    running = look(cli.interface, cli.playground.netns)
+    assert choice.choose("auto", running, anew=True, bound=True)[0] is Linkage.FREPLACE
 
 
 def test_one_program_that_asks_two_devices(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -164,3 +165,14 @@ async def test_any_terminal(size: tuple[int, int]) -> None:
         await driver.press(MINUTE_ON, "t", "t", "f", "s", "tab", "slash", "escape")
         assert driver.app._exception is None
         assert all(len(line) <= size[0] for line in driver.lines("time"))
+
+
+async def test_the_lines_that_decided_in_the_recording_that_comes_along() -> None:
+    async with replaying(DEMO, (120, 40)) as driver:
+        await driver.press("space", MINUTE_ON, "b")
+        await driver.until(lambda: "firewall.bpf.c:" in driver.text())
+        text = " ".join(driver.text().split())
+        assert "no lines are known" not in text
+        drops = re.findall(r"DROP +\S+/s.*?(\S+) packets.*?firewall\.bpf\.c:\d+", text)
+        assert drops, "port 53 is blocked after 20 s"
+        assert drops[0] != "0"

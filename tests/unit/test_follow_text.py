@@ -39,7 +39,7 @@ ODD = packet(step("esc\x1b[31m", 77, FRAME, FRAME + b"!"), verdict=77)
 
 def test_a_line_and_what_changed_below() -> None:
     first, second, *rest = packet_text(SHORT).splitlines()
-    assert first == f"  1 {describe(FRAME, ETHERNET)}, {len(FRAME)} B"
+    assert first == f"  1 {describe(FRAME, ETHERNET)}, {len(FRAME)} B, queue 0"
     assert second == "    a PASS 120 ns → b DROP ✂ 120 ns = DROP"
     assert rest == ["      ✂ b: byte 22: 40 → 3f"]
     wide = packet_text(SHORT, 120).splitlines()

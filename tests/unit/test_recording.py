@@ -362,7 +362,7 @@ def test_a_replay_needs_nothing_of_linux() -> None:
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.startswith(("xdpchain.sys", "fcntl_", "resource")):
+        if name.startswith(("xdpchain.sys", "pyroute2", "fcntl_", "resource")):
             raise ImportError("not on this machine: " + name)
 sys.meta_path.insert(0, Blocked())
 sys.path[:0] = {[str(Path(__file__).parents[2] / one) for one in ("core", ".")]!r}

@@ -91,7 +91,8 @@ def _load(given: Namespace) -> Edit:
         notes = (*notes, remark)
 
     def make(running: Running) -> Proposal:
-        linkage, why = choose(given.linkage, running)
+        bound = given.dispatcher_version is None and any(slot.component.bound for slot in slots)
+        linkage, why = choose(given.linkage, running, bound=bound)
         chain = (running.chain or Chain()).relink(linkage)
         if mode is not None and mode is not WantedMode.BEST:
             chain = replace(chain, mode=Mode(mode.value))

@@ -40,15 +40,26 @@ TIMED_OUT = "time is up (--timeout)"
 def run(options: Namespace) -> int:
     """Show packet after packet, until as many came as were asked for, or until interrupted."""
     count = values.amount(options.count, "count")
+    snaplen = values.amount(options.snaplen, "snaplen")
     verdicts = values.actions(options.verdict) or ActionSet()
     rate = values.amount(options.rate, "rate") if options.rate else SIFTED_RATE if verdicts else DEFAULT_RATE
     timeout = None if options.timeout is None else values.seconds(options.timeout, "timeout", 0.1)
     talk = Talk(options.json, bool(options.verbose))
     running = look(options.interface, options.netns)
     with contextlib.ExitStack() as held:
-        out = _Output(options, running, held)
+        out = _Output(options, snaplen, running, held)
         expression = " ".join(options.filter)
-        follower = held.enter_context(follow(running, expression, count=count, rate=rate, verdicts=verdicts))
+        follower = held.enter_context(
+            follow(
+                running,
+                expression,
+                count=count,
+                rate=rate,
+                verdicts=verdicts,
+                snaplen=snaplen,
+                fates=options.after,
+            )
+        )
         if follower.remark:
             talk.warn(follower.remark)
         talk.step(f"following on {running.interface}, at most {count} packets, {rate} a second; ctrl-C stops")
@@ -124,7 +135,9 @@ def _end(follower: Follower, talk: Talk, options: Namespace) -> None:
 class _Output:
     """Where packets go: lines on standard output, and a file. Both are opened before anything is followed."""
 
-    def __init__(self, options: Namespace, running: Running, held: contextlib.ExitStack) -> None:
+    def __init__(
+        self, options: Namespace, snaplen: int, running: Running, held: contextlib.ExitStack
+    ) -> None:
         self._json = options.json
         self._lines = options.write != STANDARD_OUTPUT
         self._width = shutil.get_terminal_size((WIDTH, 24)).columns
@@ -144,7 +157,7 @@ class _Output:
                 "--max-size can't be applied", todo="It needs a regular file: use it with -w FILE"
             )
         names = [slot.name for slot in chain]
-        self._header = file_header(running.interface.name, names, running.device.layer)
+        self._header = file_header(running.interface.name, names, running.device.layer, snaplen)
         self._put(self._header)
 
     def packet(self, packet: Followed, paths: Paths | None) -> None:

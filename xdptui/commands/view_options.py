@@ -205,10 +205,23 @@ def _follow(parser: argparse.ArgumentParser) -> None:
         help="also which source lines ran in each slot: replayed, packet by packet, on copies of the maps",
     )
     parser.add_argument(
+        "--after",
+        action="store_true",
+        help="also what the network stack did with packets that passed (dropped, and why); this examines "
+        "every buffer the kernel frees",
+    )
+    parser.add_argument(
         "-w",
         "--write",
         metavar="FILE",
         help="write them as pcapng, with verdicts as comments (-: standard output)",
+    )
+    parser.add_argument(
+        "-s",
+        "--snaplen",
+        metavar="N",
+        default="256",
+        help="keep N bytes of each packet (default 256, to 16384)",
     )
     parser.add_argument(
         "--max-size",

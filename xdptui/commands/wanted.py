@@ -111,7 +111,9 @@ def _change(wanted: Wanted, target: SpecTarget) -> Callable[[Running], tuple[Cha
         chain = running.chain or Chain()
         linkage = chain.linkage
         if entry.slots:
-            linkage, why = choose(entry.linkage.value if entry.linkage else "auto", running)
+            bound = any(one is not None and one.bound for one in wanted.components[target.entry])
+            bound = bound and entry.dispatcher_version is None
+            linkage, why = choose(entry.linkage.value if entry.linkage else "auto", running, bound=bound)
             if running.chain is None or running.chain.linkage is not linkage:
                 notes.append(f"{linkage} linkage: {why}")
         if running.armed is not None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
-from xdpchain.follow.followed import Followed, Step
-from xdpchain.follow.pcapng import code_name
+from xdpchain.follow.followed import Fate, Followed, Step
+from xdpchain.follow.pcapng import after, code_name
 from xdpchain.trial.packets.describe import describe
 from xdptui.words.follow_words import CHANGED, change_lines, duration
 from xdptui.words.path_words import Paths, arrivals, path_document, path_lines
@@ -21,8 +21,9 @@ UNBROKEN = "\N{NO-BREAK SPACE}"
 
 
 def what(packet: Followed) -> str:
-    """``ICMP echo request from 192.0.2.1, 98 B``: a packet as it came in."""
-    return f"{printable(describe(packet.entry.head, packet.layer))}, {packet.entry.length} B"
+    """``ICMP echo request from 192.0.2.1, 98 B, queue 0``: a packet as it came in."""
+    what = printable(describe(packet.entry.head, packet.layer))
+    return f"{what}, {packet.entry.length} B, queue {packet.queue}"
 
 
 def packet_text(packet: Followed, width: int = WIDTH, paths: Paths | None = None) -> str:
@@ -47,6 +48,8 @@ def packet_text(packet: Followed, width: int = WIDTH, paths: Paths | None = None
             first, *rest = path_lines(step, view, paths[slot])
             lines += textwrap.wrap(first, width, initial_indent="      ", subsequent_indent="        ")
             lines += [f"        {line}" for line in rest]
+    for text in after(packet):
+        lines += textwrap.wrap(text, width, initial_indent="      ", subsequent_indent="        ")
     return "\n".join(lines).replace(UNBROKEN, " ")
 
 
@@ -54,6 +57,11 @@ def step_text(step: Step) -> str:
     """``firewall PASS ✂ 120 ns``."""
     changed = f" {CHANGED}" if step.changes or step.resized else ""
     return f"{printable(step.name)} {code_name(step.code)}{changed} {duration(step.ns)}"
+
+
+def _fate_document(fate: Fate) -> dict[str, Any]:
+    known = "dropped" if fate.reason else "freed" if fate.without_drop else "unknown"
+    return {"fate": known, "reason": fate.reason or None, "function": fate.function or None}
 
 
 def packet_document(packet: Followed, paths: Paths | None = None) -> dict[str, Any]:
@@ -94,4 +102,5 @@ def packet_document(packet: Followed, paths: Paths | None = None) -> dict[str, A
         "verdict_action": code_name(packet.verdict),
         "ns": packet.ns,
         "clock_ns": packet.clock_ns,
+        **({} if packet.fate is None else {"after": _fate_document(packet.fate)}),
     }

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from xdpchain.follow.followed import Followed, Step, changes
-from xdpchain.follow.pcapng import code_name
+from xdpchain.follow.pcapng import after, code_name
 from xdpchain.model.actions import Action
 from xdpchain.trial.packets.describe import describe
 from xdptui.view.cells import Cell, clip, left, right
@@ -79,7 +79,7 @@ def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> li
     """
     lines: list[Parts] = [
         [(f"{packet_name(packet)}, {packet.entry.length} bytes", "name")],
-        [(f"     {'came in':<18}{packet.entry.length:>6} B", "")],
+        [(f"     {'came in':<18}{packet.entry.length:>6} B  on queue {packet.queue}, CPU {packet.cpu}", "")],
     ]
     for number, (step, view) in enumerate(arrivals(packet)):
         lines += _step(number, step, width)
@@ -94,6 +94,7 @@ def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> li
             (f"{final.length:>6} B  {duration(packet.ns):>8}, recording included", ""),
         ]
     )
+    lines += [[(clip(f"     {text}", width), "")] for text in after(packet)]
     lines += [[("", "")], *_hex(packet)]
     return lines
 
@@ -121,7 +122,7 @@ def _hex(packet: Followed) -> list[Parts]:
     odd: set[int] = set()
     for change in changes(packet.entry, final, sum(step.moved for step in packet.steps)):
         odd.update(range(change.at_after, change.at_after + len(change.after)))
-    what = "as it came in and left" if final == packet.entry else "as it left; > marks what is not as it came"
+    what = "as it arrived and left" if final == packet.entry else "as it left; > marks changes"
     lines: list[Parts] = [[(f"the packet {what}", "label")]]
     for at in range(0, len(final.head), A_LINE):
         piece = final.head[at : at + A_LINE]

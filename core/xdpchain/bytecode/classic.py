@@ -26,7 +26,9 @@ from .opcodes import FRAME
 __all__ = ["HEAD", "Classic", "Filter", "translate", "unpack"]
 
 HEAD = 256
-"""Bytes of a packet that a filter sees: FOLLOW_HEAD of bpf/include/follow.h."""
+"""Bytes of a packet that a filter sees, and that are recorded if nothing else is asked for: FOLLOW_HEAD of
+bpf/include/follow.h.
+"""
 
 LENGTH_AT, CAPTURED_AT, BYTES_AT = 0, 4, 8
 MEMORY_WORDS = 16

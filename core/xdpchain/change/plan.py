@@ -378,7 +378,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
             f"detach dispatcher {hook.prog_id} from {where}, only if it is still that program",
             "remove its leftover pins",
         )
-    entry = row_changed(running.chain, candidate) if running.chain and not running.emptied else None
+    entry = row_changed(running.chain, candidate) if running.chain and running.arrays else None
     if entry is not None:
         name = candidate.slots[entry[0]].name
         return (f"set one entry of the program array of {name} (slot {entry[0]}): no new program",)

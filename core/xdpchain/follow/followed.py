@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xdpchain.bytecode.sites import VerdictSite
 from xdpchain.model.link_layer import ETHERNET, LinkLayer
 
-__all__ = ["ByteChange", "Followed", "Step", "View", "changes"]
+__all__ = ["WAIT", "ByteChange", "Fate", "Followed", "Step", "View", "changes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,29 @@ class Step:
     """Where its code was decided, if that is known."""
 
 
+WAIT = 0.2
+"""Seconds that a packet waits for its fate."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a packet after XDP_PASS. ``reason`` is the kernel's for a drop (`NO_SOCKET`), and
+    ``function`` the one that dropped it ("": not known); without a reason it was freed ``without_drop``, or
+    nobody knows.
+    """
+
+    reason: str = ""
+    function: str = ""
+    without_drop: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Followed:
     """A packet's way: ``number`` counts from 1, ``time`` is in ns since 1970, ``verdict`` what the dispatcher
     returned; ``ns`` the time from the entry to the verdict, recording included; ``clock_ns`` what one reading
     of the clock took; ``layer`` is how it begins,
-    ``queue`` the RX queue that it came in on.
+    ``queue`` the RX queue that it came in on. ``on_cpu`` is its number among those that this CPU recorded,
+    ``fate`` what became of it after XDP_PASS, where that was asked for.
     """
 
     number: int
@@ -70,6 +87,8 @@ class Followed:
     clock_ns: int
     layer: LinkLayer = ETHERNET
     queue: int = 0
+    on_cpu: int = 0
+    fate: Fate | None = None
 
     @property
     def final(self) -> View:

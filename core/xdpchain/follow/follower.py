@@ -7,23 +7,23 @@ import threading
 import time
 from collections.abc import Iterator
 
-from xdpchain.advice import Do, advise
 from xdpchain.bytecode.classic import HEAD, Filter, translate, unpack
 from xdpchain.closing import Closing
-from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported, XdpChainError
+from xdpchain.errors import InvalidInput, LinkRefused, NotFound, NotOurs, Unsupported
+from xdpchain.linkage.tap import LEAST_SNAP, MOST_SNAP
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.link_layer import LinkLayer
 from xdpchain.model.running import Running
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.sys.pcap import compile_expression
-from xdpchain.trial.run import run_trial
 
+from .fates import Fates
 from .followed import Followed
 from .inside import Inside
 from .outside import Outside
 from .records import Assembly, Record
-from .tapping import FollowTally, Tapping
+from .tapping import FollowTally, Keep, Tapping
 
 __all__ = ["DEFAULT_RATE", "MOST_RATE", "SIFTED_RATE", "Follower", "compile_filter", "follow"]
 
@@ -71,18 +71,31 @@ class Follower(Closing):
         rate: int,
         lock_timeout: float,
         verdicts: ActionSet = ANY,
+        snaplen: int = HEAD,
+        fates: bool = False,
     ) -> None:
         """Use `follow`."""
         if not 1 <= rate <= MOST_RATE:
             raise InvalidInput(f"{rate} packets a second is out of range", f"the range is 1 to {MOST_RATE}")
         if count is not None and count < 1:
             raise InvalidInput(f"{count} packets can't be followed", "the minimum is 1")
+        if not LEAST_SNAP <= snaplen <= MOST_SNAP:
+            why = f"the range is {LEAST_SNAP} to {MOST_SNAP}"
+            raise InvalidInput(f"a snaplen of {snaplen} bytes is out of range", why)
         layer = running.device.layer
         self.filter = compile_filter(expression, layer)
         self.count, self.rate, self.verdicts = count, rate, verdicts
         self.ended = ""
         self.followed = self.passed_over = 0
-        self._tapping = _tapping(running, self.filter, expression, lock_timeout)
+        keep = Keep(-(-snaplen // 8) * 8, fates)
+        self._tapping = _tapping(running, self.filter, expression, lock_timeout, keep)
+        self._fates: Fates | None = None
+        if fates:
+            try:
+                self._fates = Fates(self._tapping.passed)
+            except BaseException:
+                self._tapping.close()
+                raise
         self._stopped = threading.Event()
         clock = time.time_ns() - time.monotonic_ns()
         tapping = self._tapping
@@ -119,13 +132,18 @@ class Follower(Closing):
             self._tally = self._tapping.tally()
         return self._tally
 
-    def poll(self) -> list[Followed]:
-        """The packets that came since, without waiting. What is granted for the next second is reckoned here
-        as well.
+    def poll(self, *, last: bool = False) -> list[Followed]:
+        """The packets that came since, without waiting; those of which the fates are asked for come when that
+        is known, or, the ``last`` time, as they are. What is granted for the next second is reckoned here as
+        well.
         """
         if self._closed or self.ended:
             return []
+        if self._fates is not None:
+            self._fates.read()
         found = list(self._assembly.add(map(Record.decode, self._tapping.read())))
+        if self._fates is not None:
+            found = self._fates.settled(found, all_of_them=last)
         if self.verdicts:
             every, found = found, [followed for followed in found if self._wanted(followed)]
             self.passed_over += len(every) - len(found)
@@ -170,6 +188,8 @@ class Follower(Closing):
             if self.ended:
                 return
             self._stopped.wait(POLL)
+        if self._fates is not None:
+            yield from self.poll(last=True)
 
     def close(self) -> None:
         """Stop following, and bring the plain chain back. Raises as `Inside.close`."""
@@ -179,36 +199,26 @@ class Follower(Closing):
         self._heart.join()
         self.tally()
         self._closed = True
+        if self._fates is not None:
+            self._fates.close()
         self._tapping.close()
 
 
-def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float) -> Tapping:
+def _tapping(running: Running, filter: Filter, expression: str, lock_timeout: float, keep: Keep) -> Tapping:
     interface = running.interface
     if running.hook is None:
         raise NotFound(f"there is nothing to follow on {interface}", "no XDP program runs there")
-    if running.linkage is Linkage.STATIC:
-        if running.chain is None:
-            raise NotOurs(f"packets can't be followed on {interface}", running.note)
-        return Inside(running, filter, expression, lock_timeout)
-    if running.linkage is Linkage.TAILCALL:
-        why = "its chain has tailcall linkage, where programs do not return to one another"
-        refused = _no_static(running)
-        todo = "" if refused else advise(Do.RELINK, "static", on=interface)
-        raise Unsupported(f"packets can't be followed on {interface}", why + refused, todo)
-    return Outside(running, filter)
-
-
-def _no_static(running: Running) -> str:
-    """Why the chain can't be linked statically, as the end of a sentence; "" if nothing is known of that."""
+    if running.linkage not in (Linkage.STATIC, Linkage.TAILCALL):
+        return Outside(running, filter, keep)
     if running.chain is None:
-        return ""
+        raise NotOurs(f"packets can't be followed on {interface}", running.note)
     try:
-        run_trial(running.chain.relink(Linkage.STATIC), ())
+        return Inside(running, filter, expression, lock_timeout, keep)
     except LinkRefused as error:
-        return f"; and {error.what}: {error.why}"
-    except XdpChainError:
-        pass  # not tried: relink will say
-    return ""
+        if running.linkage is Linkage.STATIC:
+            raise
+        why = f"its chain runs as one program while it is followed, and {error.what}: {error.why}"
+        raise Unsupported(f"packets can't be followed on {interface}", why, detail=error.detail) from error
 
 
 def follow(
@@ -219,16 +229,22 @@ def follow(
     rate: int = DEFAULT_RATE,
     lock_timeout: float = 10.0,
     verdicts: ActionSet = ANY,
+    snaplen: int = HEAD,
+    fates: bool = False,
 ) -> Follower:
-    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second.
+    """Follow the first ``count`` packets (None: all) that match ``expression``, at most ``rate`` a second,
+    with so many bytes of each (``snaplen``, rounded up to a multiple of 8; of packets in fragments under
+    freplace linkage those of the first). With ``fates`` each packet that passed tells what the network stack
+    did with it, if that is seen within `followed.WAIT` seconds; for that, each buffer that the kernel frees
+    is looked at.
     With ``verdicts``, those that the chain gives one of these; as that is known at a packet's end only, the
     others are recorded as well, and count for the rate.
 
-    Under static linkage the chain is swapped for one that records, and back when the follower is closed:
-    the same components over the same maps, and no packet is lost. Under freplace linkage, and on a single
-    program of somebody else, tracing programs are attached meanwhile. Raises InvalidInput for the filter,
-    NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a change waits
-    to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
+    Under static and tailcall linkage the chain is swapped for one that records, and back when the follower
+    is closed: the same components over the same maps, and no packet is lost. Under freplace linkage, and on
+    a single program of somebody else, tracing programs are attached meanwhile. Raises InvalidInput for the
+    filter, NotFound and NotOurs where there is nothing to follow, Busy while somebody else follows or a
+    change waits to be confirmed, RaceLost if the chain changed, and what the linkage and the kernel refuse.
     """
     require_capabilities()
-    return Follower(running, expression, count, rate, lock_timeout, verdicts)
+    return Follower(running, expression, count, rate, lock_timeout, verdicts, snaplen, fates)

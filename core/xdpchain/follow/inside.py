@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following packets through a static chain, from inside: for as long as somebody follows, the chain is linked
-with a dispatcher that records, from the same parts, over the same maps, and swapped in; then the program
-that ran before comes back.
+"""Following packets through a static or tail-call chain, from inside: for as long as somebody follows, the
+chain is one program that records, linked from the same parts, over the same maps, and swapped in; then the
+program that ran before comes back. So a tail-call chain, too, is a static one meanwhile.
 
 The recording chain says which program it replaces and who follows (`Running.replaces_prog_id`,
 `Running.following`): to an edit it is the same chain, and an edit made meanwhile ends the following. A
@@ -20,8 +20,9 @@ from xdpchain.errors import Busy, NotFound, RaceLost
 from xdpchain.linkage.arrays import remove_array_pins
 from xdpchain.linkage.linked import BuiltChain
 from xdpchain.linkage.static import StaticLinker
+from xdpchain.linkage.tailcall import TailcallLinker
 from xdpchain.linkage.tap import STATE, Tap, make_maps
-from xdpchain.model.chain import Chain
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.following import Following
 from xdpchain.model.manifest import Author
 from xdpchain.model.running import Running
@@ -31,7 +32,7 @@ from xdpchain.observe.hook import author_of, manifest_of
 from xdpchain.sys import bpf, bpffs
 
 from .hook_watch import HookWatch
-from .tapping import Tapping, sign_of_life
+from .tapping import Keep, Tapping, sign_of_life
 
 __all__ = ["Inside", "take_back", "take_back_left_over"]
 
@@ -39,19 +40,21 @@ __all__ = ["Inside", "take_back", "take_back_left_over"]
 class Inside(Tapping):
     """The recording chain of an interface, swapped in (see `Tapping`)."""
 
-    def __init__(self, running: Running, filter: Filter, expression: str, lock_timeout: float) -> None:
+    def __init__(
+        self, running: Running, filter: Filter, expression: str, lock_timeout: float, keep: Keep
+    ) -> None:
         """Swap it in. Raises what `editing.apply` does; nothing was changed then."""
         self._interface = running.interface
         self._lock_timeout = lock_timeout
         with contextlib.ExitStack() as held:
-            maps = make_maps()
+            maps = make_maps(keep.snap)
             for fd in maps.values():
                 held.callback(fd.close)
             super().__init__(maps)
             held.callback(super().close)
             sign_of_life(self.state)
             mark = Following(current_author(), expression, bpf.map_info(maps[STATE]).id)
-            tap = Tap(filter.instructions, filter.needs, maps, mark.encode())
+            tap = Tap(filter.instructions, filter.needs, maps, mark.encode(), keep.snap, keep.fates)
             with bpffs.lock(lock_timeout):
                 now = ready(running)
                 chain, hook = now.chain, now.hook
@@ -161,9 +164,10 @@ def take_back_left_over(running: Running, *, lock_timeout: float = 10.0) -> Runn
 def _build(now: Running, chain: Chain, tap: Tap | None) -> BuiltChain:
     assert now.hook is not None
     replaces_prog_id = now.identity[1][0]
-    return StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id).build(
-        chain, now, _maker(now.hook.prog_id)
-    )
+    linker: StaticLinker | TailcallLinker = StaticLinker(tap=tap, replaces_prog_id=replaces_prog_id)
+    if tap is None and chain.linkage is Linkage.TAILCALL:
+        linker = TailcallLinker(replaces_prog_id=replaces_prog_id)
+    return linker.build(chain, now, _maker(now.hook.prog_id))
 
 
 def _maker(program: int) -> Author:

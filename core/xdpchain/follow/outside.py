@@ -34,7 +34,7 @@ from xdpchain.sys import bpf, shipped
 from xdpchain.sys.libbpf import ATTACH_TYPE_FENTRY, LoadFailed, Object, ObjectProgram
 
 from .hook_watch import HookWatch
-from .tapping import Tapping
+from .tapping import Keep, Tapping
 
 __all__ = ["Outside"]
 
@@ -54,7 +54,7 @@ class _Aim:
 class Outside(Tapping):
     """Tracing programs on what runs, attached (see `Tapping`)."""
 
-    def __init__(self, running: Running, filter: Filter) -> None:
+    def __init__(self, running: Running, filter: Filter, keep: Keep) -> None:
         """Attach them. Raises RaceLost, PermissionDenied, Unsupported and KernelRefused; nothing is attached
         then.
         """
@@ -70,12 +70,12 @@ class Outside(Tapping):
             for target in traceable(now):
                 program = held.enter_context(_program(target.prog_id))
                 aims[order.get(target.key, 0)] = _Aim(program, _declared(program))
-            maps = make_maps()
+            maps = make_maps(keep.snap)
             for fd in maps.values():
                 held.callback(fd.close)
             super().__init__(maps)
             held.callback(super().close)
-            links = _attach(aims, filter, maps, place_of(now))
+            links = _attach(aims, filter, keep, maps, place_of(now))
             for link in links:
                 held.callback(link.close)
             self.slots = dict(enumerate(slots, 1))
@@ -108,7 +108,7 @@ def _declared(program: bpf.Fd) -> TracedFunction:
 
 
 def _attach(
-    aims: Mapping[int, _Aim], filter: Filter, maps: Mapping[str, bpf.Fd], place: Place
+    aims: Mapping[int, _Aim], filter: Filter, keep: Keep, maps: Mapping[str, bpf.Fd], place: Place
 ) -> list[bpf.Fd]:
     """Attach everything, the way in last. A dispatcher whose main function a single component has replaced
     can't be traced, and needn't: what that returns is the verdict.
@@ -117,12 +117,12 @@ def _attach(
     main = aims.get(0)
     if main is not None:
         try:
-            return _attach_all({**components, 0: main}, main, filter, maps, place)
+            return _attach_all({**components, 0: main}, main, filter, keep, maps, place)
         except _Replaced:
             pass
     if len(components) != 1:
         raise Unsupported(WHAT, "its dispatcher can't be traced", "Reload the chain")
-    return _attach_all(components, next(iter(components.values())), filter, maps, place)
+    return _attach_all(components, next(iter(components.values())), filter, keep, maps, place)
 
 
 class _Replaced(Exception):
@@ -130,7 +130,7 @@ class _Replaced(Exception):
 
 
 def _attach_all(
-    aims: Mapping[int, _Aim], door: _Aim, filter: Filter, maps: Mapping[str, bpf.Fd], place: Place
+    aims: Mapping[int, _Aim], door: _Aim, filter: Filter, keep: Keep, maps: Mapping[str, bpf.Fd], place: Place
 ) -> list[bpf.Fd]:
     data = shipped.read("follow_trace")
     wanted = {LEFT + str(stage): aim for stage, aim in aims.items() if stage}
@@ -151,7 +151,9 @@ def _attach_all(
             elif bpf_map.internal:
                 alone = 0 not in aims
                 bpf_map.set_initial_value(
-                    struct.pack("=iIII", place.ifindex, place.netns, filter.needs, alone)
+                    struct.pack(
+                        "=iIIIII", place.ifindex, place.netns, filter.needs, alone, keep.snap, keep.fates
+                    )
                 )
         try:
             opened.load()

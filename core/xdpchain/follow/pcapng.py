@@ -9,19 +9,19 @@ changed, as they left it. Packets of one way share a packet id.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from xdpchain.bytecode.classic import HEAD
 from xdpchain.model.actions import Action
 from xdpchain.model.link_layer import LinkLayer
 
-from .followed import ByteChange, Followed, Step, View
+from .followed import WAIT, ByteChange, Followed, Step, View
 
-__all__ = ["code_name", "file_header", "packet_blocks", "way"]
+__all__ = ["after", "code_name", "file_header", "packet_blocks", "way"]
 
 SECTION, INTERFACE, PACKET = 0x0A0D0D0A, 1, 6
 BYTE_ORDER = 0x1A2B3C4D
 LENGTH_UNKNOWN = 0xFFFFFFFFFFFFFFFF
-SNAPLEN = 256
 END, COMMENT = 0, 1
 USER_APPLICATION = 4  # of the section
 NAME, DESCRIPTION, RESOLUTION = 2, 3, 9  # of an interface
@@ -34,7 +34,7 @@ MOST = 0xFFFF & ~3
 Option = tuple[int, bytes]
 
 
-def file_header(interface: str, slots: Sequence[str], layer: LinkLayer) -> bytes:
+def file_header(interface: str, slots: Sequence[str], layer: LinkLayer, snaplen: int = HEAD) -> bytes:
     """What the file begins with: the section, the interface, and one more for each slot, by name."""
     fixed = struct.pack("=IHHQ", BYTE_ORDER, 1, 0, LENGTH_UNKNOWN)
     blocks = [_block(SECTION, fixed, [(USER_APPLICATION, b"xdptui")])]
@@ -46,7 +46,7 @@ def file_header(interface: str, slots: Sequence[str], layer: LinkLayer) -> bytes
             (DESCRIPTION, description.encode()),
             (RESOLUTION, bytes([NANOSECONDS])),
         ]
-        blocks.append(_block(INTERFACE, struct.pack("=HHI", layer.link_type, 0, SNAPLEN), options))
+        blocks.append(_block(INTERFACE, struct.pack("=HHI", layer.link_type, 0, snaplen), options))
     return b"".join(blocks)
 
 
@@ -78,7 +78,21 @@ def way(packet: Followed) -> str:
         + (f" ({step.site.place})" if step.site is not None else "")
         for step in packet.steps
     ]
-    return "; ".join([" -> ".join(steps) or "no slot", f"verdict {code_name(packet.verdict)}"])
+    verdict = f"verdict {code_name(packet.verdict)}"
+    return "; ".join([" -> ".join(steps) or "no slot", verdict, *after(packet)])
+
+
+def after(packet: Followed) -> Iterator[str]:
+    """What became of it after XDP_PASS, if that was asked for."""
+    fate = packet.fate
+    if fate is None:
+        return
+    if fate.reason:
+        yield f"after XDP: dropped, {fate.reason}" + f" (in {fate.function})" * bool(fate.function)
+    elif fate.without_drop:
+        yield "after XDP: freed without a drop"
+    else:
+        yield f"unknown after XDP (nothing seen within {WAIT:g} s)"
 
 
 def code_name(code: int) -> str:

@@ -124,6 +124,7 @@ class Assembly:
             first.ns,
             self.layer,
             first.code,
+            first.packet,
         )
 
     def _site(self, record: Record) -> VerdictSite | None:

@@ -43,7 +43,7 @@ AS_THE_STACK_SEES = (
 
 def sampling_swaps(running: Running) -> bool:
     """Whether a sample takes swapping the running chain for one that records."""
-    return running.hook is not None and running.linkage is Linkage.STATIC
+    return running.hook is not None and running.linkage in (Linkage.STATIC, Linkage.TAILCALL)
 
 
 def supply_of(source: str, running: Running) -> Supply:

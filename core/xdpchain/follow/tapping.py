@@ -11,14 +11,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xdpchain.bytecode.sites import VerdictSite
-from xdpchain.linkage.tap import HEAD_SIZE, HEADS, RING, STATE
+from xdpchain.linkage.tap import HEAD_SIZE, HEADS, PASSED, RING, STATE
 from xdpchain.sys import bpf
 from xdpchain.sys.libbpf import possible_cpus
 from xdpchain.sys.ring import Ring
 
-__all__ = ["FollowTally", "Tapping", "sign_of_life"]
+__all__ = ["FollowTally", "Keep", "Tapping", "sign_of_life"]
 
 BEAT_AT, GRANTED_AT, TAKEN_AT = 0, 8, 128
 TALLY_AT = 32
@@ -33,6 +34,13 @@ class FollowTally:
     looked_at: int
     passed_by: int
     lost_records: int
+
+
+class Keep(NamedTuple):
+    """How much to record: so many bytes of a packet, a multiple of 8; and where packets are that passed."""
+
+    snap: int
+    fates: bool
 
 
 def sign_of_life(state: mmap.mmap) -> None:
@@ -51,6 +59,7 @@ class Tapping(ABC):
     def __init__(self, maps: Mapping[str, bpf.Fd]) -> None:
         self.state = mmap.mmap(maps[STATE].fileno(), mmap.PAGESIZE)
         self._heads = maps[HEADS]
+        self.passed = maps[PASSED]
         self._ring = Ring(maps[RING].fileno())
 
     @property

@@ -8,6 +8,7 @@ from xdpchain.errors import Unsupported
 from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.running import Running
 
+from .dispatcher.installed import BINDABLE, emitted_version
 from .probe import default_linkage, probe_freplace, probe_tailcall
 
 __all__ = ["chain_of", "choose"]
@@ -23,16 +24,24 @@ def chain_of(running: Running) -> Chain:
     return running.chain or Chain(linkage=default_linkage()[0])
 
 
-def choose(asked: str, running: Running, *, anew: bool = False) -> tuple[Linkage, str]:
+def choose(asked: str, running: Running, *, anew: bool = False, bound: bool = False) -> tuple[Linkage, str]:
     """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words.
 
-    ``auto`` keeps that of the chain that runs, unless the choice is to be made ``anew``. Raises Unsupported
-    for one that does not work here.
+    ``auto`` keeps that of the chain that runs, unless the choice is to be made ``anew``. ``bound``: some
+    component reads RX metadata, and no dispatcher version was asked for. Raises Unsupported for one that does
+    not work here.
     """
     if asked == "auto":
         if running.chain is not None and not anew:
             return running.chain.linkage, "the running chain's"
-        return default_linkage()
+        linkage, why = default_linkage()
+        if bound and linkage is Linkage.FREPLACE and emitted_version() < BINDABLE:
+            version = f"dispatcher version {BINDABLE} (libxdp 1.6 or newer)"
+            return (
+                Linkage.STATIC,
+                f"RX metadata needs {version} under freplace, and here it is {emitted_version()}",
+            )
+        return linkage, why
     linkage = Linkage(asked)
     if linkage is Linkage.FREPLACE and running.linkage is not Linkage.FREPLACE:
         probed = probe_freplace()

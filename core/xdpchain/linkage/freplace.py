@@ -30,16 +30,13 @@ from .counting import share_with
 from .dispatcher.attached import labels_of, shall_count
 from .dispatcher.config import DispatcherConfig, SlotConfig, mask_of
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function, takes_frags
-from .dispatcher.installed import EMITTED, emitted_version
+from .dispatcher.installed import BINDABLE, EMITTED, emitted_version
 from .dispatcher.shadow import leave_labels, leave_note
 from .extension import Extension, ExtensionLoader
 from .map_pins import pin_map
 from .probe import probe_freplace
 
 __all__ = ["FreplaceChain", "FreplaceLinker"]
-
-BINDABLE = 3
-"""The first version of the dispatcher whose configuration says that it is bound to a device."""
 
 
 class FreplaceChain:

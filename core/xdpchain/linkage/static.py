@@ -259,7 +259,7 @@ class _Linking:
         if self._tap is None:
             return None
         kit = _kit("following")
-        config = struct.pack("=II", self._tap.needs, self._frags)
+        config = struct.pack("=IIII", self._tap.needs, self._frags, self._tap.snap, self._tap.fates)
         try:
             rodata = self._held.enter_context(blobs.make("xdptui_config", config))
         except bpf.BpfError as error:

@@ -58,11 +58,12 @@ class TailcallLinker:
     """tailcall linkage (see `linkage.Linker`).
 
     With ``cloning``, the chain gets copies of all maps, and is not meant to be pinned: what it does leaves no
-    trace in those that run.
+    trace in those that run. ``replaces_prog_id`` is as for `static.StaticLinker`.
     """
 
-    def __init__(self, *, cloning: bool = False) -> None:
+    def __init__(self, *, cloning: bool = False, replaces_prog_id: int | None = None) -> None:
         self._cloning = cloning
+        self._replaces_prog_id = replaces_prog_id
 
     def build(self, candidate: Chain, running: Running, author: Author) -> BuiltChain:
         if not self._cloning:
@@ -88,7 +89,11 @@ class TailcallLinker:
                 for part, program in zip(parts, programs, strict=False)
             )
             manifest = Manifest(
-                replace(chain, slots=slots), author, form=linking.form, form_reason=linking.reason
+                replace(chain, slots=slots),
+                author,
+                replaces_prog_id=self._replaces_prog_id,
+                form=linking.form,
+                form_reason=linking.reason,
             )
             first = programs[entry(candidate)]
             assert first is not None

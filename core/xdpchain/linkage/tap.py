@@ -9,14 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from xdpchain.bytecode.classic import HEAD
 from xdpchain.sys import bpf
 
-__all__ = ["FILTER", "HEADS", "RING", "STATE", "STATE_SIZE", "Tap", "make_maps"]
+__all__ = [
+    "FILTER",
+    "HEADS",
+    "LEAST_SNAP",
+    "MOST_SNAP",
+    "PASSED",
+    "RING",
+    "STATE",
+    "STATE_SIZE",
+    "Tap",
+    "make_maps",
+]
 
-STATE, HEADS, RING = "xdptui_follow", "xdptui_heads", "xdptui_ring"
+STATE, HEADS, RING, PASSED = "xdptui_follow", "xdptui_heads", "xdptui_ring", "xdptui_passed"
 STATE_SIZE, HEAD_SIZE = 192, 328
 RING_SIZE = 1 << 20
-"""Bytes: 3,400 records, which is 300 packets through a chain of ten."""
+"""Bytes: 3,400 records of `HEAD` bytes, which is 300 packets through a chain of ten."""
+
+LEAST_SNAP, MOST_SNAP = 64, 16384
+"""Bytes of a packet that a record can keep."""
+
+MOST_PASSED = 1024
 
 FILTER = "follow_filter"
 """The stub of bpf/following.bpf.c that the filter takes the place of."""
@@ -27,22 +44,29 @@ BPF_F_MMAPABLE = 1 << 10
 @dataclass(frozen=True, slots=True)
 class Tap:
     """A filter as eBPF instructions, the bytes of a packet that it needs, the maps by their names in the
-    dispatcher, and what the program is to be marked with.
+    dispatcher, and what the program is to be marked with; ``snap`` bytes of a packet are recorded, a multiple
+    of 8. ``fates``: packets that passed are noted in the map `PASSED`.
     """
 
     instructions: bytes
     needs: int
     maps: Mapping[str, bpf.Fd]
     mark: bytes
+    snap: int = HEAD
+    fates: bool = False
 
 
-def make_maps() -> dict[str, bpf.Fd]:
-    """New maps for following, all zero. Raises KernelRefused and its kin."""
+def make_maps(snap: int = HEAD) -> dict[str, bpf.Fd]:
+    """New maps for following, all zero, with room for as many records of ``snap`` bytes of a packet as of
+    `HEAD`. Raises KernelRefused and its kin.
+    """
+    ring = RING_SIZE << max(0, (snap - 1) // HEAD).bit_length()
     made: dict[str, bpf.Fd] = {}
     try:
         made[STATE] = bpf.map_create(bpf.MapType.ARRAY, 4, STATE_SIZE, 1, name=STATE, flags=BPF_F_MMAPABLE)
         made[HEADS] = bpf.map_create(bpf.MapType.PERCPU_ARRAY, 4, HEAD_SIZE, 1, name=HEADS)
-        made[RING] = bpf.map_create(bpf.MapType.RINGBUF, 0, 0, RING_SIZE, name=RING)
+        made[PASSED] = bpf.map_create(bpf.MapType.LRU_HASH, 8, 8, MOST_PASSED, name=PASSED)
+        made[RING] = bpf.map_create(bpf.MapType.RINGBUF, 0, 0, ring, name=RING)
     except bpf.BpfError as error:
         for fd in made.values():
             fd.close()

@@ -144,9 +144,10 @@ class Running:
     @property
     def emptied(self) -> bool:
         """Whether this is a tail-call chain whose program arrays the kernel emptied, so only the first slot
-        runs.
+        runs. Followed chains have no arrays either but are not emptied.
         """
-        return self.chain is not None and self.linkage is Linkage.TAILCALL and not self.arrays
+        bare = self.linkage is Linkage.TAILCALL and not self.arrays
+        return bare and self.chain is not None and self.following is None
 
     @property
     def identity(self) -> Identity:

@@ -15,13 +15,16 @@ from xdpchain.objects.btf import Btf
 from xdpchain.objects.elf import MAX_FILE, Elf
 from xdpchain.objects.runconfig_btf import read_metadata_version
 
-__all__ = ["DEFAULT_VERSION", "EMITTED", "emitted_version", "installed_version"]
+__all__ = ["BINDABLE", "DEFAULT_VERSION", "EMITTED", "emitted_version", "installed_version"]
 
 EMITTED = (2, 3)
 DEFAULT_VERSION = 2
 """Without a libxdp to match: a newer one still shows and unloads version 2, while an older one can't even
 unload version 3.
 """
+
+BINDABLE = 3
+"""The first version of the dispatcher whose configuration says that it is bound to a device."""
 
 OBJECT = "xdp-dispatcher.o"
 

@@ -67,6 +67,8 @@ _SIGNATURES: dict[str, tuple[Any, ...]] = {
     "btf__add_func": (c_int, c_void_p, c_char_p, c_int, c_int),
     "btf__raw_data": (c_void_p, c_void_p, POINTER(c_uint32)),
     "btf__free": (None, c_void_p),
+    "btf__type_by_id": (c_void_p, c_void_p, c_uint32),
+    "btf__name_by_offset": (c_char_p, c_void_p, c_uint32),
     "libbpf_set_print": (c_void_p, c_void_p),
     "libbpf_register_prog_handler": (c_int, c_char_p, c_int, c_int, c_void_p),
     "libbpf_num_possible_cpus": (c_int,),

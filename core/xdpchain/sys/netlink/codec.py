@@ -1,76 +1,57 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Messages about devices, routes, addresses and neighbours (linux/rtnetlink.h), and of generic netlink, to
-and from our values. Pure.
+"""Messages about devices (linux/rtnetlink.h), and of generic netlink, to and from our values. Pure.
+
+Every command reads these, and a survey thousands of them: so they are not pyroute2's (see `neighborhood`).
 """
 
 from __future__ import annotations
 
-import socket
 import struct
 from typing import TYPE_CHECKING
 
-from .links import TUNNELS, LinkInfo, LinkStats, NeighborEntry, Way, XdpAttachment, XdpMode
-from .messages import ACK, DUMP, HEADER, attribute, attributes, ip_text, native, request, text
+from .links import TUNNELS, LinkInfo, LinkStats, XdpAttachment, XdpMode
+from .messages import ACK, DUMP, HEADER, attribute, attributes, native, request, text
 
 if TYPE_CHECKING:
     from .tunnels import Tunnel
 
 __all__ = [
-    "RTM_NEWADDR",
     "RTM_NEWLINK",
-    "RTM_NEWNEIGH",
     "RTM_NEWNSID",
-    "RTM_NEWROUTE",
-    "decode_address",
     "decode_family_id",
     "decode_link",
-    "decode_neighbor",
     "decode_nsid",
-    "decode_route",
     "decode_xdp_features",
-    "encode_get_addresses",
     "encode_get_family",
     "encode_get_link",
     "encode_get_links",
-    "encode_get_neighbors",
     "encode_get_nsid",
-    "encode_get_route",
     "encode_get_xdp_features",
     "encode_set_xdp",
 ]
 
 RTM_NEWLINK = 16
-RTM_NEWADDR = 20
-RTM_NEWROUTE = 24
-RTM_NEWNEIGH = 28
 RTM_NEWNSID = 88
 _RTM_GETLINK = 18
 _RTM_SETLINK = 19
-_RTM_GETADDR = 22
-_RTM_GETROUTE = 26
-_RTM_GETNEIGH = 30
 _RTM_GETNSID = 90
 _GENL_ID_CTRL = 16
 _CTRL_CMD_GETFAMILY = 3
 _NETDEV_CMD_DEV_GET = 1  # Documentation/netlink/specs/netdev.yaml, kernel 6.3 on
 
 _IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change mask
-_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_RTMSG = struct.Struct("=BBBBBBBBI")  # family, lengths of both addresses, …
 _RTGENMSG = struct.Struct("=B3x")
 _GENLMSG = struct.Struct("=BBxx")  # command, version
 
 # include/uapi/linux/if_link.h
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 16, 18
-_STATS64, _EXT_MASK, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP = 23, 29, 31, 32, 37, 43
+_STATS64, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP = 23, 31, 32, 37, 43
 _ALT_IFNAME = 53
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND = 1, 2, 4
 _VLAN_ID = 1
 _XDP_FD, _XDP_ATTACHED, _XDP_FLAGS, _XDP_PROG_ID, _XDP_EXPECTED_FD = 1, 2, 3, 4, 8
 _XDP_PROG_IDS: dict[XdpMode, int] = {"native": 5, "generic": 6, "offload": 7}
 _XDP_MODES: dict[int, XdpMode] = {1: "native", 2: "generic", 3: "offload"}
-_SKIP_STATS = 1 << 3  # RTEXT_FILTER_SKIP_STATS: no statistics of IPv4 and IPv6 beside the device's own
 _STATS = struct.Struct("=8Q")  # the first of struct rtnl_link_stats64
 _OPERSTATES = ("unknown", "notpresent", "down", "lowerlayerdown", "testing", "dormant", "up")
 
@@ -80,9 +61,6 @@ _REPLACE = 1 << 4
 _MODE_FLAGS: dict[XdpMode, int] = {"generic": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
 
 _NSID, _NSID_FD = 1, 3  # linux/net_namespace.h
-_DST, _SRC, _OIF, _GATEWAY, _PREFSRC, _VIA = 1, 2, 4, 5, 7, 18
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2
-_NDA_DST, _NDA_LLADDR, _NDA_IFINDEX = 1, 2, 8
 _FAMILY_ID, _FAMILY_NAME = 1, 2
 _DEV_IFINDEX, _DEV_XDP_FEATURES = 1, 3
 
@@ -90,8 +68,6 @@ _IFF_UP = 0x1
 _IFF_LOWER_UP = 0x10000
 _IFNAMSIZ = 16
 
-# include/uapi/linux/neighbour.h: states in which the MAC of an entry is not to be had
-_NUD_INCOMPLETE, _NUD_FAILED = 0x01, 0x20
 
 # enum netdev_xdp_act, bit by bit
 _XDP_FEATURES = ("basic", "redirect", "ndo-xmit", "xsk-zerocopy", "hw-offload", "rx-sg", "ndo-xmit-sg")
@@ -102,7 +78,7 @@ _PAIRS = frozenset({"netkit", "veth", "vxcan"})
 
 def encode_get_links() -> bytes:
     """Dump all devices of the namespace."""
-    return request(_RTM_GETLINK, DUMP, _about(0) + attribute(_EXT_MASK, _SKIP_STATS))
+    return request(_RTM_GETLINK, DUMP, _about(0))
 
 
 def encode_get_link(which: int | str) -> bytes:
@@ -112,7 +88,7 @@ def encode_get_link(which: int | str) -> bytes:
     else:
         short = len(which.encode()) < _IFNAMSIZ
         body = _about(0) + attribute(_IFNAME if short else _ALT_IFNAME, which)
-    return request(_RTM_GETLINK, ACK, body + attribute(_EXT_MASK, _SKIP_STATS))
+    return request(_RTM_GETLINK, ACK, body)
 
 
 def encode_set_xdp(ifindex: int, prog_fd: int, mode: XdpMode, expected_fd: int | None) -> bytes:
@@ -133,59 +109,6 @@ def decode_nsid(message: bytes) -> int | None:
     """None: it has no id here, so nothing here refers to it."""
     found = _after(message, _RTGENMSG).get(_NSID)
     return nsid if found is not None and (nsid := _signed(found)) >= 0 else None
-
-
-def encode_get_route(destination: str, source: str | None, through: int | None = None) -> bytes:
-    """Ask which way packets from one address to another would take, perhaps through a given interface."""
-    family = socket.AF_INET6 if ":" in destination else socket.AF_INET
-    bits = 128 if family == socket.AF_INET6 else 32
-    body = _RTMSG.pack(family, bits, 0 if source is None else bits, 0, 0, 0, 0, 0, 0)
-    body += attribute(_DST, socket.inet_pton(family, destination))
-    if source is not None:
-        body += attribute(_SRC, socket.inet_pton(family, source))
-    if through is not None:
-        body += attribute(_OIF, through)
-    return request(_RTM_GETROUTE, ACK, body)
-
-
-def decode_route(message: bytes) -> Way | None:
-    """Where an RTM_NEWROUTE message says that packets leave; None where it names no interface."""
-    found = _after(message, _RTMSG)
-    if _OIF not in found:
-        return None
-    # RTA_VIA: a gateway of the other address family, after the family
-    gateway = ip_text(found.get(_GATEWAY)) or ip_text(found.get(_VIA, b"")[2:])
-    return Way(native(found[_OIF]), gateway, ip_text(found.get(_PREFSRC)))
-
-
-def encode_get_addresses(ifindex: int) -> bytes:
-    """Dump the addresses of a device; a kernel before 4.20, without strict checking, dumps those of all."""
-    return request(_RTM_GETADDR, DUMP, _IFADDRMSG.pack(0, 0, 0, 0, ifindex))
-
-
-def decode_address(message: bytes) -> tuple[int, str]:
-    """(ifindex, address with prefix length; empty for other families than IP)."""
-    family, length, _, _, ifindex = _IFADDRMSG.unpack_from(message, HEADER.size)
-    if family not in (socket.AF_INET, socket.AF_INET6):
-        return ifindex, ""
-    found = _after(message, _IFADDRMSG)
-    # Of a point-to-point link, IFA_ADDRESS is the other end.
-    own = ip_text(found.get(_IFA_LOCAL)) or ip_text(found.get(_IFA_ADDRESS))
-    return ifindex, f"{own}/{length}"
-
-
-def encode_get_neighbors(ifindex: int) -> bytes:
-    """Dump the neighbour table of a device (kernel 4.4 on; an older one dumps those of all)."""
-    return request(_RTM_GETNEIGH, DUMP, _NDMSG.pack(0, 0, 0, 0, 0) + attribute(_NDA_IFINDEX, ifindex))
-
-
-def decode_neighbor(message: bytes) -> tuple[int, NeighborEntry | None]:
-    """(ifindex, entry); None for one without a MAC."""
-    family, ifindex, state, _, _ = _NDMSG.unpack_from(message, HEADER.size)
-    found = _after(message, _NDMSG)
-    where, mac = ip_text(found.get(_NDA_DST)), found.get(_NDA_LLADDR)
-    usable = family in (socket.AF_INET, socket.AF_INET6) and not state & (_NUD_INCOMPLETE | _NUD_FAILED)
-    return ifindex, NeighborEntry(where, mac.hex(":")) if usable and where and mac else None
 
 
 def encode_get_family(name: str) -> bytes:

@@ -14,6 +14,7 @@ __all__ = [
     "DUMP",
     "ERROR",
     "HEADER",
+    "REQUEST",
     "ack_text",
     "attribute",
     "attributes",
@@ -31,7 +32,7 @@ ERROR, DONE = 2, 3
 ACK, DUMP = 0x4, 0x300
 """How a request is answered: by an ack after the answer, by a list."""
 
-_REQUEST = 0x1
+REQUEST = 0x1
 _CAPPED, _ACK_TLVS = 0x100, 0x200  # of an ack: without the request's body, with attributes
 _NESTED = 0x8000
 _KIND = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -41,7 +42,7 @@ _ACK_MESSAGE = 1  # NLMSGERR_ATTR_MSG
 
 def request(kind: int, flags: int, body: bytes = b"") -> bytes:
     """A message to the kernel; the transport numbers it."""
-    return HEADER.pack(HEADER.size + len(body), kind, _REQUEST | flags, 0, 0) + body
+    return HEADER.pack(HEADER.size + len(body), kind, REQUEST | flags, 0, 0) + body
 
 
 def attribute(kind: int, value: bytes | int | str, *, nested: bool = False) -> bytes:

@@ -138,14 +138,16 @@ class Netlink(Closing):
         """How packets go to ``destination``; ``source`` None: from whichever address; ``through``: by the
         interface with this ifindex, which link-local addresses need. Raises as `route`.
         """
+        from .neighborhood import RTM_NEWROUTE, decode_route, encode_get_route
+
         try:
-            replies = self._route.exchange(codec.encode_get_route(destination, source, through))
+            replies = self._route.exchange(encode_get_route(destination, source, through))
         except Refusal as refusal:
             origin = f"from {source} " if source else ""
             raise NotFound(
                 f"No route {origin}to {destination}", refusal.words, detail=refusal.detail
             ) from refusal
-        found = (codec.decode_route(message) for kind, message in replies if kind == codec.RTM_NEWROUTE)
+        found = (decode_route(message) for kind, message in replies if kind == RTM_NEWROUTE)
         way = next((one for one in found if one is not None), None)
         if way is None:
             raise NotFound(f"No route to {destination}", "its route does not use a single interface")
@@ -153,20 +155,24 @@ class Netlink(Closing):
 
     def addresses(self, ifindex: int) -> tuple[str, ...]:
         """The addresses of an interface with their prefix lengths ("192.0.2.1/24"), in the kernel's order."""
+        from .neighborhood import RTM_NEWADDR, decode_address, encode_get_addresses
+
         try:
-            replies = self._route.exchange(codec.encode_get_addresses(ifindex))
+            replies = self._route.exchange(encode_get_addresses(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't list the addresses", refusal) from refusal
-        found = (codec.decode_address(message) for kind, message in replies if kind == codec.RTM_NEWADDR)
+        found = (decode_address(message) for kind, message in replies if kind == RTM_NEWADDR)
         return tuple(text for index, text in found if index == ifindex and text)
 
     def neighbors(self, ifindex: int) -> tuple[NeighborEntry, ...]:
         """The interface's neighbour table, without entries that have no MAC (yet, or any more)."""
+        from .neighborhood import RTM_NEWNEIGH, decode_neighbor, encode_get_neighbors
+
         try:
-            replies = self._route.exchange(codec.encode_get_neighbors(ifindex))
+            replies = self._route.exchange(encode_get_neighbors(ifindex))
         except Refusal as refusal:
             raise _unexpected("Can't read the neighbour table", refusal) from refusal
-        found = (codec.decode_neighbor(message) for kind, message in replies if kind == codec.RTM_NEWNEIGH)
+        found = (decode_neighbor(message) for kind, message in replies if kind == RTM_NEWNEIGH)
         return tuple(entry for index, entry in found if index == ifindex and entry is not None)
 
     def forwarding(self, ifindex: int) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The followed packets that passed, by where they began in memory then: for who asks what became of them. */
+#ifndef XDPTUI_FOLLOW_PASSED_H
+#define XDPTUI_FOLLOW_PASSED_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+struct passed {
+	__u32 cpu;
+	__u32 packet; /* number on this CPU */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, __u64);
+	__type(value, struct passed);
+} xdptui_passed SEC(".maps");
+
+#endif
