@@ -455,7 +455,7 @@ def test_an_armed_change_goes_back_to_the_plain_chain(playground: Playground, th
     left_over(playground)
     with no_guardian_survives(playground):
         armed = apply(make_plan(look_at(playground), three.chain.remove([0])), confirm=60)
-        with pytest.raises(Busy, match="a pending change"):
+        with pytest.raises(Busy, match="runs a pending change"):
             follow(armed, "")
         roll_back(playground.ifname, playground.netns)
         after = look_at(playground)
