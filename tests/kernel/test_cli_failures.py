@@ -136,7 +136,7 @@ def test_an_eleventh_slot_is_refused(cli: CommandLine) -> None:
     assert cli.status() == before
     ambiguous = cli("unload", cli.interface, "xdp_pass")
     assert ambiguous.code == 7
-    assert "names 10 slots" in ambiguous.err
+    assert "matches 10 slots" in ambiguous.err
 
 
 def test_the_dispatcher_itself_is_no_component(cli: CommandLine) -> None:

@@ -335,7 +335,7 @@ def test_what_waits_to_be_confirmed_is_in_nobodys_way_but_of_another_change(
     file.write_text(spec(cli, f'object = "{objects}/pass.o"'))
     cli.ok("apply", str(file), "--confirm", "60")
     notes = cli.ok("apply", str(file)).json["interfaces"][0]["plan"]["notes"]
-    assert any("waits to be confirmed" in note for note in notes)
+    assert any("is pending" in note for note in notes)
     file.write_text(spec(cli, f'object = "{objects}/drop.o"'))
     assert cli("apply", str(file)).code == 4
     cli.ok("rollback", cli.interface)

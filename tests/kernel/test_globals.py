@@ -87,7 +87,7 @@ def test_a_new_version_that_takes_over_the_data(playground: Playground, samples:
 def test_what_does_not_fit(samples: Path) -> None:
     with pytest.raises(NotFound, match="seen, total, step"):
         given(samples, "stop=1")
-    with pytest.raises(InvalidInput, match="between 0 and 4294967295"):
+    with pytest.raises(InvalidInput, match="0 to 4294967295"):
         given(samples, "step=4294967296")
     with pytest.raises(InvalidInput, match="twice"):
         given(samples, "step=1", "step=2")

@@ -259,7 +259,7 @@ def test_the_disk_is_full(guarded: Playground, samples: Path, tmp_path: Path) ->
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        assert "not in the journal (No space left on device)" in done.stdout
+        assert "could not be recorded in the journal (No space left on device)" in done.stdout
         assert run_through(look_at(guarded), FRAME).code == DROP
         came_back(guarded, old)
 

@@ -235,7 +235,7 @@ def test_a_pinned_map_of_another_shape(cli: CommandLine, tmp_path: Path) -> None
         other = built(tmp_path, body.format("two"), shape.format(16))
         refused = cli("load", cli.interface, other, "-p", str(pins))
         assert f"{pins}/kept has a different shape: entries 8 → 16" in refused.err
-        assert f"(-p DIR); or remove the pin, if nobody needs that map (`rm {pins}/kept`)" in refused.err
+        assert f"(-p DIR), or remove the pin if nobody needs that map (`rm {pins}/kept`)" in refused.err
         elsewhere = pins / "elsewhere"
         elsewhere.mkdir(mode=0o700)
         cli.ok("load", cli.interface, other, "-p", str(elsewhere))

@@ -230,7 +230,7 @@ def test_a_journal_that_can_not_be_written_fails_no_change(
         second = apply(plan, warn=said.append)
     assert [slot.name for slot in second.chain or ()] == ["xdp_monitor"]
     assert len(said) == 1
-    assert "not in the journal" in said[0]
+    assert "could not be recorded in the journal" in said[0]
     # Undo takes it for a change of another tool then, which comes to the same.
     monkeypatch.undo()
     assert shown(undone(guarded)) == shown(first)
@@ -356,7 +356,7 @@ def test_the_log_says_who_what_and_when(cli: CommandLine) -> None:
     assert document["running"]["known"] is True
     text = cli("log", cli.interface).out
     assert f"? program {second['after']['program']} became nothing, not with xdptui" in text
-    assert "to be confirmed in 60 s" in text
+    assert "to be confirmed within 60 s" in text
     assert text.splitlines()[-1].startswith("program ")
     assert len(cli.ok("log", cli.interface, "--last", "1").json["entries"]) == 1
 
@@ -368,7 +368,9 @@ def test_a_warning_about_the_journal_does_not_change_the_exit_code(
     monkeypatch.setenv(store.STATE, str(tmp_path / "file"))
     done = cli("load", cli.interface, cli.sample("pass"), "--json")
     assert done.code == 0
-    assert any("not in the journal" in note for note in json.loads(done.out)["plan"]["notes"])
+    assert any(
+        "could not be recorded in the journal" in note for note in json.loads(done.out)["plan"]["notes"]
+    )
 
 
 def test_a_waiting_change_is_decided_before_an_undo(guarded: Playground, samples: Path) -> None:

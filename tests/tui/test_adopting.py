@@ -43,7 +43,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: driver.dialog(AdoptDialog))
             path = driver.app.screen.query_one("#path", Input)
             path.value = str(samples / "firewall.o")
-            await driver.until(lambda: "is not what runs" in driver.label("#facts"))
+            await driver.until(lambda: "is not the program that runs" in driver.label("#facts"))
             assert driver.app.screen.query_one("#add", Button).disabled
             path.value = str(samples / "counter.o")
             await driver.until(lambda: "the kernel's tag confirms" in driver.label("#facts"))
@@ -73,7 +73,7 @@ async def test_what_a_link_holds_is_taken_off_once_its_interface_is_typed(playgr
         async with driving(playground.netns, playground.ifname) as driver:
             await driver.press("u")
             await driver.until(lambda: driver.dialog(Confirm))
-            for words in ("bpf_link ", "(theirs)", f"(pid {child.pid})", "undo can't bring it back"):
+            for words in ("bpf_link ", "(theirs)", f"(pid {child.pid})", "can't be undone"):
                 assert words in driver.text(), driver.text()
             assert driver.app.screen.query_one("#yes", Button).disabled
             await driver.press("escape")
@@ -91,7 +91,7 @@ async def test_i_needs_a_foreign_program(playground: Playground, samples: Path) 
     run_chain(playground, samples, "firewall")
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("i")
-        await driver.until(lambda: said(driver, "here is none"))
+        await driver.until(lambda: said(driver, "there is none here"))
 
 
 async def test_undo_without_edits_takes_back_the_last_change(playground: Playground, samples: Path) -> None:

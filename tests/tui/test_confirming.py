@@ -39,7 +39,7 @@ async def swapped(driver: Driver) -> None:
     """Move the first slot down, let that wait, and apply it."""
     await driver.press("K" if driver.session.slot else "J")
     await driver.press("w")
-    await driver.until(lambda: "CHANGES WAIT 60 s" in driver.lines("banner")[0])
+    await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
     await driver.apply()
     await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
     await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
@@ -80,8 +80,8 @@ async def test_quitting_asks_what_becomes_of_a_change_that_waits(
         await swapped(driver)
         await driver.press("q")
         await driver.until(lambda: driver.dialog(WaitingDialog))
-        await driver.until(lambda: "a change waits (00:" in driver.text())
-        assert "C keep it, B take it back, q leave it to roll back." in driver.text()
+        await driver.until(lambda: "a change is pending (00:" in driver.text())
+        assert "C keeps it, B rolls it back, q leaves it to roll back." in driver.text()
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
         await driver.press("q")
@@ -109,7 +109,7 @@ async def test_that_changes_wait_shows_before_there_is_one_and_in_the_plan(
     run_chain(guarded, samples, "firewall", "monitor")
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.press("w")
-        await driver.until(lambda: "CHANGES WAIT 60 s" in driver.lines("banner")[0])
+        await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
         assert driver.session.changes == 0
         await driver.press("J", "p")
         await driver.until(lambda: driver.dialog(PlanDialog))
@@ -156,10 +156,10 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.until(lambda: driver.session.own)
         await driver.press("J")
-        await driver.until(lambda: "CHANGES WAIT 60 s" in driver.lines("banner")[0])
+        await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
         await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
-        assert "Your own connection comes in" in driver.text()
+        assert "Your own connection arrives" in driver.text()
         assert "rolls back by itself" in driver.text()
         await driver.type(guarded.ifname)
         await driver.answer("yes")
@@ -171,7 +171,7 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
         await driver.press("w", "K")
         await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
-        assert "no way back" in driver.text()
+        assert "could not undo" in driver.text()
         await driver.press("escape")
     assert look_at(guarded).armed is None
 
@@ -180,7 +180,7 @@ async def test_elsewhere_nothing_waits_unasked(guarded: Playground, samples: Pat
     run_chain(guarded, samples, "firewall", "monitor")
     async with driving(guarded.netns, guarded.ifname) as driver:
         await driver.press("C")
-        assert said(driver, "No change waits")
+        assert said(driver, "No change is pending")
         await driver.press("J")
         await driver.apply()
         await driver.until(lambda: driver.session.changes == 0 and not driver.dialog(Applying))

@@ -193,7 +193,7 @@ async def test_counters_off_and_on(playground: Playground, samples: Path) -> Non
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("c")
         await applied(driver)
-        await driver.until(lambda: "counters of this chain are off" in "\n".join(driver.lines("waterfall")))
+        await driver.until(lambda: "chain's counters are off" in "\n".join(driver.lines("waterfall")))
         assert "counters off" in driver.lines("banner")[0]
         await driver.press("c")
         await applied(driver)

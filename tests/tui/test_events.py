@@ -137,7 +137,7 @@ async def test_the_fourth_page_is_what_programs_print(net: Playground, tmp_path:
         await driver.press("x")
         await driver.until(lambda: driver.dialog(EventsScreen))
         await driver.press("n", "n", "n")
-        await driver.until(lambda: "nothing was printed yet" in driver.text())
+        await driver.until(lambda: "nothing printed yet" in driver.text())
         net.send([scripted(b"\2")] * 2)
         await driver.until(lambda: driver.text().count("first saw 60 bytes") == 2)
         await driver.press("escape")

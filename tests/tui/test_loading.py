@@ -73,7 +73,7 @@ async def test_overrides_of_priority_actions_and_place(playground: Playground, s
     async with driving(playground.netns, playground.ifname) as driver:
         await open_object(driver, samples / "pass.o")
         driver.app.screen.query_one("#at", Input).value = "7"
-        await driver.until(lambda: "must lie between 0 and 2" in driver.label("#facts"))
+        await driver.until(lambda: "must be 0 to 2" in driver.label("#facts"))
         assert driver.app.screen.query_one("#add", Button).disabled
         driver.app.screen.query_one("#at", Input).value = "1"
         driver.app.screen.set_focus(driver.app.screen.query_one("#actions"))
@@ -312,7 +312,7 @@ async def test_globals_are_given_in_a_form(playground: Playground, samples: Path
         assert fields == {"3", "1000", "0"}
         step = next(field for field in driver.app.screen.query(Input) if field.value == "3")
         step.value = "-1"
-        await driver.until(lambda: "between 0 and" in driver.label("#wrong"))
+        await driver.until(lambda: "out of range (0 to" in driver.label("#wrong"))
         assert driver.app.screen.query_one("#set", Button).disabled
         step.value = "0x10"
         await driver.until(lambda: not driver.app.screen.query_one("#set", Button).disabled)

@@ -82,9 +82,9 @@ async def test_a_new_element(playground: Playground, samples: Path) -> None:
         await driver.until(lambda: driver.dialog(MapEdit))
         await driver.type("port=99999")
         await driver.press("enter", "1", "enter")
-        await driver.until(lambda: "between 0 and 65535" in driver.text())
+        await driver.until(lambda: "0 to 65535" in driver.text())
         await driver.press("backspace")
-        await driver.until(lambda: "between 0 and 65535" not in driver.text(), "the error goes with an edit")
+        await driver.until(lambda: "0 to 65535" not in driver.text(), "the error goes with an edit")
 
 
 async def test_a_program_that_goes_away_is_told(playground: Playground, samples: Path) -> None:
@@ -92,9 +92,9 @@ async def test_a_program_that_goes_away_is_told(playground: Playground, samples:
     async with driving(playground.netns, playground.ifname) as driver:
         await driver.press("m")
         await driver.until(lambda: "step" in driver.text())
-        assert "does not run any more" not in driver.text()
+        assert "no longer runs" not in driver.text()
         change(playground, lambda chain: chain.remove([0]))
-        await driver.until(lambda: "does not run any more" in driver.text())
+        await driver.until(lambda: "no longer runs" in driver.text())
 
 
 async def test_the_maps_of_somebody_elses_program(playground: Playground, samples: Path) -> None:
@@ -103,4 +103,4 @@ async def test_the_maps_of_somebody_elses_program(playground: Playground, sample
         async with driving(playground.netns, playground.ifname) as driver:
             await driver.press("m")
             await driver.until(lambda: "KIND_UDP" in driver.text())
-            assert "does not run any more" not in driver.text()
+            assert "no longer runs" not in driver.text()

@@ -49,7 +49,7 @@ async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Pat
             driver.app.screen.query_one("#path").value = str(samples / "pass.o")  # type: ignore[attr-defined]
             await driver.until(lambda: "ctrl+s adds it to the candidate" in driver.label("#facts"))
             driver.app.screen.set_focus(driver.app.screen.query_one("#priority"))
-            await driver.until(lambda: "slots run in this order" in driver.label("#facts"))
+            await driver.until(lambda: "the lowest runs first" in driver.label("#facts"))
             await driver.press("ctrl+s")
             await driver.until(lambda: not driver.dialog())
             assert driver.table.has_focus, "the eye is on the chain by now"
@@ -268,6 +268,8 @@ async def test_copies_go_to_the_clipboard_and_the_screen_to_a_file(
         await driver.press("n")
         await driver.until(lambda: not driver.dialog())
         assert driver.app.clipboard == "xdp_firewall"
+        await driver.press("Y", "l")
+        await driver.until(lambda: driver.app.clipboard == "xdp0 up native xdptui, 3 static")
         await driver.press("ctrl+y")
         assert "xdp_ratelimit" in driver.app.clipboard
         await driver.press("Y")

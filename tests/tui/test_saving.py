@@ -35,7 +35,7 @@ async def test_what_runs_is_saved_and_is_nothing_to_apply(
     async with driving(playground.netns, playground.ifname, size) as driver:
         await driver.press("ctrl+s")
         await fill(driver, file)
-        assert "What runs is written down" in driver.text()
+        assert "Saves what runs" in driver.text()
         await driver.press("enter")
         await driver.until(file.exists)
         await driver.until(lambda: not driver.dialog())
@@ -81,9 +81,9 @@ async def test_the_candidate_is_saved_with_its_object_files(
         await driver.press("ctrl+s")
         await fill(driver, file)
         assert "does not run yet" in driver.text()
-        assert "( ) write them out, to the folder spec.objects" in driver.text()
+        assert "( ) write them to the directory spec.objects" in driver.text()
         await driver.press("tab", "down", "space")
-        assert "(•) write them out, to the folder spec.objects" in driver.text()
+        assert "(•) write them to the directory spec.objects" in driver.text()
         await driver.answer("save")
         await driver.until(file.exists)
     assert {path.name for path in (tmp_path / "spec.objects").iterdir()} == {"firewall.o", "monitor.o"}

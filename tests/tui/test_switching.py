@@ -101,7 +101,7 @@ async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samp
             await driver.press("u")
             await driver.until(lambda: driver.dialog(UnloadDialog))
             await driver.press("k")
-            await driver.until(lambda: "[x] keep what their maps hold" in driver.text())
+            await driver.until(lambda: "[x] keep their map contents" in driver.text())
             await driver.press("u")
             await driver.until(lambda: driver.session.keeps_maps and not driver.dialog())
             await driver.press("p")

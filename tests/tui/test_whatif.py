@@ -48,7 +48,7 @@ async def test_the_matrix_of_a_candidate(ground: Playground, samples: Path) -> N
     async with driving(ground.netns, ground.ifname) as driver:
         await driver.press("y")
         await matrix(driver)
-        assert "through what runs (there is no candidate)" in driver.text()
+        assert "through what runs (no candidate)" in driver.text()
         assert driver.label("#summary") == "20 packets: 20 as before"
         await driver.press("escape")
         await add(driver, samples, "drop")
@@ -116,7 +116,9 @@ async def test_cutting_ones_own_connection_takes_more_than_a_yes(own: Playground
         await add(driver, samples, "drop")
         await driver.press("p")
         await driver.until(lambda: driver.dialog(PlanDialog))
-        await driver.until(lambda: "your own ssh connection's packets are among" in driver.label("#packets"))
+        await driver.until(
+            lambda: "this affects your own ssh connection's packets" in driver.label("#packets")
+        )
         await driver.press("escape")
         await driver.until(lambda: not driver.dialog() and not driver.app.main.desk.busy)
         await driver.apply()
@@ -154,7 +156,9 @@ async def test_what_is_not_checked_takes_as_much(
         await driver.press("J", "w", "a")
         await driver.until(lambda: driver.dialog(Confirm))
         text = " ".join(driver.text().replace("│", " ").split())
-        assert "Whether this cuts it is not checked: it can't be tried: of a fault that was put here." in text
+        assert (
+            "Could not check whether this cuts it: it can't be tried: of a fault that was put here." in text
+        )
         await driver.type(own.ifname)
         assert driver.app.screen.query_one("#yes").disabled, "the interface's name is not enough"
         await driver.press(*["backspace"] * len(own.ifname))
@@ -171,7 +175,7 @@ async def test_a_candidate_that_spares_it_asks_as_before(own: Playground, sample
         await driver.apply()
         await driver.until(lambda: driver.dialog(Confirm))
         text = driver.text()
-        assert "Your own connection comes in through xdp0." in text
+        assert "Your own connection arrives through xdp0." in text
         assert "cut it" not in text
         await driver.press("escape")
         await driver.press("y")

@@ -28,7 +28,7 @@ READING = Reading(1.0, {}, {"firewall": rates(96, 904), "limit": rates(4, 900)},
 def test_a_verdict_that_no_longer_ends_the_chain() -> None:
     candidate = BASE.retune(0, actions=BASE.slots[0].actions.toggle(Action.DROP))
     assert traffic_effects(BASE, candidate, READING) == (
-        "slot 0 firewall drops 96 packets/s (9.6 %) now; these will go on to slot 1 limit",
+        "slot 0 firewall drops 96 packets/s (9.6 %) now; these will continue to slot 1 limit",
     )
     candidate = BASE.retune(1, actions=BASE.slots[1].actions.toggle(Action.DROP))
     assert traffic_effects(BASE, candidate, READING) == (
@@ -39,7 +39,7 @@ def test_a_verdict_that_no_longer_ends_the_chain() -> None:
 def test_a_verdict_that_will_end_it() -> None:
     candidate = BASE.retune(0, actions=ActionSet())
     assert traffic_effects(BASE, candidate, READING) == (
-        "slot 0 firewall returns PASS for 904 packets/s (90 %) now; that will be the verdict",
+        "slot 0 firewall returns PASS for 904 packets/s (90 %) now; that becomes the verdict",
     )
 
 

@@ -137,7 +137,7 @@ class ApplyFlow(Controller):
             lines += [f"{name}: {change.symbol} {change.name} {change.text}" for change in plan.changes]
             lines += [f"{name}: {warning.text}" for warning in plan.warnings]
         if confirm is not None:
-            lines.append(f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back on all of them.")
+            lines.append(f"Unless you confirm it (C) within {confirm:.0f} s, it rolls back on all of them.")
         dialog = Confirm(f"Load on {len(plans)} interfaces, or on none", tuple(lines), "Load", "Leave them")
         if not await self._desk.ask(dialog):
             return
@@ -162,9 +162,7 @@ class ApplyFlow(Controller):
             for running in outcome:
                 self._desk.put(self.session.applied(running))
             waits = any(running.armed is not None for running in outcome)
-            self._desk.notify(
-                f"{where}: {'waits to be confirmed: C keeps it' if waits else 'applied'}", timeout=4
-            )
+            self._desk.notify(f"{where}: {'is pending: C keeps it' if waits else 'applied'}", timeout=4)
         elif isinstance(outcome, Cancelled):
             self._desk.notify(f"{where}: cancelled, nothing was changed")
         else:
@@ -196,7 +194,7 @@ class ApplyFlow(Controller):
             if lost:
                 self._desk.notify("\n".join(lost), title="Not carried over", severity="warning", timeout=10)
             else:
-                self._desk.notify("Your changes are made again on what runs now", timeout=4)
+                self._desk.notify("Your changes were repeated on what runs now", timeout=4)
 
     def drop(self) -> None:
         session = self.session
@@ -210,7 +208,7 @@ class ApplyFlow(Controller):
             "Discard the candidate",
             (
                 f"{session.changes} changes to {running.interface.name} will be discarded.",
-                "What runs is not touched.",
+                "What runs is not affected.",
             ),
             "Discard",
             "Keep",

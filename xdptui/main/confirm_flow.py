@@ -71,7 +71,7 @@ class ConfirmFlow(Controller):
     def _decide(self, *, keep: bool) -> None:
         running = self.session.running
         if running is None or running.armed is None:
-            self._desk.notify("No change waits to be confirmed", timeout=3)
+            self._desk.notify("No change is pending", timeout=3)
         elif self._desk.editable():
             self._desk.beside(self._settle(running, keep))
 

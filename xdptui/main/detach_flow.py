@@ -32,11 +32,9 @@ async def detach_flow(desk: Desk, running: Running) -> None:
     link = hook.link_id
     lines = [f"bpf_link {link} holds program {hook.prog_id} ({hook.name}) on {where.name}."]
     lines += await asyncio.to_thread(_known, running)
-    lines.append(
-        "Detaching takes effect at once, and undo can't bring it back. Its owner may attach it again."
-    )
+    lines.append("Detaching takes effect at once and can't be undone. Its owner may attach it again.")
     if where.ifindex in desk.session.own:
-        lines.append(f"Your own connection comes in through {where.name}.")
+        lines.append(f"Your own connection arrives through {where.name}.")
     dialog = Confirm("Detach somebody else's program", tuple(lines), "Detach", "Keep it", demand=where.name)
     if not await desk.ask(dialog) or not desk.still_at(where.ifindex):
         return

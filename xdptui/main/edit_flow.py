@@ -82,9 +82,9 @@ class EditFlow(Controller):
             return
         if self.session.chain.linkage is Linkage.FREPLACE:
             self._desk.notify(
-                "A dispatcher that libxdp's tools can read knows only to go on or to return. "
-                "Move the chain to static or tailcall linkage first (L)",
-                title="freplace linkage has no routes",
+                "A dispatcher that libxdp's tools can read can only continue or "
+                "return. Move the chain to static or tailcall linkage first (L)",
+                title="freplace does not support routes",
                 timeout=8,
             )
             return
@@ -106,11 +106,11 @@ class EditFlow(Controller):
     def policy(self) -> None:
         if not self._desk.needs_slot() or not self._desk.editable():
             return
-        if self.session.chain.linkage is not Linkage.STATIC:
+        if self.session.chain.linkage is Linkage.FREPLACE:
             self._desk.notify(
-                "Only a dispatcher of ours sees a verdict before it counts. "
-                "Move the chain to static linkage (L)",
-                title=f"{self.session.chain.linkage} linkage keeps no policies",
+                "Only xdptui's own dispatcher sees a verdict before it "
+                "takes effect. Move the chain to static linkage (L)",
+                title=f"{self.session.chain.linkage} linkage does not support policies",
                 timeout=8,
             )
             return

@@ -81,7 +81,8 @@ class KernelNews(Controller):
             self._desk.notify(f"{', '.join(gone)} is gone, and its candidate with it", severity="warning")
         if session.stale and not before.stale and session.changes:
             self._desk.notify(
-                "Another editor changed the chain under your candidate. p: see how, rebase or discard",
+                "Another editor changed the chain under your candidate. Press p to compare, rebase or "
+                "discard",
                 title=str(session.running.interface) if session.running else "",
                 severity="warning",
                 timeout=10,
@@ -114,7 +115,7 @@ class KernelNews(Controller):
                 known = ()
             now = running.hook.prog_id if running.hook is not None else None
             entry = known[-1] if known and known[-1].after.program == now else None
-            text = "somebody else changed what runs, and not with xdptui: the journal does not say who"
+            text = "somebody else changed what runs without xdptui, so the journal does not know who"
             if entry is not None:
                 text = f"{entry.author.user} changed what runs: {summary(entry)} ({entry.author.command})"
             self._desk.notify(text, title=str(running.interface), severity="warning", timeout=8)
@@ -124,7 +125,7 @@ class KernelNews(Controller):
     def alarmed(self, event: Alarmed) -> None:
         names = {r.interface.ifindex: str(r.interface) for r in self.session.runnings}
         for ifindex in event.lost.keys() - self._panes.lost.keys():
-            text = f"{short(event.lost[ifindex])} packets were lost after their program. x says why"
+            text = f"{short(event.lost[ifindex])} packets were lost after their program. Press x to see why"
             self._desk.noticed(names.get(ifindex, f"ifindex {ifindex}"), text, serious=True)
         self._panes.lost = event.lost
         if not self.session.frozen:

@@ -55,7 +55,7 @@ class LookFlow(Controller):
     def details(self) -> None:
         running, slot = self.session.running, self.session.current
         if running is None or slot is None:
-            self._desk.notify("There is no slot to look into", timeout=2)
+            self._desk.notify("There is no slot to inspect", timeout=2)
             return
         was = next((s for s in self.session.base or () if s.key == slot.key), None)
         from xdptui.screens.details import DetailsScreen
@@ -123,7 +123,7 @@ class LookFlow(Controller):
             keys = [slot.key for slot in chain]
             if current is None or current.key not in keys:
                 self._desk.notify(
-                    "That program does not run yet: it has no maps before it is applied", timeout=4
+                    "That program does not run yet: it has no maps until it is applied", timeout=4
                 )
                 return
             place, name = keys.index(current.key), current.name

@@ -35,19 +35,21 @@ def questions(
             lines = (
                 f"This would cut your own ssh connection through {where}.",
                 f"Of its packets, tried on the candidate: {judged.text}.",
-                "There will be no way back from here. w lets the change wait to be confirmed instead.",
+                "You could not undo that from here. Press w to make it roll back unless confirmed.",
             )
             return (*lines, *text), "Cut it", CUT
         cut = (f"It would cut it: {judged.text}.",)
     elif judged is not None and judged.unchecked:
-        cut = (f"Whether this cuts it is not checked: {judged.unchecked}.",)
+        cut = (f"Could not check whether this cuts it: {judged.unchecked}.",)
         if confirm is None:
-            last = "There will be no way back if it does. w lets the change wait to be confirmed instead."
-            return (f"Your own connection may come in through {where}.", *cut, last, *text), "Apply", CUT
-    back = "There will be no way back if that cuts it: w lets the change wait to be confirmed."
+            last = (
+                "If it does, you could not undo it from here. Press w to make it roll back unless confirmed."
+            )
+            return (f"Your own connection may arrive through {where}.", *cut, last, *text), "Apply", CUT
+    back = "If this cuts it, you could not undo it from here. Press w to make it roll back unless confirmed."
     if confirm is not None:
-        back = f"Unless you confirm it (C) in {confirm:.0f} s, it rolls back by itself."
-    return (f"Your own connection comes in through {where}.", *cut, back, *text), yes or "Apply", where
+        back = f"Unless you confirm it (C) within {confirm:.0f} s, it rolls back by itself."
+    return (f"Your own connection arrives through {where}.", *cut, back, *text), yes or "Apply", where
 
 
 def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
@@ -58,13 +60,13 @@ def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
     names = ", ".join(f"{count} × {name}" if count > 1 else name for name, count in Counter(gone).items())
     if not plan.candidate.slots:
         text = (
-            f"{where} will run no XDP program any more.",
+            f"{where} will no longer run any XDP program.",
             f"Removed: {names}. {_maps(plan, gone)}.",
         )
         return text, "Remove all", where
     text = (
         f"{len(gone)} program{'s' * (len(gone) != 1)} will be removed from {where}.",
-        f"Removed: {names}. {_maps(plan, gone)}; the rest runs on.",
+        f"Removed: {names}. {_maps(plan, gone)}; the rest keeps running.",
     )
     return text, "Apply", ""
 
@@ -72,5 +74,5 @@ def _removals(plan: Plan) -> tuple[tuple[str, ...], str, str]:
 def _maps(plan: Plan, gone: list[str]) -> str:
     whose = "Its" if len(gone) == 1 else "Their"
     if plan.keep_maps:
-        return f"{whose} maps and what is in them are kept for a week at most"
-    return f"{whose} maps and what is in them go too"
+        return f"{whose} maps and their contents are kept for at most a week"
+    return f"{whose} maps and their contents are removed too"

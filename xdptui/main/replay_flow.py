@@ -41,7 +41,7 @@ class ReplayFlow(Controller):
         """Whether an action would ask or change a kernel that is not there; says so."""
         if self.replay is None or action not in _ASKING:
             return False
-        self._desk.notify("This is a recording: it can be looked at, and nothing else", timeout=3)
+        self._desk.notify("This is a recording: it is read-only", timeout=3)
         return True
 
     def step(self, by: int) -> None:

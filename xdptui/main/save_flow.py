@@ -36,9 +36,9 @@ class SaveFlow(Controller):
         elif session.state in (BannerState.FOREIGN, BannerState.VIEW):
             self._desk.notify(f"This hook can't be saved: {session.running.note}")
         else:
-            what = "What runs is written down."
+            what = "Saves what runs."
             if session.changes:
-                what = "The candidate is written down, which does not run yet."
+                what = "Saves the candidate, which does not run yet."
             self._desk.begin(self._save_flow(session.running.interface, session.chain, what))
 
     async def _save_flow(self, where: Interface, chain: Chain, what: str) -> None:
@@ -56,7 +56,7 @@ class SaveFlow(Controller):
             self._desk.fail(error, "Not saved")
             return
         more = f", with {len(made.files)} object files" if made.files else ""
-        self._desk.notify(f"{to.path}{more}", title=f"{where.name} is written down", timeout=5)
+        self._desk.notify(f"{to.path}{more}", title=f"{where.name} saved", timeout=5)
         for warning in made.warnings:
             self._desk.notify(warning, severity="warning", timeout=15)
 
@@ -70,11 +70,11 @@ class SaveFlow(Controller):
         try:
             parse(read_text(path), path)
         except XdpChainError:
-            lines = (path, "It is no spec. What is in it now is lost.")
+            lines = (path, "It is not a spec. Its contents will be lost.")
             question = Confirm("Replace the file?", lines, "Replace it", "Keep it")
             answer = await self._desk.ask(question)
             return True if answer is True else None
-        lines = (path, "This interface's entry is updated; the others stay as they are, and so do comments.")
+        lines = (path, "This interface's entry is updated; other entries and comments stay.")
         question = Confirm("Update the file?", lines, "Update it", "Keep it", danger=False)
         answer = await self._desk.ask(question)
         return False if answer is True else None

@@ -198,7 +198,7 @@ class MainScreen(Selecting[None]):
 
     def _refresh(self) -> None:
         self.feed.ask()
-        self.desk.notify("read anew", timeout=1)
+        self.desk.notify("refreshed", timeout=1)
 
     # What is shown
 

@@ -97,4 +97,4 @@ class Applying(Dialog[Outcome]):
         if not self._stop.is_set():
             self._stop.set()
             self.query_one("#cancel", Button).disabled = True
-            self.on_applying_step(self.Step("cancelling: undoing what was begun"))
+            self.on_applying_step(self.Step("cancelling: undoing the steps so far"))

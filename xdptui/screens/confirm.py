@@ -46,7 +46,7 @@ class Confirm(Dialog[bool]):
         for i, line in enumerate(self._lines):
             yield paragraph(line, classes="strong" if i == 0 else "gap")
         if self._demand:
-            yield paragraph(f"Type {self._demand} to go on:", classes="gap")
+            yield paragraph(f"Type {self._demand} to continue:", classes="gap")
             yield Input(id="typed", select_on_focus=False)
 
     def buttons(self) -> ComposeResult:

@@ -153,7 +153,7 @@ class DetailsScreen(Dialog[None]):
     def on_details_screen_listed(self, event: Listed) -> None:
         log = self.query_one(f"#{event.tab}-text", RichLog)
         log.clear()
-        log.write(event.text or "The kernel gives no code out.", scroll_end=False)
+        log.write(event.text or "The kernel does not reveal the code.", scroll_end=False)
 
     @on(Button.Pressed)
     def close(self) -> None:

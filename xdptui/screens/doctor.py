@@ -55,8 +55,8 @@ class DoctorScreen(Dialog[None]):
 
     def buttons(self) -> ComposeResult:
         yield button("Close (esc)", "close")
-        yield button("Fine ones too (f)", "everything")
-        yield button("Again (r)", "again")
+        yield button("Show passed (f)", "everything")
+        yield button("Run again (r)", "again")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -96,7 +96,7 @@ class DoctorScreen(Dialog[None]):
         if self._found:
             self._everything = not self._everything
             self.query_one("#everything", Button).label = (
-                "Only problems (f)" if self._everything else "Fine ones too (f)"
+                "Only problems (f)" if self._everything else "Show passed (f)"
             )
             self._show()
 

@@ -78,7 +78,7 @@ class EventsScreen(Dialog[None]):
             yield button("Next page (n)", "turn")
         yield button("Freeze (f)", "freeze")
         if self._recorded is None:
-            yield button("From zero (r)", "again")
+            yield button("Reset (r)", "again")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -143,7 +143,7 @@ class EventsScreen(Dialog[None]):
 
     def action_freeze(self) -> None:
         self._frozen = not self._frozen
-        self.query_one("#freeze", Button).label = "Go on (f)" if self._frozen else "Freeze (f)"
+        self.query_one("#freeze", Button).label = "Resume (f)" if self._frozen else "Freeze (f)"
         self._show()
 
     def action_again(self) -> None:

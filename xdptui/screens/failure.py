@@ -36,9 +36,11 @@ class Failure(Dialog[None]):
             self._todo = worded(error.todo, keys=True)
             self._detail = error.detail
         else:
-            self._what = "Something failed that should not have"
+            self._what = "Unexpected failure"
             self._why = f"{type(error).__name__}: {error}"
-            self._todo = "Please report this; the interface runs what it ran before, or the whole new chain."
+            self._todo = (
+                "Please report this. The interface runs either the old chain or the complete new one."
+            )
             self._detail = ""
         if heading:
             self.heading = heading

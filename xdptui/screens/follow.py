@@ -53,11 +53,11 @@ VERDICTS = (
 """Verdicts that packets can be followed to, one at a time; the first means any."""
 
 SWAPS = (
-    "Enter begins: the chain is swapped for one that records, over the same maps, and back when this closes. "
+    "Enter starts: a recording chain on the same maps is swapped in, and swapped back when you close this. "
     "Nothing is edited."
 )
 ADVICE = {Linkage.STATIC: SWAPS, Linkage.TAILCALL: SWAPS}
-OTHERWISE = "Enter begins, and closing ends it. What runs is not swapped."
+OTHERWISE = "Enter starts, closing stops. What runs is not swapped."
 
 
 def names_of(verdicts: ActionSet) -> str:
@@ -118,7 +118,7 @@ class FollowScreen(Dialog[None]):
         yield button("Filter (/)", "filter")
         yield button("Verdict (v)", "verdict")
         yield button("Path (p)", "path")
-        yield button("End (x)", "end")
+        yield button("Stop (x)", "end")
         yield button("Write (w)", "write")
 
     def first_focus(self) -> Widget | None:
@@ -218,11 +218,11 @@ class FollowScreen(Dialog[None]):
     def on_progress(self, event: Progress) -> None:
         if self._old(event):
             return
-        self._tally = f"{event.looked_at} packets were looked at, {len(self._packets)} followed"
+        self._tally = f"{event.looked_at} packets examined, {len(self._packets)} followed"
         if event.passed_over:
             self._tally += f", {event.passed_over} with other verdicts"
         if event.lost:
-            self._tally += f", {event.lost} lost (their records found no room)"
+            self._tally += f", {event.lost} lost (no room for their records)"
         self._show()
 
     def on_ended(self, event: Ended) -> None:

@@ -52,7 +52,7 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
     ) -> None:
         super().__init__()
         self._variables, self._given, self._kept = tuple(variables), given, kept
-        self.heading = f"Global variables of {program}, as they start"
+        self.heading = f"Initial global variables of {program}"
 
     def body(self) -> ComposeResult:
         with VerticalScroll(id="variables", can_focus=False):
@@ -73,12 +73,12 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
 
     def _hint(self) -> str:
         if self._kept:
-            return f"{', '.join(sorted(self._kept))}: handed on by the program that runs, with what it holds."
-        return "Numbers also as 0x…; {a=1} sets members and leaves the others as the object has them."
+            return f"{', '.join(sorted(self._kept))}: passed on by the running program, with their values."
+        return "Numbers can be 0x…; {a=1} sets members and leaves the others as in the object."
 
     def buttons(self) -> ComposeResult:
         yield button("Cancel (esc)", "cancel")
-        yield button("As the object says (ctrl+r)", "reset")
+        yield button("Object's values (ctrl+r)", "reset")
         yield button("Set (ctrl+s)", "set", "primary")
 
     def first_focus(self) -> Widget | None:

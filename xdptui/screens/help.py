@@ -46,7 +46,7 @@ class HelpScreen(Dialog[None]):
         self._needle = ""
 
     def body(self) -> ComposeResult:
-        yield FilterLine(id="needle", placeholder="search: words in a key or what it does; esc clears")
+        yield FilterLine(id="needle", placeholder="search: words in a key or its description; esc clears")
         yield Static(id="lines")
 
     def buttons(self) -> ComposeResult:

@@ -117,7 +117,7 @@ class HistoryScreen(Dialog[bool]):
             self._empty = str(event.found)
         else:
             self._entries = event.found[::-1]
-            self._empty = "The journal has no change of this interface."
+            self._empty = "The journal has no changes for this interface."
         self._show()
 
     def _show(self) -> None:
@@ -126,7 +126,7 @@ class HistoryScreen(Dialog[bool]):
             rows.present(
                 len(self._notices),
                 lambda row, width: notice_cells(self._notices[row], width),
-                empty="Nothing was said yet.",
+                empty="No messages yet.",
                 head=notice_head,
                 sorts={
                     "-when": lambda row: self._notices[row].at,

@@ -28,7 +28,7 @@ class LabelsDialog(Dialog[dict[str, str] | None]):
         self.heading = f"Labels of {slot.name}"
 
     def body(self) -> ComposeResult:
-        yield paragraph("KEY=VALUE, with commas or spaces between. What is not on the line goes.")
+        yield paragraph("KEY=VALUE, separated by commas or spaces. Labels not on the line are removed.")
         yield Input(labels_text(self._before), placeholder="team=edge, tier=1", id="labels")
         yield paragraph("", id="outcome")
 
@@ -52,7 +52,7 @@ class LabelsDialog(Dialog[dict[str, str] | None]):
             text, fits = told(error, keys=True), False
         else:
             after = labels_text(changed_labels(self._before, change)) or "none"
-            text, fits = f"Its labels: {after}." if change else "They stay as they are.", bool(change)
+            text, fits = f"Its labels: {after}." if change else "No change.", bool(change)
         self.query_one("#outcome", Static).update(text)
         self.query_one("#set", Button).disabled = not fits
 

@@ -22,9 +22,9 @@ __all__ = ["LinkageDialog", "Offer"]
 
 KEYS = {"f": Linkage.FREPLACE, "s": Linkage.STATIC, "t": Linkage.TAILCALL}
 WHAT = {
-    Linkage.FREPLACE: "a dispatcher that libxdp's tools read and edit, too",
+    Linkage.FREPLACE: "a dispatcher that libxdp's tools can read and edit",
     Linkage.STATIC: "one program: fastest, with counters, routes and policies",
-    Linkage.TAILCALL: "a program per slot: an action or a route changes in place",
+    Linkage.TAILCALL: "a program per slot: actions and routes change in place",
 }
 
 
@@ -66,7 +66,7 @@ class LinkageDialog(Dialog[Linkage | Mode | None]):
         yield options
         signs = {mode: "●" if mode is self._mode else " " for mode in MODE_KEYS.values()}
         modes = "   ".join(f"{signs[mode]} {key} {mode} mode" for key, mode in MODE_KEYS.items())
-        yield paragraph(f"{modes}\nAnother mode is no atomic step: for a moment no program runs.")
+        yield paragraph(f"{modes}\nChanging the mode is not atomic: for a moment no program runs.")
 
     def buttons(self) -> ComposeResult:
         yield button("Keep it (esc)", "keep")

@@ -371,7 +371,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
         elif self._component is not None and not _refused(self._findings):
             facts.append(Content.styled(self._next(), "dim"))
         elif self._component is not None:
-            facts.append(Content.styled("It can't be added before the ✗ above is mended.", "$error"))
+            facts.append(Content.styled("Fix the ✗ above before adding it.", "$error"))
         self.query_one("#facts", Static).update(Content("\n").join(facts))
         usable = self._component is not None and not problem
         for variables in self.query("#globals").results(Button):  # not where a program is adopted
@@ -381,18 +381,14 @@ class LoadDialog(ObjectFiles[Choice | None]):
         self.query_one("#add", Button).disabled = not usable or _refused(self._findings)
         if self._free:
             note = (
-                "slower, above the driver: only if you ask for it"
-                if self._mode is Mode.GENERIC
-                else "in the driver"
+                "slower, above the driver: only on request" if self._mode is Mode.GENERIC else "in the driver"
             )
             self.query_one("#modenote", Static).update(note)
 
     def _next(self) -> str:
         """What comes next, and what the field with the focus means."""
         focused = self.focused.id if self.focused else ""
-        return FIELDS.get(
-            focused or "", "ctrl+s adds it to the candidate; nothing runs before you apply (a)."
-        )
+        return FIELDS.get(focused or "", "ctrl+s adds it to the candidate; nothing runs until you apply (a).")
 
     def on_descendant_focus(self) -> None:
         self._show()
@@ -405,9 +401,9 @@ class LoadDialog(ObjectFiles[Choice | None]):
             return f"The chain is full: it has {MAX_SLOTS} slots."
         priority, at = self._number("#priority"), self._number("#at")
         if priority is not None and not 0 <= priority <= MAX_PRIORITY:
-            return f"A priority lies between 0 and {MAX_PRIORITY}."
+            return f"The priority must be 0 to {MAX_PRIORITY}."
         if at is not None and not 0 <= at <= len(self._chain):
-            return f"The slot must lie between 0 and {len(self._chain)}."
+            return f"The slot must be 0 to {len(self._chain)}."
         return ""
 
     def _number(self, which: str) -> int | None:
@@ -482,14 +478,14 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self.action_accept()
 
 
-TYPING = "Type a path (tab completes it), or press ↓ for the list of files."
-BROWSING = "enter opens it, / finds a name, s sorts (by size, by age), backspace goes up a directory."
+TYPING = "Type a path (tab completes it), or press the down key for the file list."
+BROWSING = "enter opens, / filters by name, s sorts (size, age), backspace goes up a directory."
 
 FIELDS = {
-    "priority": "Priority: slots run in this order, the lowest first. Empty: what the program declares.",
-    "actions": "Continues on: after these verdicts the next slot runs; any other verdict is final.",
-    "at": "Slot: the place in the chain, from 0. Empty: where its priority sorts it.",
-    "mode": "Native runs in the driver; generic works with any driver, and is slower.",
+    "priority": "Priority: the lowest runs first. Empty: as declared by the program.",
+    "actions": "Continues on: after these codes the next slot runs; any other code is final.",
+    "at": "Slot: position in the chain, from 0. Empty: by priority.",
+    "mode": "Native runs in the driver; generic works with any driver but is slower.",
 }
 """What each field means."""
 

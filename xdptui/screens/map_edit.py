@@ -60,15 +60,15 @@ class MapEdit(Dialog[EntryChange | None]):
 
     def _hint(self) -> str:
         if self._shape.type.startswith("devmap"):
-            return "The name or ifindex of an interface."
+            return "An interface's name or ifindex."
         if self._shape.type == "cpumap":
             return "The length of the CPU's queue, in packets."
-        each = " It is set on each CPU." if self._shape.per_cpu else ""
-        return f"Numbers also as 0x…; {{a=1, b=2}} sets members and leaves the others.{each}"
+        each = " It is set on every CPU." if self._shape.per_cpu else ""
+        return f"Numbers can be 0x…; {{a=1, b=2}} sets members and leaves the others.{each}"
 
     def buttons(self) -> ComposeResult:
         yield button("Cancel (esc)", "cancel")
-        yield button("Go on (enter)", "go", "primary")
+        yield button("Continue (enter)", "go", "primary")
 
     def first_focus(self) -> Widget | None:
         return self.query_one("#key" if self._entry is None else "#value")
@@ -117,7 +117,7 @@ class WriteConfirm(Confirm):
             f"{change.label}",
             f"  {old}",
             "is deleted" if gone else f"→ {change.new}",
-            "The programs that use the map see it at once. It can't be undone here.",
+            "Programs that use the map see it at once. It can't be undone.",
         )
         heading = f"Delete from {map_name}" if gone else f"Write to {map_name}"
         super().__init__(heading, text, "Delete" if gone else "Write", "Cancel")

@@ -162,7 +162,7 @@ class MapsScreen(Dialog[None]):
         summary = self._map()
         facts = map_facts(summary) if summary else []
         if not self._runs():
-            facts.insert(0, ("The program does not run any more: this is what its maps hold since", "warn"))
+            facts.insert(0, ("The program no longer runs: this is what its maps hold", "warn"))
         if self._note and self._entries:
             facts.append((self._note, "warn"))
         entry = self._entry()
@@ -250,7 +250,7 @@ class MapsScreen(Dialog[None]):
                 for bpf_map in self._maps
             )
         if event.next is not None and self._next is None:
-            self._note = f"{len(self._entries)} entries are shown: > shows the next ones, / filters them all"
+            self._note = f"{len(self._entries)} entries shown: > shows more, / filters all"
         if not self._entries:
             self._note = f"Nothing matches {self._needle!r}." if self._needle else "It is empty."
         self._show()
@@ -366,7 +366,7 @@ class MapsScreen(Dialog[None]):
         if change is None:
             return
         if change.new == change.old:
-            self.notify("It has that value already", timeout=2)
+            self.notify("It already has that value", timeout=2)
             return
         await self._write(name, change)
 

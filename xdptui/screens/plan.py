@@ -135,7 +135,7 @@ class PlanDialog(Dialog[bool]):
             waits = f"Rolls back unless confirmed (C) within {self._confirm:.0f} s."
             yield paragraph(waits, classes="strong")
         if plan.empty:
-            yield paragraph("Nothing differs: what runs is the candidate.", classes="strong")
+            yield paragraph("No differences: the candidate already runs.", classes="strong")
         else:
             yield paragraph("Changes", classes="section")
             for change in grouped(plan.changes):
@@ -148,7 +148,7 @@ class PlanDialog(Dialog[bool]):
                 yield paragraph(f" {sentence}")
             yield paragraph(self._before_sampling, id="sampled", classes="dim")
             yield paragraph("What if", classes="section")
-            yield paragraph(" linking the candidate, away from the interface…", id="packets", classes="dim")
+            yield paragraph(" linking the candidate in the background…", id="packets", classes="dim")
             yield paragraph("Steps", classes="section")
             for i, step in enumerate(plan.steps, 1):
                 yield paragraph(f" {i}. {step}")
@@ -165,7 +165,7 @@ class PlanDialog(Dialog[bool]):
         if self._refusal:
             return " not sampled: read-only"
         return (
-            " Press s to try packets that flow now: for a second a recording copy of the chain runs, and no "
+            " Press s to try current traffic: for a second a recording copy of the chain runs, and no "
             "packet is lost."
         )
 
@@ -206,7 +206,7 @@ class PlanDialog(Dialog[bool]):
             f"   {text}" for text in (found.why, found.note if "not tried" in found.note else "") if text
         ]
         if found.own:
-            parts.append(" ! your own ssh connection's packets are among those that change")
+            parts.append(" ! this affects your own ssh connection's packets")
         shown = self.query_one("#packets", Static)
         shown.update(Content("\n".join(parts)))
         shown.remove_class("dim")
@@ -217,7 +217,7 @@ class PlanDialog(Dialog[bool]):
         if self.plan.empty or self._refusal or self._sampling is not None:
             return
         stop = self._sampling = threading.Event()
-        self.query_one("#sampled", Static).update(" sampling packets that flow now…")
+        self.query_one("#sampled", Static).update(" sampling current traffic…")
 
         def work() -> None:
             try:

@@ -21,9 +21,9 @@ __all__ = ["PolicyDialog"]
 
 EVERYTHING = ActionSet.of(*ALL_ACTIONS)
 WORDS = {
-    Answer.AS_IS: "let it stand (count and report it)",
-    Answer.DROP: "XDP_DROP takes its place",
-    Answer.PASS: "XDP_PASS takes its place",
+    Answer.AS_IS: "keep it (count and report it)",
+    Answer.DROP: "replace it with XDP_DROP",
+    Answer.PASS: "replace it with XDP_PASS",
 }
 
 
@@ -43,9 +43,9 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
     def body(self) -> ComposeResult:
         may = self._before.may if self._before else EVERYTHING
         answer = self._before.otherwise if self._before else Answer.AS_IS
-        yield paragraph("It may return these actions. With all five, there is no policy.")
+        yield paragraph("It may return these actions. All five: no policy.")
         yield ActionToggles(may, id="may")
-        yield paragraph("When it returns anything else:")
+        yield paragraph("If it returns anything else:")
         yield OneOf([WORDS[one] for one in Answer], list(Answer).index(answer), id="answer")
         yield paragraph("", id="outcome")
 

@@ -29,12 +29,12 @@ class PriorityDialog(Dialog[int | None]):
 
     def body(self) -> ComposeResult:
         slot = self._chain.slots[self._index]
-        yield paragraph(f"Lower runs first. The program itself declares {slot.component.declared.priority}.")
+        yield paragraph(f"Lower runs first. The program declares {slot.component.declared.priority}.")
         yield Input(
             str(slot.priority),
             type="integer",
             id="priority",
-            validators=[Integer(0, MAX_PRIORITY, f"A priority lies between 0 and {MAX_PRIORITY}.")],
+            validators=[Integer(0, MAX_PRIORITY, f"The priority must be 0 to {MAX_PRIORITY}.")],
         )
         yield paragraph("", id="outcome")
 
@@ -49,7 +49,7 @@ class PriorityDialog(Dialog[int | None]):
     def preview(self, event: Input.Changed) -> None:
         value = self._value()
         if value is None:
-            text = f"A priority is a whole number between 0 and {MAX_PRIORITY}."
+            text = f"The priority must be a whole number from 0 to {MAX_PRIORITY}."
         else:
             key = self._chain.slots[self._index].key
             place = self._chain.retune(self._index, priority=value).position(key)

@@ -42,7 +42,7 @@ class RecordTo(Dialog[str | None]):
         self._path = str(folder / time.strftime(f"xdptui-%Y%m%d-%H%M%S{ENDING}"))
 
     def body(self) -> ComposeResult:
-        yield paragraph("What runs and what it counts, once a second, until you press ctrl+r again.")
+        yield paragraph("Records what runs and its counters once a second, until you press ctrl+r again.")
         yield Input(self._path, id="path", select_on_focus=False)
         yield paragraph("", id="outcome")
 
@@ -90,7 +90,7 @@ class OpenRecording(Dialog[str | None]):
         self._files: tuple[Entry, ...] = tuple(sorted(found, key=lambda entry: -(entry.changed or 0)))
 
     def body(self) -> ComposeResult:
-        yield paragraph("From another folder: type the path of a file that ctrl+r or `xdptui record` made.")
+        yield paragraph("For other directories, type the path of a file made by ctrl+r or `xdptui record`.")
         yield Input(placeholder="path", id="path")
         if self._files:
             yield RowList(id="files")

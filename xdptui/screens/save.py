@@ -40,7 +40,7 @@ class SaveDialog(Dialog[SaveTo | None]):
         self._path = os.path.join(os.getcwd(), f"{name}.toml")
 
     def body(self) -> ComposeResult:
-        yield paragraph(f"{self._what} `xdptui apply FILE` makes it run again.")
+        yield paragraph(f"{self._what} `xdptui apply FILE` applies it again.")
         yield Input(self._path, id="path", select_on_focus=False)
         yield OneOf(self._choices(), id="objects")
         yield paragraph("", id="outcome", classes="gap")
@@ -61,7 +61,7 @@ class SaveDialog(Dialog[SaveTo | None]):
         if where is None:
             text = "Give the path of a file."
         elif os.path.isdir(where.path):
-            text = "That is a folder: give the path of a file in it."
+            text = "That is a directory: give the path of a file in it."
         else:
             text = "That file exists: you will be asked before it is changed." if _exists(where.path) else ""
         self.query_one("#outcome", Static).update(text)
@@ -69,7 +69,7 @@ class SaveDialog(Dialog[SaveTo | None]):
 
     def _choices(self) -> tuple[str, str]:
         folder = os.path.basename(_folder(self._path))
-        return "name the object files where they are", f"write them out, to the folder {folder} beside it"
+        return "refer to the object files where they are", f"write them to the directory {folder} next to it"
 
     def _where(self) -> SaveTo | None:
         typed = self.query_one("#path", Input).value.strip()

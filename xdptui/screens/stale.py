@@ -43,17 +43,17 @@ class StaleDialog(Dialog[Literal["drop", "rebase"] | None]):
     def body(self) -> ComposeResult:
         running = self._target
         if running.hook is None:
-            now = "Now no XDP program runs there."
+            now = "No XDP program runs there now."
         else:
             whose = f"{running.owner or 'an unknown owner'}'s {running.hook.name}"
             now = f"Now {whose} (id {running.hook.prog_id}) runs there."
-        yield paragraph("Your candidate was made from a chain that no longer runs.", classes="strong")
+        yield paragraph("Your candidate is based on a chain that no longer runs.", classes="strong")
         yield paragraph(now, id="whose")
         for i, change in enumerate(self._changes):
             yield Static(change_line(change), classes="gap" if i == 0 else None)
         if self._rebasable:
             yield paragraph(
-                f"Rebase makes your {self._mine} change{'s' * (self._mine != 1)} again on what runs now.",
+                f"Rebase repeats your {self._mine} change{'s' * (self._mine != 1)} on what runs now.",
                 classes="gap",
             )
         else:

@@ -52,10 +52,11 @@ class TrialDialog(Dialog[None]):
         self.heading = f"Trial of the chain with {name}"
 
     def body(self) -> ComposeResult:
-        yield paragraph("linking and running, away from the interface…", id="rows")
+        yield paragraph("linking and running in the background…", id="rows")
         yield paragraph(
-            "The whole candidate, linked and run in the kernel on frames made here, on copies of its maps; "
-            "no interface is touched. Under 0, 1, …: what each slot returned, a dot where it did not run.",
+            "The whole candidate, linked and run in the kernel on generated frames and copies of its "
+            "maps; no interface is touched. Under 0, 1, …: what each slot returned, or a dot if it did "
+            "not run.",
             classes="gap dim",
         )
 

@@ -42,9 +42,7 @@ class UnloadDialog(Dialog[Leaving | None]):
         self._keep_maps = keep_maps
 
     def body(self) -> ComposeResult:
-        yield paragraph(
-            "space marks, a marks all or none. Nothing happens to the interface before you apply."
-        )
+        yield paragraph("space marks, a marks all or none. The interface does not change until you apply.")
         yield SlotChoice(self._chain, [self._index], id="slots")
         yield button(self._kept_words(), "maps")
         yield paragraph("", id="outcome")
@@ -62,7 +60,7 @@ class UnloadDialog(Dialog[Leaving | None]):
 
     def _kept_words(self) -> str:
         sign = "x" if self._keep_maps else " "
-        return f"\\[{sign}] keep what their maps hold for a week: undo finds it again (k)"
+        return f"\\[{sign}] keep their map contents for a week, for undo (k)"
 
     @on(Button.Pressed, "#maps")
     def action_keep_maps(self) -> None:

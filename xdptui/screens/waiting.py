@@ -38,12 +38,12 @@ class WaitingDialog(Dialog[Answer | None]):
 
     def body(self) -> ComposeResult:
         yield paragraph("\n".join(self._lines()), id="waiting", classes="strong")
-        yield paragraph("C keep it, B take it back, q leave it to roll back.", classes="gap")
+        yield paragraph("C keeps it, B rolls it back, q leaves it to roll back.", classes="gap")
 
     def buttons(self) -> ComposeResult:
         yield button("Stay (esc)", "stay")
         yield button("Keep (C)", "keep")
-        yield button("Take back (B)", "back")
+        yield button("Roll back (B)", "back")
         yield button("Leave (q)", "leave", "error")
 
     def on_mount(self) -> None:

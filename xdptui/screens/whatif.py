@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["WhatIfScreen"]
 
 BUILTIN = "builtin"
-BEGUN = "linking both chains, away from the interface…"
+BEGUN = "linking both chains in the background…"
 WORDS = (BUILTIN, "live", "ssh")
 """Sources that are no files."""
 CAPTURES = (".pcap", ".pcapng", ".cap", ".hex", ".txt")
@@ -91,7 +91,7 @@ class WhatIfScreen(Dialog[None]):
         self._rows: tuple[Crossing, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._ticket = 0
-        what = "the candidate" if changes else "what runs (there is no candidate)"
+        what = "the candidate" if changes else "what runs (no candidate)"
         self.heading = f"What if: packets through {what} on {running.interface.name}"
 
     def body(self) -> ComposeResult:
@@ -134,7 +134,7 @@ class WhatIfScreen(Dialog[None]):
             else:
                 self.post_message(self.Tried(ticket, found, supply.notes))
 
-        begun = "sampling packets that flow now…" if source == "live" else BEGUN
+        begun = "sampling current traffic…" if source == "live" else BEGUN
         self.query_one("#summary", Static).update(begun)
         self.run_worker(work, thread=True, group="whatif", exclusive=True, exit_on_error=False)
 

@@ -47,9 +47,9 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     if slot.labels:
         rows.append(("  labels", labels_text(slot.labels)))
     if slot.off:
-        rows.append(("  off", "it does not run; its place, maps and counts are kept"))
+        rows.append(("  off", "does not run; its place, maps and counts are kept"))
     if slot.shadow:
-        rows.append(("  shadow", "it runs and is counted; the chain goes on whatever it returns"))
+        rows.append(("  shadow", "runs and is counted; the chain continues whatever it returns"))
     if was is not None:
         rows.append(("  runs with", _config(was.config) + _override(was.config, details.declared)))
     if was is None or was.config != slot.config:
@@ -61,7 +61,7 @@ def overview(details: Details, slot: Slot, was: Slot | None) -> list[tuple[str, 
     rows += [
         ("Verifier", ""),
         ("  instructions", _number(details.instructions)),
-        ("  walked", _number(details.verified, " instructions until it was sure")),
+        ("  walked", _number(details.verified, " instructions by the verifier")),
         ("  stack", f"{stack} B (main function, then those it calls)" if stack else UNKNOWN),
         ("  native code", _number(details.jited, " B")),
     ]

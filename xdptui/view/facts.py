@@ -21,7 +21,7 @@ def program_facts(source: ObjectFile, spec: ProgramSpec) -> list[str]:
     config = spec.run_config
     lines = [
         f"{spec.name}  section {spec.section}  {spec.insn_count} instructions  "
-        f"licence {source.licence or 'none stated'}  {'takes' if spec.frags else 'no'} fragments",
+        f"licence {source.licence or 'none stated'}  {'' if spec.frags else 'no '}multi-buffer",
         f"{declared} priority {config.priority}, continues on {config.actions}",
     ]
     used = [spec_ for spec_ in source.maps if spec_.name in spec.maps]

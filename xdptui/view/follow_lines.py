@@ -122,7 +122,7 @@ def _hex(packet: Followed) -> list[Parts]:
     odd: set[int] = set()
     for change in changes(packet.entry, final, sum(step.moved for step in packet.steps)):
         odd.update(range(change.at_after, change.at_after + len(change.after)))
-    what = "as it came in and left" if final == packet.entry else "as it left; > marks what is not as it came"
+    what = "as it arrived and left" if final == packet.entry else "as it left; > marks changes"
     lines: list[Parts] = [[(f"the packet {what}", "label")]]
     for at in range(0, len(final.head), A_LINE):
         piece = final.head[at : at + A_LINE]

@@ -12,28 +12,28 @@ __all__ = ["LEGEND", "Mode", "help_blocks"]
 LEGEND = {
     "Letters": (
         ("A D P T R", "aborted, drop, pass, tx (sent back), redirect"),
-        ("A D P T R", "in a slot: shown where the next slot runs after it; a dot: the chain ends there"),
-        ("P2", "after PASS the chain goes on at slot 2 (a route)"),
-        ("O", "the slot is off: it does not run, and keeps its place and its maps"),
-        ("S", "the slot is in shadow: it runs and counts, and decides nothing"),
+        ("A D P T R", "in a slot: the next slot runs after it; a dot: the chain ends there"),
+        ("P2", "after PASS the chain continues at slot 2 (a route)"),
+        ("O", "the slot is off: it does not run but keeps its place and its maps"),
+        ("S", "the slot is in shadow: it runs and counts but decides nothing"),
     ),
     "Signs": (
         ("*", "differs from what runs"),
         ("+ - ↕ ~ ≠ «", "added, removed, moved, retuned, replaced, adopted"),
-        ("▶ ≡", "the cursor; the slot that is being dragged"),
+        ("▶ ≡", "the cursor; the slot being dragged"),
         ("!", "a warning; in the list: packets were lost after their program"),
-        ("-", "a number that is not known"),
+        ("-", "an unknown number"),
     ),
     "Rows": (
         ("second line", "of a slot: the same counters in the other unit (t), and bytes at the end"),
-        ("received", "packets that came to the chain; → after N: those that went on after slot N"),
-        ("= passed …", "what became of them, as the chain returned it"),
-        ("trend", "packets/s of the last two minutes, the newest at the right"),
+        ("received", "packets that reached the chain; → after N: those that continued after slot N"),
+        ("= passed …", "what the chain returned for them"),
+        ("trend", "packets/s over the last two minutes, newest on the right"),
     ),
     "The mouse": (
         ("drag", "a slot: moves it; a pane's heading: makes the panes larger or smaller"),
         ("click", "a letter: toggles it; a heading: sorts; double: zooms the pane, opens the slot"),
-        ("shift+drag", "selects text, as the terminal does it (or start with --no-mouse)"),
+        ("shift+drag", "selects text, the terminal's way (or start with --no-mouse)"),
     ),
 }
 

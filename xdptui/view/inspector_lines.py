@@ -42,7 +42,7 @@ def inspector_lines(
     component = slot.component
     declared = component.declared
     source = component.object
-    facts = [("off", "it does not run; its place, maps and counts are kept")] if slot.off else []
+    facts = [("off", "does not run; its place, maps and counts are kept")] if slot.off else []
     if slot.shadow:
         facts.append(("shadow", _shadow(slot, was, reading)))
     facts += [
@@ -89,10 +89,10 @@ def _policy(slot: Slot, policy: Policy, reading: Reading | None) -> str:
 def _shadow(slot: Slot, was: Slot | None, reading: Reading | None) -> str:
     """What it would have done: so far, and now."""
     if was is None or not was.shadow:
-        return "once applied, it runs and counts, and the chain goes on whatever it returns"
+        return "once applied, it runs and counts, but the chain continues whatever it returns"
     totals = reading.totals.get(slot.key) if reading else None
     if reading is None or totals is None:
-        return "the chain goes on whatever it returns; it is not counted"
+        return "the chain continues whatever it returns; it is not counted"
     text = shadow_line(would_have(slot, totals.packets))
     rates = reading.rates.get(slot.key)
     if rates is not None and rates.all_packets:

@@ -66,9 +66,9 @@ def waterfall_note(session: Session, why: str, counting: bool) -> str:
     if not running.hooks:
         return "Packet flow appears here once a program is running."
     if why:
-        return f"Nothing counts here: {why}"
+        return f"No counters: {why}"
     if running.chain is None:
-        return "Packets are not counted here: the program is not part of a chain of ours."
+        return "No counters: the program is not part of an xdptui chain."
     if not running.chain.counters:
-        return "The counters of this chain are off. Press c to switch them on, then a to apply."
-    return "Nothing counts here."
+        return "This chain's counters are off. Press c to turn them on, then a to apply."
+    return "No counters here."

@@ -78,5 +78,5 @@ def _routes(chain: Chain, was: Slot | None, slot: Slot) -> tuple[Chain, list[str
         if target is None or target in here:
             chain = chain.route(chain.position(slot.key), code, target)
         else:
-            lost.append(f"{slot.name}: {route_name(code)} leads to a slot that is gone")
+            lost.append(f"{slot.name}: {route_name(code)} leads to a removed slot")
     return chain, lost

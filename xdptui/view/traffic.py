@@ -39,5 +39,5 @@ def caption(session: Session, cost: int | None, lost: int | None) -> str:
     if lost:
         return f"! {short(lost)} lost, x: why · {what}"
     if cost is not None:
-        return f"counting adds {cost} ns a packet · {what}"
+        return f"counting adds {cost} ns per packet · {what}"
     return what

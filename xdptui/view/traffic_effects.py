@@ -69,7 +69,7 @@ def traffic_effects(base: Chain, candidate: Chain, reading: Reading) -> tuple[st
             if ends and way != RETURN:
                 found.append(f"{now}; {_decided(candidate, way)}")
             elif not ends and way == RETURN:
-                what = "that will be the verdict"
+                what = "that becomes the verdict"
                 found.append(f"slot {i} {slot.name} returns {action.name} for {short(rate)} packets/s "
                              f"({share(rate, received)}) now; {what}")  # fmt: skip
     return tuple(found)
@@ -81,7 +81,7 @@ def _decided(candidate: Chain, place: int) -> str:
         return "these will pass"
     if place == 0:
         return "the rest of the chain decides"
-    return f"these will go on to slot {place} {candidate.slots[place].name}"
+    return f"these will continue to slot {place} {candidate.slots[place].name}"
 
 
 def sampled_effects(tried: WhatIf, rate: float | None) -> tuple[str, ...]:
@@ -105,7 +105,7 @@ def _fate(tally: Tally, count: int, rate: float | None) -> str:
     if rate is not None:
         part += f", about {short(tally.count / count * rate)} packets/s"
     if tally.rewritten:
-        what = f"{_past(tally.new)} with other bytes than now"
+        what = f"{_past(tally.new)} with different bytes"
     else:
         what = f"{_past(tally.old)} now, will be {_past(tally.new)}"
     return f"{tally.count} of {count} sampled packets ({part}): {what}"

@@ -96,7 +96,7 @@ def _ends(stage: Stage, last: bool, room: int) -> list[Cell]:
             continue
         cells += [Cell(f"{action.letter} ", f"on-{action.letter}"), left(short(value), 6, "label")]
         used += 8
-    return cells if used > start else [left("  all go on" if stage.entered else "", room, "zero")]
+    return cells if used > start else [left("  all continue" if stage.entered else "", room, "zero")]
 
 
 def _short(flow: Flow, width: int) -> list[Line]:

@@ -56,13 +56,13 @@ def banner_line(
     if unread:
         badges += [Cell(f" {unread} unread: h ", "state-foreign"), Cell(" ")]
     if recording:
-        badges += [Cell(" ● REC ", "state-armed"), Cell(" ")]
+        badges += [Cell(" ● REC: ctrl+r ", "state-armed"), Cell(" ")]
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
     state = BannerState.ARMED if armed else session.state
     if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
-        wait = "CHANGES WAIT" if width >= 72 else "WAIT"
+        wait = "CONFIRM WITHIN" if width >= 72 else "WAIT"
         badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     text = f" {state.value} "
     if armed:

@@ -178,7 +178,9 @@ class RowList(CellGrid, can_focus=True):
                 cells = (Cell("▶", "pointer"), Cell(cells[0].text[1:], cells[0].style), *cells[1:])
             lines.append(Line(cells, tone))
         if not count:
-            empty = f"Nothing has {self._needle!r} (esc clears the filter)." if self._count else self._empty
+            empty = (
+                f"Nothing matches {self._needle!r} (esc clears the filter)." if self._count else self._empty
+            )
             lines += message(empty, width)[:rows]
         self.paint(lines)
 

@@ -54,7 +54,7 @@ class _Events(Page):
         self._readings += 1
         found = self._listening.read()
         return lambda width: [
-            [(f"since {found.seconds:.0f} s", "")],
+            [(f"for {found.seconds:.0f} s", "")],
             *packet_event_lines(found, width, LAST_EVENTS),
         ]
 
@@ -74,7 +74,7 @@ class _Account(Page):
 
         self._accounting.follow(_again(self._running))
         account, deaf = self._accounting.read(), self._accounting.deaf
-        return lambda _: [[(f"since {account.seconds:.0f} s", "")], *reconcile_lines(account, deaf)]
+        return lambda _: [[(f"for {account.seconds:.0f} s", "")], *reconcile_lines(account, deaf)]
 
     def close(self) -> None:
         self._accounting.close()
@@ -116,9 +116,9 @@ class _Logs(Page):
             self._logs.follow(_again(self._running))
         self._readings += 1
         self._lines.extendleft(map(said_text, self._logs.read()))
-        told = "what programs print (bpf_printk), the newest first"
+        told = "what programs print (bpf_printk), newest first"
         lines = [[(line, "")] for line in self._lines]
-        return lambda _: [[(told if lines else "nothing was printed yet", "")], *lines]
+        return lambda _: [[(told if lines else "nothing printed yet", "")], *lines]
 
     def close(self) -> None:
         self._logs.close()
@@ -126,7 +126,7 @@ class _Logs(Page):
 
 def _one(running: Running | None) -> Running:
     if running is None:
-        raise NotFound("This page is of one interface", "none is selected", "Select one")
+        raise NotFound("This page shows one interface", "none is selected", "Select one")
     return running
 
 

@@ -198,7 +198,7 @@ class MapReader:
         note = ""
         for n, entry in enumerate(table.entries()):
             if n == SCANNED:
-                note = f"the first {SCANNED} entries were searched"
+                note = f"only only the first {SCANNED} entries were searched"
                 break
             if matches(entry, needle):
                 if len(found) == FOUND:

@@ -157,4 +157,4 @@ class Followings:
             tell(follower)
         if ended and not done:
             raise RaceLost("following ended", ended)
-        return f"{COUNT} packets came, as many as are shown at once" if done else ""
+        return f"{COUNT} packets, the most shown at once" if done else ""

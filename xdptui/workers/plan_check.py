@@ -44,14 +44,14 @@ def link_candidate(plan: Plan) -> str:
     if plan.empty or not plan.candidate.slots:
         return ""
     if plan.candidate.linkage is Linkage.FREPLACE:
-        return f"not tried: {plan.candidate.linkage} linkage shows when it is applied"
+        return f"not tried: {plan.candidate.linkage} linkage is only tested when applied"
     from xdpchain.trial.run import MapTooLarge, run_trial
 
     try:
         run_trial(plan.candidate, ())
     except (PermissionDenied, MapTooLarge) as error:
         return f"not tried: {told(error)}"
-    return "tried: the kernel takes the linked chain (it was attached to nothing)"
+    return "tried: the kernel accepts the linked chain (without attaching it)"
 
 
 def findings_of(plan: Plan) -> tuple[Finding, ...]:

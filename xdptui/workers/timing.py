@@ -54,7 +54,7 @@ class Timing(Closing):
         from xdptui.workers.trial_frames import NAMED_FRAMES
 
         if self._running.chain is None:
-            self._why = self._running.note or "what runs there is no chain that can be taken apart"
+            self._why = self._running.note or "what runs there is not a chain that can be split"
             return
         try:
             self._slots = slot_times(self._running.chain, NAMED_FRAMES, self._cancelled)
