@@ -225,7 +225,7 @@ def _check_policies(running: Running, chain: Chain) -> None:
     where, before = running.interface, running.chain
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
-    if chain.linkage is not Linkage.STATIC:
+    if chain.linkage is Linkage.FREPLACE:
         stays = before is not None and before.linkage is chain.linkage
         static = advise(Do.RELINK, "static", on=where) if stays else advise(Do.CHOOSE_LINKAGE, "static")
         raise InvalidInput(

@@ -43,6 +43,7 @@ __all__ = [
     "counted_ways",
     "kind_of",
     "ways_of",
+    "ways_out",
 ]
 
 UNREPLACED = 31
@@ -131,6 +132,18 @@ def _way(chain: Chain, index: int, kind: int, row: Sequence[int]) -> Way:
         return Way(index, kind, to, None, forbidden)
     own = Action(kind) if kind in ALL_ACTIONS else None
     return Way(index, kind, to, own if answer is None else answer, forbidden)
+
+
+def ways_out(policy: Policy | None = None) -> dict[tuple[int, int], Way]:
+    """The ways of a slot that is a program of its own: all lead out of it, with the code that it returned, or
+    with its policy's answer.
+    """
+    ways = {}
+    for kind in KINDS:
+        forbidden = policy is not None and bool(policy.forbidden >> min(kind, OTHER) & 1)
+        answer = _answer(policy) if forbidden else None
+        ways[0, kind] = Way(0, kind, RETURN, answer, forbidden)
+    return ways
 
 
 def _answer(policy: Policy | None) -> Action | None:

@@ -38,7 +38,7 @@ __all__ = [
 
 
 class DispatcherCounters(Closing):
-    """The counters of a chain that has its own, or of those of its components that do."""
+    """The built-in counters of a chain, or of those of its components that have some."""
 
     def __init__(self, counting: Counting, chain: Chain) -> None:
         """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
@@ -130,15 +130,17 @@ def _sums(rows: list[SlotCounts], more: list[SlotCounts]) -> list[SlotCounts]:
 
 
 def open_counters(running: Running, *, attach: bool = True) -> CounterReader | None:
-    """A reader of an interface's counters; None if nothing runs or nothing can be counted.
+    """A reader of what is counted on an interface; None if nothing runs or nothing is to be counted.
 
-    For freplace chains and single foreign programs this attaches a tracer to whatever has no counters, which
-    takes some milliseconds and costs time on each packet until the reader is closed (`trace.counting_cost`).
-    Without ``attach`` only existing counters are read: the chain's own, or pinned ones. After an edit, open
-    the new reader before closing the old one, so that counts continue.
+    For a freplace chain and for a single foreign program, this attaches a tracer to whatever has no counters
+    of its own. That takes some milliseconds, and each packet pays for it until the reader is closed
+    (`trace.counting_cost`). With ``attach=False``, only existing counters are read: built-in ones, or those
+    that somebody pinned. After an edit, open the new reader before closing the old one, so that counts
+    continue.
 
-    Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused if there are no
-    counters and none can be attached; InvalidInput if the description of the chain's counters can't be read.
+    Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason, if
+    there are no built-in counters and nothing can be attached; InvalidInput if the chain's description of its
+    counters can't be read.
     """
     own = None
     if running.counting is not None and running.chain is not None:

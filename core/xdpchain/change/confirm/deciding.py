@@ -36,8 +36,8 @@ class NotArmed(NotFound):
 
 
 def confirm(name: str, netns: str | None = None) -> Running:
-    """Keep the pending change on an interface and those changed together with it, and release the old chains.
-    Returns what runs.
+    """Keep the pending change on an interface, and on those changed together with it; the old chains are
+    released. Returns what runs.
 
     Raises NotArmed (``why`` says if it was rolled back), RaceLost if another tool changed the chain
     meanwhile, NotFound (no such interface), PermissionDenied.
@@ -46,10 +46,9 @@ def confirm(name: str, netns: str | None = None) -> Running:
 
 
 def roll_back(name: str, netns: str | None = None) -> Running:
-    """Restore the old chain now, also on the interfaces changed together with this one. Returns what runs
-    then, read from the kernel.
-
-    Raises what `confirm` raises, and KernelRefused; then the guardian tries again.
+    """Swap the old chain back now, also on the interfaces changed together with this one. Returns what runs
+    then, read from the kernel. Raises as `confirm` does, and what the kernel refuses: then the guardian
+    retries.
     """
     return _decide(name, netns, Decision.ROLL_BACK)
 
@@ -100,8 +99,8 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
 def _carry_out_others(
     armed: PendingChange, decision: Decision, place: Whereabouts, author: Author, why: str
 ) -> None:
-    """Carry out the decision on the other interfaces of the change. Failures are left to the guardian and the
-    next change there.
+    """The same on the interfaces changed together with this one. What can't be done now is left to the
+    guardian, and to the next change there.
     """
     for found in read_armed():
         other = found.change
