@@ -20,12 +20,12 @@ from .pending_state import with_pending
 __all__ = ["Everywhere", "interfaces", "look", "survey", "survey_all"]
 
 TRIES = 10
-"""How often a chain is read anew when it changes meanwhile."""
+"""How often a chain is reread if it changes while being read."""
 
 
 def survey(netns: str | None = None) -> tuple[Running, ...]:
-    """Every interface of a namespace and what it runs, by ifindex. What comes or goes while it is read is
-    there at the next reading. Raises NotFound for an unknown namespace.
+    """Every interface of a namespace and what it runs, by ifindex. Interfaces that appear or disappear
+    meanwhile show up in the next reading. Raises NotFound for an unknown namespace.
     """
     inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
@@ -93,7 +93,7 @@ def _settled(
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
 ) -> Running:
-    """What the interface runs; read again if somebody swapped the program while we looked."""
+    """What the interface runs; read again if somebody swapped the program meanwhile."""
     for _ in range(TRIES):
         device = _device(link, namespace, netlink, features)
         if not link.xdp:
