@@ -342,7 +342,7 @@ def main() -> int:
         return subprocess.run(arguments, check=False).returncode
     subprocess.run(["mount", "--bind", str(HERE), str(ELSEWHERE)], check=True)
     os.environ.pop("NO_COLOR", None)
-    os.environ["COLORTERM"] = "truecolor"
+    os.environ.update(COLORTERM="truecolor", TERM="xterm-256color")
     options.into = options.into.absolute()
     options.into.mkdir(exist_ok=True)
     os.chdir(ELSEWHERE)

@@ -13,13 +13,13 @@ from textual.filter import LineFilter
 __all__ = ["AsciiFilter", "ascii_only", "wants_ascii"]
 
 SIGNS = {
-    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼╸╺", "+"),
-    **dict.fromkeys("─━═▔▁", "-"),
+    **dict.fromkeys("╭╮╰╯┌┐└┘├┤┬┴┼┿╸╺", "+"),
+    **dict.fromkeys("─━═▔▁–", "-"),
     **dict.fromkeys("│┃║▏▎▍▌▐", "|"),
     **dict.fromkeys("▂▃", "."),
     **dict.fromkeys("▄▅", "="),
     **dict.fromkeys("▆▇█▋▊▉", "#"),
-    **dict(zip("▶→≡↕≠«…·▲▼✓✗×⇄✂•µ↑↓←✔⏎", ">>=|#<..^v+xx=%*u^v<+<", strict=True)),
+    **dict(zip("▶▸›→≡↕≠«…·▲▼✓✗×⇄✂•●µ↑↓←✔⏎", ">>>>=|#<..^v+xx=%**u^v<+<", strict=True)),
     "\N{NO-BREAK SPACE}": " ",
 }
 

@@ -224,7 +224,7 @@ def test_another_object_is_refused(playground: Playground, counting: Path, sampl
         assert before.hook is not None
         with pytest.raises(InvalidInput, match=f"has tag {before.hook.tag}; xdp_firewall has tag") as refused:
             adoption_of(before, programs_of(str(samples / "firewall.o")))
-        assert "not what runs" in refused.value.what
+        assert "not the program that runs" in refused.value.what
         with pytest.raises(InvalidInput, match="other has tag"):
             adoption_of(before, programs_of(str(counting)), name="other")
         assert look_at(playground).identity == before.identity
@@ -243,7 +243,7 @@ def test_the_same_code_with_maps_of_another_shape_is_refused(
         with pytest.raises(InvalidInput, match="entries 16 → 32") as refused:
             adoption_of(before, programs_of(str(other)))
         assert "is the running program, but its maps can't be kept" in refused.value.what
-        with pytest.raises(InvalidInput, match="seen_by_kind can't be found; what runs has"):
+        with pytest.raises(InvalidInput, match="maps not found: seen_by_kind; the running program has"):
             adoption_of(before, programs_of(str(named)))
 
 
@@ -382,7 +382,7 @@ def test_by_command_at_once_and_refused(cli: CommandLine, playground: Playground
     with pinned_program(Path(cli.sample("firewall"))) as pin:
         attach_pinned(playground, pin, mode="xdpgeneric")
         wrong = cli("adopt", cli.interface, cli.sample("monitor"))
-        assert (wrong.code, "is not what runs on" in wrong.err) == (7, True)
+        assert (wrong.code, "is not the program that runs on" in wrong.err) == (7, True)
         done = cli.ok("adopt", cli.interface, cli.sample("firewall"), "--linkage", "static", "--no-confirm")
         assert done.json["running"]["armed"] is None
         assert done.json["running"]["mode"] == "generic"

@@ -260,7 +260,7 @@ def test_a_program_on_a_device_above(playground: Playground) -> None:
     ip = f"ip -n {playground.netns} link"
     do(f"{ip} add link {playground.ifname} name above type macvlan")
     found = examine(playground.netns, playground.ifname)
-    assert "above (macvlan) stands on it" in one(found, "interface.uppers").what
+    assert "above (macvlan) is on top of it" in one(found, "interface.uppers").what
     lower = one(examine(playground.netns, "above"), "interface.native")
     assert playground.ifname in lower.what
     with (

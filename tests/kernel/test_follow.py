@@ -455,7 +455,7 @@ def test_an_armed_change_goes_back_to_the_plain_chain(playground: Playground, th
     left_over(playground)
     with no_guardian_survives(playground):
         armed = apply(make_plan(look_at(playground), three.chain.remove([0])), confirm=60)
-        with pytest.raises(Busy, match="waits to be confirmed"):
+        with pytest.raises(Busy, match="runs a pending change"):
             follow(armed, "")
         roll_back(playground.ifname, playground.netns)
         after = look_at(playground)
@@ -466,7 +466,7 @@ def test_an_armed_change_goes_back_to_the_plain_chain(playground: Playground, th
 def test_what_can_not_be_followed(playground: Playground, samples: Path, three: Running) -> None:
     with pytest.raises(InvalidInput, match="syntax error"):
         follow(three, "host and host")
-    with pytest.raises(InvalidInput, match="at least one"):
+    with pytest.raises(InvalidInput, match="the minimum is 1"):
         follow(three, "", count=0)
     with pytest.raises(InvalidInput, match="packets a second"):
         follow(three, "", rate=0)

@@ -318,7 +318,7 @@ def test_without_types_bytes_are_shown_and_set(root: None) -> None:
 def test_a_full_map_says_so(root: None) -> None:
     with a_map(bpf.MapType.HASH, 4, 2, 1) as (_, table):
         table.write(table.change(table.key_of("01020304"), "0a0b"))
-        with pytest.raises(Exception, match="room for 1 elements"):
+        with pytest.raises(Exception, match="max_entries 1"):
             table.write(table.change(table.key_of("05060708"), "0a0b"))
 
 

@@ -54,7 +54,7 @@ def test_a_file_that_is_no_namespace_is_neither_listed_nor_entered() -> None:
     path.touch()
     try:
         assert path.name not in netns.names()
-        with pytest.raises(netns.NetnsError, match="only a file") as caught:
+        with pytest.raises(netns.NetnsError, match="is a plain file") as caught:
             netns.run(path.name, own)
         assert "ip netns del" in worded(caught.value.todo)
     finally:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.chains import change, look_at, run_through, scripted_chain
+from tests.kernel.chains import chain_of, change, look_at, run_through, scripted_chain
 from xdpchain.advice import Do, advise
 from xdpchain.change.plan import make_plan
 from xdpchain.errors import InvalidInput
@@ -21,18 +21,24 @@ from xdpchain.testing.playground import Playground
 from xdpchain.trial.run import run_trial
 from xdptui.words.packet_event_documents import packet_events_table
 from xdptui.workers.listening import Listening
+from xdptui.workers.trial_frames import NAMED_FRAMES
 
 PASS_ON = ActionSet.parse("P")
 FIREWALL = ActionSet.parse("PD")
 CODES = (0, 1, 2, 3, 4, 5, 31, 32, 200)
 
 
+@pytest.fixture(params=[Linkage.STATIC, Linkage.TAILCALL])
+def linkage(request: pytest.FixtureRequest) -> Linkage:
+    return Linkage(request.param)
+
+
 @pytest.mark.parametrize("otherwise", list(Answer))
 @pytest.mark.parametrize("routed", [False, True])
 def test_a_forbidden_code_is_answered(
-    playground: Playground, samples: Path, otherwise: Answer, routed: bool
+    playground: Playground, samples: Path, linkage: Linkage, otherwise: Answer, routed: bool
 ) -> None:
-    chain = scripted_chain(samples, [PASS_ON] * 3, Linkage.STATIC).police(0, Policy(FIREWALL, otherwise))
+    chain = scripted_chain(samples, [PASS_ON] * 3, linkage).police(0, Policy(FIREWALL, otherwise))
     if routed:
         chain = chain.route(0, Action.DROP, chain.slots[2].key)
     running = change(playground, chain)
@@ -50,8 +56,10 @@ def test_a_forbidden_code_is_answered(
         assert (got.code, got.data[60:].decode()) == want, code
 
 
-def test_what_is_forbidden_is_counted_as_what_it_was(playground: Playground, samples: Path) -> None:
-    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.DROP))
+def test_what_is_forbidden_is_counted_as_what_it_was(
+    playground: Playground, samples: Path, linkage: Linkage
+) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, linkage).police(0, Policy(FIREWALL, Answer.DROP))
     running = change(playground, chain)
     assert running.chain is not None
     with open_counters(running) as reader:  # type: ignore[union-attr]
@@ -65,9 +73,9 @@ def test_what_is_forbidden_is_counted_as_what_it_was(playground: Playground, sam
 
 
 def test_the_kernel_remembers_policies_and_lifting_them_leaves_no_code(
-    playground: Playground, samples: Path
+    playground: Playground, samples: Path, linkage: Linkage
 ) -> None:
-    plain = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC))
+    plain = change(playground, scripted_chain(samples, [PASS_ON] * 2, linkage))
     policy = Policy(FIREWALL, Answer.PASS)
     assert plain.chain is not None
     change(playground, plain.chain.police(1, policy))
@@ -90,23 +98,25 @@ def test_what_can_not_keep_a_policy_refuses_it(playground: Playground, samples: 
         make_plan(look_at(playground), uncounted)
 
 
-def test_the_answer_need_not_be_allowed(playground: Playground, samples: Path) -> None:
+def test_the_answer_need_not_be_allowed(playground: Playground, samples: Path, linkage: Linkage) -> None:
     policy = Policy(PASS_ON, Answer.DROP)
-    running = change(playground, scripted_chain(samples, [PASS_ON], Linkage.STATIC).police(0, policy))
+    running = change(playground, scripted_chain(samples, [PASS_ON], linkage).police(0, policy))
     assert [run_through(running, scripted(bytes([code]))).code for code in (2, 1, 3, 9)] == [2, 1, 1, 1]
-    with pytest.raises(InvalidInput, match="nothing"):
+    with pytest.raises(InvalidInput, match="return something"):
         Policy(ActionSet())
 
 
-def test_a_trial_keeps_the_policy(playground: Playground, samples: Path) -> None:
-    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.PASS))
+def test_a_trial_keeps_the_policy(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, linkage).police(0, Policy(FIREWALL, Answer.PASS))
     (row,) = run_trial(chain, [scripted(b"\3\1")]).rows
     assert row.slots == (Action.TX, Action.DROP)
     assert row.verdict is Action.DROP
 
 
-def test_each_breach_is_reported_with_the_packets_head(playground: Playground, samples: Path) -> None:
-    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.DROP))
+def test_each_breach_is_reported_with_the_packets_head(
+    playground: Playground, samples: Path, linkage: Linkage
+) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, linkage).police(0, Policy(FIREWALL, Answer.DROP))
     running = change(playground, chain)
     assert running.chain is not None
     frames = [scripted(bytes((code, 2))) for code in (0, 2, 3, 200)]
@@ -128,8 +138,10 @@ def test_each_breach_is_reported_with_the_packets_head(playground: Playground, s
     assert edited.chain.slots[0].key == found[0].slot
 
 
-def test_reports_that_nobody_reads_cost_nothing_but_themselves(playground: Playground, samples: Path) -> None:
-    chain = scripted_chain(samples, [PASS_ON], Linkage.STATIC).police(0, Policy(FIREWALL, Answer.PASS))
+def test_reports_that_nobody_reads_cost_nothing_but_themselves(
+    playground: Playground, samples: Path, linkage: Linkage
+) -> None:
+    chain = scripted_chain(samples, [PASS_ON], linkage).police(0, Policy(FIREWALL, Answer.PASS))
     running = change(playground, chain)
     for _ in range(2000):  # more than the ring has room for
         assert run_through(running, scripted(b"\3")).code == Action.PASS
@@ -141,8 +153,8 @@ def test_reports_that_nobody_reads_cost_nothing_but_themselves(playground: Playg
     assert open_violations(plain) is None
 
 
-def test_breaches_are_told_among_the_events(playground: Playground, samples: Path) -> None:
-    chain = scripted_chain(samples, [PASS_ON] * 2, Linkage.STATIC).police(0, Policy(FIREWALL, Answer.DROP))
+def test_breaches_are_told_among_the_events(playground: Playground, samples: Path, linkage: Linkage) -> None:
+    chain = scripted_chain(samples, [PASS_ON] * 2, linkage).police(0, Policy(FIREWALL, Answer.DROP))
     running = change(playground, chain)
     with Listening(playground.netns, playground.ifindex) as listening:
         listening.follow([running])
@@ -162,3 +174,26 @@ def test_breaches_are_told_among_the_events(playground: Playground, samples: Pat
         assert running.chain is not None
         listening.follow([change(playground, running.chain.remove([1]))])
         assert [event.name for event in listening.read().events[2:]] == ["XDP_ABORTED"]
+
+
+def test_a_program_of_its_own_keeps_its_policy_when_it_is_called_and_when_an_action_is_toggled(
+    playground: Playground, samples: Path
+) -> None:
+    """A component that makes tail calls stays a function; an action in place changes no program."""
+    chain = chain_of(samples, "tailcalls", "pass", linkage=Linkage.TAILCALL)
+    policed = chain.police(0, Policy(PASS_ON, Answer.PASS)).retune(0, actions=PASS_ON)
+    running = change(playground, policed)
+    assert running.chain is not None
+    packets = [frame for _, frame in NAMED_FRAMES]
+    plain = change(playground, running.chain.police(0, None))
+    codes = {run_through(plain, frame).code for frame in packets}
+    assert Action.DROP in codes, "or nothing is forbidden"
+    assert {run_through(change(playground, policed), frame).code for frame in packets} == {Action.PASS}
+    running = change(playground, scripted_chain(samples, [PASS_ON] * 2, Linkage.TAILCALL))
+    assert running.chain is not None
+    policed = change(playground, running.chain.police(0, Policy(FIREWALL, Answer.DROP)))
+    assert policed.chain is not None
+    toggled = change(playground, policed.chain.retune(0, actions=FIREWALL))
+    assert toggled.hook == policed.hook
+    for code, want in ((2, b"01"), (1, b"01"), (3, b"01"), (0, b"01")):  # DROP, the answer, goes on by now
+        assert run_through(toggled, scripted(bytes((code, 1)))).data[60:] == want

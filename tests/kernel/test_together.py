@@ -226,10 +226,10 @@ def test_the_mode_on_the_command_line(many: CommandLine, tmp_path: Path) -> None
     refuse_native(many.playground, 1)
     best = many("load", f"{first},{second}", many.sample("pass"), "-m", "best", "--linkage", "static")
     assert best.code == 0
-    assert "generic mode, the best that works here" in best.err
+    assert "generic mode, since native is not possible" in best.err
     found = {interface["name"]: interface["mode"] for interface in many.ok("status").json["interfaces"]}
     assert (found[first], found[second]) == ("native", "generic")
-    assert "generic mode, the best" in many("log", second).out
+    assert "generic mode, since native" in many("log", second).out
     moved = many("set", first, "--mode", "generic")
     assert moved.code == 0
     assert "mode native → generic" in moved.out

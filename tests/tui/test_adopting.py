@@ -43,7 +43,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             await driver.until(lambda: driver.dialog(AdoptDialog))
             path = driver.app.screen.query_one("#path", Input)
             path.value = str(samples / "firewall.o")
-            await driver.until(lambda: "is not what runs" in driver.label("#facts"))
+            await driver.until(lambda: "is not the program that runs" in driver.label("#facts"))
             assert driver.app.screen.query_one("#add", Button).disabled
             path.value = str(samples / "counter.o")
             await driver.until(lambda: "the kernel's tag confirms" in driver.label("#facts"))

@@ -268,6 +268,8 @@ async def test_copies_go_to_the_clipboard_and_the_screen_to_a_file(
         await driver.press("n")
         await driver.until(lambda: not driver.dialog())
         assert driver.app.clipboard == "xdp_firewall"
+        await driver.press("Y", "l")
+        await driver.until(lambda: driver.app.clipboard == "xdp0 up native xdptui, 3 static")
         await driver.press("ctrl+y")
         assert "xdp_ratelimit" in driver.app.clipboard
         await driver.press("Y")

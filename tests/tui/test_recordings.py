@@ -43,8 +43,13 @@ async def test_a_key_records_and_another_replays_it(
         banner = driver.lines("banner")[0]
         assert "REPLAY" in banner
         assert "RUNNING" not in banner
+        assert "space play" in driver.lines("keys")[0]
+        assert "q leave" in driver.lines("keys")[0]
         change(playground, lambda chain: chain.remove([2]))
         assert "xdp_monitor" in driver.text()
+        before = driver.lines("time")[0]
+        await driver.press("left")
+        assert "PAUSE" in driver.lines("time")[0] != before
         await driver.press("escape")
         assert driver.app.main is not live
         await driver.press("q")

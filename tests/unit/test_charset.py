@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,12 @@ def test_stand_ins_are_as_wide_as_what_they_stand_for(text: str) -> None:
     shown = ascii_only(text)
     assert shown.isascii()
     assert len(shown) == cell_len(text)
+
+
+def test_every_sign_of_the_program_has_a_stand_in() -> None:
+    for path in (Path(__file__).parents[2] / "xdptui").rglob("*.py"):
+        unknown = {c for c in path.read_text() if not c.isascii() and "?" in ascii_only(c)}
+        assert not unknown, path
 
 
 def test_signs_of_the_screen_have_stand_ins() -> None:

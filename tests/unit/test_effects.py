@@ -135,7 +135,7 @@ def test_a_harmless_one_is_not_warned_of(samples: Path) -> None:
 
 def test_one_that_changes_packets_is(samples: Path) -> None:
     (text,) = warned(Chain().add(shadow_of(samples / "mark.o", "mark_a")))
-    assert "still changes packets (stores into them, bpf_xdp_adjust_tail)" in text
+    assert "still changes packets (direct stores, bpf_xdp_adjust_tail)" in text
     assert warned(Chain().add(replace(shadow_of(samples / "mark.o", "mark_a"), shadow=False))) == []
 
 

@@ -73,7 +73,7 @@ def test_names_that_decide_the_order() -> None:
     slots = [Slot.of(Component(name, id=i), 50) for i, name in enumerate("ab")]
     found = lint(Chain((*slots, Slot.of(Component("c", id=9), 60))))
     assert [(w.slot, w.text) for w in found] == [
-        (0, "a and b have the same priority, 50: their names decide which runs first")
+        (0, "a and b have the same priority (50): they run in order of their names")
     ]
 
 

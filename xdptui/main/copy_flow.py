@@ -37,6 +37,11 @@ def copyables(session: Session) -> list[Copyable]:
         found.append(Copyable("r", "the row", row))
     if running is not None:
         found.append(Copyable("d", "name of the interface", running.interface.name))
+        words = ("up" if running.device.up else "down", running.mode, running.owner or "free")
+        chain = running.chain or running.shown
+        linked = f", {len(chain)} {chain.linkage}" if chain is not None else ""
+        facts = " ".join(str(word) for word in words if word)
+        found.append(Copyable("l", "its line", f"{running.interface.name} {facts}{linked}"))
         if running.hook is not None:
             found.append(Copyable("p", "program id on the hook", str(running.hook.prog_id)))
     return found

@@ -106,7 +106,7 @@ class EditFlow(Controller):
     def policy(self) -> None:
         if not self._desk.needs_slot() or not self._desk.editable():
             return
-        if self.session.chain.linkage is not Linkage.STATIC:
+        if self.session.chain.linkage is Linkage.FREPLACE:
             self._desk.notify(
                 "Only xdptui's own dispatcher sees a verdict before it "
                 "takes effect. Move the chain to static linkage (L)",

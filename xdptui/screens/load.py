@@ -478,7 +478,7 @@ class LoadDialog(ObjectFiles[Choice | None]):
             self.action_accept()
 
 
-TYPING = "Type a path (tab completes it), or press ↓ for the file list."
+TYPING = "Type a path (tab completes it), or press the down key for the file list."
 BROWSING = "enter opens, / filters by name, s sorts (size, age), backspace goes up a directory."
 
 FIELDS = {

@@ -205,6 +205,7 @@ IN_A_REPLAY = {
     "quit": "leave the replay",
 }
 """What keys do there that do something else elsewhere, by action."""
+HINTS_IN_A_REPLAY = {"flip": "play", "quit": "leave"}
 DECIDE = ("keep", "back_out")
 NEED_PROGRAM = ("why", "cpus", "follow", "maps")
 NEED_SLOTS = (
@@ -263,7 +264,7 @@ def hints(
         and (slots or key.action not in NEED_SLOTS)
     ]
     if replaying:
-        offered = [replace(key, hint="play") if key.action == "flip" else key for key in offered]
+        offered = [replace(key, hint=HINTS_IN_A_REPLAY.get(key.action, key.hint)) for key in offered]
     order = {key.action: i for i, key in enumerate(offered)}
     urgent: tuple[str, ...] = DECIDE if armed else ()
     urgent += ("plan", "apply", "drop", "undo", "wait") if candidate else ()

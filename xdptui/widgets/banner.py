@@ -56,7 +56,7 @@ def banner_line(
     if unread:
         badges += [Cell(f" {unread} unread: h ", "state-foreign"), Cell(" ")]
     if recording:
-        badges += [Cell(" ● REC ", "state-armed"), Cell(" ")]
+        badges += [Cell(" ● REC: ctrl+r ", "state-armed"), Cell(" ")]
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]

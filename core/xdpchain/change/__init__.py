@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a plan to the hook, and back."""
+"""Plan a change, apply it, and undo it."""

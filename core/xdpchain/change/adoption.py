@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adopt a program that somebody attached without a dispatcher: what it takes to go on as a chain's first
-slot.
+"""Adopt a program that was attached without a dispatcher: make it the first slot of a chain.
 
-That an object file is the program's is proved by the kernel's own tag: the object is loaded, and the kernel
-must give the same tag to both. It is a hash over all instructions, descriptors of maps left out (SHA-1, and
-SHA-256 on newer kernels; of either the first 8 bytes), so it is compared, never computed here. What the tag
-does not cover is taken from what runs: the maps, matched by name and shape, and with them the constants
-(``.rodata``), which a loader may have set before the load.
+The kernel's tag proves that an object file is the program's: the object is loaded, and both tags must be
+equal. The tag is a hash over all instructions without map descriptors (SHA-1, on newer kernels SHA-256, of
+either the first 8 bytes), so it is compared, never computed here. What the tag does not cover is taken from
+the running program: the maps, matched by name and shape, and with them the constants (``.rodata``), which a
+loader may have set before the load.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from xdpchain.sys.libbpf import LoadFailed, Object
 __all__ = ["Adoption", "adoption_of", "check_adoptable"]
 
 NAME_CUT = 15
-"""The kernel keeps so many characters of a map's name."""
+"""Characters of a map's name that the kernel keeps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """A program that can be adopted: its prog id and tag, what it is as a ``component`` (with the maps that
-    run), and ``notes`` for the operator.
+    """A program that can be adopted: its ID and tag, the ``component`` that it becomes (with its running
+    maps), and ``notes`` for the operator.
     """
 
     program: int
@@ -48,13 +47,13 @@ class Adoption:
     notes: tuple[str, ...] = ()
 
     def candidate(self, slot: Slot, mode: Mode, linkage: Linkage) -> Chain:
-        """A chain of this one slot."""
+        """A chain with this one slot."""
         return Chain((replace(slot, component=self.component),), linkage, mode)
 
 
 def check_adoptable(running: Running) -> None:
-    """Raise what speaks against it before any object file is read: NotFound (nothing runs), InvalidInput (a
-    chain does), Unsupported (offloaded), NotOurs (a link holds it: who, and what to do).
+    """Raise if the program can't be adopted whatever its object file: NotFound (no program), InvalidInput (a
+    chain), Unsupported (offloaded), NotOurs (held by a link: by whom, and what to do).
     """
     where, hook = running.interface, running.hook
     if hook is None:
@@ -93,10 +92,10 @@ def adoption_of(
     section: str | None = None,
     pin_root: str | None = None,
 ) -> Adoption:
-    """Prove that the program on the hook is one of ``source`` (the one named, or whichever it is).
+    """Prove that the program on the hook comes from ``source`` (the named program, or any).
 
-    Raises what `check_adoptable` does, InvalidInput where it is another program or has other maps, and what
-    the kernel refuses. Changes nothing; the object's program is loaded, and let go.
+    Raises what `check_adoptable` raises, InvalidInput if it is a different program or has different maps,
+    KernelRefused and LinkRefused. Changes nothing: the object's program is loaded and freed again.
     """
     check_adoptable(running)
     hook = running.hook
@@ -105,31 +104,31 @@ def adoption_of(
     names: Iterable[str | None] = (name,)
     if name is None and section is None:
         names = [program.name for program in source.xdp_programs()] or (None,)
-    other: list[str] = []
+    mismatches: list[str] = []
     refused: KernelRefused | LinkRefused | None = None
-    for one in names:
-        component = component_of(source, name=one, section=section, pin_root=pin_root)
+    for program_name in names:
+        component = component_of(source, name=program_name, section=section, pin_root=pin_root)
         try:
-            found = _Loaded.of(component, source, runs)
+            loaded = _Loaded.of(component, source, runs)
         except (KernelRefused, LinkRefused) as error:
             refused = error
             continue
-        if found.tag == hook.tag:
-            return _adoption(hook.prog_id, found, runs, _holders(running))
-        other.append(f"{component.name} has tag {found.tag}")
-    if refused is not None and not other:
+        if loaded.tag == hook.tag:
+            return _adoption(hook.prog_id, loaded, runs, _holders(running))
+        mismatches.append(f"{component.name} has tag {loaded.tag}")
+    if refused is not None and not mismatches:
         raise refused
     path = source.path or "the object"
     raise InvalidInput(
-        f"{path} is not what runs on {running.interface}",
-        f"program {hook.prog_id} ({hook.name}) has tag {hook.tag}; {', '.join(other)}",
+        f"{path} is not the program that runs on {running.interface}",
+        f"program {hook.prog_id} ({hook.name}) has tag {hook.tag}; {', '.join(mismatches)}",
         "Give the object file it was loaded from: the same build, for the same kernel",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Runs:
-    """What runs: the maps of a program, and of those that it tail-calls, by id; and the latter's tags."""
+    """The running program's maps and those of programs that it tail-calls, by ID; and the latter's tags."""
 
     maps: Mapping[int, bpf.MapInfo]
     called: frozenset[str]
@@ -143,36 +142,40 @@ def _look_into(program: int) -> _Runs:
     called: set[str] = set()
     pending, seen = [program], {program}
     while pending:
-        number = pending.pop()
+        prog_id = pending.pop()
         try:
-            with bpf.prog_by_id(number) as fd:
-                if number != program:
+            with bpf.prog_by_id(prog_id) as fd:
+                if prog_id != program:
                     called.add(bpf.prog_info(fd).tag)
                 for map_id in bpf.prog_map_ids(fd):
                     if map_id not in maps:
-                        with bpf.map_by_id(map_id) as one:
-                            maps[map_id] = bpf.map_info(one)
-                            pending += [n for n in _programs_in(one, maps[map_id]) if n not in seen]
+                        with bpf.map_by_id(map_id) as map_fd:
+                            maps[map_id] = bpf.map_info(map_fd)
+                            pending += [
+                                other_id
+                                for other_id in _programs_in(map_fd, maps[map_id])
+                                if other_id not in seen
+                            ]
                 seen.update(pending)
         except bpf.BpfError as error:
-            raise bpf.refusal(error, f"program {number} can't be examined") from error
+            raise bpf.refusal(error, f"program {prog_id} can't be examined") from error
     return _Runs(maps, frozenset(called))
 
 
 def _programs_in(fd: bpf.Fd, info: bpf.MapInfo) -> list[int]:
-    """The prog ids in a program array."""
+    """The program IDs in a program array."""
     if info.type != bpf.MapType.PROG_ARRAY:
         return []
-    found = []
+    prog_ids = []
     for key in bpf.map_keys(fd, info.key_size):
-        with contextlib.suppress(bpf.BpfError):  # an empty row
-            found.append(int.from_bytes(bpf.map_lookup(fd, key, 4), "little"))
-    return found
+        with contextlib.suppress(bpf.BpfError):  # an empty entry
+            prog_ids.append(int.from_bytes(bpf.map_lookup(fd, key, 4), "little"))
+    return prog_ids
 
 
 def _same_name(name: str, kernels: str) -> bool:
-    """A map's name in an object against the kernel's, which is cut; libbpf puts a part of the object's name
-    before that of a data section.
+    """Compare a map's name in an object with the kernel's, which is truncated; libbpf prefixes the name of a
+    data section with part of the object's name.
     """
     if not name.startswith("."):
         return kernels == name[:NAME_CUT]
@@ -182,8 +185,8 @@ def _same_name(name: str, kernels: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """An object's program as the kernel took it: its component with the maps that run, tags, the names of
-    maps that it lacks, the shape that differs in words, and constants that are others.
+    """An object's program as the kernel loaded it: its component with the running maps, tags, names of
+    missing maps, a description of a different shape, and the names of changed constants.
     """
 
     component: Component
@@ -197,11 +200,11 @@ class _Loaded:
     def of(cls, component: Component, source: ObjectFile, runs: _Runs) -> _Loaded:
         refs, missing = [], []
         for name in component.uses:
-            found = runs.find(name)
-            if len(found) == 1:
-                refs.append(MapRef(name, found[0]))
+            map_ids = runs.find(name)
+            if len(map_ids) == 1:
+                refs.append(MapRef(name, map_ids[0]))
             else:
-                missing.append(name if not found else f"{name} (several have that name)")
+                missing.append(name if not map_ids else f"{name} (several have that name)")
         component = replace(component, maps=tuple(refs))
         with contextlib.ExitStack() as held:
             maps = {ref.name: held.enter_context(bpf.map_by_id(ref.id)) for ref in refs}
@@ -209,7 +212,7 @@ class _Loaded:
                 tag, called, constants = _load(component, source.data, kept_maps(component, maps))
                 return cls(component, tag, called, tuple(missing), "", constants)
             except LinkRefused as error:
-                # A map of another shape: is it another program altogether?
+                # A map has a different shape: is it a different program altogether?
                 tag, called, _ = _load(component, source.data, {})
                 return cls(component, tag, called, tuple(missing), error.why or error.what)
 
@@ -217,8 +220,8 @@ class _Loaded:
 def _load(
     component: Component, data: bytes, reuse: Mapping[str, bpf.Fd]
 ) -> tuple[str, frozenset[str], tuple[str, ...]]:
-    """The kernel's tag of a component, those of what it tail-calls, and the constants that run with other
-    content than the object's.
+    """The kernel's tag of a component, those of the programs that it tail-calls, and the constants whose
+    running values differ from the object's.
     """
     label = component.object.path if component.object and component.object.path else component.name
     if component.bound:
@@ -250,39 +253,39 @@ def _holds(fd: bpf.Fd, content: bytes) -> bool:
     return bpf.map_lookup(fd, bytes(4), size)[: len(content)] == content
 
 
-def _adoption(program: int, found: _Loaded, runs: _Runs, holders: str) -> Adoption:
-    name = found.component.name
-    if found.missing or found.differs:
+def _adoption(program: int, loaded: _Loaded, runs: _Runs, holders: str) -> Adoption:
+    name = loaded.component.name
+    if loaded.missing or loaded.differs:
         has = ", ".join(sorted(info.name or "an unnamed map" for info in runs.maps.values())) or "none"
-        why = f"of its maps {', '.join(found.missing)} can't be found; what runs has {has}"
+        why = f"maps not found: {', '.join(loaded.missing)}; the running program has {has}"
         raise InvalidInput(
             f"{name} is the running program, but its maps can't be kept",
-            found.differs or why,
+            loaded.differs or why,
             "Without them it would lose its state. If that is acceptable, unload it and load it again",
         )
-    if not runs.called <= found.called:
+    if not runs.called <= loaded.called:
         raise InvalidInput(
             f"{name} is the running program, but it tail-calls programs that are not in its object",
-            f"its array holds programs with the tags {', '.join(sorted(runs.called - found.called))}",
+            f"its array holds programs with the tags {', '.join(sorted(runs.called - loaded.called))}",
             "Give the object file that contains those programs too",
         )
     notes = []
-    if found.constants:
-        which = ", ".join(found.constants)
+    if loaded.constants:
+        which = ", ".join(loaded.constants)
         notes.append(
             f"its constants ({which}) differ from the object's: its loader set them, and they are kept"
         )
     if holders:
         notes.append(f"{holders}: it might attach its program again, or detach the chain")
-    kept = ", ".join(f"{ref.name} (id {ref.id})" for ref in found.component.maps)
-    notes.append(f"the kernel's tag confirms that it is program {program}: {found.tag}")
+    kept = ", ".join(f"{ref.name} (id {ref.id})" for ref in loaded.component.maps)
+    notes.append(f"the kernel's tag confirms that it is program {program}: {loaded.tag}")
     notes.append(f"its maps are kept: {kept}" if kept else "it has no maps")
-    return Adoption(program, found.tag, found.component, tuple(notes))
+    return Adoption(program, loaded.tag, loaded.component, tuple(notes))
 
 
 def _holders(running: Running) -> str:
     evidence = evidence_of([running]).get(running.interface.ifindex)
     if evidence is None or not evidence.held:
         return ""
-    held = {one.pid: one for one in evidence.held}.values()
-    return ", ".join(f"{one.command} (pid {one.pid})" for one in held) + " has the program open"
+    held = {owner.pid: owner for owner in evidence.held}.values()
+    return ", ".join(f"{owner.command} (pid {owner.pid})" for owner in held) + " has the program open"

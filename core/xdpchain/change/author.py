@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This process, as manifests and the journal name it."""
+"""Describe this process for manifests and the journal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["current_author"]
 
 
 def current_author() -> Author:
-    """Who is at work: the user behind sudo, our pid, and the command line, cut to 200 characters."""
+    """The user (behind sudo), our PID, and the command line, truncated to 200 characters."""
     try:
         user = os.environ.get("SUDO_USER") or getpass.getuser()
     except (OSError, KeyError):

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a component suits an interface, before anything is loaded. Pure: what can't be known is not
-claimed.
-"""
+"""Check whether a component fits an interface, before anything is loaded. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ Level = Literal["ok", "warn", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check's outcome; ``todo`` is empty where there is nothing to do."""
+    """One check's outcome; ``todo`` is empty if there is nothing to do."""
 
     level: Level
     text: str
@@ -28,9 +26,9 @@ class Finding:
 
 
 def check_component(component: Component, running: Running, mode: Mode | None = None) -> tuple[Finding, ...]:
-    """Mode, driver features, MTU and fragments of the interface, against what the component needs.
+    """Check the component against the interface's mode, driver features and MTU.
 
-    ``mode`` is the one wanted; None stands for the running chain's, or native.
+    ``mode`` is the requested mode; None means the running chain's, or native.
     """
     wanted = mode or (running.chain.mode if running.chain else Mode.NATIVE)
     return (
@@ -80,7 +78,7 @@ def _fragments(component: Component, running: Running, wanted: Mode) -> Iterator
         yield Finding(
             "error",
             f"MTU {device.mtu} needs multi-buffer support; this chain lacks it{whose}",
-            f"Lower the MTU to {SINGLE_BUFFER_MTU}, or build the programs in section xdp.frags",
+            f"Lower the MTU to {SINGLE_BUFFER_MTU}, or build the programs with section xdp.frags",
         )
 
 

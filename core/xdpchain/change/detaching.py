@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take a program off that a bpf_link of somebody else holds. The kernel lets whoever may administrate the
-network do that, without the owner's word: so it is asked for by the link's id, and for nothing else.
+"""Detach a program that another tool's bpf_link holds. The kernel allows this with CAP_NET_ADMIN, without the
+owner's consent, so it must be requested explicitly by the link's ID.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ __all__ = ["detach_link", "held_by_link"]
 
 
 def held_by_link(name: str, netns: str | None = None) -> tuple[Running, Hook]:
-    """An interface whose program a bpf_link holds, and that program. Raises NotFound (nothing runs there),
-    NotOurs (no link holds it), PermissionDenied.
+    """An interface whose program is held by a bpf_link, and that program. Raises NotFound (no program),
+    NotOurs (not held by a link), PermissionDenied.
     """
     require_capabilities()
     running = look(name, netns)
@@ -32,18 +32,18 @@ def held_by_link(name: str, netns: str | None = None) -> tuple[Running, Hook]:
             todo = advise(Do.LOOK, on=running.interface)
         raise NotOurs(
             f"program {hook.prog_id} ({hook.name}) on {running.interface} can't be detached by a link",
-            "no bpf_link holds it: it was attached by netlink",
+            "it is not held by a bpf_link: it was attached by netlink",
             todo,
         )
     return running, hook
 
 
 def detach_link(name: str, link_id: int, netns: str | None = None) -> tuple[Running, str]:
-    """Detach the link with this id from an interface, and return what runs then, with what could not be
-    noted of it in the journal.
+    """Detach the link with this ID from an interface. Returns what runs then, and a message if the journal
+    could not be written.
 
-    The link itself, its pins and its holders stay; it is attached to nothing. Raises what `held_by_link`
-    raises; RaceLost where another link holds the program, or none any more; KernelRefused.
+    The link, its pins and its holders remain, but it is attached to nothing. Raises what `held_by_link`
+    raises; RaceLost if another link, or none, holds the program now; KernelRefused.
     """
     require_capabilities()
     with bpffs.lock():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The warnings of a plan that take a look at the kernel: what is in the maps, and who takes redirects."""
+"""Warnings of a plan that need kernel state: map contents, and which devices accept redirects."""
 
 from __future__ import annotations
 
@@ -23,16 +23,15 @@ from .plan import Plan
 __all__ = ["kernel_context", "with_kernel_warnings"]
 
 COUNTED = 10_000
-"""Elements of a map that are counted at most; of a larger one the number is not told."""
+"""Most elements of a map that are counted; larger numbers are not reported."""
 
 UNLISTED = {"queue", "stack", "ringbuf", "user_ringbuf", "bloom_filter", "perf_event_array", "arena"}
-"""Map types without keys that could be counted."""
+"""Map types whose elements can't be counted by key."""
 
 
 def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan:
-    """The same plan, with the warnings of its chain made again in knowledge of the kernel. Changes nothing,
-    raises nothing: what can't be read is left unsaid. ``around`` is what was looked at before the plan was
-    applied.
+    """The plan with its chain's warnings extended by kernel state. Changes and raises nothing: what can't be
+    read is omitted. ``around`` is the state from before the plan was applied.
     """
     if around is None:
         around = kernel_context(plan.running, plan.candidate)
@@ -42,8 +41,8 @@ def with_kernel_warnings(plan: Plan, around: Surroundings | None = None) -> Plan
 
 
 def kernel_context(running: Running, candidate: Chain) -> Surroundings:
-    """The maps that leave the running chain, device maps of what stays, and the other interfaces if the
-    candidate redirects; and what slots in shadow do beside their verdict.
+    """The maps that leave the running chain, device maps of the slots that stay, other interfaces if the
+    candidate redirects, and side effects of shadow slots.
     """
     maps = _facts(running, candidate)
     types = {map_id: fact.type for map_id, fact in maps.items()}
@@ -59,17 +58,17 @@ def _effects(component: Component) -> Effects | None:
         return None
     try:
         return effects_of(object_bytes(component.object), component.name)
-    except XdpChainError:  # gone meanwhile, or no permission
+    except XdpChainError:  # gone meanwhile, or not permitted
         return None
 
 
 def _facts(running: Running, candidate: Chain) -> dict[int, MapFact]:
     old = {ref.id for slot in running.chain or () for ref in slot.component.maps}
     kept = {ref.id for slot in candidate for ref in slot.component.maps}
-    facts = {map_id: found for map_id in sorted(old | kept) if (found := _fact(map_id, old - kept))}
+    facts = {map_id: fact for map_id in sorted(old | kept) if (fact := _fact(map_id, old - kept))}
     if old - kept:
         pinned = find_pins().maps
-        facts |= {n: replace(fact, pinned=True) for n, fact in facts.items() if n in pinned}
+        facts |= {map_id: replace(fact, pinned=True) for map_id, fact in facts.items() if map_id in pinned}
     return facts
 
 
@@ -80,7 +79,7 @@ def _fact(map_id: int, leaving: Iterable[int]) -> MapFact | None:
             kind = bpf.map_type_name(info.type)
             targets = device_targets(fd, info) if kind in TO_DEVICES else ()
             counted = _count(fd, info, kind) if map_id in leaving else None
-    except bpf.BpfError:  # gone meanwhile, or no permission
+    except bpf.BpfError:  # gone meanwhile, or not permitted
         return None
     return MapFact(kind, counted, targets)
 
@@ -108,6 +107,6 @@ def _neighbours(running: Running) -> tuple[Neighbour, ...]:
     return tuple(
         Neighbour(link.ifindex, link.name, None if features is None else features.get(link.ifindex))
         for link in links
-        # The loopback device takes no XDP frames, and nobody sends it any.
+        # The loopback device accepts no XDP frames, and nobody sends it any.
         if link.kind is not None or link.address != "00:00:00:00:00:00"
     )

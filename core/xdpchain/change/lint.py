@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain does, or what an edit loses, that its author may not mean. Pure.
+"""Warnings about what a chain does, or an edit loses, that its author may not intend. Pure.
 
-A warning stops nothing: each of these can be meant. What can't be known from the values is not claimed.
+Warnings stop nothing, since each of these can be intended. Only what is certain is reported.
 """
 
 from __future__ import annotations
@@ -24,17 +24,15 @@ from xdpchain.objects.redirects import redirect_use
 __all__ = ["MapFact", "Neighbour", "Surroundings", "Warning", "lint"]
 
 _NO_STATE = (".rodata", ".kconfig", "xdptui_")
-"""Beginnings of the names of maps that programs only read."""
+"""Name prefixes of maps that programs only read."""
 
 TRANSIENT = {"prog_array", "perf_event_array", "cgroup_array", "ringbuf", "user_ringbuf", "stack_trace"}
-"""Map types that hold nothing which anybody would miss: they are filled anew, or only passed through."""
+"""Map types without state worth keeping: they are refilled or only passed through."""
 
 
 @dataclass(frozen=True, slots=True)
 class Warning:
-    """Something that the chain does and its author may not mean. ``slot`` is an index, None for the whole
-    chain.
-    """
+    """Something that the chain's author may not intend. ``slot`` is an index, None for the whole chain."""
 
     slot: int | None
     text: str
@@ -42,8 +40,8 @@ class Warning:
 
 @dataclass(frozen=True, slots=True)
 class MapFact:
-    """What the kernel says of a running map: its type as bpftool spells it, how many elements were counted
-    (None: uncountable, or not counted), and the ifindexes in it where it is a device map.
+    """Kernel state of a running map: its type as bpftool spells it, its number of elements (None: not
+    countable, or not counted), and the ifindexes in it if it is a device map.
     """
 
     type: str
@@ -54,7 +52,7 @@ class MapFact:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A device of the same namespace, with its driver's XDP features (None: this kernel can't tell)."""
+    """A device in the same namespace, with its driver's XDP features (None: not reported by this kernel)."""
 
     ifindex: int
     name: str
@@ -63,8 +61,8 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What lies around a chain: its running maps by id, the other interfaces, and what components do beside
-    their verdict, by the slot's key (None: that can't be known). Empty: nobody looked.
+    """The surroundings of a chain: its running maps by ID, the other interfaces, and components' side effects
+    by slot key (None: unknown). Empty: not gathered.
     """
 
     maps: Mapping[int, MapFact] = field(default_factory=dict)
@@ -78,7 +76,7 @@ NOTHING_KNOWN = Surroundings()
 def lint(
     chain: Chain, running: Running | None = None, around: Surroundings = NOTHING_KNOWN
 ) -> tuple[Warning, ...]:
-    """Judge a candidate; ``running`` is what it would replace, and says which device it is for."""
+    """Judge a candidate; ``running`` is what it would replace, including the device."""
     device = running.device if running else None
     return (
         *_ways(chain),
@@ -123,13 +121,15 @@ def _verdicts(chain: Chain, ways: Sequence[Sequence[int]]) -> Iterator[Warning]:
     end = len(chain)
     for i, slot in enumerate(chain.slots):
         if slot.shadow or slot.off:
-            continue  # its verdicts are meant to count for nothing
+            continue  # its verdicts are meant to be ignored
         goes_on = [action for action in ALL_ACTIONS if ways[i][action] != RETURN]
         lost = [action for action in goes_on if action in (Action.DROP, Action.ABORTED)]
         if lost:
             last = all(ways[i][action] == end for action in lost)
             outcome = "XDP_PASS ends the chain" if last else "a later slot decides"
-            yield Warning(i, f"{slot.name} continues after {_listed(lost)}: {outcome}, the packet may pass")
+            yield Warning(
+                i, f"{slot.name} continues after {_listed(lost)}: {outcome}, so the packet may pass"
+            )
         sent = [action for action in goes_on if action in (Action.TX, Action.REDIRECT)]
         if sent and all(ways[i][action] == end for action in sent):
             yield Warning(i, f"{slot.name} is last: its {_listed(sent)} becomes XDP_PASS")
@@ -146,7 +146,7 @@ def _listed(actions: Sequence[Action]) -> str:
 
 
 def _shadows(chain: Chain, around: Surroundings) -> Iterator[Warning]:
-    """What a slot in shadow does all the same."""
+    """Effects that a shadow slot still has."""
     for i, slot in enumerate(chain.slots):
         if not slot.shadow or slot.off:
             continue
@@ -165,8 +165,8 @@ def _shadows(chain: Chain, around: Surroundings) -> Iterator[Warning]:
 
 
 def _shared(chain: Chain, slot: Slot) -> dict[str, str]:
-    """The names of the maps that a slot shares with slots that are in force, by the name of those."""
-    found = {}
+    """The names of the maps that a slot shares with active slots, by slot name."""
+    shared = {}
     ids = {ref.id: ref.name for ref in slot.component.maps if not ref.name.startswith(_NO_STATE)}
     for other in chain:
         if other.shadow or other.off:
@@ -176,8 +176,8 @@ def _shared(chain: Chain, slot: Slot) -> dict[str, str]:
             names |= set(slot.component.uses) & set(other.component.uses)
         names = {name for name in names if not name.startswith(_NO_STATE)}
         if names:
-            found[other.name] = ", ".join(sorted(names))
-    return found
+            shared[other.name] = ", ".join(sorted(names))
+    return shared
 
 
 def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
@@ -185,7 +185,7 @@ def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
         yield "what it does besides returning a verdict is not known, because its object file is not"
         return
     if effects.writes:
-        how = ", ".join("stores into them" if write == "stores" else write for write in effects.writes)
+        how = ", ".join("direct stores" if write == "stores" else write for write in effects.writes)
         yield f"it still changes packets ({how}): later slots and receivers see that"
     elif effects.unsure:
         yield "whether it changes packets is not known: it is too long to analyse"
@@ -202,7 +202,7 @@ def _effects(effects: Effects | None, redirect_later: bool) -> Iterator[str]:
 
 
 def _redirect_later(chain: Chain, index: int, around: Surroundings) -> bool:
-    """Whether a slot in force behind this one may redirect."""
+    """Whether an active slot after this one may redirect."""
     types = {map_id: fact.type for map_id, fact in around.maps.items()}
     for slot in chain.slots[index + 1 :]:
         unknown = slot.component.object is None
@@ -225,7 +225,7 @@ def _order(chain: Chain) -> Iterator[Warning]:
         names = {slot.name for _, slot in slots}
         if len(names) > 1:
             who = " and ".join(slot.name for _, slot in slots)
-            text = f"{who} have the same priority, {priority}: their names decide which runs first"
+            text = f"{who} have the same priority ({priority}): they run in order of their names"
             yield Warning(slots[0][0], text)
 
 
@@ -247,7 +247,7 @@ def _same_program(component: Component, other: Component) -> bool:
 
 def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
     if not chain.slots or chain.mode is not Mode.NATIVE:
-        return  # generic mode makes one piece of a packet for programs that need it
+        return  # generic mode linearizes packets for programs that need it
     lacking = [i for i, slot in enumerate(chain.slots) if not slot.component.frags]
     names = ", ".join(chain.slots[i].name for i in lacking)
     slot = lacking[0] if len(lacking) == 1 else None
@@ -271,7 +271,7 @@ def _fragments(chain: Chain, device: Device | None) -> Iterator[Warning]:
 
 def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Iterator[Warning]:
     if chain.mode is not Mode.NATIVE:
-        return  # the generic redirect sends by the ordinary transmit path, which every device has
+        return  # generic redirects use the normal transmit path, which every device has
     types = {map_id: fact.type for map_id, fact in around.maps.items()}
     for i, slot in enumerate(chain.slots):
         use = redirect_use(slot.component, types)
@@ -289,15 +289,15 @@ def _redirects(chain: Chain, device: Device | None, around: Surroundings) -> Ite
 
 
 def _targets(i: int, slot: Slot, names: tuple[str, ...], around: Surroundings) -> Iterator[Warning]:
-    """The device maps of a running component say where its packets go; of a new one, nothing does."""
+    """Warn about redirect targets. A running component's are in its device maps; a new one's are unknown."""
     deaf = {neighbour.ifindex: neighbour.name for neighbour in around.neighbours if _deaf(neighbour)}
     filled = {ref.name: around.maps[ref.id].targets for ref in slot.component.maps if ref.id in around.maps}
     known = {ifindex for name in names for ifindex in filled.get(name, ())}
     if known:
         here = {neighbour.ifindex for neighbour in around.neighbours}
-        found = [deaf[n] for n in sorted(known & deaf.keys())]
-        if found:
-            yield Warning(i, f"{slot.name} redirects to {some(found)}: {_NO_XMIT}, packets are lost")
+        targets = [deaf[ifindex] for ifindex in sorted(known & deaf.keys())]
+        if targets:
+            yield Warning(i, f"{slot.name} redirects to {some(targets)}: {_NO_XMIT}, packets are lost")
         if around.neighbours and (gone := sorted(known - here)):
             numbers = some(gone)
             text = f"{slot.name} redirects to ifindex {numbers}, which is not in this namespace (any more)"
@@ -316,7 +316,7 @@ def _deaf(neighbour: Neighbour) -> bool:
 
 
 def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warning]:
-    """The state that goes with a slot, or with the version of a program that is replaced."""
+    """The state that is lost with a removed slot or a replaced program."""
     old = running.chain
     if old is None:
         return
@@ -337,11 +337,11 @@ def _lost(chain: Chain, running: Running, around: Surroundings) -> Iterator[Warn
             yield Warning(None, "counts so far are lost: counters are turned off")
         elif chain.linkage is Linkage.FREPLACE and running.counters_map is not None:
             what = "counting of what the chain returned does not continue"
-            yield Warning(None, f"{what}: under {chain.linkage} linkage only slots count by themselves")
+            yield Warning(None, f"{what}: with {chain.linkage} linkage, only slots count")
 
 
 def _kept(component: Component) -> tuple[MapRef, ...]:
-    """The running maps that a component goes on using: a new version takes those that it knows by name."""
+    """The running maps that a component keeps: a new version keeps those that it has by name."""
     if component.id is not None:
         return component.maps
     return tuple(ref for ref in component.maps if ref.name in component.uses)

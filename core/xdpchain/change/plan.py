@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The difference between what runs and a candidate: changes, steps, and warnings. Pure."""
+"""The difference between the running chain and a candidate: changes, steps and warnings. Pure."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SYMBOLS = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One difference, in words. ``name`` is the component's and ``key`` the slot's; a change of the whole
+    """One difference, as text. ``name`` is the component's and ``key`` the slot's; a change of the whole
     chain has neither.
     """
 
@@ -70,10 +70,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How ``running`` becomes ``candidate``. ``adopts``: the prog id of somebody else's program, which goes
-    on in the candidate's first slot. ``restores``: the state of the journal that an undo goes back to.
-    ``best``: where native mode is refused, generic will do (`in_generic`).
-    ``keep_maps``: the maps of slots that leave are kept for a while (`linkage.kept_maps`).
+    """How ``running`` becomes ``candidate``. ``adopts``: the ID of the foreign program that becomes the
+    candidate's first slot. ``restores``: the journal state that an undo returns to. ``best``: fall back to
+    generic mode if native is refused (`in_generic`). ``keep_maps``: keep the maps of removed slots for a
+    while (`linkage.kept_maps`).
     """
 
     running: Running
@@ -88,18 +88,18 @@ class Plan:
 
     @property
     def moves_mode(self) -> bool:
-        """Whether it changes the mode of a chain that runs, for which the kernel has no atomic step."""
+        """Whether it changes the mode of a running chain, which is not atomic."""
         before = self.running.chain
         return before is not None and bool(self.candidate.slots) and before.mode is not self.candidate.mode
 
     @property
     def empty(self) -> bool:
-        """True when the candidate is what runs already."""
+        """Whether the candidate already runs."""
         return not self.changes
 
     @property
     def only_fills(self) -> bool:
-        """Whether nothing changes but what maps of the running chain hold."""
+        """Whether only map contents of the running chain change."""
         return all(change.kind is ChangeKind.FILL for change in self.changes)
 
 
@@ -112,13 +112,13 @@ def make_plan(
     mode: WantedMode | None = None,
     keep_maps: bool = False,
 ) -> Plan:
-    """Compare, and say what applying will do. ``adopts`` is the prog id of the program that was proved to be
-    the candidate's first slot (`adoption.adoption_of`), and may therefore be replaced; ``restores`` is that
-    of an undo (`journal.undoing.undo_of`). ``mode``: what was asked for, in place of the candidate's, also
-    where the chain runs in another one, and has to leave the hook for a moment.
+    """Compare, and describe what applying will do. ``adopts``: the ID of the program that was proved to be
+    the candidate's first slot (`adoption.adoption_of`) and may therefore be replaced; ``restores``: from an
+    undo (`journal.undoing.undo_of`). ``mode`` overrides the candidate's, even if the running chain's differs
+    and must leave the hook for a moment.
 
-    Raises NotOurs if the hook holds something that may not be replaced, InvalidInput if the candidate has
-    another mode than the chain that runs, and none was asked for, or has routes that can't be had.
+    Raises NotOurs if the program on the hook must not be replaced, InvalidInput if the candidate's mode
+    differs from the running chain's without an explicit ``mode``, or its routes are not possible.
     """
     best = mode is WantedMode.BEST
     if best:
@@ -171,10 +171,10 @@ def make_plan(
 
 
 def in_generic(plan: Plan, error: XdpChainError) -> Plan:
-    """What becomes of a plan of the best mode when native mode was refused: the same in generic mode, which
-    it says. Raises what `make_plan` raises.
+    """The fallback of a plan with the best mode after native mode was refused: the same in generic mode,
+    stated in its changes. Raises what `make_plan` raises.
     """
-    made = make_plan(
+    generic = make_plan(
         plan.running,
         plan.candidate,
         adopts=plan.adopts,
@@ -182,21 +182,21 @@ def in_generic(plan: Plan, error: XdpChainError) -> Plan:
         mode=WantedMode.GENERIC,
         keep_maps=plan.keep_maps,
     )
-    changes, warnings = _generic(made.changes, made.warnings, error.why or error.what)
-    return replace(made, changes=changes, warnings=warnings)
+    changes, warnings = _generic(generic.changes, generic.warnings, error.why or error.what)
+    return replace(generic, changes=changes, warnings=warnings)
 
 
 def _generic(
     changes: tuple[Change, ...], warnings: tuple[Warning, ...], why: str
 ) -> tuple[tuple[Change, ...], tuple[Warning, ...]]:
-    """With the word that the best mode is generic; where nothing changes, in a warning alone."""
-    text = f"generic mode, the best that works here: {why}"
+    """Add that the best mode is generic; if nothing else changes, only as a warning."""
+    text = f"generic mode, since native is not possible: {why}"
     said = (Change(ChangeKind.CHAIN, "", text),) if changes else ()
     return (*changes, *said), (*warnings, Warning(None, f"{text}; it costs several times as much per packet"))
 
 
 def _renewed(running: Running, candidate: Chain) -> tuple[Change, ...]:
-    """A dispatcher of a version that nobody makes any more is left behind by any change."""
+    """Any change replaces a dispatcher whose version is no longer created."""
     chain, dispatcher = running.chain, running.dispatcher
     if chain is None or dispatcher is None or not candidate.slots:
         return ()
@@ -225,7 +225,7 @@ def _check_policies(running: Running, chain: Chain) -> None:
     where, before = running.interface, running.chain
     index = next((i for i, slot in enumerate(before or ()) if slot.key == who.key and slot.policy), None)
     lift = None if index is None else advise(Do.LIFT_POLICY, index, on=where)
-    if chain.linkage is not Linkage.STATIC:
+    if chain.linkage is Linkage.FREPLACE:
         stays = before is not None and before.linkage is chain.linkage
         static = advise(Do.RELINK, "static", on=where) if stays else advise(Do.CHOOSE_LINKAGE, "static")
         raise InvalidInput(
@@ -253,29 +253,29 @@ def _check_bound(running: Running, chain: Chain) -> None:
 
 
 def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
-    """What differs, slot by slot and of the chain as a whole. ``base`` is None where nothing runs."""
+    """The differences by slot and of the whole chain. ``base`` is None if nothing runs."""
     old = base or replace(new, slots=())
     before = {slot.key: slot for slot in old.slots}
     after = {slot.key: slot for slot in new.slots}
-    found: list[Change] = []
+    changes: list[Change] = []
     for i, slot in enumerate(old.slots):
         if slot.key not in after:
-            found.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}", slot.key))
+            changes.append(Change(ChangeKind.REMOVE, slot.name, f"slot {i}, {_config(slot)}", slot.key))
     away = _moved(old, new)
     for i, slot in enumerate(new.slots):
         if slot.key not in before:
             more = _rerouted(old, None, new, slot) + ([str(slot.policy)] if slot.policy else [])
             more += _sharing(new, slot)
             text = ", ".join((f"slot {i}", _config(slot), *more))
-            found.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
+            changes.append(Change(ChangeKind.ADD, slot.name, text, slot.key))
             continue
         was = before[slot.key]
         if was.component != slot.component:
             text = ", ".join((_replaced(was, slot), *_sharing(new, slot)))
-            found.append(Change(ChangeKind.REPLACE, slot.name, text, slot.key))
+            changes.append(Change(ChangeKind.REPLACE, slot.name, text, slot.key))
         if slot.key in away:
             where = f"slot {old.position(slot.key)} → slot {i}"
-            found.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
+            changes.append(Change(ChangeKind.MOVE, slot.name, where, slot.key))
         retuned = []
         if was.priority != slot.priority:
             retuned.append(f"priority {was.priority} → {slot.priority}")
@@ -287,26 +287,28 @@ def changes_between(base: Chain | None, new: Chain) -> tuple[Change, ...]:
         if was.off != slot.off:
             retuned.append("on → off" if slot.off else "off → on")
         if was.labels != slot.labels:
-            said = [labels_text(one.labels) or "none" for one in (was, slot)]
+            said = [labels_text(version.labels) or "none" for version in (was, slot)]
             retuned.append(f"labels {' → '.join(said)}")
         if was.policy != slot.policy:
             retuned.append(str(slot.policy) if slot.policy else "may return anything")
         if retuned:
-            found.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned), slot.key))
+            changes.append(Change(ChangeKind.RETUNE, slot.name, ", ".join(retuned), slot.key))
     for slot in new.slots:
         for name, entries in by_map(slot.entries).items():
-            found.append(Change(ChangeKind.FILL, slot.name, f"map {name}: {entries_text(entries)}", slot.key))
+            changes.append(
+                Change(ChangeKind.FILL, slot.name, f"map {name}: {entries_text(entries)}", slot.key)
+            )
     if old.slots and new.slots:
         if old.linkage is not new.linkage:
-            found.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
+            changes.append(Change(ChangeKind.CHAIN, "", f"linkage {old.linkage} → {new.linkage}"))
         elif new.dispatcher_version not in (None, old.dispatcher_version):
             versions = f"{old.dispatcher_version} → {new.dispatcher_version}"
-            found.append(Change(ChangeKind.CHAIN, "", f"dispatcher version {versions}"))
+            changes.append(Change(ChangeKind.CHAIN, "", f"dispatcher version {versions}"))
         if old.mode is not new.mode:
-            found.append(Change(ChangeKind.CHAIN, "", f"mode {old.mode} → {new.mode}"))
+            changes.append(Change(ChangeKind.CHAIN, "", f"mode {old.mode} → {new.mode}"))
         if old.counters != new.counters:
-            found.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
-    return tuple(found)
+            changes.append(Change(ChangeKind.CHAIN, "", f"counters {'on' if new.counters else 'off'}"))
+    return tuple(changes)
 
 
 def _rerouted(old: Chain, was: Slot | None, new: Chain, slot: Slot) -> list[str]:
@@ -351,8 +353,8 @@ def _replaced(was: Slot, now: Slot) -> str:
 
 
 def _moved(old: Chain, new: Chain) -> frozenset[str]:
-    """The keys of the slots that moved: the fewest that explain the order of ``new``, and among several such
-    choices rather those whose priority changed, since a move gives the moved slot another one.
+    """The keys of the slots that moved: the fewest that explain the order of ``new``, preferring those whose
+    priority changed, since a move changes it.
     """
     before = {slot.key: (i, slot.priority) for i, slot in enumerate(old.slots)}
     kept = [slot for slot in new.slots if slot.key in before]
@@ -373,13 +375,13 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     if not candidate.slots:
         assert hook is not None
         return (
-            f"detach dispatcher {hook.prog_id} from {where}, expecting exactly that program",
+            f"detach dispatcher {hook.prog_id} from {where}, only if it is still that program",
             "remove its leftover pins",
         )
-    turn = row_changed(running.chain, candidate) if running.chain and running.arrays else None
-    if turn is not None:
-        name = candidate.slots[turn[0]].name
-        return (f"set one row of the program array of {name} (slot {turn[0]}): no new program",)
+    entry = row_changed(running.chain, candidate) if running.chain and running.arrays else None
+    if entry is not None:
+        name = candidate.slots[entry[0]].name
+        return (f"set one entry of the program array of {name} (slot {entry[0]}): no new program",)
     filled = sum(len(slot.entries) for slot in candidate)
     fill = [f"set {filled} map entr{'y' if filled == 1 else 'ies'}"] if filled else []
     if running.chain == candidate and fill:
@@ -400,7 +402,7 @@ def _steps(running: Running, candidate: Chain, adopted: bool) -> tuple[str, ...]
     steps += fill
     if hook and running.chain and candidate.mode is not running.chain.mode:
         steps.append(
-            f"take program {hook.prog_id} off {where} ({running.chain.mode} mode): no program runs now"
+            f"detach program {hook.prog_id} from {where} ({running.chain.mode} mode): no program runs now"
         )
         steps.append(f"attach the new one ({candidate.mode} mode); if that is refused, reattach the old one")
     elif hook:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pins that nobody uses any more: who they belong to, and their removal.
+"""Find and remove stale pins.
 
-A pinned link holds the dispatcher that it is attached to, so a dispatcher outlives its interface, a
-`ip link set … xdp off`, and an editor that was killed. Stale is what runs on no interface of any network
-namespace: libxdp looks at the caller's only, and with one BPF filesystem for several namespaces it takes
-live pins for stale ones.
+A pinned link holds the dispatcher that it is attached to, so a dispatcher outlives its interface, an `ip link
+set … xdp off`, and a killed editor. Pins are stale if their program runs on no interface in any network
+namespace. (libxdp only checks the caller's namespace: if several share a BPF filesystem, it mistakes live
+pins for stale ones.)
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from xdpchain.sys.trusted_directory import Untrusted
 __all__ = ["StalePins", "clean", "stale_pins", "sweep"]
 
 GRACE = 10.0
-"""Seconds that a dispatcher of another tool may take from its load to the hook: libxdp does not hold the lock
-while it attaches, so its pins are there before it runs.
+"""Seconds allowed between the load and attachment of another tool's dispatcher: libxdp does not hold the lock
+while it attaches, so its pins exist before it runs.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class StalePins:
-    """A directory of pins, the program that it was made for, and why it is stale.
+    """A directory of pins, the program that it was created for, and why it is stale.
 
-    ``certain`` is false where that can't be proved from here; then `clean` leaves it alone unless it is told
-    otherwise. ``removed`` is what `clean` did.
+    ``certain`` is false if that can't be proved from here; `clean` then removes it only with ``force``.
+    ``removed``: `clean` has removed it.
     """
 
     path: Path
@@ -49,36 +49,36 @@ class StalePins:
 
 
 def stale_pins(ifindex: int | None = None) -> tuple[StalePins, ...]:
-    """What is stale now; of one ifindex, or of all. Take the lock first, if it is to stay true.
+    """The stale pins of one ifindex or all. Take the lock first if the answer must stay valid.
 
     Raises BpffsMissing, PermissionDenied.
     """
     look = cache(all_netns.xdp_programs)
-    found = [judged for candidate in _candidates(ifindex) if (judged := _judge(candidate, look))]
+    stale = [judged for candidate in _candidates(ifindex) if (judged := _judge(candidate, look))]
     if ifindex is None:
-        found += _armed(look)
+        stale += _armed(look)
         why = "the program whose arrays it holds is gone"
-        found += [StalePins(path, int(path.name), why) for path in stale_array_pins()]
-    return tuple(found)
+        stale += [StalePins(path, int(path.name), why) for path in stale_array_pins()]
+    return tuple(stale)
 
 
 def clean(
     *, dry_run: bool = False, ifindex: int | None = None, force: bool = False, lock_timeout: float = 10.0
 ) -> tuple[StalePins, ...]:
-    """Remove stale pins, and say which; those that are not certain only with ``force``.
+    """Remove and return stale pins; those that are not certain only with ``force``.
 
     Raises Busy, BpffsMissing, PermissionDenied.
     """
     with bpffs.lock(lock_timeout):
-        found = stale_pins(ifindex)
+        stale = stale_pins(ifindex)
         if not dry_run:
             forget_kept(overdue())
-            found = tuple(_remove(pins) if pins.certain or force else pins for pins in found)
-    return found if ifindex is not None else (*found, *_counters(dry_run))
+            stale = tuple(_remove(pins) if pins.certain or force else pins for pins in stale)
+    return stale if ifindex is not None else (*stale, *_counters(dry_run))
 
 
 def _counters(dry_run: bool) -> tuple[StalePins, ...]:
-    """Pinned counters of programs that run nowhere any more."""
+    """Pinned counters of programs that no longer run anywhere."""
     from xdpchain.observe.trace import sweep_traces
 
     why = "the program it counts no longer runs anywhere"
@@ -91,9 +91,9 @@ def _counters(dry_run: bool) -> tuple[StalePins, ...]:
 
 
 def sweep(ifindex: int, running: int | None) -> None:
-    """Remove what earlier changes of this interface left behind. ``running`` is the prog id on its hook.
+    """Remove what earlier changes of this interface left behind. ``running`` is the program ID on its hook.
 
-    Part of every change, so it costs nothing where there is nothing suspicious. Take the lock first.
+    Every change calls this, so it is cheap if there is nothing suspicious. Take the lock first.
     """
     for path in stale_array_pins():
         remove_array_pins(int(path.name))
@@ -109,37 +109,37 @@ def _candidates(ifindex: int | None) -> list[bpffs.DispatchDir]:
 
 
 def _judge(directory: bpffs.DispatchDir, look: Callable[[], all_netns.Sighting]) -> StalePins | None:
-    number = directory.prog_id
-    if number in armed_programs():  # it may be gone back to
+    prog_id = directory.prog_id
+    if prog_id in armed_programs():  # a rollback may need it
         return None
     try:
-        with bpf.prog_by_id(number) as program:
+        with bpf.prog_by_id(prog_id) as program:
             info = bpf.prog_info(program)
-            found = recognise(program, info, bpf.prog_map_ids(program))
+            recognised = recognise(program, info, bpf.prog_map_ids(program))
     except bpf.BpfError as error:
         if error.errno == errno.ENOENT:
-            return StalePins(directory.path, number, f"dispatcher {number} no longer exists")
-        return StalePins(directory.path, number, f"dispatcher {number} can't be read", certain=False)
+            return StalePins(directory.path, prog_id, f"dispatcher {prog_id} no longer exists")
+        return StalePins(directory.path, prog_id, f"dispatcher {prog_id} can't be read", certain=False)
     age = time.clock_gettime(time.CLOCK_BOOTTIME) - info.load_time / 1e9
-    if age < GRACE and not (found and found.ours):
+    if age < GRACE and not (recognised and recognised.ours):
         return None
     seen = look()
-    if number in seen.programs:
+    if prog_id in seen.programs:
         return None
-    why = f"dispatcher {number} runs on no interface"
+    why = f"dispatcher {prog_id} runs on no interface"
     if not seen.complete:
         why += " that is visible from here, but not all network namespaces are"
-    return StalePins(directory.path, number, why, seen.complete)
+    return StalePins(directory.path, prog_id, why, seen.complete)
 
 
 def _armed(look: Callable[[], all_netns.Sighting]) -> list[StalePins]:
-    """PendingChange changes that nobody guards, of programs that run nowhere: their interface is gone."""
-    found = []
+    """Pending changes without a guardian whose program no longer runs: the interface is gone."""
+    stale = []
     for path, armed in unguarded():
         if armed.new is not None and armed.new not in look().programs:
             why = f"its guardian was killed, and program {armed.new} runs on no interface"
-            found.append(StalePins(path, armed.old or armed.new, why, look().complete))
-    return found
+            stale.append(StalePins(path, armed.old or armed.new, why, look().complete))
+    return stale
 
 
 def _remove(stale: StalePins) -> StalePins:
@@ -150,8 +150,8 @@ def _remove(stale: StalePins) -> StalePins:
     if name.isdigit():
         remove_array_pins(int(name))
         return StalePins(stale.path, stale.program, stale.why, stale.certain, removed=True)
-    ifindex, number = map(int, name.removeprefix("dispatch-").split("-"))
-    directory = bpffs.DispatchDir(stale.path, ifindex, number)
+    ifindex, prog_id = map(int, name.removeprefix("dispatch-").split("-"))
+    directory = bpffs.DispatchDir(stale.path, ifindex, prog_id)
     components = components_in([directory])
     try:
         bpffs.remove_dispatch_dir(directory)

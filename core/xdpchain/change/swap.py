@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The swap: the one operation that packets notice. The kernel does it between two packets, unless the mode
-changes: native and generic exclude each other, so there the hook is empty for a moment.
+"""The swap: the only operation that affects packets. The kernel does it between two packets, unless the mode
+changes: native and generic exclude each other, so the hook is then empty for a moment.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ __all__ = ["exchange", "swap", "took_effect"]
 
 
 def swap(now: Running, new: bpf.Fd | None, mode: Mode, through: Netlink | None = None) -> None:
-    """Put a program on the hook, or take off the one that is there (``new`` is None), if and only if ``now``
-    still runs; ``through`` are sockets that are open in its namespace. Raises RaceLost, NotFound, and what
-    the kernel and the driver refuse.
+    """Attach a program, or detach the current one (``new`` is None), if and only if ``now`` still runs.
+    ``through``: netlink sockets open in its namespace. Raises RaceLost, NotFound, and what
+    `Netlink.attach_xdp` raises.
     """
     interface = now.interface
     with contextlib.ExitStack() as held:
@@ -35,7 +35,7 @@ def swap(now: Running, new: bpf.Fd | None, mode: Mode, through: Netlink | None =
         except HookBusy as error:
             if now.hook is not None:
                 raise
-            # It was free a moment ago: somebody was faster, and did not take the lock for that.
+            # It was free a moment ago: somebody was faster and did not take the lock.
             raise RaceLost(error.what, error.why, error.todo, detail=error.detail) from error
 
 
@@ -45,8 +45,8 @@ def exchange(
     old: tuple[bpf.Fd | None, Mode],
     new: tuple[bpf.Fd | None, Mode],
 ) -> None:
-    """Put ``new`` in the place of ``old``, each with its mode (None: nothing). Where the modes differ, that
-    takes two steps, between which nothing runs; if the second one is refused, ``old`` comes back. Raises what
+    """Replace ``old`` by ``new``, each with its mode (None: no program). If the modes differ this takes two
+    steps, between which nothing runs; if the second is refused, ``old`` is attached again. Raises what
     `Netlink.attach_xdp` raises.
     """
     (before, from_mode), (after, to_mode) = old, new
@@ -58,13 +58,15 @@ def exchange(
         netlink.attach_xdp(ifindex, -1, from_mode.value, before)
         netlink.attach_xdp(ifindex, after, to_mode.value, None)
     except BaseException:
-        with contextlib.suppress(HookBusy, ModeConflict):  # it never left, or somebody else came
+        with contextlib.suppress(
+            HookBusy, ModeConflict
+        ):  # it was never detached, or another program was attached
             netlink.attach_xdp(ifindex, before, from_mode.value, None)
         raise
 
 
 def took_effect(interface: Interface, mode: Mode, new: int | None) -> bool:
-    """Whether this program runs after all: an interrupt may come between the swap and its return."""
+    """Whether this program runs after all: an interrupt may have come between the swap and its return."""
     try:
         with Netlink(interface.netns) as netlink:
             return netlink.link(interface.ifindex).program(mode.value) == new

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Apply a plan: lock, look again, build beside, swap, clean up.
+"""Apply a plan: lock, look again, build, swap, clean up.
 
-The one kernel operation that changes what packets meet is the swap, and it names the program that it
-expects to replace. Everything before it is undone by closing descriptors and removing pins; a process
-killed before it leaves the old chain (and perhaps pins, which the next change sweeps up); killed after it,
-the new one.
+The swap is the only kernel operation that affects packets, and it names the program that it expects to
+replace. Everything before it is undone by closing descriptors and removing pins. A process killed before the
+swap leaves the old chain (and perhaps pins, which the next change removes); killed after it, the new one.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ LOCK_TIMEOUT = 10.0
 """Seconds to wait for another editor to finish."""
 
 SWAPPING = 60.0
-"""Seconds after which a change that waits for nobody, and did not end, is rolled back."""
+"""Seconds after which an unfinished change without confirmation is rolled back."""
 
 ANOTHER_NETNS = "its name, path or process now refers to another network namespace"
 TURNED = "its actions or routes have since been changed in its program arrays"
@@ -64,8 +63,8 @@ LINKERS: dict[Linkage, Callable[[], Linker]] = {
 
 
 class ChangeUnderWay(NamedTuple):
-    """A change under way. ``now`` is what runs before it; ``confirm`` is how many seconds the change waits to
-    be confirmed (None: it is final). ``armed``: a rollback may bring ``now`` back.
+    """A change under way. ``now`` is what runs before it; ``confirm``: seconds in which it must be confirmed
+    (None: it is final). ``armed``: a rollback may restore ``now``.
     """
 
     plan: Plan
@@ -75,9 +74,7 @@ class ChangeUnderWay(NamedTuple):
 
 
 class NativeRefused(Exception):
-    """The kernel or the driver refused native mode, and the plan says that generic will do. Nothing was
-    changed.
-    """
+    """The kernel or driver refused native mode, and the plan allows generic. Nothing was changed."""
 
     def __init__(self, plan: Plan, error: XdpChainError) -> None:
         super().__init__(str(error))
@@ -85,15 +82,15 @@ class NativeRefused(Exception):
 
 
 class Hook(Protocol):
-    """What goes along with a change, under its lock. It is called for one change only."""
+    """Called before and after one change, under its lock."""
 
     def before(self, change: ChangeUnderWay) -> Running | None:
-        """Called before anything is built. Returns what runs now, if this changed it; an error ends the
-        change, and nothing was done.
+        """Called before anything is built. Returns what runs now if this changed it. An error ends the change
+        with nothing done.
         """
 
     def after(self, change: ChangeUnderWay, after: Running) -> str:
-        """Called when ``after`` runs. Returns what went wrong, in words; it never fails the change."""
+        """Called when ``after`` runs. Returns a message if something went wrong; never fails the change."""
 
 
 def apply(
@@ -108,7 +105,7 @@ def apply(
     warn: Callable[[str], None] | None = None,
 ) -> tuple[Running, ...]:
     """Make the candidates of all plans run, or none, and return what runs then
-    (`xdpchain.editing.apply_all`). ``hooks`` are those of each plan. Raises NativeRefused, which see.
+    (`xdpchain.editing.apply_all`). ``hooks`` are those of each plan. Raises NativeRefused, among others.
     """
     parts = [_Part(plan, each) for plan, each in zip(plans, hooks, strict=True) if not plan.empty]
     if not parts:
@@ -122,10 +119,10 @@ def apply(
         )
     require_capabilities()
     tell = progress or (lambda step: None)
-    # All or none, and old or new, also where this process is killed: then its guardian goes back.
+    # All or none, even if this process is killed: its guardian then rolls back.
     whole = len(swapped) > 1 or any(part.plan.moves_mode for part in parts)
     with bpffs.lock(lock_timeout), contextlib.ExitStack() as held:
-        tell("compare with what runs")
+        tell("compare with the running chain")
         for part in parts:
             part.netlink = held.enter_context(Netlink(part.interface.netns))
             part.prepare(confirm, armed=whole or confirm is not None)
@@ -148,7 +145,7 @@ def apply(
             _swap(parts, arming, tell)
         except NotFound:
             for part in parts:
-                # What was missing went with the interface, or with the chain: say that instead.
+                # If the interface or chain disappeared, raise that instead.
                 _unchanged(part.plan, part.netlink)
             raise
         if arming is not None and confirm is None:
@@ -164,14 +161,14 @@ def apply(
 
 
 def _apart(parts: Sequence[_Part]) -> str:
-    """How to do without a guardian what needs one to be whole."""
+    """An alternative to a change that needs a guardian."""
     if len(parts) > 1:
         return "change one interface at a time"
     return "unload the chain and load it in the other mode"
 
 
 def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], None]) -> None:
-    """Pin what outlives us, arm the rollback, and swap everything in; or nothing."""
+    """Pin what outlives this process, arm the rollback, and swap everything in, or nothing."""
     try:
         for part in parts:
             with part.named(len(parts)):
@@ -203,7 +200,7 @@ def _swap(parts: Sequence[_Part], arming: Arming | None, tell: Callable[[str], N
 
 
 class _Part:
-    """What a change does on one interface."""
+    """One interface's part of a change."""
 
     def __init__(self, plan: Plan, hooks: Sequence[Hook]) -> None:
         self.plan = plan
@@ -217,7 +214,7 @@ class _Part:
         self._change = ChangeUnderWay(plan, plan.running, None, False)
 
     def prepare(self, confirm: float | None, *, armed: bool) -> None:
-        """Look again, and let the hooks make ready. Raises RaceLost, NotOurs, Busy."""
+        """Look again, and call the hooks. Raises RaceLost, NotOurs, Busy."""
         self.now = _unchanged(self.plan, self.netlink)
         make_way(self.now)
         for hook in self._hooks:
@@ -228,7 +225,7 @@ class _Part:
     def build(
         self, tell: Callable[[str], None], others: Sequence[Chain], *, share_maps: bool, in_place: bool
     ) -> None:
-        """Make the candidate beside what runs; ``others`` are those that were made for other interfaces."""
+        """Build the candidate without attaching it; ``others`` were built for other interfaces."""
         candidate = self.plan.candidate
         self._update = row_update(self.now, candidate) if in_place else None
         if self._stays or not candidate.slots:
@@ -239,7 +236,7 @@ class _Part:
 
     @property
     def new(self) -> int | None:
-        """The prog id of what is swapped in; None: the hook will be empty."""
+        """The program ID to swap in; None: the hook will be empty."""
         return None if self.built is None else bpf.prog_info(self.built.program).id
 
     @property
@@ -248,11 +245,11 @@ class _Part:
 
     @property
     def _stays(self) -> bool:
-        """Whether the program on the hook stays, and is changed by what its maps hold."""
+        """Whether the program on the hook stays and only its maps change."""
         return self._update is not None or self.plan.only_fills
 
     def make_ready(self, tell: Callable[[str], None]) -> None:
-        """Fill maps, and pin what outlives us."""
+        """Fill maps, and pin what outlives this process."""
         chain = self.built.chain if self.built else self.now.chain
         if chain is not None and any(slot.entries for slot in self.plan.candidate):
             tell("set map entries")
@@ -261,7 +258,7 @@ class _Part:
             self.built.pin()
 
     def take_back(self) -> None:
-        """What was made ready, unless it runs."""
+        """Undo `make_ready`, unless the new program runs."""
         if not self.took_effect():
             if self.built is not None:
                 self.built.unpin()
@@ -273,10 +270,10 @@ class _Part:
             self.built.close()
 
     def swap(self, tell: Callable[[str], None]) -> None:
-        """The one step that packets notice."""
+        """The only step that affects packets."""
         if self._update is not None:
             name = self.plan.candidate.slots[self._update.slot].name
-            tell(f"set one row of the program array of {name} (slot {self._update.slot})")
+            tell(f"set one entry of the program array of {name} (slot {self._update.slot})")
             self._update.apply()
         if self._stays:
             return

@@ -13,13 +13,13 @@ from xdpchain.bytecode.instructions import decode
 from xdpchain.bytecode.unfolding import unfold
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Linkage
-from xdpchain.model.flow import KINDS
+from xdpchain.model.flow import KINDS, ways_out
 from xdpchain.sys import bpf, bpffs
 
 from .dispatcher.config import DispatcherConfig, SlotConfig
 from .dispatcher.emit import function_ids, load_dispatcher, slot_function
 from .dispatcher.installed import DEFAULT_VERSION
-from .threading import WAYS_OUT, ChainCall, Code, Member, thread
+from .threading import ChainCall, Code, Member, thread
 
 __all__ = ["FreplaceProbe", "TailcallProbe", "default_linkage", "probe_freplace", "probe_tailcall"]
 
@@ -109,7 +109,7 @@ def probe_tailcall() -> TailcallProbe:
 def _load_chain_call(array: bpf.Fd, *, called: bool) -> None:
     lines = decode(RETURN_PASS)
     member = Member(Code(lines, (0,)), 0, None if called else unfold(lines))
-    threaded = thread([member], WAYS_OUT, frags=False, chain_call=ChainCall(array.fileno()))
+    threaded = thread([member], ways_out(), frags=False, chain_call=ChainCall(array.fileno()))
     assert threaded is not None
     bpf.prog_load(bpf.ProgType.XDP, threaded.assembled.image, name="xdptui_probe").close()
 

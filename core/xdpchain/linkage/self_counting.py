@@ -17,7 +17,7 @@ from xdpchain.bytecode.instructions import module_calls
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.model.chain import Chain, Component, Slot
 from xdpchain.model.counting import Layout
-from xdpchain.model.flow import Counters, counted_apart
+from xdpchain.model.flow import Counters, counted_apart, ways_out
 from xdpchain.objects.kernel_calls import THROW, kernel_calls
 from xdpchain.objects.verdicts import sites_name
 from xdpchain.sys import bpf
@@ -26,7 +26,7 @@ from xdpchain.sys.libbpf import possible_cpus
 from .counting import OwnCounters
 from .dispatcher.emit import takes_frags
 from .members import Described, Exits, exits_of, member_of
-from .threading import WAYS_OUT, CountInto, Form, Threaded, thread
+from .threading import CountInto, Form, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["Place", "SelfCounting", "load_counting", "uncountable"]
@@ -87,7 +87,7 @@ def load_counting(
         counters = counters_in(layout)
         threaded = thread(
             [member_of(unit, maps, form, exits)],
-            WAYS_OUT,
+            ways_out(),
             frags=component.frags and takes_frags(),
             counting=CountInto(counters.fd.fileno(), layout.stride, possible_cpus(), counted),
         )

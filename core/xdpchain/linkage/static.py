@@ -17,9 +17,9 @@ import contextlib
 import errno
 import re
 import struct
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 from xdpchain.advice import Do, advise
@@ -27,15 +27,13 @@ from xdpchain.bytecode import opcodes as op
 from xdpchain.bytecode.instructions import function_starts, instructions
 from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.errors import LinkRefused, Unsupported, XdpChainError
-from xdpchain.model.chain import Chain, Component, Linkage
+from xdpchain.model.chain import Chain, Linkage
 from xdpchain.model.flow import Counters, counted_ways, ways_of
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import entry
 from xdpchain.model.running import Running
-from xdpchain.objects.btf import Btf
-from xdpchain.objects.btf_types import Func, Kind
 from xdpchain.objects.verdicts import sites_name
-from xdpchain.sys import blobs, bpf, netns, shipped
+from xdpchain.sys import blobs, bpf, netns
 from xdpchain.sys.libbpf import (
     ATTACH_TYPE_XDP,
     BPF_F_XDP_DEV_BOUND_ONLY,
@@ -47,9 +45,9 @@ from xdpchain.sys.libbpf import (
 )
 
 from .arrays import remove_array_pins
-from .compile import compile_component
 from .counting import OwnCounters, counters_for
-from .dispatcher.emit import MAIN, NO_METADATA
+from .dispatcher.emit import NO_METADATA
+from .kits import component_prototype, kit_of
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind, bind_metadata
 from .members import Described, Exits, exits_of, is_called, member_of, patched
@@ -58,13 +56,11 @@ from .tap import FILTER, Tap
 from .threading import CountInto, Form, Functions, Threaded, thread
 from .verifier_words import read_log
 
-__all__ = ["FOLLOWED", "StaticLinker", "component_prototype"]
+__all__ = ["FOLLOWED", "StaticLinker"]
 
 PROGRAM = "xdptui_chain"
 FOLLOWED = "xdptui_followed"
 """The mark of a chain that records the way of packets; bound last."""
-
-CONFIG_VERSION = 3
 
 
 class StaticLinker:
@@ -108,34 +104,6 @@ class StaticLinker:
     def retire(self, running: Running) -> None:
         if running.dispatcher is not None:
             remove_array_pins(running.dispatcher.id)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kit:
-    """Functions of ours that a chain takes along: the object's unit, where they begin, and their names in
-    BTF.
-    """
-
-    unit: LinkableProgram
-    starts: Mapping[str, int]
-
-
-@cache
-def _kit(name: str) -> _Kit:
-    compiled = compile_component(Component("functions"), shipped.read(name), {})
-    compiled.close()
-    btf = Btf.parse(compiled.unit.btf)
-    return _Kit(compiled.unit, {btf.type(type_id).name: at for at, type_id in compiled.unit.functions})
-
-
-@cache
-def component_prototype() -> tuple[bytes, int, int]:
-    """BTF with the dispatcher's main function in it: the blob, the ids of the function and its prototype."""
-    compiled = compile_component(Component(MAIN), shipped.read(f"dispatcher_v{CONFIG_VERSION}"), {})
-    compiled.close()
-    main = Btf.parse(compiled.unit.btf).find(MAIN, Kind.FUNC)
-    assert isinstance(main, Func)
-    return compiled.unit.btf, main.id, main.prototype
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +202,7 @@ class _Linking:
         follow = self._follow()
         report = None
         if self._ring is not None:
-            kit = _kit("reporting")
+            kit = kit_of("reporting")
             code = patched(kit.unit, {VIOLATIONS: self._ring})
             report = Functions(code, kit.starts), [part.slot.row or 0 for part in self._parts]
         counting = None
@@ -258,7 +226,7 @@ class _Linking:
     def _follow(self) -> Functions | None:
         if self._tap is None:
             return None
-        kit = _kit("following")
+        kit = kit_of("following")
         config = struct.pack("=IIII", self._tap.needs, self._frags, self._tap.snap, self._tap.fates)
         try:
             rodata = self._held.enter_context(blobs.make("xdptui_config", config))
@@ -274,9 +242,9 @@ class _Linking:
         donor, main, prototype = component_prototype()
         units: list[tuple[Hashable, LinkableProgram]] = list(enumerate(part.unit for part in self._parts))
         if self._tap is not None:
-            units.append(("follow", _kit("following").unit))
+            units.append(("follow", kit_of("following").unit))
         if self._ring is not None:
-            units.append(("report", _kit("reporting").unit))
+            units.append(("report", kit_of("reporting").unit))
         functions = [(part.slot.name, FUNC_GLOBAL, prototype) for part in self._parts]
         bare = [
             (i, at)

@@ -26,11 +26,12 @@ from dataclasses import dataclass, replace
 
 from xdpchain.advice import Advice, Do, advise
 from xdpchain.bytecode.instructions import function_starts
+from xdpchain.bytecode.linkable_program import LinkableProgram
 from xdpchain.bytecode.opcodes import STACK
 from xdpchain.errors import LinkRefused, XdpChainError
 from xdpchain.model.actions import Action
 from xdpchain.model.chain import Chain, Linkage
-from xdpchain.model.flow import STRAIGHT, Counters, counted_apart
+from xdpchain.model.flow import STRAIGHT, Counters, counted_apart, ways_out
 from xdpchain.model.manifest import Author, Manifest
 from xdpchain.model.paths import RETURN, entry, row_changed, successors
 from xdpchain.model.running import Running
@@ -41,12 +42,13 @@ from xdpchain.sys.libbpf import ATTACH_TYPE_XDP, BPF_F_XDP_HAS_FRAGS, FUNC_STATI
 from .arrays import remove_array_pins
 from .compile import NO_ARRAYS
 from .counting import OwnCounters, counters_for
+from .kits import Kit, component_prototype, kit_of
 from .linkable_slots import CALL_ROOM, Part, gather_parts, keeping_own_types, too_deep
 from .linked import BuiltChain, bind_metadata
-from .members import Described, Exits, exits_of, is_called, member_of
+from .members import Described, Exits, exits_of, is_called, member_of, patched
+from .policing import VIOLATIONS, ring_for
 from .prog_array_entries import end_of, fill, make_array, set_row
-from .static import component_prototype
-from .threading import WAYS_OUT, ChainCall, CountInto, Form, Threaded, thread
+from .threading import ChainCall, CountInto, Form, Functions, Threaded, thread
 from .verifier_words import read_log
 
 __all__ = ["RowUpdate", "TailcallLinker", "in_place"]
@@ -97,6 +99,7 @@ class TailcallLinker:
             )
             first = programs[entry(candidate)]
             assert first is not None
+            linking.report_to(first)
             chain, counts = bind_metadata(first, manifest, parts, held, arrays, counters=own, running=running)
             return BuiltChain(first, chain, running, own, counts, parts, held.pop_all(), arrays)
 
@@ -162,6 +165,7 @@ class _Linking:
         self._chain, self._parts, self._arrays, self._running = chain, parts, arrays, running
         self._held = held
         self._frags = all(part.slot.component.frags for part in parts)
+        self._ring = ring_for(chain, running, held)
         self.counters: OwnCounters | None = None
         self._counted: Counters = {}
         self._forms: dict[int, tuple[Form, str]] = {}
@@ -174,6 +178,14 @@ class _Linking:
     @property
     def reason(self) -> str:
         return "; ".join(reason for _, reason in self._forms.values() if reason)
+
+    def report_to(self, first: bpf.Fd) -> None:
+        """Hang the ring of what is forbidden on the program where it is looked for."""
+        if self._ring is not None:
+            try:
+                bpf.prog_bind_map(first, self._ring)
+            except bpf.BpfError as error:
+                raise bpf.refusal(error, "the ring buffer for what is forbidden can't be kept") from error
 
     def load(self) -> list[bpf.Fd | None]:
         """The slots' programs, None for one that is off, and that of the chain's end. Raises an
@@ -230,11 +242,20 @@ class _Linking:
         call = ChainCall(self._arrays[index].fileno(), self._verdicts, index == len(self._parts) - 1)
         called = is_called(part.unit)
         why = reason or f"called, since it makes tail calls: {part.slot.name}" * called
+        report, kit = None, None
+        if part.slot.policy is not None and self._ring is not None:
+            kit = kit_of("reporting")
+            report = Functions(patched(kit.unit, {VIOLATIONS: self._ring}), kit.starts), [part.slot.row or 0]
         for form in (Form.CALLS,) if called else FORMS:
-            described = _described(part, form)
+            described = _described(part, form, kit)
             member = member_of(part.unit, part.maps, form, exits, described.shifts.get(0, 0))
             threaded = thread(
-                [member], WAYS_OUT, frags=self._frags, counting=self._count_into(own), chain_call=call
+                [member],
+                ways_out(part.slot.policy),
+                frags=self._frags,
+                counting=self._count_into(own),
+                report=report,
+                chain_call=call,
             )
             last = form is Form.CALLS
             if threaded is None:
@@ -278,32 +299,36 @@ class _NotBySite(Exception):
         self.index, self.why = index, why
 
 
-def _described(part: Part, form: Form) -> Described:
-    """What the kernel is told of a slot's program. A component that is called becomes a function, which
-    needs a prototype; one without BTF gets it for all of its functions, for the verifier takes tail calls
-    from no function without.
+def _described(part: Part, form: Form, kit: Kit | None) -> Described:
+    """What the kernel is told of a slot's program, which may take a kit along. A component that is called
+    becomes a function, which needs a prototype; one without BTF gets it for all of its functions, for the
+    verifier takes tail calls from no function without.
     """
-    unit = part.unit
-    if form is not Form.CALLS:
-        if not unit.functions:
-            return Described(b"", {}, {})
-        functions: dict[Hashable, int] = {(0, at): type_id for at, type_id in unit.functions}
-        return Described(unit.btf, {"main": functions[0, 0], **functions}, {0: unit.lines})
+    unit, called = part.unit, form is Form.CALLS
+    if not called and not unit.functions:
+        return Described(b"", {}, {})
+    own: dict[Hashable, int] = {(0, at): type_id for at, type_id in unit.functions}
+    if not called and kit is None:
+        return Described(unit.btf, {"main": own[0, 0], **own}, {0: unit.lines})
+    units: list[tuple[Hashable, LinkableProgram]] = [(0, unit), *([("report", kit.unit)] if kit else [])]
     donor, main, prototype = component_prototype()
-    named = [(part.slot.name, FUNC_STATIC, prototype)]
-    if not unit.functions:
-        starts = function_starts(unit.instructions)[1:]
-        named += [(f"{part.slot.name}_{at}", FUNC_STATIC, prototype) for at in starts]
-        merged = merge_btf([donor], named)
-        records: dict[Hashable, int] = {"main": main}
-        records |= zip([(0, at) for at in (0, *starts)], merged.functions, strict=True)
-        return Described(merged.data, records, {})
-    merged = merge_btf([donor, unit.btf], named, strings=bool(unit.lines))
-    shift, strings = merged.shifts[1], merged.strings[1] if unit.lines else 0
-    lines = tuple(line.moved(0, strings) for line in unit.lines)
-    records = {"main": main, (0, 0): merged.functions[0]}
-    records |= {(0, at): type_id + shift for at, type_id in unit.functions[1:]}
-    return Described(merged.data, records, {0: lines}, {0: shift})
+    bare = function_starts(unit.instructions)[1:] if called and not unit.functions else ()
+    names = (part.slot.name, *(f"{part.slot.name}_{at}" for at in bare)) if called else ()
+    types = [donor] * called + [some.btf for _, some in units if some.btf]
+    named = [(name, FUNC_STATIC, prototype) for name in names]
+    merged = merge_btf(types, named, strings=any(some.lines for _, some in units))
+    added = iter(zip(merged.shifts, merged.strings or (0,) * len(types), strict=True))
+    if called:
+        next(added)
+    records: dict[Hashable, int] = {}
+    shifts: dict[Hashable, int] = {}
+    strings: dict[Hashable, int] = {}
+    for owner, some in units:
+        shifts[owner], strings[owner] = next(added) if some.btf else (0, 0)
+        records |= {(owner, at): type_id + shifts[owner] for at, type_id in some.functions}
+    records["main"] = main if called else records[0, 0]
+    records |= zip([(0, at) for at in (0, *bare)], merged.functions, strict=False)
+    return Described(merged.data, records, {owner: some.lines for owner, some in units}, shifts, strings)
 
 
 def _load(part: Part, threaded: Threaded, described: Described, frags: bool, *, log_size: int = 0) -> bpf.Fd:

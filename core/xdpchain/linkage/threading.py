@@ -34,7 +34,6 @@ from xdpchain.model.routes import OTHER
 
 __all__ = [
     "SITE_SHIFT",
-    "WAYS_OUT",
     "ChainCall",
     "Code",
     "CountInto",
@@ -55,10 +54,6 @@ JEQ32, JGT = op.JMP32 | op.JEQ | op.K, op.JMP | op.JGT | op.K
 
 ORDER = (Action.PASS, Action.DROP, Action.TX, Action.REDIRECT, Action.ABORTED, OTHER + 1)
 """The kinds of codes in the order in which they are looked for; what is none of them is `OTHER`."""
-
-
-WAYS_OUT = {(0, kind): Way(0, kind, RETURN) for kind in KINDS}
-"""Of a component that is threaded alone: all ways lead out, with the code that it returned."""
 
 
 class Form(StrEnum):
@@ -316,6 +311,8 @@ class _Threading:
 
     def _hand_on(self, call: ChainCall, way: Way) -> None:
         """To the program that the code leads to, if there is one. Else it is what the chain returns."""
+        if way.verdict is not None:  # its policy's answer, in place of what it returned
+            way = replace(way, kind=way.verdict)
         if not (call.last and way.kind == Action.PASS):
             self._load_context()
             self._out.map(2, call.array)

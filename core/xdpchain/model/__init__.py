@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain is, and what its parts are: pure, frozen values."""
+"""Chains and their parts as frozen values. Pure."""

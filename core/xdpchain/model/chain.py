@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A chain of XDP programs as a frozen value, and the edits that turn one chain into another.
 
-Nothing here touches the kernel: a chain may be the one that runs or a candidate, and an edit returns a new
-chain. The order of slots follows libxdp's rule (run priority, then name, and so on), whatever the linkage,
-so that a chain means the same to every tool: an edit that moves a slot therefore also gives it a priority
-that sorts it there.
+Nothing here touches the kernel: a chain may be the running one or a candidate, and an edit returns a new
+chain. Slots follow libxdp's order (run priority, then name, and so on) under every linkage, so that a chain
+means the same to every tool. An edit that moves a slot therefore also gives it a priority that sorts it
+there.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_SLOTS = 10
 """Slots of a dispatcher, the protocol's MAX_DISPATCHER_ACTIONS."""
 
 PRIORITY_STEP = 10
-"""The room left beside a neighbour when a slot moves to either end."""
+"""The priority distance to the neighbor when a slot moves to either end."""
 
 
 class Linkage(StrEnum):
@@ -56,7 +56,7 @@ class Linkage(StrEnum):
 
 
 class Mode(StrEnum):
-    """Where the kernel runs the program: in the driver, above it (generic), or on the card."""
+    """Where the program runs: in the driver, in the network stack (generic), or on the NIC (offload)."""
 
     NATIVE = "native"
     GENERIC = "generic"
@@ -64,7 +64,7 @@ class Mode(StrEnum):
 
 
 class WantedMode(StrEnum):
-    """What may be asked for: ``best`` is native where that works, else generic."""
+    """A requested mode: ``best`` is native if that works, else generic."""
 
     NATIVE = "native"
     GENERIC = "generic"
@@ -73,7 +73,7 @@ class WantedMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """A network device in one network namespace; ``netns`` is the namespace's name, None for our own."""
+    """A network device in a network namespace; ``netns`` is its name, None for this process's own."""
 
     name: str
     ifindex: int
@@ -84,12 +84,12 @@ class Interface:
 
 
 MOST_ENTRIES = (1 << 32) - 1
-"""Of a map; what the kernel's memory allows is less."""
+"""Limit of max_entries; memory sets a lower one."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapRef:
-    """A map that a loaded component uses: its name in the object file, and its id in the kernel."""
+    """A map that a loaded component uses: its name in the object file, and its kernel ID."""
 
     name: str
     id: int
@@ -97,8 +97,8 @@ class MapRef:
 
 @dataclass(frozen=True, slots=True)
 class GlobalValue:
-    """A value given for a global variable before the load: ``data`` goes ``offset`` bytes into ``section``,
-    ``text`` says the same to people.
+    """A value set for a global variable before the load: ``data`` at ``offset`` bytes into ``section``;
+    ``text`` is its readable form.
     """
 
     name: str
@@ -110,9 +110,7 @@ class GlobalValue:
 
 @dataclass(frozen=True, slots=True)
 class ObjectRef:
-    """The object file that a component comes from: its bytes, or the id of the frozen map that carries
-    them.
-    """
+    """The object file of a component: its bytes, or the ID of the frozen map that holds them."""
 
     sha256: str
     size: int
@@ -126,17 +124,16 @@ class Component:
     """One XDP program of one object file.
 
     ``object`` is None for a component that another tool loaded: it can be re-attached, not reloaded.
-    Components of the same ``instance`` were loaded together and share their maps. ``id`` and what follows
-    are the kernel's, and unknown (None, empty) until the component was loaded; but ``instructions`` then are
-    those of the object file, without the functions it calls. ``callees`` are the programs
-    of the same object that it reaches through declaratively filled program arrays, ``uses`` the maps of the
-    object that it and they refer to, ``pin_root`` the directory for maps that the object wants pinned by
-    name (None: the BPF filesystem's root). ``unit_map`` is the map that carries its linkable form
-    (`LinkableProgram`). Maps named in ``maps`` of a component that is not loaded are to be reused, not made
-    anew. ``globals`` are values for its global variables, other than the object's own (`globals`), and
-    ``map_entries`` how many entries a map gets, by name, where that is not the object's own number.
-    ``shares`` are maps of other slots that it uses in place of its own. One that is ``bound`` reads RX
-    metadata (hash, timestamp, VLAN tag), for which the program on the hook has to be bound to its device.
+    Components of the same ``instance`` were loaded together and share their maps. ``id`` and the fields after
+    it come from the kernel and are unknown (None, empty) before the load; ``instructions`` are then those of
+    the object file, without called functions. ``callees``: programs of the same object reached through
+    statically initialized program arrays; ``uses``: maps of the object that it and they refer to;
+    ``pin_root``: directory for maps that the object pins by name (None: the BPF filesystem's root).
+    ``unit_map``: the map with its linkable form (`LinkableProgram`). If the component is not loaded, ``maps``
+    are existing maps to reuse. ``globals``: values set for its global variables (`maps.globals`);
+    ``map_entries``: max_entries by map name that override the object's; ``shares``: maps of other slots that
+    it uses in place of its own. ``bound``: it reads RX metadata (hash, timestamp, VLAN tag), so the program
+    on the hook must be bound to its device.
     """
 
     name: str
@@ -167,18 +164,17 @@ def _fresh_key() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A component's place in a chain, with the priority and the actions in force.
+    """A component's place in a chain, with the priority and actions in force.
 
-    ``key`` names the slot across edits, so that two chains can be compared; ``row`` is its row of the
-    counters map. ``routes`` are the return codes that lead to a named slot (`routes`), sorted by code. In
-    ``shadow`` the component runs and is counted, and the next slot runs whatever it returns: the actions of
-    ``config`` and the routes are those that it will have when it is taken out of shadow.
-    ``policy`` says what it may return, where anything is forbidden. A slot that is ``off`` does not run, and
-    keeps all else: what leads to it leads past it. ``entries`` are what its maps shall hold before it runs;
-    a chain that runs has none, for there the maps say it. ``labels`` are its operator's.
-    ``program`` is the id of the slot's own program in a running tail-call chain: another one after each edit
-    that links the chain anew, where the component's id stays. Under freplace linkage it is the program that
-    stands in for the component of a slot that is off.
+    ``key`` identifies the slot across edits, so that chains can be compared; ``row`` is its row in the
+    counters map. ``routes`` are the return codes that lead to a named slot, sorted by code. With ``shadow``
+    the component runs and is counted, but the next slot runs whatever it returns; the actions of ``config``
+    and the routes apply once it leaves shadow. ``policy``: what it may return, if restricted. With ``off`` it
+    does not run but keeps everything else, and whatever leads to it continues with the next slot.
+    ``entries``: what its maps must contain before it runs (empty in a running chain). ``labels``: its
+    operator's. ``program`` is the ID of the slot's own program in a running tail-call chain, which changes
+    with each relinking edit while the component's ID stays. Under freplace linkage it is the program that
+    replaces the component of a slot that is off.
     """
 
     component: Component
@@ -207,7 +203,7 @@ class Slot:
 
     @property
     def goes_on(self) -> ActionSet:
-        """The actions after which the next slot runs: all of them in shadow."""
+        """The actions after which the next slot runs: all of them for a shadow."""
         return ActionSet.of(*ALL_ACTIONS) if self.shadow else self.actions
 
     @property
@@ -224,7 +220,7 @@ class Slot:
         shadow: bool = False,
         off: bool = False,
     ) -> Slot:
-        """A new slot for ``component``; what is not given comes from what the component declares."""
+        """A new slot for ``component``; defaults are what the component declares."""
         declared = component.declared
         return cls(
             component,
@@ -241,8 +237,8 @@ OrderKey = tuple[int, bytes, bool, int, str, int]
 
 
 def order_key(slot: Slot) -> OrderKey:
-    """libxdp's order: priority, name (as strcmp), loaded before not loaded, instructions of what is not
-    loaded, tag, load time.
+    """libxdp's order: priority, name (as strcmp), loaded before unloaded, instructions if unloaded, tag, load
+    time.
     """
     c = slot.component
     return (
@@ -259,11 +255,11 @@ def order_key(slot: Slot) -> OrderKey:
 class Chain:
     """Slots in the order in which they run, and how they are linked and attached.
 
-    ``mode`` is the one that was asked for; ``counters`` says whether a static or tail-call chain counts.
-    ``dispatcher_version`` is that of libxdp's protocol, under freplace linkage: 2 or 3; None leaves it to
-    what runs, or else to the installed libxdp. ``bare`` is a chain that runs, of one component which took
-    the place of the dispatcher, as libxdp has it: what it returns is the verdict, whatever its actions. What
-    is linked here never is. Raises InvalidInput for more than ten slots.
+    ``mode`` is the requested one; ``counters``: whether a static or tail-call chain counts.
+    ``dispatcher_version`` is libxdp's protocol version under freplace linkage, 2 or 3; None means that of the
+    running dispatcher, else of the installed libxdp. ``bare``: a running libxdp chain whose single component
+    replaced the dispatcher, so its return code is the verdict, whatever its actions. Chains linked here are
+    never bare. Raises InvalidInput for more than ten slots.
     """
 
     slots: tuple[Slot, ...] = ()
@@ -289,11 +285,11 @@ class Chain:
 
     @property
     def bound(self) -> tuple[str, ...]:
-        """The names of the components for which the program on the hook has to be bound to its device."""
+        """The names of components that require the program on the hook to be bound to its device."""
         return tuple(slot.name for slot in self.slots if slot.component.bound and not slot.off)
 
     def position(self, key: str) -> int:
-        """Where the slot with this key stands. Raises NotFound."""
+        """The index of the slot with this key. Raises NotFound."""
         for i, slot in enumerate(self.slots):
             if slot.key == key:
                 return i
@@ -312,8 +308,8 @@ class Chain:
         return [*self.slots[:index], slot, *self.slots[index + 1 :]]
 
     def add(self, slot: Slot, at: int | None = None) -> Chain:
-        """The chain with one slot more: where its priority sorts it, or at index ``at`` with a priority to
-        match.
+        """The chain with an added slot: where its priority sorts it, or at index ``at`` with a matching
+        priority.
         """
         if at is None:
             return self._with(sorted((*self.slots, slot), key=order_key))
@@ -322,13 +318,13 @@ class Chain:
         return self._with(_settle([*self.slots[:at], slot, *self.slots[at:]], at))
 
     def remove(self, indices: Iterable[int]) -> Chain:
-        """The chain without the slots at ``indices``, and without the routes to them. Raises NotFound."""
+        """The chain without the slots at ``indices`` and the routes to them. Raises NotFound."""
         gone = {self._at(i).key for i in indices}
         kept = (slot for slot in self.slots if slot.key not in gone)
         return self._with(_unrouted(slot, gone) for slot in kept)
 
     def move(self, source: int, target: int) -> Chain:
-        """The chain with the slot at ``source`` standing at ``target``, with priorities to match."""
+        """The chain with the slot at ``source`` moved to ``target``, with matching priorities."""
         slot = self._at(source)
         self._at(target)
         if source == target:
@@ -344,8 +340,8 @@ class Chain:
         shadow: bool | None = None,
         off: bool | None = None,
     ) -> Chain:
-        """The chain with another priority or other actions at ``index``, in shadow or out of it, off or on;
-        sorted again. Raises NotFound.
+        """The chain with the slot at ``index`` changed (priority, actions, shadow, off) and sorted again.
+        Raises NotFound.
         """
         slot = self._at(index)
         config = RunConfig(
@@ -362,32 +358,32 @@ class Chain:
 
     def route(self, index: int, code: Action | None, target: str | None) -> Chain:
         """The chain in which this return code of the slot at ``index`` (None: any other code) leads to the
-        slot with the key ``target``; None takes the route away. Raises NotFound.
+        slot with the key ``target``; None removes the route. Raises NotFound.
 
-        Whether it leads forward is for the plan to judge (`paths.check_routes`): the slots may still move.
+        Whether it leads forward is checked by the plan (`paths.check_routes`), since slots may still move.
         """
         slot = self._at(index)
         if target is not None:
             self.position(target)
-        routes = [one for one in slot.routes if one.code is not code]
+        routes = [route for route in slot.routes if route.code is not code]
         if target is not None:
             routes.append(Route(code, target))
         return self.with_routes(index, routes)
 
     def with_routes(self, index: int, routes: Iterable[Route]) -> Chain:
-        """The chain with these routes of the slot at ``index``, and no others. Raises NotFound."""
-        ordered = sorted(routes, key=lambda one: (one.code is None, one.code or 0))
+        """The chain with exactly these routes of the slot at ``index``. Raises NotFound."""
+        ordered = sorted(routes, key=lambda route: (route.code is None, route.code or 0))
         return self._with(self._replaced(index, replace(self._at(index), routes=tuple(ordered))))
 
     def police(self, index: int, policy: Policy | None) -> Chain:
-        """The chain with another policy of the slot at ``index``, or none. Raises NotFound."""
+        """The chain with this policy, or none, for the slot at ``index``. Raises NotFound."""
         return self._with(self._replaced(index, replace(self._at(index), policy=policy)))
 
     def share(self, index: int, name: str, owner: int, theirs: str) -> Chain:
         """The chain in which the component at ``index``, which is not loaded yet, uses the map ``theirs`` of
         the slot at ``owner`` in place of its own map ``name``. Raises NotFound, InvalidInput.
 
-        Whether both have one shape shows when it is loaded.
+        Whether both have the same shape is checked at the load.
         """
         slot, other = self._at(index), self._at(owner)
         if index == owner:
@@ -396,37 +392,36 @@ class Chain:
             raise InvalidInput(
                 f"{slot.name} is already running", "it already has its maps", "Load or replace it"
             )
-        for one, wanted in ((slot, name), (other, theirs)):
-            has = [*one.component.uses, *(ref.name for ref in one.component.maps)]
+        for sharer, wanted in ((slot, name), (other, theirs)):
+            has = [*sharer.component.uses, *(ref.name for ref in sharer.component.maps)]
             maps = sorted({map_name for map_name in has if not map_name.startswith(".")})
             if wanted not in maps:
-                raise NotFound(f"{one.name} has no map {wanted!r}", f"it uses {', '.join(maps) or 'none'}")
+                raise NotFound(f"{sharer.name} has no map {wanted!r}", f"it uses {', '.join(maps) or 'none'}")
         kept = (shared_map for shared_map in slot.component.shares if shared_map.name != name)
         shares = tuple(sorted((*kept, SharedMap(name, other.key, theirs))))
         component = replace(slot.component, shares=shares)
         return self._with(self._replaced(index, replace(slot, component=component)))
 
     def label(self, index: int, given: Mapping[str, str]) -> Chain:
-        """The chain with these labels of the slot at ``index`` set, and those gone whose value is empty.
-        Raises NotFound, InvalidInput.
+        """The chain with these labels of the slot at ``index`` set; empty values remove labels. Raises
+        NotFound, InvalidInput.
         """
         slot = self._at(index)
         return self._with(self._replaced(index, replace(slot, labels=changed_labels(slot.labels, given))))
 
     def substitute(self, index: int, component: Component) -> Chain:
-        """The chain with another component in the same slot: its place, config and counters row stay. A slot
-        that uses a map of it which it does not keep is loaded anew, with the new one.
+        """The chain with another component in the same slot, which keeps its place, config and counters row.
+        A slot that shares a map which is not kept is reloaded with the new map.
         """
         owner = replace(self._at(index), component=component)
         slots = [following(slot, owner) for slot in self._replaced(index, owner)]
-        # The name takes part in the order: a substitute with another name may need another priority to stay
-        # in place.
+        # The order depends on the name: a component with another name may need another priority to stay here.
         return self._with(_settle(slots, index))
 
     @property
     def turns(self) -> str:
-        """Of a tail-call chain what one update of a program array can change: actions and routes. Empty under
-        other linkages, where nothing changes without another program.
+        """A tail-call chain's actions and routes, which updates of program arrays can change. Empty under
+        other linkages, where every change takes a new program.
         """
         if self.linkage is not Linkage.TAILCALL:
             return ""
@@ -444,10 +439,10 @@ def _unrouted(slot: Slot, gone: Set[str]) -> Slot:
 
 
 def _settle(slots: Sequence[Slot], moved: int) -> list[Slot]:
-    """Give priorities under which the order rule yields ``slots`` as they stand.
+    """Assign priorities under which the slots sort into the given order.
 
-    Only the moved slot changes if there is room for it between its neighbours; otherwise those after it are
-    pushed. Unloaded twins (same name, nothing else to tell them apart) get distinct priorities.
+    Only the moved slot changes if there is room between its neighbors; otherwise those after it are pushed
+    up. Indistinguishable unloaded slots (same name) get distinct priorities.
     """
     before = slots[moved - 1] if moved else None
     after = slots[moved + 1] if moved + 1 < len(slots) else None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands to be typed by the operator: every one that is printed as advice is spelled here. Pure.
+"""Spell the commands that are printed as advice. Pure.
 
-They are for a POSIX shell, but for names with characters that don't print, which take ``$'...'`` (bash, zsh,
-ksh, POSIX 2024). A namespace is spelled as in `netns_spelling`.
+They are for a POSIX shell, except that names with unprintable characters use ``$'...'`` (bash, zsh, ksh,
+POSIX 2024). Namespaces are spelled as in `netns_spelling`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Commands", "quote"]
 
 
 def quote(word: str) -> str:
-    """The word as a shell takes it back, whatever is in it, and as a terminal can show it."""
+    """Quote a word for a shell so that it is also safe to display."""
     if word.isprintable():
         return shlex.quote(word)
     return "$'" + "".join(map(_escaped, word)) + "'"
@@ -29,7 +29,7 @@ def _escaped(character: str) -> str:
         return "\\" + character
     if character.isprintable():
         return character
-    # Octal, for it takes three digits at most: a digit that follows is never taken for part of it.
+    # Octal has at most three digits, so a digit that follows is never taken as part of it.
     return "".join(f"\\{byte:03o}" for byte in character.encode(errors="surrogateescape"))
 
 
@@ -63,15 +63,13 @@ class Commands:
         return _line(("xdptui", command, *positionals, *after))
 
     def inside(self, *words: str) -> str:
-        """Any command, run in the namespace: nsenter keeps /sys as it is, which `ip netns exec` does not."""
+        """Any command, run in the namespace. Unlike `ip netns exec`, nsenter does not replace /sys."""
         if not self.netns:
             return _line(words)
         return _line(("nsenter", f"--net={netns_path(self.netns)}", *words))
 
     def of(self, advice: Advice) -> tuple[str, ...]:
-        """The commands that do what is advised (options of the command at hand, where the advice is one);
-        none where there is no command for it.
-        """
+        """The commands for an advice, or options for the current command; empty if there are none."""
         here = self if advice.netns is None else Commands(advice.netns or None)
         interface, args = advice.interface or "IF", advice.args
         match advice.do:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a chain's counts lie, and what each counter stands for <-> JSON. Pure.
+"""The location of a chain's counts and the meaning of each counter <-> JSON. Pure.
 
-A program counts into a map that was laid out for it. Its predecessor's map stays as it is: packets may
-still be on their way through that program when the swap is done, and one that was killed must lose nothing.
-So the counts of a chain are a sum: over its own map, over those of programs before it, and over totals of
-what was retired. A frozen description that hangs on the program (`Counting`) says which.
+A program counts in a map laid out for it. Its predecessor's map is left untouched: packets may still be
+inside that program after the swap, and a killed process must lose no counts. So a chain's counts are the sum
+over its own map, those of its predecessors, and totals of retired maps. A frozen description bound to the
+program (`Counting`) lists them.
 
-Every number is a sum of counters, never a difference (`Layout`), so that none can fall while packets flow.
+Every figure is a sum of counters, never a difference (`Layout`), so none can decrease while packets flow.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ MAX_STRIDE, MAX_SOURCES, MAX_SLOTS, MAX_SITES = 1 << 16, 256, 256, 4096
 MAX_NAME = 64
 
 Terms = tuple[tuple[int, ...], ...]
-"""For each return code (`counts.CODES`) the indices of the counters whose sum is the number of packets."""
+"""For each return code (`counts.CODES`), the indices of the counters that add up to its packets."""
 
 NOTHING: Terms = ((),) * CODES
-"""What is not counted."""
+"""The terms of something that is not counted."""
 
 SlotKey = tuple[str, bool]
 
 
 def slot_key(slot: Slot) -> SlotKey:
-    """What counts belong to: a slot in shadow is another one than the same slot out of it, lest what it
-    dropped is taken for what it would have dropped.
+    """The key of a slot's counts. In and out of shadow are different keys: actual drops must not be mixed
+    with those that a shadow would have made.
     """
     return slot.key, slot.shadow
 
 
 @dataclass(frozen=True, slots=True)
 class SiteTerms:
-    """A slot's verdict sites that are counted: the counters of each by the site's index and the return code
-    (`counts.CODES`). They are among those of the code. ``name`` stands for the program whose sites these are.
+    """A slot's counted verdict sites: the counters by site index and return code (`counts.CODES`), a subset
+    of the code's. ``name`` identifies the program that has these sites.
     """
 
     name: str
@@ -63,8 +63,8 @@ class SiteTerms:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the counters of a map stand for: bytes from one CPU's counters to the next, each slot's terms,
-    those of what the chain returned, and those of slots' verdict sites.
+    """The meaning of a map's counters: bytes between the counters of consecutive CPUs, and the terms of
+    slots, of the chain's verdict, and of slots' verdict sites.
     """
 
     stride: int
@@ -74,14 +74,16 @@ class Layout:
 
     @property
     def counters(self) -> int:
-        """How many counters of a CPU are named."""
-        named = (index for terms in (*self.slots.values(), self.verdict) for some in terms for index in some)
+        """The number of counters per CPU that are referred to."""
+        named = (
+            index for terms in (*self.slots.values(), self.verdict) for indices in terms for index in indices
+        )
         return max(named, default=-1) + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A map of counters, by id, and what is in it."""
+    """A map of counters, by ID, and its layout."""
 
     map_id: int
     layout: Layout
@@ -89,11 +91,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Counting:
-    """Where the counts of a chain are. ``origin`` names the counting: the id of the map that it began with,
-    the same for as long as counts go on. ``own`` is the map that the program writes to, one of ``sources``
-    (None in what was added to a program afterwards, and where each component has a map of its own).
-    ``slots``, ``verdict`` and ``sites`` (by slot and `SiteTerms.name`) are what was counted in maps that are
-    no more.
+    """The location of a chain's counts. ``origin`` identifies the count: the ID of its first map, unchanged
+    for as long as counts continue. ``own`` is the map that the program writes to, one of ``sources`` (None if
+    counters were added to a program later, or if each component has its own map). ``slots``, ``verdict`` and
+    ``sites`` (by slot and `SiteTerms.name`) are totals from maps that no longer exist.
     """
 
     origin: int
@@ -105,16 +106,16 @@ class Counting:
 
     @property
     def maps(self) -> tuple[int, ...]:
-        """The ids of all maps."""
+        """The IDs of all maps."""
         return tuple(source.map_id for source in self.sources)
 
     @property
     def current(self) -> tuple[Source, ...]:
-        """The maps that what runs may write to."""
+        """The maps that the running program may write to."""
         return self.sources if self.own is None else tuple(s for s in self.sources if s.map_id == self.own)
 
     def keeping(self, slots: Iterable[SlotKey]) -> Counting:
-        """The same without the counts of other slots than these; those of the chain stay whole."""
+        """The counting with only these slots; the chain's own counts stay complete."""
         kept = frozenset(slots)
         sources = []
         for source in self.sources:
@@ -127,24 +128,24 @@ class Counting:
         return replace(self, sources=tuple(sources), slots=totals, sites=by_site)
 
     def of_slot(self, slot: SlotKey) -> Counting | None:
-        """What there is of one slot, without what the chain returned; None if there is nothing."""
+        """The counting of one slot, without the chain's verdict; None if it is not counted."""
         kept = self.keeping((slot,))
         sources = tuple(
             replace(source, layout=replace(source.layout, verdict=NOTHING))
             for source in kept.sources
             if source.layout.slots
         )
-        found = replace(kept, sources=sources, verdict=SlotCounts())
-        return found if found.sources or found.slots else None
+        only = replace(kept, sources=sources, verdict=SlotCounts())
+        return only if only.sources or only.slots else None
 
     @classmethod
     def of_components(cls, countings: Iterable[Counting]) -> Counting | None:
-        """Of components that count each for itself, all together; None for none. What the chain returns is
-        counted by none of them.
+        """The combined counting of components that count separately; None if there are none. They do not
+        count the chain's verdict.
         """
         all_of_them = tuple(countings)
         sources: dict[int, Source] = {}
-        # What components count in now comes first, for of their sites those are told that come first.
+        # Current maps come first: for sites, the first ones win.
         for source in (
             *(source for counting in all_of_them for source in counting.current),
             *(source for counting in all_of_them for source in counting.sources),
@@ -168,7 +169,7 @@ class Counting:
         return slot in self.slots or any(slot in source.layout.slots for source in self.sources)
 
     def joined(self, later: Iterable[Counting]) -> Counting:
-        """With the maps of programs that ran in between, which were added to this one's."""
+        """The counting extended by the maps of programs that ran in between."""
         maps = {source.map_id: source for counting in later for source in counting.sources}
         own = {source.map_id: source for source in self.sources}
         return replace(self, sources=tuple((maps | own).values()))
@@ -248,8 +249,8 @@ Numbered = tuple[tuple[int, int], tuple[int, ...]]
 
 
 def _sites_in(document: Fields, least: int, most: int) -> Iterator[tuple[SlotKey, str, list[Numbered]]]:
-    """What is said of slots' sites: for each site and code from ``least`` to ``most`` numbers. Nothing in
-    what earlier releases wrote.
+    """Slots' sites, with ``least`` to ``most`` numbers for each site and code. Documents of earlier releases
+    have none.
     """
     for row in document.list("sites", most=MAX_SLOTS, default=()):
         match row:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted, as values: packets and bytes by return code, and a reading of a whole chain. Pure."""
+"""Counts as values: packets and bytes by return code, and a sample of a whole chain. Pure."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .actions import ALL_ACTIONS, Action
 __all__ = ["CODES", "FOREIGN", "CounterReader", "Sample", "SiteCounts", "SlotCounts"]
 
 CODES = len(ALL_ACTIONS) + 1
-"""Codes of a row: the actions by number, then all others."""
+"""Return codes in a row of counters: the actions by number, then all others together."""
 
 FOREIGN = "foreign"
-"""The key in `Sample.slots` of a single program that is no dispatcher."""
+"""The key in `Sample.slots` of a single program that is not a dispatcher."""
 
 
 class SlotCounts(NamedTuple):
-    """Packets and bytes by return code; index 5 counts codes that are no action. Bytes are the packet's
-    length when the slot returned.
+    """Packets and bytes by return code; index 5 is for codes that are not actions. Bytes are packet lengths
+    when the slot returned.
     """
 
     packets: tuple[int, ...] = (0,) * CODES
@@ -60,11 +60,10 @@ SiteCounts = Mapping[tuple[int, int], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A reading: ``at`` on the monotonic clock in seconds, counts by slot key, and the dispatcher's own
-    verdicts. A single foreign program has the one key `FOREIGN`, and its counts are the verdict too. A slot
-    that is not counted is not there, and a verdict that is not counted is None; ``why`` not, where the
-    kernel refused to. ``sites``: of slots whose verdict sites are counted, the part of their counts that each
-    site has.
+    """A sample: ``at`` in seconds of the monotonic clock, counts by slot key, and the dispatcher's verdicts.
+    A single foreign program has the key `FOREIGN`, and its counts are also the verdict. Slots that are not
+    counted are absent, and an uncounted verdict is None, with ``why`` if the kernel refused. ``sites``: by
+    slot with counted verdict sites, each site's share of the counts.
     """
 
     at: float
@@ -75,16 +74,16 @@ class Sample:
 
 
 class CounterReader(Protocol):
-    """What reads a chain's counters until it is closed."""
+    """Reads a chain's counters until closed."""
 
     def read(self) -> Sample:
         """All counters, summed over CPUs."""
 
     def read_cpus(self) -> tuple[SlotCounts, ...]:
-        """What the chain returned, CPU by CPU; empty where that is not known."""
+        """The chain's verdicts by CPU; empty if unknown."""
 
     def close(self) -> None:
-        """Let go of the counters."""
+        """Release the counters."""
 
     def __enter__(self) -> CounterReader: ...
 

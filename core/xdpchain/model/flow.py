@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways of packets through a chain as a graph: what each slot's return codes lead to, and which of these
-ways have to be counted so that all are known. Pure.
+"""The paths of packets through a chain as a graph: where each slot's return codes lead, and which of these
+edges ("ways") must be counted so that all are known. Pure.
 
-What enters a slot leaves it, so not every way needs a counter (Ball and Larus, "Optimally profiling and
-tracing programs", 1994). Here a way goes uncounted only where its number is the *sum* of others: it is the
-only one into the next slot, or the only one out of its own. A difference would save a counter more where
-several ways meet; but while packets are between two counters it could fall, and who reads it would take
-that for a restart. The ways out of the chain are counted in most chains, and nothing else: one addition a
-packet.
+Every packet that enters a slot leaves it, so not every way needs a counter (Ball and Larus, "Optimally
+profiling and tracing programs", 1994). A way is left uncounted only if it is the *sum* of others: it is the
+only way into the next slot, or the only way out of its own. Differences would save one more counter where
+several ways meet, but could decrease while packets are between two counters, which readers would take for a
+restart. In most chains only the ways out of the chain are counted: one addition per packet.
 
-A sum of bytes is right only where the slot that is summed over leaves the packet's length as it is.
+A sum of bytes is correct only if the summed slot does not change the packet's length.
 
-A way that is counted has a counter for each verdict site that leads to it, of which a packet adds to one. A
-way that is a sum has none: its packets are known by site only if there is one site.
+A counted way has a counter for each verdict site that leads to it, and a packet increments one of them. A
+summed way has none: its packets are known by site only if there is a single site.
 
-Slots that are programs of their own count all that they return, for where that leads may change under them.
+Slots that are separate programs count everything that they return, since where it leads may change under
+them.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ __all__ = [
     "counted_ways",
     "kind_of",
     "ways_of",
+    "ways_out",
 ]
 
 UNREPLACED = 31
-"""The code that a stub of libxdp's dispatcher returns; every chain goes on after it."""
+"""The return code of an unreplaced stub in libxdp's dispatcher; every chain continues after it."""
 
 NEXT = CODES
 """The kind of code 31, after those of the actions and that of any other code (`routes.OTHER`)."""
@@ -57,20 +58,20 @@ KINDS = range(CODES + 1)
 CACHE_LINE = 64
 
 MOST_SITES = 256
-"""Counters of a chain beyond which a slot's sites share one a code: 16 bytes each on every CPU."""
+"""Most counters per chain before sites share one per code: 16 bytes each on every CPU."""
 
 Sites = Mapping[int, Collection[int | None]]
-"""By kind of code the verdict sites (indices) that may decide it; None: it is not told which did."""
+"""By kind of code, the verdict sites (indices) that may decide it; None: site unknown."""
 
 Counters = Mapping[tuple[int, int], Mapping[int | None, int]]
-"""The counters of ways by slot and kind, and in these by site (None: of no site that is told)."""
+"""The counters of ways by slot and kind, then by site (None: no particular site)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where a slot's return code of one kind leads: to the slot ``to``; to the end if that is the chain's
-    length; or out of the chain (`paths.RETURN`). ``verdict`` is what the chain returns then, None for the
-    code itself. ``forbidden``: the slot's policy reports it.
+    """Where one kind of a slot's return codes leads: to the slot ``to``, to the end (the chain's length), or
+    out of the chain (`paths.RETURN`). ``verdict`` is what the chain then returns, None for the code itself.
+    ``forbidden``: the slot's policy reports it.
     """
 
     slot: int
@@ -81,16 +82,16 @@ class Way:
 
     @property
     def code(self) -> int:
-        """The place in a row of counts."""
+        """The index in a row of counts."""
         return min(self.kind, OTHER)
 
 
 STRAIGHT = Way(-1, Action.PASS, 0, Action.PASS)
-"""The way from the entry to the end, past slots that are all off; it comes out of none of them."""
+"""The way from the entry to the end if all slots are off; it starts in no slot."""
 
 
 def kind_of(code: int | None) -> Collection[int]:
-    """The kinds of a return code of 32 bits; None: it may be any."""
+    """The kinds of a 32-bit return code; None: any code."""
     if code is None:
         return KINDS
     return (NEXT,) if code == UNREPLACED else (code if code in ALL_ACTIONS else OTHER,)
@@ -102,8 +103,8 @@ def code_of(kind: int) -> int | None:
 
 
 def ways_of(chain: Chain) -> dict[tuple[int, int], Way]:
-    """All ways, by slot and kind; `STRAIGHT` is among them where no slot is on. Raises InvalidInput as
-    `successors` does.
+    """All ways by slot and kind, including `STRAIGHT` if no slot is on. Raises InvalidInput like
+    `successors`.
     """
     ways = {
         (index, kind): _way(chain, index, kind, row)
@@ -133,6 +134,18 @@ def _way(chain: Chain, index: int, kind: int, row: Sequence[int]) -> Way:
     return Way(index, kind, to, own if answer is None else answer, forbidden)
 
 
+def ways_out(policy: Policy | None = None) -> dict[tuple[int, int], Way]:
+    """The ways of a slot that is a program of its own: all lead out of it, with the code that it returned, or
+    with its policy's answer.
+    """
+    ways = {}
+    for kind in KINDS:
+        forbidden = policy is not None and bool(policy.forbidden >> min(kind, OTHER) & 1)
+        answer = _answer(policy) if forbidden else None
+        ways[0, kind] = Way(0, kind, RETURN, answer, forbidden)
+    return ways
+
+
 def _answer(policy: Policy | None) -> Action | None:
     return policy.otherwise.action if policy is not None else None
 
@@ -145,11 +158,11 @@ def counted_ways(
     *,
     sums: bool = True,
 ) -> tuple[Counters, Layout]:
-    """Which ways have counters, and what these tell.
+    """Choose the counters of ways, and derive their meaning.
 
-    ``possible`` are each slot's kinds of codes; ``keeps_length`` says which slots never change the packet's
-    length; ``sites`` are the name of each slot's sites (`Layout.sites`) and which lead to each kind. Without
-    them ways alone are counted. Without ``sums`` each way is counted by itself.
+    ``possible``: each slot's possible kinds of codes; ``keeps_length``: which slots never change the packet's
+    length; ``sites``: for each slot the name of its sites (`Layout.sites`) and those that lead to each kind;
+    without them only ways are counted. Without ``sums`` every way has its own counter.
     """
     ways = ways_of(chain)
     out: list[list[Way]] = [[] for _ in chain]
@@ -172,7 +185,7 @@ def counted_ways(
             counted.append(way)
         elif 0 <= to < len(chain) and keeps_length[to] and len(into[to]) == 1:
             summed[own, way.kind] = out[to]
-        # With several ways in, none of these is itself a sum of what goes out.
+        # With several ways in, none of them is itself a sum of the ways out.
         elif len(out[own]) == 1 and keeps_length[own] and len(into[own]) > 1:
             summed[own, way.kind] = into[own]
         else:
@@ -200,9 +213,9 @@ def counted_ways(
 def counted_apart(
     chain: Chain, sites: Sequence[tuple[str, Sites]], *, verdict: bool
 ) -> tuple[Counters, Layout]:
-    """The same of slots of which each is a program of its own: ``sites`` are the name of each one's sites,
-    and for each kind of code that it may return those that lead to it. With ``verdict`` the last counters are
-    those of what the chain returns, one a code.
+    """As `counted_ways`, for slots that are separate programs: ``sites`` are each slot's name of sites, and
+    for each kind of code that it may return the sites that lead to it. With ``verdict`` the last counters are
+    the chain's verdicts, one per code.
     """
     out = [[Way(index, kind, RETURN) for kind in sorted(kinds)] for index, (_, kinds) in enumerate(sites)]
     counters = _numbered(((way.slot, way.kind) for some in out for way in some), sites)
@@ -224,7 +237,7 @@ def counted_apart(
 
 
 def _numbered(ways: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]]) -> Counters:
-    """A number for each counter of these ways (slot, kind)."""
+    """Number the counters of these ways (slot, kind)."""
     counted = sorted(ways)
     told = _told(counted, sites)
     numbers = iter(range(1 << 16))
@@ -234,11 +247,11 @@ def _numbered(ways: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]
 def _site_terms(
     out: Iterable[Way], kinds: Sites, counters: Counters, terms: Callable[[Way], tuple[int, ...]]
 ) -> dict[tuple[int, int], tuple[int, ...]]:
-    """Which counters tell of each of a slot's sites, by site and code; ``out`` are the slot's ways."""
+    """A slot's site counters, by site and code; ``out`` are the slot's ways."""
     rows: dict[tuple[int, int], tuple[int, ...]] = {}
     for way in out:
         split = counters.get((way.slot, way.kind))
-        if split is None:  # a sum is told by site only where there is but one
+        if split is None:  # a sum is known by site only if there is just one
             able = tuple(kinds.get(way.kind, (None,)))
             parts = {able[0]: terms(way)} if len(able) == 1 else {}
         else:
@@ -257,7 +270,7 @@ def _stride(counters: int) -> int:
 def _told(
     counted: Iterable[tuple[int, int]], sites: Sequence[tuple[str, Sites]]
 ) -> dict[tuple[int, int], Collection[int | None]]:
-    """The sites that get counters of their own, by slot and kind: those of slots with few sites first."""
+    """The sites that get their own counters, by slot and kind: slots with few sites first."""
     by_slot: dict[int, dict[tuple[int, int], Collection[int | None]]] = {}
     for slot, kind in counted:
         if 0 <= slot < len(sites):

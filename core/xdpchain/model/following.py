@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For whom a chain records the way of packets: frozen value <-> JSON. Pure."""
+"""Who follows packets through a chain: frozen value <-> JSON. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["SILENCE", "Following"]
 FORMAT = 1
 
 SILENCE = 3.0
-"""Seconds without a sign of life after which a follower counts as gone."""
+"""Seconds without a heartbeat after which a follower is considered gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Following:
-    """Who follows which packets (a filter expression) through a chain, and whether there is still somebody:
-    the follower writes the time into the map ``state_map`` again and again.
+    """Who follows which packets (a filter expression) through a chain, and whether they still do: the
+    follower keeps writing the time to the map ``state_map``.
     """
 
     author: Author
@@ -31,7 +31,7 @@ class Following:
     alive: bool = True
 
     def lives(self, beat: int, now: int) -> bool:
-        """Whether its last sign of life is fresh; both in ns of CLOCK_MONOTONIC."""
+        """Whether the last heartbeat is recent; both in ns of CLOCK_MONOTONIC."""
         return now - beat < SILENCE * 1e9
 
     def encode(self) -> bytes:

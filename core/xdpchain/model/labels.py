@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of slots: what operators call them, as ``key=value``; and selectors. Pure.
+"""Labels that operators attach to slots, as ``key=value``, and selectors. Pure.
 
-Who reads them may not have written them, so the letters are few: they go into metrics, tables and TOML as
-they are.
+The character set is small because labels go into metrics, tables and TOML unescaped, and their readers may
+not be their authors.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Labels = tuple[tuple[str, str], ...]
 """Sorted by key, each key once."""
 
 MOST = 16
-"""Labels of a slot."""
+"""Most labels per slot."""
 
 _KEY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _VALUE = re.compile(r"[A-Za-z0-9._/:@+-]{1,63}")
 
 
 def checked_labels(pairs: Mapping[str, str]) -> Labels:
-    """Raises InvalidInput for what can't be labels."""
+    """Validate and sort labels. Raises InvalidInput."""
     for key, value in pairs.items():
         if not _KEY.fullmatch(key):
             raise InvalidInput(
@@ -52,33 +52,33 @@ def checked_labels(pairs: Mapping[str, str]) -> Labels:
 
 
 def parse_labels(texts: Iterable[str]) -> dict[str, str]:
-    """``KEY=VALUE`` each; the value is empty where a label is to go. Raises InvalidInput."""
-    found: dict[str, str] = {}
+    """Parse ``KEY=VALUE`` texts; an empty value removes the label. Raises InvalidInput."""
+    labels: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
             raise InvalidInput(f"{text[:70]!r} is not a label", "write KEY=VALUE, such as team=edge")
-        if key in found:
+        if key in labels:
             raise InvalidInput(f"label {key} is given twice")
-        found[key] = value
-    checked_labels({key: value or "-" for key, value in found.items()})
-    return found
+        labels[key] = value
+    checked_labels({key: value or "-" for key, value in labels.items()})
+    return labels
 
 
 def changed_labels(labels: Labels, given: Mapping[str, str]) -> Labels:
-    """With these set, and those gone whose value is empty. Raises InvalidInput for too many."""
+    """The labels with these set; empty values remove labels. Raises InvalidInput for too many."""
     after = {**dict(labels), **given}
     return checked_labels({key: value for key, value in after.items() if value})
 
 
 def labels_change(before: Labels, after: Labels) -> dict[str, str]:
-    """What makes ``after`` of ``before`` when it is given to `changed_labels`."""
+    """The argument of `changed_labels` that turns ``before`` into ``after``."""
     gone = {key: "" for key, _ in before if key not in dict(after)}
     return gone | {key: value for key, value in after if (key, value) not in before}
 
 
 def has_labels(labels: Labels, wanted: Mapping[str, str]) -> bool:
-    """Whether all that are ``wanted`` are there."""
+    """Whether all the ``wanted`` labels are set."""
     return wanted.items() <= dict(labels).items()
 
 

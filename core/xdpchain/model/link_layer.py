@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How packets begin on a device, by its type (ARPHRD_*): the one table for trials, the guard, following and
-captures. Pure.
+"""What packets start with on a device, by its type (ARPHRD_*): the only table for trials, the guard,
+following and captures. Pure.
 
-Measured by XDP programs that recorded what they saw, on kernels 5.10, 6.1 and 6.18: devices that carry bare
-IP hand over the packet from its IP header on. They know generic mode only, which begins at the MAC header
-that the kernel noted. Before 5.14 IP tunnels noted the outer packet's, so that programs there see the outer
-headers first (GRE: from the outer IP header, the others: from the outer Ethernet header).
+Measured with XDP programs on kernels 5.10, 6.1 and 6.18: devices that carry bare IP deliver packets from the
+IP header on. They only support generic mode, which starts at the MAC header recorded by the kernel. Before
+5.14, IP tunnels recorded the outer packet's, so programs there see outer headers first (GRE: from the outer
+IP header, others: from the outer Ethernet header).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARPHRD_ETHER = 1
 
 
 class Start(Enum):
-    """What a packet begins with."""
+    """What a packet starts with."""
 
     ETHERNET = "an Ethernet header"
     IP = "an IP header"
@@ -30,8 +30,8 @@ class Start(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkLayer:
-    """What an XDP program on a device finds first. ``dlt`` is libpcap's number for it on Linux, ``link_type``
-    the one in capture files (LINKTYPE_*, where raw IP has another).
+    """What an XDP program on a device sees first. ``dlt`` is libpcap's number for it on Linux, ``link_type``
+    that in capture files (LINKTYPE_*, which differs for raw IP).
     """
 
     name: str
@@ -46,14 +46,14 @@ class LinkLayer:
 
     @property
     def header(self) -> int:
-        """Bytes before the IP header of a packet without tags."""
+        """Bytes before the IP header of an untagged packet."""
         return 14 if self.start is Start.ETHERNET else 0
 
 
 ETHERNET = LinkLayer("Ethernet", Start.ETHERNET, 1, 1)
 BARE_IP = LinkLayer("bare IP", Start.IP, 12, 101)
 _USER0 = 147
-"""LINKTYPE_USER0 and DLT_USER0: for whoever writes and reads the file to know."""
+"""LINKTYPE_USER0 and DLT_USER0: a private type, known only to the writer and reader of the file."""
 
 # include/uapi/linux/if_arp.h
 _LAYERS = {
@@ -72,23 +72,22 @@ _LAYERS = {
 
 _IP_TUNNELS = frozenset({768, 769, 776, 778, 823})
 _RESETS = (5, 14)
-"""The kernel from which on IP tunnels note where the inner packet begins (skb_reset_mac_header)."""
+"""The first kernel in which IP tunnels record the start of the inner packet (skb_reset_mac_header)."""
 _IPSEC = frozenset({"vti", "vti6", "xfrm"})
 
 
 def link_layer(arphrd: int, kind: str | None = None, release: str | None = None) -> LinkLayer:
-    """The layer of a device of that type and rtnetlink kind, on a kernel of that release (None: the running
-    one). For what nobody tried, and where programs see outer headers first, one that is not
-    `LinkLayer.known`.
+    """The link layer of a device with this type and rtnetlink kind, on a kernel release (None: the running
+    one). It is not `LinkLayer.known` for untested types, and where programs see outer headers first.
     """
-    found = _LAYERS.get(arphrd)
-    if found is None:
+    layer = _LAYERS.get(arphrd)
+    if layer is None:
         return _unknown(f"link type {arphrd}")
     if kind in _IPSEC:
         return _unknown(f"{kind}, where packets keep part of the outer headers")
     if arphrd in _IP_TUNNELS and _version(release or os.uname().release) < _RESETS:
         return _unknown(f"link type {arphrd}, where kernels before 5.14 show the outer headers first")
-    return found
+    return layer
 
 
 def _unknown(name: str) -> LinkLayer:
@@ -96,5 +95,5 @@ def _unknown(name: str) -> LinkLayer:
 
 
 def _version(release: str) -> tuple[int, ...]:
-    found = re.match(r"(\d+)\.(\d+)", release)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)

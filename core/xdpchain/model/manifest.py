@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest of a static or tail-call chain <-> JSON: all that a fresh process needs to rebuild the
+"""The manifest of a static or tail-call chain <-> JSON: everything that a new process needs to rebuild the
 chain. Pure.
 
-It lies in a frozen array map that is bound to the dispatcher, and vanishes with it. Maps are named by id;
-the dispatcher holds every one of them, so the ids stay valid for as long as the manifest can be read.
+It is stored in a frozen array map bound to the dispatcher, and disappears with it. Maps are referred to by
+ID; the dispatcher holds all of them, so the IDs stay valid as long as the manifest can be read.
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ __all__ = ["FORMAT", "Author", "Manifest", "author_in", "author_out", "chain_in"
 
 WHAT = "the chain's manifest"
 MANY = 4096
-"""Names, maps or values of a component: libbpf's own objects have some dozens."""
+"""Most names, maps or values of a component; real objects have dozens."""
 
 MOST_ROW = 20
 """The last row of a counters map."""
 
 MOST_REASON = 4000
-"""Characters of a reason: a verifier's sentence, and a line of source."""
+"""Most characters of a reason: a verifier message and a source line."""
 
 FORMAT = 1
 EXTENDED = 2
-"""The format of a chain with routes, shadow or policies: who knows nothing of them must not take it for one
-without.
+"""The format of a chain with routes, shadows or policies, so that versions without support for these do not
+misread it.
 """
 
 PLAIN = "plain"
-"""The form of a component of type EXT that does not count. Without a reason: as it was asked for."""
+"""The form of an EXT component without counters. Without a reason: as requested."""
 
 COUNTED = 3
-"""The format of a chain whose counters are described (`counting`): before, they were rows of one map that was
-handed on.
+"""The format of a chain with described counters (`counting`); before, they were rows of one map that was
+passed on.
 """
 
 SWITCHED = 4
-"""The format of a chain with slots that are off, counters described or not."""
+"""The format of a chain with slots that are off, with or without described counters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who made a chain: user name, pid, command line, and when (seconds since 1970)."""
+    """Who created a chain: user name, PID, command line, and time (seconds since 1970)."""
 
     user: str
     pid: int
@@ -69,13 +69,12 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A chain as its dispatcher carries it. ``replaces_prog_id``: the id of the program whose place this one
-    took, and which did the same (None: it is a state of its own). ``arrays`` are the map ids of a tail-call
-    chain's program arrays, one a slot: what they hold is what the chain does, and may be newer than what
-    this says. ``counters_map`` is the id of the map that the chain counts in, ``counts_map`` that of the
-    description of its counters (`counting.Counting`), None where they are rows of ``counters_map``.
-    ``form`` says what a static chain's components became in its program, ``form_reason`` why not what costs
-    less.
+    """A chain as stored with its dispatcher. ``replaces_prog_id``: the ID of an equivalent program that this
+    one replaced (None: it is a new state). ``arrays``: map IDs of a tail-call chain's program arrays, one per
+    slot; their contents determine what the chain does and may be newer than the manifest. ``counters_map``:
+    ID of the map that the chain counts in; ``counts_map``: that of the description of its counters
+    (`counting.Counting`), None if they are rows of ``counters_map``. ``form``: how a static chain's
+    components were linked into its program; ``form_reason``: why not in a cheaper form.
     """
 
     chain: Chain
@@ -88,7 +87,7 @@ class Manifest:
     form_reason: str = ""
 
     def document(self) -> dict[str, Any]:
-        """It as JSON has it."""
+        """The JSON document."""
         document: dict[str, Any] = {
             "format": self._format(),
             "linkage": self.chain.linkage.value,
@@ -149,12 +148,12 @@ def author_in(document: Fields) -> Author:
 
 
 def chain_in(document: Fields, *, counters: bool) -> Chain:
-    """The chain of a manifest, or of what has one in it. Raises InvalidInput."""
-    number = document.integer("format")
-    if number not in (FORMAT, EXTENDED, COUNTED, SWITCHED):
+    """The chain in a manifest or a document that contains one. Raises InvalidInput."""
+    version = document.integer("format")
+    if version not in (FORMAT, EXTENDED, COUNTED, SWITCHED):
         raise InvalidInput(
             f"{WHAT} can't be read",
-            f"it has format {number}, this reads up to {SWITCHED}",
+            f"it has format {version}, this reads up to {SWITCHED}",
             "Use the xdptui version that made the chain, or a newer one",
         )
     slots = tuple(_slot_in(slot) for slot in document.objects("slots", most=MAX_SLOTS))
@@ -252,7 +251,7 @@ def _slot_in(document: Fields) -> Slot:
         instructions=document.integer_or_none("instructions"),
         maps=tuple(MapRef(name, maps.integer(name, most=ID)) for name in maps),
         unit_map=document.integer_or_none("unit", most=ID),
-        globals=tuple(_global_in(one) for one in document.list("globals", most=MANY, default=())),
+        globals=tuple(_global_in(value) for value in document.list("globals", most=MANY, default=())),
         map_entries=_entries_in(document.fields_or_none("map_entries")),
         shares=tuple(_share_in(value) for value in document.list("shares", most=MANY, default=())),
         bound=document.flag("bound", default=False),
@@ -265,7 +264,7 @@ def _slot_in(document: Fields) -> Slot:
         document.text("key"),
         document.integer_or_none("row", most=MOST_ROW),
         tuple(_route_in(value) for value in document.list("routes", most=CODES, default=())),
-        document.flag("shadow", default=False),  # manifests of earlier versions know no shadow
+        document.flag("shadow", default=False),  # absent in manifests of earlier versions
         None if policy is None else _policy_in(policy),
         document.integer_or_none("program", most=ID),
         document.flag("off", default=False),

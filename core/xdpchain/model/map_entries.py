@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Map entries that a slot shall have before it runs: what is meant, as text by the map's types. Pure."""
+"""Map entries to set before a slot runs, as text in the map's types. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from itertools import groupby
 __all__ = ["MapEntry", "by_map", "entries_text"]
 
 NAMED = 3
-"""Entries of a map that a plan names; of more it says the number."""
+"""Most entries of a map that a plan lists; of the rest it gives the number."""
 
 
 @dataclass(frozen=True, slots=True)
 class MapEntry:
-    """``key`` and ``value`` are as `maps.text` reads them; ``old`` is the value that runs (None: there is
-    none, or nobody looked).
+    """``key`` and ``value`` are text for `maps.text`; ``old`` is the running value (None: absent, or not
+    read).
     """
 
     map: str
@@ -30,11 +30,11 @@ class MapEntry:
 
 
 def by_map(entries: Iterable[MapEntry]) -> dict[str, tuple[MapEntry, ...]]:
-    """The entries of each map, in the order in which they are."""
-    found: dict[str, tuple[MapEntry, ...]] = {}
+    """The entries by map, in their order."""
+    grouped: dict[str, tuple[MapEntry, ...]] = {}
     for name, some in groupby(entries, key=lambda entry: entry.map):
-        found[name] = (*found.get(name, ()), *some)
-    return found
+        grouped[name] = (*grouped.get(name, ()), *some)
+    return grouped
 
 
 def entries_text(entries: tuple[MapEntry, ...]) -> str:

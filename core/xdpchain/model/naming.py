@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names in a sentence. Pure."""
+"""Lists and plurals in sentences. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST = 4
 
 
 def some(names: Iterable[object]) -> str:
-    """``a, b, c``; of many the first ones, ``and 149 more``."""
+    """``a, b, c``; if there are many, the first ones ``and 149 more``."""
     listed = [str(name) for name in names]
     if len(listed) <= MOST:
         return ", ".join(listed)
@@ -19,6 +19,6 @@ def some(names: Iterable[object]) -> str:
     return f"{', '.join(listed[:shown])} and {len(listed) - shown} more"
 
 
-def counted(number: int, thing: str) -> str:
+def counted(count: int, thing: str) -> str:
     """``1 queue``, ``2 queues``."""
-    return f"{number} {thing}{'s' * (number != 1)}"
+    return f"{count} {thing}{'s' * (count != 1)}"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ways through a chain: which slot runs after each return code of each slot. Pure.
+"""The paths through a chain: which slot runs after each return code of each slot. Pure.
 
-All linkages are built from this one table, and what is said of a chain (lint, the waterfall) is read off it.
+All linkages are built from this table, and warnings and the packet flow view use it too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 RETURN = -1
-"""In place of a slot: the code is returned."""
+"""Instead of a slot's index: the code is returned."""
 
 
 def is_routed(chain: Chain) -> bool:
@@ -38,12 +38,11 @@ def is_routed(chain: Chain) -> bool:
 
 
 def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
-    """For each slot, and each of the six codes (the actions, then any other), the index of the slot that runs
-    next: `RETURN` if none does, the chain's length for the end, where XDP_PASS is returned. After a slot in
-    shadow that is always the next one; after that of a bare chain always `RETURN`. None leads to a slot that
-    is off: the next one that is on takes its place.
+    """For each slot and each of the six codes (the actions, then any other), the index of the slot that runs
+    next: `RETURN` if the code is returned, the chain's length for the end, where XDP_PASS is returned. After
+    a shadow this is always the next slot; in a bare chain always `RETURN`. Slots that are off are skipped.
 
-    Raises InvalidInput as `check_routes` does.
+    Raises InvalidInput like `check_routes`.
     """
     if chain.bare:
         return ((RETURN,) * CODES,) * len(chain)
@@ -59,27 +58,25 @@ def successors(chain: Chain) -> tuple[tuple[int, ...], ...]:
 
 
 def entry(chain: Chain, place: int = 0) -> int:
-    """The first slot that is on from ``place`` on: there a packet begins, or goes on. The chain's length if
-    none is.
-    """
+    """The first slot that is on, starting at index ``place``; the chain's length if there is none."""
     return next((i for i in range(place, len(chain)) if not chain.slots[i].off), len(chain))
 
 
 def as_it_behaves(chain: Chain) -> Chain:
-    """A chain that does the same under every linkage: of a bare one, the component continues on nothing."""
+    """A chain that behaves the same under every linkage: a bare chain's component becomes always final."""
     if not chain.bare:
         return chain
     return chain.retune(0, actions=ActionSet.of(), shadow=False)
 
 
 def adjusted(chain: Chain, table: Sequence[Sequence[int]]) -> Chain:
-    """``chain`` with the actions and routes changed that must be for ``table`` to be its successors.
+    """``chain`` with actions and routes adjusted so that ``table`` is its successors.
 
-    Where a code leads elsewhere than the chain says, the fewest words for it are chosen: it is taken into the
-    actions or out of them, or gets a route. Raises InvalidInput for a table that no chain has.
+    For each differing code the simplest change is chosen: it is added to or removed from the actions, or gets
+    a route. Raises InvalidInput if no chain has this table.
     """
-    said = successors(chain)
-    for index, (old, new) in enumerate(zip(said, table, strict=True)):
+    declared = successors(chain)
+    for index, (old, new) in enumerate(zip(declared, table, strict=True)):
         if new[OTHER] != old[OTHER]:
             chain = _led(chain, index, None, new[OTHER])
         for action in ALL_ACTIONS:
@@ -91,24 +88,24 @@ def adjusted(chain: Chain, table: Sequence[Sequence[int]]) -> Chain:
 
 
 def row_changed(old: Chain, new: Chain) -> tuple[int, int, int] | None:
-    """The one code by whose way two tail-call chains differ, as (slot, code, place as in `successors`); None
-    if they differ in more, or in something else. Raises InvalidInput as `check_routes` does.
+    """The single code in which two tail-call chains differ, as (slot, code, place as in `successors`); None
+    if they differ in more or otherwise. Raises InvalidInput like `check_routes`.
     """
     slots = [[(slot.key, slot.shadow, slot.off) for slot in chain] for chain in (old, new)]
     if old.linkage is not Linkage.TAILCALL or slots[0] != slots[1]:
         return None
     before, after = successors(old), successors(new)
     places = [(i, code) for i in range(len(after)) for code in range(CODES)]
-    found = [(i, code) for i, code in places if after[i][code] != before[i][code]]
-    # Whatever else differs could be read nowhere afterwards.
-    if len(found) != 1 or adjusted(old, after) != new:
+    differing = [(i, code) for i, code in places if after[i][code] != before[i][code]]
+    # Any other difference could not be read back afterwards.
+    if len(differing) != 1 or adjusted(old, after) != new:
         return None
-    index, code = found[0]
+    index, code = differing[0]
     return index, code, after[index][code]
 
 
 def _led(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
-    """The chain with one code of a slot leading elsewhere."""
+    """The chain with one code of a slot leading to another place."""
     chain = chain.route(index, code, None)
     slot = chain.slots[index]
     if code is None:
@@ -123,7 +120,9 @@ def _led(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
 
 
 def _routed(chain: Chain, index: int, code: Action | None, place: int) -> Chain:
-    """With a route to a place, as far as there is one: to the end that is a last slot which is off."""
+    """The chain with a route to a place if that is possible: the end is reached through a last slot that is
+    off.
+    """
     target = min(place, len(chain) - 1)
     if target <= index or entry(chain, target) != place:
         return chain
@@ -152,7 +151,7 @@ def _place(places: dict[str, int], chain: Chain, index: int, code: Action | None
 
 
 def check_routes(chain: Chain) -> None:
-    """Raise InvalidInput for a route that leads back or nowhere, and where the linkage can't express any."""
+    """Raise InvalidInput for a route that leads back or nowhere, or if the linkage has no routes."""
     if not is_routed(chain):
         return
     successors(chain)
@@ -166,8 +165,8 @@ def check_routes(chain: Chain) -> None:
 
 
 def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:
-    """The routes of a slot in words: ``XDP_DROP → 2 logger``."""
-    places = {one.key: index for index, one in enumerate(chain)}
+    """The routes of a slot as text: ``XDP_DROP → 2 logger``."""
+    places = {other.key: index for index, other in enumerate(chain)}
     return tuple(
         f"{route_name(route.code)} → {places[route.target]} {chain.slots[places[route.target]].name}"
         if route.target in places
@@ -177,14 +176,14 @@ def route_texts(chain: Chain, slot: Slot) -> tuple[str, ...]:
 
 
 def reachable(chain: Chain) -> frozenset[int]:
-    """The slots that packets or some return codes come to."""
+    """The slots that packets can reach."""
     first = entry(chain)
     if first == len(chain):
         return frozenset()
-    table, found, waiting = successors(chain), {first}, [first]
+    table, reached, waiting = successors(chain), {first}, [first]
     while waiting:
         for place in table[waiting.pop()]:
-            if RETURN < place < len(chain) and place not in found:
-                found.add(place)
+            if RETURN < place < len(chain) and place not in reached:
+                reached.add(place)
                 waiting.append(place)
-    return frozenset(found)
+    return frozenset(reached)

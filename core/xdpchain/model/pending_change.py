@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change that rolls back unless it is confirmed, and what became of one: frozen values <-> JSON. Pure."""
+"""A change that is rolled back unless confirmed, and its outcome: frozen values <-> JSON. Pure."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from .manifest import Author, author_in, author_out
 __all__ = ["MOST_TOGETHER", "ConfirmOutcome", "Decision", "Outcome", "PendingChange", "PendingState", "Pins"]
 
 FORMAT, MODES_FORMAT = 1, 2
-"""Of records; an xdptui that knows only the first would misjudge a change of the mode."""
+"""Formats of records; versions that know only the first would misjudge a mode change."""
 _Word = TypeVar("_Word", bound=StrEnum)
 
 MOST_TOGETHER = 256
-"""Interfaces in one change."""
+"""Most interfaces in one change."""
 
 
 class PendingState(StrEnum):
-    """How an armed change stands.
+    """The state of a pending change.
 
-    ``making``: it is armed, and not swapped in yet. ``unguarded``: its guardian was killed, so nothing rolls
-    it back by itself. ``overtaken``: what runs now is neither chain; the rollback will leave that alone.
-    ``settling``: it was decided, and that is being carried out; nothing waits any more.
+    ``making``: armed but not swapped in yet. ``unguarded``: its guardian was killed, so nothing rolls it back
+    automatically. ``overtaken``: a third chain runs now, which the rollback will leave alone. ``settling``:
+    decided, and the decision is being carried out.
     """
 
     MAKING = "making"
@@ -40,7 +40,7 @@ class PendingState(StrEnum):
 
 
 class Decision(IntEnum):
-    """What was decided of an armed change; the first decision stands."""
+    """The decision on a pending change; the first one stands."""
 
     CONFIRM = 1
     ROLL_BACK = 2
@@ -48,7 +48,7 @@ class Decision(IntEnum):
 
 
 class Outcome(StrEnum):
-    """What became of an armed change."""
+    """The outcome of a pending change."""
 
     CONFIRMED = "confirmed"
     ROLLED_BACK = "rolled-back"
@@ -72,8 +72,8 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What a chain left on the BPF filesystem: whether it has a dispatcher's directory (freplace), and the
-    program ids of its directories of program arrays.
+    """A chain's pins: whether it has a dispatcher directory (freplace), and the program IDs of its
+    directories of program arrays.
     """
 
     dispatch: bool = False
@@ -82,13 +82,13 @@ class Pins:
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """A change that runs, and is rolled back at ``deadline`` (`sys.boot_clock`) unless confirmed.
+    """A change that is rolled back at ``deadline`` (`sys.boot_clock`) unless confirmed.
 
-    ``old`` and ``new`` are the prog ids before and after it, None where the hook is empty. ``inode`` is that
-    of the network namespace in which ``ifindex`` counts; ``decision`` the id of the map that takes the
-    decision; ``guardian`` the pid of the process that rolls back. ``old_pins`` go when the change is
-    confirmed, ``new_pins`` when it is rolled back. ``old_mode`` is the mode before, where that changes too
-    (None: it stays). ``together``: the interfaces with which it is one change, which one decision ends.
+    ``old`` and ``new`` are the program IDs before and after it, None for an empty hook. ``inode`` is that of
+    the network namespace of ``ifindex``; ``decision`` the ID of the map that takes the decision; ``guardian``
+    the PID of the process that rolls back. ``old_pins`` are removed on confirmation, ``new_pins`` on
+    rollback. ``old_mode`` is the previous mode if it changes (None: it stays). ``together``: all interfaces
+    of the change, which share one decision.
     """
 
     ifname: str
@@ -110,25 +110,25 @@ class PendingChange:
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """The modes in which its programs run."""
+        """The modes of its programs."""
         return (self.mode,) if self.old_mode is None else (self.mode, self.old_mode)
 
     def in_gap(self, hook: int | None) -> bool:
-        """Whether neither program runs, for the kernel has no atomic step from one mode to another."""
+        """Whether neither program runs, since a mode change is not atomic."""
         return self.old_mode is not None and hook is None
 
     @property
     def unconfirmed(self) -> str:
-        """Why it goes back at its deadline, in words."""
+        """Why it is rolled back at its deadline, as text."""
         return f"nobody confirmed within {self.seconds:g} s"
 
     def seconds_left(self, now: float) -> float:
-        """Until the rollback, at least 0; ``now`` is in seconds of `sys.boot_clock`."""
+        """Seconds until the rollback, at least 0; ``now`` is in seconds of `sys.boot_clock`."""
         return max(0.0, self.deadline - now)
 
     def state_on(self, hook: int | None, decision: Decision | None, *, guarded: bool) -> PendingState | None:
-        """How it stands where ``hook`` is the prog id on the interface's hook; None if it means nothing any
-        more (a leftover).
+        """Its state if ``hook`` is the program ID on the interface's hook; None if it is obsolete (a
+        leftover).
         """
         if hook == self.new:
             if decision in (Decision.CONFIRM, Decision.CALL_OFF):
@@ -140,7 +140,7 @@ class PendingChange:
             return None
         if hook != self.old:
             return PendingState.OVERTAKEN
-        # The old chain runs: not swapped in yet, or swapped back already.
+        # The old chain runs: not swapped in yet, or already rolled back.
         return PendingState.MAKING if decision is None else PendingState.SETTLING
 
     def encode(self) -> bytes:
@@ -191,10 +191,10 @@ class PendingChange:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmOutcome:
-    """What became of an armed change: ``runs`` is the prog id found on the hook afterwards (None: none),
-    ``at`` seconds since 1970, ``author`` who made the change, ``detail`` what else there is to say.
-    Of a rollback ``detail`` is the reason: nobody confirmed in time, or who took the change back.
-    ``decision`` names the change: `PendingChange.decision` (0: written by an xdptui that did not say).
+    """The outcome of a pending change: ``runs`` is the program ID on the hook afterwards (None: empty),
+    ``at`` seconds since 1970, ``author`` who made the change. ``detail``: further information, for a rollback
+    its reason (nobody confirmed in time, or who rolled back). ``decision`` identifies the change:
+    `PendingChange.decision` (0 from versions that did not write it).
     """
 
     outcome: Outcome
@@ -207,7 +207,7 @@ class ConfirmOutcome:
     decision: int = 0
 
     def ends(self, change: PendingChange) -> bool:
-        """Whether it says how exactly this change ended. A rollback that failed is tried again."""
+        """Whether it is the final outcome of exactly this change. A failed rollback is tried again."""
         return self.decision == change.decision and self.outcome is not Outcome.FAILED
 
     @property
@@ -247,11 +247,11 @@ class ConfirmOutcome:
 
 def _document(data: bytes, what: str) -> Fields:
     document = fields(data.rstrip(b"\0"), what)
-    number = document.integer("format")
-    if number not in (FORMAT, MODES_FORMAT):
+    version = document.integer("format")
+    if version not in (FORMAT, MODES_FORMAT):
         raise InvalidInput(
             f"{what} can't be read",
-            f"it has format {number}, this reads up to {MODES_FORMAT}",
+            f"it has format {version}, this reads up to {MODES_FORMAT}",
             "Use the xdptui version that armed it, or a newer one",
         )
     return document

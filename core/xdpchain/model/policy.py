@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a slot may return, and what is done when it returns something else. Pure.
+"""What a slot may return, and what happens if it returns anything else. Pure.
 
-A forbidden code is counted as what it is, reported with the packet's head (`violations`), and answered: the
-chain goes on as if the component had returned the answer.
+A forbidden code is counted under its own number, reported with the packet's first bytes (`violations`), and
+replaced by the answer: the chain continues as if the component had returned that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Answer", "Policy", "parse_policy"]
 
 
 class Answer(StrEnum):
-    """What takes the place of a forbidden code: nothing does, or a verdict."""
+    """What replaces a forbidden code: nothing, or a verdict."""
 
     AS_IS = "as-is"
     DROP = "drop"
@@ -33,9 +33,8 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """``may``: the actions that the slot may return. Every other code is forbidden, also those that are no
-    action. The answer is the policy's own: it need not be among what the slot may return. Raises InvalidInput
-    where nothing is allowed.
+    """``may``: the actions that the slot may return. Every other code is forbidden, including those that are
+    not actions. The answer need not be one of ``may``. Raises InvalidInput if nothing is allowed.
     """
 
     may: ActionSet
@@ -55,7 +54,7 @@ class Policy:
         return bool(self.forbidden >> min(code, OTHER) & 1)
 
     def breaches(self, packets: Sequence[float]) -> float:
-        """How many of the packets, counted by the six codes, were forbidden."""
+        """The number of forbidden packets among ``packets``, counted by the six codes."""
         return sum(count for code, count in enumerate(packets) if self.broken_by(code))
 
     def __str__(self) -> str:

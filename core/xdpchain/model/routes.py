@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a slot's return codes lead, beyond "go on or return": to a named slot. Pure.
+"""Routes: return codes that lead to a named slot, beyond "continue or return". Pure.
 
-A return code of a slot leads, in this order of precedence:
+A slot's return code leads, in order of precedence:
 
-1. where a route for just this code says;
+1. to the target of a route for this code;
 2. to the next slot, if it is among the chain call actions;
-3. where the slot's route for any other code says;
+3. to the target of the slot's route for any other code;
 4. out of the chain: the code is the verdict.
 
-Code 31 goes on to the next slot whatever they say, as everywhere (`config.USED`).
+Code 31 always continues with the next slot (`config.USED`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .actions import ALL_ACTIONS, Action
 __all__ = ["CODES", "OTHER", "Route", "parse_routes", "route_name"]
 
 OTHER = len(ALL_ACTIONS)
-"""Stands for all return codes that are no action, as in the counters."""
+"""The index of all return codes that are not actions, as in the counters."""
 
 CODES = OTHER + 1
 
@@ -31,9 +31,7 @@ ANY = ("*", "any")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """After return code ``code`` (None: any that nothing else speaks of) the slot with the key ``target``
-    runs.
-    """
+    """After return code ``code`` (None: any without its own rule) the slot with the key ``target`` runs."""
 
     code: Action | None
     target: str
@@ -48,8 +46,8 @@ def parse_routes(text: str) -> dict[Action | None, str]:
     """Read ``DROP:logger,TX:4,*:return`` into code -> the word after it: a slot's number or its component's
     name, ``next`` or ``return``. Raises InvalidInput.
     """
-    found: dict[Action | None, str] = {}
-    for part in filter(None, (one.strip() for one in text.split(","))):
+    targets: dict[Action | None, str] = {}
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
         word, colon, target = part.partition(":")
         if not colon or not target.strip():
             raise InvalidInput(
@@ -58,9 +56,9 @@ def parse_routes(text: str) -> dict[Action | None, str]:
                 "Write it as DROP:logger, TX:4 or *:return",
             )
         code = None if word.strip().lower() in ANY else Action.parse(word)
-        if code in found:
+        if code in targets:
             raise InvalidInput(f"{route_name(code)} is routed twice", todo="Give one target for each code")
-        found[code] = target.strip()
-    if not found:
+        targets[code] = target.strip()
+    if not targets:
         raise InvalidInput("no route was given", todo="Write it as DROP:logger, TX:4 or *:return")
-    return found
+    return targets

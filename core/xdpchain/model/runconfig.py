@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a component asks for: its run priority and its chain call actions."""
+"""A component's run priority and chain call actions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT_ACTIONS = ActionSet.of(Action.PASS)
 class RunConfig:
     """Run priority (lower runs first) and chain call actions (the codes after which the next component runs).
 
-    The defaults are libxdp's: priority 50, and XDP_PASS alone goes on.
+    The defaults are libxdp's: priority 50, and only XDP_PASS continues.
     """
 
     priority: int = DEFAULT_PRIORITY
@@ -34,4 +34,4 @@ class RunConfig:
 
 
 DEFAULT = RunConfig()
-"""What a component that declares nothing gets."""
+"""The config of a component that declares none."""

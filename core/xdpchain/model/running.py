@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was found on an interface, as frozen values: the device, its XDP hook, and the chain behind it."""
+"""The state of an interface as frozen values: the device, its XDP hook, and the chain on it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Device", "DispatcherInfo", "Hook", "Identity", "Owner", "Running"]
 
 Identity = tuple[int, tuple[int, ...], str, int]
-"""What tells one state of an interface from another: `Running.identity`."""
+"""Distinguishes states of an interface: `Running.identity`."""
 
 
 class Owner(StrEnum):
@@ -31,18 +31,17 @@ class Owner(StrEnum):
     BPFMAN = "bpfman"
     FOREIGN = "foreign"
     UNKNOWN = "unknown"
-    """It can't be read, so nobody is said to own it."""
+    """It can't be read, so its owner is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
     """Facts about the device that matter to XDP.
 
-    ``features`` are the driver's XDP features (kernel 6.3 on), None where the kernel can't tell;
-    ``rx``/``tx`` are (packets, bytes) as the interface itself counts them. ``arphrd`` and ``kind``
-    (rtnetlink's, None for hardware) say how its packets begin (`link_layer`). ``netns_inode`` tells its
-    network namespace from others of this moment (0: not known), ``netns_cookie`` from others of this boot
-    (None before kernel 5.14, e8b9eab99232).
+    ``features``: the driver's XDP features (kernel 6.3 and later), None if not reported; ``rx``/``tx``:
+    (packets, bytes) as counted by the interface. ``arphrd`` and ``kind`` (rtnetlink's, None for hardware)
+    determine its link layer (`link_layer`). ``netns_inode`` identifies its network namespace among those that
+    exist now (0: unknown), ``netns_cookie`` among all since boot (None before kernel 5.14, e8b9eab99232).
     """
 
     interface: Interface
@@ -68,7 +67,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """The program on an interface's XDP hook. ``link_id`` is set where a bpf_link holds it."""
+    """The program on an interface's XDP hook. ``link_id`` is set if a bpf_link holds it."""
 
     mode: Mode
     prog_id: int
@@ -79,8 +78,8 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class DispatcherInfo:
-    """The dispatcher's prog id, the version of its configuration block, and whether it is ``bound`` to the
-    interface, for some component reads RX metadata.
+    """The dispatcher's program ID, the version of its configuration block, and whether it is ``bound`` to the
+    interface because a component reads RX metadata.
     """
 
     id: int
@@ -92,20 +91,18 @@ class DispatcherInfo:
 class Running:
     """One interface and what runs on it.
 
-    ``chain`` is None where nothing runs, and where what runs can't be edited (``note`` says why, in words
-    for the operator, and ``todo`` what helps); ``shown`` is that chain as far as it is known, for the eye
-    alone. ``hooks`` has more than one element where native and offloaded programs run at once. ``armed`` is
-    a change that rolls back unless it is confirmed, ``settled`` what became of the last one, until the next
-    change.
-    ``replaces_prog_id`` is the id of the program whose place the one on the hook took without changing
-    anything, as that does which records the way of packets: ``following`` says for whom. ``arrays`` are the
-    map ids of a tail-call chain's program arrays, one a slot; none where the kernel emptied them.
+    ``chain`` is None if nothing runs or if it can't be edited (``note`` tells the operator why, ``todo`` what
+    to do); ``shown`` is then that chain as far as known, for display only. ``hooks`` has more than one
+    element if native and offloaded programs run at once. ``armed`` is the pending change, ``settled`` the
+    outcome of the last one, until the next change. ``replaces_prog_id``: the ID of the equivalent program
+    that the one on the hook replaced, such as one that records packets (``following`` says for whom).
+    ``arrays``: map IDs of a tail-call chain's program arrays, one per slot; empty if the kernel emptied them.
 
-    ``counters_map`` names the counting of a chain that counts by itself, by the id of the map that it began
-    with: it stays the same for as long as counts go on, through edits. ``counting`` is where the counts are
-    now; under freplace linkage of the components that count for themselves, and there is no ``counters_map``.
-    ``form`` says what the components of a static chain became in its one program (`threaded`, `inlined`,
-    `calls`), ``form_reason`` why not what costs less; under freplace linkage, why components don't count.
+    ``counters_map`` identifies the count of a chain with its own counters by the ID of the first map: it
+    stays the same through edits for as long as counts continue. ``counting`` is where the counts are now;
+    under freplace linkage these are the components' own, without a ``counters_map``. ``form``: how a static
+    chain's components were linked into its program (`threaded`, `inlined`, `calls`); ``form_reason``: why not
+    in a cheaper form, or under freplace linkage, why components don't count.
     """
 
     device: Device
@@ -141,22 +138,22 @@ class Running:
 
     @property
     def editable(self) -> bool:
-        """Whether a candidate can be made from this: the hook is free, or holds a chain that we know."""
+        """Whether it can be edited: the hook is free, or holds a known chain."""
         return not self.hooks or self.chain is not None
 
     @property
     def emptied(self) -> bool:
-        """Whether this is a tail-call chain whose program arrays the kernel emptied: no slot runs but the
-        first. While somebody follows it, it has none.
+        """Whether this is a tail-call chain whose program arrays the kernel emptied, so only the first slot
+        runs. Followed chains have no arrays either but are not emptied.
         """
         bare = self.linkage is Linkage.TAILCALL and not self.arrays
         return bare and self.chain is not None and self.following is None
 
     @property
     def identity(self) -> Identity:
-        """What an edit expects to find unchanged: the ifindex, the prog ids on the hook (the kernel reuses
-        none) or that of the program which the one on the hook stands for, what can change in a chain without
-        another program, and the network namespace (what a name, a path or a process leads to may change).
+        """What must be unchanged for an edit: the ifindex, the program IDs on the hook (never reused) or that
+        of the replaced equivalent program, whatever can change in a chain without a new program, and the
+        network namespace (what a name, path or process refers to may change).
         """
         ids = tuple(hook.prog_id for hook in self.hooks)
         turns = self.chain.turns if self.chain is not None else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a slot in shadow would have done, from what it was counted to return. Pure."""
+"""What a shadow slot would have done, from its counted return codes. Pure."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["WouldHave", "would_have"]
 
 
 class WouldHave(NamedTuple):
-    """Packets, or packets a second: how many ran through the slot, and how many of them it would have
-    ``dropped`` (codes that are no action among them: the kernel drops those), ``sent`` (XDP_TX and
-    XDP_REDIRECT), ``passed`` by the rest of the chain, or ``diverted`` to another slot than the next.
+    """Packets, or packets per second: all that ran through the slot, and those that it would have ``dropped``
+    (including codes that are not actions, which the kernel drops), ``sent`` (XDP_TX and XDP_REDIRECT),
+    ``passed`` without the rest of the chain, or ``diverted`` to a slot other than the next.
     """
 
     all: float
@@ -27,8 +27,8 @@ class WouldHave(NamedTuple):
 
 
 def would_have(slot: Slot, packets: Sequence[float]) -> WouldHave:
-    """What a slot would have done by its own actions, routes and policy; ``packets`` are by return code, as
-    counters have them.
+    """What a slot would have done with its actions, routes and policy; ``packets`` are by return code, as in
+    counters.
     """
     routed = {route.code for route in slot.routes}
     ends, diverted = [0.0] * CODES, 0.0
@@ -49,6 +49,6 @@ def would_have(slot: Slot, packets: Sequence[float]) -> WouldHave:
 
 
 def _answered(slot: Slot, code: int) -> int:
-    """What the chain goes by: a forbidden code may have an answer in its place."""
+    """The effective code: a forbidden one may be replaced by the policy's answer."""
     answer = slot.policy.otherwise.action if slot.policy and slot.policy.broken_by(code) else None
     return code if answer is None else answer

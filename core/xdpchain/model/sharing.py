@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps that a slot takes from another slot in place of its own. Pure."""
+"""Maps that a slot uses from another slot in place of its own. Pure."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class SharedMap(NamedTuple):
 
 
 def owners_of(chain: Chain, slot: Slot) -> dict[str, tuple[int, str]]:
-    """From whom a slot's maps are, by their names in its object: the owner's place in the chain, and what the
-    map is called there. A map whose owner left the chain is the slot's own.
+    """The owners of a slot's shared maps, by their names in its object: the owner's index in the chain, and
+    the map's name there. A map whose owner left the chain is the slot's own.
     """
     places = {other.key: place for place, other in enumerate(chain)}
     return {
@@ -36,9 +36,7 @@ def owners_of(chain: Chain, slot: Slot) -> dict[str, tuple[int, str]]:
 
 
 def following(slot: Slot, owner: Slot) -> Slot:
-    """``slot``, which loads its component anew if ``owner`` starts with another map than the one that it uses
-    of it.
-    """
+    """``slot``, set to reload its component if ``owner`` no longer keeps a map that it shares."""
     component, kept = slot.component, {ref.name for ref in owner.component.maps}
     lost = {share.name for share in component.shares if share.slot == owner.key and share.theirs not in kept}
     if owner.id is not None or component.id is None or not lost:
@@ -48,8 +46,8 @@ def following(slot: Slot, owner: Slot) -> Slot:
 
 
 def loading_order(slots: Sequence[Slot]) -> list[int]:
-    """The places of the slots in an order in which each comes after those whose maps it takes. Raises
-    InvalidInput where slots take maps from each other.
+    """The slots' indexes, ordered so that each comes after the owners of its shared maps. Raises InvalidInput
+    if slots share maps in a cycle.
     """
     keys = {slot.key for slot in slots}
     order: list[int] = []

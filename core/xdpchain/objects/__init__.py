@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an object file says, without the kernel. Pure."""
+"""Read object files without the kernel. Pure."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """BTF, the kernel's type format, from bytes to frozen types.
 
-Written from Documentation/bpf/btf.rst and uapi/linux/btf.h. One pass finds where each type begins; types and
-names are decoded when somebody asks, so that the 150,000 types of a kernel cost a tenth of a second and not
-more. What the pass can't see (a reference to a type that is not there) shows when the type is read;
-``Btf.check()`` reads everything.
+Written from Documentation/bpf/btf.rst and uapi/linux/btf.h. One pass finds where each type starts; types and
+names are decoded on demand, so the 150,000 types of a kernel cost only a tenth of a second. Errors that the
+pass can't see (a reference to a missing type) surface when the type is read; ``Btf.check()`` reads
+everything.
 
-Whatever is wrong with the bytes, the one error is BtfError.
+Every error is a BtfError.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ from .btf_types import BtfType, Kind
 __all__ = ["MAX_DEPTH", "Btf", "BtfError"]
 
 MAX_DEPTH: Final = 64
-"""How deep types may nest by value (aliases, arrays, members); the kernel stops at 32 (MAX_RESOLVE_DEPTH)."""
+"""Deepest nesting of types by value (aliases, arrays, members); the kernel's is 32 (MAX_RESOLVE_DEPTH)."""
 POINTER_SIZE: Final = 8
-"""BPF is a 64-bit machine, whatever the host is."""
+"""BPF is a 64-bit machine on any host."""
 
 _VOID: Final = types.Void(0, "void")
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Btf:
-    """Decoded BTF. Immutable; made by ``Btf.parse()``.
+    """Decoded BTF. Immutable; created by ``Btf.parse()``.
 
-    ``base`` is the BTF that this one extends (split BTF, as kernel modules have it): its types come first,
-    and its strings too. Safe to share between threads: what is remembered here is the same for everyone who
-    computes it.
+    ``base`` is the BTF that this one extends (split BTF, as in kernel modules): its types and strings come
+    first. Thread-safe: cached values do not depend on who computes them.
     """
 
     base: Btf | None
@@ -78,13 +77,13 @@ class Btf:
 
     @property
     def type_count(self) -> int:
-        """How many type ids there are, with void (0) and those of the base."""
+        """The number of type IDs, including void (0) and those of the base."""
         return self.first_id + len(self._starts)
 
     # -- types ------------------------------------------------------------------------------------------
 
     def type(self, type_id: int) -> BtfType:
-        """The type with this id. Raises BtfError: no such type, or one that is malformed."""
+        """The type with this ID. Raises BtfError if it is missing or malformed."""
         found = self._decoded.get(type_id)
         if found is not None:
             return found
@@ -97,14 +96,14 @@ class Btf:
         return found
 
     def __iter__(self) -> Iterator[BtfType]:
-        """Every type but void, by id; those of the base first."""
+        """Every type except void, by ID; those of the base first."""
         if self.base is not None:
             yield from self.base
         for type_id in range(self.first_id, self.type_count):
             yield self.type(type_id)
 
     def of_kind(self, kind: Kind) -> Iterator[BtfType]:
-        """Every type of one kind, by id; those of the base first. Decodes no other."""
+        """Every type of one kind, by ID; those of the base first. Other types are not decoded."""
         if self.base is not None:
             yield from self.base.of_kind(kind)
         at = self._kinds.find(kind)
@@ -113,52 +112,52 @@ class Btf:
             at = self._kinds.find(kind, at + 1)
 
     def find(self, name: str, kind: Kind) -> BtfType | None:
-        """The first type of that name and kind, or None. Raises BtfError."""
+        """The first type with this name and kind, or None. Raises BtfError."""
         found = self._named(name, kind)
         return self.type(found[0]) if found else None
 
     def functions(self) -> tuple[types.Func, ...]:
-        """All functions, by id."""
-        return tuple(one for one in self.of_kind(Kind.FUNC) if isinstance(one, types.Func))
+        """All functions, by ID."""
+        return tuple(func for func in self.of_kind(Kind.FUNC) if isinstance(func, types.Func))
 
     def datasecs(self, name: str) -> tuple[types.DataSection, ...]:
-        """All data sections of that name: merged BTF can have several."""
-        found = map(self.type, self._named(name, Kind.DATASEC))
-        return tuple(one for one in found if isinstance(one, types.DataSection))
+        """All data sections with this name: merged BTF can have several."""
+        sections = map(self.type, self._named(name, Kind.DATASEC))
+        return tuple(section for section in sections if isinstance(section, types.DataSection))
 
     def datasec(self, name: str) -> types.DataSection | None:
-        """The first data section of that name, or None."""
+        """The first data section with this name, or None."""
         found = self.find(name, Kind.DATASEC)
         return found if isinstance(found, types.DataSection) else None
 
     def variables(self, section: types.DataSection) -> Iterator[tuple[types.Variable, types.Placement]]:
-        """The variables of a data section with their places; external functions are left out."""
+        """The variables of a data section with their placements, without external functions."""
         for placement in section.variables:
-            one = self.type(placement.type_id)
-            if isinstance(one, types.Variable):
-                yield one, placement
+            variable = self.type(placement.type_id)
+            if isinstance(variable, types.Variable):
+                yield variable, placement
 
     def resolve(self, type_id: int) -> BtfType:
-        """The type behind typedefs, qualifiers and type tags. Raises BtfError where they form a ring."""
-        one = self.type(type_id)
+        """The type behind typedefs, qualifiers and type tags. Raises BtfError if they form a cycle."""
+        btf_type = self.type(type_id)
         for _ in range(MAX_DEPTH):
-            if not isinstance(one, types.Alias):
-                return one
-            one = self.type(one.target)
+            if not isinstance(btf_type, types.Alias):
+                return btf_type
+            btf_type = self.type(btf_type.target)
         raise BtfError(f"type {type_id} is an endless chain of aliases")
 
     def size_of(self, type_id: int) -> int:
-        """The size of a value of this type in bytes. Raises BtfError for what has none (void, a function)."""
+        """The size of this type in bytes. Raises BtfError if it has none (void, a function)."""
         count = 1
         for _ in range(MAX_DEPTH):
-            one = self.resolve(type_id)
-            match one:
+            btf_type = self.resolve(type_id)
+            match btf_type:
                 case types.Array():
-                    count *= one.count
-                    type_id = one.element
+                    count *= btf_type.count
+                    type_id = btf_type.element
                     continue
                 case types.Variable():
-                    type_id = one.type_id
+                    type_id = btf_type.type_id
                     continue
                 case types.Pointer():
                     size = POINTER_SIZE
@@ -169,9 +168,9 @@ class Btf:
                     | types.Enumeration()
                     | types.DataSection()
                 ):
-                    size = one.size
+                    size = btf_type.size
                 case _:
-                    raise BtfError(f"type {type_id} ({one.kind.name} {one.name!r}) has no size")
+                    raise BtfError(f"type {type_id} ({btf_type.kind.name} {btf_type.name!r}) has no size")
             if count * size >= 1 << 32:
                 raise BtfError(f"type {type_id} is larger than 4 GB")
             return count * size
@@ -190,10 +189,10 @@ class Btf:
         raise BtfError(f"type {type_id} is not a number declared with __uint()")
 
     def check(self) -> None:
-        """Read every type and every reference, so that nothing read later can fail. Raises BtfError.
+        """Read every type and reference, so that later reads can't fail. Raises BtfError.
 
-        Also finds types that contain themselves, and those nested deeper than MAX_DEPTH: who renders values
-        by recursion needs not fear them.
+        Also rejects types that contain themselves or nest deeper than MAX_DEPTH, so that values can be
+        rendered recursively.
         """
         height: dict[int, int] = {}  # -1: being visited
         for root in self:
@@ -233,8 +232,8 @@ class Btf:
         return index.get(name, [])
 
     def text(self, offset: int) -> str:
-        """Any string by its offset, such as a line of source; empty where there is none. Unlike names it may
-        hold anything.
+        """A string by its offset, such as a source line; empty if there is none. Unlike names it may contain
+        anything.
         """
         at = offset - self._string_base
         if at < 0:
@@ -245,7 +244,9 @@ class Btf:
     # -- decoding ---------------------------------------------------------------------------------------
 
     def _string(self, offset: int) -> str:
-        """The string that begins at ``offset``: only whole ones, so all names together fit into memory."""
+        """The string that starts at ``offset``. Only whole strings are valid, which bounds the memory for
+        names.
+        """
         found = self._names.get(offset)
         if found is not None:
             return found
@@ -377,24 +378,24 @@ _ALIASES: Final = {
 }
 
 
-def _linkage(type_id: int, number: int) -> types.Linkage:
-    if number > types.Linkage.EXTERN:
-        raise BtfError(f"type {type_id} has the unknown linkage {number}")
-    return types.Linkage(number)
+def _linkage(type_id: int, linkage: int) -> types.Linkage:
+    if linkage > types.Linkage.EXTERN:
+        raise BtfError(f"type {type_id} has the unknown linkage {linkage}")
+    return types.Linkage(linkage)
 
 
-def _contained(one: BtfType) -> tuple[int, ...]:
-    """The types whose values are part of this one's value. What lies behind a pointer is not."""
-    match one:
+def _contained(btf_type: BtfType) -> tuple[int, ...]:
+    """The types whose values are part of this type's value; targets of pointers are not."""
+    match btf_type:
         case types.Alias():
-            return (one.target,)
+            return (btf_type.target,)
         case types.Array():
-            return (one.element,)
+            return (btf_type.element,)
         case types.Composite():
-            return tuple({member.type_id: None for member in one.members})
+            return tuple({member.type_id: None for member in btf_type.members})
         case types.Variable():
-            return (one.type_id,)
+            return (btf_type.type_id,)
         case types.DataSection():
-            return tuple({placement.type_id: None for placement in one.variables})
+            return tuple({placement.type_id: None for placement in btf_type.variables})
         case _:
             return ()

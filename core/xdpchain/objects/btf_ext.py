@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables of an object file's .BTF.ext: what it says of instructions, by their section. Pure.
+"""The tables of an object file's .BTF.ext: records about instructions, by section. Pure.
 
 Layout: the kernel's Documentation/bpf/btf.rst.
 """
@@ -21,19 +21,19 @@ _MARKS: Final = {"little": "<", "big": ">"}
 
 
 class Table(Enum):
-    """Where a table's offset and length stand in the header, and what its records have (all u32)."""
+    """A table: the position of its offset and length in the header, and its fields per record (all u32)."""
 
     FUNCTIONS = 8, 2
-    """Offset of the instruction in its section, type id."""
+    """Offset of the instruction in its section, type ID."""
     LINES = 16, 4
     """Offset, file, text, line and column."""
     RELOCATIONS = 24, 4
-    """Offset, type id, access string, ``enum bpf_core_relo_kind``."""
+    """Offset, type ID, access string, ``enum bpf_core_relo_kind``."""
 
 
 def records(elf: Elf, btf: Btf, table: Table) -> dict[str, list[tuple[int, ...]]]:
-    """The records of each section by its name; empty where the object has no such table. Raises InvalidInput
-    where that contradicts itself.
+    """The records by section name; empty if the object has no such table. Raises InvalidInput if the table is
+    inconsistent.
     """
     section = elf.section(".BTF.ext")
     if section is None:
@@ -44,16 +44,16 @@ def records(elf: Elf, btf: Btf, table: Table) -> dict[str, list[tuple[int, ...]]
         magic, _, _, header = struct.unpack_from(f"{mark}HBBI", data)
         if magic != _MAGIC or header < Table.RELOCATIONS.value[0]:
             raise bad_object("its .BTF.ext has an unknown header")
-        if header < field + 8:  # of a compiler that knew no such table
+        if header < field + 8:  # from a compiler without this table
             return {}
         start, size = struct.unpack_from(f"{mark}II", data, field)
         content = data[header + start : header + start + size]
         if len(content) != size:
             raise bad_object("its .BTF.ext is cut off")
-        found: dict[str, list[tuple[int, ...]]] = {}
+        records_by_section: dict[str, list[tuple[int, ...]]] = {}
         for name, inside in _sections(content, mark, width) if size else ():
-            found.setdefault(btf.text(name), []).extend(inside)
-        return found
+            records_by_section.setdefault(btf.text(name), []).extend(inside)
+        return records_by_section
     except struct.error:
         raise bad_object("its .BTF.ext is cut off") from None
 

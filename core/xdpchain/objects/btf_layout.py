@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How BTF lies in its bytes: header, sections, and where each type begins.
+"""The byte layout of BTF: header, sections, and the start of each type.
 
-From the kernel's Documentation/bpf/btf.rst and uapi/linux/btf.h, up to kernel 7.2. What the types say is read
-in ``btf``.
+From the kernel's Documentation/bpf/btf.rst and uapi/linux/btf.h, up to kernel 7.2. The types are decoded in
+``btf``.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ByteOrder = Literal["little", "big"]
 
 
 class BtfError(InvalidInput):
-    """Bytes that are no BTF, or BTF that contradicts itself."""
+    """Bytes that are not BTF, or inconsistent BTF."""
 
     def __init__(self, why: str, *, detail: str = "") -> None:
         super().__init__(
@@ -104,7 +104,7 @@ def cut(raw: bytes, mark: str, *, split: bool) -> tuple[bytes, bytes, bytes]:
 
 
 def scan(body: bytes, mark: str, layout: bytes) -> tuple[array[int], bytearray]:
-    """Where each type begins, and of which kind it is."""
+    """The start and kind of each type."""
     sizes: list[tuple[int, int] | None] = [_LAYOUT.get(kind) for kind in range(_KINDS)]  # type: ignore[call-overload]
     for kind in range(len(layout) // 4):
         if 0 < kind < _KINDS and sizes[kind] is None:

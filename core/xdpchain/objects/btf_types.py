@@ -2,7 +2,7 @@
 """The types that BTF describes, as frozen values.
 
 One class per kind of the kernel's Documentation/bpf/btf.rst, so that a reader can ``match`` on them.
-References are type ids, not objects: BTF is a graph with cycles. ``Btf.type()`` follows an id.
+References are type IDs, not objects, since BTF is a graph with cycles. ``Btf.type()`` resolves an ID.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 
 class Kind(IntEnum):
-    """``BTF_KIND_*`` of uapi/linux/btf.h; OPAQUE is ours, for a kind that only a newer kernel knows."""
+    """``BTF_KIND_*`` of uapi/linux/btf.h; OPAQUE stands for a kind from a newer kernel."""
 
     VOID = 0
     INT = 1
@@ -82,7 +82,7 @@ class Linkage(IntEnum):
 
 
 class IntEncoding(IntEnum):
-    """How an integer's bits are meant; NONE is an unsigned number."""
+    """How an integer's bits are interpreted; NONE is an unsigned number."""
 
     NONE = 0
     SIGNED = 1
@@ -92,7 +92,7 @@ class IntEncoding(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class BtfType:
-    """What every type has: its id, and its name (empty when anonymous)."""
+    """The base of all types: an ID and a name (empty if anonymous)."""
 
     kind: ClassVar[Kind]
     id: int
@@ -101,7 +101,7 @@ class BtfType:
 
 @dataclass(frozen=True, slots=True)
 class Void(BtfType):
-    """Type id 0."""
+    """Type ID 0."""
 
     kind: ClassVar[Kind] = Kind.VOID
 
@@ -155,7 +155,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Composite(BtfType):
-    """A struct or union of ``size`` bytes. ``bitfields``: its members' offsets come with bit sizes."""
+    """A struct or union of ``size`` bytes. ``bitfields``: its members' offsets include bit sizes."""
 
     size: int
     members: tuple[Member, ...]
@@ -178,7 +178,7 @@ class Union(Composite):
 
 @dataclass(frozen=True, slots=True)
 class Enumerator:
-    """One name of an enumeration."""
+    """A name in an enumeration."""
 
     name: str
     value: int
@@ -186,7 +186,7 @@ class Enumerator:
 
 @dataclass(frozen=True, slots=True)
 class Enumeration(BtfType):
-    """An enumeration of ``size`` bytes; ``values`` are read as signed where ``signed`` says so."""
+    """An enumeration of ``size`` bytes; ``signed``: its values are signed."""
 
     size: int
     signed: bool
@@ -195,7 +195,7 @@ class Enumeration(BtfType):
 
 @dataclass(frozen=True, slots=True)
 class Enum(Enumeration):
-    """An enumeration whose values fit into 32 bits."""
+    """An enumeration with 32-bit values."""
 
     kind: ClassVar[Kind] = Kind.ENUM
 
@@ -217,7 +217,7 @@ class Forward(BtfType):
 
 @dataclass(frozen=True, slots=True)
 class Alias(BtfType):
-    """What stands for ``target`` without a layout of its own: typedef, qualifier, type tag."""
+    """Another name for ``target`` with the same layout: typedef, qualifier, type tag."""
 
     target: int
 
@@ -252,7 +252,7 @@ class Restrict(Alias):
 
 @dataclass(frozen=True, slots=True)
 class TypeTag(Alias):
-    """``name`` is the tag; ``attribute``: it spells a compiler's attribute (kernel 6.15, ea70faa1f244)."""
+    """``name`` is the tag; ``attribute``: it is a compiler attribute (kernel 6.15, ea70faa1f244)."""
 
     kind: ClassVar[Kind] = Kind.TYPE_TAG
     attribute: bool
@@ -277,7 +277,7 @@ class FuncProto(BtfType):
 
 @dataclass(frozen=True, slots=True)
 class Func(BtfType):
-    """A function; ``prototype`` is the id of its FuncProto."""
+    """A function; ``prototype`` is the ID of its FuncProto."""
 
     kind: ClassVar[Kind] = Kind.FUNC
     prototype: int
@@ -295,7 +295,7 @@ class Variable(BtfType):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a section holds a variable (or names an external function): bytes from the section's start."""
+    """The position of a variable (or external function) in a section: bytes from its start."""
 
     type_id: int
     offset: int
@@ -304,7 +304,7 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class DataSection(BtfType):
-    """A data section. clang leaves ``size`` and the offsets of global variables 0: ELF symbols know them."""
+    """A data section. clang sets ``size`` and global variables' offsets to 0: they are in ELF symbols."""
 
     kind: ClassVar[Kind] = Kind.DATASEC
     size: int
@@ -313,7 +313,7 @@ class DataSection(BtfType):
 
 @dataclass(frozen=True, slots=True)
 class DeclTag(BtfType):
-    """A tag (``name``) on a declaration, or on its member or parameter ``component`` where that is not -1."""
+    """A tag (``name``) on a declaration, or on its member or parameter ``component`` if that is not -1."""
 
     kind: ClassVar[Kind] = Kind.DECL_TAG
     target: int
@@ -323,7 +323,7 @@ class DeclTag(BtfType):
 
 @dataclass(frozen=True, slots=True)
 class Opaque(BtfType):
-    """A type of a kind (``number``) that this decoder does not know: BTF's layout section says its length."""
+    """A type of an unknown kind (``number``), whose length comes from BTF's layout section."""
 
     kind: ClassVar[Kind] = Kind.OPAQUE
     number: int

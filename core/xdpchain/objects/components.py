@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Components out of object files, ready to join a candidate; nothing is loaded yet."""
+"""Create components from object files, ready for a candidate; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def load_component(
     instance: str | None = None,
     pin_root: str | None = None,
 ) -> Component:
-    """One XDP program of an object file: by function name, by section, or the first that no other one
+    """An XDP program of an object file: by function name, by section, or the first one that no other program
     tail-calls.
 
-    Components of the same ``instance`` share their maps. Raises NotFound (no such file or program),
+    Components with the same ``instance`` share their maps. Raises NotFound (no such file or program),
     InvalidInput.
     """
     return component_of(programs_of(path), name=name, section=section, instance=instance, pin_root=pin_root)
@@ -50,7 +50,7 @@ def component_of(
     instance: str | None = None,
     pin_root: str | None = None,
 ) -> Component:
-    """The same from an object file that was read already."""
+    """As `load_component`, from an object file that was already read."""
     where = source.path or "the object"
     if name is not None or section is not None:
         program = source.program(name or section or "")
@@ -94,8 +94,8 @@ def _listed(programs: tuple[ProgramSpec, ...]) -> str:
 def with_map_entries(
     component: Component, source: ObjectFile, entries: Iterable[tuple[str, int]]
 ) -> Component:
-    """The component with other numbers of entries for maps of its object. Raises NotFound (no such map),
-    InvalidInput (a number that no map can have).
+    """The component with a different max_entries for maps of its object. Raises NotFound (no such map),
+    InvalidInput (a number out of range).
     """
     given = dict(entries)
     for name, count in given.items():
@@ -106,11 +106,11 @@ def with_map_entries(
 
 
 def keep_maps(new: Component, running: Component) -> Component:
-    """The new version of a component, to be loaded with the maps of the running one.
+    """The new version of a component, which keeps the running one's maps.
 
-    Constants belong to the code that was compiled with them: only the same object keeps them, as far as none
-    is given another value. Raises InvalidInput for values of other variables: they would be lost, for their
-    section is taken over with what it holds.
+    Constants belong to the code compiled with them, so only the same object keeps them, unless one is set to
+    another value. Raises InvalidInput if other variables are set: those values would be lost, since their
+    section is kept with its contents.
     """
     given = {variable.section for variable in new.globals}
     lost = [ref.name for ref in running.maps if ref.name in given and not _constant(ref)]
@@ -133,14 +133,18 @@ def _handed_on(new: Component, running: Component) -> tuple[MapRef, ...]:
 
 
 def with_shared_maps(chain: Chain, others: Sequence[Chain], *, every: bool) -> Chain:
-    """``chain``, whose slots that are not loaded yet share their maps with the first of the others that runs
-    the same program of the same object: ``every`` one, or only those that took over a map that the other has,
-    too.
+    """``chain`` with slots that are not loaded yet sharing maps with the first of the others that runs the
+    same program of the same object: ``every`` such slot, or only those that already keep one of its maps.
     """
     slots = []
     for slot in chain.slots:
         new = slot.component
-        there = (one.component for other in others for one in other if _same_program(one.component, new))
+        there = (
+            slot_there.component
+            for other in others
+            for slot_there in other
+            if _same_program(slot_there.component, new)
+        )
         if slot.id is None and (running := next(there, None)) is not None:
             known = {ref.name for ref in new.maps}
             if every or not {ref.id for ref in new.maps}.isdisjoint(ref.id for ref in running.maps):

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program does beside returning a verdict, as far as its object file tells: what a slot in shadow does
-all the same. Pure.
-"""
+"""Side effects of a program, as far as its object file shows: what a shadow slot still does. Pure."""
 
 from __future__ import annotations
 
@@ -33,17 +31,17 @@ READING_KFUNCS = (
     "bpf_dynptr_clone", "bpf_cast_to_kern_ctx", "bpf_rdonly_cast", "bpf_rcu_read_", "bpf_iter_",
     "bpf_xdp_ct_lookup", "bpf_ct_release", "bpf_xdp_get_xfrm_state", "bpf_xdp_xfrm_state_release",
 )  # fmt: skip
-"""Beginnings of the names of kernel functions that leave the packet and the system as they are."""
+"""Name prefixes of kernel functions that change neither the packet nor the system."""
 
-READ_SLICE = "bpf_dynptr_slice"  # bpf_dynptr_slice_rdwr is another one
+READ_SLICE = "bpf_dynptr_slice"  # unlike bpf_dynptr_slice_rdwr
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """``writes``: how it changes the packet: the helpers that it calls, and "stores" where it may store into
-    it directly. ``redirects`` and ``tells``: helpers that choose where a packet goes, or report to user
-    space. ``kernel``: functions of the kernel that may change something. ``pinned``: maps that it shares by
-    name with whoever wants. ``unsure``: it is too long for a search for stores.
+    """``writes``: how it changes the packet: the helpers that it calls, and "stores" if it may store to it
+    directly. ``redirects`` and ``tells``: helpers that choose a packet's target, or report to user space.
+    ``kernel``: kernel functions that may change something. ``pinned``: maps that it shares by pinning.
+    ``unsure``: it is too long to search for stores.
     """
 
     writes: tuple[str, ...] = ()
@@ -59,8 +57,8 @@ class Effects:
 
 @lru_cache(maxsize=64)
 def effects_of(data: bytes, program: str) -> Effects | None:
-    """What a program of the object file ``data`` does, with all that it calls or tail-calls; None if that
-    can't be read.
+    """The effects of a program in the object file ``data``, including everything that it calls or tail-calls;
+    None if that can't be read.
     """
     from xdpchain.bytecode.packet_writes import Code, TooLong, writes_packet
 
@@ -92,7 +90,9 @@ def effects_of(data: bytes, program: str) -> Effects | None:
         }
     except (InvalidInput, NotFound):
         return None
-    changing = sorted(n for n in kfuncs if n != READ_SLICE and not n.startswith(READING_KFUNCS))
+    changing = sorted(
+        kfunc for kfunc in kfuncs if kfunc != READ_SLICE and not kfunc.startswith(READING_KFUNCS)
+    )
     writes = [helper.function for helper in WRITING if helper in helpers]
     unsure = False
     try:

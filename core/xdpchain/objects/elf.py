@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ELF relocatable file as frozen values: the only importer of pyelftools.
+"""An ELF relocatable file as frozen values. The only module that imports pyelftools.
 
-pyelftools trusts its input: a malformed file makes it raise nearly any exception, or read for hours (a table
-of 2**64 entries, a name without an end). Both are contained here. It reads through a stream that allows a
-bounded number of reads; whatever it raises becomes InvalidInput; and the contents of sections are cut out of
-the file here, within its bounds.
+pyelftools trusts its input: a malformed file can make it raise nearly any exception, or read for hours (a
+table of 2**64 entries, an unterminated name). So it reads through a stream with a limited number of reads,
+whatever it raises becomes InvalidInput, and section contents are sliced from the file here, within bounds.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from xdpchain.errors import InvalidInput
 __all__ = ["MAX_FILE", "SHF_EXECINSTR", "Elf", "Relocation", "Section", "Symbol", "bad_object", "readable"]
 
 MAX_FILE: Final = 64 << 20
-"""Largest file read. The largest BPF objects in use, debug information included, have a few megabytes."""
+"""Largest file that is read, in bytes. Real BPF objects with debug information have a few megabytes."""
 READS: Final = 500_000
-"""Reads allowed: 7 for a symbol, 2 for a relocation, 12 for a section."""
+"""Most reads: a symbol takes 7, a relocation 2, a section 12."""
 READ_BYTES: Final = 4 * MAX_FILE
 
 EM_BPF: Final = 247
@@ -33,16 +32,16 @@ _ENCODINGS: Final = {1: "little", 2: "big"}
 _BUILD: Final = "Build it with clang -O2 -g -target bpf -c"
 _TYPES: Final = {"STT_NOTYPE": "", "STT_OBJECT": "object", "STT_FUNC": "func", "STT_SECTION": "section"}
 _READ: Final = frozenset(("SHT_NULL", "SHT_PROGBITS", "SHT_NOBITS", "SHT_SYMTAB", "SHT_STRTAB", "SHT_REL"))
-"""The section types that matter. Others keep their place, unread: pyelftools parses some on sight."""
+"""The section types that matter. Others keep their index but are not read: pyelftools would parse some."""
 
 
 def bad_object(why: str, todo: str = _BUILD, *, detail: str = "") -> InvalidInput:
-    """The error for a file that is no usable BPF object."""
+    """The error for a file that is not a usable BPF object."""
     return InvalidInput("The object file can't be used", why, todo, detail=detail)
 
 
 def readable(text: str, what: str) -> str:
-    """``text`` itself. Raises InvalidInput where it has what no name has, such as terminal controls."""
+    """``text`` itself. Raises InvalidInput for characters unfit for names, such as terminal controls."""
     if not text:
         raise bad_object(f"{what} has no name")
     if not text.isprintable():
@@ -52,7 +51,7 @@ def readable(text: str, what: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section. ``size`` is its size in memory; ``data`` is empty where the file holds none (SHT_NOBITS)."""
+    """A section. ``size`` is its size in memory; ``data`` is empty if the file has none (SHT_NOBITS)."""
 
     index: int
     name: str
@@ -82,7 +81,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """At ``offset`` of the section that is relocated stands a reference to ``symbol``."""
+    """A reference to ``symbol`` at ``offset`` in the relocated section."""
 
     offset: int
     symbol: Symbol
@@ -92,8 +91,8 @@ class Relocation:
 class Elf:
     """Sections, symbols, and the relocations of code and map definitions, of a BPF object.
 
-    ``relocations``: by the index of the section that is relocated, sorted by offset. ``globals``: the symbols
-    that are visible outside, by section index and name.
+    ``relocations``: by index of the relocated section, sorted by offset. ``globals``: the externally visible
+    symbols, by section index and name.
     """
 
     sections: tuple[Section, ...]
@@ -103,15 +102,15 @@ class Elf:
 
     @classmethod
     def parse(cls, data: bytes) -> Elf:
-        """Read a relocatable ELF file for BPF, of this machine's byte order. Raises InvalidInput."""
+        """Read a relocatable ELF file for BPF in this machine's byte order. Raises InvalidInput."""
         return _parsed(bytes(data))
 
     def section(self, name: str) -> Section | None:
-        """The first section of that name."""
-        return next((one for one in self.sections if one.name == name), None)
+        """The first section with this name."""
+        return next((section for section in self.sections if section.name == name), None)
 
     def relocations_within(self, section: int, start: int, end: int) -> tuple[Relocation, ...]:
-        """The relocations of a part of section number ``section``, in bytes."""
+        """The relocations from ``start`` to ``end`` (bytes) in section number ``section``."""
         table = self.relocations.get(section, ())
         first = bisect_left(table, start, key=lambda relocation: relocation.offset)
         return table[first : bisect_left(table, end, first, key=lambda relocation: relocation.offset)]
@@ -119,9 +118,9 @@ class Elf:
 
 @lru_cache(maxsize=16)
 def _parsed(data: bytes) -> Elf:
-    """One object is asked for its programs, variables, effects and redirects, and joins many chains."""
+    """Cached: an object is read for programs, variables, effects and redirects, and used in many chains."""
     _check_header(data)
-    # Late: half of this module's users read kernel metadata and no file, and the import takes 30 ms.
+    # Imported late: it takes 30 ms, and half of this module's users read no file.
     from elftools.elf.elffile import ELFFile
 
     try:
@@ -154,7 +153,7 @@ class _MeteredStream(io.BytesIO):
 
 
 def _check_header(data: bytes) -> None:
-    """What is worth an explanation of its own. Offsets are those of Elf64_Ehdr."""
+    """Errors that deserve a specific explanation. Offsets are those of Elf64_Ehdr."""
     if not data:
         raise bad_object("it is empty")
     if len(data) > MAX_FILE:
@@ -196,43 +195,45 @@ def _read(file: Any, data: bytes) -> Elf:
         if header["sh_type"] not in _READ:
             sections.append(Section(index, "", str(header["sh_type"]), 0, 0, 0, 0, view[:0]))
             continue
-        one = file.get_section(index)
-        start, size = one["sh_offset"], one["sh_size"]
-        if one["sh_type"] in ("SHT_NOBITS", "SHT_NULL"):
+        raw_section = file.get_section(index)
+        start, size = raw_section["sh_offset"], raw_section["sh_size"]
+        if raw_section["sh_type"] in ("SHT_NOBITS", "SHT_NULL"):
             content = view[:0]
         elif start + size > len(data):
-            raise bad_object(f"it is cut off: its section {one.name!r} lies outside it")
+            raise bad_object(f"it is cut off: its section {raw_section.name!r} lies outside it")
         else:
             content = view[start : start + size]
         sections.append(
             Section(
                 index,
-                one.name,
-                one["sh_type"],
-                one["sh_flags"],
+                raw_section.name,
+                raw_section["sh_type"],
+                raw_section["sh_flags"],
                 size,
-                one["sh_link"],
-                one["sh_info"],
+                raw_section["sh_link"],
+                raw_section["sh_info"],
                 content,
             )
         )
-        if one["sh_type"] == "SHT_SYMTAB":
+        if raw_section["sh_type"] == "SHT_SYMTAB":
             if symtab is not None:
                 raise bad_object("it has two symbol tables")
-            symtab = one
-        elif one["sh_type"] == "SHT_REL":
-            relocated.setdefault(one["sh_info"], []).append(one)
+            symtab = raw_section
+        elif raw_section["sh_type"] == "SHT_REL":
+            relocated.setdefault(raw_section["sh_info"], []).append(raw_section)
     if not sections:
         raise bad_object("it has no sections")
     symbols: tuple[Symbol, ...] = ()
     if symtab is not None:
-        symbols = tuple(_symbol(symtab.get_symbol(n), len(sections)) for n in range(symtab.num_symbols()))
+        symbols = tuple(
+            _symbol(symtab.get_symbol(index), len(sections)) for index in range(symtab.num_symbols())
+        )
     visible = {(symbol.section, symbol.name): symbol for symbol in symbols if not symbol.local}
     return Elf(tuple(sections), symbols, _relocations(relocated, sections, symbols), visible)
 
 
 def _symbol(raw: Any, section_count: int) -> Symbol:
-    where = raw["st_shndx"]  # a name for the special ones, such as SHN_UNDEF
+    where = raw["st_shndx"]  # a name for special ones, such as SHN_UNDEF
     return Symbol(
         raw.name,
         _TYPES.get(raw["st_info"]["type"], "other"),
@@ -246,8 +247,8 @@ def _symbol(raw: Any, section_count: int) -> Symbol:
 def _relocations(
     tables: dict[int, list[Any]], sections: list[Section], symbols: tuple[Symbol, ...]
 ) -> dict[int, tuple[Relocation, ...]]:
-    """Relocations by offset, of code and map definitions alone: debug information has thousands."""
-    found: dict[int, tuple[Relocation, ...]] = {}
+    """Relocations of code and map definitions only, by offset: debug information has thousands."""
+    relocations: dict[int, tuple[Relocation, ...]] = {}
     for index, raw_tables in tables.items():
         if not 0 < index < len(sections):
             raise bad_object(f"it relocates section {index}, which it does not have")
@@ -256,9 +257,9 @@ def _relocations(
         entries = []
         for table in raw_tables:
             for raw in table.iter_relocations():
-                number = raw["r_info_sym"]
-                if number >= len(symbols) or raw["r_offset"] >= sections[index].size:
+                symbol_index = raw["r_info_sym"]
+                if symbol_index >= len(symbols) or raw["r_offset"] >= sections[index].size:
                     raise bad_object(f"a relocation of its section {sections[index].name!r} has no target")
-                entries.append(Relocation(raw["r_offset"], symbols[number]))
-        found[index] = tuple(sorted(entries, key=lambda relocation: relocation.offset))
-    return found
+                entries.append(Relocation(raw["r_offset"], symbols[symbol_index]))
+        relocations[index] = tuple(sorted(entries, key=lambda relocation: relocation.offset))
+    return relocations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of the kernel's own functions (kfuncs) a program of an object file calls. Pure."""
+"""Find the kernel functions (kfuncs) that a program in an object file calls. Pure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .objrefs import References, read_functions
 __all__ = ["THROW", "kernel_calls", "metadata_calls"]
 
 THROW = "bpf_throw"
-"""It ends the whole program from any depth (kernel 6.7 on), past all exits that it was given."""
+"""It ends the whole program from any depth (kernel 6.7 and later), bypassing all exits."""
 
 METADATA = "bpf_xdp_metadata_"
-"""How the names of those begin that read what the device says of a packet (kernel 6.3 on)."""
+"""Name prefix of the kfuncs that read a packet's RX metadata (kernel 6.3 and later)."""
 
 
 @lru_cache(maxsize=64)
 def kernel_calls(data: bytes, program: str) -> frozenset[str]:
-    """The names of the kernel's functions that the program calls, with all that it calls or tail-calls.
+    """The names of kernel functions called by the program or anything that it calls or tail-calls.
 
     Raises InvalidInput for an object that can't be read, NotFound for a program that is not in it.
     """
@@ -35,7 +35,7 @@ def kernel_calls(data: bytes, program: str) -> frozenset[str]:
 
 
 def metadata_calls(data: bytes, program: str) -> frozenset[str]:
-    """Those of them for which the program has to be bound to the device that it runs on. Raises likewise."""
+    """The `kernel_calls` that require the program to be bound to its device. Raises the same errors."""
     if METADATA.encode() not in data:
         return frozenset()
     return frozenset(name for name in kernel_calls(data, program) if name.startswith(METADATA))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an object file is that was given by its name alone: libxdp's tools find theirs so.
+"""Find an object file given by name only, as libxdp's tools do.
 
-What stands in a folder of the system runs in the kernel without anybody having named its path, so it counts
-only where nobody but root and this user could have put it.
+Such a file runs in the kernel without the operator having named its path, so it is accepted only if nobody
+but root and this user could have put it there.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ FOLDERS = ("/usr/local/lib/bpf", "/usr/lib64/bpf", "/usr/lib/bpf")
 
 
 def find_object(written: str, folder: str = "") -> str:
-    """The path that ``written`` means in ``folder``. A name without a slash that is not there is looked for
-    in the folder that LIBXDP_OBJECT_PATH names, and in those where packages put object files.
+    """The path that ``written`` means in ``folder``. A name without a slash that is not there is searched in
+    LIBXDP_OBJECT_PATH and in the folders where packages install object files.
 
-    Raises NotFound, which names these; PermissionDenied for a file that others could have put there.
+    Raises NotFound, which lists these; PermissionDenied for a file that others could have put there.
     """
     path = os.path.join(folder, written)
     if not written or "/" in written or not _absent(path):
@@ -43,7 +43,7 @@ def find_object(written: str, folder: str = "") -> str:
 
 
 def _absent(path: str) -> bool:
-    """Whether nothing is there; of what can't be a path at all, whoever opens it says why."""
+    """Whether nothing is there; invalid paths are left for open() to report."""
     try:
         os.lstat(path)
     except FileNotFoundError:

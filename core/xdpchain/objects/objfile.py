@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An object file with BPF programs: what is in it, before anything is loaded.
+"""Read an object file with BPF programs before anything is loaded.
 
-The reading agrees with libbpf's (1.0 and later), and refuses early what libbpf would refuse, in words. It is
-pure but for ``ObjectFile.open()``.
+Agrees with libbpf (1.0 and later), and rejects early what libbpf would, with an explanation. Pure except for
+``ObjectFile.open()``.
 """
 
 from __future__ import annotations
@@ -38,20 +38,19 @@ _CONTEXT: Final = "xdp_md"
 
 MAX_BTF: Final = 4 << 20
 MAX_BTF_TYPES: Final = 1 << 16
-"""Of an object file: each type is checked, which takes some 30 µs."""
+"""Most types in an object file: checking takes about 30 µs each."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProgramSpec:
     """A program of an object file.
 
-    ``section``: as libbpf names it (without the ``?`` of those that are not loaded unless asked for:
-    ``autoload``). ``kind``, ``attach``, ``frags``: what the section's name says, see
-    ``section_names.SectionKind``; kind is empty where it says nothing, and then the loader must set the type.
-    ``takes_xdp_md``: by its signature in BTF it is made for XDP. ``insn_count``: its own instructions,
-    without those of the functions it calls. ``maps``: names of the maps that it refers to, directly or in
-    functions that it calls; for global variables the name is their section's. ``callees``: other programs of
-    the object that it can reach by tail calls through program arrays with initial values.
+    ``section``: libbpf's name of it (without the ``?`` of those loaded only on request, see ``autoload``).
+    ``kind``, ``attach``, ``frags``: derived from the section's name, see ``section_names.SectionKind``; if
+    kind is empty the loader must set the type. ``takes_xdp_md``: its BTF signature is that of an XDP program.
+    ``insn_count``: its instructions, without called functions. ``maps``: names of the maps that it or called
+    functions refer to; for global variables, their section's name. ``callees``: other programs of the object
+    that it can reach by tail calls through initialized program arrays.
     """
 
     name: str
@@ -70,11 +69,11 @@ class ProgramSpec:
 
 @dataclass(frozen=True, slots=True)
 class ObjectFile:
-    """An object file: its bytes, and what they say. ``sha256`` is in hexadecimal, of the whole file.
+    """An object file: its bytes, decoded. ``sha256`` is the hexadecimal hash of the whole file.
 
-    ``path`` is where it was read from, None for bytes from elsewhere; ``licence`` is empty where it states
-    none. ``btf_flaw`` says what is wrong with its BTF, if anything: then ``btf`` is None, and like libbpf we
-    go on without types.
+    ``path`` is where it was read from, None for other bytes; ``licence`` is empty if it states none.
+    ``btf_flaw``: what is wrong with its BTF, if anything; then ``btf`` is None, and like libbpf we continue
+    without types.
     """
 
     data: bytes = field(repr=False)
@@ -97,9 +96,8 @@ class ObjectFile:
     def parse(cls, data: bytes, path: str | None = None) -> ObjectFile:
         """Read an object file from its bytes.
 
-        Raises InvalidInput, with the path in what failed: no ELF file, damaged, for another machine, of the
-        other byte order, or something that libbpf does not load (static programs, legacy maps, maps without
-        BTF).
+        Raises InvalidInput, which names the path: not an ELF file, damaged, for another machine or byte
+        order, or something that libbpf does not load (static programs, legacy maps, maps without BTF).
         """
         try:
             return _parse(bytes(data), path)
@@ -112,13 +110,13 @@ class ObjectFile:
 
     @property
     def has_btf(self) -> bool:
-        """Whether it has type information that the kernel takes."""
+        """Whether it has type information that the kernel accepts."""
         return self.btf is not None
 
     @property
     def plain(self) -> bool:
-        """Whether it has nothing but XDP programs, with types that the kernel takes: what libbpf makes of the
-        rest is beyond this reading.
+        """Whether it has only XDP programs, with types that the kernel accepts: how libbpf treats anything
+        else is not modeled here.
         """
         return not self.btf_flaw and all(
             program_spec.kind == XDP or (program_spec.kind == UNKNOWN and program_spec.takes_xdp_md)
@@ -127,14 +125,12 @@ class ObjectFile:
 
     @property
     def object_name(self) -> str:
-        """The name that libbpf gives the object: that of its file, up to the first dot."""
+        """libbpf's name of the object: its file name up to the first dot."""
         return os.path.basename(self.path).partition(".")[0] if self.path else ""
 
     def xdp_programs(self) -> tuple[ProgramSpec, ...]:
-        """The programs that can take an interface's packets.
-
-        Those in ``xdp`` sections, and those in a section without meaning whose signature says XDP. Programs
-        for devmaps and cpumaps are no such programs.
+        """The programs that can be attached to an interface: those in ``xdp`` sections, and those in sections
+        without a known meaning whose signature is XDP's. Programs for devmaps and cpumaps are excluded.
         """
         return tuple(
             program_spec
@@ -144,9 +140,9 @@ class ObjectFile:
         )
 
     def program(self, name_or_section: str) -> ProgramSpec:
-        """The program with this name, or else the only one in the section of this name.
+        """The program with this name, or else the only one in the section with this name.
 
-        Raises NotFound, which says which programs there are; InvalidInput where the section has several.
+        Raises NotFound, which lists the programs; InvalidInput if the section has several.
         """
         for program_spec in self.programs:
             if program_spec.name == name_or_section:
@@ -182,14 +178,14 @@ class ObjectFile:
 def _read_file(path: str) -> bytes:
     shown = _shown(path)
     try:
-        # Not blocking: opening a FIFO would wait for someone to write into it.
+        # Non-blocking: opening a FIFO would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise InvalidInput(f"{shown} can't be used", f"it is {kind}", "Give an object file")
-            return file.read(MAX_FILE + 1)  # one more, so that what is too large is seen to be
+            return file.read(MAX_FILE + 1)  # one more byte, to detect files that are too large
     except OSError as error:
         why = os.strerror(error.errno or errno.EIO)
         if error.errno in (errno.EACCES, errno.EPERM):
@@ -199,17 +195,17 @@ def _read_file(path: str) -> bytes:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise NotFound(f"{shown} can't be read", why, "Check the path") from error
         raise InvalidInput(f"{shown} can't be read", why, "Check the path") from error
-    except ValueError as error:  # a zero byte within
+    except ValueError as error:  # an embedded zero byte
         raise InvalidInput(f"{shown} is not a path", str(error), "Check the path") from error
 
 
 def _shown(path: str) -> str:
-    """A path for people to read: a name can hold anything."""
+    """A path for display: names can contain anything."""
     return path if path.isprintable() else repr(path)
 
 
 def _why(error: InvalidInput) -> str:
-    """The reason, with what failed where that says more than that the file is bad."""
+    """The reason, preceded by what failed if that is specific."""
     generic = bad_object("").what
     return error.why if error.what == generic else f"{error.what}: {error.why}"
 
@@ -224,7 +220,7 @@ def _parse(data: bytes, path: str | None) -> ObjectFile:
     btf, flaw = _types(elf)
     functions = read_functions(elf)
     maps = read_maps(elf, btf)
-    checked = None if flaw else btf  # what follows types wherever they lead must not meet what is wrong
+    checked = None if flaw else btf  # code that follows type references must not meet bad ones
     return ObjectFile(
         data,
         path,
@@ -239,9 +235,9 @@ def _parse(data: bytes, path: str | None) -> ObjectFile:
 
 
 def _types(elf: Elf) -> tuple[Btf | None, str]:
-    """The object's BTF as far as it can be read, and what is wrong with it. libbpf needs BTF for maps in
-    ``.maps``; else it warns, and goes on without (bpf_object__init_btf): so do C++ objects, whose members
-    the kernel refuses, and those of GCC 12, whose chars it does.
+    """The object's BTF as far as it can be read, and what is wrong with it. libbpf requires BTF for maps in
+    ``.maps``; otherwise it warns and continues without (bpf_object__init_btf). Examples are C++ objects,
+    whose members the kernel refuses, and those of GCC 12, whose chars it refuses.
     """
     section = elf.section(".BTF")
     if section is None:
@@ -264,7 +260,7 @@ def _types(elf: Elf) -> tuple[Btf | None, str]:
 
 
 def _unless_flawed(read: Callable[[], T], default: T, *, lenient: bool) -> T:
-    """What ``read`` finds; of BTF with a flaw, what can't be read is not there."""
+    """The result of ``read``; with flawed BTF, ``default`` if it can't be read."""
     try:
         return read()
     except BtfError:
@@ -334,12 +330,12 @@ def _programs(
 
 
 def _is_entry(function: ObjectFunction, count: int) -> bool:
-    """Functions in .text are there to be called; only the single function of an object can be its program."""
+    """Functions in .text are subprograms, unless it is the object's only function."""
     return function.section_name != _TEXT or count == 1
 
 
 def _configuration(btf: Btf | None) -> frozenset[str]:
-    """The names of the kernel configuration values that the object asks for."""
+    """The names of the kernel configuration values that the object uses."""
     datasec = btf.datasec(KCONFIG) if btf is not None else None
     if btf is None or datasec is None:
         return frozenset()
@@ -347,8 +343,8 @@ def _configuration(btf: Btf | None) -> frozenset[str]:
 
 
 def _takes_xdp_md(btf: Btf, function: str) -> bool:
-    found = btf.find(function, Kind.FUNC)
-    prototype = btf.type(found.prototype) if isinstance(found, types.Func) else None
+    func = btf.find(function, Kind.FUNC)
+    prototype = btf.type(func.prototype) if isinstance(func, types.Func) else None
     if not isinstance(prototype, types.FuncProto) or len(prototype.parameters) != 1:
         return False
     pointer = btf.resolve(prototype.parameters[0].type_id)

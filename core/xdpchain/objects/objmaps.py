@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps that an object file defines: those of ``.maps``, and one for each section of global variables.
+"""The maps that an object file defines: those in ``.maps``, and one for each section of global variables.
 
-Read from BTF as libbpf does: a member ``type`` of a map's struct is a pointer to an array whose length is the
+Read from BTF as in libbpf: the member ``type`` of a map's struct is a pointer to an array whose length is the
 map type, and so on (``__uint``, ``__type``, ``__array``, ``__ulong`` of bpf_helpers.h).
 """
 
@@ -69,9 +69,9 @@ PROG_ARRAY: Final = 3
 MAPS_OF_MAPS: Final = (12, 13)
 MAX_MAPS: Final = 1 << 12
 MAX_MEMBERS: Final = 64
-"""Members of a map's definition; libbpf knows a dozen."""
+"""Most members in a map's definition; libbpf knows a dozen."""
 MAX_VALUES: Final = 1 << 14
-"""Initial values of all maps together that are read."""
+"""Most initial values that are read, over all maps."""
 BPF_F_RDONLY_PROG: Final = 1 << 7
 BPF_F_MMAPABLE: Final = 1 << 10
 MAP_NAME_LENGTH: Final = 15
@@ -84,12 +84,12 @@ _POINTER: Final = 8
 class MapSpec:
     """A map as the object defines it.
 
-    Sizes are in bytes; ``key_type`` and ``value_type`` are ids in the object's BTF. ``kind``: ``btf`` for a
-    definition in ``.maps``, ``data`` for a section of global variables (its name is the section's).
-    ``max_entries`` and ``flags`` are as written: libbpf rounds a ring buffer's up to pages, and fills in the
-    number of CPUs for a perf event array without one. ``pinning``: the object asks for a pin by its name.
-    ``inner``: what the maps in this map look like. ``values``: what it holds from the start, index and name
-    of a program or map.
+    Sizes are in bytes; ``key_type`` and ``value_type`` are IDs in the object's BTF. ``kind``: ``btf`` for a
+    definition in ``.maps``, ``data`` for a section of global variables (which gives it its name).
+    ``max_entries`` and ``flags`` are as written: libbpf rounds a ring buffer's up to pages, and sets that of
+    a perf event array to the number of CPUs if missing. ``pinning``: the object wants it pinned by name.
+    ``inner``: the template of the maps in this map. ``values``: initial values, as index and name of a
+    program or map.
     """
 
     name: str
@@ -108,13 +108,13 @@ class MapSpec:
 
     @property
     def type_name(self) -> str:
-        """The map type as bpftool spells it, or its number where it is newer than our table."""
+        """The map type as bpftool spells it, or its number if it is not in our table."""
         return MAP_TYPES[self.type] if self.type < len(MAP_TYPES) else f"type {self.type}"
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A global variable, ``offset`` bytes into its section; ``type_id`` is of the object's BTF."""
+    """A global variable, ``offset`` bytes into its section; ``type_id`` is from the object's BTF."""
 
     name: str
     section: str
@@ -124,16 +124,16 @@ class Variable:
 
 
 def is_data_section(name: str) -> bool:
-    """Whether libbpf makes a map of the section with this name."""
+    """Whether libbpf creates a map for the section with this name."""
     return name in _DATA or name.startswith((".data.", ".rodata.", ".bss."))
 
 
 def data_map_name(section: str, object_name: str) -> str:
-    """The name in the kernel of the map for a section of global variables.
+    """The kernel's name of the map for a section of global variables.
 
-    ``object_name``: the file's name up to its first dot. The kernel has room for 15 characters: libbpf puts
-    what fits of the object's name (at most 8 of them) before a plain section's, cuts a custom section's, and
-    replaces what the kernel does not allow.
+    ``object_name``: the file's name up to its first dot. The kernel keeps 15 characters: libbpf prefixes a
+    standard section's name with as much of the object's name as fits (at most 8), truncates a custom
+    section's, and replaces characters that the kernel does not allow.
     """
     if "." not in section[1:]:
         section = object_name[: max(0, MAP_NAME_LENGTH - max(7, len(section)))] + section
@@ -157,7 +157,7 @@ def read_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
 
 def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
     """The global variables that have types, by section and offset. Raises InvalidInput."""
-    found = []
+    variables = []
     if btf is None:
         return ()
     for section in _data_sections(elf):
@@ -169,22 +169,22 @@ def read_variables(elf: Elf, btf: Btf | None) -> tuple[Variable, ...]:
                 size = placement.size or btf.size_of(variable.type_id)
                 if offset + size > section.size:
                     raise bad_object(f"its variable {variable.name!r} lies outside section {section.name}")
-                found.append(Variable(variable.name, section.name, variable.type_id, offset, size))
-    return tuple(sorted(found, key=lambda variable: (variable.section, variable.offset)))
+                variables.append(Variable(variable.name, section.name, variable.type_id, offset, size))
+    return tuple(sorted(variables, key=lambda variable: (variable.section, variable.offset)))
 
 
 # -- sections of variables --------------------------------------------------------------------------------
 
 
 def _data_sections(elf: Elf) -> list[Section]:
-    """Those that become maps: libbpf skips the empty ones."""
-    found: dict[str, Section] = {}
+    """The data sections that become maps: libbpf skips empty ones."""
+    sections: dict[str, Section] = {}
     for section in elf.sections:
         if is_data_section(section.name) and section.size and section.type in ("SHT_PROGBITS", "SHT_NOBITS"):
-            if section.name in found:
+            if section.name in sections:
                 raise bad_object(f"it has two sections {section.name}")
-            found[readable(section.name, "a section")] = section
-    return list(found.values())
+            sections[readable(section.name, "a section")] = section
+    return list(sections.values())
 
 
 def _data_map(section: Section, btf: Btf | None) -> MapSpec:
@@ -192,7 +192,7 @@ def _data_map(section: Section, btf: Btf | None) -> MapSpec:
         raise bad_object(f"its section {section.name} has {section.size} bytes")
     flags = BPF_F_RDONLY_PROG if section.name.startswith(".rodata") else 0
     datasec = btf.datasec(section.name) if btf else None
-    # libbpf shares a section with user space only where somebody could name its variables
+    # libbpf makes a section mmapable only if it has non-static variables
     if (
         btf
         and datasec
@@ -206,7 +206,7 @@ def _data_map(section: Section, btf: Btf | None) -> MapSpec:
 
 
 def _kconfig(btf: Btf | None) -> tuple[MapSpec, ...]:
-    """The map of the kernel configuration that the object asks for (``extern ... __kconfig``)."""
+    """The map of kernel configuration values that the object uses (``extern ... __kconfig``)."""
     datasec = btf.datasec(KCONFIG) if btf else None
     if btf is None or datasec is None:
         return ()
@@ -264,7 +264,7 @@ def _defined_maps(elf: Elf, btf: Btf | None) -> tuple[MapSpec, ...]:
 
 
 def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSpec:
-    """The map that a struct type defines. ``within``: it defines the maps inside of the map of that name."""
+    """The map that a struct type defines. ``within``: the name of the outer map if it defines inner maps."""
     definition = btf.resolve(type_id)
     if not isinstance(definition, types.Struct) or len(definition.members) > MAX_MEMBERS:
         raise bad_object(f"its map {name!r} is not defined by a struct as libbpf expects it")
@@ -295,7 +295,7 @@ def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSp
             if within:
                 raise bad_object(f"its map {within!r} nests maps in maps in maps")
             inner = _inner(btf, name, member.type_id, numbers["type"])
-        # Anything else (numa_node, map_extra, what a newer libbpf knows) is libbpf's to judge when it loads.
+        # Anything else (numa_node, map_extra, newer members) is left to libbpf at the load.
     if not numbers["type"] and not within:
         raise bad_object(f"its map {name!r} has no type")
     if numbers["pinning"] > 1 or (numbers["pinning"] and within):
@@ -318,7 +318,7 @@ def _definition(btf: Btf, name: str, type_id: int, *, within: str = "") -> MapSp
 
 
 def _number(btf: Btf, type_id: int) -> int:
-    """A number spelled by ``__uint`` (array length) or ``__ulong`` (the only value of an enumeration)."""
+    """A number declared with ``__uint`` (array length) or ``__ulong`` (an enumeration's only value)."""
     spelled = btf.resolve(type_id)
     if isinstance(spelled, types.Enumeration) and len(spelled.values) == 1:
         return spelled.values[0].value
@@ -331,7 +331,7 @@ def _agree(name: str, what: str, before: int, now: int) -> None:
 
 
 def _inner(btf: Btf, name: str, type_id: int, map_type: int) -> MapSpec | None:
-    """What ``values`` says: how the maps in a map look; None for a program array."""
+    """The template of inner maps, from ``values``; None for a program array."""
     values = btf.resolve(type_id)
     pointer = btf.resolve(values.element) if isinstance(values, types.Array) else None
     if not isinstance(pointer, types.Pointer):
@@ -348,7 +348,7 @@ def _inner(btf: Btf, name: str, type_id: int, map_type: int) -> MapSpec | None:
 def _with_values(
     spec: MapSpec, elf: Elf, section: Section, offset: int, size: int, btf: Btf, type_id: int
 ) -> MapSpec:
-    """``spec`` with what its ``values`` are initialised with: relocations against programs or maps."""
+    """``spec`` with its initial ``values``: relocations against programs or maps."""
     definition = btf.resolve(type_id)
     members = definition.members if isinstance(definition, types.Struct) else ()
     start = next((offset + member.bit_offset // 8 for member in members if member.name == "values"), None)
@@ -368,9 +368,9 @@ def _with_values(
 
 def _symbol(elf: Elf, section: Section, name: str) -> Symbol:
     """The symbol of a global variable."""
-    found = elf.globals.get((section.index, name))
-    if found is None:
+    symbol = elf.globals.get((section.index, name))
+    if symbol is None:
         raise bad_object(
             f"its type information names {name!r} in section {section.name}, and its symbols do not"
         )
-    return found
+    return symbol

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which maps and functions the code of an object file refers to.
+"""The maps and functions that the code of an object file refers to.
 
-A reference is a relocation (maps, functions of another section, addresses of callbacks), or a call within one
-section, which the assembler has resolved already. Instructions: the kernel's
+References are relocations (maps, functions in other sections, addresses of callbacks) and calls within a
+section, which the assembler has already resolved. Instructions: the kernel's
 Documentation/bpf/standardization/instruction-set.rst.
 """
 
@@ -26,7 +26,7 @@ MAX_FUNCTIONS: Final = 1 << 12
 
 @dataclass(frozen=True, slots=True)
 class ObjectFunction:
-    """A function of the object: its place in bytes within section number ``section``."""
+    """A function of the object; ``start`` and ``size`` are bytes within section number ``section``."""
 
     name: str
     section: int
@@ -37,7 +37,7 @@ class ObjectFunction:
 
 
 def read_functions(elf: Elf) -> tuple[ObjectFunction, ...]:
-    """All functions in libbpf's order: by section, then as the symbols come. Raises InvalidInput."""
+    """All functions in libbpf's order: by section, then in symbol order. Raises InvalidInput."""
     code = {
         section.index: section
         for section in elf.sections
@@ -50,7 +50,7 @@ def read_functions(elf: Elf) -> tuple[ObjectFunction, ...]:
             continue
         function = _function(symbol, code[symbol.section])
         found[symbol.section].append(function)
-        # Functions lie side by side. Bounds on them bound the time that the readers of code take.
+        # Functions should not overlap; this also bounds the time for reading their code.
         used[symbol.section] += symbol.size
         if used[symbol.section] > 4 * code[symbol.section].size:
             raise bad_object(f"the functions in its section {code[symbol.section].name!r} overlap")
@@ -71,7 +71,7 @@ def _function(symbol: Symbol, section: Section) -> ObjectFunction:
 
 
 class _Direct(NamedTuple):
-    """What one function refers to by itself; ``sites`` are (offset within the section, function)."""
+    """A function's direct references; ``sites`` are (offset within the section, function)."""
 
     maps: tuple[str, ...]
     calls: tuple[ObjectFunction, ...]
@@ -80,7 +80,7 @@ class _Direct(NamedTuple):
 
 
 class References:
-    """The graph of who refers to what, built once for an object."""
+    """The graph of an object's references."""
 
     def __init__(
         self,
@@ -104,24 +104,26 @@ class References:
         self._direct: dict[ObjectFunction, _Direct] = {}
 
     def maps(self, function: ObjectFunction) -> tuple[str, ...]:
-        """The maps that a function and all it calls refer to: names, or sections of global variables."""
-        return tuple(dict.fromkeys(name for one in self._reached(function) for name in self._of(one).maps))
+        """The maps that a function and its callees refer to: names, or sections of global variables."""
+        return tuple(
+            dict.fromkeys(name for callee in self._reached(function) for name in self._of(callee).maps)
+        )
 
     def helpers(self, function: ObjectFunction) -> frozenset[int]:
-        """The kernel's helpers that a function and all it calls call (``BPF_FUNC_...``), by number."""
-        return frozenset(number for one in self._reached(function) for number in self._helpers(one))
+        """The kernel helpers (``BPF_FUNC_...``) that a function and its callees call, by number."""
+        return frozenset(number for callee in self._reached(function) for number in self._helpers(callee))
 
     def reached(self, function: ObjectFunction) -> tuple[ObjectFunction, ...]:
         """The function and all that it calls, directly or not."""
         return tuple(self._reached(function))
 
     def sites(self, function: ObjectFunction) -> Mapping[int, ObjectFunction]:
-        """The instructions (by index within the function) that call or name another function, and which."""
-        return {(at - function.start) // INSN_SIZE: one for at, one in self._of(function).sites}
+        """The instructions (by index in the function) that call or refer to another function, and which."""
+        return {(at - function.start) // INSN_SIZE: target for at, target in self._of(function).sites}
 
     def kfuncs(self, function: ObjectFunction) -> frozenset[str]:
-        """The names of the kernel's own functions that a function and all it calls call."""
-        return frozenset(name for one in self._reached(function) for name in self._of(one).kfuncs)
+        """The names of kernel functions that a function and its callees call."""
+        return frozenset(name for callee in self._reached(function) for name in self._of(callee).kfuncs)
 
     def _reached(self, function: ObjectFunction) -> list[ObjectFunction]:
         """The function and all that it calls, directly or not."""
@@ -163,7 +165,7 @@ class References:
             line = code[(relocation.offset - function.start) // INSN_SIZE]
             operation, immediate = line.code, line.immediate
             symbol = relocation.symbol
-            if symbol.section < 0:  # outside of the object: also kernel symbols, which are no maps
+            if symbol.section < 0:  # outside the object; kernel symbols too, which are not maps
                 if symbol.name in self._configuration:
                     maps[KCONFIG] = None
                 elif operation == op.CALL:
@@ -184,7 +186,7 @@ class References:
             if line.code == op.CALL and line.source == op.CALL_FUNCTION and offset not in relocated:
                 calls[offset] = function.section, offset + (line.immediate + 1) * INSN_SIZE
         sites = tuple((at, self._functions[key]) for at, key in calls.items() if key in self._functions)
-        return _Direct(tuple(maps), tuple(dict.fromkeys(one for _, one in sites)), sites, tuple(kfuncs))
+        return _Direct(tuple(maps), tuple(dict.fromkeys(target for _, target in sites)), sites, tuple(kfuncs))
 
     def _map(self, name: str, function: ObjectFunction) -> str:
         if name not in self._maps:
@@ -195,10 +197,9 @@ class References:
 def reached_programs(
     program: str, maps_of: Mapping[str, tuple[str, ...]], specs: Mapping[str, MapSpec]
 ) -> tuple[str, ...]:
-    """The other programs that a program can tail-call through the program arrays' initial values, and those
-    from there.
+    """The other programs that a program can reach by tail calls through initialized program arrays.
 
-    ``maps_of``: the maps that each program refers to. Program arrays within maps of maps count.
+    ``maps_of``: the maps that each program refers to. Program arrays in maps of maps are included.
     """
     reached: dict[str, None] = {}
     seen: set[str] = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a component redirects packets, and by what, as far as its code and its maps tell. Pure."""
+"""Whether and how a component redirects packets, as far as its code and maps show. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ ELSEWHERE = ("cpumap", "xskmap")
 @dataclass(frozen=True, slots=True)
 class RedirectUse:
     """``devices``: names of the device maps it refers to; ``others``: of its cpumaps and xskmaps;
-    ``anywhere``: it calls bpf_redirect(), so that its targets can't be known. False where it does nothing
-    of all that, or where nothing is known.
+    ``anywhere``: it calls bpf_redirect(), so its targets can't be known. False if none of these is known.
     """
 
     devices: tuple[str, ...] = ()
@@ -33,17 +32,17 @@ class RedirectUse:
 
 
 def redirect_use(component: Component, types: Mapping[int, str]) -> RedirectUse:
-    """What is known of a component; ``types`` are those of running maps by id, as bpftool spells them."""
-    found = {ref.name: types[ref.id] for ref in component.maps if ref.id in types}
+    """A component's known redirects; ``types`` are running maps' types by ID, as bpftool spells them."""
+    map_types = {ref.name: types[ref.id] for ref in component.maps if ref.id in types}
     data = component.object.data if component.object else None
     anywhere = False
     if data is not None:
         declared = _declared(data)
-        found |= {name: declared[name] for name in component.uses if name in declared}
+        map_types |= {name: declared[name] for name in component.uses if name in declared}
         anywhere = Helper.REDIRECT in _helpers(data, component.name)
     return RedirectUse(
-        tuple(sorted(name for name, kind in found.items() if kind in TO_DEVICES)),
-        tuple(sorted(name for name, kind in found.items() if kind in ELSEWHERE)),
+        tuple(sorted(name for name, kind in map_types.items() if kind in TO_DEVICES)),
+        tuple(sorted(name for name, kind in map_types.items() if kind in ELSEWHERE)),
         anywhere,
     )
 
@@ -51,7 +50,7 @@ def redirect_use(component: Component, types: Mapping[int, str]) -> RedirectUse:
 @lru_cache(maxsize=64)
 def _declared(data: bytes) -> dict[str, str]:
     """The type of each map of an object file, by name."""
-    from .objfile import ObjectFile  # plans are made of what runs too, where nothing reads an object file
+    from .objfile import ObjectFile  # late: plans of running chains read no object file
 
     try:
         return {bpf_map.name: bpf_map.type_name for bpf_map in ObjectFile.parse(data).maps}
@@ -61,7 +60,7 @@ def _declared(data: bytes) -> dict[str, str]:
 
 @lru_cache(maxsize=64)
 def _helpers(data: bytes, program: str) -> frozenset[int]:
-    """The helpers that a program and the functions it calls ask the kernel for, by number."""
+    """The helpers that a program and its callees call, by number."""
     from .elf import Elf
     from .objfile import ObjectFile
     from .objrefs import References, read_functions

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What programs say of themselves in BTF: run configurations, and versions.
+"""Metadata that programs declare in BTF: run configurations and versions.
 
-The protocol is libxdp's: a data section ``.xdp_run_config`` with a struct variable ``_<function>`` for each
-program, in which ``priority`` and ``XDP_<ACTION>`` are declared by ``__uint``. The same for an object file
-and for the BTF of a loaded program. Everything goes by name, for clang leaves the sections' sizes and offsets
-at zero.
+libxdp's protocol: a data section ``.xdp_run_config`` has a struct variable ``_<function>`` for each program,
+in which ``priority`` and ``XDP_<ACTION>`` are declared with ``__uint``. This applies to object files and to
+the BTF of loaded programs. Everything is found by name, since clang sets the sections' sizes and offsets to
+zero.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _ACTIONS: Final = {action.xdp_name: action for action in ALL_ACTIONS}
 
 
 def read_run_configs(btf: Btf) -> dict[str, RunConfig]:
-    """The run configurations by the full name of the function. A program without one is not in it.
+    """The run configurations by full function name, without programs that have none.
 
-    What a configuration leaves out keeps its default, as in libxdp: one that names only XDP_DROP goes on
-    after XDP_PASS too. Raises InvalidInput: an unknown member, a member that is no number, a priority out of
-    range.
+    Omitted members keep their defaults, as in libxdp: a configuration with only XDP_DROP continues after
+    XDP_PASS too. Raises InvalidInput for an unknown member, a member that is not a number, or a priority out
+    of range.
     """
     configs: dict[str, RunConfig] = {}
     for section in btf.datasecs(RUN_CONFIG_SECTION):
@@ -74,15 +74,13 @@ def _bad(function: str, why: str, todo: str = "Correct XDP_RUN_CONFIG in its sou
 
 
 def read_metadata_version(btf: Btf, section: str, variable: str) -> int | None:
-    """A version that is declared as ``__uint(variable, version) SEC(section)``, or None where it is not
-    declared.
+    """A version declared as ``__uint(variable, version) SEC(section)``, or None if undeclared.
 
-    So say dispatchers (``xdp_metadata``, ``dispatcher_version``) and the AF_XDP default program of libxdp
-    (``xdp_metadata``, ``xsk_prog_version``) which version they are. Raises BtfError: declared, but as
-    something else.
+    Used by dispatchers (``xdp_metadata``, ``dispatcher_version``) and libxdp's default AF_XDP program
+    (``xdp_metadata``, ``xsk_prog_version``). Raises BtfError if it is declared differently.
     """
     for datasec in btf.datasecs(section):
-        for one, _ in btf.variables(datasec):
-            if one.name == variable:
-                return btf.declared_number(one.type_id)
+        for declared, _ in btf.variables(datasec):
+            if declared.name == variable:
+                return btf.declared_number(declared.type_id)
     return None

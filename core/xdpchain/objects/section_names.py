@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the name of a code section says about its programs.
+"""What a code section's name says about its programs.
 
-libbpf's rules, from the kernel's Documentation/bpf/libbpf/program_types.rst: a name is an exact match, or
-(for those marked ``+`` there) a word that may be followed by ``/`` and details. A name that matches nothing
-means that the loader has to say what type its programs are. ``xdp/filter`` matches nothing: libbpf 1.0 ended
-the sloppy match of prefixes.
+libbpf's rules, from the kernel's Documentation/bpf/libbpf/program_types.rst: a name matches exactly, or (if
+marked ``+`` there) is a word that may be followed by ``/`` and details. For a name without a match the loader
+must set the programs' type. ``xdp/filter`` does not match: libbpf 1.0 ended sloppy prefix matching.
 """
 
 from __future__ import annotations
@@ -23,9 +22,8 @@ UNKNOWN: Final = ""
 class SectionKind:
     """``kind``: ``xdp``, ``ext`` (freplace), the first word of another section that libbpf knows, or empty.
 
-    ``attach``, of XDP programs: the place they are meant for (``xdp``, ``devmap``, ``cpumap``). ``frags``:
-    they say that they can take packets in several buffers. ``autoload``: loaded without being asked for
-    (libbpf's ``?`` prefix).
+    ``attach``, for XDP programs: the intended attachment (``xdp``, ``devmap``, ``cpumap``). ``frags``:
+    they declare multi-buffer support. ``autoload``: loaded by default (without libbpf's ``?`` prefix).
     """
 
     kind: str
@@ -68,7 +66,7 @@ _WITH_DETAILS: Final = frozenset(_WORDS_BEFORE_DETAILS.split())
 
 
 def classify(section: str) -> SectionKind:
-    """What libbpf makes of programs in a section of that name."""
+    """How libbpf treats programs in a section with this name."""
     autoload = not section.startswith("?")
     section = section.removeprefix("?")
     if section in _XDP:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which source lines the instructions of a program come from: out of an object file's .BTF.ext, or of the
-func_info and line_info records that a program is loaded with. Pure.
+"""Map a program's instructions to source lines, from an object file's .BTF.ext or the func_info and line_info
+records of a loaded program. Pure.
 
-The text of the lines is part of the BTF.
+The lines' text is part of the BTF.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ __all__ = ["line_table", "source_map"]
 
 
 def line_table(elf: Elf, btf: Btf) -> dict[str, tuple[LineRecord, ...]]:
-    """The line_info of each section by its name, with indices of instructions within the section; empty
-    without .BTF.ext. Raises InvalidInput where that contradicts itself.
+    """The line_info by section name, with instruction indexes within the section; empty without .BTF.ext.
+    Raises InvalidInput if that is inconsistent.
     """
     return {
         section: tuple(sorted(LineRecord(at // SIZE, file, text, line) for at, file, text, line in inside))
@@ -31,7 +31,7 @@ def line_table(elf: Elf, btf: Btf) -> dict[str, tuple[LineRecord, ...]]:
 
 
 def source_map(btf: Btf, functions: Iterable[tuple[int, str]], lines: Iterable[LineRecord]) -> SourceMap:
-    """What these records say, with the names of the functions that begin at these instructions."""
+    """A source map from these records, with the functions' names by their first instruction."""
     known: dict[LineRecord, SourceLine] = {}
     placed = []
     for record in sorted(lines):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where code holds ids of its own types as constants (``bpf_core_type_id_local()``, ``bpf_obj_new()``): they
-name other types once the program's BTF becomes part of another. Pure.
+"""Find constants in code that are IDs of its own types (``bpf_core_type_id_local()``, ``bpf_obj_new()``):
+they must change if the program's BTF becomes part of another. Pure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TYPE_ID_LOCAL: Final = 6
 
 
 class _Constant(NamedTuple):
-    """So many instructions behind the entry of the function with this type id stands this type's id."""
+    """A type ID, ``behind`` instructions after the entry of the function with type ID ``function``."""
 
     function: int
     behind: int
@@ -31,7 +31,7 @@ class _Constant(NamedTuple):
 
 
 def type_id_places(data: bytes, functions: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """(index of the instruction, type id) in a program that libbpf made of the object file ``data``;
+    """(instruction index, type ID) in a program that libbpf loaded from the object file ``data``;
     ``functions`` is its func_info. Raises InvalidInput.
     """
     starts = {type_id: at for at, type_id in functions}
@@ -50,12 +50,12 @@ def _constants(data: bytes) -> tuple[_Constant, ...]:
     if btf is None:
         return ()
     functions = records(elf, btf, Table.FUNCTIONS)
-    found = []
+    constants = []
     for section, relocations in records(elf, btf, Table.RELOCATIONS).items():
         entries = sorted(functions.get(section, ()))
         for offset, type_id, _, kind in relocations:
             place = bisect_right(entries, (offset, 1 << 32)) - 1
             if kind == _TYPE_ID_LOCAL and place >= 0:
                 start, function = entries[place]
-                found.append(_Constant(function, (offset - start) // SIZE, type_id))
-    return tuple(found)
+                constants.append(_Constant(function, (offset - start) // SIZE, type_id))
+    return tuple(constants)

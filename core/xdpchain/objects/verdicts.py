@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a program can return, and which lines decide it: asked of an object file before anything is loaded, or
-of the linkable form of what runs. Pure.
+"""What a program can return, and which source lines decide it, from an object file or from a running
+component's linkable form. Pure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ProgramVerdicts:
-    """A program's name and its sites. ``lined``: it has line information."""
+    """A program's verdict sites. ``lined``: it has line information."""
 
     name: str
     sites: tuple[VerdictSite, ...]
@@ -41,8 +41,8 @@ class ProgramVerdicts:
 
 
 def verdicts_of(data: bytes, name: str) -> ProgramVerdicts:
-    """The sites of a program of an object file, with those of the functions that it calls. Raises
-    InvalidInput, NotFound.
+    """The sites of a program in an object file, including the functions that it calls. Raises InvalidInput,
+    NotFound.
     """
     image, source = _linked(data, name)
     return ProgramVerdicts(name, verdict_sites(image, source), bool(source.lines))
@@ -56,7 +56,7 @@ def sites_of(
     *,
     calls: bool = True,
 ) -> tuple[VerdictSite, ...]:
-    """The sites of final instructions, with what func_info and line_info say of them. Raises InvalidInput."""
+    """The sites of loaded instructions, with their func_info and line_info. Raises InvalidInput."""
     return verdict_sites(image, _source(btf, functions, lines), calls=calls)
 
 
@@ -66,7 +66,7 @@ def sites_of_linkable(program: LinkableProgram, *, calls: bool = True) -> tuple[
 
 
 def source_of_linkable(program: LinkableProgram) -> SourceMap:
-    """Which lines a component's instructions come from. Raises InvalidInput."""
+    """The source lines of a component's instructions. Raises InvalidInput."""
     return _source(program.btf, program.functions, program.lines)
 
 
@@ -78,13 +78,13 @@ def _source(btf: bytes, functions: tuple[tuple[int, int], ...], lines: tuple[Lin
 
 
 def sites_name(program: LinkableProgram) -> str:
-    """What stands for a component's sites: the same for the same instructions."""
+    """An identifier of a component's sites: equal for equal instructions."""
     return sha256(program.instructions).hexdigest()[:16]
 
 
 @lru_cache(maxsize=16)
 def _linked(data: bytes, name: str) -> tuple[bytes, SourceMap]:
-    """A program with all functions that it calls behind it, as libbpf would put them together."""
+    """A program followed by all functions that it calls, as libbpf would lay them out."""
     elf = Elf.parse(data)
     functions = read_functions(elf)
     entry = next((function for function in functions if function.name == name), None)
@@ -116,7 +116,7 @@ def _linked(data: bytes, name: str) -> tuple[bytes, SourceMap]:
 
 
 class _Any:
-    """Every name is that of a map here: what maps there are does not matter."""
+    """Contains every name, since it does not matter here which maps exist."""
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -125,7 +125,7 @@ class _Any:
 def _resolved(
     elf: Elf, graph: References, function: ObjectFunction, starts: dict[ObjectFunction, int]
 ) -> list[Instruction]:
-    """A function's instructions, with calls and addresses of functions settled, and what only the loader
+    """A function's instructions, with calls and function addresses resolved, and values that only the loader
     knows marked as such.
     """
     section = elf.sections[function.section].data

@@ -38,7 +38,7 @@ __all__ = [
 
 
 class DispatcherCounters(Closing):
-    """The counters of a chain that counts by itself, or of those of its components that do."""
+    """The built-in counters of a chain, or of those of its components that have some."""
 
     def __init__(self, counting: Counting, chain: Chain) -> None:
         """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
@@ -130,18 +130,17 @@ def _sums(rows: list[SlotCounts], more: list[SlotCounts]) -> list[SlotCounts]:
 
 
 def open_counters(running: Running, *, attach: bool = True) -> CounterReader | None:
-    """A reader of what is counted on an interface; None where nothing runs, or where nothing is to count.
+    """A reader of what is counted on an interface; None if nothing runs or nothing is to be counted.
 
-    For a freplace chain and for a single foreign program this attaches the tracer to what doesn't count by
-    itself, which takes some milliseconds, and each packet pays for it until the reader is closed
-    (`trace.counting_cost`). Without ``attach`` only what is counted anyway is read: by itself, or since
-    somebody pinned counters.
-    Open the new reader before you close the old one, after the chain was edited by whomever: counts then go
-    on where they were.
+    For a freplace chain and for a single foreign program, this attaches a tracer to whatever has no counters
+    of its own. That takes some milliseconds, and each packet pays for it until the reader is closed
+    (`trace.counting_cost`). With ``attach=False``, only existing counters are read: built-in ones, or those
+    that somebody pinned. After an edit, open the new reader before closing the old one, so that counts
+    continue.
 
-    Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason,
-    where nothing counts by itself and nothing can be attached; InvalidInput where the chain's own description
-    of its counters can't be read.
+    Raises NotFound if the chain is gone; PermissionDenied, Unsupported and KernelRefused, with the reason, if
+    there are no built-in counters and nothing can be attached; InvalidInput if the chain's description of its
+    counters can't be read.
     """
     own = None
     if running.counting is not None and running.chain is not None:

@@ -6,24 +6,26 @@ kernel; nothing is changed.
 from __future__ import annotations
 
 import contextlib
+from typing import NamedTuple
 
-from xdpchain.errors import NotFound
+from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Interface
 from xdpchain.model.running import Device, Running
+from xdpchain.sys import all_netns
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkInfo, Netlink
 
 from .pending_state import with_pending
 
-__all__ = ["interfaces", "look", "survey"]
+__all__ = ["Everywhere", "interfaces", "look", "survey", "survey_all"]
 
 TRIES = 10
-"""How often a chain is read anew when it changes meanwhile."""
+"""How often a chain is reread if it changes while being read."""
 
 
 def survey(netns: str | None = None) -> tuple[Running, ...]:
-    """Every interface of a namespace and what it runs, by ifindex. What comes or goes while it is read is
-    there at the next reading. Raises NotFound for an unknown namespace.
+    """Every interface of a namespace and what it runs, by ifindex. Interfaces that appear or disappear
+    meanwhile show up in the next reading. Raises NotFound for an unknown namespace.
     """
     inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
@@ -37,6 +39,31 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
             return tuple(found)
 
         return with_pending(inode, read)
+
+
+class Everywhere(NamedTuple):
+    """What runs in the network namespaces, by their spelling (None: our own), and what can't be seen, in
+    words.
+    """
+
+    found: dict[str | None, tuple[Running, ...]]
+    unseen: tuple[str, ...]
+
+
+def survey_all() -> Everywhere:
+    """`survey` of every network namespace that can be reached. One that ends meanwhile is not there."""
+    places, complete = all_netns.spellings()
+    found, unseen = {}, []
+    for place in places:
+        try:
+            found[place] = survey(place)
+        except NotFound:
+            continue
+        except XdpChainError as error:
+            unseen.append(f"network namespace {place}: {error}")
+    if not complete:
+        unseen.append("network namespaces of processes outside this PID namespace")
+    return Everywhere(found, tuple(unseen))
 
 
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
@@ -66,7 +93,7 @@ def _settled(
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
 ) -> Running:
-    """What the interface runs; read again if somebody swapped the program while we looked."""
+    """What the interface runs; read again if somebody swapped the program meanwhile."""
     for _ in range(TRIES):
         device = _device(link, namespace, netlink, features)
         if not link.xdp:

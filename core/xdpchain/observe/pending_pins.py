@@ -44,7 +44,7 @@ __all__ = [
     "make_decision",
     "open_held",
     "read_armed",
-    "read_settled",
+    "read_pending",
     "remove_armed",
     "unguarded",
     "write_armed",
@@ -137,26 +137,37 @@ class Found(NamedTuple):
     guarded: bool
 
 
-def read_armed() -> tuple[Found, ...]:
-    """All armed changes, of all network namespaces; without those that can't be read."""
-    return tuple(found for _, found in _all_armed(lambda name: _place(name) is not None))
-
-
-def _all_armed(wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
-    """Each armed change that can be read, and its directory.
-
-    Without the lock, look at none that is in the making: to ask for its flock would be to hold it for a
-    moment, and who arms it does not wait.
+def read_pending(inode: int) -> tuple[tuple[Found, ...], dict[int, ConfirmOutcome]]:
+    """All armed changes, of all network namespaces, without those that can't be read; and what became of the
+    last one of each interface of a namespace, by ifindex, where there was one since the last change.
     """
+    armed: list[tuple[Path, Found]] = []
+    ended: dict[int, ConfirmOutcome] = {}
+    with contextlib.suppress(OSError, XdpChainError), _opened() as root:
+        with contextlib.suppress(OSError, XdpChainError), root.child(ARMED) as parent:
+            # Without the lock, look at none that is in the making: to ask for its flock would be to hold it
+            # for a moment, and who arms it does not wait.
+            armed = _all_armed(parent, lambda name: _place(name) is not None)
+        with contextlib.suppress(OSError, XdpChainError), root.child(SETTLED) as directory:
+            ended = _all_settled(directory, inode)
+    return tuple(found for _, found in armed), ended
+
+
+def read_armed() -> tuple[Found, ...]:
+    """The armed changes alone."""
+    return read_pending(0)[0]
+
+
+def _all_armed(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[tuple[Path, Found]]:
+    """Each armed change that can be read, and its directory."""
     found = []
-    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
-        for name in filter(wanted, parent.names()):
-            with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
-                change = _record(directory)
-                with directory.get(DECISION) as decision:
-                    if bpf.map_info(decision).id == change.decision:
-                        said = Found(change, decided(decision), _guarded(directory))
-                        found.append((directory.path, said))
+    for name in filter(wanted, parent.names()):
+        with contextlib.suppress(OSError, XdpChainError, ValueError), parent.child(name) as directory:
+            change = _record(directory)
+            with directory.get(DECISION) as decision:
+                if bpf.map_info(decision).id == change.decision:
+                    said = Found(change, decided(decision), _guarded(directory))
+                    found.append((directory.path, said))
     return found
 
 
@@ -191,7 +202,9 @@ def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
     """The directories, and what they say, of all armed changes whose guardian was killed, or that were left
     in the making. Take the lock first.
     """
-    return tuple((path, found.change) for path, found in _all_armed(bool) if not found.guarded)
+    with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
+        return tuple((path, found.change) for path, found in _all_armed(parent, bool) if not found.guarded)
+    return ()
 
 
 def armed_programs() -> frozenset[int]:
@@ -215,17 +228,13 @@ def write_settled(inode: int, ifindex: int, settled: ConfirmOutcome) -> None:
         _forget_old_news(directory)
 
 
-def read_settled(inode: int) -> dict[int, ConfirmOutcome]:
-    """What became of the last armed change of each interface of a network namespace, by ifindex; without
-    those where there was none since the last change.
-    """
+def _all_settled(directory: TrustedDirectory, inode: int) -> dict[int, ConfirmOutcome]:
     found = {}
-    with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED) as directory:
-        for name in directory.names():
-            place = _place(name)
-            if place is not None and place[0] == inode:
-                with contextlib.suppress(OSError, XdpChainError), directory.get(name) as fd:
-                    found[place[1]] = _settled(fd)
+    for name in directory.names():
+        place = _place(name)
+        if place is not None and place[0] == inode:
+            with contextlib.suppress(OSError, XdpChainError), directory.get(name) as fd:
+                found[place[1]] = _settled(fd)
     return found
 
 

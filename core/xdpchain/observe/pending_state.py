@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from xdpchain.model.running import Running
 
-from .pending_pins import Found, read_armed, read_settled
+from .pending_pins import Found, read_pending
 
 if TYPE_CHECKING:
     from xdpchain.model.pending_change import ConfirmOutcome, PendingChange
@@ -48,7 +48,7 @@ class _Snapshot(NamedTuple):
 
     @classmethod
     def take(cls, inode: int) -> _Snapshot:
-        return cls(inode, read_armed(), read_settled(inode))
+        return cls(inode, *read_pending(inode))
 
     def of(self, running: Running) -> Running:
         if not self.armed and not self.settled:

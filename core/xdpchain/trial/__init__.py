@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets through chains that are attached to nothing."""
+"""Run packets through chains that are not attached."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the packets of a connection come in, and in what: the device of its route, and all devices below it,
-with link-layer headers, VLAN tags and tunnels as they lie around the packets there.
+"""Find where the packets of a connection arrive, and in which encapsulation: on the device of its route and
+all devices below it, with the link-layer headers, VLAN tags and tunnels around them there.
 
-A tunnel's packets are followed to the device of the route to its remote, as often as tunnels lie in tunnels.
-Where the kernel does not tell a tunnel's remote, that is said: the packets may come in anywhere then.
+Tunnel packets are followed to the device of the route to the tunnel's remote, also through nested tunnels. If
+the kernel does not report a tunnel's remote, that is recorded as a doubt: its packets may arrive anywhere.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = ["Arrival", "Arrivals"]
 UNKNOWN_MAC = Host.number(254).mac
 NO_MAC = bytes(6)
 DEEPEST = 8
-"""Tunnels in tunnels, at most."""
+"""Deepest nesting of tunnels."""
 MOST_REMOTES = 32
-"""Remotes of one tunnel that are followed."""
+"""Most remotes of one tunnel that are followed."""
 PROTOCOLS = {"TCP": 6, "UDP": 17}
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Packets come in on the device with this ifindex, within ``wrappings`` (the innermost first). ``note``
-    says what of these is made up.
+    """Packets arrive on the device with this ifindex, in ``wrappings`` (innermost first). ``note`` says which
+    part of them is made up.
     """
 
     ifindex: int
@@ -45,9 +45,9 @@ class Arrival:
 
 @dataclass
 class Arrivals:
-    """Looks for them in one network namespace; the kernel is asked for its devices once, and only where
-    there is a connection to look for: there may be thousands. ``doubts`` are places that packets come from
-    and that can't be told, a sentence each.
+    """Finds arrivals in one network namespace. Devices, possibly thousands, are listed once and only if there
+    is a connection to look for. ``doubts``: where packets may arrive that can't be determined, a sentence
+    each.
     """
 
     netlink: Netlink
@@ -62,9 +62,9 @@ class Arrivals:
         return {link.ifindex: link for link in self.netlink.links()}
 
     def of(self, way: Way, source: str, destination: str, protocol: str) -> tuple[Arrival, ...]:
-        """Of packets from ``source`` to ``destination``, which is ours; ``way`` is that to ``source``."""
-        found = self._routed(way, source, destination, (), 0, PROTOCOLS[protocol])
-        return tuple(dict.fromkeys(found))
+        """The arrivals of packets from ``source`` to ``destination``; ``way``: our route to ``source``."""
+        arrivals = self._routed(way, source, destination, (), 0, PROTOCOLS[protocol])
+        return tuple(dict.fromkeys(arrivals))
 
     def _routed(
         self,
@@ -75,7 +75,7 @@ class Arrivals:
         depth: int,
         protocol: int,
     ) -> Iterator[Arrival]:
-        """Packets whose (outermost) IP header has these addresses."""
+        """The arrivals of packets whose (outermost) IP header has these addresses."""
         if depth > DEEPEST:
             self.doubts[f"tunnels are nested more than {DEEPEST} deep"] = None
             return
@@ -113,7 +113,7 @@ class Arrivals:
         depth: int,
         seen: frozenset[int] = frozenset(),
     ) -> Iterator[Arrival]:
-        """On a device, and on those below it."""
+        """The arrivals on a device and those below it."""
         if device.ifindex in seen:
             return
         seen |= {device.ifindex}
@@ -132,7 +132,7 @@ class Arrivals:
                 yield from self._on(port, around, note, depth, seen)
 
     def _strips(self, lower: LinkInfo) -> bool:
-        """Whether a device takes VLAN tags off before XDP programs see its packets."""
+        """Whether a device strips VLAN tags before XDP programs see its packets."""
         return any(
             offload.name == "rx-vlan-hw-parse" and offload.on
             for offload in self.netlink.offloads(lower.ifindex)
@@ -161,9 +161,7 @@ class Arrivals:
             self.doubts[f"{what}, and the kernel does not report where that tunnel's packets arrive"] = None
 
     def _insides(self, device: LinkInfo, tunnel: Tunnel, around: tuple[Wrapping, ...]) -> list[Inside]:
-        """The ways in which a tunnel's packets may come in; the address at our end is "" where the route says
-        it.
-        """
+        """The possible encapsulations of a tunnel's packets; our address is "" if the route determines it."""
         kind, local = device.kind or "", tunnel.local or ""
         if tunnel.external:
             return []
@@ -173,7 +171,9 @@ class Arrivals:
             return self._esp_of(tunnel)
         remotes = [] if tunnel.remote is None or ip_address(tunnel.remote).is_multicast else [tunnel.remote]
         if kind == "vxlan":
-            sender = next((one.source.hex(":") for one in around[::-1] if isinstance(one, Ethernet)), "")
+            sender = next(
+                (wrapping.source.hex(":") for wrapping in around[::-1] if isinstance(wrapping, Ethernet)), ""
+            )
             try:
                 known = self.netlink.forwarding(device.ifindex)
             except XdpChainError:
@@ -200,7 +200,9 @@ class Arrivals:
         ]
 
     def _esp_of(self, tunnel: Tunnel) -> list[Inside]:
-        """Of a VTI device, whose addresses are those of the packets; an XFRM interface's are its states'."""
+        """ESP for a VTI device, whose addresses the packets carry, or an XFRM interface, which uses its
+        states'.
+        """
         if tunnel.remote and tunnel.local:
             return self._security(tunnel.remote, tunnel.local)
         states = [state for state in self._policy_base()[1] if self._is_ours(state.destination)]
@@ -214,7 +216,7 @@ class Arrivals:
                 self._ipsec = self.netlink.ipsec()
             except XdpChainError as error:
                 self.doubts[
-                    f"whether IPsec carries your connection is not known: {error.why or error.what}"
+                    f"whether IPsec carries your connection is unknown: {error.why or error.what}"
                 ] = None
                 self._ipsec = (), ()
         return self._ipsec

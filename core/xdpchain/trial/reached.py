@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets through one program that is attached to nothing, and which line decided what became of each.
+"""Run packets through one unattached program, and find the line that decided each verdict.
 
-The program runs with fresh maps, in which what one packet changes is found by the next; it is woven to leave
-a mark at its verdict sites, and does nothing else differently (BPF_PROG_TEST_RUN).
+The program runs with fresh maps that keep their state from packet to packet (BPF_PROG_TEST_RUN). It is
+instrumented to leave a mark at its verdict sites and is otherwise unchanged.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ UNMARKED = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What became of a packet: the return code, the site that decided it (an index into `SiteTrial.sites`;
-    None: it is not known), and the packet afterwards. What was handed on to another program by a tail call
-    has the site of that call, whatever the other one returned.
+    """The result for a packet: the return code, the site that decided it (an index into `SiteTrial.sites`;
+    None: unknown), and the packet afterwards. After a tail call to another program the site is that of the
+    call, whatever the other program returned.
     """
 
     code: int
@@ -46,14 +46,14 @@ class Ran:
 
 
 class SiteTrial(Closing):
-    """A component, loaded for packets to be sent through it until it is closed."""
+    """A component, loaded for running packets through it until closed."""
 
     def __init__(self, component: Component) -> None:
-        """Raises KernelRefused, LinkRefused, PermissionDenied, Unsupported (its stack has no room for the
-        mark), InvalidInput.
+        """Raises KernelRefused, LinkRefused, PermissionDenied, Unsupported (no stack left for the mark),
+        InvalidInput.
         """
         if component.object is None:
-            raise InvalidInput(f"{component.name} can't be tried", "its object file is not known")
+            raise InvalidInput(f"{component.name} can't be tried", "its object file is unknown")
         with contextlib.ExitStack() as held:
             compiled = compile_component(component, object_bytes(component.object), {}, isolated=True)
             held.callback(compiled.close)
@@ -72,7 +72,7 @@ class SiteTrial(Closing):
             self._held = held.pop_all()
 
     def run(self, packet: bytes) -> Ran:
-        """Send one packet through; a frame of less than 14 bytes is padded."""
+        """Run one packet; frames shorter than 14 bytes are padded."""
         bpf.map_update(self._cell, bytes(4), struct.pack("=Q", UNMARKED))
         ran = bpf.prog_test_run(self._program, packet.ljust(SHORTEST, b"\0"))
         (mark,) = struct.unpack("=Q", bpf.map_lookup(self._cell, bytes(4), 8))
@@ -80,22 +80,26 @@ class SiteTrial(Closing):
 
     def _site(self, mark: int, code: int) -> int | None:
         if mark == UNMARKED:
-            return next((n for n, site in enumerate(self.sites) if site.code is Source.TAIL_CALL), None)
+            return next(
+                (index for index, site in enumerate(self.sites) if site.code is Source.TAIL_CALL), None
+            )
         edge = self._edges.get(mark)
-        mine = [
+        reached = [
             index
             for index, site in enumerate(self.sites)
             if (not site.edges if mark == NO_EDGE else edge in site.edges)
         ]
-        exact = [number for number in mine if self.sites[number].code == code]
-        return next(iter(exact or [n for n in mine if not isinstance(self.sites[n].code, int)]), None)
+        exact = [index for index in reached if self.sites[index].code == code]
+        return next(
+            iter(exact or [index for index in reached if not isinstance(self.sites[index].code, int)]), None
+        )
 
     def close(self) -> None:
         self._held.close()
 
 
 def make_cell(size: int) -> bpf.Fd:
-    """A map of one element, for marks. Raises KernelRefused and its kin."""
+    """A map of one element, for marks. Raises KernelRefused, PermissionDenied."""
     try:
         return bpf.map_create(bpf.MapType.ARRAY, 4, size, 1, name="xdptui_mark", flags=BPF_F_MMAPABLE)
     except bpf.BpfError as error:
@@ -103,7 +107,7 @@ def make_cell(size: int) -> bpf.Fd:
 
 
 def load_woven(unit: LinkableProgram, woven: Woven, component: Component) -> bpf.Fd:
-    """Load a component that leaves marks. Raises KernelRefused and its kin."""
+    """Load an instrumented component. Raises KernelRefused, PermissionDenied."""
     functions = woven.functions(unit.functions)
     lines = complete_lines(woven.line_records(unit.lines), (at for at, _ in functions))
     try:

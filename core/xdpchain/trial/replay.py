@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The way of a packet through the source of a slot: it is replayed on copies of the maps, through a program
-that marks its branches (BPF_PROG_TEST_RUN).
+"""The path of a packet through a slot's source: the packet is replayed on copies of the maps, through a
+program that marks its branches (BPF_PROG_TEST_RUN).
 
-It is a replay: maps have changed since the packet came, other packets are not there, and of a packet that was
-captured in part the rest is missing. Its return code says whether it went as the packet did.
+A replay may differ: maps have changed since the packet arrived, other packets are missing, and a captured
+packet may be truncated. Comparing the return codes shows whether it took the same path.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ __all__ = ["Replay", "Replayed", "ReplayedLine"]
 
 @dataclass(frozen=True, slots=True)
 class ReplayedLine:
-    """A line that ran, in its function. ``branch``: there the way depended on a condition; the line that
-    comes next is where it led. ``line`` is None where the program has no line information; ``insn`` then says
-    which instruction began it.
+    """A line that ran, in its function. ``branch``: it ends in a condition, and the next line is where that
+    led. ``line`` is None if the program has no line information; then ``insn`` is the first instruction.
     """
 
     function: str
@@ -44,17 +43,17 @@ class ReplayedLine:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What the replay of a packet through a slot returned, and the lines that ran."""
+    """The return code of a packet's replay through a slot, and the lines that ran."""
 
     code: int
     lines: tuple[ReplayedLine, ...]
 
 
 class Replay(Closing):
-    """The slots of a running chain of ours over copies of its maps, until it is closed."""
+    """The slots of a running xdptui chain on copies of its maps, until closed."""
 
     def __init__(self, running: Running) -> None:
-        """Raises InvalidInput, KernelRefused and its kin, MapTooLarge."""
+        """Raises InvalidInput, KernelRefused, PermissionDenied, MapTooLarge."""
         chain = running.chain
         if chain is None:
             raise InvalidInput(
@@ -68,7 +67,7 @@ class Replay(Closing):
             self._held = held.pop_all()
 
     def run(self, slot: int, packet: bytes) -> Replayed:
-        """A packet as it came to a slot. Raises KernelRefused and its kin, Unsupported."""
+        """Replay a packet as it arrived at a slot. Raises KernelRefused, PermissionDenied, Unsupported."""
         part = self._parts[slot]
         if slot not in self._loaded:
             self._loaded[slot] = self._load(part)
@@ -88,7 +87,7 @@ class Replay(Closing):
         if marks is None:
             raise Unsupported(
                 f"the path through {part.slot.name} can't be traced",
-                f"it uses {unit.stack[0]} bytes of stack, which leaves no room for a mark of each branch",
+                f"it uses {unit.stack[0]} bytes of stack, which leaves no room to mark every branch",
             )
         return self._held.enter_context(load_woven(unit, marks.woven, part.slot.component)), marks
 
@@ -97,29 +96,29 @@ class Replay(Closing):
 
 
 def replay_packet(running: Running, arrivals: Sequence[bytes]) -> dict[int, Replayed | str]:
-    """The way of one packet, as it came to each slot: by slot its replay, or why there is none."""
-    found: dict[int, Replayed | str] = {}
+    """Replay one packet, as it arrived at each slot: by slot the replay, or why it is impossible."""
+    replays: dict[int, Replayed | str] = {}
     try:
         with Replay(running) as replay:
             for slot, data in enumerate(arrivals):
                 try:
-                    found[slot] = replay.run(slot, data)
+                    replays[slot] = replay.run(slot, data)
                 except XdpChainError as error:
-                    found[slot] = error.why or error.what
+                    replays[slot] = error.why or error.what
     except XdpChainError as error:
         return dict.fromkeys(range(len(arrivals)), error.why or error.what)
-    return found
+    return replays
 
 
 def _lines(part: Part, marks: WayMarks, passed: frozenset[Edge]) -> list[ReplayedLine]:
     source = source_of_linkable(part.unit)
-    found: list[ReplayedLine] = []
+    lines: list[ReplayedLine] = []
     for at, led in way_of(part.unit.instructions, passed):
         line, function, branch = source.line(at), source.function(at), led is not None
-        last = found[-1] if found else None
+        last = lines[-1] if lines else None
         if last is not None and last.line == line and (line is not None or not (branch or last.branch)):
             if branch and not last.branch:
-                found[-1] = ReplayedLine(function, line, last.insn, True)
+                lines[-1] = ReplayedLine(function, line, last.insn, True)
             continue
-        found.append(ReplayedLine(function, line, at, branch))
-    return found
+        lines.append(ReplayedLine(function, line, at, branch))
+    return lines

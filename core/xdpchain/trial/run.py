@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trial runs: packets through a chain that is attached to nothing (BPF_PROG_TEST_RUN).
+"""Trial runs: packets through a chain that is not attached (BPF_PROG_TEST_RUN).
 
-A tail-call chain is linked as one, any other statically: the contract is the same. It works on copies of all
-maps, so a running chain's state is neither changed nor counted. What a trial can't know: where a redirect
-would end (XDP_REDIRECT is reported as the verdict, nothing is sent), and what a card writes into a packet's
-metadata.
+Tail-call chains are linked as such, all others statically, which behaves the same. The trial works on copies
+of all maps, so the state and counters of a running chain do not change. A trial can't show where a redirect
+ends (the verdict is XDP_REDIRECT; nothing is sent) or what a NIC writes to a packet's metadata.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ NOWHERE = Running(Device(Interface("", 0), False, "", 0, None, None))
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One packet's way: what each slot returned (None: it did not run), the verdict (an int where it is no
-    action), the packet afterwards, the mean time of a run in ns, and for each slot which of its sites
-    (`Trial.sites`) decided (None: it is not known, or it did not run).
+    """One packet's result: each slot's return code (None: it did not run), the verdict (an int if it is not
+    an action), the packet afterwards, the mean time of a run in ns, and for each slot the deciding site
+    (index into `Trial.sites`; None: unknown, or it did not run).
     """
 
     frame: bytes
@@ -56,27 +55,27 @@ class TrialRow:
 
 @dataclass(frozen=True, slots=True)
 class TrialReport:
-    """All packets' ways, in the order in which they were given."""
+    """The results of all packets, in their order."""
 
     rows: tuple[TrialRow, ...]
 
 
 class Trial:
-    """A chain linked on copies of its maps, through which packets can be sent, one after the other; what one
-    changes in the copies, the next finds.
+    """A chain linked on copies of its maps, for running packets one after another. The copies keep their
+    state from packet to packet.
     """
 
     def __init__(self, chain: Chain) -> None:
-        """Raises InvalidInput for an empty chain, and what the linkage and the kernel refuse."""
+        """Raises InvalidInput for an empty chain, and the errors of linking and loading."""
         if not chain.slots:
             raise InvalidInput("an empty chain can't be tried")
         self.chain = chain = as_it_behaves(chain)
         linkage = Linkage.TAILCALL if chain.linkage is Linkage.TAILCALL else Linkage.STATIC
         linker = (TailcallLinker if linkage is Linkage.TAILCALL else StaticLinker)(cloning=True)
         candidate = replace(chain, linkage=linkage, counters=True)
-        nothing = Author("", 0, "trial", 0.0)
+        trial_author = Author("", 0, "trial", 0.0)
         with contextlib.ExitStack() as held:
-            built = linker.build(candidate, NOWHERE, nothing)
+            built = linker.build(candidate, NOWHERE, trial_author)
             held.callback(built.close)
             self.parts: Sequence[Part] = built.parts
             _fill(built.chain, candidate, built.parts)
@@ -96,10 +95,10 @@ class Trial:
         self._held.close()
 
     def run(self, frame: bytes, *, repeat: int = 1, ingress: int = 0) -> TrialRow:
-        """One packet of at least 14 bytes; again ``repeat`` times for its timing. ``ingress`` is the ifindex,
-        in this thread's network namespace, that it seems to come in on (see `bpf.prog_test_run`).
+        """Run one packet of at least 14 bytes, and again ``repeat`` times for its timing. ``ingress`` is the
+        ifindex, in this thread's network namespace, on which it appears to arrive (see `bpf.prog_test_run`).
 
-        Raises InvalidInput for a frame that is too short, and what the kernel refuses.
+        Raises InvalidInput for a frame that is too short, KernelRefused, PermissionDenied.
         """
         if len(frame) < SHORTEST:
             raise InvalidInput(f"a frame of {len(frame)} bytes can't be tried", f"the minimum is {SHORTEST}")
@@ -122,19 +121,19 @@ class Trial:
         return TrialRow(frame, slots, _action(run.code), run.data, ns, sites)
 
     def timed(self, frame: bytes, repeat: int) -> bpf.TestRun:
-        """The same packet ``repeat`` times, for its mean time alone. Each run finds what the one before it
-        left of the packet.
+        """Run a packet ``repeat`` times only for its mean time. Each run gets the packet as the previous one
+        left it.
         """
         try:
-            found = bpf.prog_test_run(self._program, frame, repeat)
+            test_run = bpf.prog_test_run(self._program, frame, repeat)
         except bpf.BpfError as error:
             raise bpf.refusal(error, "the trial can't be run") from error
         self._counted = self._reader.read()
-        return found
+        return test_run
 
 
 def _fill(chain: Chain, candidate: Chain, parts: Sequence[Part]) -> None:
-    """Give the copies of maps the entries that they shall have."""
+    """Write the candidate's map entries to the copies."""
     if not any(slot.entries for slot in candidate):
         return
     copies = {part.slot.key: {name: bpf.map_info(fd).id for name, fd in part.maps.items()} for part in parts}
@@ -144,7 +143,7 @@ def _fill(chain: Chain, candidate: Chain, parts: Sequence[Part]) -> None:
 
 def run_trial(chain: Chain, frames: Sequence[bytes], *, repeat: int = 1) -> TrialReport:
     """Run ``frames`` (Ethernet, at least 14 bytes each) through ``chain``, each ``repeat`` times for its
-    timing. Raises as `Trial` does.
+    timing. Raises what `Trial` raises.
     """
     with Trial(chain) as trial:
         return TrialReport(tuple(trial.run(frame, repeat=repeat) for frame in frames))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Would a change cut a connection that the operator works over? Its packets are tried before it is made.
+"""Would a change cut a connection that the operator works over? Its packets are tried before the change.
 
-A packet is lost where its verdict is no longer XDP_PASS, or where it is passed on to another address, port or
-MAC than before. What the chain that runs does to it counts for nothing then: the connection lives, so where a
-trial says that its packets are lost already, the trial is wrong, and nothing is concluded from it.
+A packet counts as lost if its verdict is no longer XDP_PASS, or if its address, port or MAC is rewritten. The
+connection is alive, so if the trial loses the same packet on the running chain, the trial is wrong and
+nothing is concluded from it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ConnectionLost(XdpChainError):
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A packet of one's own connection that would not arrive: its name, what would become of it, and the
-    component that decides that ("" where that is not known).
+    """A packet of the operator's connection that would not arrive: its name, its verdict, and the slot that
+    decides it ("" if unknown).
     """
 
     packet: str
@@ -44,7 +44,7 @@ class Lost:
 
     @property
     def fate(self) -> str:
-        """What becomes of it, and by whose doing."""
+        """What happens to it, and in which slot."""
         name = self.verdict.xdp_name if isinstance(self.verdict, Action) else f"code {self.verdict}"
         what = "rewritten for another receiver" if self.verdict is Action.PASS else name
         return what + (f" by {self.by}" if self.by else "")
@@ -52,8 +52,8 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a change does to one's own connections. ``unchecked``: why that, or a part of it, could not be
-    tried, in words; then ``lost`` is empty.
+    """The effect of a change on the operator's connections. ``unchecked``: why all or part of it could not be
+    tried; then ``lost`` is empty.
     """
 
     where: str
@@ -62,10 +62,10 @@ class Judgement:
 
     @property
     def text(self) -> str:
-        """What would be lost, in words."""
+        """A description of the lost packets."""
         fates: dict[str, list[str]] = {}
-        for one in self.lost:
-            fates.setdefault(one.fate, []).append(one.packet.removeprefix(PREFIX))
+        for packet in self.lost:
+            fates.setdefault(packet.fate, []).append(packet.packet.removeprefix(PREFIX))
         return "; ".join(f"{', '.join(names)}: {fate}" for fate, names in fates.items())
 
 
@@ -95,26 +95,24 @@ def judge(
         return Judgement(where, unchecked=str(error))
     if tried.new.why:
         return Judgement(where, unchecked=tried.new.why)
-    lost, wrong = [], []
+    lost, lost_already = [], []
     for crossing in tried.crossings:
         if crossing.new.verdict is None:
             return Judgement(where, unchecked=f"{crossing.packet.name}: {crossing.new.why}")
         if _arrives(crossing.packet, crossing.new, tried.new, layer):
             continue
         if crossing.old.verdict is not None and not _arrives(crossing.packet, crossing.old, tried.old, layer):
-            wrong.append(crossing.packet.name)
+            lost_already.append(crossing.packet.name)
             continue
         lost.append(Lost(crossing.packet.name, crossing.new.verdict, _decider(crossing.new, tried.new)))
-    if wrong and not lost:
+    if lost_already and not lost:
         why = "according to the trial, what runs now would lose them too, but it does not"
-        return Judgement(where, unchecked=f"{', '.join(wrong)}: {why}")
+        return Judgement(where, unchecked=f"{', '.join(lost_already)}: {why}")
     return Judgement(where, tuple(lost), "" if lost else doubts)
 
 
 def refusal(judgement: Judgement) -> ConnectionLost:
-    """The error that says what the change would do to the connection, or that this is not known, and the ways
-    to make it all the same.
-    """
+    """The error for a change that would or might cut the connection, with how to make it anyway."""
     if judgement.unchecked and not judgement.lost:
         return ConnectionLost(
             f"could not check whether this would cut your own ssh connection through {judgement.where}",
@@ -129,7 +127,7 @@ def refusal(judgement: Judgement) -> ConnectionLost:
 
 
 def _arrives(packet: Packet, outcome: Outcome, side: Side, layer: LinkLayer) -> bool:
-    """Whether the network stack gets the packet, with the addresses that it came with."""
+    """Whether the network stack gets the packet with its original addresses."""
     if outcome.verdict is Action.REDIRECT:
         last = _last(outcome, side)
         return last is not None and last in side.to_stack
@@ -139,11 +137,11 @@ def _arrives(packet: Packet, outcome: Outcome, side: Side, layer: LinkLayer) -> 
 def _decider(outcome: Outcome, side: Side) -> str:
     last = _last(outcome, side)
     if outcome.verdict is Action.PASS and len(outcome.slots) > 1:
-        return ""  # any of those that ran may have rewritten it
+        return ""  # any slot that ran may have rewritten it
     return "" if last is None else f"slot {last} ({side.slots[last]})"
 
 
 def _last(outcome: Outcome, side: Side) -> int | None:
-    """The last slot that ran and has a say."""
+    """The last slot that ran and is not a shadow."""
     ran = [i for i, code in enumerate(outcome.slots) if code is not None and i not in side.shadow]
     return ran[-1] if ran else None

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What if: the same packets through what runs and through a candidate, away from the interface.
+"""What if: run the same packets through the running chain and a candidate, without attaching either.
 
-Both chains are linked statically over copies of all maps, made at the same time; the packets then go through
-each in the order given, so a packet finds what those before it left in the copies, as on the interface (a
-rate limit counts them all). What runs is neither changed nor counted. An interface on which nothing runs
-passes every packet.
+Both chains work on copies of all maps, made at the same time. Packets go through each in the given order, and
+the copies keep their state between packets as on the interface (a rate limit counts them all). The running
+chain is not changed or counted. An interface without a program passes every packet.
 
-On a device whose packets begin in a way that nobody tried (`link_layer`), none is tried.
+On a device with an unknown link layer (`link_layer`) nothing is tried.
 
-A program of somebody else can't be tried: running it as it is would change its maps, and copies can't be put
-under it without its object file. Where that was given, and proved to be the same (`adoption`), it can.
+Another tool's program can't be tried: running it would change its maps, and replacing these by copies takes
+its object file. If that file was given and proved to be the same program (`adoption`), it can be tried.
 """
 
 from __future__ import annotations
@@ -45,8 +44,8 @@ from .run import Trial
 __all__ = ["Crossing", "Outcome", "Side", "Tally", "WhatIf", "what_if"]
 
 PAGE = 3520
-"""The longest packet that lies in one page: of 4096 bytes, 256 are headroom and 320 (on 64-bit machines)
-what the kernel keeps at the end.
+"""The longest packet that fits in one page: 4096 bytes less 256 of headroom and 320 (on 64-bit machines) that
+the kernel reserves at the end.
 """
 
 LOST = (Action.DROP, Action.ABORTED)
@@ -54,9 +53,9 @@ LOST = (Action.DROP, Action.ABORTED)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one packet on one side: what each slot returned (None: it did not run), the verdict (an
-    int is a code that is no action; None: not known, and ``why`` says the reason), and its bytes. ``sites``:
-    which of each slot's places (`Side.sites`) decided; None where that is not known.
+    """One packet's result on one side: each slot's return code (None: it did not run), the verdict (an int if
+    it is not an action; None: unknown, see ``why``), and the resulting bytes. ``sites``: each slot's deciding
+    site (index into `Side.sites`), None if unknown.
     """
 
     slots: tuple[Action | int | None, ...] = ()
@@ -67,13 +66,13 @@ class Outcome:
 
     @property
     def gone(self) -> bool:
-        """Whether the packet ends here, so that its bytes don't matter any more."""
+        """Whether the packet ends here, so its bytes no longer matter."""
         return self.verdict in LOST or not isinstance(self.verdict, Action)
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """One packet on both sides."""
+    """One packet's outcomes on both sides."""
 
     packet: Packet
     old: Outcome
@@ -81,14 +80,14 @@ class Crossing:
 
     @property
     def differs(self) -> bool | None:
-        """Whether its verdict differs, or its bytes where it goes on; None where a side is not known."""
+        """Whether the verdict differs, or the bytes if it goes on; None if a side is unknown."""
         if self.old.verdict is None or self.new.verdict is None:
             return None
         return self.old.verdict != self.new.verdict or (not self.new.gone and self.old.data != self.new.data)
 
     @property
     def rewritten(self) -> tuple[Rewriting, Rewriting]:
-        """What happened to its bytes, old and new; nothing where it ends."""
+        """How its bytes were rewritten, old and new; empty if it ends."""
         first, second = (
             Rewriting() if outcome.gone else compare(self.packet.data, outcome.data)
             for outcome in (self.old, self.new)
@@ -98,10 +97,9 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A chain as it was tried: the names of its slots, and which of them are in shadow. ``why`` is set where
-    it could not be tried at all, ``empty`` where no program runs. ``to_stack`` are the slots that redirect by
-    a cpumap and nothing else: another CPU then hands the packet to the network stack. ``sites``
-    are each slot's verdict sites.
+    """A chain that was tried: its slots' names, and which of them are shadows. ``why`` is set if it could not
+    be tried at all, ``empty`` if no program runs. ``to_stack``: the slots that redirect only through a
+    cpumap, where another CPU hands the packet to the network stack. ``sites``: each slot's verdict sites.
     """
 
     slots: tuple[str, ...] = ()
@@ -114,8 +112,8 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many packets went from one verdict to another (None: not known). Where both are the same,
-    ``rewritten`` tells those whose bytes differ.
+    """The number of packets with an old and a new verdict (None: unknown). If both are the same,
+    ``rewritten`` says whether their bytes differ.
     """
 
     old: Action | int | None
@@ -125,7 +123,7 @@ class Tally:
 
     @property
     def differs(self) -> bool | None:
-        """None where a side is not known."""
+        """Whether the outcomes differ; None if a side is unknown."""
         if self.old is None or self.new is None:
             return None
         return self.old != self.new or self.rewritten
@@ -133,7 +131,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """The matrix, in the order of the packets; ``unknown`` is what it does not tell, a sentence each."""
+    """The matrix, in packet order. ``unknown``: its limitations, a sentence each."""
 
     interface: Interface
     old: Side
@@ -143,24 +141,24 @@ class WhatIf:
 
     @property
     def tallies(self) -> tuple[Tally, ...]:
-        """The packets counted by what became of them; what differs first, then the most."""
+        """The packets counted by outcome: those that differ first, then by count."""
         counted = Counter(
             (c.old.verdict, c.new.verdict, bool(c.differs) and c.old.verdict == c.new.verdict)
             for c in self.crossings
         )
-        found = [Tally(*key, count) for key, count in counted.items()]
+        tallies = [Tally(*key, count) for key, count in counted.items()]
         return tuple(
-            sorted(found, key=lambda tally: (not tally.differs, tally.differs is None, -tally.count))
+            sorted(tallies, key=lambda tally: (not tally.differs, tally.differs is None, -tally.count))
         )
 
     @property
     def reached(self) -> tuple[Mapping[int, int], ...]:
-        """For each slot of what would run, the sites that packets reached, and how many did."""
+        """For each slot of the candidate, the sites that packets reached, with their counts."""
         counts: list[Counter[int]] = [Counter() for _ in self.new.slots]
         for crossing in self.crossings:
-            for found, site in zip(counts, crossing.new.sites, strict=False):
+            for slot_counts, site in zip(counts, crossing.new.sites, strict=False):
                 if site is not None:
-                    found[site] += 1
+                    slot_counts[site] += 1
         return tuple(counts)
 
     @property
@@ -172,11 +170,11 @@ class WhatIf:
 def what_if(
     running: Running, candidate: Chain, packets: Sequence[Packet], *, adopts: int | None = None
 ) -> WhatIf:
-    """Try ``packets`` on what runs and on the candidate. A side that can't be tried, and a packet that the
-    kernel does not take, say so in their place. ``adopts`` is as for `plan.make_plan`: the prog id of
-    somebody else's program, which the candidate's first slot was proved to be.
+    """Try ``packets`` on the running chain and the candidate. Sides that can't be tried and packets that the
+    kernel refuses carry the reason. ``adopts`` is as for `plan.make_plan`: the ID of another tool's program
+    that was proved to be the candidate's first slot.
 
-    Raises PermissionDenied where nothing can be tried at all, NotFound if the interface's namespace is gone.
+    Raises PermissionDenied if nothing can be tried, NotFound if the interface's namespace is gone.
     """
     interface, layer = running.interface, running.device.layer
     if not layer.known:
@@ -201,7 +199,7 @@ def what_if(
 
 
 class _Tried:
-    """A side at work."""
+    """A side while it is being tried."""
 
     def __init__(self, side: Side, trial: Trial | None = None, frags: bool = True) -> None:
         self.side = side
@@ -230,7 +228,7 @@ class _Tried:
         return Outcome(row.slots, row.verdict, row.frame_out, sites=row.sites)
 
     def survey(self, interface: Interface, *, runs: bool) -> None:
-        """Look at what the components ask the kernel for, and where they redirect to."""
+        """Find out which kernel state the components use, and where they redirect to."""
         if self.trial is not None:
             self.places = _places(self.trial, interface, runs)
             to_stack = frozenset(where.slot for _, where, has in self.places if only_to_stack(where, has))
@@ -238,12 +236,12 @@ class _Tried:
 
 
 def _runs(running: Running, candidate: Chain, adopts: int | None) -> Chain | None:
-    """What runs, as a chain that can be linked; None where it is somebody else's."""
+    """The running program as a chain that can be linked; None if it is another tool's."""
     hook = running.hook
     if hook is None:
         return Chain()
     if running.chain is None and hook.prog_id == adopts:
-        # Alone on the hook, what it returns is the verdict.
+        # Alone on the hook, its return code is the verdict.
         first = candidate.slots[0]
         config = replace(first.config, actions=ActionSet())
         return Chain((replace(first, config=config, routes=(), shadow=False, policy=None),))
@@ -254,7 +252,7 @@ def _side(chain: Chain | None, held: contextlib.ExitStack, running: Running | No
     if chain is None:
         hook = running.hook if running else None
         which = f"program {hook.prog_id} ({hook.name})" if hook else "what runs"
-        return _Tried(Side(why=f"{which} is somebody else's: trying it would change its maps"))
+        return _Tried(Side(why=f"{which} is not ours: trying it would change its maps"))
     names = tuple(slot.name for slot in chain)
     shadow = frozenset(i for i, slot in enumerate(chain) if slot.shadow)
     if not names:
@@ -269,8 +267,8 @@ def _side(chain: Chain | None, held: contextlib.ExitStack, running: Running | No
 
 
 def _takes(ifindex: int) -> bool:
-    """Whether packets can seem to come in on the interface: it takes kernel 5.14, and most drivers prepare
-    their queues for that only while a program is attached in native mode.
+    """Whether test packets can appear to arrive on the interface: this takes kernel 5.14, and most drivers
+    set their queues up for it only while a program is attached in native mode.
     """
     try:
         with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdptui_arrival") as program:
@@ -281,12 +279,12 @@ def _takes(ifindex: int) -> bool:
 
 
 def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: bool) -> tuple[str, ...]:
-    """What the matrix does not tell; what holds for a slot on both sides is said once, of the new one."""
-    found: dict[str, None] = {}
+    """The matrix's limitations. Those of a slot on both sides are given once, for the new side."""
+    limits: dict[str, None] = {}
     sent: set[str] = set()
     for what, side in (("what would run", new), ("what runs", old)):
         if side.side.why:
-            found[f"{what} can't be tried: {side.side.why}"] = None
+            limits[f"{what} can't be tried: {side.side.why}"] = None
     said = {key for key, _, _ in new.places}
     for side, outcomes in ((new, [c.new for c in crossings]), (old, [c.old for c in crossings])):
         redirecting = {
@@ -294,17 +292,17 @@ def _unknown(crossings: Sequence[Crossing], old: _Tried, new: _Tried, arrived: b
         }
         for key, where, has in side.places:
             if side is new or key not in said:
-                found |= dict.fromkeys(words(where, has, arrived=arrived))
+                limits |= dict.fromkeys(words(where, has, arrived=arrived))
             if where.slot in redirecting and (side is new or key not in sent):
-                found[redirect_words(where, has)] = None
+                limits[redirect_words(where, has)] = None
         sent = {key for key, where, _ in side.places if where.slot in redirecting}
     if any(crossing.packet.cut for crossing in crossings):
-        found["some packets were captured only in part, so programs saw them shortened"] = None
-    return tuple(found)
+        limits["some packets were captured only in part, so programs saw them shortened"] = None
+    return tuple(limits)
 
 
 def _names(interface: Interface, ifindexes: Iterable[int]) -> Iterator[str]:
-    """What devices of the interface's namespace are called."""
+    """Names of devices in the interface's namespace."""
     with Netlink(interface.netns) as netlink:
         for ifindex in ifindexes:
             try:
@@ -314,8 +312,8 @@ def _names(interface: Interface, ifindexes: Iterable[int]) -> Iterator[str]:
 
 
 def _places(trial: Trial, interface: Interface, runs: bool) -> list[tuple[str, Where, Traits]]:
-    """Each slot's key, what is known of it, and what it does."""
-    found = []
+    """Each slot's key, its known surroundings, and its traits."""
+    places = []
     for i, part in enumerate(trial.parts):
         kinds, devices = {}, {}
         for name, fd in part.maps.items():
@@ -324,10 +322,10 @@ def _places(trial: Trial, interface: Interface, runs: bool) -> list[tuple[str, W
                 kinds[name] = bpf.map_type_name(info.type)
                 if kinds[name] in TO_DEVICES:
                     devices[name] = list(_names(interface, device_targets(fd, info)))
-            except bpf.BpfError:  # no permission to read it: its targets stay unknown
+            except bpf.BpfError:  # not permitted to read it: its targets stay unknown
                 continue
         component = part.slot.component
         where = Where(i, component.name, kinds, part.partial, devices, bool(component.callees), runs)
         has = traits(part.unit.instructions, device=bool(part.unit.device_calls))
-        found.append((part.slot.key, where, has))
-    return found
+        places.append((part.slot.key, where, has))
+    return places

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Confirm an armed change, or roll it back now."""
+"""Confirm a pending change, or roll it back now."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ LOCK_TIMEOUT = 3.0
 
 
 class NotArmed(NotFound):
-    """No change waits there to be confirmed (any more)."""
+    """No change is pending there (any more)."""
 
 
 def confirm(name: str, netns: str | None = None) -> Running:
-    """Keep the change that waits on an interface, and on those that were changed together with it; the old
-    chains are let go. Returns what runs.
+    """Keep the pending change on an interface, and on those changed together with it; the old chains are
+    released. Returns what runs.
 
     Raises NotArmed (``why`` says so if it was rolled back), RaceLost if another tool changed the chain
     meanwhile, NotFound (no such interface), PermissionDenied.
@@ -46,10 +46,9 @@ def confirm(name: str, netns: str | None = None) -> Running:
 
 
 def roll_back(name: str, netns: str | None = None) -> Running:
-    """Swap the old chain back now, also on the interfaces that were changed together with this one. Returns
-    what runs then, read from the kernel.
-
-    Raises as `confirm` does, and what the kernel refuses: then the guardian tries again.
+    """Swap the old chain back now, also on the interfaces changed together with this one. Returns what runs
+    then, read from the kernel. Raises as `confirm` does, and what the kernel refuses: then the guardian
+    retries.
     """
     return _decide(name, netns, Decision.ROLL_BACK)
 
@@ -100,7 +99,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
 def _carry_out_others(
     armed: PendingChange, decision: Decision, place: Whereabouts, author: Author, why: str
 ) -> None:
-    """The same where the change was made together with this one. What can't be done now is left to the
+    """The same on the interfaces changed together with this one. What can't be done now is left to the
     guardian, and to the next change there.
     """
     for found in read_armed():

@@ -27,7 +27,7 @@ from .entries import MOST_BYTES, Heading, JournalEntry
 
 __all__ = [
     "STATE",
-    "all_folders",
+    "all_headings",
     "append",
     "boot_id",
     "entries",
@@ -69,14 +69,15 @@ def interface_folder(ifname: str, inode: int) -> Path:
     return _root() / "interfaces" / quote(place, safe="") / quote(ifname, safe="")
 
 
-def all_folders() -> tuple[Path, ...]:
-    """Those of all interfaces, the last changed first."""
+def all_headings(most: int) -> Iterator[tuple[str, Iterable[Heading]]]:
+    """The folders of all interfaces with what `headings` says of them, the last changed first."""
     found = []
     with contextlib.suppress(OSError):
         for place in os.scandir(_root() / "interfaces"):
             if place.is_dir(follow_symlinks=False):
-                found += [(entry.stat().st_mtime, Path(entry.path)) for entry in os.scandir(place.path)]
-    return tuple(path for _, path in sorted(found, reverse=True))
+                found += [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(place.path)]
+    for changed, folder in sorted(found, reverse=True):
+        yield folder, _headings(folder, changed, most)
 
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
@@ -98,13 +99,17 @@ def headings(folder: Path, most: int) -> Iterable[Heading]:
         changed = folder.stat().st_mtime_ns
     except OSError:
         return ()
+    return _headings(str(folder), changed, most)
+
+
+def _headings(folder: str, changed: int, most: int) -> Iterable[Heading]:
     settled = time.time_ns() - changed > TICK  # else another entry may have come in the same tick
-    return _newest(folder, changed, most) if settled else _read(folder, most)
+    return _newest(folder, changed, most) if settled else _read(Path(folder), most)
 
 
 @lru_cache(maxsize=2 * MOST_INTERFACES)
-def _newest(folder: Path, changed: int, most: int) -> tuple[Heading, ...]:
-    return tuple(_read(folder, most))
+def _newest(folder: str, changed: int, most: int) -> tuple[Heading, ...]:
+    return tuple(_read(Path(folder), most))
 
 
 def _read(folder: Path, most: int) -> Iterator[Heading]:
@@ -198,11 +203,14 @@ def _numbers(folder: Path) -> list[int]:
 
 
 def _drop_interfaces() -> None:
-    folders = [path for place in (_root() / "interfaces").iterdir() for path in place.iterdir()]
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-MOST_INTERFACES]:
-        shutil.rmtree(folder, ignore_errors=True)
+    places = os.scandir(_root() / "interfaces")
+    folders = [folder for place in places for folder in os.scandir(place.path)]
+    if len(folders) <= MOST_INTERFACES:
+        return
+    for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime)[:-MOST_INTERFACES]:
+        shutil.rmtree(folder.path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            folder.parent.rmdir()
+            os.rmdir(os.path.dirname(folder.path))
 
 
 def _drop_objects(folder: Path) -> None:

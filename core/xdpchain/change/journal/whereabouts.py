@@ -9,6 +9,7 @@ the kernel gives none twice.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ from xdpchain.model.running import Running
 from xdpchain.sys.netlink import Netlink
 
 from .entries import Heading
-from .store import all_folders, boot_id, headings, interface_folder
+from .store import all_headings, boot_id, headings, interface_folder
 
 __all__ = ["bring_along", "device_of", "folder_of"]
 
@@ -35,14 +36,13 @@ def folder_of(running: Running) -> Path | None:
 
 
 def _found(own: Path, running: Running, device: Device | None) -> Path | None:
-    if _knows(own, running, device):
+    boot, program, mine = boot_id(), running.identity[1][:1], str(own)
+    if _about(headings(own, NEWEST), boot, program, device):
         return own
-    elsewhere = next(
-        (folder for folder in all_folders() if folder != own and _knows(folder, running, device)), None
-    )
-    if elsewhere is None and _name_of_another(own, running, device) is not None:
-        return None
-    return elsewhere or own
+    for folder, known in all_headings(NEWEST):
+        if folder != mine and _about(known, boot, program, device):
+            return Path(folder)
+    return None if _name_of_another(own, running, device) is not None else own
 
 
 def bring_along(running: Running, device: Device | None) -> Path:
@@ -78,16 +78,15 @@ def _folder(running: Running) -> Path:
     return interface_folder(where.name, running.device.netns_inode)
 
 
-def _knows(folder: Path, running: Running, device: Device | None) -> bool:
-    boot, program = boot_id(), running.identity[1][:1]
-    return any(_about(heading, boot, program, device) for heading in headings(folder, NEWEST))
-
-
-def _about(heading: Heading, boot: str, program: tuple[int, ...], device: Device | None) -> bool:
-    if heading.boot != boot:
-        return False
-    return (device is not None and heading.device == device) or any(
-        (one,) == program for one in heading.programs
+def _about(known: Iterable[Heading], boot: str, program: tuple[int, ...], device: Device | None) -> bool:
+    """Whether one of these speaks of the interface, or of what runs there."""
+    return any(
+        heading.boot == boot
+        and (
+            (device is not None and heading.device == device)
+            or any((one,) == program for one in heading.programs)
+        )
+        for heading in known
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets for trials: built ones, those of a capture or a hex dump, and those of one's own ssh connection.
+"""Packets for trials: built-in ones, from a capture or hex dump, and those of the operator's ssh connection.
 
-Pure, but for `sources`, which reads files and asks the kernel for an interface's addresses.
+Pure, except `sources` and `own`, which read files and ask the kernel about addresses and connections.
 """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The built-in set: a packet of each kind that a host can't do without, and that XDP programs tell apart.
+"""The built-in set: one packet of each kind that a host needs and that XDP programs distinguish.
 
-They are what the interface receives, so their destination is its own address where it has one. On devices
-that carry bare IP there are fewer: no ARP, no neighbour discovery, no frames of other protocols.
+The interface receives them, so their destination is its own address if it has one. Devices that carry bare IP
+get fewer: no ARP, no neighbor discovery, no frames of other protocols.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .packet import Packet
 __all__ = ["builtin"]
 
 LEAST = 60
-"""Bytes of the shortest frame on Ethernet, without its check sequence: a card hands the padding on."""
+"""Shortest Ethernet frame in bytes, without its FCS: NICs deliver the padding."""
 
 ETH_P_LOCAL_EXPERIMENT = 0x88B5
 PING = bytes(range(0x10, 0x40))
 ETHERNET_ONLY = ("ARP", "DHCP", "ICMPv6 neighbor", "no protocol")
-"""With what the names of packets begin that only devices with link-layer addresses receive."""
+"""Name prefixes of packets that only devices with link-layer addresses receive."""
 
 
 def builtin(near: Host, peer: Host, layer: LinkLayer) -> tuple[Packet, ...]:
-    """What ``peer`` sends to ``near``, the interface, in an order that could happen."""
-    found = (
+    """The packets that ``peer`` sends to the interface ``near``, in a plausible order."""
+    frames = (
         ("ARP request", arp_request(peer, near)),
         ("ARP reply", arp_reply(peer, near)),
         ("DHCP offer", dhcp_reply(peer, near, 2)),
@@ -65,6 +65,6 @@ def builtin(near: Host, peer: Host, layer: LinkLayer) -> tuple[Packet, ...]:
     )
     if layer.start is Start.IP:
         return tuple(
-            Packet(name, ip_of(frame)) for name, frame in found if not name.startswith(ETHERNET_ONLY)
+            Packet(name, ip_of(frame)) for name, frame in frames if not name.startswith(ETHERNET_ONLY)
         )
-    return tuple(Packet(name, frame.ljust(LEAST, b"\0")) for name, frame in found)
+    return tuple(Packet(name, frame.ljust(LEAST, b"\0")) for name, frame in frames)

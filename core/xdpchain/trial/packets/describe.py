@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a packet is, in a few words: for captured packets, which have no names. Pure."""
+"""Describe a packet in a few words, for captured packets, which have no names. Pure."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FLAGS = ((0x02, "SYN"), (0x01, "FIN"), (0x04, "RST"), (0x10, "ACK"))
 
 
 def describe(frame: bytes, layer: LinkLayer) -> str:
-    """For example "TCP 192.0.2.9:50022 > 22 SYN": whence, to which port, and what it is. ``layer`` is that of
-    the device that the packet is on.
+    """For example "TCP 192.0.2.9:50022 > 22 SYN": source, destination port and kind. ``layer`` is the link
+    layer of the packet's device.
     """
     if not layer.known:
         return f"a packet of {layer.name}"
@@ -34,12 +34,12 @@ def describe(frame: bytes, layer: LinkLayer) -> str:
         sender, target = IPv4Address(payload[14:18]), IPv4Address(payload[24:28])
         operation = struct.unpack_from("!H", payload, 6)[0]
         return f"{tag}ARP {'reply from' if operation == 2 else f'{target} asked by'} {sender}"
-    found = _transport(kind, payload)
-    if found is None:
+    transport = _transport(kind, payload)
+    if transport is None:
         if layer.start is Start.IP and not kind:
             return "not an IP packet"
         return f"{tag}{ETHERTYPES.get(kind, f'ethertype {kind:#06x}')}"
-    protocol, source, _, segment = found
+    protocol, source, _, segment = transport
     if protocol in (6, 17) and len(segment) >= 8:
         ports = struct.unpack_from("!HH", segment)
         name = "TCP" if protocol == 6 else "UDP"
@@ -52,14 +52,14 @@ def describe(frame: bytes, layer: LinkLayer) -> str:
 
 
 def flow(frame: bytes, layer: LinkLayer) -> tuple[object, ...] | None:
-    """What a receiver goes by: destination MAC (if there is any), VLAN, addresses, protocol, and for TCP and
-    UDP the ports and what follows them but for checksums; None for what is no whole IP packet.
+    """What a receiver uses: destination MAC (if any), VLAN, addresses, protocol and the segment, for TCP and
+    UDP with the checksum zeroed. None if it is not a whole IP packet.
     """
     kind, payload, vlan = _network(frame, layer)
-    found = _transport(kind, payload)
-    if found is None:
+    transport = _transport(kind, payload)
+    if transport is None:
         return None
-    protocol, source, destination, segment = found
+    protocol, source, destination, segment = transport
     if protocol == 6 and len(segment) >= 20:
         segment = segment[:16] + bytes(2) + segment[18:]
     elif protocol == 17 and len(segment) >= 8:
@@ -69,12 +69,12 @@ def flow(frame: bytes, layer: LinkLayer) -> tuple[object, ...] | None:
 
 
 def _flags(segment: bytes) -> str:
-    found = "/".join(name for bit, name in FLAGS if segment[13] & bit)
-    return f" {found}" if found else ""
+    names = "/".join(name for bit, name in FLAGS if segment[13] & bit)
+    return f" {names}" if names else ""
 
 
 def _network(frame: bytes, layer: LinkLayer) -> tuple[int, bytes, int | None]:
-    """Ethertype (0: none), what follows it, and the (outermost) VLAN."""
+    """Ethertype (0: none), payload, and the (outermost) VLAN."""
     if layer.start is Start.IP:
         return {4: 0x0800, 6: 0x86DD}.get(frame[0] >> 4, 0) if frame else 0, frame, None
     vlan, at = None, 12
@@ -91,7 +91,7 @@ def _network(frame: bytes, layer: LinkLayer) -> tuple[int, bytes, int | None]:
 def _transport(
     kind: int, packet: bytes
 ) -> tuple[int, IPv4Address | IPv6Address, IPv4Address | IPv6Address, bytes] | None:
-    """Protocol, addresses, and the segment without Ethernet's padding; of IPv6 without its extensions."""
+    """Protocol, addresses, and the segment without Ethernet padding. IPv6 extensions are not parsed."""
     if kind == 0x0800 and len(packet) >= 20 and packet[0] >> 4 == 4:
         header, total = (packet[0] & 15) * 4, struct.unpack_from("!H", packet, 2)[0]
         ends = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])

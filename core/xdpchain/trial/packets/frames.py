@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ethernet frames, built byte by byte, with checksums a receiver accepts. Pure: nothing here sends anything.
+"""Build Ethernet frames byte by byte, with valid checksums. Pure: nothing is sent.
 
-Frames are not padded to Ethernet's 60 bytes: a veth pair carries them as they are, so an XDP program at its
+Frames are not padded to Ethernet's 60 bytes: a veth pair carries them unchanged, so an XDP program at its
 other end sees exactly ``len(frame)`` bytes.
 """
 
@@ -56,7 +56,7 @@ Version = Literal[4, 6]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Who sends or receives: one MAC, one IPv4 and one IPv6 address."""
+    """A sender or receiver: one MAC, one IPv4 and one IPv6 address."""
 
     mac: bytes
     ipv4: IPv4Address
@@ -64,11 +64,11 @@ class Host:
 
     @staticmethod
     def number(number: int) -> Host:
-        """The host of that number, 1 to 254; each number has addresses of its own, from those set aside for
-        documentation (RFC 5737, RFC 3849), and a locally administered MAC.
+        """The host with this number, 1 to 254. Each has its own addresses, from the documentation ranges
+        (RFC 5737, RFC 3849), and a locally administered MAC.
         """
         if not 1 <= number <= 254:
-            raise ValueError(f"a host's number is 1 to 254, not {number}")
+            raise ValueError(f"host number {number} is out of range (1 to 254)")
         return Host(
             mac=bytes((0x02, 0x78, 0x64, 0x70, 0x00, number)),
             ipv4=IPv4Address("192.0.2.0") + number,
@@ -77,7 +77,7 @@ class Host:
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071), 16 bits; 0 over data that carries its own right checksum."""
+    """The 16-bit Internet checksum (RFC 1071); 0 for data that includes its correct checksum."""
     if len(data) % 2:
         data += b"\0"
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
@@ -87,31 +87,31 @@ def checksum(data: bytes) -> int:
 
 
 def ethernet(source: Host, destination: Host, ethertype: int, payload: bytes = b"") -> bytes:
-    """An Ethernet II frame, without padding and without the frame check sequence."""
+    """An Ethernet II frame without padding and frame check sequence."""
     return destination.mac + source.mac + struct.pack("!H", ethertype) + payload
 
 
 def ip_of(frame: bytes) -> bytes:
-    """The IP packet in a frame without tags, as it is where no Ethernet header is."""
+    """The IP packet in an untagged frame, for devices without Ethernet headers."""
     return frame[14:]
 
 
 def arp_request(source: Host, wanted: Host) -> bytes:
-    """Who has the IPv4 address of ``wanted``? Sent to everyone."""
+    """A broadcast "who has" for the IPv4 address of ``wanted``."""
     payload = struct.pack("!HHBBH", 1, ETH_P_IP, 6, 4, 1)
     payload += source.mac + source.ipv4.packed + bytes(6) + wanted.ipv4.packed
     return BROADCAST + source.mac + struct.pack("!H", ETH_P_ARP) + payload
 
 
 def arp_reply(source: Host, destination: Host) -> bytes:
-    """``source`` tells ``destination`` its MAC."""
+    """``source`` tells ``destination`` its own MAC."""
     payload = struct.pack("!HHBBH", 1, ETH_P_IP, 6, 4, 2)
     payload += source.mac + source.ipv4.packed + destination.mac + destination.ipv4.packed
     return ethernet(source, destination, ETH_P_ARP, payload)
 
 
 def tagged(frame: bytes, vlan: int) -> bytes:
-    """The same with an 802.1Q tag, of VLAN 0 to 4094."""
+    """The frame with an 802.1Q tag, VLAN 0 to 4094."""
     return frame[:12] + struct.pack("!HH", ETH_P_8021Q, vlan) + frame[12:]
 
 
@@ -146,8 +146,8 @@ def tcp(
     service: int = 0,
     version: Version = 4,
 ) -> bytes:
-    """One TCP segment. ``options`` are a multiple of 4 bytes, ``service`` is the whole TOS or traffic class
-    byte.
+    """One TCP segment. ``options`` must be a multiple of 4 bytes; ``service`` is the whole TOS or traffic
+    class byte.
     """
     offset = (20 + len(options)) // 4 << 4
     header = struct.pack(
@@ -168,13 +168,13 @@ def tcp_syn(
     sequence: int = 1,
     version: Version = 4,
 ) -> bytes:
-    """The first segment of a TCP connection, with no options."""
+    """The first segment of a TCP connection, without options."""
     to = destination_port
     return tcp(source, destination, to, SYN, source_port=source_port, sequence=sequence, version=version)
 
 
 def dhcp_reply(server: Host, client: Host, kind: int) -> bytes:
-    """A DHCP server's answer (RFC 2131), sent to everyone: ``kind`` 2 is an offer, 5 an ack."""
+    """A DHCP server's broadcast reply (RFC 2131): ``kind`` 2 is an offer, 5 an ack."""
     head = struct.pack("!BBBBIHH", 2, 1, 6, 0, 0x78647074, 0, 0x8000)
     head += bytes(4) + client.ipv4.packed + server.ipv4.packed + bytes(4) + client.mac.ljust(16, b"\0")
     options = bytes((53, 1, kind, 54, 4)) + server.ipv4.packed + bytes((51, 4)) + struct.pack("!I", 3600)
@@ -185,7 +185,7 @@ def dhcp_reply(server: Host, client: Host, kind: int) -> bytes:
 
 
 def dns_response(server: Host, client: Host, *, version: Version = 4) -> bytes:
-    """The answer to a question for example.com's address, from port 53."""
+    """A response to a query for example.com's address, from port 53."""
     name = b"\x07example\x03com\0"
     question = name + struct.pack("!HH", 1, 1)
     answer = struct.pack("!HHHIH", 0xC00C, 1, 1, 300, 4) + IPv4Address("192.0.2.80").packed
@@ -213,22 +213,20 @@ def icmp_echo(
 
 
 def neighbor_solicitation(source: Host, wanted: Host) -> bytes:
-    """IPv6's "who has" (RFC 4861), sent to the one host that it asks for."""
+    """An IPv6 neighbor solicitation (RFC 4861), unicast to its target."""
     source_link_layer_address = bytes((1, 1)) + source.mac
     return _icmpv6(source, wanted, 135, bytes(4) + wanted.ipv6.packed + source_link_layer_address)
 
 
 def neighbor_advertisement(source: Host, destination: Host) -> bytes:
-    """IPv6's answer to "who has" (RFC 4861), asked for and overriding."""
+    """An IPv6 neighbor advertisement (RFC 4861), solicited and overriding."""
     target_link_layer_address = bytes((2, 1)) + source.mac
     rest = bytes((0x60, 0, 0, 0)) + source.ipv6.packed + target_link_layer_address
     return _icmpv6(source, destination, 136, rest)
 
 
 def router_advertisement(source: Host) -> bytes:
-    """A router's announcement (RFC 4861) to all nodes, of 2001:db8::/64. A router sends it from its
-    link-local address.
-    """
+    """A router advertisement (RFC 4861) of 2001:db8::/64 to all nodes, sent from the link-local address."""
     link_local = Host(source.mac, source.ipv4, _link_local(source.mac))
     everyone = Host(ALL_NODES_MAC, IPv4Address("224.0.0.1"), ALL_NODES)
     prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 86400, 14400, 0) + IPv6Address("2001:db8::").packed
@@ -237,7 +235,7 @@ def router_advertisement(source: Host) -> bytes:
 
 
 def _link_local(mac: bytes) -> IPv6Address:
-    """The link-local address that is made of a MAC (RFC 4291, modified EUI-64)."""
+    """The link-local address derived from a MAC (RFC 4291, modified EUI-64)."""
     return IPv6Address(
         bytes.fromhex("fe80000000000000") + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
     )
@@ -262,14 +260,14 @@ def _transport_checksum(
 def ip(
     source: Host, destination: Host, protocol: int, payload: bytes, version: Version, service: int = 0
 ) -> bytes:
-    """An IP packet of that protocol, in its frame. ``service`` is the whole TOS or traffic class byte."""
+    """An IP packet in its frame. ``service`` is the whole TOS or traffic class byte."""
     if version == 4:
         do_not_fragment, ttl = 0x4000, 64
         first = struct.pack("!BBHHHBB", 0x45, service, 20 + len(payload), 0, do_not_fragment, ttl, protocol)
         addresses = source.ipv4.packed + destination.ipv4.packed
         header = first + struct.pack("!H", checksum(first + addresses)) + addresses
         return ethernet(source, destination, ETH_P_IP, header + payload)
-    hop_limit = 255 if protocol == IPPROTO_ICMPV6 else 64  # neighbour discovery demands 255
+    hop_limit = 255 if protocol == IPPROTO_ICMPV6 else 64  # neighbor discovery requires 255
     header = struct.pack("!IHBB", 6 << 28 | service << 20, len(payload), protocol, hop_limit)
     return ethernet(
         source, destination, ETH_P_IPV6, header + source.ipv6.packed + destination.ipv6.packed + payload

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames out of hexadecimal text. Pure.
+"""Read frames from hexadecimal text. Pure.
 
-A line that begins with an offset (``xxd``, ``hexdump -C``, ``tcpdump -XX``, Wireshark's copies) goes on where
-the line before ended, and offset 0 begins a packet; any other line is a whole packet: digits in pairs, with
-or without blanks, colons or hyphens between them. Text after ``#`` and empty lines count for nothing.
+A line that starts with an offset (``xxd``, ``hexdump -C``, ``tcpdump -XX``, copied from Wireshark) continues
+the line before, and offset 0 starts a packet. Any other line is a whole packet: pairs of digits, optionally
+separated by blanks, colons or hyphens. Text after ``#`` and empty lines are ignored.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ SEPARATORS = re.compile(r"[\s:\-]+")
 DIGITS = re.compile(r"[0-9A-Fa-f]*")
 SHOWN = 24
 LONGEST = 1 << 20
-"""Characters of a line: a packet has at most 65,535 bytes."""
+"""Longest line in characters; a packet has at most 65,535 bytes."""
 
 
 def read_hex(text: str, name: str) -> Iterator[bytes]:
-    """The packets of a text. Raises InvalidInput with the number of the line that can't be read."""
+    """The packets in a text. Raises InvalidInput with the number of the bad line."""
     packet = bytearray()
-    for number, line in enumerate(io.StringIO(text, newline=None), 1):
+    for line_number, line in enumerate(io.StringIO(text, newline=None), 1):
         if len(line) > LONGEST:
             raise InvalidInput(
-                f"line {number} of {name} can't be read",
-                f"it has {len(line)} characters, more than {LONGEST}",
+                f"line {line_number} of {name} can't be read",
+                f"it has {len(line)} characters; the limit is {LONGEST}",
             )
         line = line.partition("#")[0].rstrip()
         if not line:
             continue
-        where = f"line {number} of {name}"
-        found = OFFSET.match(line)
-        offset = int(found[1], 16) if found else -1
-        if found and offset in (0, len(packet)):
+        where = f"line {line_number} of {name}"
+        offset_match = OFFSET.match(line)
+        offset = int(offset_match[1], 16) if offset_match else -1
+        if offset_match and offset in (0, len(packet)):
             if offset == 0 and packet:
                 yield bytes(packet)
                 packet.clear()
-            packet += _digits(_dumped(line[found.end() :], found[2]), where)
-        elif found and found[2].startswith(":"):
+            packet += _digits(_dumped(line[offset_match.end() :], offset_match[2]), where)
+        elif offset_match and offset_match[2].startswith(":"):
             raise InvalidInput(
                 f"{where} can't be read", f"its offset is {offset:#x}, expected {len(packet):#x}",
                 "The dump must include every line (hexdump: -v)",
@@ -63,7 +63,7 @@ def read_hex(text: str, name: str) -> Iterator[bytes]:
 
 
 def _dumped(rest: str, after: str) -> str:
-    """The digits of a dump's line, without the characters beside them."""
+    """The digits of a dump's line, without its text column."""
     if "  |" in rest:  # hexdump -C, which has a gap in the middle
         return rest.partition("  |")[0]
     if after.startswith(":"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets of the operator's own connections, as they come in through an interface."""
+"""The packets of the operator's own connections, as they arrive on an interface."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["OwnPackets", "OwnTraffic"]
 
 @dataclass(frozen=True, slots=True)
 class OwnPackets:
-    """Packets, remarks on what of them is made up, and ``doubts``: what else may come in through the
-    interface and can't be built, a sentence each.
+    """Packets, notes on their made-up parts, and ``doubts``: what else may arrive on the interface but can't
+    be built, a sentence each.
     """
 
     packets: tuple[Packet, ...] = ()
@@ -48,13 +48,13 @@ class OwnTraffic:
         packets: dict[Packet, None] = {}
         notes: dict[str, None] = {}
         doubts = dict.fromkeys(known.doubts)
-        for number, (connection, arrivals, unsure) in enumerate(known.connections):
-            name = f" from {connection.client}:{connection.client_port}" if number else ""
+        for index, (connection, arrivals, unsure) in enumerate(known.connections):
+            name = f" from {connection.client}:{connection.client_port}" if index else ""
             here = [arrival for arrival in arrivals if arrival.ifindex == ifindex]
             for arrival in here:
                 packets |= dict.fromkeys(ssh_packets(_ends(connection), arrival.wrappings, name))
                 notes |= dict.fromkeys([arrival.note] if arrival.note else [])
-            if not here:  # below what is known of it, perhaps
+            if not here:  # perhaps they arrive here in an unknown tunnel
                 doubts |= dict.fromkeys(unsure)
         if doubts:
             with Netlink(netns) as netlink:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 __all__ = ["SHORTEST", "Packet"]
 
 SHORTEST = 14
-"""Bytes of an Ethernet header, the least that the kernel tries, on whatever device."""
+"""Shortest test packet in bytes that the kernel accepts, on any device: an Ethernet header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What an XDP program finds of a packet: an Ethernet frame without the frame check sequence, or on
-    devices without such a header an IP packet (`link_layer`). ``own``: it is one of the
-    operator's own ssh connection. ``length`` is the frame's length on the wire where a capture kept less.
+    """A packet as an XDP program sees it: an Ethernet frame without FCS, or an IP packet on devices without
+    such headers (`link_layer`). ``own``: it belongs to the operator's ssh connection. ``length`` is the
+    length on the wire if a capture kept less.
     """
 
     name: str
@@ -25,5 +25,5 @@ class Packet:
 
     @property
     def cut(self) -> bool:
-        """Whether a part of it is missing."""
+        """Whether it is truncated."""
         return self.length is not None and self.length > len(self.data)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets out of capture files: pcap and pcapng. Pure.
+"""Read packets from capture files: pcap and pcapng. Pure.
 
-Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times are not read, for a trial has none.
-Both are read here rather than by a library: what PyPI has either knows one section and one interface of a
-pcapng file only, or takes damaged lengths on trust.
+Formats: draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Timestamps are ignored. No library is used:
+those on PyPI either support only one section and one interface of a pcapng file, or trust damaged lengths.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ LINK_TYPES = {
     276: "Linux cooked v2, of `-i any`",
 }
 TO_IP = {12: 0, 14: 0, 101: 0, 228: 0, 229: 0, 113: 16, 276: 20, 0: 4, 108: 4}
-"""Bytes before the IP header, by link type, where nothing else than IP is wanted: libpcap captures on many
-devices that carry bare IP as Linux cooked.
+"""Bytes before the IP header, by link type, for bare-IP devices: libpcap captures many of them as Linux
+cooked.
 """
 
 PCAP = {0xA1B2C3D4: "microseconds", 0xA1B23C4D: "nanoseconds"}
 MODIFIED = {0xA1B2CD34, 0xA1B2C3CD}
-"""Variants of long ago, with other record headers."""
+"""Obsolete variants with different record headers."""
 SECTION = 0x0A0D0D0A
 INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 1, 2, 3, 6
 BYTE_ORDER = 0x1A2B3C4D
 IF_FCSLEN = 13
 LARGEST = 1 << 26
-"""Bytes of a packet or a block that is believed; tcpdump draws the line nearby."""
+"""Longest plausible packet or block in bytes; tcpdump's limit is similar."""
 COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
 
 
 class Captured(NamedTuple):
-    """One frame: the bytes that were kept, and its length on the wire."""
+    """One frame: the captured bytes, and its length on the wire."""
 
     data: bytes
     length: int
@@ -58,7 +57,7 @@ class Captured(NamedTuple):
 
 @dataclass
 class _Link:
-    """An interface of a section: its link type, and how many bytes of check sequence end its frames."""
+    """An interface of a section: link type, snap length, and FCS bytes at the end of its frames."""
 
     kind: int
     snap: int = 0
@@ -72,7 +71,7 @@ class _Section:
 
 
 def is_capture(data: bytes) -> bool:
-    """Whether the bytes begin as a capture file does, also one that can't be read here."""
+    """Whether the bytes start like a capture file, even one that can't be read here."""
     magic = data[:4]
     known = {*PCAP, *MODIFIED, SECTION}
     return bool(
@@ -82,10 +81,10 @@ def is_capture(data: bytes) -> bool:
 
 
 def read_capture(data: bytes, name: str, layer: LinkLayer) -> Iterator[Captured]:
-    """The packets of a capture file that could come in on a device of that layer, in order.
+    """The packets of a capture file that fit a device with this link layer, in order.
 
-    Raises InvalidInput, perhaps after some packets: for a file that is cut short or damaged, and for link
-    types that don't go with the device's.
+    Raises InvalidInput, possibly after some packets, if the file is truncated or damaged, or its link type
+    does not fit the device.
     """
     for begin, how in COMPRESSED.items():
         if data.startswith(begin):
@@ -110,49 +109,49 @@ def _pcap(data: bytes, order: str, name: str, layer: LinkLayer) -> Iterator[Capt
     if len(data) < 24:
         raise _cut_short(name, "in its header")
     link = struct.unpack_from(f"{order}I", data, 20)[0]
-    # The upper bits say whether frames carry their check sequence, and how many 16-bit words it has.
+    # The upper bits say whether frames include their FCS, and its length in 16-bit words.
     check = (link >> 28) * 2 if link & 0x04000000 else 0
     kind = link & 0xFFFF
     if not _fits(kind, layer):
         raise _other(kind, name, layer)
-    at, number = 24, 0
+    at, index = 24, 0
     while at < len(data):
-        number += 1
+        index += 1
         if at + 16 > len(data):
-            raise _cut_short(name, f"in the header of packet {number}")
+            raise _cut_short(name, f"in the header of packet {index}")
         kept, length = struct.unpack_from(f"{order}II", data, at + 8)
         if kept > LARGEST:
-            raise _damaged(name, f"packet {number} claims to have {kept} bytes")
+            raise _damaged(name, f"packet {index} claims to have {kept} bytes")
         at += 16
         if at + kept > len(data):
-            raise _cut_short(name, f"in packet {number}")
+            raise _cut_short(name, f"in packet {index}")
         yield from _captured(data[at : at + kept], length, check, kind, layer)
         at += kept
 
 
 def _pcapng(data: bytes, name: str, layer: LinkLayer) -> Iterator[Captured]:
     section = _Section("<")
-    at, number, others = 0, 0, set()
+    at, index, others = 0, 0, set()
     packets = 0
     while at < len(data):
-        number += 1
+        index += 1
         if at + 12 > len(data):
-            raise _cut_short(name, f"in block {number}")
+            raise _cut_short(name, f"in block {index}")
         if data[at : at + 4] == struct.pack("<I", SECTION):  # reads the same in both orders
             section = _Section(_order(data, at, name))
         kind, length = struct.unpack_from(f"{section.order}II", data, at)
         if length < 12 or length % 4 or length > LARGEST:
-            raise _damaged(name, f"block {number} claims to have {length} bytes")
+            raise _damaged(name, f"block {index} claims to have {length} bytes")
         if at + length > len(data):
-            raise _cut_short(name, f"in block {number}")
+            raise _cut_short(name, f"in block {index}")
         if struct.unpack_from(f"{section.order}I", data, at + length - 4)[0] != length:
-            raise _damaged(name, f"block {number} has different lengths at its start and end")
+            raise _damaged(name, f"block {index} has different lengths at its start and end")
         body = data[at + 8 : at + length - 4]
         at += length
         if kind == INTERFACE:
-            section.links.append(_interface(body, section.order, name, number))
+            section.links.append(_interface(body, section.order, name, index))
         elif kind in (OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET):
-            link, kept, wire = _block_packet(kind, body, section, name, number)
+            link, kept, wire = _block_packet(kind, body, section, name, index)
             if not _fits(link.kind, layer):
                 others.add(link.kind)
                 continue
@@ -188,7 +187,7 @@ def _interface(body: bytes, order: str, name: str, number: int) -> _Link:
 def _block_packet(
     kind: int, body: bytes, section: _Section, name: str, number: int
 ) -> tuple[_Link, bytes, int]:
-    """A packet's interface, its bytes, and its length on the wire."""
+    """A packet's interface, its captured bytes, and its length on the wire."""
     if len(body) < (4 if kind == SIMPLE_PACKET else 20):
         raise _damaged(name, f"block {number} is too short for a packet")
     order = section.order
@@ -210,7 +209,7 @@ def _block_packet(
 
 
 def _captured(kept: bytes, length: int, check: int, kind: int, layer: LinkLayer) -> Iterator[Captured]:
-    """Without the check sequence, as far as it was kept, and as the device would show it."""
+    """The packet without FCS, as the device would deliver it."""
     length = max(max(length, len(kept)) - check, 0)
     kept = kept[:length]
     if layer.start is Start.IP:
@@ -222,7 +221,7 @@ def _captured(kept: bytes, length: int, check: int, kind: int, layer: LinkLayer)
 
 
 def _fits(kind: int, layer: LinkLayer) -> bool:
-    """Whether packets of that link type can be tried on a device of that layer."""
+    """Whether packets of this link type can be tried on a device with this link layer."""
     return kind in TO_IP if layer.start is Start.IP else kind == layer.link_type
 
 

@@ -10,15 +10,15 @@ from operator import ne
 __all__ = ["Rewriting", "compare"]
 
 HEADROOM = 64
-"""Bytes by which a packet's beginning is believed to have moved where its end moved too: an IPv6 header and
+"""Furthest that a packet's start is assumed to have moved, in bytes, if its end moved too: an IPv6 header and
 some more.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Rewriting:
-    """``ranges`` are (first, last) offsets in the packet as it came out whose bytes differ. ``head`` is how
-    many bytes were put before it (negative: taken off its head), ``tail`` the same for its end.
+    """``ranges``: (first, last) offsets in the output packet whose bytes differ. ``head``: bytes added before
+    the packet (negative: removed); ``tail``: the same at its end.
     """
 
     ranges: tuple[tuple[int, int], ...] = ()
@@ -30,13 +30,13 @@ class Rewriting:
 
     @property
     def count(self) -> int:
-        """How many bytes differ that were there before."""
+        """The number of existing bytes that changed."""
         return sum(last - first + 1 for first, last in self.ranges)
 
 
 def compare(before: bytes, after: bytes) -> Rewriting:
-    """How ``after`` came from ``before``: of all ways to have moved its beginning and its end, the one that
-    leaves the fewest bytes to explain.
+    """How ``before`` became ``after``: of all possible moves of its start and end, the one that leaves the
+    fewest changed bytes.
     """
     grown = len(after) - len(before)
     head = 0 if not grown else min(_heads(grown), key=lambda head: _cost(before, after, head))
@@ -44,12 +44,12 @@ def compare(before: bytes, after: bytes) -> Rewriting:
 
 
 def _heads(grown: int) -> list[int]:
-    """What may have been put before a packet: all of what it grew by, nothing, or some even number."""
+    """Candidate sizes of an added head: nothing, the whole growth, or a small even number."""
     return [0, grown, *range(-HEADROOM, HEADROOM + 1, 2)]
 
 
 def _cost(before: bytes, after: bytes, head: int) -> tuple[int, int]:
-    """Bytes that neither moved nor stayed, then how much the ends moved."""
+    """Changed bytes plus bytes added or removed at the ends, then the size of the head."""
     moved = after[head:] if head > 0 else after
     was = before[-head:] if head < 0 else before
     odd = sum(map(ne, moved, was))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where packets come from: the built-in set for an interface, one's own ssh connection, or a file."""
+"""Sources of packets: the built-in set for an interface, the operator's ssh connection, or a file."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ OWN = "ssh"
 STDIN = "-"
 
 MOST = 10_000
-"""Packets taken of one file; a trial of both sides takes about 0.2 ms for each."""
+"""Most packets read from a file; trying one on both sides takes about 0.2 ms."""
 LARGEST = 1 << 26
-"""Bytes of a file that are read."""
+"""Most bytes read from a file."""
 LARGEST_HEX = 1 << 24
-"""Of a hex dump."""
+"""Most bytes read from a hex dump."""
 
 ANYWHERE = {4: "198.51.100.1", 6: "2001:db8:ffff::1"}
-"""Addresses that no host has (RFC 5737, RFC 3849): the way to them is the default route."""
+"""Addresses that no host has (RFC 5737, RFC 3849), so their route is the default route."""
 UNKNOWN_MAC = Host.number(254).mac
 
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """Packets, and remarks on what they lack."""
+    """Packets, and notes on their limitations."""
 
     packets: tuple[Packet, ...] = ()
     notes: tuple[str, ...] = ()
@@ -63,8 +63,8 @@ class Supply:
 
 
 def packets_of(source: str, interface: Interface) -> Supply:
-    """The packets of ``builtin`` (with one's own ssh connection's, where that comes in here), of ``ssh``
-    (those alone), or of a file; ``-`` is standard input.
+    """The packets of a source: ``builtin`` (including those of the operator's ssh connection if it comes in
+    here), ``ssh`` (only those), or a file; ``-`` is standard input.
 
     Raises NotFound, PermissionDenied, InvalidInput.
     """
@@ -83,7 +83,7 @@ def packets_of(source: str, interface: Interface) -> Supply:
 
 
 def file_packets(source: str, layer: LinkLayer) -> Supply:
-    """The packets of a file, for a device of that layer; ``-`` is standard input. Raises NotFound,
+    """The packets of a file, for a device with this link layer; ``-`` is standard input. Raises NotFound,
     PermissionDenied, InvalidInput.
     """
     data, name = read_source(source)
@@ -91,9 +91,9 @@ def file_packets(source: str, layer: LinkLayer) -> Supply:
 
 
 def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True) -> Supply:
-    """The packets of a capture (pcap, pcapng) or of a hex dump, the first `MOST` of them, for a device of
-    that layer; not ``whole``: the
-    data are a file's beginning, so what they end in is left out. Raises InvalidInput.
+    """The first `MOST` packets of a capture (pcap, pcapng) or hex dump, for a device with this link layer.
+    Without ``whole`` the data are only the start of a file, so a last incomplete packet is left out. Raises
+    InvalidInput.
     """
     if len(data) > LARGEST_HEX and not is_capture(data):
         data, whole = data[:LARGEST_HEX], False
@@ -106,7 +106,7 @@ def read_packets(data: bytes, name: str, layer: LinkLayer, *, whole: bool = True
         if whole or not packets:
             raise
     if packets and not whole and not is_capture(data):
-        packets.pop()  # who knows how it went on
+        packets.pop()  # it may be incomplete
     if len(packets) > MOST:
         del packets[MOST:]
         more = True
@@ -123,9 +123,7 @@ def _packets(data: bytes, name: str, layer: LinkLayer) -> Iterator[Packet]:
     try:
         text = data.decode()
     except UnicodeDecodeError:
-        raise InvalidInput(
-            f"{name} can't be read", "it is neither pcap, nor pcapng, nor text in hex"
-        ) from None
+        raise InvalidInput(f"{name} can't be read", "it is not pcap, pcapng or hexadecimal text") from None
     for frame in read_hex(text, name):
         yield Packet(describe(frame, layer), frame)
 
@@ -137,7 +135,7 @@ def _layer(interface: Interface) -> LinkLayer:
 
 
 def builtin_packets(interface: Interface) -> Supply:
-    """The built-in set, to the interface's own addresses from a neighbour's, as far as it has any."""
+    """The built-in set, from a neighbor's to the interface's own addresses if it has any."""
     with Netlink(interface.netns) as netlink:
         link = netlink.link(interface.ifindex)
         addresses = [ip_interface(text) for text in netlink.addresses(interface.ifindex)]
@@ -172,7 +170,7 @@ def _hosts(
     neighbors: tuple[NeighborEntry, ...],
     gateways: dict[int, str | None],
 ) -> tuple[Host, Host]:
-    """The interface, and the one from which its packets come: the gateway, a neighbour, or one made up."""
+    """The interface, and the sender of its packets: the gateway, a neighbor, or a made-up host."""
     made_up = Host.number(1), Host.number(2)
     fours = [address for address in addresses if isinstance(address, IPv4Interface)]
     sixes = [address for address in addresses if isinstance(address, IPv6Interface)]
@@ -201,7 +199,7 @@ def _neighbor(
 
 
 def _beside(own: IPv4Interface | IPv6Interface) -> IPv4Address | IPv6Address:
-    """Another address of the same network, where there is one."""
+    """A neighboring address, in the same network if possible."""
     after = own.ip + 1
     return after if after in own.network else own.ip - 1
 
@@ -218,8 +216,8 @@ def _mac(text: str | None) -> bytes | None:
 
 
 def read_source(source: str) -> tuple[bytes, str]:
-    """The bytes of a file, one more than `LARGEST` at most, and what to call it. Raises NotFound,
-    PermissionDenied, InvalidInput.
+    """The bytes of a file (at most one more than `LARGEST`) and its name. Raises NotFound, PermissionDenied,
+    InvalidInput.
     """
     if source == STDIN:
         data = sys.stdin.buffer.read(LARGEST + 1) if sys.stdin else b""
@@ -231,7 +229,7 @@ def read_source(source: str) -> tuple[bytes, str]:
                 data = file.read(LARGEST + 1)
         except FileNotFoundError:
             raise NotFound(
-                f"there is no file {source}", "", f"Give a capture, a hex dump, or {BUILTIN}"
+                f"there is no file {source}", "", f"Use a capture, a hex dump, or {BUILTIN}"
             ) from None
         except PermissionError as error:
             raise PermissionDenied(f"{source} can't be read", error.strerror or "") from None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packets of an ssh connection (or mosh's) as they come in from its other end. Pure.
+"""The packets of an ssh (or mosh) connection as they arrive from its other end. Pure.
 
-They look as Linux and OpenSSH send them: IPv4 with "don't fragment", TCP timestamps, DSCP AF21 once the
-session is interactive (OpenSSH 7.8 on; none before), which the first segment does not have. Sequence numbers,
-the window, and the hops that were counted off the TTL are not known, and made up.
+They look like those of Linux and OpenSSH: IPv4 with "don't fragment", TCP timestamps, and DSCP AF21 once the
+session is interactive (OpenSSH 7.8 and later), so not in the first segment. Sequence numbers, window and TTL
+are unknown and made up.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from .wrapping import Wrapping, words, wrapped
 __all__ = ["PREFIX", "Ends", "ssh_packets"]
 
 PREFIX = "your ssh: "
-"""With what the names of these packets begin."""
+"""Prefix of these packets' names."""
 
 AF21 = 0x48
 TIMESTAMPS = bytes((1, 1, 8, 10)) + struct.pack("!II", 1, 1)
 SYN_OPTIONS = struct.pack("!BBHBBBBIIBBBB", 2, 4, 1460, 4, 2, 8, 10, 1, 0, 1, 3, 3, 7)
-"""Largest segment, selective acknowledgements, timestamps, window scale."""
+"""MSS, SACK permitted, timestamps, window scale."""
 KEYSTROKE = bytes(36)
-"""The size of a packet that carries one key: length, padding, and an authentication tag."""
+"""Payload the size of one keystroke: length, padding, and an authentication tag."""
 MOSH = bytes(60)
-"""About the size of mosh's packets: a number, a tag, and what is encrypted."""
+"""Payload about the size of mosh's: a sequence number, a tag, and ciphertext."""
 NOWHERE = bytes(6)
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Both ends of the connection; addresses of one version, in text. ``outbound``: it was made from here, so
-    that nobody connects again from there. ``mosh``: UDP, as mosh has it.
+    """Both ends of a connection; addresses of one IP version, as text. ``outbound``: it was opened from here,
+    so the other end would not reconnect. ``mosh``: mosh's UDP.
     """
 
     client: str
@@ -48,12 +48,12 @@ class Ends:
 
 
 def ssh_packets(ends: Ends, wrappings: Sequence[Wrapping], name: str = "") -> tuple[Packet, ...]:
-    """A key that is pressed, an acknowledgement of what was shown, and the first packet of a new connection,
-    within what lies around them on the device. ``name`` goes after the packets' own.
+    """A keystroke, an acknowledgement of output, and the first packet of a new connection, encapsulated as on
+    the device. ``name`` is appended to the packets' names.
     """
-    found = tuple((kind, wrapped(ip_of(frame), wrappings)) for kind, frame in _frames(ends))
-    after = name + words(wrappings)
-    return tuple(Packet(f"{PREFIX}{kind}{after}", data, own=True) for kind, data in found)
+    packets = tuple((kind, wrapped(ip_of(frame), wrappings)) for kind, frame in _frames(ends))
+    suffix = name + words(wrappings)
+    return tuple(Packet(f"{PREFIX}{kind}{suffix}", data, own=True) for kind, data in packets)
 
 
 def _frames(ends: Ends) -> tuple[tuple[str, bytes], ...]:
@@ -76,14 +76,14 @@ def _frames(ends: Ends) -> tuple[tuple[str, bytes], ...]:
     )  # fmt: skip
     if ends.outbound:
         return live
-    # Another port than the connection has, of those that clients take (RFC 6335, 8.1.2).
+    # A different port, from the range that clients use (RFC 6335, 8.1.2).
     again = port + 1 if 49152 <= port < 65535 else 49152
     first = tcp(client, near, to, SYN, source_port=again, options=SYN_OPTIONS, version=version)
     return (*live, ("SYN to reconnect", first))
 
 
 def _host(address: str) -> Host:
-    found = ip_address(address)
-    if isinstance(found, IPv4Address):
-        return Host(NOWHERE, found, IPv6Address("::"))
-    return Host(NOWHERE, IPv4Address("0.0.0.0"), found)
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv4Address):
+        return Host(NOWHERE, parsed, IPv6Address("::"))
+    return Host(NOWHERE, IPv4Address("0.0.0.0"), parsed)

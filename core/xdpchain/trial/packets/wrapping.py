@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What lies around a packet where it comes in: link-layer headers, VLAN tags, tunnels. Pure.
+"""The encapsulation of a packet where it arrives: link-layer headers, VLAN tags, tunnels. Pure.
 
-What a tunnel encrypts is replaced by bytes of the same length: nobody but the receiver could read them.
+Encrypted payloads are replaced by arbitrary bytes of the same length: only the receiver could read them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Tag:
 @dataclass(frozen=True, slots=True)
 class Inside:
     """A tunnel of rtnetlink's ``kind`` ("esp" for IPsec) from ``remote`` to ``local``. ``ident`` is the
-    network, key or SPI, ``port`` the UDP port at our end, ``remote_port`` the one at the other.
+    VNI, key or SPI, ``port`` the UDP port at our end, ``remote_port`` that at the other end.
     """
 
     kind: str
@@ -59,7 +59,7 @@ Wrapping: TypeAlias = Ethernet | Tag | Inside
 
 
 def wrapped(packet: bytes, wrappings: Sequence[Wrapping]) -> bytes:
-    """An IP packet with what lies around it, the innermost first."""
+    """An IP packet in its encapsulation, given innermost first."""
     frame = False
     for around in wrappings:
         if isinstance(around, Ethernet):
@@ -75,25 +75,25 @@ def wrapped(packet: bytes, wrappings: Sequence[Wrapping]) -> bytes:
 
 
 def words(wrappings: Sequence[Wrapping]) -> str:
-    """What to add to a packet's name: ", VLAN 7", ", in vxlan 7 from 192.0.2.9"."""
-    found = []
+    """Suffix for a packet's name: ", VLAN 7", ", in vxlan 7 from 192.0.2.9"."""
+    suffixes = []
     for around in wrappings:
         if isinstance(around, Tag):
-            found.append(f", VLAN {around.vlan}")
+            suffixes.append(f", VLAN {around.vlan}")
         elif isinstance(around, Inside):
-            number = "" if around.ident is None or around.kind == "esp" else f" {around.ident}"
+            ident = "" if around.ident is None or around.kind == "esp" else f" {around.ident}"
             name = around.kind.upper() if around.kind in ("esp", "gre") else around.kind
-            found.append(f", in {name}{number} from {around.remote}")
-    return "".join(found)
+            suffixes.append(f", in {name}{ident} from {around.remote}")
+    return "".join(suffixes)
 
 
 def esp(inner: bytes, spi: int) -> bytes:
-    """An ESP packet (RFC 4303) around what can't be read."""
+    """An ESP packet (RFC 4303) with an unreadable payload."""
     return struct.pack("!II", spi, 1) + _scrambled(8 + (len(inner) + 17) // 16 * 16 + 16)
 
 
 def _inside(inner: bytes, around: Inside, frame: bool) -> bytes:
-    """The outer packet, from its IP header on."""
+    """The outer packet, starting at its IP header."""
     six = not frame and inner[0] >> 4 == 6
     kind = around.kind
     if kind == "vxlan":
@@ -147,10 +147,10 @@ def _ends(around: Inside) -> tuple[Host, Host, Version]:
 
 
 def _host(address: str) -> Host:
-    found = ip_address(address)
-    if isinstance(found, IPv4Address):
-        return Host(NOWHERE, found, IPv6Address("::"))
-    return Host(NOWHERE, IPv4Address("0.0.0.0"), found)
+    parsed = ip_address(address)
+    if isinstance(parsed, IPv4Address):
+        return Host(NOWHERE, parsed, IPv6Address("::"))
+    return Host(NOWHERE, IPv4Address("0.0.0.0"), parsed)
 
 
 def _scrambled(length: int) -> bytes:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a chain takes: the whole of it on the packets that come in (`run_time`), and each slot on test
-packets over copies of its maps (`slot_times`). Nothing is added to the chain for either.
+"""Measure how long a chain takes: as a whole on incoming packets (`run_time`), and by slot on test packets
+with copies of its maps (`slot_times`). Neither adds anything to the running chain.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time of a whole chain, by the kernel's BPF statistics (kernel 5.8 on, commit d46edd671a14).
+"""The time of a whole chain, from the kernel's BPF statistics (kernel 5.8 and later, commit d46edd671a14).
 
-The kernel then reads its clock before and after each run of each BPF program on the machine, for as long as
-somebody holds the descriptor. It counts runs that it begins itself: an XDP program on its hook with all that
-it calls, which is the whole chain in every linkage. Components of a freplace or tail-call chain have no
-statistics of their own, for the kernel does not begin them.
+While the descriptor is held, the kernel reads its clock before and after every run of every BPF program on
+the machine. It counts runs that it starts itself: an XDP program on its hook with everything that it calls,
+so the whole chain in every linkage. Components of freplace and tail-call chains have no separate statistics.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ NEEDS = "They need kernel 5.8 and CAP_SYS_ADMIN (root has it)"
 
 @dataclass(frozen=True, slots=True)
 class LookingCost:
-    """What it costs to look, measured on this machine with an empty program: ``extra_ns`` is added to each
-    run of each BPF program meanwhile, and ``clock_ns`` of that are in what the kernel reports.
+    """The cost of measuring, determined on this machine with an empty program: ``extra_ns`` is added to every
+    run of every BPF program meanwhile, and ``clock_ns`` of it are included in the kernel's figures.
     """
 
     extra_ns: int
@@ -39,7 +38,7 @@ class LookingCost:
 
 @dataclass(frozen=True, slots=True)
 class RunTime:
-    """Packets (``runs``) and the ns that they took, since the beginning and since the reading before."""
+    """Packets (``runs``) and their time in ns, since the start and since the last reading."""
 
     seconds: float
     runs: int
@@ -50,22 +49,22 @@ class RunTime:
 
     @property
     def mean_ns(self) -> float | None:
-        """Of the packets since the reading before; None without packets."""
+        """Mean time per packet since the last reading; None without packets."""
         return self.last_ns / self.last_runs if self.last_runs else None
 
     @property
     def rate(self) -> float:
-        """Packets a second since the reading before."""
+        """Packets per second since the last reading."""
         return self.last_runs / self.last_seconds if self.last_seconds > 0 else 0.0
 
     @property
     def share(self) -> float:
-        """The part of one CPU's time that they took since the reading before."""
+        """The share of one CPU's time since the last reading."""
         return self.last_ns / (self.last_seconds * 1e9) if self.last_seconds > 0 else 0.0
 
 
 def hold_statistics() -> bpf.Fd:
-    """The kernel's statistics, on until the descriptor is closed. Raises PermissionDenied, Unsupported."""
+    """Turn the kernel's statistics on until the descriptor closes. Raises PermissionDenied, Unsupported."""
     try:
         return bpf.enable_statistics()
     except bpf.BpfError as error:
@@ -73,7 +72,7 @@ def hold_statistics() -> bpf.Fd:
 
 
 def runs_of(prog_id: int) -> tuple[int, int] | None:
-    """Runs of a program while statistics were on, and the ns that they took; None if it is gone."""
+    """Runs of a program while statistics were on, and their time in ns; None if it is gone."""
     try:
         with bpf.prog_by_id(prog_id) as program:
             return _counted(program)
@@ -82,11 +81,11 @@ def runs_of(prog_id: int) -> tuple[int, int] | None:
 
 
 class RunTimes(Closing):
-    """Holds the statistics on until it is closed. Not for several threads at once."""
+    """Keeps the statistics on until closed. Not thread-safe."""
 
     def __init__(self, running: Running) -> None:
-        """Begin now; takes some 100 ms for measuring what it costs. Raises NotFound (nothing runs there, or
-        it is gone), PermissionDenied, Unsupported.
+        """Start now; measuring the cost takes about 100 ms. Raises NotFound (no program, or it is gone),
+        PermissionDenied, Unsupported.
         """
         if running.hook is None:
             raise _nothing(running)
@@ -96,7 +95,7 @@ class RunTimes(Closing):
             except bpf.BpfError as error:
                 raise bpf.refusal(error, WHAT, NEEDS) from error
             self._program: bpf.Fd | None = None
-            self._number = 0
+            self._prog_id = 0
             self._before, self._start = (0, 0), (0, 0)
             self._runs = self._ns = 0
             self.follow(running)
@@ -105,11 +104,11 @@ class RunTimes(Closing):
         self._begun = self._at = time.monotonic()
 
     def follow(self, running: Running) -> None:
-        """Turn to the program that runs there now, if it is another. Raises NotFound."""
+        """Switch to the program that runs there now, if it changed. Raises NotFound."""
         hook = running.hook
         if hook is None:
             raise _nothing(running)
-        if hook.prog_id == self._number:
+        if hook.prog_id == self._prog_id:
             return
         try:
             program = bpf.prog_by_id(hook.prog_id)
@@ -117,11 +116,11 @@ class RunTimes(Closing):
             raise bpf.refusal(error, f"program {hook.prog_id} is gone", "Look again") from error
         self._gather()
         self._let_go()
-        self._program, self._number = program, hook.prog_id
+        self._program, self._prog_id = program, hook.prog_id
         self._before = _counted(program)
 
     def read(self) -> RunTime:
-        """What the packets took until now."""
+        """The time that packets took until now."""
         earlier = self._start
         self._gather()
         now = time.monotonic()
@@ -151,7 +150,7 @@ def _nothing(running: Running) -> NotFound:
 
 
 def _begin(held: contextlib.ExitStack) -> LookingCost:
-    """Switch the statistics on, and measure what that costs. Raises BpfError."""
+    """Turn the statistics on and measure their cost. Raises BpfError."""
     with bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdptui_empty") as empty:
         plain = _fastest(empty)
         held.enter_context(bpf.enable_statistics())
@@ -167,5 +166,5 @@ def _counted(program: bpf.Fd) -> tuple[int, int]:
 
 
 def _fastest(program: bpf.Fd) -> int:
-    """Nanoseconds a run, of the round that was disturbed least."""
+    """Nanoseconds per run, in the least disturbed round."""
     return min(bpf.prog_test_run(program, PACKET, REPEAT).ns for _ in range(ROUNDS))

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time of each slot, on test packets: the chain cut after each slot in turn, and timed.
+"""The time of each slot, on test packets: the chain is cut after each slot in turn, and each cut is timed.
 
-The cuts run on copies of all maps (`trial.run`), one after the other in alternating rounds, so that the
-machine's moods meet all alike; a slot's time is what its cut takes longer than the one before. Packets that
-come in notice nothing.
+The cuts run on copies of all maps (`trial.run`), in alternating rounds so that disturbances affect all of
+them alike. A slot's time is that of its cut less that of the previous cut. Incoming packets are not affected.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from xdpchain.trial.run import Trial
 
 __all__ = ["FrameTime", "SlotTimes", "slot_times"]
 
-# Few and long rounds: for each the kernel patches its XDP dispatcher, and waits some 15 ms for all CPUs.
+# Few, long rounds: for each one the kernel patches its XDP dispatcher and waits about 15 ms for all CPUs.
 ROUNDS = 3
 ROUND_NS = 1_000_000
 SINGLES = 200
@@ -31,8 +30,8 @@ MOST = 50_000
 
 @dataclass(frozen=True, slots=True)
 class FrameTime:
-    """One packet's way: ns in each slot (None: it did not come there), in all, and its end. ``steady`` is
-    false where runs were timed one by one, because each changes the packet: those are less precise.
+    """One packet's times: ns in each slot (None: not reached), in total, and its verdict. ``steady`` is false
+    if runs were timed one by one because each changes the packet, which is less precise.
     """
 
     name: str
@@ -44,28 +43,28 @@ class FrameTime:
 
 @dataclass(frozen=True, slots=True)
 class SlotTimes:
-    """All packets' times; ``names`` are the slots'. The first slot's time contains the dispatcher's own."""
+    """All packets' times; ``names`` are the slots'. The first slot's time includes the dispatcher's."""
 
     names: tuple[str, ...]
     frames: tuple[FrameTime, ...]
 
-    def of_slot(self, place: int) -> float | None:
-        """The median over the packets that came there; None where none did."""
-        taken = [one for frame in self.frames if (one := frame.slots[place]) is not None]
+    def of_slot(self, index: int) -> float | None:
+        """The median over the packets that reached the slot; None if none did."""
+        taken = [slot_ns for frame in self.frames if (slot_ns := frame.slots[index]) is not None]
         return statistics.median(taken) if taken else None
 
-    def reached(self, place: int) -> int:
-        """How many of the packets came there."""
-        return sum(frame.slots[place] is not None for frame in self.frames)
+    def reached(self, index: int) -> int:
+        """The number of packets that reached the slot."""
+        return sum(frame.slots[index] is not None for frame in self.frames)
 
 
 def slot_times(
     chain: Chain, frames: Sequence[tuple[str, bytes]], cancelled: Callable[[], bool] = lambda: False
 ) -> SlotTimes:
-    """Time ``frames`` (name, Ethernet frame) through ``chain``; takes about 50 ms for each packet and slot.
+    """Time ``frames`` (name, Ethernet frame) through ``chain``; takes about 50 ms per packet and slot.
 
-    Raises Cancelled, and what `Trial` does: InvalidInput for an empty chain or a frame that is too short, and
-    what the linkage and the kernel refuse.
+    Raises Cancelled, and what `Trial` raises: InvalidInput for an empty chain or a frame that is too short,
+    and the errors of linking and loading.
     """
     with contextlib.ExitStack() as held:
         cuts = [
@@ -73,21 +72,21 @@ def slot_times(
             for place in range(len(chain))
         ]
         if not cuts:
-            Trial(chain)  # says why not
+            Trial(chain)  # raises the reason
         empty = held.enter_context(bpf.prog_load(bpf.ProgType.XDP, LET_PASS, name="xdptui_empty"))
-        found = []
+        times = []
         for name, frame in frames:
             if cancelled():
                 raise Cancelled("the timing was cancelled")
-            found.append(_time(chain, cuts, empty, name, frame))
-        return SlotTimes(tuple(slot.name for slot in chain), tuple(found))
+            times.append(_time(chain, cuts, empty, name, frame))
+        return SlotTimes(tuple(slot.name for slot in chain), tuple(times))
 
 
 def _time(chain: Chain, cuts: Sequence[Trial], empty: bpf.Fd, name: str, frame: bytes) -> FrameTime:
     whole = cuts[-1]
     row = whole.run(frame)
     once, probe = whole.timed(frame, 1), whole.timed(frame, 64)
-    # A packet that is longer, or other, with each run would be another packet's time.
+    # If each run changes the packet, repeating would time different packets.
     steady = (once.code, once.data) == (probe.code, probe.data)
     repeat = max(64, min(MOST, ROUND_NS // max(1, probe.ns))) if steady else 1
 

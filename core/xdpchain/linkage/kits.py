@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions and types of ours that linked programs take along."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from xdpchain.bytecode.linkable_program import LinkableProgram
+from xdpchain.model.chain import Component
+from xdpchain.objects.btf import Btf
+from xdpchain.objects.btf_types import Func, Kind
+from xdpchain.sys import shipped
+
+from .compile import compile_component
+from .dispatcher.emit import MAIN
+
+__all__ = ["CONFIG_VERSION", "Kit", "component_prototype", "kit_of"]
+
+CONFIG_VERSION = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """Functions of ours: their object's unit, where they begin, and their names in BTF."""
+
+    unit: LinkableProgram
+    starts: Mapping[str, int]
+
+
+@cache
+def kit_of(name: str) -> Kit:
+    """The functions of an object that is shipped."""
+    compiled = compile_component(Component("functions"), shipped.read(name), {})
+    compiled.close()
+    btf = Btf.parse(compiled.unit.btf)
+    return Kit(compiled.unit, {btf.type(type_id).name: at for at, type_id in compiled.unit.functions})
+
+
+@cache
+def component_prototype() -> tuple[bytes, int, int]:
+    """BTF with the dispatcher's main function in it: the blob, the ids of the function and its prototype."""
+    compiled = compile_component(Component(MAIN), shipped.read(f"dispatcher_v{CONFIG_VERSION}"), {})
+    compiled.close()
+    main = Btf.parse(compiled.unit.btf).find(MAIN, Kind.FUNC)
+    assert isinstance(main, Func)
+    return compiled.unit.btf, main.id, main.prototype
