@@ -54,9 +54,7 @@ def test_the_line_that_dropped_and_how_many_packets(cli: CommandLine, linkage: s
     assert (drop["packets"], drop["bytes"]) == (BLOCKED, BLOCKED * size)
     passes = [(site["line"], site["packets"]) for site in first["sites"] if site["code"] == "PASS"]
     assert len(passes) == 9
-    if (
-        linkage == "static"
-    ):  # how many pass is a sum: which of the places it was is not counted, and not guessed
+    if linkage == "static":  # a sum: which of the places it was is not counted, and not guessed
         assert {packets for _, packets in passes} == {None}
     else:
         assert [(line, packets) for line, packets in passes if packets] == [(where, OPEN)]
