@@ -6,9 +6,9 @@
     firewall = Slot.of(load_component("firewall.o"))
     plan, running = edit("eth0", lambda running: chain_of(running).add(firewall))
 
-These names are the public interface; docs/api.md teaches them, and everything else may change. Errors are
-in `xdpchain.errors` (`XdpChainError` is the root of all), a playground for tests in `xdpchain.testing`.
-Each name is imported when it is first used: ``import xdpchain`` costs next to nothing.
+These names are the public API, described in docs/api.md; everything else may change. Errors are in
+`xdpchain.errors` (base class `XdpChainError`), a playground for tests in `xdpchain.testing`. Each name is
+imported on first use, so ``import xdpchain`` is cheap.
 """
 
 from __future__ import annotations

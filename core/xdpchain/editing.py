@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Change what runs on an interface: `apply` a plan, or `edit` whatever runs.
 
-The transaction itself (`change.transaction`) knows nothing of what goes along with a change. Here it is put
-together: a recording chain gives way to the plain one, the journal keeps the change, and counters that were
-pinned on the interface follow it.
+The transaction itself (`change.transaction`) knows nothing of what accompanies a change. That is added here:
+a recording chain is replaced by the normal one, the journal records the change, and counters pinned on the
+interface follow it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from xdpchain.observe.permissions import require_capabilities
 __all__ = ["TRIES", "Edited", "Options", "apply", "apply_all", "edit", "edit_all", "undo"]
 
 TRIES = 10
-"""How often `edit` makes a change anew that lost a race: as often as libxdp does."""
+"""How often `edit` retries a change that lost a race: as often as libxdp does."""
 
 
 class Options(TypedDict, total=False):
-    """How a change is made; what is left out is as in `transaction.apply`.
+    """How a change is made; defaults are those of `transaction.apply`.
 
-    ``progress`` is told each step before it begins; when ``cancelled`` answers True before the swap, nothing
-    is changed and Cancelled is raised. ``lock_timeout``: seconds to wait for another editor. ``warn`` is told
-    what went wrong beside the change (a journal that can't be written).
+    ``progress`` is called with each step before it starts. If ``cancelled`` returns True before the swap,
+    nothing is changed and Cancelled is raised. ``lock_timeout``: seconds to wait for another editor. ``warn``
+    is called with problems that do not stop the change (a journal that can't be written).
 
-    With ``confirm``, the old chain is kept, and comes back after so many seconds, whatever becomes of this
-    process, unless `xdpchain.confirm` is called before; the answer's ``armed`` says so. While a change waits
-    for that, another one raises Busy.
+    With ``confirm``, the old chain is kept and comes back after that many seconds, whatever happens to this
+    process, unless `xdpchain.confirm` is called first; ``armed`` of the result says so. While a change is
+    pending, any other change raises Busy.
     """
 
     progress: Callable[[str], None] | None
@@ -61,8 +61,8 @@ def apply(plan: Plan, **options: Unpack[Options]) -> Running:
     """Make the plan's candidate run, and return what runs then. ``options`` are those of `Options`.
 
     Raises RaceLost if what runs is not what the plan was made from (``detail`` says who changed it), Busy if
-    another editor holds the lock for too long, and whatever the linkage, the kernel or the driver refuses;
-    PermissionDenied names what this process lacks. After any error the interface runs what it ran.
+    another editor holds the lock for too long, PermissionDenied naming what this process lacks, and whatever
+    the linkage, the kernel or the driver refuses. After any error the interface runs what it ran before.
     """
     (edited,) = apply_all([plan], **options)
     return edited.running
@@ -74,13 +74,13 @@ def apply_all(
     share_maps: bool = False,
     **options: Unpack[Options],
 ) -> tuple[Edited, ...]:
-    """Make the candidates of several plans run, each on its own interface: all of them, or none. Everything
-    is built before anything is swapped in; what was swapped in goes back if a later one is refused, also
-    where this process is killed.
+    """Make the candidates of several plans run, each on its own interface: all of them, or none.
 
-    ``share_maps``: a program that is new on several of them gets one set of maps. One call of
-    `xdpchain.confirm`, for any of the interfaces, confirms all. A plan of the best mode may have become one
-    of generic mode: the answer has what was applied. The options and other errors are those of `apply`.
+    Everything is built before anything is swapped in; swaps are undone if a later one is refused, even if
+    this process is killed. ``share_maps``: a program that is new on several interfaces gets one set of maps.
+    One call of `xdpchain.confirm`, for any of the interfaces, confirms all. A plan for the best mode may end
+    up in generic mode: the result has the plan that was applied. Options and other errors are those of
+    `apply`.
     """
     wanted = list(plans)
     while True:
@@ -112,11 +112,10 @@ def edit(
 ) -> Edited:
     """Apply a change that makes sense whatever the interface ``name`` runs ("add this component").
 
-    ``change`` makes the candidate of what runs, or a plan of its own (`make_plan`); it is asked again when
-    another editor was faster (libxdp does not hold the lock while it attaches, and retries in the same way),
-    at most ``tries`` times. ``made`` is a plan that it has made already: the first to be tried. Raises what
-    ``change``, `make_plan` and `apply` raise; RaceLost after the last try. ``options`` are those of
-    `Options`.
+    ``change`` makes the candidate from what runs, or a plan of its own (`make_plan`); it is called again if
+    another editor was faster (libxdp does not hold the lock while it attaches, and retries the same way), at
+    most ``tries`` times. ``made`` is a plan that already exists, to be tried first. Raises what ``change``,
+    `make_plan` and `apply` raise; RaceLost after the last try. ``options`` are those of `Options`.
     """
     plans = () if made is None else (made,)
     (edited,) = edit_all([name], change, netns=netns, made=plans, tries=tries, **options)
@@ -133,9 +132,8 @@ def edit_all(
     tries: int = TRIES,
     **options: Unpack[Options],
 ) -> tuple[Edited, ...]:
-    """The same change on several interfaces: on all of them, or on none (`apply_all`). ``change`` is asked
-    once for each, unless it has ``made`` a plan for each, and again for all where one lost a race. The
-    options and other errors are those of `edit`.
+    """The same change on several interfaces: on all of them, or on none (`apply_all`). ``change`` is called
+    once for each, and again for all if one lost a race. Options and other errors are those of `edit`.
     """
     if tries < 1:
         raise ValueError(f"tries is {tries}: at least 1 is needed")
@@ -158,16 +156,16 @@ def _planned(running: Running, change: Callable[[Running], Chain | Plan]) -> Pla
 
 
 def _on_trial(running: Running) -> bool:
-    """Whether a change was waiting to be confirmed. Who lost a race to its rollback has to look again: the
-    edit was made for another chain.
+    """Whether a change was pending. A caller that lost a race to its rollback has to look again: the edit was
+    made for a different chain.
     """
     return running.armed is not None and running.armed.state in (PendingState.ARMED, PendingState.UNGUARDED)
 
 
 def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Running:
-    """Swap back to the chain before, and return what runs then. Undone again, it goes one further back.
-
-    Raises NothingToUndo, NotFound for a component that can't be had again, and what `apply` raises.
+    """Swap back to the chain before the last change, and return what runs then. Repeated, it goes one step
+    further back. Raises NothingToUndo, NotFound for a component that can't be restored, and what `apply`
+    raises.
     """
     require_capabilities()
     running = look(name, netns)
@@ -177,8 +175,8 @@ def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Run
 
 
 class _EndFollowing:
-    """Puts the plain chain back before a change that may be rolled back: that must not bring back a chain
-    that records.
+    """Restores the normal chain before a change that may be rolled back: the rollback must not restore a
+    recording chain.
     """
 
     def before(self, change: ChangeUnderWay) -> Running | None:
@@ -193,8 +191,8 @@ class _EndFollowing:
 
 
 class _KeepMaps:
-    """Pins the maps of slots that leave, where the plan says so, before anything lets go of them; and keeps
-    no longer what a chain has.
+    """Pins the maps of removed slots, where the plan says so, before anything releases them; and releases
+    kept maps that a chain uses again.
     """
 
     def __init__(self, where: Interface) -> None:
@@ -214,7 +212,7 @@ class _KeepMaps:
         return ""
 
     def look_again(self) -> None:
-        """After a change that failed: whether it took effect or not, what runs now needs no keeping."""
+        """After a failed change: whether or not it took effect, what runs now needs no keeping."""
         if self._kept:
             with contextlib.suppress(XdpChainError):
                 chain = look(self._where.name, self._where.netns).chain
@@ -222,8 +220,8 @@ class _KeepMaps:
 
 
 class _KeepCounting:
-    """Lets counters that were pinned on the interface follow the change. The chain runs already: its
-    counters are no reason to fail.
+    """Makes counters pinned on the interface follow the change. The chain already runs, so a problem with its
+    counters must not make the change fail.
     """
 
     def before(self, change: ChangeUnderWay) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one tree of errors that the engine raises.
+"""The errors that the engine raises, in one tree.
 
-Every error says what failed, why, and what to do; ``detail`` keeps the kernel's own words (extended ack,
-the verifier's last lines). A class stands for one thing that a caller may want to handle differently; its
+Every error says what failed, why, and what to do; ``detail`` keeps the kernel's own message (extended ack,
+the verifier's last lines). A class stands for one case that a caller may want to handle differently; its
 ``exit_code`` is what the command line returns for it.
 """
 
@@ -26,8 +26,8 @@ __all__ = [
 
 
 class XdpChainError(Exception):
-    """What failed (``what``), why (``why``), what to do (``todo``: words, or the kind of advice, which the
-    faces put into words), and the kernel's own words (``detail``).
+    """What failed (``what``), why (``why``), what to do (``todo``: text, or a kind of advice that the user
+    interfaces put into words), and the kernel's own message (``detail``).
     """
 
     exit_code = 1
@@ -40,7 +40,7 @@ class XdpChainError(Exception):
         self.detail = detail
 
     def __str__(self) -> str:
-        """What failed and why, and what to do where that is words: advice gets its own from the faces."""
+        """What failed and why, and what to do if that is text: the user interfaces put advice into words."""
         text = f"{self.what}: {self.why}" if self.why else self.what
         return f"{text}. {self.todo}" if self.todo and isinstance(self.todo, str) else text
 
@@ -53,7 +53,7 @@ def _revive(kind: type[XdpChainError], what: str, why: str, todo: str | Advice, 
 
 
 class KernelRefused(XdpChainError):
-    """The kernel said no to something that should have worked (the verifier, a resource limit, a driver)."""
+    """The kernel refused something that should have worked (the verifier, a resource limit, a driver)."""
 
 
 class PermissionDenied(XdpChainError):
@@ -69,13 +69,15 @@ class Busy(XdpChainError):
 
 
 class Cancelled(XdpChainError):
-    """The caller called it off before the swap. Nothing was changed."""
+    """The caller cancelled the change before the swap. Nothing was changed."""
 
     exit_code = 4
 
 
 class RaceLost(XdpChainError):
-    """What runs is not what the edit was made from: somebody changed the chain. Nothing was changed by us."""
+    """What runs is not what the edit was made from: somebody else changed the chain. This edit changed
+    nothing.
+    """
 
     exit_code = 4
 
@@ -93,16 +95,16 @@ class NotFound(XdpChainError):
 
 
 class Unsupported(XdpChainError):
-    """The kernel, driver or linkage lacks something that was asked for."""
+    """The kernel, driver or linkage does not support what was requested."""
 
     exit_code = 6
 
 
 class LinkRefused(Unsupported):
-    """This component can't be linked in this way; ``todo`` names the linkage that can."""
+    """This component can't be linked this way; ``todo`` names a linkage that can."""
 
 
 class InvalidInput(XdpChainError):
-    """A file or an argument that can't be what it should be."""
+    """An invalid file or argument."""
 
     exit_code = 7

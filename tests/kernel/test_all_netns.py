@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from xdpchain.sys import all_netns, bpf
 from xdpchain.sys.namespaces import is_initial
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.playground import LET_PASS, Playground
+from xdptui.cli import main
 
 
 @pytest.fixture
@@ -53,6 +55,39 @@ def test_in_one_that_a_process_holds(playground: Playground, attached: int) -> N
         sleeper.stdout.readline()
         nameless(playground)
         assert attached in all_netns.xdp_programs().programs
+        sleeper.send_signal(signal.SIGKILL)
+
+
+def test_status_shows_what_runs_in_each(
+    playground: Playground, attached: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["status", "--all-netns"]) == 0
+    shown = capsys.readouterr().out
+    place = shown.partition(f"network namespace {playground.netns}:\n")[2]
+    assert place.splitlines()[1].split()[:4] == [playground.ifname, "let_pass", "native", str(attached)]
+    assert "without XDP programs" in shown
+    assert main(["status", "--all-netns", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["interfaces"]
+    (mine,) = [one for one in found if (one["netns"], one["name"]) == (playground.netns, playground.ifname)]
+    assert mine["owner"] == "foreign"
+    assert {one["name"] for one in found if one["netns"] is None} >= {"lo"}
+    assert main(["status", "--all-netns", "--netns", playground.netns]) == 64
+    assert "excludes IF and --netns" in capsys.readouterr().err
+
+
+def test_status_names_a_namespace_by_a_process(
+    playground: Playground, attached: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it says can be typed."""
+    inside = ["nsenter", f"--net=/run/netns/{playground.netns}", "sh", "-c", "echo in; exec sleep 60"]
+    with subprocess.Popen(inside, stdout=subprocess.PIPE) as sleeper:
+        assert sleeper.stdout is not None
+        sleeper.stdout.readline()
+        nameless(playground)
+        assert main(["status", "--all-netns"]) == 0
+        assert f"network namespace pid:{sleeper.pid}:" in capsys.readouterr().out
+        assert main(["status", playground.ifname, "--netns", f"pid:{sleeper.pid}"]) == 0
+        assert "let_pass" in capsys.readouterr().out
         sleeper.send_signal(signal.SIGKILL)
 
 

@@ -57,7 +57,7 @@ def test_the_words_of_a_change_that_waits(cli: CommandLine) -> None:
     assert "ARMED: rolls back" in status
     assert "xdp_drop" in status
     busy = cli("unload", cli.interface, "0")
-    assert (busy.code, "waits to be confirmed" in busy.err) == (4, True)
+    assert (busy.code, "a pending change" in busy.err) == (4, True)
     assert cli("confirm", cli.interface).out.endswith("native mode, counters on)\n")
     assert "ARMED" not in cli("status", cli.interface).out
     again = cli("confirm", cli.interface)

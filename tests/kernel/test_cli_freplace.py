@@ -33,7 +33,7 @@ def rows(table: str) -> list[list[str]]:
 def test_a_new_chain_is_shared_with_libxdp_and_the_tables_agree(cli: CommandLine) -> None:
     said = cli("load", cli.interface, cli.sample("firewall"), cli.sample("monitor"), "-A", "PD")
     assert said.code == 0, said.err
-    assert "freplace linkage: this kernel can" in said.out
+    assert "freplace linkage: this kernel supports freplace" in said.out
     assert cli.status()["linkage"] == "freplace"
     ours = rows(cli("status", cli.interface).out)
     assert len(ours) == 2

@@ -189,7 +189,7 @@ def test_a_waiting_change_comes_first(guarded: Playground, samples: Path) -> Non
     new = arm(guarded, chain_of(samples, "monitor", "pass"), LATER)
     assert new.chain is not None
     for seconds in (None, 5.0):
-        with pytest.raises(Busy, match="waits to be confirmed") as caught:
+        with pytest.raises(Busy, match="a pending change") as caught:
             apply(make_plan(look_at(guarded), new.chain.remove([0])), confirm=seconds)
         assert "xdptui rollback" in worded(caught.value.todo)
     assert look_at(guarded).hook == new.hook
@@ -348,7 +348,7 @@ def test_what_was_overtaken_does_not_stand_in_the_way(guarded: Playground, sampl
     change(guarded, chain_of(samples, "firewall"))
     new = arm(guarded, chain_of(samples, "drop"), LATER)
     take_off(guarded)
-    with pytest.raises(RaceLost, match="does not run"):
+    with pytest.raises(RaceLost, match="no longer runs"):
         roll_back(guarded.ifname, guarded.netns)
     arm(guarded, chain_of(samples, "drop"), LATER)
     take_off(guarded)

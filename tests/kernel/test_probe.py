@@ -64,7 +64,7 @@ def _name(number: int) -> str:
     [
         (errno.EPERM, "blocks EXT programs"),
         (524, "trampolines"),
-        (errno.EINVAL, "has no EXT programs"),
+        (errno.EINVAL, "what freplace needs"),
         (errno.ENOMEM, "ENOMEM"),
     ],
 )

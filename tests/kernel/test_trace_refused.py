@@ -39,6 +39,6 @@ def test_the_reason_is_the_kernels_and_not_a_missing_capability(
     before = set(bpf.ids(bpf.Command.LINK_GET_NEXT_ID))
     with pytest.raises(PermissionDenied, match="blocks TRACING programs") as caught:
         ask(foreign)
-    assert "Static linkage" in worded(caught.value.todo)
+    assert "Static chains" in worded(caught.value.todo)
     assert "BPF_PROG_LOAD" in caught.value.detail
     assert set(bpf.ids(bpf.Command.LINK_GET_NEXT_ID)) <= before

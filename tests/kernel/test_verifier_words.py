@@ -91,7 +91,7 @@ def refusal(body: str, licence: str, folder: Path) -> KernelRefused:
 def test_the_commonest_mistakes(root: None, tmp_path: Path, case: str) -> None:
     body, advice, line = CASES[case]
     error = refusal(body, "GPL", tmp_path)
-    assert error.what.startswith("the verifier refuses wrong of ")
+    assert error.what.startswith("the verifier rejected wrong of ")
     assert advice in error.todo, (error.why, error.todo)
     assert line in error.why, (error.why, error.detail)
     assert re.search(r"\(at .*wrong\.bpf\.c:\d+: .+\)$", error.why) or not named_lines(error.detail), (

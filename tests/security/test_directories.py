@@ -19,7 +19,7 @@ from xdpchain.doctor.storage import examine_storage
 from xdpchain.errors import Busy, KernelRefused, XdpChainError
 from xdpchain.linkage.arrays import pin_arrays, remove_array_pins, stale_array_pins
 from xdpchain.linkage.map_pins import pin_map, pinned_map
-from xdpchain.observe.pending_pins import discard, read_armed, read_settled, unguarded
+from xdpchain.observe.pending_pins import discard, read_pending, unguarded
 from xdpchain.sys import bpf, bpffs
 from xdpchain.sys.pinned import find_pins
 from xdpchain.sys.trusted_directory import Untrusted
@@ -176,7 +176,7 @@ def test_no_link_makes_root_remove_files_elsewhere(
     for dispatcher in (number, number + 1):
         with pytest.raises(Untrusted):
             bpffs.remove_dispatch_dir(bpffs.dispatch_dir(1, dispatcher))
-    assert (stale_array_pins(), unguarded(), read_armed(), read_settled(inode)) == ((), (), (), {})
+    assert (stale_array_pins(), unguarded(), read_pending(inode)) == ((), (), ((), {}))
     assert {path.name: path.read_text() for path in victim.iterdir()} == before
 
 

@@ -120,7 +120,7 @@ def terminal_parser() -> argparse.ArgumentParser:
         "--no-mouse", dest="mouse", action="store_false", help="leave the mouse to the terminal"
     )
     everywhere(parser, top=True)
-    parser.set_defaults(where=[])  # where there is no terminal, `status` runs
+    parser.set_defaults(where=[], all_netns=False)  # where there is no terminal, `status` runs
     parser.add_argument("-h", "--help", action=_Help, nargs=0)
     return parser
 

@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from xdpchain.linkage.kept_maps import LONGEST, KeptMap, kept_maps
-from xdpchain.observe.discover import look, survey
+from xdpchain.observe.discover import look, survey, survey_all
 from xdpchain.observe.pending_pins import boot_clock
 from xdpchain.observe.permissions import unseen
 from xdptui.commands.options import with_labels
-from xdptui.outcome import write
+from xdptui.outcome import UsageError, write
 from xdptui.render.status_table import status_table
 from xdptui.words.printable import printable
 from xdptui.workers.readings import totals
@@ -28,7 +28,9 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Show one interface, or all of the namespace."""
+    """Show one interface, or all of the namespace, or all of the machine."""
+    if options.all_netns:
+        return _everywhere(options)
     if options.interface is None:
         found = survey(options.netns)
     else:
@@ -54,6 +56,38 @@ def run(options: Namespace) -> int:
     write(status_table(entries, boot_clock(), behind, verbose=options.verbose))
     if around is not None:
         write("\n".join(around.lines()))
+    _write_kept(kept, boot_clock())
+    for one in hidden:
+        write(f"not seen: {one}")
+    return 0
+
+
+def _everywhere(options: Namespace) -> int:
+    """Every network namespace: as JSON all interfaces, else those with programs."""
+    if options.interface is not None or options.netns is not None:
+        raise UsageError("--all-netns excludes IF and --netns", todo="`xdptui status --all-netns` shows all")
+    found, not_reached = survey_all()
+    kept, hidden = kept_maps(), (*unseen(), *not_reached)
+    if options.json:
+        from xdptui.render import documents
+
+        document = documents.status((), boot_clock(), kept)
+        for runnings in found.values():
+            entries = [(running, totals(running)) for running in with_labels(runnings, options.where)]
+            there = documents.status(entries, boot_clock(), (), _behind(runnings))
+            document["interfaces"] += there["interfaces"]
+        document["unseen"] = list(hidden)
+        write(json.dumps(document, indent=2))
+        return 0
+    idle = 0
+    for place, runnings in found.items():
+        shown = [running for running in with_labels(runnings, options.where) if running.hooks]
+        idle += not shown
+        if shown:
+            entries = [(running, totals(running)) for running in shown]
+            write(printable(f"network namespace {place}:" if place else "this network namespace:"))
+            write(status_table(entries, boot_clock(), _behind(shown), verbose=options.verbose))
+    write(f"{idle} network namespace{'s' * (idle != 1)} without XDP programs")
     _write_kept(kept, boot_clock())
     for one in hidden:
         write(f"not seen: {one}")

@@ -14,6 +14,9 @@ __all__ = ["VIEWS"]
 def _status(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("interface", metavar="IF", nargs="?", help="one interface (default: all)")
     where(parser, "interfaces that have a slot")
+    parser.add_argument(
+        "--all-netns", action="store_true", help="what runs in every network namespace that can be reached"
+    )
 
 
 def _save(parser: argparse.ArgumentParser) -> None:

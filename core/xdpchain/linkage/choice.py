@@ -17,19 +17,17 @@ STATIC = advise(Do.CHOOSE_LINKAGE, "static")
 
 
 def chain_of(running: Running) -> Chain:
-    """The chain to edit: the one that runs, or an empty one in the linkage that this kernel is best at.
+    """The chain to edit: the running one, or an empty one with the best linkage for this kernel.
 
-    Where somebody else's program runs it is empty, too; a plan made of that raises NotOurs.
+    If somebody else's program runs there, it is empty too; a plan made from that raises NotOurs.
     """
     return running.chain or Chain(linkage=default_linkage()[0])
 
 
 def choose(asked: str, running: Running, *, anew: bool = False, bound: bool = False) -> tuple[Linkage, str]:
-    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words.
-
-    ``auto`` keeps that of the chain that runs, unless the choice is to be made ``anew``. ``bound``: some
-    component reads RX metadata, and no dispatcher version was asked for. Raises Unsupported for one that does
-    not work here.
+    """The linkage for ``asked`` (a linkage, or ``auto``), and the reason in words. ``auto`` keeps that of the
+    running chain, unless it is to be chosen ``anew``. ``bound``: a component reads RX metadata, and no
+    dispatcher version was requested. Raises Unsupported for one that does not work here.
     """
     if asked == "auto":
         if running.chain is not None and not anew:

@@ -93,7 +93,7 @@ class ActionSet:
         return self.mask.bit_count()
 
     def toggle(self, action: Action) -> ActionSet:
-        """This set with ``action`` added if it was absent, removed if it was present."""
+        """This set with ``action`` added if absent, or removed if present."""
         return ActionSet(self.mask ^ 1 << action)
 
     def names(self) -> tuple[str, ...]:

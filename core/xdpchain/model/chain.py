@@ -318,7 +318,7 @@ class Chain:
         return self._with(_settle([*self.slots[:at], slot, *self.slots[at:]], at))
 
     def remove(self, indices: Iterable[int]) -> Chain:
-        """The chain without the slots at ``indices``, and without the routes to them. Raises NotFound."""
+        """The chain without the slots at ``indices`` and the routes to them. Raises NotFound."""
         gone = {self._at(i).key for i in indices}
         kept = (slot for slot in self.slots if slot.key not in gone)
         return self._with(_unrouted(slot, gone) for slot in kept)

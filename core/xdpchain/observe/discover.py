@@ -1,42 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interfaces of a namespace and what runs on them, whoever put it there. Everything is read from the
+"""The interfaces of a namespace and what runs on them, whichever tool loaded it. Everything is read from the
 kernel; nothing is changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+from typing import NamedTuple
 
-from xdpchain.errors import NotFound
+from xdpchain.errors import NotFound, XdpChainError
 from xdpchain.model.chain import Interface
 from xdpchain.model.running import Device, Running
+from xdpchain.sys import all_netns
 from xdpchain.sys import netns as namespaces
 from xdpchain.sys.netlink import LinkInfo, Netlink
 
 from .pending_state import with_pending
 
-__all__ = ["interfaces", "look", "survey"]
+__all__ = ["Everywhere", "interfaces", "look", "survey", "survey_all"]
 
 TRIES = 10
-"""How often a chain is read anew when it changes meanwhile."""
+"""How often a chain is reread if it changes while being read."""
 
 
 def survey(netns: str | None = None) -> tuple[Running, ...]:
-    """Every interface of a namespace and what it runs, by ifindex. What comes or goes while it is read is
-    there at the next reading. Raises NotFound for an unknown namespace.
+    """Every interface of a namespace and what it runs, by ifindex. Interfaces that appear or disappear
+    meanwhile show up in the next reading. Raises NotFound for an unknown namespace.
     """
     inode = namespaces.inode(netns)
     with Netlink(netns) as netlink:
 
         def read() -> tuple[Running, ...]:
             features = netlink.xdp_features()
-            found = []
+            running = []
             for link in netlink.links(settled=False):
-                with contextlib.suppress(NotFound):  # it went away: it is not there
-                    found.append(_settled(link, (netns, inode), netlink, features))
-            return tuple(found)
+                with contextlib.suppress(NotFound):  # it is gone
+                    running.append(_settled(link, (netns, inode), netlink, features))
+            return tuple(running)
 
         return with_pending(inode, read)
+
+
+class Everywhere(NamedTuple):
+    """What runs in the network namespaces, by their spelling (None: our own), and what can't be seen, in
+    words.
+    """
+
+    found: dict[str | None, tuple[Running, ...]]
+    unseen: tuple[str, ...]
+
+
+def survey_all() -> Everywhere:
+    """`survey` of every network namespace that can be reached. One that ends meanwhile is not there."""
+    places, complete = all_netns.spellings()
+    found, unseen = {}, []
+    for place in places:
+        try:
+            found[place] = survey(place)
+        except NotFound:
+            continue
+        except XdpChainError as error:
+            unseen.append(f"network namespace {place}: {error}")
+    if not complete:
+        unseen.append("network namespaces of processes outside this PID namespace")
+    return Everywhere(found, tuple(unseen))
 
 
 def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
@@ -46,9 +73,7 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
 
 
 def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
-    """One interface and what it runs; ``through`` are sockets that are open in its namespace. Raises
-    NotFound.
-    """
+    """One interface and what it runs; ``through``: netlink sockets open in its namespace. Raises NotFound."""
     inode = namespaces.inode(netns)
     with contextlib.ExitStack() as held:
         netlink = through or held.enter_context(Netlink(netns))
@@ -66,18 +91,18 @@ def _settled(
     netlink: Netlink,
     features: dict[int, frozenset[str]] | None,
 ) -> Running:
-    """What the interface runs; read again if somebody swapped the program while we looked."""
+    """What the interface runs; read again if somebody swapped the program meanwhile."""
     for _ in range(TRIES):
         device = _device(link, namespace, netlink, features)
         if not link.xdp:
             return Running(device)
-        # Late, here and in `hook`: a command that meets no chain needs a third of the modules less.
+        # Imported late, as in `hook`: commands that meet no chain then need a third fewer modules.
         from .hook import read_hook
 
         running = read_hook(device, link.xdp)
         if running.chain is not None or not running.hooks:
             break
-        # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
+        # The program or its pins may have disappeared just now: is the hook still the same?
         try:
             again = netlink.link(link.ifindex)
         except NotFound:

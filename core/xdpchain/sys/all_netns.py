@@ -21,7 +21,7 @@ from . import netns
 from .namespaces import is_initial
 from .netlink import Netlink
 
-__all__ = ["Sighting", "namespaces", "visit", "xdp_programs"]
+__all__ = ["Sighting", "namespaces", "spellings", "visit", "xdp_programs"]
 
 PROC = Path("/proc")
 _GONE = (FileNotFoundError, ProcessLookupError)
@@ -82,6 +82,22 @@ def namespaces() -> frozenset[int] | None:
         with contextlib.suppress(*_GONE), _namespace(path) as (_, inode):
             found.add(inode)
     return frozenset(found)
+
+
+def spellings() -> tuple[tuple[str | None, ...], bool]:
+    """How to name each network namespace that can be reached (`netns_spelling`): our own (None), those with
+    names, sorted, and then the rest, by a process in it or by what holds it; and whether there can be no
+    others.
+    """
+    found: dict[int, str | None] = {netns.inode(): None}
+    for name in netns.names():
+        with contextlib.suppress(*_GONE):
+            found.setdefault((netns.RUN_DIR / name).stat().st_ino, name)
+    for path in _paths():
+        with contextlib.suppress(OSError, XdpChainError), _namespace(path) as (_, inode):
+            main = re.fullmatch(r"/proc/([0-9]+)/task/\1/ns/net", path)
+            found.setdefault(inode, f"pid:{main[1]}" if main else path)
+    return tuple(found.values()), _sees_all_processes()
 
 
 @contextmanager

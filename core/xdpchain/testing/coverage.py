@@ -22,7 +22,7 @@ __all__ = ["Covered", "cover"]
 
 @dataclass(frozen=True, slots=True)
 class Covered:
-    """A program's name, its sites, and what became of each packet."""
+    """A program's name, its sites, and the verdict for each packet."""
 
     program: str
     sites: tuple[VerdictSite, ...]
@@ -30,7 +30,7 @@ class Covered:
 
     @property
     def verdicts(self) -> list[Action | int]:
-        """Packet by packet; an int is a code that is no action."""
+        """Packet by packet; an int is a code that is not an action."""
         return [Action(one.code) if one.code in ALL_ACTIONS else one.code for one in self.ran]
 
     @property
@@ -48,9 +48,8 @@ class Covered:
 
 def cover(path: str | os.PathLike[str], packets: Sequence[bytes], *, name: str | None = None) -> Covered:
     """Send packets through a program of an object file, one after the other: what one changes in the maps,
-    which are fresh, the next one finds. ``name`` is needed where the file has several programs.
-
-    Raises InvalidInput, NotFound, KernelRefused, PermissionDenied, Unsupported.
+    which start empty, the next finds. ``name`` is needed if the file has several programs. Raises
+    InvalidInput, NotFound, KernelRefused, PermissionDenied, Unsupported.
     """
     component = load_component(os.fspath(path), name=name)
     with SiteTrial(component) as trial:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two network namespaces and veth pairs between them: an interface to run XDP on, and a place to send from.
+"""Two network namespaces with veth pairs between them: an interface to run XDP on, and a place to send from.
 
-The interfaces under test are ``xdp0``, ``xdp1``... in the near namespace; their other ends ``peer0``,
-``peer1``... are in the peer namespace. Nobody but the caller sends: IPv6 and ARP are off on both sides, so
-every packet can be accounted for. ``remove_leftovers`` removes what owners that were killed could not.
+The interfaces under test are ``xdp0``, ``xdp1``... in the near namespace; their peers ``peer0``, ``peer1``...
+are in the peer namespace. Only the caller sends: IPv6 and ARP are off on both sides, so every packet can be
+accounted for. ``remove_leftovers`` removes what killed owners left behind.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ BPF_XDP = 37  # the attach type of a bpf_link that holds an XDP program
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One veth pair: the interface under test, and its other end in the peer namespace."""
+    """One veth pair: the interface under test, and its peer in the peer namespace."""
 
     ifname: str
     ifindex: int
@@ -95,7 +95,7 @@ class Playground:
         self.close()
 
     def close(self) -> None:
-        """Remove everything. May be called again, and after a part was removed by others."""
+        """Remove everything. May be called again, and after others have removed parts of it."""
         self._held.close()
         remove(self.netns)
         remove(self.peer_netns)
@@ -116,11 +116,11 @@ class Playground:
         return total
 
     def received(self, *, link: int = 0) -> Counters:
-        """What the interface under test has received since it was made."""
+        """What the interface under test has received since it was created."""
         return self._counters.read(self.links[link].ifname)
 
     def listen(self, *, link: int = 0) -> Listener:
-        """Listen to what passes XDP on the interface under test; closed with the playground if not before."""
+        """Listen to what passes XDP on the interface under test; closed with the playground at the latest."""
         return self._held.enter_context(Listener(self.netns, self.links[link].ifname))
 
     def listen_at_peer(self, *, link: int = 0) -> Listener:
@@ -186,7 +186,7 @@ def remove_leftovers() -> tuple[str, ...]:
 
 
 def remove(namespace: str) -> None:
-    """Remove a playground's namespace with its interfaces, if it is there."""
+    """Remove a playground's namespace with its interfaces, if it exists."""
     if names.parse(namespace) is None:
         raise ValueError(f"{namespace!r} does not belong to a playground")
     if not (netns.RUN_DIR / namespace).exists():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed real packets at a bounded rate, for a bounded time: ``python -m xdpchain.testing.traffic``.
+"""Mixed real packets at a limited rate, for a limited time: ``python -m xdpchain.testing.traffic``.
 
-A process of its own, so that its pace does not depend on what a terminal program does meanwhile. Whoever
-starts it sees to it that it does not outlive them.
+A separate process, so that its pace does not depend on what a terminal program does meanwhile. The process
+that starts it must make sure that it does not outlive it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def schedule(rate: int, seconds: int) -> Iterator[int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Send until the time is over."""
+    """Send until time is up."""
     parser = argparse.ArgumentParser(
         prog="python -m xdpchain.testing.traffic", description="Bounded mixed traffic."
     )

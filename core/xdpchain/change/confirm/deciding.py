@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Confirm an armed change, or roll it back now."""
+"""Confirm a pending change, or roll it back now."""
 
 from __future__ import annotations
 
@@ -28,28 +28,27 @@ from .whereabouts import Whereabouts, at_place, place_of
 __all__ = ["NotArmed", "confirm", "roll_back"]
 
 LOCK_TIMEOUT = 3.0
-"""Seconds to wait for another editor. The decision stands before, so nothing depends on it."""
+"""Seconds to wait for another editor. The decision is already made, so nothing depends on the lock."""
 
 
 class NotArmed(NotFound):
-    """No change waits there to be confirmed (any more)."""
+    """No change is pending there (any more)."""
 
 
 def confirm(name: str, netns: str | None = None) -> Running:
-    """Keep the change that waits on an interface, and on those that were changed together with it; the old
-    chains are let go. Returns what runs.
+    """Keep the pending change on an interface, and on those changed together with it; the old chains are
+    released. Returns what runs.
 
-    Raises NotArmed (``why`` says so if it was rolled back), RaceLost if another tool changed the chain
+    Raises NotArmed (``why`` says if it was rolled back), RaceLost if another tool changed the chain
     meanwhile, NotFound (no such interface), PermissionDenied.
     """
     return _decide(name, netns, Decision.CONFIRM)
 
 
 def roll_back(name: str, netns: str | None = None) -> Running:
-    """Swap the old chain back now, also on the interfaces that were changed together with this one. Returns
-    what runs then, read from the kernel.
-
-    Raises as `confirm` does, and what the kernel refuses: then the guardian tries again.
+    """Swap the old chain back now, also on the interfaces changed together with this one. Returns what runs
+    then, read from the kernel. Raises as `confirm` does, and what the kernel refuses: then the guardian
+    retries.
     """
     return _decide(name, netns, Decision.ROLL_BACK)
 
@@ -61,7 +60,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     if armed is None or armed.state is PendingState.MAKING:
         raise _not_armed(running)
     author = current_author()
-    # Where a rollback was not wanted, somebody else decided on it before.
+    # A rollback that was not requested here was decided by someone else.
     why = f"by {author.user}: {author.command}" if wanted is Decision.ROLL_BACK else ""
     with open_held(armed) as held, place_of(running.interface) as place:
         if not held:
@@ -100,7 +99,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
 def _carry_out_others(
     armed: PendingChange, decision: Decision, place: Whereabouts, author: Author, why: str
 ) -> None:
-    """The same where the change was made together with this one. What can't be done now is left to the
+    """The same on the interfaces changed together with this one. What can't be done now is left to the
     guardian, and to the next change there.
     """
     for found in read_armed():

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's files, in /var/lib/xdptui, or in the folder that XDPTUI_STATE names.
+"""The journal's files, in /var/lib/xdptui or the folder in XDPTUI_STATE.
 
-``interfaces/<namespace>/<interface>/<number>.json`` is one entry, ``objects/<sha256>`` one object file. Each
-appears whole, by a link or a rename, under a name that says what is in it. Bounded: 100 entries of an
-interface, 256 interfaces, 64 MiB of object files; what was not used for longest goes first.
+``interfaces/<namespace>/<interface>/<number>.json`` is an entry, ``objects/<sha256>`` an object file. Files
+appear atomically, by a link or rename. Limits: 100 entries per interface, 256 interfaces, 64 MiB of object
+files; the least recently used are removed first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .entries import MOST_BYTES, Heading, JournalEntry
 
 __all__ = [
     "STATE",
-    "all_folders",
+    "all_headings",
     "append",
     "boot_id",
     "entries",
@@ -45,12 +45,12 @@ _ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
 TICK = 50_000_000
-"""Nanoseconds in which two changes may get the same time: the kernel stamps files by a coarse clock."""
+"""Nanoseconds in which two changes may get the same timestamp: the kernel's file times are coarse."""
 
 
 @cache
 def boot_id() -> str:
-    """The kernel's random id of this boot."""
+    """The kernel's random ID of this boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -58,8 +58,8 @@ def boot_id() -> str:
 
 
 def interface_folder(ifname: str, inode: int) -> Path:
-    """Where the entries of an interface are: by its name and the namespace's (that with this inode), for an
-    ifindex does not survive a reboot. A namespace without a name does neither.
+    """The folder of an interface's entries, by its name and that of the namespace with this inode, since an
+    ifindex does not survive a reboot. Neither does an unnamed namespace.
     """
     name = netns.name_of(inode)
     if name is not None:
@@ -69,18 +69,19 @@ def interface_folder(ifname: str, inode: int) -> Path:
     return _root() / "interfaces" / quote(place, safe="") / quote(ifname, safe="")
 
 
-def all_folders() -> tuple[Path, ...]:
-    """Those of all interfaces, the last changed first."""
+def all_headings(most: int) -> Iterator[tuple[str, Iterable[Heading]]]:
+    """The folders of all interfaces with what `headings` says of them, the last changed first."""
     found = []
     with contextlib.suppress(OSError):
         for place in os.scandir(_root() / "interfaces"):
             if place.is_dir(follow_symlinks=False):
-                found += [(entry.stat().st_mtime, Path(entry.path)) for entry in os.scandir(place.path)]
-    return tuple(path for _, path in sorted(found, reverse=True))
+                found += [(entry.stat().st_mtime_ns, entry.path) for entry in os.scandir(place.path)]
+    for changed, folder in sorted(found, reverse=True):
+        yield folder, _headings(folder, changed, most)
 
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
-    """The newest entries of an interface, oldest first; those that can't be read are left out."""
+    """The newest readable entries of an interface, oldest first."""
     found = []
     for entry_number in _numbers(folder)[-newest:]:
         with contextlib.suppress(OSError, InvalidInput):
@@ -91,20 +92,24 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...
 
 
 def headings(folder: Path, most: int) -> Iterable[Heading]:
-    """What the newest entries say of whose they are, newest first. A folder that nobody changed meanwhile is
-    read once: whose history is where, an edit asks of all folders.
+    """The headings of the newest entries, newest first. Cached per unchanged folder, since every edit
+    searches all folders for its interface.
     """
     try:
         changed = folder.stat().st_mtime_ns
     except OSError:
         return ()
+    return _headings(str(folder), changed, most)
+
+
+def _headings(folder: str, changed: int, most: int) -> Iterable[Heading]:
     settled = time.time_ns() - changed > TICK  # else another entry may have come in the same tick
-    return _newest(folder, changed, most) if settled else _read(folder, most)
+    return _newest(folder, changed, most) if settled else _read(Path(folder), most)
 
 
 @lru_cache(maxsize=2 * MOST_INTERFACES)
-def _newest(folder: Path, changed: int, most: int) -> tuple[Heading, ...]:
-    return tuple(_read(folder, most))
+def _newest(folder: str, changed: int, most: int) -> tuple[Heading, ...]:
+    return tuple(_read(Path(folder), most))
 
 
 def _read(folder: Path, most: int) -> Iterator[Heading]:
@@ -120,30 +125,30 @@ def _read(folder: Path, most: int) -> Iterator[Heading]:
 
 @lru_cache(maxsize=2 * MOST_INTERFACES)
 def _heading(path: Path, file: tuple[int, ...]) -> Heading:
-    """That of an entry, read once: ``file`` (inode, time, size) is the one that stands there."""
+    """The heading of an entry, cached by the file's inode, time and size (``file``)."""
     return Heading.decode(files.read(path, MOST_BYTES))
 
 
 def append(folder: Path, entry: JournalEntry) -> None:
-    """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
-    data, numbers = entry.encode(), _numbers(folder)
-    number = max(numbers, default=0)
+    """Store an entry as the interface's newest. Raises OSError; then nothing was stored."""
+    data, entry_numbers = entry.encode(), _numbers(folder)
+    entry_number = max(entry_numbers, default=0)
     while True:
-        number += 1
+        entry_number += 1
         try:
-            files.put(str(folder / f"{number}.json"), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
+            files.put(str(folder / f"{entry_number}.json"), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
             break
-        except FileExistsError:  # another editor, with another BPF filesystem and so another lock
+        except FileExistsError:  # an editor with a different BPF filesystem, and so a different lock
             continue
     with contextlib.suppress(OSError):
-        for old in [*numbers, number][:-MOST_ENTRIES]:
+        for old in [*entry_numbers, entry_number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
-        if not numbers:  # an interface more
+        if not entry_numbers:  # a new interface
             _drop_interfaces()
 
 
 def has_object(sha256: str) -> bool:
-    """Whether this object file is here; if so, it counts as used now."""
+    """Whether this object file is stored; if so, mark it as used now."""
     try:
         os.utime(_object(sha256))
     except (OSError, ValueError):
@@ -152,7 +157,7 @@ def has_object(sha256: str) -> bool:
 
 
 def keep_object(sha256: str, data: bytes) -> None:
-    """Store an object file. Raises OSError; then nothing is there."""
+    """Store an object file. Raises OSError; then nothing was stored."""
     path = _object(sha256)
     files.replace(str(path), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
     with contextlib.suppress(OSError):
@@ -198,17 +203,20 @@ def _numbers(folder: Path) -> list[int]:
 
 
 def _drop_interfaces() -> None:
-    folders = [path for place in (_root() / "interfaces").iterdir() for path in place.iterdir()]
-    for folder in sorted(folders, key=lambda path: path.stat().st_mtime)[:-MOST_INTERFACES]:
-        shutil.rmtree(folder, ignore_errors=True)
+    places = os.scandir(_root() / "interfaces")
+    folders = [folder for place in places for folder in os.scandir(place.path)]
+    if len(folders) <= MOST_INTERFACES:
+        return
+    for folder in sorted(folders, key=lambda entry: entry.stat().st_mtime)[:-MOST_INTERFACES]:
+        shutil.rmtree(folder.path, ignore_errors=True)
         with contextlib.suppress(OSError):
-            folder.parent.rmdir()
+            os.rmdir(os.path.dirname(folder.path))
 
 
 def _drop_objects(folder: Path) -> None:
-    files = [(one.stat(), one) for one in folder.iterdir()]
+    files = [(path.stat(), path) for path in folder.iterdir()]
     total = sum(stat.st_size for stat, _ in files)
-    for stat, path in sorted(files, key=lambda one: one[0].st_mtime):
+    for stat, path in sorted(files, key=lambda stat_and_path: stat_and_path[0].st_mtime):
         if total <= MOST_OBJECT_BYTES:
             break
         path.unlink(missing_ok=True)

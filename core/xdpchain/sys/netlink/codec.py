@@ -10,7 +10,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from .links import TUNNELS, LinkInfo, LinkStats, XdpAttachment, XdpMode
-from .messages import ACK, DUMP, HEADER, attribute, attributes, native, request, text
+from .messages import ACK, DUMP, HEADER, attribute, attributes, chosen, native, request, text
 
 if TYPE_CHECKING:
     from .tunnels import Tunnel
@@ -47,6 +47,12 @@ _GENLMSG = struct.Struct("=BBxx")  # command, version
 _ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 16, 18
 _STATS64, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP = 23, 31, 32, 37, 43
 _ALT_IFNAME = 53
+_READ = frozenset(
+    {
+        *(_ADDRESS, _IFNAME, _MTU, _LINK, _MASTER, _OPERSTATE, _LINKINFO),
+        *(_STATS64, _NUM_TX_QUEUES, _NUM_RX_QUEUES, _LINK_NETNSID, _XDP),
+    }
+)
 _INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND = 1, 2, 4
 _VLAN_ID = 1
 _XDP_FD, _XDP_ATTACHED, _XDP_FLAGS, _XDP_PROG_ID, _XDP_EXPECTED_FD = 1, 2, 3, 4, 8
@@ -143,7 +149,7 @@ def decode_xdp_features(message: bytes) -> tuple[int, frozenset[str]]:
 def decode_link(message: bytes) -> LinkInfo:
     """An RTM_NEWLINK message."""
     _, arphrd, ifindex, flags, _ = _IFINFOMSG.unpack_from(message, HEADER.size)
-    found = _after(message, _IFINFOMSG)
+    found = chosen(message, HEADER.size + _IFINFOMSG.size, _READ)
     info = dict(attributes(found.get(_LINKINFO, b"")))
     data = info.get(_INFO_DATA, b"")
     kind = text(info.get(_INFO_KIND)) or None

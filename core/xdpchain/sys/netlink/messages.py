@@ -6,7 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 __all__ = [
     "ACK",
@@ -18,6 +18,7 @@ __all__ = [
     "ack_text",
     "attribute",
     "attributes",
+    "chosen",
     "ip_text",
     "messages",
     "native",
@@ -64,6 +65,22 @@ def attributes(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
             return
         yield kind & _KIND, data[at + 4 : at + length]
         at += (length + 3) & ~3
+
+
+def chosen(data: bytes, at: int, wanted: Container[int]) -> dict[int, bytes]:
+    """Those of `attributes` with these numbers, in half the time: of a device it is asked a thousand times a
+    second.
+    """
+    found: dict[int, bytes] = {}
+    unpack, end = _ATTRIBUTE.unpack_from, len(data)
+    while at + 4 <= end:
+        length, kind = unpack(data, at)
+        if not 4 <= length <= end - at:
+            break
+        if kind & _KIND in wanted:
+            found[kind & _KIND] = data[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return found
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
