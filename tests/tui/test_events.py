@@ -46,7 +46,7 @@ async def test_it_shows_what_is_lost_and_where_others_go(net: Playground) -> Non
 
         assert number("ENETDOWN [ports[2]]") == "7"
         assert number("EINVAL") == "4"
-        assert number("xdp1 itself sent 5 in all") == "5"
+        assert number("xdp1 itself sent 5 in total") == "5"
         unwrapped = " ".join(driver.text().replace("│", " ").split())
         assert "link set dev xdp1 up" in unwrapped
         assert "7 × ENETDOWN: the target interface is down" in driver.text()

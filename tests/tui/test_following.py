@@ -43,7 +43,7 @@ async def test_packets_and_one_in_full(playground: Playground, three: Running, s
     async with driving(playground.netns, playground.ifname, size=size) as driver:
         await driver.press("F")
         await driver.until(lambda: driver.dialog(FollowScreen))
-        assert "the chain is swapped for one that records" in " ".join(driver.text().split())
+        assert "a recording chain on the same maps is swapped in" in " ".join(driver.text().split())
         assert look_at(playground).following is None, "not before it is asked for"
         await driver.type("ether proto 0x88b5")
         await driver.press("enter")

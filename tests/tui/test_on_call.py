@@ -238,7 +238,7 @@ async def test_help_has_what_works_here_and_finds_words(playground: Playground, 
         assert "In a replay" not in driver.text()
         await driver.press("slash")
         await driver.type("a dot:")
-        await driver.until(lambda: "a dot: the chain ends there" in driver.text())
+        await driver.until(lambda: "in a slot: the next slot runs after it" in driver.text())
         await driver.press("escape", "slash")
         await driver.type("priority")
         await driver.until(lambda: "load a program" not in driver.text())
@@ -310,7 +310,7 @@ async def test_a_bad_value_keeps_the_editor_and_entries_come_and_go(
         await driver.press("enter")
         await driver.type("1")
         await driver.press("enter")
-        await driver.until(lambda: "can't be" in driver.label("#trouble"))
+        await driver.until(lambda: "invalid key" in driver.label("#trouble"))
         key = driver.app.screen.query_one("#key")
         assert key.value == "nonsense"  # type: ignore[attr-defined]
         key.value = "{port=9, protocol=17, unused=0}"  # type: ignore[attr-defined]

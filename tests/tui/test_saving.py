@@ -100,7 +100,7 @@ async def test_a_place_that_can_not_be_written_is_said(
     async with driving(playground.netns, playground.ifname, (80, 24)) as driver:
         await driver.press("ctrl+s")
         await fill(driver, tmp_path)
-        assert "folder" in driver.text()
+        assert "directory" in driver.text()
         await driver.press("enter")
         assert driver.dialog(SaveDialog), "a folder is no file"
         await fill(driver, tmp_path / "file" / "spec.toml")

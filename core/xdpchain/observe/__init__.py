@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What runs on an interface, and what it does."""
+"""Observe what runs on an interface and what it does."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs that packets meet behind the one on the hook: in program arrays that it or its slots tail-call
-through (katran's root, l3afd's), and in devmaps and cpumaps that they redirect to.
+"""The programs that packets reach after the one on the hook: through program arrays that it or its slots
+tail-call (katran's root, l3afd's), and through devmaps and cpumaps that they redirect to.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from xdpchain.sys import bpf
 __all__ = ["Behind", "programs_behind"]
 
 MOST_ENTRIES = 4096
-"""Of a map; the first ones."""
+"""Most entries of a map that are read."""
 
 BY_ENTRY = {"prog_array": 0, "devmap": 4, "devmap_hash": 4, "cpumap": 4}
-"""Where an element has its program's id (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
+"""Offset of the program's ID in an element (uapi: struct bpf_devmap_val, struct bpf_cpumap_val)."""
 
 
 UNCOUNTED = {
@@ -31,8 +31,8 @@ UNCOUNTED = {
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A program in a map: the map's name, id and type, the index (of a devmap_hash: the key), and the
-    program. ``ifindex``: the device that it stands before, in a devmap.
+    """A program in a map: the map's name, ID and type, the index (devmap_hash: the key), and the program.
+    ``ifindex``: in a devmap, the device that it runs for.
     """
 
     map_name: str
@@ -45,22 +45,20 @@ class Behind:
 
     @property
     def uncounted(self) -> str:
-        """Why no count of its verdicts stands beside it, and what the kernel tells of them instead."""
+        """Why its verdicts have no counts, and what the kernel reports about them instead."""
         return UNCOUNTED[self.kind.removesuffix("_hash")]
 
 
 def programs_behind(running: Running) -> tuple[Behind, ...]:
-    """What stands behind an interface's programs now. What goes away meanwhile, or can't be read, is not
-    there.
-    """
-    found: list[Behind] = []
+    """The programs behind those of an interface now, without any that disappear or can't be read."""
+    programs: list[Behind] = []
     for map_id in dict.fromkeys(_maps(running)):
         try:
             with bpf.map_by_id(map_id) as fd:
-                found += _inside(fd, bpf.map_info(fd))
+                programs += _inside(fd, bpf.map_info(fd))
         except bpf.BpfError:
             continue
-    return tuple(found)
+    return tuple(programs)
 
 
 def _maps(running: Running) -> Iterator[int]:
@@ -88,7 +86,7 @@ def _inside(fd: bpf.Fd, info: bpf.MapInfo) -> Iterator[Behind]:
             value = bpf.map_lookup(fd, key, info.value_size)
             (prog_id,) = struct.unpack_from("=I", value, at)
             name = _name(prog_id) if prog_id else ""
-        except bpf.BpfError:  # an empty row, or a program that went away
+        except bpf.BpfError:  # an empty entry, or a program that is gone
             continue
         if prog_id:
             device = struct.unpack_from("=I", value)[0] if kind.startswith("devmap") else None

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What else sits on an interface, on the packet's way before and behind its XDP program. Only looked at.
+"""What else handles an interface's packets, before and after its XDP program. Read-only.
 
-AF_XDP sockets take what the program redirects to them; netkit, tcx and the filters of clsact see what it
-passes, in this order. What can't be read is said, never taken for nothing.
+AF_XDP sockets get what the program redirects to them; netkit, tcx and clsact filters see what it passes, in
+this order. Anything that can't be read is reported, never assumed absent.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ SINCE = {"netkit": "6.7", "tcx": "6.6"}
 @dataclass(frozen=True, slots=True)
 class Companion:
     """Something else on the interface: ``what`` it is ("AF_XDP socket", "netkit program", "tcx program", "tc
-    filter"), ``at`` which place of the interface, its name, its program's id, and what else is known
-    of it, in words. ``in_hw``: the card does it.
+    filter"), ``at`` which point of the interface, its name, its program's ID, and further information as
+    ``text``. ``in_hw``: the NIC does it.
     """
 
     what: str
@@ -49,20 +49,20 @@ class Companion:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What was found, in the order of packets that come in; and what could not be seen, with the reason."""
+    """What was found, in the order of incoming packets, and what could not be read, with the reason."""
 
     found: tuple[Companion, ...] = ()
     unseen: tuple[str, ...] = ()
 
 
 def beside(running: Running) -> Beside:
-    """Ask the kernel, with some dozen messages. Raises nothing that the engine raises."""
-    found: list[Companion] = []
+    """Ask the kernel, with about a dozen messages. Errors are collected in ``unseen``, not raised."""
+    companions: list[Companion] = []
     unseen: list[str] = []
 
     def add(what: str, read: Callable[[Running], Iterable[Companion]]) -> None:
         try:
-            found.extend(read(running))
+            companions.extend(read(running))
         except XdpChainError as error:
             unseen.append(f"{what}: {error.what}{f': {error.why}' if error.why else ''}")
         except OSError as error:
@@ -73,7 +73,7 @@ def beside(running: Running) -> Beside:
         add("netkit", lambda running: _programs(running, "netkit"))
     add("tcx", lambda running: _programs(running, "tcx"))
     add("tc", _traffic_control)
-    return Beside(tuple(found), tuple(unseen))
+    return Beside(tuple(companions), tuple(unseen))
 
 
 def _words(what: str, error: OSError) -> str:
@@ -118,12 +118,21 @@ def _traffic_control(running: Running) -> Iterable[Companion]:
     where = running.interface
     with Netlink(where.netns) as netlink:
         for at, parent in PARENTS.items():
-            for one in netlink.filters(where.ifindex, parent):
-                yield _filter(at, one)
+            for tc_filter in netlink.filters(where.ifindex, parent):
+                yield _filter(at, tc_filter)
 
 
-def _filter(at: str, one: Filter) -> Companion:
-    chain = f", chain {one.chain}" if one.chain else ""
-    hardware = (", only on the card" if one.skip_sw else ", also on the card") if one.in_hw else ""
-    text = f"priority {one.priority}{chain}{hardware}"
-    return Companion("tc filter", at, f"{one.kind} {one.name}".rstrip(), one.prog_id, one.in_hw, text)
+def _filter(at: str, tc_filter: Filter) -> Companion:
+    chain = f", chain {tc_filter.chain}" if tc_filter.chain else ""
+    hardware = (
+        (", only on the card" if tc_filter.skip_sw else ", also on the card") if tc_filter.in_hw else ""
+    )
+    text = f"priority {tc_filter.priority}{chain}{hardware}"
+    return Companion(
+        "tc filter",
+        at,
+        f"{tc_filter.kind} {tc_filter.name}".rstrip(),
+        tc_filter.prog_id,
+        tc_filter.in_hw,
+        text,
+    )

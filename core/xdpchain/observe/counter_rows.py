@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A counters map in memory: rows of packets and bytes, one element a CPU, read without a system call."""
+"""A counters map in memory: rows of packets and bytes, one element per CPU, read without system calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CounterRows"]
 
 @cache
 def _reading(rows: tuple[int, ...]) -> tuple[struct.Struct, tuple[tuple[slice, slice], ...]]:
-    """How to read these rows of one CPU: as 64-bit words up to the last of them, and where each row's are."""
+    """How to read these rows of a CPU: a struct of 64-bit words up to the last row, and each row's slices."""
     words = ROW_SIZE // 8
     starts = [row * words for row in rows]
     slices = tuple((slice(at, at + words, 2), slice(at + 1, at + words, 2)) for at in starts)
@@ -26,7 +26,7 @@ def _reading(rows: tuple[int, ...]) -> tuple[struct.Struct, tuple[tuple[slice, s
 
 
 class CounterRows:
-    """A counters map, mapped into memory. Stays valid (and still) after what counts there is gone."""
+    """A memory-mapped counters map. Stays valid (and constant) after its program is gone."""
 
     def __init__(self, counters: bpf.Fd) -> None:
         """Raises OSError."""
@@ -40,7 +40,7 @@ class CounterRows:
 
     def read(self, rows: tuple[int, ...]) -> list[SlotCounts]:
         """These rows, summed over CPUs."""
-        # One reading a CPU, as far as the last row: far cheaper than one a row.
+        # One read per CPU, up to the last row, is far cheaper than one per row.
         block, slices = _reading(rows)
         total = block.unpack_from(self._map)
         for cpu in range(1, self._cpus):

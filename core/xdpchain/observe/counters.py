@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Per-slot, per-action counters of a running chain, read through mmap: no system call a reading.
+"""Per-slot, per-action counters of a running chain, read through mmap without system calls.
 
-There are six codes: the five actions, and one for any other return code. Each number is written by one CPU
-alone; a reading may fall between a packet's count and its bytes. What a chain counted before it was edited
-is part of its counts (`model.counting`), so samples of successive chains can be subtracted.
+There are six codes: the five actions, and one for any other return code. Each counter is written by a single
+CPU; a sample may fall between the update of its packets and bytes. Counts from before an edit are included
+(`model.counting`), so samples of successive chains can be subtracted.
 
-Static and tail-call chains count by themselves, and so do components that we loaded under freplace linkage.
-What others loaded, a single program of somebody else, and what comes out of a chain of freplace linkage are
-counted from outside, while somebody looks: see `trace`.
+Static and tail-call chains have their own counters, and so do components that xdptui loaded under freplace
+linkage. Components of other tools, single foreign programs, and the verdicts of freplace chains are counted
+from outside while a reader is open: see `trace`.
 """
 
 from __future__ import annotations
@@ -43,20 +43,22 @@ class DispatcherCounters(Closing):
     def __init__(self, counting: Counting, chain: Chain) -> None:
         """Map them. Raises NotFound, PermissionDenied, InvalidInput."""
         self._whole = chain.linkage is not Linkage.FREPLACE
-        told = [slot for slot in chain if self._whole or counting.counts(slot_key(slot))]
-        self._keys = tuple(slot.key for slot in told)
-        self._slots = tuple(map(slot_key, told))
-        # What can't change any more.
+        counted_slots = [slot for slot in chain if self._whole or counting.counts(slot_key(slot))]
+        self._keys = tuple(slot.key for slot in counted_slots)
+        self._slots = tuple(map(slot_key, counted_slots))
+        # Totals that no longer change.
         base = [counting.verdict, *(counting.slots.get(slot, SlotCounts()) for slot in self._slots)]
         self._base = base if any(row.total_packets for row in base) else None
         named = {slot_key(slot): slot.key for slot in chain}
-        # Of a slot whose program was another one before, that one's sites are none of this.
+        # If a slot's program was replaced, the old program's sites do not belong here.
         current: dict[SlotKey, SiteTerms] = {}
         for source in counting.current:
-            for slot, some in source.layout.sites.items():
-                current.setdefault(slot, some)
+            for slot, terms in source.layout.sites.items():
+                current.setdefault(slot, terms)
         self._sited = {
-            (slot, some.name): named[slot] for slot, some in current.items() if slot in named and some.terms
+            (slot, terms.name): named[slot]
+            for slot, terms in current.items()
+            if slot in named and terms.terms
         }
         self._sites = {sited: counting.sites.get(sited, {}) for sited in self._sited}
         self._maps: list[CountedMap] = []
@@ -82,8 +84,8 @@ class DispatcherCounters(Closing):
         return Sample(time.monotonic(), by_key, verdict if self._whole else None, by_site)
 
     def read_cpus(self) -> tuple[SlotCounts, ...]:
-        """Without what was counted in maps that are no more, of which nobody knows the CPU. Components that
-        count for themselves don't know what the chain returned.
+        """The chain's verdicts by CPU, without totals from retired maps, whose CPU is unknown. Components
+        with their own counters don't know the chain's verdicts.
         """
         if not self._whole:
             return ()
@@ -102,9 +104,7 @@ class DispatcherCounters(Closing):
 
 
 class _Joined(Closing):
-    """What a chain's components count for themselves, and the rest as a tracer counts it; ``why`` there is
-    no tracer.
-    """
+    """The components' own counters, plus the rest as counted by a tracer; ``why`` there is none."""
 
     def __init__(self, own: DispatcherCounters, tracer: CounterReader | None, why: str = "") -> None:
         self._own, self._tracer, self._why = own, tracer, why
@@ -147,7 +147,7 @@ def open_counters(running: Running, *, attach: bool = True) -> CounterReader | N
         own = DispatcherCounters(running.counting, running.chain)
         if running.linkage is not Linkage.FREPLACE:
             return own
-    from .trace import is_traced, targets, trace  # it takes libbpf, which most callers never need
+    from .trace import is_traced, targets, trace  # needs libbpf, which most callers don't
 
     if not attach and not is_traced(running):
         return own

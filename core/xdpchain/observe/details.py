@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that is known of one slot of a running chain, for a person to read."""
+"""Everything known about a slot of a running chain, for display."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class MapDetails:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """A slot in detail. ``stack`` (bytes a frame), ``verified`` (instructions that the verifier walked) and
-    ``jited`` (bytes of machine code) are the component's own, from when it was loaded by itself; None where
-    nobody kept them.
+    """A slot in detail. ``stack`` (bytes per frame), ``verified`` (instructions that the verifier processed)
+    and ``jited`` (bytes of machine code) are the component's, from when it was loaded alone; None if not
+    recorded.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Details:
     jited: int | None
     maps: tuple[MapDetails, ...]
     program: int | None
-    """The prog id that runs the component's code: its own, the slot's under tailcall linkage, or the
+    """The ID of the program with the component's code: its own, the slot's under tailcall linkage, or the
     dispatcher's under static linkage.
     """
     alone: bool = False
-    """Whether that program runs this component only."""
+    """Whether that program runs only this component."""
     form: str = ""
     form_reason: str = ""
-    """What the components of a static chain became in its program, and why not what costs less."""
+    """How a static chain's components were linked into its program, and why not in a cheaper form."""
 
     def translated(self) -> str:
-        """The component's instructions as the kernel rewrote them. Raises Unsupported, KernelRefused."""
+        """The component's instructions as rewritten by the kernel. Raises Unsupported, KernelRefused."""
         return self._dump("xlated")
 
     def jited_code(self) -> str:
@@ -79,10 +79,12 @@ class Details:
 
 
 def describe(running: Running, slot: Slot) -> Details:
-    """Gather what the kernel and the chain itself know of ``slot``."""
+    """Gather what the kernel and the chain know about ``slot``."""
     component = slot.component
     unit = _unit(component.unit_map)
-    own = next((one for one in (slot.program, component.id) if one is not None and _alive(one)), None)
+    own = next(
+        (prog_id for prog_id in (slot.program, component.id) if prog_id is not None and _alive(prog_id)), None
+    )
     whole = running.hook.prog_id if running.hook and running.linkage is Linkage.STATIC else None
     shared = whole if component.unit_map is not None else None
     verified, jited = (unit.verified, unit.jited) if unit else (None, None)
@@ -104,7 +106,7 @@ def describe(running: Running, slot: Slot) -> Details:
         stack=unit.stack if unit else None,
         verified=verified,
         jited=jited,
-        maps=tuple(found for ref in component.maps if (found := _map(ref))),
+        maps=tuple(details for ref in component.maps if (details := _map(ref))),
         program=own if own is not None else shared,
         alone=own is not None,
         form=running.form,
@@ -149,8 +151,8 @@ def _map(ref: MapRef) -> MapDetails | None:
 def _function(dump: str, name: str) -> str:
     """The part of a dump that belongs to one component: from its function to the next component's.
 
-    bpftool puts a function's signature before its code; a component's subprograms follow it, and the first
-    function of the next component has the dispatcher's own prototype again.
+    bpftool prints a function's signature before its code. A component's subprograms follow it, and the next
+    component's first function has the dispatcher's prototype again.
     """
     head = re.compile(
         rf"^(int {re.escape(name)}\(struct xdp_md \*\s*ctx\):|bpf_prog_\w+_{re.escape(name)[:15]}\w*:)"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interfaces of a namespace and what runs on them, whoever put it there. Everything is read from the
+"""The interfaces of a namespace and what runs on them, whichever tool loaded it. Everything is read from the
 kernel; nothing is changed.
 """
 
@@ -32,11 +32,11 @@ def survey(netns: str | None = None) -> tuple[Running, ...]:
 
         def read() -> tuple[Running, ...]:
             features = netlink.xdp_features()
-            found = []
+            running = []
             for link in netlink.links(settled=False):
-                with contextlib.suppress(NotFound):  # it went away: it is not there
-                    found.append(_settled(link, (netns, inode), netlink, features))
-            return tuple(found)
+                with contextlib.suppress(NotFound):  # it is gone
+                    running.append(_settled(link, (netns, inode), netlink, features))
+            return tuple(running)
 
         return with_pending(inode, read)
 
@@ -73,9 +73,7 @@ def interfaces(netns: str | None = None) -> tuple[Interface, ...]:
 
 
 def look(name: str, netns: str | None = None, *, through: Netlink | None = None) -> Running:
-    """One interface and what it runs; ``through`` are sockets that are open in its namespace. Raises
-    NotFound.
-    """
+    """One interface and what it runs; ``through``: netlink sockets open in its namespace. Raises NotFound."""
     inode = namespaces.inode(netns)
     with contextlib.ExitStack() as held:
         netlink = through or held.enter_context(Netlink(netns))
@@ -98,13 +96,13 @@ def _settled(
         device = _device(link, namespace, netlink, features)
         if not link.xdp:
             return Running(device)
-        # Late, here and in `hook`: a command that meets no chain needs a third of the modules less.
+        # Imported late, as in `hook`: commands that meet no chain then need a third fewer modules.
         from .hook import read_hook
 
         running = read_hook(device, link.xdp)
         if running.chain is not None or not running.hooks:
             break
-        # A program, or a dispatcher's pins, that went away under our eyes: is the hook still the same?
+        # The program or its pins may have disappeared just now: is the hook still the same?
         try:
             again = netlink.link(link.ifindex)
         except NotFound:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to look again: link notifications, and a slow poll for what sends none (an attachment through
+"""When to look again: link notifications, and a slow poll for changes that send none (attaching through
 bpf_link).
 """
 
@@ -13,14 +13,14 @@ from xdpchain.sys.netlink import LinkEvents
 __all__ = ["SLOW_POLL", "Watch"]
 
 SLOW_POLL = 5.0
-"""Seconds after which things may have changed although nobody said so."""
+"""Seconds after which to look again without a notification."""
 
 
 class Watch(Closing):
     """Waits for changes of a namespace's interfaces and their XDP hooks.
 
-    Make it first and look at the interfaces then, or a change between the two is missed. Raises NotFound
-    for an unknown namespace, PermissionDenied.
+    Create it before looking at the interfaces, or a change in between is missed. Raises NotFound for an
+    unknown namespace, PermissionDenied.
     """
 
     def __init__(self, netns: str | None = None, *, slow_poll: float = SLOW_POLL) -> None:
@@ -29,8 +29,8 @@ class Watch(Closing):
         self._due = time.monotonic() + slow_poll
 
     def wait(self, timeout: float) -> bool:
-        """Wait at most ``timeout`` seconds; True when it is time to look again. At once False after
-        `close`, which another thread may call.
+        """Wait at most ``timeout`` seconds; True when it is time to look again. Returns False at once after
+        `close`, which may be called from another thread.
         """
         changes = self._events.poll(max(0.0, min(timeout, self._due - time.monotonic())))
         if changes is None:
@@ -41,7 +41,7 @@ class Watch(Closing):
         return bool(changes) or late
 
     def fileno(self) -> int:
-        """A descriptor that gets readable when `wait` need not: for who waits for several things at once."""
+        """A descriptor that becomes readable when `wait` would not block, for use with poll(2)."""
         return self._events.fileno()
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look for who owns programs that can't be edited: their links, pins, maps, and who holds them open."""
+"""Gather evidence of who owns programs that can't be edited: links, pins, maps, and open descriptors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .owner_evidence import Evidence, Held
 __all__ = ["evidence_of"]
 
 
-def evidence_of(found: Iterable[Running]) -> dict[int, Evidence]:
-    """What shows of the programs that can't be edited, dispatchers among them, by ifindex. Takes a walk over
-    all processes and pins, if there are any such programs. Of one that can't be read nothing shows.
+def evidence_of(surveyed: Iterable[Running]) -> dict[int, Evidence]:
+    """Evidence about programs that can't be edited (including dispatchers), by ifindex. If there are any,
+    this walks all processes and pins. There is none for programs that can't be read.
     """
     foreign = [
         running
-        for running in found
+        for running in surveyed
         if running.hook is not None and running.chain is None and running.hook.tag and _others(running)
     ]
     if not foreign:
@@ -41,13 +41,13 @@ def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], comple
         for owner in holding
         if (owner.id == hook.link_id if owner.holds == "link" else owner.id in _programs(running))
     )
-    names, numbers = _maps(hook.prog_id)
+    names, map_ids = _maps(hook.prog_id)
     link_pins = pins.links.get(hook.link_id, ()) if hook.link_id is not None else ()
     paths = [
         *link_pins,
         *(path for program in sorted(_programs(running)) for path in pins.programs.get(program, ())),
     ]
-    map_pins = tuple(path for number in numbers for path in pins.maps.get(number, ()))
+    map_pins = tuple(path for map_id in map_ids for path in pins.maps.get(map_id, ()))
     return Evidence(
         interface=running.interface.name,
         mode=hook.mode,
@@ -65,24 +65,26 @@ def _evidence(running: Running, pins: Pins, holding: tuple[FdOwner, ...], comple
 
 
 def _others(running: Running) -> bool:
-    """Whether somebody else may have made it: of a chain of ours, without a dispatcher, the note says all."""
+    """Whether another tool may have made it. For an xdptui chain without a dispatcher the note is enough."""
     return running.owner is not Owner.XDPTUI or running.linkage is Linkage.FREPLACE
 
 
 def _programs(running: Running) -> frozenset[int]:
-    """The programs on the hook, and the components behind a dispatcher."""
+    """The programs on the hook, and the components of a dispatcher."""
     behind = (slot.id for slot in running.shown or ())
-    return frozenset((*(hook.prog_id for hook in running.hooks), *(one for one in behind if one is not None)))
+    return frozenset(
+        (*(hook.prog_id for hook in running.hooks), *(prog_id for prog_id in behind if prog_id is not None))
+    )
 
 
 def _maps(program: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    names, numbers = [], []
+    names, map_ids = [], []
     try:
         with bpf.prog_by_id(program) as fd:
             for map_id in bpf.prog_map_ids(fd):
-                with bpf.map_by_id(map_id) as one:
-                    names.append(bpf.map_info(one).name)
-                    numbers.append(map_id)
-    except bpf.BpfError:  # gone meanwhile, or no permission
+                with bpf.map_by_id(map_id) as map_fd:
+                    names.append(bpf.map_info(map_fd).name)
+                    map_ids.append(map_id)
+    except bpf.BpfError:  # gone meanwhile, or not permitted
         pass
-    return tuple(names), tuple(numbers)
+    return tuple(names), tuple(map_ids)

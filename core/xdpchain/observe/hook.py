@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The programs on an XDP hook: whose they are, and the chain that hangs on them."""
+"""The programs on an XDP hook: their owner, and their chain."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ FOLLOWED = "xdptui_followed"
 EMPTIED = "its program arrays were emptied because their pins were removed: only the first slot runs"
 STATIC_VERSION = 3
 MOST_NOTED = 1 << 20
-"""Bytes of a manifest."""
+"""Largest manifest or mark in bytes."""
 
 
 def read_hook(device: Device, programs: Sequence[XdpAttachment]) -> Running:
-    """What these programs are, and the chain behind them. Programs that say of themselves what can't be true
-    cost one row, not the view.
+    """Identify these programs and read their chain. Programs with invalid metadata are reported as unreadable
+    instead of raising.
     """
     try:
         return _running(device, programs)
-    except (bpf.BpfError, XdpChainError) as error:  # BpfError: what it is made of went away meanwhile
+    except (bpf.BpfError, XdpChainError) as error:  # BpfError: parts of it are gone meanwhile
         hooks = tuple(Hook(Mode(attached.mode), attached.prog_id, "?", "") for attached in programs)
         return _unread(device, hooks, error)
 
@@ -59,7 +59,8 @@ def _running(device: Device, programs: Sequence[XdpAttachment]) -> Running:
                 hooks.append(Hook(Mode(attached.mode), info.id, info.name, info.tag))
                 if len(hooks) == 1:
                     maps = bpf.prog_map_ids(program)
-                    # A manifest decides before any name: a component of ours may be called like a dispatcher.
+                    # The manifest counts before the name: one of our components may be named like a
+                    # dispatcher.
                     carrier = _carrier(maps)
                     dispatcher = _dispatcher(program, info, maps) if carrier is None else None
         except (bpf.BpfError, XdpChainError) as error:
@@ -108,14 +109,14 @@ def _running(device: Device, programs: Sequence[XdpAttachment]) -> Running:
 def _dispatcher(program: bpf.Fd, info: bpf.ProgInfo, maps: tuple[int, ...]) -> Recognised | None:
     if info.name != DISPATCHER:
         return None
-    # It reads BTF, which takes 29 types of types.
+    # Late: it reads BTF, whose import is large.
     from xdpchain.linkage.dispatcher.recognise import recognise
 
     return recognise(program, info, maps)
 
 
 def _unread(device: Device, hooks: tuple[Hook, ...], error: OSError | XdpChainError) -> Running:
-    """A program of which nothing can be said: without CAP_SYS_ADMIN the kernel tells its id, and no more."""
+    """A program that can't be read: without CAP_SYS_ADMIN the kernel shows only its ID."""
     if isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES):
         lacking = tuple(privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN")
         if lacking:
@@ -126,16 +127,16 @@ def _unread(device: Device, hooks: tuple[Hook, ...], error: OSError | XdpChainEr
 
 
 def _in_force(carried: Manifest) -> tuple[Chain, tuple[int, ...]]:
-    """The chain as its program arrays have it, which may be newer than the manifest, and their map ids.
+    """The chain according to its program arrays, which may be newer than the manifest, and their map IDs.
 
-    The kernel empties arrays whose pins somebody removed: then what was meant is all there is to tell. Raises
-    BpfError, InvalidInput.
+    The kernel empties arrays whose pins were removed; then the manifest's chain is returned without arrays.
+    Raises BpfError, InvalidInput.
     """
     if not carried.arrays:
         return carried.chain, ()
     programs = {slot.program: place for place, slot in enumerate(carried.chain) if slot.program is not None}
     with contextlib.ExitStack() as held:
-        table = read_table([held.enter_context(bpf.map_by_id(n)) for n in carried.arrays], programs)
+        table = read_table([held.enter_context(bpf.map_by_id(map_id)) for map_id in carried.arrays], programs)
     return (adjusted(carried.chain, table), carried.arrays) if table is not None else (carried.chain, ())
 
 
@@ -164,8 +165,8 @@ def _dispatched(device: Device, hooks: tuple[Hook, ...], dispatcher: Recognised)
 
 
 def _carrier(map_ids: tuple[int, ...]) -> int | None:
-    """The id of the map that is a manifest, among a program's maps. Raises BpfError."""
-    # It is bound last, so it is found first from the end.
+    """The ID of the manifest among a program's maps. Raises BpfError."""
+    # It is bound last, so search from the end.
     for map_id in reversed(map_ids):
         with bpf.map_by_id(map_id) as fd:
             info = bpf.map_info(fd)
@@ -175,18 +176,18 @@ def _carrier(map_ids: tuple[int, ...]) -> int | None:
 
 
 def _read_manifest(map_id: int) -> Manifest:
-    """Raises BpfError, InvalidInput for one that can't be decoded."""
+    """Decode a manifest. Raises BpfError, InvalidInput if it can't be decoded."""
     return blobs.decoded(map_id, Manifest.decode, MOST_NOTED)
 
 
 def _manifest(map_ids: tuple[int, ...]) -> Manifest | None:
-    """The manifest among a program's maps. Raises BpfError, InvalidInput for one that can't be decoded."""
+    """The manifest among a program's maps. Raises BpfError, InvalidInput if it can't be decoded."""
     carrier = _carrier(map_ids)
     return None if carrier is None else _read_manifest(carrier)
 
 
 def _following(map_ids: tuple[int, ...]) -> Following | None:
-    """For whom the program records the way of packets: the mark that was bound after the manifest."""
+    """Who the program records packets for: the mark that was bound after the manifest."""
     try:
         for map_id in reversed(map_ids):
             with bpf.map_by_id(map_id) as fd:
@@ -194,19 +195,19 @@ def _following(map_ids: tuple[int, ...]) -> Following | None:
                 if name == FOLLOWED[:15]:
                     from xdpchain.model.following import Following
 
-                    found = Following.decode(blobs.read(fd, MOST_NOTED))
+                    following = Following.decode(blobs.read(fd, MOST_NOTED))
                     break
                 if name == MANIFEST:
                     return None
-        with bpf.map_by_id(found.state_map) as state:
+        with bpf.map_by_id(following.state_map) as state:
             beat = blobs.read(state, MOST_NOTED)
     except (bpf.BpfError, InvalidInput):
         return None
-    return replace(found, alive=found.lives(int.from_bytes(beat[:8], "little"), time.monotonic_ns()))
+    return replace(following, alive=following.lives(int.from_bytes(beat[:8], "little"), time.monotonic_ns()))
 
 
 def manifest_of(program: int) -> Manifest | None:
-    """The manifest that a static or tail-call chain's program carries. Raises InvalidInput, BpfError."""
+    """The manifest of a static or tail-call chain's program. Raises InvalidInput, BpfError."""
     with bpf.prog_by_id(program) as fd:
         return _manifest(bpf.prog_map_ids(fd))
 
@@ -223,14 +224,14 @@ def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
 
 
 def _xdp_link(ifindex: int, prog_id: int) -> int | None:
-    """The id of the bpf_link that holds this program on this interface."""
+    """The ID of the bpf_link that holds this program on this interface."""
     try:
         for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
             try:
                 with bpf.link_by_id(link_id) as fd:
                     info = bpf.link_info(fd)
             except bpf.BpfError:
-                continue  # it went away meanwhile
+                continue  # gone meanwhile
             if (info.type, info.prog_id, info.target) == (bpf.LINK_XDP, prog_id, ifindex):
                 return link_id
     except bpf.BpfError:
@@ -239,7 +240,7 @@ def _xdp_link(ifindex: int, prog_id: int) -> int | None:
 
 
 def author_of(running: Running) -> str:
-    """Who made the chain that runs, for a message: the manifest's author, or what is known of the program."""
+    """Who made the running chain, for messages: the manifest's author, or what is known about the program."""
     hook = running.hook
     if hook is None:
         return "nothing runs there now"
@@ -257,7 +258,7 @@ def author_of(running: Running) -> str:
 
 
 def _component_author(running: Running) -> Author | None:
-    """Who loaded the newest component of a chain that we dispatch; libxdp's dispatchers name nobody."""
+    """Who loaded the newest component of our dispatcher's chain; libxdp's dispatchers record no author."""
     if running.chain is None or running.owner is not Owner.XDPTUI:
         return None
     from xdpchain.linkage.dispatcher.attached import author_of_component

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which interfaces there are in some namespaces, and a wait for news of them. Namespaces may come and go."""
+"""Watch which interfaces exist in a set of namespaces. Namespaces may come and go."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .events import SLOW_POLL, Watch
 __all__ = ["Presence", "Present", "names_of"]
 
 NAMESPACE_POLL = 0.5
-"""Seconds after which to look for a namespace that is not there: nobody tells of one."""
+"""Seconds between checks for an absent namespace, for which there is no notification."""
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """An interface that is there. One that was deleted and made again has another ``identity``: namespace
-    (inode number) and ifindex.
+    """An existing interface. If it is deleted and created again its ``identity`` differs: namespace (inode
+    number) and ifindex.
     """
 
     name: str
@@ -36,14 +36,14 @@ There = Mapping[str | None, tuple[Present, ...]]
 
 
 def names_of(there: There) -> dict[str | None, tuple[str, ...]]:
-    """The names alone."""
-    return {netns: tuple(one.name for one in present) for netns, present in there.items()}
+    """Only the names, by namespace."""
+    return {netns: tuple(interface.name for interface in present) for netns, present in there.items()}
 
 
 class Presence(Closing):
-    """Looks at the interfaces of namespaces, and waits until it is time to look again.
+    """Lists the interfaces of namespaces, and waits until it is time to look again.
 
-    ``absent`` are the namespaces that were not there when it looked last.
+    ``absent``: the namespaces that did not exist at the last look.
     """
 
     def __init__(self, netns: Iterable[str | None]) -> None:
@@ -53,22 +53,22 @@ class Presence(Closing):
         self.absent: tuple[str | None, ...] = ()
 
     def look(self) -> dict[str | None, tuple[Present, ...]]:
-        """The interfaces of each namespace, by ifindex. What changes afterwards ends a `wait`."""
-        found: dict[str | None, tuple[Present, ...]] = {}
+        """The interfaces of each namespace, by ifindex. Later changes end a `wait`."""
+        present: dict[str | None, tuple[Present, ...]] = {}
         absent = []
         for netns in self._wanted:
             try:
                 inode = self._watch(netns)
-                found[netns] = tuple(Present(i.name, (inode, i.ifindex)) for i in interfaces(netns))
+                present[netns] = tuple(Present(i.name, (inode, i.ifindex)) for i in interfaces(netns))
             except NotFound:
                 self._forget(netns)
-                found[netns] = ()
+                present[netns] = ()
                 absent.append(netns)
         self.absent = tuple(absent)
-        return found
+        return present
 
     def _watch(self, netns: str | None) -> int:
-        """Listen before looking; anew where the name stands for another namespace by now."""
+        """Start listening before looking, again if the name now refers to another namespace."""
         inode = namespaces.inode(netns)
         known = self._watches.get(netns)
         if known is None or known[0] != inode:
@@ -82,8 +82,8 @@ class Presence(Closing):
             known[1].close()
 
     def wait(self, timeout: float) -> None:
-        """Wait at most ``timeout`` seconds for news, or for `poke`."""
-        # A named namespace that was deleted lives on as long as we listen in it: look again now and then.
+        """Wait at most ``timeout`` seconds for a change or `poke`."""
+        # A deleted named namespace stays alive while we listen in it, so look again now and then.
         longest = NAMESPACE_POLL if self.absent else SLOW_POLL
         ready = select.poll()
         ready.register(self._wake, select.POLLIN)
@@ -96,7 +96,7 @@ class Presence(Closing):
             watch.wait(0)
 
     def poke(self) -> None:
-        """End a `wait` that is under way, or the next one; from a signal handler or another thread."""
+        """End the current or next `wait`; may be called from a signal handler or another thread."""
         os.eventfd_write(self._wake, 1)
 
     def close(self) -> None:

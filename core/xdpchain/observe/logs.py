@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What programs print by bpf_printk(), for as long as somebody listens (bpf/logs.bpf.c).
+"""What programs print with bpf_printk(), while a listener is open (bpf/logs.bpf.c).
 
-The kernel's tracepoint is heard directly: no tracing instance is made, nothing has to be mounted, and who
-reads trace_pipe still gets every line. The stack at that moment has an address in the program that printed,
-which the kernel maps to a line of source. What other programs print is left out.
+It attaches to the kernel's tracepoint directly: no tracing instance is created, nothing must be mounted, and
+readers of trace_pipe still get every line. The stack at that moment contains an address in the printing
+program, which line information maps to a source line. Output of unrelated programs is skipped.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _HEAD = struct.Struct(f"=QII{FRAMES}Q")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a program printed: ``at`` in seconds since 1970, on which CPU, the text, by which slot (its index
-    and name; None: nobody knows which), and at which line of source.
+    """A printed line: ``at`` in seconds since 1970, the CPU, the text, the slot (index and name; None:
+    unknown), and the source line.
     """
 
     at: float
@@ -54,8 +54,8 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class _Code:
-    """A program in the kernel's memory: where its functions lie, and its lines by address. ``slot``: the one
-    that it is; None: it is a whole chain.
+    """A program in kernel memory: the addresses of its functions, and its source lines by address. ``slot``:
+    its slot; None: it is a whole chain.
     """
 
     functions: tuple[tuple[int, int], ...]
@@ -63,7 +63,7 @@ class _Code:
     slot: tuple[int, str] | None
 
     def line(self, address: int) -> SourceLine | None:
-        place = bisect_right(self.places, address, key=lambda one: one[0]) - 1
+        place = bisect_right(self.places, address, key=lambda entry: entry[0]) - 1
         return self.places[place][1] if place >= 0 else None
 
     def __contains__(self, address: int) -> bool:
@@ -71,7 +71,7 @@ class _Code:
 
 
 class Logs(Closing):
-    """Listens until it is closed. ``follow`` says what runs; what others print is left out."""
+    """Listens until closed. Only programs given to ``follow`` are reported."""
 
     def __init__(self) -> None:
         """Raises PermissionDenied, Unsupported (no such tracepoint: kernel 5.9), KernelRefused."""
@@ -101,7 +101,7 @@ class Logs(Closing):
             self._held = held.pop_all()
 
     def follow(self, running: Running) -> None:
-        """From now on, tell what the programs of an interface print. Raises what reading them raises."""
+        """Report what an interface's programs print from now on. Raises BpfError."""
         chain = running.chain or running.shown
         owners: dict[SourceLine, tuple[int, str] | None] = {}
         programs: dict[int, tuple[int, str] | None] = {hook.prog_id: None for hook in running.hooks}
@@ -119,12 +119,12 @@ class Logs(Closing):
 
     @property
     def blind(self) -> bool:
-        """Whether the kernel hides where programs lie, so that nobody knows who printed."""
+        """Whether the kernel hides program addresses, so that the printing program is unknown."""
         return not any(code.functions for code in self._codes)
 
     @property
     def lost(self) -> int:
-        """Lines for which there was no room."""
+        """The number of lines lost because the buffer was full."""
         return sum(
             struct.unpack(
                 f"={possible_cpus()}Q", bpf.map_lookup(self._lost_map, bytes(4), 8 * possible_cpus())
@@ -132,8 +132,8 @@ class Logs(Closing):
         )
 
     def read(self) -> list[Said]:
-        """What was printed since the last time, oldest first."""
-        found = []
+        """The lines printed since the last call, oldest first."""
+        printed = []
         for record in self._ring.drain():
             at, cpu, frames, *stack = _HEAD.unpack_from(record)
             text = record[_HEAD.size :].partition(b"\0")[0].decode(errors="replace").rstrip("\n")
@@ -142,16 +142,16 @@ class Logs(Closing):
             if owner is not None:
                 code, line = owner
                 slot = code.slot or (self._owners.get(line) if line is not None else None)
-                found.append(Said(when, cpu, text, slot, line))
+                printed.append(Said(when, cpu, text, slot, line))
             elif self.blind and self._codes:
-                found.append(Said(when, cpu, text, None, None))
-        return found
+                printed.append(Said(when, cpu, text, None, None))
+        return printed
 
     def _owner(self, stack: list[int]) -> tuple[_Code, SourceLine | None] | None:
         for address in stack:
             for code in self._codes:
                 if address in code:
-                    return code, code.line(address - 1)  # it comes back to what follows the call
+                    return code, code.line(address - 1)  # the return address is after the call
         return None
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Logs(Closing):
 
 
 def _code(prog_id: int, slot: tuple[int, str] | None) -> _Code | None:
-    """None: it is gone."""
+    """Read a program's addresses and lines; None if it is gone."""
     try:
         with bpf.prog_by_id(prog_id) as program:
             jited, records = bpf.prog_jited(program), bpf.prog_line_info(program)
@@ -175,11 +175,11 @@ def _code(prog_id: int, slot: tuple[int, str] | None) -> _Code | None:
             for address, record in zip(jited.lines, records, strict=True)
             if lines[record[0]].number
         ]
-    return _Code(jited.functions, tuple(sorted(places, key=lambda one: one[0])), slot)
+    return _Code(jited.functions, tuple(sorted(places, key=lambda entry: entry[0])), slot)
 
 
 def _lines(component: Component) -> list[SourceLine]:
-    """All lines of a component, of which its linkable form tells."""
+    """All source lines of a component, from its linkable form."""
     if component.unit_map is None:
         return []
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel memory that a chain takes, by the kernel's own account (``memlock`` in proc_pid_fdinfo(5))."""
+"""The kernel memory used by a chain, as reported by the kernel (``memlock`` in proc_pid_fdinfo(5))."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ChainMemory", "SlotMemory", "chain_memory"]
 @dataclass(frozen=True, slots=True)
 class SlotMemory:
     """Bytes of a slot's own programs (None: its code is in the chain's program), and of the maps that it
-    uses. A map that several slots share counts for each.
+    uses. Shared maps count for each slot.
     """
 
     programs: int | None
@@ -25,20 +25,20 @@ class SlotMemory:
 
 @dataclass(frozen=True, slots=True)
 class ChainMemory:
-    """Bytes of the programs on the hook, and what the slots take, by their keys."""
+    """Bytes of the programs on the hook, and of the slots by key."""
 
     programs: int
     slots: Mapping[str, SlotMemory] = field(default_factory=dict)
 
 
 def chain_memory(running: Running) -> ChainMemory:
-    """What is gone meanwhile counts as 0. Each map is looked at once. Raises PermissionDenied."""
+    """Measure a chain. Objects that disappear meanwhile count as 0. Raises PermissionDenied."""
     maps: dict[int, int | None] = {}
     slots = {}
     for slot in running.chain or running.shown or ():
         refs = {ref.id for ref in slot.component.maps}
         maps |= {map_id: _taken(bpf.map_by_id, map_id) for map_id in refs - maps.keys()}
-        # Under static linkage neither is there: what was loaded to be verified went away again.
+        # Under static linkage neither exists: programs loaded for verification were freed again.
         ids = {prog_id for prog_id in (slot.program, slot.component.id) if prog_id is not None}
         own = [taken for prog_id in ids if (taken := _taken(bpf.prog_by_id, prog_id)) is not None]
         slots[slot.key] = SlotMemory(sum(own) if own else None, sum(maps[map_id] or 0 for map_id in refs))
@@ -46,10 +46,10 @@ def chain_memory(running: Running) -> ChainMemory:
     return ChainMemory(hooks, slots)
 
 
-def _taken(open_by_id: Callable[[int], bpf.Fd], number: int) -> int | None:
-    """None if it is gone."""
+def _taken(open_by_id: Callable[[int], bpf.Fd], object_id: int) -> int | None:
+    """Bytes of a program or map; None if it is gone."""
     try:
-        with open_by_id(number) as fd:
+        with open_by_id(object_id) as fd:
             return bpf.memory_of(fd)
     except bpf.BpfError as error:
         if error.errno == errno.ENOENT:

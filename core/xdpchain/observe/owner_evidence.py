@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose program is it that is not ours? Known products by their marks, anybody else by who holds it. Pure."""
+"""Identify a foreign program's owner: known products by their marks, others by open descriptors. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Evidence", "Held", "Verdict", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A process that has the program, or the link that attaches it, open."""
+    """A process with an open descriptor for the program or the link that attaches it."""
 
     pid: int
     command: str
@@ -23,9 +23,9 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a program on a hook, and of the components behind it, where it is a dispatcher.
-    ``maps`` are names as the kernel keeps them, ``pins`` paths of the programs, the link (``link_pins``) and
-    the maps; ``complete``: all processes and pins were looked at; ``adoptable``: it may become a chain.
+    """What is known about a program on a hook, and its components if it is a dispatcher. ``maps``: names as
+    the kernel stores them; ``pins``: paths of the programs, the link (``link_pins``) and the maps;
+    ``complete``: all processes and pins were inspected; ``adoptable``: it may become a chain.
     """
 
     interface: str
@@ -44,8 +44,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``who`` in words, empty where it is not known; ``how`` it is attached; and who can change it. It runs,
-    so nothing here detaches it.
+    """``who`` owns it, as text, empty if unknown; ``how`` it is attached; and how to change it. It is
+    running, so ``fix`` never detaches it.
     """
 
     who: str
@@ -55,8 +55,8 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """Marks of one product: beginnings of program names; names of maps, or their beginnings where they end in
-    an underscore; parts of pin paths.
+    """Marks of a product: prefixes of program names; map names, or prefixes if they end in an underscore;
+    parts of pin paths.
     """
 
     who: str
@@ -106,8 +106,8 @@ PRODUCTS = (
 
 
 def judge(evidence: Evidence, commands: Commands) -> Verdict:
-    """Name the owner as far as it shows, and say who can change the program."""
-    product = next((one for one in PRODUCTS if _marked(one, evidence)), None)
+    """Name the owner as far as known, and how the program can be changed."""
+    product = next((candidate for candidate in PRODUCTS if _marked(candidate, evidence)), None)
     how = _how(evidence)
     holders = ", ".join(f"{held.command} (pid {held.pid})" for held in _holding(evidence))
     if product is not None:
@@ -130,12 +130,12 @@ def _marked(product: Product, evidence: Evidence) -> bool:
 
 
 def _same(name: str, mark: str) -> bool:
-    """A map's name against a mark; one that ends in an underscore is the beginning of many."""
+    """Compare a map's name with a mark, which is a prefix if it ends in an underscore."""
     return name.startswith(mark) if mark.endswith("_") else name == mark
 
 
 def _holding(evidence: Evidence) -> tuple[Held, ...]:
-    """Who holds the link, or else the program; a process once."""
+    """Who holds the link, or else the program, each process once."""
     by_link = [held for held in evidence.held if held.holds == "link"]
     return tuple({held.pid: held for held in by_link or evidence.held}.values())
 
@@ -151,7 +151,7 @@ def _how(evidence: Evidence) -> str:
 def _way_out(evidence: Evidence) -> str | Advice:
     held = _holding(evidence)
     if held:
-        pids = " ".join(str(one.pid) for one in held)
+        pids = " ".join(str(process.pid) for process in held)
         return f"That process decides: `systemctl status {pids}` names its service"
     if evidence.link_id is not None:
         return advise(Do.FIND_OWNER)

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pins of an armed change, in ``<bpffs>/xdptui/armed/<netns inode>-<ifindex>``.
+"""The pins of a pending change, in ``<bpffs>/xdptui/armed/<netns inode>-<ifindex>``.
 
 ``record`` is a frozen map with the description (`PendingChange`), ``decision`` the map that takes the
-decision, ``old`` the program to go back to; and where that is a dispatcher of libxdp's protocol, ``linkN``
-and ``progN`` are what its own directory holds as well, for other tools clear away what they take for stale.
-The directory appears and disappears by a rename, whole. The guardian holds an flock on it, which the kernel
-drops when the guardian ends, however it ends: that tells whether one is still there, from any PID
-namespace.
+decision, ``old`` the program to roll back to. If that is a libxdp dispatcher, ``linkN`` and ``progN``
+duplicate the pins in its own directory, since other tools may remove those as stale. The directory appears
+and disappears atomically, by a rename. The guardian holds an flock on it, which the kernel releases however
+the guardian ends, so any process can tell whether it is still alive, from any PID namespace.
 
-What became of the last one is pinned as ``<bpffs>/xdptui/settled/<netns inode>-<ifindex>``.
+The outcome of the last change is pinned as ``<bpffs>/xdptui/settled/<netns inode>-<ifindex>``.
 """
 
 from __future__ import annotations
@@ -59,16 +58,16 @@ _ROOT = "xdptui"
 _ENTRY = re.compile(r"([1-9][0-9]{0,19})-([1-9][0-9]{0,9})")
 
 
-# The decision: a hash map of one element, for the kernel lets exactly one writer insert it.
+# The decision: a hash map of one element, since the kernel lets exactly one writer insert it.
 
 
 def make_decision() -> bpf.Fd:
-    """A map that takes one decision."""
+    """Create a map that takes one decision."""
     return bpf.map_create(bpf.MapType.HASH, 4, 4, 1, name="xdptui_decision")
 
 
 def claim(decision: bpf.Fd, wanted: Decision) -> Decision:
-    """Decide, unless it is decided; returns the decision that stands. Atomic, whoever else claims."""
+    """Decide unless already decided. Returns the decision that stands. Atomic."""
     try:
         bpf.map_update(decision, bytes(4), int(wanted).to_bytes(4, "little"), BPF_NOEXIST)
     except bpf.BpfError as error:
@@ -79,9 +78,9 @@ def claim(decision: bpf.Fd, wanted: Decision) -> Decision:
 
 
 def decided(decision: bpf.Fd) -> Decision | None:
-    """What was decided; None: nothing yet."""
+    """The decision; None if there is none yet."""
     from xdpchain.model.pending_change import (
-        Decision,  # late, as below: every look asks, and seldom finds one
+        Decision,  # late: rarely needed
     )
 
     try:
@@ -96,8 +95,8 @@ def decided(decision: bpf.Fd) -> Decision | None:
 
 
 def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
-    """Pin the record and ``held``, by name. Returns a descriptor of the directory that holds the flock; close
-    it, or hand it on. Take the lock first. Raises BpffsMissing, KernelRefused, PermissionDenied.
+    """Pin the record and ``held``, by name. Returns a descriptor of the directory with the flock; close it or
+    pass it on. Take the lock first. Raises BpffsMissing, KernelRefused, PermissionDenied.
     """
     making, final = _making(armed), _name(armed.inode, armed.ifindex)
     locked = -1
@@ -105,7 +104,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
         with _opened(ARMED, make=True) as parent:
             try:
                 _remove(parent, making)
-                _remove(parent, final)  # of an interface of that ifindex, in a namespace of that inode
+                _remove(parent, final)  # left by an earlier interface with this ifindex and namespace inode
                 with parent.make_child(making, exist_ok=False) as directory:
                     with blobs.make("xdptui_armed", armed.encode()) as record:
                         directory.pin(RECORD, record)
@@ -128,9 +127,7 @@ def write_armed(armed: PendingChange, held: Mapping[str, bpf.Fd]) -> int:
 
 
 class Found(NamedTuple):
-    """An armed change as its pins have it: what was decided (None: nothing yet), and whether its guardian
-    lives.
-    """
+    """A pending change read from its pins, its decision (None: not yet), and whether its guardian lives."""
 
     change: PendingChange
     decision: Decision | None
@@ -173,7 +170,7 @@ def _all_armed(parent: TrustedDirectory, wanted: Callable[[str], bool]) -> list[
 
 @contextlib.contextmanager
 def open_held(armed: PendingChange) -> Iterator[dict[str, bpf.Fd]]:
-    """What is pinned of exactly this armed change, by name; closed at the end. Empty if it is gone."""
+    """The pinned objects of exactly this change, by name; closed on exit. Empty if it is gone."""
     with contextlib.ExitStack() as stack:
         held: dict[str, bpf.Fd] = {}
         with (
@@ -187,7 +184,7 @@ def open_held(armed: PendingChange) -> Iterator[dict[str, bpf.Fd]]:
 
 
 def remove_armed(armed: PendingChange) -> None:
-    """Remove the pins of exactly this armed change; fine if they are gone."""
+    """Remove the pins of exactly this change; no error if they are gone."""
     with open_held(armed) as held:
         if not held:
             return
@@ -199,8 +196,8 @@ def remove_armed(armed: PendingChange) -> None:
 
 
 def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
-    """The directories, and what they say, of all armed changes whose guardian was killed, or that were left
-    in the making. Take the lock first.
+    """The directories and records of all pending changes whose guardian was killed, or that were left
+    incomplete. Take the lock first.
     """
     with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
         return tuple((path, found.change) for path, found in _all_armed(parent, bool) if not found.guarded)
@@ -208,18 +205,16 @@ def unguarded() -> tuple[tuple[Path, PendingChange], ...]:
 
 
 def armed_programs() -> frozenset[int]:
-    """The prog ids of all chains that an armed change may go back to, or go on with: nothing of theirs is
-    stale.
-    """
+    """The program IDs of all chains before and after a pending change: none of them is stale."""
     ends = ((found.change.old, found.change.new) for found in read_armed())
     return frozenset(prog_id for pair in ends for prog_id in pair if prog_id is not None)
 
 
-# What became of the last one
+# The outcome of the last change
 
 
 def write_settled(inode: int, ifindex: int, settled: ConfirmOutcome) -> None:
-    """Leave word of what became of the change of this interface, as far as that is possible."""
+    """Record the outcome of this interface's change, if possible."""
     with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED, make=True) as directory:
         name = _name(inode, ifindex)
         with blobs.make("xdptui_settled", settled.encode()) as fd:
@@ -245,7 +240,7 @@ def _settled(fd: bpf.Fd) -> ConfirmOutcome:
 
 
 def _forget_old_news(directory: TrustedDirectory) -> None:
-    """Remove what is told of namespaces that are gone: the kernel gives their numbers to others."""
+    """Remove outcomes of namespaces that are gone: the kernel reuses their inode numbers."""
     here = all_netns.namespaces()
     for name in directory.names():
         place = _place(name)
@@ -254,13 +249,13 @@ def _forget_old_news(directory: TrustedDirectory) -> None:
 
 
 def forget_settled(inode: int, ifindex: int) -> None:
-    """The next change has made it old news."""
+    """Remove the outcome, which the next change has made obsolete."""
     with contextlib.suppress(OSError, XdpChainError), _opened(SETTLED) as directory:
         directory.unlink(_name(inode, ifindex))
 
 
 def discard(path: Path) -> None:
-    """Remove one of `unguarded`."""
+    """Remove a directory returned by `unguarded`."""
     with contextlib.suppress(OSError, XdpChainError), _opened(ARMED) as parent:
         _remove(parent, path.name)
 
@@ -274,7 +269,7 @@ def _name(inode: int, ifindex: int) -> str:
 
 
 def _place(name: str) -> tuple[int, int] | None:
-    """Inode and ifindex by the name of an entry; None for one that is not ours."""
+    """Inode and ifindex from an entry's name; None if it is not ours."""
     match = _ENTRY.fullmatch(name)
     return (int(match[1]), int(match[2])) if match else None
 
@@ -299,8 +294,8 @@ def _remove(parent: TrustedDirectory, name: str) -> None:
 
 
 def _take(fd: int) -> None:
-    """Take the flock of a directory that was just made: whoever asks whether it is held holds it, for a
-    moment. Raises BlockingIOError.
+    """Take the flock of a new directory, retrying, since processes that test it hold it for a moment. Raises
+    BlockingIOError.
     """
     for pause in PAUSES:
         with contextlib.suppress(BlockingIOError):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What waits to be confirmed on an interface, or what became of it: one of the two, never both.
+"""The pending change on an interface, or its outcome, never both.
 
-The kernel keeps it in three places: the hook, the pins of the armed change, and word of its end. Whoever
-carries a decision out changes them one after the other. They are read as one state: all three are read, and
-read again until the pins before and after the hook agree.
+The state is spread over three places in the kernel: the hook, the pins of the change, and its recorded
+outcome, which are updated one after the other when a decision is carried out. To read a consistent state, all
+three are read again until the pins before and after reading the hook agree.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["with_pending"]
 
 TRIES = 10
-"""How often everything is read again because a change was settled meanwhile."""
+"""Most retries because a change was settled meanwhile."""
 
 
 def with_pending(inode: int, read: Callable[[], tuple[Running, ...]]) -> tuple[Running, ...]:
-    """What ``read`` finds in the network namespace with this inode, with what waits there and what became of
-    the changes before.
+    """The result of ``read`` for the network namespace with this inode, with pending changes and outcomes
+    added.
     """
     before = _Snapshot.take(inode)
     for _ in range(TRIES):
-        found = read()
+        running_all = read()
         after = _Snapshot.take(inode)
         if after == before:
             break
         before = after
-    return tuple(after.of(running) for running in found)
+    return tuple(after.of(running) for running in running_all)
 
 
 class _Snapshot(NamedTuple):
-    """The pins: armed changes of all network namespaces, and the ends of those of one."""
+    """The pins: pending changes of all network namespaces, and outcomes of one."""
 
     inode: int
     armed: tuple[Found, ...]
@@ -68,7 +68,7 @@ class _Snapshot(NamedTuple):
         for found in self.armed:
             change = found.change
             here = (change.inode, change.ifindex) == (self.inode, ifindex)
-            # An interface that moved to another namespace is known by its program: no id is given twice.
+            # An interface that moved to another namespace is identified by its program: IDs are not reused.
             if here or (change.inode != self.inode and change.new == hook is not None):
                 state = change.state_on(hook, found.decision, guarded=found.guarded)
                 return None if state is None else replace(change, state=state)

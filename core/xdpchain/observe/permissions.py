@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What this process may not do, and what would let it."""
+"""What this process is not permitted to do, and what it would take."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ NEEDED = (
 
 
 def missing_capabilities() -> tuple[Capability, ...]:
-    """What stands in the way of editing chains; () when nothing does.
+    """What prevents editing chains; () if nothing does.
 
-    Capabilities are read from the kernel's account of this process (CAP_SYS_ADMIN includes CAP_BPF and
-    CAP_PERFMON, as before kernel 5.8); with all of them present, loading a minimal XDP program is tried,
-    for a kernel's policy may forbid it all the same.
+    Capabilities are read from /proc (CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as before kernel 5.8).
+    If all are present, loading a minimal XDP program is tried, since kernel policy may still forbid it.
     """
     if missing := missing_privileges():
         return missing
@@ -69,9 +68,9 @@ def missing_capabilities() -> tuple[Capability, ...]:
 
 
 def require_capabilities() -> None:
-    """Raise PermissionDenied, which names what is missing, unless this process has what editing takes.
+    """Raise PermissionDenied, naming what is missing, unless this process can edit chains.
 
-    Without CAP_SYS_ADMIN a first chain could still be attached, but nobody could read it back.
+    Without CAP_SYS_ADMIN a first chain could be attached but not read back.
     """
     if missing := missing_privileges():
         raise PermissionDenied(
@@ -82,21 +81,22 @@ def require_capabilities() -> None:
 
 
 def require_reading(what: str) -> None:
-    """Raise PermissionDenied, "``what`` can't be read", where this process may not open programs by id."""
+    """Raise PermissionDenied, "``what`` can't be read", if this process can't open programs by ID."""
     lacking = [privilege for privilege in missing_privileges() if privilege.name == "CAP_SYS_ADMIN"]
     if lacking:
         raise PermissionDenied(f"{what} can't be read", f"{lacking[0].name} is needed", lacking[0].todo)
 
 
 def unseen() -> tuple[str, ...]:
-    """What of this machine's chains this process can't see, and why, a sentence each; () for all of it.
+    """What this process can't see of this machine's chains, and why, a sentence each; () if it sees
+    everything.
 
-    No kernel up to 6.18 lets a BPF token (6.9 on) stand in for CAP_SYS_ADMIN here: it is for loading
-    programs, types and maps, and opens none by its id.
+    In no kernel up to 6.18 does a BPF token (6.9 and later) replace CAP_SYS_ADMIN here: it allows loading
+    programs, types and maps, but not opening them by ID.
     """
-    found = []
+    limits = []
     if any(privilege.name == "CAP_SYS_ADMIN" for privilege in missing_privileges()):
-        found.append(
+        limits.append(
             "chains, their owners, maps and counts: opening programs by id needs CAP_SYS_ADMIN, which "
             "no BPF token provides"
         )
@@ -105,14 +105,14 @@ def unseen() -> tuple[str, ...]:
             pass
     except (XdpChainError, FileNotFoundError) as error:
         if isinstance(error, PermissionDenied):
-            found.append(f"pending changes and kept maps: {error.what}, {error.why}")
+            limits.append(f"pending changes and kept maps: {error.what}, {error.why}")
     except OSError as error:
-        found.append(f"pending changes and kept maps: {error.strerror}")
-    return tuple(found)
+        limits.append(f"pending changes and kept maps: {error.strerror}")
+    return tuple(limits)
 
 
 def missing_privileges() -> tuple[Capability, ...]:
-    """The capabilities that editing takes and this process lacks."""
+    """The capabilities needed for editing that this process lacks."""
     held = _effective()
     return tuple(
         Capability(name, why, advise(Do.GET_PERMISSION, name))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict sites of what runs: where its programs decide what becomes of packets."""
+"""The verdict sites of running programs: where they decide what happens to packets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["reasons_of"]
 
 
 def reasons_of(running: Running) -> tuple[SlotReasons, ...]:
-    """The sites of all slots of what runs, or of a single program of somebody else. They are read from what
-    a chain of ours carries with it, else from the object file, else from what the kernel shows.
+    """The sites of all running slots, or of a single foreign program. They are read from the linkable form
+    stored with an xdptui chain, else from the object file, else from the kernel.
     """
     chain = running.chain or running.shown
     if chain is not None:
@@ -45,7 +45,7 @@ def _of_slot(index: int, slot: Slot) -> SlotReasons:
 
 
 def _linked(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
-    """Of the linkable form, which is what counters count."""
+    """The sites of the linkable form, which are those that counters count."""
     if component.unit_map is None:
         return (), ""
     try:
@@ -68,7 +68,7 @@ def _from_file(component: Component) -> tuple[tuple[VerdictSite, ...], str]:
 
 
 def _loaded(prog_id: int) -> tuple[tuple[VerdictSite, ...], str]:
-    """Of a program as the kernel shows it: helpers can't be told there."""
+    """The sites of a program as the kernel shows it, where helpers can't be identified."""
     try:
         with bpf.prog_by_id(prog_id) as program:
             info = bpf.prog_info(program)

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which part of a slot's counts each of its verdict sites has. Pure.
+"""Each verdict site's share of a slot's counts. Pure.
 
-Where sites are counted, their numbers are theirs. The rest of a return code's count belongs to the sites
-that can decide it and have no counter: to one that is alone, or to several together, and which of them it
-was is not counted.
+Counted sites have their own numbers. The rest of a return code's count belongs to the sites that can decide
+it and have no counter: to a single one, or to several together without a breakdown.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ __all__ = ["Share", "SlotReasons", "shares"]
 
 @dataclass(frozen=True, slots=True)
 class SlotReasons:
-    """A slot's sites: its place in the chain, the key of its counts, its name. ``why``: why it has none."""
+    """A slot's sites, with its index in the chain, counts key and name. ``why``: why it has none."""
 
     index: int
     key: str
@@ -30,8 +29,8 @@ class SlotReasons:
 
 
 class Share(NamedTuple):
-    """A part of what was counted of a return code (`counts.CODES`), and the sites (indices) that decided it:
-    one; or several, of which nobody knows which; or none, for what was counted before sites were.
+    """A share of a return code's count (`counts.CODES`), and the sites (indexes) that decided it: one;
+    several, if it is unknown which; or none, for counts from before sites were counted.
     """
 
     code: int
@@ -41,26 +40,28 @@ class Share(NamedTuple):
 def shares(
     sites: Sequence[VerdictSite], codes: Sequence[float], counted: Mapping[tuple[int, int], float]
 ) -> dict[Share, float]:
-    """Who has which part of what was counted by code; ``counted`` is the part of it that was counted by
-    (site, code). Parts of nothing are left out.
+    """Split counts by code into shares; ``counted`` is the part that was counted by (site, code). Zero shares
+    are omitted.
     """
-    found: dict[Share, float] = {}
+    split: dict[Share, float] = {}
     for code, amount in enumerate(codes):
         own = {site: part for (site, of), part in counted.items() if of == code}
         for site, part in own.items():
             if part:
-                found[Share(code, (site,))] = part
+                split[Share(code, (site,))] = part
         rest = amount - sum(own.values())
         if rest > _NOTHING:
-            able = tuple(n for n, site in enumerate(sites) if n not in own and _may_be(site, code))
-            found[Share(code, able)] = rest
-    return found
+            able = tuple(
+                index for index, site in enumerate(sites) if index not in own and _may_be(site, code)
+            )
+            split[Share(code, able)] = rest
+    return split
 
 
 _NOTHING = 1e-6
-"""A rate that is less comes of rounding."""
+"""Smaller rates are rounding errors."""
 
 
 def _may_be(site: VerdictSite, code: int) -> bool:
-    """Whether a site may have decided a code of a row of counts."""
+    """Whether a site may have decided this code of a row of counts."""
     return not isinstance(site.code, int) or min(site.code, CODES - 1) == code

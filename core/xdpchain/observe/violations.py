@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What slots returned though their policies forbid it: each time with the packet's head, as the dispatcher
-reported it.
+"""Policy violations: forbidden return codes with the packet's first bytes, as reported by the dispatcher.
 
-The reports wait in a ring buffer (64 KiB, some 500 of them) until somebody reads them; what comes while it is
-full is counted, but not reported. Each is read once: of two readers, each gets some.
+Reports wait in a ring buffer (64 KiB, about 500) until they are read; while it is full, violations are
+counted but not reported. Each report is read once: two readers each get some of them.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ RECORD = struct.Struct("=QIIII96s")
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A forbidden return code: when (seconds of CLOCK_MONOTONIC), of which slot (its key and name; empty if
-    it left the chain since), on which interface the packet came in, its length in bytes, and its first 96.
+    """A forbidden return code: when (seconds of CLOCK_MONOTONIC), the slot (key and name; empty if it has
+    left the chain), the packet's interface, its length in bytes, and its first 96 bytes.
     """
 
     at: float
@@ -48,13 +47,13 @@ class ViolationReader(Closing):
         self._ring = Ring(ring.fileno())
 
     def read(self) -> list[Violation]:
-        """What came since the last reading; it never waits."""
-        found = []
+        """The violations since the last call. Never blocks."""
+        violations = []
         for record in self._ring.drain():
             at, ifindex, row, code, length, head = RECORD.unpack(record[: RECORD.size])
             slot = self._slots.get(row)
             known = code in Action.__members__.values()
-            found.append(
+            violations.append(
                 Violation(
                     at / 1e9,
                     slot.key if slot else "",
@@ -65,14 +64,14 @@ class ViolationReader(Closing):
                     head[: min(length, len(head))],
                 )
             )
-        return found
+        return violations
 
     def close(self) -> None:
         self._ring.close()
 
 
 def open_violations(running: Running) -> ViolationReader | None:
-    """A reader of the reports of a running chain; None where nothing is forbidden.
+    """A reader of a running chain's reports; None if nothing is forbidden.
 
     Raises NotFound if the chain is gone, PermissionDenied, KernelRefused.
     """

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commit-confirmed: a change that rolls back by itself unless somebody confirms it in time.
+"""Commit-confirmed: a change that rolls back automatically unless it is confirmed in time.
 
 `editing.apply(plan, confirm=seconds)` arms one; `deciding.confirm` and `deciding.roll_back` decide it;
-`discover.look` and `discover.survey` say of each interface whether one waits (`Running.armed`). The old
-dispatcher, its components and maps live on until then, so going back is one swap, and loses nothing.
+`discover.look` and `discover.survey` report pending changes (`Running.armed`). The old dispatcher, its
+components and maps stay alive until then, so a rollback is a single swap and loses nothing.
 """
 
 MADE = b"made"
-"""What the maker of a change tells its guardian when all was swapped in."""
+"""The message to the guardian when everything was swapped in."""

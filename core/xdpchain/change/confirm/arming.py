@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arm a rollback as a part of a change: between what was built and the swap."""
+"""Arm the rollback of a change, between build and swap."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ from .whereabouts import place_of
 __all__ = ["LEAST", "MOST", "Arming", "make_way"]
 
 LEAST, MOST = 1.0, 86400.0
-"""Seconds in which a change may have to be confirmed."""
+"""Range of the confirmation time in seconds."""
 
 WITHOUT_CONFIRM = "make the change without --confirm"
 
 OVERDUE = 5.0
-"""Seconds after the deadline from which a guardian that did nothing will not do it any more."""
+"""Seconds after the deadline when an inactive guardian is considered dead."""
 
 
 MOOT = {
     PendingState.OVERTAKEN: Decision.CONFIRM,
     PendingState.MAKING: Decision.CALL_OFF,
-    PendingState.SETTLING: Decision.CALL_OFF,  # it is decided already, and that stands
+    PendingState.SETTLING: Decision.CALL_OFF,  # already decided: that decision stands
 }
-"""What is decided of an armed change that stands in the way of the next one, and means nothing any more."""
+"""The decision on an obsolete pending change that blocks the next one."""
 
 
 class Arming:
-    """A change that is rolled back unless it is confirmed, on one interface or on several, which one guardian
-    watches and one decision ends. Entering starts the guardian, which loads while the chains are built.
-    `arm` each before the first swap. Then `made` when all were swapped in, or `keep` if nobody is asked to
-    confirm; `call_off` if none was, `roll_back` if some were.
+    """A change on one or more interfaces that is rolled back unless confirmed, with one guardian and one
+    decision. Entering starts the guardian, which loads while the chains are built. `arm` each interface
+    before the first swap. Then call `made` when all were swapped in, or `keep` without confirmation;
+    `call_off` if none was swapped in, `roll_back` if some were.
 
-    ``instead`` is what to do where no guardian can be had. ``whole``: where this process ends before it said
-    `made` or `keep`, the guardian rolls back at once.
+    ``instead``: advice if no guardian can run. ``whole``: if this process ends before `made` or `keep`, the
+    guardian rolls back at once.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Arming:
         self._decision: bpf.Fd | None = None
 
     def __enter__(self) -> Self:
-        # What would break the promise is said before anything is built.
+        # Fail before anything is built if a rollback can't be guaranteed.
         require_freedom(self._instead)
         waits = self._instead == WITHOUT_CONFIRM
         what = "a pending change" if waits else "a change that may be rolled back"
@@ -96,9 +96,9 @@ class Arming:
         self._held.close()
 
     def arm(self, running: Running, new: int | None, chain: Chain) -> None:
-        """Pin what the rollback of an interface needs, and entrust the guardian with it. ``new`` is the prog
-        id that is about to be swapped in (None: the hook will be empty). Raises KernelRefused, BpffsMissing:
-        `call_off` then.
+        """Pin what an interface's rollback needs, and hand it to the guardian. ``new`` is the ID of the
+        program to be swapped in (None: the hook will be empty). Raises KernelRefused, BpffsMissing; then use
+        `call_off`.
         """
         where = running.interface
         old = running.hook.prog_id if running.hook else None
@@ -146,16 +146,16 @@ class Arming:
 
     @property
     def decided(self) -> bool:
-        """Whether somebody decided meanwhile, be it the guardian, whose time was over."""
+        """Whether it was decided meanwhile, perhaps by the guardian at its deadline."""
         return self._decision is not None and decided(self._decision) is not None
 
     def made(self) -> None:
-        """All is swapped in, and waits to be confirmed."""
+        """Everything is swapped in and waits for confirmation."""
         if self._whole:
             self._guardian.tell_made()
 
     def keep(self) -> None:
-        """All is swapped in, and stays. Raises RaceLost if it was rolled back already."""
+        """Everything is swapped in and final. Raises RaceLost if it was already rolled back."""
         if self._settle(Decision.CALL_OFF) is Decision.ROLL_BACK:
             raise RaceLost(
                 f"the change of {', '.join(self._together) or self._armed[0][2]} took too long",
@@ -166,15 +166,15 @@ class Arming:
             remove_armed(armed)
 
     def call_off(self) -> None:
-        """There is nothing to roll back: the guardian ends, and the pins go."""
+        """Nothing to roll back: end the guardian and remove the pins."""
         with contextlib.suppress(OSError):
             self._settle(Decision.CALL_OFF)
         for armed, _, _ in self._armed:
             remove_armed(armed)
 
     def roll_back(self) -> None:
-        """Go back on each interface where the change was swapped in, last first. What the kernel refuses is
-        left to the guardian, which tries again.
+        """Roll back each interface that was swapped, in reverse order. If the kernel refuses, the guardian
+        retries.
         """
         with contextlib.suppress(OSError):
             self._settle(Decision.ROLL_BACK)
@@ -187,7 +187,7 @@ class Arming:
 
 
 def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -> set[int]:
-    """The programs by whose ids a chain's program arrays are pinned (`linkage.arrays`)."""
+    """The IDs of the programs under which a chain's program arrays are pinned (`linkage.arrays`)."""
     if chain is None or program is None:
         return set()
     if linkage is not Linkage.FREPLACE:
@@ -196,11 +196,11 @@ def _arrays(chain: Chain | None, linkage: Linkage | None, program: int | None) -
 
 
 def make_way(running: Running) -> None:
-    """Before a change: what waits to be confirmed comes first. Take the lock.
+    """Resolve a pending change before the next one. Take the lock first.
 
-    Raises Busy while it waits. What was overtaken, or left by a process that was killed before the swap, is
-    let go of; what is overdue because its guardian was
-    killed is rolled back here, which raises RaceLost.
+    Raises Busy while it waits for confirmation. A change that was overtaken, or left by a process killed
+    before the swap, is dropped; one that is overdue because its guardian was killed is rolled back here,
+    which raises RaceLost.
     """
     armed = running.armed
     if armed is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carry out what was decided of an armed change: go back to the old chain, or let go of it.
+"""Carry out the decision on a pending change: restore the old chain, or release it.
 
-Each step may be done twice and by anybody: by whoever decided, by the guardian, and by the next command that
-finds a decision which was not carried out. The swap names the program that it replaces, so none of them can
-undo what somebody else did meanwhile.
+All steps are idempotent and may be done by the process that decided, the guardian, or the next command that
+finds an unfinished decision. The swap names the program that it replaces, so none of them can undo a newer
+change.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = ["carry_out", "old_chain", "pins_missing"]
 
 
 def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd]:
-    """Descriptors of all that keeps a running chain alive: its program, and a dispatcher's links and
-    components. The caller closes them. Raises KernelRefused and its kin.
+    """Descriptors that keep a running chain alive: its program, and a dispatcher's links and components. The
+    caller closes them. Raises KernelRefused, PermissionDenied, NotFound.
     """
     with contextlib.ExitStack() as undo:
         held: dict[str, bpf.Fd] = {}
@@ -47,11 +47,11 @@ def old_chain(program: int, ifindex: int, *, dispatch: bool) -> dict[str, bpf.Fd
 def carry_out(
     armed: PendingChange, decision: Decision, held: Mapping[str, bpf.Fd], place: Whereabouts, why: str = ""
 ) -> ConfirmOutcome | None:
-    """Carry out ``decision`` where the interface is now; ``held`` keeps the old chain alive until this
-    returns. ``why`` it goes back is told with the outcome. Take the lock first.
+    """Carry out ``decision`` at ``place``; ``held`` keeps the old chain alive until this returns. ``why`` is
+    the reason of a rollback, stored with the outcome. Take the lock first.
 
-    Returns what became of it; None if there was nothing to do, for it had not taken effect. Raises what the
-    kernel refuses; then nothing was changed, and it may be tried again.
+    Returns the outcome; None if there was nothing to do because the change had not taken effect. On errors
+    nothing was changed, and it can be tried again.
     """
     if decision is Decision.ROLL_BACK:
         settled = _roll_back(armed, held, place, why)
@@ -67,15 +67,15 @@ def _roll_back(
     armed: PendingChange, held: Mapping[str, bpf.Fd], place: Whereabouts, why: str
 ) -> ConfirmOutcome | None:
     try:
-        found = place.on_hook(armed)
+        hook = place.on_hook(armed)
     except NotFound:
         return _gone(armed)
-    gap = armed.in_gap(found)
-    if found == armed.old and not gap:  # it never took effect, or somebody was here before
+    gap = armed.in_gap(hook)
+    if hook == armed.old and not gap:  # it never took effect, or was already rolled back
         _remove_pins(armed, armed.new, armed.new_pins)
         return None
-    if found != armed.new and not gap:
-        return _overtaken(armed, found)
+    if hook != armed.new and not gap:
+        return _overtaken(armed, hook)
     if armed.old is not None:
         if OLD not in held:
             raise NotFound(
@@ -99,34 +99,34 @@ def _roll_back(
     if now != armed.old:
         return _overtaken(armed, now)
     _remove_pins(armed, armed.new, armed.new_pins)
-    if place.ifindex != armed.ifindex:  # its pins have another name there
+    if place.ifindex != armed.ifindex:  # its pins have a different name there
         _remove_pins(armed, armed.old, Pins(armed.old_pins.dispatch))
     return _settled(armed, Outcome.ROLLED_BACK, now, why)
 
 
 def _let_go(armed: PendingChange, decision: Decision, place: Whereabouts) -> ConfirmOutcome | None:
     try:
-        found = place.on_hook(armed)
+        hook = place.on_hook(armed)
     except NotFound:
         return _gone(armed)
-    if found == armed.old and found != armed.new:
-        # Called off, or another tool went back by itself.
+    if hook == armed.old and hook != armed.new:
+        # Called off, or restored by another tool.
         _remove_pins(armed, armed.new, armed.new_pins)
         return None
-    if found != armed.new:
-        return _overtaken(armed, found)
+    if hook != armed.new:
+        return _overtaken(armed, hook)
     _remove_pins(armed, armed.old, armed.old_pins)
-    return None if decision is Decision.CALL_OFF else _settled(armed, Outcome.CONFIRMED, found)
+    return None if decision is Decision.CALL_OFF else _settled(armed, Outcome.CONFIRMED, hook)
 
 
-def _overtaken(armed: PendingChange, found: int | None) -> ConfirmOutcome:
-    # What overtook us may use the old chain's components, and so their arrays, but not its dispatcher.
+def _overtaken(armed: PendingChange, hook: int | None) -> ConfirmOutcome:
+    # The newer chain may use the old chain's components, and so their arrays, but not its dispatcher.
     _remove_pins(armed, armed.old, Pins(armed.old_pins.dispatch))
-    return _settled(armed, Outcome.OVERTAKEN, found)
+    return _settled(armed, Outcome.OVERTAKEN, hook)
 
 
 def _gone(armed: PendingChange) -> ConfirmOutcome:
-    # Nothing runs any more of either, so nothing of either is needed.
+    # Neither chain runs any more, so the pins of both can go.
     _remove_pins(armed, armed.old, armed.old_pins)
     _remove_pins(armed, armed.new, armed.new_pins)
     return _settled(armed, Outcome.GONE, None)
@@ -137,12 +137,10 @@ def _settled(armed: PendingChange, outcome: Outcome, runs: int | None, why: str 
 
 
 def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd], ifindex: int) -> None:
-    """Pin a dispatcher's links again where another tool cleared them away, or where the interface has got
-    another ifindex.
-    """
+    """Pin a dispatcher's links again if another tool removed them or the interface's ifindex changed."""
     if not armed.old_pins.dispatch or armed.old is None:
         return
-    # If that fails: better the old chain without its pins than the new one. The guardian holds its links.
+    # If this fails, the old chain without pins is better than the new one. The guardian holds its links.
     with contextlib.suppress(OSError, XdpChainError):
         place = bpffs.dispatch_dir(ifindex, armed.old)
         with bpffs.open_dispatch_dir(place, make=True) as directory:
@@ -153,7 +151,7 @@ def _restore_pins(armed: PendingChange, held: Mapping[str, bpf.Fd], ifindex: int
 
 
 def pins_missing(armed: PendingChange, ifindex: int) -> bool:
-    """Whether the chain to go back to is a dispatcher whose components nothing holds but the caller."""
+    """Whether the old chain is a dispatcher whose components only the caller holds."""
     if not armed.old_pins.dispatch or armed.old is None:
         return False
     try:
@@ -164,7 +162,7 @@ def pins_missing(armed: PendingChange, ifindex: int) -> bool:
 
 
 def _remove_pins(armed: PendingChange, program: int | None, pins: Pins) -> None:
-    # What can't be removed is left to the next change, or to `clean`.
+    # Leftovers are removed by the next change or `clean`.
     with contextlib.suppress(NotOurs, KernelRefused, Untrusted, bpffs.BpffsMissing):
         if pins.dispatch and program is not None:
             bpffs.remove_dispatch_dir(bpffs.dispatch_dir(armed.ifindex, program))

@@ -28,7 +28,7 @@ from .whereabouts import Whereabouts, at_place, place_of
 __all__ = ["NotArmed", "confirm", "roll_back"]
 
 LOCK_TIMEOUT = 3.0
-"""Seconds to wait for another editor. The decision stands before, so nothing depends on it."""
+"""Seconds to wait for another editor. The decision is already made, so nothing depends on the lock."""
 
 
 class NotArmed(NotFound):
@@ -39,7 +39,7 @@ def confirm(name: str, netns: str | None = None) -> Running:
     """Keep the pending change on an interface, and on those changed together with it; the old chains are
     released. Returns what runs.
 
-    Raises NotArmed (``why`` says so if it was rolled back), RaceLost if another tool changed the chain
+    Raises NotArmed (``why`` says if it was rolled back), RaceLost if another tool changed the chain
     meanwhile, NotFound (no such interface), PermissionDenied.
     """
     return _decide(name, netns, Decision.CONFIRM)
@@ -60,7 +60,7 @@ def _decide(name: str, netns: str | None, wanted: Decision) -> Running:
     if armed is None or armed.state is PendingState.MAKING:
         raise _not_armed(running)
     author = current_author()
-    # Where a rollback was not wanted, somebody else decided on it before.
+    # A rollback that was not requested here was decided by someone else.
     why = f"by {author.user}: {author.command}" if wanted is Decision.ROLL_BACK else ""
     with open_held(armed) as held, place_of(running.interface) as place:
         if not held:

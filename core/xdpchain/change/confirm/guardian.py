@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guardian: the process that rolls an armed change back when nobody confirms it.
+"""The guardian: the process that rolls back a pending change that nobody confirms.
 
-It shares nothing with the session that armed the change: its own session, no terminal, no parent, every
-signal ignored that can be, and, where systemd runs the machine, a scope of its own. It holds descriptors of
-what it goes back to and of the namespace, has every module loaded and its memory locked before the change is
-swapped in, and needs no disk, no terminal and no BPF filesystem from then on.
+It shares nothing with the session that armed the change: it has a new session, no terminal, no parent,
+ignores every signal that it can, and under systemd runs in a separate scope. Before the swap it holds
+descriptors of the old chain and the namespace, has all modules loaded and its memory locked, and from then on
+needs no disk, terminal or BPF filesystem.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from .whereabouts import Whereabouts, at_place
 __all__ = ["main"]
 
 POLL = 0.1
-"""Seconds between two looks at the decision: how long the guardian outlives a confirmation."""
+"""Seconds between checks for a decision, and so how long the guardian outlives a confirmation."""
 
 LOCK_TIMEOUT = 3.0
-"""Seconds to wait for another editor: one that is stopped while it holds the lock must stop no rollback."""
+"""Seconds to wait for another editor: one stopped while holding the lock must not prevent a rollback."""
 
 COURTESY = 1.0
-"""Seconds for whoever else decided to carry it out; then the guardian does."""
+"""Seconds for the process that decided to carry it out before the guardian does."""
 
 RETRY, GIVE_UP = 1.0, 600.0
-"""Seconds between two tries of a rollback that the kernel refuses, and after which the guardian gives up."""
+"""Seconds between retries of a rollback that the kernel refuses, and until the guardian gives up."""
 
 UNMADE = "it was not completed"
 
@@ -59,7 +59,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Watched:
-    """One interface of a change: what is needed to go back there."""
+    """An interface of a change, with everything needed to roll it back."""
 
     armed: PendingChange
     held: Mapping[str, bpf.Fd]
@@ -68,9 +68,9 @@ class Watched:
     whole: bool
 
 
-def main(number: int) -> None:
-    """Take over what is entrusted through the socket with this descriptor, and watch over it to the end."""
-    sock = socket.socket(fileno=number)
+def main(socket_fd: int) -> None:
+    """Receive changes through the socket with this descriptor, and watch them until they are settled."""
+    sock = socket.socket(fileno=socket_fd)
     try:
         _detach()
     except Confined as error:
@@ -90,20 +90,20 @@ def main(number: int) -> None:
             home = Whereabouts(netlinks.enter_context(Netlink()), armed.ifindex, armed.inode)
             _rehearse(armed, held, home)
             watched.append(Watched(armed, held, home, Report(armed), whole))
-            _libc.mlockall(MCL_CURRENT)  # refused: then we live with page faults
+            _libc.mlockall(MCL_CURRENT)  # if refused, accept page faults
             sock.send(b"ready")
-        if watched:  # else the change failed before it came to that
+        if watched:  # otherwise the change failed earlier
             _watch(watched, sock)
 
 
 def _detach() -> None:
-    """Leave the session, the parent and the control group; be nobody's child, and no target of what kills a
-    session or a service. Raises Confined.
+    """Leave the session, parent and control group, so that nothing that ends a session or service ends this
+    process. Raises Confined.
     """
     starter = os.getppid()
     if os.fork():
         os._exit(0)
-    with contextlib.suppress(OSError):  # started through systemd-run, we may lead our session already
+    with contextlib.suppress(OSError):  # under systemd-run we may already lead a session
         os.setsid()
     os.chdir("/")
     ignore_signals()
@@ -112,33 +112,33 @@ def _detach() -> None:
     _libc.prctl(PR_SET_NAME, NAME, 0, 0, 0)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("-1000")
-    sys.argv[:] = [NAME.decode()]  # for the journal: our own command line says nothing to anybody
+    sys.argv[:] = [NAME.decode()]  # for the journal: our command line is meaningless to readers
     sys.dont_write_bytecode = True
 
 
 def _entrusted(
     sock: socket.socket,
 ) -> tuple[PendingChange, dict[str, bpf.Fd], int, bool, bool] | None:
-    data, numbers, _, _ = socket.recv_fds(sock, 1 << 16, 64)
+    data, fds, _, _ = socket.recv_fds(sock, 1 << 16, 64)
     if not data:
         return None
     document = fields(data, "the guardian's instructions")
-    for number in numbers:
-        os.set_inheritable(number, False)
-    # The first two are the directory with our flock, kept until the end, and the network namespace.
-    named = dict(zip(document.texts("held", most=64), numbers[2:], strict=True))
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    # The first two are the directory with our flock, kept open until the end, and the network namespace.
+    named = dict(zip(document.texts("held", most=64), fds[2:], strict=True))
     armed = PendingChange.decode(document.text("armed", most=1 << 16).encode())
-    held = {name: bpf.Fd(number) for name, number in named.items()}
-    return armed, held, numbers[1], document.flag("more"), document.flag("whole")
+    held = {name: bpf.Fd(fd) for name, fd in named.items()}
+    return armed, held, fds[1], document.flag("more"), document.flag("whole")
 
 
 def _rehearse(armed: PendingChange, held: Mapping[str, bpf.Fd], home: Whereabouts) -> None:
-    """Do once whatever loads a module when it is first done: later, it may not be there any more."""
+    """Do everything once that imports modules on first use: their files may be gone later."""
     home.on_hook(armed)
     decided(held[DECISION])
     with contextlib.suppress(XdpChainError):
         home.netlink.xdp_features()
-    with contextlib.suppress(XdpChainError):  # a change that no kernel makes: no such interface
+    with contextlib.suppress(XdpChainError):  # always fails: no such interface
         home.netlink.attach_xdp(0x7FFFFFFF, -1, armed.mode.value, held[DECISION])
     all_netns.visit(_links)
     pins_missing(armed, home.ifindex)
@@ -170,26 +170,26 @@ def _watch(watched: Sequence[Watched], sock: socket.socket) -> None:
             time.sleep(min(left, POLL))
     else:
         time.sleep(COURTESY)
-        watched = [one for one in watched if _waits(one)]
-    if not watched:  # carried out already; what runs since then is nobody's business here
+        watched = [interface for interface in watched if _waits(interface)]
+    if not watched:  # already carried out
         return
-    # Who made the change may have been stopped just before a swap, and go on when the time is over: what is
-    # swapped in goes back now; stay until the rest is, too, or will not be.
-    swapped = [one for one in watched if not _is_old(one)]
+    # The process making the change may be stopped just before a swap and continue after the deadline. Roll
+    # back what is swapped in now, and stay until the rest is swapped in too or never will be.
+    swapped = [interface for interface in watched if not _is_old(interface)]
     _settle(swapped, decision, why)
-    rest = [one for one in watched if one not in swapped]
+    rest = [interface for interface in watched if interface not in swapped]
     if rest and (waits or not first.whole):
         with contextlib.suppress(OSError):
             sock.recv(1)
     _settle(rest, decision, why)
-    for one in watched:
+    for interface in watched:
         if decision is Decision.ROLL_BACK:
             with contextlib.suppress(XdpChainError):
-                at_place(one.armed, one.home, partial(_linger, one.armed))
+                at_place(interface.armed, interface.home, partial(_linger, interface.armed))
 
 
 def _heard(sock: socket.socket, seconds: float) -> bytes | None:
-    """What the maker of the change says within so many seconds: nothing, `MADE`, or that it ended (empty)."""
+    """A message from the process making the change within ``seconds``: None, `MADE`, or empty if it ended."""
     if not select.select([sock], [], [], seconds)[0]:
         return None
     try:
@@ -210,21 +210,21 @@ def _is_old(watched: Watched) -> bool:
 
 
 def _settle(watched: Sequence[Watched], decision: Decision, why: str) -> None:
-    """Carry the decision out where the interfaces are; try again until the kernel takes it."""
+    """Carry out the decision on these interfaces; retry until the kernel accepts."""
     give_up = boot_clock() + GIVE_UP
     waiting, told = list(watched), set[int]()
     while waiting:
-        for one in list(waiting):
+        for interface in list(waiting):
             try:
-                at_place(one.armed, one.home, partial(_carry, one, decision, why))
-                waiting.remove(one)
+                at_place(interface.armed, interface.home, partial(_carry, interface, decision, why))
+                waiting.remove(interface)
             except XdpChainError as error:
-                if id(one) not in told:
-                    told.add(id(one))
-                    _tell_failure(one.armed, one.home, one.report, f"{error}; retrying")
+                if id(interface) not in told:
+                    told.add(id(interface))
+                    _tell_failure(interface.armed, interface.home, interface.report, f"{error}; retrying")
                 if boot_clock() > give_up:
-                    _tell_failure(one.armed, one.home, one.report, f"{error}; giving up")
-                    waiting.remove(one)
+                    _tell_failure(interface.armed, interface.home, interface.report, f"{error}; giving up")
+                    waiting.remove(interface)
         if waiting:
             time.sleep(RETRY)
 
@@ -250,7 +250,7 @@ def _tell_failure(armed: PendingChange, home: Whereabouts, report: Report, why: 
 
 @contextlib.contextmanager
 def _lock() -> Iterator[None]:
-    """The editors' lock if it can be had; without it the expected program guards the swap all the same."""
+    """The editors' lock if available; even without it, the expected program protects the swap."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError, XdpChainError):
             stack.enter_context(bpffs.lock(LOCK_TIMEOUT))
@@ -258,7 +258,7 @@ def _lock() -> Iterator[None]:
 
 
 def _linger(armed: PendingChange, place: Whereabouts) -> None:
-    """Hold a dispatcher's links for as long as it runs, if they could not be pinned again."""
+    """Keep a dispatcher's links open while it runs if they could not be pinned again."""
     while pins_missing(armed, place.ifindex):
         try:
             if place.on_hook(armed) != armed.old:

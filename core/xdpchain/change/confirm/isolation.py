@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a guardian has to get out of, lest it end with the session or the service that started it; and what it
-can't get out of, which has to be known before anything is changed.
+"""Isolate the guardian from whatever would end it with the session or service that started it, and detect
+before the change what it can't escape.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 _RT_SIGACTION = {"x86_64": 13, "aarch64": 134, "riscv64": 134}
 _LIBRARY_SIGNALS = (32, 33)
-"""Two real-time signals that the C library keeps for itself, and lets nobody ignore."""
+"""Two real-time signals that the C library reserves and does not let programs ignore."""
 
 _FSOPEN, _FSCONFIG, _FSMOUNT, _CREATE = 430, 431, 432, 6
-"""Mounts without a place (kernel 5.2 on): the numbers are the same everywhere."""
+"""Syscalls for detached mounts (kernel 5.2 and later): the numbers are the same on all architectures."""
 
 _HIERARCHIES = ("", "name=systemd")
-"""The control group hierarchies by which services and sessions are ended: version 2, and systemd's of 1."""
+"""The cgroup hierarchies used to end services and sessions: version 2, and systemd's of version 1."""
 
 
 class Confined(Exception):
-    """The guardian can't leave what will end it; the text says what."""
+    """The guardian can't escape something that will end it; the text says what."""
 
 
 def require_freedom(instead: str) -> None:
-    """Raise Unsupported where a guardian that we start would end before the machine does, or would tell
-    another time than others; ``instead`` is a way that needs none.
+    """Raise Unsupported if a guardian started here would not survive until shutdown, or would see a different
+    clock; ``instead`` describes an alternative without a guardian.
     """
     if not pids_outlive_us():
         raise Unsupported(
@@ -57,7 +57,7 @@ def require_freedom(instead: str) -> None:
 
 
 def ignore_signals() -> None:
-    """Ignore what can be ignored: everything but SIGKILL and SIGSTOP."""
+    """Ignore all signals except SIGKILL and SIGSTOP."""
     for signum in signal.valid_signals():
         with contextlib.suppress(OSError, ValueError):
             signal.signal(signum, signal.SIG_IGN)
@@ -69,14 +69,14 @@ def ignore_signals() -> None:
 
 
 def lift_limits() -> None:
-    """No limit of processor time, which ends in SIGKILL."""
+    """Remove the CPU time limit, which would end in SIGKILL."""
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 def leave_cgroup(starter: int) -> None:
-    """Move to the root of the control groups, unless we are outside those of the process ``starter`` already
-    (in a scope of our own). Raises Confined.
+    """Move to the root cgroup, unless this process is already outside the cgroups of ``starter`` (in its own
+    scope). Raises Confined.
     """
     for hierarchy, theirs in _memberships(starter).items():
         if theirs == "/" or not _within(hierarchy, theirs):
@@ -97,18 +97,18 @@ def _within(hierarchy: str, group: str) -> bool:
 
 
 def _memberships(pid: int) -> dict[str, str]:
-    """The control group of a process in each hierarchy that matters; nothing of a process that is gone."""
-    found = {}
+    """The cgroup of a process in each relevant hierarchy; empty if the process is gone."""
+    groups = {}
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers in _HIERARCHIES:
-                found[controllers] = path
-    return found
+                groups[controllers] = path
+    return groups
 
 
 def _move_by_mount(hierarchy: str) -> None:
-    """Move this process to the root of a hierarchy, where that is mounted."""
+    """Move this process to the root of a hierarchy, through an existing mount."""
     kind = "cgroup2" if hierarchy == "" else "cgroup"
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
@@ -121,22 +121,22 @@ def _move_by_mount(hierarchy: str) -> None:
 
 
 def _move_by_new_mount(hierarchy: str) -> None:
-    """The same through a mount that nobody sees: `ip netns exec` hides what was mounted below /sys."""
+    """As `_move_by_mount`, through a detached mount: `ip netns exec` hides mounts below /sys."""
     if hierarchy != "":
         return
     with contextlib.ExitStack() as held:
 
         def fd_of(call: int, *arguments: object) -> int:
-            number = int(_libc.syscall(call, *arguments))
-            if number < 0:
+            fd = int(_libc.syscall(call, *arguments))
+            if fd < 0:
                 raise OSError(ctypes.get_errno(), "no such mount")
-            held.callback(os.close, number)
-            return number
+            held.callback(os.close, fd)
+            return fd
 
         with contextlib.suppress(OSError):
-            made = fd_of(_FSOPEN, b"cgroup2", 0)
-            if _libc.syscall(_FSCONFIG, made, _CREATE, None, None, 0) == 0:
-                root = fd_of(_FSMOUNT, made, 0, 0)
+            filesystem = fd_of(_FSOPEN, b"cgroup2", 0)
+            if _libc.syscall(_FSCONFIG, filesystem, _CREATE, None, None, 0) == 0:
+                root = fd_of(_FSMOUNT, filesystem, 0, 0)
                 procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=root)
                 held.callback(os.close, procs)
                 os.write(procs, b"0")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start a guardian, and entrust it with what it needs, before the change is swapped in.
+"""Start a guardian and hand it what it needs, before the swap.
 
-Where systemd runs the machine, it is started through ``systemd-run --scope``: a control group of its own, for
-logind may kill a session by its control group (KillUserProcesses=). The scope's process is ours, so it
-inherits the socket, the mount namespace and the environment. Elsewhere a session of its own is all there is.
+Under systemd it is started with ``systemd-run --scope`` to get a separate control group, since logind may
+kill a session by its control group (KillUserProcesses=). The scope's process is our child, so it inherits the
+socket, mount namespace and environment. Elsewhere it only gets a separate session.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from . import MADE
 __all__ = ["Guardian"]
 
 SCOPE_TIMEOUT = 20.0
-"""Seconds until a systemd that does not answer is given up on."""
+"""Seconds to wait for an answer through systemd."""
 
 START_TIMEOUT = 60.0
-"""Seconds for a Python to start and load what it needs (emulated processors are slow)."""
+"""Seconds for Python to start and load its modules (emulated CPUs are slow)."""
 
 SYSTEMD = "/run/systemd/system"
-"""There if and only if systemd is the init process: sd_booted(3)."""
+"""Exists if and only if systemd is the init process: sd_booted(3)."""
 
 START = (
     "import sys, json; sys.path[:] = json.loads(sys.argv[2]); "
@@ -46,9 +46,8 @@ START = (
 
 
 class Guardian:
-    """A guardian process in the making. As a context manager: one that was not entrusted with anything ends
-    with the block; one that was lives on, and takes the end of the block, or of this process, for the sign
-    that the swap was made or will not be.
+    """A guardian process being started. As a context manager: without an `entrust` it ends with the block;
+    otherwise it lives on, and the end of the block or of this process tells it that no more swaps follow.
     """
 
     def __init__(self) -> None:
@@ -77,15 +76,16 @@ class Guardian:
         whole: bool,
     ) -> None:
         """Hand over descriptors, and return when the guardian is ready. ``more``: another interface of the
-        same change follows; ``whole``: it rolls back if we end before `tell_made`. Raises KernelRefused.
+        same change follows; ``whole``: roll back if this process ends before `tell_made`. Raises
+        KernelRefused.
         """
         assert self._socket is not None
         names = list(held)
-        numbers = [directory, netns, *(held[name].fileno() for name in names)]
+        fds = [directory, netns, *(held[name].fileno() for name in names)]
         document = {"armed": armed.encode().decode(), "held": names, "more": more, "whole": whole}
         message = json.dumps(document).encode()
         try:
-            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))
             self._socket.sendmsg([message], [rights])
         except OSError as error:
             raise _failed(error.strerror or str(error)) from error
@@ -94,13 +94,13 @@ class Guardian:
             raise _failed(answer.decode(errors="replace") or "it ended")
 
     def tell_made(self) -> None:
-        """Say that all was swapped in. A guardian that does not hear it rolls back."""
+        """Report that everything was swapped in. Without this message the guardian rolls back."""
         assert self._socket is not None
         with contextlib.suppress(OSError):
             self._socket.send(MADE)
 
     def known(self) -> int:
-        """The guardian's pid, as soon as it runs. Raises KernelRefused."""
+        """The guardian's PID, once it runs. Raises KernelRefused."""
         if not self.pid:
             answer = self._answer(SCOPE_TIMEOUT if self._scoped else START_TIMEOUT)
             if not answer and self._scoped:
@@ -142,14 +142,14 @@ class Guardian:
             return b""
 
     def _stop(self) -> None:
-        """Close the socket, and reap the process that we started: the guardian is its child, not it."""
+        """Close the socket and reap the process that we started, whose child is the guardian."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
         process, self._process = self._process, None
         if process is None:
             return
-        if not self.pid:  # it has not come so far as to leave us; if it just did, the closed socket ends it
+        if not self.pid:  # not detached yet; if it just did, the closed socket ends it
             process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(SCOPE_TIMEOUT)

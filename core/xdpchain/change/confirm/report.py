@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The guardian's words to the machine's log (journald or syslog, by /dev/log): the only way to say something
-after the session is gone.
+"""The guardian's messages to the system log (journald or syslog, through /dev/log): its only output once the
+session is gone.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ LOG_DAEMON, LOG_ERR, LOG_WARNING = 3 << 3, 3, 4
 
 
 class Report:
-    """A socket to the log; made ahead, for later nothing may be left to be loaded."""
+    """A socket to the log, created in advance since nothing can be loaded later."""
 
     def __init__(self, armed: PendingChange) -> None:
         self._where = f"{armed.ifname} (ifindex {armed.ifindex}, netns inode {armed.inode})"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def write(self, settled: ConfirmOutcome) -> None:
-        """One message in the form of RFC 3164; lost where nobody listens, or who listens is stuck."""
+        """Send a message in RFC 3164 format; lost if the log is absent or stuck."""
         level = LOG_ERR if settled.outcome is Outcome.FAILED else LOG_WARNING
         text = f"{self._where}: {settled.text}. The change was made by {settled.author}"
         message = f"<{LOG_DAEMON | level}>xdptui-guardian[{os.getpid()}]: {text}"

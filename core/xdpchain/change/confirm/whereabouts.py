@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the interface of an armed change is now: it may have moved to another network namespace since, and
-got another ifindex there. It is known by the program that was swapped in: the kernel gives no id twice.
+"""Find the interface of a pending change, which may have moved to another network namespace and ifindex. It
+is identified by the program that was swapped in, since program IDs are not reused.
 """
 
 from __future__ import annotations
@@ -23,39 +23,39 @@ __all__ = ["Whereabouts", "at_place", "place_of"]
 T = TypeVar("T")
 
 PAUSES = (0.0, 0.1, 0.5)
-"""Seconds before each look for an interface that left its namespace."""
+"""Seconds before each search for an interface that left its namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Whereabouts:
-    """An interface, by its ifindex in the network namespace with this inode, to which ``netlink`` speaks."""
+    """An interface: its ifindex, the inode of its network namespace, and a netlink socket in that."""
 
     netlink: Netlink
     ifindex: int
     inode: int
 
     def on_hook(self, armed: PendingChange) -> int | None:
-        """The prog id on its hook; None: none, in the modes of this change. Raises NotFound."""
+        """The program ID on its hook in the change's modes; None if empty. Raises NotFound."""
         link = self.netlink.link(self.ifindex)
         return next(filter(None, (link.program(mode.value) for mode in armed.modes)), None)
 
 
 @contextlib.contextmanager
 def place_of(interface: Interface) -> Iterator[Whereabouts]:
-    """Where an interface is that was just seen. Raises NotFound."""
+    """The place of an interface that was just seen. Raises NotFound."""
     with Netlink(interface.netns) as netlink:
         yield Whereabouts(netlink, interface.ifindex, netns.inode(interface.netns))
 
 
 def at_place(armed: PendingChange, home: Whereabouts, call: Callable[[Whereabouts], T]) -> T:
-    """Call with the place where the interface of ``armed`` is; ``home`` is where it was when it was armed.
+    """Call with the current place of the interface of ``armed``; ``home`` is where it was when armed.
 
-    If nothing runs the change anywhere, that is home: it was overtaken, or the interface is gone. Raises
-    KernelRefused if it may be where it can't be seen, and what ``call`` raises.
+    If the change's program runs nowhere, the place is home: it was overtaken, or the interface is gone.
+    Raises KernelRefused if it may be in a hidden namespace, and whatever ``call`` raises.
     """
     hook = _hook(home, armed)
     if armed.new is None or hook in (armed.new, armed.old) or armed.in_gap(hook):
-        return call(home)  # without a program there is nothing to know it by
+        return call(home)  # without a program it can't be identified elsewhere
     with _search(armed, home) as found:
         if found is None:
             return call(home)
@@ -86,7 +86,7 @@ class _Found:
 
 @contextlib.contextmanager
 def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
-    """Where the program of the change runs, in whichever network namespace; None: nowhere."""
+    """Where the change's program runs, in any network namespace; None: nowhere."""
     with contextlib.ExitStack() as held:
         found: list[_Found] = []
 
@@ -94,9 +94,9 @@ def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
             with Netlink() as netlink:
                 for link in netlink.links():
                     if any(attachment.prog_id == armed.new for attachment in link.xdp):
-                        number = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
-                        held.callback(os.close, number)
-                        found.append(_Found(number, os.fstat(number).st_ino, link.ifindex))
+                        fd = os.open(netns.OWN, os.O_RDONLY | os.O_CLOEXEC)
+                        held.callback(os.close, fd)
+                        found.append(_Found(fd, os.fstat(fd).st_ino, link.ifindex))
                         return True
             return False
 
@@ -104,7 +104,7 @@ def _search(armed: PendingChange, home: Whereabouts) -> Iterator[_Found | None]:
         for pause in PAUSES:
             time.sleep(pause)
             complete = all_netns.visit(look)
-            # What just moves is nowhere for a moment; but then its program lives.
+            # While it moves, it is nowhere for a moment, but its program lives.
             if found or not (_hook(home, armed) == GONE and bpf.prog_lives(armed.new or 0)):
                 break
         if not found and not complete and _hook(home, armed) == GONE:

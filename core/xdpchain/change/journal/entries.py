@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries of the journal <-> JSON, and what they say of the past. Pure.
+"""Journal entries <-> JSON, and the history that they describe. Pure.
 
-A state is a chain with the prog id that it had and the boot in which it had it: ids are given once a boot.
-Each entry has the state before and after. Where the state before is not that after the last entry, another
-tool was at work between them, and its chain is known from what was found.
+A state is a chain with its program ID and boot: IDs are unique within a boot. Each entry has the states
+before and after. If an entry's state before differs from the previous entry's state after, another tool
+changed the chain in between.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["MOST_BYTES", "EntryKind", "Heading", "JournalEntry", "Moment", "past
 WHAT = "a journal entry"
 FORMAT = 1
 MOST_BYTES, MOST_CHANGES = 1 << 20, 1000
-"""Of an entry."""
+"""Limits of an entry."""
 
 
 class EntryKind(StrEnum):
-    """What happened."""
+    """The kind of event."""
 
     CHANGE = "change"
     UNDO = "undo"
@@ -39,8 +39,8 @@ class EntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What ran at one time: ``program`` is the prog id on the hook (None: none), in the boot with the id
-    ``boot``; ``chain`` is None where nothing ran, or nothing that could be read.
+    """A state: ``program`` is the program ID on the hook (None: empty) in the boot with ID ``boot``;
+    ``chain`` is None if nothing ran or it could not be read.
     """
 
     program: int | None
@@ -48,7 +48,7 @@ class Moment:
     chain: Chain | None = None
 
     def same(self, other: Moment) -> bool:
-        """Whether both are the same state; an empty hook is one in any boot."""
+        """Whether both are the same state; an empty hook is the same in any boot."""
         if self.program is None or other.program is None:
             return self.program == other.program
         if self.chain is not None and other.chain is not None and self.chain.turns != other.chain.turns:
@@ -58,11 +58,11 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One change: who made it, in words what, and the state before and after.
+    """A change: who made it, its description, and the states before and after.
 
-    ``seconds``: it had to be confirmed in so many. ``restores``: the state that an undo went back to.
-    ``device``: the interface at that time, as the cookie of its namespace and its ifindex (None: not known).
-    ``number`` counts an interface's entries from 1; 0 until it is stored.
+    ``seconds``: its confirmation time. ``restores``: the state that an undo returned to. ``device``: the
+    interface at that time, as its namespace's cookie and its ifindex (None: unknown). ``number`` counts an
+    interface's entries from 1; 0 until stored.
     """
 
     kind: EntryKind
@@ -113,8 +113,8 @@ class JournalEntry:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """What an entry says of whose it is: the boot, the interface as in `Entry`, and the prog ids that the
-    chains before and after it had.
+    """What identifies an entry's interface: the boot, the device as in `JournalEntry`, and the program IDs of
+    the chains before and after.
     """
 
     boot: str
@@ -123,7 +123,7 @@ class Heading:
 
     @classmethod
     def decode(cls, data: bytes) -> Heading:
-        """Read from what `Entry.encode` wrote, without its chains. Raises InvalidInput."""
+        """Read from what `JournalEntry.encode` wrote, without its chains. Raises InvalidInput."""
         document = _document(data)
         moments = document.fields("before"), document.fields("after")
         programs = (moment.integer_or_none("program", most=ID) for moment in moments if moment.value("chain"))
@@ -131,21 +131,21 @@ class Heading:
 
 
 def past(entries: Sequence[JournalEntry]) -> tuple[Moment, ...]:
-    """The states that led to the last one, oldest first: what was undone or rolled back is not among them,
-    nor what must have been rolled back, for the state before it ran again.
+    """The states that led to the last one, oldest first, without those that were undone or rolled back, or
+    must have been because the state before ran again.
     """
     return tuple(state for state, _ in past_with_changes(entries))
 
 
 def past_with_changes(entries: Sequence[JournalEntry]) -> tuple[tuple[Moment, JournalEntry | None], ...]:
-    """The same, each with the change that first led there, also where an undo came back to it (None: it was
-    found).
+    """As `past`, each with the change that first led there, even if an undo returned to it (None: not made
+    here).
     """
     states: list[tuple[Moment, JournalEntry | None]] = []
     waiting = False
     for entry in entries:
         if not states or not states[-1][0].same(entry.before):
-            # A program that runs again is the same state; an empty hook may be another one.
+            # A program that runs again is the same state; an empty hook may be a different one.
             same = [i for i, (state, _) in enumerate(states) if state.same(entry.before)]
             made = None
             if same and (entry.before.program is not None or waiting):
@@ -154,7 +154,7 @@ def past_with_changes(entries: Sequence[JournalEntry]) -> tuple[tuple[Moment, Jo
             states.append((entry.before, made))
         waiting = entry.seconds is not None
         if entry.kind is EntryKind.CONFIRM or (entry.after.program and entry.before.same(entry.after)):
-            continue  # the chain is what it was: only what maps hold was changed
+            continue  # the chain is unchanged: only map contents changed
         change: JournalEntry | None = entry
         back = entry.restores or (entry.after if entry.kind is EntryKind.ROLLBACK else None)
         if back is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record a change: what has to be kept is read while the old chain runs, and written when it is made."""
+"""Record a change: object files are read while the old chain runs, and written after the change."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["Journal", "moment_of", "record"]
 
 
 def moment_of(running: Running) -> Moment:
-    """What runs, as the journal has it."""
+    """The running state in the journal's form."""
     programs = running.identity[1]
     return Moment(programs[0] if programs else None, boot_id(), running.chain)
 
 
 class Journal:
-    """Writes a change into the journal (a `transaction.Hook`). Nothing here ever fails the change."""
+    """Records a change in the journal (a `transaction.Hook`). Never fails the change."""
 
     def __init__(self) -> None:
         self._objects: dict[str, bytes] = {}
 
     def before(self, change: ChangeUnderWay) -> None:
-        """Read the object files: the maps that carry them go with the old chain."""
+        """Read the object files: the maps that hold them disappear with the old chain."""
         with contextlib.suppress(OSError, XdpChainError):
             self._objects = _objects((change.now.chain, change.plan.candidate))
 
     def after(self, change: ChangeUnderWay, after: Running) -> str:
-        """Append the change, and its object files; returns what went wrong, empty if nothing did."""
+        """Append the change and its object files. Returns an error message, empty on success."""
         changes = tuple(f"{c.symbol} {c.name} {c.text}".replace("  ", " ") for c in change.plan.changes)
         return record(change.now, after, changes, change.confirm, change.plan.restores, self._objects)
 
@@ -51,8 +51,8 @@ def record(
     restores: Moment | None = None,
     objects: Mapping[str, bytes] = {},
 ) -> str:
-    """Append a change that was made, and object files by their hashes; returns what went wrong, empty if
-    nothing did. ``restores`` is the state that an undo went back to.
+    """Append a change, and object files by hash. Returns an error message, empty on success. ``restores`` is
+    the state that an undo returned to.
     """
     try:
         for sha256, data in objects.items():
@@ -79,15 +79,15 @@ def record(
 
 
 def _objects(chains: Iterable[Chain | None]) -> dict[str, bytes]:
-    """The object files of chains that are not in the journal yet, by hash."""
+    """The chains' object files that are not in the journal yet, by hash."""
     wanted: dict[str, ObjectRef] = {}
     for chain in chains:
         for slot in chain or ():
             if slot.component.object is not None:
                 wanted.setdefault(slot.component.object.sha256, slot.component.object)
-    found = {}
+    objects = {}
     for sha256, source in wanted.items():
         if not has_object(sha256):
             with contextlib.suppress(XdpChainError):
-                found[sha256] = object_bytes(source)
-    return found
+                objects[sha256] = object_bytes(source)
+    return objects

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Note in the journal what became of an armed change. Small: the guardian loads this, and little else."""
+"""Record the outcome of a pending change in the journal. Small, since the guardian loads it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ KINDS = {
 
 
 def note_settled(armed: PendingChange, settled: ConfirmOutcome, *, by: Author | None = None) -> None:
-    """Append it to the journal; a journal that can't be written is no reason to fail. ``by``: who decided
-    (None: nobody did, in time).
-    """
+    """Append the outcome to the journal; errors are ignored. ``by``: who decided (None: nobody in time)."""
     kind = KINDS.get(settled.outcome)
     if kind is None:
         return
@@ -39,7 +37,7 @@ def note_settled(armed: PendingChange, settled: ConfirmOutcome, *, by: Author | 
                 if moment.boot == boot:
                     known[moment.program] = moment
             if entry.seconds is not None and (entry.after.program, entry.after.boot) == (armed.new, boot):
-                known[armed.old] = entry.before  # its id is another one where packets were followed
+                known[armed.old] = entry.before  # its ID differs if packets were followed
 
         def at(program: int | None) -> Moment:
             return known.get(program, Moment(program, boot))

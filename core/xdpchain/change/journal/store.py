@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's files, in /var/lib/xdptui, or in the folder that XDPTUI_STATE names.
+"""The journal's files, in /var/lib/xdptui or the folder in XDPTUI_STATE.
 
-``interfaces/<namespace>/<interface>/<number>.json`` is one entry, ``objects/<sha256>`` one object file. Each
-appears whole, by a link or a rename, under a name that says what is in it. Bounded: 100 entries of an
-interface, 256 interfaces, 64 MiB of object files; what was not used for longest goes first.
+``interfaces/<namespace>/<interface>/<number>.json`` is an entry, ``objects/<sha256>`` an object file. Files
+appear atomically, by a link or rename. Limits: 100 entries per interface, 256 interfaces, 64 MiB of object
+files; the least recently used are removed first.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _ENTRY = re.compile(r"[0-9]{1,15}\.json")
 
 MOST_ENTRIES, MOST_INTERFACES, MOST_OBJECT_BYTES = 100, 256, 64 << 20
 TICK = 50_000_000
-"""Nanoseconds in which two changes may get the same time: the kernel stamps files by a coarse clock."""
+"""Nanoseconds in which two changes may get the same timestamp: the kernel's file times are coarse."""
 
 
 @cache
 def boot_id() -> str:
-    """The kernel's random id of this boot."""
+    """The kernel's random ID of this boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -58,8 +58,8 @@ def boot_id() -> str:
 
 
 def interface_folder(ifname: str, inode: int) -> Path:
-    """Where the entries of an interface are: by its name and the namespace's (that with this inode), for an
-    ifindex does not survive a reboot. A namespace without a name does neither.
+    """The folder of an interface's entries, by its name and that of the namespace with this inode, since an
+    ifindex does not survive a reboot. Neither does an unnamed namespace.
     """
     name = netns.name_of(inode)
     if name is not None:
@@ -81,7 +81,7 @@ def all_headings(most: int) -> Iterator[tuple[str, Iterable[Heading]]]:
 
 
 def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...]:
-    """The newest entries of an interface, oldest first; those that can't be read are left out."""
+    """The newest readable entries of an interface, oldest first."""
     found = []
     for entry_number in _numbers(folder)[-newest:]:
         with contextlib.suppress(OSError, InvalidInput):
@@ -92,8 +92,8 @@ def entries(folder: Path, newest: int = MOST_ENTRIES) -> tuple[JournalEntry, ...
 
 
 def headings(folder: Path, most: int) -> Iterable[Heading]:
-    """What the newest entries say of whose they are, newest first. A folder that nobody changed meanwhile is
-    read once: whose history is where, an edit asks of all folders.
+    """The headings of the newest entries, newest first. Cached per unchanged folder, since every edit
+    searches all folders for its interface.
     """
     try:
         changed = folder.stat().st_mtime_ns
@@ -125,30 +125,30 @@ def _read(folder: Path, most: int) -> Iterator[Heading]:
 
 @lru_cache(maxsize=2 * MOST_INTERFACES)
 def _heading(path: Path, file: tuple[int, ...]) -> Heading:
-    """That of an entry, read once: ``file`` (inode, time, size) is the one that stands there."""
+    """The heading of an entry, cached by the file's inode, time and size (``file``)."""
     return Heading.decode(files.read(path, MOST_BYTES))
 
 
 def append(folder: Path, entry: JournalEntry) -> None:
-    """Store an entry as the interface's newest. Raises OSError; then nothing is there."""
-    data, numbers = entry.encode(), _numbers(folder)
-    number = max(numbers, default=0)
+    """Store an entry as the interface's newest. Raises OSError; then nothing was stored."""
+    data, entry_numbers = entry.encode(), _numbers(folder)
+    entry_number = max(entry_numbers, default=0)
     while True:
-        number += 1
+        entry_number += 1
         try:
-            files.put(str(folder / f"{number}.json"), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
+            files.put(str(folder / f"{entry_number}.json"), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
             break
-        except FileExistsError:  # another editor, with another BPF filesystem and so another lock
+        except FileExistsError:  # an editor with a different BPF filesystem, and so a different lock
             continue
     with contextlib.suppress(OSError):
-        for old in [*numbers, number][:-MOST_ENTRIES]:
+        for old in [*entry_numbers, entry_number][:-MOST_ENTRIES]:
             (folder / f"{old}.json").unlink(missing_ok=True)
-        if not numbers:  # an interface more
+        if not entry_numbers:  # a new interface
             _drop_interfaces()
 
 
 def has_object(sha256: str) -> bool:
-    """Whether this object file is here; if so, it counts as used now."""
+    """Whether this object file is stored; if so, mark it as used now."""
     try:
         os.utime(_object(sha256))
     except (OSError, ValueError):
@@ -157,7 +157,7 @@ def has_object(sha256: str) -> bool:
 
 
 def keep_object(sha256: str, data: bytes) -> None:
-    """Store an object file. Raises OSError; then nothing is there."""
+    """Store an object file. Raises OSError; then nothing was stored."""
     path = _object(sha256)
     files.replace(str(path), data, mode=FILE_MODE, folder_mode=FOLDER_MODE)
     with contextlib.suppress(OSError):
@@ -214,9 +214,9 @@ def _drop_interfaces() -> None:
 
 
 def _drop_objects(folder: Path) -> None:
-    files = [(one.stat(), one) for one in folder.iterdir()]
+    files = [(path.stat(), path) for path in folder.iterdir()]
     total = sum(stat.st_size for stat, _ in files)
-    for stat, path in sorted(files, key=lambda one: one[0].st_mtime):
+    for stat, path in sorted(files, key=lambda stat_and_path: stat_and_path[0].st_mtime):
         if total <= MOST_OBJECT_BYTES:
             break
         path.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The chain before, as a candidate: components that still run are taken as they run, the others loaded again
-from the journal's object files.
+"""The previous chain as a candidate: components that still run are kept, the others are reloaded from the
+journal's object files.
 
-A map is named by the id that it had. The kernel gives an id once a boot, so a map with that id is the same
-map with all that is in it, whoever holds it; one that is gone took its content with it, which is said.
+Maps are referred to by ID. IDs are unique within a boot, so a map with the same ID is the same map with its
+contents, whoever holds it. Lost contents of maps that are gone are reported.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = ["NothingToUndo", "Undo", "history", "undo_of"]
 
 
 class NothingToUndo(NotFound):
-    """The journal knows of no chain before the one that runs."""
+    """The journal has no chain before the running one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """An undo: the ``candidate``, the state that it ``restores`` (for `plan.make_plan`), in words
-    ``what`` it takes back, and what is ``lost`` of the state of those components. ``held`` are descriptors of
-    what is not lost, so keep this until the candidate is applied.
+    """An undo: the ``candidate``, the state that it ``restores`` (for `plan.make_plan`), a description of
+    ``what`` it undoes, and which component state is ``lost``. ``held`` are descriptors of what is not lost,
+    so keep this object until the candidate is applied.
     """
 
     candidate: Chain
@@ -47,17 +47,13 @@ class Undo:
 
 
 def history(running: Running) -> tuple[JournalEntry, ...]:
-    """The journal's entries of an interface, oldest first, also of the time when it had another name or was
-    in another namespace.
-    """
+    """The journal's entries of an interface, oldest first, also those under another name or namespace."""
     folder = folder_of(running)
     return entries(folder) if folder is not None else ()
 
 
 def undo_of(running: Running) -> Undo:
-    """The way back from what runs. Raises NothingToUndo, and NotFound for a component that can't be had
-    again.
-    """
+    """The undo of the last change. Raises NothingToUndo, NotFound (a component can't be reloaded)."""
     where, known = running.interface, history(running)
     now = moment_of(running)
     led = past_with_changes(known)
@@ -87,8 +83,8 @@ def undo_of(running: Running) -> Undo:
 
 
 def _up_to(now: Moment, states: tuple[Moment, ...], running: Running) -> tuple[Moment, ...]:
-    """Without what came after the state that runs, where it is back: a rollback that is not in the journal
-    (yet). An empty hook is many states, so there the kernel's word for it is needed.
+    """The states up to the running one, if it is an earlier state after a rollback that is not in the journal
+    (yet). An empty hook is ambiguous, so there a recorded rollback outcome is required.
     """
     back = running.settled is not None and running.settled.outcome is Outcome.ROLLED_BACK
     if now.program is None and not back:
@@ -104,9 +100,7 @@ def _words(entry: JournalEntry | None) -> str:
 
 
 class _Keeping:
-    """Takes hold of what still lives, for the kernel may be about to free it. ``here``: its ids are of this
-    boot.
-    """
+    """Holds objects that still exist, before the kernel frees them. ``here``: the IDs are from this boot."""
 
     def __init__(self, *, here: bool) -> None:
         self.here = here
@@ -118,11 +112,11 @@ class _Keeping:
     def program(self, prog_id: int | None) -> bool:
         return self._has(bpf.prog_by_id, prog_id)
 
-    def _has(self, find: Callable[[int], bpf.Fd], number: int | None) -> bool:
-        if not self.here or not number:
+    def _has(self, find: Callable[[int], bpf.Fd], object_id: int | None) -> bool:
+        if not self.here or not object_id:
             return False
         try:
-            self.held.append(find(number))
+            self.held.append(find(object_id))
         except bpf.BpfError:
             return False
         return True
@@ -151,7 +145,7 @@ def _same(now: Component, then: Component) -> bool:
 
 
 def _again(component: Component, keeping: _Keeping) -> tuple[Component, list[str]]:
-    """A component that does not run, to be loaded, and the names of its maps that are gone."""
+    """A component that no longer runs, ready to be loaded, and the names of its lost maps."""
     source = component.object
     loaded = keeping.program(component.id)
     if source is None:
@@ -178,7 +172,7 @@ def _again(component: Component, keeping: _Keeping) -> tuple[Component, list[str
 
 
 def _stateless(data: bytes) -> frozenset[str]:
-    """Maps that the object fills by itself: constants, and programs to tail-call."""
+    """The maps that the object initializes: constants and program arrays."""
     with contextlib.suppress(XdpChainError):
         maps = ObjectFile.parse(data).maps
         filled = {bpf_map.name for bpf_map in maps if bpf_map.type == bpf.MapType.PROG_ARRAY}

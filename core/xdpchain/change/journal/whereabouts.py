@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whose history is in which folder. A folder goes by the interface's name, for that survives a reboot; an
-interface that is renamed, or moves to another namespace, takes its history along.
+"""Match history folders to interfaces. Folders have the interface's name, which survives a reboot; if an
+interface is renamed or moves to another namespace, its history follows.
 
-In one boot an interface is known by its ifindex and the cookie of its namespace, and a chain by its prog ids:
-the kernel gives none twice.
+Within a boot, an interface is identified by its ifindex and its namespace's cookie, and a chain by its
+program IDs, which are not reused.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["bring_along", "device_of", "folder_of"]
 Device = tuple[int, int]
 
 NEWEST = 3
-"""Entries that are looked at: the newest one with a device may have a confirmation after it."""
+"""Newest entries that are checked: the newest one with a device may be followed by a confirmation."""
 
 
 def folder_of(running: Running) -> Path | None:
-    """The folder with the history of what runs there, wherever it was when that was written; None where the
-    one of its name is another interface's.
+    """The folder with this interface's history, even from under another name; None if the folder of its name
+    belongs to another interface.
     """
     return _found(_folder(running), running, device_of(running))
 
@@ -46,12 +46,12 @@ def _found(own: Path, running: Running, device: Device | None) -> Path | None:
 
 
 def bring_along(running: Running, device: Device | None) -> Path:
-    """The folder to write to, which has the name that the interface has now; ``device`` is what that is
-    (`device_of`). What was kept under that name for another interface stays with that. Raises OSError.
+    """The folder to write to, under the interface's current name; ``device`` is from `device_of`. Another
+    interface's history under that name is moved aside. Raises OSError.
     """
     own = _folder(running)
     found = _found(own, running, device)
-    if found is None:  # the name was another interface's a moment ago, which was not changed since
+    if found is None:  # the name belonged to another interface, which has had no change since it was renamed
         other = own.with_name(quote(_name_of_another(own, running, device) or "", safe=""))
         if not other.exists():
             os.rename(own, other)
@@ -68,7 +68,7 @@ def bring_along(running: Running, device: Device | None) -> Path:
 
 
 def device_of(running: Running) -> Device | None:
-    """The interface, as an entry has it."""
+    """The interface in the form of an entry's ``device``."""
     cookie = running.device.netns_cookie
     return None if cookie is None else (cookie, running.interface.ifindex)
 
@@ -91,15 +91,15 @@ def _about(known: Iterable[Heading], boot: str, program: tuple[int, ...], device
 
 
 def _name_of_another(folder: Path, running: Running, device: Device | None) -> str | None:
-    """The name that the interface whose history this is has now, where that is another one than ours."""
+    """The current name of the interface that owns this history, if it is not ours."""
     boot = boot_id()
-    found = (heading.device for heading in headings(folder, NEWEST) if heading.boot == boot)
-    last = next((device for device in found if device is not None), None)
+    devices = (heading.device for heading in headings(folder, NEWEST) if heading.boot == boot)
+    last = next((device for device in devices if device is not None), None)
     if last is None or device is None or last == device or last[0] != device[0]:
         return None
     try:
         with Netlink(running.interface.netns) as netlink:
             name = netlink.link(last[1]).name
-    except XdpChainError:  # it is gone: an interface that is made anew goes on with the history of its name
+    except XdpChainError:  # it is gone: a new interface continues the history of its name
         return None
     return name if name != running.interface.name else None

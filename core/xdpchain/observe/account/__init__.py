@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an interface's own counters and its chain's agree, and where packets went that nobody counted.
+"""Compare an interface's own counters with its chain's, and find uncounted packets.
 
-`accounting` takes the readings, `balance` compares them, `drivers` is what drivers count and where that is
-written.
+`accounting` takes the readings, `balance` compares them, `drivers` lists what drivers count, with sources.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Taking an account: the interface's counters, its driver's, the chain's, and what the tracepoints tell."""
+"""Take an account: counters of the interface, its driver and the chain, and tracepoint reports."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from .drivers import DriverFailure, driver_of
 __all__ = ["Accounting"]
 
 TRIES = 5
-"""Readings that are tried for one in which nothing moved: some ms apart, for as long as packets flow."""
+"""Most attempts at a reading during which no counter changed; while packets flow, some ms apart."""
 
 
 class Accounting(Closing):
-    """An account of what happens on an interface from now on, until it is closed.
+    """An account of an interface from now on, until closed.
 
-    A chain without counters of its own is traced meanwhile. Failures are listened to where the kernel allows
-    it; without, lines that depend on them may disagree, and say so. Not for several threads at once.
+    A chain without counters is traced meanwhile. Failures are listened to if the kernel allows it; otherwise
+    lines that depend on them may disagree, and say so. Not thread-safe.
     """
 
     def __init__(self, running: Running) -> None:
-        """Begin now. Raises NotFound (nothing runs there, or it is gone), and what `open_counters` does."""
+        """Start now. Raises NotFound (nothing runs there, or it is gone), and what `open_counters` raises."""
         self._running = running
         interface = running.interface
         if not running.hooks:
@@ -72,7 +72,7 @@ class Accounting(Closing):
             self._held = held.pop_all()
 
     def read(self) -> Account:
-        """The account so far. Raises RaceLost if the program was replaced by one that counts elsewhere, and
+        """The account so far. Raises RaceLost if the program was replaced by one with other counters,
         NotFound if the interface is gone.
         """
         last = self._read()
@@ -87,8 +87,8 @@ class Accounting(Closing):
         )
 
     def follow(self, running: Running) -> None:
-        """Go on with what runs now, after the chain was edited. Raises RaceLost if its counters are others
-        than before: begin anew then.
+        """Continue with what runs now, after an edit. Raises RaceLost if its counters are different ones:
+        start a new account then.
         """
         if (running.identity, running.counting) == (self._running.identity, self._running.counting):
             return

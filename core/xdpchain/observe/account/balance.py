@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The account of an interface: what it counted itself, against what its chain counted. Pure.
+"""Compare what an interface counted with what its chain counted. Pure.
 
-Nothing reads all counters at one moment. A reading therefore looks at the device before the chain and after
-it: what the chain counted must lie between the two. Where nothing came in meanwhile they are the same, and
-the account is exact; where packets flow, each line has bounds.
+The counters can't be read at the same instant, so the device is read before and after the chain: the chain's
+counts must lie between the two. If nothing came in meanwhile they are equal and the account is exact; while
+packets flow, each line has bounds.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .drivers import OTHER, Driver, DriverFailure, Group
 __all__ = ["Account", "AccountReading", "DeviceCounts", "Line", "balance", "device_counts"]
 
 BATCH = 64
-"""Packets of a queue that a driver may have treated without having counted them yet (NAPI_POLL_WEIGHT of the
-kernel's netdevice.h): it counts when its poll ends, a chain counts each.
+"""Packets per queue that a driver may have processed but not counted yet (NAPI_POLL_WEIGHT in the kernel's
+netdevice.h): drivers count at the end of a poll, chains at each packet.
 """
 RECEIVED, MET = "received", "met XDP"
 REST = {
@@ -32,13 +32,13 @@ REST = {
     Action.ABORTED: "aborted",
     OTHER: "no action",
 }
-"""How verdicts are called that a driver does not count."""
+"""Names of verdicts that a driver does not count."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceCounts:
-    """A device's counters: the interface's own, and those of its driver under our names (None: it has no
-    such thing). ``groups`` are in the order of `Driver.groups`.
+    """A device's counters: the interface's own, and its driver's under our names (None: it has none).
+    ``groups`` are in the order of `Driver.groups`.
     """
 
     rx_packets: int
@@ -53,8 +53,8 @@ class DeviceCounts:
 
 @dataclass(frozen=True, slots=True)
 class AccountReading:
-    """Everything at about one time. ``slots`` are by key, ``failures`` what the tracepoints told, None where
-    nobody listened.
+    """All counters at about the same time. ``slots`` are by key; ``failures``: from the tracepoints, None if
+    not listened to.
     """
 
     before: DeviceCounts
@@ -66,10 +66,10 @@ class AccountReading:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``device`` and ``chain`` are packets since the account began, None where the device counts no such
-    thing. ``expected`` is what the device should have counted by then: the chain's number, with or without
-    those that failed afterwards. The device's lay between ``low`` and ``high`` when the chain's was read.
-    ``agree`` is None where there is nothing to compare.
+    """``device`` and ``chain`` are packets since the account started; ``device`` is None if it does not count
+    them. ``expected``: what the device should have counted, the chain's number adjusted for later failures.
+    The device's count was between ``low`` and ``high`` when the chain was read. ``agree`` is None if there is
+    nothing to compare.
     """
 
     what: str
@@ -83,7 +83,7 @@ class Line:
 
     @property
     def missing(self) -> int:
-        """Packets that the device surely counted and the chain did not (negative: the other way round)."""
+        """Packets certainly counted by the device but not the chain (negative: the reverse)."""
         if self.low is None or self.high is None:
             return 0
         return max(0, self.low - self.expected) or -max(0, self.expected - self.high)
@@ -91,12 +91,12 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``exact``: nothing moved while counters were read, at the beginning and now. The first of ``lines`` is
-    what was received (and the second, with some drivers, what met the program of it): the chain's numbers of
-    ``parts`` add up to that.
+    """``exact``: no counter changed while being read, at the start and now. The first of ``lines`` is what
+    was received (with some drivers, the second is what reached the program); the chain's numbers of ``parts``
+    add up to it.
 
-    ``rx_dropped`` are packets that the interface dropped before or after the program (by the kernel's
-    definition, also those that nobody wanted), ``sent_for_others`` frames that were redirected there.
+    ``rx_dropped``: packets that the interface dropped before or after the program (by the kernel's
+    definition, including unwanted ones); ``sent_for_others``: frames redirected there.
     """
 
     seconds: float
@@ -114,7 +114,7 @@ class Account:
 
     @property
     def parts(self) -> tuple[Line, ...]:
-        """The lines that say what became of packets."""
+        """The lines about what happened to packets."""
         return tuple(line for line in self.lines if line.what not in (RECEIVED, MET))
 
     @property
@@ -124,8 +124,8 @@ class Account:
 
     @property
     def uncounted(self) -> int:
-        """Packets that the interface received and the chain surely did not count (negative: the chain counted
-        packets that the interface never had, such as test runs).
+        """Packets that the interface received and the chain certainly did not count (negative: the chain
+        counted packets that did not come in there, such as test runs).
         """
         return self.lines[0].missing if self.lines else 0
 
@@ -163,16 +163,14 @@ def balance(
     queues: int,
     native: bool,
 ) -> Account:
-    """What happened between two readings. ``native``: the driver runs the chain, and not the kernel above it
-    (generic mode), where the driver knows nothing of it.
-    """
+    """Compare two readings. ``native``: the driver runs the chain (in generic mode it is not involved)."""
     exact = first.before == first.after and last.before == last.after
     slack = 0 if exact else BATCH * max(1, queues)
     verdict = last.verdict.since(first.verdict).packets
     failures = _since(first.failures, last.failures)
 
     def device(pick: str, place: int | None = None) -> tuple[int, int, int] | None:
-        """(now, at least, at most) of one of the device's numbers."""
+        """(now, at least, at most) of a device counter."""
         values = []
         for counts in (first.before, first.after, last.before, last.after):
             value = getattr(counts, pick)
@@ -221,7 +219,7 @@ def balance(
 
 
 def _due(group: Group, chain: int, failures: Mapping[DriverFailure, int] | None) -> tuple[int, str]:
-    """What a driver should have counted, and why that is not what the chain did."""
+    """What a driver should have counted, and why it differs from the chain's count."""
     if failures is None:
         return chain, "failures are not listened to" if group.plus or group.minus else ""
     less = sum(failures.get(failure, 0) for failure in group.minus)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What drivers count of XDP, under one name each. Pure, and nothing but data.
+"""XDP counters of drivers, under common names. Pure data.
 
-A counter is found by a regular expression over ethtool's names (all matches are added up: one a queue).
-What each driver counts where differs: a `Group` says which packets of a chain a driver's counters stand for,
-by the chain's verdicts and by what failed afterwards (`Failure`). The sources are files of the kernel; what
-the names mean was read in the code that counts.
+A counter is found by a regular expression over ethtool's names (matches are added up, one per queue). Drivers
+differ in what they count where: a `Group` says which packets of a chain a driver's counters represent, by the
+chain's verdicts and later failures (`DriverFailure`). The meaning of the names was read in the kernel sources
+given.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from xdpchain.model.actions import Action
 __all__ = ["DRIVERS", "OTHER", "Driver", "DriverFailure", "Group", "driver_of"]
 
 OTHER = 5
-"""Stands for return codes that are no action, as in `xdpchain.model.counts.SlotCounts`."""
+"""Stands for return codes that are not actions, as in `xdpchain.model.counts.SlotCounts`."""
 _A, _D, _P, _T, _R = Action
 
 
 class DriverFailure(StrEnum):
-    """What the tracepoints tell of packets that a driver could not treat as the chain said."""
+    """Tracepoint reports of packets that a driver could not handle as the chain decided."""
 
     TX = "tx"
     REDIRECT = "redirect"
@@ -32,7 +32,7 @@ class DriverFailure(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Group:
     """``what`` happened to packets, by the driver's ``counters``: as many as the chain returned ``codes``,
-    and those of ``plus``, less those of ``minus``.
+    plus those of ``plus``, less those of ``minus``.
     """
 
     what: str
@@ -44,9 +44,9 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """``received``: counters of packets that met the program, "" for none. ``consumed_are_received``: the
-    interface's rx_packets contain those that XDP took. ``sent``: frames that others redirected there and that
-    it took, ``unsent``: those that it did not.
+    """``received``: counters of packets that reached the program, "" if none. ``consumed_are_received``: the
+    interface's rx_packets include those that XDP consumed. ``sent``: frames redirected there that it
+    accepted; ``unsent``: those that it did not.
     """
 
     source: str
@@ -60,9 +60,9 @@ class Driver:
 
     @property
     def counters(self) -> tuple[str, ...]:
-        """All expressions."""
+        """All counter expressions."""
         groups = (counter for group in self.groups for counter in group.counters)
-        return tuple(one for one in (self.received, *groups, self.sent, self.unsent) if one)
+        return tuple(pattern for pattern in (self.received, *groups, self.sent, self.unsent) if pattern)
 
 
 DROPPED, PASSED, BACK, REDIRECTED = "dropped", "passed on", "sent back", "redirected"
@@ -86,7 +86,7 @@ DRIVERS: dict[str, Driver] = {
     ),
     "virtio_net": Driver(
         "drivers/net/virtio_net.c",
-        # Since kernel 6.10 there are totals too ("rx_xdp_packets"): only those by queue are added up.
+        # Since kernel 6.10 there are totals too ("rx_xdp_packets"): only per-queue counters are added.
         received=r"rx(?:_queue_)?\d+_xdp_packets",
         groups=(
             Group(
@@ -134,7 +134,7 @@ DRIVERS: dict[str, Driver] = {
             Group("no action", (r"queue_\d+_rx_xdp_invalid",), (OTHER,)),
         ),
     ),
-    # Intel's count what their rings received, whatever XDP did with it, and nothing by action.
+    # Intel's drivers count everything their rings received, whatever XDP did, and nothing by action.
     "i40e": Driver("drivers/net/ethernet/intel/i40e/i40e_ethtool.c", received=r"rx-\d+\.packets"),
     "ice": Driver("drivers/net/ethernet/intel/ice/ice_ethtool.c", received=r"rx_queue_\d+_packets"),
     "ixgbe": Driver("drivers/net/ethernet/intel/ixgbe/ixgbe_ethtool.c", received=r"rx_queue_\d+_packets"),
@@ -146,5 +146,5 @@ _UNKNOWN = Driver(
 
 
 def driver_of(name: str | None) -> Driver:
-    """What is known of a driver; of an unknown one, that its interface's rx_packets are what came in."""
+    """What is known about a driver; for unknown ones, that the interface's rx_packets are what came in."""
     return DRIVERS.get(name or "", _UNKNOWN)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings: what ran and what it counted, in a bounded file of JSON lines, to be looked at anywhere.
+"""Recordings: what ran and its counters, in a JSON lines file of limited size, readable on any machine.
 
-`lines` and `states` are pure; `writer` and `reader` touch a file and nothing else, so that a recording can be
-read where there is no BPF at all.
+`lines` and `states` are pure; `writer` and `reader` only access a file, so recordings can be read without
+BPF.
 """
 
 from __future__ import annotations

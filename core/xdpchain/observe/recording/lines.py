@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lines of a recording <-> values. Pure.
 
-The first line of a file is its header. Every other one has ``at`` (seconds since 1970), ``elapsed`` (seconds
-since the recording began, by a clock that is never set), and one word that says what it is: ``running`` (what
-runs, written when it changed), ``interfaces`` (what was counted, in the words of ``watch --jsonl``; actions
-with no packets are left out) or ``happened`` (what became of packets after their program, in the words of
-``events --json``, written when something did). Readers skip words that they don't know.
+The first line of a file is its header. Every other line has ``at`` (seconds since 1970), ``elapsed`` (seconds
+since the start, monotonic), and a key for its kind: ``running`` (what runs, written when it changes),
+``interfaces`` (counters in the format of ``watch --jsonl``, without actions that have no packets) or
+``happened`` (what happened to packets after their program, in the format of ``events --json``). Readers skip
+unknown kinds.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ FORMAT: Final = 1
 MARK: Final = "xdptui_recording"
 WHAT: Final = "a line of the recording"
 LONGEST: Final = 16 << 20
-"""Bytes of a line."""
+"""Longest line in bytes."""
 MOST_INTERFACES, MOST_SLOTS = 1 << 16, 32
-"""Of a line, and of an interface: a foreign program has one slot, a chain ten."""
+"""Most interfaces in a line, and slots of an interface: a foreign program has 1, a chain up to 10."""
 _NAMES: Final = (*(action.xdp_name for action in ALL_ACTIONS), "other")
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file begins with. ``recording`` is the same in all parts of one recording, ``part`` counts them;
-    ``started``: seconds since 1970, ``interval``: seconds between two readings.
+    """A file's header. ``recording`` is the same in all parts of a recording, ``part`` numbers them;
+    ``started``: seconds since 1970; ``interval``: seconds between readings.
     """
 
     recording: str
@@ -70,8 +70,8 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """One interface in a reading: ``sample`` is None where nothing counted (``note`` says why). ``cost`` is
-    what counting added to a packet, in ns, where it was done from outside.
+    """An interface in a reading: ``sample`` is None if nothing was counted (``note`` says why). ``cost``: ns
+    that counting added per packet, if done from outside.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class RecordedReading:
-    """What was counted at one time, by ifindex. The samples' clock is ``elapsed``."""
+    """The counters at one time, by ifindex. The samples' clock is ``elapsed``."""
 
     at: float
     elapsed: float
@@ -104,8 +104,8 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """What became of packets until then: ``told`` has all since the recording began, and the events since the
-    last one of these.
+    """What happened to packets: ``told`` has everything since the recording started, and the events since the
+    previous such line.
     """
 
     at: float
@@ -129,7 +129,7 @@ def header_out(header: Header) -> bytes:
 
 
 def header_in(line: bytes, where: str) -> Header:
-    """Raises InvalidInput: no recording, or one of a later format."""
+    """Read the header. Raises InvalidInput if it is not a recording or has a newer format."""
     try:
         document = fields(line, where)
         number = document.integer(MARK)
@@ -162,7 +162,7 @@ def revision_out(revision: Revision) -> bytes:
 
 
 def reading_out(reading: RecordedReading, names: Mapping[str, str] | None = None) -> bytes:
-    """``names`` are those of the slots by key, for people and scripts that read the file."""
+    """Encode a reading. ``names``: slot names by key, for people and scripts that read the file."""
     interfaces = []
     for counted in reading.counted.values():
         entry: dict[str, Any] = {"name": counted.name, "ifindex": counted.ifindex, "netns": counted.netns}
@@ -191,7 +191,7 @@ def happened_out(event: Happened) -> bytes:
 
 
 def line_in(line: bytes) -> RecordedReading | Revision | Happened | None:
-    """A line after the header; None for one of another kind. Raises InvalidInput for one that is damaged."""
+    """Decode a line after the header; None for an unknown kind. Raises InvalidInput if it is damaged."""
     document = fields(line, WHAT, most=LONGEST)
     at, elapsed = document.number("at", most=1e12), document.number("elapsed", most=1e12)
     if elapsed < 0:
@@ -209,7 +209,7 @@ def line_in(line: bytes) -> RecordedReading | Revision | Happened | None:
 
 
 def _reasons_in(document: Fields) -> dict[int, tuple[SlotReasons, ...]]:
-    """By ifindex; nothing of a recording that has none."""
+    """Verdict sites by ifindex; empty if the recording has none."""
     sites = document.fields_or_none("sites")
     names = tuple(sites or ())
     if sites is None or not all(name.isascii() and name.isdecimal() and len(name) < 10 for name in names):

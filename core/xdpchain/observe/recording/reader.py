@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording, read from its file: where each line is, at first, and what one says when somebody asks."""
+"""Read a recording: lines are indexed first, and decoded on demand."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class _Place:
 
 
 class Recording:
-    """Readings by number, from 0 on; what ran at each; and how to get from a time to a number.
+    """Readings by index from 0, what ran at each, and the index for a time.
 
-    ``skipped`` counts lines that could not be read: one may be the last, where the recorder was killed.
+    ``skipped`` counts unreadable lines: the last one may be incomplete if the recorder was killed.
     """
 
     def __init__(self, path: str) -> None:
-        """Read the parts of a recording. Raises NotFound, PermissionDenied, InvalidInput (no recording, one
-        of a later format, or one without a reading).
+        """Read the parts of a recording. Raises NotFound, PermissionDenied, InvalidInput (not a recording, a
+        newer format, or without a reading).
         """
         self.path = path
         self.skipped = 0
@@ -67,7 +67,7 @@ class Recording:
 
     @property
     def began(self) -> float:
-        """The first reading's time, in seconds since the recording began (later where parts were dropped)."""
+        """The first reading's time in seconds since the recording started (later if parts were dropped)."""
         return self._times[0]
 
     @property
@@ -77,23 +77,23 @@ class Recording:
 
     @property
     def revisions(self) -> tuple[float, ...]:
-        """When something else ran."""
+        """The times at which something else started to run."""
         return tuple(self._revised)
 
     def reading(self, index: int) -> RecordedReading:
-        """What was counted. Raises IndexError."""
+        """A reading. Raises IndexError."""
         return self._reading(index)
 
     def time(self, index: int) -> float:
-        """When that was, in seconds since the recording began."""
+        """A reading's time in seconds since the recording started."""
         return self._times[index]
 
     def number_at(self, elapsed: float) -> int:
-        """The last reading at or before that time; the first one if there is none."""
+        """The index of the last reading at or before this time, else 0."""
         return max(0, bisect_right(self._times, elapsed) - 1)
 
     def reasons(self, number: int) -> Mapping[int, tuple[SlotReasons, ...]]:
-        """Where the programs decided that ran at a reading, by ifindex."""
+        """The verdict sites of the programs that ran at a reading, by ifindex."""
         revision = self.revision(number)
         return self._revision(revision).reasons if revision >= 0 else {}
 
@@ -103,14 +103,14 @@ class Recording:
         return self._revision(revision).runnings if revision >= 0 else ()
 
     def revision(self, index: int) -> int:
-        """The number of the revision that ran at a reading; -1 before the first."""
+        """The index of the revision that ran at a reading; -1 before the first."""
         return bisect_right(self._revised, self._times[index]) - 1
 
     def happened(self, index: int) -> tuple[Happened, ...]:
-        """What became of packets until a reading, oldest first; the last 200 times that something did."""
+        """What happened to packets up to a reading, oldest first; at most the last 200 lines."""
         end = bisect_right(self._happened, self._times[index], key=lambda place: place.elapsed)
         found = (line_in(self._line(place)) for place in self._happened[max(0, end - MOST_TOLD) : end])
-        return tuple(one for one in found if isinstance(one, Happened))
+        return tuple(line for line in found if isinstance(line, Happened))
 
     def _read_reading(self, index: int) -> RecordedReading:
         made = line_in(self._line(self._readings[index]))
@@ -135,7 +135,7 @@ class Recording:
         while at < len(data):
             end = data.find(b"\n", at)
             if end < 0:
-                self.skipped += 1  # cut off: whoever wrote it was killed
+                self.skipped += 1  # incomplete: the recorder was killed
                 return
             line = data[at:end]
             try:
@@ -146,7 +146,7 @@ class Recording:
                 self.skipped += 1
             else:
                 if made is not None and made.elapsed < last:
-                    self.skipped += 1  # time goes forward only
+                    self.skipped += 1  # time only goes forward
                 elif made is not None:
                     last = made.elapsed
                     place = _Place(part, at, end - at, made.elapsed)
@@ -160,7 +160,7 @@ class Recording:
 
 
 def _parts(path: str) -> list[tuple[bytes, Header]]:
-    """The parts that are there, oldest first."""
+    """The existing parts, oldest first."""
     older = older_part(path)
     if not os.path.exists(path) and os.path.exists(older):  # killed between two parts
         path = older
@@ -184,7 +184,7 @@ def _header(data: bytes, path: str) -> Header:
 
 def _read(path: str) -> bytes:
     try:
-        # Not blocking: opening a FIFO would wait for someone to write into it.
+        # Non-blocking: opening a FIFO would wait for a writer.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(fd, "rb") as file:
             found = os.fstat(fd)

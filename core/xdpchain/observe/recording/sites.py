@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verdict sites of what runs <-> JSON, for recordings: a replay has no kernel to ask. Pure."""
+"""The verdict sites of running programs <-> JSON, for recordings: a replay can't ask the kernel. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xdpchain.observe.site_shares import SlotReasons
 __all__ = ["reasons_in", "reasons_out", "site_counts_in", "site_counts_out"]
 
 MOST_SITES = 4096
-"""Of a slot; a program with more is recorded without."""
+"""Most sites of a slot; a program with more is recorded without them."""
 
 Document = dict[str, Any]
 
@@ -56,7 +56,7 @@ def site_counts_out(counts: SiteCounts) -> list[list[int]]:
 
 
 def site_counts_in(document: Fields, name: str) -> dict[tuple[int, int], tuple[int, int]]:
-    """Read what `site_counts_out` wrote; nothing of a recording that has none. Raises InvalidInput."""
+    """Read what `site_counts_out` wrote; empty if the recording has none. Raises InvalidInput."""
     found = {}
     for row in document.list(name, most=MOST_SITES * CODES, default=()):
         match row:

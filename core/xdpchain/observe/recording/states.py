@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What runs on an interface <-> JSON, for recordings. Pure.
 
-The words are those of ``status --json``; the chain itself is written as its manifest. Left out is what means
-nothing elsewhere or later: object files' bytes, changes that wait to be confirmed, who follows packets.
+The format is that of ``status --json``, with the chain as its manifest. Omitted is what is meaningless
+elsewhere or later: object files' bytes, pending changes, packet followers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["running_in", "running_out"]
 NOBODY: Final = Author("", 0, "", 0.0)
 
 MOST_PROGRAMS: Final = 3
-"""Of an interface: one a mode."""
+"""Most hooks of an interface: one per mode."""
 
 Document = dict[str, Any]
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -133,7 +133,7 @@ def _chain_out(chain: Chain | None) -> Document | None:
         return None
     manifest: Document = json.loads(Manifest(chain, NOBODY).encode())
     del manifest["author"]
-    # What a manifest leaves to the kernel to say.
+    # Facts that the manifest leaves to the kernel.
     return {**manifest, "counters": chain.counters, "version": chain.dispatcher_version}
 
 

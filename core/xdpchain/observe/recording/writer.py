@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording on its way into a file of bounded size.
+"""Write a recording to a file of limited size.
 
-Lines are only ever appended, each by one write: killed at any byte, all but the last line is whole. When the
-file has half the size that it may take, it becomes ``FILE.1`` (the former one is dropped: the oldest goes)
-and a new part begins, with all that it takes to be read alone.
+Lines are only appended, each with one write: if killed, at most the last line is incomplete. When the file
+reaches half of its allowed size, it becomes ``FILE.1`` (replacing the older part), and a new part starts that
+can be read alone.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = ["DEFAULT_SIZE", "LEAST_SIZE", "Writer", "older_part"]
 
 DEFAULT_SIZE: Final = 64 << 20
 LEAST_SIZE: Final = 64 << 10
-"""Less would not hold a few readings of a full chain."""
+"""Smallest size that holds a few readings of a full chain."""
 
 
 def older_part(path: str) -> str:
-    """Where the part before the one in ``path`` is."""
+    """The path of the part before ``path``."""
     return path + ".1"
 
 
@@ -55,9 +55,8 @@ class Writer(Closing):
         max_size: int = DEFAULT_SIZE,
         overwrite: bool = False,
     ) -> None:
-        """Begin a recording in ``path``, of ``max_size`` bytes at most with its older part. Raises
-        InvalidInput (there is a file of that name already, and not ``overwrite``; no such directory),
-        PermissionDenied.
+        """Start a recording in ``path``, of at most ``max_size`` bytes including its older part. Raises
+        InvalidInput (the file exists and not ``overwrite``; no such directory), PermissionDenied.
         """
         self.path = path
         self._header = replace(header, recording=header.recording or secrets.token_hex(8))
@@ -81,7 +80,7 @@ class Writer(Closing):
         runnings: Sequence[Running],
         reasons: Mapping[int, tuple[SlotReasons, ...]] | None = None,
     ) -> None:
-        """What runs from now on, and by ifindex where its programs decide."""
+        """Write what runs from now on, and its verdict sites by ifindex."""
         self._last = Revision(at, elapsed, tuple(runnings), reasons or {})
         for running in runnings:
             for slot in running.chain or running.shown or ():
@@ -89,11 +88,11 @@ class Writer(Closing):
         self._append(revision_out(self._last))
 
     def reading(self, reading: RecordedReading) -> None:
-        """What was counted."""
+        """Write counters."""
         self._append(reading_out(reading, self._names))
 
     def happened(self, event: Happened) -> None:
-        """What became of packets after their program."""
+        """Write what happened to packets after their program."""
         self._append(happened_out(event))
 
     def close(self) -> None:

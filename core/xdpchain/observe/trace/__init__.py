@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counters where the chain has none of its own: freplace chains, whoever built them, and single programs of
-somebody else.
+"""Counters for programs without their own: freplace chains of any tool, and single foreign programs.
 
-`trace` counts for as long as somebody looks, `trace_on` until `trace_off`. `fexit` attaches the programs
-that count, `targets` says to what, `cost` measures what that costs.
+`trace` counts while a reader is open, `trace_on` until `trace_off`. `fexit` attaches the counting programs,
+`targets` selects what to count, `cost` measures the overhead.
 """
 
 from __future__ import annotations

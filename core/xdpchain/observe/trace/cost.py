@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counting by fexit costs on this machine, measured.
+"""Measure the cost of counting by fexit on this machine.
 
-Not on the chain that runs: test packets through it would be counted, and would change the state of its
-components. Instead a dispatcher of our own with as many slots, on no interface, gets BPF_PROG_TEST_RUN with
-and without the fexit programs that a chain of that length gets.
+The running chain is not used: test packets would be counted and change its components' state. Instead, a
+separate unattached dispatcher with as many slots runs BPF_PROG_TEST_RUN with and without the fexit programs
+of such a chain.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROUND_NS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class CountingCost:
-    """Nanoseconds that a packet takes through all slots of a chain: without counting, and with it."""
+    """Nanoseconds per packet through all slots of a chain, without and with counting."""
 
     slots: int
     plain_ns: int
@@ -42,24 +42,24 @@ class CountingCost:
 
     @property
     def extra_ns(self) -> int:
-        """What counting adds to a packet that passes all slots; one that leaves earlier pays less."""
+        """What counting adds to a packet that passes all slots; less if it leaves earlier."""
         return max(0, self.counted_ns - self.plain_ns)
 
 
 def counting_cost(running: Running) -> CountingCost | None:
-    """What counting costs on this interface while it is traced; None where nothing is to be traced.
+    """The cost of counting on this interface while traced; None if nothing needs tracing.
 
-    Measured once a process for each length of chain, in about 50 ms. Raises what `measure_counting` does.
+    Measured once per process and chain length, in about 50 ms. Raises what `measure_counting` raises.
     """
     found = targets(running)
-    # Where the components count for themselves, the one program that is traced costs what a single one does.
+    # If the components have their own counters, only one program is traced, at the cost of a single one.
     return measure_counting(max(1, sum(target.key != VERDICT for target in found))) if found else None
 
 
 @cache
 def measure_counting(slots: int) -> CountingCost:
     """Measure for a chain of 1 to 10 slots (1: also a single program). Raises PermissionDenied, Unsupported
-    and KernelRefused where counting can't be attached.
+    and KernelRefused if counting can't be attached.
     """
     mask = (1 << len(ALL_ACTIONS)) - 1
     config = DispatcherConfig(2, (SlotConfig(mask, 50),) * slots)
@@ -85,6 +85,6 @@ def measure_counting(slots: int) -> CountingCost:
 
 
 def _fastest(program: bpf.Fd) -> int:
-    """Nanoseconds a run, of the fastest of some rounds: the one that was disturbed least."""
+    """Nanoseconds per run in the fastest of several rounds, the least disturbed one."""
     repeat = max(1, ROUND_NS // max(1, bpf.prog_test_run(program, PACKET, 1000).ns))
     return min(bpf.prog_test_run(program, PACKET, repeat).ns for _ in range(ROUNDS))

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counting from outside: fexit programs on loaded XDP programs and components (bpf/tracer.bpf.c).
 
-The kernel calls an fexit program each time when the function that it was loaded for returns, in the same
-context, with the return code. The function is known by its BTF, so any loaded program with BTF can be
-counted, whoever loaded it and from whatever. A stub of a dispatcher never is: the kernel answers EBUSY to
-whoever wants to replace a traced function.
+The kernel calls an fexit program whenever its target function returns, in the same context, with the return
+code. The function is identified by its BTF, so any loaded program with BTF can be counted, whoever loaded it.
+Stubs of a dispatcher are never traced: the kernel refuses to replace a traced function (EBUSY).
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ _STATIC = advise(Do.USE_STATIC)
 
 @dataclass(frozen=True, slots=True)
 class TracedFunction:
-    """A function of a loaded program. ``declared``: its argument is a ``struct xdp_md *``, as it should be;
-    of other functions the kernel tells less, and bytes in fragments are not counted.
+    """A function of a loaded program. ``declared``: its argument is a ``struct xdp_md *`` as expected; for
+    others the kernel provides less, and bytes in fragments are not counted.
     """
 
     name: str
@@ -53,7 +52,7 @@ class TracedFunction:
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A function to count, and the row of the counters for it."""
+    """A function to count, and its row of counters."""
 
     program: bpf.Fd
     function: TracedFunction
@@ -61,11 +60,12 @@ class Aim:
 
 
 def count_targets(rows: Mapping[int, int], counters: bpf.Fd, place: Place) -> dict[int, bpf.Fd]:
-    """Count whole programs, given by prog id with their rows, from now on. Returns the links by prog id.
+    """Count whole programs, given by program ID with their rows, from now on. Returns the links by program
+    ID.
 
-    The one thing that may lack is row 0, of a dispatcher whose main function its only component replaced:
-    then that component's return code is the verdict. Raises NotFound, PermissionDenied, Unsupported and
-    KernelRefused; nothing is attached then.
+    Only row 0 may be missing, for a dispatcher whose main function was replaced by its only component: then
+    that component's return code is the verdict. Raises NotFound, PermissionDenied, Unsupported and
+    KernelRefused with nothing attached.
     """
     if not rows:
         return {}
@@ -98,7 +98,7 @@ def _program(prog_id: int) -> bpf.Fd:
 
 
 def entry_function(program: bpf.Fd) -> TracedFunction:
-    """The function at which a loaded program begins. Raises Unsupported if it can't be traced."""
+    """The entry function of a loaded program. Raises Unsupported if it can't be traced."""
     info = bpf.prog_info(program)
     what = f"program {info.id} ({info.name}) can't be counted"
     if not info.btf_id:
@@ -140,10 +140,10 @@ def _plain(btf: Btf, type_id: int) -> object:
 
 
 def attach(aims: Sequence[Aim], counters: bpf.Fd, place: Place) -> dict[int, bpf.Fd]:
-    """Count each function in its row of ``counters`` from now on, for as long as its link lives.
+    """Count each function in its row of ``counters`` while its link exists.
 
-    Returns the links by row. A function that is itself replaced by another program can't be traced: its row
-    is missing. Raises PermissionDenied, Unsupported and KernelRefused; nothing is attached then.
+    Returns the links by row. A function that was replaced by another program can't be traced: its row is
+    missing. Raises PermissionDenied, Unsupported and KernelRefused with nothing attached.
     """
     data = shipped.read("tracer")
     by_name = {f"{PROGRAM}{aim.row}": aim for aim in aims}

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counters that stay: the fexit links and their counters map, pinned until somebody takes them away.
+"""Persistent counters: the fexit links and their counters map, pinned until removed.
 
-Everything lies in ``<bpffs>/xdptui-trace/<ifindex>-<inode of the network namespace>``: the map ``counters``,
-and a link ``row<row>-prog<prog id>`` for each program that is counted. ``<bpffs>/xdp`` belongs to libxdp's
-protocol, and nothing is put there. Pinning happens under the lock that editors of chains take.
+Everything is in ``<bpffs>/xdptui-trace/<ifindex>-<inode of the network namespace>``: the map ``counters``,
+and a link ``row<row>-prog<prog id>`` for each counted program. Nothing is put in ``<bpffs>/xdp``, which
+belongs to libxdp's protocol. Pinning happens under the lock of chain editors.
 
-A pinned link keeps the program that it counts, and its maps, also after it left the chain. `trace_on`
-removes what its interface has no use for any more, `sweep_traces` what runs nowhere.
+A pinned link keeps the counted program and its maps alive, even after it left the chain. `trace_on` removes
+what its interface no longer uses, `sweep_traces` what runs nowhere.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LINK = re.compile(r"row([0-9]|1[0-9]|20)-prog([1-9][0-9]*)")
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """Pinned counters, opened: the map with its id, and by prog id the row and the link."""
+    """Opened pinned counters: the map with its ID, and by program ID the row and link."""
 
     map_id: int
     counters: bpf.Fd
@@ -53,7 +53,7 @@ class Pinned:
 
 
 def open_pinned(ifindex: int, inode: int) -> Pinned | None:
-    """The pinned counters of an interface; None if there are none, or none that we can read."""
+    """The pinned counters of an interface; None if there are none that can be read."""
     try:
         with bpffs.open_below(SUBDIRECTORY, _name(ifindex, inode)) as directory:
             return _opened(directory)
@@ -62,7 +62,7 @@ def open_pinned(ifindex: int, inode: int) -> Pinned | None:
 
 
 def _opened(directory: TrustedDirectory) -> Pinned | None:
-    """None where the map is not pinned, or is not one of ours. Raises BpfError, Untrusted."""
+    """Open pinned counters; None if the map is not pinned or not ours. Raises BpfError, Untrusted."""
     if not directory.holds_file(COUNTERS):  # a BpfError is no FileNotFoundError, whatever its errno
         return None
     counters = directory.get(COUNTERS)
@@ -89,11 +89,11 @@ def is_traced(running: Running) -> bool:
 
 
 def trace_on(running: Running) -> tuple[int, ...]:
-    """Count what runs on an interface from now on, also when this process is gone; returns the prog ids.
+    """Count what runs on an interface from now on, even after this process ends. Returns the program IDs.
 
-    What is counted already goes on. Killed in between, it leaves less than asked for, which the next call
-    completes. Raises Unsupported where there is nothing to trace or no BPF filesystem, and what
-    `xdpchain.observe.trace.trace` raises; what it pinned is unpinned then.
+    Existing counts continue. If killed in between, the next call completes the rest. Raises Unsupported if
+    there is nothing to trace or no BPF filesystem, and what `xdpchain.observe.trace.trace` raises; then its
+    pins are removed again.
     """
     if not targets(running):
         what = f"{running.interface} can't be traced"
@@ -109,14 +109,14 @@ def trace_on(running: Running) -> tuple[int, ...]:
 
 
 def retrace(running: Running) -> tuple[int, ...]:
-    """After a change of a chain whose counters are pinned: pin those of what is new, too, and unpin those of
-    what left; () where no counters are pinned. Take the lock first. Raises what `trace_on` does.
+    """Update pinned counters after a change: pin those of new programs, unpin those of removed ones; () if no
+    counters are pinned. Take the lock first. Raises what `trace_on` raises.
     """
     return _pin(running) if is_traced(running) else ()
 
 
 def trace_off(running: Running) -> bool:
-    """Take the pinned counters away; whether there were any. A reader that is open keeps its own.
+    """Remove the pinned counters. Returns whether there were any. Open readers keep theirs.
 
     Raises BpffsMissing, PermissionDenied, Busy.
     """
@@ -129,9 +129,9 @@ def trace_off(running: Running) -> bool:
 
 
 def sweep_traces(*, dry_run: bool = False) -> tuple[str, ...]:
-    """Remove pinned counters of programs that run on no interface any more; returns the pins' paths.
+    """Remove pinned counters of programs that no longer run on any interface. Returns the pins' paths.
 
-    A program that may run where we can't look is left alone. Raises PermissionDenied, Busy.
+    Programs that may run in a hidden namespace are left alone. Raises PermissionDenied, Busy.
     """
     try:
         bpffs.find()
@@ -225,7 +225,7 @@ def _attach_missing(
 
 
 def _alive() -> frozenset[int] | None:
-    """The programs that run, or may run: those on hooks and what is attached to them; None: can't be told."""
+    """The programs that run or may run: those on hooks and their attachments; None if unknown."""
     seen = xdp_programs()
     if not seen.complete:
         return None
@@ -235,7 +235,7 @@ def _alive() -> frozenset[int] | None:
             with bpf.link_by_id(link_id) as fd:
                 info = bpf.link_info(fd)
         except bpf.BpfError:
-            continue  # it went away meanwhile
+            continue  # gone meanwhile
         # Before kernel 5.13 (441e8c66b23e) a link does not say what it is attached to.
         if info.type == bpf.LINK_TRACING and (info.target in seen.programs or not info.target):
             attached.add(info.prog_id)
@@ -248,7 +248,7 @@ def _name(ifindex: int, inode: int) -> str:
 
 @contextlib.contextmanager
 def _parent() -> Iterator[TrustedDirectory | None]:
-    """Where all pinned counters are; None if there are none."""
+    """The directory of all pinned counters; None if there are none."""
     with contextlib.ExitStack() as held:
         try:
             parent = held.enter_context(bpffs.open_below(SUBDIRECTORY))
@@ -258,7 +258,7 @@ def _parent() -> Iterator[TrustedDirectory | None]:
 
 
 def _links(directory: TrustedDirectory) -> dict[int, tuple[int, str]]:
-    """Row and name of the pinned links, by prog id."""
+    """Row and name of the pinned links, by program ID."""
     found = (_LINK.fullmatch(name) for name in directory.names())
     return {int(match[2]): (int(match[1]), match[0]) for match in found if match}
 
@@ -281,9 +281,7 @@ def _remove_if_empty() -> None:
 
 
 def _remove(parent: TrustedDirectory, name: str) -> bool:
-    """Remove a directory with our pins; nothing else that lies in it, nor then itself. Returns whether it was
-    there.
-    """
+    """Remove a directory with our pins, unless it contains anything else. Returns whether it existed."""
     try:
         with parent.child(name) as directory:
             for _, pin in _links(directory).values():

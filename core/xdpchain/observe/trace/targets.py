@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which programs of an interface are traced, and whose packets count."""
+"""Select the programs of an interface to trace, and whose packets count."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xdpchain.sys import netns
 __all__ = ["VERDICT", "Place", "Target", "place_of", "targets", "traceable"]
 
 VERDICT = ""
-"""The key of the target whose return code is the verdict: no slot has it."""
+"""The key of the target whose return code is the verdict; no slot has it."""
 
 _HANDS_DOWN = frozenset(("bonding", "hv_netvsc"))
-"""Drivers that run their program on the devices below: packets come from those, not from the interface."""
+"""Drivers that run the program on lower devices: packets come in there, not on the interface."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +30,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A program to count: the slot's key, `FOREIGN` or `VERDICT`, and its prog id."""
+    """A program to count: the slot's key, `FOREIGN` or `VERDICT`, and its program ID."""
 
     key: str
     prog_id: int
 
 
 def targets(running: Running) -> tuple[Target, ...]:
-    """What is to be counted by tracing on an interface: its `traceable` programs, but for those that count by
-    themselves. The only component of a chain is counted in any case: it may stand for the dispatcher.
+    """The programs to count by tracing on an interface: its `traceable` ones without their own counters. The
+    only component of a chain is always counted, since it may stand in for the dispatcher.
     """
     found = traceable(running)
     counting = running.counting
@@ -49,11 +49,11 @@ def targets(running: Running) -> tuple[Target, ...]:
 
 
 def traceable(running: Running) -> tuple[Target, ...]:
-    """The programs that run on an interface and can be seen from outside only, in order; () where nothing
-    runs, or where the dispatcher is of a linkage that looks from inside.
+    """The programs on an interface that can only be counted from outside, in order; () if nothing runs, or if
+    the dispatcher's linkage has its own counters.
 
-    The dispatcher comes last. With a single component that has replaced its main function it can't be
-    traced: what that returns is the verdict then, and so it is traced.
+    The dispatcher comes last. If a single component replaced its main function it can't be traced; then the
+    component's return code is the verdict, and it is traced instead.
     """
     hook = running.hook
     if hook is None or running.linkage in (Linkage.STATIC, Linkage.TAILCALL):

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counters of freplace chains, and of single programs of somebody else, attached while somebody looks.
+"""Counters of freplace chains and single foreign programs, attached while a reader is open.
 
-A tracer counts by fexit programs (see `trace.fexit`) on each component and on the dispatcher's main
-function. Their links belong to this process: when it ends, however it ends, the kernel removes them. A
-component that another tool re-attaches in a rebuilt chain goes on being counted; what a rebuild brings in
-is counted from `Tracer.follow` on, and so is the new dispatcher's verdict.
+A tracer uses fexit programs (see `trace.fexit`) on each component and on the dispatcher's main function.
+Their links belong to this process, so the kernel removes them however it ends. A component that another tool
+re-attaches in a rebuilt chain continues to be counted; new components and the new dispatcher's verdict are
+counted after `Tracer.follow`.
 
-Where counters were pinned (`trace.pins`), what they cover is read from there, not counted twice.
+What pinned counters (`trace.pins`) cover is read from there, not counted twice.
 
-While a program is traced the kernel keeps it, and its maps, also after it left the chain: until the next
-`Tracer.follow`.
+The kernel keeps traced programs and their maps alive until the next `Tracer.follow`, even after they left the
+chain.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _NOTHING = SlotCounts()
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A row in which a program is counted, and what is to be added to it: what was counted elsewhere before
-    (and less what the row had by then).
+    """A row in which a program is counted, and an offset to add: earlier counts from elsewhere, less what the
+    row already had.
     """
 
     rows: CounterRows
@@ -51,7 +51,7 @@ class _Source:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What a reading looks at; replaced as a whole, so that readers in other threads need no lock."""
+    """What a reading uses; replaced as a whole, so that readers in other threads need no lock."""
 
     slots: Mapping[str, _Source]
     verdict: _Source | None
@@ -70,16 +70,14 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Traced:
-    """A program that is counted: its row, the link that keeps it so, and what the row had when this began
-    (None: it was counted already).
-    """
+    """A counted program: its row, its link, and the row's initial counts (None: it was already counted)."""
 
     source: _Source
     link: bpf.Fd
     start: SlotCounts | None = None
 
     def following(self, before: _Source, counted: SlotCounts) -> _Source:
-        """This program's row, to be read as going on where ``before`` stood at ``counted``."""
+        """This program's row, continuing from ``before`` at ``counted``."""
         if (before.rows, before.row) == (self.source.rows, self.source.row):
             return before
         start = self.source.rows.counts(self.source.row) if self.start is None else self.start
@@ -87,7 +85,7 @@ class _Traced:
 
 
 class _Tracing:
-    """The tracing of one interface by this process, shared by all its tracers."""
+    """This process's tracing of an interface, shared by all its tracers."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -103,7 +101,7 @@ class _Tracing:
         self._retired: list[CounterRows] = []
 
     def follow(self, wanted: tuple[Target, ...], pinned: Pinned | None) -> None:
-        """Trace what is wanted, go on counting what was, release the rest. Nothing changes if it raises."""
+        """Trace what is wanted, continue existing counts, release the rest. Nothing changes if it raises."""
         before, counted = self.view, self.view.read()
         new = self._adopt({target.prog_id for target in wanted}, pinned)
         new |= self._attach({t.prog_id: t.key for t in wanted if t.prog_id not in {**self._traced, **new}})
@@ -113,7 +111,7 @@ class _Tracing:
             slots[key] = found.source
             if key in before.slots:
                 slots[key] = found.following(before.slots[key], counted.slots[key])
-        # No program for the verdict: the only component has replaced the dispatcher's main function.
+        # No program for the verdict: the only component replaced the dispatcher's main function.
         main = next((traced.get(t.prog_id) for t in wanted if t.key == VERDICT), None)
         if main is None and len(slots) == 1:
             main = traced[wanted[0].prog_id]
@@ -132,7 +130,7 @@ class _Tracing:
         self._release(traced, {target.prog_id for target in wanted})
 
     def _adopt(self, wanted: set[int], pinned: Pinned | None) -> dict[int, _Traced]:
-        """What the pinned counters cover of it. Their links are held, lest they are unpinned meanwhile."""
+        """What the pinned counters cover. Their links are held in case they are unpinned meanwhile."""
         if pinned is None:
             return {}
         if self._pinned is None or self._pinned_id != pinned.map_id:
@@ -166,7 +164,7 @@ class _Tracing:
             if traced[number] is not held or number not in wanted:
                 held.link.close()
                 if held.source.rows is self._rows and held.source.row:
-                    self._free.append(held.source.row)  # the row that was free for longest is taken first
+                    self._free.append(held.source.row)  # the row that has been free longest is reused first
         self._traced = {n: replace(held, start=None) for n, held in traced.items() if n in wanted}
 
     def read_cpus(self) -> tuple[SlotCounts, ...]:
@@ -188,13 +186,12 @@ _open_lock = threading.Lock()
 class Tracer(Closing):
     """Counts an interface's programs until it is closed (see `xdpchain.observe.counters.CounterReader`).
 
-    All tracers of one interface in this process share the fexit programs, and the last one to be closed
-    removes them: two cost no more than one, and a tracer that is opened before its predecessor is closed
-    goes on counting from there.
+    All tracers of an interface in this process share the fexit programs, and the last one removes them: two
+    cost no more than one, and a tracer opened before its predecessor is closed continues its counts.
     """
 
     def __init__(self, running: Running) -> None:
-        """Use `trace`."""
+        """Use `trace` instead."""
         place = place_of(running)
         key = (running.interface.ifindex, place.netns)
         with _open_lock:
@@ -208,14 +205,14 @@ class Tracer(Closing):
             raise
 
     def read(self) -> Sample:
-        """All counters, summed over CPUs; by the slot keys of the chain that was followed last."""
+        """All counters, summed over CPUs, by the slot keys of the last followed chain."""
         return self._shared().view.read()
 
     def follow(self, running: Running) -> None:
-        """Turn to what runs now. Components that stayed keep their counts, and lose no packet meanwhile.
+        """Switch to what runs now. Components that stayed keep their counts and miss no packet.
 
-        Raises NotFound if a program of it is gone by now (look again), and what `trace` raises; what was
-        traced is traced on then.
+        Raises NotFound if one of the programs is gone by now (look again), and what `trace` raises; tracing
+        then continues as before.
         """
         tracing = self._shared()
         with tracing.lock, contextlib.ExitStack() as held:
@@ -246,10 +243,10 @@ class Tracer(Closing):
 
 
 def trace(running: Running) -> Tracer:
-    """Count what runs on an interface from now on, or from where a tracer of this process is.
+    """Count what runs on an interface from now on, or continue from an open tracer of this process.
 
-    Takes milliseconds; what each packet then pays, until the tracer is closed, `counting_cost` measures.
-    Raises NotFound (the chain changed: look again), PermissionDenied, Unsupported and KernelRefused, each
-    with the kernel's reason.
+    Takes milliseconds; `counting_cost` measures the cost per packet until the tracer is closed. Raises
+    NotFound (the chain changed: look again), PermissionDenied, Unsupported and KernelRefused, each with the
+    kernel's reason.
     """
     return Tracer(running)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of packets after their program has spoken: exceptions, failed redirects, and what was sent or
+"""What happens to packets after their program returned: exceptions, failed redirects, and what was sent or
 lost by the devices and CPUs that packets were redirected to.
 
-The kernel tells it by its ``xdp`` tracepoints (include/trace/events/xdp.h), on which programs of ours
-listen while somebody looks (`listen`). `happenings` are the values, `reasons` the kernel's error codes in
-words, `names` who it was that they speak of.
+The kernel reports it through its ``xdp`` tracepoints (include/trace/events/xdp.h), to which our programs are
+attached while a listener is open (`listen`). `happenings` are the values, `reasons` explain the kernel's
+error codes, `names` resolve IDs.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which maps the programs of an interface use: a cpumap's drops are told by its id alone."""
+"""The maps that an interface's programs use: a cpumap's drops are reported only with its ID."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["maps_used"]
 
 
 def maps_used(runnings: Iterable[Running]) -> frozenset[int]:
-    """The ids of the maps of whatever runs there, as far as it can be read: its components', or those of a
-    single program of somebody else.
+    """The IDs of the maps of what runs there, as far as readable: of its components, or of a single foreign
+    program.
     """
     found: set[int] = set()
     for running in runnings:

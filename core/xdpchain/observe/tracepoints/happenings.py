@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the XDP tracepoints tell, as values, and how bpf/tracepoints.bpf.c writes them down. Pure."""
+"""XDP tracepoint reports as values, decoded from what bpf/tracepoints.bpf.c writes. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 class Tracepoint(IntEnum):
-    """Which tracepoint spoke."""
+    """The reporting tracepoint."""
 
     EXCEPTION = 1
     REDIRECT_ERR = 2
@@ -37,7 +37,7 @@ class Tracepoint(IntEnum):
     CPUMAP_ENQUEUE = 5
     CPUMAP_KTHREAD = 6
     CPUMAP_PROGRAM = 7
-    """The same tracepoint, of the program in the cpumap."""
+    """The same tracepoint, for the program in the cpumap."""
 
     @property
     def tracepoint(self) -> str:
@@ -47,12 +47,12 @@ class Tracepoint(IntEnum):
 
 
 class LossPlace(NamedTuple):
-    """Where it happened and why: a row of the counters.
+    """Where and why it happened: a row of the counters.
 
     ``code`` is the action of an exception or of a cpumap's program, otherwise an errno, negative as in the
-    kernel, or 0. ``netns`` is the inode number of the network namespace in which ``ifindex`` counts,
-    ``target_netns`` that of ``target``, the interface that packets were redirected to. ``map`` and ``entry``
-    say which entry of which map named the target (of a cpumap: the CPU). 0: not told.
+    kernel, or 0. ``netns`` is the inode number of the network namespace of ``ifindex``, ``target_netns`` that
+    of ``target``, the interface that packets were redirected to. ``map`` and ``entry``: the map entry with
+    the target (cpumap: the CPU). 0: not reported.
     """
 
     kind: Tracepoint
@@ -68,21 +68,19 @@ class LossPlace(NamedTuple):
 
     @property
     def errno(self) -> int:
-        """The error number, 0 where there was none."""
+        """The error number, 0 if there was none."""
         return -self.code if self.kind is not Tracepoint.EXCEPTION and self.code < 0 else 0
 
 
 class TracepointTally(NamedTuple):
-    """How often the tracepoint spoke, and of how many packets: ``sent`` (to a CPU: handed on) and
-    ``lost``.
-    """
+    """How often the tracepoint fired, and its packets: ``sent`` (to a CPU: passed on) and ``lost``."""
 
     times: int = 0
     sent: int = 0
     lost: int = 0
 
     def since(self, earlier: TracepointTally) -> TracepointTally:
-        """What came after ``earlier``."""
+        """The difference from ``earlier``."""
         return TracepointTally(self.times - earlier.times, self.sent - earlier.sent, self.lost - earlier.lost)
 
     def plus(self, other: TracepointTally) -> TracepointTally:
@@ -92,7 +90,7 @@ class TracepointTally(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A place and what happened there; the names that its interfaces had then ("" where none was told)."""
+    """A place and what happened there, with its interfaces' names at the time ("" if not reported)."""
 
     place: LossPlace
     tally: TracepointTally
@@ -102,7 +100,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that went wrong, ``at`` a time on the monotonic clock in seconds."""
+    """A failure, ``at`` seconds on the monotonic clock."""
 
     at: float
     row: Row
@@ -110,11 +108,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """All that happened since the listener was opened; ``at`` is on the monotonic clock in seconds.
+    """Everything since the listener was opened; ``at`` is in seconds on the monotonic clock.
 
-    ``events`` are new since the reading before; ``untold`` counts those that were counted, but came too
-    fast to be told one by one. ``unplaced`` counts packets that found no row, by kind, and ``missed`` calls
-    that the kernel skipped: where either is not empty, the rows are less than what happened.
+    ``events`` are new since the last reading; ``untold`` counts those that came too fast to be reported
+    individually. ``unplaced`` counts packets without a row, by kind, and ``missed`` calls that the kernel
+    skipped: if either is not empty, the rows are incomplete.
     """
 
     at: float
@@ -125,17 +123,17 @@ class Sample:
     missed: int = 0
 
     def of(self, *kinds: Tracepoint) -> tuple[Row, ...]:
-        """The rows of some kinds."""
+        """The rows of these kinds."""
         return tuple(row for row in self.rows if row.place.kind in kinds)
 
     @property
     def lost(self) -> int:
-        """Packets lost. The driver may report a failed redirect as an exception too: such count twice."""
+        """Packets lost. Drivers may also report a failed redirect as an exception: those count twice."""
         return sum(row.tally.lost for row in self.rows)
 
     def about(self, netns: int, ifindexes: Iterable[int] | None = None, maps: Iterable[int] = ()) -> Sample:
-        """The part that concerns these interfaces of a namespace (None: all of them): where packets came
-        in or were sent to; or one of these cpumaps, of which no interface is told.
+        """The part about these interfaces of a namespace (None: all of them), where packets came in or were
+        sent to; or about one of these cpumaps, which are reported without an interface.
         """
         wanted, known = None if ifindexes is None else frozenset(ifindexes), frozenset(maps)
 
@@ -171,7 +169,7 @@ def decode_place(raw: bytes) -> LossPlace:
 
 
 def decode_tallies(place: LossPlace, raw: bytes) -> Row:
-    """The row of a place: its ``struct tally`` on all CPUs, summed. Those without packets have no names."""
+    """The row of a place: its ``struct tally`` summed over CPUs. Rows without packets have no names."""
     total, device, target = TracepointTally(), "", ""
     for times, sent, lost, here, there in _TALLY.iter_unpack(raw):
         total = total.plus(TracepointTally(times, sent, lost))

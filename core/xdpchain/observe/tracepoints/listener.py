@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listening on the XDP tracepoints, for as long as somebody looks (bpf/tracepoints.bpf.c).
+"""Listen to the XDP tracepoints while a listener is open (bpf/tracepoints.bpf.c).
 
-The kernel holds the programs by descriptors of this process alone: closing the listener removes them, and so
-does the end of the process, however it comes.
+The programs are held only by this process's descriptors: closing the listener removes them, and so does the
+end of the process.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ OLDER = "xdp_redirect_err_6"
 
 
 class Scope(Enum):
-    """What to listen to. FAILURES: only what the kernel calls where something goes wrong, so that packets
-    that fare well pay nothing. ALL: also what it calls for each bulk of packets sent or queued.
+    """What to listen to. FAILURES: only tracepoints that fire on errors, which costs nothing for other
+    packets. ALL: also those that fire for each bulk of packets sent or queued.
     """
 
     FAILURES = frozenset({"xdp_exception", "xdp_redirect_err", OLDER})
@@ -52,7 +52,7 @@ class Scope(Enum):
 
 
 class Listener(Closing):
-    """Counts what happens from now on, until it is closed. Use `listen`."""
+    """Counts what happens until closed. Use `listen`."""
 
     def __init__(self, scope: Scope, netns: int) -> None:
         self._lock = threading.Lock()
@@ -79,7 +79,7 @@ class Listener(Closing):
         self._closed = False
 
     def read(self) -> Sample:
-        """Everything so far, summed over CPUs, and the events since the last reading. Some 0.1 ms.
+        """Everything so far, summed over CPUs, and the events since the last reading. Takes about 0.1 ms.
 
         Raises ValueError after `close`.
         """
@@ -100,7 +100,7 @@ class Listener(Closing):
             )
 
     def close(self) -> None:
-        """Stop listening; from any thread, more than once if you like."""
+        """Stop listening. May be called from any thread, repeatedly."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -108,8 +108,8 @@ class Listener(Closing):
 
 
 def listen(scope: Scope = Scope.ALL, netns: int = 0) -> Listener:
-    """Listen from now on; takes some 20 ms. ``netns`` is the inode number of a network namespace
-    (`Names.home`): hear of what comes in or goes out there alone, and of cpumaps, which are nobody's; 0: of
+    """Listen from now on; takes about 20 ms. ``netns`` is the inode number of a network namespace
+    (`Names.home`): report only what comes in or goes out there, and cpumaps, which belong to no namespace; 0:
     the whole machine.
 
     Raises PermissionDenied, Unsupported and KernelRefused, each with the kernel's reason.
@@ -118,12 +118,12 @@ def listen(scope: Scope = Scope.ALL, netns: int = 0) -> Listener:
 
 
 def _kept(number: int) -> bpf.Fd:
-    """A descriptor of our own of what the object holds."""
+    """A duplicate of an object's descriptor."""
     return bpf.Fd(os.dup(number))
 
 
 def _attach(programs: list[ObjectProgram], held: contextlib.ExitStack) -> Iterator[bpf.Fd]:
-    """Attach them, and yield those that are."""
+    """Attach the programs, and yield the links."""
     done: set[str] = set()
     for program in programs:
         tracepoint = program.section.partition("/")[2]

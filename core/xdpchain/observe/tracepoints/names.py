@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who it is that the tracepoints speak of: names instead of the kernel's numbers."""
+"""Resolve the numbers in tracepoint reports to names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Names"]
 
 
 class Names:
-    """Names as seen from one network namespace, remembered: things of the same number stay the same.
+    """Names as seen from one network namespace, cached.
 
-    Interfaces' names are the kernel's own, from the moment when it happened. Not for several threads.
+    Interfaces' names are those reported by the kernel at the time of the event. Not thread-safe.
     """
 
     def __init__(self, namespace: str | None = None) -> None:
@@ -29,7 +29,7 @@ class Names:
         self._programs: dict[int, str] = {}
 
     def device(self, row: Row) -> str:
-        """The interface where the packets came in (of XDP_TX: and out); "" where the kernel does not tell."""
+        """The interface where the packets came in (XDP_TX: and went out); "" if not reported."""
         place = row.place
         if not place.ifindex:
             return ""
@@ -53,8 +53,8 @@ class Names:
         return "ifindex 0"
 
     def target_interface(self, row: Row) -> tuple[str, str | None] | None:
-        """The interface where the packets were to go, and its namespace's name; None where it was none, or
-        no command reaches it by a name.
+        """The interface that the packets were sent to, and its namespace's name; None if there was none, or
+        if its namespace has no name.
         """
         place = row.place
         if (
@@ -71,7 +71,7 @@ class Names:
         return name, namespace
 
     def via(self, row: Row) -> str:
-        """The map that named the target, "" without one."""
+        """The map with the target, "" if there was none."""
         place = row.place
         if not place.map:
             return ""
@@ -79,7 +79,7 @@ class Names:
         return f"{name}[{place.entry}]" if place.kind is Tracepoint.REDIRECT_ERR else name
 
     def program(self, prog_id: int) -> str:
-        """A program's name, or its id where it is gone."""
+        """A program's name, or its ID if it is gone."""
         if prog_id not in self._programs:
             try:
                 with bpf.prog_by_id(prog_id) as fd:
@@ -89,7 +89,7 @@ class Names:
         return self._programs[prog_id]
 
     def map(self, map_id: int) -> str:
-        """A map's name, or its id where it is gone."""
+        """A map's name, or its ID if it is gone."""
         if map_id not in self._maps:
             try:
                 with bpf.map_by_id(map_id) as fd:
@@ -99,7 +99,7 @@ class Names:
         return self._maps[map_id]
 
     def namespace(self, inode: int) -> str:
-        """A network namespace's name, or what the kernel calls it where it has none."""
+        """A network namespace's name, or its inode in the kernel's notation if unnamed."""
         if inode not in self._namespaces:
             try:
                 name = netns.name_of(inode)
@@ -112,7 +112,7 @@ class Names:
         return name if inode in (0, self.home) else f"{name} (netns {self.namespace(inode)})"
 
     def _interface(self, inode: int, ifindex: int) -> str:
-        """A name that was not told: of an interface that was asked for by its number."""
+        """The name of an interface that was reported only by its ifindex."""
         where = (inode, ifindex)
         if where not in self._devices:
             if inode == self.home:

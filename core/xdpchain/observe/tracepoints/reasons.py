@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why packets are lost after their program has spoken: the kernel's codes in words. Pure.
+"""Why packets are lost after their program returned: the kernel's codes, explained. Pure.
 
-Each reason names the kernel's function that decides so, in the sources of kernel 6.18 unless it says
-otherwise; that it is the reason was tried where tests/kernel/test_tracepoints.py can bring it about.
+Each reason names the deciding kernel function, in the sources of kernel 6.18 unless stated otherwise. Those
+that tests/kernel/test_tracepoints.py can provoke were verified.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ CPUMAP, XSKMAP = 16, 17
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """``name`` is the code's ("ENETDOWN", "XDP_ABORTED"), ``words`` why packets are lost, ``todo`` what helps
-    ("" where nothing general does), ``source`` the kernel's function and file.
+    """``name`` is the code's ("ENETDOWN", "XDP_ABORTED"); ``words``: why packets are lost; ``todo``: what to
+    do ("" if there is no general advice); ``source``: the kernel's function and file.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What interfaces count as sent, beside what was redirected to them."""
+"""Packets that interfaces count as sent, for comparison with redirects."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ __all__ = ["Transmitted"]
 
 
 class Transmitted:
-    """Packets that each interface of a namespace sent since this was made, as it counts them itself.
+    """Packets that each interface of a namespace sent since this was created, by its own counters.
 
-    Everything that it sends is among them, whoever sent it; whether XDP's frames are is the driver's choice
-    (veth's are).
+    These include everything that it sends. Whether they include XDP frames depends on the driver (veth's do).
     """
 
     def __init__(self, netns: str | None = None) -> None:
@@ -28,12 +27,12 @@ class Transmitted:
             raise
 
     def read(self) -> Mapping[int, int]:
-        """By ifindex. An interface that is new counts from its beginning; nothing where it can't be read."""
+        """Packets by ifindex. New interfaces count from their creation; empty if it can't be read."""
         try:
             now = self._sent()
         except XdpChainError:
             return {}
-        # Less than before: another interface has the number now.
+        # Less than before: another interface has this ifindex now.
         return {
             index: sent - start if sent >= (start := self._start.get(index, 0)) else sent
             for index, sent in now.items()

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bpf(2) system call: programs, maps, links and BTF by descriptor and by id.
+"""The bpf(2) system call: programs, maps, links and BTF by descriptor and ID.
 
-One thin function a command, no policy. A command that the kernel refuses raises BpfError, an OSError that
-names the command and keeps the verifier's log; the layers above turn it into the engine's errors with
-`refusal`. Layouts are those of ``union bpf_attr`` and the ``bpf_*_info`` structs of the kernel's
-uapi/linux/bpf.h, which only ever grow at the end.
+One thin function per command, without policy. If the kernel refuses a command, BpfError is raised, an OSError
+with the command's name and the verifier's log; higher layers turn it into the engine's errors with `refusal`.
+Layouts are those of ``union bpf_attr`` and the ``bpf_*_info`` structs in the kernel's uapi/linux/bpf.h, which
+only grow at the end.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The system call itself: commands, errors, descriptors, and the memory that a command points to."""
+"""The system call: commands, errors, descriptors, and memory that a command points to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Command(IntEnum):
-    """``enum bpf_cmd``, as far as it is used here."""
+    """``enum bpf_cmd``: the commands used here."""
 
     MAP_CREATE = 0
     MAP_LOOKUP_ELEM = 1
@@ -67,8 +67,8 @@ class Command(IntEnum):
 
 
 class BpfError(OSError):
-    """bpf(2) returned an error; ``log`` is what the verifier or the BTF parser said, ``attr`` what the kernel
-    left in the command's arguments.
+    """bpf(2) returned an error. ``log`` is the verifier's or BTF parser's log, ``attr`` the command's
+    arguments as the kernel left them.
     """
 
     def __init__(self, number: int, command: Command, log: str = "", attr: bytes = b"") -> None:
@@ -82,7 +82,7 @@ class BpfError(OSError):
 
 
 class Fd:
-    """A descriptor that is closed once, by hand, by ``with``, or with the object."""
+    """A descriptor that is closed once: explicitly, by ``with``, or with the object."""
 
     __slots__ = ("_number",)
 
@@ -97,7 +97,7 @@ class Fd:
     __int__ = __index__ = fileno
 
     def duplicate(self) -> Fd:
-        """Another descriptor of the same object (close-on-exec)."""
+        """A new descriptor for the same object (close-on-exec)."""
         return Fd(os.dup(self.fileno()))
 
     def close(self) -> None:
@@ -144,7 +144,7 @@ def bpf_call(command: Command, attr: bytes) -> tuple[int, bytes]:
 
 
 class Memory:
-    """Keeps the buffers alive that an attr points to."""
+    """Keeps buffers alive that an attr points to."""
 
     def __init__(self) -> None:
         self._kept: list[ctypes.Array[ctypes.c_char]] = []
@@ -159,7 +159,7 @@ class Memory:
 
 
 def open_by_id(command: Command, number: int) -> Fd:
-    if not 0 < number < 1 << 32:  # from the name of a file, perhaps: no object has such an id
+    if not 0 < number < 1 << 32:  # perhaps from a file name: not a valid ID
         raise BpfError(errno.ENOENT, command)
     return Fd(bpf_call(command, struct.pack("<III", number, 0, 0))[0])
 
@@ -172,12 +172,12 @@ def read_info(fd: Fd | int, size: int, ask: bytes = b"") -> bytes:
 
 
 def memory_of(fd: Fd) -> int:
-    """Bytes of kernel memory that a program or map takes, by the kernel's own account."""
+    """Bytes of kernel memory used by a program or map, as reported by the kernel."""
     return int(fdinfo(fd).get("memlock", "0"))
 
 
 def fdinfo(fd: Fd) -> dict[str, str]:
-    """What proc_pid_fdinfo(5) says of a descriptor."""
+    """The fields of a descriptor's proc_pid_fdinfo(5)."""
     with open(f"/proc/self/fdinfo/{fd.fileno()}") as lines:
         pairs = (line.partition(":") for line in lines)
         return {name: value.strip() for name, _, value in pairs}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links, pins, and the lists of ids."""
+"""Links, pins, and lists of IDs."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ LINK_XDP = 6
 
 
 class LinkInfo(NamedTuple):
-    """``struct bpf_link_info``; ``target`` is the ifindex of an XDP link, the target object's id of a
-    tracing link.
-    """
+    """``struct bpf_link_info``; ``target`` is an XDP link's ifindex, or a tracing link's target object ID."""
 
     type: int
     id: int
@@ -44,7 +42,7 @@ class LinkInfo(NamedTuple):
 
 
 def link_info(fd: Fd | int) -> LinkInfo:
-    """What the kernel says of a link."""
+    """The kernel's information about a link."""
     raw = read_info(fd, 48)
     kind, number, prog = struct.unpack_from("<III", raw)
     first, second, third = struct.unpack_from("<III", raw, 16)
@@ -52,26 +50,26 @@ def link_info(fd: Fd | int) -> LinkInfo:
 
 
 def link_by_id(link_id: int) -> Fd:
-    """A descriptor of the link with this id. Raises BpfError (ENOENT if it is gone)."""
+    """A descriptor for the link with this ID. Raises BpfError (ENOENT if it is gone)."""
     return open_by_id(Command.LINK_GET_FD_BY_ID, link_id)
 
 
 def link_create(prog: Fd, target: Fd | int, attach_type: int = 0, *, target_btf_id: int = 0) -> Fd:
-    """Attach ``prog`` to ``target``: a program with the function ``target_btf_id`` (freplace), or an
-    ifindex (XDP).
+    """Attach ``prog`` to ``target``: a program with function ``target_btf_id`` (freplace), or an ifindex
+    (XDP).
     """
     attr = struct.pack("<IIIIIIQQ", prog, int(target), attach_type, 0, target_btf_id, 0, 0, 0)
     return Fd(bpf_call(Command.LINK_CREATE, attr)[0])
 
 
 def link_detach(link: Fd) -> None:
-    """Take what the link attaches off (XDP links: kernel 5.9 on); the link stays, attached to nothing."""
+    """Detach a link's program (XDP links: kernel 5.9 and later). The link remains, attached to nothing."""
     bpf_call(Command.LINK_DETACH, struct.pack("<I", link))
 
 
 def trace_attach(prog: Fd | int, tracepoint: str = "") -> Fd:
     """Attach an fexit program to the function that it was loaded for, or a raw tracepoint program to the
-    tracepoint of this name; the link.
+    tracepoint with this name. Returns the link.
     """
     # LINK_CREATE does this only since kernel 5.19 (df86ca0d2f0f).
     memory = Memory()
@@ -80,13 +78,13 @@ def trace_attach(prog: Fd | int, tracepoint: str = "") -> Fd:
 
 
 def obj_pin(fd: Fd, path: str) -> None:
-    """Pin an object at ``path`` on a bpffs."""
+    """Pin an object at ``path`` in a BPF filesystem."""
     memory = Memory()
     bpf_call(Command.OBJ_PIN, struct.pack("<QIII", memory.at(os.fsencode(path) + b"\0"), fd, 0, 0))
 
 
 def obj_get(path: str) -> Fd:
-    """The object that is pinned at ``path``."""
+    """Open the object pinned at ``path``."""
     memory = Memory()
     return Fd(
         bpf_call(Command.OBJ_GET, struct.pack("<QIII", memory.at(os.fsencode(path) + b"\0"), 0, 0, 0))[0]
@@ -94,7 +92,7 @@ def obj_get(path: str) -> Fd:
 
 
 def ids(command: Command) -> Iterator[int]:
-    """All ids that one of the GET_NEXT_ID commands yields."""
+    """All IDs from a GET_NEXT_ID command."""
     number = 0
     while True:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps: made, described, read and written."""
+"""Create, describe, read and write maps."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class MapInfo(NamedTuple):
 
 
 MOST_CPUS = 8192
-"""NR_CPUS of the largest kernels."""
+"""The largest NR_CPUS that kernels are built with."""
 
 
 def map_create(
@@ -104,7 +104,7 @@ def map_create(
     btf_fd: int = 0,
     btf_types: tuple[int, int] = (0, 0),
 ) -> Fd:
-    """Create a map; sizes in bytes. ``btf_types`` are the ids of the key's and the value's type."""
+    """Create a map; sizes in bytes. ``btf_types`` are the type IDs of key and value."""
     raise_memlock()
     attr = struct.pack(
         "<IIIIIII16sIIII",
@@ -114,7 +114,7 @@ def map_create(
 
 
 def map_info(fd: Fd | int) -> MapInfo:
-    """What the kernel says of a map."""
+    """The kernel's information about a map."""
     raw = read_info(fd, 88)
     kind, number, key, value, entries, flags, name = struct.unpack_from("<IIIIII16s", raw)
     return MapInfo(kind, number, key, value, entries, flags, text(name), *struct.unpack_from("<III", raw, 64))
@@ -126,12 +126,12 @@ def map_type_name(kind: int) -> str:
 
 
 def map_by_id(map_id: int) -> Fd:
-    """A descriptor of the map with this id. Raises BpfError (ENOENT if it is gone)."""
+    """A descriptor for the map with this ID. Raises BpfError (ENOENT if it is gone)."""
     return open_by_id(Command.MAP_GET_FD_BY_ID, map_id)
 
 
 def map_lookup(fd: Fd, key: bytes, size: int) -> bytes:
-    """The value at ``key``; ``size`` is the value's size as user space sees it (per-CPU maps: all CPUs')."""
+    """The value at ``key``; ``size`` is its size for user space (per-CPU maps: of all CPUs together)."""
     memory = Memory()
     value = memory.buffer(size)
     attr = struct.pack("<IIQQQ", fd, 0, memory.at(key), ctypes.addressof(value), 0)
@@ -140,8 +140,8 @@ def map_lookup(fd: Fd, key: bytes, size: int) -> bytes:
 
 
 def cpus_in_a_value() -> int:
-    """CPUs that may ever come up, as the kernel counts them: it writes so many elements of a per-CPU value.
-    Raises BpfError.
+    """The number of possible CPUs according to the kernel, which is the number of elements in a per-CPU
+    value. Raises BpfError.
     """
     memory = Memory()
     room = memory.buffer(8 * MOST_CPUS)
@@ -153,7 +153,7 @@ def cpus_in_a_value() -> int:
 
 
 def map_update(fd: Fd, key: bytes, value: bytes, flags: int = 0) -> None:
-    """Set the value at ``key``; ``flags`` 1 (BPF_NOEXIST): only where a hash map has none."""
+    """Set the value at ``key``; ``flags`` 1 (BPF_NOEXIST): only if a hash map does not have the key."""
     memory = Memory()
     bpf_call(Command.MAP_UPDATE_ELEM, struct.pack("<IIQQQ", fd, 0, memory.at(key), memory.at(value), flags))
 
@@ -165,7 +165,7 @@ def map_delete(fd: Fd, key: bytes) -> None:
 
 
 def map_keys(fd: Fd, size: int) -> Iterator[bytes]:
-    """The keys of a map, in the kernel's order; ``size`` is a key's."""
+    """The keys of a map, in the kernel's order; ``size`` is the key size."""
     memory = Memory()
     room = memory.buffer(size)
     key = 0
@@ -183,7 +183,7 @@ def map_keys(fd: Fd, size: int) -> Iterator[bytes]:
 def map_next_key(fd: Fd, key: bytes | None, size: int) -> bytes | None:
     """The key after ``key`` (None: the first), in the kernel's order; None after the last.
 
-    Where ``key`` was removed meanwhile, a hash map gives its first one again.
+    If ``key`` was removed meanwhile, a hash map starts again with its first key.
     """
     memory = Memory()
     room = memory.buffer(size)
@@ -200,12 +200,12 @@ def map_next_key(fd: Fd, key: bytes | None, size: int) -> bytes | None:
 def map_lookup_batch(
     fd: Fd, cursor: bytes | None, count: int, key_size: int, value_size: int
 ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
-    """Up to ``count`` elements from ``cursor`` on (None: from the start), and the next cursor (None: that was
-    the end).
+    """Up to ``count`` elements starting at ``cursor`` (None: the start), and the next cursor (None: the end).
 
-    ``value_size`` is that of user space, as in `map_lookup`. A cursor of a hash map is a bucket: each comes
-    once, whatever changes meanwhile (kernel 5.6, 057996380a42). Raises BpfError: ENOSPC where a bucket has
-    more than ``count``; EINVAL or ENOTSUPP (524) where the kernel or the map type has no such command.
+    ``value_size`` is that for user space, as in `map_lookup`. A hash map's cursor is a bucket, and each is
+    visited once, whatever changes meanwhile (kernel 5.6, 057996380a42). Raises BpfError: ENOSPC if a bucket
+    has more than ``count`` elements; EINVAL or ENOTSUPP (524) if the kernel or map type does not support the
+    command.
     """
     memory = Memory()
     keys, values = memory.buffer(key_size * count), memory.buffer(value_size * count)
@@ -236,8 +236,8 @@ def map_lookup_batch(
 def map_copy_batch(
     source: Fd, copy: Fd, cursor: bytes | None, count: int, key_size: int, value_size: int
 ) -> tuple[int, bytes | None]:
-    """Set up to ``count`` elements of ``source`` from ``cursor`` on in ``copy``, a map of the same shape:
-    two system calls. Returns how many, and the next cursor. For the rest see `map_lookup_batch`.
+    """Copy up to ``count`` elements of ``source``, starting at ``cursor``, to ``copy``, a map of the same
+    shape, with two system calls. Returns their number and the next cursor. See `map_lookup_batch`.
     """
     memory = Memory()
     keys, values = memory.buffer(key_size * count), memory.buffer(value_size * count)
@@ -261,8 +261,8 @@ def map_copy_batch(
 
 
 def map_poke(fd: Fd, offset: int, data: bytes) -> None:
-    """Write a few bytes of an array map that was made with BPF_F_MMAPABLE: the rest of its element is not
-    touched, which a program may be writing at this moment. Raises OSError.
+    """Write a few bytes of an array map created with BPF_F_MMAPABLE, without touching the rest of the
+    element, which a program may be writing concurrently. Raises OSError.
     """
     start = offset // mmap.PAGESIZE * mmap.PAGESIZE
     length = -(-(offset + len(data) - start) // mmap.PAGESIZE) * mmap.PAGESIZE
@@ -271,10 +271,10 @@ def map_poke(fd: Fd, offset: int, data: bytes) -> None:
 
 
 def map_frozen(fd: Fd) -> bool:
-    """Whether user space may write to the map no more (`map_freeze`)."""
+    """Whether the map is frozen for user space (`map_freeze`)."""
     return fdinfo(fd).get("frozen") == "1"
 
 
 def map_freeze(fd: Fd) -> None:
-    """Forbid user space to write to the map from now on."""
+    """Make the map read-only for user space."""
     bpf_call(Command.MAP_FREEZE, struct.pack("<I", fd))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs: loaded, described, opened by id, run over test packets."""
+"""Load, describe and open programs, and run them on test packets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 class ProgType(IntEnum):
-    """``enum bpf_prog_type``, as far as it is used here."""
+    """``enum bpf_prog_type``: the types used here."""
 
     XDP = 6
     RAW_TRACEPOINT = 17
@@ -84,9 +84,9 @@ def prog_load(
     log_level: int = 0,
     log_size: int = 1 << 16,
 ) -> Fd:
-    """Load a program from final instructions. ``func_info`` has records of 8 bytes, ``line_info`` of 16.
-    ``ifindex`` is a device of this thread's network namespace, for a program that is bound to one. Raises
-    BpfError with the log.
+    """Load a program from final instructions. ``func_info`` has 8-byte records, ``line_info`` 16-byte ones.
+    ``ifindex``: a device in this thread's network namespace to bind the program to. Raises BpfError with the
+    log.
     """
     raise_memlock()
     memory = Memory()
@@ -123,7 +123,7 @@ def prog_load(
 
 
 def prog_lives(prog_id: int) -> bool:
-    """Whether there is a program with this id, as far as can be told: only ENOENT says that there is none."""
+    """Whether a program with this ID exists, as far as known: only ENOENT proves that it does not."""
     try:
         prog_by_id(prog_id).close()
     except BpfError as error:
@@ -132,7 +132,7 @@ def prog_lives(prog_id: int) -> bool:
 
 
 def prog_info(fd: Fd | int) -> ProgInfo:
-    """What the kernel says of a program."""
+    """The kernel's information about a program."""
     raw = read_info(fd, _PROG_INFO)
     kind, number, tag, jited, xlated, _, _, loaded, uid, maps, _, name, ifindex, gpl = struct.unpack_from(
         "<II8sIIQQQIIQ16sII", raw
@@ -163,7 +163,7 @@ def prog_info(fd: Fd | int) -> ProgInfo:
 
 
 def prog_map_ids(fd: Fd | int) -> tuple[int, ...]:
-    """The ids of the maps that a program uses, those bound by BPF_PROG_BIND_MAP included."""
+    """The IDs of the maps that a program uses, including those bound by BPF_PROG_BIND_MAP."""
     count = prog_info(fd).map_count
     if not count:
         return ()
@@ -176,7 +176,7 @@ def prog_map_ids(fd: Fd | int) -> tuple[int, ...]:
 
 
 def prog_func_info(fd: Fd | int) -> tuple[tuple[int, int], ...]:
-    """(instruction offset, BTF type id) of each function, as the kernel kept them."""
+    """(instruction offset, BTF type ID) of each function, as stored by the kernel."""
     count = prog_info(fd).function_count
     if not count:
         return ()
@@ -189,8 +189,8 @@ def prog_func_info(fd: Fd | int) -> tuple[tuple[int, int], ...]:
 
 
 def prog_line_info(fd: Fd | int) -> tuple[tuple[int, int, int, int], ...]:
-    """``struct bpf_line_info`` of each line, as the kernel kept them: instruction, offsets of the file's name
-    and of the line's text in the program's BTF, and ``line << 10 | column``.
+    """``struct bpf_line_info`` of each line, as stored by the kernel: instruction, offsets of file name and
+    line text in the program's BTF, and ``line << 10 | column``.
     """
     # struct bpf_prog_info: nr_line_info at 148, line_info at 152, line_info_rec_size at 172.
     (count,) = struct.unpack_from("<I", read_info(fd, _PROG_INFO), 148)
@@ -206,8 +206,8 @@ def prog_line_info(fd: Fd | int) -> tuple[tuple[int, int, int, int], ...]:
 
 
 class JitedCode(NamedTuple):
-    """Where a program lies in the kernel's memory: (address, bytes) of each function; and the addresses of
-    its source lines, in the order of `prog_line_info`.
+    """A program's location in kernel memory: (address, bytes) of each function, and the addresses of its
+    source lines in the order of `prog_line_info`.
     """
 
     functions: tuple[tuple[int, int], ...]
@@ -215,7 +215,7 @@ class JitedCode(NamedTuple):
 
 
 def prog_jited(fd: Fd | int) -> JitedCode:
-    """Empty for who may not see addresses (kernel.kptr_restrict, CAP_SYSLOG), and without a JIT."""
+    """The addresses; empty if they are hidden (kernel.kptr_restrict, CAP_SYSLOG), and without a JIT."""
     # struct bpf_prog_info: nr_jited_ksyms at 104, nr_jited_func_lens 108, jited_ksyms 112,
     # jited_func_lens 120, jited_line_info 160, nr_jited_line_info 168, jited_line_info_rec_size 176.
     info = read_info(fd, _PROG_INFO)
@@ -232,12 +232,14 @@ def prog_jited(fd: Fd | int) -> JitedCode:
     addresses = struct.unpack_from(f"<{functions}Q", starts.raw)
     sizes = struct.unpack_from(f"<{functions}I", lengths.raw)
     known = zip(addresses, sizes, strict=True)
-    return JitedCode(tuple(one for one in known if one[0]), struct.unpack_from(f"<{lines}Q", places.raw))
+    return JitedCode(
+        tuple(function for function in known if function[0]), struct.unpack_from(f"<{lines}Q", places.raw)
+    )
 
 
 def prog_instructions(fd: Fd | int) -> bytes:
-    """The instructions as the verifier left them, addresses masked; empty for who may not see them
-    (CAP_SYS_ADMIN or CAP_PERFMON, and net.core.bpf_jit_harden off).
+    """The instructions as rewritten by the verifier, with masked addresses; empty if they are hidden (this
+    takes CAP_SYS_ADMIN or CAP_PERFMON, and net.core.bpf_jit_harden off).
     """
     length = prog_info(fd).xlated_len
     if not length:
@@ -253,24 +255,24 @@ def prog_instructions(fd: Fd | int) -> bytes:
 
 
 def prog_by_id(prog_id: int) -> Fd:
-    """A descriptor of the program with this id. Raises BpfError (ENOENT if it is gone)."""
+    """A descriptor for the program with this ID. Raises BpfError (ENOENT if it is gone)."""
     return open_by_id(Command.PROG_GET_FD_BY_ID, prog_id)
 
 
 def prog_bind_map(prog: Fd, bound: Fd) -> None:
-    """Let the program hold the map for as long as it lives (kernel 5.10, ef15314aa5de)."""
+    """Make the program hold the map for its lifetime (kernel 5.10, ef15314aa5de)."""
     bpf_call(Command.PROG_BIND_MAP, struct.pack("<III", prog, bound, 0))
 
 
 def enable_statistics() -> Fd:
-    """Let the kernel time all runs of all programs (``run_time_ns``, ``run_count``) for as long as the
-    descriptor is open (kernel 5.8, d46edd671a14).
+    """Make the kernel time all runs of all programs (``run_time_ns``, ``run_count``) while the descriptor is
+    open (kernel 5.8, d46edd671a14).
     """
     return Fd(bpf_call(Command.ENABLE_STATS, struct.pack("<I", 0))[0])  # BPF_STATS_RUN_TIME
 
 
 class TestRun(NamedTuple):
-    """One BPF_PROG_TEST_RUN: the return code, the packet afterwards, and the mean time of a run in ns."""
+    """A BPF_PROG_TEST_RUN: the return code, the resulting packet, and the mean time of a run in ns."""
 
     code: int
     data: bytes
@@ -278,14 +280,13 @@ class TestRun(NamedTuple):
 
 
 def prog_test_run(prog: Fd, data: bytes, repeat: int = 1, ingress: int = 0) -> TestRun:
-    """Run an XDP program over one packet of at least 14 bytes, ``repeat`` times.
+    """Run an XDP program on a packet of at least 14 bytes, ``repeat`` times.
 
-    The packet seems to have come in on the interface with the ifindex ``ingress`` of this thread's network
-    namespace (kernel 5.14, commit ec94670fcb3b), where an XDP program must be attached in native mode;
-    0: on the loopback device.
+    The packet appears to arrive on the interface with ifindex ``ingress`` in this thread's network namespace
+    (kernel 5.14, commit ec94670fcb3b), where an XDP program must be attached in native mode; 0: on loopback.
     """
     memory = Memory()
-    room = len(data) + 4096  # a program may make the packet as long as the page it lies in
+    room = len(data) + 4096  # a program may extend the packet up to its page
     out = memory.buffer(room)
     context = struct.pack("<6I", 0, len(data), 0, ingress, 0, 0) if ingress else b""
     attr = struct.pack(

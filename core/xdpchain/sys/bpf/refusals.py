@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a refused system call to the engine's error."""
+"""Translate refused system calls to the engine's errors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["refusal"]
 
 
 def refusal(error: OSError, what: str, todo: str | Advice = "", *, log: str = "") -> XdpChainError:
-    """The engine's error for a refused system call: ``what`` failed, with the kernel's reason and words.
+    """The engine's error for a refused system call: ``what`` failed, with the kernel's reason and message.
 
-    EPERM and EACCES become PermissionDenied unless the verifier spoke, ENOENT NotFound, and what a kernel
-    without the feature answers (EOPNOTSUPP and its kind) Unsupported.
+    EPERM and EACCES become PermissionDenied unless there is a verifier log, ENOENT NotFound, and the errors
+    of kernels without the feature (such as EOPNOTSUPP) Unsupported.
     """
     log = log or getattr(error, "log", "")
     words = "\n".join(part for part in (str(error), log.rstrip()) if part)

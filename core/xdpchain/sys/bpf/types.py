@@ -27,12 +27,12 @@ def btf_load(data: bytes) -> Fd:
 
 
 def btf_by_id(btf_id: int) -> Fd:
-    """A descriptor of the BTF object with this id. Raises BpfError (ENOENT if it is gone)."""
+    """A descriptor for the BTF object with this ID. Raises BpfError (ENOENT if it is gone)."""
     return open_by_id(Command.BTF_GET_FD_BY_ID, btf_id)
 
 
 def btf_raw(btf_id: int) -> bytes:
-    """The bytes of the BTF object with this id."""
+    """The bytes of the BTF object with this ID."""
     with btf_by_id(btf_id) as fd:
         size = struct.unpack_from("<I", read_info(fd, 16), 8)[0]
         memory = Memory()

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The BPF filesystem, as libxdp's protocol uses it: which mount, the lock, and the pins of each dispatcher.
+"""The BPF filesystem as used by libxdp's protocol: the mount, the lock, and the pins of each dispatcher.
 
-Everything lives in ``<bpffs>/xdp``: a directory ``dispatch-<ifindex>-<program id>`` for each dispatcher, with
-the pins of its slots, and the directory itself is what editors lock. LIBXDP_BPFFS names the mount to use,
-LIBXDP_BPFFS_AUTOMOUNT=1 allows to mount it. What lies below is reached through `TrustedDirectory` only.
+Everything is in ``<bpffs>/xdp``, which editors lock: a directory ``dispatch-<ifindex>-<program id>`` for each
+dispatcher holds the pins of its slots. LIBXDP_BPFFS names the mount to use, and LIBXDP_BPFFS_AUTOMOUNT=1
+allows mounting it. Everything below is accessed only through `TrustedDirectory`.
 """
 
 from __future__ import annotations

@@ -18,21 +18,20 @@ from .mounting import lock_place, refused
 
 __all__ = ["lock"]
 
-_RETRY_S = (0.005, 0.05)  # how long to wait between two tries for the lock: at first, and at most
-_REMOVALS = 8  # how often the lock's directory may be removed just when it was made
+_RETRY_S = (0.005, 0.05)  # pause between attempts: initial and longest
+_REMOVALS = 8  # retries if the lock's directory is removed just after creation
 
 
 @contextmanager
 def lock(timeout: float | None = 10.0) -> Iterator[Path]:
-    """Hold the lock that every editor of XDP chains takes, for the whole of a change; yield the locked
-    directory.
+    """Hold the lock that every editor of XDP chains takes, for a whole change. Yields the locked directory.
 
-    libxdp's protocol: an exclusive flock on ``<bpffs>/xdp``, or on /run/xdp where there is no BPF filesystem.
-    The kernel drops it when the process ends, however it ends. Two threads of this process exclude each other
-    as well, so don't nest it. Waits at most ``timeout`` seconds (None: for ever).
+    libxdp's protocol: an exclusive flock on ``<bpffs>/xdp``, or on /run/xdp without a BPF filesystem. The
+    kernel releases it however the process ends. It also excludes other threads of this process, so don't nest
+    it. Waits at most ``timeout`` seconds (None: forever).
 
-    Raises Busy (naming the holder as far as it can be known), PermissionDenied, and Untrusted where others
-    may make or change that directory.
+    Raises Busy (naming the holder if known), PermissionDenied, and Untrusted if others can create or change
+    that directory.
     """
     parent, name = lock_place()
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -64,7 +63,7 @@ def _locked(parent: TrustedDirectory, name: str, deadline: float | None) -> int:
             except BaseException:
                 os.close(fd)
                 raise
-            os.close(fd)  # removed, and perhaps made anew, while we waited: others lock the new one
+            os.close(fd)  # removed and perhaps recreated while we waited: others lock the new one
 
 
 def _made(parent: TrustedDirectory, name: str) -> TrustedDirectory:
@@ -102,7 +101,7 @@ def _busy(path: Path, fd: int) -> Busy:
 
 
 def _holder(locked: os.stat_result) -> int | None:
-    """Who holds a flock on the inode, by proc_locks(5); None if it can't be seen from here."""
+    """The PID that holds a flock on the inode, from proc_locks(5); None if hidden."""
     inode = f"{os.major(locked.st_dev):02x}:{os.minor(locked.st_dev):02x}:{locked.st_ino}"
     for line in Path("/proc/locks").read_text().splitlines():
         fields = line.split()
@@ -112,7 +111,7 @@ def _holder(locked: os.stat_result) -> int | None:
 
 
 def _process(pid: int) -> tuple[str, bool]:
-    """A process in words, and whether it is root's; a process names itself as it likes."""
+    """A process as text, and whether it is root's. Processes choose their own names."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
         uid = os.stat(f"/proc/{pid}").st_uid

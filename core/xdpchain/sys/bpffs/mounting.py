@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which BPF filesystem is used, and directories in it, reached through `TrustedDirectory` only."""
+"""The BPF filesystem in use, and directories in it, accessed only through `TrustedDirectory`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 DEFAULT_MOUNT = Path("/sys/fs/bpf")
-FALLBACK_LOCK = Path("/run/xdp")  # what libxdp locks where there is no bpffs
+FALLBACK_LOCK = Path("/run/xdp")  # what libxdp locks without a BPF filesystem
 SUBDIRECTORY = "xdp"
 BPF_FS_MAGIC = 0xCAFE4A11  # linux/magic.h
 
@@ -51,8 +51,8 @@ class BpffsMissing(Unsupported):
 
 
 def is_bpffs(path: Path) -> bool:
-    """Whether the path is a directory in a BPF filesystem: statfs(2). Asked dozens of times in a change, so
-    it does not read a list of mounts, which is long on machines with many containers.
+    """Whether the path is a directory in a BPF filesystem, by statfs(2). It is called dozens of times per
+    change, so it does not read the list of mounts, which is long on machines with many containers.
     """
     found = ctypes.create_string_buffer(256)  # struct statfs, which begins with f_type
     if _libc.statfs(os.fsencode(path), found) != 0:
@@ -64,8 +64,8 @@ def is_bpffs(path: Path) -> bool:
 def find() -> Path:
     """The BPF filesystem to use: LIBXDP_BPFFS, or else /sys/fs/bpf.
 
-    Raises BpffsMissing when it is not mounted, PermissionDenied where that can't be told; with
-    LIBXDP_BPFFS_AUTOMOUNT=1 it is mounted then, which raises what mount() does.
+    Raises BpffsMissing if it is not mounted, PermissionDenied if that can't be determined. With
+    LIBXDP_BPFFS_AUTOMOUNT=1 it is mounted if missing, which raises what mount() raises.
     """
     path = _wanted()
     if is_bpffs(path):
@@ -82,7 +82,7 @@ def find() -> Path:
 
 
 def distrusted(*names: str) -> tuple[Untrusted, ...]:
-    """Why changes may be refused: who else may write to the BPF filesystem, or to its directories ``names``.
+    """Why changes may be refused: others can write to the BPF filesystem or its directories ``names``.
 
     Raises BpffsMissing, PermissionDenied.
     """
@@ -101,18 +101,18 @@ def distrusted(*names: str) -> tuple[Untrusted, ...]:
 
 
 def mount_command(path: Path | None = None) -> str:
-    """What mounts it for root alone; without the mode, anybody could make directories in it."""
+    """The command that mounts it for root only; by default anyone can create directories in it."""
     return f"mount -t bpf -o mode=0700 bpf {shlex.quote(os.fspath(path or _wanted()))}"
 
 
 def mounts() -> tuple[Path, ...]:
-    """Where BPF filesystems are mounted in this mount namespace, in the order of mounting."""
+    """The mount points of BPF filesystems in this mount namespace, in mount order."""
     return tuple(dict.fromkeys(Path(place) for _, place in _bpf_mounts()))
 
 
 @contextmanager
 def open_below(*names: str, make: bool = False) -> Iterator[TrustedDirectory]:
-    """The directory ``<bpffs>/<name>/...``, checked at each step; made, where ``make`` says so.
+    """The directory ``<bpffs>/<name>/...``, checked at each step, and created with ``make``.
 
     Raises BpffsMissing, Untrusted, PermissionDenied, and FileNotFoundError without ``make``.
     """
@@ -122,7 +122,7 @@ def open_below(*names: str, make: bool = False) -> Iterator[TrustedDirectory]:
 
 @contextmanager
 def directory_of(path: Path, *, make: bool = False) -> Iterator[TrustedDirectory]:
-    """The directory that a pin's path names, in whichever BPF filesystem it lies; as `open_below`."""
+    """The directory of a pin's path, in any BPF filesystem; as `open_below`."""
     directory = Path(os.path.normpath(path)).parent
     roots = [root for root in (_wanted(), *reversed(mounts())) if directory.is_relative_to(root)]
     root = next((root for root in roots if is_bpffs(root)), None)
@@ -146,10 +146,10 @@ def _open(root: Path, names: Iterable[str], *, make: bool) -> Iterator[TrustedDi
 
 
 def mount() -> Path:
-    """Mount the BPF filesystem where find() looks for it, unless it is there; return the path.
+    """Mount the BPF filesystem where find() looks for it unless it is mounted, and return the path.
 
-    It stays mounted, as pins must. In a mount namespace of its own (`ip netns exec` makes one) it goes away
-    with that. Raises PermissionDenied (it takes CAP_SYS_ADMIN) and KernelRefused.
+    It stays mounted, since pins must persist, but disappears with a private mount namespace (such as that of
+    `ip netns exec`). Raises PermissionDenied (this takes CAP_SYS_ADMIN) and KernelRefused.
     """
     path = _wanted()
     if is_bpffs(path):
@@ -193,7 +193,7 @@ def _bpf_mounts() -> list[tuple[str, str]]:
 
 
 def lock_place() -> tuple[Path, str]:
-    """The directory that is locked for a change: the one that it is in, and its name."""
+    """The directory that is locked for a change, as its parent and name."""
     try:
         return find(), SUBDIRECTORY
     except BpffsMissing:
@@ -201,7 +201,7 @@ def lock_place() -> tuple[Path, str]:
 
 
 def refused(what: str, error: OSError) -> XdpChainError:
-    """The engine's error for what could not be done in the BPF filesystem."""
+    """The engine's error for a failed operation in the BPF filesystem."""
     if error.errno in (errno.EPERM, errno.EACCES):
         return _denied(what, error)
     if error.errno == errno.ENOTDIR and (place := Path(*lock_place())).is_symlink():
@@ -224,5 +224,5 @@ def _denied(what: str, error: OSError) -> PermissionDenied:
 
 
 def in_words(error: OSError) -> str:
-    """The error's name, and what it means."""
+    """The error's name and meaning."""
     return f"{errno.errorcode.get(error.errno or 0, '?')}: {error.strerror}"

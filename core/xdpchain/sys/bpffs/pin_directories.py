@@ -31,7 +31,7 @@ _SLOT_PIN = re.compile(r"prog[0-9]-(?:link|prog)")  # ten slots
 
 
 class DispatchDir(NamedTuple):
-    """The pins of one dispatcher. Its ifindex counts in the network namespace where it was loaded."""
+    """The pins of a dispatcher. Its ifindex belongs to the network namespace where it was loaded."""
 
     path: Path
     ifindex: int
@@ -39,7 +39,7 @@ class DispatchDir(NamedTuple):
 
 
 def dispatch_dirs() -> tuple[DispatchDir, ...]:
-    """The pin directories of all dispatchers, whoever made them, sorted. Other entries are ignored.
+    """The pin directories of all dispatchers, from any tool, sorted. Other entries are ignored.
 
     Raises BpffsMissing and PermissionDenied.
     """
@@ -57,22 +57,22 @@ def dispatch_dirs() -> tuple[DispatchDir, ...]:
 
 
 def dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
-    """Where the pins of a dispatcher are, or would be. Raises BpffsMissing."""
+    """The directory for a dispatcher's pins, existing or not. Raises BpffsMissing."""
     path = find() / SUBDIRECTORY / DISPATCH_DIR.format(ifindex, prog_id)
     return DispatchDir(path, ifindex, prog_id)
 
 
 @contextmanager
 def open_dispatch_dir(directory: DispatchDir, *, make: bool = False) -> Iterator[TrustedDirectory]:
-    """The pin directory of a dispatcher, as `open_below` opens it."""
+    """Open a dispatcher's pin directory, as `open_below`."""
     with open_below(SUBDIRECTORY, directory.path.name, make=make) as opened:
         yield opened
 
 
 def make_dispatch_dir(ifindex: int, prog_id: int) -> DispatchDir:
-    """Make the (empty) pin directory of a new dispatcher. Take the lock first.
+    """Create an empty pin directory for a new dispatcher. Take the lock first.
 
-    Raises NotOurs when there is one already: a dispatcher of the same id that is gone left it behind.
+    Raises NotOurs if it already exists, left by a former dispatcher with the same ID.
     """
     made = dispatch_dir(ifindex, prog_id)
     try:
@@ -102,14 +102,14 @@ def pins(directory: DispatchDir) -> tuple[str, ...]:
 
 
 def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
-    """Remove a dispatcher's pins and their directory; return the names that were unlinked. Take the lock
+    """Remove a dispatcher's pins and their directory. Returns the names that were unlinked. Take the lock
     first.
 
-    Only the pins of slots are unlinked (progN-link, progN-prog), never a directory, nothing through a
-    symbolic link, and nothing outside of ``<bpffs>/xdp``. A directory that is gone is fine. Killed in
-    between, it leaves fewer pins, and the same call removes the rest.
+    Only slots' pins (progN-link, progN-prog) are unlinked: no directories, nothing through a symbolic link or
+    outside ``<bpffs>/xdp``. A missing directory is not an error. If killed in between, the same call removes
+    the rest.
 
-    Raises NotOurs, before anything is removed, when something else is in there; Untrusted, PermissionDenied;
+    Raises NotOurs, before anything is removed, if it contains anything else; Untrusted, PermissionDenied,
     KernelRefused.
     """
     what = f"Can't remove {directory.path}"
@@ -124,7 +124,7 @@ def remove_dispatch_dir(directory: DispatchDir) -> tuple[str, ...]:
                 for pin in names:
                     opened.unlink(pin)
             parent.rmdir(name)
-    except FileNotFoundError:  # somebody else removed it
+    except FileNotFoundError:  # already removed
         pass
     except OSError as error:
         raise refused(what, error) from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libbpf: object files, BTF made of several, the number of CPUs. Only this package and `sys.ring` call it."""
+"""libbpf: object files, merging BTF, the number of CPUs. Only this package and `sys.ring` call it."""
 
 from __future__ import annotations
 

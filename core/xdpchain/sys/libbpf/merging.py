@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""BTF made of several, by libbpf."""
+"""Merge BTF with libbpf."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["FUNC_GLOBAL", "FUNC_STATIC", "MergedBtf", "kernel_function_ids", "me
 
 @dataclass(frozen=True, slots=True)
 class MergedBtf:
-    """BTF made of several: the bytes, what was added to each part's type ids, and the ids of the added
-    functions. ``strings``: what was added to the offsets of each part's strings, if they came along:
-    line_info refers to some that no type names.
+    """Merged BTF: the bytes, the offset added to each part's type IDs, and the IDs of the added functions.
+    ``strings``: the offset added to each part's string offsets, if all strings were included: line_info
+    refers to some that no type uses.
     """
 
     data: bytes
@@ -39,8 +39,8 @@ def merge_btf(
 ) -> MergedBtf:
     """Append BTF blobs to one another (``btf__add_btf``) and add functions.
 
-    ``functions`` are (name, linkage, id of a prototype in the merged BTF). With ``strings``, all strings of
-    the parts come along. Raises InvalidInput.
+    ``functions`` are (name, linkage, ID of a prototype in the merged BTF). With ``strings``, all strings of
+    the parts are included. Raises InvalidInput.
     """
     lib = library()
     merged = lib.btf__new_empty()
@@ -51,8 +51,7 @@ def merge_btf(
             if not one:
                 raise InvalidInput("a component's BTF can't be read", os.strerror(ctypes.get_errno()))
             try:
-                # Type ids of a part start at 1: what is added to them is one less than the id of its first
-                # type.
+                # A part's type IDs start at 1, so the offset is one less than its first type's new ID.
                 first = check(lib.btf__add_btf(merged, one), "merge BTF")
                 shifts.append(first - 1)
             finally:
@@ -71,7 +70,7 @@ def merge_btf(
 
 
 def _append_strings(merged: bytes, parts: list[bytes]) -> tuple[bytes, tuple[int, ...]]:
-    """The merged BTF with the strings of all parts behind its own, which are its last section."""
+    """The merged BTF with the strings of all parts appended to its own, which are its last section."""
     # struct btf_header: its length at 4, then offset and length of types and of strings.
     length, _, _, start, size = struct.unpack_from("<IIIII", merged, 4)
     tables, places, added = [merged[: length + start + size]], {}, 0
@@ -87,7 +86,7 @@ def _append_strings(merged: bytes, parts: list[bytes]) -> tuple[bytes, tuple[int
 
 
 def kernel_function_ids(names: Iterable[str]) -> frozenset[int]:
-    """The ids in the kernel's BTF of those of its functions that it has."""
+    """The IDs in the kernel's BTF of those of these functions that exist."""
     lib = library()
     types = lib.btf__load_vmlinux_btf()
     if not types:

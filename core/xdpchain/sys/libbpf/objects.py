@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Object files through libbpf: opened, shaped before the load, loaded, and their final instructions read
-back.
+"""Open object files with libbpf, configure and load them, and read back their final instructions.
 
-libbpf does CO-RE, maps, data sections and the linking of subprograms;
-what it is about to give to the kernel (func_info, above all) is read in a load handler
-(`libbpf_register_prog_handler`), because no function returns it afterwards, and the kernel's own copy lacks
-the functions that the verifier removed.
+libbpf handles CO-RE, maps, data sections and the linking of subprograms. What it passes to the kernel
+(func_info above all) is captured in a load handler (`libbpf_register_prog_handler`), since no function
+returns it later, and the kernel's copy lacks functions that the verifier removed.
 """
 
 from __future__ import annotations
@@ -44,9 +42,7 @@ _LOG_LARGE = 1 << 24
 
 
 class LoadFailed(BpfError):
-    """libbpf or the kernel refused an object; ``program`` names the program that the verifier stopped at,
-    if any.
-    """
+    """libbpf or the kernel refused an object; ``program``: the one that the verifier rejected, if any."""
 
     def __init__(self, number: int, program: str, log: str, messages: str) -> None:
         super().__init__(number, Command.PROG_LOAD, log)
@@ -55,9 +51,7 @@ class LoadFailed(BpfError):
 
 
 class ObjectMap(NamedTuple):
-    """A map of an opened object; ``name`` is the object's: that of another map which it reuses, libbpf would
-    take over.
-    """
+    """A map of an opened object; ``name`` is from the object (libbpf would report that of a reused map)."""
 
     handle: int
     name: str
@@ -72,7 +66,7 @@ class ObjectMap(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
-        """Type, key size, value size, entries, flags: what must agree for a map to be handed on."""
+        """Type, key size, value size, entries, flags: must be equal for a map to be reused."""
         lib = library()
         return (
             self.type,
@@ -99,7 +93,7 @@ class ObjectMap(NamedTuple):
         check(library().bpf_map__set_max_entries(self.handle, entries), f"size map {self.name}")
 
     def initial_value(self) -> bytes:
-        """A data section's bytes, before the load."""
+        """A data section's bytes before the load."""
         size = c_size_t()
         at = library().bpf_map__initial_value(self.handle, ctypes.byref(size))
         return ctypes.string_at(at, size.value) if at else b""
@@ -109,7 +103,7 @@ class ObjectMap(NamedTuple):
 
     def leave_out(self) -> None:
         """Don't create it; no loaded program may refer to it."""
-        # libbpf fills program arrays after the load, also (1.1 does) those that were not to be made.
+        # libbpf fills program arrays after the load, in 1.1 even those that are not created.
         check(library().bpf_map__set_type(self.handle, MAP_TYPE_ARRAY), f"leave out map {self.name}")
         check(library().bpf_map__set_autocreate(self.handle, False), f"leave out map {self.name}")
 
@@ -137,8 +131,8 @@ class ObjectProgram(NamedTuple):
         return int(library().bpf_program__fd(self.handle))
 
     def instructions(self) -> bytes:
-        """The final instructions, subprograms appended; map descriptors inside are this process's. Those that
-        were there before `rewrite_at_load` changed some.
+        """The final instructions with subprograms appended, before any `rewrite_at_load`; map descriptors in
+        them are this process's.
         """
         lib = library()
         if self.handle in lib.rewritten:
@@ -147,14 +141,12 @@ class ObjectProgram(NamedTuple):
         return ctypes.string_at(at, count * 8)
 
     def func_info(self) -> tuple[tuple[int, int], ...]:
-        """(instruction offset, BTF type id) of every function in `instructions`; () for an object without
-        BTF.
-        """
+        """(instruction offset, BTF type ID) of every function in `instructions`; () without BTF."""
         return tuple(struct.iter_unpack("<II", library().func_info.get(self.handle, b"")))
 
     def line_info(self) -> tuple[tuple[int, int, int, int], ...]:
-        """``struct bpf_line_info`` of the program, with strings of its object's BTF; () for an object without
-        line information.
+        """``struct bpf_line_info`` of the program, with strings in its object's BTF; () without line
+        information.
         """
         return tuple(struct.iter_unpack("<IIII", library().line_info.get(self.handle, b"")))
 
@@ -162,7 +154,7 @@ class ObjectProgram(NamedTuple):
         library().bpf_program__set_autoload(self.handle, load)
 
     def rewrite_at_load(self, rewrite: Callable[[bytes], bytes]) -> None:
-        """Give the kernel other instructions, as many, than libbpf was about to."""
+        """Replace the instructions that libbpf passes to the kernel by as many others."""
         library().rewrites[self.handle] = rewrite
 
     def as_xdp(self, frags: bool, *, attach_type: int = ATTACH_TYPE_XDP) -> None:
@@ -173,14 +165,14 @@ class ObjectProgram(NamedTuple):
         lib.bpf_program__set_flags(self.handle, BPF_F_XDP_HAS_FRAGS if frags else 0)
 
     def bind_to(self, ifindex: int) -> None:
-        """Bind an XDP program to a device of the network namespace in which it will be loaded."""
+        """Bind an XDP program to a device in the network namespace where it will be loaded."""
         lib = library()
         flags = lib.bpf_program__flags(self.handle) | BPF_F_XDP_DEV_BOUND_ONLY
         lib.bpf_program__set_flags(self.handle, flags)
         lib.bpf_program__set_ifindex(self.handle, ifindex)
 
     def as_freplace(self, target: Fd, function: str) -> None:
-        """Load it as a replacement of ``function`` of the loaded program ``target``."""
+        """Load it as a replacement for ``function`` in the loaded program ``target``."""
         lib = library()
         lib.bpf_program__set_type(self.handle, ProgType.EXT)
         lib.bpf_program__set_expected_attach_type(self.handle, 0)
@@ -191,14 +183,14 @@ class ObjectProgram(NamedTuple):
         )
 
     def as_fentry(self, target: Fd, function: str) -> None:
-        """Load it as a tracer of the calls of ``function`` of the loaded program ``target``."""
+        """Load it as a tracer of calls of ``function`` in the loaded program ``target``."""
         lib = library()
         lib.bpf_program__set_type(self.handle, ProgType.TRACING)
         lib.bpf_program__set_expected_attach_type(self.handle, ATTACH_TYPE_FENTRY)
         self.as_fexit(target, function)
 
     def as_fexit(self, target: Fd, function: str) -> None:
-        """Load it as a tracer of the returns of ``function`` of the loaded program ``target``."""
+        """Load it as a tracer of returns from ``function`` in the loaded program ``target``."""
         lib = library()
         check(
             lib.bpf_program__set_attach_target(self.handle, target.fileno(), function.encode()),
@@ -207,10 +199,10 @@ class ObjectProgram(NamedTuple):
 
 
 class Object(Closing):
-    """An object file opened by libbpf, closed by hand or by ``with``; closing releases its descriptors."""
+    """An object file opened by libbpf, closed explicitly or by ``with``; closing releases its descriptors."""
 
     def __init__(self, data: bytes, name: str = "object") -> None:
-        """Open ``data``, an ELF file's bytes. Raises InvalidInput with libbpf's words."""
+        """Open ``data``, an ELF file's bytes. Raises InvalidInput with libbpf's message."""
         self._lib = library()
         self.data = data
         self._logs: dict[int, ctypes.Array[ctypes.c_char]] = {}
@@ -245,8 +237,8 @@ class Object(Closing):
     def load(self, *, verbose: bool = False) -> None:
         """Create the maps and load the programs. Raises LoadFailed.
 
-        The verifier's statistics are kept for `log`; ``verbose`` asks for its whole reasoning instead,
-        which costs megabytes and is for a second try at an object that was refused.
+        The verifier's statistics are kept for `log`; ``verbose`` requests its full log instead, which takes
+        megabytes and is meant for a second attempt at a refused object.
         """
         size = _LOG_LARGE if verbose else _LOG_SMALL
         for program in self.programs():
@@ -259,7 +251,7 @@ class Object(Closing):
             self._lib.messages.clear()
             result = self._lib.bpf_object__load(self._handle)
             if result:
-                # libbpf stops at the first program that fails: the last one with a log is the one.
+                # libbpf stops at the first program that fails, which is the last one with a log.
                 failed = [p for p in self.programs() if self.log(p) and p.fd < 0]
                 raise LoadFailed(
                     -result,
@@ -269,7 +261,7 @@ class Object(Closing):
                 )
 
     def log(self, program: ObjectProgram) -> str:
-        """What the verifier said of a program at the last load."""
+        """The verifier's log of a program from the last load."""
         log = self._logs.get(program.handle)
         return log.value.decode(errors="replace") if log else ""
 

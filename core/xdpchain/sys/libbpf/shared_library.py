@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libbpf.so.1, opened once a process: its functions with their types, and what its callbacks report."""
+"""libbpf.so.1, opened once per process: its functions with types, and what its callbacks report."""
 
 from __future__ import annotations
 
@@ -93,15 +93,13 @@ class _HandlerOptions(ctypes.Structure):
 
 
 class OpenOptions(ctypes.Structure):
-    """``struct bpf_object_open_opts`` as far as ``pin_root_path``; the name becomes a prefix of data maps'
-    names.
-    """
+    """``struct bpf_object_open_opts`` up to ``pin_root_path``; the name becomes data maps' prefix."""
 
     _fields_ = (("sz", c_size_t), ("name", c_char_p), ("relaxed", ctypes.c_bool), ("pin_root", c_char_p))
 
 
 class _Library:
-    """libbpf.so.1 with typed functions; what its callbacks report is kept a thread."""
+    """libbpf.so.1 with typed functions; callbacks' reports are kept per thread."""
 
     def __init__(self) -> None:
         try:
@@ -125,8 +123,8 @@ class _Library:
         self._dll.libbpf_set_print(ctypes.cast(self._keep[0], c_void_p))
         options = _HandlerOptions(ctypes.sizeof(_HandlerOptions), 0, None, self._keep[1], None)
         self._keep.append(options)
-        # Handlers are the process's: each says of its sections what libbpf itself says, so that others who
-        # use libbpf in this process see no difference. None stands for sections that libbpf does not know.
+        # Handlers are process-wide: each treats its sections as libbpf does, so that other users of libbpf in
+        # this process see no difference. None stands for sections that libbpf does not know.
         known = (ProgType.XDP, ATTACH_TYPE_XDP)
         for section, (kind, attach) in ((b"xdp", known), (b"xdp.frags", known), (None, (0, 0))):
             self._dll.libbpf_register_prog_handler(section, kind, attach, ctypes.byref(options))
@@ -135,7 +133,7 @@ class _Library:
         return getattr(self._dll, name)
 
     def _print(self, level: int, form: bytes, arguments: int) -> int:
-        if level <= 1:  # warnings and information; the rest is for libbpf's own developers
+        if level <= 1:  # warnings and information; the rest is for libbpf's developers
             room = ctypes.create_string_buffer(4096)
             self._vsnprintf(room, len(room), form, arguments)
             self.messages.append(room.value.decode(errors="replace"))
@@ -156,7 +154,9 @@ class _Library:
 
 
 def _records(options: bytes, field: int, length: int) -> bytes:
-    """The first ``length`` bytes of each record of a table: its address, count and record size at a field."""
+    """The first ``length`` bytes of each record in a table whose address, count and record size are at
+    ``field``.
+    """
     at, count, size = struct.unpack_from("<QII", options, field)
     if not at or not count:
         return b""
@@ -168,8 +168,8 @@ _opening = threading.Lock()
 
 
 def library() -> Any:
-    """libbpf, opened at the first use. Raises Unsupported if it is missing."""
-    # `cache` alone lets two threads make two: libbpf would call back into the one that is thrown away.
+    """libbpf, opened on first use. Raises Unsupported if it is missing."""
+    # With `cache` alone two threads could create two, and libbpf would call back into the discarded one.
     with _opening:
         return _opened()
 
@@ -180,8 +180,8 @@ def _opened() -> _Library:
 
 
 def possible_cpus() -> int:
-    """CPUs that may ever come up: the elements of a per-CPU value. libbpf reads them from /sys; without that
-    the kernel is asked by a map. Raises Unsupported.
+    """The number of possible CPUs, and so of elements in a per-CPU value. libbpf reads it from /sys; if that
+    is missing, a map is used to ask the kernel. Raises Unsupported.
     """
     found = int(library().libbpf_num_possible_cpus())
     if found > 0:
@@ -194,14 +194,14 @@ def possible_cpus() -> int:
 
 
 def kernel_types_missing() -> tuple[str, str | Advice]:
-    """Why the kernel's own types can't be had, and what to do: not every machine has /sys mounted."""
+    """Why the kernel's types are unavailable, and what to do: /sys may not be mounted."""
     if not os.path.isdir("/sys/kernel"):
         return "the kernel's BTF can't be read because /sys is not mounted", advise(Do.MOUNT_SYSFS)
     return "this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)", ""
 
 
 def check(result: int, what: str) -> int:
-    """A function's result, if that is no error. Raises InvalidInput."""
+    """A function's result unless it is an error. Raises InvalidInput."""
     if result < 0:
         raise InvalidInput(f"libbpf could not {what}", os.strerror(-result))
     return result

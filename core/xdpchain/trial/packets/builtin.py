@@ -35,7 +35,7 @@ LEAST = 60
 
 ETH_P_LOCAL_EXPERIMENT = 0x88B5
 PING = bytes(range(0x10, 0x40))
-ETHERNET_ONLY = ("ARP", "DHCP", "ICMPv6 neighbor", "no protocol")
+ETHERNET_ONLY = ("ARP", "DHCP", "ICMPv6 neighbor", "unknown protocol")
 """Name prefixes of packets that only devices with link-layer addresses receive."""
 
 
