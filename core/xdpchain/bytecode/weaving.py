@@ -44,10 +44,6 @@ class LineRecord(NamedTuple):
     text: int
     place: int
 
-    def moved(self, instructions: int, strings: int) -> LineRecord:
-        """The record in a program whose instructions and strings stand behind those of others."""
-        return LineRecord(self.insn + instructions, self.file + strings, self.text + strings, self.place)
-
 
 @dataclass(frozen=True, slots=True)
 class Woven:
