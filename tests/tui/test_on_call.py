@@ -238,7 +238,7 @@ async def test_help_has_what_works_here_and_finds_words(playground: Playground, 
         assert "In a replay" not in driver.text()
         await driver.press("slash")
         await driver.type("a dot:")
-        await driver.until(lambda: "a dot: the chain ends there" in driver.text())
+        await driver.until(lambda: "in a slot: the next slot runs after it" in driver.text())
         await driver.press("escape", "slash")
         await driver.type("priority")
         await driver.until(lambda: "load a program" not in driver.text())

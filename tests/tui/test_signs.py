@@ -86,7 +86,7 @@ async def test_a_filter_that_leaves_none_shows_none(playground: Playground, samp
         await driver.until(lambda: "by root, pid" in driver.text())
         await driver.press("slash")
         await driver.type("nowhere")
-        await driver.until(lambda: "Nothing has 'nowhere'" in driver.text())
+        await driver.until(lambda: "Nothing matches 'nowhere'" in driver.text())
         assert "by root, pid" not in driver.text()
         await driver.press("escape")
         await driver.until(lambda: "by root, pid" in driver.text())

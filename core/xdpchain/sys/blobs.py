@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from xdpchain.errors import InvalidInput
@@ -49,11 +48,41 @@ def decoded(map_id: int, decode: Callable[[bytes], T], most: int = MOST) -> T:
     """The decoded contents of this map, cached: our maps are frozen, and the kernel does not reuse map IDs.
     Raises BpfError, and whatever `read` and ``decode`` raise.
     """
-    found: T = _decoded(map_id, decode, most)
-    return found
+    return _DECODED.of(map_id, decode, most)
 
 
-@lru_cache(maxsize=256)
-def _decoded(map_id: int, decode: Callable[[bytes], Any], most: int) -> Any:
-    with bpf.map_by_id(map_id) as fd:
-        return decode(read(fd, most))
+class _Decoded:
+    """A cache whose entries live as long as their maps: every survey asks for those of all chains, however
+    many, and a process that runs for long must not keep those that are gone.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, Callable[[bytes], Any]], Any] = {}
+        self._room = LEAST_ROOM
+
+    def of(self, map_id: int, decode: Callable[[bytes], T], most: int) -> T:
+        key = map_id, decode
+        try:
+            known: T = self._known[key]
+            return known
+        except KeyError:
+            pass
+        with bpf.map_by_id(map_id) as fd:
+            found = decode(read(fd, most))
+        if len(self._known) >= self._room:
+            self._forget()
+        self._known[key] = found
+        return found
+
+    def _forget(self) -> None:
+        """Drop entries of maps that are gone. The next time is when there are twice as many as now."""
+        for key in list(self._known):
+            try:
+                bpf.map_by_id(key[0]).close()
+            except bpf.BpfError:
+                self._known.pop(key, None)
+        self._room = max(LEAST_ROOM, 2 * len(self._known))
+
+
+LEAST_ROOM = 128
+_DECODED = _Decoded()

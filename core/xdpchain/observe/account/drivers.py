@@ -62,7 +62,7 @@ class Driver:
     def counters(self) -> tuple[str, ...]:
         """All counter expressions."""
         groups = (counter for group in self.groups for counter in group.counters)
-        return tuple(one for one in (self.received, *groups, self.sent, self.unsent) if one)
+        return tuple(pattern for pattern in (self.received, *groups, self.sent, self.unsent) if pattern)
 
 
 DROPPED, PASSED, BACK, REDIRECTED = "dropped", "passed on", "sent back", "redirected"

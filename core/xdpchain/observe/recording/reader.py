@@ -110,7 +110,7 @@ class Recording:
         """What happened to packets up to a reading, oldest first; at most the last 200 lines."""
         end = bisect_right(self._happened, self._times[index], key=lambda place: place.elapsed)
         found = (line_in(self._line(place)) for place in self._happened[max(0, end - MOST_TOLD) : end])
-        return tuple(one for one in found if isinstance(one, Happened))
+        return tuple(line for line in found if isinstance(line, Happened))
 
     def _read_reading(self, index: int) -> RecordedReading:
         made = line_in(self._line(self._readings[index]))

@@ -232,7 +232,9 @@ def prog_jited(fd: Fd | int) -> JitedCode:
     addresses = struct.unpack_from(f"<{functions}Q", starts.raw)
     sizes = struct.unpack_from(f"<{functions}I", lengths.raw)
     known = zip(addresses, sizes, strict=True)
-    return JitedCode(tuple(one for one in known if one[0]), struct.unpack_from(f"<{lines}Q", places.raw))
+    return JitedCode(
+        tuple(function for function in known if function[0]), struct.unpack_from(f"<{lines}Q", places.raw)
+    )
 
 
 def prog_instructions(fd: Fd | int) -> bytes:

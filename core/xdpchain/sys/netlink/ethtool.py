@@ -40,7 +40,7 @@ def driver(sock: socket.socket, ifindex: int) -> str | None:
 
 
 def channels(sock: socket.socket, ifindex: int) -> Channels | None:
-    """The device's queues, None where the driver does not tell. Raises OSError."""
+    """The device's queues, None if the driver does not report them. Raises OSError."""
     answer = _ask(sock, ifindex, struct.pack("=I", _GCHANNELS), 36)
     if answer is None:
         return None
@@ -95,11 +95,11 @@ def _names(sock: socket.socket, ifindex: int, which: int) -> list[str]:
     if strings is None or struct.unpack_from("=I", strings, 8)[0] != count:
         return []
     raw = (strings[12 + i * _GSTRING_LEN : 12 + (i + 1) * _GSTRING_LEN] for i in range(count))
-    return [one.split(b"\0", 1)[0].decode(errors="replace") for one in raw]
+    return [name.split(b"\0", 1)[0].decode(errors="replace") for name in raw]
 
 
 def _ask(sock: socket.socket, ifindex: int, head: bytes, size: int) -> bytes | None:
-    """What one ethtool command answers; None where the device has no such thing."""
+    """The answer to an ethtool command; None if the device does not support it."""
     request = bytearray(struct.pack(f"={_IFNAMSIZ}si", b"", ifindex).ljust(_IFREQ, b"\0"))
     fcntl.ioctl(sock, _SIOCGIFNAME, request)
     room = ctypes.create_string_buffer(head, size)

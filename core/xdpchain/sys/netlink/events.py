@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changes on the network devices of a namespace, as it happens."""
+"""Notifications about the network devices of a namespace."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LinkEvents(Closing):
     An attachment through bpf_link sends none, so poll the links slowly as well. Subscribe first and read the
     links then, or a change between the two gets lost. Opening raises NetnsError and PermissionDenied.
 
-    For a thread of its own::
+    For a separate thread::
 
         while (changes := events.poll(1.0)) is not None:
             if changes: ...
@@ -63,7 +63,7 @@ class LinkEvents(Closing):
 
     def __init__(self, netns: str | None = None, *, receive_buffer: int = _RECEIVE_BUFFER) -> None:
         self.netns = netns
-        self._using = threading.Lock()  # held by who waits at the descriptors, and by who closes them
+        self._using = threading.Lock()  # held while waiting on the descriptors or closing them
         self._ending = threading.Lock()
         self._closing = threading.Event()
         self._socket = namespaces.run(netns, _subscribe)
@@ -75,7 +75,7 @@ class LinkEvents(Closing):
             raise
 
     def fileno(self) -> int:
-        """The descriptor that gets readable when something changed, for who waits for several at once."""
+        """A descriptor that becomes readable when something changed, for use with poll(2)."""
         return self._socket.fileno()
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel says about a network device: frozen values, no I/O."""
+"""The kernel's information about a network device: frozen values, no I/O."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TUNNELS = frozenset(
         "ip6tnl", "ipip", "l2tp", "ovpn", "sit", "vti", "vti6", "vxlan", "wireguard", "xfrm",
     }
 )  # fmt: skip
-"""Kinds of devices whose packets come in wrapped in other packets, through another device."""
+"""Kinds of devices whose packets arrive encapsulated, through another device."""
 
 XdpMode: TypeAlias = Literal["native", "generic", "offload"]
 
@@ -90,7 +90,7 @@ class LinkInfo(NamedTuple):
     tunnel: Tunnel | None = None
 
     def program(self, mode: XdpMode) -> int | None:
-        """The id of the program that runs in that mode."""
+        """The ID of the program that runs in this mode."""
         return next((attachment.prog_id for attachment in self.xdp if attachment.mode == mode), None)
 
 
@@ -105,7 +105,7 @@ class Way(NamedTuple):
 
 
 class NeighborEntry(NamedTuple):
-    """An address of the neighbour table (ARP, ND), and the MAC that goes with it."""
+    """An address in the neighbor table (ARP, ND), with its MAC."""
 
     address: str
     mac: str

@@ -49,11 +49,11 @@ class ModeConflict(Busy):
 
 
 class NoNativeXdp(Unsupported):
-    """The driver has no XDP in this mode, or not in the device's present configuration."""
+    """The driver does not support XDP in this mode, or not in the device's current configuration."""
 
 
 class MtuTooLarge(Unsupported):
-    """The packets may be larger than what the driver can hand to a program that can't take frags."""
+    """Packets may be too large for programs without multi-buffer support."""
 
 
 class Attempt(NamedTuple):

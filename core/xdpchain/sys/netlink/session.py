@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions and orders about the network devices of one namespace."""
+"""Query and change the network devices of a namespace."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Netlink"]
 
 MOST_NAMESPACES = 64
-"""Namespaces that are searched for an interface that is not where it should be: about 1 ms each."""
+"""Most namespaces searched for a missing interface: about 1 ms each."""
 
 SO_NETNS_COOKIE = 71  # not in Python's socket module
 
@@ -55,7 +55,7 @@ class Netlink(Closing):
         self._route, self._generic = namespaces.run(netns, _open)
 
     def close(self) -> None:
-        """Close the sockets; from any thread, more than once if you like. Later calls raise ValueError."""
+        """Close the sockets. May be called from any thread, repeatedly. Later calls raise ValueError."""
         self._route.close()
         self._generic.close()
 
@@ -148,7 +148,7 @@ class Netlink(Closing):
                 f"No route {origin}to {destination}", refusal.words, detail=refusal.detail
             ) from refusal
         found = (decode_route(message) for kind, message in replies if kind == RTM_NEWROUTE)
-        way = next((one for one in found if one is not None), None)
+        way = next((route for route in found if route is not None), None)
         if way is None:
             raise NotFound(f"No route to {destination}", "its route does not use a single interface")
         return way
@@ -165,7 +165,7 @@ class Netlink(Closing):
         return tuple(text for index, text in found if index == ifindex and text)
 
     def neighbors(self, ifindex: int) -> tuple[NeighborEntry, ...]:
-        """The interface's neighbour table, without entries that have no MAC (yet, or any more)."""
+        """The interface's neighbor table, without entries that have no MAC."""
         from .neighborhood import RTM_NEWNEIGH, decode_neighbor, encode_get_neighbors
 
         try:
@@ -198,7 +198,7 @@ class Netlink(Closing):
             raise _unexpected("Can't list tc's filters", refusal) from refusal
         news = (message for kind, message in replies if kind == traffic_control.RTM_NEWTFILTER)
         found = (traffic_control.decode_filter(message) for message in news)
-        return tuple(one[1] for one in found if one is not None and one[0] == ifindex)
+        return tuple(pair[1] for pair in found if pair is not None and pair[0] == ifindex)
 
     def wireguard(self, ifindex: int) -> tuple[int | None, tuple[WireguardPeer, ...]]:
         """The UDP port that a WireGuard device listens on, and its peers. Takes CAP_NET_ADMIN."""
@@ -284,11 +284,11 @@ class Netlink(Closing):
         return self._by_ioctl(ethtool.driver, ifindex, "driver")
 
     def channels(self, ifindex: int) -> Channels | None:
-        """A device's queues, None where its driver does not tell. Raises NotFound."""
+        """A device's queues, None if its driver does not report them. Raises NotFound."""
         return self._by_ioctl(ethtool.channels, ifindex, "queues")
 
     def offloads(self, ifindex: int) -> tuple[Offload, ...]:
-        """What a device does with packets by itself, by ethtool's names. Raises NotFound."""
+        """A device's offloads, by ethtool's names. Raises NotFound."""
         return self._by_ioctl(ethtool.offloads, ifindex, "offloads")
 
     def statistics(self, ifindex: int) -> tuple[tuple[str, int], ...]:
@@ -308,7 +308,7 @@ class Netlink(Closing):
     def _circumstances(
         self, ifindex: int
     ) -> tuple[LinkInfo | None, frozenset[str] | None, tuple[LinkInfo, str | None] | None]:
-        """What explains a refusal, as far as it can still be known."""
+        """Details that explain a refusal, as far as still known."""
         try:
             link = self.link(ifindex)
         except NotFound:
@@ -336,7 +336,7 @@ class Netlink(Closing):
 
     def _elsewhere(self, name: str) -> str | None:
         """The namespace with a name that has such an interface; "" is this process's own."""
-        known = [one for one in ("", *namespaces.names()) if one != (self.netns or "")]
+        known = [other for other in ("", *namespaces.names()) if other != (self.netns or "")]
         for place in known[:MOST_NAMESPACES]:
             with contextlib.suppress(XdpChainError, Refusal), Netlink(place or None) as there:
                 there._link(name)
@@ -354,7 +354,7 @@ def _open() -> tuple[Transport, Transport]:
 
 
 def _open_xfrm() -> Transport | None:
-    """None where the kernel does not listen: asking would load the module that does."""
+    """An XFRM socket; None if the kernel has no XFRM loaded: asking would load the module."""
     try:
         lines = Path("/proc/thread-self/net/netlink").read_text().splitlines()
         listens = any(line.split()[1] == str(NETLINK_XFRM) for line in lines[1:])
@@ -364,14 +364,14 @@ def _open_xfrm() -> Transport | None:
 
 
 def _possible(which: int | str) -> bool:
-    """Whether it could be an ifindex or a name: what could not be, the kernel answers in odd ways."""
+    """Whether it is a plausible ifindex or name: for others the kernel's errors are misleading."""
     if isinstance(which, int):
         return 0 < which < 1 << 31
     return bool(which) and "\0" not in which and which == which.encode(errors="replace").decode()
 
 
 def _program_id(fd: int) -> int:
-    """The id of the BPF program behind a descriptor; 0, which no program has, if there is none."""
+    """The ID of the BPF program behind a descriptor; 0 if there is none."""
     try:
         lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
     except OSError:

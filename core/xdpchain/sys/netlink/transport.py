@@ -47,7 +47,7 @@ class Refusal(Exception):
 
     @property
     def detail(self) -> str:
-        """For XdpChainError.detail: the errno's name and the kernel's own words."""
+        """For XdpChainError.detail: the errno's name and the kernel's message."""
         return f"{_NAMES.get(self.code, self.code)}: {self.words}"
 
 
@@ -79,7 +79,7 @@ class Transport:
             raise
 
     def close(self) -> None:
-        """Waits for a request that is on its way. Closing twice is harmless."""
+        """Close, after waiting for a pending request. Closing twice is harmless."""
         with self._lock:
             self.socket.close()
 

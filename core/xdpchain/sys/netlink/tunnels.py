@@ -68,7 +68,7 @@ class IpsecPolicy:
     outer_destination: str | None
 
     def covers(self, source: str, destination: str, protocol: int) -> bool:
-        """Whether it is about packets between these addresses."""
+        """Whether it applies to packets between these addresses."""
         ends = (ip_address(source), self.source), (ip_address(destination), self.destination)
         return self.protocol in (0, protocol) and all(
             address.version == net.version and address in net for address, net in ends
