@@ -12,7 +12,7 @@ __all__ = ["LEGEND", "Mode", "help_blocks"]
 LEGEND = {
     "Letters": (
         ("A D P T R", "aborted, drop, pass, tx (sent back), redirect"),
-        ("A D P T R", "after these the next slot runs; a dot: the chain ends there"),
+        ("A D P T R", "in a slot: the next slot runs after it; a dot: the chain ends there"),
         ("P2", "after PASS the chain continues at slot 2 (a route)"),
         ("O", "the slot is off: it does not run but keeps its place and its maps"),
         ("S", "the slot is in shadow: it runs and counts but decides nothing"),
