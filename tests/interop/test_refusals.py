@@ -203,7 +203,7 @@ def test_without_pins_a_chain_is_lost(
     assert (off_command in worded(running.todo)) == (left == 0)
     assert ("Find its owner" in worded(running.todo)) == (left != 0)
     if kernel() < (5, 13) and left:
-        assert "does not tell" in running.note
+        assert "does not report" in running.note
     else:
         assert (f"{left} of its 2" if left else "none of its components") in running.note
         assert running.shown is not None

@@ -207,11 +207,11 @@ def test_an_object_is_found_by_name_only_where_nobody_else_could_put_it(
     monkeypatch.chdir(place)
     assert find_object(name) == str(folder / name)
     folder.chmod(0o1777)
-    with pytest.raises(PermissionDenied, match="by its name alone"):
+    with pytest.raises(PermissionDenied, match="by its bare name"):
         find_object(name)
     folder.chmod(0o755)
     os.chown(folder / name, STRANGER, STRANGER)
-    with pytest.raises(PermissionDenied, match="by its name alone"):
+    with pytest.raises(PermissionDenied, match="by its bare name"):
         find_object(name)
     assert find_object(str(folder / name)) == str(folder / name)
     (place / name).write_bytes(b"")
