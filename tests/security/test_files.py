@@ -179,10 +179,10 @@ def test_what_a_killed_process_left_is_swept(place: Path) -> None:
 def test_reading_waits_for_nothing_and_is_bounded(place: Path) -> None:
     os.mkfifo(place / "fifo")
     (place / "large").write_bytes(bytes(1001))
-    for name, why in (("fifo", "ordinary"), ("large", "more than 1000"), (".", "directory")):
+    for name, why in (("fifo", "regular"), ("large", "more than 1000"), (".", "directory")):
         with pytest.raises(OSError, match=why):
             files.read(place / name, 1000)
-    with pytest.raises(OSError, match="ordinary"):
+    with pytest.raises(OSError, match="regular"):
         files.read("/dev/zero", 1000)
     assert len(files.read(place / "large", 1001)) == 1001
 
