@@ -82,6 +82,8 @@ def heading(width: int, position: str, order: Order = Order.INDEX, reverse: bool
     room = width - used
     if position and room < len(position) + len(text) + 1:
         text = ""
+    while position and room < len(position) + 2:  # the last labels give way
+        room += len(cells.pop().text)
     cells.append(
         Cell((text + position.rjust(max(0, room - len(text) - 1)) + " ")[: max(0, room)].ljust(room))
     )
