@@ -258,7 +258,7 @@ def held(own_bpffs: Path) -> Held:
     return pins(own_bpffs), programs, maps, links, len(os.listdir("/proc/self/fd"))
 
 
-@pytest.mark.parametrize(("file", "why"), [("nobtf", "types"), ("refused", "packet")])
+@pytest.mark.parametrize(("file", "why"), [("nobtf", "no BTF"), ("refused", "packet")])
 def test_what_cant_be_linked_changes_nothing(
     playground: Playground, samples: Path, own_bpffs: Path, file: str, why: str
 ) -> None:

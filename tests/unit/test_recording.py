@@ -380,7 +380,7 @@ async def main():
             await pilot.pause()
         await pilot.press("escape", "b")
         await pilot.pause(0.3)
-        assert "no lines are known" in str(app.screen.query_one("#live").render()), app.screen
+        assert ".bpf.c:" in str(app.screen.query_one("#live").render()), app.screen
         await pilot.press("escape", "x")
         await pilot.pause(1.5)
         assert app._exception is None

@@ -96,11 +96,13 @@ def test_a_guest_spares_itself_what_the_selection_does_not_use() -> None:
 
 def test_guests_share_the_files_of_tests(tmp_path: Path) -> None:
     """Each test runs in exactly one of them; who comes too late for any has none, and that is no failure."""
-    for name in ("one", "two"):
-        (tmp_path / f"test_{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
+    for name in ("a/test_one", "b/test_two", "b/test_three", "c/test_four"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\n")
     claims = tmp_path / "claims"
     claims.mkdir()
-    (claims / "test_one.py").mkdir()
+    (claims / "a-test_one.py").mkdir()
+    (claims / "b-test_two.py").mkdir()
     environment = {**os.environ, "XDPTUI_LAB_CLAIMS": str(claims), "PYTHONPATH": str(HERE)}
     tallies = []
     for _ in range(2):
@@ -108,8 +110,8 @@ def test_guests_share_the_files_of_tests(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode in (0, 5), done.stdout
         tallies.append(report.read(tmp_path / "results.xml"))
-    assert tallies == [report.Tally(2, 0, 0, 0), report.Tally(0, 0, 0, 0)]
-    assert (claims / "test_two.py").is_dir()
+    assert tallies == [report.Tally(4, 0, 0, 0), report.Tally(0, 0, 0, 0)]
+    assert (claims / "c-test_four.py").is_dir()
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-__all__ = ["pytest_runtest_protocol"]
+__all__ = ["pytest_runtestloop"]
 
 
 @functools.cache
@@ -26,6 +24,19 @@ def _ours(file: str) -> bool:
     return True
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: Any) -> bool | None:
-    return None if _ours(str(item.path.relative_to(item.config.rootpath))) else True
+def pytest_runtestloop(session: Any) -> bool:
+    """As pytest's own, but for what others run. Each test is told the next one, which decides what is torn
+    down: so a file is claimed when the last test of the one before begins.
+    """
+    root = session.config.rootpath
+    ours = (item for item in session.items if _ours(str(item.path.relative_to(root))))
+    item = next(ours, None)
+    while item is not None:
+        following = next(ours, None)
+        item.ihook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
