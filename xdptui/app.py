@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from pkgutil import get_data
 from typing import TYPE_CHECKING, ClassVar
 
@@ -90,6 +91,8 @@ class XdpTui(App[None]):
         self._last_resort: threading.Timer | None = None
         self.left_waiting: tuple[Running, ...] = ()
         """Interfaces whose changes still wait to be confirmed, although the program ends."""
+        self.elsewhere: MainScreen.Elsewhere | None = None
+        """Where to go on, in place of ending."""
         self._first = MainScreen(netns, interface, replay, self.settings, copies=self)
 
     @property
@@ -213,6 +216,14 @@ class XdpTui(App[None]):
             return
         self.main.desk.begin(self._quit_flow())
 
+    def on_main_screen_elsewhere(self, message: MainScreen.Elsewhere) -> None:
+        """What is asked before quitting is asked before going elsewhere, too."""
+        desk = self.main.desk
+        if desk.busy:  # the flow that sent this is about to end
+            self.call_later(self.on_main_screen_elsewhere, message)
+        else:
+            desk.begin(self._quit_flow(message))
+
     def on_mount(self) -> None:
         # Ended by a signal, the terminal is still given back as it was. Not possible outside the main thread.
         with contextlib.suppress(RuntimeError, ValueError):
@@ -239,7 +250,7 @@ class XdpTui(App[None]):
             for signum in ENDINGS:
                 asyncio.get_running_loop().remove_signal_handler(signum)
 
-    async def _quit_flow(self) -> None:
+    async def _quit_flow(self, elsewhere: MainScreen.Elsewhere | None = None) -> None:
         unsaved = self.main.session.unsaved
         if unsaved:
             names = ", ".join(running.interface.name for running in unsaved)
@@ -258,6 +269,7 @@ class XdpTui(App[None]):
                 self.left_waiting = self.main.session.waiting
             elif not await self.main.confirm.settle_all(keep=answer == "keep"):
                 return
+        self.elsewhere = elsewhere
         self.exit()
 
     def _what_waits(self) -> tuple[str, ...]:
@@ -300,28 +312,36 @@ def run(
     """
     path = settings_path(os.environ)
     settings, trouble = load_settings(path)
-    app = XdpTui(netns, interface, replay, settings)
-    for text in trouble:
-        app.call_later(app.notify, text, title="A setting is not used", severity="warning", timeout=10)
-    app.run(mouse=mouse and settings.mouse)
-    app.ended()
-    tell_waiting(app.left_waiting)
-    if path is not None and replay is None:
+    while True:
+        app = XdpTui(netns, interface, replay, settings)
+        for text in trouble:
+            app.call_later(app.notify, text, title="A setting is not used", severity="warning", timeout=10)
+        app.run(mouse=mouse and settings.mouse)
+        app.ended()
+        tell_waiting(app.left_waiting)
+        if path is not None and replay is None:
+            settings = _kept(path, settings, app.settings_now())
+        error = app.unexpected
+        if error is not None:
+            print(
+                f"xdptui: ended by an internal error ({type(error).__name__}: {error}).\n"
+                f"The interfaces run what they ran before. {DEBUG}=1 shows where; please report it.",
+                file=sys.stderr,
+            )
+            return 1
+        if app.elsewhere is None:
+            return app.return_code or 0
+        netns, interface, trouble = app.elsewhere.netns, None, ()
+
+
+def _kept(path: Path, before: Settings, after: Settings) -> Settings:
+    """The settings as they are from now on, written down if they changed."""
+    if after != before:
         try:
-            after = app.settings_now()
-            if after != settings:
-                save_settings(path, settings, after)
+            save_settings(path, before, after)
         except OSError as failed:
             print(f"xdptui: the settings can't be saved: {path}: {failed.strerror}", file=sys.stderr)
-    error = app.unexpected
-    if error is not None:
-        print(
-            f"xdptui: ended by an internal error ({type(error).__name__}: {error}).\n"
-            f"The interfaces run what they ran before. {DEBUG}=1 shows where; please report it.",
-            file=sys.stderr,
-        )
-        return 1
-    return app.return_code or 0
+    return after
 
 
 def tell_waiting(left: tuple[Running, ...]) -> None:

@@ -10,6 +10,7 @@ from textual import events, on
 from textual.actions import parse
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.message import Message
 from textual.widgets import Input
 
 from xdptui.main.adopt_flow import AdoptFlow
@@ -22,6 +23,7 @@ from xdptui.main.edit_flow import EditFlow
 from xdptui.main.kernel_news import KernelNews
 from xdptui.main.load_flow import LoadFlow
 from xdptui.main.look_flow import LookFlow
+from xdptui.main.namespace_flow import NamespaceFlow
 from xdptui.main.panes import Panes
 from xdptui.main.record_flow import RecordFlow
 from xdptui.main.replay_flow import ReplayFlow
@@ -56,6 +58,13 @@ SECOND_LOOK = 0.3
 
 class MainScreen(Selecting[None]):
     """``interface`` names the one to select at first; ``replay`` takes the place of the kernel."""
+
+    class Elsewhere(Message):
+        """Another network namespace is to be looked at (None: the one that xdptui was started in)."""
+
+        def __init__(self, netns: str | None) -> None:
+            super().__init__()
+            self.netns = netns
 
     DEFAULT_CSS = "MainScreen { layout: vertical; overflow: hidden; background: $background; }"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -120,6 +129,7 @@ class MainScreen(Selecting[None]):
             self.look,
             self.browse,
             self.record,
+            NamespaceFlow(self.desk, netns, lambda place: self.post_message(self.Elsewhere(place))),
             CopyFlow(self.desk, copies),
             self.replay,  # last: space plays where there is a recording
         ):

@@ -169,6 +169,7 @@ KEYS: tuple[Key, ...] = (
         18,
     ),
     Key("ctrl+o", "ctrl+o", "open_recording", "replay a recording", GROUPS[3], "replay", 21),
+    Key("N", "N", "namespaces", "another network namespace", GROUPS[3], "netns", 24),
     Key("Y", "Y", "copy", "copy the slot, the interface or the screen; save it", GROUPS[3], "copy", 22),
     Key("h", "h", "history", "history: who changed what; undo there", GROUPS[3], "history", 8),
     Key("question_mark", "?", "help", "this help", GROUPS[4], "help", 1),

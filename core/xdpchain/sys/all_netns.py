@@ -74,7 +74,7 @@ def visit(call: Callable[[], bool]) -> bool:
 
 
 def namespaces() -> frozenset[int] | None:
-    """The inode fd_names of all network namespaces, without entering any; None if some may be hidden."""
+    """The inode numbers of all network namespaces, without entering any; None if some may be hidden."""
     if not _sees_all_processes():
         return None
     found = set()

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which network namespace to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import on
+from textual.app import ComposeResult
+from textual.widget import Widget
+from textual.widgets import Button
+
+from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.view.namespace_lines import NamespaceView, namespace_cells, namespace_head
+from xdptui.widgets.row_list import RowList
+
+__all__ = ["Namespaces"]
+
+
+class Namespaces(Dialog[NamespaceView | None]):
+    """Answers with one of the namespaces. ``here`` is the one on the screen; ``unseen`` says in words what
+    could not be read.
+    """
+
+    DEFAULT_CSS = """
+    Namespaces #namespaces { height: auto; max-height: 16; background: $surface; }
+    """
+    heading = "Network namespaces"
+
+    def __init__(self, views: Sequence[NamespaceView], here: str | None, unseen: Sequence[str]) -> None:
+        super().__init__()
+        self._views, self._here, self._unseen = tuple(views), here, tuple(unseen)
+
+    def body(self) -> ComposeResult:
+        yield RowList(id="namespaces")
+        for text in self._unseen:
+            yield paragraph(f"Not seen: {text}")
+
+    def buttons(self) -> ComposeResult:
+        yield button("Cancel (esc)", "cancel")
+        yield button("Go there (enter)", "go", "primary")
+
+    def first_focus(self) -> Widget | None:
+        return self.query_one("#namespaces")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        rows, views = self.query_one("#namespaces", RowList), self._views
+        rows.present(
+            len(views),
+            lambda row, width: namespace_cells(views[row], width),
+            head=namespace_head,
+            sorts={
+                "namespace": lambda row: views[row].label,
+                "-interfaces": lambda row: views[row].interfaces,
+                "-XDP on": lambda row: len(views[row].with_xdp),
+            },
+            words=lambda row: views[row].words,
+        )
+        rows.row = next((row for row, view in enumerate(views) if view.netns == self._here), 0)
+
+    @on(RowList.Chosen, "#namespaces")
+    @on(Button.Pressed, "#go")
+    def accept(self) -> None:
+        if (view := self.query_one("#namespaces", RowList).under(self._views)) is not None:
+            self.finish(view)
+
+    @on(Button.Pressed, "#cancel")
+    def cancel(self) -> None:
+        self.finish(None)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network namespaces as rows. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdptui.view.cells import Cell, left, right
+from xdptui.words.printable import printable
+
+__all__ = ["NamespaceView", "namespace_cells", "namespace_head"]
+
+NAME, COUNT, XDP = 34, 12, 16
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceView:
+    """A network namespace as `--netns` spells it (None: the one that xdptui was started in), how many
+    interfaces it has, and the names of those with XDP programs.
+    """
+
+    netns: str | None
+    interfaces: int
+    with_xdp: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        return "(this one)" if self.netns is None else printable(self.netns)
+
+    @property
+    def words(self) -> str:
+        """What a filter looks in."""
+        return " ".join((self.label, *self.with_xdp))
+
+
+def namespace_head(width: int, position: str) -> tuple[Cell, ...]:
+    """The line above the namespaces."""
+    name = _name(width)
+    return (
+        left("  namespace", name),
+        right("interfaces", COUNT),
+        left(f"  XDP on  {position}", width - name - COUNT),
+    )
+
+
+def namespace_cells(view: NamespaceView, width: int) -> tuple[Cell, ...]:
+    """A namespace."""
+    name = _name(width)
+    names = ", ".join(map(printable, view.with_xdp)) or "-"
+    return (
+        left(f"  {view.label}", name, "name"),
+        right(str(view.interfaces), COUNT),
+        left(f"  {names}", width - name - COUNT, "plain" if view.with_xdp else "off"),
+    )
+
+
+def _name(width: int) -> int:
+    return max(0, min(NAME, width - COUNT - XDP))
