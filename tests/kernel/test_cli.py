@@ -400,3 +400,25 @@ def test_watch_by_cpu(cli: CommandLine) -> None:
     told = cli("watch", cli.interface, "--per-cpu", "--count", "1").out
     busy = [one for one in interface["cpus"] if one["verdict"]["XDP_PASS"]["packets"]]
     assert all(f"CPU {one['cpu']}, " in told for one in busy)
+
+
+def test_watch_by_rx_queue(cli: CommandLine) -> None:
+    """What the driver counts, where it runs the chain."""
+    cli.ok("load", cli.interface, cli.sample("drop"), "--linkage", "static")
+    cli.playground.send([udp(PEER, NEAR, 9)] * 11)
+    first, second = cli(
+        "watch", cli.interface, "--per-queue", "--jsonl", "--interval", "0.05", "--count", "2"
+    ).out.splitlines()
+    for line in (first, second):
+        (interface,) = json.loads(line)["interfaces"]
+        assert interface["queues_why"] == ""
+        assert sum(queue["packets"]["received"] for queue in interface["queues"]) == 11
+        assert sum(queue["packets"]["dropped"] for queue in interface["queues"]) == 11
+    assert json.loads(first)["interfaces"][0]["queues"][0]["rates"] is None
+    assert json.loads(second)["interfaces"][0]["queues"][0]["rates"]["received"] == 0
+    told = cli("watch", cli.interface, "--per-queue", "--count", "1").out
+    assert "RX queue 0: received 11, dropped 11" in told
+    cli.ok("set", cli.interface, "--mode", "generic", "--confirm", "60")
+    cli.ok("confirm", cli.interface)
+    told = cli("watch", cli.interface, "--per-queue", "--count", "1").out
+    assert "in generic mode the driver does not run the chain" in told

@@ -10,6 +10,7 @@ import pytest
 from xdpchain.model.counts import SlotCounts
 from xdpchain.observe.account.balance import Account, AccountReading, DeviceCounts, balance, device_counts
 from xdpchain.observe.account.drivers import DRIVERS, Driver, DriverFailure, driver_of
+from xdpchain.observe.account.queues import QueueCounts, by_queue
 from xdptui.words.reconcile_lines import conclusion, reconcile_lines
 
 NOTHING = {DriverFailure.TX: 0, DriverFailure.REDIRECT: 0}
@@ -165,3 +166,16 @@ def test_lines_fit_the_smallest_screen(big: int) -> None:
     found = account("veth", device(big, big, 0, 0, 0), 0, 0, big, 0, 0, 0)
     lines = ["".join(text for text, _ in line) for line in reconcile_lines(found)]
     assert all(len(line) <= 76 for line in lines)
+
+
+def test_counters_by_queue() -> None:
+    """The number in a counter's name is the queue's; totals of a whole device are none of any queue."""
+    virtio = by_queue(
+        driver_of("virtio_net"),
+        [("rx0_xdp_packets", 9), ("rx0_xdp_drops", 4), ("rx10_xdp_packets", 2), ("rx_xdp_drops", 4)],
+    )
+    assert virtio == (QueueCounts(0, {"received": 9, "dropped": 4}), QueueCounts(10, {"received": 2}))
+    veth = by_queue(driver_of("veth"), [("rx_queue_1_xdp_tx", 3), ("rx_queue_1_xdp_tx_errors", 2)])
+    assert veth == (QueueCounts(1, {"sent back": 5}),)
+    assert by_queue(driver_of("mlx5_core"), [("rx_xdp_drop", 7)]) == ()
+    assert by_queue(driver_of("nobody's"), [("rx_queue_0_packets", 7)]) == ()

@@ -75,6 +75,9 @@ def _watch(parser: argparse.ArgumentParser) -> None:
     )
     where(parser, "interfaces that have a slot")
     parser.add_argument("--per-cpu", action="store_true", help="also verdicts per CPU")
+    parser.add_argument(
+        "--per-queue", action="store_true", help="also what the driver counts per RX queue, in native mode"
+    )
     _readings(parser)
 
 

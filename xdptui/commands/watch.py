@@ -15,8 +15,16 @@ from xdpchain.observe.discover import look, survey
 from xdpchain.observe.events import Watch
 from xdptui.commands import options as values
 from xdptui.commands.in_place import Lines, Screen, in_place
-from xdptui.render.watch_text import cpu_documents, cpu_rows, reading_document, reading_table
+from xdptui.render.watch_text import (
+    cpu_documents,
+    cpu_rows,
+    queue_documents,
+    queue_rows,
+    reading_document,
+    reading_table,
+)
 from xdptui.workers.meter import Meter, open_missing
+from xdptui.workers.queue_meter import QueueMeter
 
 __all__ = ["run"]
 
@@ -28,11 +36,12 @@ def run(options: Namespace) -> int:
     interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
     count = None if options.count is None else values.amount(options.count, "count")
     screen = Lines() if options.json or not in_place() else Screen()
+    queues = QueueMeter() if options.per_queue else None
     with closing(Meter()) as meter:
         for n, runnings in enumerate(_looks(options, interval), 1):
             meter.sync(runnings, open_missing(runnings, meter.known))
             shown = _line if options.json else _table
-            screen.show(shown(runnings, meter, cpus=options.per_cpu))
+            screen.show(shown(runnings, meter, cpus=options.per_cpu, queues=queues))
             if n == count:
                 break
     return 0
@@ -66,19 +75,24 @@ def _found(options: Namespace) -> tuple[Running, ...]:
     return values.with_labels(found, options.where)
 
 
-def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool) -> str:
+def _line(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: QueueMeter | None) -> str:
     entries = []
     for running in runnings:
         index = running.interface.ifindex
         entry = reading_document(running, meter.read(index), meter.why(index))
-        entries.append(entry | {"cpus": cpu_documents(meter.cpus(index))} if cpus else entry)
+        if cpus:
+            entry |= {"cpus": cpu_documents(meter.cpus(index))}
+        if queues is not None:
+            entry |= queue_documents(queues.read(running))
+        entries.append(entry)
     return json.dumps({"at": time.time(), "interfaces": entries}, separators=(",", ":"))
 
 
-def _table(runnings: Sequence[Running], meter: Meter, *, cpus: bool) -> str:
+def _table(runnings: Sequence[Running], meter: Meter, *, cpus: bool, queues: QueueMeter | None) -> str:
     parts = []
     for running in runnings:
         index = running.interface.ifindex
         parts.append(reading_table(running, meter.read(index), meter.why(index)))
         parts += cpu_rows(meter.cpus(index)) if cpus else ()
+        parts += queue_rows(queues.read(running)) if queues is not None else ()
     return "\n".join(parts) or "no XDP program runs on an interface to watch"

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xdpchain.model.actions import ALL_ACTIONS
 from xdpchain.model.running import Running
@@ -13,7 +13,18 @@ from xdptui.words.owners import whose
 from xdptui.words.printable import printable
 from xdptui.words.rates import CpuCounts, Rates, Reading
 
-__all__ = ["cpu_documents", "cpu_rows", "cpu_table", "reading_document", "reading_table"]
+if TYPE_CHECKING:
+    from xdptui.workers.queue_meter import QueueReading
+
+__all__ = [
+    "cpu_documents",
+    "cpu_rows",
+    "cpu_table",
+    "queue_documents",
+    "queue_rows",
+    "reading_document",
+    "reading_table",
+]
 
 NAME = 20
 SHADOW, OFF = " (shadow)", " (off)"
@@ -65,6 +76,41 @@ def cpu_documents(cpus: Sequence[CpuCounts]) -> list[dict[str, Any]]:
         }
         for cpu_counts in cpus
     ]
+
+
+def queue_rows(reading: QueueReading) -> list[str]:
+    """A row for each RX queue: what the driver counted, per second and in all."""
+    if reading.why:
+        return [f"  by RX queue: {printable(reading.why)}"]
+    rows = []
+    for counts in reading.queues:
+        parts = (
+            f"{what} {short(total)}{_each_second(reading, counts.queue, what)}"
+            for what, total in counts.packets.items()
+        )
+        rows.append(f"     RX queue {counts.queue}: " + ", ".join(parts))
+    return rows
+
+
+def _each_second(reading: QueueReading, queue: int, what: str) -> str:
+    return "" if reading.rates is None else f" ({short(reading.rates[queue, what])}/s)"
+
+
+def queue_documents(reading: QueueReading) -> dict[str, Any]:
+    """``{"queues": [{"queue", "packets", "rates"}], "queues_why"}``"""
+    return {
+        "queues": [
+            {
+                "queue": counts.queue,
+                "packets": dict(counts.packets),
+                "rates": None
+                if reading.rates is None
+                else {what: round(reading.rates[counts.queue, what], 3) for what in counts.packets},
+            }
+            for counts in reading.queues
+        ],
+        "queues_why": reading.why,
+    }
 
 
 def _columns(what: str) -> str:

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a chain returned, CPU by CPU, live."""
+"""What a chain returned, CPU by CPU, and what the driver counts by RX queue, live."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from xdpchain.model.running import Running
-from xdptui.render.watch_text import cpu_table
+from xdptui.render.watch_text import cpu_table, queue_rows
 from xdptui.screens.live_text import LiveText
 from xdptui.words.rates import CpuCounts
+from xdptui.workers.queue_meter import QueueMeter
 
 __all__ = ["CpusScreen"]
 
@@ -18,8 +19,9 @@ class CpusScreen(LiveText):
 
     def __init__(self, running: Running, cpus: Callable[[], tuple[CpuCounts, ...]]) -> None:
         super().__init__()
-        self._target, self._cpus = running, cpus
-        self.heading = f"Packets by CPU on {running.interface.name}"
+        self._target, self._cpus, self._queues = running, cpus, QueueMeter()
+        self.heading = f"Packets by CPU and RX queue on {running.interface.name}"
 
     def text(self) -> str:
-        return cpu_table(self._target, self._cpus())
+        rows = queue_rows(self._queues.read(self._target))
+        return "\n".join((cpu_table(self._target, self._cpus()), "", *rows))

@@ -144,7 +144,7 @@ KEYS: tuple[Key, ...] = (
     Key("enter", "enter", "details", "details of the slot", GROUPS[3], "details", 12),
     Key("m", "m", "maps", "maps of the slot: browse them, edit values", GROUPS[3], "maps", 6),
     Key("b", "b", "why", "because: which source lines decided", GROUPS[3], "why", 7),
-    Key("n", "n", "cpus", "packets by CPU", GROUPS[3], "CPUs", 32),
+    Key("n", "n", "cpus", "packets by CPU and RX queue", GROUPS[3], "CPUs", 32),
     Key("F", "F", "follow", "follow packets through the chain", GROUPS[3], "follow", 10),
     Key("t", "t", "numbers", "packets or bytes, per second or in total", GROUPS[3], "numbers", 27),
     Key("f", "f", "freeze", "freeze or resume the counters", GROUPS[3], "freeze", 28),

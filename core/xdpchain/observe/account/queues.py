@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of packets, by RX queue, as the driver counts them: this costs no packet anything."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from xdpchain.errors import Unsupported
+from xdpchain.model.chain import Mode
+from xdpchain.model.running import Running
+from xdpchain.sys.netlink import Netlink
+
+from .drivers import Driver, driver_of
+
+__all__ = ["RECEIVED", "QueueCounts", "by_queue", "read_queues"]
+
+RECEIVED = "received"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """One RX queue: packets since the device was set up, by what became of them (`RECEIVED`, or a group's
+    ``what``). Drivers count different things: what one does not count is missing.
+    """
+
+    queue: int
+    packets: Mapping[str, int]
+
+
+def by_queue(driver: Driver, statistics: Iterable[tuple[str, int]]) -> tuple[QueueCounts, ...]:
+    """Sort a driver's counters by queue, which is the first number in their names. Pure."""
+    wanted = [(RECEIVED, driver.received)]
+    wanted += [(group.what, pattern) for group in driver.groups for pattern in group.counters]
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    for name, value in statistics:
+        number = re.search(r"\d+", name)
+        for what, pattern in wanted:
+            if number and pattern and re.fullmatch(pattern, name):
+                packets = found[int(number[0])]
+                packets[what] = packets.get(what, 0) + value
+    order = dict(wanted)
+    return tuple(
+        QueueCounts(queue, {what: packets[what] for what in order if what in packets})
+        for queue, packets in sorted(found.items())
+    )
+
+
+def read_queues(running: Running) -> tuple[QueueCounts, ...]:
+    """The driver's XDP counters of an interface now. Raises Unsupported where there are none, NotFound if the
+    interface is gone.
+    """
+    interface = running.interface
+    what = f"packets on {interface} are not counted by RX queue"
+    if running.mode is not None and running.mode is not Mode.NATIVE:
+        raise Unsupported(what, f"in {running.mode} mode the driver does not run the chain")
+    with Netlink(interface.netns) as netlink:
+        name = netlink.driver(interface.ifindex)
+        found = by_queue(driver_of(name), netlink.statistics(interface.ifindex))
+    if not found:
+        raise Unsupported(what, f"the driver ({name or 'none'}) has no XDP counters per queue that are known")
+    return found

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packets by RX queue, per second and so far, for whoever reads them again and again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdpchain.errors import XdpChainError
+from xdpchain.model.running import Running
+from xdpchain.observe.account import QueueCounts, read_queues
+
+__all__ = ["QueueMeter", "QueueReading"]
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReading:
+    """``queues`` are totals; ``rates`` packets per second by queue and by what became of them; None in
+    a first reading. ``why`` says why there is nothing.
+    """
+
+    queues: tuple[QueueCounts, ...] = ()
+    rates: Mapping[tuple[int, str], float] | None = None
+    why: str = ""
+
+
+class QueueMeter:
+    """Remembers the reading before, by ifindex."""
+
+    def __init__(self) -> None:
+        self._before: dict[int, tuple[float, dict[tuple[int, str], int]]] = {}
+
+    def read(self, running: Running) -> QueueReading:
+        """A reading now."""
+        try:
+            queues = read_queues(running)
+        except XdpChainError as error:
+            return QueueReading(why=str(error))
+        now = time.monotonic()
+        totals = {(counts.queue, what): n for counts in queues for what, n in counts.packets.items()}
+        at, before = self._before.get(running.interface.ifindex, (now, {}))
+        self._before[running.interface.ifindex] = now, totals
+        if now <= at:
+            return QueueReading(queues)
+        rates = {place: max(0.0, (n - before.get(place, n)) / (now - at)) for place, n in totals.items()}
+        return QueueReading(queues, rates)
