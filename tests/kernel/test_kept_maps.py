@@ -11,6 +11,7 @@ from tests.kernel.chains import change, look_at
 from tests.kernel.command_line import CommandLine
 from tests.kernel.test_cli_spec import LINKAGES
 from tests.kernel.test_map_entries import DNS, held
+from tests.kernel.test_state import eventually_gone
 from xdpchain.linkage import kept_maps as keeping
 from xdpchain.linkage.kept_maps import KeptMap, kept_maps, overdue
 from xdpchain.model.chain import Chain
@@ -55,6 +56,7 @@ def test_an_undo_finds_them_again(cli: CommandLine, playground: Playground, link
     assert shown.count("would be released") == 3
     cli.ok("clean", "--kept")
     assert kept_maps() == ()
+    eventually_gone(set(maps.values()))
     assert "the contents of its map blocked" in str(cli.ok("undo", cli.interface).json["plan"]["notes"])
 
 

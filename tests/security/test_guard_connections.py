@@ -190,7 +190,7 @@ def test_mosh(ground: Playground) -> None:
         assert found == [f"TCP {PEER4} 50022 {NEAR4} 22", f"mosh {PEER4} 60001 {NEAR4} 60007"]
         # Nobody knows its client: that is said.
         (doubt,) = asked_below(ground, "mosh-server", bound)
-        assert doubt == "doubt mosh-server listens on UDP port 60007, and its client is not known"
+        assert doubt == "doubt mosh-server listens on UDP port 60007, and its client is unknown"
 
 
 def test_a_relay_on_this_machine(ground: Playground) -> None:

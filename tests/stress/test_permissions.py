@@ -169,7 +169,7 @@ def test_another_user_is_told_what_is_not_seen(
     assert (shown["owner"], shown["programs"][0]["id"]) == ("unknown", running.hook.prog_id)
     assert "CAP_SYS_ADMIN" in shown["note"]
     assert any("opening programs by id needs CAP_SYS_ADMIN" in one for one in document["unseen"])
-    assert any("wait to be confirmed" in one for one in document["unseen"])
+    assert any("pending changes" in one for one in document["unseen"])
     code, text = seen("status", "xdp0", "-v")
     assert ("tcx: not permitted; needs CAP_NET_ADMIN" in text) == (NET not in held), text
     assert "not seen: chains" in text

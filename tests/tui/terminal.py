@@ -29,11 +29,12 @@ BASE = {
 }
 
 
+NOT_OURS = ("NO_COLOR", "COLORTERM", "SSH_CONNECTION", "TMUX", "COLUMNS", "LINES")
+
+
 def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without what would change colours or speed, and with ``more``."""
-    plain = {
-        k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLORTERM", "SSH_CONNECTION", "TMUX")
-    }
+    """Ours, without what would change colours, speed or size, and with ``more``."""
+    plain = {k: v for k, v in os.environ.items() if k not in NOT_OURS}
     return {**plain, **BASE, "TERM": "xterm-256color", "COLORTERM": "truecolor", **more}
 
 
