@@ -93,7 +93,8 @@ def queue_rows(reading: QueueReading) -> list[str]:
 
 
 def _each_second(reading: QueueReading, queue: int, what: str) -> str:
-    return "" if reading.rates is None else f" ({short(reading.rates[queue, what])}/s)"
+    rate = 0 if reading.rates is None else reading.rates[queue, what]
+    return f" ({short(rate)}/s)" if rate else ""
 
 
 def queue_documents(reading: QueueReading) -> dict[str, Any]:
