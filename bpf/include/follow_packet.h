@@ -7,6 +7,7 @@
 #define XDPTUI_FOLLOW_PACKET_H
 
 #include "follow.h"
+#include "load_head.h"
 
 /* Copies at most ``most`` bytes of the packet's linear part (a constant, up to FOLLOW_MOST); returns how many. */
 static __always_inline __u32 follow_copy(struct xdp_md *ctx, __u8 *to, __u32 most)
@@ -42,21 +43,9 @@ static __always_inline __u32 follow_length(struct xdp_md *ctx, int frags)
 /* The packet as it is now. Where it may have fragments, the helper knows them (both are of kernel 5.18). */
 static __always_inline void follow_shoot(struct xdp_md *ctx, struct follow_shot *shot)
 {
-	__u32 length = follow_length(ctx, FOLLOW_FRAGS), most;
-
-	shot->length = length;
-	if (!FOLLOW_FRAGS) {
-		shot->captured = follow_copy(ctx, shot->bytes, FOLLOW_SNAP);
-		return;
-	}
-	most = length;
-	if (most > FOLLOW_SNAP)
-		most = FOLLOW_SNAP;
-	/* What the compiler knows by now, the verifier must see. */
-	asm volatile("" : "+r"(most));
-	if (!most || most > FOLLOW_SNAP || bpf_xdp_load_bytes(ctx, 0, shot->bytes, most))
-		most = 0;
-	shot->captured = most;
+	shot->length = follow_length(ctx, FOLLOW_FRAGS);
+	shot->captured = FOLLOW_FRAGS ? load_head(ctx, shot->bytes, shot->length, FOLLOW_SNAP) :
+					follow_copy(ctx, shot->bytes, FOLLOW_SNAP);
 }
 
 /* The packet's start as a number: out of a map, for the verifier lets nobody reckon with the pointer itself. */

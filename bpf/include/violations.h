@@ -8,6 +8,7 @@
 
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
+#include "load_head.h"
 
 #define HEAD 96 /* bytes of the packet */
 
@@ -28,7 +29,6 @@ struct {
 static __always_inline void report(struct xdp_md *ctx, __u32 row, __u32 code, __u32 length)
 {
 	struct violation *record = bpf_ringbuf_reserve(&xdptui_violations, sizeof(*record), 0);
-	__u32 taken = length < HEAD ? length : HEAD;
 
 	if (!record)
 		return;
@@ -38,9 +38,7 @@ static __always_inline void report(struct xdp_md *ctx, __u32 row, __u32 code, __
 	record->code = code;
 	record->length = length;
 	__builtin_memset(record->head, 0, HEAD);
-	asm volatile("" : "+r"(taken));
-	if (taken > 0 && taken <= HEAD)
-		bpf_xdp_load_bytes(ctx, 0, record->head, taken);
+	load_head(ctx, record->head, length, HEAD);
 	bpf_ringbuf_submit(record, 0);
 }
 

@@ -110,7 +110,9 @@ def cli(
     monkeypatch.setenv(store.STATE, str(tmp_path / "state"))
     old = playground.links[0]
     words = ["ip", "-n", playground.netns, "link", "set"]
-    subprocess.run([*words, old.ifname, "name", NAME], check=True)
+    # Kernels before 6.2 rename no interface that is up.
+    for change in ([old.ifname, "down"], [old.ifname, "name", NAME], [NAME, "up"]):
+        subprocess.run([*words, *change], check=True)
     made = Heeding(playground, capsys, samples)
     made.interface = NAME
     made.bin = tmp_path / "bin"

