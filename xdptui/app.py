@@ -251,6 +251,7 @@ class XdpTui(App[None]):
                 asyncio.get_running_loop().remove_signal_handler(signum)
 
     async def _quit_flow(self, elsewhere: MainScreen.Elsewhere | None = None) -> None:
+        heading, yes = ("Quit", "Quit") if elsewhere is None else ("Go to another network namespace", "Go")
         unsaved = self.main.session.unsaved
         if unsaved:
             names = ", ".join(running.interface.name for running in unsaved)
@@ -259,10 +260,10 @@ class XdpTui(App[None]):
                 f"{changes} change{'s' * (changes != 1)} not applied: {names}.",
                 "What runs is not affected, but the candidate will be lost.",
             )
-            if not await self.push_screen_wait(Confirm("Quit", text, "Quit", "Stay")):
+            if not await self.push_screen_wait(Confirm(heading, text, yes, "Stay")):
                 return
         if self.main.session.waiting:
-            answer = await self.push_screen_wait(WaitingDialog(self._what_waits))
+            answer = await self.push_screen_wait(WaitingDialog(heading, self._what_waits))
             if answer is None:
                 return
             if answer == "leave":

@@ -30,10 +30,10 @@ class WaitingDialog(Dialog[Answer | None]):
         Binding("B", "answer('back')", show=False),
         Binding("q,ctrl+q,ctrl+c", "answer('leave')", show=False),
     ]
-    heading = "Quit"
 
-    def __init__(self, lines: Callable[[], tuple[str, ...]]) -> None:
+    def __init__(self, heading: str, lines: Callable[[], tuple[str, ...]]) -> None:
         super().__init__(classes="-danger")
+        self.heading = heading
         self._lines = lines
 
     def body(self) -> ComposeResult:

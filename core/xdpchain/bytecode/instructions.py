@@ -35,6 +35,7 @@ __all__ = [
     "module_calls",
     "names_function",
     "patch_maps",
+    "put_at",
     "splice",
     "successors",
     "whole",
@@ -184,6 +185,14 @@ def add_to_immediates(image: bytes, places: Iterable[int], amount: int) -> bytes
     for index in places:
         (value,) = struct.unpack_from("=I", patched, index * SIZE + 4)
         struct.pack_into("=I", patched, index * SIZE + 4, (value + amount) & 0xFFFFFFFF)
+    return bytes(patched)
+
+
+def put_at(image: bytes, places: Iterable[int], instruction: Instruction) -> bytes:
+    """The image with ``instruction`` in place of those at ``places``, none of which is a 64-bit load."""
+    patched = bytearray(image)
+    for index in places:
+        patched[index * SIZE : (index + 1) * SIZE] = instruction.encode()
     return bytes(patched)
 
 

@@ -23,7 +23,7 @@ from xdpchain.decoding import ID, Fields, fields
 from xdpchain.errors import InvalidInput
 
 from . import opcodes as op
-from .instructions import SIZE, Instruction, add_to_immediates, decode, encode, patch_maps
+from .instructions import SIZE, Instruction, add_to_immediates, patch_maps, put_at
 from .weaving import LineRecord
 
 __all__ = ["LinkableProgram"]
@@ -70,10 +70,8 @@ class LinkableProgram:
         """The same for a program that is bound to no device: there is no RX metadata (-EOPNOTSUPP), as with a
         driver that provides none.
         """
-        lines = list(decode(self.instructions))
-        for index in self.device_calls:
-            lines[index] = Instruction(op.MOV64_IMM, 0, 0, 0, -EOPNOTSUPP)
-        return replace(self, instructions=encode(lines))
+        none = Instruction(op.MOV64_IMM, 0, 0, 0, -EOPNOTSUPP)
+        return replace(self, instructions=put_at(self.instructions, self.device_calls, none))
 
     def __hash__(self) -> int:
         """By what bytes remember: units are keys of what is worked out once."""

@@ -35,7 +35,7 @@ from .followed import WAIT, Fate, Followed
 
 __all__ = ["Fates"]
 
-WHAT = "what becomes of packets after XDP can't be told"
+WHAT = "the fate of packets after XDP can't be reported"
 REASONS = "skb_drop_reason"
 _FATE = struct.Struct("=IIQII")
 
@@ -49,9 +49,13 @@ class Fates(Closing):
         """
         self._waiting: deque[tuple[float, Followed]] = deque()
         self._known: dict[tuple[int, int], Fate] = {}
+        self._settled: dict[int, int] = {}
+        """The last packet of each CPU that was handed on: what is told of it later comes too late."""
         self._reasons = kernel_enum(REASONS)
         if not self._reasons:
-            raise Unsupported(WHAT, "this kernel tells no reasons for drops", "It takes kernel 5.17 with BTF")
+            raise Unsupported(
+                WHAT, "this kernel reports no drop reasons", "Kernel 5.17 or newer with BTF is needed"
+            )
         with contextlib.ExitStack() as held:
             with Object(shipped.read("fates"), "fates") as opened:
                 for bpf_map in opened.maps():
@@ -75,6 +79,8 @@ class Fates(Closing):
         """What was told since. To be called before the packets are read: so each fate's packet is known."""
         for record in self._ring.drain():
             cpu, packet, place, reason, _ = _FATE.unpack(record)
+            if packet <= self._settled.get(cpu, -1):
+                continue
             name = self._reasons.get(reason, f"reason {reason}").removeprefix("SKB_DROP_REASON_")
             self._known[cpu, packet] = (
                 Fate(name, kernel_function(place)) if place else Fate(without_drop=True)
@@ -93,6 +99,7 @@ class Fates(Closing):
                     break
                 packet = replace(packet, fate=fate or Fate())
             self._waiting.popleft()
+            self._settled[packet.cpu] = packet.on_cpu
             found.append(packet)
         if not self._waiting:
             self._known.clear()

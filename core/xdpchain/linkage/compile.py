@@ -200,10 +200,7 @@ def _device_calls(code: bytes, functions: frozenset[int]) -> tuple[int, ...]:
 
 
 def _unbound(functions: frozenset[int], code: bytes) -> bytes:
-    lines = list(instructions.decode(code))
-    for index in _device_calls(code, functions):
-        lines[index] = UNKNOWN_NUMBER
-    return instructions.encode(lines)
+    return instructions.put_at(code, _device_calls(code, functions), UNKNOWN_NUMBER)
 
 
 def open_maps(refs: tuple[MapRef, ...]) -> dict[str, bpf.Fd]:

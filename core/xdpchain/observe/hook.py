@@ -226,12 +226,7 @@ def _foreign(device: Device, hooks: tuple[Hook, ...]) -> Running:
 def _xdp_link(ifindex: int, prog_id: int) -> int | None:
     """The ID of the bpf_link that holds this program on this interface."""
     try:
-        for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
-            try:
-                with bpf.link_by_id(link_id) as fd:
-                    info = bpf.link_info(fd)
-            except bpf.BpfError:
-                continue  # gone meanwhile
+        for link_id, info in bpf.each_link():
             if (info.type, info.prog_id, info.target) == (bpf.LINK_XDP, prog_id, ifindex):
                 return link_id
     except bpf.BpfError:

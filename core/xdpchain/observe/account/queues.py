@@ -60,5 +60,7 @@ def read_queues(running: Running) -> tuple[QueueCounts, ...]:
         name = netlink.driver(interface.ifindex)
         found = by_queue(driver_of(name), netlink.statistics(interface.ifindex))
     if not found:
-        raise Unsupported(what, f"the driver ({name or 'none'}) has no XDP counters per queue that are known")
+        raise Unsupported(
+            what, f"the driver ({name or 'none'}) has no per-queue XDP counters that xdptui knows"
+        )
     return found

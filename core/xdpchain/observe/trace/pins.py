@@ -230,12 +230,7 @@ def _alive() -> frozenset[int] | None:
     if not seen.complete:
         return None
     attached = set()
-    for link_id in bpf.ids(bpf.Command.LINK_GET_NEXT_ID):
-        try:
-            with bpf.link_by_id(link_id) as fd:
-                info = bpf.link_info(fd)
-        except bpf.BpfError:
-            continue  # gone meanwhile
+    for _, info in bpf.each_link():
         # Before kernel 5.13 (441e8c66b23e) a link does not say what it is attached to.
         if info.type == bpf.LINK_TRACING and (info.target in seen.programs or not info.target):
             attached.add(info.prog_id)

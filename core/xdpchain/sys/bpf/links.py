@@ -15,6 +15,7 @@ __all__ = [
     "LINK_TRACING",
     "LINK_XDP",
     "LinkInfo",
+    "each_link",
     "ids",
     "link_by_id",
     "link_create",
@@ -89,6 +90,17 @@ def obj_get(path: str) -> Fd:
     return Fd(
         bpf_call(Command.OBJ_GET, struct.pack("<QIII", memory.at(os.fsencode(path) + b"\0"), 0, 0, 0))[0]
     )
+
+
+def each_link() -> Iterator[tuple[int, LinkInfo]]:
+    """All bpf_links with their IDs, but for those that can't be opened (any more). Raises BpfError."""
+    for link_id in ids(Command.LINK_GET_NEXT_ID):
+        try:
+            with link_by_id(link_id) as fd:
+                info = link_info(fd)
+        except BpfError:
+            continue
+        yield link_id, info
 
 
 def ids(command: Command) -> Iterator[int]:

@@ -2,7 +2,7 @@
 """Import single modules of a package without the rest of it.
 
 ``import pyroute2.netlink.rtnl.ifinfmsg`` runs pyroute2's ``__init__``, which imports all of pyroute2: 163
-modules for the five that make messages, and a third of the start of `xdptui status`.
+modules for the three that are used.
 """
 
 from __future__ import annotations
