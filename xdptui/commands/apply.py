@@ -43,7 +43,9 @@ def run(options: Namespace) -> int:
         talk.warn(f"{wanted.source} names no interface: there is nothing to do")
     found, missing = awaited(wanted, patience)
     dry = only_plan or options.dry_run
-    results = [Result(one.name, one.netns, SpecState.FAILED, error=_absent(one)) for one in missing]
+    results = [
+        Result(absent.name, absent.netns, SpecState.FAILED, error=_absent(absent)) for absent in missing
+    ]
     attempts = partial(trying, options, talk, only_plan=dry, own_traffic=OwnTraffic())
     results += [planned(wanted, target, talk, attempts() if dry else None) for target in found]
     if not dry and (options.keep_going or not any(result.error for result in results)):

@@ -118,7 +118,11 @@ def _show(options: Namespace, outcomes: Sequence[ChangeReport]) -> None:
     dry = options.command == "plan" or options.dry_run
     if options.json:
         each = [_document(outcome, dry=dry) for outcome in outcomes]
-        together = {"changed": any(one["changed"] for one in each), "dry_run": dry, "interfaces": each}
+        together = {
+            "changed": any(document["changed"] for document in each),
+            "dry_run": dry,
+            "interfaces": each,
+        }
         write(json.dumps(together if len(each) > 1 else each[0], indent=2))
         return
     for outcome in outcomes:

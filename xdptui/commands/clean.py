@@ -37,13 +37,13 @@ def run(options: Namespace) -> int:
     if options.json:
         pins = [
             {
-                "path": str(one.path),
-                "program": one.program,
-                "why": one.why,
-                "certain": one.certain,
-                "removed": one.removed,
+                "path": str(leftover.path),
+                "program": leftover.program,
+                "why": leftover.why,
+                "certain": leftover.certain,
+                "removed": leftover.removed,
             }
-            for one in found
+            for leftover in found
         ]
         chains = [
             {
@@ -67,7 +67,7 @@ def run(options: Namespace) -> int:
     else:
         lines = [_chain(running, why, options) for running, why in zip(left, followed, strict=True)]
         done = "would be released" if options.dry_run else "released"
-        lines += [_line(one, options) for one in found]
+        lines += [_line(leftover, options) for leftover in found]
         lines += [f"map {kept_map.map_id}, kept from an unloaded slot: {done}" for kept_map in kept]
         write("\n".join(lines) or "no stale pins")
     return 0

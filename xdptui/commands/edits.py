@@ -197,7 +197,7 @@ def _set(given: Namespace) -> Edit:
     mode, remark = values.mode(given.mode)
     labels = parse_labels(given.labels)
     tunes = bool(routes or labels) or any(
-        one is not None for one in (priority, actions, given.shadow, given.off, given.may)
+        option is not None for option in (priority, actions, given.shadow, given.off, given.may)
     )
     if not tunes and given.counters is None and mode is None:
         raise UsageError(

@@ -163,12 +163,12 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
     """The index that a slot number or a component's name means. Raises NotFound, InvalidInput."""
     if chain is None or not chain.slots:
         raise NotFound(f"{where} has no slot {text}", "no chain runs there", "`xdptui load` loads one")
-    listed = ", ".join(f"{i} {one.name}" for i, one in enumerate(chain))
+    listed = ", ".join(f"{i} {slot.name}" for i, slot in enumerate(chain))
     if text.isascii() and text.isdecimal():
         if len(text) <= 2 and int(text) < len(chain):
             return int(text)
         raise NotFound(f"{where} has no slot {text}", f"its slots are {listed}")
-    found = [i for i, one in enumerate(chain) if one.name == text]
+    found = [i for i, slot in enumerate(chain) if slot.name == text]
     if len(found) > 1:
         numbers = ", ".join(map(str, found))
         raise InvalidInput(
@@ -184,9 +184,9 @@ def slot(chain: Chain | None, text: str, where: object) -> int:
 def matching(chain: Chain | None, given: Sequence[str], where: object) -> list[int]:
     """The slots that have all of these labels. Raises InvalidInput, NotFound."""
     wanted = _selector(given)
-    found = [i for i, one in enumerate(chain or ()) if has_labels(one.labels, wanted)]
+    found = [i for i, slot in enumerate(chain or ()) if has_labels(slot.labels, wanted)]
     if not found:
-        listed = "; ".join(f"{one.name}: {labels_text(one.labels) or 'none'}" for one in chain or ())
+        listed = "; ".join(f"{slot.name}: {labels_text(slot.labels) or 'none'}" for slot in chain or ())
         what = labels_text(tuple(wanted.items()))
         raise NotFound(f"{where} has no slot with {what}", f"the labels there are: {listed or 'none'}")
     return found

@@ -99,7 +99,7 @@ def _with_contents(
     for where, chain in chains:
         if chain is not None:
             chain, without = with_contents(chain, where.netns)
-            left_out += (f"{where}: not saved: {one}" for one in without)
+            left_out += (f"{where}: not saved: {reason}" for reason in without)
         found.append((where, chain))
     return found, left_out
 

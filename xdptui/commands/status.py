@@ -57,8 +57,8 @@ def run(options: Namespace) -> int:
     if around is not None:
         write("\n".join(around.lines()))
     _write_kept(kept, boot_clock())
-    for one in hidden:
-        write(f"not seen: {one}")
+    for reason in hidden:
+        write(f"not seen: {reason}")
     return 0
 
 
@@ -89,8 +89,8 @@ def _everywhere(options: Namespace) -> int:
             write(status_table(entries, boot_clock(), _behind(shown), verbose=options.verbose))
     write(f"{idle} network namespace{'s' * (idle != 1)} without XDP programs")
     _write_kept(kept, boot_clock())
-    for one in hidden:
-        write(f"not seen: {one}")
+    for reason in hidden:
+        write(f"not seen: {reason}")
     return 0
 
 

@@ -131,7 +131,7 @@ def _siblings(wanted: Wanted, target: SpecTarget) -> list[Chain]:
     """What runs on the other interfaces of the target's entry."""
     there = {target.netns: [interface.name for interface in interfaces(target.netns)]}
     found, _ = targets(wanted.spec, there, wanted.netns)
-    others = [one for one in found if one.entry == target.entry and one.name != target.name]
+    others = [other for other in found if other.entry == target.entry and other.name != target.name]
     chains = (look(other.name, other.netns).chain for other in others)
     return [chain for chain in chains if chain is not None]
 

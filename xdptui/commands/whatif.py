@@ -56,8 +56,8 @@ def trying(options: Namespace, talk: Talk, *, only_plan: bool, own_traffic: OwnT
         if not supplies:
             from xdpchain.follow.sample import supply_of
 
-            named = [one for group in options.what_if for one in group] or [BUILTIN]
-            supplies.append(reduce(Supply.plus, (supply_of(one, running) for one in named)))
+            named = [packets for group in options.what_if for packets in group] or [BUILTIN]
+            supplies.append(reduce(Supply.plus, (supply_of(packets, running) for packets in named)))
         matrix = what_if(running, candidate, supplies[0].packets, adopts=adopts)
         return Tried(matrix, supplies[0].notes, own)
 

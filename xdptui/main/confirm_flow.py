@@ -79,8 +79,8 @@ class ConfirmFlow(Controller):
         """Decide all changes that wait, and say whether that went well; a change of several interfaces needs
         one decision.
         """
-        one_each = {r.armed.decision: r for r in self.session.waiting if r.armed is not None}
-        return all([await self._settle(running, keep) for running in one_each.values()])
+        each_decision = {r.armed.decision: r for r in self.session.waiting if r.armed is not None}
+        return all([await self._settle(running, keep) for running in each_decision.values()])
 
     async def _settle(self, running: Running, keep: bool) -> bool:
         from xdpchain.change.confirm.deciding import confirm, roll_back

@@ -97,7 +97,7 @@ class EditFlow(Controller):
         routed = await self._desk.ask(RoutesDialog(chain, index, self.session.action))
         if routed is None or not self._desk.still_has(chain.slots[index].key):
             return
-        slot, here = routed.slots[index], {one.key for one in self.session.chain}
+        slot, here = routed.slots[index], {shown.key for shown in self.session.chain}
         routes = tuple(route for route in slot.routes if route.target in here)
         self.edit(lambda now: now.with_routes(now.position(slot.key), routes))
 

@@ -177,7 +177,7 @@ def describe(
         counting = Counting(own.map_id, own.map_id, (source,))
     else:
         counting = _folded(before)
-        others = tuple(one for one in counting.sources if one.map_id != own.map_id)
+        others = tuple(source for source in counting.sources if source.map_id != own.map_id)
         counting = replace(counting, own=own.map_id, sources=(source, *others))
         for other in others:
             with bpf.map_by_id(other.map_id) as fd:
@@ -200,8 +200,8 @@ def share_with(running: Running, own: OwnCounters) -> None:
         counted = [slot for slot in chain if slot_key(slot) in own.layout.slots]
         programs = [slot.id for slot in counted if slot.id is not None and counting.counts(slot_key(slot))]
     with blobs.make(COUNTS, added.encode()) as blob:
-        for number in programs:
-            with bpf.prog_by_id(number) as program:
+        for prog_id in programs:
+            with bpf.prog_by_id(prog_id) as program:
                 bpf.prog_bind_map(program, own.fd)
                 bpf.prog_bind_map(program, blob)
 

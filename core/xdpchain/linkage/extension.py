@@ -221,10 +221,10 @@ class ExtensionLoader:
         source = slot.component.object
         assert source is not None
         try:
-            number = self._objects.get(source.sha256, source.map_id)
-            number = self._bind(extension.program, number, OBJECT, partial(object_bytes, source))
-            self._objects[source.sha256] = number
-            source = replace(source, map_id=number, data=None)
+            map_id = self._objects.get(source.sha256, source.map_id)
+            map_id = self._bind(extension.program, map_id, OBJECT, partial(object_bytes, source))
+            self._objects[source.sha256] = map_id
+            source = replace(source, map_id=map_id, data=None)
             unit = extension.unit
             carried = None if unit is None else self._bind(extension.program, None, UNIT, unit.encode)
             slot = replace(slot, component=replace(slot.component, object=source, unit_map=carried))
@@ -246,11 +246,11 @@ class ExtensionLoader:
         extension.slot = slot
         return extension
 
-    def _bind(self, program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes]) -> int:
-        fd = bpf.map_by_id(number) if number is not None else blobs.make(name, content())
+    def _bind(self, program: bpf.Fd, map_id: int | None, name: str, content: Callable[[], bytes]) -> int:
+        fd = bpf.map_by_id(map_id) if map_id is not None else blobs.make(name, content())
         self._held.callback(fd.close)
         bpf.prog_bind_map(program, fd)
-        return number if number is not None else bpf.map_info(fd).id
+        return map_id if map_id is not None else bpf.map_info(fd).id
 
 
 def _refused(

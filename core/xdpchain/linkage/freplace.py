@@ -82,16 +82,16 @@ class FreplaceChain:
                     raise bpf.refusal(error, what) from error
 
     def _pin_maps(self, extension: Extension) -> None:
-        number = extension.slot.component.id
-        if extension.arrays and number is not None:
+        prog_id = extension.slot.component.id
+        if extension.arrays and prog_id is not None:
             # By the component, not the dispatcher: the component outlives dispatchers, libxdp's edits too.
-            self._undo.append(lambda: remove_array_pins(number))
-            pin_arrays(number, extension.arrays)
-        if extension.kept is not None and extension.slot.program and number is not None:
+            self._undo.append(lambda: remove_array_pins(prog_id))
+            pin_arrays(prog_id, extension.arrays)
+        if extension.kept is not None and extension.slot.program and prog_id is not None:
             # In the way of arrays: what nobody sees it hang on has to be pinned, and goes with the stand-in.
             stand_in = extension.slot.program
             self._undo.append(lambda: remove_array_pins(stand_in))
-            pin_arrays(stand_in, {number: extension.kept})
+            pin_arrays(stand_in, {prog_id: extension.kept})
         for fd, path in extension.pins:
             self._undo.append(pin_map(fd, path))
 
@@ -204,9 +204,9 @@ def _note_actions(extension: Extension, dispatcher: bpf.Fd) -> None:
 
 
 def _note_labels(extension: Extension, dispatcher: bpf.Fd) -> None:
-    made_for, number, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
+    made_for, prog_id, labels = bpf.prog_info(dispatcher).id, extension.slot.id, extension.slot.labels
     try:
-        if number is not None and labels_of(number, made_for) != labels:
+        if prog_id is not None and labels_of(prog_id, made_for) != labels:
             leave_labels(extension.program, made_for, labels)
     except bpf.BpfError as error:
         raise bpf.refusal(error, f"the labels of {extension.slot.name} can't be kept") from error

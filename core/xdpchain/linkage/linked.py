@@ -56,13 +56,13 @@ class BuiltChain:
         self._undo: list[Callable[[], None]] = []
 
     def pin(self) -> None:
-        number = bpf.prog_info(self.program).id
+        prog_id = bpf.prog_info(self.program).id
         held = [*self._arrays, *(fd for part in self.parts for fd in part.maps.values())]
         infos = {fd: bpf.map_info(fd) for fd in held}
         arrays = {info.id: fd for fd, info in infos.items() if info.type == bpf.MapType.PROG_ARRAY}
         if arrays:
-            self._undo.append(lambda: remove_array_pins(number))
-            pin_arrays(number, arrays)
+            self._undo.append(lambda: remove_array_pins(prog_id))
+            pin_arrays(prog_id, arrays)
         for part in self.parts:
             for name, path in part.pins:
                 self._undo.append(pin_map(part.maps[name], path))
@@ -132,9 +132,9 @@ def bind_metadata(
 
 
 def bind(
-    program: bpf.Fd, number: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
+    program: bpf.Fd, map_id: int | None, name: str, content: Callable[[], bytes], held: contextlib.ExitStack
 ) -> int:
     """Bind the map with this id, or a new one with ``content``; returns its id."""
-    fd = held.enter_context(bpf.map_by_id(number) if number is not None else blobs.make(name, content()))
+    fd = held.enter_context(bpf.map_by_id(map_id) if map_id is not None else blobs.make(name, content()))
     bpf.prog_bind_map(program, fd)
-    return number if number is not None else bpf.map_info(fd).id
+    return map_id if map_id is not None else bpf.map_info(fd).id

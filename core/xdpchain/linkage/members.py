@@ -68,8 +68,8 @@ def exits_of(unit: LinkableProgram, *, sited: bool) -> Exits:
     if is_called(unit):
         return Exits(None)
     able = exit_sites(sites_of_linkable(unit)) if sited else ()
-    unfolded = unfold(_main(unit), marks=[one.marks for one in able])
-    return Exits(unfolded, next((one for one in able if one.marks == unfolded.marks), NOWHERE))
+    unfolded = unfold(_main(unit), marks=[form.marks for form in able])
+    return Exits(unfolded, next((form for form in able if form.marks == unfolded.marks), NOWHERE))
 
 
 def _main(unit: LinkableProgram) -> Sequence[Instruction]:

@@ -116,7 +116,7 @@ def _load_chain_call(array: bpf.Fd, *, called: bool) -> None:
 
 def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
     """Replace a function by `return XDP_PASS`, described by the dispatcher's own types."""
-    number = function_ids(dispatcher)[function]
+    type_id = function_ids(dispatcher)[function]
     with (
         bpf.btf_by_id(info.btf_id) as types,
         bpf.prog_load(
@@ -124,12 +124,12 @@ def _replace(dispatcher: bpf.Fd, info: bpf.ProgInfo, function: str) -> None:
             RETURN_PASS,
             name="xdptui_probe",
             btf_fd=types.fileno(),
-            func_info=struct.pack("<II", 0, number),
-            attach_btf_id=number,
+            func_info=struct.pack("<II", 0, type_id),
+            attach_btf_id=type_id,
             attach_fd=dispatcher.fileno(),
         ) as program,
     ):
-        bpf.link_create(program, dispatcher, target_btf_id=number).close()
+        bpf.link_create(program, dispatcher, target_btf_id=type_id).close()
 
 
 def _why_not(error: bpf.BpfError) -> str:

@@ -155,8 +155,8 @@ class _Linking:
         lengths = [_keeps_length(part.unit.instructions) for part in self._parts]
         possible = [exits.kinds for exits in self._exits]
         sites = [
-            (sites_name(part.unit) if sited else "", one)
-            for part, one in zip(self._parts, possible, strict=True)
+            (sites_name(part.unit) if sited else "", exits)
+            for part, exits in zip(self._parts, possible, strict=True)
         ]
         sums = not self._trial
         self._counted, layout = counted_ways(self._chain, possible, lengths, sites, sums=sums)

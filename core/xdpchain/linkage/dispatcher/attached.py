@@ -216,26 +216,26 @@ def _wanted(origin: Manifest) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _counting(number: int, map_ids: tuple[int, ...]) -> Counting | None:
+def _counting(prog_id: int, map_ids: tuple[int, ...]) -> Counting | None:
     """Where the component with this prog id counts; what is bound to it later tells of more maps."""
-    origin = _facts(number).origin
+    origin = _facts(prog_id).origin
     return None if origin is None else read_counting(origin, map_ids, ORIGIN)
 
 
 def _slots(programs: list[int], config: DispatcherConfig, dispatcher: int, shades: bool) -> tuple[Slot, ...]:
     keys: set[str] = set()
     slots = []
-    for number, placed in zip(programs, config.slots, strict=True):
-        facts = _facts(number)
+    for prog_id, placed in zip(programs, config.slots, strict=True):
+        facts = _facts(prog_id)
         key = facts.key if facts.key not in keys else f"{facts.key}:{len(keys)}"
         keys.add(key)
         if facts.off is not None:
-            slots.append(_off(facts.off, placed, key, number))
+            slots.append(_off(facts.off, placed, key, prog_id))
             continue
         component = replace(facts.component, frags=bool(placed.flags & BPF_F_XDP_HAS_FRAGS))
         everything = placed.actions == EVERY_CODE
-        noted = _noted(number, dispatcher) if everything else None
-        labels = labels_of(number, dispatcher)
+        noted = _noted(prog_id, dispatcher) if everything else None
+        labels = labels_of(prog_id, dispatcher)
         slots.append(
             Slot(component, _in_force(placed, noted), key, shadow=everything and shades, labels=labels)
         )

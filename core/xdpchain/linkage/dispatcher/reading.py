@@ -145,7 +145,7 @@ def _unlinked(slots: Sequence[Slot], unlinked: frozenset[int]) -> str:
 def _unshaded(slots: Sequence[Slot], config: DispatcherConfig) -> str:
     """A component that was in shadow, until libxdp removed all the others."""
     placed = zip(slots, config.slots, strict=True)
-    names = [slot.name for slot, one in placed if one.actions == EVERY_CODE and not slot.shadow]
+    names = [slot.name for slot, config in placed if config.actions == EVERY_CODE and not slot.shadow]
     if not names:
         return ""
     return (
