@@ -257,6 +257,29 @@ async def test_dialogs_answer_a_question_mark(playground: Playground, samples: P
         await driver.until(lambda: driver.dialog(UnloadDialog))
 
 
+@pytest.mark.parametrize("size", [(80, 24), (60, 15), (40, 12)])
+async def test_no_button_is_cut(playground: Playground, samples: Path, size: tuple[int, int]) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=size) as driver:
+        for keys in (*"luegvymbnFdhYLN", ("D", "p"), ("ctrl+s",), ("enter",), ("question_mark",)):
+            await driver.press(*keys)
+            await driver.until(driver.dialog, f"no dialog for {keys}")
+            await driver.until(lambda: _buttons_are_whole(driver), f"{keys} at {size}: {driver.text()}")
+            await driver.press("escape")
+            await driver.until(lambda: not driver.dialog(), f"{keys} stays")
+
+
+def _buttons_are_whole(driver: Driver) -> bool:
+    """Each button shows its whole label, in a place of its own."""
+    screen = driver.app.screen
+    shown = [button for button in screen.query("#buttons Button").results(Button) if button.display]
+    places = [button.region for button in shown]
+    return all(
+        screen.region.contains_region(button.region) and button.content_size.width >= button.label.cell_length
+        for button in shown
+    ) and not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
+
+
 async def test_copies_go_to_the_clipboard_and_the_screen_to_a_file(
     playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
