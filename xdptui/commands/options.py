@@ -64,8 +64,7 @@ def map_entries(given: Sequence[str] | None) -> dict[str, int]:
 
 
 class UseMap(NamedTuple):
-    """``SLOT:THEIRS=OURS``: use the map ``theirs`` of a slot (number or name) in place of our own ``ours``.
-    """
+    """``SLOT:THEIRS=OURS``: use the map ``theirs`` of a slot (number or name) instead of our own ``ours``."""
 
     slot: str
     theirs: str

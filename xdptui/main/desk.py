@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the controllers share: the session and the only way to change it, dialogs, and messages to the user.
-"""
+"""What the controllers share: the session and the only way to change it, dialogs, messages to the user."""
 
 from __future__ import annotations
 
