@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `status` says about an interface besides its chain: who loaded what runs, and what else is attached."""
+"""What `status` says about an interface beside its chain: who loaded what runs, and what else is attached."""
 
 from __future__ import annotations
 
