@@ -105,7 +105,9 @@ def release_arrays(components: Iterable[int]) -> None:
 
 
 def pinned_for(chain: Chain) -> set[int]:
-    """The prog IDs under which a freplace chain has pins here: components with program arrays, and stand-ins."""
+    """The prog IDs under which a freplace chain has pins here: components with program arrays, and
+    stand-ins.
+    """
     arrays = {slot.id for slot in chain if slot.component.callees and slot.id}
     return arrays | {slot.program for slot in chain if slot.off and slot.program}
 

@@ -87,7 +87,9 @@ class ExtensionLoader:
         self._objects: dict[str, int] = {}
 
     def take(self, slot: Slot) -> Extension | None:
-        """The slot's component as it already runs, as an EXT program of any dispatcher; None if it doesn't."""
+        """The slot's component as it already runs, as an EXT program of any dispatcher; None if it
+        doesn't.
+        """
         component = slot.component
         if component.id is None:
             return None

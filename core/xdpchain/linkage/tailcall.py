@@ -189,7 +189,9 @@ class _Linking:
                 raise bpf.refusal(error, "the ring buffer for what is forbidden can't be kept") from error
 
     def load(self) -> list[bpf.Fd | None]:
-        """The slots' programs (None for one that is off), then that of the chain's end. Raises XdpChainError."""
+        """The slots' programs (None for one that is off), then that of the chain's end. Raises
+        XdpChainError.
+        """
         by_code: dict[int, str] = {}
         while True:
             try:
