@@ -39,10 +39,10 @@ class UndoFlow(Controller):
             self._desk.begin(self._undo_flow(session.running))
 
     def redo(self) -> None:
-        if self.session.edit is None or not self.session.edit.history.future:
-            self._desk.notify("Nothing to redo", timeout=2)
-        else:
+        if self.session.may_redo:
             self._desk.put(self.session.redone())
+        else:
+            self._desk.notify("Nothing to redo", timeout=2)
 
     def history(self) -> None:
         self._desk.begin(self._history_flow())
