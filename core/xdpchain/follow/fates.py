@@ -78,7 +78,7 @@ class Fates(Closing):
             self._held = held.pop_all()
 
     def read(self) -> None:
-        """Read new reports. Call it before reading packets, so that no packet is read without its fate."""
+        """Read new reports. Call it before packets are read, so that the packet of each report is known."""
         for record in self._ring.drain():
             cpu, packet, place, reason, _ = _FATE.unpack(record)
             if packet <= self._settled.get(cpu, -1):
