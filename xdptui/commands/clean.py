@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui clean``: remove pins that nobody uses any more, and take back what a killed follower left."""
+"""``xdptui clean``: remove pins no longer in use, and undo what a killed follower left behind."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Remove stale pins, or say which there are."""
-    require_capabilities()  # without them nothing can be read, and everything would look clean
+    """Remove stale pins, or list them."""
+    require_capabilities()  # without them nothing is readable, and everything would look clean
     ifindex = None
     if options.interface is not None:
         runnings: tuple[Running, ...] = (look(options.interface, options.netns),)
@@ -74,7 +74,7 @@ def run(options: Namespace) -> int:
 
 
 def _taken_back(running: Running, dry_run: bool) -> str:
-    """Bring the plain dispatcher back where nobody follows any more; why that failed, if it did."""
+    """Bring back the normal dispatcher where the follower is gone; returns why that failed, if it did."""
     if dry_run:
         return ""
     from xdpchain.follow import take_back_left_over

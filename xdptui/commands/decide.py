@@ -23,7 +23,7 @@ __all__ = ["run"]
 
 
 def run(options: Namespace) -> int:
-    """Confirm, or roll back now, and show what runs. What was changed together is decided together."""
+    """Confirm, or roll back now, and show what runs. Interfaces changed together are decided together."""
     keeps = options.command == "confirm"
     each = []
     decided: set[int] = set()
