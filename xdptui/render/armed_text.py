@@ -33,14 +33,13 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
         return f"a pending change is being settled; by {by}"
     if armed.state is PendingState.OVERTAKEN:
         ends = f"`{command('confirm', running)}` ends the wait"
-        return (
-            f"ARMED, but another tool has changed the chain since, which will be left alone; {ends}; by {by}"
-        )
+        but = "pending change, but another tool has changed the chain since, which will be left alone"
+        return f"{but}; {ends}; by {by}"
     if armed.state is PendingState.UNGUARDED:
         dead = "its guardian was killed, so it will not roll back by itself"
-        return f"ARMED{them}, but {dead} to {back}; {choice}; by {by}"
+        return f"pending change{them}, but {dead} to {back}; {choice}; by {by}"
     left = armed.seconds_left(now)
-    return f"ARMED{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
+    return f"pending change{them}: rolls back to {back} in {left:.0f} s; {choice}; by {by}"
 
 
 def settled_line(settled: ConfirmOutcome) -> str:

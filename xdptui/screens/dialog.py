@@ -8,13 +8,14 @@ from typing import ClassVar, TypeVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widget import Widget
 from textual.widgets import Button, OptionList, Static
 
 from xdptui.screens.key_words import key_lines
+from xdptui.widgets.button_rows import ButtonRows
 from xdptui.widgets.cell_grid import Selecting
 from xdptui.widgets.row_list import RowList
 
@@ -54,10 +55,10 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             border-title-color: $foreground; border-title-style: bold;
         }
         #body { height: auto; max-height: 100%; padding: 1 1 0 1; scrollbar-size-vertical: 1; }
-        #buttons { height: 1; margin: 1 0 0 0; align-horizontal: right; }
+        #buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
         Button { margin: 0 0 0 2; min-width: 10; }
         Button:focus { text-style: bold underline; }
-        Button:disabled { border: none !important; height: 1; }
+        #buttons Button { border: none !important; height: 1; }
         Input, Input:focus { height: 1; border: none; padding: 0 1; background: $panel; }
         .gap { height: auto; margin: 1 0 0 0; }
         .dim { color: $foreground 70%; }
@@ -71,7 +72,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     }
     Dialog:ansi .dim { color: ansi_default; text-style: dim; }
     Dialog:ansi { background: ansi_default; }
-    Dialog:ansi Button:disabled { border: none !important; height: 1; text-style: dim; }
+    Dialog:ansi Button:disabled { text-style: dim; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,ctrl+q,ctrl+c", "back", "Back", show=False),
@@ -96,7 +97,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             box.border_title = Content(self.heading)
             with VerticalScroll(id="body", can_focus=False):
                 yield from self.body()
-            with Horizontal(id="buttons"):
+            with ButtonRows(id="buttons"):
                 yield from self.buttons()
 
     def body(self) -> ComposeResult:
@@ -116,15 +117,18 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
     def on_resize(self) -> None:
         self._fit()
 
+    def on_button_rows_changed(self) -> None:
+        self._fit()
+
     def _fit(self) -> None:
         height = self.app.size.height
         low = height < LOW
         self.set_class(low, "-low")
         self.set_class(self.app.size.width < NARROW, "-narrow")
-        # Keep the buttons in sight however long the body is: subtract both borders, the button line and its
-        # margin.
-        margin = 0 if low else self.query_one("#buttons").styles.margin.top
-        self.query_one("#body").styles.max_height = max(1, height - 3 - margin)
+        # Keep the buttons in sight however long the body is: subtract the borders, button lines and margin.
+        buttons = self.query_one("#buttons")
+        margin = 0 if low else buttons.styles.margin.top
+        self.query_one("#body").styles.max_height = max(1, height - 2 - max(1, buttons.size.height) - margin)
 
     def first_focus(self) -> Widget | None:
         """The widget focused first: the first button."""

@@ -21,7 +21,8 @@ from xdpchain.follow.pcapng import file_header, packet_blocks
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import button
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.settings import state_file
 from xdptui.view.follow_lines import detail_lines, packet_cells, packet_head, packet_name
 from xdptui.widgets.row_list import RowList
@@ -65,7 +66,7 @@ def names_of(verdicts: ActionSet) -> str:
     return ", ".join(action.name for action in verdicts) or "any"
 
 
-class FollowScreen(Dialog[None]):
+class FollowScreen(TwoPanes[None]):
     """Follows when asked to, until closed."""
 
     DEFAULT_CSS = """
@@ -82,6 +83,7 @@ class FollowScreen(Dialog[None]):
         CellGrid { background: $surface; }
     }
     """
+    panes = ("#packets", "#detail")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", show=False),
         Binding("w", "write", show=False),
@@ -265,6 +267,7 @@ class FollowScreen(Dialog[None]):
         self._followings.end()
 
     def action_other(self) -> None:
+        self.show_both()
         order = [self.query_one(selector) for selector in ("#expression", "#packets", "#detail")]
         here = next((i for i, widget in enumerate(order) if widget.has_focus), -1)
         self.set_focus(order[(here + 1) % len(order)])

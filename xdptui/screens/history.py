@@ -16,7 +16,8 @@ from textual.widget import Widget
 from textual.widgets import Button, Static
 
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import button
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.history_lines import (
     entry_lines,
     history_cells,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["HistoryScreen"]
 
 
-class HistoryScreen(Dialog[bool]):
+class HistoryScreen(TwoPanes[bool]):
     """True if the last change is to be undone. ``running`` None: there are only messages."""
 
     DEFAULT_CSS = """
@@ -49,6 +50,7 @@ class HistoryScreen(Dialog[bool]):
         CellGrid { background: $surface; }
     }
     """
+    panes = ("#rows", "#more")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "back", show=False),
         Binding("n,tab", "turn", show=False),

@@ -20,9 +20,10 @@ from xdpchain.errors import XdpChainError
 from xdpchain.maps import Cursor, EntryChange, MapSummary, Shape, TableEntry, cpu_text
 from xdpchain.maps.values import Plain
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button
+from xdptui.screens.dialog import button
 from xdptui.screens.failure import Failure
 from xdptui.screens.map_edit import MapEdit, WriteConfirm
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.cells import Cell, left
 from xdptui.view.map_lines import entry_cells, entry_head, key_width, map_cells, map_facts
 from xdptui.widgets.filter_line import FilterLine
@@ -38,9 +39,9 @@ MOST = 10_000
 """Entries that are held at most."""
 
 
-class MapsScreen(Dialog[None]):
-    """``slot`` None: the maps of a single program without a chain; ``read_only``: why writing is not allowed,
-    empty if it is; ``runs`` says whether the program still runs.
+class MapsScreen(TwoPanes[None]):
+    """``slot`` None: the maps of a single program without a chain; ``read_only``: why writing is not
+    allowed, empty if it is; ``runs`` says whether the program still runs.
     """
 
     DEFAULT_CSS = """
@@ -56,6 +57,8 @@ class MapsScreen(Dialog[None]):
         CellGrid { background: $surface; }
     }
     """
+    panes = ("#maps", "#side")
+    upright = True
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", show=False),
         Binding("e", "edit", show=False),
@@ -299,6 +302,7 @@ class MapsScreen(Dialog[None]):
         self._show_facts()
 
     def action_other(self) -> None:
+        self.show_both()
         maps, entries = self.query_one("#maps"), self.query_one("#entries")
         self.set_focus(entries if maps.has_focus else maps)
 

@@ -19,9 +19,10 @@ from textual.widgets import Button, Input, Static
 from xdpchain.errors import XdpChainError
 from xdpchain.model.chain import Chain
 from xdpchain.model.running import Running
-from xdptui.screens.dialog import Dialog, button, paragraph
+from xdptui.screens.dialog import button, paragraph
 from xdptui.screens.object_files import PathInput
 from xdptui.screens.object_paths import complete
+from xdptui.screens.two_panes import TwoPanes
 from xdptui.view.whatif_lines import detail_lines, whatif_cells, whatif_head
 from xdptui.widgets.row_list import RowList
 from xdptui.words.advice import told
@@ -51,7 +52,7 @@ class _Sources(Suggester):
         return words[0] if words else complete(value, CAPTURES)
 
 
-class WhatIfScreen(Dialog[None]):
+class WhatIfScreen(TwoPanes[None]):
     """Tries packets when it opens, and again when other packets are chosen; changes nothing."""
 
     DEFAULT_CSS = """
@@ -70,6 +71,7 @@ class WhatIfScreen(Dialog[None]):
     }
     WhatIfScreen.-low #more { margin: 0; min-height: 2; }
     """
+    panes = ("#packets", "#more")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "back", show=False),
         Binding("o", "source", show=False),

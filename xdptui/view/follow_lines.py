@@ -14,7 +14,7 @@ from xdptui.words.site_words import site_words
 
 __all__ = ["detail_lines", "packet_cells", "packet_head", "packet_name"]
 
-NUMBER, LENGTH, WAY, VERDICT = 4, 6, 18, 9
+NUMBER, LENGTH, PATH, VERDICT = 4, 6, 18, 9
 A_LINE = 16
 """Bytes in a line of the hexadecimal view."""
 
@@ -27,7 +27,7 @@ def packet_head(width: int, position: str) -> tuple[Cell, ...]:
     name = _name_width(width)
     return (
         right("#", NUMBER), left("  PACKET" + (f"  {position}" if position else ""), name + 2),
-        right("BYTES", LENGTH), left("  WAY", WAY + 2), left("VERDICT", VERDICT),
+        right("BYTES", LENGTH), left("  PATH", PATH + 2), left("VERDICT", VERDICT),
     )  # fmt: skip
 
 
@@ -36,21 +36,21 @@ def packet_cells(packet: Followed, width: int) -> tuple[Cell, ...]:
     the verdict.
     """
     name = _name_width(width)
-    way: list[Cell] = [Cell("  ")]
-    room = WAY
+    path: list[Cell] = [Cell("  ")]
+    room = PATH
     for step in packet.steps:
         text = f"{_letter(step.code)}{CHANGED if step.changes or step.resized else ''}"
         if len(text) > room:
-            way[-1] = Cell("…" * len(way[-1].text), "note")
+            path[-1] = Cell("…" * len(path[-1].text), "note")
             break
-        way.append(Cell(text, _style(step.code)))
+        path.append(Cell(text, _style(step.code)))
         room -= len(text)
     return (
         right(str(packet.number), NUMBER, "index"),
         Cell("  "),
         left(packet_name(packet), name, "name"),
         right(str(packet.entry.length), LENGTH, "num"),
-        *way,
+        *path,
         Cell(" " * room),
         left(code_name(packet.verdict), VERDICT, _style(packet.verdict)),
     )
@@ -62,7 +62,7 @@ def packet_name(packet: Followed) -> str:
 
 
 def _name_width(width: int) -> int:
-    return max(8, width - NUMBER - LENGTH - WAY - VERDICT - 4)
+    return max(8, width - NUMBER - LENGTH - PATH - VERDICT - 4)
 
 
 def _letter(code: int) -> str:

@@ -69,7 +69,7 @@ class BannerState(Enum):
     RUNNING = "RUNNING"
     CANDIDATE = "CANDIDATE"
     STALE = "STALE CANDIDATE"
-    ARMED = "ARMED"
+    PENDING = "PENDING"
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ STYLE = {
     BannerState.RUNNING: "state-running",
     BannerState.CANDIDATE: "state-candidate",
     BannerState.STALE: "state-stale",
-    BannerState.ARMED: "state-armed",
+    BannerState.PENDING: "state-armed",
 }
 
 NOT_EDITABLE = (BannerState.EMPTY, BannerState.FOREIGN, BannerState.VIEW)
@@ -60,13 +60,13 @@ def banner_line(
     if session.running is not None and session.running.following is not None:
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
-    state = BannerState.ARMED if armed else session.state
+    state = BannerState.PENDING if armed else session.state
     if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
         wait = "CONFIRM WITHIN" if width >= 72 else "WAIT"
         badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
     text = f" {state.value} "
     if armed:
-        text = f" ARMED{',' * bool(armed.but)} {armed.left} "
+        text = f" PENDING{',' * bool(armed.but)} {armed.left} "
     elif state in (BannerState.CANDIDATE, BannerState.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
     if not session.replaying:  # what ran then is among the facts; it does not run now
