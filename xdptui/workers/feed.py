@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker that watches the kernel: it looks when something happened, and tells the screen what it saw."""
+"""The worker that watches the kernel: it looks when something happened, and reports to the screen."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOBODY = 0
 
 
 class Surveyed(Message):
-    """The interfaces as they are now, and counters opened on the way. Who hears of it sets ``heard``."""
+    """The interfaces as they are now, and counters opened meanwhile. The receiver sets ``heard``."""
 
     def __init__(self, runnings: tuple[Running, ...], opened: tuple[Opened, ...]) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class LookFailed(Message):
 
 
 class Capabilities(Message):
-    """What is missing for edits; empty when all is there."""
+    """The capabilities that edits lack; empty if none."""
 
     def __init__(self, missing: tuple[tuple[str, str, str], ...]) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class Own(Message):
 
 
 class Defaults(Message):
-    """What a new chain gets here, and why."""
+    """The linkage of new chains here, and why."""
 
     def __init__(self, linkage: Linkage, why: str) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Defaults(Message):
 
 
 class TakenBack(Message):
-    """The plain dispatcher runs again where somebody had followed packets and was killed."""
+    """A killed follower's recording chain was replaced by the normal dispatcher."""
 
     def __init__(self, interface: str) -> None:
         super().__init__()
@@ -79,10 +79,10 @@ class TakenBack(Message):
 
 
 class Feed:
-    """Runs in a thread; ``post`` hands messages to the screen, ``known`` says which counters are open.
+    """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open.
 
-    It looks again only when the screen has heard of the last look: one that can't keep up, on a busy machine,
-    would otherwise get ever more to hear, each time with the same counters opened anew.
+    It waits until the screen has received the last look. On a busy machine messages would otherwise pile up, each
+    with the same counters opened again.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Feed:
                     self._capabilities()
                     self._own()
                 self._watch(lambda: worker.is_cancelled)
-            except Exception as error:  # told to the user; the next look may succeed
+            except Exception as error:  # reported to the user; the next look may succeed
                 self._post(LookFailed(error))
                 for _ in range(10):
                     if worker.is_cancelled or self._asked.wait(NAP):
@@ -152,14 +152,14 @@ class Feed:
             self._take_back(running)
 
     def _take_back(self, running: Running) -> None:
-        """Put the plain dispatcher back where nobody follows packets any more; tried once."""
+        """Restore the normal dispatcher where the follower is gone; tried once."""
         left = running.following is not None and not running.following.alive
         if not left or running.hook is None or running.hook.prog_id in self._tried:
             return
         from xdpchain.follow import take_back_left_over
 
         self._tried.add(running.hook.prog_id)
-        with contextlib.suppress(XdpChainError):  # the banner says that it is there; `clean` will say why
+        with contextlib.suppress(XdpChainError):  # the banner shows it; `clean` will say why
             if take_back_left_over(running).following is None:
                 self._post(TakenBack(str(running.interface)))
 
