@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from xdpchain.change.journal.entries import EntryKind, Moment
+from xdpchain.change.journal.entries import EntryKind
+from xdpchain.change.moment import Moment
 
 __all__ = ["KINDS", "became", "ran"]
 
