@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A change that waits to be confirmed, and what became of one, in words. Pure."""
+"""A pending change, and the outcome of one, as text. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["armed_line", "command", "settled_line"]
 
 
 def command(word: str, running: Running) -> str:
-    """The command line that decides."""
+    """The command line that decides it."""
     where = running.interface
     netns = f" --netns {where.netns}" if where.netns else ""
     return printable(f"xdptui {word} {where.name}{netns}")

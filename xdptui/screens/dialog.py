@@ -40,12 +40,12 @@ def button(label: str, id: str, variant: str = "default") -> Button:
 
 
 def paragraph(text: str, style: str = "", *, id: str | None = None, classes: str | None = None) -> Static:
-    """Text shown as it is: no markup in names that others chose."""
+    """Text shown verbatim: no markup in names chosen by others."""
     return Static(Content.styled(text, style) if style else Content(text), id=id, classes=classes)
 
 
 class Dialog(ModalScreen[Answer], Selecting[Answer]):
-    """Subclasses give ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
+    """Subclasses provide ``heading``, ``body()`` and ``buttons()``; escape answers ``dismissed``."""
 
     DEFAULT_CSS = """
     Dialog {
@@ -107,7 +107,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         raise NotImplementedError
 
     def buttons(self) -> ComposeResult:
-        """The buttons, the harmless one first: it has the focus."""
+        """The buttons; the harmless one comes first and has the focus."""
         raise NotImplementedError
 
     def on_mount(self) -> None:
@@ -127,13 +127,13 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         low = height < LOW
         self.set_class(low, "-low")
         self.set_class(self.app.size.width < NARROW, "-narrow")
-        # However long the body is, the buttons stay in sight: both borders, and their lines and margin.
+        # Keep the buttons in sight however long the body is: subtract the borders, button lines and margin.
         buttons = self.query_one("#buttons")
         margin = 0 if low else buttons.styles.margin.top
         self.query_one("#body").styles.max_height = max(1, height - 2 - max(1, buttons.size.height) - margin)
 
     def first_focus(self) -> Widget | None:
-        """What has the focus at first: the first button."""
+        """The widget focused first: the first button."""
         return next(iter(self.query("#buttons Button").results(Button)), None)
 
     def dismissed(self) -> Answer | None:
@@ -149,12 +149,12 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         return super().check_action(action, parameters)
 
     def action_scroll(self, rows: int, pages: int = 0) -> None:
-        """By so many rows and pages; a list that has the focus takes these keys for itself."""
+        """Scroll by rows and pages; a focused list handles these keys itself."""
         body = self.query_one("#body")
         body.scroll_relative(y=rows + pages * max(1, body.size.height - 1), animate=False)
 
     def action_accept(self) -> None:
-        """What the main button does, if it may be pressed; never one that is marked as dangerous."""
+        """Press the primary button unless it is disabled; never one marked as dangerous."""
         for main in self.query("#buttons Button").results(Button):
             if main.variant == "primary" and not main.disabled:
                 main.press()
@@ -164,7 +164,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
             reset.press()
 
     def action_keys(self) -> None:
-        """The keys that work here."""
+        """Show the keys that work here."""
         bound = [
             (binding.key, binding.action)
             for node in (self.focused, self)
@@ -176,19 +176,19 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         self.app.push_screen(DialogKeys(self.heading, key_lines(bound)))
 
     def _has(self, action: str) -> bool:
-        """Whether there is a button for what goes by a button."""
+        """Whether the button that an action presses exists; True for actions without one."""
         buttons = self.query("#buttons Button").results(Button)
         if action == "accept":
             return any(button.variant == "primary" for button in buttons)
         return action != "reset" or any(button.id == "reset" for button in buttons)
 
     def finish(self, result: Answer | None) -> None:
-        """Answer, once; if another dialog covers this one, when that one is gone, for Textual takes away
+        """Answer once. If another dialog covers this one, wait until it is gone, because Textual removes
         whatever is on top.
         """
         if self._answered:
             return
-        if not self.is_active:  # "current" is a covered one, too, where what covers it is a dialog
+        if not self.is_active:  # "current" includes a covered screen if a dialog covers it
             self.set_timer(COVERED_WAIT, partial(self.finish, result))
             return
         self._answered = True

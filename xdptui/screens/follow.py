@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packets on their way through the chain: a filter, those that match, and one of them in full."""
+"""Packets on their way through the chain: a filter, the matching packets, and one of them in full."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def names_of(verdicts: ActionSet) -> str:
 
 
 class FollowScreen(TwoPanes[None]):
-    """Follows when asked to, until it is closed."""
+    """Follows when asked to, until closed."""
 
     DEFAULT_CSS = """
     FollowScreen {
@@ -133,7 +133,7 @@ class FollowScreen(TwoPanes[None]):
     def on_unmount(self) -> None:
         self._followings.end()
 
-    # What is shown
+    # Display
 
     def _show(self) -> None:
         note = Content.assemble(
@@ -244,7 +244,7 @@ class FollowScreen(TwoPanes[None]):
         self.set_focus(self.query_one("#expression"))
 
     def action_verdict(self) -> None:
-        """Go on to the next verdict to follow: what goes on begins again."""
+        """Select the next verdict to follow; restarts following if it is running."""
         self._verdicts = VERDICTS[(VERDICTS.index(self._verdicts) + 1) % len(VERDICTS)]
         label = names_of(self._verdicts) if self._verdicts else "Verdict"
         self.query_one("#verdict", Button).label = f"{label} (v)"
@@ -252,7 +252,7 @@ class FollowScreen(TwoPanes[None]):
             self._begin()
 
     def action_path(self) -> None:
-        """Replay the packet under the cursor, for the lines that ran."""
+        """Replay the packet under the cursor to get the lines that ran."""
         packet = self.query_one("#packets", RowList).under(self._packets)
         if packet is not None:
             work = self._followings.replay(packet)
@@ -273,7 +273,7 @@ class FollowScreen(TwoPanes[None]):
         self.set_focus(order[(here + 1) % len(order)])
 
     def action_write(self) -> None:
-        """Write what was followed to a new file in the folder for recordings."""
+        """Write what was followed to a new file in the recordings folder."""
         self._trouble = ""
         if not self._packets:
             return

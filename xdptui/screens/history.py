@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What changed on the interface, by whom, rollbacks included; and what this program said in passing."""
+"""What changed on the interface and who changed it, rollbacks included; and this program's messages."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class HistoryScreen(TwoPanes[bool]):
         assert self._target is not None
         try:
             self.post_message(self.Told(history(self._target)))
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Told(error))
 
     def on_history_screen_told(self, event: Told) -> None:

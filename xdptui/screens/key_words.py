@@ -82,7 +82,7 @@ def key_label(keys: Iterable[str]) -> str:
 
 
 def key_lines(bound: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(keys, words) for each action of these (key, action)."""
+    """(keys, description) for each action of these (key, action)."""
     found: dict[str, list[str]] = {}
     for key, action in bound:
         name = action.partition("(")[0].rpartition(".")[2]

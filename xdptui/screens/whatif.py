@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a candidate would do to packets, beside what runs: a matrix, and each packet in detail."""
+"""What a candidate would do to packets, compared with what runs: a matrix, and each packet in detail."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CAPTURES = (".pcap", ".pcapng", ".cap", ".hex", ".txt")
 
 
 class _Sources(Suggester):
-    """Completes a path, or one of the words."""
+    """Completes a path or one of the words."""
 
     def __init__(self) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
@@ -53,7 +53,7 @@ class _Sources(Suggester):
 
 
 class WhatIfScreen(TwoPanes[None]):
-    """Tries when it opens, and again for other packets; changes nothing."""
+    """Tries packets when it opens, and again when other packets are chosen; changes nothing."""
 
     DEFAULT_CSS = """
     WhatIfScreen {
@@ -118,7 +118,7 @@ class WhatIfScreen(TwoPanes[None]):
         super().on_mount()
         self._try(BUILTIN)
 
-    # What is tried
+    # Trying
 
     def _try(self, source: str) -> None:
         self._ticket += 1
@@ -131,7 +131,7 @@ class WhatIfScreen(TwoPanes[None]):
             try:
                 supply = supply_of(source, running)
                 found = what_if(running, self._candidate, supply.packets, adopts=self._adopts)
-            except Exception as error:  # shown to the user, in words
+            except Exception as error:  # shown to the user as text
                 self.post_message(self.Tried(ticket, error, ()))
             else:
                 self.post_message(self.Tried(ticket, found, supply.notes))
@@ -160,7 +160,7 @@ class WhatIfScreen(TwoPanes[None]):
         self._try(value if value in WORDS else os.path.expanduser(value))
         self.set_focus(self.query_one("#packets"))
 
-    # What is shown
+    # Display
 
     def _show(self, said: Content) -> None:
         self.query_one("#summary", Static).update(said)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Followed packets as lines: a row a packet, and one packet in full. Pure."""
+"""Followed packets as lines: one row per packet, and one packet in full. Pure."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def packet_head(width: int, position: str) -> tuple[Cell, ...]:
 
 
 def packet_cells(packet: Followed, width: int) -> tuple[Cell, ...]:
-    """One packet: what it is, what each slot returned (a letter each, marked where it changed the packet),
-    and the verdict.
+    """One packet: what it is, what each slot returned (one letter each, marked if it changed the packet), and
+    the verdict.
     """
     name = _name_width(width)
     path: list[Cell] = [Cell("  ")]
@@ -57,7 +57,7 @@ def packet_cells(packet: Followed, width: int) -> tuple[Cell, ...]:
 
 
 def packet_name(packet: Followed) -> str:
-    """What the packet is, in tcpdump's manner."""
+    """What the packet is, tcpdump style."""
     return describe(packet.entry.head, packet.layer)
 
 
@@ -74,8 +74,8 @@ def _style(code: int) -> str:
 
 
 def detail_lines(packet: Followed, width: int, paths: Paths | None = None) -> list[Parts]:
-    """One packet in full: its way from slot to slot with what each changed and the lines that ran in it (as
-    far as ``paths`` tells them), and the packet as it left, with changed bytes marked.
+    """One packet in full: its path from slot to slot with what each changed and the lines that ran in it (if
+    ``paths`` has them), and the packet as it left, with changed bytes marked.
     """
     lines: list[Parts] = [
         [(f"{packet_name(packet)}, {packet.entry.length} bytes", "name")],
@@ -117,7 +117,9 @@ def _step(number: int, step: Step, width: int) -> list[Parts]:
 
 
 def _hex(packet: Followed) -> list[Parts]:
-    """The packet as it left, ``>`` and another style before each byte that is not what came in."""
+    """The packet as it left; each byte that differs from what came in has ``>`` before it and
+    another style.
+    """
     final = packet.final
     odd: set[int] = set()
     for change in changes(packet.entry, final, sum(step.moved for step in packet.steps)):
