@@ -81,8 +81,8 @@ class TakenBack(Message):
 class Feed:
     """Runs in a thread; ``post`` sends messages to the screen, ``known`` says which counters are open.
 
-    It waits until the screen has received the last look. On a busy machine messages would otherwise pile up, each
-    with the same counters opened again.
+    It waits until the screen has received the last look. On a busy machine messages would otherwise pile up,
+    each with the same counters opened again.
     """
 
     def __init__(

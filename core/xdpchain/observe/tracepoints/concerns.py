@@ -13,7 +13,7 @@ __all__ = ["cpumaps_used"]
 
 
 def cpumaps_used(runnings: Iterable[Running]) -> frozenset[int]:
-    """The IDs of the cpumaps that a chain's components, or a single foreign program, use; as far as readable."""
+    """The IDs of the cpumaps that components, or a single foreign program, use; as far as readable."""
     found: set[int] = set()
     for running in runnings:
         for slot in running.chain or running.shown or ():

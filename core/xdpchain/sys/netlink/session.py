@@ -41,15 +41,9 @@ T = TypeVar("T")
 class Netlink(Closing):
     """Netlink sockets in a network namespace (None: the calling thread's own).
 
-    <<<<<<< HEAD
-        Everything may be called from any thread, with or without a running event loop. Opening costs two sockets,
-        and for a named namespace a thread for a moment: about 0.4 ms, unless `reuse_sockets`. While it is open it
-        keeps the namespace alive, also after its name was deleted.
-    =======
-        All methods may be called from any thread, with or without a running event loop. Opening creates two
-        sockets and, for a named namespace, a temporary thread: about 0.4 ms. While open it keeps the namespace
-        alive, even if its name is deleted.
-    >>>>>>> main
+    All methods may be called from any thread, with or without a running event loop. Opening creates two
+    sockets and, for a named namespace, a temporary thread: about 0.4 ms (but see `reuse_sockets`). While open
+    it keeps the namespace alive, even if its name is deleted.
 
         Opening raises NetnsError and PermissionDenied.
     """
