@@ -33,7 +33,7 @@ from xdpchain.model.counting import (
     slot_key,
 )
 from xdpchain.model.counts import CODES, SiteCounts, SlotCounts
-from xdpchain.model.manifest import Manifest
+from xdpchain.model.manifest import MOST_ROW, Manifest
 from xdpchain.model.running import Running
 from xdpchain.sys import blobs, bpf
 from xdpchain.sys.grace import wait_for_packets
@@ -85,13 +85,14 @@ def counter_layout() -> tuple[int, int, int]:
 
 
 def assign_rows(candidate: Chain, running: Running) -> list[int]:
-    """A row for each slot: its own if it runs, one that no running slot uses otherwise. Row 0 is the verdict.
+    """A number for each slot: its own if it runs, one that no running slot has otherwise. In chains of
+    earlier versions that is its row of the counters, and row 0 the verdict's.
 
     It is a slot's number wherever one is needed for as long as the slot lives. A slot that goes into shadow
     or comes out of it begins anew: what it would have dropped and what it did drop are never mixed.
     """
     own = {slot_key(slot): slot.row for slot in running.chain or () if slot.row}
-    free = iter(sorted(set(range(1, ROWS)) - set(own.values())))
+    free = iter(sorted(set(range(1, MOST_ROW + 1)) - set(own.values())))
     return [own.get(slot_key(slot)) or next(free) for slot in candidate.slots]
 
 
