@@ -104,10 +104,12 @@ class ChainCollector(Collector):
     def _read(self) -> Iterator[Value]:
         runnings = survey(self._netns)
         if self._interfaces:
-            runnings = tuple(one for one in runnings if one.interface.name in self._interfaces)
-        counting = [one for one in runnings if self._trace or counts_already(one)]
+            runnings = tuple(running for running in runnings if running.interface.name in self._interfaces)
+        counting = [running for running in runnings if self._trace or counts_already(running)]
         self._meter.sync(counting, open_missing(counting, self._meter.known, attach=self._trace))
-        yield from values(((one, self._sample(one.interface.ifindex)) for one in runnings), boot_clock())
+        yield from values(
+            ((running, self._sample(running.interface.ifindex)) for running in runnings), boot_clock()
+        )
         yield from self._site_values(runnings) if self._sites else ()
         for running in runnings:
             if running.hook is not None:

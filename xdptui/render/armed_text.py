@@ -24,7 +24,7 @@ def armed_line(armed: PendingChange, running: Running, now: float) -> str:
     """One line; ``now`` is in seconds of `sys.boot_clock`."""
     back = f"program {armed.old}" if armed.old is not None else "no program"
     by = printable(str(armed.author))
-    others = [one for one in armed.together if one != str(running.interface)]
+    others = [name for name in armed.together if name != str(running.interface)]
     them = f", together with {some(others)}" if others else ""
     choice = f"`{command('confirm', running)}` keeps it, `{command('rollback', running)}` rolls back now"
     if armed.state is PendingState.MAKING:

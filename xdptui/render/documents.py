@@ -56,7 +56,7 @@ def status(
     return {
         "interfaces": [
             interface(running, sample, now)
-            | {"behind": [_behind(one) for one in behind.get(running.interface.ifindex, ())]}
+            | {"behind": [_behind(program) for program in behind.get(running.interface.ifindex, ())]}
             for running, sample in entries
         ],
         "kept_maps": [
@@ -198,24 +198,24 @@ def _author(author: Author) -> Document:
 
 def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
     """One entry of ``slots``."""
-    one = chain.slots[index]
-    component = one.component
-    counted = sample.slots.get(one.key) if sample else None
+    slot = chain.slots[index]
+    component = slot.component
+    counted = sample.slots.get(slot.key) if sample else None
     source = component.object
     return {
         "slot": index,
-        "name": one.name,
-        "id": one.id,
+        "name": slot.name,
+        "id": slot.id,
         "tag": component.tag,
-        "program": one.program,
-        "priority": one.priority,
-        "actions": list(one.actions.names()),
-        "routes": routes(chain, one),
-        "shadow": one.shadow,
-        "off": one.off,
-        "labels": dict(one.labels),
-        "would_have": _would_have(one, counted) if counted and one.shadow else None,
-        "policy": _policy(one, counted),
+        "program": slot.program,
+        "priority": slot.priority,
+        "actions": list(slot.actions.names()),
+        "routes": routes(chain, slot),
+        "shadow": slot.shadow,
+        "off": slot.off,
+        "labels": dict(slot.labels),
+        "would_have": _would_have(slot, counted) if counted and slot.shadow else None,
+        "policy": _policy(slot, counted),
         "counters": counts(counted) if counted else None,
         "section": component.section,
         "declared": {
@@ -227,36 +227,36 @@ def slot(chain: Chain, index: int, sample: Sample | None = None) -> Document:
         "globals": {variable.name: variable.text for variable in component.globals},
         "map_entries": dict(component.map_entries),
         "shared_maps": {
-            name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, one).items()
+            name: {"slot": place, "map": theirs} for name, (place, theirs) in owners_of(chain, slot).items()
         },
         "maps": [{"name": ref.name, "id": ref.id} for ref in component.maps],
-        "key": one.key,
+        "key": slot.key,
     }
 
 
-def routes(chain: Chain, one: Slot) -> list[Document]:
+def routes(chain: Chain, slot: Slot) -> list[Document]:
     """The return codes (``*``: any other) that lead to a named slot."""
     places = {other.key: index for index, other in enumerate(chain)}
     return [
         {"code": route_name(route.code), "slot": index, "name": chain.slots[index].name}
-        for route in one.routes
+        for route in slot.routes
         if (index := places.get(route.target)) is not None
     ]
 
 
-def _policy(one: Slot, counted: SlotCounts | None) -> Document | None:
-    if one.policy is None:
+def _policy(slot: Slot, counted: SlotCounts | None) -> Document | None:
+    if slot.policy is None:
         return None
     return {
-        "may": list(one.policy.may.names()),
-        "otherwise": one.policy.otherwise.value,
-        "forbidden": int(one.policy.breaches(counted.packets)) if counted else None,
+        "may": list(slot.policy.may.names()),
+        "otherwise": slot.policy.otherwise.value,
+        "forbidden": int(slot.policy.breaches(counted.packets)) if counted else None,
     }
 
 
-def _would_have(one: Slot, counted: SlotCounts) -> Document:
+def _would_have(slot: Slot, counted: SlotCounts) -> Document:
     """Packets and their share of all; null where there were none."""
-    found = would_have(one, counted.packets)
+    found = would_have(slot, counted.packets)
     return {
         name: {"packets": int(packets), "share": packets / found.all if found.all else None}
         for name, packets in (
@@ -268,12 +268,12 @@ def _would_have(one: Slot, counted: SlotCounts) -> Document:
     }
 
 
-def counts(one: SlotCounts) -> Document:
+def counts(counted: SlotCounts) -> Document:
     """Packets and bytes by action; ``other``: return codes that are no action."""
     names = [*(action.xdp_name for action in ALL_ACTIONS), "other"]
     return {
         name: {"packets": packets, "bytes": octets}
-        for name, packets, octets in zip(names, one.packets, one.bytes, strict=True)
+        for name, packets, octets in zip(names, counted.packets, counted.bytes, strict=True)
     }
 
 
@@ -369,5 +369,5 @@ def _verdict(code: Action | int | None) -> str | None:
     return code.xdp_name if isinstance(code, Action) else f"code {code}"
 
 
-def _value(one: Any) -> Any:
-    return None if one is None else one.value
+def _value(choice: Any) -> Any:
+    return None if choice is None else choice.value

@@ -71,7 +71,7 @@ class Applying(Dialog[Outcome]):
                 confirm=self._confirm,
                 warn=self._trouble.append,
             )
-            outcome = tuple(one.running for one in edited)
+            outcome = tuple(each.running for each in edited)
         except Exception as error:  # shown to the user, in words
             outcome = error
         self._say(self.Done(outcome))

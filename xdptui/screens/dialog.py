@@ -174,8 +174,8 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
         """Whether there is a button for what goes by a button."""
         buttons = self.query("#buttons Button").results(Button)
         if action == "accept":
-            return any(one.variant == "primary" for one in buttons)
-        return action != "reset" or any(one.id == "reset" for one in buttons)
+            return any(button.variant == "primary" for button in buttons)
+        return action != "reset" or any(button.id == "reset" for button in buttons)
 
     def finish(self, result: Answer | None) -> None:
         """Answer, once; if another dialog covers this one, when that one is gone, for Textual takes away

@@ -66,7 +66,7 @@ class EventsScreen(Dialog[None]):
 
     def _title(self) -> str:
         where = self._chosen.interface.name if self._chosen else "all interfaces"
-        pages = " · ".join(f"[{one}]" if i == self._page else one for i, one in enumerate(self._pages))
+        pages = " · ".join(f"[{page}]" if i == self._page else page for i, page in enumerate(self._pages))
         return f"{where}: {pages}"
 
     def body(self) -> ComposeResult:

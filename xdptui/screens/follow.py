@@ -265,7 +265,7 @@ class FollowScreen(Dialog[None]):
         self._followings.end()
 
     def action_other(self) -> None:
-        order = [self.query_one(one) for one in ("#expression", "#packets", "#detail")]
+        order = [self.query_one(selector) for selector in ("#expression", "#packets", "#detail")]
         here = next((i for i, widget in enumerate(order) if widget.has_focus), -1)
         self.set_focus(order[(here + 1) % len(order)])
 

@@ -82,7 +82,9 @@ class GlobalsForm(Dialog[tuple[str, ...] | None]):
         yield button("Set (ctrl+s)", "set", "primary")
 
     def first_focus(self) -> Widget | None:
-        return next((one for one in self.query(Input) if not one.disabled), None) or super().first_focus()
+        return (
+            next((field for field in self.query(Input) if not field.disabled), None) or super().first_focus()
+        )
 
     def _assignments(self) -> tuple[str, ...]:
         """Those that differ. Raises InvalidInput for one that does not fit."""

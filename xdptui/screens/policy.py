@@ -46,7 +46,7 @@ class PolicyDialog(Dialog[tuple[Policy | None] | None]):
         yield paragraph("It may return these actions. All five: no policy.")
         yield ActionToggles(may, id="may")
         yield paragraph("If it returns anything else:")
-        yield OneOf([WORDS[one] for one in Answer], list(Answer).index(answer), id="answer")
+        yield OneOf([WORDS[choice] for choice in Answer], list(Answer).index(answer), id="answer")
         yield paragraph("", id="outcome")
 
     def buttons(self) -> ComposeResult:

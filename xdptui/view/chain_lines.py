@@ -228,7 +228,7 @@ def _second_label(view: ChainView, slot: Slot, unit: str, lead: int) -> list[Cel
     said = ""
     totals = view.reading.totals.get(slot.key) if view.reading else None
     # What a slot that is to go into shadow has dropped, it has dropped.
-    runs = any(one.key == slot.key and one.shadow for one in view.base or ())
+    runs = any(running.key == slot.key and running.shadow for running in view.base or ())
     if runs and slot.shadow and totals is not None and totals.all_packets:
         would = would_have(slot, totals.packets)
         said = clip(f"    would drop {share(would.dropped, would.all)}", max(0, lead - len(unit)))

@@ -69,7 +69,7 @@ def _routes(chain: Chain, was: Slot | None, slot: Slot) -> tuple[Chain, list[str
     """The routes that differ from what they were, in a chain where their targets stand by now."""
     before = {route.code: route.target for route in was.routes} if was else {}
     after = {route.code: route.target for route in slot.routes}
-    here, lost = {one.key for one in chain}, []
+    here, lost = {slot.key for slot in chain}, []
     for code in dict.fromkeys((*before, *after)):
         target = after.get(code)
         if before.get(code) == target or slot.key not in here:

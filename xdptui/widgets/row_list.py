@@ -198,7 +198,7 @@ class RowList(CellGrid, can_focus=True):
         texts = [cell.text for cell in head]
         cuts = [sum(map(len, texts[:i])) for i in range(len(texts) + 1)]
         # A filter's words beside the headings may be a heading, too.
-        found = [(one.strip().lower() == name, i) for i, one in enumerate(texts) if name in one.lower()]
+        found = [(title.strip().lower() == name, i) for i, title in enumerate(texts) if name in title.lower()]
         if not name or not found:
             return head
         text, (_, column) = "".join(texts), max(found)

@@ -25,5 +25,5 @@ def beside_lines(seen: Beside) -> list[str]:
         lines.append(
             f"{companion.what}, {companion.at}: {', '.join(filter(None, (printable(named), companion.text)))}"
         )
-    lines += (f"not seen: {printable(one)}" for one in seen.unseen)
+    lines += (f"not seen: {printable(reason)}" for reason in seen.unseen)
     return lines or ["nothing else: no AF_XDP socket, no netkit or tcx program, no tc filter"]

@@ -109,7 +109,7 @@ class Listening(Closing):
 
         place, names = row.place, self._names
         why = reason(place) if row.tally.lost else None
-        earlier = next((one.tally for one in before.rows if one.place == place), TracepointTally())
+        earlier = next((row.tally for row in before.rows if row.place == place), TracepointTally())
         since, seconds = row.tally.since(earlier), max(at - before.at, LEAST)
         return Told(
             tracepoint=place.kind.tracepoint,

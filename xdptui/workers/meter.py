@@ -121,15 +121,15 @@ class Meter:
         ``trace_only`` if it is given.
         """
         here = {running.interface.ifindex: running for running in runnings}
-        for one in opened:
-            index = one.identity[0]
+        for counters in opened:
+            index = counters.identity[0]
             running = here.get(index)
-            if running is None or identity(running) != one.identity:
-                _close(one)
+            if running is None or identity(running) != counters.identity:
+                _close(counters)
                 continue
             if index in self._open:
                 _close(self._open[index])
-            self._open[index] = one
+            self._open[index] = counters
         for index in list(self._open):
             running = here.get(index)
             left = self._open[index].traced and trace_only not in (None, index)

@@ -115,15 +115,15 @@ class _Events:
             return None
         told = packet_events_document(self._listening.read())
         for what in ("rows", "events"):
-            told[what] = [one for one in told[what] if self._meant(one)]
+            told[what] = [event for event in told[what] if self._meant(event)]
         rows = [{name: value for name, value in row.items() if "rate" not in name} for row in told["rows"]]
         if rows == self._rows and not told["events"]:
             return None
         self._rows = rows
         return told
 
-    def _meant(self, one: dict[str, Any]) -> bool:
-        return not self._names or bool(self._names & {one["interface"], one["target"]})
+    def _meant(self, event: dict[str, Any]) -> bool:
+        return not self._names or bool(self._names & {event["interface"], event["target"]})
 
     def __enter__(self) -> Self:
         return self

@@ -83,11 +83,11 @@ def translate(program: Sequence[Classic]) -> Filter:
     out.put(LOAD_OF[4], CAPTURED, PACKET, CAPTURED_AT)
     for register in (A, X):
         out.put(op.MOV32_IMM, register)
-    for word in sorted({one.k for one in program if _uses_memory(one)}):
+    for word in sorted({insn.k for insn in program if _uses_memory(insn)}):
         out.put(op.ST_W, FRAME, 0, _slot(word))
-    for index, one in enumerate(program):
+    for index, insn in enumerate(program):
         out.label(index)
-        needs = max(needs, _one(out, index, one, beyond))
+        needs = max(needs, _one(out, index, insn, beyond))
     if out.uses(FAIL):  # the verifier refuses what can't be reached
         out.label(FAIL)
         out.put(op.MOV32_IMM, SCRATCH)
@@ -104,45 +104,45 @@ def _fail(out: Assembly) -> None:
     out.jump(FAIL, op.JLE_IMM, CAPTURED, HEAD)
 
 
-def _one(out: Assembly, index: int, one: Classic, beyond: set[int]) -> int:
+def _one(out: Assembly, index: int, insn: Classic, beyond: set[int]) -> int:
     """Translate one instruction; returns up to which byte it looks at the packet."""
-    kind = one.code & op.CLASS
+    kind = insn.code & op.CLASS
     if kind in (LOAD, LOAD_X):
-        return _load(out, one, A if kind == LOAD else X, beyond)
+        return _load(out, insn, A if kind == LOAD else X, beyond)
     if kind in (STORE, STORE_X):
-        out.put(op.STX_W, FRAME, A if kind == STORE else X, _slot(one.k))
+        out.put(op.STX_W, FRAME, A if kind == STORE else X, _slot(insn.k))
     elif kind == ALU:
-        _arithmetic(out, one.code & op.OPERATION, bool(one.code & FROM_X), one.k)
+        _arithmetic(out, insn.code & op.OPERATION, bool(insn.code & FROM_X), insn.k)
     elif kind == JUMP:
-        _jump(out, index, one)
+        _jump(out, index, insn)
     elif kind == RETURN:
-        if one.code & 0x18 == RETURN_A:
+        if insn.code & 0x18 == RETURN_A:
             out.put(op.MOV32_REG, SCRATCH, A)
         else:
-            out.put(op.MOV32_IMM, SCRATCH, immediate=one.k)
+            out.put(op.MOV32_IMM, SCRATCH, immediate=insn.k)
         out.put(op.EXIT)
-    elif one.code & 0xF8 == TXA:
+    elif insn.code & 0xF8 == TXA:
         out.put(op.MOV32_REG, A, X)
     else:
         out.put(op.MOV32_REG, X, A)
     return 0
 
 
-def _load(out: Assembly, one: Classic, register: int, beyond: set[int]) -> int:
-    mode, size = one.code & 0xE0, SIZES[one.code & 0x18]
+def _load(out: Assembly, insn: Classic, register: int, beyond: set[int]) -> int:
+    mode, size = insn.code & 0xE0, SIZES[insn.code & 0x18]
     if mode == IMMEDIATE:
-        out.put(op.MOV32_IMM, register, immediate=one.k)
+        out.put(op.MOV32_IMM, register, immediate=insn.k)
     elif mode == MEMORY:
-        out.put(LOAD_OF[4], register, FRAME, _slot(one.k))
+        out.put(LOAD_OF[4], register, FRAME, _slot(insn.k))
     elif mode == LENGTH:
         out.put(LOAD_OF[4], register, PACKET, LENGTH_AT)
     elif mode == INDIRECT:
         # As 64 bits: an offset that would wrap around lies beyond the end, as it does for libpcap.
         out.put(op.MOV64_REG, OFFSET, X)
-        if one.k > HEAD - size:
+        if insn.k > HEAD - size:
             _fail(out)
             return 0
-        out.put(op.ADD64_IMM, OFFSET, immediate=one.k)
+        out.put(op.ADD64_IMM, OFFSET, immediate=insn.k)
         out.jump(FAIL, op.JMP | op.JGT, OFFSET, immediate=HEAD - size)
         out.put(op.MOV64_REG, SCRATCH, OFFSET)
         out.put(op.ADD64_IMM, SCRATCH, immediate=size)
@@ -151,13 +151,13 @@ def _load(out: Assembly, one: Classic, register: int, beyond: set[int]) -> int:
         _packet(out, register, OFFSET, BYTES_AT, size)
         return HEAD
     else:
-        end = one.k + size
+        end = insn.k + size
         if end > HEAD:
-            beyond.add(one.k)
+            beyond.add(insn.k)
             _fail(out)
             return 0
         out.jump(FAIL, op.JMP | op.JLT, CAPTURED, immediate=end)
-        _packet(out, register, PACKET, BYTES_AT + one.k, size)
+        _packet(out, register, PACKET, BYTES_AT + insn.k, size)
         if mode == HEADER_LENGTH:
             out.put(op.ALU | op.AND, X, immediate=0xF)
             out.put(op.ALU | op.LSH, X, immediate=2)
@@ -193,21 +193,21 @@ def _arithmetic(out: Assembly, operation: int, from_x: bool, k: int) -> None:
         out.put(op.ALU | operation | op.X, A, X)
 
 
-def _jump(out: Assembly, index: int, one: Classic) -> None:
-    operation = one.code & op.OPERATION
+def _jump(out: Assembly, index: int, insn: Classic) -> None:
+    operation = insn.code & op.OPERATION
     if operation == op.JA:
-        out.jump(index + 1 + one.k)
+        out.jump(index + 1 + insn.k)
         return
-    from_x = one.code & FROM_X
+    from_x = insn.code & FROM_X
     code = op.JMP32 | operation | (op.X if from_x else op.K)
-    out.jump(index + 1 + one.if_true, code, A, one.k, source=X if from_x else 0)
-    if one.if_false:
-        out.jump(index + 1 + one.if_false)
+    out.jump(index + 1 + insn.if_true, code, A, insn.k, source=X if from_x else 0)
+    if insn.if_false:
+        out.jump(index + 1 + insn.if_false)
 
 
-def _uses_memory(one: Classic) -> bool:
-    kind = one.code & op.CLASS
-    return kind in (STORE, STORE_X) or (kind in (LOAD, LOAD_X) and one.code & 0xE0 == MEMORY)
+def _uses_memory(insn: Classic) -> bool:
+    kind = insn.code & op.CLASS
+    return kind in (STORE, STORE_X) or (kind in (LOAD, LOAD_X) and insn.code & 0xE0 == MEMORY)
 
 
 def _slot(word: int) -> int:
@@ -232,13 +232,13 @@ KNOWN = (
 
 
 def _check(program: Sequence[Classic]) -> None:
-    for index, one in enumerate(program):
-        if one.code not in KNOWN:
-            raise InvalidInput("the filter can't be translated", f"instruction {one.code:#x} is not known")
-        if _uses_memory(one) and one.k >= MEMORY_WORDS:
-            raise InvalidInput("the filter can't be translated", f"it has no word {one.k}")
-        if one.code & op.CLASS == JUMP:
-            distances = (one.k,) if one.code & op.OPERATION == op.JA else (one.if_true, one.if_false)
+    for index, insn in enumerate(program):
+        if insn.code not in KNOWN:
+            raise InvalidInput("the filter can't be translated", f"instruction {insn.code:#x} is not known")
+        if _uses_memory(insn) and insn.k >= MEMORY_WORDS:
+            raise InvalidInput("the filter can't be translated", f"it has no word {insn.k}")
+        if insn.code & op.CLASS == JUMP:
+            distances = (insn.k,) if insn.code & op.OPERATION == op.JA else (insn.if_true, insn.if_false)
             if index + 1 + max(distances) >= len(program):
                 raise InvalidInput("the filter can't be translated", "it jumps out of itself")
     if not program or program[-1].code & 7 != RETURN:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -48,10 +47,6 @@ class FlowGraph:
     @property
     def main(self) -> Function:
         return self.functions[0]
-
-    def function_at(self, index: int) -> Function:
-        """The function that an instruction is in."""
-        return self.functions[bisect_right([function.start for function in self.functions], index) - 1]
 
     def successors(self, index: int) -> tuple[int, ...]:
         """The instructions that may come after one, in the same function."""

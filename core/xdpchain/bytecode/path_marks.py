@@ -55,9 +55,9 @@ def mark_way(code: bytes, depth: int, cell: int) -> WayMarks | None:
     for place in range(base, base + room):
         begin.put(op.ST_B, op.FRAME, 0, place, _NOT_PASSED)
     weave.at_entry(0, begin)
-    for number, edge in enumerate(edges):
+    for place, edge in enumerate(edges):
         mark = Assembly()
-        mark.put(op.ST_B, op.FRAME, 0, base + number, _PASSED)
+        mark.put(op.ST_B, op.FRAME, 0, base + place, _PASSED)
         weave.on_edge(edge.source, edge.target, mark)
     for at in range(graph.main.start, graph.main.end):
         if graph.lines[at].code == op.EXIT:

@@ -42,8 +42,8 @@ def mark_sites(code: bytes, depth: int, cell: int) -> Marked | None:
     weave = Weave(graph)
     weave.at_entry(0, _store(place, NO_EDGE))
     edges = dict(enumerate(sorted(decisions(code, calls=False).edges), 1))
-    for number, edge in edges.items():
-        weave.on_edge(edge.source, edge.target, _store(place, number))
+    for site_number, edge in edges.items():
+        weave.on_edge(edge.source, edge.target, _store(place, site_number))
     for at in range(graph.main.start, graph.main.end):
         if graph.lines[at].code == op.EXIT:
             out = Assembly()
@@ -55,7 +55,7 @@ def mark_sites(code: bytes, depth: int, cell: int) -> Marked | None:
     return Marked(weave.finish(), edges)
 
 
-def _store(place: int, number: int) -> Assembly:
+def _store(place: int, site_number: int) -> Assembly:
     out = Assembly()
-    out.put(op.ST_W, op.FRAME, 0, place, number)
+    out.put(op.ST_W, op.FRAME, 0, place, site_number)
     return out

@@ -109,7 +109,7 @@ class Unfolded:
     @property
     def codes(self) -> frozenset[int | None]:
         """The return codes; None among them: one that is not known."""
-        return frozenset(one.code for one in self.exits)
+        return frozenset(exit.code for exit in self.exits)
 
     @cached_property
     def reads_context(self) -> bool:
@@ -128,7 +128,7 @@ def unfold(lines: Sequence[Instruction], *, reach: int = EVERYWHERE, marks: Sequ
     tracking = _Tracking(lines)
     allowed = _allowed(len(lines))
     tries = [(EVERYWHERE, some) for some in marks if some and reach == EVERYWHERE]
-    for most, some in (*tries, *((one, {}) for one in (*REACHES, 0) if one <= reach)):
+    for most, some in (*tries, *((nearer, {}) for nearer in (*REACHES, 0) if nearer <= reach)):
         ways = tracking.walk(most, allowed if most else EVERYWHERE, some)
         if ways is not None:
             break
@@ -199,7 +199,7 @@ def _laid_out(unfolded: Unfolded) -> _Layout:
                 break
             placed[node] = len(done)
             at, line = node[0], lines[node[0]]
-            following = [straight(one) for one in ways[node]]
+            following = [straight(way) for way in ways[node]]
             refers: Exit | _Callee | Node | None = None
             if names_function(line):
                 refers = _Callee(at + line.immediate + 1)

@@ -147,7 +147,7 @@ class Weave:
             done.lines,
             tuple(done.labels[At(at)] for at in range(count + 1)),
             (*(done.labels["own", at] for at in range(count)), len(done.lines)),
-            {one.start: done.labels["function", one.start] for one in graph.functions},
+            {function.start: done.labels["function", function.start] for function in graph.functions},
         )
 
     def _refer(self, out: Assembly, at: int, line: Instruction, pads: list[tuple[int, int]]) -> None:

@@ -65,7 +65,9 @@ class Fates(Closing):
                     opened.load()
                 except LoadFailed as error:
                     raise bpf.refusal(error, WHAT, log=error.log) from error
-                maps = {one.name: held.enter_context(bpf.Fd(os.dup(one.fd))) for one in opened.maps()}
+                maps = {
+                    created.name: held.enter_context(bpf.Fd(os.dup(created.fd))) for created in opened.maps()
+                }
                 for program in opened.programs():
                     try:
                         tracepoint = program.section.partition("/")[2]

@@ -191,8 +191,8 @@ class _Matching:
 
     def _together_loaded(self, j: int, k: int) -> bool:
         # Maps that two objects have in common by a pin are no reason: a fresh load shares them as well.
-        one, two = self._runs[j].component.instance, self._runs[k].component.instance
-        return bool(one) and one == two
+        first, second = self._runs[j].component.instance, self._runs[k].component.instance
+        return bool(first) and first == second
 
     # What becomes of each
 
@@ -246,10 +246,10 @@ class _Matching:
         kept = [self._runs[self._same[k]].component for k in group if k in self._same]
         givers = [self._runs[self._replaced[i]].component] if self._keeps(i, component) else []
         maps: dict[str, MapRef] = {}
-        for one in (*givers, *kept):
-            maps |= {ref.name: ref for ref in _handed_on(component, one)}
+        for giver in (*givers, *kept):
+            maps |= {ref.name: ref for ref in _handed_on(component, giver)}
         loaded_first = self._components[group[0]] if group else None
-        instance = next((one.instance for one in kept if one.instance), "")
+        instance = next((giver.instance for giver in kept if giver.instance), "")
         instance = instance or (loaded_first.instance if loaded_first else "") or component.instance
         return replace(component, maps=tuple(maps.values()), instance=instance)
 

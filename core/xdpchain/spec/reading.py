@@ -144,8 +144,8 @@ class _Reader:
                 raise self.error((*path, name), f"unknown key {name!r}", why, todo)
 
     def _tables(self, value: Any, path: Path) -> list[Mapping[str, Any]]:
-        if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
-            name = ".".join(one for one in path if isinstance(one, str))
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            name = ".".join(item for item in path if isinstance(item, str))
             raise self.error(path, f"{name} is not a list of tables", todo=f"Write [[{name}]]")
         return value
 

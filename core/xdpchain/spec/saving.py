@@ -82,7 +82,7 @@ def saved(
 def _sharing(chains: Sequence[Chain]) -> list[Chain]:
     """Those that have a map in common with another one."""
     users = Counter(
-        number for chain in chains for number in {ref.id for slot in chain for ref in slot.component.maps}
+        map_id for chain in chains for map_id in {ref.id for slot in chain for ref in slot.component.maps}
     )
     return [c for c in chains if any(users[ref.id] > 1 for slot in c for ref in slot.component.maps)]
 

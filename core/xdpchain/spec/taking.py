@@ -86,7 +86,7 @@ def families(slots: Sequence[Slot]) -> list[int]:
     for i, slot in enumerate(slots):
         for j in range(i):
             if family[i] != family[j] and _share(slot.component, slots[j].component):
-                family = [family[j] if one == family[i] else one for one in family]
+                family = [family[j] if index == family[i] else index for index in family]
     return family
 
 
@@ -107,11 +107,11 @@ def _instances(slots: Sequence[Slot], written: Sequence[SlotSpec]) -> list[str |
     """A name for each family, None for a slot that is alone."""
     family = families(slots)
     names: dict[int, str] = {}
-    for slot_spec, number in zip(written, family, strict=True):
-        if family.count(number) > 1 and number not in names:
+    for slot_spec, family_index in zip(written, family, strict=True):
+        if family.count(family_index) > 1 and family_index not in names:
             label = PurePath(slot_spec.object).stem if slot_spec.object else slot_spec.program
-            names[number] = _unlike(label, names.values())
-    return [names.get(number) for number in family]
+            names[family_index] = _unlike(label, names.values())
+    return [names.get(family_index) for family_index in family]
 
 
 def _unlike(wanted: str, taken: Iterable[str]) -> str:

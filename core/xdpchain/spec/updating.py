@@ -58,7 +58,10 @@ def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: s
     wanted = list(before.interfaces)
     for entry, notes in entries:
         (name,) = entry.names
-        at = next((i for i, one in enumerate(wanted) if name in one.names and one.netns == entry.netns), None)
+        at = next(
+            (i for i, written in enumerate(wanted) if name in written.names and written.netns == entry.netns),
+            None,
+        )
         if at is not None and len(wanted[at].names) == 1:
             entry = _as_written(wanted[at], entry)
             _change(blocks[at], wanted[at], entry, notes)
@@ -67,7 +70,7 @@ def updated(text: str, entries: Sequence[tuple[InterfaceSpec, Notes]], source: s
         if at is not None:
             if replace(wanted[at], names=entry.names) == _as_written(wanted[at], entry):
                 continue
-            fewer = replace(wanted[at], names=tuple(one for one in wanted[at].names if one != name))
+            fewer = replace(wanted[at], names=tuple(other for other in wanted[at].names if other != name))
             blocks[at].head = _retuned(blocks[at].head, wanted[at], fewer, INTERFACE_KEYS, ("interface", 0))
             wanted[at] = fewer
         blocks.append(_new(entry, notes))
@@ -172,10 +175,10 @@ def _slot_text(slot: SlotSpec, note: str) -> str:
 def _counterpart(slot: SlotSpec, there: Sequence[SlotSpec]) -> int | None:
     """Which of the slots that are written is this one: equal, else of the same program and object."""
     for same in (
-        lambda one: one == slot,
-        lambda one: (one.sha256, one.program) == (slot.sha256, slot.program),
-        lambda one: one.program == slot.program,
-        lambda one: not one.program and one.object == slot.object,
+        lambda other: other == slot,
+        lambda other: (other.sha256, other.program) == (slot.sha256, slot.program),
+        lambda other: other.program == slot.program,
+        lambda other: not other.program and other.object == slot.object,
     ):
         for i, slot_spec in enumerate(there):
             if same(slot_spec):

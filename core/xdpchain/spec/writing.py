@@ -84,10 +84,10 @@ def _table(values: Mapping[str, Any]) -> Table:
 
 
 def item_of(value: Any) -> Item:
-    if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+    if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         tables = tomlkit.aot()
-        for one in value:
-            tables.append(_table(one))
+        for item in value:
+            tables.append(_table(item))
         return tables
     if isinstance(value, list) and len(value) > LONG:
         lines = tomlkit.array().multiline(True)
@@ -95,8 +95,8 @@ def item_of(value: Any) -> Item:
         return lines
     if isinstance(value, dict):
         inline = tomlkit.inline_table()
-        for name, one in value.items():
-            inline.add(name, tomlkit.item(one))
+        for name, item in value.items():
+            inline.add(name, tomlkit.item(item))
         return inline
     made: Item = tomlkit.item(value)
     return made

@@ -31,12 +31,12 @@ class Covered:
     @property
     def verdicts(self) -> list[Action | int]:
         """Packet by packet; an int is a code that is not an action."""
-        return [Action(one.code) if one.code in ALL_ACTIONS else one.code for one in self.ran]
+        return [Action(verdict.code) if verdict.code in ALL_ACTIONS else verdict.code for verdict in self.ran]
 
     @property
     def missed(self) -> tuple[VerdictSite, ...]:
         """The sites that no packet reached."""
-        reached = {one.site for one in self.ran}
+        reached = {verdict.site for verdict in self.ran}
         return tuple(site for index, site in enumerate(self.sites) if index not in reached)
 
     def __str__(self) -> str:

@@ -84,7 +84,7 @@ def _about(known: Iterable[Heading], boot: str, program: tuple[int, ...], device
         heading.boot == boot
         and (
             (device is not None and heading.device == device)
-            or any((one,) == program for one in heading.programs)
+            or any((known,) == program for known in heading.programs)
         )
         for heading in known
     )

@@ -36,10 +36,10 @@ def by_queue(driver: Driver, statistics: Iterable[tuple[str, int]]) -> tuple[Que
     wanted += [(group.what, pattern) for group in driver.groups for pattern in group.counters]
     found: dict[int, dict[str, int]] = defaultdict(dict)
     for name, value in statistics:
-        number = re.search(r"\d+", name)
+        digits = re.search(r"\d+", name)
         for what, pattern in wanted:
-            if number and pattern and re.fullmatch(pattern, name):
-                packets = found[int(number[0])]
+            if digits and pattern and re.fullmatch(pattern, name):
+                packets = found[int(digits[0])]
                 packets[what] = packets.get(what, 0) + value
     order = dict(wanted)
     return tuple(

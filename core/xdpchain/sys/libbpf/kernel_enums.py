@@ -24,10 +24,10 @@ def kernel_enum(name: str) -> dict[int, str]:
     if not btf:
         return {}
     try:
-        number = lib.btf__find_by_name_kind(btf, name.encode(), KIND_ENUM)
-        if number <= 0:
+        type_id = lib.btf__find_by_name_kind(btf, name.encode(), KIND_ENUM)
+        if type_id <= 0:
             return {}
-        at = lib.btf__type_by_id(btf, number)
+        at = lib.btf__type_by_id(btf, type_id)
         _, info, _ = _TYPE.unpack(ctypes.string_at(at, _TYPE.size))
         values = _VALUE.iter_unpack(ctypes.string_at(at + _TYPE.size, (info & 0xFFFF) * _VALUE.size))
         return {value: lib.btf__name_by_offset(btf, offset).decode() for offset, value in values}

@@ -62,10 +62,10 @@ class Netlink(Closing):
     def cookie(self) -> int | None:
         """The kernel's number of the namespace, which it gives once a boot; None before kernel 5.14."""
         try:
-            number = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+            cookie = self._route.socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
         except OSError:
             return None
-        return int.from_bytes(number, sys.byteorder)
+        return int.from_bytes(cookie, sys.byteorder)
 
     def links(self, *, settled: bool = True) -> tuple[LinkInfo, ...]:
         """All devices of the namespace, by ifindex, as they were at one moment (Busy: it won't settle).

@@ -115,8 +115,8 @@ def decode_tunnel(kind: str, data: bytes) -> Tunnel:
     if names is None:
         return Tunnel(external=kind != "wireguard")
     found: dict[str, bytes] = {}
-    for number, value in attributes(data):
-        name = names.get(number)
+    for attribute, value in attributes(data):
+        name = names.get(attribute)
         if name is not None and not (name in ("local", "remote") and ip_text(value) in (None, *_NO_ADDRESS)):
             found[name] = value
     flags = _big(found.get("flags")) or 0
@@ -138,10 +138,10 @@ def decode_tunnel(kind: str, data: bytes) -> Tunnel:
 def decode_wireguard(data: bytes) -> tuple[int | None, tuple[WireguardPeer, ...]]:
     """(listening port, peers) of a WG_CMD_GET_DEVICE answer, after its generic netlink header."""
     port, peers = None, []
-    for number, value in attributes(data):
-        if number == 6:  # WGDEVICE_A_LISTEN_PORT
+    for attribute, value in attributes(data):
+        if attribute == 6:  # WGDEVICE_A_LISTEN_PORT
             port = native(value)
-        elif number == 8:  # WGDEVICE_A_PEERS
+        elif attribute == 8:  # WGDEVICE_A_PEERS
             peers += [_peer(body) for _, body in attributes(value)]
     return port, tuple(peers)
 
@@ -149,12 +149,12 @@ def decode_wireguard(data: bytes) -> tuple[int | None, tuple[WireguardPeer, ...]
 def _peer(body: bytes) -> WireguardPeer:
     endpoint: tuple[str, int] | None = None
     networks: list[IPv4Network | IPv6Network] = []
-    for number, value in attributes(body):
-        if number == 4:  # WGPEER_A_ENDPOINT: a sockaddr
+    for attribute, value in attributes(body):
+        if attribute == 4:  # WGPEER_A_ENDPOINT: a sockaddr
             family, port = struct.unpack_from("=H", value)[0], struct.unpack_from("!H", value, 2)[0]
             raw = value[4:8] if family == socket.AF_INET else value[8:24]
             endpoint = (ip_text(raw) or "", port)
-        elif number == 9:  # WGPEER_A_ALLOWEDIPS
+        elif attribute == 9:  # WGPEER_A_ALLOWEDIPS
             for _, entry in attributes(value):
                 fields = dict(attributes(entry))
                 address = ip_text(fields.get(2))
