@@ -51,15 +51,15 @@ def test_every_changing_command_can_wait(cli: CommandLine) -> None:
 def test_the_words_of_a_change_that_waits(cli: CommandLine) -> None:
     cli.load("firewall")
     said = cli("load", cli.interface, cli.sample("drop"), "--confirm", "60").out
-    assert "ARMED: rolls back to program" in said
+    assert "pending change: rolls back to program" in said
     assert f"`xdptui confirm {cli.interface} --netns {cli.playground.netns}` keeps it" in said
     status = cli("status", cli.interface).out
-    assert "ARMED: rolls back" in status
+    assert "pending change: rolls back" in status
     assert "xdp_drop" in status
     busy = cli("unload", cli.interface, "0")
     assert (busy.code, "a pending change" in busy.err) == (4, True)
     assert cli("confirm", cli.interface).out.endswith("native mode, counters on)\n")
-    assert "ARMED" not in cli("status", cli.interface).out
+    assert "pending change" not in cli("status", cli.interface).out
     again = cli("confirm", cli.interface)
     assert (again.code, again.out) == (5, "")
     assert "confirmed" in again.err

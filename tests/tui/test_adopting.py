@@ -52,7 +52,7 @@ async def test_a_foreign_program_is_adopted_and_waits(guarded: Playground, sampl
             assert "« 0 xdp_counter" in driver.text()
             assert look_at(guarded).owner is Owner.FOREIGN
             await driver.press("a")
-            await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+            await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
             await driver.press("C")
             await driver.until(lambda: driver.session.state is BannerState.RUNNING and not driver.dialog())
             await driver.until(lambda: look_at(guarded).armed is None)

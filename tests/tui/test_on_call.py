@@ -257,6 +257,65 @@ async def test_dialogs_answer_a_question_mark(playground: Playground, samples: P
         await driver.until(lambda: driver.dialog(UnloadDialog))
 
 
+@pytest.mark.parametrize(
+    ("key", "first", "second"), [("m", "#maps", "#side"), ("y", "#packets", "#more"), ("h", "#rows", "#more")]
+)
+async def test_panes_of_dialogs_are_resized_and_zoomed(
+    playground: Playground, samples: Path, key: str, first: str, second: str
+) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=(120, 40)) as driver:
+        await driver.press(key)
+        await driver.until(driver.dialog)
+        await driver.until(lambda: driver.app.screen.query_one(first).region.height > 0)
+        upper, lower = driver.app.screen.query_one(first), driver.app.screen.query_one(second)
+        at = 0 if key == "m" else 1
+
+        def sizes() -> tuple[int, int]:
+            return upper.outer_size[at], lower.outer_size[at]
+
+        before = sizes()
+        await driver.press("plus", "plus")
+        await driver.until(lambda: sizes()[0] > before[0] and sizes()[1] < before[1])
+        await driver.press("minus", "minus", "minus")
+        await driver.until(lambda: sizes()[0] < before[0])
+        small = sizes()
+        border = (upper.region.right, 10) if key == "m" else (10, upper.region.bottom)
+        if key == "y":
+            border = (10, lower.region.y - 1)
+        await driver.pilot.mouse_down(offset=border)
+        await driver.pilot.hover(offset=(border[0] + 5 * (key == "m"), border[1] + 5 * (key != "m")))
+        await driver.pilot.mouse_up(offset=(border[0] + 5 * (key == "m"), border[1] + 5 * (key != "m")))
+        await driver.until(lambda: sizes()[0] == small[0] + 5, f"{small} {sizes()}")
+        await driver.press("0")
+        await driver.until(lambda: not lower.display and sizes()[0] > small[0] + 5)
+        await driver.press("0")
+        await driver.until(lambda: lower.display)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (60, 15), (40, 12)])
+async def test_no_button_is_cut(playground: Playground, samples: Path, size: tuple[int, int]) -> None:
+    run_chain(playground, samples, *THREE)
+    async with driving(playground.netns, playground.ifname, size=size) as driver:
+        for keys in (*"luegvymbnFdhYLN", ("D", "p"), ("ctrl+s",), ("enter",), ("question_mark",)):
+            await driver.press(*keys)
+            await driver.until(driver.dialog, f"no dialog for {keys}")
+            await driver.until(lambda: _buttons_are_whole(driver), f"{keys} at {size}: {driver.text()}")
+            await driver.press("escape")
+            await driver.until(lambda: not driver.dialog(), f"{keys} stays")
+
+
+def _buttons_are_whole(driver: Driver) -> bool:
+    """Each button shows its whole label, in a place of its own."""
+    screen = driver.app.screen
+    shown = [button for button in screen.query("#buttons Button").results(Button) if button.display]
+    places = [button.region for button in shown]
+    return all(
+        screen.region.contains_region(button.region) and button.content_size.width >= button.label.cell_length
+        for button in shown
+    ) and not any(a.overlaps(b) for i, a in enumerate(places) for b in places[:i])
+
+
 async def test_copies_go_to_the_clipboard_and_the_screen_to_a_file(
     playground: Playground, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

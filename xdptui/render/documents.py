@@ -50,8 +50,8 @@ def status(
     kept: Sequence[KeptMap] = (),
     behind: Mapping[int, Sequence[Behind]] = {},
 ) -> Document:
-    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of slots
-    that were unloaded, ``behind`` what stands behind the programs of an ifindex.
+    """``status --json``; ``now`` is in seconds of CLOCK_BOOTTIME, ``kept`` are maps of unloaded slots,
+    ``behind`` lists by ifindex what is attached behind the programs.
     """
     return {
         "interfaces": [
@@ -84,7 +84,7 @@ def _behind(behind: Behind) -> Document:
 
 
 def interface(running: Running, sample: Sample | None = None, now: float = 0.0) -> Document:
-    """One entry of ``interfaces``; ``sample`` None: nothing counts, or it can't be read."""
+    """One entry of ``interfaces``; ``sample`` None: there are no counters, or they can't be read."""
     device = running.device
     where = running.interface
     chain = running.chain or running.shown
@@ -148,7 +148,7 @@ def beside(seen: Beside) -> Document:
 
 
 def owner_evidence(verdict: Verdict, evidence: Evidence) -> Document:
-    """Whose a program is that can't be edited, as far as it shows."""
+    """Who owns a program that can't be edited, as far as the evidence shows."""
     return {
         "owner": verdict.who or None,
         "how": verdict.how,
@@ -255,7 +255,7 @@ def _policy(slot: Slot, counted: SlotCounts | None) -> Document | None:
 
 
 def _would_have(slot: Slot, counted: SlotCounts) -> Document:
-    """Packets and their share of all; null where there were none."""
+    """Packets and their share of the total; null if there were none."""
     found = would_have(slot, counted.packets)
     return {
         name: {"packets": int(packets), "share": packets / found.all if found.all else None}
@@ -269,7 +269,7 @@ def _would_have(slot: Slot, counted: SlotCounts) -> Document:
 
 
 def counts(counted: SlotCounts) -> Document:
-    """Packets and bytes by action; ``other``: return codes that are no action."""
+    """Packets and bytes by action; ``other``: return codes that are not actions."""
     names = [*(action.xdp_name for action in ALL_ACTIONS), "other"]
     return {
         name: {"packets": packets, "bytes": octets}
@@ -278,7 +278,7 @@ def counts(counted: SlotCounts) -> Document:
 
 
 def plan(made: Plan) -> Document:
-    """What a changing command does, or would do."""
+    """What a changing command did or would do."""
     return {
         "changes": [
             {"kind": c.kind.value, "symbol": c.symbol, "name": c.name, "text": c.text} for c in made.changes
@@ -337,7 +337,7 @@ def what_if(tried: WhatIf, notes: Sequence[str]) -> Document:
 
 
 def own_connection(judged: Judgement) -> Document:
-    """What becomes of the operator's own ssh connection."""
+    """What happens to the operator's own ssh connection."""
     return {
         "interface": judged.where,
         "lost": [{"packet": o.packet, "verdict": _verdict(o.verdict), "by": o.by} for o in judged.lost],

@@ -49,7 +49,7 @@ def summary(sites: Sequence[VerdictSite]) -> str:
 
 
 def verdicts_text(found: ProgramVerdicts) -> str:
-    """A program's sites, a line each, under what they sum up to."""
+    """A program's sites, one per line, below a summary."""
     lines = [f"{found.name}: {summary(found.sites)}"]
     width = max((len(_label(site)) for site in found.sites), default=0)
     lines += [f"  {_label(site):{width}}  {site_words(site)}" for site in found.sites]
@@ -59,7 +59,7 @@ def verdicts_text(found: ProgramVerdicts) -> str:
 
 
 def verdict_facts(found: ProgramVerdicts, *, lines: bool) -> list[str]:
-    """For the dialog that loads it: what it does in a line, and on request where."""
+    """For the load dialog: a one-line summary and, if ``lines``, the sites."""
     told = f"{summary(found.sites)}"
     if not lines:
         return [f"{told} (ctrl+l: which lines decide)"]

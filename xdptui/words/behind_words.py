@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs behind the one on the hook, in lines. Pure."""
+"""Programs behind the one on the hook, as lines. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SHOWN = 8
 
 
 def behind_lines(found: Sequence[Behind], *, verbose: bool = True) -> list[str]:
-    """The first programs in maps, a line each, ``verbose`` with why their verdicts are not counted; and how
-    many more there are.
+    """The first programs in maps, one per line, with ``verbose`` also why their verdicts are not counted; and
+    how many more there are.
     """
     lines = []
     for behind in found[:SHOWN]:

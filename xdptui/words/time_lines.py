@@ -23,8 +23,8 @@ NAME, CELL = 26, 6
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """``run`` is the whole chain on the packets that come in; ``slots`` None: not timed (yet), ``why`` not
-    ("" if it is still to come).
+    """``run`` is the whole chain on incoming packets; ``slots`` is None if they are not timed, and ``why``
+    says why ("" if that is still to come).
     """
 
     run: RunTime

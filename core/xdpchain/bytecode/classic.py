@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Classic BPF, which libpcap compiles filter expressions to, translated to eBPF. Pure.
+"""Translate classic BPF, to which libpcap compiles filter expressions, to eBPF. Pure.
 
-The result is a function of its own: it gets a pointer to a ``struct follow_head`` (bpf/include/follow.h: the
-packet's length, how many of its bytes are there, the bytes) and returns what the filter returns, 0 for "not
-this one". It means what libpcap's own interpreter means (pcap_offline_filter, bpf_filter.c): whoever reads
-beyond the end of the packet, or divides by zero, does not match. Beyond the 256 bytes that are there, a
-packet ends as well.
+The result is a function: it gets a pointer to a ``struct follow_head`` (bpf/include/follow.h: the packet's
+length, how many of its bytes are present, the bytes) and returns what the filter returns, 0 for "no match".
+The semantics are those of libpcap's own interpreter (pcap_offline_filter, bpf_filter.c): a read beyond the
+end of the packet or a division by zero does not match. Bytes beyond the first 256 count as beyond the end.
 
 A classic instruction is (code, jump if true, jump if false, k); jumps only go forward.
 """
@@ -35,10 +34,10 @@ MEMORY_WORDS = 16
 LONGEST = 1 << 15
 """Instructions of a translated filter: it runs for every packet."""
 
-# Registers: r0 is the result and a scratch register, r1 another.
+# Registers: r0 is the result and a scratch register, r1 a second scratch register.
 SCRATCH, OFFSET, PACKET, A, X, CAPTURED = 0, 1, 6, 7, 8, 9
 
-# The classic machine's own. Its sizes and operations are those of its successor.
+# Of classic BPF alone. Sizes and operations are the same as in eBPF.
 LOAD, LOAD_X, STORE, STORE_X, ALU, JUMP, RETURN, MISC = range(8)
 IMMEDIATE, ABSOLUTE, INDIRECT, MEMORY, LENGTH, HEADER_LENGTH = 0x00, 0x20, 0x40, 0x60, 0x80, 0xA0
 SIZES = {size: op.BYTES[size] for size in (op.W, op.H, op.B)}
@@ -52,7 +51,7 @@ TO_BIG_ENDIAN = op.X
 
 
 class Classic(NamedTuple):
-    """``struct bpf_insn`` of libpcap."""
+    """libpcap's ``struct bpf_insn``."""
 
     code: int
     if_true: int
@@ -62,8 +61,8 @@ class Classic(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter as eBPF, and how many bytes of a packet it may look at. ``beyond`` are offsets that it asks
-    for and that lie outside of what it can see.
+    """A filter as eBPF, and how many bytes of a packet it may read. ``beyond``: offsets that it reads and
+    that are outside of what it can see.
     """
 
     instructions: bytes
@@ -75,7 +74,7 @@ FAIL = -1
 
 
 def translate(program: Sequence[Classic]) -> Filter:
-    """Translate a classic program. Raises InvalidInput for what is none."""
+    """Translate a classic program. Raises InvalidInput if it is not valid classic BPF."""
     _check(program)
     out = Assembly()
     needs, beyond = 0, set[int]()
@@ -88,7 +87,7 @@ def translate(program: Sequence[Classic]) -> Filter:
     for index, insn in enumerate(program):
         out.label(index)
         needs = max(needs, _one(out, index, insn, beyond))
-    if out.uses(FAIL):  # the verifier refuses what can't be reached
+    if out.uses(FAIL):  # the verifier refuses unreachable code
         out.label(FAIL)
         out.put(op.MOV32_IMM, SCRATCH)
         out.put(op.EXIT)
@@ -100,12 +99,14 @@ def translate(program: Sequence[Classic]) -> Filter:
 
 
 def _fail(out: Assembly) -> None:
-    """Never match from here. Put as a question, so that what follows can be reached, for the verifier."""
+    """Never match from here on. Written as a condition, so that the verifier sees the code after it as
+    reachable.
+    """
     out.jump(FAIL, op.JLE_IMM, CAPTURED, HEAD)
 
 
 def _one(out: Assembly, index: int, insn: Classic, beyond: set[int]) -> int:
-    """Translate one instruction; returns up to which byte it looks at the packet."""
+    """Translate one instruction; returns how many bytes of the packet it needs."""
     kind = insn.code & op.CLASS
     if kind in (LOAD, LOAD_X):
         return _load(out, insn, A if kind == LOAD else X, beyond)
@@ -137,7 +138,7 @@ def _load(out: Assembly, insn: Classic, register: int, beyond: set[int]) -> int:
     elif mode == LENGTH:
         out.put(LOAD_OF[4], register, PACKET, LENGTH_AT)
     elif mode == INDIRECT:
-        # As 64 bits: an offset that would wrap around lies beyond the end, as it does for libpcap.
+        # In 64 bits, so that an offset that would wrap around is beyond the end, as it is for libpcap.
         out.put(op.MOV64_REG, OFFSET, X)
         if insn.k > HEAD - size:
             _fail(out)
@@ -182,7 +183,7 @@ def _arithmetic(out: Assembly, operation: int, from_x: bool, k: int) -> None:
         else:
             out.put(op.ALU | operation, A, immediate=k)
     elif operation in (op.LSH, op.RSH):
-        # eBPF takes the shift modulo 32, libpcap shifts everything out.
+        # eBPF takes shifts modulo 32, in libpcap they shift everything out.
         out.put(op.JMP32 | op.JLT, X, 0, 2, 32)
         out.put(op.MOV32_IMM, A)
         out.put(op.GOTO, offset=1)
@@ -246,5 +247,5 @@ def _check(program: Sequence[Classic]) -> None:
 
 
 def unpack(data: bytes) -> tuple[Classic, ...]:
-    """``struct bpf_insn``s out of memory."""
+    """Decode an array of ``struct bpf_insn``."""
     return tuple(Classic(*fields) for fields in struct.iter_unpack("=HBBI", data))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of a spec file: which attribute each stands for, and its value <-> what TOML has. Pure.
+"""The keys of a spec file: which attribute each stands for, and its value <-> its TOML form. Pure.
 
-The tables are the format: a key that is added here (and to `values`) can be read and is written.
+The tables are the format: a key added here (and to `values`) is read and written.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def _same(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """``read`` turns what TOML has into the attribute's value, and raises ValueError, which says what it
-    takes; ``write`` is the way back.
+    """``read`` turns the TOML value into the attribute's, and raises ValueError, whose text says what is
+    allowed; ``write`` does the reverse.
     """
 
     attribute: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spec -> TOML. Pure. What stands at its default is left out, but for what a reader should see."""
+"""Spec -> TOML. Pure. Default values are omitted, except where a reader should see them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ LONG = 6
 
 
 def dump(spec: Spec, notes: Mapping[int, Mapping[int, str]] | None = None) -> str:
-    """The whole spec as TOML, that `reading.parse` reads as the same values. ``notes`` are comments on slots,
-    by the index of the interface's entry and of the slot.
+    """The whole spec as TOML, which `reading.parse` reads as the same values. ``notes`` are comments on
+    slots, by the index of the interface's entry and of the slot.
     """
     document = tomlkit.document()
     document.add(tomlkit.comment(HEADER))
@@ -66,7 +66,7 @@ def slot_table(spec: SlotSpec, note: str = "") -> Table:
 
 
 def values_of(spec: InterfaceSpec | SlotSpec, keys: Mapping[str, Key]) -> dict[str, Any]:
-    """What TOML has for each key that is to be written, in the order of the format."""
+    """The TOML value of each key to be written, in the order of the format."""
     defaults = {field.name: field.default for field in fields(spec)}
     found = {}
     for name, key in keys.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Enumerations of the running kernel, by its BTF."""
+"""Enumerations of the running kernel, from its BTF."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VALUE = struct.Struct("=Ii")
 
 @cache
 def kernel_enum(name: str) -> dict[int, str]:
-    """The names of an enumeration's values; empty where this kernel has no such one, or no BTF."""
+    """The names of an enumeration's values; empty if this kernel lacks it, or has no BTF."""
     lib = library()
     btf = lib.btf__load_vmlinux_btf()
     if not btf:
