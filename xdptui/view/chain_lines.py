@@ -78,7 +78,7 @@ class ChainView:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: the width of one toggle."""
+    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: the width of a toggle."""
 
     priority: int
     name: int
