@@ -123,7 +123,8 @@ def test_a_change_that_may_cut_our_own_connection_warns(
 
 @pytest.mark.parametrize("linkage", ["tailcall", pytest.param("freplace", marks=pytest.mark.vm)])
 def test_relinked_with_its_maps_and_back_unless_confirmed(cli: CommandLine, linkage: str) -> None:
-    """A static chain on trial under another linkage: the same maps there, the same programs again after."""
+    """A static chain on trial with another linkage: it has the same maps, and afterwards the same programs
+    run again."""
     cli.load("firewall", "counter")
     before = cli.status()
     maps = [slot["maps"] for slot in before["slots"]]

@@ -36,7 +36,7 @@ def said(driver: Driver, words: str) -> bool:
 
 
 async def swapped(driver: Driver) -> None:
-    """Move the first slot down, let that wait, and apply it."""
+    """Move the first slot down, require confirmation, and apply."""
     await driver.press("K" if driver.session.slot else "J")
     await driver.press("w")
     await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])

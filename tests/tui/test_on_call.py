@@ -58,7 +58,7 @@ async def test_down_down_l_loads_on_the_third_interface(root: None, samples: Pat
 
 
 async def sampled(driver: Driver, ground: Playground, *keys: str) -> str:
-    """What the plan says of packets that flow now, which are sent until it does."""
+    """What the plan says about current packets, which are sent until it does."""
     await driver.press("p", *keys)
     await driver.until(lambda: driver.dialog(PlanDialog))
     await driver.until(lambda: "sampling" in driver.label("#sampled"))
@@ -79,7 +79,7 @@ async def test_the_plan_tries_packets_that_flow_now(playground: Playground, samp
         assert re.match(r" (\d+) of \1 sampled packets \(100 %.*\): dropped now, will be passed", said), said
         await driver.until(lambda: look_at(playground).following is None)
         assert look_at(playground).hook == before.hook, "what runs is as it was"
-        await driver.press("s", "a")  # nobody waits for a sample
+        await driver.press("s", "a")  # do not wait for a sample
         await driver.until(lambda: not driver.dialog() and driver.session.state is BannerState.RUNNING)
     after = look_at(playground)
     assert after.following is None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lines, columns and the sharing of rows: at any size everything fits, and only what differs is repainted."""
+"""Lines, columns and the sharing of rows: everything fits at any size, and only what differs is repainted."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class ChainView:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: the width of a toggle."""
+    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: one toggle's width."""
 
     priority: int
     name: int

@@ -93,7 +93,7 @@ def obj_get(path: str) -> Fd:
 
 
 def each_link() -> Iterator[tuple[int, LinkInfo]]:
-    """All bpf_links with their IDs, but for those that can't be opened (any more). Raises BpfError."""
+    """All bpf_links with their IDs, except those that can't be opened (any more). Raises BpfError."""
     for link_id in ids(Command.LINK_GET_NEXT_ID):
         try:
             with link_by_id(link_id) as fd:
