@@ -11,7 +11,7 @@ tested. A way that is counted or reported passes through a few instructions that
 A slot that is a program of its own (tailcall linkage) is threaded alone: its ways lead to tail calls.
 
 All share one frame. The context is stored below the components' stacks, which are used one after the other.
-No registers need saving, since none holds a value of ours. A component that can't be inlined is called.
+No registers need saving, since none holds a value of ours. A component that can't be part of it is called.
 """
 
 from __future__ import annotations
