@@ -29,11 +29,11 @@ from .chain import (
     ObjectRef,
     Slot,
 )
+from .component import SharedMap
 from .labels import Labels, checked_labels
 from .policy import Answer, Policy
 from .routes import CODES, Route
 from .runconfig import MAX_PRIORITY, RunConfig
-from .sharing import SharedMap
 
 __all__ = ["FORMAT", "MOST_ROW", "Author", "Manifest", "author_in", "author_out", "chain_in", "labels_in"]
 
