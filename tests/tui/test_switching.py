@@ -6,6 +6,7 @@ say beside XDP.
 from __future__ import annotations
 
 import os
+import secrets
 import struct
 from pathlib import Path
 
@@ -19,12 +20,13 @@ from tests.tui.driving import change, driving, look_at, run_chain
 from xdpchain.linkage.kept_maps import forget_kept, kept_maps
 from xdpchain.model.actions import Action, ActionSet
 from xdpchain.model.chain import Linkage
-from xdpchain.sys import bpf
+from xdpchain.sys import bpf, bpffs, netns
 from xdpchain.sys.libbpf import Object
 from xdpchain.sys.netlink import Netlink
 from xdpchain.testing.frames import scripted
 from xdpchain.testing.playground import Playground
 from xdptui.screens.beside import BesideScreen
+from xdptui.screens.confirm import Confirm
 from xdptui.screens.details import DetailsScreen
 from xdptui.screens.labels import LabelsDialog
 from xdptui.screens.unload import UnloadDialog
@@ -128,3 +130,32 @@ async def test_maps_are_kept_when_their_slot_leaves(playground: Playground, samp
         assert {kept_map.map_id for kept_map in kept_maps()} >= maps
     finally:
         forget_kept(maps)
+
+
+async def test_what_a_link_holds_is_detached_after_its_owner_and_pins_are_named(
+    playground: Playground,
+) -> None:
+    pin = bpffs.find() / f"xdptui-test-{os.getpid()}-{secrets.token_hex(4)}"
+    with (
+        returning(Action.PASS, "theirs", ON_LINK) as program,
+        netns.run(playground.netns, lambda: bpf.link_create(program, playground.ifindex, ON_LINK)) as link,
+    ):
+        bpf.obj_pin(link, str(pin))
+        try:
+            async with driving(playground.netns, playground.ifname, (120, 40)) as driver:
+                await driver.press("u")
+                await driver.until(lambda: driver.dialog(Confirm))
+                shown = " ".join(driver.text().replace("│", " ").replace("┃", " ").split())
+                assert f"bpf_link {bpf.link_info(link).id} holds program" in shown
+                assert "owner:" in shown
+                assert pin.name in shown
+                await driver.press("enter", "escape")
+                await driver.until(lambda: not driver.dialog())
+                assert look_at(playground).hooks, "it was only shown"
+                await driver.press("u")
+                await driver.until(lambda: driver.dialog(Confirm))
+                await driver.press(*playground.ifname, "enter", "enter")
+                await driver.until(lambda: not driver.dialog() and not look_at(playground).hooks)
+                assert pin.exists(), "pins are their owner's"
+        finally:
+            pin.unlink()
