@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs that packets meet behind the one on the hook: in the array of a root program, in devmaps and
-cpumaps; and a program that a bpf_link holds, shown with its owner and taken off.
+"""Programs that packets meet behind the one on the hook: in a root program's array, in devmaps and cpumaps;
+and a program held by a bpf_link, shown with its owner and detached.
 """
 
 from __future__ import annotations

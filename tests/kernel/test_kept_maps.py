@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Maps of slots that were unloaded, kept: an undo finds them again; they are listed, bounded, and swept."""
+"""Kept maps of unloaded slots: an undo finds them again; they are listed, limited, and swept."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from xdpchain.testing.playground import Playground
 
 @pytest.fixture(autouse=True)
 def nothing_left() -> None:
-    """Those of earlier tests are no concern of this one."""
+    """Ignore those of earlier tests."""
     keeping.forget_kept(kept_maps())
 
 
@@ -80,7 +80,7 @@ def test_they_are_bounded(
     loaded(cli, playground)
     cli.ok("unload", cli.interface, "--all", "--keep-maps")
     now = kept_maps()
-    # As if a week had passed, and as if there were too many of them.
+    # As if a week had passed, and as if there were too many.
     monkeypatch.setattr(keeping, "MOST", 2)
     assert overdue() == now[2:]
     with bpffs.open_below(*keeping.PLACE) as directory, bpf.map_by_id(now[0].map_id) as fd:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The interface that carries our own connection, by the kernel's routes."""
+"""The interface that carries our own connection, according to the kernel's routes."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A component that throws (bpf_throw) leaves its program from any depth. Where the chain is that program, or
-goes on from the component's exits, it is refused; under freplace the exception ends the component alone.
+continues from the component's exits, it is refused; with freplace the exception ends the component alone.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def throwing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def chain(throwing: Path, samples: Path, linkage: Linkage, name: str = "throwing") -> Chain:
-    """The program, which goes on after XDP_DROP, then one that counts."""
+    """The program, which continues after XDP_DROP, then one that counts."""
     first = Slot.of(load_component(str(throwing), name=name), 1, ActionSet.parse("DP"))
     return Chain(linkage=linkage).add(first).add(Slot.of(load_component(str(samples / "counter.o")), 2))
 

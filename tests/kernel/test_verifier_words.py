@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people get wrong most often in XDP programs: the real verifier's verdict, the line, and what to do."""
+"""The most common mistakes in XDP programs: the real verifier's verdict, the line, and what to do."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ CASES = {
 
 
 def named_lines(log: str) -> bool:
-    """Whether this kernel says which file and line it means (6.10 on)."""
+    """Whether this kernel names the file and line (6.10 on)."""
     return " @ " in log
 
 

@@ -110,7 +110,7 @@ PIECES = (
 
 
 def with_another_value(random_: random.Random, document: Any) -> Any:
-    """Something in it is something else, or missing, or there twice."""
+    """With a part replaced, missing, or duplicated."""
     if isinstance(document, dict) and document:
         key = random_.choice(list(document))
         action = random_.random()
@@ -151,7 +151,7 @@ def test_a_value_or_an_error_of_ours() -> None:
     known = corpus()
     for decode, sound in known.values():
         for data in sound:
-            decode(data)  # undamaged, it is read
+            decode(data)  # undamaged, it is readable
     names, refused, longest, count = list(known), 0, 0, scaled(20_000, 1_200_000, 5_000)
     for index in range(count):
         name = random_.choice(names)
@@ -172,4 +172,4 @@ def test_a_value_or_an_error_of_ours() -> None:
             raise AssertionError(f"seed {seed}, input {index}, {name}: {data[:300]!r}") from error
         assert time.monotonic() - begun < SLOWEST_S, (seed, index, name)
     assert longest < 2000
-    assert count // 3 < refused < count  # some damage does no harm, most does
+    assert count // 3 < refused < count  # some damage is harmless, most is not

@@ -36,13 +36,13 @@ def said(driver: Driver, words: str) -> bool:
 
 
 async def swapped(driver: Driver) -> None:
-    """Move the first slot down, let that wait, and apply it."""
+    """Move the first slot down, require confirmation, and apply."""
     await driver.press("K" if driver.session.slot else "J")
     await driver.press("w")
     await driver.until(lambda: "CONFIRM WITHIN 60 s" in driver.lines("banner")[0])
     await driver.apply()
     await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
-    await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+    await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
 
 
 async def test_a_change_waits_and_is_kept(guarded: Playground, samples: Path) -> None:
@@ -93,7 +93,7 @@ async def test_quitting_asks_what_becomes_of_a_change_that_waits(
     command = f"`xdptui confirm {guarded.ifname} --netns {guarded.netns}` keeps it"
     assert command in capsys.readouterr().err
     async with driving(guarded.netns, guarded.ifname) as driver:
-        await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+        await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
         await driver.press("q")
         await driver.until(lambda: driver.dialog(WaitingDialog))
         await driver.press("B")
@@ -140,7 +140,7 @@ async def test_what_others_armed_and_decided_shows(guarded: Playground, samples:
             running = look_at(guarded)
             assert running.chain is not None
             apply(make_plan(running, running.chain.move(1, 0)), confirm=100)
-            await driver.until(lambda: "ARMED 01:" in driver.lines("banner")[0])
+            await driver.until(lambda: "PENDING 01:" in driver.lines("banner")[0])
             decide(guarded.ifname, guarded.netns)
             await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])
 
@@ -164,7 +164,7 @@ async def test_the_interface_that_carries_our_connection_waits_by_itself(
         await driver.type(guarded.ifname)
         await driver.answer("yes")
         await driver.until(lambda: not driver.dialog() and driver.session.changes == 0)
-        await driver.until(lambda: "ARMED 0" in driver.lines("banner")[0])
+        await driver.until(lambda: "PENDING 0" in driver.lines("banner")[0])
         # It can be switched off, and then says what that means.
         await driver.press("C")
         await driver.until(lambda: "RUNNING" in driver.lines("banner")[0])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Edits of the candidate by mouse and keys, over the real engine: the kernel changes on apply, not before."""
+"""Edits of the candidate by mouse and keys, on the real engine: the kernel changes on apply, not before."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ async def test_undo_redo_and_drop(playground: Playground, samples: Path) -> None
         await driver.until(lambda: driver.session.changes == 0)
         await driver.press("D")
         assert driver.session.changes == 1
-        await driver.press("escape")  # a single change goes without a question
+        await driver.press("escape")  # a single change needs no question
         await driver.until(lambda: driver.session.changes == 0)
         assert not driver.dialog()
     assert look_at(playground).identity == before.identity
@@ -243,8 +243,8 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
 ) -> None:
     run_chain(playground, samples, *THREE)
     async with driving(playground.netns, playground.ifname) as driver:
-        monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # nobody tells the screen
-        await driver.pilot.pause(0.5)  # a look that is under way ends
+        monkeypatch.setattr(driver.app.main.feed, "_look", lambda: None)  # the screen is not told
+        await driver.pilot.pause(0.5)  # let a look in progress finish
         await driver.press("D")
         theirs = change(playground, lambda chain: chain.remove([2]))
         await driver.apply()
@@ -258,7 +258,7 @@ async def test_a_stale_candidate_that_goes_unnoticed_is_refused_by_the_engine(
 async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
     playground: Playground, samples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's own apply, held up at its first step until the user cancels."""
+    """The engine's own apply, blocked at its first step until the user cancels."""
     before = run_chain(playground, samples, *THREE)
 
     def held_up(
@@ -277,7 +277,7 @@ async def test_an_apply_that_is_called_off_leaves_everything_as_it_was(
         await driver.press("J")
         await driver.apply()
         await driver.until(lambda: driver.dialog(Applying) and "•" in driver.label("#steps"))
-        await driver.press("q")  # calls it off, and does not quit
+        await driver.press("q")  # cancels it, and does not quit
         assert not driver.app._exit
         await driver.until(lambda: not driver.dialog())
         assert driver.session.changes == 1

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Off and on in the terminal program: the key, the mark; labels, and maps that are kept; and what the details
-say beside XDP.
+"""Off and on in the terminal program: the key, the mark; labels, and kept maps; and what the details say
+besides XDP.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a journal says of the past, for every order in which things can happen."""
+"""What a journal says about the past, for every order of events."""
 
 from __future__ import annotations
 

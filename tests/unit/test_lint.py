@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What plans warn of: chains that do what nobody means, and edits that lose something."""
+"""What plans warn about: chains that do what nobody intends, and edits that lose something."""
 
 from __future__ import annotations
 

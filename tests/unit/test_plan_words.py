@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans and the journal, fit to be read."""
+"""Plans and the journal, for reading."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab's own machinery, as far as it shows without booting anything."""
+"""The lab's own machinery, as far as it can be tested without booting."""
 
 from __future__ import annotations
 
@@ -95,7 +95,9 @@ def test_a_guest_spares_itself_what_the_selection_does_not_use() -> None:
 
 
 def test_guests_share_the_files_of_tests(tmp_path: Path) -> None:
-    """Each test runs in exactly one of them; who comes too late for any has none, and that is no failure."""
+    """Each test runs in exactly one of them; a guest that is too late for any runs none, which is
+    no failure.
+    """
     for name in ("a/test_one", "b/test_two", "b/test_three", "c/test_four"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.py").write_text("def test_a(): pass\ndef test_b(): pass\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``xdptui log``: who changed what and when, by the journal; and who made what runs, by the kernel."""
+"""``xdptui log``: who changed what and when, from the journal; and who loaded what runs, from the kernel."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
 
 
 def _known(found: tuple[object, ...], now: Moment) -> bool:
-    """Whether what runs is what the last entry led to."""
+    """Whether the last entry accounts for what runs now."""
     last = found[-1] if found else None
     after = getattr(last, "after", None)
     return now.program is None if after is None else bool(now.same(after))

@@ -35,7 +35,7 @@ LEAST_INTERVAL = 0.05
 
 
 def run(options: Namespace) -> int:
-    """Show reading after reading, until interrupted or as many as were asked for."""
+    """Show readings until interrupted, or as many as requested."""
     interval = values.seconds(options.interval, "interval", LEAST_INTERVAL)
     count = None if options.count is None else values.amount(options.count, "count")
     screen = Lines() if options.json or not in_place() else Screen()
@@ -51,7 +51,7 @@ def run(options: Namespace) -> int:
 
 
 def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]:
-    """What runs, each time that a reading is due. Looked at anew only when something may have changed."""
+    """What runs, whenever a reading is due. Looks again only if something may have changed."""
     with Watch(options.netns) as watch:
         found = _found(options)
         if options.where and not found:
@@ -62,7 +62,7 @@ def _looks(options: Namespace, interval: float) -> Iterator[tuple[Running, ...]]
         due = time.monotonic()
         while True:
             yield found
-            due = max(due + interval, time.monotonic())  # a slow reader skips readings, it doesn't pile up
+            due = max(due + interval, time.monotonic())  # a slow reader skips readings; they don't pile up
             again = False
             while (left := due - time.monotonic()) > 0:
                 again |= watch.wait(left)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a candidate to what runs: plan, questions, apply; and the ways to drop a candidate."""
+"""From a candidate to a running chain: plan, questions, apply; and the ways to discard a candidate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["ApplyFlow"]
 
 
 class ApplyFlow(Controller):
-    """Plan, apply, drop. ``done`` is called after each attempt, to catch up with what happened meanwhile."""
+    """Plan, apply, discard. ``done`` is called after each attempt, to process what happened meanwhile."""
 
     def __init__(self, desk: Desk, meter: Meter, done: Callable[[], None]) -> None:
         super().__init__(desk)
@@ -49,7 +49,7 @@ class ApplyFlow(Controller):
         from xdpchain.change.kernel_warnings import with_kernel_warnings
 
         try:
-            # A candidate's mode is what the operator asked for, also where the chain runs in another one.
+            # A candidate's mode is what the operator asked for, even if the chain runs in another mode.
             mode = WantedMode(edit.candidate.mode.value)
             keep_maps = self.session.keeps_maps
             return with_kernel_warnings(make_plan(edit.base, edit.candidate, mode=mode, keep_maps=keep_maps))
@@ -75,8 +75,8 @@ class ApplyFlow(Controller):
     async def propose(
         self, plan: Plan, *, refusal: str = "", remarks: tuple[str, ...] = (), waits: bool = False
     ) -> None:
-        """Show a plan, and carry it out if that is wanted. ``refusal`` is why it can't be; ``waits`` as in
-        `carry_out`.
+        """Show a plan, and carry it out if the operator agrees. ``refusal`` is why it can't be applied;
+        ``waits`` as in `carry_out`.
         """
         from xdptui.screens.plan import PlanDialog
 
@@ -107,8 +107,8 @@ class ApplyFlow(Controller):
             await self.carry_out(plan)
 
     async def carry_out(self, plan: Plan, *, waits: bool = False, seen: bool = False) -> None:
-        """``waits``: to be confirmed, unless it was said that changes here need not be (w). ``seen``: the
-        plan was shown, which names what is removed; after that only what must be typed is asked for.
+        """``waits``: needs confirmation, unless that is turned off here (w). ``seen``: the plan, which names
+        what is removed, was shown, so ask only if something must be typed.
         """
         confirm = self._confirm(plan, waits)
         own = plan.running.interface.ifindex in self.session.own
@@ -122,13 +122,13 @@ class ApplyFlow(Controller):
         await self._apply_all([plan], confirm)
 
     def _confirm(self, plan: Plan, waits: bool) -> float | None:
-        """Seconds in which this has to be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
+        """Seconds until this must be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
         if waits and self.session.waits.get(plan.running.interface.ifindex, True):
             return self.session.patience
         return self.session.confirm
 
     async def load_together(self, plans: Sequence[Plan]) -> None:
-        """Carry out the plans of several interfaces, on all or on none, after a question."""
+        """Carry out the plans of several interfaces, all or none, after a question."""
         own = [plan for plan in plans if plan.running.interface.ifindex in self.session.own]
         confirm = self.session.patience if own or self.session.confirm_seconds else None
         lines = []
@@ -157,7 +157,7 @@ class ApplyFlow(Controller):
         finally:
             self._desk.applying = False
             self._desk.changed_at = time.monotonic()
-        assert outcome is not None  # this dialog goes with an outcome only
+        assert outcome is not None  # this dialog is shown only with an outcome
         if not isinstance(outcome, Exception):
             for running in outcome:
                 self._desk.put(self.session.applied(running))

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from xdptui.workers.meter import Meter
     from xdptui.workers.replay import Replay
 
-# The screens are imported when they are asked for: the first one should stand at once.
+# Import screens only when needed, so that the first one appears at once.
 
 __all__ = ["LookFlow"]
 
 
 class LookFlow(Controller):
-    """Opens screens on the selected interface of ``netns``, or of a recording."""
+    """Opens screens for the selected interface of ``netns``, or of a recording."""
 
     def __init__(self, desk: Desk, netns: str | None, replay: Replay | None, meter: Meter) -> None:
         super().__init__(desk)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Undo: the last edit of the candidate; where there is none, the last change of what runs."""
+"""Undo the last edit of the candidate; without one, the last change of what runs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class UndoFlow(Controller):
         self._desk.begin(self._history_flow())
 
     async def _history_flow(self) -> None:
-        """What changed, and what was said; back to the chain before, if that is wanted."""
+        """Show past changes and messages; go back to the previous chain if the user wants that."""
         from xdptui.screens.history import HistoryScreen
 
         session, notices = self.session, tuple(self._desk.notices)
@@ -61,7 +61,7 @@ class UndoFlow(Controller):
             await self._undo_flow(self.session.running or running)
 
     async def _undo_flow(self, running: Running) -> None:
-        """Back to the chain before, by the journal: shown as a plan first."""
+        """Go back to the previous chain from the journal; shown as a plan first."""
         from xdpchain.change.journal.undoing import NothingToUndo, undo_of
         from xdpchain.change.kernel_warnings import with_kernel_warnings
         from xdpchain.change.plan import make_plan

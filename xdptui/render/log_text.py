@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's entries as text and as JSON documents. Pure."""
+"""Journal entries as text and as JSON documents. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["log_document", "log_text"]
 
 
 def log_text(entries: Sequence[JournalEntry]) -> str:
-    """A line for each entry, and one for each change in it; a gap in what ran is somebody else's change."""
+    """One line per entry and one per change in it; a gap in what ran is somebody else's change."""
     lines: list[str] = []
     last: Moment | None = None
     for entry in entries:

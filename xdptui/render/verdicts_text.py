@@ -56,7 +56,7 @@ def _in_short(found: ProgramVerdicts) -> str:
 
 
 def verdicts_text(found: ProgramVerdicts) -> str:
-    """A program's sites, a line each, under what they sum up to."""
+    """A program's sites, one per line, below a summary."""
     lines = [f"{found.name}: {_in_short(found)}"]
     width = max((len(_label(site)) for site in found.sites), default=0)
     lines += [f"  {_label(site):{width}}  {site_words(site)}" for site in found.sites]
@@ -66,7 +66,7 @@ def verdicts_text(found: ProgramVerdicts) -> str:
 
 
 def verdict_facts(found: ProgramVerdicts, *, lines: bool) -> list[str]:
-    """For the dialog that loads it: what it does in a line, and on request where."""
+    """For the load dialog: a one-line summary and, if ``lines``, the sites."""
     told = _in_short(found)
     if not lines:
         return [f"{told} (ctrl+l: which lines decide)"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A slot in full: where it comes from, what it was told, what the verifier said, and its code."""
+"""A slot in full: its source, its settings, the verifier's log, and its code."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = ["DetailsScreen"]
 
 
 class DetailsScreen(Dialog[None]):
-    """Tabs: overview, maps, translated code, native code, and what else sits on the interface. ``was`` is
-    the running slot, None for a new one.
+    """Tabs: overview, maps, translated code, native code, and what else is attached to the interface. ``was``
+    is the running slot, None for a new one.
     """
 
     DEFAULT_CSS = """
@@ -101,7 +101,7 @@ class DetailsScreen(Dialog[None]):
 
         try:
             self.post_message(self.Described(describe(self._target, self._slot)))
-        except Exception as error:  # shown to the user, in words
+        except Exception as error:  # shown to the user as text
             self.post_message(self.Described(error))
 
     def on_details_screen_described(self, event: Described) -> None:
@@ -123,7 +123,7 @@ class DetailsScreen(Dialog[None]):
         self.query_one("#tabs", TabbedContent).active = tab
 
     def _list(self, tab: str) -> None:
-        """Ask for what costs more the first time that its tab is looked at."""
+        """Fetch an expensive tab when it is first opened."""
         if tab == "beside":
             self.query_one(BesidePane).begin()
         details = self._details
@@ -136,7 +136,7 @@ class DetailsScreen(Dialog[None]):
         def work() -> None:
             try:
                 text = make()
-            except Exception as error:  # shown to the user, in words
+            except Exception as error:  # shown to the user as text
                 text = told(error)
             self.post_message(self.Listed(tab, text))
 

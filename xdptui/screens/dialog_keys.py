@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keys of the dialog beneath."""
+"""The keys of the dialog underneath."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["DialogKeys"]
 
 
 class DialogKeys(Dialog[None]):
-    """A list of (keys, words)."""
+    """A list of (keys, description)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "back", show=False),

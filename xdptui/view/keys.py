@@ -13,8 +13,8 @@ class Key:
     """``keys`` as Textual names them, ``label`` as people read them; ``hint`` is the word at the bottom of
     the screen.
 
-    ``rank`` orders the hints: the lowest stay longest when there is little room; 0 is never shown there.
-    ``edits`` marks what a read-only session can't do.
+    ``rank`` orders the hints: the lowest stay longest when space is short; 0 is never shown there. ``edits``
+    marks what a read-only session can't do.
     """
 
     keys: str
@@ -248,10 +248,10 @@ def hints(
     replaying: bool = False,
     rows: int = 1,
 ) -> list[list[Key]]:
-    """The hints that fit so many ``rows`` whole, row by row: the lowest ranks, in the order of the table.
+    """The hints that fit whole into ``rows``, row by row: the lowest ranks, in table order.
 
-    What a read-only session can't do is left out; so is what needs a candidate, a program that ``runs``,
-    slots, a change that waits, or somebody else's program, and has none.
+    Excludes what a read-only session can't do, and what needs a candidate, a program that ``runs``, slots, a
+    pending change, or somebody else's program where there is none.
     """
     offered = [
         key
@@ -282,7 +282,7 @@ def hints(
 
 
 def _flow(keys: list[Key], width: int) -> list[list[Key]]:
-    """As many in a row as fit."""
+    """As many per row as fit."""
     rows: list[list[Key]] = [[]]
     room = width
     for key in keys:
@@ -295,7 +295,7 @@ def _flow(keys: list[Key], width: int) -> list[list[Key]]:
 
 
 def cost(key: Key) -> int:
-    """Columns that a hint takes."""
+    """The columns that a hint takes."""
     return len(short_label(key)) + len(key.hint) + 3
 
 

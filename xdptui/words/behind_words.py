@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs behind the one on the hook, in lines. Pure."""
+"""Programs behind the one on the hook, as lines. Pure."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SHOWN = 8
 
 
 def behind_lines(found: Sequence[Behind], more: Callable[[int], Sequence[str]] = lambda _: ()) -> list[str]:
-    """The first programs in maps, a line each, with ``more`` lines about the one with this number; and how
-    many more there are.
+    """The first programs in maps, one per line, each with its ``more`` lines by its number; and how many more
+    there are.
     """
     lines = []
     for number, behind in enumerate(found[:SHOWN]):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal's entries in words. Pure."""
+"""Journal entries as text. Pure."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def ran(moment: Moment) -> str:
 
 
 def became(before: Moment, after: Moment) -> str:
-    """What ran before and after. Rows of a program array turn, and changes are confirmed, without another
-    program.
+    """What ran before and after. Rows of a program array may rotate, and changes may be confirmed, without
+    the program changing.
     """
     if before.program == after.program:
         return f"{ran(after)} stays"

@@ -290,7 +290,9 @@ class _Part:
         return not self._stays and took_effect(self.interface, self._mode, self.new)
 
     def finish(self, tell: Callable[[str], None], *, retire: bool) -> tuple[Running, list[str]]:
-        """Let go of what ran, unless it may come back; returns what runs, and what went wrong beside."""
+        """Release what ran, unless it may come back; returns what runs now, and messages about what went
+        wrong.
+        """
         forget_settled(self.now.device.netns_inode, self.interface.ifindex)
         if self.now.chain is not None and retire and not self._stays:
             tell("release the old chain")
@@ -300,7 +302,7 @@ class _Part:
 
     @contextlib.contextmanager
     def named(self, parts: int) -> Iterator[None]:
-        """Says in an error which of several interfaces it is about."""
+        """Name the interface in an error if there are several."""
         try:
             yield
         except XdpChainError as error:

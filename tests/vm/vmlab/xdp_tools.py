@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""xdp-tools of another Debian suite, unpacked into the cache with the libraries that they need."""
+"""xdp-tools of another Debian suite, unpacked into the cache with the libraries they need."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class XdpTools:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What tests and libxdp need to know to use them: libxdp would load this machine's dispatcher."""
+        """The environment that tests and libxdp need to use them: otherwise libxdp would load this machine's
+        dispatcher."""
         return {
             "XDPTUI_XDP_TOOLS": str(self.tree),
             "LIBXDP_OBJECT_PATH": str(self.tree / _LIBRARIES / "bpf"),
@@ -45,7 +46,7 @@ def _cached(item: Item) -> XdpTools | None:
 
 
 def fetch(suite: str) -> XdpTools:
-    """Raises LabError where the suite's tools are not to be had."""
+    """Fetch a suite's tools into the cache. Raises LabError if they are not available."""
     item = Item(f"xdp-tools-{suite}")
     with item.lock(f"it fetches xdp-tools of {suite}"):
         if cached := _cached(item):
