@@ -170,7 +170,7 @@ def undo(name: str, netns: str | None = None, **options: Unpack[Options]) -> Run
     require_capabilities()
     running = look(name, netns)
     found = undo_of(running)  # holds the maps that are not lost
-    plan = make_plan(running, found.candidate, restores=found.restores)
+    plan = make_plan(running, found.candidate, restores=found.restores, lost=found.lost)
     return apply(plan, **options)
 
 

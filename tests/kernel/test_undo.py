@@ -93,7 +93,7 @@ def test_what_was_removed_comes_back_from_the_journals_object(
     removed = change(guarded, running.chain.remove([0]))
     eventually_gone({ref.id for ref in running.chain.slots[0].component.maps})
     found = undo_of(removed)
-    assert any("xdp_firewall: the contents of its map" in what for what in found.lost)
+    assert any("xdp_firewall comes back without the contents of its map" in what for what in found.lost)
     assert not any("xdp_monitor" in what for what in found.lost)
     now = undone(guarded)
     assert shown(now) == shown(running)
@@ -328,7 +328,7 @@ def test_undo_says_what_it_takes_back_and_what_is_lost(cli: CommandLine) -> None
     assert plan.code == 2
     assert "+ xdp_firewall" in plan.out
     assert "this undoes change 2, made by" in plan.out
-    assert "lost: xdp_firewall: the contents of its map" in plan.out
+    assert "xdp_firewall comes back without the contents of its map" in plan.out + plan.err
     assert cli.ok("undo", cli.interface).slots() == ["xdp_firewall", "xdp_monitor"]
     assert "this undoes change 1, made by" in cli("plan", "undo", cli.interface).out
     assert cli.ok("undo", cli.interface).slots() == []

@@ -219,6 +219,15 @@ def test_state_that_stays_is_not_mourned() -> None:
     assert limit.component.maps == MAPS
 
 
+def test_kept_maps_are_not_lost() -> None:
+    chain, limit = limited()
+    new = chain.substitute(0, replace(limit.component, id=None, maps=()))
+    assert lint(chain.remove([0]), running(chain), Surroundings(FACTS), keep_maps=True) == ()
+    assert said(lint(new, running(chain), Surroundings(FACTS), keep_maps=True), "is replaced"), (
+        "its slot stays"
+    )
+
+
 def test_a_new_version_keeps_the_maps_that_it_knows() -> None:
     chain, limit = limited()
     new = Component("limit", ObjectRef("bb" * 32, 1), uses=("buckets", ".bss", ".rodata", "calls"))

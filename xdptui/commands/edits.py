@@ -25,6 +25,7 @@ from xdpchain.objects.components import keep_maps, programs_of
 from xdptui.commands import options as values
 from xdptui.commands.sources import new_version, slots_of
 from xdptui.outcome import UsageError
+from xdptui.words.history_words import undo_notes
 
 if TYPE_CHECKING:
     from xdpchain.change.adoption import Adoption
@@ -54,6 +55,7 @@ class Proposal:
             restores=self.undo.restores if self.undo else None,
             mode=self.mode,
             keep_maps=self.keep_maps,
+            lost=self.undo.lost if self.undo else (),
         )
 
 
@@ -306,8 +308,7 @@ def _undo(_: Namespace) -> Edit:
     def make(running: Running) -> Proposal:
         _editable(running)
         found = undo_of(running)
-        lost = [f"lost: {what}" for what in found.lost]
-        return Proposal(found.candidate, (f"this undoes {found.what}", *lost), undo=found)
+        return Proposal(found.candidate, undo_notes(found), undo=found)
 
     return Edit(make, repeatable=False)
 

@@ -12,7 +12,6 @@ from xdpchain.change.plan import Change, Plan, make_plan
 from xdpchain.errors import Cancelled, RaceLost, XdpChainError
 from xdpchain.model.chain import Mode, WantedMode
 from xdpchain.model.naming import some
-from xdpchain.model.running import Running
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.main.questions import questions
 from xdptui.screens.applying import Applying
@@ -123,14 +122,12 @@ class ApplyFlow(Controller):
 
     def _confirm(self, plan: Plan, waits: bool) -> float | None:
         """Seconds until this must be confirmed, None if it need not be; ``waits`` as in `carry_out`."""
-        if waits and self.session.waits.get(plan.running.interface.ifindex, True):
-            return self.session.patience
-        return self.session.confirm
+        return self.session.confirm_on(plan.running.interface.ifindex, usual=waits)
 
     async def load_together(self, plans: Sequence[Plan]) -> None:
         """Carry out the plans of several interfaces, all or none, after a question."""
         own = [plan for plan in plans if plan.running.interface.ifindex in self.session.own]
-        confirm = self.session.patience if own or self.session.confirm_seconds else None
+        confirm = self.session.confirm_on(*(plan.running.interface.ifindex for plan in plans))
         lines = []
         for plan in plans:
             name = plan.running.interface.name
@@ -162,7 +159,8 @@ class ApplyFlow(Controller):
             for running in outcome:
                 self._desk.put(self.session.applied(running))
             waits = any(running.armed is not None for running in outcome)
-            self._desk.notify(f"{where}: {'is pending: C keeps it' if waits else 'applied'}", timeout=4)
+            text = "change pending. C confirms it, B rolls it back" if waits else "applied"
+            self._desk.notify(f"{where}: {text}", timeout=4)
         elif isinstance(outcome, Cancelled):
             self._desk.notify(f"{where}: cancelled, nothing was changed")
         else:
@@ -187,7 +185,7 @@ class ApplyFlow(Controller):
         answer = await self._desk.ask(StaleDialog(running, _theirs(session), edit.changes))
         session = self.session
         if answer == "drop":
-            self._desk.put(session.dropped())
+            self.drop()
         elif answer == "rebase":
             rebased, lost = session.rebased()
             self._desk.put(rebased)
@@ -197,25 +195,15 @@ class ApplyFlow(Controller):
                 self._desk.notify("Your changes were repeated on what runs now", timeout=4)
 
     def drop(self) -> None:
+        """Discard the candidate; Z brings it back."""
         session = self.session
-        if session.running is None or session.changes <= 1:
-            self._desk.put(session.dropped())
-        else:
-            self._desk.begin(self._drop_flow(session, session.running))
-
-    async def _drop_flow(self, session: Session, running: Running) -> None:
-        dialog = Confirm(
-            "Discard the candidate",
-            (
-                f"{session.changes} changes to {running.interface.name} will be discarded.",
-                "What runs is not affected.",
-            ),
-            "Discard",
-            "Keep",
-        )
-        if not await self._desk.ask(dialog):
-            return
-        self._desk.put(self.session.dropped())
+        self._desk.put(session.dropped())
+        if session.changes and session.running is not None:
+            changes = f"{session.changes} change{'s' * (session.changes != 1)}"
+            self._desk.notify(
+                f"{session.running.interface}: candidate with {changes} discarded. Z brings it back",
+                timeout=6,
+            )
 
 
 def _theirs(session: Session) -> tuple[Change, ...]:

@@ -54,13 +54,25 @@ class ConfirmFlow(Controller):
         }
 
     def wait(self) -> None:
+        """Turn that on or off for all interfaces of this session; one's own keep it until it is turned off
+        there.
+        """
         session = self.session
-        if session.selected is None or not self._desk.editable():
+        if session.read_only:
+            self._desk.notify(f"Read-only: {session.read_only_why}")
             return
-        on = session.confirm is None
-        self._desk.put(replace(session, waits={**session.waits, session.selected: on}))
-        waits = f"changes roll back unless confirmed within {session.patience:.0f} s"
-        self._desk.notify(waits if on else "changes apply without confirmation", timeout=3)
+        own = {r.interface.ifindex: str(r.interface) for r in session.runnings}
+        own = {ifindex: name for ifindex, name in own.items() if ifindex in session.own}
+        if session.confirm is None:
+            self._desk.put(replace(session, waits=True, own_waits=True))
+            text = f"changes roll back unless confirmed (C) within {session.patience:.0f} s"
+        else:
+            own_waits = session.own_waits and session.selected not in own
+            self._desk.put(replace(session, waits=False, own_waits=own_waits))
+            text = "changes apply without confirmation"
+            if own and own_waits:
+                text += f", except on {', '.join(own.values())}, which carries your own connection"
+        self._desk.notify(f"All interfaces: {text}", timeout=4)
 
     def keep(self) -> None:
         self._decide(keep=True)

@@ -10,6 +10,7 @@ from xdpchain.model.running import Running
 from xdptui.main.apply_flow import ApplyFlow
 from xdptui.main.desk import Actions, Controller, Desk
 from xdptui.view.notices import unread
+from xdptui.words.history_words import undo_notes
 
 __all__ = ["UndoFlow"]
 
@@ -39,10 +40,10 @@ class UndoFlow(Controller):
             self._desk.begin(self._undo_flow(session.running))
 
     def redo(self) -> None:
-        if self.session.edit is None or not self.session.edit.history.future:
-            self._desk.notify("Nothing to redo", timeout=2)
-        else:
+        if self.session.may_redo:
             self._desk.put(self.session.redone())
+        else:
+            self._desk.notify("Nothing to redo", timeout=2)
 
     def history(self) -> None:
         self._desk.begin(self._history_flow())
@@ -68,12 +69,13 @@ class UndoFlow(Controller):
 
         try:
             found = await asyncio.to_thread(undo_of, running)
-            plan = with_kernel_warnings(make_plan(running, found.candidate, restores=found.restores))
+            plan = with_kernel_warnings(
+                make_plan(running, found.candidate, restores=found.restores, lost=found.lost)
+            )
         except NothingToUndo as error:
             self._desk.notify(f"{error.what}: {error.why}", timeout=4)
             return
         except XdpChainError as error:
             self._desk.fail(error, "Not undone")
             return
-        remarks = (f"this undoes {found.what}", *(f"lost: {what}" for what in found.lost))
-        await self._apply.propose(plan, remarks=remarks)
+        await self._apply.propose(plan, remarks=undo_notes(found))

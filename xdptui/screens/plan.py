@@ -58,6 +58,13 @@ def place_of(change: Change, plan: Plan) -> int | None:
     return None
 
 
+def loses_maps(plan: Plan) -> bool:
+    """Whether the maps of a removed slot are lost that could be kept."""
+    removed = {change.name for change in plan.changes if change.kind is ChangeKind.REMOVE}
+    lost = (f"{name} is removed, and the contents of its maps are lost" for name in removed)
+    return any(warning.text.startswith(tuple(lost)) for warning in plan.warnings)
+
+
 class PlanDialog(Dialog[bool]):
     """True if the user wants it applied. ``traffic`` says what the counters tell about the effect on current
     packets, which arrive at ``rate`` per second (None: unknown). ``confirm``: seconds until it must be
@@ -131,6 +138,8 @@ class PlanDialog(Dialog[bool]):
         for warning in plan.warnings:
             where = "" if warning.slot is None else f"slot {warning.slot}: "
             yield Static(Content.assemble((" ! ", "bold $warning"), where, warning.text))
+        if loses_maps(plan):
+            yield paragraph("   k in the unload dialog (u) keeps the maps for a week", classes="dim")
         yield Static("", id="findings", classes="gone")
         if self._confirm is not None and not self._barred:
             waits = f"Rolls back unless confirmed (C) within {self._confirm:.0f} s."

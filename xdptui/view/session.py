@@ -98,14 +98,17 @@ class Session:
 
     ``linkage`` is the linkage of new chains, and ``linkage_why`` the reason as text; ``freplace_missing`` is
     why freplace linkage is not available here (empty: it is). ``own`` are the interfaces that carry the
-    operator's own connection; ``waits`` holds the operator's choices by interface whether a change must be
-    confirmed; ``confirm_seconds`` is the setting: how long every change waits (0: only on ``own``).
-    ``marked`` are the interfaces that a load applies to besides the selected one.
+    operator's own connection. ``waits`` is the operator's choice for this session whether changes, of any
+    interface, must be confirmed (None: none yet); ``own_waits`` is False once that was turned off on an own
+    interface. ``confirm_seconds`` is the setting: how long every change waits (0: only on ``own``).
+    ``discarded`` are the candidates that `redone` brings back, by ifindex. ``marked`` are the interfaces that
+    a load applies to besides the selected one.
     """
 
     runnings: tuple[Running, ...] = ()
     surveyed: bool = False
     edits: Mapping[int, Edit] = field(default_factory=dict)
+    discarded: Mapping[int, Edit] = field(default_factory=dict)
     selected: int | None = None
     slot: int = 0
     action: Action = Action.PASS
@@ -121,7 +124,8 @@ class Session:
     freplace_missing: str = ""
     traffic: Mapping[int, float] = field(default_factory=dict)
     own: frozenset[int] = frozenset()
-    waits: Mapping[int, bool] = field(default_factory=dict)
+    waits: bool | None = None
+    own_waits: bool = True
     confirm_seconds: float = 0
     marked: frozenset[int] = frozenset()
 
@@ -191,10 +195,15 @@ class Session:
     @property
     def confirm(self) -> float | None:
         """Seconds within which a change of the selected interface must be confirmed; None: it need not be."""
-        usual = self.selected in self.own or self.confirm_seconds > 0
-        if self.selected is None or not self.waits.get(self.selected, usual):
-            return None
-        return self.patience
+        return self.confirm_on(self.selected)
+
+    def confirm_on(self, *ifindexes: int | None, usual: bool = False) -> float | None:
+        """Seconds within which a change of these interfaces must be confirmed; None: it need not be.
+        ``usual``: it must be, unless the operator turned that off.
+        """
+        own = self.own_waits and any(ifindex in self.own for ifindex in ifindexes)
+        set_so = self.confirm_seconds > 0 or usual if self.waits is None else self.waits
+        return self.patience if own or set_so else None
 
     @property
     def patience(self) -> float:
@@ -273,7 +282,8 @@ class Session:
             for i, e in self.edits.items()
             if i in here and (e.changes or by_index[i].identity == e.base.identity)
         }
-        session = replace(self, runnings=fresh, surveyed=True, edits=edits)
+        discarded = {i: e for i, e in self.discarded.items() if i in here}
+        session = replace(self, runnings=fresh, surveyed=True, edits=edits, discarded=discarded)
         if session.selected not in here:
             first = next((r for r in session.visible if r.hooks), next(iter(session.visible), None))
             session = replace(session, selected=first.interface.ifindex if first else None, slot=0)
@@ -298,6 +308,7 @@ class Session:
             return self
         edit = self.edit or Edit(running, History(self.chain))
         session = self._with_edit(replace(edit, history=edit.history.push(chain)))
+        session = replace(session, discarded=_without(self.discarded, self.selected))
         return session.at_slot(self.slot if slot is None else slot)
 
     def keeping_maps(self, keep: bool) -> Session:
@@ -309,14 +320,26 @@ class Session:
             return self
         return self._with_edit(replace(self.edit, history=self.edit.history.undo()))._clamped()
 
+    @property
+    def may_redo(self) -> bool:
+        """Whether there is an edit that was undone, or a candidate that was discarded."""
+        return bool(self.edit.history.future) if self.edit is not None else self.selected in self.discarded
+
     def redone(self) -> Session:
+        """The edit that was undone last; without a candidate, the one that was discarded."""
         if self.edit is None:
-            return self
+            if self.selected is None or self.selected not in self.discarded:
+                return self
+            back = self._with_edit(self.discarded[self.selected])
+            return replace(back, discarded=_without(self.discarded, self.selected))._clamped()
         return self._with_edit(replace(self.edit, history=self.edit.history.redo()))._clamped()
 
     def dropped(self) -> Session:
-        """Without the candidate of the selected interface."""
-        return replace(self, edits={i: e for i, e in self.edits.items() if i != self.selected})._clamped()
+        """Without the candidate of the selected interface; `redone` brings it back."""
+        if self.edit is None or self.selected is None:
+            return self
+        kept = {**self.discarded, self.selected: self.edit} if self.changes else self.discarded
+        return replace(self, edits=_without(self.edits, self.selected), discarded=kept)._clamped()
 
     def rebased(self) -> tuple[Session, tuple[str, ...]]:
         """Redo the candidate's edits on what runs now; also returns, as text, those that could not
@@ -344,6 +367,10 @@ class Session:
     def _clamped(self) -> Session:
         slot = max(0, min(self.slot, len(self.chain) - 1))
         return self if slot == self.slot else replace(self, slot=slot)
+
+
+def _without(edits: Mapping[int, Edit], ifindex: int | None) -> dict[int, Edit]:
+    return {i: edit for i, edit in edits.items() if i != ifindex}
 
 
 def running_chain(running: Running | None) -> Chain | None:

@@ -61,12 +61,13 @@ def banner_line(
         gone = "" if session.running.following.alive else ", BY NOBODY: d"
         badges += [Cell(f" FOLLOWED{gone} ", "state-free" if not gone else "state-armed"), Cell(" ")]
     state = BannerState.PENDING if armed else session.state
-    if session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE:
-        wait = "CONFIRM WITHIN" if width >= 72 else "WAIT"
-        badges += [Cell(f" {wait} {session.confirm:.0f} s ", "state-armed"), Cell(" ")]
+    waits = session.confirm is not None and not session.read_only and session.state not in NOT_EDITABLE
+    if waits and not armed:  # a setting, not an order: calm
+        badges += [Cell(f" ROLLBACK {session.confirm:.0f} s ", "state-free"), Cell(" ")]
     text = f" {state.value} "
     if armed:
-        text = f" PENDING{',' * bool(armed.but)} {armed.left} "
+        keeps = ": C confirms" if width >= 72 and not armed.but else ""
+        text = f" PENDING{',' * bool(armed.but)} {armed.left}{keeps} "
     elif state in (BannerState.CANDIDATE, BannerState.STALE):
         text = f" {state.value} ({session.changes} change{'s' * (session.changes != 1)}) "
     if not session.replaying:  # what ran then is among the facts; it does not run now

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xdpchain.change.journal.entries import EntryKind, Moment
 
-__all__ = ["KINDS", "became", "ran"]
+if TYPE_CHECKING:
+    from xdpchain.change.journal.undoing import Undo
+
+__all__ = ["KINDS", "became", "ran", "undo_notes"]
 
 KINDS = {
     EntryKind.CHANGE: "changed",
@@ -28,3 +33,9 @@ def became(before: Moment, after: Moment) -> str:
     if before.program == after.program:
         return f"{ran(after)} stays"
     return f"{ran(before)} → {ran(after)}"
+
+
+def undo_notes(undo: Undo) -> tuple[str, ...]:
+    """What to know of an undo, apart from what it loses: that is among the plan's warnings."""
+    anew = f"counted anew: {', '.join(undo.recounted)}"
+    return (f"this undoes {undo.what}", *((anew,) if undo.recounted else ()))
