@@ -429,6 +429,8 @@ def _before_the_verifier(reason: str, data: bytes) -> str:
         bpf_map.name == unsized[1] and not bpf_map.max_entries for bpf_map in ObjectFile.parse(data).maps
     ):
         return f"The object leaves its size to be set at load time: --map-entries {unsized[1]}=N"
+    if re.search(r"extern '(?:CONFIG|LINUX)_", reason):
+        return "This kernel is built without that option: declare it __weak, and it reads as 0"
     if "extern" in reason:
         return (
             "This kernel lacks that symbol: load the module that has it, or declare it __weak and test for it"
