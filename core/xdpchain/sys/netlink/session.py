@@ -86,6 +86,17 @@ class Netlink(Closing):
         by_index = {link.ifindex: link for link in found}
         return tuple(by_index[ifindex] for ifindex in sorted(by_index))
 
+    def names(self) -> dict[int, str]:
+        """The names of all devices, by ifindex, in order: as `links` with ``settled`` false, a fifth of its
+        cost.
+        """
+        try:
+            replies = self._route.exchange(codec.encode_get_links(names=True), settled=False)
+        except Refusal as refusal:
+            raise _unexpected("Can't list the interfaces", refusal) from refusal
+        found = (codec.decode_name(message) for kind, message in replies if kind == codec.RTM_NEWLINK)
+        return dict(sorted(found))
+
     def link(self, which: int | str) -> LinkInfo:
         """One device, by ifindex, name, or alternative name. Raises NotFound."""
         try:
