@@ -26,10 +26,10 @@ __all__ = ["Dialog", "DialogKeys", "button", "paragraph"]
 Answer = TypeVar("Answer")
 
 LOW, NARROW = 16, 90
-"""Lines and columns of a terminal below which dialogs do without margins."""
+"""Lines and columns of a terminal below which dialogs have no margins."""
 
 COVERED_WAIT = 0.1
-"""Seconds until a covered dialog tries again to go."""
+"""Seconds until a covered dialog tries again to close."""
 
 
 def button(label: str, id: str, variant: str = "default") -> Button:

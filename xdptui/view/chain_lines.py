@@ -18,16 +18,16 @@ from xdptui.words.rates import Rates, Reading
 __all__ = ["ChainView", "Columns", "columns", "heading", "slot_lines"]
 
 TOGGLE = 2
-"""Columns of one toggle: its letter, and the slot it leads to, or a star where it differs from what runs."""
+"""Columns of one toggle: its letter, and the slot it leads to, or a star if it differs from what runs."""
 
 LONGEST_NAME = 48
-"""Columns for a name, at most."""
+"""Maximum columns for a name."""
 
 SHADOW = "S"
-"""What stands behind the number of a slot in shadow."""
+"""Follows the number of a slot in shadow."""
 
 OFF = "O"
-"""The same of one that is off."""
+"""Follows the number of a slot that is off."""
 
 
 @dataclass(frozen=True, slots=True)

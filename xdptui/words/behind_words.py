@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["behind_lines"]
 
 SHOWN = 8
-"""Programs in maps that are listed."""
+"""Maximum programs in maps listed."""
 
 
 def behind_lines(found: Sequence[Behind], more: Callable[[int], Sequence[str]] = lambda _: ()) -> list[str]:

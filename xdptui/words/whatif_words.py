@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MOST_MISSED = 8
-"""Places of a slot that no packet reached, of which so many are shown."""
+"""How many of a slot's unreached places are shown."""
 DIDNT_RUN = "·"
 LONG_RUN = 4
 """So many equal letters are shorter as a letter with their number."""
