@@ -196,7 +196,7 @@ class Dialog(ModalScreen[Answer], Selecting[Answer]):
 
 
 class DialogKeys(Dialog[None]):
-    """The keys of the dialog beneath, as (keys, words)."""
+    """The keys of the dialog underneath, as (keys, description)."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "back", show=False),

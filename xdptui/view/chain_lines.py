@@ -71,14 +71,16 @@ class ChainView:
         return next((str(i) for i, slot in enumerate(self.slots) if slot.key == key), "?")
 
     def columns(self, width: int) -> Columns:
-        """The columns for this chain: wider toggles if one leads to a slot whose number has two digits."""
+        """The columns for this chain: toggles are wider if one leads to a slot with a two-digit number."""
         targets = {route.target for slot in self.slots for route in slot.routes}
         return columns(width, TOGGLE + any(len(self.place(target)) > 1 for target in targets))
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: one toggle's width."""
+    """Where each column begins and how wide it is; width 0 means hidden. ``toggle``: the width of
+    one toggle.
+    """
 
     priority: int
     name: int
