@@ -36,7 +36,7 @@ __all__ = ["MapsScreen"]
 PERIOD = 1.0
 """Seconds between two looks at what is visible."""
 MOST = 10_000
-"""Entries that are held at most."""
+"""Maximum entries held."""
 
 
 class MapsScreen(TwoPanes[None]):
@@ -82,6 +82,7 @@ class MapsScreen(TwoPanes[None]):
         self._runs = runs
         self._read_only = read_only
         self._reader = MapReader(running, slot, self.post_message)
+        self._netns = running.interface.netns
         self._maps: tuple[MapSummary, ...] = ()
         self._name: str | None = None
         self._shape: Shape | None = None
@@ -93,7 +94,7 @@ class MapsScreen(TwoPanes[None]):
         self._waiting = False
         self._planned: asyncio.Future[EntryChange | XdpChainError] | None = None
         self._held_back: Cursor | None = None
-        """Where the entries go on that are not held."""
+        """Where to read on for the entries that are not held."""
         where = f"slot {slot} on " if slot is not None else ""
         self.heading = f"Maps of {name}, {where}{running.interface.name}"
 
@@ -394,7 +395,7 @@ class MapsScreen(TwoPanes[None]):
         if isinstance(change, EntryChange):
             await self._write(name, change)
         else:
-            self.app.push_screen(Failure(change, "It can't be deleted"))
+            self.app.push_screen(Failure(change, "It can't be deleted", netns=self._netns))
 
     async def _write(self, name: str, change: EntryChange) -> None:
         if self._shape is not None and await self.app.push_screen_wait(
@@ -413,7 +414,7 @@ class MapsScreen(TwoPanes[None]):
 
     def on_written(self, event: Written) -> None:
         if event.error is not None:
-            self.app.push_screen(Failure(event.error))
+            self.app.push_screen(Failure(event.error, netns=self._netns))
         else:
             gone = event.change.new is None
             text = "deleted" if gone else f"= {event.change.new}"
