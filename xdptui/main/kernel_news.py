@@ -19,7 +19,16 @@ from xdptui.view.session import Session
 from xdptui.words.advice import told
 from xdptui.words.numbers import short
 from xdptui.workers.alarm import Alarmed
-from xdptui.workers.feed import NOBODY, Capabilities, Defaults, LookFailed, Own, Surveyed, TakenBack
+from xdptui.workers.feed import (
+    NOBODY,
+    Capabilities,
+    Defaults,
+    LookFailed,
+    Own,
+    Surveyed,
+    TakenBack,
+    Unconfirmable,
+)
 from xdptui.workers.meter import Meter
 
 __all__ = ["KernelNews"]
@@ -162,6 +171,12 @@ class KernelNews(Controller):
             linkage, why = Linkage(self._linkage), "as set in config.toml"
         missing = "" if event.linkage is freplace else event.why
         self._desk.put(replace(self.session, linkage=linkage, linkage_why=why, freplace_missing=missing))
+
+    def unconfirmable(self, event: Unconfirmable) -> None:
+        self._desk.put(replace(self.session, unconfirmable=event.why))
+        self._desk.notify(
+            event.why, title="Changes can't be rolled back by themselves here", severity="warning", timeout=10
+        )
 
     def taken_back(self, event: TakenBack) -> None:
         self._desk.notify(
